@@ -1,0 +1,65 @@
+"""Checks of the values that a user gives: one line that names the field, the value and the range."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check_numbers", "nearest"]
+
+
+def nearest(word: Any, choices: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the choice that is closest to a word, or nothing."""
+    match = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.4)
+    return f"; did you mean {match[0]!r}?" if match else ""
+
+
+def _range(low: float, high: float, open_low: bool, unit: str) -> str:
+    ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if high == math.inf else ']'}"
+    return f"{ends} {unit}".strip()
+
+
+def check_number(
+    field: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False, unit: str = ""
+) -> float:
+    """Return a finite number in a range as a float, or raise ValueError."""
+    valid = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not valid or not low <= value <= high or (open_low and value == low):
+        raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {value!r}")
+    return float(value)
+
+
+def check_integer(field: str, value: Any, *, low: int, high: int) -> int:
+    """Return a whole number in a range as an int, or raise ValueError."""
+    whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and value == int(value)
+    if not whole or not low <= value <= high:
+        raise ValueError(f"{field} must be a whole number in [{low}, {high}], got {value!r}")
+    return int(value)
+
+
+def check_numbers(field: str, values: Any, *, low: float, high: float, length: int | None = None) -> tuple[float, ...]:
+    """Return a sequence of numbers in a range as a tuple of floats, or raise ValueError."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ValueError(f"{field} must be a list of numbers, got {values!r}")
+    checked = tuple(check_number(f"{field}[{i}]", value, low=low, high=high) for i, value in enumerate(values))
+    if length is not None and len(checked) != length:
+        raise ValueError(f"{field} must hold {length} numbers, got {len(checked)}")
+    return checked
+
+
+def check_choice(field: str, value: Any, choices: Iterable[str]) -> str:
+    """Return a word that is one of the choices, or raise ValueError that names the nearest one."""
+    choices = tuple(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}{nearest(value, choices)}")
+    return value
+
+
+def check_flag(field: str, value: Any) -> bool:
+    """Return a truth value, or raise ValueError."""
+    if not isinstance(value, bool):
+        raise ValueError(f"{field} must be true or false, got {value!r}")
+    return value

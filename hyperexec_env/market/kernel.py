@@ -1,0 +1,138 @@
+r"""The step of the market, written once: what a trade costs and what it leaves behind.
+
+There is no random number, no clock and no Gymnasium here. Everything that a trader cannot influence arrives ready drawn in
+a :class:`Slice`; everything a trade changes goes through :func:`step`. The same function serves Python floats (the single
+environment), numpy arrays (the vector environment and the evaluation), torch tensors (gradients) and the solvers.
+
+Costs are *cash*, signed so that positive hurts, and smooth at zero, so that gradients exist. Prices are derived from them
+by :func:`fill_price` and :func:`mid_price`.
+
+Sources: permanent impact and its half for the own child, Almgren and Chriss (2000); the split of Kyle's slope into a
+permanent and a transient part that recovers exponentially, Obizhaeva and Wang (2013); power-law temporary impact, Almgren,
+Thum, Hauptmann and Li (2005).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from hyperexec_env.market.numeric import maximum, minimum, power
+
+__all__ = ["Cost", "Impact", "Slice", "State", "close", "fill_price", "mid_price", "step"]
+
+
+class Impact(NamedTuple):
+    """How our own trades move the price. Only linear impact persists (Gatheral 2010)."""
+
+    permanent_slope: Any
+    """g, currency per share for each share traded; stays for ever."""
+    transient_slope: Any
+    """kappa = lambda_K - g, currency per share for each share traded; decays with the resilience."""
+    beta: float
+    """Exponent of the temporary impact in the participation n/V (1 is linear)."""
+
+
+class Slice(NamedTuple):
+    """One slice of the day as nature drew it: floats, or arrays over episodes."""
+
+    volume: Any
+    """Market volume of the slice, shares, positive."""
+    least: Any
+    """Shares that must trade (0; infinity in a slice that has to finish the order)."""
+    limit: Any
+    """Shares that may trade (participation cap times volume, or infinity)."""
+    temporary_scale: Any
+    """alpha_m sigma_m P0, currency per share at a participation of one."""
+    half_spread: Any
+    """Currency per share."""
+    transient_kept: Any
+    """exp(-rho_m tau), the share of the transient displacement that is left at the end of the slice."""
+    drift: Any
+    """Predictable move of the unaffected price over the slice, times the side, currency per share."""
+    innovation: Any
+    """Zero-mean move of the unaffected price over the slice, times the side, currency per share."""
+    risk: Any
+    """risk_aversion (sigma_m P0)^2 tau, currency per squared share left."""
+
+
+class State(NamedTuple):
+    """What our trades have done so far."""
+
+    remaining: Any
+    """Shares still to trade."""
+    permanent: Any
+    """G, permanent displacement, currency per share, adverse is positive."""
+    transient: Any
+    """D, transient displacement, currency per share, adverse is positive."""
+
+
+class Cost(NamedTuple):
+    """Cash cost of one slice by component, currency; positive hurts."""
+
+    permanent: Any
+    transient: Any
+    temporary: Any
+    spread: Any
+    drift: Any
+    timing: Any
+    risk: Any
+
+    @property
+    def expected(self) -> Any:
+        """What the policy decides, without the price noise: the objective J of this slice (no permanent cost)."""
+        return self.transient + self.temporary + self.spread + self.drift + self.risk
+
+    @property
+    def shortfall(self) -> Any:
+        """What the desk sees: the slice's part of the implementation shortfall (no risk term)."""
+        return self.permanent + self.transient + self.temporary + self.spread + self.drift + self.timing
+
+
+def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State, Cost]:
+    """Trade `shares` in one slice; return the next state and what it cost, in currency.
+
+    The shares are held between what the slice demands (`least`) and what is left or allowed (`limit`). A child pays the
+    displacement that it finds plus half of its own linear move, so the permanent cost of an order is g X^2 / 2 whatever the
+    schedule. The unaffected price moves after the trade and is paid on what remains: summed over an episode, that is
+    s (sum n_k S_k - X P0).
+    """
+    shares = minimum(maximum(shares, slice.least), minimum(state.remaining, slice.limit))
+    size = abs(shares)
+    remaining = state.remaining - shares
+    permanent_move = impact.permanent_slope * shares
+    transient_move = impact.transient_slope * shares
+    cost = Cost(
+        shares * (state.permanent + 0.5 * permanent_move),
+        shares * (state.transient + 0.5 * transient_move),
+        slice.temporary_scale * slice.volume * power(size / slice.volume, 1.0 + impact.beta),
+        slice.half_spread * size,
+        remaining * slice.drift,
+        remaining * slice.innovation,
+        slice.risk * remaining * remaining,
+    )
+    displacement = (state.transient + transient_move) * slice.transient_kept
+    return State(remaining, state.permanent + permanent_move, displacement), cost
+
+
+def close(impact: Impact, state: State, quantity: Any) -> tuple[Any, Any]:
+    """Mark what is left at the final mid; return what that adds to the shortfall and to the objective, in currency.
+
+    The price moves of the unfilled rest are already in the drift and timing costs; what is added here is our own
+    displacement of the mid. Both values are zero when the order was completed. The objective leaves out g X^2 / 2.
+    """
+    marked = state.remaining * (state.permanent + state.transient)
+    traded = quantity - state.remaining
+    permanent_saved = 0.5 * impact.permanent_slope * (quantity * quantity - traded * traded)
+    return marked, marked - permanent_saved
+
+
+def fill_price(impact: Impact, state: State, slice: Slice, shares: Any, price: Any, side: Any) -> Any:
+    """Average price of `shares` bought (side +1) or sold (side -1) in a slice that starts at unaffected price `price`."""
+    _, cost = step(impact, state, slice, shares)
+    paid = cost.permanent + cost.transient + cost.temporary + cost.spread
+    return price + side * paid / shares
+
+
+def mid_price(state: State, price: Any, side: Any) -> Any:
+    """What the market quotes: the unaffected price and our displacement of it."""
+    return price + side * (state.permanent + state.transient)

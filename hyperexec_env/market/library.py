@@ -1,0 +1,150 @@
+"""The scenarios that ship with the package. A new one is one record and one line that registers it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from hyperexec_env.market.regime import REGIME_NAMES, Regimes
+from hyperexec_env.market.scenario import Scenario, register_scenario
+
+__all__ = ["SIX_REGIMES", "U_CURVE"]
+
+SIX_REGIMES: Final = Regimes.from_transition(
+    [
+        [0.90, 0.02, 0.05, 0.02, 0.005, 0.005],
+        [0.02, 0.88, 0.02, 0.05, 0.03, 0.00],
+        [0.05, 0.03, 0.88, 0.03, 0.01, 0.00],
+        [0.02, 0.05, 0.05, 0.80, 0.08, 0.00],
+        [0.00, 0.02, 0.00, 0.08, 0.75, 0.15],
+        [0.15, 0.02, 0.10, 0.03, 0.02, 0.68],
+    ],
+    steps_per_day=26.0,
+    names=REGIME_NAMES,
+    volatility=(0.9, 1.2, 0.6, 1.5, 3.0, 1.3),
+    volume=(1.1, 1.0, 0.8, 1.2, 0.15, 0.7),
+    resilience=(1.0, 0.8, 1.0, 0.6, 0.2, 0.6),
+)
+"""The six regimes of a day: in a crisis volatility is threefold, volume and resilience all but vanish."""
+
+U_CURVE: Final = (
+    *(0.0650, 0.0500, 0.0440, 0.0405, 0.0380, 0.0360, 0.0345, 0.0330, 0.0320, 0.0312, 0.0306, 0.0302, 0.0300),
+    *(0.0300, 0.0302, 0.0306, 0.0312, 0.0322, 0.0335, 0.0350, 0.0370, 0.0395, 0.0430, 0.0480, 0.0560, 0.0888),
+)
+"""Volume of the 26 quarter-hours of a day: busy at the open, busiest at the close."""
+
+REGIME_DAY = register_scenario(
+    Scenario(
+        name="regime-day",
+        description="4 % of the daily volume in one day of 26 slices through six regimes; watching the regime pays",
+        volume_curve=U_CURVE,
+        regimes=SIX_REGIMES,
+    )
+)
+register_scenario(
+    Scenario(
+        name="desk-5min",
+        description="the desk's defaults: 10,000 shares in 300 seconds; a cap of 10 % of the volume cannot finish it",
+        quantity=10_000.0,
+        arrival_price=150.0,
+        start_minute=180.0,
+        horizon_minutes=5.0,
+        slices=10,
+        risk_aversion=1e-6,
+        max_participation=0.1,
+        resilience=50.0,
+        regimes=SIX_REGIMES,
+    )
+)
+register_scenario(
+    replace(
+        REGIME_DAY,
+        name="large-cap",
+        description="a liquid share: 20 M shares a day, Kyle's lambda 0.2",
+        quantity=800_000.0,
+        arrival_price=150.0,
+        adv=20_000_000.0,
+        volatility=0.015,
+        half_spread_bps=0.5,
+        kyle_lambda=0.2,
+        perm_impact_gamma=0.1,
+        resilience=20.0,
+        risk_aversion=1.7e-8,
+    )
+)
+register_scenario(
+    replace(
+        REGIME_DAY,
+        name="mid-cap",
+        description="2 M shares a day, Kyle's lambda 0.45",
+        quantity=80_000.0,
+        arrival_price=60.0,
+        adv=2_000_000.0,
+        volatility=0.022,
+        half_spread_bps=2.5,
+        kyle_lambda=0.45,
+        perm_impact_gamma=0.2,
+        risk_aversion=4e-7,
+    )
+)
+register_scenario(
+    replace(
+        REGIME_DAY,
+        name="small-cap",
+        description="400,000 shares a day, Kyle's lambda 0.8",
+        quantity=16_000.0,
+        arrival_price=20.0,
+        adv=400_000.0,
+        volatility=0.03,
+        half_spread_bps=8.0,
+        kyle_lambda=0.8,
+        perm_impact_gamma=0.3,
+        resilience=6.0,
+        volume_noise=0.5,
+        risk_aversion=6e-6,
+    )
+)
+register_scenario(
+    replace(
+        REGIME_DAY,
+        name="illiquid",
+        description="60,000 shares a day, Kyle's lambda 1.2, a wide spread",
+        quantity=2_400.0,
+        arrival_price=8.0,
+        adv=60_000.0,
+        volatility=0.045,
+        half_spread_bps=30.0,
+        kyle_lambda=1.2,
+        perm_impact_gamma=0.4,
+        resilience=4.0,
+        volume_noise=0.8,
+        risk_aversion=1e-4,
+    )
+)
+register_scenario(
+    replace(
+        REGIME_DAY,
+        name="crisis-day",
+        description="regime-day that starts in a crisis",
+        regimes=replace(SIX_REGIMES, start="CRISIS"),
+    )
+)
+register_scenario(
+    replace(
+        REGIME_DAY,
+        name="trending-day",
+        description="regime-day in which the regimes have a drift: up in a bull market, down in a bear market and a crisis",
+        regimes=replace(SIX_REGIMES, drift=(0.01, -0.01, 0.0, 0.0, -0.02, 0.005)),
+    )
+)
+register_scenario(
+    Scenario(
+        name="flow-signal",
+        description="persistent order flow is a signal of the next price move (Bertsimas and Lo 1998); linear impact",
+        temp_impact_alpha=1.5,
+        temp_impact_beta=1.0,
+        volume_noise=0.0,
+        flow_share=0.1,
+        flow_persistence=0.4,
+    )
+)

@@ -1,0 +1,37 @@
+"""The volume of the market over the day, and what of it falls into each slice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["slice_profile"]
+
+
+def slice_profile(
+    curve: Sequence[float], slices: int, start_minute: float, horizon_minutes: float, day_minutes: float
+) -> NDArray[np.float64]:
+    """Return the share of the daily volume that each slice of an order is expected to hold.
+
+    Args:
+        curve: Relative volume of equal parts of the day (any number of them); empty means flat.
+        slices: Number of slices, N.
+        start_minute: Start of the order, minutes after the open.
+        horizon_minutes: Length of the order, minutes.
+        day_minutes: Length of the trading day, minutes.
+
+    Returns:
+        Array of shape (N,); over the whole day it sums to one, however finely it is cut.
+
+    Raises:
+        ValueError: The curve does not sum to a positive number.
+    """
+    weights = np.array(curve if len(curve) else [1.0], dtype=float)
+    if not weights.sum() > 0.0:
+        raise ValueError(f"volume_curve must sum to a positive number, got {weights.sum()}; leave it empty for a flat curve")
+    edges = np.linspace(0.0, day_minutes, len(weights) + 1)
+    cumulative = np.concatenate([[0.0], np.cumsum(weights / weights.sum())])
+    times = start_minute + horizon_minutes * np.arange(slices + 1) / slices
+    return np.diff(np.interp(times, edges, cumulative))
