@@ -1,0 +1,16 @@
+"""HyperExec: the Gymnasium environment of optimal execution, ``gym.make("HyperExec-v0")``."""
+
+from gymnasium.envs.registration import register, registry
+
+__version__ = "0.1.0"
+__all__ = ["__version__"]
+
+if "HyperExec-v0" not in registry:
+    register(
+        id="HyperExec-v0",
+        entry_point="hyperexec_env.envs.hyperexec:HyperExecEnv",
+        vector_entry_point="hyperexec_env.envs.vector:HyperExecVectorEnv",
+        # the horizon is part of the problem (no time limit), and the environment checks order and actions by itself
+        disable_env_checker=True,
+        order_enforce=False,
+    )

@@ -96,22 +96,25 @@ def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State
     schedule. The unaffected price moves after the trade and is paid on what remains: summed over an episode, that is
     s (sum n_k S_k - X P0).
     """
-    shares = minimum(maximum(shares, slice.least), minimum(state.remaining, slice.limit))
+    left, permanent, transient = state
+    volume, least, limit, temporary_scale, half_spread, transient_kept, drift, innovation, risk = slice
+    permanent_slope, transient_slope, beta = impact
+
+    shares = minimum(maximum(shares, least), minimum(left, limit))
     size = abs(shares)
-    remaining = state.remaining - shares
-    permanent_move = impact.permanent_slope * shares
-    transient_move = impact.transient_slope * shares
+    remaining = left - shares
+    permanent_move = permanent_slope * shares
+    transient_move = transient_slope * shares
     cost = Cost(
-        shares * (state.permanent + 0.5 * permanent_move),
-        shares * (state.transient + 0.5 * transient_move),
-        slice.temporary_scale * slice.volume * power(size / slice.volume, 1.0 + impact.beta),
-        slice.half_spread * size,
-        remaining * slice.drift,
-        remaining * slice.innovation,
-        slice.risk * remaining * remaining,
+        shares * (permanent + 0.5 * permanent_move),
+        shares * (transient + 0.5 * transient_move),
+        temporary_scale * volume * power(size / volume, 1.0 + beta),
+        half_spread * size,
+        remaining * drift,
+        remaining * innovation,
+        risk * remaining * remaining,
     )
-    displacement = (state.transient + transient_move) * slice.transient_kept
-    return State(remaining, state.permanent + permanent_move, displacement), cost
+    return State(remaining, permanent + permanent_move, (transient + transient_move) * transient_kept), cost
 
 
 def close(impact: Impact, state: State, quantity: Any) -> tuple[Any, Any]:

@@ -35,9 +35,9 @@ class Market:
     tau: float
     """Length of a slice, days."""
     start_thresholds: NDArray[np.uint64]
-    """Cumulative start law as 32-bit integers, shape (M - 1,)."""
+    """Cumulative start law as 32-bit integers, shape (M - 1, 1)."""
     next_thresholds: NDArray[np.uint64]
-    """Cumulative transition law of one slice as 32-bit integers, shape (M, M - 1)."""
+    """Cumulative transition law of one slice as 32-bit integers, shape (M - 1, M)."""
     mean_volume: Floats
     """Expected volume of the slice, shares, shape (N + 1, M + 1); zero in the last row."""
     rest_volume: Floats
@@ -62,6 +62,26 @@ class Market:
     """Shares that must trade: zero, and infinity in the slice that has to finish the order, shape (N,)."""
     cap: Floats
     """Participation cap of each slice, infinity where there is none, shape (N,)."""
+
+    by_flow: float
+    """sqrt(flow_share): standard deviation of the price that order flow brings, in volatilities."""
+    by_flow_noise: float
+    """The same of the part of the flow that the flow before does not foretell."""
+    by_news: float
+    """sqrt(1 - flow_share)."""
+    drifting: bool
+    """Whether a regime has a drift."""
+    capped: bool
+    """Whether there is a participation cap."""
+
+    @property
+    def martingale(self) -> bool:
+        """Whether the unaffected price has no predictable move at all."""
+        return not self.drifting and not self.scenario.flow_persistence
+
+    def cell(self, k: Any, regime: Any) -> Any:
+        """Return the flat index of a slice and a regime (or `unknown`) in the tables."""
+        return k * (self.regimes + 1) + regime
 
     @property
     def unknown(self) -> int:
@@ -125,6 +145,11 @@ def _build(scenario: Scenario) -> Market:
         risk=scenario.risk_aversion * (sigma * price) ** 2 * tau,
         least=np.where(forced, math.inf, 0.0),
         cap=np.where(forced, math.inf, cap),
+        by_flow=math.sqrt(scenario.flow_share),
+        by_flow_noise=math.sqrt(scenario.flow_share * (1.0 - scenario.flow_persistence**2)),
+        by_news=math.sqrt(1.0 - scenario.flow_share),
+        drifting=any(regimes.drift),
+        capped=scenario.max_participation is not None,
     )
 
 

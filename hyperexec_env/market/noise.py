@@ -8,12 +8,13 @@ are paired by construction, and an episode can be replayed alone.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ORDER", "PRICE", "REGIME", "STREAMS", "VOLUME", "episode_keys", "mix", "normal_pair", "upper_bits", "words"]
+__all__ = ["ORDER", "PRICE", "REGIME", "STREAMS", "VOLUME", "as_words", "episode_keys", "mix", "normal_pair", "upper_bits", "words"]
 
 Words = NDArray[np.uint64]
 
@@ -26,15 +27,18 @@ VOLUME: Final = 2
 ORDER: Final = 3
 """Stream of what is drawn once an episode: side, size and the flow before the first slice."""
 STREAMS: Final = 4
+"""Number of streams: the words of a slice."""
 
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
+_STRIDE: Final = np.uint64((STREAMS * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND: Final = np.uint64(0x94D049BB133111EB)
 _SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
-_ANGLE_MASK: Final = np.uint64(0xFFFFFF)
-_RADIUS_SHIFT: Final = np.uint64(24)
-_RADIUS_UNIT: Final = 2.0**-40
-_ANGLE_UNIT: Final = np.float32(2.0 * np.pi * 2.0**-24)
+_LOWER: Final = np.uint64(0xFFFFFFFF)
+_HALF: Final = np.float32(0.5)
+_MINUS_TWO: Final = np.float32(-2.0)
+_RADIUS_UNIT: Final = np.float32(2.0**-32)
+_ANGLE_UNIT: Final = np.float32(2.0 * np.pi * 2.0**-32)
 _UPPER: Final = np.uint64(32)
 
 
@@ -48,17 +52,33 @@ def mix(words: Words) -> Words:
     return words
 
 
-def episode_keys(seed: int, episodes: Any) -> Words:
-    """Return one 64-bit key for each episode number (any shape) of a seed (0 is a seed like any other)."""
-    root = mix(np.array([seed & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64) + _GAMMA)
-    numbers = np.atleast_1d(np.asarray(episodes)).astype(np.uint64)
-    return mix(root ^ mix(numbers + _GAMMA))
+def as_words(numbers: Any) -> Words:
+    """Return whole numbers (any size, taken modulo 2^64) as an array of words of at least one dimension."""
+    if isinstance(numbers, np.ndarray) and numbers.dtype.kind in "iu":
+        return numbers.astype(np.uint64)
+    return np.array([int(number) & 0xFFFFFFFFFFFFFFFF for number in np.atleast_1d(np.asarray(numbers, dtype=object))], np.uint64)
 
 
-def words(keys: Words, stream: Any, slice: Any) -> Words:
-    """Return the random word of each key for a stream and a slice (arrays that broadcast with the keys)."""
-    counter = np.asarray(slice * STREAMS + stream + 1, dtype=np.uint64)
-    return mix(counter * _GAMMA + keys)
+def episode_keys(seeds: Any, episodes: Any) -> Words:
+    """Return one 64-bit key for each pair of seed and episode number, shape (episodes,).
+
+    Seeds are taken modulo 2^64; 0 is a seed like any other. One seed may serve many episodes.
+    """
+    return mix(mix(as_words(seeds) + _GAMMA) ^ mix(as_words(episodes) + _GAMMA))
+
+
+def words(keys: Words, streams: tuple[int, ...], slice: Any) -> Words:
+    """Return the random word of each stream for each key, shape (streams, episodes).
+
+    `slice` is one number or one for each key; a stream of the *next* slice is `stream + STREAMS`.
+    """
+    return mix(keys + np.asarray(slice, dtype=np.uint64) * _STRIDE + _offsets(streams))
+
+
+@cache
+def _offsets(streams: tuple[int, ...]) -> Words:
+    """Return where the streams start within the words of a slice, shape (streams, 1)."""
+    return np.array([[stream + 1] for stream in streams], dtype=np.uint64) * _GAMMA
 
 
 def upper_bits(word: Words) -> Words:
@@ -69,8 +89,8 @@ def upper_bits(word: Words) -> Words:
 def normal_pair(word: Words) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return two independent standard normals from one word each (Box and Muller 1958).
 
-    The radius takes 40 bits (so \\|z\\| <= 7.45), the angle 24 bits in single precision, which numpy computes in SIMD.
+    Radius and angle take 32 bits each, in single precision, which numpy computes in SIMD; \\|z\\| is at most 6.77.
     """
-    radius = np.sqrt(-2.0 * np.log(((word >> _RADIUS_SHIFT) + np.uint64(1)) * _RADIUS_UNIT))
-    angle = (word & _ANGLE_MASK).astype(np.float32) * _ANGLE_UNIT
-    return radius * np.cos(angle), radius * np.sin(angle)
+    radius = np.sqrt(_MINUS_TWO * np.log(((word >> _UPPER).astype(np.float32) + _HALF) * _RADIUS_UNIT))
+    angle = (word & _LOWER).astype(np.float32) * _ANGLE_UNIT
+    return (radius * np.cos(angle)).astype(np.float64), (radius * np.sin(angle)).astype(np.float64)

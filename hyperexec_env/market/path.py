@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -52,72 +53,70 @@ def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = OrderDraw()
     scenario = market.scenario
     side: Any = float(scenario.side)
     quantity: Any = scenario.quantity
-    if draw.random_side:
-        side = np.where(noise.upper_bits(noise.words(keys, noise.ORDER, 1)) >> np.uint64(31), 1.0, -1.0)
-    if draw.quantity_range is not None:
-        low, high = draw.quantity_range
-        uniform = (noise.upper_bits(noise.words(keys, noise.ORDER, 2)) + 0.5) * 2.0**-32
-        quantity = scenario.quantity * low * (high / low) ** uniform
+    if draw.random_side or draw.quantity_range is not None:
+        side_bits, size_bits = noise.upper_bits(noise.words(keys, (noise.ORDER + noise.STREAMS, noise.ORDER + 2 * noise.STREAMS), 0))
+        if draw.random_side:
+            side = np.where(side_bits >> np.uint64(31), 1.0, -1.0)
+        if draw.quantity_range is not None:
+            low, high = draw.quantity_range
+            quantity = scenario.quantity * low * (high / low) ** ((size_bits + 0.5) * 2.0**-32)
     return Order(side, quantity)
 
 
 def begin(market: Market, keys: noise.Words) -> World:
     """Draw the market at the start of the first slice."""
-    bits = noise.upper_bits(noise.words(keys, noise.REGIME, 0))
-    regime = (bits[..., None] >= market.start_thresholds).sum(axis=-1)
-    flow, _ = noise.normal_pair(noise.words(keys, noise.ORDER, 0))
+    regime_word, flow_word = noise.words(keys, (noise.REGIME, noise.ORDER), 0)
+    regime = (noise.upper_bits(regime_word) >= market.start_thresholds).sum(axis=0)
+    flow, _ = noise.normal_pair(flow_word)
     return World(regime, flow, np.full(keys.shape, market.scenario.arrival_price))
 
 
-_STREAMS = np.array([[noise.PRICE], [noise.VOLUME], [noise.REGIME]], dtype=np.uint64)
-_NEXT = np.array([[0], [0], [1]], dtype=np.uint64)
+_SLICE_STREAMS = (noise.PRICE, noise.VOLUME, noise.REGIME + noise.STREAMS)
 
 
 def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any) -> tuple[Slice, World]:
     """Draw slice `k` (one number, or one for each episode); return it and the market at the start of the next one."""
     scenario = market.scenario
-    regime = world.regime
-    price_word, volume_word, regime_word = noise.words(keys, _STREAMS, np.asarray(k, dtype=np.uint64) + _NEXT)
+    regime, last_flow, price = world
+    words = noise.words(keys, _SLICE_STREAMS, k)
+    (flow_noise, shock), (news, _) = noise.normal_pair(words[:2])
 
     # volume: lognormal around the expected one
-    volume = market.mean_volume[k, regime]
+    volume = market.mean_volume.take(market.cell(k, regime))
     if scenario.volume_noise:
-        shock, _ = noise.normal_pair(volume_word)
         volume = volume * np.exp(scenario.volume_noise * shock - 0.5 * scenario.volume_noise**2)
 
     # price: predictable drift, and the zero-mean innovation that order flow and news share
-    flow_noise, news = noise.normal_pair(price_word)
-    kept = scenario.flow_persistence
-    flow = kept * world.flow + np.sqrt(1.0 - kept * kept) * flow_noise if kept else flow_noise
-    volatility = market.step_volatility[regime]
-    by_flow, by_news = np.sqrt(scenario.flow_share), np.sqrt(1.0 - scenario.flow_share)
-    predictable = market.step_drift[regime]
+    volatility = market.step_volatility.take(regime)
+    flow, kept = flow_noise, scenario.flow_persistence
+    predictable: Any = market.step_drift.take(regime) if market.drifting else 0.0
+    surprise = volatility * (market.by_flow_noise * flow_noise + market.by_news * news)
     if kept:
-        predictable = predictable + volatility * (by_flow * kept) * world.flow
-    surprise = volatility * (by_flow * (flow - kept * world.flow) + by_news * news)
+        flow = kept * last_flow + math.sqrt(1.0 - kept * kept) * flow_noise
+        predictable = predictable + volatility * (market.by_flow * kept) * last_flow
     if scenario.price_model == "gbm":
         variance = volatility * volatility * (1.0 - scenario.flow_share * kept * kept)
-        drift = world.price * np.expm1(predictable)
-        price = world.price * np.exp(predictable + surprise - 0.5 * variance)
-        innovation = price - world.price - drift
+        drift = price * np.expm1(predictable)
+        moved = price * np.exp(predictable + surprise - 0.5 * variance)
+        innovation = moved - price - drift
     else:
         drift = scenario.arrival_price * predictable
         innovation = scenario.arrival_price * surprise
-        price = world.price + (drift + innovation)
+        moved = price + innovation if market.martingale else price + (drift + innovation)
 
     drawn = Slice(
         volume=volume,
-        least=market.least[k],
-        limit=market.cap[k] * volume,
-        temporary_scale=market.temporary_scale[regime],
-        half_spread=market.half_spread[regime],
-        transient_kept=market.transient_kept[regime],
-        drift=side * drift,
+        least=market.least.take(k),
+        limit=market.cap.take(k) * volume if market.capped else math.inf,
+        temporary_scale=market.temporary_scale.take(regime),
+        half_spread=market.half_spread.take(regime),
+        transient_kept=market.transient_kept.take(regime),
+        drift=0.0 if market.martingale else side * drift,
         innovation=side * innovation,
-        risk=market.risk[regime],
+        risk=market.risk.take(regime),
     )
-    next_regime = (noise.upper_bits(regime_word)[..., None] >= market.next_thresholds[regime]).sum(axis=-1)
-    return drawn, World(next_regime, flow, price)
+    next_regime = (noise.upper_bits(words[2]) >= market.next_thresholds.take(regime, axis=1)).sum(axis=0)
+    return drawn, World(next_regime, flow, moved)
 
 
 def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:

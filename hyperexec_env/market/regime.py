@@ -33,9 +33,9 @@ def matrix_exponential(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def thresholds(law: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Return the cumulative law (last axis) as 32-bit integers without the last: a draw is the number of them that it reaches."""
-    cumulative = np.cumsum(law, axis=-1)[..., :-1]
-    return np.rint(np.clip(cumulative, 0.0, 1.0) * 2.0**32).astype(np.uint64)
+    """Return the cumulative laws (rows) as 32-bit integers, shape (M - 1, rows): a draw is the number of them that it reaches."""
+    cumulative = np.cumsum(np.atleast_2d(law), axis=-1)[:, :-1]
+    return np.ascontiguousarray(np.rint(np.clip(cumulative, 0.0, 1.0) * 2.0**32).astype(np.uint64).T)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,208 @@
+"""Observations: what an agent sees of the market and of its own order. Past only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from hyperexec_env.market.kernel import State
+from hyperexec_env.market.model import Market
+from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
+
+__all__ = ["OWN", "Observer", "Situation", "build_observer", "observation_names", "observation_space", "own_features"]
+
+_BIG: Final = 20.0
+_FLOW: Final = 400.0  # 7.45 sqrt((1 + phi) / (1 - phi)) for the largest persistence that a scenario may have
+_FEATURES: Final = (
+    # what depends on the agent's trades
+    ("remaining", 0.0, 1.0),
+    ("behind_schedule", -1.0, 1.0),
+    ("required_participation", 0.0, 1.0),
+    ("transient_displacement", 0.0, 1.0),
+    ("price_move", -1.0, 1.0),
+    ("last_participation", 0.0, 1.0),
+    # what nature drew
+    ("last_volume", 0.0, _BIG),
+    ("last_flow", -_FLOW, _FLOW),
+    ("side", -1.0, 1.0),
+    # what follows from the slice and the regime: a table
+    ("time_left", 0.0, 1.0),
+    ("expected_volume", 0.0, _BIG),
+    ("expected_volume_rest", 0.0, _BIG),
+    ("volatility", 0.0, _BIG),
+    ("spread", 0.0, _BIG),
+    *((f"regime_{name}", 0.0, 1.0) for name in (*REGIME_NAMES, UNKNOWN)),
+)
+OWN: Final = 6
+"""Number of features that depend on the agent's trades; they come first."""
+_DRAWN: Final = 3
+_FIRST_OF_TABLE: Final = OWN + _DRAWN
+
+
+def observation_names() -> tuple[str, ...]:
+    """Return the names of the features, in order."""
+    return tuple(name for name, _, _ in _FEATURES)
+
+
+def observation_space() -> spaces.Box:
+    """Return the space of observations: float32, finite bounds, the same for every scenario."""
+    low = np.array([low for _, low, _ in _FEATURES], dtype=np.float32)
+    high = np.array([high for _, _, high in _FEATURES], dtype=np.float32)
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+class Situation(NamedTuple):
+    """What a policy may know at the start of a slice, in natural units: floats, or arrays over episodes.
+
+    `seen` is the column of the market's tables: the regime, or `market.unknown` for an observer who is not told.
+    """
+
+    market: Market
+    k: Any
+    """Slice, 0..N."""
+    seen: Any
+    side: Any
+    quantity: Any
+    """Shares of the whole order."""
+    remaining: Any
+    """Shares still to trade."""
+    permanent: Any
+    """Permanent displacement, currency per share, adverse is positive."""
+    transient: Any
+    """Transient displacement, currency per share, adverse is positive (zero for an observer who is not told the regime)."""
+    price: Any
+    """Unaffected price, currency per share."""
+    flow: Any
+    """Order flow of the slice before, standard deviations, positive is buying."""
+    last_shares: Any
+    """Shares of the order that traded in the slice before."""
+    last_volume: Any
+    """Market volume of the slice before, shares (before the first slice: what a slice holds on average)."""
+
+
+class Scales(NamedTuple):
+    """Units of the features."""
+
+    transient: float
+    """One over kappa, shares per currency (0 where nothing is transient)."""
+    move: float
+    """One over the standard deviation of the price over the order, per currency."""
+    volume: float
+    """Mean volume of a slice, shares."""
+
+
+def _scales(market: Market) -> Scales:
+    """Return the units of the features for a market."""
+    kappa = market.impact.transient_slope
+    scenario = market.scenario
+    deviation = scenario.volatility * scenario.arrival_price * np.sqrt(market.tau * market.slices)
+    return Scales(
+        1.0 / kappa if kappa > 0.0 else 0.0,
+        float(1.0 / deviation) if deviation > 0.0 else 0.0,
+        float(market.rest_volume[0, market.unknown]) / market.slices,
+    )
+
+
+def own_features(
+    scales: Scales, quantity: Any, state: State, last_shares: Any, last_volume: Any, known: tuple[Any, Any, Any]
+) -> tuple[Any, Any, Any, Any, Any, Any]:
+    """Return the features that depend on the agent's trades. Bounded by their form, not by clipping.
+
+    `known` holds the move of the unaffected price against the order since arrival, the share of the order that the schedule
+    has left, and the expected volume of the rest. The price move is x / (1 + |x|) of the move of the mid in standard deviations
+    over the whole order.
+    """
+    remaining, permanent, transient = state
+    by_transient, by_move, _ = scales
+    drifted, plan, rest_volume = known
+    left = remaining / quantity
+    move = (drifted + permanent + transient) * by_move
+    return (
+        left,
+        left - plan,
+        remaining / (remaining + rest_volume),
+        transient * by_transient / quantity,
+        move / (1.0 + abs(move)),
+        last_shares / (last_shares + last_volume),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Observer:
+    """How the situations of one market become observations: the tables that are computed once."""
+
+    market: Market
+    hidden: bool
+    """Whether the regime, and what would betray it, is kept from the observer."""
+    scales: Scales
+    table: NDArray[np.float32]
+    """Observation of each slice and regime, the other features zero, shape (N + 1, M + 1, features)."""
+    rows: NDArray[np.float32]
+    """The table as one row for each cell, shape ((N + 1) (M + 1), features)."""
+    rest_volume: NDArray[np.float64]
+    """Expected volume of the rest, at least one share, so that nothing is divided by zero, shape (N + 1, M + 1)."""
+    last_expected: NDArray[np.float64]
+    """What the schedule expected of the slice before each slice, shares, shape (N + 1,)."""
+
+    def observe(self, situation: Situation) -> NDArray[np.float32]:
+        """Return the observations of a batch of situations, shape (episodes, features)."""
+        k, seen, side = situation.k, situation.seen, situation.side
+        cell = self.market.cell(k, seen)
+        observation = self.rows.take(cell, axis=0)
+        drifted = side * (situation.price - self.market.scenario.arrival_price)
+        own = own_features(
+            self.scales,
+            situation.quantity,
+            State(situation.remaining, situation.permanent, situation.transient),
+            situation.last_shares,
+            situation.last_volume,
+            (drifted, self.market.plan.take(k), self.rest_volume.take(cell)),
+        )
+        for column, values in enumerate((*own, *self.drawn_features(k, side, situation.last_volume, situation.flow))):
+            observation[:, column] = values
+        return observation
+
+    def seen(self, regime: Any) -> Any:
+        """Return the column of the tables that the observer sees."""
+        return np.full_like(regime, self.market.unknown) if self.hidden else regime
+
+    def drawn_features(self, k: Any, side: Any, last_volume: Any, flow: Any) -> tuple[Any, Any, Any]:
+        """Return the features that nature drew: last volume against the schedule's, last flow against us, side."""
+        return np.minimum(last_volume / self.last_expected.take(k), _BIG), side * flow, side
+
+
+def build_observer(market: Market, observe_regime: bool = True) -> Observer:
+    """Compute the tables of the observations of a market.
+
+    An observer who is not told the regime sees expectations over the law of the regimes where others see the regime's, and
+    no transient displacement: its decay would tell the resilience.
+    """
+    slices, unknown = market.slices, market.unknown
+    units = _scales(market)
+    if not observe_regime:
+        units = units._replace(transient=0.0)
+    table = np.zeros((slices + 1, unknown + 1, len(_FEATURES)))
+    named = table[..., _FIRST_OF_TABLE:]
+    named[..., 0] = (1.0 - np.arange(slices + 1) / slices)[:, None]
+    named[..., 1] = market.mean_volume / units.volume
+    named[..., 2] = market.rest_volume / market.rest_volume[0, unknown]
+    named[..., 3] = market.volatility
+    named[..., 4] = market.half_spread / (market.half_spread[unknown] or 1.0)
+    names = (*market.scenario.regimes.names, UNKNOWN)
+    for index, name in enumerate((*REGIME_NAMES, UNKNOWN), start=5):
+        if name in names:
+            named[:, names.index(name), index] = 1.0
+    table = np.clip(table, 0.0, _BIG).astype(np.float32)
+    return Observer(
+        market,
+        not observe_regime,
+        units,
+        table,
+        table.reshape(-1, table.shape[-1]),
+        np.maximum(market.rest_volume, 1.0),
+        np.append(units.volume, market.mean_volume[:-1, unknown]),
+    )

@@ -1,0 +1,81 @@
+"""The task of an agent: the market it meets, what it sees, what it may do and what it is paid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from hyperexec_env.envs.action import ActionMode, build_action_mode
+from hyperexec_env.envs.observation import Observer, build_observer
+from hyperexec_env.market.checks import check_choice, check_flag, check_numbers, nearest
+from hyperexec_env.market.model import Market, build_market
+from hyperexec_env.market.path import OrderDraw
+from hyperexec_env.market.scenario import Scenario, get_scenario
+
+__all__ = ["REWARDS", "Task", "build_task", "check_reset_options"]
+
+REWARDS: Final = ("expected", "realised")
+"""Names of the rewards."""
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What the single and the vector environment have in common, computed once."""
+
+    market: Market
+    mode: ActionMode
+    observer: Observer
+    realised: bool
+    """Whether the reward holds the price noise and the permanent cost."""
+    draw: OrderDraw
+
+    @property
+    def scenario(self) -> Scenario:
+        """The scenario of the market."""
+        return self.market.scenario
+
+
+def build_task(
+    scenario: Any = "regime-day",
+    *,
+    action_mode: str = "pace",
+    reward: str = "expected",
+    observe_regime: bool = True,
+    random_side: bool = False,
+    quantity_range: Any = None,
+) -> Task:
+    """Check the options of the environment and compute what they mean.
+
+    Raises:
+        ValueError: A bad option; the message names it, its value and the range.
+    """
+    check_choice("reward", reward, REWARDS)
+    check_flag("observe_regime", observe_regime)
+    check_flag("random_side", random_side)
+    sizes = None
+    if quantity_range is not None:
+        low, high = check_numbers("quantity_range", quantity_range, low=1e-6, high=1e6, length=2)
+        if low > high:
+            raise ValueError(f"quantity_range must be (smallest, largest) multiple of the quantity, got ({low:g}, {high:g})")
+        sizes = (low, high)
+    market = build_market(get_scenario(scenario))
+    return Task(
+        market=market,
+        mode=build_action_mode(action_mode, market),
+        observer=build_observer(market, observe_regime),
+        realised=reward == "realised",
+        draw=OrderDraw(random_side, sizes),
+    )
+
+
+def check_reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return the options of a reset.
+
+    Raises:
+        ValueError: An unknown option; the message names the nearest one.
+    """
+    for key in options or {}:
+        if key not in known:
+            raise ValueError(f"unknown reset option {key!r}{nearest(key, known)} (known: {', '.join(known)})")
+    return options or {}

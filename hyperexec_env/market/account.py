@@ -1,0 +1,84 @@
+"""The account of an episode: where the shortfall came from."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from hyperexec_env.market.kernel import Cost, Impact, State, close
+from hyperexec_env.orders import Order
+
+__all__ = ["Account", "Components", "Statement", "book", "open_account", "settle"]
+
+
+class Account(NamedTuple):
+    """Running sums over the slices of an episode: floats, or arrays over episodes."""
+
+    cost: Cost
+    """Cash cost by component so far, currency."""
+    drift_move: Any
+    """Sum of the predictable moves of the unaffected price, times the side, currency per share."""
+    timing_move: Any
+    """Sum of the zero-mean moves, times the side, currency per share."""
+
+
+class Components(NamedTuple):
+    """The shortfall by source (Perold 1988 for the opportunity cost); the sum is the shortfall."""
+
+    spread: Any
+    temporary: Any
+    transient: Any
+    permanent: Any
+    timing: Any
+    drift: Any
+    opportunity: Any
+
+
+class Statement(NamedTuple):
+    """What an episode cost; everything in bps of the arrival notional, positive is a cost."""
+
+    shortfall: Any
+    """Implementation shortfall, as the desk sees it."""
+    objective: Any
+    """J in the expected account: price noise and g X^2 / 2 left out, risk term included."""
+    expected: Any
+    """The objective without its risk term."""
+    risk: Any
+    """The risk term."""
+    components: Components
+    """The shortfall by source."""
+
+
+def open_account() -> Account:
+    """Return an account in which nothing is booked."""
+    return Account(Cost(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), 0.0, 0.0)
+
+
+def book(account: Account, cost: Cost, drift: Any, innovation: Any) -> Account:
+    """Add the cost of one slice, and the moves of the unaffected price over it."""
+    total = Cost(*(a + b for a, b in zip(account.cost, cost, strict=True)))
+    return Account(total, account.drift_move + drift, account.timing_move + innovation)
+
+
+def settle(account: Account, impact: Impact, state: State, order: Order, arrival_price: float) -> Statement:
+    """Close an episode: mark what is left at the final mid and state every cost in bps.
+
+    The moves of the price are booked on what remained after each trade. The part of them that fell on shares that were
+    never traded is moved to the opportunity cost, where Perold counts it.
+    """
+    bps = 1e4 / (order.quantity * arrival_price)
+    cost, left = account.cost, state.remaining
+    marked, marked_in_objective = close(impact, state, order.quantity)
+    missed_drift, missed_timing = left * account.drift_move, left * account.timing_move
+    components = Components(
+        spread=cost.spread * bps,
+        temporary=cost.temporary * bps,
+        transient=cost.transient * bps,
+        permanent=cost.permanent * bps,
+        timing=(cost.timing - missed_timing) * bps,
+        drift=(cost.drift - missed_drift) * bps,
+        opportunity=(marked + missed_drift + missed_timing) * bps,
+    )
+    constant = 0.5 * impact.permanent_slope * (order.quantity - left) * (order.quantity - left)
+    expected = (cost.expected - cost.risk + cost.permanent - constant + marked_in_objective) * bps
+    risk = cost.risk * bps
+    return Statement((cost.shortfall + marked) * bps, expected + risk, expected, risk, components)
