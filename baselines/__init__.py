@@ -1,0 +1,1 @@
+"""Policies to beat, and the script that judges them."""

@@ -1,0 +1,60 @@
+"""Print the card of a scenario: every parameter with its unit and meaning, and where it came from."""
+
+from __future__ import annotations
+
+import json as json_format
+from dataclasses import dataclass, fields
+
+from baselines.evaluate import show
+from hyperexec_env.arguments import option
+from hyperexec_env.evaluation.board import text_table
+from hyperexec_env.market.scenario import Scenario, get_scenario
+
+__all__ = ["Args", "card", "main"]
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec card``."""
+
+    scenario: str = option("regime-day", "name of a scenario or path of a .toml file", positional=True)
+    json: str | None = option(None, "write the scenario as JSON to this file (without a file: to standard output)")
+
+
+def card(scenario: Scenario) -> str:
+    """Return the card as text."""
+    lines = [f"{scenario.name} ({scenario.hash}): {scenario.description}", ""]
+    for item in fields(Scenario):
+        if not item.metadata or item.name in ("name", "description", "volume_curve"):
+            continue
+        value = getattr(scenario, item.name)
+        text = "none" if value is None else f"{value:,.8g}" if isinstance(value, float) else str(value)
+        unit = f" [{item.metadata['unit']}]" if item.metadata["unit"] else ""
+        lines.append(f"  {item.name:<20} {text:>16}  {item.metadata['meaning']}{unit}")
+    profile = scenario.profile()
+    lines += ["", "expected volume by slice [% of the daily volume]"]
+    lines += ["  " + " ".join(f"{100.0 * share:6.2f}" for share in profile[start : start + 13]) for start in range(0, len(profile), 13)]
+    lines += ["", *_regimes(scenario)]
+    if scenario.provenance:
+        lines += ["", "where the parameters come from", *(f"  {key:<20} {text}" for key, text in scenario.provenance.items())]
+    return "\n".join(lines)
+
+
+def _regimes(scenario: Scenario) -> list[str]:
+    """Return the regimes as a table: what each scales, its stationary share and its mean stay."""
+    regimes, law = scenario.regimes, scenario.regimes.stationary()
+    header = ["", "regime", "share %", "stay [min]", "volatility x", "volume x", "spread x", "temporary x", "resilience x", "drift [/day]"]
+    cells = []
+    for index, name in enumerate(regimes.names):
+        rate = -regimes.rates[index][index]
+        scaled = (regimes.volatility, regimes.volume, regimes.spread, regimes.temporary, regimes.resilience, regimes.drift)
+        stay = f"{scenario.day_minutes / rate:.1f}" if rate > 0.0 else "for ever"
+        cells.append(["", name, f"{100.0 * law[index]:.1f}", stay, *(f"{values[index]:g}" for values in scaled)])
+    return [f"regimes (start: {regimes.start})", text_table(header, cells)]
+
+
+def main(args: Args) -> None:
+    """Print the card."""
+    scenario = get_scenario(args.scenario)
+    content = {**scenario.to_dict(), "hash": scenario.hash}
+    show(card(scenario), json_format.dumps(content, indent=2) + "\n", args.json)

@@ -1,0 +1,71 @@
+"""Judge policies on one scenario: realised and expected cost, risk, and the paired difference to TWAP with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from baselines.policies import BASELINES, SANITY, get_policy
+from hyperexec_env.arguments import option
+from hyperexec_env.evaluation.board import Board, Entrant, judge
+from hyperexec_env.evaluation.network import load_policy
+from hyperexec_env.evaluation.progress import progress
+from hyperexec_env.files import write_atomically
+from hyperexec_env.market.checks import check_integer
+from hyperexec_env.market.scenario import Scenario, get_scenario
+
+__all__ = ["Args", "entrants", "evaluate", "main", "show"]
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec evaluate``."""
+
+    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
+    policy: tuple[str, ...] = option(("all",), "policies: names, folders of trained ones, `baselines`, `sanity` or `all`")
+    episodes: int = option(10_000, "number of episodes, the same for every policy")
+    seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
+    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
+
+
+def entrants(names: Sequence[str]) -> list[Entrant]:
+    """Return the policies of some names; each name is a policy, a group of policies, or the folder of a trained one.
+
+    Raises:
+        ValueError: No such policy or folder.
+    """
+    groups = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY]}
+    found = []
+    for name in names:
+        if Path(name).is_dir():
+            trained = load_policy(name)
+            found.append(Entrant(trained, training_seed=trained.training_seed, hidden=not trained.observe_regime))
+        else:
+            found += [Entrant(get_policy(key), sanity=key in SANITY) for key in groups.get(name.lower(), [name])]
+    return found
+
+
+def evaluate(scenario: Scenario, taking_part: Sequence[Entrant], episodes: int, seed: int) -> Board:
+    """Judge policies against TWAP on the same episodes, with a progress bar."""
+    episodes = check_integer("episodes", episodes, low=2, high=1_000_000_000)
+    seed = check_integer("seed", seed, low=0, high=2**32 - 1)
+    with progress(episodes, f"evaluate {scenario.name}") as advance:
+        return judge(scenario, taking_part, get_policy("TWAP"), episodes=episodes, seed=seed, progress=advance)
+
+
+def show(text: str, content: str, target: str | None) -> None:
+    """Print a result: as text, or as JSON to standard output ("-") or to a file beside the text."""
+    if target == "-":
+        print(content, end="")
+        return
+    print(text)
+    if target is not None:
+        write_atomically(target, content)
+
+
+def main(args: Args) -> Board:
+    """Judge, print, and return the board."""
+    board = evaluate(get_scenario(args.scenario), entrants(args.policy), args.episodes, args.seed)
+    show(str(board), board.to_json(), args.json)
+    return board

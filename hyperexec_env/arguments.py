@@ -1,0 +1,77 @@
+"""Command lines made from dataclasses: every option, its default and one line of meaning stand in one place."""
+
+from __future__ import annotations
+
+import argparse
+import types
+import typing
+from collections.abc import Sequence
+from dataclasses import MISSING, field, fields
+from typing import Any, NoReturn, TypeVar
+
+from hyperexec_env.market.checks import nearest
+
+__all__ = ["Parser", "add_arguments", "option", "parse"]
+
+Record = TypeVar("Record")
+
+
+def option(default: Any = MISSING, meaning: str = "", *, positional: bool = False, choices: Sequence[str] = ()) -> Any:
+    """Declare an option of a script: its default, and one line of meaning."""
+    metadata = {"help": meaning, "positional": positional, "choices": tuple(choices) or None}
+    return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake with one line and the nearest right word."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong on one line and exit with code 2."""
+        known = [text for action in self._actions for text in action.option_strings]
+        if message.startswith("unrecognized arguments:"):
+            wrong = next((word for word in message.split(":", 1)[1].split() if word.startswith("-")), "")
+            message += nearest(wrong.split("=")[0], known) if wrong else ""
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
+    """Add one argument for each field of a dataclass."""
+    hints = typing.get_type_hints(record)
+    for item in fields(record):
+        kind, optional = _plain(hints[item.name])
+        several = typing.get_origin(kind) is tuple
+        value = typing.get_args(kind)[0] if several else kind
+        positional, required = item.metadata.get("positional", False), item.default is MISSING
+        name = item.name if positional else "--" + item.name.replace("_", "-")
+        settings: dict[str, Any] = {"help": item.metadata.get("help", ""), "choices": item.metadata.get("choices")}
+        if not required and item.default not in (None, "", ()) and kind is not bool:
+            settings["help"] += f" (default: {' '.join(map(str, item.default)) if several else item.default})"
+        if kind is bool:
+            settings = {"help": settings["help"], "action": argparse.BooleanOptionalAction, "default": item.default}
+        else:
+            settings["type"] = value
+            settings["default"] = None if required else item.default
+            if several:
+                settings["nargs"] = "+" if required else "*" if positional else "+"
+            elif optional and item.name == "json":
+                settings.update(nargs="?", const="-")
+            elif positional and not required:
+                settings["nargs"] = "?"
+            if required and not positional:
+                settings["required"] = True
+            settings["metavar"] = None if settings["choices"] else item.name.upper()
+        parser.add_argument(name, **{key: value for key, value in settings.items() if key != "choices" or value})
+
+
+def _plain(hint: Any) -> tuple[Any, bool]:
+    """Return the type of a hint without its `| None`, and whether it had one."""
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        inner = [part for part in typing.get_args(hint) if part is not type(None)]
+        return inner[0], True
+    return hint, False
+
+
+def parse(record: type[Record], namespace: argparse.Namespace) -> Record:
+    """Make the dataclass from parsed arguments."""
+    values = {item.name: getattr(namespace, item.name) for item in fields(record)}  # type: ignore[arg-type]
+    return record(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

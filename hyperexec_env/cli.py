@@ -1,0 +1,74 @@
+"""The command ``hyperexec``: where the packages meet. Nothing imports this module; it imports everything, when it is needed."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from hyperexec_env import __version__
+from hyperexec_env.arguments import Parser, add_arguments, parse
+from hyperexec_env.extras import MissingExtra
+
+__all__ = ["main"]
+
+COMMANDS = {
+    ("leaderboard",): ("training.leaderboard", "evaluate the baselines, train a policy, write the board"),
+    ("evaluate",): ("baselines.evaluate", "judge policies on one scenario"),
+    ("train", "ppo"): ("training.ppo", "train a policy by PPO"),
+    ("train", "sac"): ("training.sac", "train a policy by SAC"),
+    ("train", "dqn"): ("training.dqn", "train a policy by DQN (discrete pace)"),
+    ("scenarios",): ("baselines.scenarios", "list the scenarios"),
+    ("card",): ("baselines.card", "print a scenario with its units"),
+    ("calibrate",): ("baselines.calibrate", "make a scenario from bars of a real market"),
+    ("bench",): ("hyperexec_env.evaluation.bench", "measure the speed against CartPole"),
+}
+"""Words of a command -> module with `Args` and `main(args)`, and what it does."""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code: 0, 1 for a failure, 2 for bad input, 130 for an interruption."""
+    words = list(sys.argv[1:] if words is None else words)
+    module, rest = _choose(words)
+    if module is None:
+        return rest
+    try:
+        script = importlib.import_module(module[1])
+        parser = Parser(prog=f"hyperexec {' '.join(module[0])}", description=script.__doc__, allow_abbrev=False)
+        add_arguments(parser, script.Args)
+        script.main(parse(script.Args, parser.parse_args(rest)))
+    except MissingExtra as error:
+        return _fail(str(error))
+    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        return _fail(str(error))
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _choose(words: list[str]):  # type: ignore[no-untyped-def]
+    """Return the module of a command and its arguments, or None and an exit code."""
+    for key, (module, _) in COMMANDS.items():
+        if tuple(words[: len(key)]) == key:
+            return (key, module), words[len(key) :]
+    parser = Parser(prog="hyperexec", description="Optimal execution: environment, baselines, training, leaderboard.")
+    parser.add_argument("--version", action="version", version=f"hyperexec {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for key, (_, meaning) in COMMANDS.items():
+        commands.add_parser(" ".join(key), help=meaning, add_help=False)
+    parser.parse_args([" ".join(words[:2])] if words[:1] == ["train"] and len(words) > 1 else words)
+    return None, 0
+
+
+def _fail(message: str) -> int:
+    """Say on one line what is wrong with the input."""
+    print(f"hyperexec: error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

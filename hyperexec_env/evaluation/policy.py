@@ -1,0 +1,64 @@
+"""What a policy is: one method that turns a situation into shares."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from hyperexec_env.envs.observation import Situation
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import begin, draw_orders
+from hyperexec_env.market.model import Market
+
+__all__ = ["Policy", "check_policy"]
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """A policy: a name and one method."""
+
+    name: str
+
+    def act(self, situation: Situation) -> Any:
+        """Return the shares to trade in this slice: a number, or an array over episodes.
+
+        `situation.k == 0` begins an episode: whoever remembers something forgets it there.
+        """
+        ...
+
+
+def check_policy(policy: Any, market: Market) -> None:
+    """Refuse a policy that does not answer a situation with finite shares.
+
+    Raises:
+        TypeError: It has no name or no `act`.
+        ValueError: It returns the wrong shape, or something that is not a number.
+    """
+    if not isinstance(policy, Policy):
+        raise TypeError(f"a policy needs a `name` and an `act(situation)` method, got {type(policy).__name__}")
+    shares = np.asarray(policy.act(first_situation(market, episodes=3)))
+    if shares.shape not in ((), (3,)) or not np.isfinite(shares.astype(float)).all():
+        raise ValueError(f"policy {policy.name!r} must return finite shares, one for each episode, got {shares!r}")
+
+
+def first_situation(market: Market, episodes: int) -> Situation:
+    """Return the situation at the start of some episodes of seed 0."""
+    keys = episode_keys(0, np.arange(episodes))
+    world, order = begin(market, keys), draw_orders(market, keys)
+    zero = np.zeros(episodes)
+    volume = market.rest_volume[0, market.unknown] / market.slices
+    return Situation(
+        market=market,
+        k=0,
+        seen=world.regime,
+        side=order.side,
+        quantity=order.quantity,
+        remaining=zero + order.quantity,
+        permanent=zero,
+        transient=zero,
+        price=world.price,
+        flow=world.flow,
+        last_shares=zero,
+        last_volume=zero + volume,
+    )

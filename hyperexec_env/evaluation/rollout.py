@@ -1,0 +1,122 @@
+"""Rollouts: whole batches of episodes, every policy on the same paths."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.envs.observation import Situation
+from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.market.account import Components, Statement, book, open_account, settle
+from hyperexec_env.market.kernel import Slice, State, step
+from hyperexec_env.market.model import Market
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import Path, World, draw_path
+from hyperexec_env.orders import Order
+
+__all__ = ["Outcome", "join", "roll", "rollouts"]
+
+Floats = NDArray[np.float64]
+
+
+class Outcome(NamedTuple):
+    """What some episodes of one policy came to; arrays are over episodes unless they say otherwise."""
+
+    statement: Statement
+    """Costs, bps of the arrival notional."""
+    forced: Floats
+    """Shares that the end of the order forced, fraction of the order."""
+    start_regime: NDArray[np.int64]
+    """Regime of the first slice."""
+    inventory: Floats
+    """Remaining fraction at the start of each slice and at the end, summed over the episodes that start in each regime:
+    shape (regimes, N + 1)."""
+    path_hash: str
+    """Hash of the market that the policy met: equal for all policies that are compared."""
+
+
+def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Outcome:
+    """Run a policy over whole paths.
+
+    Args:
+        market: The market of the paths.
+        policy: The policy.
+        path: The paths, fields of shape (N, episodes).
+        hidden: Whether the policy is not told the regime.
+    """
+    scenario, unknown = market.scenario, market.unknown
+    order = Order(float(scenario.side), scenario.quantity)
+    episodes = len(path.keys)
+    zero = np.zeros(episodes)
+    state = State(zero + order.quantity, zero, zero)
+    account = open_account()
+    last_shares, last_volume = zero, zero + market.rest_volume[0, unknown] / market.slices
+    start = path.world.regime[0]
+    inventory = np.zeros((market.regimes, market.slices + 1))
+    cap = math.inf if scenario.max_participation is None else scenario.max_participation
+    forced: Any = zero
+    for k in range(market.slices):
+        inventory[:, k] = np.bincount(start, state.remaining, market.regimes)
+        regime, flow, price = (values[k] for values in path.world)
+        situation = Situation(
+            market=market,
+            k=k,
+            seen=np.full_like(regime, unknown) if hidden else regime,
+            side=order.side,
+            quantity=order.quantity,
+            remaining=state.remaining,
+            permanent=state.permanent,
+            transient=zero if hidden else state.transient,
+            price=price,
+            flow=flow,
+            last_shares=last_shares,
+            last_volume=last_volume,
+        )
+        shares = np.asarray(policy.act(situation), dtype=float)
+        slice = Slice(*(values[k] for values in path.slices))
+        before = state.remaining
+        state, cost = step(market.impact, state, slice, shares)
+        account = book(account, cost, slice.drift, slice.innovation)
+        last_shares, last_volume = before - state.remaining, slice.volume
+        if k == market.slices - 1 and scenario.complete:
+            forced = np.maximum(last_shares - np.minimum(np.maximum(shares, 0.0), cap * slice.volume), 0.0)
+    inventory[:, -1] = np.bincount(start, state.remaining, market.regimes)
+    statement = settle(account, market.impact, state, order, scenario.arrival_price)
+    return Outcome(statement, forced / order.quantity, start, inventory / order.quantity, _hash(path))
+
+
+def rollouts(
+    market: Market, policies: Sequence[Policy], hidden: Sequence[bool], seed: int, episodes: int, batch: int = 4096
+) -> Iterator[list[Outcome]]:
+    """Yield the outcomes of all policies on the same paths, batch after batch; the batch size changes no result."""
+    for first in range(0, episodes, batch):
+        keys = episode_keys(seed, np.arange(first, min(first + batch, episodes)))
+        path = draw_path(market, keys, float(market.scenario.side))
+        yield [roll(market, policy, path, blind) for policy, blind in zip(policies, hidden, strict=True)]
+
+
+def join(outcomes: Sequence[Outcome]) -> Outcome:
+    """Join the outcomes of the batches of one policy."""
+    statements = [outcome.statement for outcome in outcomes]
+    plain = [np.concatenate(column) for column in zip(*(statement[:-1] for statement in statements), strict=True)]
+    parts = [np.concatenate(column) for column in zip(*(statement.components for statement in statements), strict=True)]
+    return Outcome(
+        Statement(*plain, components=Components(*parts)),
+        np.concatenate([outcome.forced for outcome in outcomes]),
+        np.concatenate([outcome.start_regime for outcome in outcomes]),
+        np.sum([outcome.inventory for outcome in outcomes], axis=0),
+        hashlib.sha256("".join(outcome.path_hash for outcome in outcomes).encode()).hexdigest()[:16],
+    )
+
+
+def _hash(path: Path) -> str:
+    """Hash everything that nature drew (not what the market then asks of our trades)."""
+    digest = hashlib.sha256()
+    for values in (*path.slices, *World(*path.world)):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""The classical desk: schedules."""

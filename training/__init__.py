@@ -1,0 +1,1 @@
+"""Training scripts, one method a file, and the leaderboard."""

@@ -1,0 +1,92 @@
+"""Train a policy by PPO (Schulman et al. 2017, stable-baselines3) on the native batch of environments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hyperexec_env.arguments import option
+from hyperexec_env.evaluation.network import NetworkPolicy
+from hyperexec_env.market.scenario import get_scenario
+from training.run import check_training, learn, output_folder
+
+__all__ = ["Args", "main", "train"]
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec train ppo``."""
+
+    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
+    seed: int = option(0, "seed of the weights, the exploration and the market")
+    out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)")
+    timesteps: int = option(4_000_000, "slices to trade in all")
+    lanes: int = option(1024, "environments side by side")
+    steps: int = option(26, "slices in each lane between two updates")
+    batch_size: int = option(6656, "slices in a gradient step")
+    epochs: int = option(5, "passes over the slices of an update")
+    learning_rate: float = option(1e-3, "learning rate at the start; it falls to zero linearly")
+    clip: float = option(0.2, "clipping range of the probability ratio")
+    gae_lambda: float = option(0.95, "lambda of the generalised advantage estimate")
+    log_std: float = option(-1.0, "log of the exploration's standard deviation at the start")
+    hidden: int = option(64, "units in each of the two hidden layers of actor and critic")
+    reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
+    reward_scale: float = option(0.1, "factor on the reward (bps)")
+    action_mode: str = option("pace", "action mode", choices=("pace", "fraction", "participation", "discrete"))
+    observe_regime: bool = option(True, "whether the policy is told the regime")
+    threads: int = option(2, "torch threads")
+    tensorboard: bool = option(False, "log to TensorBoard, in the folder of the run")
+    progress: bool = option(True, "show a progress bar")
+
+
+def train(args: Args) -> NetworkPolicy:
+    """Train, save, and return the policy."""
+    check_training(args)
+    import torch
+    from stable_baselines3 import PPO
+
+    from training.adapter import BatchVecEnv
+
+    scenario = get_scenario(args.scenario)
+    folder = output_folder(args.out, "ppo", scenario, args.seed)
+    torch.set_num_threads(args.threads)
+    env = BatchVecEnv(
+        args.lanes,
+        args.seed,
+        args.reward_scale,
+        scenario=scenario,
+        action_mode=args.action_mode,
+        reward=args.reward,
+        observe_regime=args.observe_regime,
+    )
+    discrete = args.action_mode == "discrete"
+    architecture = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
+    model = PPO(
+        "MlpPolicy",
+        env,
+        learning_rate=lambda left: args.learning_rate * left,
+        n_steps=args.steps,
+        batch_size=args.batch_size,
+        n_epochs=args.epochs,
+        gamma=1.0,  # the horizon is part of the problem: nothing is discounted
+        gae_lambda=args.gae_lambda,
+        clip_range=args.clip,
+        ent_coef=0.0,
+        policy_kwargs=architecture if discrete else {**architecture, "log_std_init": args.log_std},
+        seed=args.seed,
+        device="cpu",
+        tensorboard_log=str(folder / "tensorboard") if args.tensorboard else None,
+    )
+
+    def layers(trained: PPO) -> list[torch.nn.Module]:
+        hidden = [layer for layer in trained.policy.mlp_extractor.policy_net if isinstance(layer, torch.nn.Linear)]
+        return [*hidden, trained.policy.action_net]
+
+    return learn(model, layers, args, scenario, folder, "ppo", "argmax" if discrete else "clip", "tanh")
+
+
+def main(args: Args) -> None:
+    """Train, and say where the policy is."""
+    policy = train(args)
+    folder = args.out or f"runs/ppo-{get_scenario(args.scenario).name}-{args.seed}"
+    print(f"trained {policy.name} for {policy.about['timesteps']:,} slices in {policy.about['seconds']:.0f} s; saved in {folder}")
+    print(f"judge it: hyperexec evaluate --scenario {args.scenario} --policy baselines {folder}")

@@ -1,0 +1,86 @@
+"""What every stable-baselines3 script does around the learning: threads, progress, export, atomic writes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hyperexec_env import __version__
+from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
+from hyperexec_env.extras import need
+from hyperexec_env.files import write_atomically
+from hyperexec_env.market.checks import check_integer
+from hyperexec_env.market.scenario import Scenario
+
+__all__ = ["check_training", "learn", "output_folder"]
+
+
+def check_training(args: Any) -> None:
+    """Check what all scripts have in common, before anything heavy is loaded.
+
+    Raises:
+        ValueError: A bad option.
+        MissingExtra: The packages of the extra `train` are not installed.
+    """
+    check_integer("seed", args.seed, low=0, high=2**19 - 1)
+    check_integer("timesteps", args.timesteps, low=1, high=10**12)
+    check_integer("lanes", args.lanes, low=1, high=2**20)
+    for module in ("torch", "stable_baselines3", "safetensors"):
+        need(module, "train")
+
+
+def output_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
+    """Return the folder of a run, made if it is not there (default: runs/ALGORITHM-SCENARIO-SEED)."""
+    folder = Path(out) if out else Path("runs") / f"{algorithm}-{scenario.name}-{seed}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {folder}: {error}") from None
+    return folder
+
+
+def learn(model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, algorithm: str, head: str, activation: str) -> NetworkPolicy:
+    """Run a stable-baselines3 model for its budget, export its deterministic policy and save both.
+
+    Args:
+        model: The model, ready to learn.
+        layers: Function that returns the torch linear layers from observation to action, in order.
+        args: Options of the script: `seed`, `timesteps`, `action_mode`, `observe_regime`, `progress`.
+        scenario: The scenario it trains on.
+        folder: Folder of the run.
+        algorithm: Name of the algorithm.
+        head: What makes the last layer an action, see :class:`NetworkPolicy`.
+        activation: "tanh" or "relu".
+    """
+    started = time.monotonic()
+    model.learn(total_timesteps=args.timesteps, progress_bar=args.progress, log_interval=None if not args.tensorboard else 1)
+    seconds = time.monotonic() - started
+    weights = tuple(
+        (layer.weight.detach().cpu().numpy().astype(np.float32), layer.bias.detach().cpu().numpy().astype(np.float32))
+        for layer in layers(model)
+    )
+    if not all(np.isfinite(values).all() for layer in weights for values in layer):
+        raise ValueError(f"training diverged: the {algorithm} policy holds values that are not finite; try a smaller learning rate")
+    about = {
+        "algorithm": algorithm,
+        "args": asdict(args),
+        "scenario": scenario.to_dict(),
+        "scenario_hash": scenario.hash,
+        "timesteps": int(model.num_timesteps),
+        "seconds": round(seconds, 3),
+        "versions": {
+            "hyperexec_env": __version__,
+            "stable_baselines3": need("stable_baselines3", "train").__version__,
+            "torch": need("torch", "train").__version__,
+        },
+    }
+    policy = NetworkPolicy(
+        algorithm.upper(), weights, activation, head, args.action_mode, args.observe_regime, args.seed, about
+    )
+    write_atomically(folder / "scenario.toml", scenario.to_toml())
+    save_policy(policy, folder)
+    return policy
