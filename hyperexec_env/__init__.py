@@ -2,7 +2,8 @@
 
 from gymnasium.envs.registration import register, registry
 
-__version__ = "0.1.0"
+from hyperexec_env.version import __version__
+
 __all__ = ["__version__"]
 
 if "HyperExec-v0" not in registry:

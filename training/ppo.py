@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import get_scenario
-from training.run import check_training, learn, output_folder
+from training.run import check_training, learn, make_env, output_folder, report
 
 __all__ = ["Args", "main", "train"]
 
@@ -44,20 +44,9 @@ def train(args: Args) -> NetworkPolicy:
     import torch
     from stable_baselines3 import PPO
 
-    from training.adapter import BatchVecEnv
-
     scenario = get_scenario(args.scenario)
     folder = output_folder(args.out, "ppo", scenario, args.seed)
-    torch.set_num_threads(args.threads)
-    env = BatchVecEnv(
-        args.lanes,
-        args.seed,
-        args.reward_scale,
-        scenario=scenario,
-        action_mode=args.action_mode,
-        reward=args.reward,
-        observe_regime=args.observe_regime,
-    )
+    env = make_env(args, scenario)
     discrete = args.action_mode == "discrete"
     architecture = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
     model = PPO(
@@ -74,7 +63,6 @@ def train(args: Args) -> NetworkPolicy:
         policy_kwargs=architecture if discrete else {**architecture, "log_std_init": args.log_std},
         seed=args.seed,
         device="cpu",
-        tensorboard_log=str(folder / "tensorboard") if args.tensorboard else None,
     )
 
     def layers(trained: PPO) -> list[torch.nn.Module]:
@@ -86,7 +74,4 @@ def train(args: Args) -> NetworkPolicy:
 
 def main(args: Args) -> None:
     """Train, and say where the policy is."""
-    policy = train(args)
-    folder = args.out or f"runs/ppo-{get_scenario(args.scenario).name}-{args.seed}"
-    print(f"trained {policy.name} for {policy.about['timesteps']:,} slices in {policy.about['seconds']:.0f} s; saved in {folder}")
-    print(f"judge it: hyperexec evaluate --scenario {args.scenario} --policy baselines {folder}")
+    report(train(args), args, "ppo")

@@ -14,9 +14,9 @@ from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.checks import check_integer
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import Scenario, get_scenario
 
-__all__ = ["check_training", "learn", "output_folder"]
+__all__ = ["check_training", "learn", "make_env", "output_folder", "report", "run_folder"]
 
 
 def check_training(args: Any) -> None:
@@ -29,18 +29,44 @@ def check_training(args: Any) -> None:
     check_integer("seed", args.seed, low=0, high=2**19 - 1)
     check_integer("timesteps", args.timesteps, low=1, high=10**12)
     check_integer("lanes", args.lanes, low=1, high=2**20)
-    for module in ("torch", "stable_baselines3", "safetensors"):
+    modules = ["torch", "stable_baselines3", "safetensors", *(["tensorboard"] if args.tensorboard else [])]
+    for module in [*modules, *(["tqdm", "rich"] if args.progress else [])]:
         need(module, "train")
 
 
+def run_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
+    """Return the folder of a run (default: runs/ALGORITHM-SCENARIO-SEED)."""
+    return Path(out) if out else Path("runs") / f"{algorithm}-{scenario.name}-{seed}"
+
+
 def output_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
-    """Return the folder of a run, made if it is not there (default: runs/ALGORITHM-SCENARIO-SEED)."""
-    folder = Path(out) if out else Path("runs") / f"{algorithm}-{scenario.name}-{seed}"
+    """Return the folder of a run, made if it is not there.
+
+    Raises:
+        ValueError: It cannot be made.
+    """
+    folder = run_folder(out, algorithm, scenario, seed)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make the folder {folder}: {error}") from None
     return folder
+
+
+def make_env(args: Any, scenario: Scenario) -> Any:
+    """Return the batch of environments that a script's options describe, and set the number of torch threads."""
+    from training.adapter import BatchVecEnv
+
+    need("torch", "train").set_num_threads(args.threads)
+    options = {key: getattr(args, key) for key in ("action_mode", "reward", "observe_regime")}
+    return BatchVecEnv(args.lanes, args.seed, args.reward_scale, scenario=scenario, **options)
+
+
+def report(policy: NetworkPolicy, args: Any, algorithm: str) -> None:
+    """Say what was trained and how to judge it."""
+    folder = run_folder(args.out, algorithm, get_scenario(args.scenario), args.seed)
+    print(f"trained {policy.name} for {policy.about['timesteps']:,} slices in {policy.about['seconds']:.0f} s; saved in {folder}")
+    print(f"judge it: hyperexec evaluate --scenario {args.scenario} --policy baselines {folder}")
 
 
 def learn(model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, algorithm: str, head: str, activation: str) -> NetworkPolicy:
@@ -56,8 +82,10 @@ def learn(model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, 
         head: What makes the last layer an action, see :class:`NetworkPolicy`.
         activation: "tanh" or "relu".
     """
+    log = need("stable_baselines3.common.logger", "train")
+    model.set_logger(log.configure(str(folder / "tensorboard"), ["tensorboard"]) if args.tensorboard else log.Logger(None, []))
     started = time.monotonic()
-    model.learn(total_timesteps=args.timesteps, progress_bar=args.progress, log_interval=None if not args.tensorboard else 1)
+    model.learn(total_timesteps=args.timesteps, progress_bar=args.progress, log_interval=1 if args.tensorboard else None)
     seconds = time.monotonic() - started
     weights = tuple(
         (layer.weight.detach().cpu().numpy().astype(np.float32), layer.bias.detach().cpu().numpy().astype(np.float32))

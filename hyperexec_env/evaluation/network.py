@@ -99,6 +99,17 @@ def save_policy(policy: NetworkPolicy, folder: Path) -> None:
     write_atomically(folder / "policy.json", json.dumps(described, indent=2) + "\n")
 
 
+def _check_layers(layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]) -> None:
+    """Refuse layers that do not lead from the observation to the action."""
+    width = len(observation_names())
+    for index, (weight, bias) in enumerate(layers):
+        if weight.ndim != 2 or bias.shape != weight.shape[:1] or weight.shape[1] != width:
+            raise ValueError(f"layer {index} must take {width} inputs, got weights {weight.shape} and biases {bias.shape}")
+        if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            raise ValueError(f"layer {index} must hold finite numbers only")
+        width = len(bias)
+
+
 def load_policy(folder: str | Path) -> NetworkPolicy:
     """Read a policy from a folder.
 
@@ -122,6 +133,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
             raise ValueError("policy.safetensors is not the file that policy.json describes")
         tensors = safetensors.load(weights)
         layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(len(tensors) // 2))
+        _check_layers(layers)
         for key, known in (("activation", _ACTIVATIONS), ("head", _HEADS)):
             if described[key] not in known:
                 raise ValueError(f"{key} must be one of {', '.join(known)}, got {described[key]!r}")

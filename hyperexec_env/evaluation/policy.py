@@ -7,9 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from hyperexec_env.envs.observation import Situation
+from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import begin, draw_orders
-from hyperexec_env.market.model import Market
 
 __all__ = ["Policy", "check_policy"]
 

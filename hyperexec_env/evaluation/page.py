@@ -1,0 +1,192 @@
+"""The board as one self-contained HTML page: tables, and the pictures that a person wants to see."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from hyperexec_env.evaluation.board import Board, Row
+from hyperexec_env.evaluation.rollout import Outcome
+from hyperexec_env.extras import need
+
+__all__ = ["page"]
+
+_COLOURS: Final = ("#1f5fa8", "#d9730d", "#2e7d4f", "#8a4fa3", "#7a6a58", "#c2a200", "#3b8ea5", "#c25a7c")
+_TRAINED: Final = "#b8322a"
+_PARTS: Final = {
+    "spread": "#9aa5b1",
+    "temporary": "#1f5fa8",
+    "transient": "#d9730d",
+    "drift": "#2e7d4f",
+    "opportunity": "#8a4fa3",
+    "risk": "#e3a6a0",
+    "permanent": "#ddd2c0",
+}
+_STYLE: Final = """
+:root { color-scheme: light; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .3rem; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
+th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #eee; }
+th { border-bottom: 2px solid #bbb; } td:nth-child(2), th:nth-child(2) { text-align: left; }
+tr.trained td:nth-child(2) { color: #b8322a; font-weight: 600; } tr.sanity { color: #888; }
+figure { margin: 1.5rem 0; } figcaption, .caption { color: #555; font-size: .87rem; } svg { max-width: 100%; height: auto; }
+.warning { background: #b8322a; color: #fff; padding: .6rem .9rem; border-radius: 4px; font-weight: 600; }
+code { background: #f4f4f4; padding: .1rem .3rem; }
+"""
+
+
+def page(boards: Sequence[Board], command: str) -> str:
+    """Return the page of some boards.
+
+    Args:
+        boards: One board for each scenario.
+        command: The command that made them, shown on the page.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    need("matplotlib", "plot")
+    body = "".join(_section(board) for board in boards)
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>HyperExec leaderboard</title><style>{_STYLE}</style></head><body><h1>HyperExec leaderboard</h1>"
+        f"<p>Made by <code>{html.escape(command)}</code>. Every policy meets the same episodes; brackets are 95 % bootstrap "
+        f"intervals, those of differences are paired. All costs in bps of the arrival notional, positive is a cost.</p>{body}"
+        "</body></html>\n"
+    )
+
+
+def _section(board: Board) -> str:
+    """Return one scenario: its table and its pictures."""
+    header, cells = board.table()
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
+    lines = "".join(
+        f'<tr class="{_class(row)}">' + "".join(f"<td>{html.escape(text)}</td>" for text in line) + "</tr>"
+        for row, line in zip(board.rows, cells, strict=True)
+    )
+    warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in board.warnings)
+    pictures = (
+        (_distributions(board), "What an episode costs. Box: quartiles; whiskers: 5 % and 95 %; line: median; dot: mean."),
+        (_inventories(board), "Mean share of the order that is left, by the regime of the first slice."),
+        (_components(board), "Mean cost by component, with the risk term. Timing, whose mean is zero, is left out."),
+    )
+    figures = "".join(f"<figure>{picture}<figcaption>{text}</figcaption></figure>" for picture, text in pictures)
+    return (
+        f"<h2>{html.escape(board.scenario.name)}</h2><p>{html.escape(board.scenario.description)}</p>{warnings}"
+        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+        f'<p class="caption">{html.escape(board.caption())}</p>{figures}'
+    )
+
+
+def _class(row: Row) -> str:
+    return "sanity" if row.sanity else "trained" if row.training_seed is not None else ""
+
+
+def _serious(board: Board) -> list[tuple[Row, Outcome, str]]:
+    """Return the policies that are there to win, with their colours; all seeds of a trained policy share one."""
+    colours = iter(_COLOURS * 4)
+    return [
+        (row, outcome, _TRAINED if row.training_seed is not None else next(colours))
+        for row, outcome in zip(board.rows, board.outcomes, strict=True)
+        if not row.sanity
+    ]
+
+
+def _label(row: Row) -> str:
+    return row.policy if row.training_seed is None else f"{row.policy} (seed {row.training_seed})"
+
+
+def _distributions(board: Board) -> str:
+    """Draw the distribution of the realised shortfall and of the objective."""
+    shown = _serious(board)
+    figure, axes = _figure(1, 2, 10.5, 0.9 + 0.34 * len(shown))
+    for axis, key, title in zip(axes, ("shortfall", "objective"), ("implementation shortfall (realised)", "objective J"), strict=True):
+        for place, (_, outcome, colour) in enumerate(shown):
+            values = getattr(outcome.statement, key)
+            low, first, median, third, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])
+            axis.plot([low, high], [place, place], color=colour, linewidth=1)
+            axis.barh(place, third - first, left=first, height=0.5, color=colour, alpha=0.35, edgecolor=colour)
+            axis.plot([median, median], [place - 0.25, place + 0.25], color=colour, linewidth=2)
+            axis.plot(values.mean(), place, "o", color=colour, markersize=4)
+        axis.set(title=title, xlabel="bps of the arrival notional", yticks=range(len(shown)))
+        axis.set_yticklabels([_label(row) for row, _, _ in shown] if axis is axes[0] else [])
+        axis.invert_yaxis()
+        axis.grid(axis="x", color="#eee")
+    return _svg(figure)
+
+
+def _inventories(board: Board) -> str:
+    """Draw the mean inventory against time, one panel for each regime of the start."""
+    scenario, shown = board.scenario, _serious(board)
+    counts = shown[0][1].inventory[:, 0]
+    panels = [index for index in range(len(counts)) if counts[index] > 0.0]
+    columns = min(3, len(panels))
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(rows, columns, 10.5 if columns > 1 else 6.0, 0.9 + 2.3 * rows)
+    minutes = scenario.horizon_minutes * np.arange(scenario.slices + 1) / scenario.slices
+    for panel, axis in enumerate(axes):
+        axis.set_visible(panel < len(panels))
+        if panel >= len(panels):
+            continue
+        index = panels[panel]
+        for row, outcome, colour in reversed(shown):
+            trained = row.training_seed is not None
+            share = 100.0 * outcome.inventory[index] / counts[index]
+            axis.plot(minutes, share, color=colour, linewidth=2.0 if trained else 1.2, alpha=0.9, label=_label(row))
+        axis.set(title=f"{scenario.regimes.names[index]} ({counts[index]:,.0f} episodes)", ylim=(-2, 102))
+        axis.grid(color="#eee")
+        if panel % columns == 0:
+            axis.set_ylabel("left [%]")
+        if panel + columns >= len(panels):
+            axis.set_xlabel("minutes since the start")
+    named = {}
+    for handle, text in zip(*axes[0].get_legend_handles_labels(), strict=True):
+        named.setdefault(text.split(" (seed")[0], handle)
+    figure.legend(list(named.values())[::-1], list(named)[::-1], loc="outside lower center", ncols=8, frameon=False)
+    return _svg(figure)
+
+
+def _components(board: Board) -> str:
+    """Draw the mean cost by component as stacked bars."""
+    shown = _serious(board)
+    figure, (axis,) = _figure(1, 1, 10.5, 1.3 + 0.34 * len(shown))
+    above, below = np.zeros(len(shown)), np.zeros(len(shown))
+    for part, colour in _PARTS.items():
+        values = np.array([row.risk_bps if part == "risk" else row.components_bps[part] for row, _, _ in shown])
+        if np.abs(values).max() < 1e-3:
+            continue
+        left = np.where(values >= 0.0, above, below)
+        axis.barh(range(len(shown)), values, left=left, height=0.62, color=colour, label=part)
+        above, below = above + np.maximum(values, 0.0), below + np.minimum(values, 0.0)
+    axis.set(xlabel="bps of the arrival notional", yticks=range(len(shown)))
+    axis.set_yticklabels([_label(row) for row, _, _ in shown])
+    axis.invert_yaxis()
+    axis.grid(axis="x", color="#eee")
+    axis.set_axisbelow(True)
+    figure.legend(loc="outside lower center", ncols=7, frameon=False)
+    return _svg(figure)
+
+
+def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+    """Return a figure without a window, and its axes in reading order."""
+    figure = need("matplotlib.figure", "plot").Figure(figsize=(width, height), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=rows * columns > 2).flat)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.title.set_fontsize(10)
+    return figure, axes
+
+
+def _svg(figure: Any) -> str:
+    """Return a figure as inline SVG: the same bytes for the same numbers."""
+    target = io.StringIO()
+    with need("matplotlib", "plot").rc_context({"svg.hashsalt": "hyperexec", "svg.fonttype": "path"}):
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    text = target.getvalue()
+    return text[text.index("<svg") :]

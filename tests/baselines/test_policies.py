@@ -1,0 +1,187 @@
+"""Laws of the classical and the sanity policies, each run by being registered."""
+
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from baselines.policies import BASELINES, SANITY, get_policy, policy_names
+from hyperexec_env.evaluation.policy import check_policy
+from hyperexec_env.evaluation.rollout import join, roll, rollouts
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.scenario import get_scenario, scenario_names
+
+
+def _path(market, episodes=64, seed=3):
+    return draw_path(market, episode_keys(seed, np.arange(episodes)), float(market.scenario.side))
+
+
+class Recorder:
+    """A policy that writes down what another one asks for, and what is left before each slice."""
+
+    def __init__(self, policy):
+        self.policy, self.name, self.asked, self.left = policy, policy.name, [], []
+
+    def act(self, situation):
+        shares = self.policy.act(situation)
+        self.asked.append(np.broadcast_to(shares, situation.remaining.shape).copy())
+        self.left.append(situation.remaining.copy())
+        return shares
+
+
+def _asked(name, scenario="regime-day", **changes):
+    market = build_market(replace(get_scenario(scenario), **changes))
+    recorder = Recorder(get_policy(name))
+    roll(market, recorder, _path(market))
+    return market, np.array(recorder.asked), np.array(recorder.left)
+
+
+@pytest.mark.parametrize("scenario", scenario_names())
+@pytest.mark.parametrize("name", policy_names())
+def test_every_policy_finishes_every_scenario(name, scenario):
+    market = build_market(get_scenario(scenario))
+    policy = get_policy(name)
+    check_policy(policy, market)
+    outcome = roll(market, policy, _path(market))
+    assert np.isfinite(outcome.statement.objective).all()
+    assert outcome.inventory[:, -1].sum() == pytest.approx(0.0, abs=1e-12)
+    assert (outcome.forced <= 1.0 + 1e-12).all()
+    assert (outcome.forced >= 0.0).all()
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_a_policy_that_is_used_again_does_the_same_again(name):
+    market = build_market(get_scenario("regime-day"))
+    policy, path = get_policy(name), _path(market)
+    first, second = roll(market, policy, path), roll(market, policy, path)
+    fresh = roll(market, get_policy(name), path)
+    assert np.array_equal(first.statement.objective, second.statement.objective)
+    assert np.array_equal(first.statement.objective, fresh.statement.objective)
+
+
+@pytest.mark.parametrize("name", policy_names())
+def test_the_batch_size_changes_no_result(name):
+    market = build_market(get_scenario("regime-day"))
+    whole = join([outcomes[0] for outcomes in rollouts(market, [get_policy(name)], [False], 5, 40, batch=40)])
+    parts = join([outcomes[0] for outcomes in rollouts(market, [get_policy(name)], [False], 5, 40, batch=7)])
+    assert np.array_equal(whole.statement.objective, parts.statement.objective)
+
+
+@pytest.mark.parametrize("observe_regime", [True, False])
+@pytest.mark.parametrize("name", policy_names())
+def test_a_policy_trades_in_the_environment_as_in_the_rollout(name, observe_regime):
+    market = build_market(get_scenario("regime-day"))
+    outcome = roll(market, get_policy(name), _path(market, episodes=4, seed=11), hidden=not observe_regime)
+    env = gym.make("hyperexec_env:HyperExec-v0", observe_regime=observe_regime).unwrapped
+    policy = get_policy(name)
+    for episode in range(4):
+        env.reset(seed=11 if episode == 0 else None)
+        ended = False
+        while not ended:
+            _, _, ended, _, info = env.trade(float(policy.act(env.situation)))
+        assert info["objective_bps"] == pytest.approx(outcome.statement.objective[episode], rel=1e-12)
+        assert info["shortfall_bps"] == pytest.approx(outcome.statement.shortfall[episode], rel=1e-9, abs=1e-9)
+
+
+def test_twap_trades_equal_slices():
+    market, asked, _ = _asked("TWAP")
+    assert asked == pytest.approx(market.scenario.quantity / market.slices)
+
+
+def test_vwap_trades_in_proportion_to_the_expected_volume():
+    market, asked, _ = _asked("VWAP")
+    volume = market.mean_volume[:-1, market.unknown]
+    assert asked[:, 0] == pytest.approx(market.scenario.quantity * volume / volume.sum())
+
+
+def test_is_and_almgren_chriss_are_front_loaded():
+    for name in ("IS", "AC"):
+        _, asked, _ = _asked(name, volume_curve=())
+        assert (np.diff(asked[:, 0]) < 0.0).all()
+
+
+def test_almgren_chriss_without_risk_aversion_is_twap():
+    market, asked, _ = _asked("AC", risk_aversion=0.0)
+    assert asked == pytest.approx(market.scenario.quantity / market.slices)
+
+
+def test_what_a_cap_forbids_is_carried_forward():
+    _, asked, left = _asked("TWAP", "desk-5min")
+    assert (asked[-1] > asked[0] * 1.5).all()
+    assert (left[-1] > 0.0).all()
+
+
+def test_adaptive_is_front_loaded_in_a_calm_market_and_lumpy_in_a_bear_market():
+    regimes = get_scenario("regime-day").regimes
+    market = build_market(get_scenario("regime-day"))
+    path = _path(market, episodes=400)
+    recorder = Recorder(get_policy("Adaptive"))
+    roll(market, recorder, path)
+    asked, regime = np.array(recorder.asked), path.world.regime
+    calm = regime[0] == regimes.names.index("SIDEWAYS_LOW")
+    bear = (regime[:3] == regimes.names.index("BEAR_TRENDING")).all(axis=0)
+    twap = market.scenario.quantity / market.slices
+    assert (asked[0, calm] > 1.5 * twap).all()
+    assert asked[0, bear] == pytest.approx(market.scenario.quantity / 10)  # ten children
+    assert asked[1, bear] == pytest.approx(0.0)
+
+
+def test_adaptive_plans_anew_what_remains_when_the_regime_changes():
+    market = build_market(get_scenario("regime-day"))
+    path = _path(market, episodes=400)
+    recorder = Recorder(get_policy("Adaptive"))
+    roll(market, recorder, path)
+    crisis = market.scenario.regimes.names.index("CRISIS")
+    regime = path.world.regime
+    changed = (regime[9] != crisis) & (regime[10] == crisis)
+    assert changed.any()
+    left = np.array(recorder.left)[10, changed]
+    # twenty children over the sixteen slices that are left: the first slice holds two of them
+    assert np.array(recorder.asked)[10, changed] == pytest.approx(left * 2 / 20)
+
+
+def test_sanity_policies_do_what_their_names_say():
+    assert _asked("all-at-once")[1][0] == pytest.approx(200_000)
+    assert _asked("wait-then-dump")[1][:-1] == pytest.approx(0.0)
+    traded = np.flatnonzero(_asked("every-5th")[1][:, 0])
+    assert traded.tolist() == [0, 5, 10, 15, 20, 25]
+    random = _asked("random")[1]
+    assert np.corrcoef(random[:, 0], random[:, 1])[0, 1] < 0.95
+    assert random[0].std() > 0.0
+
+
+@pytest.mark.parametrize("scenario", [name for name in scenario_names() if name != "desk-5min"])
+def test_no_sanity_policy_beats_twap_where_nothing_is_capped(scenario):
+    market = build_market(get_scenario(scenario))
+    path = _path(market, episodes=2000)
+    twap = roll(market, get_policy("TWAP"), path).statement.objective.mean()
+    for name in SANITY:
+        assert roll(market, get_policy(name), path).statement.objective.mean() > twap
+
+
+def test_an_unknown_policy_names_the_nearest_one():
+    with pytest.raises(ValueError, match=r"unknown policy 'TWP'; did you mean 'TWAP'\?"):
+        get_policy("TWP")
+
+
+def test_names_do_not_care_about_case():
+    assert get_policy("twap").name == "TWAP"
+    assert set(BASELINES) >= {"TWAP", "VWAP", "IS", "AC", "POV", "Adaptive"}
+
+
+class Wrong:
+    name = "wrong"
+
+    def act(self, situation):
+        return situation.remaining * np.nan
+
+
+def test_a_policy_that_returns_no_number_is_refused():
+    market = build_market(get_scenario("regime-day"))
+    with pytest.raises(ValueError, match="'wrong' must return finite shares"):
+        check_policy(Wrong(), market)
+    with pytest.raises(TypeError, match="needs a `name` and an `act"):
+        check_policy(object(), market)

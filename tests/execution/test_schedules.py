@@ -1,0 +1,80 @@
+"""Laws of the schedules."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperexec_env.execution import schedules
+
+SLICES = st.integers(1, 300)
+
+
+@given(SLICES, st.floats(-1.0, 2.0), st.floats(0.0, 5.0), st.integers(1, 60))
+def test_weights_are_never_negative_and_sum_to_one(slices, urgency, kappa_tau, children):
+    for weights in (
+        schedules.twap(slices),
+        schedules.exponential(slices, urgency),
+        schedules.almgren_chriss(slices, kappa_tau),
+        schedules.twap_in_children(slices, children),
+        schedules.vwap(np.arange(1, slices + 1), slices),
+    ):
+        assert weights.shape == (slices,)
+        assert weights.min() >= 0.0
+        assert weights.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@given(st.integers(2, 100), st.floats(0.01, 1.0))
+def test_urgency_loads_the_front(slices, urgency):
+    weights = schedules.exponential(slices, urgency)
+    assert (np.diff(weights) < 0.0).all()
+    assert weights[0] / weights[-1] == pytest.approx(np.exp(3.0 * urgency))
+
+
+def test_urgency_is_clamped():
+    assert np.array_equal(schedules.exponential(7, 5.0), schedules.exponential(7, 1.0))
+    assert np.array_equal(schedules.exponential(7, -1.0), schedules.twap(7))
+
+
+def test_almgren_chriss_reproduces_the_published_trades():
+    # Almgren and Chriss (2000): X 1e6, five days, kappa 0.607076
+    trades = 1e6 * schedules.almgren_chriss(5, 0.607076)
+    assert trades == pytest.approx([458_044, 252_101, 141_957, 85_756, 62_142], abs=1.0)
+
+
+def test_almgren_chriss_tends_to_twap_and_to_all_at_once():
+    assert schedules.almgren_chriss(10, 1e-6) == pytest.approx(schedules.twap(10), abs=1e-9)
+    assert schedules.almgren_chriss(10, 1e-10) == pytest.approx(schedules.twap(10), abs=1e-12)
+    assert schedules.almgren_chriss(10, 800.0) == pytest.approx([1.0] + [0.0] * 9)
+
+
+def test_an_empty_volume_profile_means_flat():
+    assert np.array_equal(schedules.vwap([], 4), schedules.twap(4))
+
+
+def test_vwap_follows_the_volume():
+    assert schedules.vwap([1.0, 3.0], 2) == pytest.approx([0.25, 0.75])
+
+
+@given(st.integers(1, 100), st.integers(0, 2**32 - 1))
+def test_fractions_of_what_remains_give_the_schedule_back(slices, seed):
+    weights = np.random.default_rng(seed).dirichlet(np.ones(slices))
+    left, traded = 1.0, []
+    for fraction in schedules.of_remaining(weights):
+        traded.append(left * fraction)
+        left -= traded[-1]
+    assert traded == pytest.approx(weights, abs=1e-12)
+    assert left == pytest.approx(0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("regime", "choice"), [
+    ("BULL_TRENDING", ("IS", 0)), ("SIDEWAYS_LOW", ("IS", 0)), ("RECOVERY", ("IS", 0)),
+    ("CRISIS", ("TWAP", 20)), ("SIDEWAYS_HIGH", ("TWAP", 20)), ("BEAR_TRENDING", ("TWAP", 10)), ("UNKNOWN", ("TWAP", 10)),
+])  # fmt: skip
+def test_the_adaptive_algorithm_follows_the_regime(regime, choice):
+    assert schedules.adaptive_choice(regime) == choice
+
+
+def test_children_are_spread_evenly():
+    assert np.count_nonzero(schedules.twap_in_children(26, 10)) == 10
+    assert schedules.twap_in_children(5, 20) == pytest.approx(schedules.twap(5))

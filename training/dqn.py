@@ -1,0 +1,76 @@
+"""Train a policy by DQN (Mnih et al. 2015, stable-baselines3) on discrete paces, on the native batch of environments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hyperexec_env.arguments import option
+from hyperexec_env.evaluation.network import NetworkPolicy
+from hyperexec_env.market.scenario import get_scenario
+from training.run import check_training, learn, make_env, output_folder, report
+
+__all__ = ["Args", "main", "train"]
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec train dqn``."""
+
+    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
+    seed: int = option(0, "seed of the weights, the exploration and the market")
+    out: str = option("", "folder of the run (default: runs/dqn-SCENARIO-SEED)")
+    timesteps: int = option(2_000_000, "slices to trade in all")
+    lanes: int = option(256, "environments side by side")
+    gradient_steps: int = option(8, "gradient steps after each slice of all lanes")
+    batch_size: int = option(1024, "slices in a gradient step")
+    buffer_size: int = option(500_000, "slices kept for replay")
+    learning_starts: int = option(50_000, "slices traded at random first")
+    target_interval: int = option(5_000, "slices between two copies to the target network")
+    exploration: float = option(0.3, "share of the training over which random actions fade to 2 %")
+    learning_rate: float = option(1e-3, "learning rate at the start; it falls to zero linearly")
+    hidden: int = option(64, "units in each of the two hidden layers")
+    reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
+    reward_scale: float = option(0.1, "factor on the reward (bps)")
+    action_mode: str = option("discrete", "action mode", choices=("discrete",))
+    observe_regime: bool = option(True, "whether the policy is told the regime")
+    threads: int = option(2, "torch threads")
+    tensorboard: bool = option(False, "log to TensorBoard, in the folder of the run")
+    progress: bool = option(True, "show a progress bar")
+
+
+def train(args: Args) -> NetworkPolicy:
+    """Train, save, and return the policy."""
+    check_training(args)
+    import torch
+    from stable_baselines3 import DQN
+
+    scenario = get_scenario(args.scenario)
+    folder = output_folder(args.out, "dqn", scenario, args.seed)
+    env = make_env(args, scenario)
+    model = DQN(
+        "MlpPolicy",
+        env,
+        learning_rate=lambda left: args.learning_rate * left,
+        buffer_size=args.buffer_size,
+        learning_starts=args.learning_starts,
+        batch_size=args.batch_size,
+        gamma=1.0,  # the horizon is part of the problem: nothing is discounted
+        train_freq=1,
+        gradient_steps=args.gradient_steps,
+        target_update_interval=args.target_interval,
+        exploration_fraction=args.exploration,
+        exploration_final_eps=0.02,
+        policy_kwargs={"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.ReLU},
+        seed=args.seed,
+        device="cpu",
+    )
+
+    def layers(trained: DQN) -> list[torch.nn.Module]:
+        return [layer for layer in trained.q_net.q_net if isinstance(layer, torch.nn.Linear)]
+
+    return learn(model, layers, args, scenario, folder, "dqn", "argmax", "relu")
+
+
+def main(args: Args) -> None:
+    """Train, and say where the policy is."""
+    report(train(args), args, "dqn")
