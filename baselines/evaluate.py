@@ -11,7 +11,7 @@ from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import Board, Entrant, judge
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.progress import progress
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.checks import check_integer
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
@@ -66,6 +66,7 @@ def show(text: str, content: str, target: str | None) -> None:
 
 def main(args: Args) -> Board:
     """Judge, print, and return the board."""
+    check_target(args.json)
     board = evaluate(get_scenario(args.scenario), entrants(args.policy), args.episodes, args.seed)
     show(str(board), board.to_json(), args.json)
     return board

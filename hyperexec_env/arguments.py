@@ -31,6 +31,10 @@ class Parser(argparse.ArgumentParser):
         if message.startswith("unrecognized arguments:"):
             wrong = next((word for word in message.split(":", 1)[1].split() if word.startswith("-")), "")
             message += nearest(wrong.split("=")[0], known) if wrong else ""
+        if "invalid choice: " in message:  # argparse lists the choices; the nearest one is what its reader wants
+            wrong, _, listed = message.partition("invalid choice: ")[2].partition(" (choose from ")
+            choices = [text.strip(" '") for text in listed.rstrip(")").split(",")]
+            message = message.replace(wrong, wrong + nearest(wrong.strip("'"), choices), 1)
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 

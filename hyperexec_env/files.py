@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
 
-__all__ = ["write_atomically"]
+__all__ = ["check_target", "write_atomically"]
+
+
+def check_target(path: str | os.PathLike[str] | None) -> None:
+    """Refuse, before long work, a file that could not be written after it (None and "-", standard output, always can).
+
+    Raises:
+        ValueError: The folder is missing or may not be written to, or the path is a folder.
+    """
+    if path is None or path == "-":
+        return
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise ValueError(f"cannot write {os.fspath(path)}: it is a folder")
+    if not target.parent.is_dir():
+        raise ValueError(f"cannot write {os.fspath(path)}: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK):
+        raise ValueError(f"cannot write {os.fspath(path)}: the folder {target.parent} may not be written to")
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
@@ -30,11 +48,12 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
         if target.exists():
             temporary.chmod(target.stat().st_mode & 0o7777)
         os.replace(temporary, target)
-        _flush_folder(target.parent)
     except OSError as error:
         raise ValueError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+    _flush_folder(target.parent)
 
 
 def _write_through(path: Path, data: bytes) -> None:
@@ -46,10 +65,11 @@ def _write_through(path: Path, data: bytes) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Wait until the disk holds the names in a folder, where the system can say so."""
+    """Wait until the disk holds the names in a folder, where the system can do that."""
     if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)

@@ -18,7 +18,7 @@ from hyperexec_env.evaluation.board import Board, Entrant
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.extras import need
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.checks import check_integer
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from training import ppo
@@ -123,6 +123,7 @@ def all_boards(boards: Sequence[Board]) -> str:
 
 def main(args: Args) -> None:
     """Make the boards and say where they are."""
+    check_target(args.json)
     boards = leaderboard(args)
     if args.json == "-":
         print(all_boards(boards), end="")

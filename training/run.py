@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from hyperexec_env import __version__
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
-from hyperexec_env.market.checks import check_integer
+from hyperexec_env.market.checks import check_integer, check_number
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
 __all__ = ["check_training", "learn", "make_env", "output_folder", "report", "run_folder"]
@@ -29,6 +29,16 @@ def check_training(args: Any) -> None:
     check_integer("seed", args.seed, low=0, high=2**19 - 1)
     check_integer("timesteps", args.timesteps, low=1, high=10**12)
     check_integer("lanes", args.lanes, low=1, high=2**20)
+    whole = ("steps", "batch_size", "epochs", "hidden", "threads", "gradient_steps", "buffer_size", "target_interval")
+    positive = ("learning_rate", "clip", "reward_scale", "tau")
+    for item in fields(args):
+        value = getattr(args, item.name)
+        if item.name in whole:
+            check_integer(item.name, value, low=1, high=10**9)
+        elif item.name in positive:
+            check_number(item.name, value, low=0.0, high=1e6, open_low=True)
+        elif item.name in ("gae_lambda", "exploration"):
+            check_number(item.name, value, low=0.0, high=1.0)
     modules = ["torch", "stable_baselines3", "safetensors", *(["tensorboard"] if args.tensorboard else [])]
     for module in [*modules, *(["tqdm", "rich"] if args.progress else [])]:
         need(module, "train")

@@ -1,0 +1,163 @@
+"""The command as its user types it: results, one clear line for a mistake, nothing half-written."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from hyperexec_env import cli
+from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+
+
+def _run(capsys, *words):
+    """Run a command in this process; return its exit code, standard output and standard error."""
+    try:
+        code = cli.main(words)
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def _refused(capsys, *words):
+    """Run a command that must fail as bad input does; return its one line."""
+    code, out, err = _run(capsys, *words)
+    assert code == 2, (out, err)
+    assert out == ""
+    assert err.count("\n") == 1, err
+    assert "Traceback" not in err
+    return err
+
+
+def test_evaluate_prints_a_table_and_writes_json(capsys, tmp_path):
+    target = tmp_path / "board.json"
+    code, out, _ = _run(capsys, "evaluate", "--policy", "TWAP", "pov", "--episodes", "64", "--seed", "3", "--json", str(target))
+    assert code == 0
+    assert "POV" in out
+    assert "64 episodes of seed 3" in out
+    plain = json.loads(target.read_text())
+    assert [row["policy"] for row in plain["rows"]] == ["POV", "TWAP"]
+    assert plain["seed"] == 3
+
+
+def test_json_to_standard_output_is_nothing_but_json(capsys):
+    _, out, _ = _run(capsys, "evaluate", "--policy", "TWAP", "--episodes", "10", "--json")
+    assert json.loads(out)["episodes"] == 10
+
+
+def test_the_same_command_gives_the_same_numbers(capsys):
+    words = ("evaluate", "--policy", "all", "--episodes", "50", "--json")
+    assert _run(capsys, *words)[1] == _run(capsys, *words)[1]
+
+
+def test_scenarios_lists_every_scenario(capsys):
+    code, out, _ = _run(capsys, "scenarios")
+    assert code == 0
+    assert all(name in out for name in scenario_names())
+    _, out, _ = _run(capsys, "scenarios", "--json")
+    assert [entry["name"] for entry in json.loads(out)] == list(scenario_names())
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_the_card_shows_every_parameter_with_its_unit(capsys, name):
+    code, out, _ = _run(capsys, "card", name)
+    assert code == 0
+    for text in ("kyle_lambda", "fraction per square root of a day", "shares a day", "regimes (start", get_scenario(name).hash):
+        assert text in out
+    _, out, _ = _run(capsys, "card", name, "--json")
+    plain = json.loads(out)
+    assert plain.pop("hash") == get_scenario(name).hash
+    assert Scenario.from_dict(plain) == get_scenario(name)
+
+
+def test_a_scenario_file_is_taken_where_a_name_is(capsys, tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "regime-day"\nname = "mine"\nquantity = 50_000\n')
+    code, out, _ = _run(capsys, "evaluate", "--scenario", str(path), "--policy", "TWAP", "--episodes", "10")
+    assert code == 0
+    assert "mine (" in out
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("evalute",), "invalid choice: 'evalute'; did you mean 'evaluate'?"),
+    (("train", "pppo"), "invalid choice: 'train pppo'; did you mean 'train ppo'?"),
+    ((), "the following arguments are required: COMMAND"),
+    (("evaluate", "--episods", "3"), "unrecognized arguments: --episods 3; did you mean '--episodes'?"),
+    (("evaluate", "--episodes", "many"), "argument --episodes: invalid int value: 'many'"),
+    (("evaluate", "--episodes", "1"), "episodes must be a whole number in [2, 1000000000], got 1"),
+    (("evaluate", "--seed", "-1"), "seed must be a whole number in [0, 4294967295], got -1"),
+    (("evaluate", "--scenario", "regme-day"), "unknown scenario 'regme-day'; did you mean 'regime-day'?"),
+    (("evaluate", "--scenario", "no/such.toml"), "cannot read the scenario file no/such.toml"),
+    (("evaluate", "--policy", "TWP"), "unknown policy 'TWP'; did you mean 'TWAP'?"),
+    (("card", "crisisday"), "did you mean 'crisis-day'?"),
+    (("evaluate", "--episodes", "10", "--json", "no/such/folder/x.json"), "cannot write no/such/folder/x.json"),
+])  # fmt: skip
+def test_a_mistake_is_one_clear_line(capsys, words, message):
+    assert message in _refused(capsys, *words)
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("quantity = 0", "quantity must be a number in (0, 1e+15] shares, got 0"),
+    ("quantity = -5", "quantity must be a number in (0, 1e+15] shares, got -5"),
+    ("quantity = nan", "quantity must be a number in (0, 1e+15] shares, got nan"),
+    ("quantty = 5", "unknown field quantty; did you mean 'quantity'?"),
+    ("quantity = ", "not a scenario in TOML"),
+    ("regimes = {rates = [[1.0]], names = ['CRISIS'], volatility = [1.0], volume = [1.0]}", "must sum to 0"),
+    ("regimes = {name = ['CRISIS']}", "unknown field regimes.name; did you mean 'names'?"),
+])  # fmt: skip
+def test_a_bad_scenario_file_is_named(capsys, tmp_path, line, message):
+    path = tmp_path / "bad.toml"
+    path.write_text(line)
+    said = _refused(capsys, "card", str(path))
+    assert message in said
+    assert str(path) in said
+
+
+def test_a_folder_that_holds_no_policy_is_named(capsys, tmp_path):
+    assert "holds no trained policy" in _refused(capsys, "evaluate", "--policy", str(tmp_path))
+
+
+def test_a_missing_extra_is_one_line_with_the_install_command(tmp_path):
+    blocker = "import sys; sys.modules['{}'] = None; from hyperexec_env import cli; sys.exit(cli.main({!r}))"
+    for module, words, extra in (
+        ("torch", ["train", "ppo"], "train"),
+        ("matplotlib", ["leaderboard", "--quick"], "plot"),
+        ("safetensors", ["evaluate", "--policy", str(tmp_path)], "train"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", blocker.format(module, words)], capture_output=True, text=True, cwd=tmp_path, env=_environment()
+        )
+        assert done.returncode == 2, done.stderr
+        assert done.stderr == f'hyperexec: error: {module} is not installed: pip install "hyperexec-env[{extra}]"\n'
+        assert not list(tmp_path.iterdir())
+
+
+def test_help_and_version_answer():
+    for words in (["--help"], ["--version"], ["evaluate", "--help"], ["leaderboard", "--help"], ["train", "ppo", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "hyperexec_env.cli", *words], capture_output=True, text=True, env=_environment()
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout
+
+
+def test_interrupting_leaves_nothing_half_written(tmp_path):
+    words = ["evaluate", "--episodes", "100000000", "--json", "board.json"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "hyperexec_env.cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=_environment()
+    )
+    time.sleep(2.0)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert "interrupted" in said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+def _environment():
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}

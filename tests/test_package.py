@@ -1,0 +1,68 @@
+"""The wheel: what it holds, and that it works from an empty folder."""
+
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def _run(*words, **options):
+    done = subprocess.run(words, capture_output=True, text=True, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    pytest.importorskip("setuptools", reason="building the wheel without a network needs setuptools (extra `dev`)")
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if listed.returncode:
+        pytest.skip("the wheel is built from a git checkout")
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (source / name).parent.mkdir(parents=True, exist_ok=True)
+            (source / name).write_bytes((ROOT / name).read_bytes())
+    _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder), str(source))
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_every_module_and_nothing_else(wheel):
+    names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    modules = {
+        str(path.relative_to(ROOT))
+        for package in ("hyperexec_env", "baselines", "training")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    assert names == modules | {"hyperexec_env/py.typed"}
+
+
+def test_the_command_works_from_the_wheel_in_an_empty_folder(wheel, tmp_path):
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    _run(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", str(site), str(wheel))
+    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    command = [str(site / "bin" / "hyperexec")]
+    assert "regime-day" in _run(*command, "scenarios", cwd=empty, env=environment)
+    assert "TWAP" in _run(*command, "evaluate", "--episodes", "10", cwd=empty, env=environment)
+    where = "import hyperexec_env, baselines, training; print(hyperexec_env.__file__, baselines.__file__, training.__file__)"
+    assert _run(sys.executable, "-c", where, cwd=empty, env=environment).count(str(site)) == 3
+
+
+def test_the_core_needs_gymnasium_and_numpy_only():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    names = {requirement.split(">")[0].split("=")[0].strip() for requirement in project["dependencies"]}
+    assert names == {"gymnasium", "numpy"}
+    assert project["requires-python"] == ">=3.11"
+
+
+def test_the_constraints_pin_torch():
+    assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().split()
