@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from baselines.policies import BASELINES, SANITY, get_policy
+from baselines.policies import BASELINES, SANITY, get_policy, policy_names
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import Board, Entrant, judge
 from hyperexec_env.evaluation.network import load_policy
@@ -32,13 +32,16 @@ class Args:
 def entrants(names: Sequence[str]) -> list[Entrant]:
     """Return the policies of some names; each name is a policy, a group of policies, or the folder of a trained one.
 
+    A name that is known goes before a folder of that name (write `./TWAP` for the folder).
+
     Raises:
         ValueError: No such policy or folder.
     """
     groups = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY]}
     found = []
     for name in names:
-        if Path(name).is_dir():
+        known = name.lower() in groups or name.lower() in map(str.lower, policy_names())
+        if not known and Path(name).is_dir():
             trained = load_policy(name)
             found.append(Entrant(trained, training_seed=trained.training_seed, hidden=not trained.observe_regime))
         else:

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
         name = item.name if positional else "--" + item.name.replace("_", "-")
         settings: dict[str, Any] = {"help": item.metadata.get("help", ""), "choices": item.metadata.get("choices")}
         if not required and item.default not in (None, "", ()) and kind is not bool:
-            settings["help"] += f" (default: {' '.join(map(str, item.default)) if several else item.default})"
+            settings["help"] += f" (default: {' '.join(map(str, typing.cast(Any, item.default))) if several else item.default})"
         if kind is bool:
             settings = {"help": settings["help"], "action": argparse.BooleanOptionalAction, "default": item.default}
         else:

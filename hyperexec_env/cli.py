@@ -29,14 +29,14 @@ COMMANDS = {
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0, 1 for a failure, 2 for bad input, 130 for an interruption."""
     words = list(sys.argv[1:] if words is None else words)
-    module, rest = _choose(words)
-    if module is None:
-        return rest
+    key = next((key for key in COMMANDS if tuple(words[: len(key)]) == key), None)
+    if key is None:
+        return _explain(words)
     try:
-        script = importlib.import_module(module[1])
-        parser = Parser(prog=f"hyperexec {' '.join(module[0])}", description=script.__doc__, allow_abbrev=False)
+        script = importlib.import_module(COMMANDS[key][0])
+        parser = Parser(prog=f"hyperexec {' '.join(key)}", description=script.__doc__, allow_abbrev=False)
         add_arguments(parser, script.Args)
-        script.main(parse(script.Args, parser.parse_args(rest)))
+        script.main(parse(script.Args, parser.parse_args(words[len(key) :])))
     except MissingExtra as error:
         return _fail(str(error))
     except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
@@ -50,18 +50,15 @@ def main(words: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _choose(words: list[str]):  # type: ignore[no-untyped-def]
-    """Return the module of a command and its arguments, or None and an exit code."""
-    for key, (module, _) in COMMANDS.items():
-        if tuple(words[: len(key)]) == key:
-            return (key, module), words[len(key) :]
+def _explain(words: list[str]) -> int:
+    """Answer words that are no command: help, the version, or what is wrong with them."""
     parser = Parser(prog="hyperexec", description="Optimal execution: environment, baselines, training, leaderboard.")
     parser.add_argument("--version", action="version", version=f"hyperexec {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for key, (_, meaning) in COMMANDS.items():
         commands.add_parser(" ".join(key), help=meaning, add_help=False)
     parser.parse_args([" ".join(words[:2])] if words[:1] == ["train"] and len(words) > 1 else words)
-    return None, 0
+    return 0
 
 
 def _fail(message: str) -> int:

@@ -121,6 +121,13 @@ def test_a_folder_that_holds_no_policy_is_named(capsys, tmp_path):
     assert "holds no trained policy" in _refused(capsys, "evaluate", "--policy", str(tmp_path))
 
 
+def test_a_known_name_goes_before_a_folder_of_that_name(capsys, tmp_path, monkeypatch):
+    (tmp_path / "baselines").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert _run(capsys, "evaluate", "--policy", "baselines", "--episodes", "10")[0] == 0
+    assert "holds no trained policy" in _refused(capsys, "evaluate", "--policy", "./baselines", "--episodes", "10")
+
+
 def test_a_missing_extra_is_one_line_with_the_install_command(tmp_path):
     blocker = "import sys; sys.modules['{}'] = None; from hyperexec_env import cli; sys.exit(cli.main({!r}))"
     for module, words, extra in (

@@ -51,7 +51,7 @@ def leaderboard(args: Args) -> list[Board]:
     """
     seeds, timesteps, episodes = (1, 300_000, 2_000) if args.quick else (args.training_seeds, args.timesteps, args.episodes)
     check_integer("training_seeds", seeds, low=0, high=1000)
-    check_training(ppo.Args(timesteps=timesteps))
+    check_training(ppo.Args(timesteps=timesteps, tensorboard=False))
     need("matplotlib", "plot")
     scenarios = [get_scenario(name) for name in args.scenario]
     names = [_file_name(scenario) for scenario in scenarios]
@@ -67,6 +67,7 @@ def leaderboard(args: Args) -> list[Board]:
                 seed=seed,
                 timesteps=timesteps,
                 out=str(folder / "policies" / f"ppo-{name}-{seed}"),
+                tensorboard=False,
                 progress=args.progress and sys.stderr.isatty(),
             )
             _say(args, f"{scenario.name}: PPO, training seed {seed} ({seed + 1} of {seeds})")

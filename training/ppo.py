@@ -34,7 +34,7 @@ class Args:
     action_mode: str = option("pace", "action mode", choices=("pace", "fraction", "participation", "discrete"))
     observe_regime: bool = option(True, "whether the policy is told the regime")
     threads: int = option(2, "torch threads")
-    tensorboard: bool = option(False, "log to TensorBoard, in the folder of the run")
+    tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
 
 

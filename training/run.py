@@ -94,8 +94,9 @@ def learn(model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, 
     """
     log = need("stable_baselines3.common.logger", "train")
     model.set_logger(log.configure(str(folder / "tensorboard"), ["tensorboard"]) if args.tensorboard else log.Logger(None, []))
+    interval = None if not args.tensorboard else 1000 if hasattr(model, "replay_buffer") else 1  # episodes, or updates
     started = time.monotonic()
-    model.learn(total_timesteps=args.timesteps, progress_bar=args.progress, log_interval=1 if args.tensorboard else None)
+    model.learn(total_timesteps=args.timesteps, progress_bar=args.progress, log_interval=interval)
     seconds = time.monotonic() - started
     weights = tuple(
         (layer.weight.detach().cpu().numpy().astype(np.float32), layer.bias.detach().cpu().numpy().astype(np.float32))

@@ -56,6 +56,10 @@ class Row:
     realised_diff_to_twap_bps: float
     realised_diff_to_twap_low: float
     realised_diff_to_twap_high: float
+    diff_to_best_bps: float
+    """Difference to the best classical policy (neither trained nor sanity) of the board, paired."""
+    diff_to_best_low: float
+    diff_to_best_high: float
     win_rate: float
     """Share of the episodes in which the objective is below TWAP's."""
     gap_percent: float | None
@@ -68,6 +72,11 @@ class Row:
     components_bps: dict[str, float]
     sanity: bool
 
+    @property
+    def label(self) -> str:
+        """The name, with the training seed of a trained policy."""
+        return self.policy if self.training_seed is None else f"{self.policy} (seed {self.training_seed})"
+
 
 @dataclass(frozen=True, eq=False)
 class Board:
@@ -79,6 +88,18 @@ class Board:
     rows: tuple[Row, ...]
     outcomes: tuple[Outcome, ...] = field(repr=False)
     optimum_bps: float | None = None
+    best_classical: str = "TWAP"
+    """Name of the best classical policy."""
+
+    @property
+    def findings(self) -> list[str]:
+        """Say how each trained policy compares with the best classical one."""
+        return [
+            f"{row.label} against {self.best_classical}, the best classical policy: {row.diff_to_best_bps:+.2f} "
+            f"[{row.diff_to_best_low:+.2f}, {row.diff_to_best_high:+.2f}] bps"
+            for row in self.rows
+            if row.training_seed is not None
+        ]
 
     @property
     def warnings(self) -> list[str]:
@@ -99,6 +120,7 @@ class Board:
             "seed": self.seed,
             "path_hash": self.outcomes[0].path_hash,
             "optimum_bps": self.optimum_bps,
+            "best_classical": self.best_classical,
             "rows": [asdict(row) for row in self.rows],
             "warnings": self.warnings,
         }
@@ -112,12 +134,11 @@ class Board:
         header = ["rank", "policy", "J [95 %]", "vs TWAP [95 %]", "%", "IS", "sd", "CVaR95", "expected", "risk", "forced %"]
         cells = []
         for row in self.rows:
-            name = row.policy + (f" (seed {row.training_seed})" if row.training_seed is not None else "")
             reference = math.isclose(row.diff_to_twap_low, row.diff_to_twap_high, abs_tol=1e-12)
             cells.append(
                 [
                     str(row.rank),
-                    name + (" *" if row.sanity else ""),
+                    row.label + (" *" if row.sanity else ""),
                     f"{row.objective_bps:.2f} [{row.objective_low:.2f}, {row.objective_high:.2f}]",
                     "-"
                     if reference
@@ -145,11 +166,20 @@ class Board:
         """Return the board as a Markdown table."""
         header, cells = self.table()
         lines = ["| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *cells)]
-        return "\n".join([*lines, "", self.caption(), *self.warnings]) + "\n"
+        return "\n".join([*lines, "", self.caption(), *(f"\n{text}." for text in self.findings), *self.warnings]) + "\n"
 
     def __str__(self) -> str:
         """Return the board as text."""
-        return "\n".join([text_table(*self.table()), "", self.caption(), *self.warnings])
+        parts = [row.components_bps | {"risk": row.risk_bps} for row in self.rows]
+        names = [name for name in parts[0] if any(abs(part[name]) >= 5e-3 for part in parts)] if parts else []
+        cells = [["", row.label, *(f"{part[name]:.2f}" for name in names)] for row, part in zip(self.rows, parts, strict=True)]
+        return "\n".join(
+            [
+                *(text_table(*self.table()), ""),
+                *(text_table(["", "shortfall by component, and risk", *names], cells), ""),
+                *(self.caption(), *self.findings, *self.warnings),
+            ]
+        )
 
 
 def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -212,14 +242,16 @@ def _board(
     means, realised = bootstrap_means(objectives, seed), bootstrap_means(shortfalls, seed)
     places = ranks(means[1:])
     twap = float(objectives[0].mean())
+    classical = [i for i, entrant in enumerate(entrants, start=1) if entrant.training_seed is None and not entrant.sanity] or [0]
+    best = min(classical, key=lambda index: float(objectives[index].mean()))
     rows = []
     for index, (entrant, outcome) in enumerate(zip(entrants, joined[1:], strict=True), start=1):
         statement = outcome.statement
         objective = float(objectives[index].mean())
         low, high = interval(means[index])
         diff_low, diff_high = interval(means[index] - means[0])
+        best_low, best_high = interval(means[index] - means[best])
         realised_low, realised_high = interval(realised[index] - realised[0])
-        known = optimum_bps is not None
         rows.append(
             Row(
                 policy=entrant.policy.name,
@@ -239,9 +271,12 @@ def _board(
                 realised_diff_to_twap_bps=float(shortfalls[index].mean() - shortfalls[0].mean()),
                 realised_diff_to_twap_low=realised_low,
                 realised_diff_to_twap_high=realised_high,
+                diff_to_best_bps=objective - float(objectives[best].mean()),
+                diff_to_best_low=best_low,
+                diff_to_best_high=best_high,
                 win_rate=float(np.mean(objectives[index] < objectives[0])),
-                gap_percent=100.0 * (objective - optimum_bps) / abs(optimum_bps) if known and optimum_bps else None,
-                score=(twap - objective) / (twap - optimum_bps) if known and optimum_bps != twap else None,
+                gap_percent=100.0 * (objective - optimum_bps) / abs(optimum_bps) if optimum_bps else None,
+                score=None if optimum_bps is None or optimum_bps == twap else (twap - objective) / (twap - optimum_bps),
                 rank=places[index - 1],
                 forced_percent=100.0 * float(outcome.forced.mean()),
                 components_bps={key: float(np.mean(value)) for key, value in statement.components._asdict().items()},
@@ -256,4 +291,5 @@ def _board(
         tuple(rows[index] for index in order),
         tuple(joined[1 + index] for index in order),
         optimum_bps,
+        entrants[best - 1].policy.name if best else "TWAP",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -22,8 +22,8 @@ from hyperexec_env.market.model import Market
 __all__ = ["NetworkPolicy", "load_policy", "save_policy"]
 
 FORMAT: Final = 1
-_ACTIVATIONS: Final = {"tanh": np.tanh, "relu": lambda values: np.maximum(values, 0.0)}
-_HEADS: Final = {
+_ACTIVATIONS: Final[dict[str, Callable[[Any], Any]]] = {"tanh": np.tanh, "relu": lambda values: np.maximum(values, 0.0)}
+_HEADS: Final[dict[str, Callable[[Any], Any]]] = {
     "clip": lambda values: np.clip(values[:, 0], -1.0, 1.0).astype(np.float64),
     "tanh": lambda values: np.tanh(values[:, 0]).astype(np.float64),
     "argmax": lambda values: values.argmax(axis=1),

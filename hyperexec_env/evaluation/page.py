@@ -76,11 +76,12 @@ def _section(board: Board) -> str:
         (_inventories(board), "Mean share of the order that is left, by the regime of the first slice."),
         (_components(board), "Mean cost by component, with the risk term. Timing, whose mean is zero, is left out."),
     )
+    findings = "".join(f'<p class="caption">{html.escape(text)}.</p>' for text in board.findings)
     figures = "".join(f"<figure>{picture}<figcaption>{text}</figcaption></figure>" for picture, text in pictures)
     return (
         f"<h2>{html.escape(board.scenario.name)}</h2><p>{html.escape(board.scenario.description)}</p>{warnings}"
         f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
-        f'<p class="caption">{html.escape(board.caption())}</p>{figures}'
+        f'<p class="caption">{html.escape(board.caption())}</p>{findings}{figures}'
     )
 
 
@@ -98,10 +99,6 @@ def _serious(board: Board) -> list[tuple[Row, Outcome, str]]:
     ]
 
 
-def _label(row: Row) -> str:
-    return row.policy if row.training_seed is None else f"{row.policy} (seed {row.training_seed})"
-
-
 def _distributions(board: Board) -> str:
     """Draw the distribution of the realised shortfall and of the objective."""
     shown = _serious(board)
@@ -115,7 +112,7 @@ def _distributions(board: Board) -> str:
             axis.plot([median, median], [place - 0.25, place + 0.25], color=colour, linewidth=2)
             axis.plot(values.mean(), place, "o", color=colour, markersize=4)
         axis.set(title=title, xlabel="bps of the arrival notional", yticks=range(len(shown)))
-        axis.set_yticklabels([_label(row) for row, _, _ in shown] if axis is axes[0] else [])
+        axis.set_yticklabels([row.label for row, _, _ in shown] if axis is axes[0] else [])
         axis.invert_yaxis()
         axis.grid(axis="x", color="#eee")
     return _svg(figure)
@@ -138,14 +135,14 @@ def _inventories(board: Board) -> str:
         for row, outcome, colour in reversed(shown):
             trained = row.training_seed is not None
             share = 100.0 * outcome.inventory[index] / counts[index]
-            axis.plot(minutes, share, color=colour, linewidth=2.0 if trained else 1.2, alpha=0.9, label=_label(row))
+            axis.plot(minutes, share, color=colour, linewidth=2.0 if trained else 1.2, alpha=0.9, label=row.label)
         axis.set(title=f"{scenario.regimes.names[index]} ({counts[index]:,.0f} episodes)", ylim=(-2, 102))
         axis.grid(color="#eee")
         if panel % columns == 0:
             axis.set_ylabel("left [%]")
         if panel + columns >= len(panels):
             axis.set_xlabel("minutes since the start")
-    named = {}
+    named: dict[str, Any] = {}
     for handle, text in zip(*axes[0].get_legend_handles_labels(), strict=True):
         named.setdefault(text.split(" (seed")[0], handle)
     figure.legend(list(named.values())[::-1], list(named)[::-1], loc="outside lower center", ncols=8, frameon=False)
@@ -165,7 +162,7 @@ def _components(board: Board) -> str:
         axis.barh(range(len(shown)), values, left=left, height=0.62, color=colour, label=part)
         above, below = above + np.maximum(values, 0.0), below + np.minimum(values, 0.0)
     axis.set(xlabel="bps of the arrival notional", yticks=range(len(shown)))
-    axis.set_yticklabels([_label(row) for row, _, _ in shown])
+    axis.set_yticklabels([row.label for row, _, _ in shown])
     axis.invert_yaxis()
     axis.grid(axis="x", color="#eee")
     axis.set_axisbelow(True)

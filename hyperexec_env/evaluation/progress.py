@@ -13,7 +13,7 @@ __all__ = ["progress"]
 def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """Show a bar (with tqdm, where it is installed) while the block runs; yields a function that adds to it."""
     try:
-        from tqdm import tqdm  # noqa: PLC0415 - optional
+        from tqdm import tqdm
     except ModuleNotFoundError:
         yield lambda done: None
         return

@@ -103,10 +103,12 @@ def rollouts(
 def join(outcomes: Sequence[Outcome]) -> Outcome:
     """Join the outcomes of the batches of one policy."""
     statements = [outcome.statement for outcome in outcomes]
-    plain = [np.concatenate(column) for column in zip(*(statement[:-1] for statement in statements), strict=True)]
-    parts = [np.concatenate(column) for column in zip(*(statement.components for statement in statements), strict=True)]
+    shortfall, objective, expected, risk = (
+        np.concatenate(column) for column in zip(*(statement[:4] for statement in statements), strict=True)
+    )
+    parts = (np.concatenate(column) for column in zip(*(statement.components for statement in statements), strict=True))
     return Outcome(
-        Statement(*plain, components=Components(*parts)),
+        Statement(shortfall, objective, expected, risk, Components(*parts)),
         np.concatenate([outcome.forced for outcome in outcomes]),
         np.concatenate([outcome.start_regime for outcome in outcomes]),
         np.sum([outcome.inventory for outcome in outcomes], axis=0),

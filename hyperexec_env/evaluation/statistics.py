@@ -24,7 +24,8 @@ def cvar(values: Floats, level: float = 0.95) -> float:
 
 def group_means(values: Floats) -> Floats:
     """Gather neighbouring episodes (last axis) into at most :data:`GROUPS` groups, scaled so that their mean is the mean of the
-    episodes. Episodes are independent, so the standard error stays what it is."""
+    episodes. Episodes are independent, so the standard error stays what it is.
+    """
     episodes = values.shape[-1]
     if episodes <= GROUPS:
         return values

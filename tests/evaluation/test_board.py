@@ -94,6 +94,18 @@ def test_a_sanity_policy_that_wins_puts_a_warning_on_the_board():
     assert 'class="warning"' in page([board], "hyperexec leaderboard")
 
 
+def test_a_trained_policy_is_compared_with_the_best_classical_one():
+    taking_part = [*entrants(["TWAP", "POV", "all-at-once"]), Entrant(get_policy("VWAP"), training_seed=5)]
+    judged = judge(get_scenario("regime-day"), taking_part, get_policy("TWAP"), episodes=2000, seed=0)
+    by_name = {row.policy: row for row in judged.rows}
+    assert judged.best_classical == "POV"
+    assert by_name["VWAP"].diff_to_best_bps == pytest.approx(by_name["VWAP"].objective_bps - by_name["POV"].objective_bps)
+    assert by_name["VWAP"].diff_to_best_low > 0.0
+    (finding,) = judged.findings
+    assert finding.startswith("VWAP (seed 5) against POV, the best classical policy: +")
+    assert finding in judged.to_markdown()
+
+
 def test_no_warning_where_the_market_is_sound(board):
     assert board.warnings == []
 

@@ -15,9 +15,9 @@ from hyperexec_env.market.scenario import get_scenario
 from training import dqn, leaderboard, ppo, sac
 
 TINY = {
-    "ppo": ppo.Args(timesteps=2000, lanes=16, steps=13, batch_size=104, epochs=1, progress=False),
-    "sac": sac.Args(timesteps=1500, lanes=16, learning_starts=200, batch_size=64, gradient_steps=1, progress=False),
-    "dqn": dqn.Args(timesteps=1500, lanes=16, learning_starts=200, batch_size=64, gradient_steps=1, progress=False),
+    "ppo": ppo.Args(timesteps=2000, lanes=16, steps=13, batch_size=104, epochs=1, progress=False, tensorboard=False),
+    "sac": sac.Args(timesteps=1500, lanes=16, learning_starts=200, batch_size=64, gradient_steps=1, progress=False, tensorboard=False),
+    "dqn": dqn.Args(timesteps=1500, lanes=16, learning_starts=200, batch_size=64, gradient_steps=1, progress=False, tensorboard=False),
 }
 TRAIN = {"ppo": ppo.train, "sac": sac.train, "dqn": dqn.train}
 
@@ -61,9 +61,10 @@ def test_the_exported_policy_is_the_one_that_was_trained(algorithm, tmp_path, mo
     assert load_policy(tmp_path).action(observation) == pytest.approx(np.ravel(expected), abs=1e-6)
 
 
-def test_tensorboard_writes_into_the_folder_of_the_run(tmp_path):
+@pytest.mark.parametrize("algorithm", TINY)
+def test_tensorboard_writes_into_the_folder_of_the_run(algorithm, tmp_path):
     pytest.importorskip("tensorboard")
-    ppo.train(replace(TINY["ppo"], out=str(tmp_path), tensorboard=True))
+    TRAIN[algorithm](replace(TINY[algorithm], out=str(tmp_path), tensorboard=True))
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
