@@ -1,0 +1,401 @@
+"""Bars: files of one-minute or five-minute bars, checked and cut into full sessions of the regular trading hours."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import math
+import os
+import zlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.extras import MissingExtra, need
+from hyperexec_env.market.checks import check_choice, check_integer
+
+__all__ = ["COLUMNS", "BarReport", "LeftOut", "Sessions", "read_sessions"]
+
+Floats = NDArray[np.float64]
+
+COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume")
+"""Columns that a file must have, in any order; others are ignored."""
+MAX_SHARE: Final = {1: 0.10, 5: 0.20}
+"""Largest share of the day that one bar may hold, by its length in minutes: more looks like a running total of the day."""
+EDGE_MINUTES: Final = 5
+"""The first and the last minutes hold the auctions: there any volume is possible."""
+PATIENCE_MINUTES: Final = 10
+"""Minutes of a session that may be missing: they are filled with the last price and no volume, and counted."""
+EARLY_CLOSE: Final = (225.0 / 390.0, 0.05)
+"""A session that trades less than 5 % after 225 of 390 minutes (13:15; half days close at 13:00) has closed early."""
+CALENDAR: Final = ("early close", "late start")
+"""Kinds of sessions that are left out and counted, but are not errors."""
+
+
+class LeftOut(NamedTuple):
+    """A session that is not used, and why."""
+
+    kind: str
+    """early close, late start, contaminated, gap, disorder, duplicate, bad value or repeated session."""
+    line: int
+    """Line of the file (row of a parquet file) at which the fault shows."""
+    reason: str
+    file: str = ""
+    date: str = ""
+
+    def __str__(self) -> str:
+        """Return file, line, date and reason."""
+        return f"{self.file}, {'row' if self.file.endswith('.parquet') else 'line'} {self.line}: {self.date}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class BarReport:
+    """What was found in the files; prints itself."""
+
+    files: tuple[str, ...]
+    bar_minutes: int
+    used: int
+    """Number of sessions that are used."""
+    first: str
+    last: str
+    filled_bars: int
+    """Missing bars in the sessions that are used, filled with the last price and no volume."""
+    outside_bars: int
+    """Bars before the open or after the close, not used."""
+    left_out: tuple[LeftOut, ...]
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of sessions left out, by kind of reason."""
+        return dict(Counter(item.kind for item in self.left_out))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**asdict(self), "left_out": [item._asdict() for item in self.left_out], "left_out_counts": self.counts()}
+
+    def __str__(self) -> str:
+        """Return the report, one line for each session that is left out."""
+        return "\n".join(
+            [
+                f"{self.used} sessions of {self.bar_minutes}-minute bars, {self.first} to {self.last}",
+                f"{self.filled_bars} missing bars filled, {self.outside_bars} bars outside the session not used",
+                *(f"left out ({item.kind}): {item}" for item in self.left_out),
+            ]
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Sessions:
+    """Full sessions on a regular grid, in the order of their dates; arrays are (session, bar)."""
+
+    dates: tuple[str, ...]
+    open: Floats
+    """First price of each bar, currency per share."""
+    close: Floats
+    """Last price of each bar, currency per share."""
+    volume: Floats
+    """Shares traded in each bar."""
+    bar_minutes: int
+    day_minutes: int
+    report: BarReport
+
+
+class _Row(NamedTuple):
+    line: int
+    minute: int
+    """Wall clock of the stamp in minutes since the year one; after :func:`_cut`, start of the bar in minutes since the open."""
+    values: tuple[float, ...]
+    """Open, high, low, close, volume; empty where the row is faulty."""
+    fault: LeftOut | None = None
+
+
+class _Hours(NamedTuple):
+    stamp: str
+    open_minute: int
+    day_minutes: int
+
+    def clock(self, minute: int) -> str:
+        """Return the time of day of a minute of the session."""
+        return "{:02d}:{:02d}".format(*divmod(self.open_minute + minute, 60))
+
+
+def read_sessions(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    stamp: str,
+    lenient: bool = False,
+    *,
+    open_minute: int = 570,
+    day_minutes: int = 390,
+) -> Sessions:
+    """Read bar files (csv, csv.gz, parquet) and return the full sessions they hold.
+
+    Times are the wall clock of the stamp, whatever its offset: New York for US shares, UTC for a market that never
+    closes (``open_minute=0, day_minutes=1440``). Bars outside the session are not used. An early close (a half day, or a
+    record that ends within the session) and a first session that starts late are facts of the calendar and of the record:
+    they are left out and counted. Everything else that spoils a session is an error, or, when lenient, leaves it out too.
+
+    Args:
+        paths: The files, of one instrument and one bar length.
+        stamp: "start" or "end" of the bar: what the column `ts` holds.
+        lenient: Leave faulty sessions out and count them instead of refusing the file.
+        open_minute: Opening of the session, minutes after midnight.
+        day_minutes: Length of the session, a multiple of 15 minutes.
+
+    Raises:
+        ValueError: A file cannot be read, is faulty, or holds no full session; the message names it and the line.
+        MissingExtra: A parquet file, and pyarrow is not installed.
+    """
+    hours = _check_hours(stamp, open_minute, day_minutes)
+    files = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
+    if not files:
+        raise ValueError("paths must name at least one file of bars, got none")
+    found: dict[str, tuple[Floats, int]] = {}
+    left_out: list[LeftOut] = []
+    length = outside = 0
+    for file in files:
+        rows = list(_read_rows(file))
+        step = _bar_minutes(file, rows)
+        length = length or step
+        if step != length:
+            raise ValueError(f"{file}: its bars are {step} minutes long, those of {files[0]} {length}; give one length")
+        days, beyond = _cut(file, rows, step, hours)
+        outside += beyond
+        for number, (day, session) in enumerate(days.items()):
+            name = date.fromordinal(day).isoformat()
+            fault = _judge(session, step, hours, first=number == 0)
+            if fault is None and name in found:
+                fault = LeftOut("repeated session", session[0].line, "the files hold this session twice")
+            if fault is None:
+                found[name] = _grid(session, step, hours)
+                continue
+            left_out.append(fault._replace(file=str(file), date=name))
+            if not lenient and fault.kind not in CALENDAR:
+                raise ValueError(f"{left_out[-1]}; pass --lenient to leave such sessions out and count them")
+    if not found:
+        told = f"; left out, for one: {left_out[0]}" if left_out else ""
+        raise ValueError(f"{', '.join(map(str, files))}: no full session of {day_minutes} minutes{told}")
+    dates = tuple(sorted(found))
+    grid = np.stack([found[name][0] for name in dates])
+    filled = sum(count for _, count in found.values())
+    names = tuple(map(str, files))
+    report = BarReport(names, length, len(dates), dates[0], dates[-1], filled, outside, tuple(left_out))
+    return Sessions(dates, grid[..., 0], grid[..., 1], grid[..., 2], length, day_minutes, report)
+
+
+def _check_hours(stamp: str, open_minute: int, day_minutes: int) -> _Hours:
+    check_choice("stamp", stamp, ("start", "end"))
+    opening = check_integer("open_minute", open_minute, low=0, high=1380)
+    length = check_integer("day_minutes", day_minutes, low=60, high=1440 - opening)
+    if length % 15:
+        raise ValueError(f"day_minutes must be a multiple of 15, got {length}")
+    return _Hours(stamp, opening, length)
+
+
+def _read_rows(file: Path) -> Iterator[_Row]:
+    """Yield the rows of a file; what is wrong with a row stands in it, and spoils the session in which it stands."""
+    readers = {".csv": _csv_rows, ".csv.gz": _csv_rows, ".parquet": _parquet_rows}
+    reader = next((reader for end, reader in readers.items() if file.name.lower().endswith(end)), None)
+    if reader is None or file.is_dir():
+        raise ValueError(f"{file} is not a file that ends in {', '.join(readers)}")
+    minute = None
+    for line, values in reader(file):
+        try:
+            minute = _minute(values[0])
+            row = _Row(line, minute, _numbers(values[1:]))
+        except ValueError as error:
+            if minute is None:
+                raise ValueError(f"{file}, line {line}: {error}") from None
+            row = _Row(line, minute, (), LeftOut("bad value", line, str(error)))
+        yield row
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yield line number and the values of :data:`COLUMNS` (only `ts` where a line has too few or too many)."""
+    line = 0
+    try:
+        with (gzip.open if file.name.lower().endswith(".gz") else open)(file, "rt", encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text)
+            header = next(reader, [])
+            columns = _columns(file, header)
+            for values in reader:
+                line = reader.line_num
+                picked = [values[i] for i in columns if i < len(values)]
+                if values:
+                    yield line, picked if len(values) == len(header) else picked[:1] or [""]
+    except UnicodeDecodeError:
+        raise ValueError(f"{file}, after line {line}: not text in UTF-8; is it a csv file?") from None
+    except csv.Error as error:
+        raise ValueError(f"{file}, after line {line}: not a csv file: {error}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{file}, after line {line}: the compressed data are damaged or cut off ({error})") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Yield row number and the values of :data:`COLUMNS`."""
+    try:
+        parquet = need("pyarrow.parquet", "data")
+    except MissingExtra as error:
+        raise MissingExtra('parquet needs pyarrow: pip install "hyperexec-env[data]"') from error
+    try:
+        table = parquet.read_table(file)
+        columns = [table.column(i).to_pylist() for i in _columns(file, table.column_names)]
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
+    except need("pyarrow", "data").ArrowException as error:
+        raise ValueError(f"{file}: not a parquet file of bars: {error}") from None
+    yield from enumerate(zip(*columns, strict=True), start=1)
+
+
+def _columns(file: Path, header: list[str]) -> list[int]:
+    """Return the positions of :data:`COLUMNS` in a header."""
+    names = [name.strip().lower() for name in header]
+    missing = [name for name in COLUMNS if name not in names]
+    if not any(names):
+        raise ValueError(f"{file}, line 1: the file is empty; expected a header with {', '.join(COLUMNS)}")
+    if names[0].startswith("<"):
+        raise ValueError(f"{file}, line 1: an HTML or XML page, not a csv file of bars")
+    if missing:
+        found = " ".join(", ".join(names).split())[:200]
+        raise ValueError(f"{file}, line 1: missing column {', '.join(missing)} (found: {found})")
+    return [names.index(name) for name in COLUMNS]
+
+
+def _minute(stamp: Any) -> int:
+    """Return the wall clock of a stamp in minutes since the year one."""
+    try:
+        moment = stamp if isinstance(stamp, datetime) else datetime.fromisoformat(str(stamp).strip())
+    except ValueError:
+        raise ValueError(f"ts must be a date and time such as 2024-03-26T09:30:00, got {str(stamp)[:60]!r}") from None
+    if moment.second or moment.microsecond or moment.year < 1800:
+        raise ValueError(f"ts must be a whole minute since 1800, got {str(stamp)!r}")
+    return moment.toordinal() * 1440 + moment.hour * 60 + moment.minute
+
+
+def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
+    """Return open, high, low, close and volume, or raise ValueError with what is wrong with them."""
+    if len(values) != len(COLUMNS) - 1:
+        raise ValueError("the line does not hold one value for each column of the header")
+    numbers = []
+    for name, value in zip(COLUMNS[1:], values, strict=True):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} must be a number, got {str(value)[:60]!r}") from None
+        if not math.isfinite(number) or number < 0.0 or (number == 0.0 and name != "volume") or number > 1e15:
+            raise ValueError(f"{name} must be finite and {'at least' if name == 'volume' else 'above'} 0, got {value!r}")
+        numbers.append(number)
+    first, high, low, last, _ = numbers
+    if high < low:
+        raise ValueError(f"high {high:g} is below low {low:g}")
+    if not low <= min(first, last) <= max(first, last) <= high:
+        raise ValueError(f"open {first:g} or close {last:g} lies outside low {low:g} to high {high:g}")
+    return tuple(numbers)
+
+
+def _bar_minutes(file: Path, rows: list[_Row]) -> int:
+    """Return the length of the bars: the most frequent distance of two stamps."""
+    distances = Counter(abs(b.minute - a.minute) for a, b in pairwise(rows) if b.minute != a.minute)
+    if not distances:
+        raise ValueError(f"{file}: {len(rows)} bars; at least two are needed")
+    step = distances.most_common(1)[0][0]
+    if step not in MAX_SHARE:
+        raise ValueError(f"{file}: bars must be one or five minutes long, got {step}")
+    return step
+
+
+def _cut(file: Path, rows: list[_Row], step: int, hours: _Hours) -> tuple[dict[int, list[_Row]], int]:
+    """Return the rows of each day, `minute` now from the open, and the number of bars outside the session."""
+    days: dict[int, list[_Row]] = {}
+    beyond: dict[int, list[int]] = {}
+    last = 0
+    for row in rows:
+        start = row.minute - (step if hours.stamp == "end" else 0)
+        day, at = start // 1440, start % 1440 - hours.open_minute
+        fault = row.fault
+        if day < last and fault is None:
+            told = f"comes after {date.fromordinal(last)}; bars must ascend in time"
+            fault = LeftOut("disorder", row.line, told)
+        last = max(last, day)
+        if fault or 0 <= at < hours.day_minutes:
+            days.setdefault(day, []).append(row._replace(minute=at, fault=fault))
+        else:
+            beyond.setdefault(day, []).append(at)
+    other, lost, won = ("end", 0, hours.day_minutes) if hours.stamp == "start" else ("start", hours.day_minutes - step, -step)
+    if days and all(won in beyond.get(day, ()) and all(row.minute != lost for row in days[day]) for day in days):
+        raise ValueError(
+            f"{file}: no session has the bar that starts at {hours.clock(lost)} and each has one that starts at "
+            f"{hours.clock(won)}; are the stamps the {other} of the bars? Then pass --stamp {other}"
+        )
+    return days, sum(map(len, beyond.values()))
+
+
+def _judge(rows: list[_Row], step: int, hours: _Hours, first: bool) -> LeftOut | None:
+    """Return what spoils a session; None for a full one."""
+    for row in rows:
+        if row.fault:
+            return row.fault
+        if row.minute % step:
+            return LeftOut("disorder", row.line, f"{hours.clock(row.minute)} does not start a bar of {step} minutes")
+    for a, b in pairwise(rows):
+        if b.minute == a.minute:
+            return LeftOut("duplicate", b.line, f"the bar of {hours.clock(b.minute)} stands on line {a.line} too")
+        if b.minute < a.minute:
+            told = f"{hours.clock(b.minute)} comes after {hours.clock(a.minute)}; bars must ascend in time"
+            return LeftOut("disorder", b.line, told)
+    at = np.array([row.minute for row in rows])
+    volume = np.array([row.values[-1] for row in rows])
+    return _judge_edges(rows, at, volume, step, hours, first) or _judge_inside(rows, at, volume, step, hours)
+
+
+def _judge_edges(
+    rows: list[_Row], at: NDArray[np.int64], volume: Floats, step: int, hours: _Hours, first: bool
+) -> LeftOut | None:
+    """Return an early close or, in the first session of a file, a late start."""
+    part, least = EARLY_CLOSE
+    late = at >= part * hours.day_minutes
+    if volume[late].sum() < least * volume.sum():
+        row, clock = rows[int(late.argmax()) if late.any() else -1], hours.clock(round(part * hours.day_minutes))
+        return LeftOut("early close", row.line, f"less than {least:.0%} of the volume is traded after {clock}")
+    if at[-1] + step < hours.day_minutes - PATIENCE_MINUTES:
+        return LeftOut("early close", rows[-1].line, f"the last bar starts at {hours.clock(rows[-1].minute)}")
+    if first and at[0] > PATIENCE_MINUTES:
+        return LeftOut("late start", rows[0].line, f"the first bar of the file starts at {hours.clock(rows[0].minute)}")
+    return None
+
+
+def _judge_inside(rows: list[_Row], at: NDArray[np.int64], volume: Floats, step: int, hours: _Hours) -> LeftOut | None:
+    """Return a contaminated volume or a gap."""
+    inside = (at >= EDGE_MINUTES) & (at < hours.day_minutes - EDGE_MINUTES)
+    most, total = MAX_SHARE[step], float(volume.sum())
+    contaminated = inside & ((volume == 0.0) | (volume > most * total))
+    if contaminated.any():
+        row = rows[int(contaminated.argmax())]
+        held = f"{row.values[-1] / total:.1%} of the day (at most {most:.0%})" if row.values[-1] else "0"
+        told = f"the volume of {hours.clock(row.minute)} is {held}, as in a feed that mixes running totals of the day in"
+        return LeftOut("contaminated", row.line, told)
+    gaps = np.diff(at, prepend=-step, append=hours.day_minutes) - step
+    if gaps.sum() > PATIENCE_MINUTES:
+        row = rows[min(int(gaps.argmax()), len(rows) - 1)]
+        widest = f"{gaps.max()} of them next to {hours.clock(row.minute)}"
+        return LeftOut("gap", row.line, f"{gaps.sum()} minutes are missing (at most {PATIENCE_MINUTES}), {widest}")
+    return None
+
+
+def _grid(rows: list[_Row], step: int, hours: _Hours) -> tuple[Floats, int]:
+    """Return open, close and volume of each bar of a session, shape (bar, 3), and how many were missing and filled."""
+    count = hours.day_minutes // step
+    given = np.array([row.values for row in rows])[:, [0, 3, 4]]
+    places = np.array([row.minute // step for row in rows])
+    before = np.searchsorted(places, np.arange(count), side="right") - 1
+    price = np.where(before >= 0, given[before, 1], given[0, 0])
+    grid = np.column_stack([price, price, np.zeros(count)])
+    grid[places] = given
+    return grid, count - len(rows)

@@ -1,0 +1,338 @@
+"""Calibration: from sessions of bars to a scenario that says of each parameter where it comes from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.market.bars import BarReport, Sessions
+from hyperexec_env.market.regime import Regimes
+from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.volume import slice_profile
+
+__all__ = ["Calibration", "RegimeFit", "calibrate", "fit_regimes"]
+
+Floats = NDArray[np.float64]
+
+SLICE_MINUTES: Final = 15
+"""Length of the bins of the volume curve and of the returns that tell the regimes: the slices of the default order."""
+RETURN_MINUTES: Final = 5
+"""Length of the returns that tell the volatility: short enough to be many, long enough to forget the bid-ask bounce."""
+TAIL: Final = 10.0
+"""Degrees of freedom of the returns within a regime: the most likely value lies near it for SPY and for single stocks."""
+PRIOR: Final = 0.5
+"""Transitions of each kind added to those that are found, so that every regime can be entered and left."""
+NAMES: Final = ("SIDEWAYS_LOW", "SIDEWAYS_HIGH", "CRISIS")
+"""Regimes by ascending volatility."""
+
+
+class RegimeFit(NamedTuple):
+    """Hidden Markov model of volatility, by ascending volatility; M regimes."""
+
+    volatility: Floats
+    """Root mean square of the standardised returns in each regime, scaled to a mean square of one over the law, shape (M,)."""
+    flows: Floats
+    """Probability of each pair of successive regimes, symmetric, sums to one, shape (M, M)."""
+    posterior: Floats
+    """Probability of each regime given all returns of the session, shape (session, step, M)."""
+    bic: float
+    """Bayesian information criterion (Schwarz 1978); less is better."""
+
+    @property
+    def law(self) -> Floats:
+        """Stationary law, shape (M,)."""
+        return np.asarray(self.flows.sum(axis=1))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A calibrated scenario and what it was made from; prints itself."""
+
+    scenario: Scenario
+    bars: BarReport
+
+    @property
+    def half_hours(self) -> tuple[float, ...]:
+        """Share of the daily volume in each half-hour."""
+        day = self.scenario.day_minutes
+        return tuple(slice_profile(self.scenario.volume_curve, math.ceil(day / 30.0), 0.0, day, day).tolist())
+
+    @property
+    def volatilities(self) -> dict[str, float]:
+        """Volatility of each regime, fraction per square root of a day."""
+        regimes = self.scenario.regimes
+        return {name: self.scenario.volatility * scale for name, scale in zip(regimes.names, regimes.volatility, strict=True)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {
+            "scenario": self.scenario.to_dict(),
+            "bars": self.bars.to_dict(),
+            "half_hours": list(self.half_hours),
+            "regime_volatilities": self.volatilities,
+            "regime_law": self.scenario.regimes.stationary().tolist(),
+        }
+
+    def __str__(self) -> str:
+        """Return the report."""
+        scenario, shares = self.scenario, self.half_hours
+        lines = [
+            str(self.bars),
+            f"average daily volume {scenario.adv:,.0f}, volatility {scenario.volatility:.2%} a day",
+            f"volume by half-hours: first {shares[0]:.1%}, lowest {min(shares):.1%}, last {shares[-1]:.1%}",
+        ]
+        regimes = scenario.regimes
+        table = zip(self.volatilities.items(), regimes.stationary(), regimes.volume, np.diag(regimes.rates), strict=True)
+        for (name, volatility), share, volume, leave in table:
+            stay = f", stays {-scenario.day_minutes / leave:.0f} minutes" if leave else ""
+            lines.append(
+                f"regime {name}: volatility {volatility:.2%} a day, {share:.0%} of the time, volume x {volume:.2f}{stay}"
+            )
+        return "\n".join(lines)
+
+
+def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Scenario:
+    """Make a scenario from sessions of bars.
+
+    Its order is 4 % of the average daily volume at the last close, over the whole day in slices of 15 minutes, with a risk
+    aversion of 2 / notional. What bars cannot tell keeps the default of :class:`Scenario`; the provenance says which is which.
+
+    Args:
+        sessions: What :func:`hyperexec_env.market.bars.read_sessions` returned; at least two sessions.
+        name: Name of the scenario.
+        **order: Fields of the scenario that replace what would stand there, such as ``quantity`` or ``side``; None is ignored.
+
+    Raises:
+        ValueError: Fewer than two sessions, prices that do not move, or a bad value in `order`.
+    """
+    order = {key: value for key, value in order.items() if value is not None}
+    if len(sessions.dates) < 2:
+        raise ValueError(f"calibration needs at least two full sessions, got {len(sessions.dates)}")
+    variance = _square(_returns(sessions, RETURN_MINUTES))
+    if not variance.sum() > 0.0:
+        raise ValueError("the prices of the bars do not move: no volatility can be calibrated")
+    volume = _binned(sessions.volume, SLICE_MINUTES // sessions.bar_minutes)
+    adv = float(volume.sum(axis=1).mean())
+    curve = (volume / volume.sum(axis=1, keepdims=True)).mean(axis=0)
+    fit = _choose_regimes(sessions)
+    relative = volume / (adv * curve)
+    busy = _regime_volume(relative, fit)
+    noise, level = _volume_noise(relative, fit.posterior @ np.log(busy))
+    quantity = max(1.0, float(round(0.04 * adv)))
+    price = float(sessions.close[-1, -1])
+    files = ", ".join(Path(file).name for file in sessions.report.files)
+    measured: dict[str, Any] = {
+        "name": name,
+        "description": f"calibrated from {len(sessions.dates)} sessions, {sessions.dates[0]} to {sessions.dates[-1]}",
+        "quantity": quantity,
+        "arrival_price": price,
+        "horizon_minutes": float(sessions.day_minutes),
+        "slices": sessions.day_minutes // SLICE_MINUTES,
+        "day_minutes": float(sessions.day_minutes),
+        "adv": _digits(adv),
+        "volatility": _digits(math.sqrt(variance.sum(axis=1).mean())),
+        "volume_curve": tuple(_digits(share) for share in curve),
+        "volume_noise": _digits(noise),
+        "regimes": _regimes(fit, busy, sessions.day_minutes // SLICE_MINUTES),
+    }
+    values = {**measured, **order}
+    if "risk_aversion" not in order:
+        draft = Scenario.from_dict(values)
+        values["risk_aversion"] = _digits(2.0 / draft.notional)
+    return Scenario.from_dict({**values, "provenance": _provenance(files, sessions, level, order)})
+
+
+def fit_regimes(returns: Floats, regimes: int) -> RegimeFit:
+    """Fit a hidden Markov model of volatility to standardised returns by EM (Baum et al. 1970).
+
+    The chain is stationary and reversible, as that of a scenario whose sessions start from the stationary law. Within
+    a regime, returns have mean zero and a Student law of :data:`TAIL` degrees of freedom, a scale mixture of normals:
+    with normal returns, rare large moves would become a regime of their own (Bulla 2011).
+
+    Args:
+        returns: Returns over the usual volatility of their time of day, shape (session, step); sessions are independent.
+        regimes: Number of regimes M.
+
+    Returns:
+        The most likely of the fits from four fixed starts.
+    """
+    mean = float(_square(returns).mean())
+    fits = []
+    for spread in (2.0, 5.0) if regimes > 1 else (1.0,):
+        for stay in (0.9, 0.98) if regimes > 1 else (1.0,):
+            flows = np.full((regimes, regimes), (1.0 - stay) / regimes / max(regimes - 1, 1))
+            np.fill_diagonal(flows, stay / regimes)
+            fits.append(_em(returns / math.sqrt(mean), np.geomspace(1.0 / spread, spread, regimes), flows))
+    return min(fits, key=lambda fit: fit.bic)
+
+
+def _em(returns: Floats, scales: Floats, flows: Floats, rounds: int = 500, tolerance: float = 1e-7) -> RegimeFit:
+    """Climb to the nearest top of the likelihood from given squared scales and flows."""
+    square = _square(returns)[..., None]
+    constant = math.lgamma((TAIL + 1.0) / 2.0) - math.lgamma(TAIL / 2.0) - 0.5 * math.log(TAIL * math.pi)
+    last = -math.inf
+    for _ in range(rounds):
+        ratio = square / scales
+        density = np.exp(constant - 0.5 * (TAIL + 1.0) * np.log1p(ratio / TAIL)) / np.sqrt(scales) + 1e-300
+        likelihood, posterior, pairs = _forward_backward(density, flows)
+        weight = posterior * (TAIL + 1.0) / (TAIL + ratio)
+        scales = np.maximum((weight * square).sum(axis=(0, 1)) / posterior.sum(axis=(0, 1)), 1e-4)
+        flows = _reversible(pairs + PRIOR * (1.0 - np.eye(len(scales))), posterior[:, 0].sum(axis=0))
+        if likelihood - last < tolerance * abs(likelihood):
+            break
+        last = likelihood
+    order = np.argsort(scales)
+    posterior, flows = posterior[..., order], flows[np.ix_(order, order)]
+    variance = (posterior * square).sum(axis=(0, 1)) / posterior.sum(axis=(0, 1))
+    volatility = np.sqrt(variance / (flows.sum(axis=1) @ variance))
+    count = len(scales)
+    parameters = count + count * (count + 1) // 2 - 1
+    return RegimeFit(volatility, flows, posterior, parameters * math.log(returns.size) - 2.0 * likelihood)
+
+
+def _forward_backward(density: Floats, flows: Floats) -> tuple[float, Floats, Floats]:
+    """Return log-likelihood, posterior (session, step, M) and expected number of each transition (M, M) (Rabiner 1989)."""
+    law = flows.sum(axis=1)
+    transition = flows / law[:, None]
+    steps = density.shape[1]
+    forward, scale = np.empty_like(density), np.empty(density.shape[:2])
+    backward = np.ones_like(density)
+    for t in range(steps):
+        now = (forward[:, t - 1] @ transition if t else law) * density[:, t]
+        scale[:, t] = now.sum(axis=1)
+        forward[:, t] = now / scale[:, t, None]
+    scaled = density / scale[..., None]
+    for t in range(steps - 2, -1, -1):
+        backward[:, t] = (scaled[:, t + 1] * backward[:, t + 1]) @ transition.T
+    pairs = transition * np.einsum("dti,dtj->ij", forward[:, :-1], scaled[:, 1:] * backward[:, 1:])
+    return float(np.log(scale).sum()), forward * backward, pairs
+
+
+def _reversible(pairs: Floats, first: Floats) -> Floats:
+    """Return the most likely flows of a stationary reversible chain (fixed point of Bowman, Beauchamp, Boxer and Pande 2009).
+
+    Args:
+        pairs: Number of transitions from each regime (row) to each (column), shape (M, M).
+        first: Number of sessions that start in each regime, which are draws from the stationary law, shape (M,).
+    """
+    both = pairs + pairs.T
+    flows = both / both.sum()
+    for _ in range(20):
+        share = (pairs.sum(axis=1) - first) / flows.sum(axis=1)
+        flows = both / (share[:, None] + share + 2.0 * first.sum())
+        flows = flows / flows.sum()
+    return np.asarray(flows)
+
+
+def _choose_regimes(sessions: Sessions) -> RegimeFit:
+    """Return the fit of one, two or three regimes that has the least BIC."""
+    pattern = _binned(np.abs(_returns(sessions, RETURN_MINUTES)), SLICE_MINUTES // RETURN_MINUTES).mean(axis=0)
+    pattern = np.maximum(pattern, 0.05 * pattern.mean())
+    returns = _returns(sessions, SLICE_MINUTES) / pattern
+    if not np.abs(returns).sum() > 0.0:
+        raise ValueError(f"the prices of the bars do not move in {SLICE_MINUTES} minutes: no regimes can be calibrated")
+    return min((fit_regimes(returns, count) for count in range(1, len(NAMES) + 1)), key=lambda fit: fit.bic)
+
+
+def _regime_volume(relative: Floats, fit: RegimeFit) -> Floats:
+    """Return the volume of each regime, scaled to a mean of one over the stationary law, shape (M,).
+
+    Given the returns, the expected volume is linear in the posterior, so least squares on it is unbiased; a mean weighted
+    by the posterior would pull the regimes together wherever it is in doubt.
+    """
+    posterior = fit.posterior.reshape(-1, len(fit.law))
+    volume = np.maximum(np.linalg.lstsq(posterior, relative.ravel(), rcond=None)[0], 0.1)
+    return np.asarray(volume / (fit.law @ volume))
+
+
+def _volume_noise(relative: Floats, regime: Floats) -> tuple[float, float]:
+    """Return the sd of the log volume within a day, and of its daily level (two-way analysis of variance)."""
+    days, bins = relative.shape
+    residual = np.log(np.maximum(relative, 1e-6)) - regime
+    level = residual.mean(axis=1, keepdims=True)
+    residual = residual - level - residual.mean(axis=0) + residual.mean()
+    return math.sqrt(_square(residual).sum() / ((days - 1) * (bins - 1))), float(level.std(ddof=1))
+
+
+def _regimes(fit: RegimeFit, volume: Floats, steps_per_day: int) -> Regimes:
+    """Return the regimes of a fit, with the rates of the chain in continuous time."""
+    rates = np.array([[_digits(rate) for rate in row] for row in _rates(fit.flows, steps_per_day)])
+    np.fill_diagonal(rates, 0.0)
+    np.fill_diagonal(rates, -rates.sum(axis=1))
+    return Regimes(
+        names=NAMES[: len(volume)],
+        volatility=tuple(map(_digits, fit.volatility)),
+        volume=tuple(map(_digits, volume)),
+        rates=tuple(tuple(row) for row in rates.tolist()),
+    )
+
+
+def _rates(flows: Floats, steps_per_day: int) -> Floats:
+    """Return rates per day Q with expm(Q / steps) = P: the logarithm of the transition law P of a reversible chain.
+
+    A reversible P is similar to a symmetric matrix, so its logarithm is real where its eigenvalues are positive. Small
+    negative rates that the logarithm may hold are set to zero (Israel, Rosenthal and Wei 2001). A chain that alternates
+    has no logarithm and gets P - I.
+    """
+    root = np.sqrt(flows.sum(axis=1))
+    values, vectors = np.linalg.eigh(flows / np.outer(root, root))
+    positive = values.min() > 1e-6
+    symmetric = (vectors * (np.log(values) if positive else values - 1.0)) @ vectors.T
+    rates = np.clip(symmetric * root / root[:, None], 0.0, None) * steps_per_day
+    np.fill_diagonal(rates, 0.0)
+    return np.asarray(rates - np.diag(rates.sum(axis=1)))
+
+
+def _returns(sessions: Sessions, minutes: int) -> Floats:
+    """Return log returns within each session, the first from the opening price, shape (session, day_minutes / minutes)."""
+    step = minutes // sessions.bar_minutes
+    price = np.concatenate([sessions.open[:, :1], sessions.close[:, step - 1 :: step]], axis=1)
+    return np.diff(np.log(price), axis=1)
+
+
+def _binned(values: Floats, count: int) -> Floats:
+    """Return the sums of `count` neighbours along the last axis."""
+    return np.asarray(values.reshape(len(values), -1, count).sum(axis=2))
+
+
+def _square(values: Floats) -> Floats:
+    return np.asarray(values * values)
+
+
+def _digits(value: float) -> float:
+    """Return a value with six significant digits, as a person can read it."""
+    return float(f"{value:.6g}")
+
+
+def _provenance(files: str, sessions: Sessions, level: float, given: Iterable[str]) -> dict[str, str]:
+    """Return where each field of the scenario comes from."""
+    source = f"{len(sessions.dates)} sessions {sessions.dates[0]} to {sessions.dates[-1]} of {files}"
+    measured = {
+        "adv": f"mean daily volume of {source}",
+        "volatility": f"root of the mean realised variance of {RETURN_MINUTES}-minute returns, open to close, {source}; "
+        "overnight moves are excluded",
+        "volume_curve": f"mean share of the day in each {SLICE_MINUTES} minutes, {source}",
+        "volume_noise": f"sd of the log volume of {SLICE_MINUTES} minutes around curve, level of the day and regime as far as "
+        f"returns tell it, {source}; the level of the day (sd of the log {level:.2f}) is left out",
+        "regimes": f"hidden Markov model of {SLICE_MINUTES}-minute returns over their usual size at that time of day "
+        f"(Student law, stationary reversible chain, EM; number of regimes by BIC), {source}; rates are the logarithm of the "
+        "transition law; volatility (root mean square) and volume (least squares) of each regime are scaled to one over the "
+        "stationary law; spread, temporary, resilience and drift are defaults",
+        "quantity": "4 % of the average daily volume",
+        "arrival_price": f"last close, {sessions.dates[-1]}",
+        "horizon_minutes": "the whole day",
+        "slices": f"slices of {SLICE_MINUTES} minutes",
+        "risk_aversion": "2 / arrival notional",
+        "day_minutes": "length of the session that the bars were read with",
+    }
+    plain = {item.name: "default: bars cannot tell it" for item in fields(Scenario)}
+    choices = ("side", "start_minute", "max_participation", "complete", "price_model")
+    plain |= dict.fromkeys(choices, "default: a choice, not a measurement")
+    plain |= measured | dict.fromkeys(given, "given")
+    return {name: text for name, text in plain.items() if name not in ("name", "description", "provenance")}

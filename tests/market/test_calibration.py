@@ -1,0 +1,349 @@
+"""Calibration: known parameters come back, and the scenario says where each value comes from."""
+
+import dataclasses
+import itertools
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hyperexec_env.market.bars import read_sessions
+from hyperexec_env.market.calibration import NAMES, Calibration, _forward_backward, _rates, _reversible, calibrate, fit_regimes
+from hyperexec_env.market.library import U_CURVE
+from hyperexec_env.market.regime import matrix_exponential
+from hyperexec_env.market.scenario import Scenario, load_scenario
+
+DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real bars: set HYPEREXEC_DATA to the folder that holds bars_1min/")
+
+ADV, SIGMA, NOISE, LEVEL = 2_000_000.0, 0.02, 0.25, 0.3
+CURVE = np.array(U_CURVE) / sum(U_CURVE)
+PATTERN = CURVE / np.sqrt((CURVE**2).mean())  # of volatility over the day: volatile when busy
+STATES = np.array([0.45, 0.95, 1.9])
+LAW = np.array([0.4, 0.4, 0.2])
+BUSY = np.array([0.7, 1.0, 1.6])
+RATES = np.array([[-1.5, 1.5, 0.0], [1.5, -3.0, 1.5], [0.0, 3.0, -3.0]])
+STATES /= np.sqrt(LAW @ STATES**2)
+BUSY /= LAW @ BUSY
+
+
+def chain(rng, days, steps, regimes):
+    """Draw the regime of each step, (day, step)."""
+    if regimes == 1:
+        return np.ones((days, steps), dtype=int)
+    transition = matrix_exponential(RATES / steps).cumsum(axis=1)
+    state = [rng.choice(3, days, p=LAW)]
+    for _ in range(steps - 1):
+        state.append((rng.random((days, 1)) > transition[state[-1]]).sum(axis=1))
+    return np.stack(state, axis=1)
+
+
+def write_bars(path, days, step=5, regimes=3, seed=0):
+    """Write the bars of a market with known parameters; return the regimes, (day, slice of 15 minutes)."""
+    rng = np.random.default_rng(seed)
+    per_slice, bars = 15 // step, 390 // step
+    state = chain(rng, days, 26, regimes)
+    states, busy = (STATES, BUSY) if regimes == 3 else (np.ones(3), np.ones(3))
+    scale = np.repeat(SIGMA * PATTERN * states[state], per_slice, axis=1) / np.sqrt(bars)
+    moves = scale * rng.standard_normal((days, bars))
+    level = np.exp(LEVEL * rng.standard_normal((days, 1)) - LEVEL**2 / 2.0)
+    volume = ADV * CURVE * level * busy[state] * np.exp(NOISE * rng.standard_normal((days, 26)) - NOISE**2 / 2.0)
+    volume = np.repeat(volume / per_slice, per_slice, axis=1)
+    lines = ["ts,open,high,low,close,volume"]
+    price = 50.0
+    first = np.datetime64("2023-01-02T09:30")
+    for day in range(days):
+        for bar in range(bars):
+            close = price * float(np.exp(moves[day, bar]))
+            ts = first + np.timedelta64(day, "D") + np.timedelta64(bar * step, "m")
+            lines.append(f"{ts},{price!r},{max(price, close)!r},{min(price, close)!r},{close!r},{float(volume[day, bar])!r}")
+            price = close
+        price *= 1.01  # overnight
+    path.write_text("\n".join(lines) + "\n")
+    return state
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory):
+    """A year of a market of three regimes: its sessions, true regimes and calibrated scenario."""
+    path = tmp_path_factory.mktemp("bars") / "year.csv"
+    state = write_bars(path, 250)
+    sessions = read_sessions(path, "start")
+    return sessions, state, calibrate(sessions, "year")
+
+
+def test_volatility_is_that_of_the_sessions_without_the_nights(market):
+    sessions, state, scenario = market
+    drawn = SIGMA * np.sqrt((STATES[state] ** 2 * PATTERN**2).mean())  # what these regimes had to give
+    assert scenario.volatility == pytest.approx(drawn, rel=0.02)
+    whole = np.diff(np.log(sessions.close[:, -1])).std()
+    assert whole > scenario.volatility * 0.8
+
+
+def test_volume_and_its_curve_come_back(market):
+    sessions, _, scenario = market
+    assert scenario.adv == pytest.approx(sessions.volume.sum(axis=1).mean(), rel=1e-5)
+    assert scenario.adv == pytest.approx(ADV, rel=0.06)
+    assert np.array(scenario.volume_curve) == pytest.approx(CURVE, rel=0.08)
+    assert sum(scenario.volume_curve) == pytest.approx(1.0, abs=1e-5)
+
+
+def test_volume_noise_is_that_of_slices_and_not_of_days(market):
+    noise = market[2].volume_noise
+    assert NOISE < noise < 1.2 * NOISE  # it holds what the returns do not tell about the regime
+    assert f"(sd of the log {LEVEL:.1f}" in market[2].provenance["volume_noise"]
+
+
+def test_three_regimes_come_back_by_ascending_volatility(market):
+    _, state, scenario = market
+    regimes = scenario.regimes
+    assert regimes.names == NAMES
+    assert np.array(regimes.volatility) == pytest.approx(STATES, rel=0.12)
+    assert np.array(regimes.volume) == pytest.approx(BUSY, rel=0.15)
+    assert regimes.stationary() == pytest.approx(np.bincount(state.ravel()) / state.size, abs=0.08)
+    assert -np.diag(regimes.rates) == pytest.approx(-np.diag(RATES), rel=0.45)
+    assert regimes.rates[0][2] < 0.5
+    assert regimes.rates[2][0] < 0.8
+
+
+def test_regimes_leave_mean_variance_and_mean_volume_alone(market):
+    regimes = market[2].regimes
+    law = regimes.stationary()
+    assert law @ np.square(regimes.volatility) == pytest.approx(1.0, abs=1e-4)
+    assert law @ np.array(regimes.volume) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_day_that_is_volatile_at_its_ends_is_no_reason_for_regimes(tmp_path):
+    write_bars(tmp_path / "calm.csv", 80, regimes=1)
+    scenario = calibrate(read_sessions(tmp_path / "calm.csv", "start"))
+    assert scenario.regimes.names == ("SIDEWAYS_LOW",)
+    assert scenario.regimes.volatility == (1.0,)
+    assert scenario.volatility == pytest.approx(SIGMA, rel=0.03)
+    assert scenario.volume_noise == pytest.approx(NOISE, rel=0.05)
+
+
+def test_a_few_sessions_support_fewer_regimes(tmp_path):
+    write_bars(tmp_path / "week.csv", 10)
+    scenario = calibrate(read_sessions(tmp_path / "week.csv", "start"))
+    assert 1 <= len(scenario.regimes) < 3
+
+
+def test_one_minute_bars_give_the_scenario_of_their_five_minute_bars(tmp_path):
+    write_bars(tmp_path / "one.csv", 12, step=1)
+    rows = [line.split(",") for line in (tmp_path / "one.csv").read_text().splitlines()]
+    lines = [",".join(rows[0])]
+    for group in (rows[i : i + 5] for i in range(1, len(rows), 5)):
+        high, low = max(float(row[2]) for row in group), min(float(row[3]) for row in group)
+        volume = sum(float(row[5]) for row in group)
+        lines.append(f"{group[0][0]},{group[0][1]},{high!r},{low!r},{group[-1][4]},{volume!r}")
+    (tmp_path / "five.csv").write_text("\n".join(lines) + "\n")
+    one, five = (calibrate(read_sessions(tmp_path / name, "start")) for name in ("one.csv", "five.csv"))
+    assert dataclasses.replace(one, provenance={}) == dataclasses.replace(five, provenance={})
+
+
+def test_stamps_do_not_move_the_scenario(tmp_path):
+    write_bars(tmp_path / "start.csv", 5)
+    text = (tmp_path / "start.csv").read_text().splitlines()
+    shifted = [str(np.datetime64(line[:16]) + np.timedelta64(5, "m")) + line[16:] for line in text[1:]]
+    (tmp_path / "end.csv").write_text("\n".join([text[0], *shifted]) + "\n")
+    start, end = read_sessions(tmp_path / "start.csv", "start"), read_sessions(tmp_path / "end.csv", "end")
+    assert calibrate(start).hash == calibrate(end).hash
+
+
+# the order
+
+
+def test_the_order_is_four_percent_of_the_volume_over_the_day(market):
+    sessions, _, scenario = market
+    assert scenario.quantity == round(0.04 * sessions.volume.sum(axis=1).mean())
+    assert scenario.arrival_price == sessions.close[-1, -1]
+    assert (scenario.slices, scenario.start_minute, scenario.horizon_minutes, scenario.day_minutes) == (26, 0.0, 390.0, 390.0)
+    assert scenario.risk_aversion * scenario.notional == pytest.approx(2.0, rel=1e-5)
+    assert scenario.name == "year"
+
+
+def test_given_values_stand_and_say_so(market):
+    given = calibrate(market[0], "mine", quantity=1000, side=-1, kyle_lambda=0.5, max_participation=None)
+    assert (given.name, given.quantity, given.side, given.kyle_lambda) == ("mine", 1000.0, -1, 0.5)
+    assert given.risk_aversion * given.notional == pytest.approx(2.0, rel=1e-5)
+    assert {key for key, text in given.provenance.items() if text == "given"} == {"quantity", "side", "kyle_lambda"}
+    assert calibrate(market[0], risk_aversion=1e-6).risk_aversion == 1e-6
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [({"quantity": -5}, "quantity must be a number"), ({"quantitty": 5}, "quantitty; did you mean 'quantity'")],
+)
+def test_a_bad_order_is_refused_by_name(market, order, message):
+    with pytest.raises(ValueError, match=message):
+        calibrate(market[0], **order)
+
+
+def test_every_parameter_says_where_it_comes_from(market):
+    provenance = market[2].provenance
+    assert set(provenance) == {item.name for item in dataclasses.fields(Scenario)} - {"name", "description", "provenance"}
+    plain = Scenario()
+    for key, text in provenance.items():
+        assert not text.startswith("default") or getattr(market[2], key) == getattr(plain, key)
+    for key in ("adv", "volatility", "volume_curve", "volume_noise", "regimes"):
+        assert "250 sessions 2023-01-02 to 2023-09-08 of year.csv" in provenance[key]
+    assert "overnight moves are excluded" in provenance["volatility"]
+    assert all(
+        provenance[key].startswith("default") for key in ("kyle_lambda", "perm_impact_gamma", "resilience", "flow_share")
+    )
+
+
+def test_a_scenario_survives_its_file(market, tmp_path):
+    (tmp_path / "year.toml").write_text(market[2].to_toml())
+    assert load_scenario(tmp_path / "year.toml") == market[2]
+
+
+def test_the_report_prints_itself_and_goes_into_json(market):
+    sessions, _, scenario = market
+    report = Calibration(scenario, sessions.report)
+    assert sum(report.half_hours) == pytest.approx(1.0)
+    assert report.half_hours[0] == pytest.approx(sum(scenario.volume_curve[:2]) / sum(scenario.volume_curve))
+    assert f"volatility {scenario.volatility:.2%} a day" in str(report)
+    assert all(f"regime {name}: volatility {value:.2%}" in str(report) for name, value in report.volatilities.items())
+    plain = json.loads(json.dumps(report.to_dict()))
+    assert Scenario.from_dict(plain["scenario"]) == scenario
+    assert plain["bars"]["used"] == 250
+
+
+@pytest.mark.parametrize(("days", "flat", "message"), [(1, False, "at least two full sessions"), (3, True, "do not move")])
+def test_what_cannot_be_calibrated_is_refused(tmp_path, days, flat, message):
+    write_bars(tmp_path / "bars.csv", days)
+    if flat:
+        lines = (tmp_path / "bars.csv").read_text().splitlines()
+        still = [",".join([line.split(",")[0], "5", "5", "5", "5", line.split(",")[5]]) for line in lines[1:]]
+        (tmp_path / "bars.csv").write_text("\n".join([lines[0], *still]))
+    with pytest.raises(ValueError, match=message):
+        calibrate(read_sessions(tmp_path / "bars.csv", "start"))
+
+
+# the hidden Markov model
+
+
+def test_the_recursion_agrees_with_the_sum_over_all_paths():
+    rng = np.random.default_rng(3)
+    density, flows = rng.uniform(0.1, 2.0, (2, 4, 3)), rng.uniform(0.1, 1.0, (3, 3))
+    flows = (flows + flows.T) / (flows + flows.T).sum()
+    law, transition = flows.sum(axis=1), flows / flows.sum(axis=1, keepdims=True)
+    total, posterior, pairs = 0.0, np.zeros((2, 4, 3)), np.zeros((3, 3))
+    for day in range(2):
+        weights = {}
+        for path in itertools.product(range(3), repeat=4):
+            chance = law[path[0]] * np.prod([transition[a, b] for a, b in itertools.pairwise(path)])
+            weights[path] = chance * np.prod([density[day, t, m] for t, m in enumerate(path)])
+        likelihood = sum(weights.values())
+        total += np.log(likelihood)
+        for path, weight in weights.items():
+            for t, m in enumerate(path):
+                posterior[day, t, m] += weight / likelihood
+            for a, b in itertools.pairwise(path):
+                pairs[a, b] += weight / likelihood
+    found = _forward_backward(density, flows)
+    assert found[0] == pytest.approx(total)
+    assert found[1] == pytest.approx(posterior)
+    assert found[2] == pytest.approx(pairs)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_reversible_chain_near_the_fitted_one_is_more_likely(seed):
+    rng = np.random.default_rng(seed)
+    first = rng.uniform(1.0, 5.0, 3)
+    pairs = 20.0 * rng.dirichlet([8.0, 1.0, 1.0], 3) + np.diag(first)
+
+    def likelihood(flows):
+        law = flows.sum(axis=1)
+        return float((pairs * np.log(flows / law[:, None])).sum() + first @ np.log(law))
+
+    best = _reversible(pairs, first)
+    assert best == pytest.approx(best.T)
+    assert best.sum() == pytest.approx(1.0)
+    for _ in range(50):
+        change = np.exp(0.02 * rng.standard_normal((3, 3)))
+        other = best * change * change.T
+        assert likelihood(other / other.sum()) < likelihood(best) + 1e-4
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_rates_give_the_transition_law_back(market, count):
+    sessions, _, _ = market
+    returns = np.diff(np.log(np.concatenate([sessions.open[:, :1], sessions.close[:, 2::3]], axis=1)))
+    fit = fit_regimes(returns, count)
+    transition = fit.flows / fit.law[:, None]
+    assert matrix_exponential(_rates(fit.flows, 26) / 26) == pytest.approx(transition, abs=2e-3)
+    assert (np.diff(fit.volatility) > 0.0).all()
+    assert fit.posterior.sum(axis=2) == pytest.approx(np.ones((250, 26)))
+
+
+def test_a_chain_that_alternates_gets_valid_rates():
+    rates = _rates(np.array([[0.05, 0.45], [0.45, 0.05]]), 26)
+    assert rates == pytest.approx(26 * np.array([[-0.9, 0.9], [0.9, -0.9]]))
+
+
+def test_rare_large_moves_are_no_regime():
+    rng = np.random.default_rng(0)
+    returns = rng.standard_normal((60, 26))
+    returns[rng.random((60, 26)) < 0.004] *= 4.0
+    one, two = fit_regimes(returns, 1), fit_regimes(returns, 2)
+    assert one.bic < two.bic
+
+
+# real bars
+
+
+@needs_data
+def test_a_year_of_spy_gives_the_known_figures():
+    sessions = read_sessions(next((DATA / "bars_1min").glob("SPY_*")), "start", lenient=True)
+    report = Calibration(calibrate(sessions, "spy"), sessions.report)
+    assert report.scenario.adv == pytest.approx(43.0e6, rel=0.01)
+    assert report.scenario.volatility == pytest.approx(0.0070, rel=0.02)
+    assert report.half_hours[0] == pytest.approx(0.11, abs=0.01)
+    assert min(report.half_hours) == pytest.approx(0.05, abs=0.005)
+    assert report.half_hours[-1] == pytest.approx(0.22, abs=0.01)
+    assert tuple(report.volatilities) == NAMES
+    assert list(report.volatilities.values()) == pytest.approx([0.0041, 0.0070, 0.0123], rel=0.16)
+    stay = -390.0 / np.diag(report.scenario.regimes.rates)
+    assert ((stay > 120.0) & (stay < 1200.0)).all()
+    assert np.all(np.diff(report.scenario.regimes.volume) > 0.0)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    ("name", "adv", "volatility"),
+    [
+        ("AAPL", 26.0e6, 0.0134),
+        ("BA", 6.43e6, 0.0185),
+        ("OXY", 13.1e6, 0.0205),
+        ("ORCL", 23.5e6, 0.0273),
+        ("IWM", 40.0e6, 0.0112),
+    ],
+)
+def test_single_stocks_give_valid_scenarios(name, adv, volatility):
+    scenario = calibrate(read_sessions(next((DATA / "bars_5min").glob(f"{name}_*")), "start"), name.lower())
+    assert scenario.adv == pytest.approx(adv, rel=0.01)
+    assert scenario.volatility == pytest.approx(volatility, rel=0.01)
+    assert len(scenario.regimes) == 2
+    assert Scenario.from_toml(scenario.to_toml()) == scenario
+
+
+@needs_data
+@pytest.mark.parametrize("name", ["AAPL", "BA", "OXY", "ORCL"])
+def test_a_week_or_two_gives_a_valid_scenario_of_one_regime(name):
+    file = next((DATA / "bars_1min").glob(f"{name}_1min_2026*"))
+    scenario = calibrate(read_sessions(file, "start", lenient=True), name.lower())
+    assert len(scenario.regimes) == 1
+    assert 0.01 < scenario.volatility < 0.03
+    assert Scenario.from_toml(scenario.to_toml()) == scenario
+
+
+@needs_data
+def test_a_market_that_never_closes_is_calibrated_to_its_day():
+    file = next((DATA / "crypto").glob("BTCUSDT_*2024*"))
+    scenario = calibrate(read_sessions(file, "start", open_minute=0, day_minutes=1440), "btc")
+    assert (scenario.slices, scenario.day_minutes, len(scenario.volume_curve)) == (96, 1440.0, 96)
+    assert 0.01 < scenario.volatility < 0.05

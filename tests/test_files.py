@@ -1,0 +1,72 @@
+"""Writing files: whole or not at all."""
+
+import os
+
+import pytest
+
+from hyperexec_env.files import write_atomically
+
+
+@pytest.mark.parametrize(("content", "stored"), [("σ = 2 %\n", "σ = 2 %\n".encode()), (b"\x00\xff", b"\x00\xff")])
+def test_text_and_bytes_are_stored_as_they_are(tmp_path, content, stored):
+    write_atomically(tmp_path / "a.toml", content)
+    assert (tmp_path / "a.toml").read_bytes() == stored
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left_in_the_folder(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text("a much longer text that stood there before")
+    write_atomically(path, "new")
+    assert path.read_text() == "new"
+    assert os.listdir(tmp_path) == ["a.toml"]
+
+
+def test_a_failure_leaves_the_old_content_and_no_temporary_file(tmp_path, monkeypatch):
+    path = tmp_path / "a.toml"
+    path.write_text("old")
+
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ValueError, match=r"cannot write .*a\.toml: No space left on device"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.toml"]
+
+
+def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+    calls = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle))[1])
+    monkeypatch.setattr(os, "replace", lambda a, b: (calls.append("replace"), replace(a, b))[1])
+    write_atomically(tmp_path / "a", "x")
+    assert calls == (["fsync", "replace", "fsync"] if hasattr(os, "O_DIRECTORY") else ["fsync", "replace"])
+
+
+@pytest.mark.parametrize("name", ["missing/a.toml", ".", "file/a.toml"])
+def test_an_impossible_path_is_named(tmp_path, name):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(ValueError, match="cannot write") as caught:
+        write_atomically(tmp_path / name, "x")
+    assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions and symbolic links of POSIX")
+def test_permissions_and_links_stay(tmp_path):
+    path, link = tmp_path / "a", tmp_path / "link"
+    path.write_text("old")
+    path.chmod(0o640)
+    link.symlink_to(path)
+    write_atomically(link, "new")
+    assert link.is_symlink()
+    assert path.read_text() == "new"
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_a_new_file_has_the_usual_permissions(tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("x")
+    write_atomically(tmp_path / "a", "x")
+    assert (tmp_path / "a").stat().st_mode == plain.stat().st_mode
