@@ -1,7 +1,8 @@
 """Make a scenario from one-minute or five-minute OHLCV bars: csv, csv.gz, or parquet with the extra `data`.
 
-The bars are checked first (order, gaps, half days, prices, bars that hold a running total of the day). A file that fails is refused with the
-line; with --lenient the session is left out and counted. The scenario says of each parameter how it was found or that it is the default.
+The bars are checked first (order, gaps, half days, prices, bars that hold a running total of the day). A file that fails is
+refused with the line; with --lenient the session is left out and counted. The scenario says of each parameter how it was found
+or that it is the default.
 """
 
 from __future__ import annotations

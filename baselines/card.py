@@ -33,7 +33,10 @@ def card(scenario: Scenario) -> str:
         lines.append(f"  {item.name:<20} {text:>16}  {item.metadata['meaning']}{unit}")
     profile = scenario.profile()
     lines += ["", "expected volume by slice [% of the daily volume]"]
-    lines += ["  " + " ".join(f"{100.0 * share:6.2f}" for share in profile[start : start + 13]) for start in range(0, len(profile), 13)]
+    lines += [
+        "  " + " ".join(f"{100.0 * share:6.2f}" for share in profile[start : start + 13])
+        for start in range(0, len(profile), 13)
+    ]
     lines += ["", *_regimes(scenario)]
     if scenario.provenance:
         lines += ["", "where the parameters come from", *(f"  {key:<20} {text}" for key, text in scenario.provenance.items())]
@@ -43,7 +46,18 @@ def card(scenario: Scenario) -> str:
 def _regimes(scenario: Scenario) -> list[str]:
     """Return the regimes as a table: what each scales, its stationary share and its mean stay."""
     regimes, law = scenario.regimes, scenario.regimes.stationary()
-    header = ["", "regime", "share %", "stay [min]", "volatility x", "volume x", "spread x", "temporary x", "resilience x", "drift [/day]"]
+    header = [
+        "",
+        "regime",
+        "share %",
+        "stay [min]",
+        "volatility x",
+        "volume x",
+        "spread x",
+        "temporary x",
+        "resilience x",
+        "drift [/day]",
+    ]
     cells = []
     for index, name in enumerate(regimes.names):
         rate = -regimes.rates[index][index]

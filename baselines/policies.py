@@ -200,5 +200,7 @@ def get_policy(name: str) -> Policy:
     """
     known = {key.lower(): make for key, make in {**BASELINES, **SANITY}.items()}
     if name.lower() not in known:
-        raise ValueError(f"unknown policy {name!r}{nearest(name, policy_names())} (known: {', '.join(policy_names())}; or a folder)")
+        raise ValueError(
+            f"unknown policy {name!r}{nearest(name, policy_names())} (known: {', '.join(policy_names())}; or a folder)"
+        )
     return known[name.lower()]()

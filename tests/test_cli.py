@@ -136,7 +136,11 @@ def test_a_missing_extra_is_one_line_with_the_install_command(tmp_path):
         ("safetensors", ["evaluate", "--policy", str(tmp_path)], "train"),
     ):
         done = subprocess.run(
-            [sys.executable, "-c", blocker.format(module, words)], capture_output=True, text=True, cwd=tmp_path, env=_environment()
+            [sys.executable, "-c", blocker.format(module, words)],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env=_environment(),
         )
         assert done.returncode == 2, done.stderr
         assert done.stderr == f'hyperexec: error: {module} is not installed: pip install "hyperexec-env[{extra}]"\n'

@@ -64,7 +64,11 @@ class BatchVecEnv(VecEnv):
             objective = info["final_info"]["objective_bps"]
             for lane in np.flatnonzero(ended).tolist():
                 episode = {"r": -float(objective[lane]), "l": int(self._lengths[lane]), "t": 0.0}
-                infos[lane] = {"terminal_observation": info["final_obs"][lane], "episode": episode, "TimeLimit.truncated": False}
+                infos[lane] = {
+                    "terminal_observation": info["final_obs"][lane],
+                    "episode": episode,
+                    "TimeLimit.truncated": False,
+                }
             self._lengths[ended] = 0
         return observation, (reward * self.reward_scale).astype(np.float32), ended, infos
 

@@ -1,7 +1,7 @@
 """Evaluate the baselines, train PPO with several seeds, judge all on the same episodes, and write the board.
 
-Writes, for each scenario, SCENARIO.md and SCENARIO.json, the trained policies, and one page, leaderboard.html, with the tables and
-the pictures. A policy that was trained with the same options on the same scenario is not trained again.
+Writes, for each scenario, SCENARIO.md and SCENARIO.json, the trained policies, and one page, leaderboard.html, with the tables
+and the pictures. A policy that was trained with the same options on the same scenario is not trained again.
 """
 
 from __future__ import annotations

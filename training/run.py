@@ -75,11 +75,15 @@ def make_env(args: Any, scenario: Scenario) -> Any:
 def report(policy: NetworkPolicy, args: Any, algorithm: str) -> None:
     """Say what was trained and how to judge it."""
     folder = run_folder(args.out, algorithm, get_scenario(args.scenario), args.seed)
-    print(f"trained {policy.name} for {policy.about['timesteps']:,} slices in {policy.about['seconds']:.0f} s; saved in {folder}")
+    print(
+        f"trained {policy.name} for {policy.about['timesteps']:,} slices in {policy.about['seconds']:.0f} s; saved in {folder}"
+    )
     print(f"judge it: hyperexec evaluate --scenario {args.scenario} --policy baselines {folder}")
 
 
-def learn(model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, algorithm: str, head: str, activation: str) -> NetworkPolicy:
+def learn(
+    model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, algorithm: str, head: str, activation: str
+) -> NetworkPolicy:
     """Run a stable-baselines3 model for its budget, export its deterministic policy and save both.
 
     Args:
@@ -103,7 +107,9 @@ def learn(model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, 
         for layer in layers(model)
     )
     if not all(np.isfinite(values).all() for layer in weights for values in layer):
-        raise ValueError(f"training diverged: the {algorithm} policy holds values that are not finite; try a smaller learning rate")
+        raise ValueError(
+            f"training diverged: the {algorithm} policy holds values that are not finite; try a smaller learning rate"
+        )
     about = {
         "algorithm": algorithm,
         "args": asdict(args),

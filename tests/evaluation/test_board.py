@@ -122,7 +122,7 @@ class Cheat:
 
 def test_a_policy_that_changes_the_market_is_caught():
     taking_part = [Entrant(Cheat()), *entrants(["VWAP"])]
-    with pytest.raises((RuntimeError, ValueError), match="same market|read-only"):
+    with pytest.raises((RuntimeError, ValueError), match=r"same market|read-only"):
         judge(get_scenario("regime-day"), taking_part, get_policy("TWAP"), episodes=100, seed=0)
 
 
@@ -157,7 +157,16 @@ def test_json_holds_the_keys_that_tools_rely_on(board):
     keys = set(plain["rows"][0])
     assert keys == set(asdict(board.rows[0]))
     assert keys >= {
-        *("policy", "training_seed", "objective_bps", "objective_low", "objective_high", "is_bps", "is_sd_bps", "is_cvar95_bps"),
+        *(
+            "policy",
+            "training_seed",
+            "objective_bps",
+            "objective_low",
+            "objective_high",
+            "is_bps",
+            "is_sd_bps",
+            "is_cvar95_bps",
+        ),
         *("expected_cost_bps", "risk_bps", "diff_to_twap_bps", "diff_to_twap_low", "diff_to_twap_high", "gap_percent", "score"),
         *("rank", "components_bps", "forced_percent"),
     }

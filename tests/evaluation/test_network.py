@@ -1,6 +1,7 @@
 """Trained policies as data: safe to load, the same everywhere."""
 
 import json
+from itertools import pairwise
 from dataclasses import replace
 
 import gymnasium as gym
@@ -21,7 +22,7 @@ def _network(action_mode="pace", head="clip", outputs=1, **values):
     sizes = [len(observation_names()), 8, 8, outputs]
     layers = tuple(
         (rng.normal(0, 0.4, (out, into)).astype(np.float32), rng.normal(0, 0.1, out).astype(np.float32))
-        for into, out in zip(sizes, sizes[1:], strict=False)
+        for into, out in pairwise(sizes)
     )
     return NetworkPolicy("net", layers, "tanh", head, action_mode, True, 3, {"algorithm": "none"}, **values)
 
@@ -86,7 +87,7 @@ def test_a_truncated_weights_file_is_refused(tmp_path):
     save_policy(_network(), tmp_path)
     weights = tmp_path / "policy.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5])
-    with pytest.raises(ValueError, match="not the file that policy.json describes"):
+    with pytest.raises(ValueError, match=r"not the file that policy\.json describes"):
         load_policy(tmp_path)
 
 

@@ -16,8 +16,12 @@ from training import dqn, leaderboard, ppo, sac
 
 TINY = {
     "ppo": ppo.Args(timesteps=2000, lanes=16, steps=13, batch_size=104, epochs=1, progress=False, tensorboard=False),
-    "sac": sac.Args(timesteps=1500, lanes=16, learning_starts=200, batch_size=64, gradient_steps=1, progress=False, tensorboard=False),
-    "dqn": dqn.Args(timesteps=1500, lanes=16, learning_starts=200, batch_size=64, gradient_steps=1, progress=False, tensorboard=False),
+    "sac": sac.Args(
+        timesteps=1500, lanes=16, learning_starts=200, batch_size=64, gradient_steps=1, progress=False, tensorboard=False
+    ),
+    "dqn": dqn.Args(
+        timesteps=1500, lanes=16, learning_starts=200, batch_size=64, gradient_steps=1, progress=False, tensorboard=False
+    ),
 }
 TRAIN = {"ppo": ppo.train, "sac": sac.train, "dqn": dqn.train}
 
@@ -75,8 +79,9 @@ def test_an_unusable_folder_is_refused_before_training(tmp_path):
 
 
 @pytest.mark.parametrize(("option", "value", "message"), [
-    ("timesteps", 0, "timesteps must be a whole number"), ("lanes", -1, "lanes must be a whole number"), ("seed", -1, "seed must be"),
-    ("epochs", 0, "epochs must be"), ("batch_size", 0, "batch_size must be"), ("learning_rate", float("nan"), "learning_rate must be"),
+    ("timesteps", 0, "timesteps must be a whole number"), ("lanes", -1, "lanes must be a whole number"),
+    ("seed", -1, "seed must be"), ("epochs", 0, "epochs must be"), ("batch_size", 0, "batch_size must be"),
+    ("learning_rate", float("nan"), "learning_rate must be"),
 ])  # fmt: skip
 def test_a_bad_option_is_refused(option, value, message, tmp_path):
     with pytest.raises(ValueError, match=message):
@@ -85,7 +90,12 @@ def test_a_bad_option_is_refused(option, value, message, tmp_path):
 
 def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, monkeypatch):
     args = leaderboard.Args(
-        scenario=("desk-5min", "flow-signal"), episodes=200, training_seeds=2, timesteps=2000, out=str(tmp_path / "board"), progress=False
+        scenario=("desk-5min", "flow-signal"),
+        episodes=200,
+        training_seeds=2,
+        timesteps=2000,
+        out=str(tmp_path / "board"),
+        progress=False,
     )
     first = leaderboard.leaderboard(args)
     names = {path.name for path in (tmp_path / "board").iterdir()}
@@ -100,7 +110,9 @@ def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, mo
 
 
 def test_the_leaderboard_trains_again_when_an_option_has_changed(tmp_path, monkeypatch):
-    args = leaderboard.Args(scenario=("desk-5min",), episodes=50, training_seeds=1, timesteps=2000, out=str(tmp_path), progress=False)
+    args = leaderboard.Args(
+        scenario=("desk-5min",), episodes=50, training_seeds=1, timesteps=2000, out=str(tmp_path), progress=False
+    )
     leaderboard.leaderboard(args)
     trained = []
     original = ppo.train
