@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.observation import OWN, Situation, own_features
 from hyperexec_env.envs.task import Task
 from hyperexec_env.market.account import Account, Statement, settle
-from hyperexec_env.market.kernel import Cost, Slice, State, step
+from hyperexec_env.market.kernel import Cost, Slice, State, close, move
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import draw_orders, draw_path
+from hyperexec_env.market.path import World, draw_orders, draw_path
 from hyperexec_env.orders import Order
 
 __all__ = ["Block", "Episode", "final_info"]
@@ -35,102 +35,161 @@ class Block:
         self.quantity: list[float] = np.broadcast_to(order.quantity, keys.shape).tolist()
         # from here on the episode comes first
         k = np.arange(market.slices + 1)
-        seen = observer.seen(path.world.regime).T
-        drifted = (order.side * (path.world.price - market.scenario.arrival_price)).T
-        self.seen, self.base = seen, task.mode.base[k, seen]
-        self.slices = np.stack(path.slices, axis=-1).swapaxes(0, 1)
-        self.known = np.stack([drifted, np.broadcast_to(market.plan, seen.shape), observer.rest_volume[k, seen]], axis=-1)
+        self.seen = np.ascontiguousarray(observer.seen(path.world.regime).T)
+        cell = market.cell(k, self.seen)
+        self.base = task.mode.base.take(cell)
+        drifted = order.side * (path.world.price - market.scenario.arrival_price)
+        self.known = _beside(drifted.T, market.plan, observer.rest_volume.take(cell))
+        self.slices = _beside(*(values.T for values in path.slices))
         before = np.concatenate([np.full((1, count), observer.scales.volume), path.slices.volume])
-        self.observations = observer.table[k, seen]
+        self.observations = observer.rows.take(cell, axis=0)
         for column, values in enumerate(observer.drawn_features(k[:, None], order.side, before, path.world.flow), start=OWN):
             self.observations[..., column] = np.broadcast_to(values, before.shape).T
+        start, known = State(order.quantity, 0.0, 0.0), tuple(self.known[:, 0].T)
+        for column, values in enumerate(own_features(observer.scales, order.quantity, start, 0.0, before[0], known)):
+            self.observations[:, 0, column] = values
+
+
+def _beside(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Lay fields of shape (episodes, time) side by side, shape (episodes, time, fields)."""
+    table = np.empty((*fields[0].shape, len(fields)))
+    for column, values in enumerate(fields):
+        table[..., column] = values
+    return table
 
 
 class Episode:
     """An episode that runs: its path as plain lists, the state of the order, and what each slice has cost."""
 
     __slots__ = (
-        *("_base", "_block", "_index", "_known", "_observations", "_task", "asked", "costs", "k"),
-        *("last_shares", "last_volume", "left", "quantity", "scale", "side", "slices", "state"),
+        *("_base", "_block", "_impact", "_index", "_known", "_observations", "_paid", "_rows", "_scales", "_shares", "_state"),
+        *("_trail", "asked", "k", "over", "quantity", "scale", "side", "task"),
     )
 
     def __init__(self, task: Task, block: Block, number: int) -> None:
         """Lay out episode `number` of a block."""
         index = number - block.first
-        self._task, self._block, self._index = task, block, index
-        self.slices: list[Any] = block.slices[index].tolist()
+        self.task, self._block, self._index = task, block, index
+        self._impact, self._scales = task.market.impact, task.observer.scales
+        self._shares, self._paid = task.mode.shares, task.paid
+        self._rows: list[Any] = block.slices[index].tolist()
         self._base: list[float] = block.base[index].tolist()
         self._known: list[Any] = block.known[index].tolist()
-        self._observations = block.observations[index].copy()
+        self._observations = list(block.observations[index].copy())
         self.side, self.quantity = block.side[index], block.quantity[index]
         self.scale = -1e4 / (self.quantity * task.scenario.arrival_price)
-        self.state = State(self.quantity, 0.0, 0.0)
-        self.costs: list[Cost] = []
-        self.k, self.left = 0, len(self.slices)
-        self.asked, self.last_shares, self.last_volume = 0.0, 0.0, task.observer.scales.volume
+        self._state: tuple[float, float, float] = (self.quantity, 0.0, 0.0)
+        self._trail: list[tuple[Any, Any]] = []
+        self.k, self.over, self.asked = 0, False, 0.0
 
-    def shares(self, action: Any) -> float:
-        """Return the shares that a valid action asks for."""
-        shares: float = self._task.mode.shares(action, self.state.remaining, self._base[self.k])
-        return shares
+    @property
+    def first(self) -> NDArray[np.float32]:
+        """What the agent sees before the first slice."""
+        return self._observations[0]
 
-    def trade(self, shares: float) -> Cost:
-        """Trade in this slice and return what it cost."""
-        task, k, before = self._task, self.k, self.state
-        slice = self.slices[k]
-        self.state, cost = step(task.market.impact, before, slice, shares)
-        remaining = self.state.remaining
-        self.asked, self.last_shares, self.last_volume = shares, before.remaining - remaining, slice[0]
-        self.costs.append(cost)
-        self.k = k + 1
-        self.left = self.left - 1 if remaining > 0.0 else 0
-        return cost
+    def act(self, action: Any) -> tuple[NDArray[np.float32], float]:
+        """Trade what a valid action asks for; see :meth:`trade`."""
+        shares = self._shares  # calling an attribute of an instance in place costs a look-up that this saves
+        return self.trade(shares(action, self._state[0], self._base[self.k]))
 
-    def observe(self) -> NDArray[np.float32]:
-        """Return what the agent sees now. Each slice has an observation of its own that is written once."""
-        k = self.k
-        observation = self._observations[k]
-        own = own_features(
-            self._task.observer.scales, self.quantity, self.state, self.last_shares, self.last_volume, self._known[k]
-        )
-        _write_own(observation, 0, *own)
-        return observation
+    def trade(self, shares: float) -> tuple[NDArray[np.float32], float]:
+        """Trade in this slice; return what the agent sees next and what it is paid, in bps."""
+        k, before, count = self.k, self._state, self._paid
+        row = self._rows[k]
+        done = move(self._impact, before, row, shares)
+        after, cost = done
+        self._trail.append(done)
+        self._state, self.asked = after, shares
+        self.k = k = k + 1
+        paid = count(cost)
+        left = after[0]
+        if left <= 0.0 or k == len(self._rows):
+            self.over = True
+            paid += close(self._impact, self.state, self.quantity)[0 if self.task.realised else 1]
+        observation = self._observations[k]  # each slice has an observation of its own, which is completed once
+        own = own_features(self._scales, self.quantity, after, before[0] - left, row[0], self._known[k])
+        remaining, behind, required, displaced, moved, share = own
+        _write_own(observation, 0, remaining, behind, required, displaced, moved, share)
+        return observation, paid * self.scale
 
     def mask(self) -> NDArray[np.int8]:
         """Return which discrete levels are worth trying."""
-        k = min(self.k, len(self.slices) - 1)
-        return self._task.mode.mask(self.state.remaining, self._base[k], Slice(*self.slices[k]).least)
+        k = min(self.k, len(self._rows) - 1)
+        return self.task.mode.mask(self._state[0], self._base[k], Slice(*self._rows[k]).least)
 
     def situation(self) -> Situation:
         """Return what a policy may know now, in natural units."""
-        observer, world, index = self._task.observer, self._block.path.world, self._index
+        observer, world, index, state = self.task.observer, self._block.path.world, self._index, self.state
         return Situation(
-            market=self._task.market,
+            market=self.task.market,
             k=self.k,
             seen=int(self._block.seen[index, self.k]),
             side=self.side,
             quantity=self.quantity,
-            remaining=self.state.remaining,
-            permanent=self.state.permanent,
-            transient=0.0 if observer.hidden else self.state.transient,
+            remaining=state.remaining,
+            permanent=state.permanent,
+            transient=0.0 if observer.hidden else state.transient,
             price=float(world.price[self.k, index]),
             flow=float(world.flow[self.k, index]),
             last_shares=self.last_shares,
-            last_volume=self.last_volume,
+            last_volume=self._rows[self.k - 1][0] if self.k else observer.scales.volume,
         )
+
+    @property
+    def state(self) -> State:
+        """What the trades have done so far."""
+        return State(*self._state)
+
+    @property
+    def last_shares(self) -> float:
+        """Shares that traded in the slice before."""
+        before = self._trail[-2][0][0] if self.k > 1 else self.quantity
+        return before - self._state[0]
+
+    @property
+    def slices(self) -> list[Slice]:
+        """The slices of the whole path, the future too: for reports, not for policies."""
+        return [Slice(*row) for row in self._rows]
+
+    @property
+    def costs(self) -> list[Cost]:
+        """What each slice so far has cost, currency."""
+        return [Cost(*cost) for _, cost in self._trail]
+
+    @property
+    def states(self) -> list[State]:
+        """The state at the start of each slice up to now, one more than costs."""
+        return [State(self.quantity, 0.0, 0.0), *(State(*state) for state, _ in self._trail)]
+
+    @property
+    def world(self) -> World:
+        """The market at the start of each slice and at the end, each field (N + 1,), the future too: for reports."""
+        return World(*(values[:, self._index] for values in self._block.path.world))
 
     def statement(self) -> Statement:
         """Settle the account of the slices so far."""
-        order = Order(self.side, self.quantity)
-        total = Cost(*map(sum, zip(*self.costs, strict=True)))
-        missed = [Slice(*row) for row in self.slices[: self.k]] if self.state.remaining else []
-        account = Account(total, sum(slice.drift for slice in missed), sum(slice.innovation for slice in missed))
-        return settle(account, self._task.market.impact, self.state, order, self._task.scenario.arrival_price)
+        permanent = transient = temporary = spread = drift = timing = risk = 0.0
+        for _, (a, b, c, d, e, f, g) in self._trail:  # in the order of Cost; sum() would round in another way than arrays do
+            permanent += a
+            transient += b
+            temporary += c
+            spread += d
+            drift += e
+            timing += f
+            risk += g
+        total = Cost(permanent, transient, temporary, spread, drift, timing, risk)
+        drift_move = timing_move = 0.0
+        if self._state[0] > 0.0:
+            for slice in self.slices[: self.k]:
+                drift_move += slice.drift
+                timing_move += slice.innovation
+        account, order = Account(total, drift_move, timing_move), Order(self.side, self.quantity)
+        return settle(account, self._impact, self.state, order, self.task.scenario.arrival_price)
 
     def final_info(self) -> dict[str, Any]:
         """Return the `info` of the ended episode."""
-        last = Slice(*self.slices[self.k - 1])
-        cap = self._task.scenario.max_participation
+        last = Slice(*self._rows[self.k - 1])
+        cap = self.task.scenario.max_participation
         allowed = self.asked if cap is None else min(self.asked, cap * last.volume)
         forced = max(0.0, self.last_shares - max(0.0, allowed)) if last.least > 0.0 else 0.0
         return final_info(self.statement(), Order(self.side, self.quantity), forced)

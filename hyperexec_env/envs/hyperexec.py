@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, ClassVar
 
 import gymnasium as gym
@@ -13,17 +12,147 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.episode import Block, Episode
 from hyperexec_env.envs.observation import Situation, observation_space
+from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.task import build_task, check_reset_options
 from hyperexec_env.market.checks import check_choice, check_integer
-from hyperexec_env.market.kernel import close
 
 __all__ = ["HyperExecEnv"]
 
 _BLOCK = 512
+_OVER = "the episode is over or was never begun: call reset() first"
 
 
 class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
-    r"""Execute a parent order before its deadline, slice by slice, at the least cost."""
+    r"""Execute a parent order before its deadline, slice by slice, at the least cost.
+
+    ## Description
+
+    A parent order to buy or sell X shares is cut into N child orders, one for each slice of the time until the deadline.
+    Trade fast, and your own impact moves the price against you; trade slowly, and the market moves while you wait. How much
+    an impact costs and how fast it recovers depends on the regime of the market, which changes while the order runs. The
+    scenario says what the order, the market and the price of risk are; ``hyperexec card NAME`` prints one.
+
+    ## Action Space
+
+    One number a slice says how many shares n_k to trade in it. Here x_k is what is left, and f_k is the share of it that the
+    schedule of the expected volume (VWAP) would trade in the slice, given the regime.
+
+    | action_mode | space | shares asked for |
+    | --- | --- | --- |
+    | `pace` (default) | `Box(-1, 1, (1,), float32)` | n_k = x_k f_k (1 + a) / (1 - 3a/4): 0 at -1, the schedule at 0, 8 times its pace at +1 |
+    | `fraction` | `Box(-1, 1, (1,), float32)` | n_k = x_k (1 + a) / 2: nothing at -1, all that is left at +1 |
+    | `participation` | `Box(-1, 1, (1,), float32)` | n_k = c E[V_k] (1 + a) / 2, with V_k the market volume of the slice and c the participation cap (1 where there is none) |
+    | `discrete` | `Discrete(7)` | n_k = x_k f_k p_a with the paces p = 0, 1/4, 1/2, 1, 2, 4, 8 |
+
+    At most what is left trades, and at most the participation cap times the volume of the slice. In the last slice all that
+    is left trades whatever the action (unless the scenario has `complete = false`). Numbers beyond the bounds count as the
+    bound. `trade(shares)` is `step` for policies that count in shares.
+
+    ## Observation Space
+
+    A `Box` of 21 features, float32. All are known when the slice starts.
+
+    | number | name | meaning | unit | minimum | maximum |
+    | --- | --- | --- | --- | --- | --- |
+    | 0 | remaining | what is left to trade | fraction of the order | 0 | 1 |
+    | 1 | behind_schedule | what is left, less what the schedule of the expected volume has left | fraction of the order | -1 | 1 |
+    | 2 | required_participation | what is left, over that plus the expected market volume until the deadline | fraction | 0 | 1 |
+    | 3 | transient_displacement | own displacement of the price that still recovers; 0 where the regime is not told | of that of the whole order at once | 0 | 1 |
+    | 4 | price_move | x / (1 + abs(x)) of the move of the mid against the order since arrival | x: standard deviations over the whole order | -1 | 1 |
+    | 5 | last_participation | shares traded in the slice before, over those plus its market volume | fraction | 0 | 1 |
+    | 6 | last_volume | market volume of the slice before | of its expected volume | 0 | 20 |
+    | 7 | last_flow | order flow of the others in the slice before; positive is on our side, moving the price against us | standard deviations | -400 | 400 |
+    | 8 | side | side of the order | +1 buy, -1 sell | -1 | 1 |
+    | 9 | time_left | time until the deadline | fraction of the horizon | 0 | 1 |
+    | 10 | expected_volume | expected market volume of this slice | mean volumes of a slice | 0 | 20 |
+    | 11 | expected_volume_rest | expected market volume until the deadline | that at the start | 0 | 20 |
+    | 12 | volatility | volatility now | of the scenario's | 0 | 20 |
+    | 13 | spread | half of the quoted spread now | of its mean | 0 | 20 |
+    | 14 | regime_BULL_TRENDING | whether this is the regime of the slice | 0 or 1 | 0 | 1 |
+    | 15 | regime_BEAR_TRENDING | the same | 0 or 1 | 0 | 1 |
+    | 16 | regime_SIDEWAYS_LOW | the same | 0 or 1 | 0 | 1 |
+    | 17 | regime_SIDEWAYS_HIGH | the same | 0 or 1 | 0 | 1 |
+    | 18 | regime_CRISIS | the same | 0 or 1 | 0 | 1 |
+    | 19 | regime_RECOVERY | the same | 0 or 1 | 0 | 1 |
+    | 20 | regime_UNKNOWN | whether the regime is not told (`observe_regime=False`) | 0 or 1 | 0 | 1 |
+
+    Where the regime is not told, features 10 to 13 hold expectations over the regimes. `observation_names()` returns the
+    names, and `env.unwrapped.situation` the same facts in natural units.
+
+    ## Rewards
+
+    In bps of the arrival notional X P0, a cost is negative.
+
+    | reward | of a slice | summed over the episode |
+    | --- | --- | --- |
+    | `expected` (default) | -1e4 / (X P0) (transient + temporary + spread + drift + risk) | exactly minus `objective_bps` |
+    | `realised` | the same, plus the permanent cost and the price noise (timing) | exactly minus (`shortfall_bps` + `risk_bps`) |
+
+    The risk term is risk_aversion (sigma_m P0)^2 tau x_{k+1}^2. The objective leaves out the zero-mean price noise, which no
+    policy can change, and the permanent cost g X^2 / 2, which no schedule can change; the same policies are best under
+    both rewards, and `expected` needs far fewer episodes to tell them apart. Rewards have no bound; `expected` is never
+    positive where regimes have no drift and order flow does not persist.
+
+    ## Starting State
+
+    All is left to trade, and the price is undisturbed. The regime is drawn from its stationary law unless the scenario
+    names one. A seed begins episode 0 of that seed, each further `reset()` the next episode;
+    `reset(options={"episode": i})` begins episode i. What the market does depends on the seed, the episode and the slice
+    alone, never on the actions, so two policies with one seed meet the same market.
+
+    ## Episode End
+
+    `terminated` when the order is complete or the last slice is done: the deadline is part of the problem. `truncated` is
+    always false.
+
+    ## Information
+
+    `info` is empty while the episode runs, except for `action_mask` (int8, 1 is allowed) with `action_mode="discrete"`. At the
+    end it holds:
+
+    | key | meaning |
+    | --- | --- |
+    | `shortfall_bps` | implementation shortfall as the desk sees it |
+    | `objective_bps` | J: what policies minimise, the risk term included |
+    | `risk_bps` | the risk term |
+    | `components_bps` | the shortfall by source: spread, temporary, transient, permanent, timing, drift, opportunity |
+    | `forced_fraction` | share of the order that the deadline forced beyond the last action |
+    | `side`, `quantity` | the order |
+
+    ## Arguments
+
+    Args:
+        scenario: Name of a registered scenario, a dict of its values, a path to a TOML file, or a `Scenario`.
+        action_mode: "pace", "fraction", "participation" or "discrete".
+        reward: "expected" or "realised".
+        observe_regime: Whether the observer is told the regime; if not, memory helps.
+        random_side: Whether each episode draws its side; if not, the scenario's.
+        quantity_range: Smallest and largest size as multiples of the scenario's quantity, drawn log-uniformly; None: always
+            the scenario's.
+        render_mode: None, "ansi" (text), "rgb_array" (pixels) or "human" (a window); pictures need the extra `plot`.
+
+    Raises:
+        ValueError: A bad option; the message names it, its value and the range.
+
+    ## Example
+
+    >>> import gymnasium as gym
+    >>> import numpy as np
+    >>> import hyperexec_env
+    >>> env = gym.make("HyperExec-v0", scenario="regime-day")
+    >>> observation, info = env.reset(seed=1)
+    >>> total, terminated = 0.0, False
+    >>> while not terminated:
+    ...     action = np.zeros(1, dtype=np.float32)  # stay on the schedule
+    ...     observation, reward, terminated, truncated, info = env.step(action)
+    ...     total += reward
+    >>> abs(total + info["objective_bps"]) < 1e-9
+    True
+
+    ## Version History
+
+    * v0: first version.
+    """  # noqa: E501 - a table has one line for each row
 
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}
 
@@ -51,13 +180,18 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         self.render_mode = render_mode
         self.action_space = self.task.mode.space
         self.observation_space = observation_space()
-        self._discrete, self._realised = self.task.mode.discrete, self.task.realised
+        self._discrete, self._human = self.task.mode.discrete, render_mode == "human"
+        self._chatty = self._discrete or self._human
+        self._read = self._level if self._discrete else self._value
         self._block: Block | None = None
         self._running: Episode | None = None
         self._seed: int | None = None
         self._number = -1
+        self._painter: Painter | None = None
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Start the next episode of the seed (of a new seed: episode 0; `options={"episode": i}`: that one)."""
         super().reset(seed=seed)
         if seed is not None or self._seed is None:
@@ -67,7 +201,9 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             given = check_reset_options(options, ("episode",))
             self._number = check_integer("reset option 'episode'", given["episode"], low=0, high=2**63 - 1)
         self._running = Episode(self.task, self._block_of(self._number), self._number)
-        return self._running.observe(), self._info()
+        if self._human:
+            self.render()
+        return self._running.first, self._info()
 
     def _block_of(self, number: int) -> Block:
         """Return the block that holds an episode; blocks double in size while episodes follow one another."""
@@ -80,46 +216,51 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice as the action says."""
-        return self._trade(self._going().shares(self._level(action) if self._discrete else self._value(action)))
+        episode = self._running
+        if episode is None or episode.over:
+            raise ResetNeeded(_OVER)
+        read = self._read
+        observation, reward = episode.act(read(action))
+        if episode.over or self._chatty:
+            return self._tell(episode, observation, reward)
+        return observation, reward, False, False, {}
 
     def trade(self, shares: float) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade a number of shares in this slice: what :meth:`step` does with an action, for policies that count in shares."""
-        self._going()
+        episode = self._running
+        if episode is None or episode.over:
+            raise ResetNeeded(_OVER)
         if shares != shares:
             raise ValueError(f"shares to trade must be a number, got {shares}")
-        return self._trade(float(shares))
+        return self._tell(episode, *episode.trade(float(shares)))
 
-    def _going(self) -> Episode:
-        episode = self._running
-        if episode is None or not episode.left:
-            raise ResetNeeded("the episode is over or was never begun: call reset() first")
-        return episode
-
-    def _trade(self, shares: float) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        episode: Any = self._running
-        cost = episode.trade(shares)
-        paid = cost.shortfall + cost.risk if self._realised else cost.expected
-        if episode.left:
-            return episode.observe(), paid * episode.scale, False, False, self._info() if self._discrete else {}
-        paid += close(self.task.market.impact, episode.state, episode.quantity)[0 if self._realised else 1]
-        return episode.observe(), paid * episode.scale, True, False, self._info() | episode.final_info()
+    def _tell(
+        self, episode: Episode, observation: NDArray[np.float32], reward: float
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Return the results of a step: of the last one, or of one that has to be shown or has a mask."""
+        if self._human:
+            self.render()
+        if episode.over:
+            return observation, reward, True, False, self._info() | episode.final_info()
+        return observation, reward, False, False, self._info()
 
     @staticmethod
     def _value(action: Any) -> float:
         """Return a continuous action as a float within the bounds."""
         try:
-            shape = action.shape
-        except AttributeError:
-            action = np.asarray(action)
-            shape = action.shape
+            if action.ndim == 1:
+                value: float = action.item()
+                if -1.0 <= value <= 1.0:
+                    return value
+        except (AttributeError, ValueError):  # not an array, or not of one number
+            pass
+        shape = np.shape(action)
         if shape != (1,):
             raise ValueError(f"action must be an array of shape (1,), got shape {shape}")
-        value: float = action.item()
-        if -1.0 <= value <= 1.0:
-            return value
+        value = float(action[0])
         if value != value:
             raise ValueError(f"action must be a number in [-1, 1], got {value}")
-        return math.copysign(1.0, value)
+        return min(max(value, -1.0), 1.0)
 
     @staticmethod
     def _level(action: Any) -> int:
@@ -144,3 +285,33 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if self._running is None:
             raise ResetNeeded("call reset() before asking for the situation")
         return self._running.situation()
+
+    def render(self) -> Any:
+        """Show the episode so far: text ("ansi"), pixels of shape (640, 960, 3) ("rgb_array") or a window ("human").
+
+        Raises:
+            ResetNeeded: There is no episode yet.
+            DependencyNotInstalled: A picture needs matplotlib, the extra `plot`.
+        """
+        if self.render_mode is None:
+            name = self.spec.id if self.spec else "HyperExec-v0"
+            gym.logger.warn(
+                "You are calling render method without specifying any render mode. You can specify the render_mode at "
+                f'initialization, e.g. gym.make("{name}", render_mode="rgb_array")'
+            )
+            return None
+        if self._running is None:
+            raise ResetNeeded("there is no episode to render yet: call reset() before render()")
+        frame = look(self._running)
+        if self.render_mode == "ansi":
+            return describe(frame)
+        if self._painter is None:
+            self._painter = Painter(window=self._human)
+        self._painter.paint(frame, 1.0 / self.metadata["render_fps"])
+        return None if self._human else self._painter.pixels()
+
+    def close(self) -> None:
+        """Close the figure, if one was drawn. The environment can be used again."""
+        if self._painter is not None:
+            self._painter.close()
+            self._painter = None

@@ -114,13 +114,13 @@ def own_features(
 
     `known` holds the move of the unaffected price against the order since arrival, the share of the order that the schedule
     has left, and the expected volume of the rest. The price move is x / (1 + |x|) of the move of the mid in standard deviations
-    over the whole order.
+    over the whole order (without the transient displacement for an observer who is not shown it).
     """
     remaining, permanent, transient = state
     by_transient, by_move, _ = scales
     drifted, plan, rest_volume = known
     left = remaining / quantity
-    move = (drifted + permanent + transient) * by_move
+    move = (drifted + permanent + (transient if by_transient else 0.0)) * by_move
     return (
         left,
         left - plan,
@@ -148,10 +148,14 @@ class Observer:
     last_expected: NDArray[np.float64]
     """What the schedule expected of the slice before each slice, shares, shape (N + 1,)."""
 
-    def observe(self, situation: Situation) -> NDArray[np.float32]:
-        """Return the observations of a batch of situations, shape (episodes, features)."""
-        k, seen, side = situation.k, situation.seen, situation.side
-        cell = self.market.cell(k, seen)
+    def observe(self, situation: Situation, cell: Any = None) -> NDArray[np.float32]:
+        """Return the observations of a batch of situations, shape (episodes, features).
+
+        `cell` is their place in the tables, `market.cell(situation.k, situation.seen)`, for who has it already.
+        """
+        k, side = situation.k, situation.side
+        if cell is None:
+            cell = self.market.cell(k, situation.seen)
         observation = self.rows.take(cell, axis=0)
         drifted = side * (situation.price - self.market.scenario.arrival_price)
         own = own_features(
@@ -162,8 +166,9 @@ class Observer:
             situation.last_volume,
             (drifted, self.market.plan.take(k), self.rest_volume.take(cell)),
         )
-        for column, values in enumerate((*own, *self.drawn_features(k, side, situation.last_volume, situation.flow))):
-            observation[:, column] = values
+        drawn = self.drawn_features(k, side, situation.last_volume, situation.flow)
+        for column, values in zip(observation.T, (*own, *drawn), strict=False):
+            column[:] = values
         return observation
 
     def seen(self, regime: Any) -> Any:

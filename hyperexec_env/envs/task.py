@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from hyperexec_env.envs.action import ActionMode, build_action_mode
 from hyperexec_env.envs.observation import Observer, build_observer
 from hyperexec_env.market.checks import check_choice, check_flag, check_numbers, nearest
+from hyperexec_env.market.kernel import expected_cost, realised_cost
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.path import OrderDraw
 from hyperexec_env.market.scenario import Scenario, get_scenario
@@ -29,6 +30,8 @@ class Task:
     realised: bool
     """Whether the reward holds the price noise and the permanent cost."""
     draw: OrderDraw
+    paid: Callable[[Any], Any]
+    """What a cost (a record, or a plain tuple) takes off the reward, in currency: the part of the slice."""
 
     @property
     def scenario(self) -> Scenario:
@@ -66,6 +69,7 @@ def build_task(
         observer=build_observer(market, observe_regime),
         realised=reward == "realised",
         draw=OrderDraw(random_side, sizes),
+        paid=realised_cost if reward == "realised" else expected_cost,
     )
 
 

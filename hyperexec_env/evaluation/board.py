@@ -157,8 +157,8 @@ class Board:
     def caption(self) -> str:
         """Say what the numbers of the table are."""
         return (
-            f"{self.scenario.name} ({self.scenario.hash}): {self.episodes:,} episodes of seed {self.seed}, the same for every policy. "
-            f"Bps of the arrival notional; J leaves out the permanent cost and the price noise and holds the risk term; "
+            f"{self.scenario.name} ({self.scenario.hash}): {self.episodes:,} episodes of seed {self.seed}, "
+            f"the same for every policy. Bps of the arrival notional; J leaves out the permanent cost and the price noise and holds the risk term; "
             f"* marks sanity policies, which must lose."
         )
 
@@ -186,7 +186,10 @@ def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     """Lay a table out in columns: the second one to the left, the others to the right."""
     widths = [max(len(line[column]) for line in (header, *cells)) for column in range(len(header))]
     return "\n".join(
-        "  ".join(text.ljust(width) if column == 1 else text.rjust(width) for column, (text, width) in enumerate(zip(line, widths, strict=True)))
+        "  ".join(
+            text.ljust(width) if column == 1 else text.rjust(width)
+            for column, (text, width) in enumerate(zip(line, widths, strict=True))
+        )
         for line in (header, ["-" * width for width in widths], *cells)
     )
 
@@ -234,7 +237,12 @@ def judge(
 
 
 def _board(
-    scenario: Scenario, entrants: Sequence[Entrant], joined: Sequence[Outcome], episodes: int, seed: int, optimum_bps: float | None
+    scenario: Scenario,
+    entrants: Sequence[Entrant],
+    joined: Sequence[Outcome],
+    episodes: int,
+    seed: int,
+    optimum_bps: float | None,
 ) -> Board:
     """Make the rows of a board; the first outcome is the reference's."""
     objectives = np.array([outcome.statement.objective for outcome in joined])
@@ -242,7 +250,9 @@ def _board(
     means, realised = bootstrap_means(objectives, seed), bootstrap_means(shortfalls, seed)
     places = ranks(means[1:])
     twap = float(objectives[0].mean())
-    classical = [i for i, entrant in enumerate(entrants, start=1) if entrant.training_seed is None and not entrant.sanity] or [0]
+    classical = [i for i, entrant in enumerate(entrants, start=1) if entrant.training_seed is None and not entrant.sanity] or [
+        0
+    ]
     best = min(classical, key=lambda index: float(objectives[index].mean()))
     rows = []
     for index, (entrant, outcome) in enumerate(zip(entrants, joined[1:], strict=True), start=1):

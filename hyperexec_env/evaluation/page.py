@@ -103,7 +103,9 @@ def _distributions(board: Board) -> str:
     """Draw the distribution of the realised shortfall and of the objective."""
     shown = _serious(board)
     figure, axes = _figure(1, 2, 10.5, 0.9 + 0.34 * len(shown))
-    for axis, key, title in zip(axes, ("shortfall", "objective"), ("implementation shortfall (realised)", "objective J"), strict=True):
+    for axis, key, title in zip(
+        axes, ("shortfall", "objective"), ("implementation shortfall (realised)", "objective J"), strict=True
+    ):
         for place, (_, outcome, colour) in enumerate(shown):
             values = getattr(outcome.statement, key)
             low, first, median, third, high = np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95])

@@ -17,6 +17,16 @@ def nearest(word: Any, choices: Iterable[str]) -> str:
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
+def _finite(value: Any) -> bool:
+    """Return whether a value is a number that a float can hold (nan and truth values are none)."""
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond the largest float
+        return False
+
+
 def _range(low: float, high: float, open_low: bool, unit: str) -> str:
     ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if high == math.inf else ']'}"
     return f"{ends} {unit}".strip()
@@ -26,16 +36,14 @@ def check_number(
     field: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False, unit: str = ""
 ) -> float:
     """Return a finite number in a range as a float, or raise ValueError."""
-    valid = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
-    if not valid or not low <= value <= high or (open_low and value == low):
+    if not _finite(value) or not low <= value <= high or (open_low and value == low):
         raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {value!r}")
     return float(value)
 
 
 def check_integer(field: str, value: Any, *, low: int, high: int) -> int:
     """Return a whole number in a range as an int, or raise ValueError."""
-    whole = isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value) and value == int(value)
-    if not whole or not low <= value <= high:
+    if not _finite(value) or value != int(value) or not low <= value <= high:
         raise ValueError(f"{field} must be a whole number in [{low}, {high}], got {value!r}")
     return int(value)
 

@@ -14,11 +14,25 @@ Thum, Hauptmann and Li (2005).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from hyperexec_env.market.numeric import maximum, minimum, power
+from hyperexec_env.market.numeric import between, power
 
-__all__ = ["Cost", "Impact", "Slice", "State", "close", "fill_price", "mid_price", "step"]
+__all__ = [
+    "Cost",
+    "Impact",
+    "Slice",
+    "State",
+    "close",
+    "expected_cost",
+    "fill_price",
+    "mid_price",
+    "move",
+    "realised_cost",
+    "shortfall_cost",
+    "step",
+]
 
 
 class Impact(NamedTuple):
@@ -80,12 +94,29 @@ class Cost(NamedTuple):
     @property
     def expected(self) -> Any:
         """What the policy decides, without the price noise: the objective J of this slice (no permanent cost)."""
-        return self.transient + self.temporary + self.spread + self.drift + self.risk
+        return expected_cost(self)
 
     @property
     def shortfall(self) -> Any:
         """What the desk sees: the slice's part of the implementation shortfall (no risk term)."""
-        return self.permanent + self.transient + self.temporary + self.spread + self.drift + self.timing
+        return shortfall_cost(self)
+
+
+def expected_cost(cost: tuple[Any, ...]) -> Any:
+    """Return :attr:`Cost.expected` of a cost as a plain tuple."""
+    _, transient, temporary, spread, drift, _, risk = cost
+    return transient + temporary + spread + drift + risk
+
+
+def shortfall_cost(cost: tuple[Any, ...]) -> Any:
+    """Return :attr:`Cost.shortfall` of a cost as a plain tuple."""
+    permanent, transient, temporary, spread, drift, timing, _ = cost
+    return permanent + transient + temporary + spread + drift + timing
+
+
+def realised_cost(cost: tuple[Any, ...]) -> Any:
+    """Return the shortfall of a cost and its risk term together."""
+    return shortfall_cost(cost) + cost[6]
 
 
 def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State, Cost]:
@@ -96,16 +127,24 @@ def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State
     schedule. The unaffected price moves after the trade and is paid on what remains: summed over an episode, that is
     s (sum n_k S_k - X P0).
     """
+    after, cost = move(impact, state, slice, shares)
+    return State(*after), Cost(*cost)
+
+
+def move(
+    impact: tuple[Any, ...], state: tuple[Any, ...], slice: Sequence[Any], shares: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Do what :func:`step` does on plain tuples: on floats, making the records would take as long as the arithmetic."""
     left, permanent, transient = state
     volume, least, limit, temporary_scale, half_spread, transient_kept, drift, innovation, risk = slice
     permanent_slope, transient_slope, beta = impact
 
-    shares = minimum(maximum(shares, least), minimum(left, limit))
+    shares = between(shares, least, left, limit)
     size = abs(shares)
     remaining = left - shares
     permanent_move = permanent_slope * shares
     transient_move = transient_slope * shares
-    cost = Cost(
+    cost = (
         shares * (permanent + 0.5 * permanent_move),
         shares * (transient + 0.5 * transient_move),
         temporary_scale * volume * power(size / volume, 1.0 + beta),
@@ -114,7 +153,7 @@ def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State
         remaining * innovation,
         risk * remaining * remaining,
     )
-    return State(remaining, permanent + permanent_move, (transient + transient_move) * transient_kept), cost
+    return (remaining, permanent + permanent_move, (transient + transient_move) * transient_kept), cost
 
 
 def close(impact: Impact, state: State, quantity: Any) -> tuple[Any, Any]:

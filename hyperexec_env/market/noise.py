@@ -8,13 +8,27 @@ are paired by construction, and an episode can be replayed alone.
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ORDER", "PRICE", "REGIME", "STREAMS", "VOLUME", "as_words", "episode_keys", "mix", "normal_pair", "upper_bits", "words"]
+__all__ = [
+    "ORDER",
+    "PRICE",
+    "REGIME",
+    "STREAMS",
+    "VOLUME",
+    "as_words",
+    "episode_keys",
+    "mix",
+    "normal_pair",
+    "polar",
+    "upper_bits",
+    "words",
+]
 
 Words = NDArray[np.uint64]
 
@@ -34,12 +48,12 @@ _STRIDE: Final = np.uint64((STREAMS * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND: Final = np.uint64(0x94D049BB133111EB)
 _SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
-_LOWER: Final = np.uint64(0xFFFFFFFF)
 _HALF: Final = np.float32(0.5)
 _MINUS_TWO: Final = np.float32(-2.0)
 _RADIUS_UNIT: Final = np.float32(2.0**-32)
 _ANGLE_UNIT: Final = np.float32(2.0 * np.pi * 2.0**-32)
 _UPPER: Final = np.uint64(32)
+_UPPER_HALF: Final = 1 if sys.byteorder == "little" else 0
 
 
 def mix(words: Words) -> Words:
@@ -55,30 +69,34 @@ def mix(words: Words) -> Words:
 def as_words(numbers: Any) -> Words:
     """Return whole numbers (any size, taken modulo 2^64) as an array of words of at least one dimension."""
     if isinstance(numbers, np.ndarray) and numbers.dtype.kind in "iu":
-        return numbers.astype(np.uint64)
-    return np.array([int(number) & 0xFFFFFFFFFFFFFFFF for number in np.atleast_1d(np.asarray(numbers, dtype=object))], np.uint64)
+        return np.atleast_1d(numbers).astype(np.uint64)
+    return np.array(
+        [int(number) & 0xFFFFFFFFFFFFFFFF for number in np.atleast_1d(np.asarray(numbers, dtype=object))], np.uint64
+    )
 
 
 def episode_keys(seeds: Any, episodes: Any) -> Words:
     """Return one 64-bit key for each pair of seed and episode number, shape (episodes,).
 
-    Seeds are taken modulo 2^64; 0 is a seed like any other. One seed may serve many episodes.
+    The keys of a seed are the SplitMix64 sequence that starts at the hash of the seed, so seed and episode are not
+    interchangeable. Seeds are taken modulo 2^64; 0 is a seed like any other. One seed may serve many episodes.
     """
-    return mix(mix(as_words(seeds) + _GAMMA) ^ mix(as_words(episodes) + _GAMMA))
+    return mix(mix(as_words(seeds) + _GAMMA) + (as_words(episodes) + np.uint64(1)) * _GAMMA)
 
 
 def words(keys: Words, streams: tuple[int, ...], slice: Any) -> Words:
     """Return the random word of each stream for each key, shape (streams, episodes).
 
-    `slice` is one number or one for each key; a stream of the *next* slice is `stream + STREAMS`.
+    `slice` is one number or one for each key, or a column of numbers: then the shape is (streams, slices, episodes). A
+    stream of the *next* slice is `stream + STREAMS`.
     """
-    return mix(keys + np.asarray(slice, dtype=np.uint64) * _STRIDE + _offsets(streams))
+    return mix(np.add.outer(_offsets(streams), keys + np.asarray(slice, dtype=np.uint64) * _STRIDE))
 
 
 @cache
 def _offsets(streams: tuple[int, ...]) -> Words:
-    """Return where the streams start within the words of a slice, shape (streams, 1)."""
-    return np.array([[stream + 1] for stream in streams], dtype=np.uint64) * _GAMMA
+    """Return where the streams start within the words of a slice, shape (streams,)."""
+    return np.array([stream + 1 for stream in streams], dtype=np.uint64) * _GAMMA
 
 
 def upper_bits(word: Words) -> Words:
@@ -86,11 +104,24 @@ def upper_bits(word: Words) -> Words:
     return word >> _UPPER
 
 
-def normal_pair(word: Words) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two independent standard normals from one word each (Box and Muller 1958).
+def polar(word: Words) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return a radius and an angle from each word: (r cos a, r sin a) are two independent standard normals.
 
-    Radius and angle take 32 bits each, in single precision, which numpy computes in SIMD; \\|z\\| is at most 6.77.
+    This is the method of Box and Muller (1958). Radius and angle take 32 bits each, in single precision, which numpy
+    computes in SIMD; the radius is at most 6.77.
     """
-    radius = np.sqrt(_MINUS_TWO * np.log(((word >> _UPPER).astype(np.float32) + _HALF) * _RADIUS_UNIT))
-    angle = (word & _LOWER).astype(np.float32) * _ANGLE_UNIT
+    halves = np.ascontiguousarray(word).view(np.uint32).reshape(*word.shape, 2)
+    radius = halves[..., _UPPER_HALF].astype(np.float32)
+    radius += _HALF
+    radius *= _RADIUS_UNIT
+    np.log(radius, out=radius)
+    radius *= _MINUS_TWO
+    angle = halves[..., 1 - _UPPER_HALF].astype(np.float32)
+    angle *= _ANGLE_UNIT
+    return np.sqrt(radius, out=radius), angle
+
+
+def normal_pair(word: Words) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return two independent standard normals from one word each; \\|z\\| is at most 6.77."""
+    radius, angle = polar(word)
     return (radius * np.cos(angle)).astype(np.float64), (radius * np.sin(angle)).astype(np.float64)

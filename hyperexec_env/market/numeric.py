@@ -5,12 +5,12 @@ Numbers, arrays and tensors may be mixed. torch is never imported here: what has
 
 from __future__ import annotations
 
-import math
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
-__all__ = ["maximum", "minimum", "power"]
+__all__ = ["between", "maximum", "minimum", "power"]
 
 
 def minimum(a: Any, b: Any) -> Any:
@@ -31,6 +31,15 @@ def maximum(a: Any, b: Any) -> Any:
     return b.clamp(min=a) if hasattr(b, "clamp") else np.maximum(a, b)
 
 
+def between(value: Any, low: Any, high: Any, cap: Any) -> Any:
+    """Return a value raised to `low` and then lowered to `high` and to `cap`, element by element."""
+    if type(value) is type(low) is type(high) is type(cap) is float:
+        value = value if value > low else low
+        value = value if value < high else high
+        return value if value < cap else cap
+    return minimum(maximum(value, low), minimum(high, cap))
+
+
 def power(base: Any, exponent: float) -> Any:
     """Raise a non-negative base to a plain number.
 
@@ -39,7 +48,7 @@ def power(base: Any, exponent: float) -> Any:
     """
     if type(base) is float:
         if exponent == 1.5:
-            return base * math.sqrt(base)
+            return base * sqrt(base)
         return base * base if exponent == 2.0 else base**exponent
     if isinstance(base, (np.ndarray, np.generic)):
         if exponent == 1.5:

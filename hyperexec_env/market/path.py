@@ -47,14 +47,21 @@ class OrderDraw(NamedTuple):
     quantity_range: tuple[float, float] | None = None
     """Smallest and largest size, as multiples of the scenario's quantity (log-uniform)."""
 
+    @property
+    def varies(self) -> bool:
+        """Whether orders differ from episode to episode."""
+        return self.random_side or self.quantity_range is not None
+
 
 def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = OrderDraw()) -> Order:
     """Return the order of each episode: plain numbers where nothing varies, else arrays of shape (episodes,)."""
     scenario = market.scenario
     side: Any = float(scenario.side)
     quantity: Any = scenario.quantity
-    if draw.random_side or draw.quantity_range is not None:
-        side_bits, size_bits = noise.upper_bits(noise.words(keys, (noise.ORDER + noise.STREAMS, noise.ORDER + 2 * noise.STREAMS), 0))
+    if draw.varies:
+        side_bits, size_bits = noise.upper_bits(
+            noise.words(keys, (noise.ORDER + noise.STREAMS, noise.ORDER + 2 * noise.STREAMS), 0)
+        )
         if draw.random_side:
             side = np.where(side_bits >> np.uint64(31), 1.0, -1.0)
         if draw.quantity_range is not None:
@@ -71,40 +78,81 @@ def begin(market: Market, keys: noise.Words) -> World:
     return World(regime, flow, np.full(keys.shape, market.scenario.arrival_price))
 
 
+class _Draws(NamedTuple):
+    """What nature draws for a slice, whatever the market is like: one value for each episode, or (slices, episodes)."""
+
+    flow: Floats
+    """Standard normal of the order flow."""
+    news: Floats
+    """Standard normal of the news."""
+    crowd: Any
+    """Market volume over its expectation, positive, mean one."""
+    chance: noise.Words
+    """32-bit integer that decides the next regime."""
+
+
 _SLICE_STREAMS = (noise.PRICE, noise.VOLUME, noise.REGIME + noise.STREAMS)
 
 
-def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any) -> tuple[Slice, World]:
-    """Draw slice `k` (one number, or one for each episode); return it and the market at the start of the next one."""
-    scenario = market.scenario
-    regime, last_flow, price = world
+def _draw(market: Market, keys: noise.Words, k: Any) -> _Draws:
+    """Draw what a slice needs; `k` as for :func:`noise.words`."""
     words = noise.words(keys, _SLICE_STREAMS, k)
-    (flow_noise, shock), (news, _) = noise.normal_pair(words[:2])
+    radius, angle = noise.polar(words[:2])
+    news = np.sin(angle[0])
+    news *= radius[0]
+    np.cos(angle, out=angle)
+    angle *= radius
+    flow, crowd = angle.astype(np.float64)
+    deviation = market.scenario.volume_noise
+    if deviation:
+        crowd *= deviation
+        crowd -= 0.5 * deviation**2
+        np.exp(crowd, out=crowd)
+    return _Draws(flow, news.astype(np.float64), crowd if deviation else 1.0, noise.upper_bits(words[2]))
 
-    # volume: lognormal around the expected one
-    volume = market.mean_volume.take(market.cell(k, regime))
-    if scenario.volume_noise:
-        volume = volume * np.exp(scenario.volume_noise * shock - 0.5 * scenario.volume_noise**2)
 
-    # price: predictable drift, and the zero-mean innovation that order flow and news share
+def _next_regime(market: Market, regime: NDArray[np.int64], chance: noise.Words) -> NDArray[np.int64]:
+    """Return the regime that follows: the number of thresholds that the draw reaches."""
+    reached = chance >= market.next_thresholds.take(regime, axis=1)
+    return reached.view(np.int8).sum(axis=0, dtype=np.int8).astype(np.int64)
+
+
+def _next_flow(market: Market, last_flow: Floats, noise_now: Floats) -> Floats:
+    """Return the order flow of a slice: AR(1) with variance one."""
+    kept = market.scenario.flow_persistence
+    return kept * last_flow + math.sqrt(1.0 - kept * kept) * noise_now if kept else noise_now
+
+
+def _returns(market: Market, regime: NDArray[np.int64], last_flow: Floats, draws: _Draws) -> tuple[Any, Floats]:
+    """Return the predictable and the zero-mean return of a slice."""
     volatility = market.step_volatility.take(regime)
-    flow, kept = flow_noise, scenario.flow_persistence
     predictable: Any = market.step_drift.take(regime) if market.drifting else 0.0
-    surprise = volatility * (market.by_flow_noise * flow_noise + market.by_news * news)
+    kept = market.scenario.flow_persistence
     if kept:
-        flow = kept * last_flow + math.sqrt(1.0 - kept * kept) * flow_noise
         predictable = predictable + volatility * (market.by_flow * kept) * last_flow
+    return predictable, volatility * (market.by_flow_noise * draws.flow + market.by_news * draws.news)
+
+
+def _move_price(
+    market: Market, regime: NDArray[np.int64], price: Floats, predictable: Any, surprise: Floats
+) -> tuple[Any, Any, Any]:
+    """Return the predictable move of the price over a slice, the zero-mean move, and the price after it."""
+    scenario = market.scenario
     if scenario.price_model == "gbm":
+        kept, volatility = scenario.flow_persistence, market.step_volatility.take(regime)
         variance = volatility * volatility * (1.0 - scenario.flow_share * kept * kept)
         drift = price * np.expm1(predictable)
         moved = price * np.exp(predictable + surprise - 0.5 * variance)
-        innovation = moved - price - drift
-    else:
-        drift = scenario.arrival_price * predictable
-        innovation = scenario.arrival_price * surprise
-        moved = price + innovation if market.martingale else price + (drift + innovation)
+        return drift, moved - price - drift, moved
+    drift = scenario.arrival_price * predictable
+    innovation = scenario.arrival_price * surprise
+    return drift, innovation, price + innovation if market.martingale else price + (drift + innovation)
 
-    drawn = Slice(
+
+def _meet(market: Market, k: Any, regime: NDArray[np.int64], crowd: Any, drift: Any, innovation: Any, side: Any) -> Slice:
+    """Return a slice as our trades meet it."""
+    volume = market.mean_volume.take(market.cell(k, regime)) * crowd
+    return Slice(
         volume=volume,
         least=market.least.take(k),
         limit=market.cap.take(k) * volume if market.capped else math.inf,
@@ -115,17 +163,34 @@ def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any) 
         innovation=side * innovation,
         risk=market.risk.take(regime),
     )
-    next_regime = (noise.upper_bits(words[2]) >= market.next_thresholds.take(regime, axis=1)).sum(axis=0)
-    return drawn, World(next_regime, flow, moved)
+
+
+def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any) -> tuple[Slice, World]:
+    """Draw slice `k` (one number, or one for each episode); return it and the market at the start of the next one."""
+    regime, flow, price = world
+    draws = _draw(market, keys, k)
+    drift, innovation, moved = _move_price(market, regime, price, *_returns(market, regime, flow, draws))
+    slice = _meet(market, k, regime, draws.crowd, drift, innovation, side)
+    return slice, World(_next_regime(market, regime, draws.chance), _next_flow(market, flow, draws.flow), moved)
 
 
 def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
-    """Draw all slices of each episode."""
-    world = begin(market, keys)
-    worlds, slices = [world], []
+    """Draw all slices of each episode: what :func:`advance` draws one after the other, the slices together where they can be."""
+    column = np.arange(market.slices)[:, None]
+    draws = _draw(market, keys, column)
+    world = World(*(np.empty((market.slices + 1, len(keys)), values.dtype) for values in begin(market, keys[:0])))
+    for values, first in zip(world, begin(market, keys), strict=True):
+        values[0] = first
     for k in range(market.slices):
-        drawn, world = advance(market, keys, k, world, side)
-        slices.append(Slice(*(np.broadcast_to(value, keys.shape) for value in drawn)))
-        worlds.append(world)
-    stacked = Slice(*(np.stack(column) for column in zip(*slices, strict=True)))
-    return Path(stacked, World(*(np.stack(column) for column in zip(*worlds, strict=True))), keys)
+        world.regime[k + 1] = _next_regime(market, world.regime[k], draws.chance[k])
+        world.flow[k + 1] = _next_flow(market, world.flow[k], draws.flow[k])
+    regime = world.regime[:-1]
+    predictable, surprise = _returns(market, regime, world.flow[:-1], draws)
+    predictable = np.broadcast_to(predictable, surprise.shape)
+    drift, innovation = np.empty_like(surprise), np.empty_like(surprise)
+    for k in range(market.slices):
+        drift[k], innovation[k], world.price[k + 1] = _move_price(
+            market, regime[k], world.price[k], predictable[k], surprise[k]
+        )
+    slices = _meet(market, column, regime, draws.crowd, drift, innovation, side)
+    return Path(Slice(*(np.broadcast_to(values, surprise.shape) for values in slices)), world, keys)

@@ -33,7 +33,7 @@ def matrix_exponential(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def thresholds(law: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Return the cumulative laws (rows) as 32-bit integers, shape (M - 1, rows): a draw is the number of them that it reaches."""
+    """Return the cumulative laws (rows) as 32-bit integers, shape (M - 1, rows): a draw is the number that it reaches."""
     cumulative = np.cumsum(np.atleast_2d(law), axis=-1)[:, :-1]
     return np.ascontiguousarray(np.rint(np.clip(cumulative, 0.0, 1.0) * 2.0**32).astype(np.uint64).T)
 
@@ -72,18 +72,24 @@ class Regimes:
 
     def __post_init__(self) -> None:
         """Fill the defaults in and check every value once."""
+        for field in ("names", "rates"):
+            if not isinstance(getattr(self, field), (list, tuple, np.ndarray)):
+                raise ValueError(f"regimes.{field} must be a list with an entry for each regime, got {getattr(self, field)!r}")
         names = tuple(self.names)
         count = len(names)
         for name in names:
             if name not in REGIME_NAMES:
-                raise ValueError(f"regimes.names must be among {', '.join(REGIME_NAMES)}, got {name!r}{nearest(name, REGIME_NAMES)}")
+                raise ValueError(
+                    f"regimes.names must be among {', '.join(REGIME_NAMES)}, got {name!r}{nearest(name, REGIME_NAMES)}"
+                )
         if not count or len(set(names)) != count:
             raise ValueError(f"regimes.names must hold each regime once and at least one, got {list(names)}")
         object.__setattr__(self, "names", names)
         lows = {"volatility": 1e-6, "volume": 1e-6, "drift": -10.0}
         for field in ("volatility", "volume", "spread", "temporary", "resilience", "drift"):
             neutral = 0.0 if field == "drift" else 1.0
-            values = getattr(self, field) or (neutral,) * count
+            values = getattr(self, field)
+            values = (neutral,) * count if isinstance(values, (list, tuple)) and not values else values
             values = check_numbers(f"regimes.{field}", values, low=lows.get(field, 0.0), high=1e3, length=count)
             object.__setattr__(self, field, values)
         if len(self.rates) != count:
@@ -99,7 +105,9 @@ class Regimes:
         object.__setattr__(self, "rates", rates)
         if self.start != "stationary" and self.start not in names:
             choices = ("stationary", *names)
-            raise ValueError(f"regimes.start must be one of {', '.join(choices)}, got {self.start!r}{nearest(self.start, choices)}")
+            raise ValueError(
+                f"regimes.start must be one of {', '.join(choices)}, got {self.start!r}{nearest(self.start, choices)}"
+            )
 
     def __len__(self) -> int:
         """Return the number of regimes."""
@@ -112,7 +120,7 @@ class Regimes:
 
     def stationary(self) -> NDArray[np.float64]:
         """Return the stationary law; of several, the one reached from a uniform start."""
-        return np.full(len(self), 1.0 / len(self)) @ self.transition(1e4)
+        return np.asarray(np.full(len(self), 1.0 / len(self)) @ self.transition(1e4))
 
     def start_law(self) -> NDArray[np.float64]:
         """Return the law of the regime in the first slice."""

@@ -93,6 +93,7 @@ class Scenario:
                 raise ValueError(f"{key} must be text, got {getattr(self, key)!r}")
         if self.side not in (1, -1) or isinstance(self.side, bool):
             raise ValueError(f"side must be +1 (buy) or -1 (sell), got {self.side!r}")
+        object.__setattr__(self, "side", int(self.side))
         object.__setattr__(self, "slices", check_integer("slices", self.slices, low=1, high=100_000))
         check_flag("complete", self.complete)
         check_choice("price_model", self.price_model, ("abm", "gbm"))
@@ -105,7 +106,9 @@ class Scenario:
                 f"the transient part together, got {self.kyle_lambda:g}"
             )
         if self.flow_share > 0.0 and not self.kyle_lambda > 0.0:
-            raise ValueError(f"flow_share must be 0 where kyle_lambda is 0 (flow cannot move the price), got {self.flow_share:g}")
+            raise ValueError(
+                f"flow_share must be 0 where kyle_lambda is 0 (flow cannot move the price), got {self.flow_share:g}"
+            )
         if self.start_minute + self.horizon_minutes > self.day_minutes * (1.0 + 1e-12):
             raise ValueError(
                 f"start_minute + horizon_minutes must be at most day_minutes ({self.day_minutes:g}), "
@@ -157,6 +160,8 @@ class Scenario:
         Raises:
             ValueError: An unknown field (the message names the nearest one) or a bad value.
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"scenario must be a table of values, got {values!r}")
         given = dict(values)
         base = given.pop("base", None)
         if base is not None:
@@ -179,7 +184,7 @@ class Scenario:
         for table in ("regimes", "provenance"):
             content = self.to_dict()[table]
             if content:
-                lines += ["", f"[{table}]", *(f"{key} = {_toml(value)}" for key, value in content.items())]
+                lines += ["", f"[{table}]", *(f"{_toml_key(key)} = {_toml(value)}" for key, value in content.items())]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -204,6 +209,11 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
         if key not in known:
             raise ValueError(f"unknown field {prefix}{key}{nearest(key, known)}")
     return cls(**values)
+
+
+def _toml_key(key: str) -> str:
+    """Write a key in TOML: bare where that is allowed, else quoted."""
+    return key if key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key) else _toml(key)
 
 
 def _toml(value: Any) -> str:
@@ -236,7 +246,7 @@ def register_scenario(scenario: Scenario) -> Scenario:
 
 def scenario_names() -> tuple[str, ...]:
     """Return the names of the registered scenarios, in the order of registration."""
-    from hyperexec_env.market import library  # noqa: F401, PLC0415 - fills the registry on first use
+    from hyperexec_env.market import library  # noqa: F401 - fills the registry on first use
 
     return tuple(_REGISTRY)
 
@@ -268,6 +278,8 @@ def get_scenario(scenario: str | os.PathLike[str] | Mapping[str, Any] | Scenario
     if isinstance(scenario, os.PathLike) or (isinstance(scenario, str) and (scenario.endswith(".toml") or os.sep in scenario)):
         return load_scenario(scenario)
     names = scenario_names()
-    if scenario not in _REGISTRY:
-        raise ValueError(f"unknown scenario {scenario!r}{nearest(scenario, names)} (known: {', '.join(names)}; or a .toml file)")
+    if not isinstance(scenario, str) or scenario not in _REGISTRY:
+        raise ValueError(
+            f"unknown scenario {scenario!r}{nearest(scenario, names)} (known: {', '.join(names)}; or a .toml file)"
+        )
     return _REGISTRY[scenario]

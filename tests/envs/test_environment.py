@@ -1,0 +1,388 @@
+"""The single environment as Gymnasium and stable-baselines3 expect it: episodes, seeds, ends and errors."""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.utils.env_checker import check_env
+
+from hyperexec_env.envs.action import ACTION_MODES, PACES
+from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.observation import observation_names
+from hyperexec_env.market.scenario import get_scenario, scenario_names
+
+every_scenario = pytest.mark.parametrize("scenario", scenario_names())
+every_mode = pytest.mark.parametrize("action_mode", ACTION_MODES)
+
+VARIANTS = (
+    {"reward": "realised"},
+    {"observe_regime": False},
+    {"random_side": True, "quantity_range": (0.1, 10.0)},
+    {"reward": "realised", "observe_regime": False, "random_side": True, "quantity_range": (0.5, 2.0)},
+)
+
+
+def named(observation):
+    return dict(zip(observation_names(), observation.tolist(), strict=True))
+
+
+def play(env, actions, **reset):
+    """Play one episode; return everything that was returned."""
+    returned = [env.reset(**reset)]
+    for action in actions:
+        returned.append(env.step(action))
+        if returned[-1][2]:
+            return returned
+    raise AssertionError("the episode did not end")
+
+
+def random_actions(env, seed=0, steps=400):
+    rng = np.random.default_rng(seed)
+    if env.action_space.shape == ():
+        return rng.integers(0, len(PACES), steps)
+    return rng.uniform(-1.0, 0.6, (steps, 1)).astype(np.float32)
+
+
+def same(one, other):
+    """Whether two returned values are equal to the last bit."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+    if isinstance(one, (tuple, list)):
+        return len(one) == len(other) and all(map(same, one, other))
+    return np.array_equal(one, other)
+
+
+# --- the checkers
+
+
+def check_both_ways(env):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env(env, skip_render_check=True)
+        checker = pytest.importorskip("stable_baselines3.common.env_checker")
+        checker.check_env(env, warn=True)
+
+
+@every_scenario
+@every_mode
+def test_both_checkers_pass_without_a_warning(scenario, action_mode):
+    check_both_ways(gym.make("HyperExec-v0", scenario=scenario, action_mode=action_mode).unwrapped)
+
+
+@pytest.mark.parametrize("options", VARIANTS)
+@every_mode
+def test_both_checkers_pass_for_every_option(options, action_mode):
+    check_both_ways(gym.make("HyperExec-v0", action_mode=action_mode, **options).unwrapped)
+
+
+# --- episodes and seeds
+
+
+@every_scenario
+@every_mode
+def test_a_seed_gives_the_same_episodes_again(scenario, action_mode):
+    first, second = (HyperExecEnv(scenario, action_mode) for _ in range(2))
+    actions = random_actions(first)
+    one = [play(first, actions, seed=7), play(first, actions), play(first, actions)]
+    other = [play(second, actions, seed=7), play(second, actions), play(second, actions)]
+    assert same(one, other)
+    assert not same(one[0], one[1])
+    assert not same(one[0], play(second, actions, seed=8))
+    assert same(one[0], play(second, actions, seed=7))
+
+
+@every_scenario
+@pytest.mark.parametrize("options", [{}, *VARIANTS])
+def test_an_episode_is_the_same_whatever_came_before(scenario, options):
+    """Episode 5 of a seed is episode 5 alone: neither arrival price nor order nor displacement is left from earlier ones."""
+    env, alone = HyperExecEnv(scenario, **options), HyperExecEnv(scenario, **options)
+    actions = random_actions(env)
+    played = [play(env, actions, seed=3), *(play(env, actions) for _ in range(6))]
+    for number in (5, 0, 6, 3):
+        assert same(play(alone, actions, seed=3, options={"episode": number}), played[number])
+    env.reset(options={"episode": 2})
+    assert same(play(env, actions), played[3])  # the next reset is the next episode
+    assert same(play(env, actions, options={"episode": 1}), played[1])
+
+
+def test_a_thousand_resets_give_a_thousand_different_episodes():
+    env, alone = HyperExecEnv("desk-5min"), HyperExecEnv("desk-5min")
+    env.reset(seed=1)
+    ends = [env.step([0.0])[0]]
+    for _ in range(1, 1200):
+        env.reset()
+        ends.append(env.step([0.0])[0])
+    assert len({end.tobytes() for end in ends}) == 1200
+    for number in (1, 2, 3, 511, 512, 513, 1023, 1199):
+        alone.reset(seed=1, options={"episode": number})
+        assert same(alone.step([0.0])[0], ends[number])
+
+
+@pytest.mark.parametrize("number", [2**40, 2**62, 2**63 - 1])
+def test_an_episode_may_have_any_number(number):
+    env = HyperExecEnv("desk-5min")
+    actions = random_actions(env)
+    assert same(
+        play(env, actions, seed=2, options={"episode": number}), play(env, actions, seed=2, options={"episode": number})
+    )
+
+
+def test_huge_seeds_are_seeds():
+    env = HyperExecEnv("desk-5min")
+    actions = random_actions(env)
+    assert same(play(env, actions, seed=2**64 + 5), play(env, actions, seed=2**64 + 5))
+    assert not same(play(env, actions, seed=2**63), play(env, actions, seed=2**62))
+
+
+def test_without_a_seed_every_environment_has_its_own():
+    one, other = HyperExecEnv("desk-5min"), HyperExecEnv("desk-5min")
+    actions = random_actions(one)
+    assert not same(play(one, actions), play(other, actions))
+    # and the seed that it drew can be asked for
+    again = HyperExecEnv("desk-5min")
+    first = HyperExecEnv("desk-5min")
+    assert same(play(first, actions), play(again, actions, seed=first.np_random_seed))
+
+
+def test_global_seeds_are_neither_read_nor_touched():
+    env = HyperExecEnv("desk-5min")
+    actions = random_actions(env)
+    np.random.seed(0)  # noqa: NPY002 - the point of the test
+    before = np.random.get_state()[1].copy()  # noqa: NPY002
+    one = play(env, actions, seed=5)
+    assert np.array_equal(np.random.get_state()[1], before)  # noqa: NPY002
+    np.random.seed(1)  # noqa: NPY002
+    assert same(play(env, actions, seed=5), one)
+
+
+@every_scenario
+def test_every_episode_starts_undisturbed(scenario):
+    env = HyperExecEnv(scenario)
+    actions = random_actions(env)
+    price = get_scenario(scenario).arrival_price
+    for episode in range(4):
+        observation, _ = env.reset(seed=4 if episode == 0 else None)
+        features, situation = named(observation), env.situation
+        assert features["remaining"] == features["time_left"] == 1.0
+        for name in ("behind_schedule", "transient_displacement", "price_move", "last_participation"):
+            assert features[name] == 0.0, name
+        assert situation.price == price
+        assert situation.remaining == situation.quantity == get_scenario(scenario).quantity
+        assert situation.permanent == situation.transient == situation.last_shares == situation.k == 0
+        for action in actions:
+            if env.step(action)[2]:
+                break
+
+
+def test_what_was_returned_never_changes():
+    env = HyperExecEnv(action_mode="discrete")
+    returned, copies = [], []
+    for episode in range(5):
+        returned.extend(play(env, random_actions(env, episode), seed=1 if episode == 0 else None))
+        copies.extend(copy.deepcopy(returned[len(copies) :]))
+    assert same(returned, copies)
+    for result in returned:
+        result[0][:] = 99.0  # and nothing that a user does to it comes back
+    again = play(env, random_actions(env, 0), seed=1)
+    assert same(again, copies[: len(again)])
+
+
+# --- how an episode ends
+
+
+@every_scenario
+@every_mode
+@pytest.mark.parametrize("complete", [True, False])
+def test_an_episode_terminates_when_the_order_or_the_time_is_up(scenario, action_mode, complete):
+    env = HyperExecEnv(replace(get_scenario(scenario), complete=complete), action_mode)
+    slices = get_scenario(scenario).slices
+    slow = [0] * slices if action_mode == "discrete" else [np.array([-1.0], np.float32)] * slices
+    returned = play(env, slow, seed=0)
+    assert len(returned) == slices + 1
+    assert [step[2] for step in returned[1:]] == [False] * (slices - 1) + [True]
+    assert not any(step[3] for step in returned[1:])
+    features, info = named(returned[-1][0]), returned[-1][4]
+    assert features["remaining"] == (0.0 if complete else 1.0)
+    assert features["time_left"] == 0.0
+    assert info["forced_fraction"] == (1.0 if complete else 0.0)
+    if not complete:
+        components = info["components_bps"]
+        assert info["shortfall_bps"] == pytest.approx(components["opportunity"])
+        assert components["spread"] == components["temporary"] == components["permanent"] == 0.0
+
+
+@pytest.mark.parametrize("scenario", [name for name in scenario_names() if get_scenario(name).max_participation is None])
+def test_an_order_that_is_done_early_ends_its_episode(scenario):
+    env = HyperExecEnv(scenario, "fraction")
+    env.reset(seed=0)
+    assert not env.step(np.array([0.0]))[2]
+    observation, _, terminated, truncated, info = env.step(np.array([1.0]))
+    assert (terminated, truncated) == (True, False)
+    assert named(observation)["remaining"] == 0.0
+    assert named(observation)["time_left"] > 0.0
+    assert info["forced_fraction"] == 0.0
+    assert sum(info["components_bps"].values()) == pytest.approx(info["shortfall_bps"], abs=1e-9)
+    with pytest.raises(ResetNeeded):
+        env.step(np.array([0.0]))
+
+
+def test_the_cap_holds_trades_and_what_it_leaves_is_forced_at_the_end():
+    scenario = get_scenario("desk-5min")
+    env = HyperExecEnv(scenario, "fraction")
+    for episode in range(20):
+        env.reset(seed=6 if episode == 0 else None)
+        for _ in range(scenario.slices - 1):
+            before = env.situation.remaining
+            env.step(np.array([1.0]))
+            after = env.situation
+            assert before - after.remaining <= scenario.max_participation * after.last_volume * (1.0 + 1e-12)
+        left = env.situation.remaining
+        info = env.step(np.array([1.0]))[4]
+        done = env.situation
+        forced = left - min(left, scenario.max_participation * done.last_volume)
+        assert done.remaining == 0.0
+        assert info["forced_fraction"] == pytest.approx(forced / scenario.quantity)
+        assert info["forced_fraction"] > 0.0  # a cap of 10 % cannot finish this order
+
+
+def test_without_completion_the_cap_holds_to_the_end():
+    scenario = replace(get_scenario("desk-5min"), complete=False)
+    env = HyperExecEnv(scenario)
+    env.reset(seed=6)
+    terminated = False
+    while not terminated:
+        before = env.situation.remaining
+        _, _, terminated, _, info = env.step(np.array([1.0]))
+        assert before - env.situation.remaining <= scenario.max_participation * env.situation.last_volume * (1.0 + 1e-12)
+    assert env.situation.remaining > 0.0
+    assert info["forced_fraction"] == 0.0
+
+
+# --- the order
+
+
+def test_sides_and_sizes_are_drawn_where_they_may_vary():
+    env = HyperExecEnv("desk-5min", random_side=True, quantity_range=(0.5, 4.0))
+    actions = random_actions(env)
+    ends = [play(env, actions, seed=1 if episode == 0 else None)[-1] for episode in range(60)]
+    sides, sizes = [end[4]["side"] for end in ends], [end[4]["quantity"] / 10_000.0 for end in ends]
+    assert set(sides) == {1.0, -1.0}
+    assert 0.5 <= min(sizes) < 1.0
+    assert 2.0 < max(sizes) <= 4.0
+    assert [named(end[0])["side"] for end in ends] == sides
+
+
+@pytest.mark.parametrize("side", [1, -1])
+def test_the_order_is_that_of_the_scenario_where_it_may_not_vary(side):
+    env = HyperExecEnv(replace(get_scenario("desk-5min"), side=side, quantity=777.0))
+    for seed in range(3):
+        info = play(env, random_actions(env), seed=seed)[-1][4]
+        assert (info["side"], info["quantity"]) == (side, 777.0)
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scenario": "regime_day"}, "unknown scenario 'regime_day'; did you mean 'regime-day'? (known: "),
+        ({"scenario": {"quantity": 0}}, "quantity must be a number in (0, 1e+15] shares, got 0"),
+        ({"scenario": {"base": "regime-day", "sliced": 5}}, "unknown field sliced; did you mean 'slices'?"),
+        (
+            {"action_mode": "pase"},
+            "action_mode must be one of pace, fraction, participation, discrete, got 'pase'; did you mean 'pace'?",
+        ),
+        ({"reward": "real"}, "reward must be one of expected, realised, got 'real'; did you mean 'realised'?"),
+        ({"observe_regime": "no"}, "observe_regime must be true or false, got 'no'"),
+        ({"random_side": 1}, "random_side must be true or false, got 1"),
+        ({"quantity_range": (2.0, 1.0)}, "quantity_range must be (smallest, largest) multiple of the quantity, got (2, 1)"),
+        ({"quantity_range": (0.0, 1.0)}, "quantity_range[0] must be a number in [1e-06, 1e+06], got 0.0"),
+        ({"quantity_range": (1.0,)}, "quantity_range must hold 2 numbers, got 1"),
+        ({"quantity_range": 2.0}, "quantity_range must be a list of numbers, got 2.0"),
+        ({"render_mode": "rgb"}, "render_mode must be one of ansi, rgb_array, human, got 'rgb'"),
+    ],
+)
+def test_a_bad_option_gets_one_line(options, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
+        HyperExecEnv(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_stepping_before_the_beginning_or_after_the_end_says_reset():
+    env = HyperExecEnv("desk-5min")
+    for call in (lambda: env.step(np.array([0.0])), lambda: env.trade(1.0), lambda: env.situation):
+        with pytest.raises(ResetNeeded, match="reset"):
+            call()
+    play(env, random_actions(env), seed=0)
+    for call in (lambda: env.step(np.array([0.0])), lambda: env.trade(1.0)):
+        with pytest.raises(ResetNeeded, match=r"the episode is over or was never begun: call reset\(\) first"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("action", "message"),
+    [
+        (np.array([np.nan], np.float32), "action must be a number in [-1, 1], got nan"),
+        (np.array([0.0, 0.0]), "action must be an array of shape (1,), got shape (2,)"),
+        (np.array([[0.0]]), "action must be an array of shape (1,), got shape (1, 1)"),
+        (np.float32(0.0), "action must be an array of shape (1,), got shape ()"),
+        (0.5, "action must be an array of shape (1,), got shape ()"),
+        ([], "action must be an array of shape (1,), got shape (0,)"),
+    ],
+)
+@pytest.mark.parametrize("action_mode", [mode for mode in ACTION_MODES if mode != "discrete"])
+def test_a_bad_action_gets_one_line_and_changes_nothing(action, message, action_mode):
+    env = HyperExecEnv("desk-5min", action_mode)
+    env.reset(seed=0)
+    before = env.situation
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        env.step(action)
+    assert env.situation == before
+    env.step(np.array([0.0]))
+
+
+@pytest.mark.parametrize("action", [-1, len(PACES), 1.0, np.array([1]), "1", np.nan, None, True])
+def test_a_bad_level_gets_one_line_and_changes_nothing(action):
+    env = HyperExecEnv("desk-5min", "discrete")
+    env.reset(seed=0)
+    before = env.situation
+    with pytest.raises(ValueError, match=rf"^action must be a whole number in \[0, 6\], got {re.escape(repr(action))}$"):
+        env.step(action)
+    assert env.situation == before
+
+
+def test_trading_nan_shares_is_refused():
+    env = HyperExecEnv("desk-5min")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"^shares to trade must be a number, got nan$"):
+        env.trade(float("nan"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"episodes": 1}, "unknown reset option 'episodes'; did you mean 'episode'? (known: episode)"),
+        ({"seed": 1}, "unknown reset option 'seed'"),
+        ({"episode": -1}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got -1"),
+        ({"episode": 1.5}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got 1.5"),
+        ({"episode": "1"}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got '1'"),
+    ],
+)
+def test_an_unknown_reset_option_gets_one_line(options, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        HyperExecEnv("desk-5min").reset(seed=0, options=options)
+
+
+def test_masks_belong_to_discrete_actions():
+    env = HyperExecEnv("desk-5min")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="action masks belong to action_mode='discrete'"):
+        env.action_masks()

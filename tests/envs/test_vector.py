@@ -1,0 +1,442 @@
+"""The vector environment: lane i is the single environment with the seed of lane i, in every autoreset mode.
+
+The reference is gymnasium's own `SyncVectorEnv` around the single environment, made by `gym.make_vec`.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ResetNeeded
+from gymnasium.vector import AutoresetMode
+
+from hyperexec_env.envs.action import ACTION_MODES, PACES
+from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.market.scenario import get_scenario, scenario_names
+
+MODES = tuple(mode.value for mode in AutoresetMode)
+every_autoreset = pytest.mark.parametrize("autoreset", MODES)
+every_scenario = pytest.mark.parametrize("scenario", scenario_names())
+
+LANES = 5
+OPTIONS = (
+    {},
+    {"reward": "realised"},
+    {"observe_regime": False},
+    {"random_side": True, "quantity_range": (0.2, 5.0)},
+    {
+        "reward": "realised",
+        "observe_regime": False,
+        "random_side": True,
+        "quantity_range": (0.5, 2.0),
+        "action_mode": "discrete",
+    },
+    {"action_mode": "fraction"},
+    {"action_mode": "participation"},
+    {"action_mode": "discrete"},
+)
+
+
+def make(lanes, autoreset, **options):
+    return gym.make_vec("HyperExec-v0", num_envs=lanes, autoreset_mode=autoreset, **options)
+
+
+def make_reference(lanes, autoreset, **options):
+    return gym.make_vec(
+        "HyperExec-v0", num_envs=lanes, vectorization_mode="sync", vector_kwargs={"autoreset_mode": autoreset}, **options
+    )
+
+
+def draw_actions(env, rng):
+    """The first lanes wait for the deadline, the last ones hurry and end early."""
+    hurry = rng.random(env.num_envs) < np.linspace(0.0, 1.0, env.num_envs)
+    if env.single_action_space.shape == ():
+        return np.where(hurry, len(PACES) - 1, rng.integers(0, 4, env.num_envs))
+    return np.where(hurry, 1.0, rng.uniform(-1.0, 0.3, env.num_envs)).astype(np.float32)[:, None]
+
+
+def assert_same_numbers(ours, theirs, exact):
+    if exact:
+        assert np.array_equal(ours, theirs)
+    else:
+        assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-9)
+
+
+def assert_same_info(ours, theirs, exact):
+    """Whatever gymnasium's wrapper tells of a lane, the native environment tells, in the same form."""
+    assert {key for key in theirs if not key.startswith("_")} == {key for key in ours if not key.startswith("_")}
+    for key, value in theirs.items():
+        if key.startswith("_"):
+            assert ours[key].dtype == np.bool_
+            assert np.array_equal(ours[key] & value, value), key
+            if key != "_action_mask":
+                assert np.array_equal(ours[key], value), key
+            continue
+        lanes = theirs[f"_{key}"]
+        if isinstance(value, dict):
+            assert_same_info(ours[key], value, exact)
+        elif key == "final_obs":
+            assert ours[key].dtype == object
+            for lane in range(len(lanes)):
+                assert np.array_equal(ours[key][lane], value[lane]) if lanes[lane] else ours[key][lane] is None
+        elif key == "action_mask":
+            assert ours[key].dtype == value.dtype
+            assert np.array_equal(ours[key][lanes], value[lanes])
+        else:
+            assert ours[key].shape == value.shape
+            assert ours[key].dtype == value.dtype
+            assert_same_numbers(ours[key][lanes], value[lanes], exact)
+
+
+def assert_lanes_are_single_environments(autoreset, steps=70, lanes=LANES, seed=17, **options):
+    env, reference = make(lanes, autoreset, **options), make_reference(lanes, autoreset, **options)
+    scenario = get_scenario(options.get("scenario", "regime-day"))
+    exact = scenario.temp_impact_beta in (0.5, 1.0) and scenario.price_model == "abm"
+    rng, ends = np.random.default_rng(seed), np.zeros(lanes, int)
+    (ours, our_info), (theirs, their_info) = env.reset(seed=seed), reference.reset(seed=seed)
+    assert np.array_equal(ours, theirs)
+    assert_same_info(our_info, their_info, exact)
+    for _ in range(steps):
+        actions = draw_actions(env, rng)
+        ours, theirs = env.step(actions), reference.step(actions)
+        for one, other in zip(ours[:4], theirs[:4], strict=True):
+            assert one.dtype == other.dtype
+            assert one.shape == other.shape
+        assert np.array_equal(ours[0], theirs[0])
+        assert np.array_equal(ours[2], theirs[2])
+        assert not ours[3].any()
+        assert_same_numbers(ours[1], theirs[1], exact)
+        assert_same_info(ours[4], theirs[4], exact)
+        ends += ours[2]
+        if autoreset == "Disabled" and ours[2].any():
+            (ours, our_info), (theirs, their_info) = (
+                both.reset(options={"reset_mask": ours[2].copy()}) for both in (env, reference)
+            )
+            assert np.array_equal(ours, theirs)
+            assert_same_info(our_info, their_info, exact)
+    assert ends.min() >= 2
+    return ends
+
+
+# --- lane i is the single environment
+
+
+@every_scenario
+@every_autoreset
+@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())) or "default")
+def test_lane_i_is_the_single_environment(scenario, autoreset, options):
+    ends = assert_lanes_are_single_environments(autoreset, scenario=scenario, **options)
+    assert len(set(ends.tolist())) > 1 or get_scenario(scenario).max_participation is not None  # lanes fell out of step
+
+
+@every_autoreset
+@pytest.mark.parametrize("action_mode", ACTION_MODES)
+@pytest.mark.parametrize("reward", ["expected", "realised"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"complete": False, "max_participation": 0.1},
+        {"temp_impact_beta": 0.6, "price_model": "gbm"},
+        {"flow_persistence": 0.5, "side": -1, "slices": 3},
+        {"slices": 1},
+        {"max_participation": 0.05},
+    ],
+    ids=lambda change: "-".join(change),
+)
+def test_variants_of_a_scenario_agree_too(autoreset, action_mode, reward, change):
+    """As a dict, which is what a configuration file would hold."""
+    scenario = {**replace(get_scenario("regime-day"), **change).to_dict(), "name": "variant"}
+    assert_lanes_are_single_environments(autoreset, scenario=scenario, action_mode=action_mode, reward=reward)
+
+
+@every_autoreset
+def test_a_lane_does_not_know_its_neighbours(autoreset):
+    """Lane 40 of 64 is the only lane of an environment of its own."""
+    many = HyperExecVectorEnv(64, AutoresetMode.NEXT_STEP, random_side=True)
+    one = HyperExecVectorEnv(1, AutoresetMode.NEXT_STEP, random_side=True)
+    observation, _ = many.reset(seed=100)
+    assert np.array_equal(one.reset(seed=140)[0][0], observation[40])
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        actions = draw_actions(many, rng)
+        ours, theirs = many.step(actions), one.step(actions[40:41])
+        for mine, other in zip(ours[:4], theirs[:4], strict=True):
+            assert np.array_equal(mine[40], other[0])
+
+
+def test_shares_and_actions_are_two_ways_to_say_the_same():
+    env, lanes = HyperExecVectorEnv(3), [HyperExecEnv() for _ in range(3)]
+    env.reset(seed=5)
+    for i, lane in enumerate(lanes):
+        lane.reset(seed=5 + i)
+    rng = np.random.default_rng(2)
+    for _ in range(26):
+        shares = rng.uniform(0.0, 1e4, 3)
+        ours = env.trade(shares)
+        for i, lane in enumerate(lanes):
+            theirs = lane.trade(float(shares[i]))
+            assert np.array_equal(ours[0][i], theirs[0])
+            assert (ours[1][i], ours[2][i]) == theirs[1:3]
+
+
+@pytest.mark.parametrize("observe_regime", [True, False])
+def test_the_situation_of_a_lane_is_that_of_the_single_environment(observe_regime):
+    env = HyperExecVectorEnv(3, observe_regime=observe_regime, random_side=True)
+    lanes = [HyperExecEnv(observe_regime=observe_regime, random_side=True) for _ in range(3)]
+    env.reset(seed=5)
+    for i, lane in enumerate(lanes):
+        lane.reset(seed=5 + i)
+    rng = np.random.default_rng(2)
+    for _ in range(20):
+        ours = env.situation
+        for i, lane in enumerate(lanes):
+            theirs = lane.situation
+            assert ours.market is theirs.market
+            assert [np.broadcast_to(value, 3)[i].item() for value in ours[1:]] == list(theirs[1:])
+        actions = rng.uniform(-1.0, 0.3, (3, 1))
+        env.step(actions)
+        for i, lane in enumerate(lanes):
+            lane.step(actions[i])
+
+
+# --- seeds and resets
+
+
+def test_a_list_of_seeds_seeds_each_lane():
+    env = HyperExecVectorEnv(4)
+    observation, _ = env.reset(seed=[9, 3, 2**70, 9])
+    expected = [HyperExecEnv().reset(seed=seed)[0] for seed in (9, 3, 2**70, 9)]
+    assert np.array_equal(observation, expected)
+
+
+def test_no_seed_means_the_next_episode_of_each_lane():
+    env, lanes = HyperExecVectorEnv(3), [HyperExecEnv() for _ in range(3)]
+    observation, _ = env.reset(seed=7)
+    assert np.array_equal(observation, [lane.reset(seed=7 + i)[0] for i, lane in enumerate(lanes)])
+    for _ in range(4):
+        env.step(np.zeros((3, 1)))
+        observation, _ = env.reset()
+        assert np.array_equal(observation, [lane.reset()[0] for lane in lanes])
+    observation, _ = env.reset(seed=[None, 1, None])
+    assert np.array_equal(observation, [lanes[0].reset()[0], lanes[1].reset(seed=1)[0], lanes[2].reset()[0]])
+
+
+def test_unseeded_environments_differ():
+    assert not np.array_equal(HyperExecVectorEnv(3).reset()[0], HyperExecVectorEnv(3).reset()[0])
+    assert len(np.unique(HyperExecVectorEnv(50).reset()[0], axis=0)) > 40
+
+
+@every_autoreset
+def test_a_masked_reset_restarts_its_lanes_and_leaves_the_others(autoreset):
+    env, lanes = HyperExecVectorEnv(3, autoreset), [HyperExecEnv() for _ in range(3)]
+    env.reset(seed=7)
+    for i, lane in enumerate(lanes):
+        lane.reset(seed=7 + i)
+    for _ in range(5):
+        before = env.step(np.zeros((3, 1)))[0]
+        for lane in lanes:
+            lane.step(np.zeros(1))
+    observation, _ = env.reset(options={"reset_mask": np.array([True, False, True])}, seed=[None, None, 33])
+    assert np.array_equal(observation[1], before[1])
+    assert np.array_equal(observation[0], lanes[0].reset()[0])
+    assert np.array_equal(observation[2], lanes[2].reset(seed=33)[0])
+    after = env.step(np.zeros((3, 1)))
+    for i, lane in enumerate(lanes):
+        expected = lane.step(np.zeros(1))
+        assert np.array_equal(after[0][i], expected[0])
+        assert after[1][i] == expected[1]
+
+
+def test_without_autoreset_a_lane_that_ended_waits_for_its_reset():
+    env = HyperExecVectorEnv(3, "Disabled", action_mode="fraction")
+    env.reset(seed=0)
+    ended = env.step(np.array([[0.0], [1.0], [0.0]]))[2]
+    assert ended.tolist() == [False, True, False]
+    with pytest.raises(ResetNeeded, match=r"^lane 1 \(one of 1\) is over: reset it with options="):
+        env.step(np.zeros((3, 1)))
+    env.reset(options={"reset_mask": ended})
+    assert env.step(np.zeros((3, 1)))[2].tolist() == [False, False, False]
+
+
+def test_the_step_after_the_end_ignores_the_action_and_pays_nothing():
+    env = HyperExecVectorEnv(2, action_mode="fraction")
+    env.reset(seed=0)
+    env.step(np.array([[1.0], [-1.0]]))
+    observation, reward, terminated, _, info = env.step(np.array([[1.0], [-1.0]]))
+    single = HyperExecEnv(action_mode="fraction")
+    single.reset(seed=0)
+    assert np.array_equal(observation[0], single.reset()[0])
+    assert (reward[0], terminated[0], info) == (0.0, False, {})
+    assert reward[1] != 0.0
+
+
+# --- what is returned
+
+
+def remember(value):
+    return copy.deepcopy(value)
+
+
+def assert_unchanged(value, remembered):
+    if isinstance(value, dict):
+        assert value.keys() == remembered.keys()
+        for key, item in value.items():
+            assert_unchanged(item, remembered[key])
+    elif isinstance(value, tuple):
+        for item, other in zip(value, remembered, strict=True):
+            assert_unchanged(item, other)
+    elif value.dtype == object:
+        for item, other in zip(value, remembered, strict=True):
+            assert (item is other is None) or np.array_equal(item, other)
+    else:
+        assert np.array_equal(value, remembered)
+
+
+@every_autoreset
+@pytest.mark.parametrize("action_mode", ["pace", "discrete"])
+def test_returned_arrays_never_change_later(autoreset, action_mode):
+    env = HyperExecVectorEnv(4, autoreset, scenario="desk-5min", action_mode=action_mode, random_side=True)
+    rng = np.random.default_rng(0)
+    returned = [env.reset(seed=0)]
+    copies = [remember(returned[-1])]
+    for _ in range(45):
+        returned.append(env.step(draw_actions(env, rng)))
+        copies.append(remember(returned[-1]))
+        ended = returned[-1][2]
+        if autoreset == "Disabled" and ended.any():
+            returned.append(env.reset(options={"reset_mask": ended}))
+            copies.append(remember(returned[-1]))
+    for value, remembered in zip(returned, copies, strict=True):
+        assert_unchanged(value, remembered)
+
+
+def test_what_a_user_does_to_a_returned_array_does_not_come_back():
+    spoilt, clean = (HyperExecVectorEnv(3, "Disabled") for _ in range(2))
+    spoilt.reset(seed=0)[0][:] = 7.0
+    clean.reset(seed=0)
+    for _ in range(10):
+        one, other = spoilt.step(np.zeros((3, 1))), clean.step(np.zeros((3, 1)))
+        for mine, theirs in zip(one[:4], other[:4], strict=True):
+            assert np.array_equal(mine, theirs)
+            mine[:] = 1
+    mask = np.array([True, False, False])
+    shown = clean.reset(options={"reset_mask": mask})[0]
+    assert np.array_equal(spoilt.reset(options={"reset_mask": mask})[0][0], shown[0])
+
+
+@every_autoreset
+def test_the_environment_says_how_it_resets(autoreset):
+    for mode in (autoreset, AutoresetMode(autoreset)):
+        env = HyperExecVectorEnv(2, mode)
+        assert env.metadata["autoreset_mode"] == AutoresetMode(autoreset)
+    assert HyperExecVectorEnv(2).metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+    assert HyperExecVectorEnv.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
+
+
+@pytest.mark.parametrize("action_mode", ACTION_MODES)
+def test_spaces_are_batches_of_the_single_ones(action_mode):
+    env, single = HyperExecVectorEnv(3, action_mode=action_mode), HyperExecEnv(action_mode=action_mode)
+    assert env.single_action_space == single.action_space
+    assert env.single_observation_space == single.observation_space
+    env.action_space.seed(0)
+    observation, _ = env.reset(seed=0)
+    for _ in range(30):
+        assert env.observation_space.contains(observation)
+        observation = env.step(env.action_space.sample())[0]
+
+
+@pytest.mark.parametrize("reward", ["expected", "realised"])
+def test_gymnasium_counts_the_return_of_an_episode(reward):
+    env = gym.wrappers.vector.RecordEpisodeStatistics(make(8, "NextStep", scenario="desk-5min", reward=reward))
+    env.reset(seed=0)
+    counted = 0
+    for _ in range(40):
+        info = env.step(np.zeros((8, 1)))[4]
+        if "episode" in info:
+            ended = info["_episode"]
+            cost = info["objective_bps"] if reward == "expected" else info["shortfall_bps"] + info["risk_bps"]
+            assert info["episode"]["r"][ended] == pytest.approx(-cost[ended], rel=1e-5)
+            counted += ended.sum()
+    assert counted >= 16
+
+
+# --- errors
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_envs": 0}, "num_envs must be a whole number in [1, 10000000], got 0"),
+        ({"num_envs": 2.5}, "num_envs must be a whole number in [1, 10000000], got 2.5"),
+        ({"autoreset_mode": "Next"}, "autoreset_mode must be one of NextStep, SameStep, Disabled, got 'Next'"),
+        ({"render_mode": "ansi"}, "render_mode must be None for the vector environment (render one lane alone), got 'ansi'"),
+        ({"reward": "real"}, "reward must be one of expected, realised, got 'real'"),
+        ({"scenario": "regime_day"}, "unknown scenario 'regime_day'; did you mean 'regime-day'?"),
+    ],
+)
+def test_a_bad_option_gets_one_line(options, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        HyperExecVectorEnv(**options)
+
+
+@pytest.mark.parametrize(
+    ("action_mode", "actions", "message"),
+    [
+        ("pace", np.zeros((2, 1)), "actions must be an array of shape (3, 1), got shape (2, 1)"),
+        ("pace", np.zeros(3), "actions must be an array of shape (3, 1), got shape (3,)"),
+        ("pace", np.array([[0.0], [np.nan], [np.nan]]), "actions must be numbers in [-1, 1], got nan in lane 1"),
+        ("discrete", np.zeros((3, 1), int), "actions must be an array of shape (3,), got shape (3, 1)"),
+        ("discrete", np.array([0, 7, 0]), "actions must be whole numbers in [0, 6], got "),
+        ("discrete", np.array([0, -1, 0]), "actions must be whole numbers in [0, 6], got "),
+        ("discrete", np.zeros(3), "actions must be whole numbers in [0, 6], got "),
+    ],
+)
+def test_bad_actions_get_one_line_and_change_nothing(action_mode, actions, message):
+    env, clean = (HyperExecVectorEnv(3, action_mode=action_mode) for _ in range(2))
+    env.reset(seed=0)
+    clean.reset(seed=0)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        env.step(actions)
+    good = clean.action_space.sample()
+    assert np.array_equal(env.step(good)[0], clean.step(good)[0])
+
+
+def test_stepping_before_the_first_reset_says_reset():
+    env = HyperExecVectorEnv(2)
+    for call in (lambda: env.step(np.zeros((2, 1))), lambda: env.trade(np.zeros(2)), lambda: env.situation):
+        with pytest.raises(ResetNeeded, match=r"reset\(\)"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"options": {"reset_masks": np.ones(2, bool)}}, "unknown reset option 'reset_masks'; did you mean 'reset_mask'?"),
+        ({"options": {"episode": 3}}, "unknown reset option 'episode'"),
+        ({"options": {"reset_mask": np.ones(3, bool)}}, "reset option 'reset_mask' must be a bool array of shape (2,)"),
+        ({"options": {"reset_mask": np.ones(2)}}, "reset option 'reset_mask' must be a bool array of shape (2,)"),
+        (
+            {"options": {"reset_mask": np.zeros(2, bool)}},
+            "reset option 'reset_mask' must be a bool array of shape (2,) with a True",
+        ),
+        ({"seed": [1]}, "seed must be a number or a list of 2 numbers, got a list of 1"),
+    ],
+)
+def test_a_bad_reset_gets_one_line(arguments, message):
+    env = HyperExecVectorEnv(2)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        env.reset(**arguments)
+
+
+def test_masks_belong_to_discrete_actions():
+    env = HyperExecVectorEnv(2)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="action masks belong to action_mode='discrete'"):
+        env.action_masks()

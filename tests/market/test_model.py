@@ -1,0 +1,132 @@
+"""The tables of a scenario: the formulas of the field, and nothing that depends on how finely the day is cut."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.regime import Regimes
+from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+
+every_scenario = pytest.mark.parametrize("name", scenario_names())
+
+
+@every_scenario
+def test_tables_are_the_formulas(name):
+    scenario = get_scenario(name)
+    market, regimes = build_market(scenario), scenario.regimes
+    price, adv, tau = scenario.arrival_price, scenario.adv, scenario.tau
+    permanent, transient, beta = market.impact
+    assert permanent == pytest.approx(scenario.perm_impact_gamma * price / adv)
+    assert permanent + transient == pytest.approx(scenario.kyle_lambda * price / adv)
+    assert beta == scenario.temp_impact_beta
+    for m in range(len(regimes)):
+        sigma = scenario.volatility * regimes.volatility[m]
+        assert market.volatility[m] == pytest.approx(regimes.volatility[m])
+        assert market.step_volatility[m] == pytest.approx(sigma * math.sqrt(tau))
+        assert market.step_drift[m] == pytest.approx(regimes.drift[m] * tau)
+        assert market.temporary_scale[m] == pytest.approx(scenario.temp_impact_alpha * regimes.temporary[m] * sigma * price)
+        assert market.half_spread[m] == pytest.approx(scenario.half_spread_bps * 1e-4 * regimes.spread[m] * price)
+        assert market.transient_kept[m] == pytest.approx(math.exp(-scenario.resilience * regimes.resilience[m] * tau))
+        assert market.risk[m] == pytest.approx(scenario.risk_aversion * (sigma * price) ** 2 * tau)
+        assert market.mean_volume[:-1, m] == pytest.approx(adv * np.array(scenario.profile()) * regimes.volume[m])
+    assert market.by_flow**2 + market.by_news**2 == pytest.approx(1.0)
+
+
+@every_scenario
+def test_shapes_have_a_row_for_the_end_and_a_column_for_who_does_not_know(name):
+    market = build_market(get_scenario(name))
+    shape = (market.slices + 1, market.regimes + 1)
+    assert market.mean_volume.shape == market.rest_volume.shape == shape
+    assert market.plan.shape == (market.slices + 1,)
+    assert market.volatility.shape == market.half_spread.shape == (market.regimes + 1,)
+    assert market.unknown == market.regimes
+    assert market.mean_volume[-1].tolist() == market.rest_volume[-1].tolist() == [0.0] * (market.regimes + 1)
+    assert np.arange(shape[0] * shape[1]).reshape(shape)[3, 1] == market.cell(3, 1)
+
+
+@every_scenario
+def test_the_volume_still_to_come_is_the_expectation_over_the_chain(name):
+    scenario = get_scenario(name)
+    market = build_market(scenario)
+    profile, transition = scenario.adv * np.array(scenario.profile()), scenario.regimes.transition(scenario.tau)
+    scale, law = np.array(scenario.regimes.volume), scenario.regimes.start_law()
+    for k in range(market.slices):
+        ahead, expected = np.eye(market.regimes), np.zeros(market.regimes)
+        for j in range(k, market.slices):
+            expected += profile[j] * ahead @ scale
+            ahead = ahead @ transition
+        assert market.rest_volume[k, : market.regimes] == pytest.approx(expected)
+        assert market.rest_volume[k, market.unknown] == pytest.approx(law @ expected)
+        assert market.mean_volume[k, market.unknown] == pytest.approx(law @ (profile[k] * scale))
+        law = law @ transition
+
+
+@every_scenario
+def test_the_plan_runs_from_everything_to_nothing(name):
+    plan = build_market(get_scenario(name)).plan
+    assert plan[0] == 1.0
+    assert plan[-1] == 0.0
+    assert (np.diff(plan) < 0.0).all()
+
+
+@every_scenario
+def test_volume_and_variance_of_the_order_do_not_depend_on_the_number_of_slices(name):
+    scenario = get_scenario(name)
+    scenario = replace(scenario, regimes=replace(scenario.regimes, start="stationary"))
+    law = scenario.regimes.stationary()
+
+    def totals(slices):
+        market = build_market(replace(scenario, slices=slices))
+        return {
+            "volume": market.rest_volume[0, market.unknown],
+            "variance": slices * (law @ market.step_volatility**2),
+            "risk": slices * (law @ market.risk),
+            "drift": slices * (law @ market.step_drift),
+            "kept": (market.transient_kept**slices).tolist(),
+        }
+
+    coarse = totals(scenario.slices)
+    for slices in (2 * scenario.slices, 7 * scenario.slices):
+        for key, value in totals(slices).items():
+            assert value == pytest.approx(coarse[key], rel=1e-9), key
+
+
+@every_scenario
+def test_the_law_of_the_regime_at_the_end_does_not_depend_on_the_number_of_slices(name):
+    scenario = get_scenario(name)
+    laws = [
+        scenario.regimes.start_law()
+        @ np.linalg.matrix_power(scenario.regimes.transition(replace(scenario, slices=slices).tau), slices)
+        for slices in (scenario.slices, 2 * scenario.slices, 390)
+    ]
+    assert laws[1] == pytest.approx(laws[0], abs=1e-10)
+    assert laws[2] == pytest.approx(laws[0], abs=1e-10)
+
+
+@every_scenario
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("cap", [None, 0.05])
+def test_only_the_last_slice_may_force_and_only_where_the_order_has_to_be_completed(name, complete, cap):
+    market = build_market(replace(get_scenario(name), complete=complete, max_participation=cap))
+    limit = math.inf if cap is None else cap
+    assert market.least.tolist() == [0.0] * (market.slices - 1) + [math.inf if complete else 0.0]
+    assert market.cap.tolist() == [limit] * (market.slices - 1) + [math.inf if complete else limit]
+    assert market.capped == (cap is not None)
+
+
+def test_the_price_is_a_martingale_without_drift_and_persistent_flow():
+    plain = Scenario()
+    assert build_market(plain).martingale
+    assert not build_market(replace(plain, flow_persistence=0.1)).martingale
+    assert not build_market(replace(plain, regimes=Regimes(drift=(0.01,)))).martingale
+
+
+def test_tables_are_computed_once_for_a_scenario():
+    assert build_market(get_scenario("regime-day")) is build_market(get_scenario("regime-day"))
+    named = replace(get_scenario("regime-day"), name="another")
+    assert build_market(named).scenario == named

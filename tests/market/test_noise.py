@@ -1,0 +1,220 @@
+"""The counter-based noise: the published generator, as random as it claims, and the same however it is asked for.
+
+Seeds are fixed, so no test here can fail by chance; the thresholds are those of an honest test all the same: `surprising` is a
+z-score that the largest of so many independent ones exceeds once in a thousand runs.
+"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperexec_env.market import noise
+from hyperexec_env.market.noise import as_words, episode_keys, mix, normal_pair, upper_bits, words
+
+GOLDEN_GAMMA = 0x9E3779B97F4A7C15
+MODULUS = 2**64
+ALL_STREAMS = tuple(range(noise.STREAMS))
+
+REFERENCE = (
+    6457827717110365317,
+    3203168211198807973,
+    9817491932198370423,
+    4593380528125082431,
+    16408922859458223821,
+)
+"""First outputs of SplitMix64 from the seed 1234567, as published with the reference implementation."""
+
+
+def surprising(tests):
+    return -NormalDist().inv_cdf(0.001 / (2 * tests))
+
+
+def normals(seeds, episodes, stream=noise.PRICE, slice=0):
+    return normal_pair(words(episode_keys(seeds, episodes), (stream,), slice)[0])[0]
+
+
+# --- the generator
+
+
+def test_mix_is_the_output_function_of_splitmix64():
+    counters = np.array([(1234567 + (i + 1) * GOLDEN_GAMMA) % MODULUS for i in range(5)], np.uint64)
+    assert mix(counters).tolist() == list(REFERENCE)
+
+
+def test_the_draws_of_an_episode_are_the_splitmix64_sequence_of_its_key():
+    key = np.array([1234567], np.uint64)
+    drawn = np.concatenate([words(key, ALL_STREAMS, k)[:, 0] for k in range(2)])
+    assert drawn[:5].tolist() == list(REFERENCE)
+
+
+def test_a_stream_of_the_next_slice_is_the_stream_plus_the_number_of_streams():
+    keys = episode_keys(3, np.arange(50))
+    ahead = words(keys, tuple(stream + noise.STREAMS for stream in ALL_STREAMS), 7)
+    assert np.array_equal(ahead, words(keys, ALL_STREAMS, 8))
+
+
+def test_each_episode_may_stand_at_a_slice_of_its_own():
+    keys, slices = episode_keys(3, np.arange(50)), np.arange(50) % 7
+    together = words(keys, ALL_STREAMS, slices)
+    for i, k in enumerate(slices.tolist()):
+        assert np.array_equal(together[:, i : i + 1], words(keys[i : i + 1], ALL_STREAMS, k))
+
+
+def test_many_slices_may_be_drawn_at_once():
+    keys = episode_keys(3, np.arange(50))
+    together = words(keys, ALL_STREAMS, np.arange(7)[:, None])
+    assert together.shape == (noise.STREAMS, 7, 50)
+    for k in range(7):
+        assert np.array_equal(together[:, k], words(keys, ALL_STREAMS, k))
+
+
+def test_drawing_leaves_the_keys_alone():
+    keys = episode_keys(3, np.arange(50))
+    kept = keys.copy()
+    words(keys, ALL_STREAMS, 2)
+    assert np.array_equal(keys, kept)
+
+
+@given(st.lists(st.integers(0, MODULUS - 1), unique=True, min_size=2, max_size=50))
+def test_mix_is_a_bijection(numbers):
+    assert len(set(mix(np.array(numbers, np.uint64)).tolist())) == len(numbers)
+
+
+# --- seeds and episodes
+
+
+@given(st.integers(-(2**200), 2**200))
+def test_any_whole_number_is_a_seed(seed):
+    assert np.array_equal(episode_keys(seed, [0, 1]), episode_keys(seed % MODULUS, [0, 1]))
+
+
+def test_zero_and_negative_seeds_are_seeds_like_any_other():
+    seeds = [0, 1, -1, -2, 2**63, 2**64 - 3, 10**30]
+    keys = episode_keys(seeds, np.zeros(len(seeds), dtype=np.int64))
+    assert len(set(keys.tolist())) == len(seeds)
+    assert 0 not in keys.tolist()
+
+
+def test_seeds_mean_the_same_as_numbers_lists_and_arrays():
+    expected = episode_keys(5, [0, 3]).tolist()
+    for seed in (np.int64(5), np.array(5), np.array([5]), [5, 5], np.array([5, 5], np.int32), np.uint64(5)):
+        for episodes in ([0, 3], np.array([0, 3]), np.array([0, 3], np.uint64)):
+            assert episode_keys(seed, episodes).tolist() == expected
+    assert as_words(np.array(7)).shape == as_words(7).shape == (1,)
+
+
+def test_no_two_pairs_of_seed_and_episode_share_a_key():
+    seeds, episodes = np.meshgrid(np.arange(-500, 500), np.arange(1000))
+    keys = episode_keys(seeds.ravel(), episodes.ravel())
+    assert len(np.unique(keys)) == keys.size
+
+
+def test_seed_and_episode_cannot_be_exchanged():
+    """Nobody may find the episodes of a test seed among those of the training seeds."""
+    seeds, episodes = (grid.ravel() for grid in np.meshgrid(np.arange(300), np.arange(300)))
+    one, other = normals(seeds, episodes), normals(episodes, seeds)
+    apart = seeds < episodes
+    assert abs(np.mean(one[apart] * other[apart])) * math.sqrt(apart.sum()) < surprising(1)
+    same = seeds == episodes
+    assert len(np.unique(one[same])) == same.sum()
+
+
+def test_a_draw_is_the_same_in_any_batch_and_order():
+    episodes = np.arange(10_000)
+    batch = normals(7, episodes)
+    assert np.array_equal(normals(7, episodes[::-1])[::-1], batch)
+    for size in (1, 2, 3, 5, 8, 13, 31, 100):
+        assert np.array_equal(normals(7, episodes[:size]), batch[:size])
+    assert all(normals(7, [i])[0] == batch[i] for i in range(0, 10_000, 997))
+
+
+# --- statistical quality
+
+
+@pytest.mark.parametrize("stream", ALL_STREAMS)
+@pytest.mark.parametrize("slice", [0, 25, 400])
+def test_normals_have_the_moments_of_a_normal(stream, slice):
+    count = 200_000
+    pair = normal_pair(words(episode_keys(11, np.arange(count)), (stream,), slice)[0])
+    # E z^2j is 1, 3, 15, 105: the variance of z^j follows
+    for z in pair:
+        for power, mean, variance in ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)):
+            assert abs(np.mean(z**power) - mean) / math.sqrt(variance / count) < surprising(4 * 2 * 12)
+    assert abs(np.mean(pair[0] * pair[1])) * math.sqrt(count) < surprising(12)
+    assert abs(np.mean(pair[0] ** 2 * pair[1] ** 2) - 1.0) / math.sqrt(8.0 / count) < surprising(12)
+
+
+@pytest.mark.parametrize("half", [0, 1])
+def test_normals_are_close_to_the_normal_law_everywhere(half):
+    """Kolmogorov and Smirnov: sqrt(n) times the distance exceeds 1.95 once in a thousand."""
+    count = 200_000
+    z = np.sort(normal_pair(words(episode_keys(12, np.arange(count)), (noise.PRICE,), 3)[0])[half])
+    grid = np.linspace(-5.0, 5.0, 4001)
+    law = np.array([NormalDist().cdf(point) for point in grid])
+    distance = np.max(np.abs(np.searchsorted(z, grid, side="right") / count - law))
+    assert math.sqrt(count) * distance < 1.95
+
+
+def test_the_tails_reach_as_far_as_they_should():
+    z = np.abs(normals(13, np.arange(2_000_000)))
+    for bound in (3.0, 4.0, 4.5):
+        expected = 2 * NormalDist().cdf(-bound) * z.size
+        assert abs(np.sum(z > bound) - expected) < surprising(3) * math.sqrt(expected)
+    assert z.max() < 6.77
+
+
+def largest_correlation(columns):
+    """Return the largest |z| among the correlations of all pairs of columns, and the number of pairs."""
+    rows, count = columns.shape
+    correlation = np.corrcoef(columns, rowvar=False)
+    pairs = correlation[np.triu_indices(count, 1)]
+    return np.max(np.abs(pairs)) * math.sqrt(rows), pairs.size
+
+
+def test_neighbouring_seeds_are_uncorrelated():
+    seeds, episodes = np.meshgrid(np.arange(200), np.arange(4000))
+    largest, pairs = largest_correlation(normals(seeds.ravel(), episodes.ravel()).reshape(seeds.shape))
+    assert largest < surprising(pairs)
+
+
+def test_neighbouring_episodes_are_uncorrelated():
+    seeds, episodes = np.meshgrid(np.arange(4000), np.arange(200))
+    largest, pairs = largest_correlation(normals(seeds.ravel(), episodes.ravel()).reshape(seeds.shape).T)
+    assert largest < surprising(pairs)
+
+
+@pytest.mark.parametrize("power", [1, 2])
+def test_streams_and_slices_are_uncorrelated(power):
+    keys = episode_keys(14, np.arange(20_000))
+    drawn = [
+        values for k in range(26) for pair in (normal_pair(words(keys, ALL_STREAMS, k)),) for half in pair for values in half
+    ]
+    largest, pairs = largest_correlation(np.stack(drawn, axis=1) ** power)
+    assert len(drawn) == 26 * 2 * noise.STREAMS
+    assert largest < surprising(pairs)
+
+
+def test_upper_bits_are_uniform():
+    """Chi-square over 256 bins, normal for so many degrees of freedom, for each stream."""
+    keys = episode_keys(15, np.arange(300_000))
+    for drawn in words(keys, ALL_STREAMS, 9):
+        for bins in (upper_bits(drawn) >> np.uint64(24), upper_bits(drawn) & np.uint64(255)):
+            counts = np.bincount(bins.astype(np.int64), minlength=256)
+            chi_square = np.sum((counts - keys.size / 256) ** 2) / (keys.size / 256)
+            assert abs(chi_square - 255) / math.sqrt(2 * 255) < surprising(2 * noise.STREAMS)
+
+
+def test_every_bit_of_a_key_is_fair_and_depends_on_every_bit_of_seed_and_episode():
+    seeds = np.arange(2000, dtype=np.uint64)
+    base = episode_keys(seeds, seeds + np.uint64(9))
+    for bit in range(0, 64, 3):
+        flip = np.uint64(1 << bit)
+        for flipped in (episode_keys(seeds ^ flip, seeds + np.uint64(9)), episode_keys(seeds, (seeds + np.uint64(9)) ^ flip)):
+            changed = np.unpackbits((base ^ flipped).view(np.uint8)).reshape(len(seeds), 64)
+            assert np.max(np.abs(changed.mean(axis=0) - 0.5)) * 2 * math.sqrt(len(seeds)) < surprising(64 * 2 * 22)

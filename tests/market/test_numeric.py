@@ -1,0 +1,73 @@
+"""The helpers of the kernel mean the same for floats, arrays and tensors."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperexec_env.market.numeric import between, maximum, minimum, power
+
+finite = st.floats(-1e12, 1e12)
+
+
+@given(finite, finite)
+def test_smaller_and_larger_agree_for_floats_arrays_and_tensors(a, b):
+    torch = pytest.importorskip("torch")
+    for ours, reference in ((minimum, min), (maximum, max)):
+        expected = reference(a, b)
+        assert ours(a, b) == expected
+        assert ours(np.array([a]), b) == expected
+        assert ours(a, np.array([b])) == expected
+        tensor = torch.tensor([a], dtype=torch.float64)
+        assert ours(tensor, b).item() == expected
+        assert ours(b, tensor).item() == expected
+        assert ours(tensor, torch.tensor([b], dtype=torch.float64)).item() == expected
+
+
+@given(finite, finite, finite, finite)
+def test_between_raises_and_then_lowers(value, low, high, cap):
+    torch = pytest.importorskip("torch")
+    expected = min(max(value, low), high, cap)
+    assert between(value, low, high, cap) == expected
+    assert between(np.array([value]), low, np.array([high]), cap)[0] == expected
+    assert between(value, low, np.array([high]), cap)[0] == expected
+    assert (
+        between(torch.tensor([value], dtype=torch.float64), low, high, torch.tensor([cap], dtype=torch.float64)).item()
+        == expected
+    )
+
+
+def test_smaller_and_larger_take_infinity_as_no_limit():
+    torch = pytest.importorskip("torch")
+    tensor = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    assert minimum(tensor, math.inf).tolist() == [1.0, 2.0]
+    assert maximum(tensor, math.inf).tolist() == [math.inf, math.inf]
+    assert minimum(3.0, math.inf) == 3.0
+    assert minimum(np.array([3.0]), math.inf).tolist() == [3.0]
+
+
+@given(st.floats(0.0, 1e6), st.sampled_from([1.5, 1.6, 2.0, 1.0, 2.7]))
+def test_powers_agree_for_floats_arrays_and_tensors(base, exponent):
+    torch = pytest.importorskip("torch")
+    expected = base**exponent
+    assert power(base, exponent) == pytest.approx(expected, rel=1e-14, abs=1e-300)
+    assert power(np.array([base]), exponent)[0] == pytest.approx(expected, rel=1e-14, abs=1e-300)
+    assert power(torch.tensor([base], dtype=torch.float64), exponent).item() == pytest.approx(expected, rel=1e-14, abs=1e-300)
+
+
+@pytest.mark.parametrize("exponent", [1.5, 2.0])
+def test_square_root_and_linear_impact_are_the_same_to_the_last_bit_for_floats_and_arrays(exponent):
+    bases = np.random.default_rng(0).lognormal(-2.0, 3.0, 2000)
+    assert power(bases, exponent).tolist() == [power(base, exponent) for base in bases.tolist()]
+
+
+@pytest.mark.parametrize("exponent", [1.3, 1.5, 1.6, 2.0])
+def test_the_gradient_of_a_power_at_zero_is_zero(exponent):
+    torch = pytest.importorskip("torch")
+    base = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    power(base, exponent).sum().backward()
+    assert base.grad.tolist() == [0.0, 0.0, 0.0]

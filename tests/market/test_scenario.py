@@ -1,0 +1,327 @@
+"""Scenarios: they round-trip, every bad value is named once, and nothing hangs on how finely the day is cut."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import fields, replace
+from types import MappingProxyType
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.regime import REGIME_NAMES, Regimes
+from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario, register_scenario, scenario_names
+
+every_scenario = pytest.mark.parametrize("name", scenario_names())
+LABELS = ("name", "description", "provenance")
+
+plain_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
+
+
+@st.composite
+def any_regimes(draw):
+    names = draw(st.lists(st.sampled_from(REGIME_NAMES), min_size=1, max_size=6, unique=True))
+    count = len(names)
+    rates = np.array(draw(st.lists(st.floats(0.0, 50.0), min_size=count**2, max_size=count**2))).reshape(count, count)
+    np.fill_diagonal(rates, 0.0)
+    rates -= np.diag(rates.sum(axis=1))
+    multipliers = st.lists(st.floats(0.1, 5.0), min_size=count, max_size=count).map(tuple)
+    return Regimes(
+        names=tuple(names),
+        volatility=draw(multipliers),
+        volume=draw(multipliers),
+        spread=draw(multipliers),
+        temporary=draw(multipliers | st.just(())),
+        resilience=draw(multipliers),
+        drift=draw(st.lists(st.floats(-1.0, 1.0), min_size=count, max_size=count).map(tuple)),
+        rates=tuple(map(tuple, rates.tolist())),
+        start=draw(st.sampled_from(["stationary", *names])),
+    )
+
+
+@st.composite
+def any_scenario(draw):
+    gamma = draw(st.floats(0.0, 2.0))
+    day = draw(st.floats(1.0, 2000.0))
+    horizon = draw(st.floats(0.01, 1.0)) * day
+    return Scenario(
+        name=draw(plain_text),
+        description=draw(plain_text),
+        side=draw(st.sampled_from([1, -1])),
+        quantity=draw(st.floats(1e-3, 1e15)),
+        arrival_price=draw(st.floats(1e-3, 1e9)),
+        start_minute=draw(st.floats(0.0, 1.0)) * (day - horizon),
+        horizon_minutes=horizon,
+        slices=draw(st.integers(1, 500)),
+        risk_aversion=draw(st.floats(0.0, 1.0)),
+        max_participation=draw(st.none() | st.floats(1e-3, 1.0)),
+        complete=draw(st.booleans()),
+        day_minutes=day,
+        adv=draw(st.floats(1.0, 1e15)),
+        volatility=draw(st.floats(0.0, 1.0)),
+        half_spread_bps=draw(st.floats(0.0, 100.0)),
+        perm_impact_gamma=gamma,
+        kyle_lambda=gamma + draw(st.floats(0.01, 2.0)),
+        temp_impact_alpha=draw(st.floats(0.0, 2.0)),
+        temp_impact_beta=draw(st.floats(0.1, 2.0)),
+        resilience=draw(st.floats(0.0, 1e3)),
+        volume_curve=draw(st.lists(st.floats(0.01, 10.0), max_size=30).map(tuple)),
+        volume_noise=draw(st.floats(0.0, 1.0)),
+        flow_share=draw(st.floats(0.0, 1.0)),
+        flow_persistence=draw(st.floats(-0.999, 0.999)),
+        price_model=draw(st.sampled_from(["abm", "gbm"])),
+        regimes=draw(any_regimes()),
+        provenance=draw(st.dictionaries(plain_text, plain_text, max_size=3)),
+    )
+
+
+# --- round trips
+
+
+@every_scenario
+def test_a_registered_scenario_survives_a_dict_and_a_file(name, tmp_path):
+    scenario = get_scenario(name)
+    assert Scenario.from_dict(scenario.to_dict()) == scenario
+    file = tmp_path / "scenario.toml"
+    file.write_text(scenario.to_toml(), encoding="utf-8")
+    assert load_scenario(file) == get_scenario(str(file)) == get_scenario(file) == scenario
+    assert load_scenario(file).hash == scenario.hash
+
+
+@given(any_scenario())
+def test_any_scenario_survives_a_dict_and_toml(scenario):
+    assert Scenario.from_dict(scenario.to_dict()) == scenario
+    read = Scenario.from_toml(scenario.to_toml())
+    assert read == scenario
+    assert read.hash == scenario.hash
+    assert build_market(scenario).scenario == scenario
+
+
+@every_scenario
+def test_toml_says_unit_and_meaning_of_each_value(name):
+    lines = get_scenario(name).to_toml().split("\n\n")[0].splitlines()
+    for item in fields(Scenario):
+        meaning = item.metadata.get("meaning")
+        if meaning and getattr(get_scenario(name), item.name) is not None:
+            (line,) = (line for line in lines if line.startswith(f"{item.name} = "))
+            assert line.endswith(", ".join(text for text in (meaning, item.metadata["unit"]) if text))
+
+
+def test_a_scenario_may_be_given_as_name_dict_path_or_itself(tmp_path):
+    scenario = get_scenario("regime-day")
+    assert get_scenario(scenario) is scenario
+    assert get_scenario(scenario.to_dict()) == scenario
+    assert get_scenario(MappingProxyType({"quantity": 5.0})) == Scenario(quantity=5.0)
+
+
+def test_base_fills_in_what_is_not_given():
+    crisis = get_scenario("crisis-day")
+    assert get_scenario({"base": "crisis-day"}) == replace(crisis, name="crisis-day*")
+    variant = get_scenario({"base": "crisis-day", "name": "mine", "quantity": 1000, "regimes": {"start": "RECOVERY"}})
+    assert variant == replace(crisis, name="mine", quantity=1000.0, regimes=replace(crisis.regimes, start="RECOVERY"))
+    assert Scenario.from_toml('base = "crisis-day"\nname = "mine"\nquantity = 1000\n[regimes]\nstart = "RECOVERY"\n') == variant
+
+
+def test_numbers_are_the_same_scenario_whatever_their_type():
+    plain = Scenario(side=-1, quantity=1000.0, slices=5, volume_curve=(1.0, 2.0))
+    other = Scenario(side=np.int64(-1), quantity=np.float32(1000), slices=5.0, volume_curve=np.array([1, 2]))
+    assert other == plain
+    assert other.hash == plain.hash
+    assert type(Scenario(side=-1.0).side) is type(other.slices) is int
+
+
+# --- the registry
+
+
+def test_the_default_of_the_environment_is_registered_first():
+    assert scenario_names()[0] == "regime-day"
+    assert all(get_scenario(name).name == name for name in scenario_names())
+    assert all(get_scenario(name).description for name in scenario_names())
+
+
+def test_no_two_registered_scenarios_are_the_same_problem():
+    assert len({get_scenario(name).hash for name in scenario_names()}) == len(scenario_names())
+
+
+def test_a_name_belongs_to_one_scenario():
+    taken = get_scenario("regime-day")
+    assert register_scenario(taken) is taken
+    with pytest.raises(
+        ValueError, match="scenario 'regime-day' is registered already with other values; give the new one its own name"
+    ):
+        register_scenario(replace(taken, quantity=1.0))
+    assert get_scenario("regime-day") == taken
+
+
+# --- bad values
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "range"),
+    [
+        *(
+            ("quantity", value, "a number in (0, 1e+15] shares")
+            for value in (0, -1, math.nan, math.inf, "x", True, None, 10**400)
+        ),
+        *(("arrival_price", value, "a number in (0, 1e+09] currency per share") for value in (0.0, -2.0, math.nan)),
+        ("start_minute", -1.0, "a number in [0, 1e+06] minutes after the open"),
+        ("horizon_minutes", 0.0, "a number in (0, 1e+06] minutes"),
+        *(("slices", value, "a whole number in [1, 100000]") for value in (0, -3, 2.5, math.nan, math.inf, "5", True, 10**400)),
+        *(("side", value, "+1 (buy) or -1 (sell)") for value in (0, 2, True, "buy", None, math.nan)),
+        ("risk_aversion", -1e-9, "a number in [0, 1e+06] 1 / currency"),
+        *(("max_participation", value, "a number in (0, 1]") for value in (0.0, 1.5, math.nan, "all")),
+        *(("complete", value, "true or false") for value in (1, "yes", None)),
+        ("day_minutes", -390.0, "a number in (0, 1e+06] minutes"),
+        ("adv", 0.0, "a number in (0, 1e+15] shares a day"),
+        ("volatility", -0.01, "a number in [0, 10] fraction per square root of a day"),
+        ("half_spread_bps", math.inf, "a number in [0, 5000] bps of the arrival price"),
+        ("perm_impact_gamma", -0.1, "a number in [0, 1e+06]"),
+        ("kyle_lambda", math.nan, "a number in [0, 1e+06]"),
+        ("kyle_lambda", 0.1, "at least perm_impact_gamma (0.2)"),
+        ("temp_impact_alpha", -0.3, "a number in [0, 1e+06]"),
+        *(("temp_impact_beta", value, "a number in (0, 2]") for value in (0.0, 2.5)),
+        ("resilience", -1.0, "a number in [0, 1e+06] per day"),
+        ("volume_noise", -0.1, "a number in [0, 3]"),
+        *(("flow_share", value, "a number in [0, 1]") for value in (-0.1, 1.1)),
+        *(("flow_persistence", value, "a number in [-0.999, 0.999]") for value in (1.0, -1.0)),
+        *(("price_model", value, "one of abm, gbm") for value in ("gmb", "", 3, None)),
+        *(("volume_curve", value, "a list of numbers") for value in (5, "flat", None)),
+        *(("name", value, "text") for value in (5, None)),
+        ("description", 5, "text"),
+        ("provenance", "a file", "a table of texts"),
+    ],
+)
+def test_a_bad_value_gets_one_line_that_names_field_value_and_range(field, value, range):
+    with pytest.raises(ValueError, match=f"^{field} must be {re.escape(range)}") as caught:
+        Scenario(**{field: value})
+    assert "\n" not in str(caught.value)
+    assert (f"got {value!r}" in str(caught.value)) or f"got {value:g}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"volume_curve": (1.0, -1.0)}, "volume_curve[1] must be a number in [0, 1e+15], got -1.0"),
+        ({"volume_curve": (1.0, math.nan)}, "volume_curve[1] must be a number in [0, 1e+15], got nan"),
+        ({"volume_curve": (0.0, 0.0)}, "volume_curve must sum to a positive number, got 0.0; leave it empty for a flat curve"),
+        ({"volume_curve": (1.0, 0.0), "slices": 4}, "volume_curve must give every slice some volume, got none in slice 2 of 4"),
+        ({"horizon_minutes": 391.0}, "start_minute + horizon_minutes must be at most day_minutes (390), got 0 + 391"),
+        ({"start_minute": 1.0}, "start_minute + horizon_minutes must be at most day_minutes (390), got 1 + 390"),
+        (
+            {"kyle_lambda": 0.0, "perm_impact_gamma": 0.0},
+            "flow_share must be 0 where kyle_lambda is 0 (flow cannot move the price), got 0.35",
+        ),
+        ({"regimes": 5}, "regimes must be a table of values, got 5"),
+        ({"regimes": {"name": ["CRISIS"]}}, "unknown field regimes.name; did you mean 'names'?"),
+        ({"quanttiy": 5}, "unknown field quanttiy; did you mean 'quantity'?"),
+        ({"kyle": 5}, "unknown field kyle"),
+        ({"base": "regime-dya"}, "unknown scenario 'regime-dya'; did you mean 'regime-day'? (known: regime-day, "),
+        ({"base": ["regime-day"]}, "unknown scenario ['regime-day']"),
+        ({"base": "desk-5min", "quantity": -1}, "quantity must be a number in (0, 1e+15] shares, got -1"),
+    ],
+)
+def test_values_that_do_not_fit_together_get_one_line(values, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
+        Scenario.from_dict(values)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("scenario", ["regime_day", "nothing like it", "", 5, None, ["regime-day"]])
+def test_an_unknown_scenario_is_named(scenario):
+    with pytest.raises(ValueError, match=re.escape(f"unknown scenario {scenario!r}")):
+        get_scenario(scenario)
+
+
+def test_a_bad_file_is_named(tmp_path):
+    missing, broken, wrong = tmp_path / "missing.toml", tmp_path / "broken.toml", tmp_path / "wrong.toml"
+    broken.write_text("quantity = = 3", encoding="utf-8")
+    wrong.write_text("quantity = -3", encoding="utf-8")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    for path, message in (
+        (missing, "cannot read the scenario file {}: "),
+        (tmp_path / "binary.toml", "cannot read the scenario file {}: "),
+        (tmp_path, "cannot read the scenario file {}: "),
+        (broken, "{}: not a scenario in TOML: "),
+        (wrong, "{}: quantity must be a number in (0, 1e+15] shares, got -3"),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(message.format(path))}"):
+            get_scenario(path)
+
+
+def test_a_scenario_is_frozen():
+    with pytest.raises(AttributeError):
+        get_scenario("regime-day").quantity = 5.0
+
+
+# --- the hash
+
+OTHER_VALUES = {
+    "side": -1,
+    "quantity": 1.0,
+    "arrival_price": 1.0,
+    "start_minute": 1.0,
+    "horizon_minutes": 100.0,
+    "slices": 3,
+    "risk_aversion": 1.0,
+    "max_participation": 0.5,
+    "complete": False,
+    "day_minutes": 400.0,
+    "adv": 1.0,
+    "volatility": 1.0,
+    "half_spread_bps": 2.0,
+    "perm_impact_gamma": 0.1,
+    "kyle_lambda": 1.0,
+    "temp_impact_alpha": 1.0,
+    "temp_impact_beta": 1.0,
+    "resilience": 1.0,
+    "volume_curve": (1.0, 2.0),
+    "volume_noise": 1.0,
+    "flow_share": 0.1,
+    "flow_persistence": 0.1,
+    "price_model": "gbm",
+    "regimes": Regimes(drift=(0.1,)),
+}
+
+
+@pytest.mark.parametrize("field", [item.name for item in fields(Scenario)])
+def test_the_hash_knows_what_moves_a_result_and_only_that(field):
+    start = Scenario(horizon_minutes=300.0)
+    if field in LABELS:
+        label = {"source": "elsewhere"} if field == "provenance" else "another"
+        assert replace(start, **{field: label}).hash == start.hash
+    else:
+        assert replace(start, **{field: OTHER_VALUES[field]}).hash != start.hash
+
+
+@pytest.mark.parametrize("field", [item.name for item in fields(Regimes)])
+def test_the_hash_knows_the_regimes(field):
+    start = get_scenario("regime-day")
+    values = getattr(start.regimes, field)
+    change = {
+        "names": values[::-1],
+        "start": "CRISIS",
+        "rates": tuple(tuple(2.0 * rate for rate in row) for row in values) if field == "rates" else None,
+    }.get(field) or tuple(value + 0.1 for value in values)
+    assert replace(start, regimes=replace(start.regimes, **{field: change})).hash != start.hash
+
+
+# --- nothing hangs on the slicing
+
+
+@every_scenario
+def test_the_volume_of_an_order_does_not_depend_on_the_number_of_slices(name):
+    scenario = get_scenario(name)
+    total = sum(scenario.profile())
+    for slices in (1, 7, 2 * scenario.slices, 390):
+        assert sum(replace(scenario, slices=slices).profile()) == pytest.approx(total, rel=1e-12)
+
+
+@every_scenario
+def test_tau_times_slices_is_the_horizon(name):
+    scenario = get_scenario(name)
+    assert scenario.tau * scenario.slices * scenario.day_minutes == pytest.approx(scenario.horizon_minutes)
+    assert scenario.notional == scenario.quantity * scenario.arrival_price

@@ -1,0 +1,131 @@
+"""The house: who may import whom, and that what is written once is written once."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("hyperexec_env", "baselines", "training")
+
+HOUSE = {
+    "orders": set(),
+    "market": {"orders"},
+    "envs": {"market", "orders"},
+    "execution": {"market", "orders"},
+    "evaluation": {"envs", "market", "orders"},
+    "baselines": {"evaluation", "envs", "execution", "market", "orders"},
+    "training": {"baselines", "evaluation", "envs", "execution", "market", "orders"},
+}
+"""training -> baselines -> evaluation -> envs -> market -> orders, and baselines -> execution -> market, orders; never back."""
+
+TOOLS = {"version": set(), "extras": set(), "files": set(), "arguments": {"market"}}
+"""Small things that anybody may use; they use (almost) nothing of the house."""
+
+ROOMS = {**HOUSE, **TOOLS}
+COMPOSITION_ROOT = "hyperexec_env.cli"
+
+
+def modules():
+    """Every module of the house: its name and its syntax tree."""
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            parts = path.relative_to(ROOT).with_suffix("").parts
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            yield name, ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+MODULES = dict(modules())
+
+
+def imports(name):
+    """What a module imports, anywhere in it: full names, also those it imports by text."""
+    found = set()
+    package = name if any(other.startswith(f"{name}.") for other in MODULES) else name.rpartition(".")[0]
+    for node in ast.walk(MODULES[name]):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, *filter(None, [node.module])])
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in MODULES else base for alias in node.names}
+        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in (
+            "import_module",
+            "__import__",
+        ):
+            found |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
+    return found
+
+
+def room(name):
+    """The room of a module: "market" for hyperexec_env.market.kernel, None for what does not belong to the house."""
+    first, *rest = name.split(".")
+    if first not in PACKAGES:
+        return None
+    return (rest[0] if rest else "door") if first == "hyperexec_env" else first
+
+
+def test_every_module_has_a_room():
+    assert {room(name) for name in MODULES} <= {*ROOMS, "door", "cli"}
+    assert len(MODULES) > 20
+    assert set(HOUSE) == {room(name) for name in MODULES} & set(HOUSE)
+
+
+def test_the_rooms_stand_in_one_order():
+    """The permitted imports have no cycle."""
+    left = dict(ROOMS)
+    while left:
+        ground = [name for name, above in left.items() if not above & set(left)]
+        assert ground, f"a cycle among {sorted(left)}"
+        for name in ground:
+            del left[name]
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if name not in (COMPOSITION_ROOT, "hyperexec_env")])
+def test_a_module_imports_only_what_its_room_may(name):
+    allowed = {room(name), "door", None, *ROOMS[room(name)]}
+    allowed |= set(TOOLS) - ({"arguments"} if room(name) in ("orders", "market") or room(name) in TOOLS else set())
+    found = {other: room(other) for other in imports(name)}
+    assert {other for other, where in found.items() if where not in allowed} == set()
+
+
+def test_the_door_opens_on_nothing():
+    """`import hyperexec_env` registers the environment and loads no part of the house."""
+    assert {other for other in imports("hyperexec_env") if room(other)} <= {"hyperexec_env.version"}
+
+
+def test_nobody_imports_the_command_line():
+    assert [name for name in MODULES if COMPOSITION_ROOT in imports(name) and name != COMPOSITION_ROOT] == []
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) in ("market", "orders")])
+def test_the_market_has_never_heard_of_agents(name):
+    strangers = {"gymnasium", "torch", "stable_baselines3", "sb3_contrib", "matplotlib", "numba"}
+    assert {other.split(".")[0] for other in imports(name)} & strangers == set()
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) not in ("training",)])
+def test_only_training_knows_stable_baselines3(name):
+    assert {other.split(".")[0] for other in imports(name)} & {"stable_baselines3", "sb3_contrib"} == set()
+
+
+def functions(name):
+    """The functions of a module that belong to no class."""
+    return [node.name for node in MODULES[name].body if isinstance(node, ast.FunctionDef)]
+
+
+def test_the_step_of_the_market_is_written_once():
+    for function in ("step", "move", "close"):
+        assert [name for name in MODULES if function in functions(name)] == ["hyperexec_env.market.kernel"]
+
+
+def test_noise_is_drawn_in_one_place():
+    """Everything that the agent cannot influence comes from the counter-based noise: no generator in the market."""
+    for name, tree in MODULES.items():
+        if room(name) in ("market", "envs") and name not in ("hyperexec_env.market.calibration", "hyperexec_env.envs.vector"):
+            used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            assert not used & {"default_rng", "RandomState", "SeedSequence"}, name
