@@ -43,6 +43,8 @@ def main(args: Args) -> Calibration:
     """Read, check, calibrate, write the scenario, and say what was found."""
     for target in (args.out, args.json):
         check_target(target)
+    if args.json is not None and Path(args.json).resolve() == Path(args.out).resolve():
+        raise ValueError(f"json and out must be two files, got {args.out!r} twice")
     if not args.out.endswith(".toml"):
         raise ValueError(f"out must end in .toml, so that commands know it for a scenario, got {args.out!r}")
     sessions = read_sessions(args.bars, args.stamp, args.lenient, open_minute=args.open_minute, day_minutes=args.day_minutes)

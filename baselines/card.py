@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 from baselines.evaluate import show
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import text_table
+from hyperexec_env.files import check_target
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
 __all__ = ["Args", "card", "main"]
@@ -69,6 +70,7 @@ def _regimes(scenario: Scenario) -> list[str]:
 
 def main(args: Args) -> None:
     """Print the card."""
+    check_target(args.json)
     scenario = get_scenario(args.scenario)
     content = {**scenario.to_dict(), "hash": scenario.hash}
     show(card(scenario), json_format.dumps(content, indent=2) + "\n", args.json)

@@ -15,7 +15,7 @@ from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.checks import check_integer
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
-__all__ = ["Args", "entrants", "evaluate", "main", "show"]
+__all__ = ["Args", "check_evaluation", "entrants", "evaluate", "main", "show"]
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,28 @@ def entrants(names: Sequence[str]) -> list[Entrant]:
     """
     groups = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY]}
     found = []
-    for name in names:
+    for name in dict.fromkeys(names):  # a policy that is named twice takes part once
+        if not name:
+            raise ValueError("policy must be a name or a folder, got an empty one")
         known = name.lower() in groups or name.lower() in map(str.lower, policy_names())
         if not known and Path(name).is_dir():
             trained = load_policy(name)
             found.append(Entrant(trained, training_seed=trained.training_seed, hidden=not trained.observe_regime))
         else:
             found += [Entrant(get_policy(key), sanity=key in SANITY) for key in groups.get(name.lower(), [name])]
-    return found
+    distinct = {(entrant.policy.name, entrant.training_seed): entrant for entrant in found if entrant.training_seed is None}
+    return [*distinct.values(), *(entrant for entrant in found if entrant.training_seed is not None)]
+
+
+def check_evaluation(episodes: int, seed: int) -> None:
+    """Refuse a number of episodes or a seed that is out of range."""
+    check_integer("episodes", episodes, low=2, high=1_000_000_000)
+    check_integer("seed", seed, low=0, high=2**32 - 1)
 
 
 def evaluate(scenario: Scenario, taking_part: Sequence[Entrant], episodes: int, seed: int) -> Board:
     """Judge policies against TWAP on the same episodes, with a progress bar."""
-    episodes = check_integer("episodes", episodes, low=2, high=1_000_000_000)
-    seed = check_integer("seed", seed, low=0, high=2**32 - 1)
+    check_evaluation(episodes, seed)
     with progress(episodes, f"evaluate {scenario.name}") as advance:
         return judge(scenario, taking_part, get_policy("TWAP"), episodes=episodes, seed=seed, progress=advance)
 

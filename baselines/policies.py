@@ -27,6 +27,8 @@ __all__ = ["BASELINES", "SANITY", "Adaptive", "Schedule", "get_policy", "policy_
 
 Weights = NDArray[np.float64]
 
+_URGENCY: Final = 0.5
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -58,7 +60,7 @@ def vwap_weights(market: Market) -> Weights:
 
 def exponential_weights(market: Market) -> Weights:
     """Front-loaded with the desk's default urgency of one half."""
-    return schedules.exponential(market.slices, urgency=0.5)
+    return schedules.exponential(market.slices, _URGENCY)
 
 
 def almgren_chriss_weights(market: Market) -> Weights:
@@ -94,22 +96,21 @@ class Adaptive:
             self._seen, self._start = np.full_like(seen, -1), np.zeros_like(k)
         self._start = np.where((k == 0) | (seen != self._seen), k, self._start)
         self._seen = seen
-        return situation.remaining * _adaptive_fractions(situation.market)[seen, self._start, k]
+        front_loaded, children = _adaptive_choices(situation.market)
+        slices, done = situation.market.slices - self._start, k - self._start
+        fraction = np.where(
+            front_loaded[seen],
+            schedules.exponential_fraction(slices, done, _URGENCY),
+            schedules.children_fraction(slices, done, children[seen]),
+        )
+        return situation.remaining * fraction
 
 
 @lru_cache(maxsize=16)
-def _adaptive_fractions(market: Market) -> NDArray[np.float64]:
-    """Return the fraction of what remains by regime (or unknown), slice of the plan's start, and slice."""
-    slices = market.slices
-    names = (*market.scenario.regimes.names, UNKNOWN)
-    table = np.ones((len(names), slices + 1, slices + 1))
-    for index, name in enumerate(names):
-        algorithm, children = schedules.adaptive_choice(name)
-        for start in range(slices):
-            left = slices - start
-            weights = schedules.exponential(left, 0.5) if algorithm == "IS" else schedules.twap_in_children(left, children)
-            table[index, start, start:slices] = schedules.of_remaining(weights)
-    return table
+def _adaptive_choices(market: Market) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Return whether each regime (or unknown, the last) asks for IS, and otherwise for how many children of TWAP."""
+    choices = [schedules.adaptive_choice(name) for name in (*market.scenario.regimes.names, UNKNOWN)]
+    return np.array([name == "IS" for name, _ in choices]), np.array([max(children, 1) for _, children in choices])
 
 
 class Pov:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from baselines.evaluate import show
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import text_table
+from hyperexec_env.files import check_target
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
 __all__ = ["Args", "main"]
@@ -22,6 +23,7 @@ class Args:
 
 def main(args: Args) -> None:
     """Print one line for each scenario."""
+    check_target(args.json)
     scenarios = [get_scenario(name) for name in scenario_names()]
     header = ["hash", "name", "slices", "regimes", "% of volume", "description"]
     cells = [

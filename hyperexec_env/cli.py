@@ -41,6 +41,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return _fail(str(error))
     except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
         return _fail(str(error))
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}")
     except BrokenPipeError:
         sys.stderr.close()
         return 1

@@ -14,13 +14,13 @@ def check_target(path: str | os.PathLike[str] | None) -> None:
     """Refuse, before long work, a file that could not be written after it (None and "-", standard output, always can).
 
     Raises:
-        ValueError: The folder is missing or may not be written to, or the path is a folder.
+        ValueError: The folder is missing or may not be written to, or the path is a folder, a device or a pipe.
     """
     if path is None or path == "-":
         return
     target = Path(os.path.realpath(path))
-    if target.is_dir():
-        raise ValueError(f"cannot write {os.fspath(path)}: it is a folder")
+    if target.exists() and not target.is_file():
+        raise ValueError(f"cannot write {os.fspath(path)}: it is not a file")
     if not target.parent.is_dir():
         raise ValueError(f"cannot write {os.fspath(path)}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
@@ -42,6 +42,8 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        raise ValueError(f"cannot write {os.fspath(path)}: it is not a file")
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:
         _write_through(temporary, data)

@@ -117,6 +117,48 @@ def test_a_bad_scenario_file_is_named(capsys, tmp_path, line, message):
     assert str(path) in said
 
 
+def test_a_base_is_relative_to_the_file_that_names_it(capsys, tmp_path):
+    (tmp_path / "inner.toml").write_text('base = "desk-5min"\nname = "inner"\n')
+    (tmp_path / "outer.toml").write_text('base = "inner.toml"\nquantity = 5000\n')
+    code, out, _ = _run(capsys, "card", str(tmp_path / "outer.toml"))
+    assert code == 0
+    assert out.startswith("inner* (")
+
+
+def test_a_file_that_is_its_own_base_is_one_clear_line(capsys, tmp_path):
+    (tmp_path / "a.toml").write_text('base = "b.toml"\n')
+    (tmp_path / "b.toml").write_text('base = "a.toml"\n')
+    assert "base leads back to this file" in _refused(capsys, "card", str(tmp_path / "a.toml"))
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (("--episodes", "1"), "episodes must be"), (("--seed", "-1"), "seed must be"), (("--training-seeds", "-1"), "training_seeds must"),
+    (("--timesteps", "0"), "timesteps must be"), (("--json", "no/such/x.json"), "cannot write no/such/x.json"),
+    (("--out", "file"), "cannot make the folder"), (("--out", "file/x"), "cannot make the folder"),
+])  # fmt: skip
+def test_the_leaderboard_checks_its_options_before_it_trains(capsys, tmp_path, monkeypatch, words, message):
+    pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("kept")
+    assert message in _refused(capsys, "leaderboard", "--quick", *words)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+@pytest.mark.parametrize("words", [("card",), ("scenarios",), ("evaluate", "--episodes", "10"), ("bench",)])
+def test_a_target_that_cannot_be_written_is_refused_before_the_work(capsys, tmp_path, words):
+    assert "cannot write" in _refused(capsys, *words, "--json", str(tmp_path / "no" / "x.json"))
+    os.mkfifo(tmp_path / "pipe")
+    assert "it is not a file" in _refused(capsys, *words, "--json", str(tmp_path / "pipe"))
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+
+
+def test_a_policy_that_is_named_twice_takes_part_once(capsys):
+    _, out, _ = _run(capsys, "evaluate", "--policy", "TWAP", "twap", "baselines", "--episodes", "10", "--json")
+    names = [row["policy"] for row in json.loads(out)["rows"]]
+    assert len(names) == len(set(names))
+
+
 def test_a_folder_that_holds_no_policy_is_named(capsys, tmp_path):
     assert "holds no trained policy" in _refused(capsys, "evaluate", "--policy", str(tmp_path))
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from baselines.evaluate import entrants, evaluate
+from baselines.evaluate import check_evaluation, entrants, evaluate
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import Board, Entrant
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
@@ -22,7 +22,7 @@ from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.checks import check_integer
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from training import ppo
-from training.run import check_training
+from training.run import check_training, file_name, make_folder
 
 __all__ = ["Args", "leaderboard", "main"]
 
@@ -32,11 +32,11 @@ class Args:
     """Options of ``hyperexec leaderboard``."""
 
     scenario: tuple[str, ...] = option(("regime-day",), "names of scenarios or paths of .toml files")
-    quick: bool = option(False, "a small run: one training seed, 300,000 slices, 2,000 episodes")
-    episodes: int = option(20_000, "number of episodes, the same for every policy")
+    quick: bool = option(False, "a small run: what is not given is one training seed, 300,000 slices, 2,000 episodes")
+    episodes: int | None = option(None, "number of episodes, the same for every policy (default: 20000)")
     seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
-    training_seeds: int = option(3, "number of training seeds, 0, 1, ...")
-    timesteps: int = option(2_000_000, "slices to trade in each training")
+    training_seeds: int | None = option(None, "number of training seeds, 0, 1, ... (default: 3)")
+    timesteps: int | None = option(None, "slices to trade in each training (default: 2000000)")
     out: str = option("leaderboard", "folder of the results")
     json: str | None = option(None, "write all boards as JSON to this file (without a file: to standard output)")
     progress: bool = option(True, "show progress bars")
@@ -49,15 +49,16 @@ def leaderboard(args: Args) -> list[Board]:
         ValueError: A bad option, or two scenarios of one name.
         MissingExtra: The packages of the extras `train` and `plot` are not installed.
     """
-    seeds, timesteps, episodes = (1, 300_000, 2_000) if args.quick else (args.training_seeds, args.timesteps, args.episodes)
+    seeds, timesteps, episodes = _budget(args)
     check_integer("training_seeds", seeds, low=0, high=1000)
+    check_evaluation(episodes, args.seed)
     check_training(ppo.Args(timesteps=timesteps, tensorboard=False))
     need("matplotlib", "plot")
     scenarios = [get_scenario(name) for name in args.scenario]
-    names = [_file_name(scenario) for scenario in scenarios]
+    names = [file_name(scenario) for scenario in scenarios]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
-    folder = Path(args.out)
+    folder = make_folder(Path(args.out))
     boards = []
     for given, scenario, name in zip(args.scenario, scenarios, names, strict=True):
         trained = []
@@ -81,34 +82,35 @@ def leaderboard(args: Args) -> list[Board]:
     return boards
 
 
+def _budget(args: Args) -> tuple[int, int, int]:
+    """Return the training seeds, the slices of a training and the episodes: what was given, else the defaults."""
+    defaults = (1, 300_000, 2_000) if args.quick else (3, 2_000_000, 20_000)
+    given = (args.training_seeds, args.timesteps, args.episodes)
+    seeds, timesteps, episodes = (default if value is None else value for value, default in zip(given, defaults, strict=True))
+    return seeds, timesteps, episodes
+
+
 def _trained(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
     """Return the policy of a run: read where it is there already, else trained."""
     try:
         found = load_policy(options.out)
     except ValueError:
         return ppo.train(options)
-    same = found.about.get("scenario_hash") == scenario.hash
+    same = found.about.get("scenario_hash") == scenario.hash and isinstance(found.about.get("args"), dict)
     kept = {key: value for key, value in asdict(options).items() if key not in ("out", "progress", "scenario")}
-    given = {key: value for key, value in found.about.get("args", {}).items() if key in kept}
-    return found if same and given == kept else ppo.train(options)
+    return found if same and kept.items() <= found.about["args"].items() else ppo.train(options)
 
 
 def _write(folder: Path, name: str, board: Board) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / f"{name}.json", board.to_json())
     write_atomically(folder / f"{name}.md", f"# {board.scenario.name}\n\n{board.to_markdown()}")
 
 
-def _file_name(scenario: Scenario) -> str:
-    """Return the name of a scenario as the name of a file."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in scenario.name).strip(".") or "scenario"
-
-
 def _command(args: Args) -> str:
     """Return the command that makes the boards again."""
-    words = ["hyperexec leaderboard", "--scenario", *args.scenario]
-    words += ["--quick"] if args.quick else ["--episodes", str(args.episodes), "--training-seeds", str(args.training_seeds)]
-    return " ".join([*words, *([] if args.quick else ["--timesteps", str(args.timesteps)]), "--seed", str(args.seed)])
+    seeds, timesteps, episodes = _budget(args)
+    words = ["hyperexec leaderboard --scenario", *args.scenario, "--seed", str(args.seed), "--episodes", str(episodes)]
+    return " ".join([*words, "--training-seeds", str(seeds), "--timesteps", str(timesteps)])
 
 
 def _say(args: Args, text: str) -> None:

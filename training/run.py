@@ -16,7 +16,7 @@ from hyperexec_env.files import write_atomically
 from hyperexec_env.market.checks import check_integer, check_number
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
-__all__ = ["check_training", "learn", "make_env", "output_folder", "report", "run_folder"]
+__all__ = ["check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]
 
 
 def check_training(args: Any) -> None:
@@ -30,15 +30,23 @@ def check_training(args: Any) -> None:
     check_integer("timesteps", args.timesteps, low=1, high=10**12)
     check_integer("lanes", args.lanes, low=1, high=2**20)
     whole = ("steps", "batch_size", "epochs", "hidden", "threads", "gradient_steps", "buffer_size", "target_interval")
-    positive = ("learning_rate", "clip", "reward_scale", "tau")
+    positive = {"learning_rate": 1.0, "clip": 1.0, "reward_scale": 1e6, "tau": 1.0}
     for item in fields(args):
         value = getattr(args, item.name)
         if item.name in whole:
             check_integer(item.name, value, low=1, high=10**9)
         elif item.name in positive:
-            check_number(item.name, value, low=0.0, high=1e6, open_low=True)
+            check_number(item.name, value, low=0.0, high=positive[item.name], open_low=True)
+        elif item.name == "log_std":
+            check_number(item.name, value, low=-20.0, high=5.0)
+        elif item.name == "learning_starts":
+            check_integer(item.name, value, low=0, high=10**9)
         elif item.name in ("gae_lambda", "exploration"):
             check_number(item.name, value, low=0.0, high=1.0)
+    check_integer("batch_size", args.batch_size, low=2, high=10**9)
+    if hasattr(args, "steps") and args.lanes * args.steps < args.batch_size:
+        rows = args.lanes * args.steps
+        raise ValueError(f"batch_size must be at most lanes x steps ({rows}), got {args.batch_size}; pass a smaller --batch-size")
     modules = ["torch", "stable_baselines3", "safetensors", *(["tensorboard"] if args.tensorboard else [])]
     for module in [*modules, *(["tqdm", "rich"] if args.progress else [])]:
         need(module, "train")
@@ -46,7 +54,12 @@ def check_training(args: Any) -> None:
 
 def run_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
     """Return the folder of a run (default: runs/ALGORITHM-SCENARIO-SEED)."""
-    return Path(out) if out else Path("runs") / f"{algorithm}-{scenario.name}-{seed}"
+    return Path(out) if out else Path("runs") / f"{algorithm}-{file_name(scenario)}-{seed}"
+
+
+def file_name(scenario: Scenario) -> str:
+    """Return the name of a scenario as the name of a file."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in scenario.name).strip(".") or "scenario"
 
 
 def output_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
@@ -55,7 +68,15 @@ def output_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Pa
     Raises:
         ValueError: It cannot be made.
     """
-    folder = run_folder(out, algorithm, scenario, seed)
+    return make_folder(run_folder(out, algorithm, scenario, seed))
+
+
+def make_folder(folder: Path) -> Path:
+    """Make a folder where there is none and return it.
+
+    Raises:
+        ValueError: It cannot be made.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -100,16 +121,19 @@ def learn(
     model.set_logger(log.configure(str(folder / "tensorboard"), ["tensorboard"]) if args.tensorboard else log.Logger(None, []))
     interval = None if not args.tensorboard else 1000 if hasattr(model, "replay_buffer") else 1  # episodes, or updates
     started = time.monotonic()
-    model.learn(total_timesteps=args.timesteps, progress_bar=args.progress, log_interval=interval)
+    try:
+        model.learn(total_timesteps=args.timesteps, progress_bar=args.progress, log_interval=interval)
+    except ValueError as error:
+        if "nan" not in str(error):
+            raise
+        raise ValueError(_diverged(algorithm)) from None
     seconds = time.monotonic() - started
     weights = tuple(
         (layer.weight.detach().cpu().numpy().astype(np.float32), layer.bias.detach().cpu().numpy().astype(np.float32))
         for layer in layers(model)
     )
     if not all(np.isfinite(values).all() for layer in weights for values in layer):
-        raise ValueError(
-            f"training diverged: the {algorithm} policy holds values that are not finite; try a smaller learning rate"
-        )
+        raise ValueError(_diverged(algorithm))
     about = {
         "algorithm": algorithm,
         "args": asdict(args),
@@ -129,3 +153,7 @@ def learn(
     write_atomically(folder / "scenario.toml", scenario.to_toml())
     save_policy(policy, folder)
     return policy
+
+
+def _diverged(algorithm: str) -> str:
+    return f"training diverged: the {algorithm} policy holds numbers that are not finite; try a smaller learning rate"

@@ -165,6 +165,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         random_side: bool = False,
         quantity_range: Any = None,
         render_mode: str | None = None,
+        **unknown: Any,
     ) -> None:
         """Check the options; see the class for what they mean."""
         if render_mode is not None:
@@ -176,6 +177,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             observe_regime=observe_regime,
             random_side=random_side,
             quantity_range=quantity_range,
+            **unknown,
         )
         self.render_mode = render_mode
         self.action_space = self.task.mode.space
@@ -252,11 +254,13 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
                 value: float = action.item()
                 if -1.0 <= value <= 1.0:
                     return value
-        except (AttributeError, ValueError):  # not an array, or not of one number
+        except (AttributeError, TypeError, ValueError):  # not an array, or not of one number
             pass
         shape = np.shape(action)
         if shape != (1,):
             raise ValueError(f"action must be an array of shape (1,), got shape {shape}")
+        if np.asarray(action).dtype.kind not in "fiub":
+            raise ValueError(f"action must be a number in [-1, 1], got {action[0]!r}")
         value = float(action[0])
         if value != value:
             raise ValueError(f"action must be a number in [-1, 1], got {value}")

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import State
 from hyperexec_env.market.model import Market
+from hyperexec_env.market.numeric import signed
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 
 __all__ = ["OWN", "Observer", "Situation", "build_observer", "observation_names", "observation_space", "own_features"]
 
 _BIG: Final = 20.0
+_MOST: Final = np.array(_BIG)
 _FLOW: Final = 400.0  # 7.45 sqrt((1 + phi) / (1 - phi)) for the largest persistence that a scenario may have
 _FEATURES: Final = (
     # what depends on the agent's trades
@@ -139,6 +141,10 @@ class Observer:
     hidden: bool
     """Whether the regime, and what would betray it, is kept from the observer."""
     scales: Scales
+    units: Scales
+    """The same as arrays without dimension, which numpy combines with arrays in less time than scalars."""
+    arrival_price: NDArray[np.float64]
+    """Arrival price, also without dimension."""
     table: NDArray[np.float32]
     """Observation of each slice and regime, the other features zero, shape (N + 1, M + 1, features)."""
     rows: NDArray[np.float32]
@@ -157,9 +163,9 @@ class Observer:
         if cell is None:
             cell = self.market.cell(k, situation.seen)
         observation = self.rows.take(cell, axis=0)
-        drifted = side * (situation.price - self.market.scenario.arrival_price)
+        drifted = signed(side, situation.price - self.arrival_price)
         own = own_features(
-            self.scales,
+            self.units,
             situation.quantity,
             State(situation.remaining, situation.permanent, situation.transient),
             situation.last_shares,
@@ -177,7 +183,7 @@ class Observer:
 
     def drawn_features(self, k: Any, side: Any, last_volume: Any, flow: Any) -> tuple[Any, Any, Any]:
         """Return the features that nature drew: last volume against the schedule's, last flow against us, side."""
-        return np.minimum(last_volume / self.last_expected.take(k), _BIG), side * flow, side
+        return np.minimum(last_volume / self.last_expected.take(k), _MOST), signed(side, flow), side
 
 
 def build_observer(market: Market, observe_regime: bool = True) -> Observer:
@@ -206,6 +212,8 @@ def build_observer(market: Market, observe_regime: bool = True) -> Observer:
         market,
         not observe_regime,
         units,
+        Scales(*(np.array(unit) for unit in units)),
+        np.array(market.scenario.arrival_price),
         table,
         table.reshape(-1, table.shape[-1]),
         np.maximum(market.rest_volume, 1.0),

@@ -16,6 +16,11 @@ from hyperexec_env.market.scenario import Scenario, get_scenario
 
 __all__ = ["REWARDS", "Task", "build_task", "check_reset_options"]
 
+OPTIONS: Final = (
+    *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "render_mode"),
+    *("num_envs", "autoreset_mode"),
+)
+"""Names of the options of the environments; the last two are the vector environment's."""
 REWARDS: Final = ("expected", "realised")
 """Names of the rewards."""
 
@@ -47,12 +52,16 @@ def build_task(
     observe_regime: bool = True,
     random_side: bool = False,
     quantity_range: Any = None,
+    **unknown: Any,
 ) -> Task:
     """Check the options of the environment and compute what they mean.
 
     Raises:
+        TypeError: An unknown option; the message names the nearest one.
         ValueError: A bad option; the message names it, its value and the range.
     """
+    for key in unknown:
+        raise TypeError(f"unknown option {key!r}{nearest(key, OPTIONS)} (known: {', '.join(OPTIONS)})")
     check_choice("reward", reward, REWARDS)
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)

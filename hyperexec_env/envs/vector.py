@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,15 +15,17 @@ from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.episode import final_info
 from hyperexec_env.envs.observation import Situation, observation_space
 from hyperexec_env.envs.task import Task, build_task, check_reset_options
-from hyperexec_env.market.account import Account, settle
+from hyperexec_env.market.account import Account, settle_in_bps
 from hyperexec_env.market.checks import check_choice, check_integer
-from hyperexec_env.market.kernel import Cost, Slice, State, close, step
+from hyperexec_env.market.kernel import Cost, Impact, Slice, State, close, move
 from hyperexec_env.market.noise import as_words, episode_keys
 from hyperexec_env.market.path import World, advance, begin, draw_orders
 from hyperexec_env.orders import Order
 
 __all__ = ["HyperExecVectorEnv"]
 
+_ZERO, _ONE = np.array(0.0), np.array(1)  # numpy takes longer to look at a scalar
+_LARGEST_SEED = 2**1000
 _AHEAD = 16_384
 """Starts of episodes that are drawn ahead, over all lanes."""
 
@@ -65,10 +67,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self.single_observation_space = observation_space()
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        cap = task.scenario.max_participation
-        self._cap = math.inf if cap is None else cap
+        self._impact = Impact(np.array(task.market.impact[0]), np.array(task.market.impact[1]), task.market.impact.beta)
+        self._end, self._complete = np.array(task.market.slices), task.scenario.complete
+        self._order = Order(float(task.scenario.side), task.scenario.quantity)  # of every lane, unless they vary
         self._seeds: NDArray[np.uint64] | None = None
-        self._episodes = np.zeros(self.num_envs, dtype=np.int64)  # the next ones
+        self._first = np.zeros(self.num_envs, dtype=np.int64)  # the next episodes, where no starts are drawn
         self._starts: _Starts | None = None
         self._waiting = np.zeros(0, dtype=np.int64)
         self._begun = False
@@ -103,30 +106,29 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             seed = [int(seed) + lane for lane in range(self.num_envs)]
         if seed is None:
             seed = [None] * self.num_envs
-        if len(seed) != self.num_envs:
-            raise ValueError(f"seed must be a number or a list of {self.num_envs} numbers, got a list of {len(seed)}")
+        if not isinstance(seed, (list, tuple, np.ndarray)) or len(seed) != self.num_envs:
+            raise ValueError(f"seed must be a whole number or a list of {self.num_envs} of them, got {seed!r}")
+        seed = [None if value is None else check_integer("seed", value, low=0, high=_LARGEST_SEED) for value in seed]
         if self._seeds is None:
             self._seeds = np.random.SeedSequence().generate_state(self.num_envs, np.uint64)
         given = [lane for lane in lanes.tolist() if seed[lane] is not None]
         self._seeds[given] = as_words([seed[lane] for lane in given])
         if given:
-            self._episodes[given] = 0
-            self._starts = None
+            if self._starts is not None:
+                self._first, self._starts = self._starts.episodes(), None
+            self._first[given] = 0
 
     def _restart(self, lanes: NDArray[np.int64]) -> None:
         """Begin the next episode of some lanes."""
-        task, episodes, starts = self.task, self._episodes[lanes], self._starts
-        if starts is None or not starts.reach(lanes, episodes):
-            assert self._seeds is not None  # noqa: S101 - reset() has seeded the lanes
-            depth = 1 if starts is None else min(2 * starts.depth, max(1, _AHEAD // self.num_envs))
-            starts = self._starts = _Starts(task, self._seeds, self._episodes.copy(), depth)
-        self._episodes[lanes] = episodes + 1
+        task, starts = self.task, self._starts
+        start = starts.take(lanes) if starts is not None else None
+        if start is None:
+            self._starts = self._more_starts()
+            start = self._starts.take(lanes)
         if not self._begun:
             self._begun = True
             self._lay_out()
-        keys, (regime, flow, _), side, quantity = starts.take(lanes, episodes)
-        for array, values in ((self._keys, keys), (self._world.regime, regime), (self._world.flow, flow)):
-            array[lanes] = values
+        self._keys[lanes], self._world.regime[lanes], self._world.flow[lanes], side, quantity = start
         if task.draw.varies:
             self._side[lanes], self._quantity[lanes] = side, quantity
             self._scale[lanes] = -1e4 / (quantity * task.scenario.arrival_price)
@@ -137,6 +139,14 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             array[lanes] = 0
         self._account[:, lanes] = 0.0
 
+    def _more_starts(self) -> _Starts:
+        """Draw the next episodes of all lanes, twice as many as the last time while lanes go on."""
+        assert self._seeds is not None  # noqa: S101 - reset() has seeded the lanes
+        if self._starts is None:
+            return _Starts(self.task, self._seeds, self._first.copy(), 1)
+        depth = min(2 * self._starts.depth, max(1, _AHEAD // self.num_envs))
+        return _Starts(self.task, self._seeds, self._starts.episodes(), depth)
+
     def _lay_out(self) -> None:
         """Make the arrays of the lanes."""
         lanes, scenario = self.num_envs, self.task.scenario
@@ -144,9 +154,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._world = World(np.zeros(lanes, dtype=np.int64), np.zeros(lanes), np.zeros(lanes))
         self._state = State(np.zeros(lanes), np.zeros(lanes), np.zeros(lanes))
         self._last_shares, self._last_volume = np.zeros(lanes), np.zeros(lanes)
-        self._side, self._quantity = np.full(lanes, float(scenario.side)), np.full(lanes, scenario.quantity)
+        self._side, self._quantity = (np.full(lanes, value) for value in self._order)
         self._scale = np.full(lanes, -1e4 / (scenario.quantity * scenario.arrival_price))
         self._account = np.zeros((len(Cost._fields) + 2, lanes))  # cash cost by component, then the moves of the price
+        self._totals = list(self._account)
         self._shown = np.zeros(0, dtype=np.float32)
 
     def step(
@@ -156,7 +167,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if not self._begun:
             raise ResetNeeded("the episodes were never begun: call reset() before step()")
         mode = self.task.mode
-        return self.trade(mode.shares(self._values(actions), self._state.remaining, mode.base.take(self._cell)))
+        return self._trade(mode.shares(self._values(actions), self._state.remaining, mode.base.take(self._cell)))
 
     def trade(
         self, shares: NDArray[np.float64]
@@ -164,6 +175,14 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Trade a number of shares in each lane: what :meth:`step` does with actions, for policies that count in shares."""
         if not self._begun:
             raise ResetNeeded("the episodes were never begun: call reset() before trade()")
+        shares = np.asarray(shares, dtype=np.float64)
+        if shares.shape != (self.num_envs,) or np.isnan(shares).any():
+            raise ValueError(f"shares to trade must be {self.num_envs} numbers, one for each lane, got {shares!r}")
+        return self._trade(shares)
+
+    def _trade(
+        self, shares: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         task, waiting = self.task, self._waiting
         market = task.market
         if waiting.size and self.autoreset_mode == AutoresetMode.DISABLED:
@@ -171,15 +190,17 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 f"lane {waiting[0]} (one of {len(waiting)}) is over: reset it with options={{'reset_mask': mask}}"
             )
         before = self._state
-        slice, self._world = advance(market, self._keys, self._k, self._world, self._side)
-        self._state, cost = state, _ = step(market.impact, before, slice, shares)
-        self._k = self._k + 1
+        cell = None if task.observer.hidden else self._cell
+        slice, self._world = advance(market, self._keys, self._k, self._world, self._one_side(), cell)
+        after, cost = move(self._impact, before, slice, shares)
+        self._state = state = State(*after)
+        self._k = self._k + _ONE
         self._last_shares, self._last_volume = before.remaining - state.remaining, slice.volume
         self._book(cost, slice)
-        terminated = self._k == market.slices
-        terminated |= state.remaining <= 0.0
+        terminated = self._k == self._end
+        terminated |= state.remaining <= _ZERO
         reward = task.paid(cost)
-        if not task.scenario.complete:
+        if not self._complete:
             marked = close(market.impact, state, self._quantity)[0 if task.realised else 1]
             reward = reward + np.where(terminated, marked, 0.0)
         reward = reward * self._scale
@@ -200,10 +221,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             self._cell[ended] = market.cell(0, self._seen[ended])
         return self._shown, reward, terminated, np.zeros(self.num_envs, dtype=bool), info | shown
 
-    def _book(self, cost: Cost, slice: Slice) -> None:
+    def _book(self, cost: tuple[Any, ...], slice: Slice) -> None:
         """Add the cost of a slice to the account; the moves of the price matter where an order may stay unfilled."""
-        moves = () if self.task.scenario.complete else (slice.drift, slice.innovation)
-        for total, values in zip(self._account, (*cost, *moves), strict=False):
+        moves = () if self._complete else (slice.drift, slice.innovation)
+        for total, values in zip(self._totals, (*cost, *moves), strict=False):
             total += values
 
     def _values(self, actions: Any) -> NDArray[Any]:
@@ -217,10 +238,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 raise ValueError(f"actions must be whole numbers in [0, {len(PACES) - 1}], got {actions!r}")
             return actions
         values = actions[:, 0].astype(np.float64)
-        largest = np.abs(values).max()  # nan goes through
-        if largest <= 1.0:
+        low, high = values[values.argmin()], values[values.argmax()]  # several times faster than min() and max(); finds nan
+        if low >= -1.0 and high <= 1.0:
             return values
-        if np.isnan(largest):
+        if np.isnan(low):
             raise ValueError(f"actions must be numbers in [-1, 1], got nan in lane {int(np.flatnonzero(np.isnan(values))[0])}")
         return np.clip(values, -1.0, 1.0)
 
@@ -229,12 +250,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """What a policy may know now, in natural units (arrays over lanes)."""
         if not self._begun:
             raise ResetNeeded("call reset() before asking for the situation")
+        return self._situation(self._side)
+
+    def _situation(self, side: Any) -> Situation:
         observer, state = self.task.observer, self._state
         return Situation(
             market=self.task.market,
             k=self._k,
             seen=self._seen,
-            side=self._side,
+            side=side,
             quantity=self._quantity,
             remaining=state.remaining,
             permanent=state.permanent,
@@ -250,7 +274,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         task = self.task
         self._seen = task.observer.seen(self._world.regime)
         self._cell = task.market.cell(self._k, self._seen)
-        return task.observer.observe(self.situation, self._cell)
+        return task.observer.observe(self._situation(self._one_side()), self._cell)
+
+    def _one_side(self) -> Any:
+        """Return the side of each lane: one number where it does not vary."""
+        return self._side if self.task.draw.random_side else self._order.side
 
     def _last_seen(self, terminated: NDArray[np.bool_], ended: NDArray[np.int64], info: dict[str, Any]) -> dict[str, Any]:
         """Return the `info` of SAME_STEP: the last observation and the last `info` of the lanes that ended."""
@@ -281,25 +309,34 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self, terminated: NDArray[np.bool_], ended: NDArray[np.int64], shares: NDArray[np.float64], slice: Slice
     ) -> dict[str, Any]:
         """Return the `info` of the lanes that ended, in gymnasium's form: arrays over lanes and a mask of each."""
-        order = Order(self._side[ended], self._quantity[ended])
-        *cost, drift_move, timing_move = self._account.take(ended, axis=1)
-        state = State(*(values[ended] for values in self._state))
-        account = Account(Cost(*cost), drift_move, timing_move)
-        statement = settle(account, self.task.market.impact, state, order, self.task.scenario.arrival_price)
-        asked = np.minimum(np.maximum(shares[ended], 0.0), self._cap * slice.volume[ended])
-        forced = np.where(slice.least[ended] > 0.0, np.maximum(self._last_shares[ended] - asked, 0.0), 0.0)
-        return self._spread(final_info(statement, order, forced), ended, terminated.copy())
+        task, market = self.task, self.task.market
+        varies = task.draw.varies
+        order = Order(self._side[ended], self._quantity[ended]) if varies else self._order
+        bps = self._scale[ended] if varies else self._scale[0]
+        totals = self._account.take(ended, axis=1)
+        account = Account(Cost(*(totals[:-2] * -bps)), totals[-2], totals[-1])
+        state = State(0.0, 0.0, 0.0) if self._complete else State(*(values[ended] for values in self._state))
+        statement = settle_in_bps(account, market.impact, state, order.quantity, -bps)
+        asked = np.maximum(shares[ended], _ZERO)
+        if market.capped:
+            asked = np.minimum(asked, task.scenario.max_participation * slice.volume[ended])
+        forced = (slice.least[ended] > _ZERO) * np.maximum(self._last_shares[ended] - asked, _ZERO)
+        info = final_info(statement, order, forced)
+        rows = np.zeros((len(info) - 1 + len(statement.components), self.num_envs))
+        return self._spread(info, ended, terminated.copy(), iter(rows))
 
-    def _spread(self, values: dict[str, Any], lanes: NDArray[np.int64], mask: NDArray[np.bool_]) -> dict[str, Any]:
-        """Lay the values of some lanes out over all lanes; all keys share one mask."""
+    def _spread(
+        self, values: dict[str, Any], lanes: NDArray[np.int64], mask: NDArray[np.bool_], rows: Iterator[Any]
+    ) -> dict[str, Any]:
+        """Lay the values of some lanes out over all lanes, each in a row of zeros; all keys share one mask."""
         info: dict[str, Any] = {}
         for key, value in values.items():
             if isinstance(value, dict):
-                info[key] = self._spread(value, lanes, mask)
+                info[key] = self._spread(value, lanes, mask, rows)
             else:
-                info[key] = np.zeros(self.num_envs)
-                info[key][lanes] = value
-            info[f"_{key}"] = mask
+                info[key] = row = next(rows)
+                row[lanes] = value
+            info["_" + key] = mask
         return info
 
 
@@ -308,17 +345,21 @@ class _Starts:
 
     def __init__(self, task: Task, seeds: NDArray[np.uint64], first: NDArray[np.int64], depth: int) -> None:
         """Draw the episodes `first`, ..., `first + depth - 1` of each lane."""
-        self.first, self.depth = first, depth
+        self.first, self.depth, self.lanes = first, depth, len(first)
+        self._next = np.arange(self.lanes)  # row of the tables below from which a lane starts next
         self._keys = episode_keys(seeds, first + np.arange(depth)[:, None]).ravel()
-        self._world = begin(task.market, self._keys)
+        self._regime, self._flow, _ = begin(task.market, self._keys)
         self._order = draw_orders(task.market, self._keys, task.draw)
 
-    def reach(self, lanes: NDArray[np.int64], episodes: NDArray[np.int64]) -> bool:
-        """Return whether the next episodes of some lanes are among those drawn."""
-        return bool((episodes - self.first[lanes]).max() < self.depth)
+    def episodes(self) -> NDArray[np.int64]:
+        """Return the number of the next episode of each lane."""
+        return self.first + self._next // self.lanes
 
-    def take(self, lanes: NDArray[np.int64], episodes: NDArray[np.int64]) -> tuple[NDArray[np.uint64], World, Any, Any]:
-        """Return keys, market, side and quantity at the start of an episode of each of some lanes."""
-        place = (episodes - self.first[lanes]) * len(self.first) + lanes
-        side, quantity = (values[place] if isinstance(values, np.ndarray) else values for values in self._order)
-        return self._keys[place], World(*(values[place] for values in self._world)), side, quantity
+    def take(self, lanes: NDArray[np.int64]) -> tuple[Any, ...] | None:
+        """Return keys, regime, flow, side and quantity at the next starts of some lanes, and move on; None if one is not drawn."""
+        row = self._next[lanes]
+        if row[row.argmax()] >= len(self._keys):
+            return None
+        self._next[lanes] = row + self.lanes
+        side, quantity = (values[row] if isinstance(values, np.ndarray) else values for values in self._order)
+        return self._keys[row], self._regime[row], self._flow[row], side, quantity

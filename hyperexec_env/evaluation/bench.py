@@ -17,7 +17,7 @@ import numpy as np
 import hyperexec_env  # noqa: F401 - registers the environment
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.progress import progress
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.checks import check_integer, check_number
 
 __all__ = ["Args", "Row", "bench", "main", "report"]
@@ -192,6 +192,7 @@ def report(rows: list[Row]) -> str:
 
 def main(args: Args) -> dict[str, Any]:
     """Measure, print, and return the numbers."""
+    check_target(args.json)
     rows = bench(args.rounds, args.seconds)
     numbers = {"rounds": args.rounds, "seconds": args.seconds, "rows": [asdict(row) for row in rows]}
     content = json.dumps(numbers, indent=2) + "\n"

@@ -13,10 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.envs.action import ActionMode, build_action_mode
+from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, build_action_mode
 from hyperexec_env.envs.observation import Observer, Situation, build_observer, observation_names
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
+from hyperexec_env.market.checks import check_choice
 from hyperexec_env.market.model import Market
 
 __all__ = ["NetworkPolicy", "load_policy", "save_policy"]
@@ -99,7 +100,21 @@ def save_policy(policy: NetworkPolicy, folder: Path) -> None:
     write_atomically(folder / "policy.json", json.dumps(described, indent=2) + "\n")
 
 
-def _check_layers(layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]) -> None:
+def _check_fields(described: Any) -> None:
+    """Refuse values of a wrong type, and a head that does not fit the action mode."""
+    types = {"name": str, "action_mode": str, "observe_regime": bool, "training_seed": int, "about": dict}
+    for key, kind in types.items():
+        if type(described[key]) is not kind:
+            raise ValueError(f"{key} must be of type {kind.__name__}, got {described[key]!r}")
+    if not described["name"].isprintable() or not described["name"]:
+        raise ValueError(f"name must be printable text, got {described['name']!r}")
+    for key, known in (("activation", _ACTIVATIONS), ("head", _HEADS), ("action_mode", ACTION_MODES)):
+        check_choice(key, described[key], known)
+    if (described["head"] == "argmax") != (described["action_mode"] == "discrete"):
+        raise ValueError(f"head {described['head']!r} does not fit action_mode {described['action_mode']!r}")
+
+
+def _check_layers(layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...], outputs: int) -> None:
     """Refuse layers that do not lead from the observation to the action."""
     width = len(observation_names())
     for index, (weight, bias) in enumerate(layers):
@@ -108,6 +123,8 @@ def _check_layers(layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]],
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ValueError(f"layer {index} must hold finite numbers only")
         width = len(bias)
+    if not layers or width != outputs:
+        raise ValueError(f"the last layer must have {outputs} outputs, got {width if layers else 'no layer'}")
 
 
 def load_policy(folder: str | Path) -> NetworkPolicy:
@@ -131,12 +148,10 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
             raise ValueError("it was trained on other observations than this version has")
         if hashlib.sha256(weights).hexdigest() != described["sha256"]:
             raise ValueError("policy.safetensors is not the file that policy.json describes")
+        _check_fields(described)
         tensors = safetensors.load(weights)
         layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(len(tensors) // 2))
-        _check_layers(layers)
-        for key, known in (("activation", _ACTIVATIONS), ("head", _HEADS)):
-            if described[key] not in known:
-                raise ValueError(f"{key} must be one of {', '.join(known)}, got {described[key]!r}")
+        _check_layers(layers, len(PACES) if described["head"] == "argmax" else 1)
         return NetworkPolicy(
             described["name"],
             layers,
@@ -147,5 +162,5 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
             described["training_seed"],
             described["about"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, need("safetensors", "train").SafetensorError) as error:
         raise ValueError(f"{folder / 'policy.json'} is not a trained policy: {error}") from None

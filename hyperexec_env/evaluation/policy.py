@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import begin, draw_orders
 
-__all__ = ["Policy", "check_policy"]
+__all__ = ["Policy", "check_policy", "checked_shares", "first_situation", "read_only"]
 
 
 @runtime_checkable
@@ -37,9 +38,36 @@ def check_policy(policy: Any, market: Market) -> None:
     """
     if not isinstance(policy, Policy):
         raise TypeError(f"a policy needs a `name` and an `act(situation)` method, got {type(policy).__name__}")
-    shares = np.asarray(policy.act(first_situation(market, episodes=3)))
-    if shares.shape not in ((), (3,)) or not np.isfinite(shares.astype(float)).all():
-        raise ValueError(f"policy {policy.name!r} must return finite shares, one for each episode, got {shares!r}")
+    checked_shares(policy, read_only(first_situation(market, episodes=3)))
+
+
+def read_only(situation: Situation) -> Situation:
+    """Return the same situation in copies that cannot be written to: nothing leads back to the arrays themselves."""
+    return Situation(*(_locked(value) if isinstance(value, np.ndarray) else value for value in situation))
+
+
+def _locked(values: NDArray[Any]) -> NDArray[Any]:
+    copy = values.copy()
+    copy.flags.writeable = False
+    return copy
+
+
+def checked_shares(policy: Policy, situation: Situation) -> NDArray[np.float64]:
+    """Ask a policy and return its shares, a number or one for each episode.
+
+    Raises:
+        ValueError: They are not finite numbers of that shape, or the policy tried to change what it was given.
+    """
+    answer = policy.act(situation)
+    try:
+        shares = np.asarray(answer, dtype=float)
+    except (TypeError, ValueError):
+        shares = np.asarray(np.nan)
+    if shares.shape not in ((), situation.remaining.shape) or not np.isfinite(shares).all():
+        raise ValueError(
+            f"policy {policy.name!r} must return finite shares, one for each episode, got {answer!r} in slice {situation.k}"
+        )
+    return shares
 
 
 def first_situation(market: Market, episodes: int) -> Situation:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.observation import Situation
-from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
 from hyperexec_env.market.account import Components, Statement, book, open_account, settle
 from hyperexec_env.market.kernel import Slice, State, step
 from hyperexec_env.market.model import Market
@@ -41,13 +41,16 @@ class Outcome(NamedTuple):
 
 
 def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Outcome:
-    """Run a policy over whole paths.
+    """Run a policy over whole paths. The policy may read what it is given, not change it.
 
     Args:
         market: The market of the paths.
         policy: The policy.
         path: The paths, fields of shape (N, episodes).
         hidden: Whether the policy is not told the regime.
+
+    Raises:
+        ValueError: The policy changed what it was given, or returned something that is not shares.
     """
     scenario, unknown = market.scenario, market.unknown
     order = Order(float(scenario.side), scenario.quantity)
@@ -77,7 +80,7 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
             last_shares=last_shares,
             last_volume=last_volume,
         )
-        shares = np.asarray(policy.act(situation), dtype=float)
+        shares = checked_shares(policy, read_only(situation))
         slice = Slice(*(values[k] for values in path.slices))
         before = state.remaining
         state, cost = step(market.impact, state, slice, shares)

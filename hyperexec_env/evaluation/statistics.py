@@ -30,7 +30,8 @@ def group_means(values: Floats) -> Floats:
     if episodes <= GROUPS:
         return values
     edges = np.linspace(0, episodes, GROUPS + 1).astype(int)[:-1]
-    return np.asarray(np.add.reduceat(values, edges, axis=-1) * (GROUPS / episodes))
+    mean = values.mean(axis=-1, keepdims=True)  # groups differ by one episode: their sums are those of deviations
+    return np.asarray(mean + np.add.reduceat(values - mean, edges, axis=-1) * (GROUPS / episodes))
 
 
 def bootstrap_means(values: Floats, seed: int = 0) -> Floats:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["adaptive_choice", "almgren_chriss", "exponential", "of_remaining", "twap", "twap_in_children", "vwap"]
+__all__ = [
+    *("adaptive_choice", "almgren_chriss", "children_fraction", "exponential", "exponential_fraction"),
+    *("of_remaining", "twap", "twap_in_children", "vwap"),
+]
 
 Weights = NDArray[np.float64]
 
@@ -61,6 +64,24 @@ def twap_in_children(slices: int, children: int) -> Weights:
     """Equal children at equal times, laid on a grid of slices: child j trades in slice floor(j slices / children)."""
     counts = np.bincount(np.arange(children) * slices // children, minlength=slices)
     return np.asarray(counts / children)
+
+
+def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
+    """Return the fraction of what remains that :func:`exponential` trades after `done` of `slices` slices (arrays, too).
+
+    The weights that are left are a geometric series.
+    """
+    rate = _STEEPNESS * min(max(urgency, 0.0), 1.0) / np.maximum(slices - 1, 1)
+    left = np.maximum(slices - done, 1)
+    with np.errstate(invalid="ignore"):
+        series = np.expm1(-rate) / np.expm1(-rate * left)
+    return np.where(rate > 0.0, series, 1.0 / left)
+
+
+def children_fraction(slices: Any, done: Any, children: Any) -> Any:
+    """Return the fraction of what remains that :func:`twap_in_children` trades after `done` of `slices` slices (arrays, too)."""
+    before, after = (-(-slice * children // np.maximum(slices, 1)) for slice in (done, done + 1))
+    return (after - before) / np.maximum(children - before, 1)
 
 
 def adaptive_choice(regime: str) -> tuple[str, int]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from hyperexec_env.market.kernel import Cost, Impact, State, close
 from hyperexec_env.orders import Order
 
-__all__ = ["Account", "Components", "Statement", "book", "open_account", "settle"]
+__all__ = ["Account", "Components", "Statement", "book", "open_account", "settle", "settle_in_bps"]
 
 
 class Account(NamedTuple):
@@ -66,19 +66,22 @@ def settle(account: Account, impact: Impact, state: State, order: Order, arrival
     never traded is moved to the opportunity cost, where Perold counts it.
     """
     bps = 1e4 / (order.quantity * arrival_price)
-    cost, left = account.cost, state.remaining
-    marked, marked_in_objective = close(impact, state, order.quantity)
-    missed_drift, missed_timing = left * account.drift_move, left * account.timing_move
-    components = Components(
-        spread=cost.spread * bps,
-        temporary=cost.temporary * bps,
-        transient=cost.transient * bps,
-        permanent=cost.permanent * bps,
-        timing=(cost.timing - missed_timing) * bps,
-        drift=(cost.drift - missed_drift) * bps,
-        opportunity=(marked + missed_drift + missed_timing) * bps,
-    )
-    constant = 0.5 * impact.permanent_slope * (order.quantity - left) * (order.quantity - left)
-    expected = (cost.expected - cost.risk + cost.permanent - constant + marked_in_objective) * bps
-    risk = cost.risk * bps
-    return Statement((cost.shortfall + marked) * bps, expected + risk, expected, risk, components)
+    cost = Cost(*(value * bps for value in account.cost))
+    return settle_in_bps(Account(cost, account.drift_move, account.timing_move), impact, state, order.quantity, bps)
+
+
+def settle_in_bps(account: Account, impact: Impact, state: State, quantity: Any, bps: Any) -> Statement:
+    """Close an episode of which the cost (not the moves of the price) is in bps already; see :func:`settle`."""
+    permanent, transient, temporary, spread, drift, timing, risk = account.cost
+    expected = transient + temporary + spread + drift
+    shortfall = permanent + expected + timing
+    opportunity: Any = 0.0
+    left = state.remaining
+    if type(left) is not float or left:  # for arrays, what follows adds zeros where nothing is left
+        marked, marked_in_objective = close(impact, state, quantity)
+        missed_drift, missed_timing = left * account.drift_move * bps, left * account.timing_move * bps
+        drift, timing = drift - missed_drift, timing - missed_timing
+        opportunity = marked * bps + missed_drift + missed_timing
+        shortfall, expected = shortfall + marked * bps, expected + marked_in_objective * bps
+    components = Components(spread, temporary, transient, permanent, timing, drift, opportunity)
+    return Statement(shortfall, expected + risk, expected, risk, components)

@@ -123,8 +123,8 @@ def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State
     """Trade `shares` in one slice; return the next state and what it cost, in currency.
 
     The shares are held between what the slice demands (`least`) and what is left or allowed (`limit`). A child pays the
-    displacement that it finds plus half of its own linear move, so the permanent cost of an order is g X^2 / 2 whatever the
-    schedule. The unaffected price moves after the trade and is paid on what remains: summed over an episode, that is
+    mean of the displacement before and after it, half of its own linear move, so the permanent cost of an order is g X^2 / 2
+    whatever the schedule. The unaffected price moves after the trade and is paid on what remains: summed over an episode, that is
     s (sum n_k S_k - X P0).
     """
     after, cost = move(impact, state, slice, shares)
@@ -140,20 +140,20 @@ def move(
     permanent_slope, transient_slope, beta = impact
 
     shares = between(shares, least, left, limit)
-    size = abs(shares)
+    size, half = abs(shares), 0.5 * shares
     remaining = left - shares
-    permanent_move = permanent_slope * shares
-    transient_move = transient_slope * shares
+    permanent_after = permanent + permanent_slope * shares
+    transient_after = transient + transient_slope * shares
     cost = (
-        shares * (permanent + 0.5 * permanent_move),
-        shares * (transient + 0.5 * transient_move),
+        half * (permanent + permanent_after),
+        half * (transient + transient_after),
         temporary_scale * volume * power(size / volume, 1.0 + beta),
         half_spread * size,
         remaining * drift,
         remaining * innovation,
         risk * remaining * remaining,
     )
-    return (remaining, permanent + permanent_move, (transient + transient_move) * transient_kept), cost
+    return (remaining, permanent_after, transient_after * transient_kept), cost
 
 
 def close(impact: Impact, state: State, quantity: Any) -> tuple[Any, Any]:

@@ -43,17 +43,18 @@ ORDER: Final = 3
 STREAMS: Final = 4
 """Number of streams: the words of a slice."""
 
-_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
-_STRIDE: Final = np.uint64((STREAMS * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
-_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
-_SECOND: Final = np.uint64(0x94D049BB133111EB)
-_SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
-_HALF: Final = np.float32(0.5)
-_MINUS_TWO: Final = np.float32(-2.0)
-_RADIUS_UNIT: Final = np.float32(2.0**-32)
-_ANGLE_UNIT: Final = np.float32(2.0 * np.pi * 2.0**-32)
-_UPPER: Final = np.uint64(32)
+# numbers as arrays without dimension: numpy combines them with arrays in less time than it takes to look at a scalar
+_GAMMA: Final = np.array(0x9E3779B97F4A7C15, np.uint64)
+_STRIDE: Final = np.array((STREAMS * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF, np.uint64)
+_FIRST: Final = np.array(0xBF58476D1CE4E5B9, np.uint64)
+_SECOND: Final = np.array(0x94D049BB133111EB, np.uint64)
+_SHIFTS: Final = (np.array(30, np.uint64), np.array(27, np.uint64), np.array(31, np.uint64))
+_UPPER: Final = np.array(32, np.uint64)
 _UPPER_HALF: Final = 1 if sys.byteorder == "little" else 0
+_HALF: Final = np.array(0.5, np.float32)
+_MINUS_TWO: Final = np.array(-2.0, np.float32)
+_RADIUS_UNIT: Final = np.array(2.0**-32, np.float32)
+_ANGLE_UNIT: Final = np.array(2.0 * np.pi * 2.0**-32, np.float32)
 
 
 def mix(words: Words) -> Words:
@@ -110,7 +111,7 @@ def polar(word: Words) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     This is the method of Box and Muller (1958). Radius and angle take 32 bits each, in single precision, which numpy
     computes in SIMD; the radius is at most 6.77.
     """
-    halves = np.ascontiguousarray(word).view(np.uint32).reshape(*word.shape, 2)
+    halves = word.view(np.uint32).reshape(*word.shape, 2)
     radius = halves[..., _UPPER_HALF].astype(np.float32)
     radius += _HALF
     radius *= _RADIUS_UNIT

@@ -5,18 +5,20 @@ Numbers, arrays and tensors may be mixed. torch is never imported here: what has
 
 from __future__ import annotations
 
-from math import sqrt
+from math import inf, sqrt
 from typing import Any
 
 import numpy as np
 
-__all__ = ["between", "maximum", "minimum", "power"]
+__all__ = ["between", "maximum", "minimum", "power", "signed"]
 
 
 def minimum(a: Any, b: Any) -> Any:
     """Return the smaller of two values, element by element."""
     if type(a) is float and type(b) is float:
         return a if a < b else b
+    if type(a) is type(b) is np.ndarray:
+        return np.minimum(a, b)
     if hasattr(a, "clamp"):
         return a.clamp(max=b)
     return b.clamp(max=a) if hasattr(b, "clamp") else np.minimum(a, b)
@@ -26,6 +28,8 @@ def maximum(a: Any, b: Any) -> Any:
     """Return the larger of two values, element by element."""
     if type(a) is float and type(b) is float:
         return a if a > b else b
+    if type(a) is type(b) is np.ndarray:
+        return np.maximum(a, b)
     if hasattr(a, "clamp"):
         return a.clamp(min=b)
     return b.clamp(min=a) if hasattr(b, "clamp") else np.maximum(a, b)
@@ -37,7 +41,7 @@ def between(value: Any, low: Any, high: Any, cap: Any) -> Any:
         value = value if value > low else low
         value = value if value < high else high
         return value if value < cap else cap
-    return minimum(maximum(value, low), minimum(high, cap))
+    return minimum(maximum(value, low), high if type(cap) is float and cap == inf else minimum(high, cap))
 
 
 def power(base: Any, exponent: float) -> Any:
@@ -55,3 +59,10 @@ def power(base: Any, exponent: float) -> Any:
             return base * np.sqrt(base)
         return base * base if exponent == 2.0 else base**exponent
     return base**exponent
+
+
+def signed(side: Any, value: Any) -> Any:
+    """Return the value times the side, which is +1 or -1; one side for all costs nothing where it is +1."""
+    if type(side) is float:
+        return value if side > 0.0 else -value
+    return side * value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from hyperexec_env.market import noise
 from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.model import Market
+from hyperexec_env.market.numeric import signed
 from hyperexec_env.orders import Order
 
 __all__ = ["OrderDraw", "Path", "World", "advance", "begin", "draw_orders", "draw_path"]
@@ -103,18 +105,24 @@ def _draw(market: Market, keys: noise.Words, k: Any) -> _Draws:
     np.cos(angle, out=angle)
     angle *= radius
     flow, crowd = angle.astype(np.float64)
-    deviation = market.scenario.volume_noise
+    deviation, correction = _volume_noise(market.scenario.volume_noise)
     if deviation:
         crowd *= deviation
-        crowd -= 0.5 * deviation**2
+        crowd -= correction
         np.exp(crowd, out=crowd)
     return _Draws(flow, news.astype(np.float64), crowd if deviation else 1.0, noise.upper_bits(words[2]))
+
+
+@cache
+def _volume_noise(deviation: float) -> tuple[Floats, Floats]:
+    """Return the deviation of the log volume, and what makes the mean one, as arrays without dimension."""
+    return np.array(deviation), np.array(0.5 * deviation**2)
 
 
 def _next_regime(market: Market, regime: NDArray[np.int64], chance: noise.Words) -> NDArray[np.int64]:
     """Return the regime that follows: the number of thresholds that the draw reaches."""
     reached = chance >= market.next_thresholds.take(regime, axis=1)
-    return reached.view(np.int8).sum(axis=0, dtype=np.int8).astype(np.int64)
+    return np.add.reduce(reached.view(np.int8), axis=0, dtype=np.int8).astype(np.int64)
 
 
 def _next_flow(market: Market, last_flow: Floats, noise_now: Floats) -> Floats:
@@ -130,7 +138,10 @@ def _returns(market: Market, regime: NDArray[np.int64], last_flow: Floats, draws
     kept = market.scenario.flow_persistence
     if kept:
         predictable = predictable + volatility * (market.by_flow * kept) * last_flow
-    return predictable, volatility * (market.by_flow_noise * draws.flow + market.by_news * draws.news)
+    surprise = market.by_flow_noise * draws.flow
+    surprise += market.by_news * draws.news
+    surprise *= volatility
+    return predictable, surprise
 
 
 def _move_price(
@@ -149,9 +160,11 @@ def _move_price(
     return drift, innovation, price + innovation if market.martingale else price + (drift + innovation)
 
 
-def _meet(market: Market, k: Any, regime: NDArray[np.int64], crowd: Any, drift: Any, innovation: Any, side: Any) -> Slice:
+def _meet(
+    market: Market, k: Any, cell: Any, regime: NDArray[np.int64], crowd: Any, drift: Any, innovation: Any, side: Any
+) -> Slice:
     """Return a slice as our trades meet it."""
-    volume = market.mean_volume.take(market.cell(k, regime)) * crowd
+    volume = market.mean_volume.take(cell) * crowd
     return Slice(
         volume=volume,
         least=market.least.take(k),
@@ -159,18 +172,22 @@ def _meet(market: Market, k: Any, regime: NDArray[np.int64], crowd: Any, drift: 
         temporary_scale=market.temporary_scale.take(regime),
         half_spread=market.half_spread.take(regime),
         transient_kept=market.transient_kept.take(regime),
-        drift=0.0 if market.martingale else side * drift,
-        innovation=side * innovation,
+        drift=0.0 if market.martingale else signed(side, drift),
+        innovation=signed(side, innovation),
         risk=market.risk.take(regime),
     )
 
 
-def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any) -> tuple[Slice, World]:
-    """Draw slice `k` (one number, or one for each episode); return it and the market at the start of the next one."""
+def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any, cell: Any = None) -> tuple[Slice, World]:
+    """Draw slice `k` (one number, or one for each episode); return it and the market at the start of the next one.
+
+    `cell` is the place in the tables, `market.cell(k, world.regime)`, for who has it already.
+    """
     regime, flow, price = world
     draws = _draw(market, keys, k)
     drift, innovation, moved = _move_price(market, regime, price, *_returns(market, regime, flow, draws))
-    slice = _meet(market, k, regime, draws.crowd, drift, innovation, side)
+    cell = market.cell(k, regime) if cell is None else cell
+    slice = _meet(market, k, cell, regime, draws.crowd, drift, innovation, side)
     return slice, World(_next_regime(market, regime, draws.chance), _next_flow(market, flow, draws.flow), moved)
 
 
@@ -192,5 +209,5 @@ def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
         drift[k], innovation[k], world.price[k + 1] = _move_price(
             market, regime[k], world.price[k], predictable[k], surprise[k]
         )
-    slices = _meet(market, column, regime, draws.crowd, drift, innovation, side)
+    slices = _meet(market, column, market.cell(column, regime), regime, draws.crowd, drift, innovation, side)
     return Path(Slice(*(np.broadcast_to(values, surprise.shape) for values in slices)), world, keys)

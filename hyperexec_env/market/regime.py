@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
@@ -120,7 +121,17 @@ class Regimes:
 
     def stationary(self) -> NDArray[np.float64]:
         """Return the stationary law; of several, the one reached from a uniform start."""
-        return np.asarray(np.full(len(self), 1.0 / len(self)) @ self.transition(1e4))
+        rates = np.array(self.rates)
+        moves = rates[rates > 0.0]
+        if not moves.size:
+            return np.full(len(self), 1.0 / len(self))
+        # steps of P = I + Q / (2 max |q|), squared until even the slowest rate has done its work
+        fastest = float(np.abs(rates).max())
+        law = np.eye(len(self)) + 0.5 * (rates / fastest)
+        for _ in range(60 + math.ceil(math.log2(fastest) - math.log2(moves.min()))):
+            law = law @ law
+            law /= law.sum(axis=1, keepdims=True)
+        return np.asarray(np.full(len(self), 1.0 / len(self)) @ law)
 
     def start_law(self) -> NDArray[np.float64]:
         """Return the law of the regime in the first slice."""

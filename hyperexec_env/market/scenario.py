@@ -61,7 +61,7 @@ class Scenario:
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow")
     price_model: str = _unit("abm", "abm or gbm", "arithmetic or geometric Brownian motion")
     regimes: Regimes = field(default_factory=Regimes)
-    provenance: Mapping[str, str] = field(default_factory=dict)
+    provenance: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Check every value once."""
@@ -120,6 +120,8 @@ class Scenario:
         if not isinstance(self.provenance, Mapping):
             raise ValueError(f"provenance must be a table of texts, got {self.provenance!r}")
         object.__setattr__(self, "provenance", {str(key): str(value) for key, value in self.provenance.items()})
+        if not self.notional > 0.0:
+            raise ValueError(f"quantity x arrival_price must be positive, got {self.quantity:g} x {self.arrival_price:g}")
         empty = [k for k, share in enumerate(self.profile()) if not share > 0.0]
         if empty:
             raise ValueError(f"volume_curve must give every slice some volume, got none in slice {empty[0]} of {self.slices}")
@@ -194,10 +196,15 @@ class Scenario:
         Raises:
             ValueError: The text is not TOML, or a field or value is wrong.
         """
-        try:
-            return cls.from_dict(tomllib.loads(text))
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"not a scenario in TOML: {error}") from None
+        return cls.from_dict(_parse(text))
+
+
+def _parse(text: str) -> dict[str, Any]:
+    """Return the values of TOML text."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"not a scenario in TOML: {error}") from None
 
 
 def _build(cls: Any, values: Any, prefix: str) -> Any:
@@ -252,17 +259,33 @@ def scenario_names() -> tuple[str, ...]:
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
-    """Read a scenario from a TOML file.
+    """Read a scenario from a TOML file; a `base` that is a path is relative to the file.
 
     Raises:
-        ValueError: The file is missing or is not a scenario; the message names the file.
+        ValueError: The file is missing or is not a scenario, or is its own base; the message names the file.
     """
+    return _load(Path(path), ())
+
+
+def _load(path: Path, waiting: tuple[Path, ...]) -> Scenario:
+    """Read a scenario for the files that wait for it as their base."""
+    if path.resolve() in waiting:
+        raise ValueError(f"{path}: base leads back to this file")
     try:
-        return Scenario.from_toml(Path(path).read_text(encoding="utf-8"))
+        values = _parse(path.read_text(encoding="utf-8"))
+        base = values.get("base")
+        if isinstance(base, str) and _is_path(base):
+            values["base"] = _load(path.parent / base, (*waiting, path.resolve()))
+        return Scenario.from_dict(values)
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the scenario file {os.fspath(path)}: {error}") from None
+        raise ValueError(f"cannot read the scenario file {path}: {error}") from None
     except ValueError as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from None
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _is_path(scenario: Any) -> bool:
+    """Return whether a scenario is given as a path, not as a name."""
+    return isinstance(scenario, os.PathLike) or (isinstance(scenario, str) and (scenario.endswith(".toml") or os.sep in scenario))
 
 
 def get_scenario(scenario: str | os.PathLike[str] | Mapping[str, Any] | Scenario) -> Scenario:
@@ -275,8 +298,8 @@ def get_scenario(scenario: str | os.PathLike[str] | Mapping[str, Any] | Scenario
         return scenario
     if isinstance(scenario, Mapping):
         return Scenario.from_dict(scenario)
-    if isinstance(scenario, os.PathLike) or (isinstance(scenario, str) and (scenario.endswith(".toml") or os.sep in scenario)):
-        return load_scenario(scenario)
+    if _is_path(scenario):
+        return load_scenario(scenario)  # type: ignore[arg-type]
     names = scenario_names()
     if not isinstance(scenario, str) or scenario not in _REGISTRY:
         raise ValueError(

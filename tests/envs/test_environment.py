@@ -187,6 +187,9 @@ def test_what_was_returned_never_changes():
     for episode in range(5):
         returned.extend(play(env, random_actions(env, episode), seed=1 if episode == 0 else None))
         copies.extend(copy.deepcopy(returned[len(copies) :]))
+    for episode in range(5):  # played again in another way
+        returned.extend(play(env, random_actions(env, 5 + episode), options={"episode": episode}))
+        copies.extend(copy.deepcopy(returned[len(copies) :]))
     assert same(returned, copies)
     for result in returned:
         result[0][:] = 99.0  # and nothing that a user does to it comes back
@@ -386,3 +389,17 @@ def test_masks_belong_to_discrete_actions():
     env.reset(seed=0)
     with pytest.raises(ValueError, match="action masks belong to action_mode='discrete'"):
         env.action_masks()
+
+
+def test_an_unknown_option_names_the_nearest_one():
+    for make in (gym.make, gym.make_vec):
+        with pytest.raises(TypeError, match="unknown option 'action_mod'; did you mean 'action_mode'"):
+            make("HyperExec-v0", action_mod="pace")
+
+
+@pytest.mark.parametrize("action", [np.array(["x"]), [None], np.array([1j])], ids=str)
+def test_an_action_that_is_no_number_is_one_clear_error(action):
+    env = gym.make("HyperExec-v0")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action must be a number in \[-1, 1\], got"):
+        env.step(action)

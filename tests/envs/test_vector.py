@@ -301,11 +301,11 @@ def assert_unchanged(value, remembered):
 @every_autoreset
 @pytest.mark.parametrize("action_mode", ["pace", "discrete"])
 def test_returned_arrays_never_change_later(autoreset, action_mode):
-    env = HyperExecVectorEnv(4, autoreset, scenario="desk-5min", action_mode=action_mode, random_side=True)
+    env = HyperExecVectorEnv(4, autoreset, action_mode=action_mode, random_side=True)
     rng = np.random.default_rng(0)
     returned = [env.reset(seed=0)]
     copies = [remember(returned[-1])]
-    for _ in range(45):
+    for _ in range(60):
         returned.append(env.step(draw_actions(env, rng)))
         copies.append(remember(returned[-1]))
         ended = returned[-1][2]
@@ -425,7 +425,7 @@ def test_stepping_before_the_first_reset_says_reset():
             {"options": {"reset_mask": np.zeros(2, bool)}},
             "reset option 'reset_mask' must be a bool array of shape (2,) with a True",
         ),
-        ({"seed": [1]}, "seed must be a number or a list of 2 numbers, got a list of 1"),
+        ({"seed": [1]}, "seed must be a whole number or a list of 2 of them, got [1]"),
     ],
 )
 def test_a_bad_reset_gets_one_line(arguments, message):
@@ -440,3 +440,17 @@ def test_masks_belong_to_discrete_actions():
     env.reset(seed=0)
     with pytest.raises(ValueError, match="action masks belong to action_mode='discrete'"):
         env.action_masks()
+
+
+@pytest.mark.parametrize("seed", [[-1, 2], [1.5, 2], 1.5, "ab", [1], ["x", 1]])
+def test_a_bad_seed_is_refused(seed):
+    with pytest.raises(ValueError, match=r"^seed must be a whole number"):
+        HyperExecVectorEnv(2).reset(seed=seed)
+
+
+@pytest.mark.parametrize("shares", [[np.nan, 1.0], [1.0], [[1.0, 2.0]], 5.0])
+def test_shares_that_are_no_numbers_are_refused(shares):
+    env = HyperExecVectorEnv(2)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="shares to trade must be 2 numbers, one for each lane"):
+        env.trade(np.array(shares))

@@ -110,20 +110,29 @@ def test_no_warning_where_the_market_is_sound(board):
     assert board.warnings == []
 
 
-class Cheat:
-    """A policy that changes the future that it was given."""
+@pytest.mark.parametrize("field", ["flow", "price", "remaining", "transient", "last_volume", "seen"])
+def test_a_policy_cannot_change_what_it_was_given(field):
+    class Cheat:
+        name = "cheat"
 
-    name = "cheat"
+        def act(self, situation):
+            getattr(situation, field)[...] = 0
+            return situation.remaining
 
-    def act(self, situation):
-        situation.flow[...] = 0.0
-        return situation.remaining
+    with pytest.raises(ValueError, match="read-only"):
+        judge(get_scenario("regime-day"), [Entrant(Cheat())], get_policy("TWAP"), episodes=100, seed=0)
 
 
-def test_a_policy_that_changes_the_market_is_caught():
-    taking_part = [Entrant(Cheat()), *entrants(["VWAP"])]
-    with pytest.raises((RuntimeError, ValueError), match=r"same market|read-only"):
-        judge(get_scenario("regime-day"), taking_part, get_policy("TWAP"), episodes=100, seed=0)
+@pytest.mark.parametrize("answer", [float("nan"), float("inf"), [1.0, 2.0], None, "all"])
+def test_a_policy_that_fails_in_the_middle_is_named_with_the_slice(answer):
+    class Fails:
+        name = "fails"
+
+        def act(self, situation):
+            return answer if situation.k == 3 else situation.remaining / 10.0
+
+    with pytest.raises(ValueError, match=r"'fails' must return finite shares, .* in slice 3"):
+        judge(get_scenario("regime-day"), [Entrant(Fails())], get_policy("TWAP"), episodes=100, seed=0)
 
 
 def test_a_hidden_policy_is_not_told_the_regime():

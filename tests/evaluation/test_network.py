@@ -1,5 +1,6 @@
 """Trained policies as data: safe to load, the same everywhere."""
 
+import hashlib
 import json
 from itertools import pairwise
 from dataclasses import replace
@@ -65,6 +66,13 @@ def test_a_folder_without_a_policy_is_one_clear_error(tmp_path):
     ("activation", "os.system", "activation must be one of"),
     ("head", "eval", "head must be one of"),
     ("observation_names", ["x"], "other observations"),
+    ("name", None, "name must be of type str"),
+    ("name", "two\nlines", "name must be printable"),
+    ("training_seed", "x", "training_seed must be of type int"),
+    ("observe_regime", "no", "observe_regime must be of type bool"),
+    ("about", None, "about must be of type dict"),
+    ("action_mode", "discrete", "does not fit action_mode"),
+    ("head", "argmax", "does not fit action_mode"),
 ])  # fmt: skip
 def test_a_policy_that_does_not_fit_is_refused(tmp_path, key, value, message):
     save_policy(_network(), tmp_path)
@@ -88,6 +96,22 @@ def test_a_truncated_weights_file_is_refused(tmp_path):
     weights = tmp_path / "policy.safetensors"
     weights.write_bytes(weights.read_bytes()[:-5])
     with pytest.raises(ValueError, match=r"not the file that policy\.json describes"):
+        load_policy(tmp_path)
+
+
+def test_weights_that_are_no_safetensors_are_refused(tmp_path):
+    save_policy(_network(), tmp_path)
+    described = json.loads((tmp_path / "policy.json").read_text())
+    (tmp_path / "policy.safetensors").write_bytes(b"garbage")
+    (tmp_path / "policy.json").write_text(json.dumps({**described, "sha256": hashlib.sha256(b"garbage").hexdigest()}))
+    with pytest.raises(ValueError, match="is not a trained policy"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("layers", [(), ((np.zeros((0, 21), np.float32), np.zeros(0, np.float32)),)])
+def test_a_network_without_an_output_is_refused(tmp_path, layers):
+    save_policy(replace(_network(), layers=layers), tmp_path)
+    with pytest.raises(ValueError, match="the last layer must have 1 outputs"):
         load_policy(tmp_path)
 
 

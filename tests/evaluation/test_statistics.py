@@ -38,9 +38,9 @@ def test_differences_of_bootstrap_means_are_paired():
     assert means[1] - means[0] == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("episodes", [GROUPS + 1, 3 * GROUPS - 1, 50_000])
+@pytest.mark.parametrize("episodes", [GROUPS + 1, 6000, 10_000, 3 * GROUPS - 1, 50_000])
 def test_groups_keep_the_mean_and_its_standard_error(episodes):
-    values = np.random.default_rng(4).standard_normal((2, episodes))
+    values = 30.0 + np.random.default_rng(4).standard_normal((2, episodes))
     grouped = group_means(values)
     assert grouped.shape == (2, GROUPS)
     assert grouped.mean(axis=1) == pytest.approx(values.mean(axis=1), abs=1e-12)

@@ -67,6 +67,18 @@ def test_fractions_of_what_remains_give_the_schedule_back(slices, seed):
     assert left == pytest.approx(0.0, abs=1e-12)
 
 
+@given(st.integers(1, 90), st.floats(0.0, 1.0), st.integers(1, 40))
+def test_closed_fractions_are_those_of_the_weights(slices, urgency, children):
+    done = np.arange(slices)
+    for weights, fractions in (
+        (schedules.exponential(slices, urgency), schedules.exponential_fraction(slices, done, urgency)),
+        (schedules.twap_in_children(slices, children), schedules.children_fraction(slices, done, children)),
+    ):
+        rest = np.cumsum(weights[::-1])[::-1]
+        assert fractions * rest == pytest.approx(weights, abs=1e-12)
+        assert fractions[-1] == pytest.approx(1.0) or weights[-1] == 0.0
+
+
 @pytest.mark.parametrize(("regime", "choice"), [
     ("BULL_TRENDING", ("IS", 0)), ("SIDEWAYS_LOW", ("IS", 0)), ("RECOVERY", ("IS", 0)),
     ("CRISIS", ("TWAP", 20)), ("SIDEWAYS_HIGH", ("TWAP", 20)), ("BEAR_TRENDING", ("TWAP", 10)), ("UNKNOWN", ("TWAP", 10)),

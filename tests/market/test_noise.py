@@ -115,6 +115,14 @@ def test_no_two_pairs_of_seed_and_episode_share_a_key():
     assert len(np.unique(keys)) == keys.size
 
 
+def test_no_distance_between_seeds_makes_their_episodes_overlap():
+    """The keys of a seed are a sequence; that of another seed must not be a later part of it."""
+    keys = episode_keys(5, np.arange(1000))
+    for apart in (1, 2, GOLDEN_GAMMA, -GOLDEN_GAMMA, 3 * GOLDEN_GAMMA, 2**63, 2**32):
+        assert not np.isin(episode_keys(5 + apart, np.arange(1000)), keys).any(), apart
+    assert not np.isin(episode_keys(keys.tolist(), np.zeros(1000, int)), keys).any()
+
+
 def test_seed_and_episode_cannot_be_exchanged():
     """Nobody may find the episodes of a test seed among those of the training seeds."""
     seeds, episodes = (grid.ravel() for grid in np.meshgrid(np.arange(300), np.arange(300)))

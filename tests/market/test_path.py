@@ -74,7 +74,9 @@ def test_a_path_drawn_slice_by_slice_is_the_path_drawn_at_once(name, price_model
     start = world = begin(market, keys)
     for k in range(market.slices):
         drawn, world = advance(market, keys, k, world, 1.0)
-        for one, values in zip((*drawn, *world), (*(s[k] for s in whole.slices), *(w[k + 1] for w in whole.world)), strict=True):
+        for one, values in zip(
+            (*drawn, *world), (*(s[k] for s in whole.slices), *(w[k + 1] for w in whole.world)), strict=True
+        ):
             assert np.array_equal(np.broadcast_to(one, (9,)), values)
     # lanes that stand at different slices, as in the vector environment
     clocks = np.arange(9) % market.slices

@@ -215,3 +215,15 @@ def test_no_regime_can_scale_the_impact_that_persists():
 def test_regimes_may_be_given_as_arrays():
     given_arrays = Regimes(**{key: np.array(value) for key, value in TWO.items() if key != "names"}, names=list(TWO["names"]))
     assert given_arrays == Regimes(**TWO)
+
+
+def test_the_stationary_law_of_a_slow_chain_is_found():
+    rates = ((-1e-5, 1e-5), (3e-5, -3e-5))
+    regimes = Regimes(names=("CRISIS", "RECOVERY"), volatility=(1.0, 1.0), volume=(1.0, 1.0), rates=rates)
+    assert regimes.stationary() == pytest.approx([0.75, 0.25], abs=1e-9)
+
+
+def test_the_stationary_law_of_a_stiff_chain_is_found():
+    rates = ((-1e-4, 1e-4, 0.0), (1e-4, -1e3 - 1e-4, 1e3), (0.0, 2e3, -2e3))
+    regimes = Regimes(names=REGIME_NAMES[:3], volatility=(1.0,) * 3, volume=(1.0,) * 3, rates=rates)
+    assert regimes.stationary() == pytest.approx(np.array([1.0, 1.0, 0.5]) / 2.5, abs=1e-6)
