@@ -33,7 +33,7 @@ class Args:
     reward_scale: float = option(0.1, "factor on the reward (bps)")
     action_mode: str = option("discrete", "action mode", choices=("discrete",))
     observe_regime: bool = option(True, "whether the policy is told the regime")
-    threads: int = option(2, "torch threads")
+    threads: int = option(1, "torch threads (a second one helps little, and on a busy machine costs much)")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
 
