@@ -132,8 +132,9 @@ def test_a_file_that_is_its_own_base_is_one_clear_line(capsys, tmp_path):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (("--episodes", "1"), "episodes must be"), (("--seed", "-1"), "seed must be"), (("--training-seeds", "-1"), "training_seeds must"),
-    (("--timesteps", "0"), "timesteps must be"), (("--json", "no/such/x.json"), "cannot write no/such/x.json"),
+    (("--episodes", "1"), "episodes must be"), (("--seed", "-1"), "seed must be"),
+    (("--training-seeds", "-1"), "training_seeds must"), (("--timesteps", "0"), "timesteps must be"),
+    (("--json", "no/such/x.json"), "cannot write no/such/x.json"),
     (("--out", "file"), "cannot make the folder"), (("--out", "file/x"), "cannot make the folder"),
 ])  # fmt: skip
 def test_the_leaderboard_checks_its_options_before_it_trains(capsys, tmp_path, monkeypatch, words, message):

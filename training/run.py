@@ -46,7 +46,9 @@ def check_training(args: Any) -> None:
     check_integer("batch_size", args.batch_size, low=2, high=10**9)
     if hasattr(args, "steps") and args.lanes * args.steps < args.batch_size:
         rows = args.lanes * args.steps
-        raise ValueError(f"batch_size must be at most lanes x steps ({rows}), got {args.batch_size}; pass a smaller --batch-size")
+        raise ValueError(
+            f"batch_size must be at most lanes x steps ({rows}), got {args.batch_size}; pass a smaller --batch-size"
+        )
     modules = ["torch", "stable_baselines3", "safetensors", *(["tensorboard"] if args.tensorboard else [])]
     for module in [*modules, *(["tqdm", "rich"] if args.progress else [])]:
         need(module, "train")

@@ -85,7 +85,8 @@ class Episode:
     @property
     def first(self) -> NDArray[np.float32]:
         """What the agent sees before the first slice."""
-        return self._observations[0]
+        observation: NDArray[np.float32] = self._observations[0]
+        return observation
 
     def act(self, action: Any) -> tuple[NDArray[np.float32], float]:
         """Trade what a valid action asks for; see :meth:`trade`."""
@@ -164,7 +165,8 @@ class Episode:
     @property
     def world(self) -> World:
         """The market at the start of each slice and at the end, each field (N + 1,), the future too: for reports."""
-        return World(*(values[:, self._index] for values in self._block.path.world))
+        regime, flow, price = self._block.path.world
+        return World(regime[:, self._index], flow[:, self._index], price[:, self._index])
 
     def statement(self) -> Statement:
         """Settle the account of the slices so far."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -154,7 +154,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     * v0: first version.
     """  # noqa: E501 - a table has one line for each row
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}  # noqa: RUF012 - gymnasium's
 
     def __init__(
         self,
@@ -181,7 +181,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         )
         self.render_mode = render_mode
         self.action_space = self.task.mode.space
-        self.observation_space = observation_space()
+        space: Any = observation_space()
+        self.observation_space = space
         self._discrete, self._human = self.task.mode.discrete, render_mode == "human"
         self._chatty = self._discrete or self._human
         self._read = self._level if self._discrete else self._value

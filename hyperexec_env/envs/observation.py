@@ -87,13 +87,13 @@ class Situation(NamedTuple):
 
 
 class Scales(NamedTuple):
-    """Units of the features."""
+    """Units of the features: numbers, or arrays without dimension."""
 
-    transient: float
+    transient: Any
     """One over kappa, shares per currency (0 where nothing is transient)."""
-    move: float
+    move: Any
     """One over the standard deviation of the price over the order, per currency."""
-    volume: float
+    volume: Any
     """Mean volume of a slice, shares."""
 
 
@@ -110,7 +110,7 @@ def _scales(market: Market) -> Scales:
 
 
 def own_features(
-    scales: Scales, quantity: Any, state: State, last_shares: Any, last_volume: Any, known: tuple[Any, Any, Any]
+    scales: Scales, quantity: Any, state: tuple[Any, Any, Any], last_shares: Any, last_volume: Any, known: tuple[Any, Any, Any]
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Return the features that depend on the agent's trades. Bounded by their form, not by clipping.
 
@@ -162,7 +162,7 @@ class Observer:
         k, side = situation.k, situation.side
         if cell is None:
             cell = self.market.cell(k, situation.seen)
-        observation = self.rows.take(cell, axis=0)
+        observation: NDArray[np.float32] = self.rows.take(cell, axis=0)
         drifted = signed(side, situation.price - self.arrival_price)
         own = own_features(
             self.units,
@@ -207,15 +207,15 @@ def build_observer(market: Market, observe_regime: bool = True) -> Observer:
     for index, name in enumerate((*REGIME_NAMES, UNKNOWN), start=5):
         if name in names:
             named[:, names.index(name), index] = 1.0
-    table = np.clip(table, 0.0, _BIG).astype(np.float32)
+    rows = np.clip(table, 0.0, _BIG).astype(np.float32)
     return Observer(
         market,
         not observe_regime,
         units,
         Scales(*(np.array(unit) for unit in units)),
         np.array(market.scenario.arrival_price),
-        table,
-        table.reshape(-1, table.shape[-1]),
+        rows,
+        rows.reshape(-1, rows.shape[-1]),
         np.maximum(market.rest_volume, 1.0),
         np.append(units.volume, market.mean_volume[:-1, unknown]),
     )

@@ -218,7 +218,7 @@ def _open_window() -> Any:
     except Exception as error:
         reason = f" ({error})"
     else:
-        manager = figure.canvas.manager
+        manager: Any = figure.canvas.manager
         if type(manager) is not FigureManagerBase:
             manager.set_window_title("HyperExec")
             return manager

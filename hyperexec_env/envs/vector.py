@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from gymnasium.error import ResetNeeded
@@ -19,12 +19,14 @@ from hyperexec_env.market.account import Account, settle_in_bps
 from hyperexec_env.market.checks import check_choice, check_integer
 from hyperexec_env.market.kernel import Cost, Impact, Slice, State, close, move
 from hyperexec_env.market.noise import as_words, episode_keys
-from hyperexec_env.market.path import World, advance, begin, draw_orders
+from hyperexec_env.market.path import Draws, World, begin, draw, draw_orders, follow
 from hyperexec_env.orders import Order
 
 __all__ = ["HyperExecVectorEnv"]
 
 _ZERO, _ONE = np.array(0.0), np.array(1)  # numpy takes longer to look at a scalar
+_LOOK_AHEAD = 4_096
+"""Slices of which the noise is drawn ahead, over all lanes: numpy is fast in bulk, but not beyond the caches."""
 _LARGEST_SEED = 2**1000
 _AHEAD = 16_384
 """Starts of episodes that are drawn ahead, over all lanes."""
@@ -46,7 +48,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         ValueError: A bad option; the message names it, its value and the range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - gymnasium's
 
     def __init__(self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = "NextStep", **options: Any) -> None:
         """Check the options; see the class for what they mean."""
@@ -70,11 +72,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._impact = Impact(np.array(task.market.impact[0]), np.array(task.market.impact[1]), task.market.impact.beta)
         self._end, self._complete = np.array(task.market.slices), task.scenario.complete
         self._order = Order(float(task.scenario.side), task.scenario.quantity)  # of every lane, unless they vary
-        self._seeds: NDArray[np.uint64] | None = None
+        self._seeds: Any = None  # one word for each lane, once they are seeded
         self._first = np.zeros(self.num_envs, dtype=np.int64)  # the next episodes, where no starts are drawn
         self._starts: _Starts | None = None
         self._waiting = np.zeros(0, dtype=np.int64)
+        self._shown: NDArray[np.float32] = np.zeros((0, len(self.single_observation_space.low)), dtype=np.float32)
+        """What the lanes that wait showed at their end."""
         self._begun = False
+        self._ahead = self._row = 0  # slices of which the noise is drawn ahead, and the next of them
+        self._draws: Draws
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -86,18 +92,17 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             mask = np.asarray(mask)
             if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
                 raise ValueError(
-                    f"reset option 'reset_mask' must be a bool array of shape ({self.num_envs},) with a True in it, got {mask!r}"
+                    f"reset option 'reset_mask' must be a bool array of shape ({self.num_envs},) with a True in it, "
+                    f"got {mask!r}"
                 )
         lanes = np.arange(self.num_envs) if mask is None or not self._begun else mask.nonzero()[0]
         self._seed_lanes(seed, lanes)
         self._restart(lanes)
-        self._waiting = np.setdiff1d(self._waiting, lanes, assume_unique=True)
         observation = self._observe()
-        if len(lanes) < self.num_envs:  # lanes that were not reset show what they showed
-            kept = self._shown.copy()
-            kept[lanes] = observation[lanes]
-            observation = kept
-        self._shown = observation
+        if self._waiting.size:  # lanes that go on waiting show their end
+            still = np.isin(self._waiting, lanes, invert=True)
+            self._waiting, self._shown = self._waiting[still], self._shown[still]
+            observation[self._waiting] = self._shown
         return observation, self._info()
 
     def _seed_lanes(self, seed: int | list[int | None] | None, lanes: NDArray[np.int64]) -> None:
@@ -121,7 +126,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _restart(self, lanes: NDArray[np.int64]) -> None:
         """Begin the next episode of some lanes."""
         task, starts = self.task, self._starts
-        start = starts.take(lanes) if starts is not None else None
+        start: Any = starts.take(lanes) if starts is not None else None
         if start is None:
             self._starts = self._more_starts()
             start = self._starts.take(lanes)
@@ -129,6 +134,12 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             self._begun = True
             self._lay_out()
         self._keys[lanes], self._world.regime[lanes], self._world.flow[lanes], side, quantity = start
+        self._together = len(lanes) == self.num_envs
+        if self._row < self._ahead:  # the slices that were drawn ahead are those of the episodes that ended
+            fresh = draw(task.market, self._keys[lanes], np.arange(self._ahead - self._row)[:, None])
+            for values, new in zip(self._draws, fresh, strict=True):
+                if type(values) is np.ndarray:
+                    values[self._row :, lanes] = new
         if task.draw.varies:
             self._side[lanes], self._quantity[lanes] = side, quantity
             self._scale[lanes] = -1e4 / (quantity * task.scenario.arrival_price)
@@ -141,7 +152,6 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     def _more_starts(self) -> _Starts:
         """Draw the next episodes of all lanes, twice as many as the last time while lanes go on."""
-        assert self._seeds is not None  # noqa: S101 - reset() has seeded the lanes
         if self._starts is None:
             return _Starts(self.task, self._seeds, self._first.copy(), 1)
         depth = min(2 * self._starts.depth, max(1, _AHEAD // self.num_envs))
@@ -158,7 +168,6 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._scale = np.full(lanes, -1e4 / (scenario.quantity * scenario.arrival_price))
         self._account = np.zeros((len(Cost._fields) + 2, lanes))  # cash cost by component, then the moves of the price
         self._totals = list(self._account)
-        self._shown = np.zeros(0, dtype=np.float32)
 
     def step(
         self, actions: NDArray[Any]
@@ -190,8 +199,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 f"lane {waiting[0]} (one of {len(waiting)}) is over: reset it with options={{'reset_mask': mask}}"
             )
         before = self._state
-        cell = None if task.observer.hidden else self._cell
-        slice, self._world = advance(market, self._keys, self._k, self._world, self._one_side(), cell)
+        cell = market.cell(self._k, self._world.regime) if task.observer.hidden else self._cell
+        slice, self._world = follow(market, self._k, cell, self._world, self._next_draws(), self._one_side())
         after, cost = move(self._impact, before, slice, shares)
         self._state = state = State(*after)
         self._k = self._k + _ONE
@@ -214,12 +223,23 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             info = self._last_seen(terminated, ended, info)
             self._restart(ended)
             ended = ended[:0]
-        self._waiting, self._shown = ended, self._observe()
+        self._waiting, observation = ended, self._observe()
         shown = self._info()
         if ended.size:  # a lane that waits is stepped with the others; nothing of that step is kept
+            self._shown = observation[ended]
             self._k[ended] = 0
             self._cell[ended] = market.cell(0, self._seen[ended])
-        return self._shown, reward, terminated, np.zeros(self.num_envs, dtype=bool), info | shown
+        return observation, reward, terminated, np.zeros(self.num_envs, dtype=bool), info | shown
+
+    def _next_draws(self) -> Draws:
+        """Return what nature draws for the slice of each lane; lanes that began together get several slices at a time."""
+        if self._row == self._ahead:
+            self._ahead = max(1, min(4, _LOOK_AHEAD // self.num_envs)) if self._together else 1
+            k = self._k + np.arange(self._ahead)[:, None]
+            self._row, self._draws = 0, draw(self.task.market, self._keys, k)
+        row, (flow, news, crowd, chance) = self._row, self._draws
+        self._row = row + 1
+        return Draws(flow[row], news[row], crowd[row] if type(crowd) is np.ndarray else crowd, chance[row])
 
     def _book(self, cost: tuple[Any, ...], slice: Slice) -> None:
         """Add the cost of a slice to the account; the moves of the price matter where an order may stay unfilled."""
@@ -227,9 +247,9 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         for total, values in zip(self._totals, (*cost, *moves), strict=False):
             total += values
 
-    def _values(self, actions: Any) -> NDArray[Any]:
+    def _values(self, given: Any) -> NDArray[Any]:
         """Return the actions as numbers within the bounds, shape (lanes,)."""
-        actions = np.asarray(actions)
+        actions: NDArray[Any] = np.asarray(given)
         shape = self.action_space.shape
         if actions.shape != shape:
             raise ValueError(f"actions must be an array of shape {shape}, got shape {actions.shape}")
@@ -237,7 +257,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(PACES):
                 raise ValueError(f"actions must be whole numbers in [0, {len(PACES) - 1}], got {actions!r}")
             return actions
-        values = actions[:, 0].astype(np.float64)
+        values: NDArray[np.float64] = actions[:, 0].astype(np.float64)
         low, high = values[values.argmin()], values[values.argmax()]  # several times faster than min() and max(); finds nan
         if low >= -1.0 and high <= 1.0:
             return values
@@ -356,7 +376,10 @@ class _Starts:
         return self.first + self._next // self.lanes
 
     def take(self, lanes: NDArray[np.int64]) -> tuple[Any, ...] | None:
-        """Return keys, regime, flow, side and quantity at the next starts of some lanes, and move on; None if one is not drawn."""
+        """Return keys, regime, flow, side and quantity at the next starts of some lanes, and move on.
+
+        None where one of them is not drawn yet.
+        """
         row = self._next[lanes]
         if row[row.argmax()] >= len(self._keys):
             return None

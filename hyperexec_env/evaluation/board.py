@@ -158,7 +158,8 @@ class Board:
         """Say what the numbers of the table are."""
         return (
             f"{self.scenario.name} ({self.scenario.hash}): {self.episodes:,} episodes of seed {self.seed}, "
-            f"the same for every policy. Bps of the arrival notional; J leaves out the permanent cost and the price noise and holds the risk term; "
+            f"the same for every policy. Bps of the arrival notional; J leaves out the permanent cost and the price noise "
+            f"and holds the risk term; "
             f"* marks sanity policies, which must lose."
         )
 

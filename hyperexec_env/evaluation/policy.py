@@ -43,7 +43,7 @@ def check_policy(policy: Any, market: Market) -> None:
 
 def read_only(situation: Situation) -> Situation:
     """Return the same situation in copies that cannot be written to: nothing leads back to the arrays themselves."""
-    return Situation(*(_locked(value) if isinstance(value, np.ndarray) else value for value in situation))
+    return Situation._make(_locked(value) if isinstance(value, np.ndarray) else value for value in situation)
 
 
 def _locked(values: NDArray[Any]) -> NDArray[Any]:

@@ -79,7 +79,7 @@ def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
 
 
 def children_fraction(slices: Any, done: Any, children: Any) -> Any:
-    """Return the fraction of what remains that :func:`twap_in_children` trades after `done` of `slices` slices (arrays, too)."""
+    """Return the fraction of what remains that :func:`twap_in_children` trades after `done` slices (arrays, too)."""
     before, after = (-(-slice * children // np.maximum(slices, 1)) for slice in (done, done + 1))
     return (after - before) / np.maximum(children - before, 1)
 

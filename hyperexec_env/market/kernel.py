@@ -124,8 +124,8 @@ def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State
 
     The shares are held between what the slice demands (`least`) and what is left or allowed (`limit`). A child pays the
     mean of the displacement before and after it, half of its own linear move, so the permanent cost of an order is g X^2 / 2
-    whatever the schedule. The unaffected price moves after the trade and is paid on what remains: summed over an episode, that is
-    s (sum n_k S_k - X P0).
+    whatever the schedule. The unaffected price moves after the trade and is paid on what remains: summed over an episode,
+    that is s (sum n_k S_k - X P0).
     """
     after, cost = move(impact, state, slice, shares)
     return State(*after), Cost(*cost)

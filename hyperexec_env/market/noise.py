@@ -123,6 +123,6 @@ def polar(word: Words) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def normal_pair(word: Words) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two independent standard normals from one word each; \\|z\\| is at most 6.77."""
+    """Return two independent standard normals from one word each, of size 6.77 at most."""
     radius, angle = polar(word)
     return (radius * np.cos(angle)).astype(np.float64), (radius * np.sin(angle)).astype(np.float64)

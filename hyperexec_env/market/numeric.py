@@ -54,10 +54,9 @@ def power(base: Any, exponent: float) -> Any:
         if exponent == 1.5:
             return base * sqrt(base)
         return base * base if exponent == 2.0 else base**exponent
-    if isinstance(base, (np.ndarray, np.generic)):
-        if exponent == 1.5:
-            return base * np.sqrt(base)
-        return base * base if exponent == 2.0 else base**exponent
+    if exponent in (1.5, 2.0) and isinstance(base, (np.ndarray, np.generic)):
+        factor: Any = np.sqrt(base) if exponent == 1.5 else base
+        return base * factor
     return base**exponent
 
 

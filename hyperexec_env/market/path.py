@@ -15,7 +15,7 @@ from hyperexec_env.market.model import Market
 from hyperexec_env.market.numeric import signed
 from hyperexec_env.orders import Order
 
-__all__ = ["OrderDraw", "Path", "World", "advance", "begin", "draw_orders", "draw_path"]
+__all__ = ["Draws", "OrderDraw", "Path", "World", "advance", "begin", "draw", "draw_orders", "draw_path", "follow"]
 
 Floats = NDArray[np.float64]
 
@@ -55,7 +55,10 @@ class OrderDraw(NamedTuple):
         return self.random_side or self.quantity_range is not None
 
 
-def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = OrderDraw()) -> Order:
+_NOTHING_VARIES = OrderDraw()
+
+
+def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = _NOTHING_VARIES) -> Order:
     """Return the order of each episode: plain numbers where nothing varies, else arrays of shape (episodes,)."""
     scenario = market.scenario
     side: Any = float(scenario.side)
@@ -80,7 +83,7 @@ def begin(market: Market, keys: noise.Words) -> World:
     return World(regime, flow, np.full(keys.shape, market.scenario.arrival_price))
 
 
-class _Draws(NamedTuple):
+class Draws(NamedTuple):
     """What nature draws for a slice, whatever the market is like: one value for each episode, or (slices, episodes)."""
 
     flow: Floats
@@ -96,7 +99,7 @@ class _Draws(NamedTuple):
 _SLICE_STREAMS = (noise.PRICE, noise.VOLUME, noise.REGIME + noise.STREAMS)
 
 
-def _draw(market: Market, keys: noise.Words, k: Any) -> _Draws:
+def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
     """Draw what a slice needs; `k` as for :func:`noise.words`."""
     words = noise.words(keys, _SLICE_STREAMS, k)
     radius, angle = noise.polar(words[:2])
@@ -110,7 +113,7 @@ def _draw(market: Market, keys: noise.Words, k: Any) -> _Draws:
         crowd *= deviation
         crowd -= correction
         np.exp(crowd, out=crowd)
-    return _Draws(flow, news.astype(np.float64), crowd if deviation else 1.0, noise.upper_bits(words[2]))
+    return Draws(flow, news.astype(np.float64), crowd if deviation else 1.0, noise.upper_bits(words[2]))
 
 
 @cache
@@ -122,7 +125,7 @@ def _volume_noise(deviation: float) -> tuple[Floats, Floats]:
 def _next_regime(market: Market, regime: NDArray[np.int64], chance: noise.Words) -> NDArray[np.int64]:
     """Return the regime that follows: the number of thresholds that the draw reaches."""
     reached = chance >= market.next_thresholds.take(regime, axis=1)
-    return np.add.reduce(reached.view(np.int8), axis=0, dtype=np.int8).astype(np.int64)
+    return np.asarray(np.add.reduce(reached.view(np.int8), axis=0, dtype=np.int8), dtype=np.int64)
 
 
 def _next_flow(market: Market, last_flow: Floats, noise_now: Floats) -> Floats:
@@ -131,7 +134,7 @@ def _next_flow(market: Market, last_flow: Floats, noise_now: Floats) -> Floats:
     return kept * last_flow + math.sqrt(1.0 - kept * kept) * noise_now if kept else noise_now
 
 
-def _returns(market: Market, regime: NDArray[np.int64], last_flow: Floats, draws: _Draws) -> tuple[Any, Floats]:
+def _returns(market: Market, regime: NDArray[np.int64], last_flow: Floats, draws: Draws) -> tuple[Any, Floats]:
     """Return the predictable and the zero-mean return of a slice."""
     volatility = market.step_volatility.take(regime)
     predictable: Any = market.step_drift.take(regime) if market.drifting else 0.0
@@ -178,26 +181,29 @@ def _meet(
     )
 
 
-def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any, cell: Any = None) -> tuple[Slice, World]:
-    """Draw slice `k` (one number, or one for each episode); return it and the market at the start of the next one.
+def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any) -> tuple[Slice, World]:
+    """Draw slice `k` (one number, or one for each episode); return it and the market at the start of the next one."""
+    return follow(market, k, market.cell(k, world.regime), world, draw(market, keys, k), side)
 
-    `cell` is the place in the tables, `market.cell(k, world.regime)`, for who has it already.
+
+def follow(market: Market, k: Any, cell: Any, world: World, draws: Draws, side: Any) -> tuple[Slice, World]:
+    """Return slice `k` and the market at the start of the next one, as :func:`advance` does, from draws made before.
+
+    `cell` is the place of the slice in the tables, `market.cell(k, world.regime)`.
     """
     regime, flow, price = world
-    draws = _draw(market, keys, k)
     drift, innovation, moved = _move_price(market, regime, price, *_returns(market, regime, flow, draws))
-    cell = market.cell(k, regime) if cell is None else cell
     slice = _meet(market, k, cell, regime, draws.crowd, drift, innovation, side)
     return slice, World(_next_regime(market, regime, draws.chance), _next_flow(market, flow, draws.flow), moved)
 
 
 def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
-    """Draw all slices of each episode: what :func:`advance` draws one after the other, the slices together where they can be."""
+    """Draw all slices of each episode: what :func:`advance` draws one by one, the slices together where they can be."""
     column = np.arange(market.slices)[:, None]
-    draws = _draw(market, keys, column)
-    world = World(*(np.empty((market.slices + 1, len(keys)), values.dtype) for values in begin(market, keys[:0])))
-    for values, first in zip(world, begin(market, keys), strict=True):
-        values[0] = first
+    draws = draw(market, keys, column)
+    size = (market.slices + 1, len(keys))
+    world = World(np.empty(size, dtype=np.int64), np.empty(size), np.empty(size))
+    world.regime[0], world.flow[0], world.price[0] = begin(market, keys)
     for k in range(market.slices):
         world.regime[k + 1] = _next_regime(market, world.regime[k], draws.chance[k])
         world.flow[k + 1] = _next_flow(market, world.flow[k], draws.flow[k])

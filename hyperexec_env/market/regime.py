@@ -131,13 +131,13 @@ class Regimes:
         for _ in range(60 + math.ceil(math.log2(fastest) - math.log2(moves.min()))):
             law = law @ law
             law /= law.sum(axis=1, keepdims=True)
-        return np.asarray(np.full(len(self), 1.0 / len(self)) @ law)
+        return np.asarray(law.mean(axis=0))
 
     def start_law(self) -> NDArray[np.float64]:
         """Return the law of the regime in the first slice."""
         if self.start == "stationary":
             return self.stationary()
-        return np.eye(len(self))[self.names.index(self.start)]
+        return np.asarray(np.eye(len(self))[self.names.index(self.start)])
 
     @classmethod
     def from_transition(cls, matrix: Sequence[Sequence[float]], steps_per_day: float, **values: Any) -> Regimes:

@@ -285,7 +285,9 @@ def _load(path: Path, waiting: tuple[Path, ...]) -> Scenario:
 
 def _is_path(scenario: Any) -> bool:
     """Return whether a scenario is given as a path, not as a name."""
-    return isinstance(scenario, os.PathLike) or (isinstance(scenario, str) and (scenario.endswith(".toml") or os.sep in scenario))
+    if isinstance(scenario, str):
+        return scenario.endswith(".toml") or os.sep in scenario
+    return isinstance(scenario, os.PathLike)
 
 
 def get_scenario(scenario: str | os.PathLike[str] | Mapping[str, Any] | Scenario) -> Scenario:
@@ -299,7 +301,7 @@ def get_scenario(scenario: str | os.PathLike[str] | Mapping[str, Any] | Scenario
     if isinstance(scenario, Mapping):
         return Scenario.from_dict(scenario)
     if _is_path(scenario):
-        return load_scenario(scenario)  # type: ignore[arg-type]
+        return load_scenario(scenario)
     names = scenario_names()
     if not isinstance(scenario, str) or scenario not in _REGISTRY:
         raise ValueError(

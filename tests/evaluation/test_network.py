@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-from itertools import pairwise
 from dataclasses import replace
+from itertools import pairwise
 
 import gymnasium as gym
 import numpy as np
