@@ -58,7 +58,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | 1 | behind_schedule | what is left, less what the schedule of the expected volume has left | fraction of the order | -1 | 1 |
     | 2 | required_participation | what is left, over that plus the expected market volume until the deadline | fraction | 0 | 1 |
     | 3 | transient_displacement | own displacement of the price that still recovers; 0 where the regime is not told | of that of the whole order at once | 0 | 1 |
-    | 4 | price_move | x / (1 + abs(x)) of the move of the mid against the order since arrival | x: standard deviations over the whole order | -1 | 1 |
+    | 4 | price_move | x / (1 + abs(x)) of the move of the mid against the order since arrival (where the regime is not told, without what still recovers) | x: standard deviations over the whole order | -1 | 1 |
     | 5 | last_participation | shares traded in the slice before, over those plus its market volume | fraction | 0 | 1 |
     | 6 | last_volume | market volume of the slice before | of its expected volume | 0 | 20 |
     | 7 | last_flow | order flow of the others in the slice before; positive is on our side, moving the price against us | standard deviations | -400 | 400 |

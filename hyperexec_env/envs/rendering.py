@@ -135,7 +135,7 @@ def _costs(statement: Statement) -> list[tuple[str, float]]:
 
 
 def describe(frame: Frame) -> str:
-    """Return an episode so far as text, eight lines of at most 100 characters."""
+    """Return an episode so far as text: eight lines, one fact each."""
     order, clock = _headline(frame)
     share, planned = frame.remaining[-1] / frame.quantity, frame.plan[frame.k] / frame.quantity
     bar = ["#" if (i + 0.5) / _BAR < share else "." for i in range(_BAR)]
