@@ -169,7 +169,10 @@ def close(impact: Impact, state: State, quantity: Any) -> tuple[Any, Any]:
 
 
 def fill_price(impact: Impact, state: State, slice: Slice, shares: Any, price: Any, side: Any) -> Any:
-    """Average price of `shares` bought (side +1) or sold (side -1) in a slice that starts at unaffected price `price`."""
+    """Return the average price of shares bought (side +1) or sold (side -1) in a slice that starts at unaffected price `price`.
+
+    `shares` are those that trade: positive, at most what is left and what the slice allows.
+    """
     _, cost = step(impact, state, slice, shares)
     paid = cost.permanent + cost.transient + cost.temporary + cost.spread
     return price + side * paid / shares
