@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from baselines.policies import BASELINES, SANITY, get_policy, policy_names
@@ -38,18 +38,22 @@ def entrants(names: Sequence[str]) -> list[Entrant]:
         ValueError: No such policy or folder.
     """
     groups = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY]}
-    found = []
-    for name in dict.fromkeys(names):  # a policy that is named twice takes part once
+    found: dict[str, Entrant] = {}  # by label: a policy that is named twice takes part once
+    for name in dict.fromkeys(names):
         if not name:
             raise ValueError("policy must be a name or a folder, got an empty one")
         known = name.lower() in groups or name.lower() in map(str.lower, policy_names())
         if not known and Path(name).is_dir():
             trained = load_policy(name)
-            found.append(Entrant(trained, training_seed=trained.training_seed, hidden=not trained.observe_regime))
+            if f"{trained.name} {trained.training_seed}" in found:  # another run of that seed: told apart by its folder
+                trained = replace(trained, name=f"{trained.name} {name}")
+            entrant = Entrant(trained, training_seed=trained.training_seed, hidden=not trained.observe_regime)
+            found[f"{trained.name} {trained.training_seed}"] = entrant
         else:
-            found += [Entrant(get_policy(key), sanity=key in SANITY) for key in groups.get(name.lower(), [name])]
-    distinct = {(entrant.policy.name, entrant.training_seed): entrant for entrant in found if entrant.training_seed is None}
-    return [*distinct.values(), *(entrant for entrant in found if entrant.training_seed is not None)]
+            for key in groups.get(name.lower(), [name]):
+                policy = get_policy(key)
+                found[policy.name] = Entrant(policy, sanity=policy.name in SANITY)
+    return list(found.values())
 
 
 def check_evaluation(episodes: int, seed: int) -> None:

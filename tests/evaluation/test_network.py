@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from baselines.evaluate import entrants
 from hyperexec_env.envs.observation import observation_names
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy
 from hyperexec_env.evaluation.rollout import roll
@@ -120,3 +121,17 @@ def test_layers_that_do_not_follow_one_another_are_refused(tmp_path):
     save_policy(replace(network, layers=(network.layers[0], network.layers[0], network.layers[2])), tmp_path)
     with pytest.raises(ValueError, match="layer"):
         load_policy(tmp_path)
+
+
+def test_two_runs_of_one_seed_are_told_apart_by_their_folders(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        save_policy(_network(), tmp_path / name)
+    first, second = entrants([str(tmp_path / "a"), str(tmp_path / "b")])
+    assert first.policy.name == "net"
+    assert second.policy.name == f"net {tmp_path / 'b'}"
+
+
+def test_a_sanity_policy_is_one_whatever_the_case_of_its_name():
+    (entrant,) = entrants(["ALL-AT-ONCE"])
+    assert entrant.sanity
