@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.observation import OWN, Situation, own_features
 from hyperexec_env.envs.task import Task
-from hyperexec_env.market.account import Account, Statement, settle
+from hyperexec_env.market.account import Account, Statement, forced_shares, settle
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, draw_orders, draw_path
@@ -192,8 +192,7 @@ class Episode:
         """Return the `info` of the ended episode."""
         last = Slice(*self._rows[self.k - 1])
         cap = self.task.scenario.max_participation
-        allowed = self.asked if cap is None else min(self.asked, cap * last.volume)
-        forced = max(0.0, self.last_shares - max(0.0, allowed)) if last.least > 0.0 else 0.0
+        forced = forced_shares(last.least, last.volume, cap, self.asked, self.last_shares)
         return final_info(self.statement(), Order(self.side, self.quantity), forced)
 
 

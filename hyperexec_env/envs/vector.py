@@ -15,7 +15,7 @@ from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.episode import final_info
 from hyperexec_env.envs.observation import Situation, observation_space
 from hyperexec_env.envs.task import Task, build_task, check_reset_options
-from hyperexec_env.market.account import Account, settle_in_bps
+from hyperexec_env.market.account import Account, forced_shares, settle_in_bps
 from hyperexec_env.market.checks import check_choice, check_integer
 from hyperexec_env.market.kernel import Cost, Impact, Slice, State, close, move
 from hyperexec_env.market.noise import as_words, episode_keys
@@ -337,10 +337,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         account = Account(Cost(*(totals[:-2] * -bps)), totals[-2], totals[-1])
         state = State(0.0, 0.0, 0.0) if self._complete else State(*(values[ended] for values in self._state))
         statement = settle_in_bps(account, market.impact, state, order.quantity, -bps)
-        asked = np.maximum(shares[ended], _ZERO)
-        if market.capped:
-            asked = np.minimum(asked, task.scenario.max_participation * slice.volume[ended])
-        forced = (slice.least[ended] > _ZERO) * np.maximum(self._last_shares[ended] - asked, _ZERO)
+        cap = task.scenario.max_participation
+        forced = forced_shares(slice.least[ended], slice.volume[ended], cap, shares[ended], self._last_shares[ended])
         info = final_info(statement, order, forced)
         rows = np.zeros((len(info) - 1 + len(statement.components), self.num_envs))
         return self._spread(info, ended, terminated.copy(), iter(rows))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
-from hyperexec_env.market.account import Components, Statement, book, open_account, settle
+from hyperexec_env.market.account import Components, Statement, book, forced_shares, open_account, settle
 from hyperexec_env.market.kernel import Slice, State, step
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import episode_keys
@@ -61,7 +60,6 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
     last_shares, last_volume = zero, zero + market.rest_volume[0, unknown] / market.slices
     start = path.world.regime[0]
     inventory = np.zeros((market.regimes, market.slices + 1))
-    cap = math.inf if scenario.max_participation is None else scenario.max_participation
     forced: Any = zero
     for k in range(market.slices):
         inventory[:, k] = np.bincount(start, state.remaining, market.regimes)
@@ -86,8 +84,8 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
         state, cost = step(market.impact, state, slice, shares)
         account = book(account, cost, slice.drift, slice.innovation)
         last_shares, last_volume = before - state.remaining, slice.volume
-        if k == market.slices - 1 and scenario.complete:
-            forced = np.maximum(last_shares - np.minimum(np.maximum(shares, 0.0), cap * slice.volume), 0.0)
+        if k == market.slices - 1:
+            forced = forced_shares(slice.least, slice.volume, scenario.max_participation, shares, last_shares)
     inventory[:, -1] = np.bincount(start, state.remaining, market.regimes)
     statement = settle(account, market.impact, state, order, scenario.arrival_price)
     return Outcome(statement, forced / order.quantity, start, inventory / order.quantity, _hash(path))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from hyperexec_env.market.kernel import Cost, Impact, State, close
+from hyperexec_env.market.numeric import maximum, minimum
 from hyperexec_env.orders import Order
 
-__all__ = ["Account", "Components", "Statement", "book", "open_account", "settle", "settle_in_bps"]
+__all__ = ["Account", "Components", "Statement", "book", "forced_shares", "open_account", "settle", "settle_in_bps"]
 
 
 class Account(NamedTuple):
@@ -57,6 +58,22 @@ def book(account: Account, cost: Cost, drift: Any, innovation: Any) -> Account:
     """Add the cost of one slice, and the moves of the unaffected price over it."""
     total = Cost(*(a + b for a, b in zip(account.cost, cost, strict=True)))
     return Account(total, account.drift_move + drift, account.timing_move + innovation)
+
+
+def forced_shares(least: Any, volume: Any, cap: float | None, asked: Any, traded: Any) -> Any:
+    """Return how many of the shares that traded in a slice its end forced: beyond what was asked for and the cap allowed.
+
+    Args:
+        least: Shares that the slice demanded; where it demanded none, none were forced.
+        volume: Market volume of the slice, shares.
+        cap: Participation cap of the scenario, or None.
+        asked: Shares that the policy asked for.
+        traded: Shares that traded.
+    """
+    wanted = maximum(asked, 0.0)
+    if cap is not None:
+        wanted = minimum(wanted, cap * volume)
+    return maximum(traded - wanted, 0.0) * (least > 0.0)
 
 
 def settle(account: Account, impact: Impact, state: State, order: Order, arrival_price: float) -> Statement:
