@@ -8,11 +8,11 @@ from pathlib import Path
 
 from baselines.policies import BASELINES, SANITY, get_policy, policy_names
 from hyperexec_env.arguments import option
+from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant, judge
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.files import check_target, write_atomically
-from hyperexec_env.market.checks import check_integer
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
 __all__ = ["Args", "check_evaluation", "entrants", "evaluate", "main", "show"]

@@ -15,10 +15,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import nearest
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.execution import schedules
-from hyperexec_env.market.checks import nearest
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import MISSING, field, fields
 from typing import Any, NoReturn, TypeVar
 
-from hyperexec_env.market.checks import nearest
+from hyperexec_env.checks import nearest
 
 __all__ = ["Parser", "add_arguments", "option", "parse"]
 

@@ -21,8 +21,8 @@ HOUSE = {
 }
 """training -> baselines -> evaluation -> envs -> market -> orders, and baselines -> execution -> market, orders; never back."""
 
-TOOLS = {"version": set(), "extras": set(), "files": set(), "arguments": {"market"}}
-"""Small things that anybody may use; they use (almost) nothing of the house."""
+TOOLS = {"version": set(), "extras": set(), "files": set(), "checks": set(), "arguments": set()}
+"""Small things that anybody may use; they use nothing of the house but each other."""
 
 ROOMS = {**HOUSE, **TOOLS}
 COMPOSITION_ROOT = "hyperexec_env.cli"

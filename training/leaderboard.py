@@ -14,12 +14,12 @@ from pathlib import Path
 
 from baselines.evaluate import check_evaluation, entrants, evaluate
 from hyperexec_env.arguments import option
+from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_target, write_atomically
-from hyperexec_env.market.checks import check_integer
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from training import ppo
 from training.run import check_training, file_name, make_folder

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from hyperexec_env import __version__
+from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
-from hyperexec_env.market.checks import check_integer, check_number
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
 __all__ = ["check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]

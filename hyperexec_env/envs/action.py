@@ -10,7 +10,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from hyperexec_env.market.checks import check_choice
+from hyperexec_env.checks import check_choice
 from hyperexec_env.market.model import Market
 
 __all__ = ["ACTION_MODES", "PACES", "ActionMode", "build_action_mode"]

@@ -9,12 +9,12 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import check_choice, check_integer
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.episode import Block, Episode
 from hyperexec_env.envs.observation import Situation, observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.task import build_task, check_reset_options
-from hyperexec_env.market.checks import check_choice, check_integer
 
 __all__ = ["HyperExecEnv"]
 

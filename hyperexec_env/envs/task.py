@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from hyperexec_env.checks import check_choice, check_flag, check_numbers, nearest
 from hyperexec_env.envs.action import ActionMode, build_action_mode
 from hyperexec_env.envs.observation import Observer, build_observer
-from hyperexec_env.market.checks import check_choice, check_flag, check_numbers, nearest
 from hyperexec_env.market.kernel import expected_cost, realised_cost
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.path import OrderDraw

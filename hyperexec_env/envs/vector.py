@@ -11,12 +11,12 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import check_choice, check_integer
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.episode import final_info
 from hyperexec_env.envs.observation import Situation, observation_space
 from hyperexec_env.envs.task import Task, build_task, check_reset_options
 from hyperexec_env.market.account import Account, forced_shares, settle_in_bps
-from hyperexec_env.market.checks import check_choice, check_integer
 from hyperexec_env.market.kernel import Cost, Impact, Slice, State, close, move
 from hyperexec_env.market.noise import as_words, episode_keys
 from hyperexec_env.market.path import Draws, World, begin, draw, draw_orders, follow

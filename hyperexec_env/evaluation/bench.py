@@ -16,9 +16,9 @@ import numpy as np
 
 import hyperexec_env  # noqa: F401 - registers the environment
 from hyperexec_env.arguments import option
+from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.files import check_target, write_atomically
-from hyperexec_env.market.checks import check_integer, check_number
 
 __all__ = ["Args", "Row", "bench", "main", "report"]
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, build_action_mode
 from hyperexec_env.envs.observation import Observer, Situation, build_observer, observation_names
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
-from hyperexec_env.market.checks import check_choice
 from hyperexec_env.market.model import Market
 
 __all__ = ["NetworkPolicy", "load_policy", "save_policy"]

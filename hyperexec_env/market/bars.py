@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import check_choice, check_integer
 from hyperexec_env.extras import MissingExtra, need
-from hyperexec_env.market.checks import check_choice, check_integer
 
 __all__ = ["COLUMNS", "BarReport", "LeftOut", "Sessions", "read_sessions"]
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market.checks import check_numbers, nearest
+from hyperexec_env.checks import check_numbers, nearest
 
 __all__ = ["REGIME_NAMES", "UNKNOWN", "Regimes", "matrix_exponential", "thresholds"]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from hyperexec_env.market.checks import check_choice, check_flag, check_integer, check_number, check_numbers, nearest
+from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number, check_numbers, nearest
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.volume import slice_profile
 
