@@ -6,7 +6,6 @@ class of a few lines and one line in a registry.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,11 +18,12 @@ from hyperexec_env.checks import nearest
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.execution import schedules
+from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, Outlook, resolve
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
 
-__all__ = ["BASELINES", "SANITY", "Adaptive", "Schedule", "get_policy", "policy_names"]
+__all__ = ["BASELINES", "SANITY", "Adaptive", "Schedule", "get_policy", "outlook", "policy_names"]
 
 Weights = NDArray[np.float64]
 
@@ -32,49 +32,34 @@ _URGENCY: Final = 0.5
 
 @dataclass(frozen=True)
 class Schedule:
-    """A fixed schedule: each slice trades its weight of what remains."""
+    """An algorithm of the desk as a fixed schedule: each slice trades its weight of what remains."""
 
     name: str
-    weights: Callable[[Market], Weights]
-    """Market -> weights of the slices, shape (N,)."""
+    """Name of the algorithm."""
 
     def act(self, situation: Situation) -> Any:
-        """Trade the slice's share of what remains."""
-        return situation.remaining * _fractions(self, situation.market)[situation.k]
+        """Trade the slice's share of what remains, so that what a cap forbids is carried forward."""
+        return situation.remaining * _fractions(self.name, situation.market)[situation.k]
 
 
 @lru_cache(maxsize=256)
-def _fractions(schedule: Schedule, market: Market) -> Weights:
-    return np.append(schedules.of_remaining(schedule.weights(market)), 1.0)
+def _fractions(algorithm: str, market: Market) -> Weights:
+    return np.append(schedules.of_remaining(ALGORITHMS[algorithm](outlook(market))), 1.0)
 
 
-def twap_weights(market: Market) -> Weights:
-    """Equal slices."""
-    return schedules.twap(market.slices)
-
-
-def vwap_weights(market: Market) -> Weights:
-    """In proportion to the expected volume."""
-    return schedules.vwap(market.mean_volume[:-1, market.unknown], market.slices)
-
-
-def exponential_weights(market: Market) -> Weights:
-    """Front-loaded with the desk's default urgency of one half."""
-    return schedules.exponential(market.slices, _URGENCY)
-
-
-def almgren_chriss_weights(market: Market) -> Weights:
-    """Almgren and Chriss (2000) with the temporary impact made linear at the pace of TWAP."""
+def outlook(market: Market) -> Outlook:
+    """Return what the desk knows of a market when an order arrives, one interval for each slice."""
     scenario = market.scenario
     child = scenario.quantity / market.slices
     volatility = scenario.volatility * scenario.arrival_price
-    participation = child * market.slices / market.rest_volume[0, market.unknown]
+    participation = scenario.quantity / market.rest_volume[0, market.unknown]
+    # the temporary impact made linear at the pace of TWAP
     slope = scenario.temp_impact_alpha * volatility * participation**scenario.temp_impact_beta / child
-    if not slope > 0.0:
-        return schedules.twap(market.slices)
-    # slope n^2 + risk x^2: cosh(kappa tau) = 1 + risk / (2 slope)
-    return schedules.almgren_chriss(
-        market.slices, math.acosh(1.0 + scenario.risk_aversion * volatility**2 * market.tau / (2.0 * slope))
+    return Outlook(
+        intervals=market.slices,
+        urgency=_URGENCY,
+        volumes=market.mean_volume[:-1, market.unknown],
+        rate=schedules.almgren_chriss_rate(slope, scenario.risk_aversion * volatility**2 * market.tau),
     )
 
 
@@ -109,8 +94,8 @@ class Adaptive:
 @lru_cache(maxsize=16)
 def _adaptive_choices(market: Market) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Return whether each regime (or unknown, the last) asks for IS, and otherwise for how many children of TWAP."""
-    choices = [schedules.adaptive_choice(name) for name in (*market.scenario.regimes.names, UNKNOWN)]
-    return np.array([name == "IS" for name, _ in choices]), np.array([max(children, 1) for _, children in choices])
+    choices = [resolve(ADAPTIVE, name, market.slices) for name in (*market.scenario.regimes.names, UNKNOWN)]
+    return np.array([name == "IS" for name, _ in choices]), np.array([children for _, children in choices])
 
 
 class Pov:
@@ -171,10 +156,10 @@ class Random:
 
 
 BASELINES: Final[dict[str, Callable[[], Policy]]] = {
-    "TWAP": lambda: Schedule("TWAP", twap_weights),
-    "VWAP": lambda: Schedule("VWAP", vwap_weights),
-    "IS": lambda: Schedule("IS", exponential_weights),
-    "AC": lambda: Schedule("AC", almgren_chriss_weights),
+    "TWAP": lambda: Schedule("TWAP"),
+    "VWAP": lambda: Schedule("VWAP"),
+    "IS": lambda: Schedule("IS"),
+    "AC": lambda: Schedule("AC"),
     "POV": Pov,
     "Adaptive": Adaptive,
 }

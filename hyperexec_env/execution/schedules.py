@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -9,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    *("adaptive_choice", "almgren_chriss", "children_fraction", "exponential", "exponential_fraction"),
+    *("almgren_chriss", "almgren_chriss_rate", "children_fraction", "exponential", "exponential_fraction"),
     *("of_remaining", "twap", "twap_in_children", "vwap"),
 ]
 
 Weights = NDArray[np.float64]
 
-_STEEPNESS: Final = 3.0
-_FRONT_LOADED: Final = ("BULL_TRENDING", "SIDEWAYS_LOW", "RECOVERY")
-_CAREFUL: Final = ("CRISIS", "SIDEWAYS_HIGH")
+STEEPNESS: Final = 3.0
+"""Logarithm of the ratio of the first to the last slice at an urgency of one."""
 
 
 def twap(slices: int) -> Weights:
@@ -38,7 +38,7 @@ def exponential(slices: int, urgency: float) -> Weights:
         slices: Number of slices.
         urgency: 0 (equal slices) to 1 (the first slice is about 20 times the last); clamped to that range.
     """
-    weights = np.exp(-_STEEPNESS * min(max(urgency, 0.0), 1.0) * np.arange(slices) / max(slices - 1, 1))
+    weights = np.exp(-STEEPNESS * min(max(urgency, 0.0), 1.0) * np.arange(slices) / max(slices - 1, 1))
     return np.asarray(weights / weights.sum())
 
 
@@ -60,9 +60,24 @@ def almgren_chriss(slices: int, kappa_tau: float) -> Weights:
     return np.asarray(-np.diff(holdings))
 
 
+def almgren_chriss_rate(slope: float, risk: float) -> float:
+    """Return the urgency kappa tau of :func:`almgren_chriss` (Almgren and Chriss 2000, equation 17 in discrete time).
+
+    The minimum of sum slope n_k^2 + risk x_{k+1}^2 has holdings with cosh(kappa tau) = 1 + risk / (2 slope).
+
+    Args:
+        slope: Temporary cost of a slice over its squared shares, currency per squared share; 0 leaves nothing to balance.
+        risk: Price of the risk of one slice, risk aversion times sigma^2 tau, currency per squared share.
+    """
+    return math.acosh(1.0 + risk / (2.0 * slope)) if slope > 0.0 else 0.0
+
+
 def twap_in_children(slices: int, children: int) -> Weights:
-    """Equal children at equal times, laid on a grid of slices: child j trades in slice floor(j slices / children)."""
-    counts = np.bincount(np.arange(children) * slices // children, minlength=slices)
+    """Equal children, each in the middle of its interval, laid on a grid of slices.
+
+    Child j of n trades in slice floor((j + 1/2) slices / n).
+    """
+    counts = np.bincount((2 * np.arange(children) + 1) * slices // (2 * children), minlength=slices)
     return np.asarray(counts / children)
 
 
@@ -71,7 +86,7 @@ def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
 
     The weights that are left are a geometric series.
     """
-    rate = _STEEPNESS * min(max(urgency, 0.0), 1.0) / np.maximum(slices - 1, 1)
+    rate = STEEPNESS * min(max(urgency, 0.0), 1.0) / np.maximum(slices - 1, 1)
     left = np.maximum(slices - done, 1)
     with np.errstate(invalid="ignore"):
         series = np.expm1(-rate) / np.expm1(-rate * left)
@@ -80,15 +95,9 @@ def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
 
 def children_fraction(slices: Any, done: Any, children: Any) -> Any:
     """Return the fraction of what remains that :func:`twap_in_children` trades after `done` slices (arrays, too)."""
-    before, after = (-(-slice * children // np.maximum(slices, 1)) for slice in (done, done + 1))
+    grid = np.maximum(slices, 1)
+    before, after = (-((grid - 2 * slice * children) // (2 * grid)) for slice in (done, done + 1))
     return (after - before) / np.maximum(children - before, 1)
-
-
-def adaptive_choice(regime: str) -> tuple[str, int]:
-    """Return what the adaptive algorithm does in a regime: ("IS", 0), or ("TWAP", number of children)."""
-    if regime in _FRONT_LOADED:
-        return "IS", 0
-    return "TWAP", 20 if regime in _CAREFUL else 10
 
 
 def of_remaining(weights: Weights) -> Weights:

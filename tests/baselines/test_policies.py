@@ -122,11 +122,12 @@ def test_adaptive_is_front_loaded_in_a_calm_market_and_lumpy_in_a_bear_market():
     roll(market, recorder, path)
     asked, regime = np.array(recorder.asked), path.world.regime
     calm = regime[0] == regimes.names.index("SIDEWAYS_LOW")
-    bear = (regime[:3] == regimes.names.index("BEAR_TRENDING")).all(axis=0)
+    bear = (regime[:4] == regimes.names.index("BEAR_TRENDING")).all(axis=0)
     twap = market.scenario.quantity / market.slices
     assert (asked[0, calm] > 1.5 * twap).all()
-    assert asked[0, bear] == pytest.approx(market.scenario.quantity / 10)  # ten children
-    assert asked[1, bear] == pytest.approx(0.0)
+    # ten children, each in the middle of its 2.6 slices
+    child = market.scenario.quantity / 10
+    assert asked[:4, bear] == pytest.approx(np.multiply.outer([0.0, child, 0.0, child], np.ones(bear.sum())))
 
 
 def test_adaptive_plans_anew_what_remains_when_the_regime_changes():
@@ -139,8 +140,12 @@ def test_adaptive_plans_anew_what_remains_when_the_regime_changes():
     changed = (regime[9] != crisis) & (regime[10] == crisis)
     assert changed.any()
     left = np.array(recorder.left)[10, changed]
-    # twenty children over the sixteen slices that are left: the first slice holds two of them
-    assert np.array(recorder.asked)[10, changed] == pytest.approx(left * 2 / 20)
+    # twenty children over the sixteen slices that are left, in the middle of 0.8 slices: the third slice holds two of them
+    assert np.array(recorder.asked)[10, changed] == pytest.approx(left * 1 / 20)
+    stays = changed & (regime[11] == crisis) & (regime[12] == crisis)
+    assert stays.any()
+    left = np.array(recorder.left)[10, stays]
+    assert np.array(recorder.asked)[12, stays] == pytest.approx(left * 2 / 20)
 
 
 def test_sanity_policies_do_what_their_names_say():

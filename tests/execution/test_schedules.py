@@ -79,14 +79,9 @@ def test_closed_fractions_are_those_of_the_weights(slices, urgency, children):
         assert fractions[-1] == pytest.approx(1.0) or weights[-1] == 0.0
 
 
-@pytest.mark.parametrize(("regime", "choice"), [
-    ("BULL_TRENDING", ("IS", 0)), ("SIDEWAYS_LOW", ("IS", 0)), ("RECOVERY", ("IS", 0)),
-    ("CRISIS", ("TWAP", 20)), ("SIDEWAYS_HIGH", ("TWAP", 20)), ("BEAR_TRENDING", ("TWAP", 10)), ("UNKNOWN", ("TWAP", 10)),
-])  # fmt: skip
-def test_the_adaptive_algorithm_follows_the_regime(regime, choice):
-    assert schedules.adaptive_choice(regime) == choice
-
-
 def test_children_are_spread_evenly():
     assert np.count_nonzero(schedules.twap_in_children(26, 10)) == 10
     assert schedules.twap_in_children(5, 20) == pytest.approx(schedules.twap(5))
+    assert schedules.twap_in_children(26, 26) == pytest.approx(schedules.twap(26))
+    lumps = schedules.twap_in_children(26, 10)
+    assert np.array_equal(lumps, lumps[::-1])  # in the middle of their intervals: no end of the order comes first

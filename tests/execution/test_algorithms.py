@@ -1,0 +1,41 @@
+"""The algorithms of the desk, each run by being registered."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, Outlook, algorithm_names, check_algorithm, resolve
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@given(intervals=st.integers(1, 60), urgency=st.floats(0.0, 1.0), rate=st.floats(0.0, 5.0))
+def test_weights_are_never_negative_and_sum_to_one(name, intervals, urgency, rate):
+    weights = ALGORITHMS[name](Outlook(intervals, urgency, np.arange(1, intervals + 1), rate))
+    assert weights.shape == (intervals,)
+    assert weights.min() >= 0.0
+    assert weights.sum() == pytest.approx(1.0, abs=1e-12)
+
+
+@pytest.mark.parametrize(("regime", "choice"), [
+    ("BULL_TRENDING", ("IS", 7)), ("SIDEWAYS_LOW", ("IS", 7)), ("RECOVERY", ("IS", 7)),
+    ("CRISIS", ("TWAP", 20)), ("SIDEWAYS_HIGH", ("TWAP", 20)), ("BEAR_TRENDING", ("TWAP", 10)), ("UNKNOWN", ("TWAP", 10)),
+])  # fmt: skip
+def test_the_adaptive_algorithm_follows_the_regime(regime, choice):
+    assert resolve(ADAPTIVE, regime, 7) == choice
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_no_other_algorithm_follows_the_regime(name):
+    assert {resolve(name, regime, 7) for regime in ("CRISIS", "BULL_TRENDING", "UNKNOWN")} == {(name, 7)}
+
+
+def test_an_unknown_algorithm_names_the_nearest_one():
+    assert algorithm_names() == ("TWAP", "VWAP", "IS", "AC", "POV", "Adaptive")
+    with pytest.raises(ValueError, match=r"algorithm must be one of .*, got 'TWP'; did you mean 'TWAP'\?"):
+        check_algorithm("algorithm", "TWP")
+
+
+def test_an_empty_volume_profile_means_flat():
+    for name in ("VWAP", "POV"):
+        assert ALGORITHMS[name](Outlook(4)) == pytest.approx([0.25] * 4)
