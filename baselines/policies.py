@@ -14,16 +14,17 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from baselines.desk import DESK
 from hyperexec_env.checks import nearest
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.execution import schedules
-from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, Outlook, resolve
+from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outlook, resolve
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
 
-__all__ = ["BASELINES", "SANITY", "Adaptive", "Schedule", "get_policy", "outlook", "policy_names"]
+__all__ = ["BASELINES", "SANITY", "Adaptive", "Schedule", "get_policy", "policy_names"]
 
 Weights = NDArray[np.float64]
 
@@ -44,23 +45,7 @@ class Schedule:
 
 @lru_cache(maxsize=256)
 def _fractions(algorithm: str, market: Market) -> Weights:
-    return np.append(schedules.of_remaining(ALGORITHMS[algorithm](outlook(market))), 1.0)
-
-
-def outlook(market: Market) -> Outlook:
-    """Return what the desk knows of a market when an order arrives, one interval for each slice."""
-    scenario = market.scenario
-    child = scenario.quantity / market.slices
-    volatility = scenario.volatility * scenario.arrival_price
-    participation = scenario.quantity / market.rest_volume[0, market.unknown]
-    # the temporary impact made linear at the pace of TWAP
-    slope = scenario.temp_impact_alpha * volatility * participation**scenario.temp_impact_beta / child
-    return Outlook(
-        intervals=market.slices,
-        urgency=_URGENCY,
-        volumes=market.mean_volume[:-1, market.unknown],
-        rate=schedules.almgren_chriss_rate(slope, scenario.risk_aversion * volatility**2 * market.tau),
-    )
+    return np.append(schedules.of_remaining(ALGORITHMS[algorithm](market_outlook(market, _URGENCY))), 1.0)
 
 
 class Adaptive:
@@ -175,7 +160,7 @@ SANITY: Final[dict[str, Callable[[], Policy]]] = {
 
 def policy_names() -> tuple[str, ...]:
     """Return the names of all policies that ship with the package."""
-    return (*BASELINES, *SANITY)
+    return (*BASELINES, *SANITY, *DESK)
 
 
 def get_policy(name: str) -> Policy:
@@ -184,7 +169,7 @@ def get_policy(name: str) -> Policy:
     Raises:
         ValueError: No such policy; the message names the nearest one.
     """
-    known = {key.lower(): make for key, make in {**BASELINES, **SANITY}.items()}
+    known = {key.lower(): make for key, make in {**BASELINES, **SANITY, **DESK}.items()}
     if name.lower() not in known:
         raise ValueError(
             f"unknown policy {name!r}{nearest(name, policy_names())} (known: {', '.join(policy_names())}; or a folder)"

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.observation import OWN, Situation, own_features
 from hyperexec_env.envs.task import Task
 from hyperexec_env.market.account import Account, Statement, forced_shares, settle
-from hyperexec_env.market.kernel import Cost, Slice, State, close, move
+from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, draw_orders, draw_path
+from hyperexec_env.market.predator import Hunt, ambush
 from hyperexec_env.orders import Order
 
 __all__ = ["Block", "Episode", "final_info"]
@@ -62,8 +63,8 @@ class Episode:
     """An episode that runs: its path as plain lists, the state of the order, and what each slice has cost."""
 
     __slots__ = (
-        *("_base", "_block", "_impact", "_index", "_known", "_observations", "_paid", "_rows", "_scales", "_shares", "_state"),
-        *("_trail", "asked", "k", "over", "quantity", "scale", "side", "task"),
+        *("_base", "_block", "_hunt", "_impact", "_index", "_known", "_observations", "_paid", "_rows", "_scales", "_shares"),
+        *("_state", "_trail", "asked", "k", "over", "quantity", "scale", "side", "task"),
     )
 
     def __init__(self, task: Task, block: Block, number: int) -> None:
@@ -80,6 +81,7 @@ class Episode:
         self.scale = -1e4 / (self.quantity * task.scenario.arrival_price)
         self._state: tuple[float, float, float] = (self.quantity, 0.0, 0.0)
         self._trail: list[tuple[Any, Any]] = []
+        self._hunt = Hunt(0.0, 0.0, 0.0, 0.0) if task.market.hunted else None
         self.k, self.over, self.asked = 0, False, 0.0
 
     @property
@@ -97,7 +99,10 @@ class Episode:
         """Trade in this slice; return what the agent sees next and what it is paid, in bps."""
         k, before, count = self.k, self._state, self._paid
         row = self._rows[k]
-        done = move(self._impact, before, row, shares)
+        if self._hunt is None:
+            done = move(self._impact, before, row, shares)
+        else:
+            done, self._hunt = ambush(self._impact, before, row, shares, self._hunt, self.task.scenario.predator)
         after, cost = done
         self._trail.append(done)
         self._state, self.asked = after, shares
@@ -134,7 +139,15 @@ class Episode:
             flow=float(world.flow[self.k, index]),
             last_shares=self.last_shares,
             last_volume=self._rows[self.k - 1][0] if self.k else observer.scales.volume,
+            last_price=self._last_price(),
         )
+
+    def _last_price(self) -> float:
+        """Return the average price of the shares of the slice before (the price now where none traded, or is not told)."""
+        price, shares = self._block.path.world.price[:, self._index], self.last_shares
+        if not shares or self.task.observer.hidden:
+            return float(price[self.k])
+        return float(price[self.k - 1] + self.side * (paid_cost(self._trail[-1][1]) / shares))
 
     @property
     def state(self) -> State:

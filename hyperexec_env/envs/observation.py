@@ -84,6 +84,9 @@ class Situation(NamedTuple):
     """Shares of the order that traded in the slice before."""
     last_volume: Any
     """Market volume of the slice before, shares (before the first slice: what a slice holds on average)."""
+    last_price: Any
+    """Average price of `last_shares`, currency per share (`price` where none traded, and where the regime is not told, which
+    the impact would betray)."""
 
 
 class Scales(NamedTuple):

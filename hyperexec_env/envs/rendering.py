@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.episode import Episode
 from hyperexec_env.market.account import Statement
-from hyperexec_env.market.kernel import mid_price
+from hyperexec_env.market.kernel import mid_price, paid_cost
 from hyperexec_env.market.regime import REGIME_NAMES
 
 __all__ = ["Frame", "Painter", "describe", "look"]
@@ -65,7 +65,7 @@ def look(episode: Episode) -> Frame:
     names = () if task.observer.hidden else scenario.regimes.names
     states = episode.states
     children = [before.remaining - after.remaining for before, after in itertools.pairwise(states)]
-    paid = [cost.permanent + cost.transient + cost.temporary + cost.spread for cost in episode.costs]
+    paid = [paid_cost(cost) for cost in episode.costs]
     prices = world.price.tolist()
     return Frame(
         name=scenario.name,

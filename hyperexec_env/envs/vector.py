@@ -17,9 +17,10 @@ from hyperexec_env.envs.episode import final_info
 from hyperexec_env.envs.observation import Situation, observation_space
 from hyperexec_env.envs.task import Task, build_task, check_reset_options
 from hyperexec_env.market.account import Account, forced_shares, settle_in_bps
-from hyperexec_env.market.kernel import Cost, Impact, Slice, State, close, move
+from hyperexec_env.market.kernel import Cost, Impact, Slice, State, close, move, paid_cost
 from hyperexec_env.market.noise import as_words, episode_keys
 from hyperexec_env.market.path import Draws, World, begin, draw, draw_orders, follow
+from hyperexec_env.market.predator import Hunt, ambush
 from hyperexec_env.orders import Order
 
 __all__ = ["HyperExecVectorEnv"]
@@ -81,6 +82,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._begun = False
         self._ahead = self._row = 0  # slices of which the noise is drawn ahead, and the next of them
         self._draws: Draws
+        self._met: tuple[Any, tuple[Any, ...]]  # the unaffected price that the last slice began with, and what it cost
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -146,7 +148,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._world.price[lanes] = task.scenario.arrival_price
         self._state.remaining[lanes] = quantity
         self._last_volume[lanes] = task.observer.scales.volume
-        for array in (self._k, self._state.permanent, self._state.transient, self._last_shares):
+        for array in (self._k, self._state.permanent, self._state.transient, self._last_shares, *(self._hunt or ())):
             array[lanes] = 0
         self._account[:, lanes] = 0.0
 
@@ -164,6 +166,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._world = World(np.zeros(lanes, dtype=np.int64), np.zeros(lanes), np.zeros(lanes))
         self._state = State(np.zeros(lanes), np.zeros(lanes), np.zeros(lanes))
         self._last_shares, self._last_volume = np.zeros(lanes), np.zeros(lanes)
+        self._hunt = Hunt(*np.zeros((len(Hunt._fields), lanes))) if self.task.market.hunted else None
         self._side, self._quantity = (np.full(lanes, value) for value in self._order)
         self._scale = np.full(lanes, -1e4 / (scenario.quantity * scenario.arrival_price))
         self._account = np.zeros((len(Cost._fields) + 2, lanes))  # cash cost by component, then the moves of the price
@@ -200,11 +203,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             )
         before = self._state
         cell = market.cell(self._k, self._world.regime) if task.observer.hidden else self._cell
+        price = self._world.price
         slice, self._world = follow(market, self._k, cell, self._world, self._next_draws(), self._one_side())
-        after, cost = move(self._impact, before, slice, shares)
+        if self._hunt is None:
+            after, cost = move(self._impact, before, slice, shares)
+        else:
+            (after, cost), self._hunt = ambush(self._impact, before, slice, shares, self._hunt, market.scenario.predator)
         self._state = state = State(*after)
         self._k = self._k + _ONE
-        self._last_shares, self._last_volume = before.remaining - state.remaining, slice.volume
+        self._last_shares, self._last_volume, self._met = before.remaining - state.remaining, slice.volume, (price, cost)
         self._book(cost, slice)
         terminated = self._k == self._end
         terminated |= state.remaining <= _ZERO
@@ -270,7 +277,17 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """What a policy may know now, in natural units (arrays over lanes)."""
         if not self._begun:
             raise ResetNeeded("call reset() before asking for the situation")
-        return self._situation(self._side)
+        return self._situation(self._side)._replace(last_price=self._last_price())
+
+    def _last_price(self) -> NDArray[np.float64]:
+        """Return the average price of the shares of the slice before (the price now where none traded, or is not told)."""
+        price, shares = self._world.price, self._last_shares
+        traded = shares > 0.0
+        if self.task.observer.hidden or not traded.any():
+            return price
+        before, cost = self._met
+        paid = np.divide(paid_cost(cost), shares, out=np.zeros_like(price), where=traded)
+        return np.where(traded, before + self._side * paid, price)
 
     def _situation(self, side: Any) -> Situation:
         observer, state = self.task.observer, self._state
@@ -287,6 +304,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             flow=self._world.flow,
             last_shares=self._last_shares,
             last_volume=self._last_volume,
+            last_price=self._world.price,
         )
 
     def _observe(self) -> NDArray[np.float32]:

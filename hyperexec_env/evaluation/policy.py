@@ -89,4 +89,5 @@ def first_situation(market: Market, episodes: int) -> Situation:
         flow=world.flow,
         last_shares=zero,
         last_volume=zero + volume,
+        last_price=world.price,
     )

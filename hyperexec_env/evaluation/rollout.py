@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
 from hyperexec_env.market.account import Components, Statement, book, forced_shares, open_account, settle
-from hyperexec_env.market.kernel import Slice, State, step
+from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost, step
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, draw_path
+from hyperexec_env.market.predator import Hunt, ambush
 from hyperexec_env.orders import Order
 
 __all__ = ["Outcome", "join", "roll", "rollouts"]
@@ -57,10 +58,11 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
     zero = np.zeros(episodes)
     state = State(zero + order.quantity, zero, zero)
     account = open_account()
-    last_shares, last_volume = zero, zero + market.rest_volume[0, unknown] / market.slices
+    last_shares, last_volume, last_price = zero, zero + market.rest_volume[0, unknown] / market.slices, path.world.price[0]
     start = path.world.regime[0]
     inventory = np.zeros((market.regimes, market.slices + 1))
     forced: Any = zero
+    hunt = Hunt(zero, zero, zero, zero)
     for k in range(market.slices):
         inventory[:, k] = np.bincount(start, state.remaining, market.regimes)
         regime, flow, price = (values[k] for values in path.world)
@@ -77,13 +79,22 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
             flow=flow,
             last_shares=last_shares,
             last_volume=last_volume,
+            last_price=last_price,
         )
         shares = checked_shares(policy, read_only(situation))
         slice = Slice(*(values[k] for values in path.slices))
         before = state.remaining
-        state, cost = step(market.impact, state, slice, shares)
+        if market.hunted:
+            (after, charged), hunt = ambush(market.impact, state, slice, shares, hunt, scenario.predator)
+            state, cost = State(*after), Cost(*charged)
+        else:
+            state, cost = step(market.impact, state, slice, shares)
         account = book(account, cost, slice.drift, slice.innovation)
         last_shares, last_volume = before - state.remaining, slice.volume
+        last_price = path.world.price[k + 1]
+        if not hidden:
+            paid = np.divide(paid_cost(cost), last_shares, out=np.zeros(episodes), where=last_shares > 0.0)
+            last_price = np.where(last_shares > 0.0, price + order.side * paid, last_price)
         if k == market.slices - 1:
             forced = forced_shares(slice.least, slice.volume, scenario.max_participation, shares, last_shares)
     inventory[:, -1] = np.bincount(start, state.remaining, market.regimes)

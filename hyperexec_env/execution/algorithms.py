@@ -12,8 +12,9 @@ from typing import Any, Final, NamedTuple
 from hyperexec_env.checks import check_choice
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.schedules import Weights
+from hyperexec_env.market.model import Market
 
-__all__ = ["ADAPTIVE", "ALGORITHMS", "POV", "Outlook", "algorithm_names", "check_algorithm", "resolve"]
+__all__ = ["ADAPTIVE", "ALGORITHMS", "POV", "Outlook", "algorithm_names", "check_algorithm", "market_outlook", "resolve"]
 
 ADAPTIVE: Final = "Adaptive"
 """The algorithm that follows the regime: it is one of the others at any time."""
@@ -34,6 +35,22 @@ class Outlook(NamedTuple):
     """Expected market volume of each interval, relative numbers; empty: flat."""
     rate: float = 0.0
     """Urgency kappa tau of Almgren and Chriss (2000); see :func:`~hyperexec_env.execution.schedules.almgren_chriss_rate`."""
+
+
+def market_outlook(market: Market, urgency: float) -> Outlook:
+    """Return what the desk knows of a market when an order arrives, one interval for each slice."""
+    scenario, volume = market.scenario, market.mean_volume[:-1, market.unknown]
+    rate = schedules.almgren_chriss_rate(
+        quantity=scenario.quantity,
+        slices=market.slices,
+        volume=float(volume.sum()),
+        volatility=scenario.volatility * scenario.arrival_price,
+        alpha=scenario.temp_impact_alpha,
+        beta=scenario.temp_impact_beta,
+        risk_aversion=scenario.risk_aversion,
+        tau=market.tau,
+    )
+    return Outlook(market.slices, urgency, volume, rate)
 
 
 ALGORITHMS: Final[dict[str, Callable[[Outlook], Weights]]] = {

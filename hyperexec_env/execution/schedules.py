@@ -60,16 +60,27 @@ def almgren_chriss(slices: int, kappa_tau: float) -> Weights:
     return np.asarray(-np.diff(holdings))
 
 
-def almgren_chriss_rate(slope: float, risk: float) -> float:
-    """Return the urgency kappa tau of :func:`almgren_chriss` (Almgren and Chriss 2000, equation 17 in discrete time).
+def almgren_chriss_rate(
+    quantity: float, slices: int, volume: float, volatility: float, alpha: float, beta: float, risk_aversion: float, tau: float
+) -> float:
+    """Return the urgency kappa tau of :func:`almgren_chriss`, the temporary impact made linear at the pace of TWAP.
 
-    The minimum of sum slope n_k^2 + risk x_{k+1}^2 has holdings with cosh(kappa tau) = 1 + risk / (2 slope).
+    The minimum of sum a n_k^2 + b x_{k+1}^2 has holdings with cosh(kappa tau) = 1 + b / (2 a) (Almgren and Chriss 2000,
+    equation 17 in discrete time). Here a is the temporary cost of a slice of TWAP over its squared shares, and b the price of
+    the risk of a slice. Without temporary impact there is nothing to balance: 0, which is TWAP.
 
     Args:
-        slope: Temporary cost of a slice over its squared shares, currency per squared share; 0 leaves nothing to balance.
-        risk: Price of the risk of one slice, risk aversion times sigma^2 tau, currency per squared share.
+        quantity: Shares of the order.
+        slices: Number of slices.
+        volume: Market volume while the order runs, shares.
+        volatility: Volatility of the price, currency per share and square root of a day.
+        alpha: Temporary impact at a participation of one, volatilities of a day.
+        beta: Its exponent in the participation.
+        risk_aversion: Price of quadratic variation, 1 / currency.
+        tau: Length of a slice, days.
     """
-    return math.acosh(1.0 + risk / (2.0 * slope)) if slope > 0.0 else 0.0
+    slope = alpha * volatility * (quantity / volume) ** beta * slices / quantity
+    return math.acosh(1.0 + risk_aversion * volatility**2 * tau / (2.0 * slope)) if slope > 0.0 else 0.0
 
 
 def twap_in_children(slices: int, children: int) -> Weights:

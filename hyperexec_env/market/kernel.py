@@ -29,6 +29,7 @@ __all__ = [
     "fill_price",
     "mid_price",
     "move",
+    "paid_cost",
     "realised_cost",
     "shortfall_cost",
     "step",
@@ -119,6 +120,12 @@ def realised_cost(cost: tuple[Any, ...]) -> Any:
     return shortfall_cost(cost) + cost[6]
 
 
+def paid_cost(cost: tuple[Any, ...]) -> Any:
+    """Return what the shares of a slice cost beyond the unaffected price."""
+    permanent, transient, temporary, spread, _, _, _ = cost
+    return permanent + transient + temporary + spread
+
+
 def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State, Cost]:
     """Trade `shares` in one slice; return the next state and what it cost, in currency.
 
@@ -174,8 +181,7 @@ def fill_price(impact: Impact, state: State, slice: Slice, shares: Any, price: A
     `shares` are those that trade: positive, at most what is left and what the slice allows.
     """
     _, cost = step(impact, state, slice, shares)
-    paid = cost.permanent + cost.transient + cost.temporary + cost.spread
-    return price + side * paid / shares
+    return price + side * paid_cost(cost) / shares
 
 
 def mid_price(state: State, price: Any, side: Any) -> Any:

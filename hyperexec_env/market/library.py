@@ -138,6 +138,22 @@ register_scenario(
     )
 )
 register_scenario(
+    replace(
+        REGIME_DAY,
+        name="hunted-day",
+        description="regime-day with a predator: whoever trades like children one after the other is traded ahead of",
+        predator=0.3,
+    )
+)
+register_scenario(
+    replace(
+        REGIME_DAY,
+        name="sunshine-day",
+        description="regime-day in which liquidity comes to an order that is seen: here it pays to be regular",
+        predator=-0.3,
+    )
+)
+register_scenario(
     Scenario(
         name="flow-signal",
         description="persistent order flow is a signal of the next price move (Bertsimas and Lo 1998); linear impact",

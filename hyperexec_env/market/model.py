@@ -73,6 +73,8 @@ class Market:
     """Whether a regime has a drift."""
     capped: bool
     """Whether there is a participation cap."""
+    hunted: bool
+    """Whether a predator (or liquidity that comes to an order that is seen) watches our children."""
 
     @property
     def martingale(self) -> bool:
@@ -150,6 +152,7 @@ def _build(scenario: Scenario) -> Market:
         by_news=math.sqrt(1.0 - scenario.flow_share),
         drifting=any(regimes.drift),
         capped=scenario.max_participation is not None,
+        hunted=scenario.predator != 0.0,
     )
 
 

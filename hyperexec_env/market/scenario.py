@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number, check_numbers, nearest
+from hyperexec_env.market.predator import GREATEST, LEAST
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.volume import slice_profile
 
@@ -59,6 +60,9 @@ class Scenario:
     volume_noise: float = _unit(0.3, "sd of the log", "lognormal noise of the slice volume")
     flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains")
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow")
+    predator: float = _unit(
+        0.0, "fraction of the child that it expects", "what another trader buys ahead of us (negative: liquidity that comes)"
+    )
     price_model: str = _unit("abm", "abm or gbm", "arithmetic or geometric Brownian motion")
     regimes: Regimes = field(default_factory=Regimes)
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False)
@@ -83,6 +87,7 @@ class Scenario:
             "volume_noise": (0.0, 3.0, False),
             "flow_share": (0.0, 1.0, False),
             "flow_persistence": (-0.999, 0.999, False),
+            "predator": (LEAST, GREATEST, False),
         }
         units = {item.name: item.metadata.get("unit", "") for item in fields(self)}
         for key, (low, high, open_low) in limits.items():

@@ -284,3 +284,43 @@ def test_wrappers_of_gymnasium_read_the_space():
     observation, _ = env.reset(seed=0)
     assert env.observation_space.contains(observation)
     assert np.array_equal(observation, HyperExecEnv().reset(seed=0)[0])
+
+
+@pytest.mark.parametrize("options", [{}, {"random_side": True, "quantity_range": (0.5, 2.0)}, {"scenario": "hunted-day"}])
+def test_the_last_price_is_what_the_shares_cost(options):
+    """Shares times their price is what the desk pays: the shortfall."""
+    env = gym.make("hyperexec_env:HyperExec-v0", **options).unwrapped
+    lanes = 3
+    vector = gym.make_vec("hyperexec_env:HyperExec-v0", num_envs=lanes, vectorization_mode="vector_entry_point", **options)
+    vector.reset(seed=4)
+    paces = np.random.default_rng(1).uniform(0.0, 1.2, env.task.market.slices)
+    told = []
+    for k in range(env.task.market.slices - 1):
+        vector.trade(paces[k] * vector.situation.remaining / (26 - k))
+        told.append(vector.situation.last_price)
+    for lane in range(lanes):
+        env.reset(seed=4 + lane)
+        paid, ended = 0.0, False
+        while not ended:
+            k = env.situation.k
+            _, _, ended, _, info = env.trade(paces[k] * env.situation.remaining / (26 - k))
+            now = env.situation
+            paid += now.last_shares * now.last_price
+            if not ended:
+                assert now.last_price == told[k][lane]
+        notional = now.quantity * env.task.scenario.arrival_price
+        assert 1e4 * now.side * (paid - notional) / notional == pytest.approx(info["shortfall_bps"], abs=1e-9)
+
+
+def test_a_hidden_regime_is_not_betrayed_by_the_last_price():
+    env = gym.make("hyperexec_env:HyperExec-v0", observe_regime=False).unwrapped
+    vector = gym.make_vec(
+        "hyperexec_env:HyperExec-v0", num_envs=2, vectorization_mode="vector_entry_point", observe_regime=False
+    )
+    env.reset(seed=4)
+    vector.reset(seed=4)
+    for _ in range(5):
+        env.trade(5000.0)
+        vector.trade(np.full(2, 5000.0))
+        assert env.situation.last_price == env.situation.price
+        assert np.array_equal(vector.situation.last_price, vector.situation.price)

@@ -10,10 +10,11 @@ import pytest
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.market.account import book, open_account, settle
-from hyperexec_env.market.kernel import Slice, State, step
+from hyperexec_env.market.kernel import Cost, Slice, State, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import OrderDraw, draw_orders, draw_path
+from hyperexec_env.market.predator import Hunt, ambush
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
 every_scenario = pytest.mark.parametrize("name", scenario_names())
@@ -93,10 +94,15 @@ def test_the_environment_pays_what_the_market_charges(name):
         order = draw_orders(market, keys, OrderDraw(True, (0.5, 2.0)))
         path = draw_path(market, keys, order.side)
         state, account = State(order.quantity, np.zeros(1), np.zeros(1)), open_account()
+        hunt = Hunt(*np.zeros((4, 1)))
         paid = []
         for k, traded in enumerate(shares):
             slice = Slice(*(values[k] for values in path.slices))
-            state, cost = step(market.impact, state, slice, np.array([traded]))
+            if market.hunted:
+                (after, charged), hunt = ambush(market.impact, state, slice, np.array([traded]), hunt, market.scenario.predator)
+                state, cost = State(*after), Cost(*charged)
+            else:
+                state, cost = step(market.impact, state, slice, np.array([traded]))
             account = book(account, cost, slice.drift, slice.innovation)
             paid.append(cost.expected[0] * 1e4 / (order.quantity[0] * market.scenario.arrival_price))
         statement = settle(account, market.impact, state, order, market.scenario.arrival_price)

@@ -73,6 +73,7 @@ def any_scenario(draw):
         volume_noise=draw(st.floats(0.0, 1.0)),
         flow_share=draw(st.floats(0.0, 1.0)),
         flow_persistence=draw(st.floats(-0.999, 0.999)),
+        predator=draw(st.floats(-0.5, 2.0)),
         price_model=draw(st.sampled_from(["abm", "gbm"])),
         regimes=draw(any_regimes()),
         provenance=draw(st.dictionaries(plain_text, plain_text, max_size=3)),
@@ -188,6 +189,7 @@ def test_a_name_belongs_to_one_scenario():
         ("volume_noise", -0.1, "a number in [0, 3]"),
         *(("flow_share", value, "a number in [0, 1]") for value in (-0.1, 1.1)),
         *(("flow_persistence", value, "a number in [-0.999, 0.999]") for value in (1.0, -1.0)),
+        *(("predator", value, "a number in [-0.5, 2] fraction of the child") for value in (-0.6, 2.1, math.nan)),
         *(("price_model", value, "one of abm, gbm") for value in ("gmb", "", 3, None)),
         *(("volume_curve", value, "a list of numbers") for value in (5, "flat", None)),
         *(("name", value, "text") for value in (5, None)),
@@ -282,6 +284,7 @@ OTHER_VALUES = {
     "volume_noise": 1.0,
     "flow_share": 0.1,
     "flow_persistence": 0.1,
+    "predator": 0.3,
     "price_model": "gbm",
     "regimes": Regimes(drift=(0.1,)),
 }

@@ -1,0 +1,260 @@
+"""The predator: what it expects, what that costs, and that it is the same one in every way to run an episode."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baselines.policies import get_policy
+from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.market.kernel import Impact, Slice, expected_cost, move
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.predator import GREATEST, LEAST, Hunt, ahead, ambush, watch
+from hyperexec_env.market.scenario import get_scenario
+
+NOTHING_SEEN = Hunt(0.0, 0.0, 0.0, 0.0)
+IMPACT = Impact(4e-6, 2e-6, 0.5)
+SLICE = Slice(200_000.0, 0.0, float("inf"), 0.6, 0.01, 0.7, 0.0, 0.01, 1e-9)
+children = st.lists(st.just(0.0) | st.floats(1.0, 1e5), min_size=1, max_size=30)
+
+
+def hunted(strength, **changes):
+    return build_market(replace(get_scenario("regime-day"), predator=strength, **changes))
+
+
+def path_of(market, episodes=200, seed=5):
+    return draw_path(market, episode_keys(seed, np.arange(episodes)), float(market.scenario.side))
+
+
+def objective(market, policy):
+    return roll(market, policy, path_of(market)).statement.objective
+
+
+def trade(shares, strength):
+    """Trade a list of children, one in each slice; return what was held ahead of each, the costs and the states."""
+    state, hunt = (sum(shares), 0.0, 0.0), NOTHING_SEEN
+    held, costs, states = [], [], []
+    for child in shares:
+        held.append(ahead(strength, hunt, child))
+        (state, cost), hunt = ambush(IMPACT, state, SLICE, child, hunt, strength)
+        costs.append(cost)
+        states.append(state)
+    return held, costs, states
+
+
+class Fixed:
+    """A policy that trades given fractions of the order."""
+
+    name = "fixed"
+
+    def __init__(self, fractions):
+        self.fractions = fractions
+
+    def act(self, situation):
+        return situation.quantity * self.fractions[situation.k] + 0.0 * situation.remaining
+
+
+# --- what it expects
+
+
+def test_two_like_children_let_it_expect_a_third():
+    assert trade([100.0] * 5, 0.5)[0] == [0.0, 0.0, 50.0, 50.0, 50.0]
+
+
+def test_it_waits_for_the_next_child_as_long_as_it_waited_for_the_last():
+    assert trade([100.0, 0.0, 0.0] * 3, 1.0)[0] == [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 100.0, 0.0, 0.0]
+
+
+def test_children_that_differ_by_half_are_not_alike():
+    assert trade([100.0, 50.0, 50.0, 75.0, 75.0], 1.0)[0] == pytest.approx([0.0, 0.0, 0.0, 50.0, 75.0 / 3.0])
+
+
+def test_liquidity_takes_a_part_of_what_comes_and_no_more():
+    assert trade([100.0, 100.0, 10.0, 0.0], -0.5)[0] == [0.0, 0.0, -5.0, 0.0]
+
+
+def test_on_a_fine_grid_it_holds_its_position_around_the_expected_time():
+    late = [100.0, *[0.0] * 19] * 3 + [0.0] * 2 + [100.0]
+    early = [100.0, *[0.0] * 19] * 2 + [100.0, *[0.0] * 17] + [100.0]
+    missed = [100.0, *[0.0] * 19] * 3 + [0.0] * 6 + [100.0]
+    assert trade(late, 1.0)[0][-1] == trade(early, 1.0)[0][-1] == 100.0
+    assert trade(missed, 1.0)[0][-1] == 0.0
+
+
+def test_it_follows_a_schedule_that_jitters_around_a_regular_one():
+    rng = np.random.default_rng(0)
+    for jitter, least_hits, most_hits in ((0.0, 198, 198), (2.0, 150, 198), (6.0, 40, 120)):
+        times = (20 * np.arange(200) + 10 + rng.uniform(-jitter, jitter, 200)).astype(int)
+        shares = np.zeros(4000)
+        shares[times] = 100.0
+        held = np.array(trade(shares.tolist(), 1.0)[0])
+        assert least_hits <= (held[times] > 0.0).sum() <= most_hits, jitter
+
+
+@given(children, st.floats(LEAST, GREATEST))
+def test_floats_and_arrays_agree_to_the_last_bit(shares, strength):
+    held, costs, states = trade(shares, strength)
+    slice = Slice(*(np.full(2, value) for value in SLICE))
+    state, hunt = (np.full(2, sum(shares)), np.zeros(2), np.zeros(2)), Hunt(*np.zeros((4, 2)))
+    for k, child in enumerate(shares):
+        assert np.array_equal(ahead(strength, hunt, np.full(2, child)), np.full(2, held[k]))
+        (state, cost), hunt = ambush(IMPACT, state, slice, np.full(2, child), hunt, strength)
+        assert np.array_equal(np.array(cost), np.array([costs[k]] * 2).T)
+        assert np.array_equal(np.array(state), np.array([states[k]] * 2).T)
+
+
+# --- what it costs
+
+
+@given(children, st.floats(LEAST, GREATEST))
+def test_it_costs_the_shares_times_kyles_slope_times_what_it_holds_and_leaves_nothing_behind(shares, strength):
+    held, costs, states = trade(shares, strength)
+    state = (sum(shares), 0.0, 0.0)
+    for k, child in enumerate(shares):
+        traded = min(child, state[0])
+        state, cost = move(IMPACT, state, SLICE, child)
+        extra = (IMPACT.permanent_slope + IMPACT.transient_slope) * traded * held[k]
+        assert states[k] == state
+        assert costs[k][1] - cost[1] == pytest.approx(extra, rel=1e-9, abs=1e-9)
+        assert (costs[k][0], *costs[k][2:]) == (cost[0], *cost[2:])
+
+
+@given(children, st.floats(LEAST, GREATEST))
+def test_no_child_is_paid_for_trading_and_none_costs_nothing(shares, strength):
+    for child, cost in zip(shares, trade(shares, strength)[1], strict=True):
+        assert cost[0] + cost[1] >= -1e-9 * child
+        if child == 0.0:
+            assert cost[:4] == (0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_regular_schedule_costs_the_closed_form_and_more_the_stronger_the_predator():
+    free = hunted(0.0)
+    twap, scenario = get_policy("TWAP"), free.scenario
+    child = scenario.quantity / scenario.slices
+    slope = scenario.kyle_lambda * scenario.arrival_price / scenario.adv
+    before = objective(free, twap)
+    for strength in (-0.5, -0.2, 0.1, 0.3, 1.0, 2.0):
+        extra = objective(hunted(strength), twap) - before
+        expected = 1e4 * slope * strength * child**2 * (scenario.slices - 2) / scenario.notional
+        assert extra == pytest.approx(expected, rel=1e-9)
+
+
+def test_an_irregular_schedule_is_hit_less():
+    fractions = np.where(np.arange(26) % 2, 0.5, 1.5) / 26
+    regular, irregular = Fixed(np.full(26, 1 / 26)), Fixed(fractions)
+    extra = [(objective(hunted(0.5), policy) - objective(hunted(0.0), policy)).mean() for policy in (regular, irregular)]
+    assert extra[1] == pytest.approx(0.0, abs=1e-12)
+    assert extra[0] > 1.0
+
+
+def test_liquidity_makes_a_regular_schedule_cheaper_and_never_pays_for_it():
+    assert (objective(hunted(-0.5), get_policy("TWAP")) < objective(hunted(0.0), get_policy("TWAP"))).all()
+    bare = {"half_spread_bps": 0.0, "temp_impact_alpha": 0.0, "risk_aversion": 0.0, "resilience": 1e6}
+    market = hunted(-0.5, **bare)
+    for name in ("TWAP", "random", "every-5th", "Adaptive"):
+        statement = roll(market, get_policy(name), path_of(market)).statement
+        assert (statement.components.transient + statement.components.permanent >= -1e-9).all()
+
+
+def test_without_a_predator_nothing_changes():
+    market, path = hunted(0.0), path_of(hunted(0.0))
+    assert not market.hunted
+    assert np.array_equal(
+        objective(market, get_policy("IS")), roll(build_market(get_scenario("regime-day")), get_policy("IS"), path)[0].objective
+    )
+    shares = [100.0, 100.0, 50.0, 100.0, 0.0, 100.0]
+    _, costs, _ = trade(shares, 0.0)
+    state = (sum(shares), 0.0, 0.0)
+    for child, paid in zip(shares, costs, strict=True):
+        state, cost = move(IMPACT, state, SLICE, child)
+        assert paid == cost
+
+
+# --- one predator, three ways to run an episode
+
+
+@pytest.mark.parametrize("strength", [0.3, -0.5])
+@pytest.mark.parametrize("name", ["TWAP", "random", "Adaptive", "every-5th", "wait-then-dump"])
+def test_the_environments_and_the_rollout_agree_to_the_last_bit(name, strength):
+    market = hunted(strength)
+    outcome = roll(market, get_policy(name), path_of(market, episodes=4, seed=11)).statement
+    env, policy = HyperExecEnv(market.scenario), get_policy(name)
+    for episode in range(4):
+        env.reset(seed=11 if episode == 0 else None)
+        rewards, ended = 0.0, False
+        while not ended:
+            _, reward, ended, _, info = env.trade(float(policy.act(env.situation)))
+            rewards += reward
+        assert info["objective_bps"] == outcome.objective[episode]
+        assert rewards == pytest.approx(-info["objective_bps"], abs=1e-9)
+        assert sum(info["components_bps"].values()) == pytest.approx(info["shortfall_bps"], abs=1e-9)
+        assert info["components_bps"]["transient"] == outcome.components.transient[episode]
+
+
+@pytest.mark.parametrize("autoreset", ["NextStep", "SameStep", "Disabled"])
+@pytest.mark.parametrize("options", [{}, {"random_side": True, "quantity_range": (0.5, 2.0)}, {"reward": "realised"}])
+def test_a_lane_forgets_the_last_order_when_the_next_one_begins(autoreset, options):
+    scenario = replace(get_scenario("hunted-day"), slices=4)
+    lanes = HyperExecVectorEnv(3, autoreset, scenario=scenario, **options)
+    singles = [HyperExecEnv(scenario, **options) for _ in range(3)]
+    lanes.reset(seed=7)
+    for lane, env in enumerate(singles):
+        env.reset(seed=7 + lane)
+    rng, waiting = np.random.default_rng(1), np.zeros(3, bool)
+    for _ in range(30):
+        shares = rng.choice([20_000.0, 22_000.0, 90_000.0], 3)
+        _, rewards, ended, _, _ = lanes.trade(shares)
+        for lane, env in enumerate(singles):
+            if waiting[lane] and autoreset == "NextStep":
+                env.reset()
+                assert rewards[lane] == 0.0
+                continue
+            _, reward, over, _, _ = env.trade(float(shares[lane]))
+            assert reward == rewards[lane]
+            assert over == ended[lane]
+            if over and autoreset != "NextStep":
+                env.reset()
+        if autoreset == "Disabled" and ended.any():
+            lanes.reset(options={"reset_mask": ended.copy()})
+        waiting = ended
+
+
+def test_what_it_remembers_does_not_reach_the_observation():
+    free, watched = HyperExecEnv("regime-day"), HyperExecEnv("hunted-day")
+    seen = [free.reset(seed=3)[0], watched.reset(seed=3)[0]]
+    for _ in range(10):
+        assert np.array_equal(*seen)
+        seen = [env.step(np.zeros(1, np.float32))[0] for env in (free, watched)]
+
+
+def test_costs_of_a_hunted_order_are_those_that_the_kernel_books():
+    env = HyperExecEnv("hunted-day")
+    env.reset(seed=0)
+    total, hunt = 0.0, NOTHING_SEEN
+    while True:
+        _, reward, ended, _, _ = env.trade(200_000.0 / 26)
+        total += reward
+        if ended:
+            break
+    state = (200_000.0, 0.0, 0.0)
+    path = path_of(build_market(get_scenario("hunted-day")), episodes=1, seed=0)
+    spent = 0.0
+    for k in range(26):
+        row = [float(values[k, 0]) for values in path.slices]
+        (state, cost), hunt = ambush(env.unwrapped.task.market.impact, state, row, 200_000.0 / 26, hunt, 0.3)
+        spent += expected_cost(cost)
+    assert -total == pytest.approx(1e4 * spent / 2e7, rel=1e-12)
+
+
+def test_watching_forgets_nothing_while_no_child_comes():
+    hunt = watch(watch(watch(NOTHING_SEEN, 100.0), 100.0), 0.0)
+    assert (hunt.size, hunt.period, hunt.likeness) == (100.0, 1.0, 1.0)
+    assert hunt.since == 2.0
