@@ -1,4 +1,8 @@
-"""The board as one self-contained HTML page: tables, and the pictures that a person wants to see."""
+"""Results as one self-contained HTML page: tables, and the pictures that a person wants to see.
+
+:func:`page` makes the page of boards. What any page of this house is made of stands here too: :func:`document`,
+:func:`table`, :func:`figure` and :func:`svg`.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,10 @@ from hyperexec_env.evaluation.board import Board, Row
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.extras import need
 
-__all__ = ["page"]
+__all__ = ["COLOURS", "document", "figure", "page", "svg", "table"]
 
-_COLOURS: Final = ("#1f5fa8", "#d9730d", "#2e7d4f", "#8a4fa3", "#7a6a58", "#c2a200", "#3b8ea5", "#c25a7c")
+COLOURS: Final = ("#1f5fa8", "#d9730d", "#2e7d4f", "#8a4fa3", "#7a6a58", "#c2a200", "#3b8ea5", "#c25a7c")
+"""Colours that can be told apart."""
 _TRAINED: Final = "#b8322a"
 _PARTS: Final = {
     "spread": "#9aa5b1",
@@ -32,7 +37,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; mar
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .3rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #eee; }
-th { border-bottom: 2px solid #bbb; } td:nth-child(2), th:nth-child(2) { text-align: left; }
+th { border-bottom: 2px solid #bbb; } .board :is(td, th):nth-child(2), .sheet :is(td, th):first-child { text-align: left; }
+.glossary :is(td, th):is(:first-child, :last-child) { text-align: left; }
 tr.trained td:nth-child(2) { color: #b8322a; font-weight: 600; } tr.sanity { color: #888; }
 figure { margin: 1.5rem 0; } figcaption, .caption { color: #555; font-size: .87rem; } svg { max-width: 100%; height: auto; }
 .warning { background: #b8322a; color: #fff; padding: .6rem .9rem; border-radius: 4px; font-weight: 600; }
@@ -51,25 +57,48 @@ def page(boards: Sequence[Board], command: str) -> str:
         MissingExtra: matplotlib is not installed.
     """
     need("matplotlib", "plot")
-    body = "".join(_section(board) for board in boards)
+    body = (
+        f"<p>Made by <code>{html.escape(command)}</code>. Every policy meets the same episodes; brackets are 95 % bootstrap "
+        "intervals, those of differences are paired. All costs in bps of the arrival notional, positive is a cost.</p>"
+    )
+    return document("HyperExec leaderboard", body + "".join(_section(board) for board in boards))
+
+
+def document(title: str, body: str) -> str:
+    """Return a whole page, which loads nothing from elsewhere.
+
+    Args:
+        title: Its title, plain text.
+        body: What stands below the title, HTML.
+    """
+    title = html.escape(title)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>HyperExec leaderboard</title><style>{_STYLE}</style></head><body><h1>HyperExec leaderboard</h1>"
-        f"<p>Made by <code>{html.escape(command)}</code>. Every policy meets the same episodes; brackets are 95 % bootstrap "
-        f"intervals, those of differences are paired. All costs in bps of the arrival notional, positive is a cost.</p>{body}"
-        "</body></html>\n"
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
     )
+
+
+def table(header: Sequence[str], cells: Sequence[Sequence[str]], kind: str = "sheet", classes: Sequence[str] = ()) -> str:
+    """Return a table of plain texts as HTML.
+
+    Args:
+        header: The names of the columns.
+        cells: The texts of each line.
+        kind: Which columns are to the left: "sheet": the first, "board": the second, "glossary": the first and the last.
+        classes: The class of each line; empty: none.
+    """
+    head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
+    lines = "".join(
+        f'<tr class="{name}">' + "".join(f"<td>{html.escape(text)}</td>" for text in line) + "</tr>"
+        for name, line in zip(classes or [""] * len(cells), cells, strict=True)
+    )
+    return f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
 
 
 def _section(board: Board) -> str:
     """Return one scenario: its table and its pictures."""
     header, cells = board.table()
-    head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
-    lines = "".join(
-        f'<tr class="{_class(row)}">' + "".join(f"<td>{html.escape(text)}</td>" for text in line) + "</tr>"
-        for row, line in zip(board.rows, cells, strict=True)
-    )
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in board.warnings)
     pictures = (
         (_distributions(board), "What an episode costs. Box: quartiles; whiskers: 5 % and 95 %; line: median; dot: mean."),
@@ -80,7 +109,7 @@ def _section(board: Board) -> str:
     figures = "".join(f"<figure>{picture}<figcaption>{text}</figcaption></figure>" for picture, text in pictures)
     return (
         f"<h2>{html.escape(board.scenario.name)}</h2><p>{html.escape(board.scenario.description)}</p>{warnings}"
-        f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>'
+        f"{table(header, cells, 'board', [_class(row) for row in board.rows])}"
         f'<p class="caption">{html.escape(board.caption())}</p>{findings}{figures}'
     )
 
@@ -91,7 +120,7 @@ def _class(row: Row) -> str:
 
 def _serious(board: Board) -> list[tuple[Row, Outcome, str]]:
     """Return the policies that are there to win, with their colours; all seeds of a trained policy share one."""
-    colours = iter(_COLOURS * 4)
+    colours = iter(COLOURS * 4)
     return [
         (row, outcome, _TRAINED if row.training_seed is not None else next(colours))
         for row, outcome in zip(board.rows, board.outcomes, strict=True)
@@ -102,7 +131,7 @@ def _serious(board: Board) -> list[tuple[Row, Outcome, str]]:
 def _distributions(board: Board) -> str:
     """Draw the distribution of the realised shortfall and of the objective."""
     shown = _serious(board)
-    figure, axes = _figure(1, 2, 10.5, 0.9 + 0.34 * len(shown))
+    drawing, axes = figure(1, 2, 10.5, 0.9 + 0.34 * len(shown))
     for axis, key, title in zip(
         axes, ("shortfall", "objective"), ("implementation shortfall (realised)", "objective J"), strict=True
     ):
@@ -117,7 +146,7 @@ def _distributions(board: Board) -> str:
         axis.set_yticklabels([row.label for row, _, _ in shown] if axis is axes[0] else [])
         axis.invert_yaxis()
         axis.grid(axis="x", color="#eee")
-    return _svg(figure)
+    return svg(drawing)
 
 
 def _inventories(board: Board) -> str:
@@ -127,7 +156,7 @@ def _inventories(board: Board) -> str:
     panels = [index for index in range(len(counts)) if counts[index] > 0.0]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
-    figure, axes = _figure(rows, columns, 10.5 if columns > 1 else 6.0, 0.9 + 2.3 * rows)
+    drawing, axes = figure(rows, columns, 10.5 if columns > 1 else 6.0, 0.9 + 2.3 * rows)
     minutes = scenario.horizon_minutes * np.arange(scenario.slices + 1) / scenario.slices
     for panel, axis in enumerate(axes):
         axis.set_visible(panel < len(panels))
@@ -147,14 +176,14 @@ def _inventories(board: Board) -> str:
     named: dict[str, Any] = {}
     for handle, text in zip(*axes[0].get_legend_handles_labels(), strict=True):
         named.setdefault(text.split(" (seed")[0], handle)
-    figure.legend(list(named.values())[::-1], list(named)[::-1], loc="outside lower center", ncols=8, frameon=False)
-    return _svg(figure)
+    drawing.legend(list(named.values())[::-1], list(named)[::-1], loc="outside lower center", ncols=8, frameon=False)
+    return svg(drawing)
 
 
 def _components(board: Board) -> str:
     """Draw the mean cost by component as stacked bars."""
     shown = _serious(board)
-    figure, (axis,) = _figure(1, 1, 10.5, 1.3 + 0.34 * len(shown))
+    drawing, (axis,) = figure(1, 1, 10.5, 1.3 + 0.34 * len(shown))
     above, below = np.zeros(len(shown)), np.zeros(len(shown))
     for part, colour in _PARTS.items():
         values = np.array([row.risk_bps if part == "risk" else row.components_bps[part] for row, _, _ in shown])
@@ -168,24 +197,24 @@ def _components(board: Board) -> str:
     axis.invert_yaxis()
     axis.grid(axis="x", color="#eee")
     axis.set_axisbelow(True)
-    figure.legend(loc="outside lower center", ncols=7, frameon=False)
-    return _svg(figure)
+    drawing.legend(loc="outside lower center", ncols=7, frameon=False)
+    return svg(drawing)
 
 
-def _figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
+def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
     """Return a figure without a window, and its axes in reading order."""
-    figure = need("matplotlib.figure", "plot").Figure(figsize=(width, height), layout="constrained")
-    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=rows * columns > 2).flat)
+    drawing = need("matplotlib.figure", "plot").Figure(figsize=(width, height), layout="constrained")
+    axes = list(drawing.subplots(rows, columns, squeeze=False, sharey=rows * columns > 2).flat)
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.title.set_fontsize(10)
-    return figure, axes
+    return drawing, axes
 
 
-def _svg(figure: Any) -> str:
+def svg(drawing: Any) -> str:
     """Return a figure as inline SVG: the same bytes for the same numbers."""
     target = io.StringIO()
     with need("matplotlib", "plot").rc_context({"svg.hashsalt": "hyperexec", "svg.fonttype": "path"}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
+        drawing.savefig(target, format="svg", metadata={"Date": None})
     text = target.getvalue()
     return text[text.index("<svg") :]

@@ -97,6 +97,10 @@ class Sessions:
     dates: tuple[str, ...]
     open: Floats
     """First price of each bar, currency per share."""
+    high: Floats
+    """Highest price of each bar, currency per share."""
+    low: Floats
+    """Lowest price of each bar, currency per share."""
     close: Floats
     """Last price of each bar, currency per share."""
     volume: Floats
@@ -185,7 +189,8 @@ def read_sessions(
     filled = sum(count for _, count in found.values())
     names = tuple(map(str, files))
     report = BarReport(names, length, len(dates), dates[0], dates[-1], filled, outside, tuple(left_out))
-    return Sessions(dates, grid[..., 0], grid[..., 1], grid[..., 2], length, day_minutes, report)
+    opening, high, low, closing, volume = np.moveaxis(grid, -1, 0)
+    return Sessions(dates, opening, high, low, closing, volume, length, day_minutes, report)
 
 
 def _check_hours(stamp: str, open_minute: int, day_minutes: int) -> _Hours:
@@ -390,12 +395,12 @@ def _judge_inside(rows: list[_Row], at: NDArray[np.int64], volume: Floats, step:
 
 
 def _grid(rows: list[_Row], step: int, hours: _Hours) -> tuple[Floats, int]:
-    """Return open, close and volume of each bar of a session, shape (bar, 3), and how many were missing and filled."""
+    """Return the values of each bar of a session, shape (bar, 5), and how many were missing and filled."""
     count = hours.day_minutes // step
-    given = np.array([row.values for row in rows])[:, [0, 3, 4]]
+    given = np.array([row.values for row in rows])
     places = np.array([row.minute // step for row in rows])
     before = np.searchsorted(places, np.arange(count), side="right") - 1
-    price = np.where(before >= 0, given[before, 1], given[0, 0])
-    grid = np.column_stack([price, price, np.zeros(count)])
+    price = np.where(before >= 0, given[before, 3], given[0, 0])
+    grid = np.column_stack([price, price, price, price, np.zeros(count)])
     grid[places] = given
     return grid, count - len(rows)
