@@ -1,0 +1,170 @@
+"""Estimate what an order costs before it trades: the distribution of the shortfall by each algorithm, and a simple estimate."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from baselines.evaluate import show
+from hyperexec_env.arguments import option
+from hyperexec_env.checks import check_choice
+from hyperexec_env.evaluation.board import text_table
+from hyperexec_env.execution.algorithms import algorithm_names, check_algorithm
+from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.estimates import CostEstimate, MarketImpactEstimate, estimate_impact, estimate_schedule
+from hyperexec_env.files import check_target
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.orders import ParentOrder
+
+__all__ = ["Args", "Estimates", "estimate", "impact_in", "main"]
+
+_SIDES = {"buy": 1, "sell": -1}
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec estimate``."""
+
+    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
+    quantity: int | None = option(None, "whole shares to execute (default: as the scenario says)")
+    side: str | None = option(None, "buy or sell (default: as the scenario says)", choices=tuple(_SIDES))
+    algorithm: tuple[str, ...] = option(("all",), "algorithms of the desk, or `all`")
+    episodes: int = option(10_000, "number of episodes where an estimate is simulated, the same for every algorithm")
+    seed: int = option(0, "seed of the episodes")
+    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
+
+
+@dataclass(frozen=True)
+class Estimates:
+    """What an order costs in the market of a scenario, by several algorithms."""
+
+    scenario: Scenario
+    parent: ParentOrder
+    impact: MarketImpactEstimate | None
+    """At a steady pace, by the simple model; None where the scenario has no volatility."""
+    schedules: tuple[CostEstimate, ...]
+    """One for each algorithm."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain numbers, lists and texts."""
+        return {
+            "scenario": self.scenario.name,
+            "scenario_hash": self.scenario.hash,
+            "side": self.parent.side,
+            "quantity": self.parent.quantity,
+            "arrival_price": self.parent.arrival_price,
+            "impact": None if self.impact is None else self.impact.to_dict(),
+            "rows": [row.to_dict() for row in self.schedules],
+        }
+
+    def __str__(self) -> str:
+        """Return a table with a line for each algorithm, and the simple estimate below it."""
+        parent, scenario = self.parent, self.scenario
+        action = "buy" if parent.side > 0 else "sell"
+        lines = [
+            f"{action} {parent.quantity:,} at {parent.arrival_price:,g} in {scenario.name} ({scenario.hash}): "
+            "implementation shortfall, bps of the arrival notional",
+            "",
+            text_table(
+                ["", "algorithm", "mean", "95 % interval", "sd", "5 %", "50 %", "95 %", "objective", "currency"],
+                [_cells(row) for row in self.schedules],
+            ),
+            "",
+            *dict.fromkeys(row.method for row in self.schedules),
+            "every algorithm as planned before the day: POV by the expected volume, Adaptive for a regime that it is not told",
+        ]
+        if self.impact is not None:
+            lines += ["", f"simple estimate, steady pace, without the spread: {self.impact}"]
+        return "\n".join(lines)
+
+
+def _cells(row: CostEstimate) -> list[str]:
+    """Return the line of one algorithm."""
+    low, high = row.interval
+    within = f"{low:.2f} to {high:.2f}" if row.error_bps else "exact"
+    marks = (row.quantile(level) for level in (0.05, 0.5, 0.95))
+    numbers = (f"{value:.2f}" for value in (row.sd_bps, *marks, row.objective_bps))
+    return ["", row.algorithm, f"{row.mean_bps:.2f}", within, *numbers, f"{row.cost:,.0f}"]
+
+
+def impact_in(scenario: Scenario, parent: ParentOrder) -> MarketImpactEstimate | None:
+    """Estimate the impact of an order that trades steadily over the horizon of a scenario, at its mean volume and volatility.
+
+    None where the scenario has no volatility: the model measures impact in volatilities.
+    """
+    market = build_market(scenario)
+    if not scenario.volatility:
+        return None
+    return estimate_impact(
+        parent.quantity,
+        parent.arrival_price,
+        scenario.volatility * float(market.volatility[market.unknown]),
+        float(market.rest_volume[0, market.unknown]),
+        scenario.adv,
+        side=parent.side,
+        config=ExecutionConfig(
+            kyle_lambda=scenario.kyle_lambda,
+            temp_impact_alpha=scenario.temp_impact_alpha,
+            temp_impact_beta=scenario.temp_impact_beta,
+            perm_impact_gamma=scenario.perm_impact_gamma,
+        ),
+    )
+
+
+def estimate(
+    scenario: Scenario,
+    *,
+    quantity: int | None = None,
+    side: str | None = None,
+    algorithms: Sequence[str] = ("all",),
+    episodes: int = 10_000,
+    seed: int = 0,
+) -> Estimates:
+    """Estimate an order in a scenario by several algorithms, on the same episodes.
+
+    Args:
+        scenario: The market, and the order where nothing else is said.
+        quantity: Whole shares; None: those of the scenario, rounded.
+        side: "buy" or "sell"; None: that of the scenario.
+        algorithms: Names of algorithms, or "all".
+        episodes: Number of episodes where an estimate is simulated.
+        seed: Seed of the episodes.
+
+    Raises:
+        ValueError: A value is out of range, or there is no such algorithm.
+    """
+    names = [name for word in algorithms for name in (algorithm_names() if word == "all" else [_named(word)])]
+    parent = ParentOrder(
+        symbol=scenario.name or "order",
+        side=scenario.side if side is None else _SIDES[check_choice("side", side, _SIDES)],
+        quantity=max(1, round(scenario.quantity)) if quantity is None else quantity,
+        arrival_price=scenario.arrival_price,
+    )
+    rows = tuple(
+        estimate_schedule(parent, scenario, algorithm=name, episodes=episodes, seed=seed) for name in dict.fromkeys(names)
+    )
+    return Estimates(scenario, parent, impact_in(scenario, parent), rows)
+
+
+def _named(word: str) -> str:
+    """Return the algorithm of a name, whose case does not matter."""
+    return check_algorithm("algorithm", {name.lower(): name for name in algorithm_names()}.get(word.lower(), word))
+
+
+def main(args: Args) -> Estimates:
+    """Estimate, print, and return the estimates."""
+    check_target(args.json)
+    found = estimate(
+        get_scenario(args.scenario),
+        quantity=args.quantity,
+        side=args.side,
+        algorithms=args.algorithm,
+        episodes=args.episodes,
+        seed=args.seed,
+    )
+    content = {**found.to_dict(), "episodes": args.episodes, "seed": args.seed}
+    show(str(found), json_format.dumps(content, indent=2) + "\n", args.json)
+    return found
