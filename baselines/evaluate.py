@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from baselines.desk import DESK
 from baselines.policies import BASELINES, SANITY, get_policy, policy_names
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer
@@ -23,7 +24,7 @@ class Args:
     """Options of ``hyperexec evaluate``."""
 
     scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
-    policy: tuple[str, ...] = option(("all",), "policies: names, folders of trained ones, `baselines`, `sanity` or `all`")
+    policy: tuple[str, ...] = option(("all",), "names, folders of trained policies, `baselines`, `sanity`, `all` or `desk`")
     episodes: int = option(10_000, "number of episodes, the same for every policy")
     seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
     json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
@@ -37,7 +38,7 @@ def entrants(names: Sequence[str]) -> list[Entrant]:
     Raises:
         ValueError: No such policy or folder.
     """
-    groups = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY]}
+    groups = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY], "desk": list(DESK)}
     found: dict[str, Entrant] = {}  # by label: a policy that is named twice takes part once
     for name in dict.fromkeys(names):
         if not name:

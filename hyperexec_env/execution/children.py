@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import nextafter
 
 import numpy as np
 
@@ -11,6 +12,8 @@ from hyperexec_env.execution.schedules import Weights
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
 __all__ = ["cut", "whole_shares"]
+
+_record = tuple.__new__  # makes a named tuple in half the time of a call
 
 
 def whole_shares(quantity: int, weights: Sequence[float] | Weights) -> list[int]:
@@ -26,7 +29,7 @@ def whole_shares(quantity: int, weights: Sequence[float] | Weights) -> list[int]
     Raises:
         ValueError: There are no weights, or they do not sum to a positive number.
     """
-    sums = np.cumsum(weights)
+    sums = np.cumsum(weights, dtype=np.float64)
     if not (len(sums) and sums[-1] > 0.0):
         raise ValueError(f"weights must sum to a positive number, got {list(weights)}")
     sums *= quantity / sums[-1]
@@ -66,9 +69,10 @@ def cut(
             raise ValueError(f"rng must be a generator where the hiding factor is positive ({factor:g}), got None")
         times = jittered_times(times, span / count, factor, rng)
         weights = jittered_weights(weights, factor, rng)
-    children = []
+    times = np.minimum(times, nextafter(end, start))  # where the clock is too coarse for so many children
+    children: list[ChildOrder] = []
     for shares, time in zip(whole_shares(quantity, weights), times.tolist(), strict=True):
         if shares:
-            children.append(ChildOrder(parent, number, shares, time))
+            children.append(_record(ChildOrder, (parent, number, shares, time, None, (), 0)))
             number += 1
     return children

@@ -13,7 +13,7 @@ import numpy as np
 
 from hyperexec_env.execution.schedules import Weights
 
-__all__ = ["SIZE_JITTER", "TIME_JITTER", "jittered_times", "jittered_weights"]
+__all__ = ["SIZE_JITTER", "TIME_JITTER", "jitter", "jittered_times", "jittered_weights"]
 
 TIME_JITTER: Final = 0.3
 """Largest move of a child at a factor of one, in intervals."""
@@ -40,5 +40,10 @@ def jittered_weights(weights: Weights, factor: float, rng: np.random.Generator) 
     if not total > 0.0:
         return weights
     draws -= weights @ draws / total
-    widest = max(draws.max(), -draws.min(), 1.0)
+    widest = max(np.abs(draws).max(), 1.0)
     return np.asarray(weights * (1.0 + (SIZE_JITTER * factor / widest) * draws))
+
+
+def jitter(factor: float, rng: np.random.Generator) -> float:
+    """Return a multiplier for the size of one child: uniform in 1 +-20 % times the factor; 1 where the factor is 0."""
+    return 1.0 + SIZE_JITTER * factor * (2.0 * rng.random() - 1.0) if factor else 1.0

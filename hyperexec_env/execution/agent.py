@@ -1,0 +1,592 @@
+"""The execution agent: parent orders go in, child orders come out on time, fills come back, reports are left.
+
+One lock guards it, so that several threads may submit, process, take children and report fills at once.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import time
+from collections.abc import Callable, Mapping
+from threading import RLock
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from hyperexec_env.checks import check_choice, check_integer, check_number, nearest
+from hyperexec_env.execution import schedules
+from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, POV, Outlook, check_algorithm, resolve
+from hyperexec_env.execution.children import cut, whole_shares
+from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_impact
+from hyperexec_env.execution.hiding import jitter
+from hyperexec_env.execution.report import ExecutionReport, Mark
+from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
+from hyperexec_env.market.volume import slice_profile
+from hyperexec_env.orders import MAX_SHARES, ChildOrder, Fill, ParentOrder
+
+__all__ = ["AgentStatus", "ExecutionAgent", "Portfolio", "Quote"]
+
+_log = logging.getLogger("hyperexec_env.execution")
+_REGIMES: Final = (*REGIME_NAMES, UNKNOWN)
+_record = tuple.__new__  # makes a named tuple in half the time of a call
+CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
+
+
+class Quote(NamedTuple):
+    """What the desk is told of a symbol."""
+
+    mid: float | None = None
+    """Middle of the best bid and offer, currency per share; None: not known."""
+    volume_rate: float | None = None
+    """Market volume expected from now on, shares a second; None: not known, and then no cap can bind."""
+
+
+Portfolio = Mapping[str, Quote]
+"""What the desk is told of each symbol that it trades."""
+
+
+class AgentStatus(NamedTuple):
+    """Where an agent stands."""
+
+    name: str
+    state: str
+    """created, running, paused or stopped."""
+    regime: str
+    """The regime that it was told last."""
+    queued: int
+    """Parents that were submitted and are not cut yet."""
+    active: int
+    """Parents that are in work."""
+    working: int
+    """Children that are in the market."""
+    closed: int
+    """Parents that have a report."""
+    process_count: int
+    avg_latency_ns: float
+    """Mean time of a `process`, nanoseconds."""
+    slow_count: int
+    """Number of `process` calls that took longer than `max_latency_us`."""
+
+
+class _Work:
+    """A parent in work. Guarded by the lock of the agent; `left` is what is neither filled nor in the market."""
+
+    __slots__ = (
+        *("algorithm", "children", "deadline", "filled", "first_mark", "horizon", "interval", "next", "number", "parent"),
+        *("pending", "plan", "rate", "shape", "start", "target", "version", "working"),
+    )
+
+    def __init__(self, parent: ParentOrder, algorithm: str, deadline: float) -> None:
+        self.parent, self.algorithm, self.deadline = parent, algorithm, deadline
+        self.start = self.horizon = self.interval = 0.0
+        self.pending: list[ChildOrder] = []  # the children to come; those before `next` have been released
+        self.shape: list[int] = []  # of each of them, the shares of the last plan, before anything was carried forward
+        self.next = self.number = self.version = self.filled = self.working = self.first_mark = 0
+        self.children: dict[str, ChildOrder] = {}  # those that were released, by name
+        self.plan: list[ChildOrder] = []  # the first plan
+        self.rate = self.target = 0.0  # of POV: participation, and the shares that it asks for so far
+
+    @property
+    def left(self) -> int:
+        return self.parent.quantity - self.filled - self.working
+
+
+class ExecutionAgent:
+    """Cuts parent orders into children, releases them on time, and reports what they cost.
+
+    The life of an order: :meth:`submit_order` takes it, the next :meth:`process` cuts it, :meth:`get_next_child` hands out its
+    children when they are due, :meth:`report_fill` brings their fills back, and when it is filled, expired or cancelled it
+    has a report in :meth:`get_reports`. Children of a parent always sum to it. A fill that arrives after the end is booked,
+    and the report is made anew.
+
+    Args:
+        config: Settings; None: the defaults.
+        seed: Seed of the order hiding; None: from the operating system, so that nobody can foretell it.
+        clock: Returns the time in seconds, the one that deadlines are given in; by default ``time.time``.
+    """
+
+    def __init__(
+        self, config: ExecutionConfig | None = None, *, seed: int | None = None, clock: Callable[[], float] = time.time
+    ) -> None:
+        """Make an agent that has not started."""
+        self.config = ExecutionConfig() if config is None else config
+        self._name = self.config.name
+        self._rng = np.random.default_rng(seed)
+        self._clock = clock
+        self._lock = RLock()
+        self._count = itertools.count()
+        self._state, self._regime = CREATED, UNKNOWN
+        self._quotes: dict[str, Quote] = {}
+        self._marks: dict[str, list[Mark]] = {}
+        self._symbols: dict[str, int] = {}  # how many open parents each symbol has
+        self._names: set[str] = set()  # of all orders that were ever submitted
+        self._queue: list[_Work] = []
+        self._active: dict[str, _Work] = {}
+        self._closed: dict[str, _Work] = {}
+        self._reports: dict[str, ExecutionReport] = {}
+        self._owners: dict[str, _Work] = {}  # of each child that was released
+        self._due: list[tuple[float, int, int, _Work]] = []  # heap: schedule time, tie-breaker, version of the plan
+        self._ends: list[tuple[float, int, _Work]] = []  # heap: deadline, tie-breaker
+        self._working = self._processed = self._nanoseconds = self._slow = 0
+        self._status: AgentStatus | None = None
+
+    # --- life cycle
+
+    def start(self) -> None:
+        """Begin to work; orders may be submitted from now on."""
+        self._turn("start", (CREATED, STOPPED), RUNNING)
+
+    def pause(self) -> None:
+        """Release no children until :meth:`resume`; orders and fills are still taken, deadlines still count."""
+        self._turn("pause", (RUNNING,), PAUSED)
+
+    def resume(self) -> None:
+        """Go on after :meth:`pause`."""
+        self._turn("resume", (PAUSED,), RUNNING)
+
+    def stop(self, now: float | None = None) -> None:
+        """Close all orders, with reports, and take no more. Fills of children that are in the market are still booked."""
+        with self._lock:
+            self._turn("stop", (CREATED, RUNNING, PAUSED), STOPPED)
+            moment = self._time(now)
+            for work in [*self._queue, *self._active.values()]:
+                self._close(work, moment, "stopped")
+            self._queue.clear()
+
+    def _turn(self, action: str, allowed: tuple[str, ...], state: str) -> None:
+        with self._lock:
+            if self._state not in allowed:
+                raise RuntimeError(f"cannot {action} an agent that is {self._state} (only one that is {' or '.join(allowed)})")
+            if self.config.verbose:
+                _log.info("%s: %s -> %s", self.config.name, self._state, state)
+            self._state, self._status = state, None
+
+    # --- orders
+
+    def submit_order(self, parent: ParentOrder, now: float | None = None) -> str:
+        """Take a parent order; return its name. The next :meth:`process` cuts it, or closes it if it has expired.
+
+        Raises:
+            TypeError: It is not a ParentOrder.
+            RuntimeError: The agent is not running, or not enabled.
+            ValueError: The agent knows an order of that name, the algorithm is unknown, or POV has no volume to go by.
+        """
+        if not isinstance(parent, ParentOrder):
+            raise TypeError(f"parent must be a ParentOrder, got {type(parent).__name__}")
+        config = self.config
+        algorithm = check_algorithm("algorithm", config.algorithm if parent.algorithm is None else parent.algorithm)
+        if algorithm == POV and parent.expected_volume is None and config.max_participation_rate is None:
+            raise ValueError("POV needs expected_volume of the order or max_participation_rate of the config, got None twice")
+        with self._lock:
+            if self._state not in (RUNNING, PAUSED) or not config.enabled:
+                raise RuntimeError(
+                    f"an agent that is {self._state if config.enabled else 'not enabled'} takes no orders; call start() first"
+                )
+            if parent.id in self._names:
+                raise ValueError(f"id must be new to the agent, got {parent.id!r} again")
+            moment = self._time(now)
+            deadline = moment + config.horizon_seconds if parent.deadline is None else parent.deadline
+            work = _Work(parent, algorithm, deadline)
+            work.start = moment
+            self._names.add(parent.id)
+            self._queue.append(work)
+            self._symbols[parent.symbol] = self._symbols.get(parent.symbol, 0) + 1
+            work.first_mark = max(len(self._marks.get(parent.symbol, ())) - 1, 0)
+            self._status = None
+        return parent.id
+
+    def process(self, portfolio: Portfolio | None = None, regime: str = UNKNOWN, now: float | None = None) -> list[ChildOrder]:
+        """Do what is due: close what has expired, plan anew where the regime has changed, cut what was submitted.
+
+        Args:
+            portfolio: What the desk is told of each symbol; symbols that are not named keep their last quote.
+            regime: Regime of the market now.
+            now: Time, seconds; None: from the clock.
+
+        Returns:
+            The children that were made, in the order of their times within each parent.
+
+        Raises:
+            ValueError: An unknown regime, or a quote that is not a positive mid and a non-negative volume rate.
+        """
+        with self._lock:
+            begin = time.perf_counter_ns()
+            moment = self._time(now)
+            if regime not in _REGIMES:
+                check_choice("regime", regime, _REGIMES)
+            if portfolio:
+                self._note(portfolio, moment)
+            made: list[ChildOrder] = []
+            if self._state in (RUNNING, PAUSED):
+                while self._ends and self._ends[0][0] <= moment:
+                    work = heapq.heappop(self._ends)[2]
+                    if work.parent.id in self._active:
+                        self._close(work, moment, "expired")
+            if self._state == RUNNING:
+                if regime != self._regime:
+                    self._turn_regime(regime, moment, made)
+                for work in self._queue:
+                    self._begin(work, moment, made)
+                self._queue.clear()
+            self._book_time(time.perf_counter_ns() - begin)
+            return made
+
+    def _book_time(self, nanoseconds: int) -> None:
+        self._processed += 1
+        self._nanoseconds += nanoseconds
+        self._status = None
+        if nanoseconds > 1e3 * self.config.max_latency_us:
+            self._slow += 1
+            if self.config.verbose:
+                _log.warning("%s: process took %.0f us", self.config.name, nanoseconds / 1e3)
+
+    def _note(self, portfolio: Portfolio, now: float) -> None:
+        """Remember the quotes, and what the market did while orders are open."""
+        for symbol, quote in portfolio.items():
+            mid, rate = quote
+            if mid is not None and not 0.0 < mid < 1e9:
+                check_number(f"mid of {symbol}", mid, low=0.0, high=1e9, open_low=True)
+            if rate is not None and not 0.0 <= rate < 1e15:
+                check_number(f"volume_rate of {symbol}", rate, low=0.0, high=1e15)
+            before = self._quotes.get(symbol)
+            self._quotes[symbol] = quote
+            if mid is not None and symbol in self._symbols:
+                marks = self._marks.setdefault(symbol, [])
+                flowed = before.volume_rate if before is not None else None
+                volume = (now - marks[-1].time) * flowed if marks and flowed else 0.0
+                marks.append(Mark(now, mid, volume))
+
+    def _begin(self, work: _Work, now: float, made: list[ChildOrder]) -> None:
+        """Cut a parent for the first time."""
+        if work.deadline <= now:
+            self._close(work, now, "expired")
+            return
+        parent = work.parent
+        work.start, work.horizon = now, work.deadline - now
+        if work.algorithm == POV:
+            cap = self.config.max_participation_rate
+            work.rate = parent.quantity / parent.expected_volume if parent.expected_volume is not None else cap or 0.0
+        self._active[parent.id] = work
+        heapq.heappush(self._ends, (work.deadline, next(self._count), work))
+        self._plan(work, now)
+        work.plan = work.pending
+        made += work.pending
+        if self.config.verbose:
+            _log.info("%s: cut %s into %d children by %s", self.config.name, parent.id, len(work.pending), work.algorithm)
+
+    def _turn_regime(self, regime: str, now: float, made: list[ChildOrder]) -> None:
+        """Plan anew what remains of the orders that follow the regime."""
+        self._regime = regime
+        for work in self._active.values():
+            if work.algorithm == ADAPTIVE and work.left:
+                self._plan(work, now)
+                made += work.pending
+
+    # --- plans
+
+    def _plan(self, work: _Work, now: float) -> None:
+        """Cut what is left of a parent over the time that is left."""
+        config, left = self.config, work.deadline - now
+        intervals = max(1, round(config.slices * left / work.horizon))
+        algorithm, intervals = resolve(work.algorithm, self._regime, intervals)
+        weights = ALGORITHMS[algorithm](self._outlook(work, algorithm, intervals, now))
+        work.interval = left / intervals
+        children = cut(
+            work.parent,
+            work.left,
+            now,
+            work.deadline,
+            weights,
+            factor=config.steganographic_factor,
+            rng=self._rng,
+            number=work.number,
+        )
+        work.number += len(children)
+        self._schedule(work, children, [child.quantity for child in children])
+
+    def _outlook(self, work: _Work, algorithm: str, intervals: int, now: float) -> Outlook:
+        """Return what the algorithm may know of the time that is left."""
+        parent, config = work.parent, self.config
+        urgency = config.urgency if parent.urgency is None else parent.urgency
+        volumes: Any = ()
+        if parent.volume_profile and algorithm in ("VWAP", POV):
+            volumes = slice_profile(
+                parent.volume_profile, intervals, now - work.start, work.deadline - now, work.deadline - work.start
+            )
+        rate = 0.0
+        if algorithm == "AC":
+            rate = schedules.STEEPNESS * urgency / intervals  # where the market is not known, as steep as IS
+            if parent.volatility is not None and parent.expected_volume is not None:
+                rate = schedules.almgren_chriss_rate(
+                    quantity=parent.quantity,
+                    slices=intervals,
+                    volume=parent.expected_volume,
+                    volatility=parent.volatility * parent.arrival_price,
+                    alpha=config.temp_impact_alpha,
+                    beta=config.temp_impact_beta,
+                    risk_aversion=config.risk_aversion,
+                    tau=(work.deadline - now) / config.day_seconds / intervals,
+                )
+        return Outlook(intervals, urgency, volumes, rate)
+
+    def _schedule(self, work: _Work, children: list[ChildOrder], shape: list[int]) -> None:
+        """Put children in the place of those that were to come."""
+        work.pending, work.shape, work.next = children, shape, 0
+        work.version += 1
+        self._await(work)
+
+    def _await(self, work: _Work) -> None:
+        """Put the next child of a parent on the heap."""
+        if work.next < len(work.pending):
+            entry = (work.pending[work.next].schedule_time, next(self._count), work.version, work)
+            heapq.heappush(self._due, entry)
+
+    def _carry(self, work: _Work, now: float) -> None:
+        """Spread what is left over the children to come, in proportion to what was planned for them."""
+        rest, shape = work.pending[work.next :], work.shape[work.next :]
+        if rest:
+            pieces = whole_shares(work.left, shape)
+            rest = [child._replace(quantity=piece) for child, piece in zip(rest, pieces, strict=True)]
+        elif work.left and now < work.deadline:  # what came back after the last child goes out again at once
+            rest, shape = [ChildOrder(work.parent, work.number, work.left, now)], [work.left]
+            work.number += 1
+        self._schedule(work, rest, shape)
+
+    # --- children and fills
+
+    def get_next_child(self, now: float | None = None) -> ChildOrder | None:
+        """Return the child that is due, the earliest first, and count it as being in the market; None where none is due."""
+        with self._lock:
+            if self._state != RUNNING:
+                return None
+            moment = self._time(now)
+            while self._due and self._due[0][0] <= moment:
+                _, _, version, work = heapq.heappop(self._due)
+                if version == work.version and work.parent.id in self._active and moment < work.deadline:
+                    child = self._release(work, moment)
+                    if child is not None:
+                        return child
+            return None
+
+    def _release(self, work: _Work, now: float) -> ChildOrder | None:
+        """Size the next child of a parent and hand it out; None where nothing of it may trade."""
+        planned = work.pending[work.next]
+        last = work.next == len(work.pending) - 1
+        wanted = self._allowed(work, planned)
+        shares = work.left if last and self.config.complete else min(wanted, work.left)
+        work.next += 1
+        child = planned._replace(quantity=shares, released=now, forced=shares - min(wanted, shares))
+        if shares:
+            work.children[child.id] = child
+            work.working += shares
+            self._owners[child.id] = work
+            self._working += 1
+            self._status = None
+        if shares != planned.quantity and not last:
+            self._carry(work, now)
+        else:
+            self._await(work)
+        return child if shares else None
+
+    def _allowed(self, work: _Work, planned: ChildOrder) -> int:
+        """Return what of a child the algorithm wants and the participation cap allows now."""
+        quote = self._quotes.get(work.parent.symbol)
+        told = None if quote is None or quote.volume_rate is None else quote.volume_rate * work.interval
+        wanted = planned.quantity
+        if work.algorithm == POV:
+            wanted = self._by_volume(work, planned, told)
+        cap = self.config.max_participation_rate
+        return wanted if cap is None or told is None else min(wanted, int(cap * told))
+
+    def _by_volume(self, work: _Work, planned: ChildOrder, told: float | None) -> int:
+        """Return what POV asks for: its participation in the volume so far, less what it has traded."""
+        if told is None:  # what was planned by the volume that was expected
+            work.target += planned.quantity
+        else:
+            work.target += work.rate * told * jitter(self.config.steganographic_factor, self._rng)
+        return max(0, int(work.target + 0.5) - work.filled - work.working)
+
+    def report_fill(
+        self, child: ChildOrder | str, quantity: int, price: float, now: float | None = None, mid: float | None = None
+    ) -> ChildOrder:
+        """Book a fill of a child that is in the market; return the child with it.
+
+        Args:
+            child: The child, or its name.
+            quantity: Whole shares that traded, at most what of the child has not.
+            price: Price that was paid, currency per share.
+            now: When, seconds; None: from the clock.
+            mid: Middle of the market just before, currency per share, if known; it makes the report finer.
+
+        Raises:
+            ValueError: An unknown child, an over-fill, or a bad value. Nothing is booked.
+        """
+        with self._lock:
+            name, work = self._find(child)
+            current = work.children[name]
+            remaining = current.remaining
+            check_integer("quantity", quantity, low=1, high=MAX_SHARES)
+            if quantity > remaining:
+                raise ValueError(f"quantity must be at most what is left of child {name} ({remaining}), got {quantity}")
+            paid = check_number("price", price, low=0.0, high=1e9, open_low=True)
+            if mid is not None:
+                mid = check_number("mid", mid, low=0.0, high=1e9, open_low=True)
+            fill = Fill(self._time(now), int(quantity), paid, mid)
+            current = work.children[name] = current._replace(fills=(*current.fills, fill))
+            work.filled += fill.quantity
+            work.working -= fill.quantity
+            if not current.remaining:
+                self._working -= 1
+            self._status = None
+            if work.parent.id in self._closed:
+                self._report(work, self._reports[work.parent.id].end, self._reports[work.parent.id].reason)
+            elif work.filled == work.parent.quantity:
+                self._close(work, fill.time, "filled")
+            return current
+
+    def _find(self, child: ChildOrder | str) -> tuple[str, _Work]:
+        """Return the name and the parent of a child that was released."""
+        name = child.id if isinstance(child, ChildOrder) else child
+        work = self._owners.get(name)
+        if work is None:
+            raise ValueError(f"unknown child {name!r}{nearest(name, list(self._owners)[-1000:])}")
+        return name, work
+
+    def cancel(self, order: ParentOrder | ChildOrder | str, now: float | None = None) -> None:
+        """Cancel a parent, which closes it with a report, or a child in the market, whose rest goes back to its parent.
+
+        A child that is cancelled keeps what of it has traded as its quantity, so that children go on summing to their parent.
+
+        Raises:
+            ValueError: No such order is open.
+        """
+        with self._lock:
+            name = order if isinstance(order, str) else order.id
+            moment = self._time(now)
+            queued = next((work for work in self._queue if work.parent.id == name), None)
+            if queued is not None:
+                self._queue.remove(queued)
+            parent = queued or self._active.get(name)
+            if parent is not None:
+                self._close(parent, moment, "cancelled")
+                return
+            if name in self._closed:
+                raise ValueError(f"order {name!r} is closed: {self._reports[name].reason}")
+            name, work = self._find(name)
+            child = work.children[name]
+            if not child.remaining:
+                raise ValueError(f"child {name!r} has nothing left to cancel")
+            work.working -= child.remaining
+            self._working -= 1
+            work.children[name] = child._replace(quantity=child.filled, forced=min(child.forced, child.filled))
+            self._status = None
+            if work.parent.id in self._active:
+                self._carry(work, moment)
+            else:
+                report = self._reports[work.parent.id]
+                self._report(work, report.end, report.reason)
+
+    # --- ends
+
+    def _close(self, work: _Work, now: float, reason: str) -> None:
+        """End a parent and report on it."""
+        parent = work.parent
+        self._active.pop(parent.id, None)
+        self._closed[parent.id] = work
+        work.version += 1
+        work.pending = []
+        self._report(work, now, reason)
+        self._symbols[parent.symbol] -= 1
+        if not self._symbols[parent.symbol]:
+            del self._symbols[parent.symbol]
+            self._marks.pop(parent.symbol, None)
+        self._status = None
+        if self.config.verbose:
+            _log.info("%s: %s %s, %d of %d shares", self.config.name, parent.id, reason, work.filled, parent.quantity)
+
+    def _report(self, work: _Work, end: float, reason: str) -> None:
+        """Make the report of a parent, or make it anew."""
+        parent, earlier = work.parent, self._reports.get(work.parent.id)
+        marks = tuple(self._marks.get(parent.symbol, ())[work.first_mark :]) if earlier is None else earlier.marks
+        done = list(itertools.accumulate(child.quantity for child in work.plan))
+        self._reports[parent.id] = ExecutionReport(
+            parent=parent,
+            children=tuple(work.children.values()),
+            start=work.start,
+            end=end,
+            reason=reason,
+            marks=marks,
+            plan=tuple((child.schedule_time, float(shares)) for child, shares in zip(work.plan, done, strict=True)),
+            config=self.config,
+        )
+
+    def get_reports(self) -> list[ExecutionReport]:
+        """Return the reports of all orders that were closed, in that order."""
+        with self._lock:
+            return list(self._reports.values())
+
+    def report(self, parent: ParentOrder | str) -> ExecutionReport | None:
+        """Return the report of an order; None while it is open or where it is not known."""
+        with self._lock:
+            return self._reports.get(parent if isinstance(parent, str) else parent.id)
+
+    # --- what one may ask
+
+    def children(self, parent: ParentOrder | str) -> tuple[ChildOrder, ...]:
+        """Return the children of an order that were released (with their fills) and those to come."""
+        with self._lock:
+            name = parent if isinstance(parent, str) else parent.id
+            work = self._active.get(name) or self._closed.get(name)
+            if work is None:
+                return ()
+            return (*work.children.values(), *(child for child in work.pending[work.next :] if child.quantity))
+
+    def estimate_impact(
+        self, quantity: int, arrival_price: float, daily_volatility: float, volume: float, adv: float
+    ) -> MarketImpactEstimate:
+        """Estimate what an order would cost, by the model of the configuration.
+
+        See :func:`~hyperexec_env.execution.estimates.estimate_impact`.
+        """
+        return estimate_impact(quantity, arrival_price, daily_volatility, volume, adv, config=self.config)
+
+    @property
+    def status(self) -> AgentStatus:
+        """Where the agent stands now."""
+        status = self._status
+        if status is not None:
+            return status
+        with self._lock:
+            count = self._processed
+            self._status = status = _record(
+                AgentStatus,
+                (
+                    self._name,
+                    self._state,
+                    self._regime,
+                    len(self._queue),
+                    len(self._active),
+                    self._working,
+                    len(self._closed),
+                    count,
+                    self._nanoseconds / count if count else 0.0,
+                    self._slow,
+                ),
+            )
+            return status
+
+    @property
+    def process_count(self) -> int:
+        """Number of calls of :meth:`process`."""
+        return self._processed
+
+    @property
+    def avg_latency_ns(self) -> float:
+        """Mean time of a :meth:`process`, nanoseconds; 0 before the first."""
+        return self._nanoseconds / self._processed if self._processed else 0.0
+
+    def _time(self, now: float | None) -> float:
+        return self._clock() if now is None else now

@@ -1,0 +1,625 @@
+"""The execution agent: what goes in comes out, on time, once, and is reported."""
+
+import logging
+import math
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hyperexec_env.execution.agent import AgentStatus, ExecutionAgent, Quote
+from hyperexec_env.execution.algorithms import algorithm_names
+from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
+from hyperexec_env.orders import ChildOrder, ParentOrder
+
+PLAIN = {"steganographic_factor": 0.0, "max_participation_rate": None}
+
+
+class Clock:
+    """A clock that goes when it is told to."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def _agent(seed=0, **config):
+    agent = ExecutionAgent(ExecutionConfig(**{**PLAIN, **config}), seed=seed, clock=Clock())
+    agent.start()
+    return agent
+
+
+def _parent(quantity=1000, **values):
+    return ParentOrder(**{"symbol": "X", "side": 1, "quantity": quantity, "arrival_price": 100.0, **values})
+
+
+def _cut(agent, parent, **values):
+    agent.submit_order(parent)
+    return agent.process(**values)
+
+
+def _run(agent, until, step=1.0, fill=lambda child: child.quantity, portfolio=None, regime=lambda now: UNKNOWN):
+    """Let time pass: process, take what is due and fill (some of) it; return the children that were released."""
+    released = []
+    for now in np.arange(agent._clock.now, until + step / 2, step):
+        agent._clock.now = float(now)
+        agent.process(portfolio, regime(float(now)))
+        while (child := agent.get_next_child()) is not None:
+            released.append(child)
+            if shares := fill(child):
+                agent.report_fill(child, shares, 100.0)
+            if shares < child.quantity:
+                agent.cancel(child)
+    return released
+
+
+# --- creation and life cycle
+
+
+def test_an_agent_has_the_defaults_of_the_desk():
+    agent = ExecutionAgent()
+    config = agent.config
+    assert (config.algorithm, config.kyle_lambda, config.perm_impact_gamma) == ("Adaptive", 0.3, 0.2)
+    assert (config.temp_impact_alpha, config.temp_impact_beta) == (0.3, 0.5)
+    assert (config.max_participation_rate, config.steganographic_factor) == (0.1, 0.3)
+    assert (config.horizon_seconds, config.slices, config.enabled, config.priority) == (300.0, 10, True, 100)
+    assert (config.verbose, config.max_latency_us) == (False, 500.0)
+    assert agent.status == AgentStatus("ExecutionAgent", "created", UNKNOWN, 0, 0, 0, 0, 0, 0.0, 0)
+
+
+def test_the_life_of_an_agent():
+    agent = ExecutionAgent()
+    for action in (agent.pause, agent.resume):
+        with pytest.raises(RuntimeError, match=r"cannot .* an agent that is created"):
+            action()
+    agent.start()
+    with pytest.raises(RuntimeError, match=r"cannot start an agent that is running \(only one that is created or stopped\)"):
+        agent.start()
+    agent.pause()
+    agent.resume()
+    assert agent.status.state == "running"
+    agent.stop()
+    assert agent.status.state == "stopped"
+    agent.start()
+    assert agent.status.state == "running"
+
+
+def test_an_agent_that_does_not_run_takes_no_orders():
+    with pytest.raises(RuntimeError, match="created takes no orders"):
+        ExecutionAgent().submit_order(_parent())
+    agent = _agent(enabled=False)
+    with pytest.raises(RuntimeError, match="not enabled takes no orders"):
+        agent.submit_order(_parent())
+    with pytest.raises(TypeError, match="must be a ParentOrder, got dict"):
+        agent.submit_order({})
+
+
+def test_a_paused_agent_releases_nothing_and_goes_on_later():
+    agent = _agent()
+    _cut(agent, _parent(), regime="CRISIS")
+    agent.pause()
+    agent._clock.now = 100.0
+    agent.submit_order(_parent(500))
+    assert agent.process(regime="CRISIS") == []
+    assert agent.get_next_child() is None
+    agent.resume()
+    assert len(agent.process(regime="BULL_TRENDING")) == 7 + 10  # what remains is planned anew, and the second order is cut
+    assert agent.get_next_child() is None
+    assert sum(child.quantity for child in _run(agent, 450.0)) == 1500
+
+
+def test_the_deadline_counts_while_the_agent_pauses():
+    agent = _agent()
+    _cut(agent, _parent())
+    agent.pause()
+    agent._clock.now = 300.0
+    agent.process()
+    assert agent.get_reports()[0].reason == "expired"
+
+
+def test_stop_closes_every_order_with_a_report():
+    agent = _agent()
+    first, second = _parent(), _parent()
+    _cut(agent, first)
+    agent._clock.now = 100.0
+    child = agent.get_next_child()
+    agent.submit_order(second)
+    agent.stop()
+    assert {report.parent.id: report.reason for report in agent.get_reports()} == {first.id: "stopped", second.id: "stopped"}
+    assert agent.get_next_child() is None
+    agent.report_fill(child, 10, 100.0)  # the market was quicker
+    assert sum(child.filled for child in agent.report(first).children) == 10
+
+
+# --- children
+
+
+@pytest.mark.parametrize("algorithm", algorithm_names())
+@given(
+    quantity=st.integers(1, 10**7),
+    slices=st.integers(1, 40),
+    factor=st.floats(0.0, 1.0),
+    urgency=st.floats(-1.0, 2.0),
+    seed=st.integers(0, 2**32 - 1),
+    regime=st.sampled_from((*REGIME_NAMES, UNKNOWN)),
+)
+def test_children_sum_to_their_parent_before_the_deadline(algorithm, quantity, slices, factor, urgency, seed, regime):
+    agent = _agent(seed, slices=slices, steganographic_factor=factor)
+    parent = _parent(quantity, algorithm=algorithm, urgency=urgency, expected_volume=1e6, volatility=0.02)
+    children = _cut(agent, parent, regime=regime)
+    assert sum(child.quantity for child in children) == quantity
+    assert all(type(child.quantity) is int and child.quantity > 0 for child in children)
+    times = [child.schedule_time for child in children]
+    assert times == sorted(times)
+    assert 0.0 <= times[0] <= times[-1] < 300.0
+    assert {child.parent for child in children} == {parent}
+    assert len({child.id for child in children}) == len(children)
+
+
+def test_twap_makes_equal_children():
+    children = _cut(_agent(), _parent(algorithm="TWAP"))
+    assert [child.quantity for child in children] == [100] * 10
+    assert [child.schedule_time for child in children] == [15.0 + 30.0 * j for j in range(10)]
+
+
+def test_vwap_follows_the_volume_profile():
+    children = _cut(_agent(slices=4), _parent(algorithm="VWAP", volume_profile=(4.0, 1.0, 2.0, 3.0)))
+    assert [child.quantity for child in children] == [400, 100, 200, 300]
+    children = _cut(_agent(slices=4), _parent(algorithm="VWAP", volume_profile=(4.0, 1.0)))
+    assert [child.quantity for child in children] == [400, 400, 100, 100]
+    flat = _cut(_agent(slices=4), _parent(algorithm="VWAP"))
+    assert [child.quantity for child in flat] == [250] * 4
+
+
+def test_is_front_loads_by_urgency():
+    sizes = {}
+    for urgency in (0.0, 0.5, 1.0):
+        children = _cut(_agent(), _parent(10_000, algorithm="IS", urgency=urgency))
+        sizes[urgency] = [child.quantity for child in children]
+        assert sum(sizes[urgency]) == 10_000
+    assert sizes[0.0] == [1000] * 10
+    assert sizes[0.5] == sorted(sizes[0.5], reverse=True)
+    assert sizes[1.0][0] > sizes[0.5][0] > 1000
+    assert sizes[1.0][0] / sizes[1.0][-1] == pytest.approx(math.exp(3.0), rel=0.02)
+
+
+def test_almgren_chriss_needs_to_know_the_market_to_be_exact():
+    # Almgren and Chriss (2000), section 3.4: kappa tau = 0.607 with X = 1e6, five days, lambda 1e-6
+    unknown = _cut(_agent(), _parent(100_000, algorithm="AC", urgency=1.0))
+    assert unknown[0].quantity > unknown[-1].quantity
+    known = {"volatility": 0.95 / 50.0, "expected_volume": 25e6, "adv": 5e6}
+    config = {
+        "slices": 5,
+        "horizon_seconds": 5.0,
+        "day_seconds": 1.0,
+        "temp_impact_beta": 1.0,
+        # their eta less half of their gamma tau is the slope of the temporary impact, currency per share a day
+        "temp_impact_alpha": (2.5e-6 - 2.5e-7 / 2.0) * 5e6 / 0.95,
+        "perm_impact_gamma": 0.0,
+        "risk_aversion": 1e-6,
+    }
+    parent = _parent(10**6, arrival_price=50.0, algorithm="AC", **known)
+    trades = [child.quantity for child in _cut(_agent(**config), parent)]
+    assert trades == pytest.approx([458_044, 252_101, 141_957, 85_756, 62_142], abs=1)
+
+
+def test_children_come_when_they_are_due_the_earliest_first():
+    agent = _agent(steganographic_factor=1.0)
+    for quantity in (1000, 700, 300):
+        agent.submit_order(_parent(quantity, algorithm="TWAP"))
+    agent.process()
+    assert agent.get_next_child() is None
+    taken = []
+    for now in np.arange(0.0, 301.0, 0.5):
+        while (child := agent.get_next_child(float(now))) is not None:
+            assert now - 0.5 < child.schedule_time <= now
+            assert child.released == now
+            assert 0.0 <= child.latency < 0.5
+            taken.append(child)
+    times = [child.schedule_time for child in taken]
+    assert times == sorted(times)
+    assert sum(child.quantity for child in taken) == 2000
+    assert agent.status.working == len(taken) == 30
+
+
+def test_a_real_clock_is_the_default():
+    agent = ExecutionAgent(ExecutionConfig(horizon_seconds=0.2, slices=4, **PLAIN))
+    agent.start()
+    before = time.time()
+    children = _cut(agent, _parent(8, algorithm="TWAP"))
+    assert before <= children[0].schedule_time <= time.time() + 0.2
+    time.sleep(0.21)
+    agent.process()
+    assert agent.get_reports()[0].reason == "expired"
+
+
+def test_hiding_is_repeatable_from_its_seed_and_not_otherwise():
+    def plan(seed):
+        agent = ExecutionAgent(ExecutionConfig(), seed=seed, clock=Clock())
+        agent.start()
+        return _cut(agent, _parent(10_000, id="p"))
+
+    assert plan(3) == plan(3)
+    assert plan(3) != plan(4)
+    assert plan(None) != plan(None)
+
+
+# --- regimes
+
+
+@pytest.mark.parametrize(("regime", "count"), [
+    ("BULL_TRENDING", 12), ("SIDEWAYS_LOW", 12), ("RECOVERY", 12), ("CRISIS", 20), ("SIDEWAYS_HIGH", 20),
+    ("BEAR_TRENDING", 10), ("UNKNOWN", 10),
+])  # fmt: skip
+def test_adaptive_follows_the_regime(regime, count):
+    children = _cut(_agent(slices=12), _parent(12_000), regime=regime)
+    assert len(children) == count
+    assert (children[0].quantity == children[-1].quantity) == (count != 12)
+
+
+def test_a_change_of_regime_plans_anew_only_what_remains():
+    agent = _agent()
+    first = _cut(agent, _parent(), regime="BEAR_TRENDING")
+    released = _run(agent, 150.0, regime=lambda now: "BEAR_TRENDING")
+    assert released == [child._replace(released=child.schedule_time) for child in first[:5]]
+    agent._clock.now = 160.0
+    made = agent.process(regime="CRISIS")
+    assert len(made) == 20
+    assert sum(child.quantity for child in made) == 500
+    assert all(160.0 <= child.schedule_time < 300.0 for child in made)
+    later = _run(agent, 300.0, regime=lambda now: "CRISIS")
+    assert [child.id for child in later] == [child.id for child in made]
+    report = agent.get_reports()[0]
+    assert report.reason == "filled"
+    assert sum(child.filled for child in report.children) == 1000
+    assert len({child.id for child in report.children}) == 25
+
+
+def test_the_same_regime_again_changes_nothing():
+    agent = _agent()
+    _cut(agent, _parent(), regime="CRISIS")
+    assert agent.process(regime="CRISIS", now=10.0) == []
+
+
+def test_other_algorithms_do_not_follow_the_regime():
+    agent = _agent(algorithm="TWAP")
+    _cut(agent, _parent(), regime="BULL_TRENDING")
+    assert agent.process(regime="CRISIS", now=10.0) == []
+
+
+def test_a_change_of_regime_does_not_touch_children_in_the_market():
+    agent = _agent()
+    _cut(agent, _parent(), regime="BEAR_TRENDING")
+    child = agent.get_next_child(20.0)
+    made = agent.process(regime="CRISIS", now=30.0)
+    assert sum(piece.quantity for piece in made) == 1000 - child.quantity
+    assert agent.report_fill(child, child.quantity, 100.0, now=31.0).remaining == 0
+
+
+# --- the participation cap
+
+
+def test_the_cap_is_honoured_and_what_it_forbids_carried_forward():
+    agent = _agent(max_participation_rate=0.1, complete=False, algorithm="TWAP")
+    thin, thick = {"X": Quote(100.0, 20.0)}, {"X": Quote(100.0, 100.0)}  # 60, then 300 shares of an interval of 30 s
+    agent.submit_order(_parent())
+    early = _run(agent, 149.0, portfolio=thin)
+    assert [child.quantity for child in early] == [60] * 5
+    late = _run(agent, 299.0, portfolio=thick)
+    assert [child.quantity for child in late] == [140] * 5
+    assert all(child.forced == 0 for child in (*early, *late))
+    assert agent.get_reports()[0].reason == "filled"
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_at_the_end_the_rest_is_completed_or_reported(complete):
+    agent = _agent(max_participation_rate=0.1, complete=complete, algorithm="TWAP")
+    agent.submit_order(_parent())
+    released = _run(agent, 300.0, portfolio={"X": Quote(100.0, 20.0)})
+    report = agent.get_reports()[0]
+    done = sum(child.filled for child in report.children)
+    if complete:
+        assert [child.quantity for child in released] == [60] * 9 + [460]
+        assert [child.forced for child in released] == [0] * 9 + [400]
+        assert (report.reason, done) == ("filled", 1000)
+    else:
+        assert [child.quantity for child in released] == [60] * 10
+        assert (report.reason, done) == ("expired", 600)
+
+
+@given(
+    rates=st.lists(st.floats(0.0, 50.0), min_size=11, max_size=11),
+    cap=st.floats(0.01, 1.0),
+    algorithm=st.sampled_from(algorithm_names()),
+    quantity=st.integers(1, 100_000),
+    complete=st.booleans(),
+)
+def test_no_child_is_larger_than_the_cap_unless_it_is_forced(rates, cap, algorithm, quantity, complete):
+    agent = _agent(max_participation_rate=cap, complete=complete, algorithm=algorithm, steganographic_factor=0.5)
+    agent.submit_order(_parent(quantity, expected_volume=9000.0))
+    released = []
+    for now in range(0, 301):
+        agent._clock.now = float(now)
+        agent.process({"X": Quote(100.0, rates[now // 30])})
+        while (child := agent.get_next_child()) is not None:
+            released.append((child, rates[now // 30]))
+            agent.report_fill(child, child.quantity, 100.0)
+    interval = 30.0
+    for child, rate in released:
+        assert child.quantity - child.forced <= cap * rate * interval + 1e-9
+        assert complete or child.forced == 0
+    total = sum(child.quantity for child, _ in released)
+    assert total == quantity if complete else total <= quantity
+
+
+def test_without_a_told_volume_no_cap_can_bind():
+    agent = _agent(max_participation_rate=0.1, algorithm="TWAP")
+    assert [child.quantity for child in _cut(agent, _parent())] == [100] * 10
+    assert [child.quantity for child in _run(agent, 300.0)] == [100] * 10
+
+
+def test_pov_takes_its_share_of_the_volume_that_comes():
+    agent = _agent(algorithm="POV", complete=False)
+    parent = _parent(3000, expected_volume=30_000.0)  # 10 % of 100 shares a second
+    agent.submit_order(parent)
+    released = _run(agent, 149.0, portfolio={"X": Quote(100.0, 50.0)})
+    assert [child.quantity for child in released] == [150] * 5
+    released = _run(agent, 299.0, portfolio={"X": Quote(100.0, 200.0)})
+    assert [child.quantity for child in released] == [600, 600, 600, 450]
+    assert agent.report(parent).reason == "filled"
+
+
+def test_pov_without_an_expected_volume_trades_at_the_cap():
+    agent = _agent(algorithm="POV", max_participation_rate=0.2, complete=False)
+    agent.submit_order(_parent(3000))
+    assert [child.quantity for child in _run(agent, 29.0, portfolio={"X": Quote(100.0, 10.0)})] == [60]
+    with pytest.raises(ValueError, match="POV needs expected_volume"):
+        _agent(algorithm="POV").submit_order(_parent())
+
+
+# --- fills
+
+
+def test_partial_fills_and_over_fills():
+    agent = _agent(algorithm="TWAP")
+    parent = _parent()
+    _cut(agent, parent)
+    child = agent.get_next_child(20.0)
+    child = agent.report_fill(child, 30, 100.5, now=21.0)
+    child = agent.report_fill(child.id, 50, 101.0, now=22.0, mid=100.9)
+    assert (child.filled, child.remaining) == (80, 20)
+    assert child.vwap == pytest.approx((30 * 100.5 + 50 * 101.0) / 80)
+    with pytest.raises(ValueError, match=r"quantity must be at most what is left of child .* \(20\), got 21"):
+        agent.report_fill(child, 21, 101.0)
+    assert agent.children(parent)[0] == child  # nothing was booked
+    agent.report_fill(child, 20, 101.0, now=23.0)
+    with pytest.raises(ValueError, match=r"what is left of child .* \(0\), got 1"):
+        agent.report_fill(child, 1, 101.0)
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ((0, 100.0), "quantity must be a whole number"), ((-1, 100.0), "quantity must be"), ((1.5, 100.0), "quantity must be"),
+    ((1, 0.0), "price must be"), ((1, math.nan), "price must be"), ((1, -5.0), "price must be"),
+    ((1, 100.0, None, math.nan), "mid must be"),
+])  # fmt: skip
+def test_a_bad_fill_is_refused_and_nothing_is_booked(values, message):
+    agent = _agent()
+    parent = _parent()
+    _cut(agent, parent)
+    child = agent.get_next_child(20.0)
+    with pytest.raises(ValueError, match=message):
+        agent.report_fill(child, *values)
+    assert agent.children(parent)[0] == child
+    assert agent.status.working == 1
+
+
+def test_a_fill_of_an_unknown_child_names_the_nearest_one():
+    agent = _agent()
+    _cut(agent, _parent(id="parent"))
+    agent.get_next_child(20.0)
+    with pytest.raises(ValueError, match="unknown child 'parnt/0'; did you mean 'parent/0'"):
+        agent.report_fill("parnt/0", 1, 100.0)
+    with pytest.raises(ValueError, match="unknown child"):
+        agent.report_fill(ChildOrder(_parent(), 0, 10, 0.0), 1, 100.0)
+
+
+def test_what_a_cancelled_child_did_not_trade_goes_back_to_its_parent():
+    agent = _agent(algorithm="TWAP")
+    parent = _parent()
+    _cut(agent, parent)
+    child = agent.get_next_child(20.0)
+    agent.report_fill(child, 10, 100.0)
+    agent.cancel(child)
+    assert sum(piece.quantity for piece in agent.children(parent)) == 1000
+    assert [piece.quantity for piece in agent.children(parent)] == [10] + [110] * 9
+    with pytest.raises(ValueError, match="nothing left to cancel"):
+        agent.cancel(child)
+
+
+def test_what_comes_back_after_the_last_child_goes_out_again():
+    agent = _agent(algorithm="TWAP", slices=2)
+    _cut(agent, _parent())
+    first, last = agent.get_next_child(75.0), agent.get_next_child(225.0)
+    agent.report_fill(first, 500, 100.0)
+    agent.report_fill(last, 400, 100.0)
+    agent.cancel(last, now=250.0)
+    again = agent.get_next_child(250.0)
+    assert again.quantity == 100
+    agent.report_fill(again, 100, 100.0, now=251.0)
+    assert agent.get_reports()[0].reason == "filled"
+
+
+def test_expired_orders_are_closed_and_their_rest_reported():
+    agent = _agent(algorithm="TWAP")
+    parent = _parent()
+    _cut(agent, parent)
+    working = agent.get_next_child(20.0)
+    assert agent.process(now=299.9) == []
+    assert agent.report(parent) is None
+    agent.process(now=300.0)
+    report = agent.report(parent)
+    assert (report.reason, report.end) == ("expired", 300.0)
+    assert agent.status[3:7] == (0, 0, 1, 1)
+    agent.report_fill(working, 60, 100.0, now=300.5)  # the market was quicker than the deadline: booked, and reported anew
+    assert sum(child.filled for child in agent.report(parent).children) == 60
+    assert agent.report(parent).reason == "expired"
+    agent.cancel(working)
+    assert agent.status.working == 0
+    assert sum(child.quantity for child in agent.report(parent).children) == 60
+
+
+def test_an_order_whose_deadline_has_passed_is_never_cut():
+    agent = _agent()
+    parent = _parent(deadline=-1.0)
+    agent.submit_order(parent)
+    assert agent.process() == []
+    assert agent.report(parent).reason == "expired"
+    assert agent.report(parent).children == ()
+
+
+def test_cancelling_a_parent():
+    agent = _agent()
+    queued, active = _parent(), _parent()
+    _cut(agent, active)
+    agent.submit_order(queued)
+    agent.cancel(queued)
+    agent.cancel(active.id)
+    assert [report.reason for report in agent.get_reports()] == ["cancelled", "cancelled"]
+    assert agent.process() == []
+    assert agent.get_next_child(299.0) is None
+    with pytest.raises(ValueError, match="is closed: cancelled"):
+        agent.cancel(active)
+    with pytest.raises(ValueError, match="unknown child 'nothing'"):
+        agent.cancel("nothing")
+
+
+def test_an_order_is_taken_once():
+    agent = _agent()
+    parent = _parent()
+    agent.submit_order(parent)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="id must be new to the agent"):
+            agent.submit_order(parent)
+        agent.process()
+    agent.cancel(parent)
+    with pytest.raises(ValueError, match="id must be new to the agent"):
+        agent.submit_order(parent)
+
+
+# --- what it is told, and what it tells
+
+
+@pytest.mark.parametrize(("portfolio", "message"), [
+    ({"X": Quote(0.0, 1.0)}, "mid of X must be"), ({"X": Quote(math.nan, 1.0)}, "mid of X must be"),
+    ({"X": Quote(1.0, -1.0)}, "volume_rate of X must be"), ({"X": Quote(1.0, math.nan)}, "volume_rate of X must be"),
+])  # fmt: skip
+def test_a_bad_quote_is_named(portfolio, message):
+    with pytest.raises(ValueError, match=message):
+        _agent().process(portfolio)
+
+
+def test_an_unknown_regime_names_the_nearest_one():
+    with pytest.raises(ValueError, match=r"regime must be one of .* got 'CRYSIS'; did you mean 'CRISIS'"):
+        _agent().process(regime="CRYSIS")
+
+
+def test_the_report_holds_what_the_market_did_while_the_order_ran():
+    agent = _agent(algorithm="TWAP")
+    parent = _parent()
+    agent.submit_order(parent)
+    for now, mid in ((0.0, 100.0), (100.0, 101.0), (200.0, 102.0), (300.0, 103.0)):
+        agent.process({"X": Quote(mid, 10.0), "Y": Quote(5.0, 1.0)}, now=now)
+    marks = tuple(mark[:3] for mark in agent.report(parent).marks)
+    assert marks == ((0.0, 100.0, 0.0), (100.0, 101.0, 1000.0), (200.0, 102.0, 1000.0), (300.0, 103.0, 1000.0))
+    assert agent.report(parent).plan[-1] == (285.0, 1000.0)
+
+
+def test_counts_and_latency():
+    agent = _agent()
+    assert agent.avg_latency_ns == 0.0
+    for _ in range(5):
+        agent.process()
+    assert agent.process_count == agent.status.process_count == 5
+    assert 0.0 < agent.avg_latency_ns < 1e9
+    assert agent.status.avg_latency_ns == agent.avg_latency_ns
+
+
+def test_slow_calls_are_counted_and_told(caplog):
+    agent = _agent(max_latency_us=1e-6, verbose=True)
+    with caplog.at_level(logging.INFO, logger="hyperexec_env.execution"):
+        _cut(agent, _parent())
+    assert agent.status.slow_count == 1
+    assert "process took" in caplog.text
+    assert "into 10 children by Adaptive" in caplog.text
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("slices", 0), ("slices", 2.5), ("urgency", 1.5), ("urgency", math.nan), ("horizon_seconds", 0.0), ("algorithm", "TWP"),
+    ("max_participation_rate", 0.0), ("max_participation_rate", 1.1), ("steganographic_factor", -0.1), ("kyle_lambda", 0.1),
+    ("steganographic_factor", 1.1), ("temp_impact_beta", 0.0), ("name", ""), ("enabled", 1), ("day_seconds", 0.0),
+])  # fmt: skip
+def test_a_bad_setting_is_named(field, value):
+    with pytest.raises(ValueError, match=f"{field} must be"):
+        ExecutionConfig(**{field: value})
+
+
+# --- threads
+
+
+def test_eight_threads_lose_nothing_and_double_nothing():
+    agent = ExecutionAgent(ExecutionConfig(horizon_seconds=1e6, slices=3, max_participation_rate=None), seed=1, clock=Clock())
+    agent.start()
+    clock, orders, threads = agent._clock, 10_000, 8
+    fills, errors, submitted = [[] for _ in range(threads)], [], [0] * threads
+
+    def work(number):
+        rng = np.random.default_rng(number)
+        try:
+            while True:
+                if submitted[number] < orders // threads:
+                    for _ in range(25):
+                        quantity = int(rng.integers(1, 1000))
+                        agent.submit_order(_parent(quantity, id=f"{number}-{submitted[number]}", algorithm="TWAP"))
+                        submitted[number] += 1
+                agent.process(now=clock.now)
+                for _ in range(100):
+                    child = agent.get_next_child(clock.now + 9e5)
+                    if child is None:
+                        break
+                    first = int(rng.integers(0, child.quantity + 1))
+                    for shares in filter(None, (first, child.quantity - first)):
+                        agent.report_fill(child, shares, 100.0, now=clock.now)
+                        fills[number].append((child.id, shares))
+                if sum(submitted) == orders and not agent.status.queued and not agent.status.active:
+                    return
+        except Exception as error:
+            errors.append(error)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        running = [threading.Thread(target=work, args=(number,)) for number in range(threads)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join(timeout=120.0)
+    finally:
+        sys.setswitchinterval(interval)
+    assert errors == []
+    assert not any(thread.is_alive() for thread in running)
+    reports = agent.get_reports()
+    assert len(reports) == len({report.parent.id for report in reports}) == orders
+    assert all(report.reason == "filled" for report in reports)
+    assert all(sum(child.filled for child in report.children) == report.parent.quantity for report in reports)
+    assert sum(1 for lane in fills if lane) > 1  # more than one thread traded
+    booked = sum(shares for lane in fills for _, shares in lane)
+    assert booked == sum(report.parent.quantity for report in reports)
+    assert len({name for lane in fills for name, _ in lane}) == sum(len(report.children) for report in reports)
+    assert agent.status[3:7] == (0, 0, 0, orders)
