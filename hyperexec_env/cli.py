@@ -20,8 +20,11 @@ COMMANDS = {
     ("train", "dqn"): ("training.dqn", "train a policy by DQN (discrete pace)"),
     ("scenarios",): ("baselines.scenarios", "list the scenarios"),
     ("card",): ("baselines.card", "print a scenario with its units"),
+    ("estimate",): ("baselines.estimate", "estimate the cost of an order before it trades"),
     ("calibrate",): ("baselines.calibrate", "make a scenario from bars of a real market"),
-    ("bench",): ("hyperexec_env.evaluation.bench", "measure the speed against CartPole"),
+    ("tca",): ("baselines.tca", "report on a desk's own fills against a real market"),
+    ("stealth",): ("baselines.stealth", "measure what order hiding is worth"),
+    ("bench",): ("baselines.bench", "measure the speed against CartPole, or with --agent of the agent"),
 }
 """Words of a command -> module with `Args` and `main(args)`, and what it does."""
 

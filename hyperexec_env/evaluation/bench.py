@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
 from typing import Any, Final, NamedTuple
@@ -15,25 +14,14 @@ import gymnasium as gym
 import numpy as np
 
 import hyperexec_env  # noqa: F401 - registers the environment
-from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.progress import progress
-from hyperexec_env.files import check_target, write_atomically
 
-__all__ = ["Args", "Row", "bench", "main", "report"]
+__all__ = ["REFERENCE", "Probe", "Row", "bench", "check_budget", "environment_probes", "report", "single_rate"]
 
 ENVIRONMENT: Final = "HyperExec-v0"
 REFERENCE: Final = "CartPole-v1"
 _ACTIONS: Final = 512
-
-
-@dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec bench``."""
-
-    rounds: int = option(7, "rounds; in each, everything is measured once, beside its reference")
-    seconds: float = option(0.3, "time for one measurement, seconds")
-    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
 
 
 @dataclass(frozen=True)
@@ -60,7 +48,7 @@ class Row:
         return self.ratio >= self.goal if self.better == "higher" else self.ratio <= self.goal
 
 
-class _Probe(NamedTuple):
+class Probe(NamedTuple):
     """One thing to measure, and how its reference is measured."""
 
     name: str
@@ -80,7 +68,7 @@ def _actions(space: Any, count: int, reach: float = 1.0) -> list[Any]:
     ]
 
 
-def _single(name: str) -> Callable[[float], float]:
+def single_rate(name: str) -> Callable[[float], float]:
     """Return a measurement of the steps a second of a single environment; its resets count as time, not as steps."""
     env = gym.make(name)
     actions = _actions(env.action_space, _ACTIONS)
@@ -127,12 +115,12 @@ def _import_time(module: str) -> Callable[[float], float]:
     return measure
 
 
-def _probes() -> list[_Probe]:
-    """Return everything that is measured."""
+def environment_probes() -> list[Probe]:
+    """Return what is measured of the environments and of the import."""
     # half the reach: paces between 0.4 and 2.4 times the schedule's, so that orders run to their deadline as under a
     # sensible policy; full reach: a good part of the orders is complete before, and lanes begin anew at all times
     vectors = [
-        _Probe(name, "steps/s", goal, "higher", _vector(ENVIRONMENT, lanes, reach), _vector(REFERENCE, lanes))
+        Probe(name, "steps/s", goal, "higher", _vector(ENVIRONMENT, lanes, reach), _vector(REFERENCE, lanes))
         for name, lanes, reach, goal in (
             ("vector environment, 64 lanes", 64, 0.5, None),
             ("vector environment, 1,000 lanes", 1_000, 0.5, 0.6),
@@ -141,24 +129,29 @@ def _probes() -> list[_Probe]:
         )
     ]
     return [
-        _Probe("single environment", "steps/s", 2.5, "higher", _single(ENVIRONMENT), _single(REFERENCE)),
+        Probe("single environment", "steps/s", 2.5, "higher", single_rate(ENVIRONMENT), single_rate(REFERENCE)),
         *vectors,
-        _Probe("import", "s", 1.3, "lower", _import_time("hyperexec_env"), _import_time("gymnasium")),
+        Probe("import", "s", 1.3, "lower", _import_time("hyperexec_env"), _import_time("gymnasium")),
     ]
 
 
-def bench(rounds: int = 7, seconds: float = 0.3) -> list[Row]:
+def check_budget(rounds: int, seconds: float) -> None:
+    """Refuse a number of rounds or a time that is out of range."""
+    check_integer("rounds", rounds, low=1, high=1_000)
+    check_number("seconds", seconds, low=0.0, high=60.0, open_low=True)
+
+
+def bench(probes: Sequence[Probe], rounds: int = 7, seconds: float = 0.3) -> list[Row]:
     """Measure everything `rounds` times, each thing beside its reference, and return medians.
 
     Ratios carry from machine to machine and from a quiet hour to a busy one; rates do not.
 
     Args:
+        probes: What to measure.
         rounds: Number of rounds.
         seconds: Time for one measurement (imports take as long as they take).
     """
-    rounds = check_integer("rounds", rounds, low=1, high=1_000)
-    seconds = check_number("seconds", seconds, low=0.0, high=60.0, open_low=True)
-    probes = _probes()
+    check_budget(rounds, seconds)
     for probe in probes:
         probe.ours(0.1 * seconds)
         probe.reference(0.1 * seconds)
@@ -175,7 +168,7 @@ def bench(rounds: int = 7, seconds: float = 0.3) -> list[Row]:
     return [_row(probe, np.array(pairs)) for probe, pairs in zip(probes, found, strict=True)]
 
 
-def _row(probe: _Probe, pairs: Any) -> Row:
+def _row(probe: Probe, pairs: Any) -> Row:
     """Return the medians of one probe."""
     ours, reference, ratio = (float(median(column)) for column in (*pairs.T, pairs[:, 0] / pairs[:, 1]))
     return Row(probe.name, ours, probe.unit, reference, ratio, probe.goal, probe.better)
@@ -190,18 +183,3 @@ def report(rows: list[Row]) -> str:
         mark = {True: "  reached", False: "  missed", None: ""}[row.reached]
         lines.append(f"{row.name:34}{row.rate:13{form}} {row.reference:13{form}} {row.unit:8}{row.ratio:7.2f}{goal:>9}{mark}")
     return "\n".join([*lines, f"reference: {REFERENCE} of gymnasium {gym.__version__}, and `import gymnasium`"])
-
-
-def main(args: Args) -> dict[str, Any]:
-    """Measure, print, and return the numbers."""
-    check_target(args.json)
-    rows = bench(args.rounds, args.seconds)
-    numbers = {"rounds": args.rounds, "seconds": args.seconds, "rows": [asdict(row) for row in rows]}
-    content = json.dumps(numbers, indent=2) + "\n"
-    if args.json == "-":
-        print(content, end="")
-        return numbers
-    print(report(rows))
-    if args.json is not None:
-        write_atomically(args.json, content)
-    return numbers

@@ -7,15 +7,21 @@ from dataclasses import fields
 
 import pytest
 
-from hyperexec_env.evaluation import bench as module
-from hyperexec_env.evaluation.bench import Args, Row, bench, main, report
+from baselines import bench as module
+from baselines.bench import Args, agent_probes, main
+from hyperexec_env.evaluation.bench import Probe, Row, bench, environment_probes, report
 
 KEYS = {"name", "rate", "unit", "reference", "ratio", "goal", "better"}
 
 
 @pytest.fixture(scope="module")
 def rows():
-    return bench(rounds=1, seconds=0.002)
+    return bench(environment_probes(), rounds=1, seconds=0.002)
+
+
+@pytest.fixture(scope="module")
+def agent_rows():
+    return bench(agent_probes(), rounds=1, seconds=0.002)
 
 
 def test_every_measurement_has_a_reference(rows):
@@ -33,6 +39,19 @@ def test_goals_are_those_of_the_design(rows):
     assert goals["import"] == (1.3, "lower")
 
 
+def test_the_agent_is_measured_in_steps_of_cartpole(agent_rows):
+    goals = {row.name: (row.goal, row.better, row.unit) for row in agent_rows}
+    assert goals == {
+        "process() that makes 20 children": (20.0, "lower", "us"),
+        "generation of 20 hidden children": (5.0, "lower", "us"),
+        "impact estimate": (0.2, "lower", "us"),
+        "status": (0.1, "lower", "us"),
+    }
+    for row in agent_rows:
+        assert row.ratio == pytest.approx(row.rate / row.reference)
+        assert 0.0 < row.rate < 1e6
+
+
 def test_reached_looks_in_the_right_direction():
     def row(ratio, goal, better):
         return Row("x", 1.0, "s", 1.0, ratio, goal, better)
@@ -42,13 +61,12 @@ def test_reached_looks_in_the_right_direction():
     assert row(2.0, None, "lower").reached is None
 
 
-def test_medians_over_the_rounds(monkeypatch):
-    values = iter([1.0, 2.0, 8.0, 4.0, 3.0, 3.0])  # ours, reference; reference, ours; ours, reference
-    probe = module._Probe("x", "steps/s", None, "higher", lambda s: next(values), lambda s: next(values))
-    monkeypatch.setattr(module, "_probes", lambda: [probe])
+def test_medians_over_the_rounds():
+    # ours, reference; reference, ours; ours, reference
+    probe = Probe("x", "steps/s", None, "higher", lambda s: next(values), lambda s: next(values))
     warm = iter([0.0, 0.0])
     values = iter([*warm, 1.0, 2.0, 8.0, 4.0, 3.0, 3.0])
-    (row,) = bench(rounds=3, seconds=1.0)
+    (row,) = bench([probe], rounds=3, seconds=1.0)
     assert (row.rate, row.reference, row.ratio) == (3.0, 3.0, 0.5)
 
 
@@ -59,7 +77,7 @@ def test_table_names_every_row(rows):
 
 
 def test_json_carries_the_rows(monkeypatch, tmp_path, capsys, rows):
-    monkeypatch.setattr(module, "bench", lambda rounds, seconds: rows)
+    monkeypatch.setattr(module, "bench", lambda probes, rounds, seconds: rows)
     path = tmp_path / "bench.json"
     numbers = main(Args(rounds=1, seconds=0.1, json=str(path)))
     assert json.loads(path.read_text()) == numbers
@@ -78,4 +96,4 @@ def test_every_option_is_explained():
 )
 def test_bad_budgets_are_errors(rounds, seconds, named):
     with pytest.raises(ValueError, match=named):
-        bench(rounds=rounds, seconds=seconds)
+        bench([], rounds=rounds, seconds=seconds)
