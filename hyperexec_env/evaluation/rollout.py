@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
 from hyperexec_env.market.account import Components, Statement, book, forced_shares, open_account, settle
-from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost, step
+from hyperexec_env.market.kernel import Slice, State, paid_cost
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, draw_path
-from hyperexec_env.market.predator import Hunt, ambush
+from hyperexec_env.market.predator import Hunt, trade
 from hyperexec_env.orders import Order
 
 __all__ = ["Outcome", "join", "roll", "rollouts"]
@@ -84,11 +84,7 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
         shares = checked_shares(policy, read_only(situation))
         slice = Slice(*(values[k] for values in path.slices))
         before = state.remaining
-        if market.hunted:
-            (after, charged), hunt = ambush(market.impact, state, slice, shares, hunt, scenario.predator)
-            state, cost = State(*after), Cost(*charged)
-        else:
-            state, cost = step(market.impact, state, slice, shares)
+        state, cost, hunt = trade(market.impact, state, slice, shares, hunt, scenario.predator)
         account = book(account, cost, slice.drift, slice.innovation)
         last_shares, last_volume = before - state.remaining, slice.volume
         last_price = path.world.price[k + 1]

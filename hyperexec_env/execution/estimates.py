@@ -25,11 +25,11 @@ from hyperexec_env.execution.children import whole_shares
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.schedules import Weights
 from hyperexec_env.market.account import Components, Statement, book, open_account, settle
-from hyperexec_env.market.kernel import Cost, Slice, State, step
+from hyperexec_env.market.kernel import Slice, State, step
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Draws, World, draw_path, follow
-from hyperexec_env.market.predator import Hunt, ambush
+from hyperexec_env.market.predator import Hunt, trade
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.orders import MAX_SHARES, Order, ParentOrder
@@ -373,11 +373,7 @@ def _trade(market: Market, slices: Slice, fractions: Weights) -> tuple[Statement
     hunt = Hunt(zero, zero, zero, zero)
     for k, fraction in enumerate(fractions):
         slice, shares = Slice(*(values[k] for values in slices)), state.remaining * fraction
-        if market.hunted:
-            (after, paid), hunt = ambush(market.impact, state, slice, shares, hunt, scenario.predator)
-            state, cost = State(*after), Cost(*paid)
-        else:
-            state, cost = step(market.impact, state, slice, shares)
+        state, cost, hunt = trade(market.impact, state, slice, shares, hunt, scenario.predator)
         account = book(account, cost, slice.drift, slice.innovation)
     timing = account.cost.timing * (1e4 / scenario.notional)
     expected = account._replace(cost=account.cost._replace(timing=zero), timing_move=zero)

@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from hyperexec_env.market.kernel import move
+from hyperexec_env.market.kernel import Cost, Impact, Slice, State, move, step
 from hyperexec_env.market.numeric import maximum, minimum
 
-__all__ = ["GREATEST", "LEAST", "Hunt", "ahead", "ambush", "watch"]
+__all__ = ["GREATEST", "LEAST", "Hunt", "ahead", "ambush", "trade", "watch"]
 
 LEAST: Final = -0.5
 """Smallest strength: here liquidity pays for the whole of a child's own linear move, lambda_K n^2 / 2, and not for more."""
@@ -104,3 +104,11 @@ def ambush(
     pushed = (permanent_slope + transient_slope) * ahead(strength, hunt, traded)
     _, cost = move(impact, (left, permanent, transient + pushed), slice, shares)
     return (after, cost), watch(hunt, traded)
+
+
+def trade(impact: Impact, state: State, slice: Slice, shares: Any, hunt: Hunt, strength: float) -> tuple[State, Cost, Hunt]:
+    """Do what :func:`~hyperexec_env.market.kernel.step` does, with a predator where its strength is not zero."""
+    if not strength:
+        return *step(impact, state, slice, shares), hunt
+    (after, cost), hunt = ambush(impact, state, slice, shares, hunt, strength)
+    return State(*after), Cost(*cost), hunt

@@ -1,0 +1,83 @@
+"""The picture of what hiding is worth: detection and the price of stealth against the factor."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from hyperexec_env.evaluation.page import COLOURS
+from hyperexec_env.extras import need
+from hyperexec_env.files import check_target
+
+if TYPE_CHECKING:
+    from baselines.stealth import Estimate, Row, Study
+
+__all__ = ["check_plot", "picture"]
+
+_FORMATS: Final = (".png", ".svg", ".pdf")
+
+
+def check_plot(path: str | None) -> None:
+    """Refuse, before the work, a picture that could not be made after it."""
+    if path is None:
+        return
+    check_target(path)
+    if not path.lower().endswith(_FORMATS):
+        raise ValueError(f"plot must be a file that ends in {', '.join(_FORMATS)}, got {path!r}")
+    need("matplotlib", "plot")
+
+
+def _draw(found: Study) -> Any:
+    """Draw detection and the price of stealth against the factor."""
+    figure = need("matplotlib.figure", "plot").Figure(figsize=(13.0, 4.6), layout="constrained")
+    axes = figure.subplots(1, 3)
+    panels: tuple[tuple[str, str, Callable[[Row], Estimate]], ...] = (
+        ("Can the order be seen?", "AUC of the detector", lambda row: row.auc),
+        (f"Price of stealth, predator {found.predator:g}", "bps of the arrival notional", lambda row: row.predator.price),
+        (f"The opposite: liquidity {found.liquidity:g}", "bps of the arrival notional", lambda row: row.liquidity.price),
+    )
+    for axis, (title, label, value) in zip(axes, panels, strict=True):
+        for place, algorithm in enumerate(found.algorithms):
+            rows = [row for row in found.rows if row.algorithm == algorithm]
+            _curve(axis, rows, [value(row) for row in rows], place, algorithm)
+        axis.set_title(title, fontsize=11)
+        axis.set(xlabel="hiding factor", ylabel=label)
+        axis.grid(color="#eee")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].axhline(0.5, color="#888", linewidth=1, linestyle=":")
+    axes[0].annotate("chance", (0.0, 0.5), xytext=(0, -11), textcoords="offset points", fontsize=9, color="#666")
+    for axis in axes[1:]:
+        axis.axhline(0.0, color="#888", linewidth=1, linestyle=":")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    figure.suptitle(f"{found.scenario.name}: what hiding is worth ({found.episodes:,} episodes, 95 % intervals)", fontsize=12)
+    return figure
+
+
+def _curve(axis: Any, rows: list[Row], estimates: list[Estimate], place: int, label: str) -> None:
+    """Draw one algorithm, moved a little to the side so that equal curves can be told apart."""
+    middle = np.array([estimate.value for estimate in estimates])
+    below, above = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("low", "high"))
+    axis.errorbar(
+        [row.factor + 0.012 * (place - 2.5) for row in rows],
+        middle,
+        np.maximum([middle - below, above - middle], 0.0),
+        color=COLOURS[place],
+        marker="o",
+        markersize=3.5,
+        linewidth=1.4,
+        elinewidth=1.0,
+        label=label,
+    )
+
+
+def picture(found: Study, path: str) -> bytes:
+    """Return the picture as the bytes of a file; the same bytes for the same numbers."""
+    target = io.BytesIO()
+    kind = path.lower().rpartition(".")[2]
+    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
+    with need("matplotlib", "plot").rc_context({"svg.hashsalt": "hyperexec"}):
+        _draw(found).savefig(target, format=kind, dpi=150, metadata=metadata)
+    return target.getvalue()
