@@ -65,7 +65,7 @@ class Args:
     """Options of ``hyperexec stealth``."""
 
     scenario: str = option("desk-5min", "name of a scenario or path of a .toml file")
-    factors: tuple[float, ...] = option((0.0, 0.2, 0.4, 0.6, 0.8, 1.0), "hiding factors, 0 to 1")
+    factors: tuple[float, ...] = option((0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0), "hiding factors, 0 to 1")
     predator: float = option(0.3, "what the predator trades ahead, as a fraction of the child that it expects, 0 to 2")
     episodes: int = option(400, "number of episodes, the same for every algorithm and factor")
     seed: int = option(0, "seed of the episodes, the tapes and the hiding")

@@ -30,7 +30,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     A parent order to buy or sell X shares is cut into N child orders, one for each slice of the time until the deadline.
     Trade fast, and your own impact moves the price against you; trade slowly, and the market moves while you wait. How much
     an impact costs and how fast it recovers depends on the regime of the market, which changes while the order runs. The
-    scenario says what the order, the market and the price of risk are; ``hyperexec card NAME`` prints one.
+    scenario says what the order, the market and the price of risk are; ``hyperexec card NAME`` prints one. It may hold a
+    predator, who trades ahead of children that come regularly (or, with a negative strength, liquidity that comes to them).
 
     ## Action Space
 

@@ -63,7 +63,7 @@ class AgentStatus(NamedTuple):
     working: int
     """Children that are in the market."""
     closed: int
-    """Parents that have a report."""
+    """Parents that have a report, but for those that were forgotten."""
     process_count: int
     avg_latency_ns: float
     """Mean time of a `process`, nanoseconds."""
@@ -523,10 +523,22 @@ class ExecutionAgent:
             config=self.config,
         )
 
-    def get_reports(self) -> list[ExecutionReport]:
-        """Return the reports of all orders that were closed, in that order."""
+    def get_reports(self, forget: bool = False) -> list[ExecutionReport]:
+        """Return the reports of the orders that were closed, in that order.
+
+        Args:
+            forget: Whether to let go of these orders, so that an agent that works for months does not grow. Orders with a child
+                in the market are kept, so that late fills find it, and their reports come again; names stay taken.
+        """
         with self._lock:
-            return list(self._reports.values())
+            reports = list(self._reports.values())
+            if forget:
+                for name in [name for name, work in self._closed.items() if not work.working]:
+                    for child in self._closed.pop(name).children:
+                        del self._owners[child]
+                    del self._reports[name]
+                self._status = None
+            return reports
 
     def report(self, parent: ParentOrder | str) -> ExecutionReport | None:
         """Return the report of an order; None while it is open or where it is not known."""

@@ -513,6 +513,27 @@ def test_an_order_is_taken_once():
         agent.submit_order(parent)
 
 
+def test_reports_that_were_taken_are_forgotten_but_for_orders_in_the_market():
+    agent = _agent(algorithm="TWAP", slices=1)
+    done, late = _parent(), _parent()
+    for parent in (done, late):
+        agent.submit_order(parent)
+    agent.process()
+    first, second = agent.get_next_child(150.0), agent.get_next_child(150.0)
+    agent.report_fill(first, 1000, 100.0)
+    agent.process(now=300.0)
+    assert len(agent.get_reports()) == len(agent.get_reports(forget=True)) == 2
+    assert [report.parent for report in agent.get_reports()] == [late]
+    with pytest.raises(ValueError, match="unknown child"):
+        agent.report_fill(first, 1, 100.0)
+    agent.report_fill(second, 1000, 100.0)
+    assert sum(child.filled for child in agent.get_reports(forget=True)[0].children) == 1000
+    assert agent.get_reports() == []
+    assert agent.status[3:7] == (0, 0, 0, 0)
+    with pytest.raises(ValueError, match="id must be new to the agent"):
+        agent.submit_order(done)
+
+
 # --- what it is told, and what it tells
 
 

@@ -1,0 +1,71 @@
+"""The examples of the README run as they are printed there."""
+
+import contextlib
+import io
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hyperexec_env import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def _examples():
+    """Each example: its program and what the README says that it prints (a text block that follows before the next program)."""
+    for found in re.finditer(r"```python\n(.*?)```(.*?)(?=```python|\Z)", README, re.DOTALL):
+        said = re.search(r"```text\n(.*?)```", found[2].split("\n## ")[0], re.DOTALL)
+        yield found[1], said[1] if said else ""
+
+
+EXAMPLES = list(_examples())
+COMMANDS = re.findall(r"```bash\n(hyperexec [^\n]*)\n```\n\n```text\n(.*?)```", README, re.DOTALL)
+"""Commands that the README shows with what they print."""
+
+
+def test_the_readme_has_examples_of_every_part():
+    programs = "".join(program for program, _ in EXAMPLES)
+    for word in ("gym.make", "evaluate(", "ExecutionAgent", "estimate_impact", "estimate_schedule", "preset("):
+        assert word in programs
+    assert sum(bool(said) for _, said in EXAMPLES) >= 3
+
+
+@pytest.mark.parametrize(("program", "said"), EXAMPLES, ids=[program.split("\n")[0][:50] for program, _ in EXAMPLES])
+def test_an_example_prints_what_the_readme_says(program, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(program, "README.md", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own text
+    _held(said, printed.getvalue())
+
+
+def _held(said, printed):
+    """Every line that the README shows was printed."""
+    lines = [line.rstrip() for line in printed.splitlines()]
+    for line in filter(None, map(str.rstrip, said.splitlines())):
+        assert line in lines, f"not printed: {line!r}"
+
+
+@pytest.mark.parametrize(("command", "said"), COMMANDS, ids=[command[:40] for command, _ in COMMANDS])
+def test_a_command_prints_what_the_readme_says(command, said, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("matplotlib", reason="needs the extra `plot`")
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(shlex.split(command)[1:]) == 0
+    _held(said, capsys.readouterr().out)
+
+
+def test_the_readme_shows_a_report_of_a_desks_own_fills():
+    assert any(command.startswith("hyperexec tca") and "shortfall" in said for command, said in COMMANDS)
+
+
+def test_the_synthetic_order_of_the_readme_can_be_made_again(tmp_path):
+    script = tmp_path / "example_order.py"
+    script.write_bytes((ROOT / "benchmarks" / "example_order.py").read_bytes())
+    runpy.run_path(str(script), run_name="__main__")
+    for name in ("example_bars.csv", "example_fills.csv"):
+        assert (tmp_path / name).read_bytes() == (ROOT / "benchmarks" / name).read_bytes()
