@@ -313,9 +313,7 @@ class ExecutionAgent:
         urgency = config.urgency if parent.urgency is None else parent.urgency
         volumes: Any = ()
         if parent.volume_profile and algorithm in ("VWAP", POV):
-            volumes = slice_profile(
-                parent.volume_profile, intervals, now - work.start, work.deadline - now, work.deadline - work.start
-            )
+            volumes = slice_profile(parent.volume_profile, intervals, 0.0, work.horizon, work.horizon)
         rate = 0.0
         if algorithm == "AC":
             rate = schedules.STEEPNESS * urgency / intervals  # where the market is not known, as steep as IS
@@ -365,7 +363,7 @@ class ExecutionAgent:
             moment = self._time(now)
             while self._due and self._due[0][0] <= moment:
                 _, _, version, work = heapq.heappop(self._due)
-                if version == work.version and work.parent.id in self._active and moment < work.deadline:
+                if version == work.version and moment < work.deadline:
                     child = self._release(work, moment)
                     if child is not None:
                         return child

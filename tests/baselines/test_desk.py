@@ -11,6 +11,7 @@ from baselines.policies import get_policy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import algorithm_names
+from hyperexec_env.market.kernel import mid_price
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -25,6 +26,18 @@ def _trade(env, policy):
         traded.append(env.situation.last_shares)
     policy.act(env.situation)  # the desk sees its last fills
     return np.array(traded), info
+
+
+def test_the_desk_is_told_the_mid_that_the_market_quotes():
+    env = gym.make("hyperexec_env:HyperExec-v0", random_side=True).unwrapped
+    policy = AgentPolicy("TWAP")
+    env.reset(seed=3)
+    _trade(env, policy)
+    (report,) = policy.reports()
+    episode = env._running
+    quoted = [mid_price(state, price, episode.side) for state, price in zip(episode.states, episode.world.price, strict=True)]
+    assert [fill.mid for fill in report.fills] == pytest.approx(quoted[:-1], rel=1e-14)
+    assert [mark.mid for mark in report.marks] == pytest.approx(quoted[:-1], rel=1e-14)
 
 
 def _by_slice(report, slices):

@@ -229,6 +229,15 @@ def test_children_come_when_they_are_due_the_earliest_first():
     assert agent.status.working == len(taken) == 30
 
 
+def test_children_stay_before_the_deadline_where_the_clock_is_coarse():
+    agent = _agent(slices=10)
+    now = 1.7e9  # here one step of a float is 240 nanoseconds
+    agent.submit_order(_parent(algorithm="TWAP", deadline=now + 1e-6), now=now)
+    children = agent.process(now=now)
+    assert len(children) == 10
+    assert all(now <= child.schedule_time < now + 1e-6 for child in children)
+
+
 def test_a_real_clock_is_the_default():
     agent = ExecutionAgent(ExecutionConfig(horizon_seconds=0.2, slices=4, **PLAIN))
     agent.start()
@@ -384,6 +393,12 @@ def test_pov_without_an_expected_volume_trades_at_the_cap():
         _agent(algorithm="POV").submit_order(_parent())
 
 
+def test_pov_goes_by_the_expected_volume_where_there_is_a_cap_too():
+    agent = _agent(algorithm="POV", max_participation_rate=0.5, complete=False)
+    agent.submit_order(_parent(3000, expected_volume=30_000.0))
+    assert [child.quantity for child in _run(agent, 29.0, portfolio={"X": Quote(100.0, 50.0)})] == [150]
+
+
 # --- fills
 
 
@@ -441,6 +456,27 @@ def test_what_a_cancelled_child_did_not_trade_goes_back_to_its_parent():
     assert [piece.quantity for piece in agent.children(parent)] == [10] + [110] * 9
     with pytest.raises(ValueError, match="nothing left to cancel"):
         agent.cancel(child)
+
+
+def test_forced_shares_that_did_not_trade_are_not_forced():
+    agent = _agent(algorithm="TWAP", slices=1, max_participation_rate=0.1)
+    _cut(agent, _parent(), portfolio={"X": Quote(100.0, 20.0)})
+    child = agent.get_next_child(150.0)
+    assert (child.quantity, child.forced) == (1000, 400)
+    agent.report_fill(child, 300, 100.0, now=151.0)
+    agent.cancel(child, now=152.0)
+    assert [(piece.quantity, piece.forced) for piece in agent.children(child.parent)] == [(300, 300), (700, 0)]
+
+
+def test_what_comes_back_after_the_deadline_stays():
+    agent = _agent(algorithm="TWAP", slices=1)
+    parent = _parent()
+    _cut(agent, parent)
+    child = agent.get_next_child(150.0)
+    agent.cancel(child, now=300.0)  # nobody has called process() yet
+    assert sum(piece.quantity for piece in agent.children(parent)) == 0
+    agent.process(now=300.0)
+    assert agent.report(parent).reason == "expired"
 
 
 def test_what_comes_back_after_the_last_child_goes_out_again():
@@ -562,6 +598,62 @@ def test_the_report_holds_what_the_market_did_while_the_order_ran():
     assert agent.report(parent).plan[-1] == (285.0, 1000.0)
 
 
+def test_volume_between_two_marks_is_what_was_told_at_the_first():
+    agent = _agent()
+    parent = _parent()
+    agent.submit_order(parent)
+    for now, rate in ((0.0, 10.0), (100.0, 50.0), (300.0, 7.0)):
+        agent.process({"X": Quote(100.0, rate)}, now=now)
+    assert [mark.volume for mark in agent.report(parent).marks] == [0.0, 1000.0, 10_000.0]
+
+
+def test_each_order_has_the_marks_of_its_own_time_and_the_one_before():
+    agent = _agent()
+    early, late, next_day = _parent(deadline=400.0), _parent(deadline=300.0), _parent(deadline=9000.0)
+    agent.submit_order(early, now=0.0)
+    for now in (0.0, 50.0, 90.0):
+        agent.process({"X": Quote(100.0 + now, 10.0)}, now=now)
+    agent.submit_order(late, now=95.0)
+    for now in (100.0, 200.0, 300.0):
+        agent.process({"X": Quote(100.0 + now, 10.0)}, now=now)
+    assert [mark.time for mark in agent.report(late).marks] == [90.0, 100.0, 200.0, 300.0]
+    child = agent.get_next_child(300.0)
+    agent.process({"X": Quote(500.0, 10.0)}, now=400.0)
+    assert [mark.time for mark in agent.report(early).marks] == [0.0, 50.0, 90.0, 100.0, 200.0, 300.0, 400.0]
+    assert agent._marks == {}  # nothing is kept where no order is open
+    agent.submit_order(next_day, now=8000.0)
+    agent.process({"X": Quote(700.0, 10.0)}, now=8000.0)
+    agent.report_fill(child, 1, 500.0, now=8000.0)  # a late fill does not bring the marks of another order
+    assert agent.report(early).marks[-1].time == 400.0
+
+
+def test_every_change_is_made_under_the_lock(monkeypatch):
+    def guarded(name):
+        inner = getattr(ExecutionAgent, name)
+
+        def call(agent, *values):
+            assert agent._lock._is_owned(), name
+            called.add(name)
+            return inner(agent, *values)
+
+        monkeypatch.setattr(ExecutionAgent, name, call)
+
+    called, names = set(), ("_note", "_begin", "_plan", "_schedule", "_carry", "_release", "_close", "_report", "_book_time")
+    for name in (*names, "_find", "_await", "_turn_regime"):
+        guarded(name)
+    agent = _agent()
+    first, second = _parent(), _parent()
+    _cut(agent, first, portfolio={"X": Quote(100.0, 10.0)}, regime="CRISIS")
+    child = agent.get_next_child(100.0)
+    agent.report_fill(child, 1, 100.0)
+    agent.cancel(child)
+    agent.process(regime="BEAR_TRENDING")
+    agent.cancel(first)
+    agent.submit_order(second)
+    agent.stop()
+    assert called == {*names, "_find", "_await", "_turn_regime"}
+
+
 def test_counts_and_latency():
     agent = _agent()
     assert agent.avg_latency_ns == 0.0
@@ -570,6 +662,17 @@ def test_counts_and_latency():
     assert agent.process_count == agent.status.process_count == 5
     assert 0.0 < agent.avg_latency_ns < 1e9
     assert agent.status.avg_latency_ns == agent.avg_latency_ns
+
+
+def test_slow_means_longer_than_the_limit_in_microseconds(monkeypatch):
+    times = iter([0, 500_000, 0, 500_001])
+    monkeypatch.setattr(time, "perf_counter_ns", lambda: next(times))
+    agent = _agent()
+    agent.process()
+    assert agent.status.slow_count == 0
+    agent.process()
+    assert agent.status.slow_count == 1
+    assert agent.avg_latency_ns == 500_000.5
 
 
 def test_slow_calls_are_counted_and_told(caplog):

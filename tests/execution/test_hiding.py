@@ -65,6 +65,14 @@ def test_jitter_is_centred():
         assert values.std(axis=0).min() > 0.05  # and there is some
 
 
+def test_the_whole_of_the_range_is_used():
+    rng, times = np.random.default_rng(6), np.arange(20_000) + 0.5
+    moves = np.abs(jittered_times(times, 1.0, 1.0, rng) - times)
+    assert 0.2999 < moves.max() <= 0.3
+    sizes = [np.abs(jittered_weights(np.ones(4), 0.5, rng) - 1.0).max() for _ in range(5000)]
+    assert 0.0999 < max(sizes) <= 0.1 + 1e-12
+
+
 def test_no_jitter_without_a_factor():
     plain = cut(_parent(1000), 1000, 0.0, 300.0, np.ones(10))
     assert [child.quantity for child in plain] == [100] * 10
