@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping
+from sys import float_info
 from threading import RLock
 from typing import Any, Final, NamedTuple
 
@@ -76,7 +77,7 @@ class _Work:
 
     __slots__ = (
         *("algorithm", "children", "deadline", "filled", "first_mark", "horizon", "interval", "next", "number", "parent"),
-        *("pending", "plan", "rate", "shape", "start", "target", "version", "working"),
+        *("pending", "plan", "planned", "rate", "shape", "start", "target", "used", "version", "window", "working"),
     )
 
     def __init__(self, parent: ParentOrder, algorithm: str, deadline: float) -> None:
@@ -88,6 +89,8 @@ class _Work:
         self.children: dict[str, ChildOrder] = {}  # those that were released, by name
         self.plan: list[ChildOrder] = []  # the first plan
         self.rate = self.target = 0.0  # of POV: participation, and the shares that it asks for so far
+        self.planned = 0.0  # when the last plan was made
+        self.window = self.used = 0  # interval of the plan, and the shares that were released in it
 
     @property
     def left(self) -> int:
@@ -244,13 +247,14 @@ class ExecutionAgent:
                 _log.warning("%s: process took %.0f us", self.config.name, nanoseconds / 1e3)
 
     def _note(self, portfolio: Portfolio, now: float) -> None:
-        """Remember the quotes, and what the market did while orders are open."""
-        for symbol, quote in portfolio.items():
-            mid, rate = quote
+        """Remember the quotes, and what the market did while orders are open; nothing of them where one is wrong."""
+        for symbol, (mid, rate) in portfolio.items():
             if mid is not None and not 0.0 < mid < 1e9:
                 check_number(f"mid of {symbol}", mid, low=0.0, high=1e9, open_low=True)
             if rate is not None and not 0.0 <= rate < 1e15:
                 check_number(f"volume_rate of {symbol}", rate, low=0.0, high=1e15)
+        for symbol, quote in portfolio.items():
+            mid = quote[0]
             before = self._quotes.get(symbol)
             self._quotes[symbol] = quote
             if mid is not None and symbol in self._symbols:
@@ -293,7 +297,8 @@ class ExecutionAgent:
         intervals = max(1, round(config.slices * left / work.horizon))
         algorithm, intervals = resolve(work.algorithm, self._regime, intervals)
         weights = ALGORITHMS[algorithm](self._outlook(work, algorithm, intervals, now))
-        work.interval = left / intervals
+        work.interval = max(left / intervals, float_info.min)
+        work.planned, work.window, work.used = now, 0, 0
         children = cut(
             work.parent,
             work.left,
@@ -373,13 +378,14 @@ class ExecutionAgent:
         """Size the next child of a parent and hand it out; None where nothing of it may trade."""
         planned = work.pending[work.next]
         last = work.next == len(work.pending) - 1
-        wanted = self._allowed(work, planned)
+        wanted = self._allowed(work, planned, now)
         shares = work.left if last and self.config.complete else min(wanted, work.left)
         work.next += 1
         child = planned._replace(quantity=shares, released=now, forced=shares - min(wanted, shares))
         if shares:
             work.children[child.id] = child
             work.working += shares
+            work.used += shares
             self._owners[child.id] = work
             self._working += 1
             self._status = None
@@ -389,15 +395,21 @@ class ExecutionAgent:
             self._await(work)
         return child if shares else None
 
-    def _allowed(self, work: _Work, planned: ChildOrder) -> int:
-        """Return what of a child the algorithm wants and the participation cap allows now."""
+    def _allowed(self, work: _Work, planned: ChildOrder, now: float) -> int:
+        """Return what of a child the algorithm wants and the participation cap allows now.
+
+        The cap is on what is released in an interval, so children that are overdue together share it.
+        """
         quote = self._quotes.get(work.parent.symbol)
         told = None if quote is None or quote.volume_rate is None else quote.volume_rate * work.interval
         wanted = planned.quantity
         if work.algorithm == POV:
             wanted = self._by_volume(work, planned, told)
+        window = int((now - work.planned) / work.interval)
+        if window != work.window:
+            work.window, work.used = window, 0
         cap = self.config.max_participation_rate
-        return wanted if cap is None or told is None else min(wanted, int(cap * told))
+        return wanted if cap is None or told is None else min(wanted, max(int(cap * told) - work.used, 0))
 
     def _by_volume(self, work: _Work, planned: ChildOrder, told: float | None) -> int:
         """Return what POV asks for: its participation in the volume so far, less what it has traded."""
@@ -464,20 +476,15 @@ class ExecutionAgent:
         with self._lock:
             name = order if isinstance(order, str) else order.id
             moment = self._time(now)
-            queued = next((work for work in self._queue if work.parent.id == name), None)
-            if queued is not None:
-                self._queue.remove(queued)
-            parent = queued or self._active.get(name)
-            if parent is not None:
-                self._close(parent, moment, "cancelled")
+            if not isinstance(order, ChildOrder) and name in self._names:
+                self._cancel_parent(name, moment)
                 return
-            if name in self._closed:
-                raise ValueError(f"order {name!r} is closed: {self._reports[name].reason}")
             name, work = self._find(name)
             child = work.children[name]
             if not child.remaining:
                 raise ValueError(f"child {name!r} has nothing left to cancel")
             work.working -= child.remaining
+            work.used = max(work.used - child.remaining, 0)
             self._working -= 1
             work.children[name] = child._replace(quantity=child.filled, forced=min(child.forced, child.filled))
             self._status = None
@@ -486,6 +493,16 @@ class ExecutionAgent:
             else:
                 report = self._reports[work.parent.id]
                 self._report(work, report.end, report.reason)
+
+    def _cancel_parent(self, name: str, now: float) -> None:
+        """Close a parent that is queued or in work."""
+        if name not in self._active and name not in {work.parent.id for work in self._queue}:
+            reason = self._reports[name].reason if name in self._reports else "its report was forgotten"
+            raise ValueError(f"order {name!r} is closed: {reason}")
+        work = self._active.get(name) or next(work for work in self._queue if work.parent.id == name)
+        if work in self._queue:
+            self._queue.remove(work)
+        self._close(work, now, "cancelled")
 
     # --- ends
 

@@ -368,6 +368,26 @@ def test_no_child_is_larger_than_the_cap_unless_it_is_forced(rates, cap, algorit
     assert total == quantity if complete else total <= quantity
 
 
+def test_children_that_are_overdue_together_share_the_cap_of_the_interval():
+    agent = _agent(max_participation_rate=0.1, algorithm="TWAP")
+    _cut(agent, _parent(), portfolio={"X": Quote(100.0, 50.0)})  # 150 shares of an interval
+    released = _run(agent, 145.0, step=145.0)  # nobody has asked for two minutes: five children of 100 are due
+    assert [child.quantity for child in released] == [100, 50]
+    later = _run(agent, 300.0)
+    assert [child.quantity for child in later] == [150, 150, 150, 150, 250]
+    assert [child.forced for child in later] == [0, 0, 0, 0, 100]
+
+
+def test_what_was_cancelled_gives_the_cap_of_its_interval_back():
+    agent = _agent(max_participation_rate=0.1, complete=False, algorithm="TWAP", slices=1)
+    _cut(agent, _parent(), portfolio={"X": Quote(100.0, 20.0)})  # 600 shares of the interval
+    child = agent.get_next_child(150.0)
+    assert child.quantity == 600
+    agent.report_fill(child, 200, 100.0, now=151.0)
+    agent.cancel(child, now=160.0)
+    assert agent.get_next_child(160.0).quantity == 400
+
+
 def test_without_a_told_volume_no_cap_can_bind():
     agent = _agent(max_participation_rate=0.1, algorithm="TWAP")
     assert [child.quantity for child in _cut(agent, _parent())] == [100] * 10
@@ -536,6 +556,20 @@ def test_cancelling_a_parent():
         agent.cancel("nothing")
 
 
+def test_a_child_is_cancelled_as_a_child_whatever_parents_are_called():
+    agent = _agent(algorithm="TWAP")
+    first, second = _parent(id="a"), _parent(id="a/0")
+    for parent in (first, second):
+        agent.submit_order(parent)
+    agent.process()
+    child = agent.get_next_child(15.0)
+    assert child.id == "a/0"
+    agent.cancel(child)
+    assert agent.report(second) is None
+    agent.cancel("a/0")
+    assert agent.report(second).reason == "cancelled"
+
+
 def test_an_order_is_taken_once():
     agent = _agent()
     parent = _parent()
@@ -580,6 +614,16 @@ def test_reports_that_were_taken_are_forgotten_but_for_orders_in_the_market():
 def test_a_bad_quote_is_named(portfolio, message):
     with pytest.raises(ValueError, match=message):
         _agent().process(portfolio)
+
+
+def test_of_quotes_with_a_wrong_one_nothing_is_kept():
+    agent = _agent()
+    agent.submit_order(_parent())
+    with pytest.raises(ValueError, match="mid of Y"):
+        agent.process({"X": Quote(100.0, 1.0), "Y": Quote(-1.0, 1.0)})
+    assert agent.status.queued == 1
+    assert agent._quotes == {}
+    assert agent._marks == {}
 
 
 def test_an_unknown_regime_names_the_nearest_one():
