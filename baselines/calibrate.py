@@ -42,7 +42,7 @@ class Args:
 def main(args: Args) -> Calibration:
     """Read, check, calibrate, write the scenario, and say what was found."""
     for target in (args.out, args.json):
-        check_target(target)
+        check_target(target, args.bars)
     if args.json is not None and Path(args.json).resolve() == Path(args.out).resolve():
         raise ValueError(f"json and out must be two files, got {args.out!r} twice")
     if not args.out.endswith(".toml"):

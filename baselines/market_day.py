@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import timezone
 from typing import Final
 
 import numpy as np
@@ -19,6 +20,8 @@ Floats = NDArray[np.float64]
 
 RETURN_MINUTES: Final = 5
 """Length of the returns that tell the volatility."""
+HALF_DAY: Final = "if the market itself closed then, give the length of its session, as --day-minutes 210 for 09:30 to 13:00"
+"""What helps with a day that closed early."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +46,10 @@ class MarketDay:
     """Root of their mean realised variance, open to close, fraction per square root of a day."""
     others: int
     """Number of other sessions; 0: this day itself tells curve, ADV and volatility."""
+    missing: NDArray[np.bool_]
+    """Whether a bar was missing in the file: it has the last price, and a volume of 0."""
+    zone: timezone | None
+    """Offset of the wall clock from universal time; None where the bars carry none."""
     report: BarReport
 
     def bar(self, time: float) -> int:
@@ -56,10 +63,14 @@ class MarketDay:
         return float(self.open[index] + part * (self.close[index] - self.open[index]))
 
     def holds(self, time: float, price: float) -> bool:
-        """Return whether the bar of a time traded at a price; on the edge of two bars, whether one of them did."""
+        """Return whether the bar of a time traded at a price; on the edge of two bars, whether one of them did.
+
+        Of a bar that was missing nobody knows: it may have traded at any price.
+        """
         last = self.bar(time)
         first = last - 1 if last and time == self.edges[last] else last
-        return bool(self.low[first : last + 1].min() <= price <= self.high[first : last + 1].max())
+        bars = slice(first, last + 1)
+        return bool((self.missing[bars] | ((self.low[bars] <= price) & (price <= self.high[bars]))).any())
 
     def marks(self, start: float, end: float) -> list[Mark]:
         """Return the market from start to end: the begin and the end of each bar, with its volume and typical price.
@@ -77,7 +88,10 @@ class MarketDay:
         return marks
 
     def planned(self, quantity: int, start: float, end: float, by_volume: bool) -> list[tuple[float, float]]:
-        """Return the shares that are to be done by the end of each bar: even in time, or along the volume curve."""
+        """Return the shares that are to be done by the start, the edges of the bars after it, and the end.
+
+        Even in time, or along the volume curve; either plan is a straight line within a bar.
+        """
         inside = self.edges[(self.edges > start) & (self.edges < end)]
         times = np.array([start, *inside, end])
         sums = np.interp(times, self.edges, np.concatenate([[0.0], np.cumsum(self.curve)])) if by_volume else times
@@ -103,7 +117,8 @@ def read_day(paths: Sequence[str], stamp: str, day: str, *, open_minute: int = 5
     if day not in sessions.dates:
         faulty = next((item for item in report.left_out if item.date == day), None)
         if faulty:
-            raise ValueError(f"{faulty} ({faulty.kind}); the day of the order must be a full session")
+            hint = f"; {HALF_DAY}" if faulty.kind == "early close" else ""
+            raise ValueError(f"{faulty} ({faulty.kind}); the day of the order must be a full session{hint}")
         span = f"its sessions are those of {report.first} to {report.last}"
         raise ValueError(f"{', '.join(report.files)}: no session of {day}, the day of the fills; {span}")
     at = sessions.dates.index(day)
@@ -121,6 +136,8 @@ def read_day(paths: Sequence[str], stamp: str, day: str, *, open_minute: int = 5
         adv=float(volume.sum(axis=1).mean()),
         volatility=_volatility(sessions, others),
         others=len(others) if others != [at] else 0,
+        missing=sessions.missing[at],
+        zone=sessions.zones[at],
         report=report,
     )
 

@@ -114,13 +114,14 @@ def _inventory(report: ExecutionReport, axis: Any, first: float, last: float) ->
     total = report.parent.quantity
     if report.plan:
         times, sums = np.array(report.plan).T
+        before, style = (sums[0], "default") if report.plan_is_continuous else (0.0, "steps-post")
         axis.plot(
             [first, *times, last],
-            100.0 - 100.0 * np.array([0.0, *sums, sums[-1]]) / total,
+            100.0 - 100.0 * np.array([before, *sums, sums[-1]]) / total,
             color=GREY,
             linewidth=1.2,
             linestyle="--",
-            drawstyle="steps-post",
+            drawstyle=style,
             label="plan",
         )
     done = np.cumsum([0, *(fill.quantity for fill in report.fills), 0])

@@ -1,20 +1,25 @@
-"""Files: a result is written whole or not at all."""
+"""Files: a result is written whole or not at all, and never over what it was made from."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
+from collections.abc import Iterable
 from pathlib import Path
 
-__all__ = ["check_target", "write_atomically"]
+__all__ = ["check_target", "printable", "write_atomically"]
 
 
-def check_target(path: str | os.PathLike[str] | None) -> None:
+def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
     """Refuse, before long work, a file that could not be written after it (None and "-", standard output, always can).
 
+    Args:
+        path: The file.
+        inputs: Files that the work reads, which its result must not replace.
+
     Raises:
-        ValueError: The folder is missing or may not be written to, or the path is a folder, a device or a pipe.
+        ValueError: The folder is missing or may not be written to, or the path is a folder, a device, a pipe or an input.
     """
     if path is None or path == "-":
         return
@@ -25,6 +30,13 @@ def check_target(path: str | os.PathLike[str] | None) -> None:
         raise ValueError(f"cannot write {os.fspath(path)}: there is no folder {target.parent}")
     if not os.access(target.parent, os.W_OK):
         raise ValueError(f"cannot write {os.fspath(path)}: the folder {target.parent} may not be written to")
+    if target.exists() and any(os.path.exists(file) and os.path.samefile(target, file) for file in inputs):
+        raise ValueError(f"cannot write {os.fspath(path)}: it is one of the files that are read; give another name")
+
+
+def printable(text: str) -> str:
+    """Return a text that comes from a file or names one, fit for a terminal: control characters as escapes."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:

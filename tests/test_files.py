@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import check_target, printable, write_atomically
 
 
 @pytest.mark.parametrize(("content", "stored"), [("σ = 2 %\n", "σ = 2 %\n".encode()), (b"\x00\xff", b"\x00\xff")])
@@ -70,3 +70,25 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
     plain.write_text("x")
     write_atomically(tmp_path / "a", "x")
     assert (tmp_path / "a").stat().st_mode == plain.stat().st_mode
+
+
+def test_a_target_that_is_an_input_is_refused_by_any_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("kept")
+    names = ["a.csv", tmp_path / "a.csv", f"../{tmp_path.name}/a.csv"]
+    if os.name != "nt":
+        (tmp_path / "link.csv").symlink_to("a.csv")
+        names.append("link.csv")
+    for target in names:
+        for given in names:
+            with pytest.raises(ValueError, match=r"cannot write .*: it is one of the files that are read"):
+                check_target(target, ["none.csv", given])
+        check_target(target, ["b.csv", "none.csv"])
+    for harmless in (None, "-", "new.csv"):
+        check_target(harmless, ["a.csv", "new.csv"])
+
+
+def test_a_text_for_a_terminal_holds_no_control_characters():
+    assert printable("σ = 2 %, <b>") == "σ = 2 %, <b>"
+    assert printable("a\x1b[31m\n\udc80\u202e") == r"a\x1b[31m\n\udc80\u202e"

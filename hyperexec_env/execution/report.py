@@ -110,6 +110,8 @@ class ExecutionReport:
     """The market while the order ran, by ascending time."""
     plan: tuple[tuple[float, float], ...] = ()
     """Times and the shares that the first plan had done by then, ascending."""
+    plan_is_continuous: bool = False
+    """Whether the plan runs on straight lines between its times (a rate of trading); else it steps up at each (children)."""
     config: ExecutionConfig = field(default_factory=ExecutionConfig)
     """Where the parameters of the model and the half-spread come from."""
     close_price: float | None = None
@@ -265,17 +267,23 @@ class ExecutionReport:
 
     @cached_property
     def tracking_error(self) -> float:
-        """Root mean square over the order's life of (done - planned) / X, in percent; nan without a plan."""
+        """Root mean square over the order's life of (done - planned) / X, in percent; nan without a plan.
+
+        Between two of the times of plan and fills the gap is a straight line from a to b (a constant, where the plan steps):
+        there the mean of its square is (a a + a b + b b) / 3.
+        """
         if not self.plan or not self.end > self.start:
             return math.nan
         times, sums = np.array(self.plan).T
         filled_at = np.array([fill.time for fill in self.fills])
-        done = np.concatenate([[0.0], np.cumsum([float(fill.quantity) for fill in self.fills])])
-        planned = np.concatenate([[0.0], sums])
         edges = np.unique(np.clip(np.concatenate([times, filled_at, [self.start, self.end]]), self.start, self.end))
-        starts = edges[:-1]
-        gap = done[np.searchsorted(filled_at, starts, "right")] - planned[np.searchsorted(times, starts, "right")]
-        mean_square = float((gap * gap * np.diff(edges)).sum()) / (self.end - self.start)
+        done = np.cumsum([0.0, *(fill.quantity for fill in self.fills)])[np.searchsorted(filled_at, edges[:-1], "right")]
+        if self.plan_is_continuous:
+            planned = np.interp(edges, times, sums)
+            a, b = done - planned[:-1], done - planned[1:]
+        else:
+            a = b = done - np.concatenate([[0.0], sums])[np.searchsorted(times, edges[:-1], "right")]
+        mean_square = float(((a * a + a * b + b * b) / 3.0 * np.diff(edges)).sum()) / (self.end - self.start)
         return 100.0 * math.sqrt(mean_square) / self.parent.quantity
 
     @property
@@ -359,6 +367,7 @@ class ExecutionReport:
             "remarks": list(self.remarks),
             "fills": [fill._asdict() for fill in self.fills],
             "plan": [list(point) for point in self.plan],
+            "plan_is_continuous": self.plan_is_continuous,
         }
 
     def to_json(self) -> str:

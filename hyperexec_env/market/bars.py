@@ -10,7 +10,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_integer
 from hyperexec_env.extras import MissingExtra, need
+from hyperexec_env.files import printable
 
-__all__ = ["COLUMNS", "BarReport", "LeftOut", "Sessions", "read_sessions"]
+__all__ = ["COLUMNS", "BarReport", "LeftOut", "Sessions", "read_sessions", "zone"]
 
 Floats = NDArray[np.float64]
 
@@ -107,6 +108,10 @@ class Sessions:
     """Shares traded in each bar."""
     bar_minutes: int
     day_minutes: int
+    missing: NDArray[np.bool_]
+    """Whether a bar was missing in the file, and is filled with the last price and no volume."""
+    zones: tuple[timezone | None, ...]
+    """Offset of the wall clock of each session from universal time; None where its stamps carry none."""
     report: BarReport
 
 
@@ -116,6 +121,8 @@ class _Row(NamedTuple):
     """Wall clock of the stamp in minutes since the year one; after :func:`_cut`, start of the bar in minutes since the open."""
     values: tuple[float, ...]
     """Open, high, low, close, volume; empty where the row is faulty."""
+    zone: timezone | None
+    """Offset that the stamp carries."""
     fault: LeftOut | None = None
 
 
@@ -140,9 +147,11 @@ def read_sessions(
     """Read bar files (csv, csv.gz, parquet) and return the full sessions they hold.
 
     Times are the wall clock of the stamp, whatever its offset: New York for US shares, UTC for a market that never
-    closes (``open_minute=0, day_minutes=1440``). Bars outside the session are not used. An early close (a half day, or a
-    record that ends within the session) and a first session that starts late are facts of the calendar and of the record:
-    they are left out and counted. Everything else that spoils a session is an error, or, when lenient, leaves it out too.
+    closes (``open_minute=0, day_minutes=1440``). The offset must be the same within a session and is kept.
+
+    Bars outside the session are not used. An early close (a half day, or a record that ends within the session) and a first
+    session that starts late are facts of the calendar and of the record: they are left out and counted. Everything else that
+    spoils a session is an error, or, when lenient, leaves it out too.
 
     Args:
         paths: The files, of one instrument and one bar length.
@@ -159,7 +168,7 @@ def read_sessions(
     files = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     if not files:
         raise ValueError("paths must name at least one file of bars, got none")
-    found: dict[str, tuple[Floats, int]] = {}
+    found: dict[str, tuple[Floats, NDArray[np.bool_], timezone | None]] = {}
     left_out: list[LeftOut] = []
     length = outside = 0
     for file in files:
@@ -176,7 +185,7 @@ def read_sessions(
             if fault is None and name in found:
                 fault = LeftOut("repeated session", session[0].line, "the files hold this session twice")
             if fault is None:
-                found[name] = _grid(session, step, hours)
+                found[name] = (*_grid(session, step, hours), session[0].zone)
                 continue
             left_out.append(fault._replace(file=str(file), date=name))
             if not lenient and fault.kind not in CALENDAR:
@@ -186,11 +195,18 @@ def read_sessions(
         raise ValueError(f"{', '.join(map(str, files))}: no full session of {day_minutes} minutes{told}")
     dates = tuple(sorted(found))
     grid = np.stack([found[name][0] for name in dates])
-    filled = sum(count for _, count in found.values())
+    missing = np.stack([found[name][1] for name in dates])
     names = tuple(map(str, files))
-    report = BarReport(names, length, len(dates), dates[0], dates[-1], filled, outside, tuple(left_out))
+    report = BarReport(names, length, len(dates), dates[0], dates[-1], int(missing.sum()), outside, tuple(left_out))
     opening, high, low, closing, volume = np.moveaxis(grid, -1, 0)
-    return Sessions(dates, opening, high, low, closing, volume, length, day_minutes, report)
+    zones = tuple(found[name][2] for name in dates)
+    return Sessions(dates, opening, high, low, closing, volume, length, day_minutes, missing, zones, report)
+
+
+def zone(moment: datetime | time) -> timezone | None:
+    """Return the offset from universal time that a stamp carries; None where it carries none."""
+    offset = moment.utcoffset()
+    return None if offset is None else timezone(offset)
 
 
 def _check_hours(stamp: str, open_minute: int, day_minutes: int) -> _Hours:
@@ -208,15 +224,15 @@ def _read_rows(file: Path) -> Iterator[_Row]:
     reader = next((reader for end, reader in readers.items() if file.name.lower().endswith(end)), None)
     if reader is None or file.is_dir():
         raise ValueError(f"{file} is not a file that ends in {', '.join(readers)}")
-    minute = None
+    minute, offset = None, None
     for line, values in reader(file):
         try:
-            minute = _minute(values[0])
-            row = _Row(line, minute, _numbers(values[1:]))
+            minute, offset = _minute(values[0])
+            row = _Row(line, minute, _numbers(values[1:]), offset)
         except ValueError as error:
             if minute is None:
                 raise ValueError(f"{file}, line {line}: {error}") from None
-            row = _Row(line, minute, (), LeftOut("bad value", line, str(error)))
+            row = _Row(line, minute, (), offset, LeftOut("bad value", line, str(error)))
         yield row
 
 
@@ -231,7 +247,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Sequence[Any]]]:
             for values in reader:
                 line = reader.line_num
                 picked = [values[i] for i in columns if i < len(values)]
-                if values:
+                if len(values) > 1 or "".join(values).strip():
                     yield line, picked if len(values) == len(header) else picked[:1] or [""]
     except UnicodeDecodeError:
         raise ValueError(f"{file}, after line {line}: not text in UTF-8; is it a csv file?") from None
@@ -268,20 +284,20 @@ def _columns(file: Path, header: list[str]) -> list[int]:
     if names[0].startswith("<"):
         raise ValueError(f"{file}, line 1: an HTML or XML page, not a csv file of bars")
     if missing:
-        found = " ".join(", ".join(names).split())[:200]
+        found = printable(" ".join(", ".join(names).split())[:200])
         raise ValueError(f"{file}, line 1: missing column {', '.join(missing)} (found: {found})")
     return [names.index(name) for name in COLUMNS]
 
 
-def _minute(stamp: Any) -> int:
-    """Return the wall clock of a stamp in minutes since the year one."""
+def _minute(stamp: Any) -> tuple[int, timezone | None]:
+    """Return the wall clock of a stamp in minutes since the year one, and its offset."""
     try:
         moment = stamp if isinstance(stamp, datetime) else datetime.fromisoformat(str(stamp).strip())
     except ValueError:
         raise ValueError(f"ts must be a date and time such as 2024-03-26T09:30:00, got {str(stamp)[:60]!r}") from None
     if moment.second or moment.microsecond or moment.year < 1800:
         raise ValueError(f"ts must be a whole minute since 1800, got {str(stamp)!r}")
-    return moment.toordinal() * 1440 + moment.hour * 60 + moment.minute
+    return moment.toordinal() * 1440 + moment.hour * 60 + moment.minute, zone(moment)
 
 
 def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
@@ -291,7 +307,7 @@ def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
     numbers = []
     for name, value in zip(COLUMNS[1:], values, strict=True):
         try:
-            number = float(value)
+            number = float("" if "_" in str(value) else value)
         except (TypeError, ValueError):
             raise ValueError(f"{name} must be a number, got {str(value)[:60]!r}") from None
         if not math.isfinite(number) or number < 0.0 or (number == 0.0 and name != "volume") or number > 1e15:
@@ -349,6 +365,9 @@ def _judge(rows: list[_Row], step: int, hours: _Hours, first: bool) -> LeftOut |
             return row.fault
         if row.minute % step:
             return LeftOut("disorder", row.line, f"{hours.clock(row.minute)} does not start a bar of {step} minutes")
+        if row.zone != rows[0].zone:
+            there, here = (item.zone or "no offset" for item in (rows[0], row))
+            return LeftOut("disorder", row.line, f"its clock is that of {here}, on line {rows[0].line} it is {there}")
     for a, b in pairwise(rows):
         if b.minute == a.minute:
             return LeftOut("duplicate", b.line, f"the bar of {hours.clock(b.minute)} stands on line {a.line} too")
@@ -394,8 +413,8 @@ def _judge_inside(rows: list[_Row], at: NDArray[np.int64], volume: Floats, step:
     return None
 
 
-def _grid(rows: list[_Row], step: int, hours: _Hours) -> tuple[Floats, int]:
-    """Return the values of each bar of a session, shape (bar, 5), and how many were missing and filled."""
+def _grid(rows: list[_Row], step: int, hours: _Hours) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the values of each bar of a session, shape (bar, 5), and which were missing and are filled."""
     count = hours.day_minutes // step
     given = np.array([row.values for row in rows])
     places = np.array([row.minute // step for row in rows])
@@ -403,4 +422,6 @@ def _grid(rows: list[_Row], step: int, hours: _Hours) -> tuple[Floats, int]:
     price = np.where(before >= 0, given[before, 3], given[0, 0])
     grid = np.column_stack([price, price, price, price, np.zeros(count)])
     grid[places] = given
-    return grid, count - len(rows)
+    missing = np.ones(count, dtype=bool)
+    missing[places] = False
+    return grid, missing

@@ -1,20 +1,22 @@
-"""The report on a desk's own fills: its numbers against those of a hand, what is refused, and the page."""
+"""The report on a desk's own fills: its numbers against those of a hand, what is refused, and what the page draws."""
 
 import csv
 import gzip
 import json
 import os
 import sys
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from baselines import tca_page
 from baselines.fills import read_fills
 from baselines.market_day import read_day
 from baselines.tca_page import page
 from hyperexec_env import cli
-from hyperexec_env.execution.report import ExecutionReport
+from hyperexec_env.execution.report import ExecutionReport, Mark
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder
 
 DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -23,22 +25,22 @@ DAYS = ("2024-03-04", "2024-03-05", "2024-03-06")
 HEADER = "ts,side,quantity,price"
 
 
-def session(day, step=5, shift=0, seed=0):
+def session(day, step=5, shift=0, seed=0, offset=""):
     """The rows of one session: prices that move, a volume that grows with the day."""
     rng = np.random.default_rng(seed)
     rows, price = [], 100.0
     for number, minute in enumerate(range(570, 960, step)):
         close = round(price + rng.normal(0.0, 0.05), 2)
         clock = minute + shift
-        ts = f"{day}T{clock // 60:02d}:{clock % 60:02d}:00"
+        ts = f"{day}T{clock // 60:02d}:{clock % 60:02d}:00{offset}"
         rows.append([ts, price, max(price, close) + 0.01, min(price, close) - 0.01, close, 1000 + 10 * number + seed])
         price = close
     return rows
 
 
-def bars(path, step=5, shift=0, spoil=None):
+def bars(path, step=5, shift=0, spoil=None, offset=""):
     """Write three sessions; `spoil` takes a list of sessions and makes a fault."""
-    days = [session(day, step, shift, seed) for seed, day in enumerate(DAYS)]
+    days = [session(day, step, shift, seed, offset) for seed, day in enumerate(DAYS)]
     if spoil:
         spoil(days)
     lines = [",".join(map(str, row)) for rows in days for row in rows]
@@ -188,6 +190,7 @@ def test_an_order_that_is_done_ends_with_the_bar_of_its_last_fill(capsys, market
     order(market)
     plain = numbers(capsys, "--deadline", "15:00", "--start", "10:01")
     assert (plain["start"], plain["end"]) == (36_060.0, 36_900.0)
+    assert numbers(capsys, "--deadline", f"{DAYS[1]}T15:00", "--start", "10:00:59.125")["start"] == 36_059.125
     assert plain["plan"][-1] == [54_000.0, 600.0]
     part = 0.8 * market[6][5] + market[7][5] + market[8][5]
     assert plain["market_volume"] == pytest.approx(part)
@@ -276,11 +279,23 @@ def test_more_fills_than_the_market_traded_are_told(capsys, market):
     assert any("more than the market volume of their bars" in text for text in numbers(capsys)["remarks"])
 
 
-def test_a_fill_on_the_edge_of_two_bars_may_be_of_either(market):
+def test_a_fill_on_the_edge_of_two_bars_may_be_of_either(market, tmp_path):
+    def jump(days):
+        for row in days[1][7:]:
+            row[1:5] = [price + 5.0 for price in row[1:5]]
+
+    market = bars(tmp_path / "bars.csv", spoil=jump)[1]
     day = read_day(["bars.csv"], "start", DAYS[1])
     (_, _, high, low, _, _), (_, _, next_high, next_low, _, _) = market[6:8]
-    for price in (high, low, next_high, next_low):
-        assert day.holds(36_300.0, price)
+    for before, after in ((high, next_high), (low, next_low)):
+        assert day.holds(36_300.0, before)
+        assert day.holds(36_300.0, after)
+        assert [day.holds(36_299.9, price) for price in (before, after)] == [True, False]
+        assert [day.holds(36_300.1, price) for price in (before, after)] == [False, True]
+    assert not day.holds(36_300.0, 0.5 * (high + next_low))
+    assert not day.holds(36_300.0, next_high + 0.01)
+    assert day.holds(34_200.0, market[0][1])
+    assert not day.holds(34_200.0, market[-1][4])
     assert day.holds(57_600.0, market[-1][4])
     assert day.mid(57_600.0) == market[-1][4]
 
@@ -294,13 +309,15 @@ BAD = f"{DAYS[1]}T10:01:00,buy,100,100.0"
     (f"{DAYS[1]}T10:02:00,bye,100,100.0", "fills.csv, line 3: side must be buy, sell, +1 or -1, got 'bye'"),
     (f"{DAYS[1]}T10:02:00,buy,0,100.0", "fills.csv, line 3: quantity must be a whole number in [1, 1000000000000000], got 0"),
     (f"{DAYS[1]}T10:02:00,buy,1.5,100.0", "fills.csv, line 3: quantity must be a whole number in"),
+    (f"{DAYS[1]}T10:02:00,buy,1_00,100.0", "line 3: quantity must be a whole number in [1, 1000000000000000], got '1_00'"),
+    (f"{DAYS[1]}T10:02:00,buy,100,1_00.0", "fills.csv, line 3: price must be a number in (0, 1e+09], got '1_00.0'"),
     (f"{DAYS[1]}T10:02:00,buy,many,100.0", "line 3: quantity must be a whole number in [1, 1000000000000000], got 'many'"),
     (f"{DAYS[1]}T10:02:00,buy,100,nan", "fills.csv, line 3: price must be a number in (0, 1e+09], got nan"),
     (f"{DAYS[1]}T10:02:00,buy,100,-1", "fills.csv, line 3: price must be a number in (0, 1e+09], got -1"),
     (f"{DAYS[1]}T10:02:00,buy,100", "fills.csv, line 3: 3 values for the 4 columns of the header"),
     (f"{DAYS[1]}T10:02:00,sell,100,100.0", "fills.csv, line 3: side is -1, on line 2 it is 1; a report is about one order"),
     (f"{DAYS[2]}T10:02:00,buy,100,100.0", "fills.csv, line 3: date is '2024-03-06', on line 2 it is '2024-03-05'"),
-    (f"{DAYS[1]}T10:02:00Z,buy,100,100.0", "fills.csv, line 3: offset is '+0000', on line 2 it is ''"),
+    (f"{DAYS[1]}T10:02:00Z,buy,100,100.0", "fills.csv, line 3: offset is 'UTC', on line 2 it is ''"),
     (f"{DAYS[1]}T09:29:59,buy,100,100.0", "fills.csv, line 3: ts must lie in the session, [09:30:00, 16:00:00], got 09:29:59"),
     (f"{DAYS[1]}T16:00:01,buy,100,100.0", "fills.csv, line 3: ts must lie in the session, [09:30:00, 16:00:00], got 16:00:01"),
 ])  # fmt: skip
@@ -314,6 +331,8 @@ def test_a_bad_line_is_named(capsys, market, line, message):
     ("", "fills.csv, line 1: missing column ts, side, quantity, price (found: nothing)"),
     (HEADER + ",price", "fills.csv, line 1: the column price stands there 2 times"),
     (HEADER, "fills.csv: no fills"),
+    (HEADER + "\n  \n\t", "fills.csv: no fills"),
+    ("ts,\x1b[31mside", r"(found: ts, \x1b[31mside)"),
 ])  # fmt: skip
 def test_a_bad_header_is_named(capsys, market, header, message):
     fills(header=header)
@@ -339,7 +358,12 @@ def test_two_orders_in_one_file_are_refused(capsys, market, column, values):
     (("--decision", "09:00"), "decision must lie in [09:30:00, 10:00:00], got '09:00'"),
     (("--decision", "11:00"), "decision must lie in [09:30:00, 10:00:00], got '11:00'"),
     (("--decision", "2024-03-04T15:00:00"), "decision must be on 2024-03-05, the day of the fills"),
-    (("--start", "10:02"), "fills.csv, line 2: ts must lie in start and deadline, [10:02:00, 10:15:00], got 10:01:00"),
+    (("--start", "10:02"), "fills.csv, line 2: ts must lie in start and close, [10:02:00, 16:00:00], got 10:01:00"),
+    (("--start", "10:30"), "fills.csv, line 2: ts must lie in start and close, [10:30:00, 16:00:00], got 10:01:00"),
+    (("--start", "16:00"), "start must be before the close, 16:00:00, got '16:00'"),
+    (("--decision", "2024-03-05T10:00:00Z"), "decision must be by the clock of the bars, without an offset, got"),
+    (("--start", "10:00+00:00"), "start must be by the clock of the bars, without an offset, got '10:00+00:00'"),
+    (("--symbol", "X\x1b[31mY"), r"symbol must be printable text, got 'X\x1b[31mY'"),
     (("--deadline", "10:12"), "fills.csv, line 4: ts must lie in start and deadline, [10:00:00, 10:12:00], got 10:12:15"),
     (("--deadline", "10:00"), "deadline must be after the start, 10:00:00, got '10:00'"),
     (("--deadline", "16:01"), "deadline must lie in [10:00:00, 16:00:00], got '16:01'"),
@@ -355,6 +379,195 @@ def test_two_orders_in_one_file_are_refused(capsys, market, column, values):
 def test_a_bad_option_is_one_clear_line(capsys, market, words, message):
     order(market)
     assert message in refused(capsys, *words)
+
+
+@pytest.mark.parametrize("name", ["symbol", "order_id"])
+@pytest.mark.parametrize("value", ["X\x1b[31mY", '"X\nY"', "X\x00Y", "X\x9bY"])
+def test_a_name_of_the_file_that_is_no_printable_text_is_refused(capsys, market, name, value):
+    fills(f"{BAD},{value}", header=f"{HEADER},{name}")
+    said = refused(capsys)
+    assert f"{name} must be printable text, got {value.strip(chr(34))!r}" in said
+    assert said.strip().isprintable()
+
+
+def test_a_file_may_have_any_name(capsys, market):
+    order(market)
+    os.rename("fills.csv", "a\x1b[31m.csv")
+    code, out, _ = run(capsys, file="a\x1b[31m.csv")
+    assert code == 0
+    assert out.startswith(r"a\x1b[31m.csv: buy 600")
+
+
+def test_lines_of_blanks_are_no_fills(capsys, market):
+    order(market)
+    plain = numbers(capsys)
+    Path("fills.csv").write_text(Path("fills.csv").read_text().replace("\n", "\n  \n\n\t\n"))
+    assert numbers(capsys) == plain
+
+
+@pytest.mark.parametrize("option", ["--json", "--html"])
+@pytest.mark.parametrize("target", ["fills.csv", "./fills.csv", "bars.csv", "link.csv"])
+def test_an_input_is_never_written_over(capsys, market, option, target):
+    order(market)
+    if target == "link.csv":
+        Path(target).symlink_to("fills.csv")
+    before = {path: path.read_bytes() for path in Path().iterdir()}
+    code, out, err = run(capsys, option, target)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"cannot write {target}: it is one of the files that are read" in err
+    assert {path: path.read_bytes() for path in Path().iterdir()} == before
+
+
+# clocks
+
+
+def in_zone(hours):
+    """Write again the fills of 10:01:00, 10:06:30 and 10:12:15.250 in New York (UTC-05:00) by the clock of another zone."""
+    there = timezone(timedelta(hours=hours))
+    lines = Path("fills.csv").read_text().splitlines()
+    for number, line in enumerate(lines[1:], start=1):
+        stamp, rest = line.split(",", 1)
+        lines[number] = f"{datetime.fromisoformat(stamp + '-05:00').astimezone(there).isoformat()},{rest}"
+    Path("fills.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("hours", [0.0, -5.0, -4.0, 5.5, 8.75, -12.0])
+def test_fills_of_another_zone_are_converted_to_the_clock_of_the_bars(capsys, market, tmp_path, hours):
+    order(market)
+    Path("fills.csv").write_text(Path("fills.csv").read_text().replace("10:12:15", "10:12:15.250"))
+    plain = numbers(capsys, "--decision", "09:50")
+    bars(tmp_path / "bars.csv", offset="-05:00")
+    in_zone(hours)
+    converted = numbers(capsys, "--decision", f"{DAYS[1]}T09:50-05:00")
+    remarks = converted.pop("remarks")
+    assert plain.pop("remarks") == [text for text in remarks if "converted" not in text]
+    assert converted == plain
+    there = str(timezone(timedelta(hours=hours)))
+    note = f"the times of the fills are converted from {there} to UTC-05:00, the clock of the bars"
+    assert (note in remarks) == (hours != -5.0)
+
+
+def test_a_zone_that_only_one_file_tells_is_that_of_both(capsys, market, tmp_path):
+    order(market)
+    plain = numbers(capsys)
+    in_zone(-5.0)
+    told = numbers(capsys, "--start", "10:00-05:00")
+    note = "the bars carry no offset from universal time: they are taken to be in that of the fills, UTC-05:00"
+    assert [text for text in told["remarks"] if text not in plain["remarks"]] == [note]
+    bars(tmp_path / "bars.csv", offset="-05:00")
+    order(market)
+    assert numbers(capsys, "--start", "10:00-05:00") == plain
+    assert "start must be by the clock of the bars, UTC-05:00, or without an offset" in refused(capsys, "--start", "15:00Z")
+
+
+@pytest.mark.parametrize(("stamp", "message"), [
+    ("T10:01:00+00:00", "fills.csv, line 2: ts must lie in the session, [09:30:00, 16:00:00], got 05:01:00 UTC-05:00"),
+    ("T02:00:00+00:00", "line 2: ts is on 2024-03-05 in UTC, but on another day by the clock of the bars, UTC-05:00; write"),
+    ("T23:00:00-11:00", "line 2: ts is on 2024-03-05 in UTC-11:00, but on another day by the clock of the bars, UTC-05:00"),
+])  # fmt: skip
+def test_fills_that_another_zone_puts_outside_the_session_are_refused(capsys, market, tmp_path, stamp, message):
+    bars(tmp_path / "bars.csv", offset="-05:00")
+    fills(f"{DAYS[1]}{stamp},buy,100,100.0")
+    assert message in refused(capsys)
+
+
+def test_bars_that_are_stamped_at_their_end_are_noticed_without_an_option(capsys, market, tmp_path):
+    order(market)
+    bars(tmp_path / "bars.csv", shift=5)
+    assert cli.main(["tca", "fills.csv", "--market", "bars.csv"]) == 2
+    assert "Then pass --stamp end" in capsys.readouterr().err
+
+
+# what an order is held against
+
+
+def test_the_end_of_an_order_is_held_to_its_deadline(capsys, market):
+    order(market)
+    plain = numbers(capsys, "--deadline", "10:13")
+    assert plain["end"] == 36_780.0
+    assert plain["end_mid"] == pytest.approx(market[8][1] + 0.6 * (market[8][4] - market[8][1]))
+
+
+def test_one_fill_and_even_fills_are_held_against_a_straight_plan(capsys, market):
+    price = market[6][1]
+    fills(f"{DAYS[1]}T10:02:30,buy,100,{price}")
+    assert numbers(capsys)["tracking_error_percent"] == pytest.approx(100.0 / np.sqrt(12.0))
+    fills(*(f"{DAYS[1]}T10:{k // 2:02d}:{30 * (k % 2) + 15},buy,10,{price}" for k in range(10)))
+    plain = numbers(capsys)
+    assert plain["plan_is_continuous"] is True
+    assert plain["tracking_error_percent"] == pytest.approx(10.0 / np.sqrt(12.0))
+
+
+@pytest.mark.parametrize("step", [1, 5])
+def test_the_volatility_is_that_of_five_minute_returns_from_open_to_close(capsys, market, tmp_path, step):
+    order(market)
+    days = bars(tmp_path / "bars.csv", step=step)
+    squares = []
+    for number in (0, 2):
+        closes = [row[4] for row in days[number]][5 // step - 1 :: 5 // step]
+        assert len(closes) == 78
+        squares.append((np.diff(np.log([days[number][0][1], *closes])) ** 2).sum())
+    assert numbers(capsys)["volatility"] == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-12)
+
+
+def leave_out(*numbers):
+    """Take bars out of the second session."""
+
+    def spoil(days):
+        days[1][:] = [row for number, row in enumerate(days[1]) if number not in numbers]
+
+    return spoil
+
+
+def test_bars_that_are_missing_are_told_and_the_unit_is_not_blamed(capsys, market, tmp_path):
+    bars(tmp_path / "bars.csv", step=1, spoil=leave_out(*range(27, 35)))
+    fills(f"{DAYS[1]}T10:01:00,buy,100,100.5")
+    plain = numbers(capsys)
+    assert plain["participation"] is None
+    warnings = [text for text in plain["remarks"] if "WARNING" in text]
+    assert warnings == [
+        "WARNING: bars of the day that are missing: 8 of 390, 1 of them from the first to the last fill; "
+        "they are filled with the last price and no volume"
+    ]
+
+
+def test_bars_that_are_missing_elsewhere_excuse_nothing(capsys, market, tmp_path):
+    bars(tmp_path / "bars.csv", step=1, spoil=leave_out(40, 41))
+    fills(f"{DAYS[1]}T10:01:00,buy,100000,90.0")
+    remarks = numbers(capsys)["remarks"]
+    assert any(text.startswith("bars of the day that are missing: 2 of 390, 0 of them") for text in remarks)
+    assert any("more than the market volume of their bars: check the instrument and the unit" in text for text in remarks)
+    assert any("outside the low to high of their bar" in text for text in remarks)
+
+
+def half_day(days):
+    """Close the second session at 13:00."""
+    del days[1][42:]
+
+
+def test_a_half_day_is_reported_with_the_length_of_its_session(capsys, market, tmp_path):
+    order(market)
+    days = bars(tmp_path / "bars.csv", spoil=half_day)
+    said = refused(capsys)
+    assert "(early close); the day of the order must be a full session; if the market itself closed then" in said
+    assert "--day-minutes 210" in said
+    assert "--day-minutes" not in str(numbers_of_a_full_day(capsys, tmp_path)["remarks"])
+    bars(tmp_path / "bars.csv", spoil=half_day)
+    plain = numbers(capsys, "--day-minutes", "210")
+    assert plain["adv"] == np.mean([sum(row[5] for row in days[number][:42]) for number in (0, 2)])
+    assert plain["close_price"] == market[41][4]
+    assert plain["model"]["day_seconds"] == 12_600.0
+    note = " of sessions of 210 minutes: of a day that is longer, no more than a part"
+    assert f"ADV and volatility are those{note}" in plain["remarks"]
+    assert f"volatility is that{note}" in numbers(capsys, "--day-minutes", "210", "--adv", "1e6")["remarks"]
+
+
+def numbers_of_a_full_day(capsys, tmp_path):
+    """The report where every session is full."""
+    bars(tmp_path / "bars.csv")
+    plain = numbers(capsys)
+    assert not any("minutes" in text for text in plain["remarks"])
+    return plain
 
 
 def test_a_day_that_the_bars_do_not_hold_is_named(capsys, market):
@@ -413,6 +626,78 @@ def test_the_page_of_an_order_of_which_nothing_is_known_is_drawn():
     assert "the mid before 1 of 1 fills is not known" in page(report)
 
 
+@pytest.fixture
+def drawn(monkeypatch):
+    """The drawings of a page, in its order."""
+    pytest.importorskip("matplotlib", reason="needs the extra `plot`")
+    drawings = []
+    monkeypatch.setattr(tca_page, "svg", lambda drawing: drawings.append(drawing) or "<svg></svg>")
+    return drawings
+
+
+def line(axis, label):
+    """Times and values of a line, and how it is drawn."""
+    found = next(item for item in axis.lines if item.get_label() == label)
+    return list(found.get_xdata()), list(found.get_ydata()), found.get_drawstyle()
+
+
+def drawn_report(**more):
+    """A sale of 1000 from 100 s to 200 s, of which 300 and 500 trade."""
+    parent = ParentOrder(symbol="XYZ", side=-1, quantity=1000, arrival_price=50.0, adv=1e5)
+    children = [
+        ChildOrder(parent, k, n, at, None, (Fill(at, n, 49.9),)) for k, (at, n) in enumerate([(120.0, 300), (160.0, 500)])
+    ]
+    return ExecutionReport(parent, tuple(children), 100.0, 200.0, "expired", **more)
+
+
+def test_the_picture_shows_what_is_left_of_the_order(drawn):
+    page(drawn_report(marks=(Mark(80.0, 50.0), Mark(200.0, 49.5))))
+    times, left, style = line(drawn[0].axes[0], "order")
+    assert times == [80.0, 120.0, 160.0, 200.0]
+    assert left == [100.0, 70.0, 20.0, 20.0]
+    assert style == "steps-post"
+    assert drawn[0].axes[0].get_xlim() == (80.0, 200.0)
+
+
+@pytest.mark.parametrize(("continuous", "style"), [(True, "default"), (False, "steps-post")])
+def test_the_picture_shows_the_plan_as_it_is_meant(drawn, continuous, style):
+    plan = ((100.0, 0.0), (150.0, 400.0), (200.0, 1000.0))
+    page(drawn_report(plan=plan, plan_is_continuous=continuous, marks=(Mark(80.0, 50.0), Mark(200.0, 49.5))))
+    assert line(drawn[0].axes[0], "plan") == ([80.0, 100.0, 150.0, 200.0, 200.0], [100.0, 100.0, 60.0, 0.0, 0.0], style)
+
+
+def test_the_plan_of_the_command_is_drawn_as_a_straight_line(capsys, market, drawn):
+    order(market)
+    assert run(capsys, "--html", "out.html")[0] == 0
+    assert line(drawn[0].axes[0], "plan")[2] == "default"
+
+
+def test_the_picture_shows_the_prices_and_each_fill(drawn):
+    report = drawn_report(marks=(Mark(100.0, 50.0), Mark(200.0, 49.5, 1e4)))
+    page(report)
+    axis = drawn[0].axes[1]
+    assert line(axis, "mid")[:2] == ([100.0, 200.0], [50.0, 49.5])
+    for label, price in {"arrival price": 50.0, "interval VWAP": 49.75, "average fill": 49.9}.items():
+        assert line(axis, label)[1] == pytest.approx([price, price])
+    (dots,) = axis.collections
+    assert dots.get_offsets().tolist() == [[120.0, pytest.approx(49.9)], [160.0, pytest.approx(49.9)]]
+    small, large = dots.get_sizes()
+    assert small / large == pytest.approx(300 / 500)
+
+
+def test_each_bar_of_the_cascade_starts_where_the_one_above_ends(drawn):
+    report = drawn_report(marks=(Mark(90.0, 50.2), Mark(100.0, 50.1), Mark(200.0, 49.5)))
+    page(report)
+    bars = drawn[1].axes[0].patches
+    widths = [bar.get_width() for bar in bars]
+    assert widths == pytest.approx([*report.decomposition, report.shortfall])
+    assert all(abs(width) > 0.01 for width in widths)
+    starts = [bar.get_x() for bar in bars]
+    ends = [start + width for start, width in zip(starts, widths, strict=True)]
+    assert starts == pytest.approx([0.0, *ends[:6], 0.0], abs=1e-9)
+    assert ends[6] == pytest.approx(report.shortfall)
+
+
 # real bars
 
 
@@ -462,4 +747,22 @@ def test_a_day_that_closed_early_is_refused(capsys, tmp_path, monkeypatch):
     file = DATA / "bars_1min" / "SPY_1min_2024-03-26_2025-04-02_RTH.csv.gz"
     assert cli.main(["tca", "fills.csv", "--market", str(file), "--stamp", "start"]) == 2
     said = capsys.readouterr().err
-    assert "(early close); the day of the order must be a full session" in said
+    assert "(early close); the day of the order must be a full session; if the market itself closed then" in said
+    words = ["tca", "fills.csv", "--market", str(file), "--day-minutes", "210", "--json"]
+    assert cli.main(words) == 0
+    plain = json.loads(capsys.readouterr().out)
+    assert plain["close_price"] == float(rows_of(file.name, "2024-07-03")[209]["close"])
+
+
+@needs_data
+def test_fills_in_universal_time_are_those_of_new_york(capsys, tmp_path, monkeypatch):
+    """Summer and winter time."""
+    monkeypatch.chdir(tmp_path)
+    file = DATA / "bars_1min" / "SPY_1min_2024-03-26_2025-04-02_RTH.csv.gz"
+    for day, ts, clock in (("2024-03-27", "14:00:20", 36_000.0), ("2024-12-03", "15:00:20", 36_000.0)):
+        price = next(row["open"] for row in rows_of(file.name, day) if row["ts"][11:16] == "10:00")
+        fills(f"{day}T{ts}+00:00,buy,100,{price}")
+        assert cli.main(["tca", "fills.csv", "--market", str(file), "--json"]) == 0
+        plain = json.loads(capsys.readouterr().out)
+        assert (plain["start"], plain["arrival_price"]) == (clock, float(price))
+        assert not any("WARNING" in text for text in plain["remarks"])

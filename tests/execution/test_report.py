@@ -275,6 +275,52 @@ def test_fills_that_follow_the_plan_have_no_tracking_error():
     assert make([Fill(20.0, 300, 100.0), Fill(70.0, 700, 100.0)], plan=plan).tracking_error == 0.0
 
 
+def test_a_continuous_plan_is_a_straight_line_between_its_times():
+    plan = ((0.0, 0.0), (100.0, 1000.0))
+    one = [Fill(50.0, 1000, 100.0)]
+    assert make(one, plan=plan).tracking_error == pytest.approx(100.0 * math.sqrt(0.5))
+    assert make(one, plan=plan, plan_is_continuous=True).tracking_error == pytest.approx(100.0 / math.sqrt(12.0))
+    even = [Fill(10.0 * k + 5.0, 100, 100.0) for k in range(10)]
+    assert make(even, plan=plan, plan_is_continuous=True).tracking_error == pytest.approx(10.0 / math.sqrt(12.0))
+    assert json.loads(make(plan=plan, plan_is_continuous=True).to_json())["plan_is_continuous"] is True
+
+
+@pytest.mark.parametrize("continuous", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_tracking_error_is_that_of_a_fine_grid(continuous, seed):
+    """Also where plan and fills begin before the order or end after it."""
+    rng = np.random.default_rng(seed)
+    times = np.sort(rng.uniform(-10.0, 120.0, 6))
+    sums = np.cumsum(rng.integers(0, 200, 6)).astype(float)
+    fills = [Fill(float(at), int(shares), 100.0) for at, shares in zip(rng.uniform(-5.0, 105.0, 7), [100] * 7, strict=True)]
+    plan = tuple(zip(times.tolist(), sums.tolist(), strict=True))
+    grid = (np.arange(1_000_000) + 0.5) * 1e-4
+    steps = np.concatenate([[0.0], sums])[np.searchsorted(times, grid, "right")]
+    planned = np.interp(grid, times, sums) if continuous else steps
+    done = sum(100.0 * (grid >= fill.time) for fill in fills)
+    brute = 100.0 * math.sqrt(((done - planned) ** 2).mean()) / 1000
+    assert make(fills, plan=plan, plan_is_continuous=continuous).tracking_error == pytest.approx(brute, rel=1e-4)
+
+
+def test_the_displacement_recovers_in_days_of_the_configuration():
+    config = ExecutionConfig(kyle_lambda=0.5, perm_impact_gamma=0.2, resilience=8.0, day_seconds=1000.0)
+    report = make([Fill(0.0, 600, 100.0, 100.0), Fill(50.0, 400, 100.0, 100.0)], adv=1e5, config=config)
+    kappa = 0.3 * 100.0 / 1e5
+    cash = 0.5 * kappa * 600**2 + 400 * kappa * 600 * math.exp(-8.0 * 50.0 / 1000.0) + 0.5 * kappa * 400**2
+    assert report.decomposition.transient == pytest.approx(1e4 * cash / 1e5)
+
+
+def test_the_latency_of_fills_is_weighted_by_their_shares():
+    report = make([Fill(5.0, 900, 100.0), Fill(9.0, 100, 100.0)])
+    late = report.children[1]._replace(released=2.0)  # seven seconds before its fill; the other one second
+    assert replace(report, children=(report.children[0], late)).fill_latency == pytest.approx(0.9 * 1.0 + 0.1 * 7.0)
+
+
+def test_the_twap_ends_with_the_order():
+    marks = (Mark(0.0, 100.0), Mark(80.0, 104.0), Mark(120.0, 108.0), Mark(500.0, 900.0))
+    assert make(marks=marks, end=100.0).twap == pytest.approx((80 * 102.0 + 20 * 105.0) / 100)
+
+
 def test_paying_the_benchmark_costs_nothing_against_it():
     marks = (Mark(0.0, 50.0), Mark(50.0, 51.0, 300.0, 50.7), Mark(100.0, 50.0, 100.0, 50.3))
     for side in (1, -1):

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import sys
+from datetime import UTC, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,34 @@ def test_times_are_the_wall_clock_of_the_stamp(tmp_path):
     naive = session("2024-11-01") + session("2024-11-04", seed=1)
     with_offset = read_sessions(write(tmp_path / "offset.csv", summer_and_winter), "start")
     assert same(with_offset, read_sessions(write(tmp_path / "naive.csv", naive), "start"))
+
+
+def test_the_offset_of_each_session_is_kept(path):
+    rows = session("2024-11-01", offset="-0400") + session("2024-11-04", offset="-05:00", seed=1)
+    rows += session("2024-11-05", seed=2) + session("2024-11-06", offset="Z", seed=3)
+    zones = read_sessions(write(path, rows), "start").zones
+    assert zones == (timezone(timedelta(hours=-4)), timezone(timedelta(hours=-5)), None, UTC)
+
+
+@pytest.mark.parametrize(("offset", "told"), [("-05:00", "UTC-05:00"), ("", "no offset")])
+def test_the_offset_does_not_change_within_a_session(path, offset, told):
+    rows = session("2024-03-05", offset="-04:00") + session("2024-03-06", offset="-04:00", seed=1)
+    rows[90][0] = rows[90][0].replace("-04:00", offset)
+    message = rf"bars\.csv, line 92: 2024-03-06: its clock is that of {told}, on line 80 it is UTC-04:00"
+    with pytest.raises(ValueError, match=message):
+        read_sessions(write(path, rows), "start")
+    assert read_sessions(path, "start", lenient=True).report.counts() == {"disorder": 1}
+
+
+def test_a_line_of_blanks_is_no_row(tmp_path, path):
+    path.write_text(text(session()).replace("\n", "\n \t\n\n"))
+    assert same(read_sessions(path, "start"), read_sessions(write(tmp_path / "plain.csv", session()), "start"))
+
+
+def test_a_header_is_shown_without_control_characters(path):
+    path.write_text("ts,\x1b[31mopen\n")
+    with pytest.raises(ValueError, match=r"found: ts, \\x1b\[31mopen"):
+        read_sessions(path, "start")
 
 
 def test_neither_the_order_of_columns_nor_their_case_nor_a_mark_at_the_start_matters(tmp_path, path):
@@ -167,6 +196,7 @@ FAULTS = [
     (replaced(0, "yesterday"), "bad value", r"ts must be a date and time .* got 'yesterday'"),
     (replaced(0, "2024-03-06T10:30:07"), "bad value", r"ts must be a whole minute"),
     (replaced(0, "2024-03-06T10:32:00"), "disorder", r"10:32 does not start a bar of 5 minutes"),
+    (replaced(5, "1_000"), "bad value", r"volume must be a number, got '1_000'"),
     (shorten, "bad value", r"one value for each column"),
     (lengthen, "bad value", r"one value for each column"),
     (repeat, "duplicate", r"10:25 stands on line 91 too"),
@@ -231,6 +261,7 @@ def test_a_few_missing_bars_are_filled_with_the_last_price_and_counted(path):
     kept = [row for i, row in enumerate(rows) if i not in (20, 77)]
     read = read_sessions(write(path, kept), "start")
     assert read.report.filled_bars == 2
+    assert np.flatnonzero(read.missing[0]).tolist() == [20, 77]
     for bar in (20, 77):
         assert (read.open[0, bar], read.close[0, bar], read.volume[0, bar]) == (rows[bar - 1][4], rows[bar - 1][4], 0.0)
 
@@ -374,7 +405,9 @@ def test_parquet_holds_the_same_sessions_as_csv(tmp_path, path, kind):
     if kind == "zone":
         stamps = pyarrow.compute.assume_timezone(stamps, "America/New_York")
     parquet.write_table(pyarrow.table({**columns, "ts": stamps}), tmp_path / "bars.parquet")
-    assert same(read_sessions(tmp_path / "bars.parquet", "start"), read_sessions(write(path, rows), "start"))
+    read = read_sessions(tmp_path / "bars.parquet", "start")
+    assert same(read, read_sessions(write(path, rows), "start"))
+    assert read.zones == (timezone(timedelta(hours=-5)) if kind == "zone" else None,)
 
 
 def test_a_faulty_row_of_parquet_is_named(tmp_path):
