@@ -65,6 +65,10 @@ class _Lane:
     """Shares that traded so far."""
     booked: int = 0
     """Those of them that were reported as fills, whole shares."""
+    k: int = -1
+    """Slice in which it was asked last."""
+    asked: int = 0
+    """What it answered."""
 
     def book(self, now: Situation) -> None:
         """Report what traded in the slice before, and take back what did not."""
@@ -105,12 +109,16 @@ class AgentPolicy:
         self.name = f"desk:{algorithm}"
         self._changes = {"algorithm": algorithm, **changes}
         self._lanes: list[_Lane] = []
+        self._blind = False  # whether an episode was traded in which the prices of the fills were not told
         self._market: Market | None = None
 
     def act(self, situation: Situation) -> Any:
         """Ask the agent of each episode for the shares of its children in this slice.
 
         A situation after the last slice is taken too: the agents book their last fills and close their orders.
+
+        Raises:
+            ValueError: An episode was not shown from its first slice on, slice by slice.
         """
         market, shape = situation.market, np.shape(situation.remaining)
         if market is not self._market:
@@ -127,12 +135,19 @@ class AgentPolicy:
         if k == 0:
             self._lanes[number] = _Lane(self._new_agent(now))
         lane = self._lanes[number]
+        if k == lane.k:  # asked again
+            return lane.asked
+        if k != lane.k + 1:
+            raise ValueError(
+                f"k must be the slice after the one before ({lane.k + 1}): an agent sees all of its order, got {k}"
+            )
         if k:
             lane.book(now)
+        self._blind |= now.seen == market.unknown
+        lane.k, lane.asked = k, lane.ask(now) if k < market.slices else 0
         if k == market.slices:
             lane.agent.process(now=float(k))
-            return 0
-        return lane.ask(now)
+        return lane.asked
 
     def _new_agent(self, now: Situation) -> ExecutionAgent:
         """Start an agent with the order of an episode; its hiding follows from the episode, so that batches do not matter."""
@@ -158,7 +173,15 @@ class AgentPolicy:
         return agent
 
     def reports(self) -> list[ExecutionReport]:
-        """Return the report of each episode that is over, after :meth:`act` has seen the situation at its end."""
+        """Return the report of each episode that is over, after :meth:`act` has seen the situation at its end.
+
+        Raises:
+            ValueError: The regime was not told, and with it the prices of the fills, without which there is nothing to report.
+        """
+        if self._blind:
+            raise ValueError(
+                "observe_regime must be true for reports: the prices of the fills are not told without it, got false"
+            )
         return [report for lane in self._lanes for report in lane.agent.get_reports()]
 
 

@@ -49,50 +49,66 @@ def _fractions(algorithm: str, market: Market) -> Weights:
 
 
 class Adaptive:
-    """The desk's adaptive algorithm: IS in calm and rising markets, else TWAP; a change of regime plans the rest anew."""
+    """The desk's adaptive algorithm: IS in calm and rising markets, else TWAP; where a regime asks for the other, a new plan.
+
+    The same plans as those of the ExecutionAgent, for all episodes at once.
+    """
 
     name = "Adaptive"
 
     def __init__(self) -> None:
         """Remember nothing."""
-        self._seen: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-        self._start = self._seen
+        self._plan: tuple[NDArray[np.float64], ...] = ()
 
     def act(self, situation: Situation) -> Any:
-        """Follow the plan that was made when the regime last changed."""
-        seen = np.asarray(situation.seen)
-        k = np.broadcast_to(situation.k, seen.shape)
-        if self._seen.shape != seen.shape:
-            self._seen, self._start = np.full_like(seen, -1), np.zeros_like(k)
-        self._start = np.where((k == 0) | (seen != self._seen), k, self._start)
-        self._seen = seen
-        front_loaded, children = _adaptive_choices(situation.market)
-        slices, done = situation.market.slices - self._start, k - self._start
-        fraction = np.where(
-            front_loaded[seen],
-            schedules.exponential_fraction(slices, done, _URGENCY),
-            schedules.children_fraction(slices, done, children[seen]),
-        )
-        return situation.remaining * fraction
+        """Follow the plan that was made when the regime last asked for another."""
+        market, seen = situation.market, np.asarray(situation.seen)
+        k = np.broadcast_to(np.asarray(situation.k, dtype=float), seen.shape)
+        asked, most = _adaptive_choices(market)
+        if not self._plan or self._plan[0].shape != seen.shape:
+            self._plan = tuple(np.full(seen.shape, np.nan) for _ in range(4))
+        choice, start, phase, last = self._plan
+        changed = (k == 0) | (asked[seen] != choice)
+        choice, start = np.where(changed, asked[seen], choice), np.where(changed, k, start)
+        slices = market.slices - start
+        children = np.where(choice > 0, choice, slices)  # IS: one in each slice
+        interval = slices / children
+        last = np.where(k == 0, -0.5 * interval, last)
+        phase = np.where(changed, np.clip(1.0 - (k - last) / interval, 0.0, 0.5), phase)
+        times = schedules.child_times(start, slices, children, phase, most)
+        before, after = ((times < bound[..., None]).sum(axis=-1) for bound in (k, k + 1.0))
+        newest = np.take_along_axis(times, np.maximum(after - 1, 0)[..., None], axis=-1)[..., 0]
+        self._plan = (choice, start, phase, np.where(after > before, newest, last))
+        equal = (after - before) / np.maximum(children - before, 1)
+        return situation.remaining * np.where(choice > 0, equal, schedules.exponential_fraction(slices, k - start, _URGENCY))
 
 
 @lru_cache(maxsize=16)
-def _adaptive_choices(market: Market) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """Return whether each regime (or unknown, the last) asks for IS, and otherwise for how many children of TWAP."""
+def _adaptive_choices(market: Market) -> tuple[NDArray[np.float64], int]:
+    """Return how many children of TWAP each regime (or unknown, the last) asks for, 0 for IS; and the most there can be."""
     choices = [resolve(ADAPTIVE, name, market.slices) for name in (*market.scenario.regimes.names, UNKNOWN)]
-    return np.array([name == "IS" for name, _ in choices]), np.array([children for _, children in choices])
+    asked = np.array([0.0 if name == "IS" else children for name, children in choices])
+    return asked, max(market.slices, int(asked.max()))
 
 
 class Pov:
-    """Percentage of volume: the same participation in the expected volume of every slice."""
+    """Percentage of volume: the same participation in the expected volume so far, less what has traded."""
 
     name = "POV"
 
+    def __init__(self) -> None:
+        """Remember nothing."""
+        self._target: NDArray[np.float64] = np.empty(0)
+
     def act(self, situation: Situation) -> Any:
-        """Trade the participation that the expected volume of the whole order asks for."""
-        market = situation.market
+        """Trade the participation that the expected volume of the whole order asks for, and what a cap has forbidden."""
+        market, shape = situation.market, np.shape(situation.remaining)
         rate = situation.quantity / market.rest_volume[0, market.unknown]
-        return rate * market.mean_volume[situation.k, situation.seen]
+        if self._target.shape != shape:
+            self._target = np.zeros(shape)
+        self._target = np.where(np.equal(situation.k, 0), 0.0, self._target)
+        self._target = self._target + rate * market.mean_volume[situation.k, situation.seen]
+        return np.maximum(self._target - (situation.quantity - situation.remaining), 0.0)
 
 
 class AllAtOnce:

@@ -9,6 +9,7 @@ import heapq
 import itertools
 import logging
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from sys import float_info
 from threading import RLock
@@ -22,7 +23,7 @@ from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, POV, Outloo
 from hyperexec_env.execution.children import cut, whole_shares
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_impact
-from hyperexec_env.execution.hiding import jitter
+from hyperexec_env.execution.hiding import TIME_JITTER, jitter
 from hyperexec_env.execution.report import ExecutionReport, Mark
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.market.volume import slice_profile
@@ -32,6 +33,8 @@ __all__ = ["AgentStatus", "ExecutionAgent", "Portfolio", "Quote"]
 
 _log = logging.getLogger("hyperexec_env.execution")
 _REGIMES: Final = (*REGIME_NAMES, UNKNOWN)
+_MARKS: Final = 1024
+"""Marks of a symbol that are kept before it is asked which are needed."""
 _record = tuple.__new__  # makes a named tuple in half the time of a call
 CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
 
@@ -76,21 +79,26 @@ class _Work:
     """A parent in work. Guarded by the lock of the agent; `left` is what is neither filled nor in the market."""
 
     __slots__ = (
-        *("algorithm", "children", "deadline", "filled", "first_mark", "horizon", "interval", "next", "number", "parent"),
-        *("pending", "plan", "planned", "rate", "shape", "start", "target", "used", "version", "window", "working"),
+        *("algorithm", "children", "choice", "closed", "deadline", "filled", "first_mark", "interval", "last"),
+        *("next", "number", "parent", "pending", "plan", "planned", "rate", "shape", "start", "submitted"),
+        *("target", "used", "version", "window_end", "working"),
     )
 
-    def __init__(self, parent: ParentOrder, algorithm: str, deadline: float) -> None:
-        self.parent, self.algorithm, self.deadline = parent, algorithm, deadline
-        self.start = self.horizon = self.interval = 0.0
+    def __init__(self, parent: ParentOrder, algorithm: str, submitted: float, deadline: float) -> None:
+        self.parent, self.algorithm, self.submitted, self.deadline = parent, algorithm, submitted, deadline
+        self.start = submitted  # when it was cut for the first time
+        self.closed = False
+        self.choice: tuple[str, int] | None = None  # what the regime of the last plan asked for
+        self.planned = self.interval = 0.0  # when the last plan was made, and the length of its intervals
+        self.last = 0.0  # schedule time of the child that was released last
         self.pending: list[ChildOrder] = []  # the children to come; those before `next` have been released
         self.shape: list[int] = []  # of each of them, the shares of the last plan, before anything was carried forward
         self.next = self.number = self.version = self.filled = self.working = self.first_mark = 0
         self.children: dict[str, ChildOrder] = {}  # those that were released, by name
         self.plan: list[ChildOrder] = []  # the first plan
         self.rate = self.target = 0.0  # of POV: participation, and the shares that it asks for so far
-        self.planned = 0.0  # when the last plan was made
-        self.window = self.used = 0  # interval of the plan, and the shares that were released in it
+        self.window_end = submitted  # end of the interval that the participation cap looks at
+        self.used = 0  # shares that were released in it
 
     @property
     def left(self) -> int:
@@ -121,12 +129,13 @@ class ExecutionAgent:
         self._clock = clock
         self._lock = RLock()
         self._count = itertools.count()
-        self._state, self._regime = CREATED, UNKNOWN
+        self._state, self._regime, self._turned = CREATED, UNKNOWN, False  # turned: and no order has been asked about it yet
         self._quotes: dict[str, Quote] = {}
         self._marks: dict[str, list[Mark]] = {}
+        self._limits: dict[str, int] = {}  # of the marks of a symbol: when to look which are needed
         self._symbols: dict[str, int] = {}  # how many open parents each symbol has
         self._names: set[str] = set()  # of all orders that were ever submitted
-        self._queue: list[_Work] = []
+        self._queue: deque[_Work] = deque()
         self._active: dict[str, _Work] = {}
         self._closed: dict[str, _Work] = {}
         self._reports: dict[str, ExecutionReport] = {}
@@ -157,7 +166,6 @@ class ExecutionAgent:
             moment = self._time(now)
             for work in [*self._queue, *self._active.values()]:
                 self._close(work, moment, "stopped")
-            self._queue.clear()
 
     def _turn(self, action: str, allowed: tuple[str, ...], state: str) -> None:
         with self._lock:
@@ -192,21 +200,23 @@ class ExecutionAgent:
                 raise ValueError(f"id must be new to the agent, got {parent.id!r} again")
             moment = self._time(now)
             deadline = moment + config.horizon_seconds if parent.deadline is None else parent.deadline
-            work = _Work(parent, algorithm, deadline)
-            work.start = moment
+            work = _Work(parent, algorithm, moment, deadline)
             self._names.add(parent.id)
             self._queue.append(work)
+            heapq.heappush(self._ends, (deadline, next(self._count), work))
             self._symbols[parent.symbol] = self._symbols.get(parent.symbol, 0) + 1
             work.first_mark = max(len(self._marks.get(parent.symbol, ())) - 1, 0)
             self._status = None
         return parent.id
 
-    def process(self, portfolio: Portfolio | None = None, regime: str = UNKNOWN, now: float | None = None) -> list[ChildOrder]:
+    def process(
+        self, portfolio: Portfolio | None = None, regime: str | None = None, now: float | None = None
+    ) -> list[ChildOrder]:
         """Do what is due: close what has expired, plan anew where the regime has changed, cut what was submitted.
 
         Args:
             portfolio: What the desk is told of each symbol; symbols that are not named keep their last quote.
-            regime: Regime of the market now.
+            regime: Regime of the market now; None: as it was told last (UNKNOWN at first).
             now: Time, seconds; None: from the clock.
 
         Returns:
@@ -218,22 +228,22 @@ class ExecutionAgent:
         with self._lock:
             begin = time.perf_counter_ns()
             moment = self._time(now)
-            if regime not in _REGIMES:
+            if regime is not None and regime not in _REGIMES:
                 check_choice("regime", regime, _REGIMES)
             if portfolio:
                 self._note(portfolio, moment)
+            if regime is not None and regime != self._regime:
+                self._regime, self._turned = regime, True
+            while self._ends and self._ends[0][0] <= moment:
+                work = heapq.heappop(self._ends)[2]
+                if not work.closed:
+                    self._close(work, work.deadline, "expired")
             made: list[ChildOrder] = []
-            if self._state in (RUNNING, PAUSED):
-                while self._ends and self._ends[0][0] <= moment:
-                    work = heapq.heappop(self._ends)[2]
-                    if work.parent.id in self._active:
-                        self._close(work, moment, "expired")
             if self._state == RUNNING:
-                if regime != self._regime:
-                    self._turn_regime(regime, moment, made)
-                for work in self._queue:
-                    self._begin(work, moment, made)
-                self._queue.clear()
+                if self._turned:
+                    self._follow_regime(moment, made)
+                while self._queue:
+                    self._begin(self._queue.popleft(), moment, made)
             self._book_time(time.perf_counter_ns() - begin)
             return made
 
@@ -254,38 +264,46 @@ class ExecutionAgent:
             if rate is not None and not 0.0 <= rate < 1e15:
                 check_number(f"volume_rate of {symbol}", rate, low=0.0, high=1e15)
         for symbol, quote in portfolio.items():
-            mid = quote[0]
             before = self._quotes.get(symbol)
             self._quotes[symbol] = quote
-            if mid is not None and symbol in self._symbols:
-                marks = self._marks.setdefault(symbol, [])
-                flowed = before.volume_rate if before is not None else None
-                volume = (now - marks[-1].time) * flowed if marks and flowed else 0.0
-                marks.append(Mark(now, mid, volume))
+            if quote[0] is not None and symbol in self._symbols:
+                self._mark(symbol, quote[0], before, now)
+
+    def _mark(self, symbol: str, mid: float, before: Quote | None, now: float) -> None:
+        """Add a mark of a symbol; time does not run backwards in them, whatever the clock does."""
+        marks = self._marks.setdefault(symbol, [])
+        last = marks[-1].time if marks else now
+        flowed = before.volume_rate if before is not None else None
+        marks.append(Mark(max(now, last), mid, (now - last) * flowed if flowed and now > last else 0.0))
+        if len(marks) >= self._limits.get(symbol, _MARKS):  # let go of those that no open order needs
+            works = [work for work in (*self._queue, *self._active.values()) if work.parent.symbol == symbol]
+            first = min(work.first_mark for work in works)
+            del marks[:first]
+            for work in works:
+                work.first_mark -= first
+            self._limits[symbol] = max(_MARKS, 2 * len(marks))
 
     def _begin(self, work: _Work, now: float, made: list[ChildOrder]) -> None:
         """Cut a parent for the first time."""
-        if work.deadline <= now:
-            self._close(work, now, "expired")
-            return
         parent = work.parent
-        work.start, work.horizon = now, work.deadline - now
-        if work.algorithm == POV:
-            cap = self.config.max_participation_rate
-            work.rate = parent.quantity / parent.expected_volume if parent.expected_volume is not None else cap or 0.0
+        work.start = work.window_end = now
+        try:
+            self._plan(work, now)
+        except Exception:
+            self._close(work, now, "failed")  # the others go on
+            raise
         self._active[parent.id] = work
-        heapq.heappush(self._ends, (work.deadline, next(self._count), work))
-        self._plan(work, now)
         work.plan = work.pending
         made += work.pending
         if self.config.verbose:
             _log.info("%s: cut %s into %d children by %s", self.config.name, parent.id, len(work.pending), work.algorithm)
 
-    def _turn_regime(self, regime: str, now: float, made: list[ChildOrder]) -> None:
-        """Plan anew what remains of the orders that follow the regime."""
-        self._regime = regime
+    def _follow_regime(self, now: float, made: list[ChildOrder]) -> None:
+        """Plan anew what remains of the orders of which the regime now asks something else."""
+        self._turned = False
+        choice = resolve(ADAPTIVE, self._regime, self.config.slices)
         for work in self._active.values():
-            if work.algorithm == ADAPTIVE and work.left:
+            if work.algorithm == ADAPTIVE and work.left and work.choice != choice:
                 self._plan(work, now)
                 made += work.pending
 
@@ -294,17 +312,22 @@ class ExecutionAgent:
     def _plan(self, work: _Work, now: float) -> None:
         """Cut what is left of a parent over the time that is left."""
         config, left = self.config, work.deadline - now
-        intervals = max(1, round(config.slices * left / work.horizon))
+        intervals = max(1, round(config.slices * left / (work.deadline - work.start)))
         algorithm, intervals = resolve(work.algorithm, self._regime, intervals)
         weights = ALGORITHMS[algorithm](self._outlook(work, algorithm, intervals, now))
-        work.interval = max(left / intervals, float_info.min)
-        work.planned, work.window, work.used = now, 0, 0
+        work.interval, work.planned = max(left / intervals, float_info.min), now
+        if work.choice is None:
+            work.last = now - 0.5 * work.interval
+        # an interval after the child before, but not later than the middle of the first interval: no change makes waits longer
+        phase = max(1.0 - (now - work.last) / work.interval, TIME_JITTER * config.steganographic_factor)
+        work.choice = resolve(work.algorithm, self._regime, config.slices)
         children = cut(
             work.parent,
             work.left,
             now,
             work.deadline,
             weights,
+            phase=min(phase, 0.5),
             factor=config.steganographic_factor,
             rng=self._rng,
             number=work.number,
@@ -317,8 +340,13 @@ class ExecutionAgent:
         parent, config = work.parent, self.config
         urgency = config.urgency if parent.urgency is None else parent.urgency
         volumes: Any = ()
-        if parent.volume_profile and algorithm in ("VWAP", POV):
-            volumes = slice_profile(parent.volume_profile, intervals, 0.0, work.horizon, work.horizon)
+        if algorithm in ("VWAP", POV):
+            whole = work.deadline - work.submitted
+            since, left = (now - work.submitted) / whole, (work.deadline - now) / whole
+            volumes = slice_profile(parent.volume_profile, intervals, since, left, 1.0)
+        if algorithm == POV:
+            expected, cap = parent.expected_volume, config.max_participation_rate
+            work.rate = parent.quantity / (expected * float(volumes.sum())) if expected is not None else cap or 0.0
         rate = 0.0
         if algorithm == "AC":
             rate = schedules.STEEPNESS * urgency / intervals  # where the market is not known, as steep as IS
@@ -347,40 +375,52 @@ class ExecutionAgent:
             entry = (work.pending[work.next].schedule_time, next(self._count), work.version, work)
             heapq.heappush(self._due, entry)
 
-    def _carry(self, work: _Work, now: float) -> None:
-        """Spread what is left over the children to come, in proportion to what was planned for them."""
+    def _carry(self, work: _Work, at: float) -> None:
+        """Spread what is left over the children to come, in proportion to what was planned for them.
+
+        Where there is none to come, what is left is a child of its own, at the time `at`.
+        """
         rest, shape = work.pending[work.next :], work.shape[work.next :]
         if rest:
             pieces = whole_shares(work.left, shape)
             rest = [child._replace(quantity=piece) for child, piece in zip(rest, pieces, strict=True)]
-        elif work.left and now < work.deadline:  # what came back after the last child goes out again at once
-            rest, shape = [ChildOrder(work.parent, work.number, work.left, now)], [work.left]
+        elif work.left and at < work.deadline:
+            rest, shape = [ChildOrder(work.parent, work.number, work.left, at)], [work.left]
             work.number += 1
         self._schedule(work, rest, shape)
 
     # --- children and fills
 
     def get_next_child(self, now: float | None = None) -> ChildOrder | None:
-        """Return the child that is due, the earliest first, and count it as being in the market; None where none is due."""
+        """Return the child that is due, the earliest first, and count it as being in the market; None where none is due.
+
+        Ask at least as often as children come: what falls due after the last call before a deadline is not released.
+        """
         with self._lock:
             if self._state != RUNNING:
                 return None
             moment = self._time(now)
             while self._due and self._due[0][0] <= moment:
                 _, _, version, work = heapq.heappop(self._due)
-                if version == work.version and moment < work.deadline:
-                    child = self._release(work, moment)
-                    if child is not None:
-                        return child
+                if version != work.version:
+                    continue
+                if moment >= work.deadline:
+                    self._close(work, work.deadline, "expired")
+                    continue
+                child = self._release(work, moment)
+                if child is not None:
+                    return child
             return None
 
     def _release(self, work: _Work, now: float) -> ChildOrder | None:
         """Size the next child of a parent and hand it out; None where nothing of it may trade."""
         planned = work.pending[work.next]
-        last = work.next == len(work.pending) - 1
         wanted = self._allowed(work, planned, now)
-        shares = work.left if last and self.config.complete else min(wanted, work.left)
+        later = planned.schedule_time + work.interval  # where what the last child may not trade goes
+        ends = work.next == len(work.pending) - 1 and later >= work.deadline
+        shares = work.left if ends and self.config.complete else min(wanted, work.left)
         work.next += 1
+        work.last = planned.schedule_time
         child = planned._replace(quantity=shares, released=now, forced=shares - min(wanted, shares))
         if shares:
             work.children[child.id] = child
@@ -389,35 +429,49 @@ class ExecutionAgent:
             self._owners[child.id] = work
             self._working += 1
             self._status = None
-        if shares != planned.quantity and not last:
-            self._carry(work, now)
+        if shares != planned.quantity and not ends:
+            self._carry(work, later)
         else:
             self._await(work)
         return child if shares else None
+
+    def _open_window(self, work: _Work, now: float) -> float:
+        """Go to the interval that holds the time; return how many seconds of the order have begun since the one before."""
+        if now < work.window_end:
+            return 0.0
+        end = work.planned + (int((now - work.planned) / work.interval) + 1) * work.interval
+        if end <= now:  # the division was rounded down
+            end += work.interval
+        begun = end - work.window_end
+        work.window_end, work.used = end, 0
+        return begun
 
     def _allowed(self, work: _Work, planned: ChildOrder, now: float) -> int:
         """Return what of a child the algorithm wants and the participation cap allows now.
 
         The cap is on what is released in an interval, so children that are overdue together share it.
         """
-        quote = self._quotes.get(work.parent.symbol)
-        told = None if quote is None or quote.volume_rate is None else quote.volume_rate * work.interval
-        wanted = planned.quantity
+        begun = self._open_window(work, now)
+        quote, wanted = self._quotes.get(work.parent.symbol), planned.quantity
+        volume_rate = None if quote is None else quote.volume_rate
         if work.algorithm == POV:
-            wanted = self._by_volume(work, planned, told)
-        window = int((now - work.planned) / work.interval)
-        if window != work.window:
-            work.window, work.used = window, 0
+            wanted = self._by_volume(work, wanted, volume_rate, begun)
         cap = self.config.max_participation_rate
-        return wanted if cap is None or told is None else min(wanted, max(int(cap * told) - work.used, 0))
+        if cap is None or volume_rate is None:
+            return wanted
+        return min(wanted, max(int(cap * volume_rate * work.interval) - work.used, 0))
 
-    def _by_volume(self, work: _Work, planned: ChildOrder, told: float | None) -> int:
-        """Return what POV asks for: its participation in the volume so far, less what it has traded."""
-        if told is None:  # what was planned by the volume that was expected
-            work.target += planned.quantity
-        else:
-            work.target += work.rate * told * jitter(self.config.steganographic_factor, self._rng)
-        return max(0, int(work.target + 0.5) - work.filled - work.working)
+    def _by_volume(self, work: _Work, planned: int, volume_rate: float | None, begun: float) -> int:
+        """Return what POV asks for: its participation in the volume so far, less what it has traded.
+
+        Where no volume is told, it is what was planned by the volume that was expected.
+        """
+        done = work.filled + work.working
+        if volume_rate is None:
+            work.target = float(done + planned)
+        elif begun:
+            work.target += work.rate * volume_rate * begun * jitter(self.config.steganographic_factor, self._rng)
+        return max(0, int(work.target + 0.5) - done)
 
     def report_fill(
         self, child: ChildOrder | str, quantity: int, price: float, now: float | None = None, mid: float | None = None
@@ -499,18 +553,16 @@ class ExecutionAgent:
         if name not in self._active and name not in {work.parent.id for work in self._queue}:
             reason = self._reports[name].reason if name in self._reports else "its report was forgotten"
             raise ValueError(f"order {name!r} is closed: {reason}")
-        work = self._active.get(name) or next(work for work in self._queue if work.parent.id == name)
-        if work in self._queue:
-            self._queue.remove(work)
-        self._close(work, now, "cancelled")
+        self._close(self._active.get(name) or next(work for work in self._queue if work.parent.id == name), now, "cancelled")
 
     # --- ends
 
     def _close(self, work: _Work, now: float, reason: str) -> None:
         """End a parent and report on it."""
         parent = work.parent
-        self._active.pop(parent.id, None)
-        self._closed[parent.id] = work
+        if self._active.pop(parent.id, None) is None and work in self._queue:
+            self._queue.remove(work)
+        self._closed[parent.id], work.closed = work, True
         work.version += 1
         work.pending = []
         self._report(work, now, reason)
@@ -518,6 +570,7 @@ class ExecutionAgent:
         if not self._symbols[parent.symbol]:
             del self._symbols[parent.symbol]
             self._marks.pop(parent.symbol, None)
+            self._limits.pop(parent.symbol, None)
         self._status = None
         if self.config.verbose:
             _log.info("%s: %s %s, %d of %d shares", self.config.name, parent.id, reason, work.filled, parent.quantity)
@@ -572,13 +625,13 @@ class ExecutionAgent:
             return (*work.children.values(), *(child for child in work.pending[work.next :] if child.quantity))
 
     def estimate_impact(
-        self, quantity: int, arrival_price: float, daily_volatility: float, volume: float, adv: float
+        self, quantity: int, arrival_price: float, daily_volatility: float, volume: float, adv: float, *, side: int = 1
     ) -> MarketImpactEstimate:
         """Estimate what an order would cost, by the model of the configuration.
 
         See :func:`~hyperexec_env.execution.estimates.estimate_impact`.
         """
-        return estimate_impact(quantity, arrival_price, daily_volatility, volume, adv, config=self.config)
+        return estimate_impact(quantity, arrival_price, daily_volatility, volume, adv, side=side, config=self.config)
 
     @property
     def status(self) -> AgentStatus:
@@ -616,4 +669,5 @@ class ExecutionAgent:
         return self._nanoseconds / self._processed if self._processed else 0.0
 
     def _time(self, now: float | None) -> float:
-        return self._clock() if now is None else now
+        moment = self._clock() if now is None else now
+        return moment if -1e15 < moment < 1e15 else check_number("now", moment, low=-1e15, high=1e15, unit="seconds")

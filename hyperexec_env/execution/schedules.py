@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
-    *("almgren_chriss", "almgren_chriss_rate", "children_fraction", "exponential", "exponential_fraction"),
+    *("almgren_chriss", "almgren_chriss_rate", "child_times", "exponential", "exponential_fraction"),
     *("of_remaining", "twap", "twap_in_children", "vwap"),
 ]
 
 Weights = NDArray[np.float64]
 
+_AT_ONCE: Final = 700.0  # beyond this kappa tau everything trades in the first slice, to the last bit
 STEEPNESS: Final = 3.0
 """Logarithm of the ratio of the first to the last slice at an urgency of one."""
 
@@ -80,7 +81,7 @@ def almgren_chriss_rate(
         tau: Length of a slice, days.
     """
     slope = alpha * volatility * (quantity / volume) ** beta * slices / quantity
-    return math.acosh(1.0 + risk_aversion * volatility**2 * tau / (2.0 * slope)) if slope > 0.0 else 0.0
+    return min(math.acosh(1.0 + risk_aversion * volatility**2 * tau / (2.0 * slope)), _AT_ONCE) if slope > 0.0 else 0.0
 
 
 def twap_in_children(slices: int, children: int) -> Weights:
@@ -104,11 +105,19 @@ def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
     return np.where(rate > 0.0, series, 1.0 / left)
 
 
-def children_fraction(slices: Any, done: Any, children: Any) -> Any:
-    """Return the fraction of what remains that :func:`twap_in_children` trades after `done` slices (arrays, too)."""
-    grid = np.maximum(slices, 1)
-    before, after = (-((grid - 2 * slice * children) // (2 * grid)) for slice in (done, done + 1))
-    return (after - before) / np.maximum(children - before, 1)
+def child_times(start: Any, slices: Any, children: Any, phase: Any, most: int) -> Any:
+    """Return when equal children trade, in slices, for arrays of plans; infinity beyond the last child.
+
+    Args:
+        start: Slice at which a plan begins, shape (plans,).
+        slices: Slices from there to the end, shape (plans,).
+        children: Number of children, at most `most`, shape (plans,).
+        phase: Where in its interval a child trades, 0 to 1/2, shape (plans,).
+        most: Length of the last axis of what is returned, shape (plans, most).
+    """
+    number = np.arange(most)
+    start, slices, children, phase = (np.asarray(values)[..., None] for values in (start, slices, children, phase))
+    return np.where(number < children, start + (number + phase) * slices / children, np.inf)
 
 
 def of_remaining(weights: Weights) -> Weights:

@@ -176,6 +176,69 @@ def test_hiding_in_the_environment_does_not_depend_on_the_batch():
     assert not np.array_equal(whole.statement.objective, roll(market, AgentPolicy("TWAP"), path).statement.objective)
 
 
+def test_hiding_differs_from_episode_to_episode():
+    market = build_market(get_scenario("regime-day"))
+    path = draw_path(market, episode_keys(3, np.arange(30)), 1.0)
+    first = []
+
+    class Recorder:
+        name = "x"
+        policy = AgentPolicy("TWAP", steganographic_factor=1.0)
+
+        def act(self, situation):
+            shares = self.policy.act(situation)
+            if situation.k == 0:
+                first.extend(shares.tolist())
+            return shares
+
+    roll(market, Recorder(), path)
+    assert len(set(first)) > 20
+
+
+def test_an_order_that_need_not_complete_is_reported_as_unfilled():
+    env = gym.make(
+        "hyperexec_env:HyperExec-v0", scenario={"base": "desk-5min", "complete": False, "quantity": 50_000.0}
+    ).unwrapped
+    policy = AgentPolicy("TWAP")
+    env.reset(seed=1)
+    traded, info = _trade(env, policy)
+    (report,) = policy.reports()
+    assert report.reason == "expired"
+    assert report.config.complete is False
+    assert report.filled == pytest.approx(traded.sum(), abs=1.0)
+    assert 0 < report.filled < 50_000
+    assert report.parent.adv == env.task.scenario.adv
+    assert report.shortfall == pytest.approx(info["shortfall_bps"], abs=0.2)
+
+
+def test_an_agent_that_is_asked_twice_answers_the_same():
+    env = gym.make("hyperexec_env:HyperExec-v0").unwrapped
+    policy = AgentPolicy("TWAP")
+    env.reset(seed=1)
+    env.trade(float(policy.act(env.situation)))
+    assert policy.act(env.situation) == policy.act(env.situation) > 0.0
+    traded, _ = _trade(env, policy)
+    assert policy.reports()[0].filled == 200_000
+    assert traded.sum() == pytest.approx(200_000 * 25 / 26, abs=2)
+
+
+def test_an_agent_that_misses_a_slice_says_so():
+    env = gym.make("hyperexec_env:HyperExec-v0").unwrapped
+    env.reset(seed=1)
+    env.trade(100.0)
+    with pytest.raises(ValueError, match=r"k must be the slice after the one before \(0\): .* got 1"):
+        AgentPolicy("TWAP").act(env.situation)
+
+
+def test_there_is_no_report_where_the_prices_of_the_fills_are_not_told():
+    env = gym.make("hyperexec_env:HyperExec-v0", observe_regime=False).unwrapped
+    policy = AgentPolicy("TWAP")
+    env.reset(seed=1)
+    _trade(env, policy)
+    with pytest.raises(ValueError, match="observe_regime must be true for reports"):
+        policy.reports()
+
+
 def test_random_orders_are_whole_shares_of_their_own_size_and_side():
     env = gym.make("hyperexec_env:HyperExec-v0", random_side=True, quantity_range=(0.01, 2.0)).unwrapped
     policy, sides = AgentPolicy("TWAP"), set()

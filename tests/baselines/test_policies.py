@@ -130,22 +130,37 @@ def test_adaptive_is_front_loaded_in_a_calm_market_and_lumpy_in_a_bear_market():
     assert asked[:4, bear] == pytest.approx(np.multiply.outer([0.0, child, 0.0, child], np.ones(bear.sum())))
 
 
-def test_adaptive_plans_anew_what_remains_when_the_regime_changes():
+def test_adaptive_plans_anew_what_remains_when_the_regime_asks_for_another_plan():
     market = build_market(get_scenario("regime-day"))
-    path = _path(market, episodes=400)
+    path = _path(market, episodes=4000)
     recorder = Recorder(get_policy("Adaptive"))
     roll(market, recorder, path)
-    crisis = market.scenario.regimes.names.index("CRISIS")
-    regime = path.world.regime
-    changed = (regime[9] != crisis) & (regime[10] == crisis)
-    assert changed.any()
-    left = np.array(recorder.left)[10, changed]
-    # twenty children over the sixteen slices that are left, in the middle of 0.8 slices: the third slice holds two of them
-    assert np.array(recorder.asked)[10, changed] == pytest.approx(left * 1 / 20)
-    stays = changed & (regime[11] == crisis) & (regime[12] == crisis)
+    names = market.scenario.regimes.names
+    crisis, high = names.index("CRISIS"), names.index("SIDEWAYS_HIGH")
+    calm = [names.index(name) for name in ("BULL_TRENDING", "SIDEWAYS_LOW", "RECOVERY")]
+    regime, asked, left = path.world.regime, np.array(recorder.asked), np.array(recorder.left)
+    # from IS, which traded half a slice ago, to twenty children over the sixteen slices that are left: 10.3, 11.1, 11.9, 12.7
+    before = np.isin(regime[:10], calm).all(axis=0)
+    turned = before & (regime[10:13] == crisis).all(axis=0)
+    assert turned.any()
+    for k, children in ((10, 1), (11, 2), (12, 1)):
+        assert asked[k, turned] == pytest.approx(left[10, turned] * children / 20)
+    # SIDEWAYS_HIGH asks for the same as CRISIS: the plan stands
+    stays = before & np.isin(regime[10:13], (crisis, high)).all(axis=0) & (regime[10] != regime[11])
     assert stays.any()
-    left = np.array(recorder.left)[10, stays]
-    assert np.array(recorder.asked)[12, stays] == pytest.approx(left * 2 / 20)
+    assert asked[12, stays] == pytest.approx(left[10, stays] / 20)
+
+
+def test_pov_catches_up_with_what_a_cap_has_forbidden():
+    market = build_market(replace(get_scenario("desk-5min"), quantity=4000.0, volume_noise=0.8))
+    path = _path(market, episodes=200)
+    recorder = Recorder(get_policy("POV"))
+    roll(market, recorder, path)
+    asked, left = np.array(recorder.asked), np.array(recorder.left)
+    wanted = 4000.0 / market.rest_volume[0, market.unknown] * market.mean_volume[np.arange(10)[:, None], path.world.regime[:-1]]
+    due = np.maximum(np.cumsum(wanted, axis=0) - (4000.0 - left), 0.0)
+    assert asked == pytest.approx(due)
+    assert (asked > wanted * 1.01).any()  # some were held back
 
 
 def test_sanity_policies_do_what_their_names_say():

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import AgentStatus, ExecutionAgent, Quote
-from hyperexec_env.execution.algorithms import algorithm_names
+from hyperexec_env.execution.algorithms import ALGORITHMS, algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.orders import ChildOrder, ParentOrder
@@ -111,7 +112,6 @@ def test_a_paused_agent_releases_nothing_and_goes_on_later():
     assert agent.get_next_child() is None
     agent.resume()
     assert len(agent.process(regime="BULL_TRENDING")) == 7 + 10  # what remains is planned anew, and the second order is cut
-    assert agent.get_next_child() is None
     assert sum(child.quantity for child in _run(agent, 450.0)) == 1500
 
 
@@ -192,8 +192,9 @@ def test_is_front_loads_by_urgency():
 
 def test_almgren_chriss_needs_to_know_the_market_to_be_exact():
     # Almgren and Chriss (2000), section 3.4: kappa tau = 0.607 with X = 1e6, five days, lambda 1e-6
-    unknown = _cut(_agent(), _parent(100_000, algorithm="AC", urgency=1.0))
-    assert unknown[0].quantity > unknown[-1].quantity
+    unknown = _cut(_agent(), _parent(100_000, algorithm="AC", urgency=1.0))  # as steep as IS: kappa T = 3
+    trades = 100_000 * schedules.almgren_chriss(10, 3.0 / 10)
+    assert [child.quantity for child in unknown] == pytest.approx(trades, abs=1.0)
     known = {"volatility": 0.95 / 50.0, "expected_volume": 25e6, "adv": 5e6}
     config = {
         "slices": 5,
@@ -303,6 +304,52 @@ def test_other_algorithms_do_not_follow_the_regime():
     assert agent.process(regime="CRISIS", now=10.0) == []
 
 
+@pytest.mark.parametrize("every", [1.0, 5.0])
+def test_regimes_that_change_all_the_time_do_not_hold_an_order_up(every):
+    agent = _agent()
+    agent.submit_order(_parent())
+    regimes = ("BEAR_TRENDING", "CRISIS")
+    released = _run(agent, 200.0, regime=lambda now: regimes[int(now / every) % 2])
+    assert sum(child.quantity for child in released) == pytest.approx(667, abs=67)  # as TWAP would
+
+
+def test_a_regime_that_asks_for_the_same_plan_changes_nothing():
+    agent = _agent()
+    _cut(agent, _parent(), regime="BEAR_TRENDING")
+    assert agent.process(regime="UNKNOWN", now=10.0) == []
+    assert agent.process(regime="CRISIS", now=20.0) != []
+    assert agent.process(regime="SIDEWAYS_HIGH", now=30.0) == []
+    assert agent.status.regime == "SIDEWAYS_HIGH"
+
+
+def test_without_a_regime_the_last_one_holds():
+    agent = _agent()
+    _cut(agent, _parent(), regime="CRISIS")
+    assert agent.process({"X": Quote(100.0)}, now=10.0) == []
+    assert agent.status.regime == "CRISIS"
+
+
+def test_a_regime_that_was_told_during_a_pause_counts_afterwards():
+    agent = _agent()
+    _cut(agent, _parent(), regime="BEAR_TRENDING")
+    agent.pause()
+    assert agent.process(regime="CRISIS", now=10.0) == []
+    assert agent.status.regime == "CRISIS"
+    agent.resume()
+    assert len(agent.process(now=20.0)) == 20
+
+
+def test_a_change_of_plan_does_not_make_the_wait_longer():
+    agent = _agent()
+    _cut(agent, _parent(), regime="CRISIS")  # twenty children, each 15 seconds
+    assert agent.get_next_child(8.0).schedule_time == 7.5
+    made = agent.process(regime="BEAR_TRENDING", now=20.0)  # ten, each 28 seconds, and 12.5 have passed
+    assert made[0].schedule_time == pytest.approx(20.0 + 14.0)  # half an interval at the most
+    made = agent.process(regime="CRISIS", now=24.0)  # twenty again, each 13.8 seconds, and 16.5 have passed
+    assert made[0].schedule_time == 24.0
+    assert np.diff([child.schedule_time for child in made]) == pytest.approx(13.8)
+
+
 def test_a_change_of_regime_does_not_touch_children_in_the_market():
     agent = _agent()
     _cut(agent, _parent(), regime="BEAR_TRENDING")
@@ -386,6 +433,65 @@ def test_what_was_cancelled_gives_the_cap_of_its_interval_back():
     agent.report_fill(child, 200, 100.0, now=151.0)
     agent.cancel(child, now=160.0)
     assert agent.get_next_child(160.0).quantity == 400
+
+
+def test_only_the_last_interval_is_forced():
+    agent = _agent(max_participation_rate=0.1, algorithm="VWAP", slices=4)
+    agent.submit_order(_parent(volume_profile=(1.0, 0.0, 0.0, 0.0)))  # one child, but three more intervals until the deadline
+    released = _run(agent, 300.0, portfolio={"X": Quote(100.0, 20.0)})
+    assert [child.quantity for child in released] == [150, 150, 150, 550]
+    assert [child.forced for child in released] == [0, 0, 0, 400]
+    assert [child.number for child in released] == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_child_that_may_not_trade_waits_for_the_volume(complete):
+    agent = _agent(max_participation_rate=0.1, complete=complete, algorithm="IS", urgency=1.0)
+    agent.submit_order(_parent(1))
+    assert _run(agent, 199.0, portfolio={"X": Quote(100.0, 0.0)}) == []
+    (child,) = _run(agent, 299.0, portfolio={"X": Quote(100.0, 1000.0)})
+    assert (child.quantity, child.forced) == (1, 0)
+
+
+def test_a_change_of_plan_does_not_open_the_cap_anew():
+    agent = _agent(max_participation_rate=0.1)
+    regimes = ("BEAR_TRENDING", "CRISIS")
+    agent.submit_order(_parent(100_000))
+    quote = {"X": Quote(100.0, 100.0)}
+    released = _run(agent, 200.0, portfolio=quote, regime=lambda now: regimes[int(now / 3.0) % 2])
+    assert sum(child.quantity for child in released) <= 0.1 * 100.0 * 230.0
+
+
+def test_pov_counts_the_volume_of_an_interval_once():
+    agent = _agent(algorithm="POV", slices=1, max_participation_rate=None, complete=False)
+    agent.submit_order(_parent(90_000, expected_volume=900_000.0))
+    agent.process({"X": Quote(100.0, 100.0)}, now=0.0)
+    filled = 0
+    for now in range(150, 299):
+        child = agent.get_next_child(float(now))
+        if child is not None and child.quantity > 1:
+            agent.report_fill(child, child.quantity - 1, 100.0, now=float(now))
+            filled += child.quantity - 1
+        if child is not None:
+            agent.cancel(child, now=float(now))
+    assert 2900 < filled <= 0.1 * 100.0 * 300.0
+
+
+def test_pov_hides_the_size_of_its_children():
+    def sizes(factor):
+        agent = _agent(3, algorithm="POV", steganographic_factor=factor, complete=False)
+        agent.submit_order(_parent(30_000, expected_volume=300_000.0))
+        return [child.quantity for child in _run(agent, 240.0, portfolio={"X": Quote(100.0, 1000.0)})]
+
+    assert set(sizes(0.0)) == {3000}
+    hidden = np.array(sizes(1.0)) / 3000.0
+    assert 0.8 <= hidden.min() < 0.95 < 1.05 < hidden.max() <= 1.2
+
+
+def test_pov_goes_by_its_plan_where_the_volume_is_not_told():
+    agent = _agent(algorithm="POV", slices=4)
+    agent.submit_order(_parent(1000, expected_volume=10_000.0, volume_profile=(4.0, 3.0, 2.0, 1.0)))
+    assert [child.quantity for child in _run(agent, 300.0)] == [400, 300, 200, 100]
 
 
 def test_without_a_told_volume_no_cap_can_bind():
@@ -540,6 +646,119 @@ def test_an_order_whose_deadline_has_passed_is_never_cut():
     assert agent.report(parent).children == ()
 
 
+def test_an_order_expires_in_the_queue_of_a_paused_agent():
+    agent = _agent()
+    agent.pause()
+    parent = _parent(deadline=10.0)
+    agent.submit_order(parent, now=0.0)
+    agent.process(now=100.0)
+    assert agent.report(parent).reason == "expired"
+    assert agent.status[3:7] == (0, 0, 0, 1)
+
+
+def test_an_order_that_expired_ends_at_its_deadline_whenever_that_is_noticed():
+    agent = _agent()
+    first, second = _parent(), _parent()
+    for parent in (first, second):
+        agent.submit_order(parent)
+    agent.process()
+    assert agent.get_next_child(300.0) is None  # whoever asks too late closes it
+    assert agent.get_next_child(200.0) is None  # and a clock that goes back does not open it again
+    agent.process(now=86_400.0)
+    assert {(report.reason, report.end) for report in agent.get_reports()} == {("expired", 300.0)}
+
+
+def test_a_time_that_is_no_number_changes_nothing():
+    agent = _agent()
+    parent = _parent()
+    for call in (
+        lambda now: agent.submit_order(parent, now=now),
+        lambda now: agent.process(now=now),
+        lambda now: agent.get_next_child(now),
+        lambda now: agent.cancel(parent, now=now),
+    ):
+        for now in (math.nan, math.inf):
+            with pytest.raises(ValueError, match=r"now must be a number in \[-1e\+15, 1e\+15\] seconds, got"):
+                call(now)
+    agent.submit_order(parent)
+    assert len(agent.process()) == 10
+
+
+def test_an_order_that_cannot_be_cut_does_not_hold_up_the_others(monkeypatch):
+    agent = _agent()
+    bad, good = _parent(algorithm="AC"), _parent(algorithm="TWAP")
+    agent.submit_order(bad)
+    agent.submit_order(good)
+    monkeypatch.setitem(ALGORITHMS, "AC", lambda outlook: np.full(outlook.intervals, np.nan))
+    with pytest.raises(ValueError, match="weights must sum to a positive number"):
+        agent.process()
+    assert agent.report(bad).reason == "failed"
+    assert len(agent.process()) == 10
+
+
+def test_stopping_closes_what_is_queued_for_good():
+    agent = _agent()
+    agent.submit_order(_parent())
+    agent.stop()
+    agent.start()
+    assert agent.process() == []
+    assert agent.status[3:7] == (0, 0, 0, 1)
+
+
+def test_a_child_that_goes_out_again_has_a_name_of_its_own():
+    agent = _agent(algorithm="TWAP", slices=1)
+    _cut(agent, _parent())
+    names = []
+    for now in (150.0, 160.0, 170.0):
+        child = agent.get_next_child(now)
+        names.append(child.id)
+        agent.report_fill(child, 100, 100.0, now=now)
+        agent.cancel(child, now=now)
+    assert len(set(names)) == 3
+    assert sum(piece.quantity for piece in agent.children(child.parent)) == 1000
+
+
+def test_an_order_is_filled_when_its_last_fill_says_so():
+    agent = _agent(algorithm="TWAP", slices=1)
+    parent = _parent()
+    _cut(agent, parent)
+    agent.report_fill(agent.get_next_child(150.0), 1000, 100.0, now=151.5)
+    assert (agent.report(parent).start, agent.report(parent).end) == (0.0, 151.5)
+
+
+def test_the_profile_of_an_order_begins_with_its_submission():
+    agent = _agent(slices=4)
+    parent = _parent(algorithm="VWAP", deadline=300.0, volume_profile=(8.0, 4.0, 2.0, 2.0))
+    agent.submit_order(parent, now=0.0)
+    children = agent.process(now=150.0)  # half of the day has passed
+    assert [child.quantity for child in children] == [250, 250, 250, 250]
+    assert children[0].schedule_time == 150.0 + 18.75
+
+
+def test_marks_that_no_open_order_needs_are_let_go():
+    agent = _agent()
+    long = _parent(deadline=1e6)
+    agent.submit_order(long, now=0.0)
+    for now in range(3000):
+        if now % 100 == 0:
+            agent.submit_order(_parent(deadline=now + 50.0, id=f"short-{now}"), now=float(now))
+        agent.process({"X": Quote(100.0, 1.0)}, now=float(now))
+        if now == 1000:
+            agent.cancel(long, now=1000.0)
+    assert len(agent.report(long).marks) == 1001
+    assert len(agent.report("short-2900").marks) == pytest.approx(52, abs=1)
+    assert len(agent._marks.get("X", [])) < 1100
+
+
+def test_marks_do_not_run_backwards_with_the_clock():
+    agent = _agent()
+    parent = _parent()
+    agent.submit_order(parent, now=0.0)
+    for now in (0.0, 100.0, 50.0, 300.0):
+        agent.process({"X": Quote(100.0, 10.0)}, now=now)
+    assert [mark[::2] for mark in agent.report(parent).marks] == [(0.0, 0.0), (100.0, 1000.0), (100.0, 0.0), (300.0, 2000.0)]
+
+
 def test_cancelling_a_parent():
     agent = _agent()
     queued, active = _parent(), _parent()
@@ -683,7 +902,8 @@ def test_every_change_is_made_under_the_lock(monkeypatch):
         monkeypatch.setattr(ExecutionAgent, name, call)
 
     called, names = set(), ("_note", "_begin", "_plan", "_schedule", "_carry", "_release", "_close", "_report", "_book_time")
-    for name in (*names, "_find", "_await", "_turn_regime"):
+    names = (*names, "_find", "_await", "_follow_regime", "_cancel_parent", "_mark", "_open_window")
+    for name in names:
         guarded(name)
     agent = _agent()
     first, second = _parent(), _parent()
@@ -695,7 +915,7 @@ def test_every_change_is_made_under_the_lock(monkeypatch):
     agent.cancel(first)
     agent.submit_order(second)
     agent.stop()
-    assert called == {*names, "_find", "_await", "_turn_regime"}
+    assert called == set(names)
 
 
 def test_counts_and_latency():

@@ -76,6 +76,12 @@ class AgentMachine(RuleBasedStateMachine):
             self.agent.cancel(data.draw(st.sampled_from(sorted(still))))
 
     @rule()
+    def begin_again(self):
+        self.agent.stop()
+        assert all(self.agent.report(name) is not None for name in self.parents)
+        self.agent.start()
+
+    @rule()
     def rest(self):
         self.agent.pause()
         assert self.agent.get_next_child() is None

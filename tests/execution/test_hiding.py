@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.execution.children import cut, whole_shares
-from hyperexec_env.execution.hiding import SIZE_JITTER, TIME_JITTER, jittered_times, jittered_weights
+from hyperexec_env.execution.hiding import SIZE_JITTER, TIME_JITTER, jitter, jittered_times, jittered_weights
 from hyperexec_env.orders import MAX_SHARES, ParentOrder
 
 FACTORS = st.floats(0.0, 1.0)
@@ -95,7 +95,31 @@ def test_children_without_shares_are_left_out():
     assert [child.number for child in children] == [0, 1, 2]
 
 
-@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [np.nan]])
+def test_children_use_the_whole_of_the_range():
+    parent, rng = _parent(10_000), np.random.default_rng(9)
+    orders = [cut(parent, 10_000, 0.0, 10.0, np.ones(10), factor=1.0, rng=rng) for _ in range(2000)]
+    moves = np.array([[child.schedule_time for child in children] for children in orders]) - (np.arange(10) + 0.5)
+    sizes = np.array([[child.quantity for child in children] for children in orders]) / 1000.0 - 1.0
+    assert 0.299 < np.abs(moves).max() <= 0.3
+    assert 0.19 < np.abs(sizes).max() <= 0.201
+    multipliers = np.array([jitter(1.0, rng) for _ in range(20_000)])
+    assert 0.2 >= np.abs(multipliers - 1.0).max() > 0.1999
+    assert multipliers.mean() == pytest.approx(1.0, abs=4.0 * 0.2 / np.sqrt(3.0 * 20_000))
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.2, 0.5])
+def test_the_phase_says_where_in_its_interval_a_child_stands(phase):
+    children = cut(_parent(100), 100, 20.0, 30.0, np.ones(5), phase=phase)
+    assert [child.schedule_time for child in children] == pytest.approx([20.0 + 2.0 * (j + phase) for j in range(5)])
+
+
+@pytest.mark.parametrize("weights", [[2.0, -1.0], [-1.0, 2.0, 3.0]])
+def test_negative_weights_are_refused(weights):
+    with pytest.raises(ValueError, match="weights must be non-negative"):
+        whole_shares(10, weights)
+
+
+@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [np.nan], [np.inf, 1.0], [0.0, 1e-300]])
 def test_weights_that_sum_to_nothing_are_refused(weights):
     with pytest.raises(ValueError, match="weights must sum to a positive number"):
         whole_shares(10, weights)

@@ -67,16 +67,27 @@ def test_fractions_of_what_remains_give_the_schedule_back(slices, seed):
     assert left == pytest.approx(0.0, abs=1e-12)
 
 
-@given(st.integers(1, 90), st.floats(0.0, 1.0), st.integers(1, 40))
-def test_closed_fractions_are_those_of_the_weights(slices, urgency, children):
-    done = np.arange(slices)
-    for weights, fractions in (
-        (schedules.exponential(slices, urgency), schedules.exponential_fraction(slices, done, urgency)),
-        (schedules.twap_in_children(slices, children), schedules.children_fraction(slices, done, children)),
-    ):
-        rest = np.cumsum(weights[::-1])[::-1]
-        assert fractions * rest == pytest.approx(weights, abs=1e-12)
-        assert fractions[-1] == pytest.approx(1.0) or weights[-1] == 0.0
+@given(st.integers(1, 90), st.floats(0.0, 1.0))
+def test_closed_fractions_are_those_of_the_weights(slices, urgency):
+    weights, fractions = (
+        schedules.exponential(slices, urgency),
+        schedules.exponential_fraction(slices, np.arange(slices), urgency),
+    )
+    rest = np.cumsum(weights[::-1])[::-1]
+    assert fractions * rest == pytest.approx(weights, abs=1e-12)
+    assert fractions[-1] == pytest.approx(1.0)
+
+
+@given(st.integers(1, 90), st.integers(1, 40), st.floats(0.0, 0.5))
+def test_children_trade_at_their_times(slices, children, phase):
+    times = schedules.child_times(np.array([0.0, 3.0]), np.full(2, slices), np.full(2, children), np.array([0.5, phase]), 50)
+    assert times.shape == (2, 50)
+    assert np.isinf(times[:, children:]).all()
+    counts = np.bincount(times[0, :children].astype(int), minlength=slices)
+    assert counts / children == pytest.approx(schedules.twap_in_children(slices, children))
+    assert times[1, 0] == pytest.approx(3.0 + phase * slices / children)
+    assert np.diff(times[1, :children]) == pytest.approx(slices / children)
+    assert times[1, children - 1] < 3.0 + slices
 
 
 def test_children_are_spread_evenly():
