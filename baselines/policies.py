@@ -74,7 +74,7 @@ class Adaptive:
         children = np.where(choice > 0, choice, slices)  # IS: one in each slice
         interval = slices / children
         last = np.where(k == 0, -0.5 * interval, last)
-        phase = np.where(changed, np.clip(1.0 - (k - last) / interval, 0.0, 0.5), phase)
+        phase = np.where(changed, schedules.phase_after(k - last, interval), phase)
         times = schedules.child_times(start, slices, children, phase, most)
         before, after = ((times < bound[..., None]).sum(axis=-1) for bound in (k, k + 1.0))
         newest = np.take_along_axis(times, np.maximum(after - 1, 0)[..., None], axis=-1)[..., 0]

@@ -4,12 +4,14 @@ For each algorithm and hiding factor, on the same paths of the market:
 
 - detection: the AUC of a detector that reads tapes of background trades with and without the children;
 - leakage: what the market charges more because a predator trades ahead of us. It reads the first half of the order's life, and
-  hunts in the second half where the tape scores above a threshold that one clean tape in twenty reaches;
+  hunts in the second half where the tape scores above a threshold that one clean tape in twenty reaches (set on 4,000 of them);
 - straying: what leaving the plan costs, without a predator: the mean of the jitter and of its mirror image, less the plan;
 - the price of stealth: their sum. The opposite case, liquidity that comes to an order that is seen, stands beside it.
 
-A child trades at its time on a grid of 20 slices for each slice of the scenario, and pays temporary impact on its share of the
-volume of its interval, as it does in the scenario. The participation cap is left out, and the flow has no memory.
+A child trades at its time on a grid of 20 slices for each slice of the scenario. The regimes are those of the scenario: each
+holds for a whole slice of it. A child pays temporary impact on its share of the volume of its interval, as in the scenario,
+wherever in the interval it trades. Adaptive plans what remains anew when the regime asks for it, as the agent does. The
+participation cap is left out, and the flow has no memory.
 """
 
 from __future__ import annotations
@@ -18,6 +20,8 @@ import json as json_format
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from itertools import combinations, pairwise
+from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -29,22 +33,24 @@ from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.progress import progress
-from hyperexec_env.evaluation.statistics import bootstrap_means, interval
+from hyperexec_env.evaluation.statistics import bootstrap_means, group_means, interval, share_interval, simultaneous_intervals
+from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ALGORITHMS, POV, Outlook, algorithm_names, market_outlook, resolve
 from hyperexec_env.execution.children import cut
 from hyperexec_env.execution.config import ExecutionConfig
-from hyperexec_env.execution.detection import MOST_CYCLES, auc, background, listen, resampled_auc, score, score_with, until
+from hyperexec_env.execution.detection import MOST_CYCLES, auc, auc_interval, background, listen, score, score_with, until
+from hyperexec_env.execution.hiding import TIME_JITTER
 from hyperexec_env.execution.schedules import Weights
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.kernel import Slice, expected_cost, move
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import Path, draw_path
+from hyperexec_env.market.path import Path, World, advance, begin, draw_path
 from hyperexec_env.market.predator import GREATEST, LEAST, Hunt, ambush, watch
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from hyperexec_env.orders import ParentOrder
+from hyperexec_env.orders import ChildOrder, ParentOrder
 
-__all__ = ["Args", "Case", "Estimate", "Row", "Study", "main", "study"]
+__all__ = ["Args", "Case", "Estimate", "Row", "Study", "Verdict", "main", "study"]
 
 Floats = NDArray[np.float64]
 Cell = tuple[str, float]
@@ -56,6 +62,11 @@ WATCHED: Final = 0.5
 """Part of the order's life that the predator reads before it hunts."""
 FALSE_ALARMS: Final = 0.05
 """Share of clean tapes that reach the threshold."""
+THRESHOLD_TAPES: Final = 4000
+"""Clean tapes that set the threshold, however many episodes there are: it is good to a third of a percent of false alarms."""
+MOST_EPISODES: Final = 20_000
+MOST_FACTORS: Final = 20
+"""With so many of both, the numbers that are kept take a few hundred MB."""
 _BATCH: Final = 256
 _CASES: Final = ("predator", "liquidity")
 
@@ -74,7 +85,7 @@ class Args:
 
 
 class Estimate(NamedTuple):
-    """A mean with its 95 % bootstrap interval."""
+    """A number with its 95 % interval: of the bootstrap where it is a mean, else as it says."""
 
     value: float
     low: float
@@ -94,7 +105,7 @@ class Case:
     price: Estimate
     """Leakage and straying together: the price of stealth."""
     against_plain: Estimate
-    """The price less that of the smallest factor, paired: negative where hiding pays."""
+    """The price less that of the smallest factor, paired: negative where hiding pays. An interval for this factor alone."""
 
 
 @dataclass(frozen=True)
@@ -104,13 +115,42 @@ class Row:
     algorithm: str
     factor: float
     auc: Estimate
-    """Probability that a tape with the order scores higher than one without; 0.5 is chance."""
+    """Probability that a tape with the order scores higher than one without; 0.5 is chance. A score interval (Newcombe)."""
     believed: float
     """Share of the orders that the predator believes in after half of their life."""
     straying: Estimate
     """What leaving the plan costs, bps."""
     predator: Case
     liquidity: Case
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Which factor is the cheapest of an algorithm in one kind of market. The intervals of all differences hold together."""
+
+    algorithm: str
+    case: str
+    """predator or liquidity."""
+    factor: float
+    """The factor with the lowest price."""
+    price: Estimate
+    plain: float
+    """The smallest factor."""
+    change: Estimate
+    """The lowest price less that of the smallest factor."""
+    rivals: tuple[float, ...]
+    """The other factors that may be as cheap: their difference to it is within the noise."""
+    dearer: tuple[float, ...]
+    """The other factors that cost more beyond doubt."""
+
+    def __str__(self) -> str:
+        """Return it as a line of the report."""
+        text = f"  {self.algorithm:<9} factor {self.factor:<4g} price {self.price}"
+        if self.factor != self.plain:
+            text += f"; less factor {self.plain:g}: {self.change}"
+        if self.rivals:
+            text += f"; within the noise: {', '.join(f'{factor:g}' for factor in self.rivals)}"
+        return text + ("; all others cost more" if self.dearer and not self.rivals else "")
 
 
 @dataclass(frozen=True)
@@ -126,55 +166,44 @@ class Study:
     """Strength of the liquidity that comes to an order that is seen (negative)."""
     chance: Estimate
     """AUC of tapes without a parent against other tapes without one: the false-alarm check."""
-    false_alarms: float
-    """Share of fresh clean tapes that the predator believes to hold an order."""
+    false_alarms: Estimate
+    """Share of fresh clean tapes that the predator believes to hold an order. Wilson's interval."""
     rows: tuple[Row, ...]
-
-    def cheapest(self, algorithm: str, case: str) -> Row:
-        """Return the row of the factor with the lowest price."""
-        own = [row for row in self.rows if row.algorithm == algorithm]
-        return min(own, key=lambda row: _case(row, case).price.value)
+    verdicts: tuple[Verdict, ...]
+    """Of each algorithm in each case."""
 
     @property
     def algorithms(self) -> list[str]:
         """Names of the algorithms, in order."""
         return list(dict.fromkeys(row.algorithm for row in self.rows))
 
-    def verdicts(self, case: str) -> list[str]:
-        """Return for each algorithm which factor is cheapest, and whether that is beyond doubt."""
-        lines = []
-        for algorithm in self.algorithms:
-            first, *others = (row for row in self.rows if row.algorithm == algorithm)
-            best = self.cheapest(algorithm, case)
-            other = best if best is not first else others[0] if others else None
-            text = f"  {algorithm:<9} factor {best.factor:<4g} price {_case(best, case).price}"
-            if other is not None:
-                change = _case(other, case).against_plain
-                sure = "" if change.high < 0.0 or change.low > 0.0 else ", within the noise"
-                text += f"; factor {other.factor:g} less factor {first.factor:g}: {change}{sure}"
-            lines.append(text)
-        return lines
+    def verdict(self, algorithm: str, case: str) -> Verdict:
+        """Return which factor of an algorithm is the cheapest in a case: predator or liquidity."""
+        return next(found for found in self.verdicts if (found.algorithm, found.case) == (algorithm, case))
 
     def __str__(self) -> str:
         """Return the report: the check, the table, and which factor is cheapest."""
         header = ["", "algorithm", "factor", "AUC", "believed", "straying"]
         header += [f"{case}: {name}" for case in _CASES for name in ("leakage", "price")]
         cells = [_cells(row) for row in self.rows]
-        return "\n".join([
+        titles = {
+            "predator": f"cheapest factor where a predator hunts ({self.predator:g}):",
+            "liquidity": f"cheapest factor where liquidity comes to an order that is seen ({self.liquidity:g}):",
+        }
+        lines = [
             f"{self.scenario.name} ({self.scenario.hash}), {self.episodes:,} episodes of seed {self.seed}; "
             f"predator {self.predator:g}, liquidity {self.liquidity:g} of the child that is expected",
-            "brackets are 95 % bootstrap intervals; costs in bps of the arrival notional, paired on the same paths",
+            "brackets are 95 % intervals; costs in bps of the arrival notional, paired on the same paths",
             "",
             text_table(header, cells),
             "",
             f"tapes without an order against others without one: AUC {self.chance}; "
-            f"false alarms {100.0 * self.false_alarms:.1f} % (threshold set at {100.0 * FALSE_ALARMS:g} %)",
-            "",
-            f"cheapest factor where a predator hunts ({self.predator:g}):",
-            *self.verdicts("predator"),
-            f"cheapest factor where liquidity comes to an order that is seen ({self.liquidity:g}):",
-            *self.verdicts("liquidity"),
-        ])  # fmt: skip
+            f"false alarms {_percent(self.false_alarms)} (threshold set at {100.0 * FALSE_ALARMS:g} %)",
+            "below, the intervals of all differences between factors hold together; within the noise: may be as cheap",
+        ]
+        for case in _CASES:
+            lines += ["", titles[case], *(str(found) for found in self.verdicts if found.case == case)]
+        return "\n".join(lines)
 
     def to_json(self) -> str:
         """Return the numbers under plain keys."""
@@ -187,16 +216,18 @@ class Study:
             "liquidity": self.liquidity,
             "watched": WATCHED,
             "false_alarm_target": FALSE_ALARMS,
-            "false_alarm_rate": self.false_alarms,
+            **_plain("false_alarm_rate", self.false_alarms),
             **_plain("chance_auc", self.chance),
             "rows": [_plain_row(row) for row in self.rows],
-            "cheapest": [
-                {"algorithm": name, "case": case, "factor": self.cheapest(name, case).factor}
-                for name in self.algorithms
-                for case in _CASES
-            ],
+            "cheapest": [_plain_verdict(found) for found in self.verdicts],
         }
         return json_format.dumps(plain, indent=2) + "\n"
+
+
+def _percent(share: Estimate) -> str:
+    """Return a share and its interval in percent."""
+    value, low, high = (f"{100.0 * number:.1f}" for number in share)
+    return f"{value} % [{low}, {high}]"
 
 
 def _case(row: Row, case: str) -> Case:
@@ -223,6 +254,13 @@ def _plain_row(row: Row) -> dict[str, Any]:
         for name in asdict(_case(row, case)):
             plain |= _plain(f"{case}_{name}", getattr(_case(row, case), name), "_bps")
     return plain
+
+
+def _plain_verdict(found: Verdict) -> dict[str, Any]:
+    """Return a verdict under plain keys."""
+    plain: dict[str, Any] = {"algorithm": found.algorithm, "case": found.case, "factor": found.factor}
+    plain |= _plain("price", found.price, "_bps") | {"smallest_factor": found.plain}
+    return plain | _plain("less_smallest", found.change, "_bps") | {"within_noise": list(found.rivals)}
 
 
 # --- the market on a fine grid, and the children on it
@@ -253,24 +291,26 @@ class Children(NamedTuple):
     """When they trade, as a fraction of the order's life."""
     shares: Floats
     """Their sizes."""
-    intervals: int
-    """Into how many intervals the order was cut."""
+    first: NDArray[np.int64]
+    """Fine slice with which the interval of each begins."""
+    end: NDArray[np.int64]
+    """Fine slice before which it ends."""
 
 
 class Laid(NamedTuple):
-    """The children of some episodes on the fine grid, shape (slices, episodes)."""
+    """The children of some episodes on the fine grid."""
 
     shares: Floats
-    """What trades in each slice."""
-    volume: Floats
-    """Market volume of the interval of each child; that of the slice where none trades."""
+    """What trades in each slice, shape (slices, episodes)."""
+    slices: Slice
+    """The slices; where a child trades, the volume is that of its interval (in which one regime holds)."""
 
 
 def _plan(algorithm: str, view: Outlook, regime: str, volumes: Callable[[int], Floats], rate: float) -> Weights:
-    """Return the weights of the intervals of an order that begins in a regime.
+    """Return the weights of the intervals of an order, or of what remains of it, in a regime.
 
     POV sizes its children by the volume that the market showed in the interval before (in the first: the expected one), and the
-    last one takes the rest. Adaptive follows the regime of the start.
+    last one takes the rest.
     """
     name, intervals = resolve(algorithm, regime, view.intervals)
     if name != POV:
@@ -287,6 +327,8 @@ class Bench(NamedTuple):
     fine: Market
     parent: ParentOrder
     view: Outlook
+    volumes: Floats
+    """Market volume that is expected in each fine slice, shares."""
     seed: int
 
 
@@ -297,12 +339,24 @@ def _bench(scenario: Scenario, seed: int) -> Bench:
     parent = ParentOrder(
         symbol="X", side=scenario.side, quantity=quantity, arrival_price=scenario.arrival_price, deadline=1.0, id="parent"
     )
-    return Bench(coarse, fine, parent, market_outlook(coarse, ExecutionConfig().urgency), seed)
+    within = fine.mean_volume[:-1, 0].reshape(scenario.slices, SPLIT)
+    volumes = within / within.sum(axis=1, keepdims=True) * coarse.mean_volume[:-1, [coarse.unknown]]
+    return Bench(coarse, fine, parent, market_outlook(coarse, ExecutionConfig().urgency), volumes.ravel(), seed)
 
 
-def _edges(slices: int, intervals: int) -> NDArray[np.int64]:
-    """Return the fine slices at which the intervals of an order begin and end."""
-    return np.arange(intervals + 1) * slices // intervals
+def _draw_path(bench: Bench, episodes: range) -> Path:
+    """Draw some episodes on the fine grid, in the regimes of the scenario: each holds for a whole slice of it."""
+    keys, side = episode_keys(bench.seed, np.array(episodes)), float(bench.parent.side)
+    regimes = draw_path(bench.coarse, keys, side).world.regime
+    worlds, slices, world = [], [], begin(bench.fine, keys)
+    for k in range(bench.fine.slices):
+        worlds.append(world._replace(regime=regimes[k // SPLIT]))
+        slice, world = advance(bench.fine, keys, k, worlds[-1], side)
+        slices.append(slice)
+    worlds.append(world._replace(regime=regimes[-1]))
+    shape = (bench.fine.slices, len(keys))
+    columns = (np.broadcast_to(np.array(values).reshape(shape[0], -1), shape) for values in zip(*slices, strict=True))
+    return Path(Slice(*columns), World(*(np.array(values) for values in zip(*worlds, strict=True))), keys)
 
 
 class _Mirrored(np.random.Generator):
@@ -314,47 +368,78 @@ class _Mirrored(np.random.Generator):
 
 
 def _children(bench: Bench, path: Path, column: int, episode: int, cell: Cell, mirrored: bool = False) -> Children:
-    """Cut the order of an episode (a column of the path)."""
+    """Cut the order of an episode (a column of the path); Adaptive cuts what remains anew when the regime asks for it."""
     algorithm, factor = cell
-    expected = bench.fine.mean_volume[:-1, bench.fine.unknown]
-    seen = np.append(0.0, np.cumsum(path.slices.volume[:, column]))
-
-    def volumes(intervals: int) -> Floats:
-        edges = _edges(bench.fine.slices, intervals)
-        return np.append(expected[: edges[1]].sum(), np.diff(seen[edges])[:-1])
-
-    regime = bench.fine.scenario.regimes.names[path.world.regime[0, column]]
-    weights = _plan(algorithm, bench.view, regime, volumes, 1.0 / float(expected.sum()))
+    slices, names = bench.fine.slices, bench.fine.scenario.regimes.names
+    regimes = [names[regime] for regime in path.world.regime[:-1:SPLIT, column]]
+    choices = [resolve(algorithm, regime, bench.view.intervals) for regime in regimes]
+    changes = [k for k in range(1, len(choices)) if choices[k] != choices[k - 1]]
     rng = np.random.default_rng([bench.seed, episode, 2])  # the same draws for every cell: curves are smooth in the factor
     rng = _Mirrored(rng.bit_generator) if mirrored else rng
-    made = cut(bench.parent, bench.parent.quantity, 0.0, 1.0, weights, factor=factor, rng=rng)
+    left, parts, last = bench.parent.quantity, list[Children](), 0.0
+    for turn, end in pairwise([0, *(SPLIT * k for k in changes), slices]):
+        view = bench.view._replace(intervals=bench.view.intervals - turn // SPLIT)
+        weights = _plan(
+            algorithm, view, regimes[turn // SPLIT], lambda count: _seen(bench, path, column, count), 1.0 / bench.volumes.sum()
+        )
+        now, interval = turn / slices, (1.0 - turn / slices) / len(weights)
+        phase = schedules.phase_after(now - last, interval, TIME_JITTER * factor) if turn else 0.5
+        made = cut(bench.parent, left, now, 1.0, weights, phase=phase, factor=factor, rng=rng)
+        part = _place(made, turn, slices, len(weights))
+        parts.append(_until(part, end, slices))
+        left -= int(parts[-1].shares.sum())
+        last = float(parts[-1].times[-1]) if len(parts[-1].times) else last if turn else -0.5 * interval
+    times, shares, first, ends = (np.concatenate(values) for values in zip(*parts, strict=True))
+    return Children(times, shares, first, ends)
+
+
+def _until(part: Children, end: int, slices: int) -> Children:
+    """Return the children that trade before a fine slice; what is due at it is planned anew."""
+    out = part.times * slices < end - 1e-6
+    return Children(part.times[out], part.shares[out], part.first[out], np.minimum(part.end[out], end))
+
+
+def _seen(bench: Bench, path: Path, column: int, intervals: int) -> Floats:
+    """Return the volume of the interval before each interval of an order: of the first, what is expected of itself."""
+    edges = _edges(0, bench.fine.slices, intervals)
+    before = np.diff(np.append(0.0, np.cumsum(path.slices.volume[:, column]))[edges])[:-1]
+    return np.append(bench.volumes[: edges[1]].sum(), before)
+
+
+def _edges(first: int, slices: int, intervals: int) -> NDArray[np.int64]:
+    """Return the fine slices at which the intervals of what is planned from a fine slice on begin and end."""
+    return first + np.arange(intervals + 1) * (slices - first) // intervals
+
+
+def _place(made: list[ChildOrder], first: int, slices: int, intervals: int) -> Children:
+    """Return children that were cut from a fine slice on, with their intervals."""
     times = np.array([child.schedule_time for child in made])
-    return Children(times, np.array([float(child.quantity) for child in made]), len(weights))
+    interval_of = ((times * slices - first) * (intervals / (slices - first)) + 1e-9).astype(np.int64)
+    edges = _edges(first, slices, intervals)
+    return Children(times, np.array([float(child.quantity) for child in made]), edges[interval_of], edges[interval_of + 1])
 
 
 def _lay(orders: list[Children], path: Path) -> Laid:
-    """Lay the children of some episodes on the fine grid."""
+    """Lay the children of some episodes on the fine grid, each at the nearest time that its interval has there."""
     volume = path.slices.volume.copy()
+    slices, episodes = volume.shape
+    times, traded, first, end = (np.concatenate(values) for values in zip(*orders, strict=True))
+    column = np.repeat(np.arange(episodes), [len(order.times) for order in orders])
+    place = np.clip((times * slices + 0.5 + 1e-9).astype(np.int64), first, end - 1)
+    seen = np.concatenate([np.zeros((1, episodes)), np.cumsum(volume, axis=0)])
     shares = np.zeros(volume.shape)
-    slices = len(volume)
-    for column, order in enumerate(orders):
-        edges = _edges(slices, order.intervals)
-        seen = np.append(0.0, np.cumsum(path.slices.volume[:, column]))
-        place = (order.times * slices).astype(np.int64)
-        interval_of = (order.times * order.intervals).astype(np.int64)
-        shares[place, column] = order.shares
-        volume[place, column] = seen[edges[interval_of + 1]] - seen[edges[interval_of]]
-    return Laid(shares, volume)
+    shares[place, column] = traded
+    volume[place, column] = seen[end, column] - seen[first, column]
+    return Laid(shares, path.slices._replace(volume=volume))
 
 
-def _objectives(market: Market, path: Path, laid: Laid, strength: float, believed: NDArray[np.bool_]) -> Floats:
+def _objectives(market: Market, laid: Laid, strength: float, believed: NDArray[np.bool_]) -> Floats:
     """Return the objective J of each episode, bps, with another trader who acts in the second half where it believes."""
-    slices = Slice(*path.slices)._replace(volume=laid.volume)
     zero, half = np.zeros(laid.shares.shape[1]), round(WATCHED * market.slices)
     state: tuple[Any, ...] = (zero + market.scenario.quantity, zero, zero)
     hunt, total = Hunt(zero, zero, zero, zero), zero
     for k in range(market.slices):
-        slice, shares = [values[k] for values in slices], laid.shares[k]
+        slice, shares = [values[k] for values in laid.slices], laid.shares[k]
         if strength and k >= half:
             gated = hunt._replace(likeness=hunt.likeness * believed)
             (state, cost), _ = ambush(market.impact, state, slice, shares, gated, strength)
@@ -381,29 +466,33 @@ class Measured(NamedTuple):
     """With a predator, and with liquidity that comes; bps."""
 
 
-def _clean_scores(bench: Bench, episodes: int) -> tuple[Floats, Floats]:
-    """Return the scores of clean tapes that no cell uses: of the whole tape and of its first half."""
-    volumes = bench.fine.mean_volume[:-1, bench.fine.unknown]
-    tapes = [background(volumes, np.random.default_rng([bench.seed, episode, 1])) for episode in range(episodes)]
-    whole, half = (
-        np.array([score(until(tape, end), volumes[: round(end * len(volumes))]) for tape in tapes]) for end in (1.0, WATCHED)
-    )
-    return whole, half
+def _clean_scores(bench: Bench, end: float, stream: int, count: int) -> Floats:
+    """Return the scores of clean tapes, of the time until `end`, that no cell uses; each is scored as it is drawn."""
+    volumes, scores = bench.volumes[: round(end * len(bench.volumes))], np.empty(count)
+    with progress(count, f"clean tapes, {100.0 * end:.0f} % of the time") as advance:
+        for number in range(count):
+            scores[number] = score(background(volumes, np.random.default_rng([bench.seed, number, stream])), volumes)
+            advance(1)
+    return scores
+
+
+def _threshold(bench: Bench) -> float:
+    """Return the score that one clean tape in twenty reaches after half of the time."""
+    return float(np.quantile(_clean_scores(bench, WATCHED, 3, THRESHOLD_TAPES), 1.0 - FALSE_ALARMS))
 
 
 def _detect(bench: Bench, episode: int, orders: list[Children]) -> list[tuple[float, float]]:
     """Return the scores of the whole tape and of its first half: without an order, then with each of some orders in it."""
     side = bench.parent.side
-    volumes = bench.fine.mean_volume[:-1, bench.fine.unknown]
+    volumes = bench.volumes
     tape = background(volumes, np.random.default_rng([bench.seed, episode, 0]))
-    nothing = Children(np.empty(0), np.empty(0), 1)
     scores = []
     for end in (1.0, WATCHED):
         early, curve = until(tape, end), volumes[: round(end * len(volumes))]
         others = (listen(early, side, curve), listen(early, -side, curve))
         scores.append([
-            score_with(others, side, order.times[order.times < end] / end, order.shares[order.times < end])
-            for order in (nothing, *orders)
+            score_with(others, times[times < end] / end, shares[times < end])
+            for times, shares in ((np.empty(0), np.empty(0)), *((order.times, order.shares) for order in orders))
         ])  # fmt: skip
     return list(zip(*scores, strict=True))
 
@@ -415,7 +504,7 @@ def _batches(
     plain = {algorithm: (algorithm, 0.0) for algorithm, _ in cells}
     for first in range(0, episodes, _BATCH):
         numbers = range(first, min(first + _BATCH, episodes))
-        path = draw_path(bench.fine, episode_keys(bench.seed, np.array(numbers)), float(bench.parent.side))
+        path = _draw_path(bench, numbers)
         wanted = dict.fromkeys([*cells, *plain.values()])
         orders, mirrored = (
             {
@@ -429,13 +518,13 @@ def _batches(
         ])  # fmt: skip
         nobody = np.zeros(len(numbers), dtype=bool)
         alone, turned = (
-            {cell: _objectives(bench.fine, path, _lay(own, path), 0.0, nobody) for cell, own in each.items()}
+            {cell: _objectives(bench.fine, _lay(own, path), 0.0, nobody) for cell, own in each.items()}
             for each in (orders, mirrored)
         )
         measured = []
         for index, cell in enumerate(cells, start=1):
             laid, believed = _lay(orders[cell], path), scores[:, index, 1] > threshold
-            hunted, met = (_objectives(bench.fine, path, laid, strength, believed) - alone[cell] for strength in strengths)
+            hunted, met = (_objectives(bench.fine, laid, strength, believed) - alone[cell] for strength in strengths)
             straying = 0.5 * (alone[cell] + turned[cell]) - alone[plain[cell[0]]]
             measured.append(Measured(scores[:, index, 0], believed, straying, (hunted, met)))
         yield scores[:, 0].T, measured
@@ -463,11 +552,10 @@ def study(scenario: Scenario, factors: tuple[float, ...], strength: float, episo
     """
     _check(scenario.slices, factors, strength, episodes, seed)
     factors = tuple(sorted(set(factors)))
-    strengths = (strength, max(-strength, LEAST))
+    strengths = (strength, max(0.0 - strength, LEAST))
     bench = _bench(scenario, seed)
     cells = [(algorithm, factor) for algorithm in algorithm_names() for factor in factors]
-    clean, clean_half = _clean_scores(bench, episodes)
-    threshold = float(np.quantile(clean_half, 1.0 - FALSE_ALARMS))
+    threshold, clean = _threshold(bench), _clean_scores(bench, 1.0, 1, episodes)
     nothing, parts = [], []
     with progress(episodes, f"stealth {scenario.name}") as advance:
         for without, measured in _batches(bench, cells, threshold, strengths, episodes):
@@ -475,7 +563,8 @@ def study(scenario: Scenario, factors: tuple[float, ...], strength: float, episo
             parts.append(measured)
             advance(without.shape[1])
     whole, half = np.concatenate(nothing, axis=1)
-    found = [_gather(list(column)) for column in zip(*parts, strict=True)]
+    found = dict(zip(cells, (_gather(list(column)) for column in zip(*parts, strict=True)), strict=True))
+    rows, means = _rows(found, clean)
     return Study(
         scenario=scenario,
         episodes=episodes,
@@ -483,40 +572,81 @@ def study(scenario: Scenario, factors: tuple[float, ...], strength: float, episo
         predator=strengths[0],
         liquidity=strengths[1],
         chance=_auc(whole, clean),
-        false_alarms=float((half > threshold).mean()),
-        rows=tuple(_rows(cells, found, clean)),
+        false_alarms=Estimate(float((half > threshold).mean()), *share_interval(int((half > threshold).sum()), episodes)),
+        rows=rows,
+        verdicts=_verdicts(rows, means),
     )
 
 
 def _auc(found: Floats, clean: Floats) -> Estimate:
-    return Estimate(auc(found, clean), *interval(resampled_auc(found, clean)))
+    area = auc(found, clean)
+    return Estimate(area, *auc_interval(area, len(found), len(clean)))
 
 
-def _rows(cells: list[Cell], found: list[Measured], clean: Floats) -> Iterator[Row]:
-    """Yield the rows; all means are of the same resampled episodes."""
-    values = []
-    start: dict[str, tuple[Floats, ...]] = {}
-    for (algorithm, _), measured in zip(cells, found, strict=True):
+def _rows(found: dict[Cell, Measured], clean: Floats) -> tuple[tuple[Row, ...], dict[str, Floats]]:
+    """Return the rows, and for each case the bootstrap means of their prices, (rows, resamples).
+
+    All means are of the same resampled episodes.
+    """
+    table: list[Floats] = []
+    first: dict[str, tuple[Floats, ...]] = {}
+    for (algorithm, _), measured in found.items():
         prices = tuple(leakage + measured.straying for leakage in measured.leakage)
-        first = start.setdefault(algorithm, prices)
-        values += [measured.straying, *measured.leakage, *prices, *(p - f for p, f in zip(prices, first, strict=True))]
-    table = np.array(values)
-    estimates = iter([
-        Estimate(float(own.mean()), *interval(means)) for own, means in zip(table, bootstrap_means(table), strict=True)
-    ])  # fmt: skip
-    for (algorithm, factor), measured in zip(cells, found, strict=True):
-        straying, *rest = (next(estimates) for _ in range(7))
+        changes = (p - f for p, f in zip(prices, first.setdefault(algorithm, prices), strict=True))
+        table.append(group_means(np.array([measured.straying, *measured.leakage, *prices, *changes])))
+    resampled = bootstrap_means(np.concatenate(table)).reshape(len(table), 7, -1)
+    rows = []
+    for (algorithm, factor), values, draws in zip(found, table, resampled, strict=True):
+        straying, *rest = (Estimate(float(own.mean()), *interval(means)) for own, means in zip(values, draws, strict=True))
         hunted, met = (Case(*rest[offset::2]) for offset in (0, 1))
-        yield Row(algorithm, factor, _auc(measured.score, clean), float(measured.believed.mean()), straying, hunted, met)
+        measured = found[algorithm, factor]
+        area, believed = _auc(measured.score, clean), float(measured.believed.mean())
+        rows.append(Row(algorithm, factor, area, believed, straying, hunted, met))
+    return tuple(rows), {case: resampled[:, place] for case, place in zip(_CASES, (3, 4), strict=True)}
+
+
+def _verdicts(rows: tuple[Row, ...], means: dict[str, Floats]) -> tuple[Verdict, ...]:
+    """Return which factor is the cheapest, of each algorithm in each case.
+
+    The choice is made on the same numbers, so the intervals of the differences of all pairs of factors hold together.
+    """
+    algorithms = dict.fromkeys(row.algorithm for row in rows)
+    own = {name: [index for index, row in enumerate(rows) if row.algorithm == name] for name in algorithms}
+    pairs = [(case, pair) for case in _CASES for name in algorithms for pair in combinations(own[name], 2)]
+    prices = {case: np.array([_case(row, case).price.value for row in rows]) for case in _CASES}
+    changes = np.array([prices[case][b] - prices[case][a] for case, (a, b) in pairs])
+    ends = np.zeros((2, 0))
+    if pairs:
+        ends = simultaneous_intervals(changes, np.array([means[case][b] - means[case][a] for case, (a, b) in pairs]))
+    less = {
+        (case, a, b): Estimate(float(change), float(low), float(high))
+        for (case, (a, b)), change, low, high in zip(pairs, changes, *ends, strict=True)
+    }
+    less |= {(case, b, a): Estimate(-value, -high, -low) for (case, a, b), (value, low, high) in less.items()}
+    verdicts = []
+    for case in _CASES:
+        for name in algorithms:
+            best = min(own[name], key=lambda index: prices[case][index])
+            others = [i for i in own[name] if i != best]
+            rivals, dearer = (
+                tuple(rows[i].factor for i in others if (less[case, best, i].low > 0.0) is sure) for sure in (False, True)
+            )
+            plain = own[name][0]
+            change = less.get((case, plain, best), Estimate(0.0, 0.0, 0.0))
+            price = _case(rows[best], case).price
+            verdicts.append(Verdict(name, case, rows[best].factor, price, rows[plain].factor, change, rivals, dearer))
+    return tuple(verdicts)
 
 
 def _check(slices: int, factors: tuple[float, ...], strength: float, episodes: int, seed: int) -> None:
     """Refuse what is out of range."""
     check_integer("slices of the scenario", slices, low=2, high=MOST_CYCLES)
+    if not 1 <= len(set(factors)) <= MOST_FACTORS:
+        raise ValueError(f"factors must be 1 to {MOST_FACTORS} different numbers, got {len(set(factors))}")
     for factor in factors:
         check_number("factors", factor, low=0.0, high=1.0)
     check_number("predator", strength, low=0.0, high=GREATEST, unit="of the child that is expected")
-    check_integer("episodes", episodes, low=20, high=1_000_000)
+    check_integer("episodes", episodes, low=20, high=MOST_EPISODES)
     check_integer("seed", seed, low=0, high=2**32 - 1)
 
 
@@ -524,6 +654,8 @@ def main(args: Args) -> Study:
     """Measure, print, draw, and return the study."""
     check_target(args.json)
     check_plot(args.plot)
+    if args.json is not None and args.plot is not None and FilePath(args.json).resolve() == FilePath(args.plot).resolve():
+        raise ValueError(f"json and plot must be two files, got {args.plot!r} twice")
     found = study(get_scenario(args.scenario), args.factors, args.predator, args.episodes, args.seed)
     show(str(found), found.to_json(), args.json)
     if args.plot is not None:

@@ -1,4 +1,4 @@
-"""The picture of what hiding is worth: detection and the price of stealth against the factor."""
+"""The picture of what hiding is worth: detection, straying, leakage and the price of stealth against the factor."""
 
 from __future__ import annotations
 
@@ -31,27 +31,30 @@ def check_plot(path: str | None) -> None:
 
 
 def _draw(found: Study) -> Any:
-    """Draw detection and the price of stealth against the factor."""
-    figure = need("matplotlib.figure", "plot").Figure(figsize=(13.0, 4.6), layout="constrained")
-    axes = figure.subplots(1, 3)
+    """Draw what does not depend on the case in the first column, then leakage and the sum: a row for each case."""
+    figure = need("matplotlib.figure", "plot").Figure(figsize=(13.0, 8.2), layout="constrained")
+    axes = figure.subplots(2, 3)
+    predator, liquidity = f"predator {found.predator:g}", f"liquidity {found.liquidity:g}"
+    bps = "bps of the arrival notional"
     panels: tuple[tuple[str, str, Callable[[Row], Estimate]], ...] = (
         ("Can the order be seen?", "AUC of the detector", lambda row: row.auc),
-        (f"Price of stealth, predator {found.predator:g}", "bps of the arrival notional", lambda row: row.predator.price),
-        (f"The opposite: liquidity {found.liquidity:g}", "bps of the arrival notional", lambda row: row.liquidity.price),
+        (f"Leakage, {predator}", bps, lambda row: row.predator.leakage),
+        (f"Leakage + straying, {predator}", bps, lambda row: row.predator.price),
+        ("Straying: what leaving the plan costs", bps, lambda row: row.straying),
+        (f"Leakage, {liquidity}", bps, lambda row: row.liquidity.leakage),
+        (f"Leakage + straying, {liquidity}", bps, lambda row: row.liquidity.price),
     )
-    for axis, (title, label, value) in zip(axes, panels, strict=True):
+    for axis, (title, label, value) in zip(axes.flat, panels, strict=True):
         for place, algorithm in enumerate(found.algorithms):
             rows = [row for row in found.rows if row.algorithm == algorithm]
             _curve(axis, rows, [value(row) for row in rows], place, algorithm)
         axis.set_title(title, fontsize=11)
         axis.set(xlabel="hiding factor", ylabel=label)
+        axis.axhline(0.0 if label == bps else 0.5, color="#888", linewidth=1, linestyle=":")
         axis.grid(color="#eee")
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].axhline(0.5, color="#888", linewidth=1, linestyle=":")
-    axes[0].annotate("chance", (0.0, 0.5), xytext=(0, -11), textcoords="offset points", fontsize=9, color="#666")
-    for axis in axes[1:]:
-        axis.axhline(0.0, color="#888", linewidth=1, linestyle=":")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
+    axes[0, 0].annotate("chance", (0.0, 0.5), xytext=(0, -11), textcoords="offset points", fontsize=9, color="#666")
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
     figure.suptitle(f"{found.scenario.name}: what hiding is worth ({found.episodes:,} episodes, 95 % intervals)", fontsize=12)
     return figure
 

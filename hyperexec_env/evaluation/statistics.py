@@ -1,13 +1,15 @@
-"""Statistics of paired episodes: bootstrap intervals, tails and ranks. numpy only."""
+"""Statistics of paired episodes: bootstrap intervals, shares, tails and ranks. numpy only."""
 
 from __future__ import annotations
 
+import math
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["GROUPS", "bootstrap_means", "cvar", "group_means", "interval", "ranks"]
+__all__ = ["GROUPS", "bootstrap_means", "cvar", "group_means", "interval", "ranks", "share_interval", "simultaneous_intervals"]
 
 Floats = NDArray[np.float64]
 
@@ -56,6 +58,35 @@ def interval(means: Floats, level: float = 0.95) -> tuple[float, float]:
     """Return the percentile interval of bootstrap means."""
     low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return float(low), float(high)
+
+
+def simultaneous_intervals(estimates: Floats, means: Floats, level: float = 0.95) -> Floats:
+    """Return intervals that hold all together, so that one may look at all of them and speak of the most striking.
+
+    Each is as many of its standard errors wide as the largest deviation of a resample has, over all estimates, in `level` of
+    the resamples (max-t; Romano and Wolf 2005). It heeds how the estimates hang together, which Bonferroni and Holm do not.
+
+    Args:
+        estimates: Means, or differences of means, shape (estimates,).
+        means: Their bootstrap means, paired, shape (estimates, resamples).
+        level: Probability that every interval holds its own true value.
+
+    Returns:
+        Lower and upper ends, shape (2, estimates).
+    """
+    errors = means.std(axis=1)
+    varied = errors > 1e-12
+    deviations = np.abs(means[varied] - estimates[varied, None]) / errors[varied, None]
+    width = errors * (np.quantile(deviations.max(axis=0), level) if varied.any() else 0.0)
+    return np.array([estimates - width, estimates + width])
+
+
+def share_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
+    """Return the interval of Wilson (1927) of a probability, from how often something happened."""
+    z = NormalDist().inv_cdf(0.5 + 0.5 * level)
+    share, weight = count / total, z * z / total
+    middle, half = share + 0.5 * weight, z * math.sqrt((share * (1.0 - share) + 0.25 * weight) / total)
+    return max(0.0, (middle - half) / (1.0 + weight)), min(1.0, (middle + half) / (1.0 + weight))
 
 
 def ranks(means: Floats) -> list[int]:

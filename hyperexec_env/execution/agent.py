@@ -318,8 +318,7 @@ class ExecutionAgent:
         work.interval, work.planned = max(left / intervals, float_info.min), now
         if work.choice is None:
             work.last = now - 0.5 * work.interval
-        # an interval after the child before, but not later than the middle of the first interval: no change makes waits longer
-        phase = max(1.0 - (now - work.last) / work.interval, TIME_JITTER * config.steganographic_factor)
+        phase = schedules.phase_after(now - work.last, work.interval, TIME_JITTER * config.steganographic_factor)
         work.choice = resolve(work.algorithm, self._regime, config.slices)
         children = cut(
             work.parent,
@@ -327,7 +326,7 @@ class ExecutionAgent:
             now,
             work.deadline,
             weights,
-            phase=min(phase, 0.5),
+            phase=phase,
             factor=config.steganographic_factor,
             rng=self._rng,
             number=work.number,

@@ -9,9 +9,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.market.numeric import maximum, minimum
+
 __all__ = [
     *("almgren_chriss", "almgren_chriss_rate", "child_times", "exponential", "exponential_fraction"),
-    *("of_remaining", "twap", "twap_in_children", "vwap"),
+    *("of_remaining", "phase_after", "twap", "twap_in_children", "vwap"),
 ]
 
 Weights = NDArray[np.float64]
@@ -103,6 +105,19 @@ def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
     with np.errstate(invalid="ignore"):
         series = np.expm1(-rate) / np.expm1(-rate * left)
     return np.where(rate > 0.0, series, 1.0 / left)
+
+
+def phase_after(waited: Any, interval: Any, earliest: float = 0.0) -> Any:
+    """Return where in its first interval a new plan begins: an interval after the child before, in the middle at the latest.
+
+    So no change of plan makes a wait longer, however often it comes.
+
+    Args:
+        waited: Time since the child before, or since half an interval before the first plan: a number, or an array.
+        interval: Length of the intervals of the new plan.
+        earliest: Smallest phase; room for jitter.
+    """
+    return minimum(maximum(1.0 - waited / interval, earliest), 0.5)
 
 
 def child_times(start: Any, slices: Any, children: Any, phase: Any, most: int) -> Any:

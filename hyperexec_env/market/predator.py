@@ -1,4 +1,4 @@
-"""A predator: another trader who watches our children, foretells the next one and trades ahead of it.
+r"""A predator: another trader who watches our children, foretells the next one and trades ahead of it.
 
 It needs two children that are alike to expect a third. In a slice in which it expects one it buys before us (sells, where we
 sell), so that we trade at a price that it has moved by the whole slope of Kyle (1985), and it sells again behind us: this is
@@ -9,8 +9,15 @@ A negative strength is the opposite case: an order that is seen draws out liquid
 the sunshine trading of Admati and Pfleiderer (1991). It stands on the other side and takes a part of what we trade. Beyond one
 half of our own child it would pay for more than the move of that child: no market does that, so the strength ends there.
 
-The predator's memory follows from our children alone. There is no random number here, and every function serves Python
-floats and arrays over episodes, with results that agree to the last bit.
+Liquidity makes a child cheaper and the price moves as far as without it. So it pays for round trips, buying in like children
+and selling in like children, where spread and temporary impact cost less than it saves: a child of n shares earns where
+:math:`|strength| \, \lambda_K n` exceeds both together. Orders here have one side and cannot do that; do not let an agent that
+may trade both ways learn from a negative strength. (A predator makes each child dearer, so no round trip earns through it.)
+
+The predator's memory follows from our children alone, but it is not in the observation: with a strength that is not zero the
+environment is partly observed, and a policy that is to outwit it needs a memory of its own trades, recurrent or of stacked
+observations. There is no random number here, and every function serves Python floats and arrays over episodes, with results
+that agree to the last bit.
 """
 
 from __future__ import annotations
@@ -36,6 +43,8 @@ _TRUST_PLACE: Final = 0.5
 """Share of a child's deviation from the expected time by which the next one is expected later (or earlier)."""
 _TRUST_PERIOD: Final = 0.25
 """Share of the deviation that is taken for a change of the period."""
+_DUST: Final = 0.01
+"""A child of at most this share of the last one is not seen: else dust between the children would hide them for nothing."""
 _TINY: Final = 1e-300
 
 
@@ -67,11 +76,14 @@ def ahead(strength: float, hunt: Hunt, shares: Any) -> Any:
 def watch(hunt: Hunt, shares: Any) -> Hunt:
     """Return what the predator remembers after a slice in which we traded some shares (0: no child came).
 
+    A child of at most one hundredth of the last one is taken for none. So a block hides children a hundred times smaller that
+    follow it, at the price of a block.
+
     The expected times follow the children as a phase-locked loop does: half of a deviation is taken for the next time, a
     quarter for the period. Children that come regularly leave no deviation.
     """
     size, since, period, likeness = hunt
-    came = 1.0 * (shares > 0.0)
+    came = 1.0 * (shares > _DUST * size)
     same = 1.0 - came
     late = since - period
     lost = 1.0 * (abs(late) > _LOST * period)

@@ -32,6 +32,11 @@ class Scenario:
     Every value is checked once, here. A variant is data: ``replace(get_scenario("regime-day"), quantity=250_000)``.
     Fields are documented with their units by ``hyperexec card NAME`` and by ``dataclasses.fields(Scenario)``.
 
+    With a `predator` that is not zero the environment is partly observed: what it remembers of our children is not in the
+    observation, so a policy that is to outwit it needs a memory (recurrent, or of stacked observations). A negative one pays
+    for round trips where spread and temporary impact are small; orders have one side here, so none can be made
+    (:mod:`~hyperexec_env.market.predator`).
+
     Raises:
         ValueError: A value is missing or out of range; the message names the field, the value and the range.
     """
@@ -61,7 +66,10 @@ class Scenario:
     flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains")
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow")
     predator: float = _unit(
-        0.0, "fraction of the child that it expects", "what another trader buys ahead of us (negative: liquidity that comes)"
+        0.0,
+        "fraction of the child that it expects",
+        "what another trader buys ahead of us (negative: liquidity that comes; fit for one-sided orders only); "
+        "not in the observation",
     )
     price_model: str = _unit("abm", "abm or gbm", "arithmetic or geometric Brownian motion")
     regimes: Regimes = field(default_factory=Regimes)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import numpy as np
 import pytest
 
 from hyperexec_env.execution.children import cut
 from hyperexec_env.execution.detection import (
     MEAN_TRADE,
+    RATIO,
+    SMALLEST,
     Tape,
     auc,
+    auc_interval,
     background,
     join,
     listen,
-    resampled_auc,
     score,
     score_with,
     until,
@@ -42,7 +47,7 @@ def scores_of(weights, factor, side=1):
     for episode in range(TAPES):
         order = children(weights, factor, episode, side)
         tape = tape_of(episode, 0)
-        found.append(score_with((listen(tape, side), listen(tape, -side)), side, order.times, np.abs(order.sizes)))
+        found.append(score_with((listen(tape, side), listen(tape, -side)), order.times, np.abs(order.sizes)))
     return np.array(found)
 
 
@@ -52,7 +57,7 @@ def clean():
 
 
 def interval(found, clean):
-    return np.quantile(resampled_auc(found, clean), [0.025, 0.975])
+    return auc_interval(auc(found, clean), len(found), len(clean))
 
 
 # --- the tape
@@ -132,19 +137,41 @@ def test_the_same_tape_has_the_same_score():
 def test_children_added_to_a_spectrum_score_as_on_the_tape(weights):
     for episode in range(5):
         order, tape = children(weights, 0.5, episode), tape_of(episode, 0)
-        added = score_with((listen(tape, 1), listen(tape, -1)), 1, order.times, order.sizes)
+        added = score_with((listen(tape, 1), listen(tape, -1)), order.times, order.sizes)
         assert added == pytest.approx(score(join(tape, order)), rel=1e-3)
 
 
 def test_a_tape_without_trades_shows_nothing():
     empty = Tape(np.empty(0), np.empty(0))
     assert score(empty) == 0.0
-    assert score_with((listen(empty, 1), listen(empty, -1)), 1, empty.times, empty.sizes) == 0.0
+    assert score_with((listen(empty, 1), listen(empty, -1)), empty.times, empty.sizes) == 0.0
     assert score(Tape(np.array([0.1, 0.2, 0.3]), np.full(3, 500.0))) == 0.0
 
 
 def test_a_perfect_rhythm_is_the_greatest_surprise():
     assert score(children(twap(20), 0.0, 0)) > score(children(twap(10), 0.0, 0)) > 20.0
+
+
+@pytest.mark.parametrize(("jitter", "harmonics"), [(0.0, 8), (0.08, 4), (0.12, 2), (0.2, 1)])
+def test_the_score_is_the_largest_over_periods_and_one_two_four_and_eight_harmonics(jitter, harmonics):
+    """Children of one size, so that one band holds them all: the sum of the docstring, written out."""
+    rng = np.random.default_rng(5)
+    times = (np.arange(16) + 0.5 + jitter * rng.uniform(-1.0, 1.0, 16)) / 16.0
+    assert RATIO**3 * SMALLEST < 100.0
+    bins = np.floor(times * 1024.0) / 1024.0
+    steady = (np.arange(1024) / 1024.0)[:, None]
+    found = {}
+    for count in (1, 2, 4, 8):
+        sums = np.zeros(8 * 29 + 1)
+        for harmonic in range(1, count + 1):
+            cycles = harmonic * np.arange(24, 257) / 8.0
+            transform = np.exp(-2j * np.pi * bins[:, None] * cycles).sum(axis=0)
+            transform -= len(times) * np.exp(-2j * np.pi * steady * cycles).mean(axis=0)
+            sums += np.abs(transform) ** 2 / len(times)
+        value = sums.max()
+        found[count] = value - np.log(sum(value**power / math.factorial(power) for power in range(count)))
+    assert max(found, key=found.get) == harmonics
+    assert score(Tape(times, np.full(16, 100.0))) == pytest.approx(max(found.values()), rel=1e-4)
 
 
 # --- the area under the curve
@@ -156,14 +183,39 @@ def test_the_area_is_the_share_of_pairs_in_order():
     assert auc(np.array([2.0, 3.0]), np.array([0.0, 1.0])) == 1.0
 
 
-def test_its_bootstrap_is_centred_and_as_wide_as_the_sample_asks():
+def test_the_area_is_that_of_all_pairs():
     rng = np.random.default_rng(0)
-    found, clean = rng.normal(1.0, 1.0, 400), rng.normal(0.0, 1.0, 300)
-    areas = resampled_auc(found, clean)
-    area = auc(found, clean)
-    assert areas.mean() == pytest.approx(area, abs=0.003)
-    # Hanley and McNeil (1982)
-    q1, q2 = area / (2.0 - area), 2.0 * area**2 / (1.0 + area)
-    variance = (area * (1 - area) + 399 * (q1 - area**2) + 299 * (q2 - area**2)) / (400 * 300)
-    assert areas.std() == pytest.approx(np.sqrt(variance), rel=0.15)
-    assert np.array_equal(areas, resampled_auc(found, clean))
+    found, clean = rng.integers(0, 30, 200) + 3.0, rng.integers(0, 30, 150) + 0.0
+    pairs = (found[:, None] > clean).mean() + 0.5 * (found[:, None] == clean).mean()
+    assert auc(found, clean) == pytest.approx(pairs, abs=1e-12)
+
+
+def test_the_area_of_very_many_tapes_takes_no_time():
+    rng, start = np.random.default_rng(0), time.perf_counter()
+    found, clean = rng.normal(1.0, 1.0, 1_000_000), rng.normal(0.0, 1.0, 1_000_000)
+    assert auc(found, clean) == pytest.approx(0.7602, abs=0.002)
+    assert time.perf_counter() - start < 10.0
+
+
+def test_its_interval_agrees_with_hanley_and_mcneil_in_the_middle():
+    low, high = auc_interval(0.76, 400, 400)
+    q1, q2 = 0.76 / 1.24, 2.0 * 0.76**2 / 1.76
+    error = np.sqrt((0.76 * 0.24 + 399 * (q1 - 0.76**2) + 399 * (q2 - 0.76**2)) / 400**2)
+    assert high - low == pytest.approx(2.0 * 1.96 * error, rel=0.03)
+    assert low < 0.76 < high
+
+
+def test_its_interval_is_honest_at_the_edge():
+    low, high = auc_interval(1.0, 400, 400)
+    assert high == 1.0
+    assert low == pytest.approx(0.9952, abs=2e-4)
+    assert auc_interval(1.0, 20, 20)[0] < 0.93
+    assert auc_interval(0.0, 400, 400) == pytest.approx((0.0, 1.0 - low))
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0, 2.5, 4.0])
+def test_its_interval_holds_the_true_area_in_nineteen_of_twenty_samples(shift):
+    rng, size, samples = np.random.default_rng(1), 60, 2000
+    true = 0.5 * (1.0 + math.erf(shift / 2.0))
+    ends = [auc_interval(auc(rng.normal(shift, 1.0, size), rng.normal(0.0, 1.0, size)), size, size) for _ in range(samples)]
+    assert 0.93 < np.mean([low <= true <= high for low, high in ends]) <= 1.0

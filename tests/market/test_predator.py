@@ -81,6 +81,38 @@ def test_liquidity_takes_a_part_of_what_comes_and_no_more():
     assert trade([100.0, 100.0, 10.0, 0.0], -0.5)[0] == [0.0, 0.0, -5.0, 0.0]
 
 
+def test_liquidity_takes_no_more_than_the_last_child_made_it_expect():
+    assert trade([100.0, 100.0, 150.0], -0.5)[0] == [0.0, 0.0, -50.0]
+
+
+@pytest.mark.parametrize("strength", [1.0, -0.5])
+def test_dust_between_the_children_does_not_blind_it(strength):
+    held = trade([100.0, 1e-9] * 4, strength)[0]
+    assert held[::2] == trade([100.0, 0.0] * 4, strength)[0][::2] != [0.0] * 4
+    assert trade([100.0, 0.0, 1.0] * 3, 1.0)[0][6] == 100.0
+    assert trade([100.0, 0.0, 2.0] * 3, 1.0)[0][6] == 0.0  # that is a child
+
+
+@pytest.mark.parametrize("limit", [float("inf"), 100.0])
+def test_it_remembers_what_traded_not_what_was_asked_for(limit):
+    left = 100.0 if limit == float("inf") else 500.0
+    (after, _), hunt = ambush(IMPACT, (left, 0.0, 0.0), SLICE._replace(limit=limit), 300.0, NOTHING_SEEN, 1.0)
+    assert after[0] == left - 100.0
+    assert hunt == Hunt(100.0, 1.0, 0.0, 0.0)
+
+
+def test_it_holds_its_position_for_fifteen_hundredths_of_a_period_around_the_expected_time():
+    hunt = Hunt(100.0, 0.0, 100.0, 1.0)
+    held = [since for since in range(200) if ahead(1.0, hunt._replace(since=float(since)), 100.0)]
+    assert held == list(range(85, 116))
+
+
+def test_it_expects_the_next_child_later_by_half_of_a_delay_and_the_period_longer_by_a_quarter():
+    assert watch(Hunt(100.0, 24.0, 20.0, 1.0), 100.0) == Hunt(100.0, 3.0, 21.0, 1.0)
+    assert watch(Hunt(100.0, 16.0, 20.0, 1.0), 100.0) == Hunt(100.0, -1.0, 19.0, 1.0)
+    assert watch(Hunt(100.0, 31.0, 20.0, 1.0), 100.0) == Hunt(100.0, 1.0, 31.0, 1.0)  # it has lost the count
+
+
 def test_on_a_fine_grid_it_holds_its_position_around_the_expected_time():
     late = [100.0, *[0.0] * 19] * 3 + [0.0] * 2 + [100.0]
     early = [100.0, *[0.0] * 19] * 2 + [100.0, *[0.0] * 17] + [100.0]
@@ -176,6 +208,26 @@ def test_without_a_predator_nothing_changes():
     for child, paid in zip(shares, costs, strict=True):
         state, cost = move(IMPACT, state, SLICE, child)
         assert paid == cost
+
+
+def test_liquidity_would_pay_for_a_round_trip_that_an_order_of_one_side_cannot_make():
+    """What the docstring says: like children in and out earn where their spread and temporary impact are less than the gift."""
+
+    def round_trip(strength, spread):
+        legs = 0.0
+        for displaced, slope in ((0.0, 6e-6), (26 * 7_692.0 * 6e-6, -6e-6)):  # selling moves back what buying moved
+            slice = Slice(200_000.0, 0.0, float("inf"), 0.0, spread, 1.0, 0.0, 0.0, 0.0)
+            state, hunt = (26 * 7_692.0, displaced if slope > 0.0 else -displaced, 0.0), NOTHING_SEEN
+            for _ in range(26):
+                (state, cost), hunt = ambush(Impact(abs(slope), 0.0, 0.5), state, slice, 7_692.0, hunt, strength)
+                legs += sum(cost[:4])
+        return legs
+
+    assert round_trip(0.0, 0.0) == pytest.approx(0.0, abs=1e-6)
+    assert round_trip(-0.3, 0.0) == pytest.approx(-5_112.0, abs=1.0)
+    assert round_trip(-0.3, 0.001) < -4_700.0  # a tenth of a basis point does not change that
+    assert round_trip(-0.3, 0.02) > 0.0
+    assert round_trip(0.3, 0.0) > 0.0
 
 
 # --- one predator, three ways to run an episode
