@@ -1,0 +1,320 @@
+r"""Obizhaeva and Wang (2013), "Optimal trading strategy and supply/demand dynamics".
+
+A limit-order book of constant density q: a purchase of x shares moves the price by x / q, of which :math:`\lambda x` stays and
+:math:`\kappa x = (1/q - \lambda) x` decays with the resilience :math:`\rho`. That is the kernel's market without temporary
+impact: :math:`\lambda` is its permanent slope g, :math:`\kappa` its transient slope, and a child pays half of its own move.
+
+Risk is priced at `risk_aversion` for the variance, as in the kernel; the paper's coefficient a is twice that
+(its objective is E + (a / 2) Var).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.checks import check_integer, check_number, check_numbers
+from hyperexec_env.market.scenario import Scenario
+
+__all__ = [
+    *("EXAMPLE", "ObizhaevaWang", "Strategy", "constant_rate", "continuous", "discrete_cost", "discrete_trades"),
+    *("neutral_trades", "rate", "remaining", "saving", "to_scenario"),
+]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class ObizhaevaWang:
+    """Parameters of Obizhaeva and Wang (2013).
+
+    Raises:
+        ValueError: A value is out of range; the message names the field, the value and the range.
+    """
+
+    quantity: float
+    """X0, shares to buy."""
+    horizon: float
+    """T, days."""
+    depth: float
+    """q, density of the book, shares for each currency unit of price."""
+    permanent: float
+    """lambda, permanent impact, currency per share for each share; below 1 / q."""
+    resilience: float
+    """rho, per day."""
+    volatility: float = 0.0
+    """sigma, currency per share and square root of a day."""
+    risk_aversion: float = 0.0
+    """Price of the variance, 1 / currency; half of the paper's a."""
+
+    def __post_init__(self) -> None:
+        """Check every value once."""
+        check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
+        check_number("horizon", self.horizon, low=0.0, high=1e6, open_low=True, unit="days")
+        check_number("depth", self.depth, low=0.0, high=1e15, open_low=True, unit="shares for each currency unit")
+        check_number("permanent", self.permanent, low=0.0, high=1e9, unit="currency per share for each share")
+        check_number("resilience", self.resilience, low=0.0, high=1e6, open_low=True, unit="per day")
+        check_number("volatility", self.volatility, low=0.0, high=1e9, unit="currency per share and square root of a day")
+        check_number("risk_aversion", self.risk_aversion, low=0.0, high=1e6, unit="1 / currency")
+        if not self.kappa > 0.0:
+            raise ValueError(f"permanent must be below 1 / depth = {1.0 / self.depth:g}, got {self.permanent:g}")
+
+    @property
+    def kappa(self) -> float:
+        """1 / q - lambda, transient impact, currency per share for each share."""
+        return 1.0 / self.depth - self.permanent
+
+    @property
+    def aversion(self) -> float:
+        """risk_aversion sigma^2, currency per squared share and day."""
+        return self.risk_aversion * self.volatility**2
+
+
+EXAMPLE: Final = ObizhaevaWang(quantity=1e5, horizon=1.0, depth=5_000.0, permanent=1e-4, resilience=2.0)
+"""The paper's example with lambda = kappa = 1 / (2 q) and rho T = 2."""
+
+
+class Strategy(NamedTuple):
+    """A strategy in continuous time."""
+
+    first: float
+    """Block at time 0, shares."""
+    last: float
+    """Block at time T, shares."""
+    expected: float
+    """Expected cost above the price at the start, lambda X^2 / 2 included, the spread left out, currency."""
+    variance: float
+    """Variance of the cost, squared currency."""
+    objective: float
+    """expected + risk_aversion variance, currency."""
+
+
+def _shape(model: ObizhaevaWang, left: Any) -> tuple[Any, Any, float, float, float]:
+    """Return cosh(w s) and sinh(w s) / w at the times s before the end, both times exp(-w T); w^2, theta and p.
+
+    With m = risk_aversion sigma^2: w^2 = rho^2 m / (rho kappa + m), theta = rho (rho kappa + 2 m) / (2 (rho kappa + m)),
+    p = rho kappa / (2 (rho kappa + m)).
+    """
+    rho, m = model.resilience, model.aversion
+    total = rho * model.kappa + m
+    w = rho * math.sqrt(m / total)
+    s = np.asarray(left, dtype=float)
+    grown = np.exp(w * (s - model.horizon))
+    sinh = grown * -np.expm1(-2.0 * w * s) / (2.0 * w) if w > 0.0 else s
+    cosh = 0.5 * (grown + np.exp(-w * (s + model.horizon)))
+    return cosh, sinh, w * w, rho * (rho * model.kappa + 2.0 * m) / (2.0 * total), rho * model.kappa / (2.0 * total)
+
+
+def _times(model: ObizhaevaWang, times: Any) -> Floats:
+    at = np.asarray(times, dtype=float)
+    if not ((at >= 0.0) & (at <= model.horizon)).all():
+        raise ValueError(f"times must be in [0, {model.horizon:g}] days, got {times!r}")
+    return np.asarray(model.horizon - at)
+
+
+def remaining(model: ObizhaevaWang, times: Any) -> Floats:
+    r"""Return the shares left between the two blocks, of the shape of `times` (Obizhaeva and Wang 2013, Propositions 3 and 4).
+
+    Let y = D + kappa x, which a block does not change. Then dy = -rho D dt, and the cost is a quadratic functional of y alone,
+    y_T^2 / (2 kappa) + the integral of rho D^2 / kappa + m x^2. Its Euler equation gives, with s = T - t,
+
+    .. math:: x(t) = p X \frac{\cosh\omega s + \rho\sinh(\omega s)/\omega}{\cosh\omega T + \theta\sinh(\omega T)/\omega}
+
+    where :math:`\omega^2 = \rho^2 m/(\rho\kappa + m)`, :math:`\theta = \rho(\rho\kappa + 2m)/(2(\rho\kappa + m))` and
+    :math:`p = \rho\kappa/(2(\rho\kappa + m))`. Without risk aversion it is linear: X (1 + rho s) / (2 + rho T).
+
+    Raises:
+        ValueError: A time is outside [0, T].
+    """
+    cosh, sinh, _, theta, p = _shape(model, _times(model, times))
+    cosh_all, sinh_all, *_ = _shape(model, model.horizon)
+    return np.asarray(model.quantity * p * (cosh + model.resilience * sinh) / (cosh_all + theta * sinh_all))
+
+
+def rate(model: ObizhaevaWang, times: Any) -> Floats:
+    """Return the rate of trading between the two blocks, shares a day (Obizhaeva and Wang 2013, Propositions 3 and 4).
+
+    Without risk aversion it is constant: rho X / (2 + rho T).
+
+    Raises:
+        ValueError: A time is outside [0, T].
+    """
+    cosh, sinh, w2, theta, p = _shape(model, _times(model, times))
+    cosh_all, sinh_all, *_ = _shape(model, model.horizon)
+    return np.asarray(model.quantity * p * (w2 * sinh + model.resilience * cosh) / (cosh_all + theta * sinh_all))
+
+
+def continuous(model: ObizhaevaWang) -> Strategy:
+    """Return the optimum in continuous time: a block, steady trading, a block (Obizhaeva and Wang 2013, Propositions 3 and 4).
+
+    Without risk aversion both blocks are X / (2 + rho T), and the cost is lambda X^2 / 2 + kappa X^2 / (2 + rho T).
+    """
+    x, horizon = model.quantity, model.horizon
+    cosh, sinh, w2, theta, p = _shape(model, horizon)
+    scale = x * p / float(cosh + theta * sinh)
+    w = math.sqrt(w2)
+    first = x * float(w2 * sinh + theta * cosh) / (model.resilience * float(cosh + theta * sinh))
+    risk = model.aversion / model.resilience * float(remaining(model, 0.0))
+    objective = x * (model.kappa * first - risk) + 0.5 * model.permanent * x * x
+    square = scale * scale * _square(w, model.resilience, horizon)
+    return Strategy(
+        first=first,
+        last=scale * math.exp(-w * horizon),
+        expected=objective - model.aversion * square,
+        variance=model.volatility**2 * square,
+        objective=objective,
+    )
+
+
+def _square(w: float, rho: float, horizon: float) -> float:
+    """Return the integral of (cosh(w s) + rho sinh(w s) / w)^2 over [0, T], times exp(-2 w T)."""
+    z = 2.0 * w * horizon
+    if z < 0.1:
+        even = horizon * (1.0 + z * z / 6.0 * (1.0 + z * z / 20.0 * (1.0 + z * z / 42.0)))  # sinh(z) / (2 w)
+        odd = horizon**3 / 3.0 * (1.0 + z * z / 20.0 * (1.0 + z * z / 42.0 * (1.0 + z * z / 72.0)))
+        cross = 0.5 * (math.sinh(0.5 * z) / w) ** 2 if w > 0.0 else 0.5 * horizon**2
+        return math.exp(-z) * (0.5 * (horizon + even) + rho * rho * odd + 2.0 * rho * cross)
+    decayed = math.exp(-z)
+    even = -0.5 * math.expm1(-2.0 * z) / (2.0 * w)  # sinh(z) exp(-z) / (2 w)
+    cosines, sines = 0.5 * (decayed * horizon + even), 0.5 * (even - decayed * horizon) / (w * w)
+    cross = 0.5 * (0.5 * math.expm1(-z) / w) ** 2
+    return cosines + rho * rho * sines + 2.0 * rho * cross
+
+
+def constant_rate(model: ObizhaevaWang) -> Strategy:
+    """Return the cost of buying at the constant rate X / T, with which the paper compares.
+
+    The expected cost is lambda X^2 / 2 + kappa X^2 (z - 1 + exp(-z)) / z^2 with z = rho T.
+    """
+    x, z = model.quantity, model.resilience * model.horizon
+    share = 0.5 - z / 6.0 + z * z / 24.0 - z**3 / 120.0 + z**4 / 720.0 if z < 1e-2 else (z + math.expm1(-z)) / (z * z)
+    expected = 0.5 * model.permanent * x * x + model.kappa * x * x * share
+    variance = model.volatility**2 * x * x * model.horizon / 3.0
+    return Strategy(0.0, 0.0, expected, variance, expected + model.risk_aversion * variance)
+
+
+def saving(model: ObizhaevaWang) -> float:
+    """Return the share of the objective that the optimum saves against a constant rate (Obizhaeva and Wang 2013)."""
+    return 1.0 - continuous(model).objective / constant_rate(model).objective
+
+
+def _interval(model: ObizhaevaWang, count: int) -> float:
+    """Return the time between trades, days; one trade stands for trading at once."""
+    return model.horizon / (count - 1) if count > 1 else model.horizon
+
+
+def discrete_trades(model: ObizhaevaWang, count: int) -> Floats:
+    """Return the optimal trades at `count` equally spaced times from 0 to T, shares, (count,).
+
+    The recursion of Obizhaeva and Wang (2013), Proposition 1, with the risk term of their section on risk aversion; the
+    permanent cost lambda X^2 / 2, which no schedule changes, is taken out of their coefficients. (The paper's N is
+    count - 1.) The value of x shares left at a displacement d is a x^2 + b x d + c d^2. Trades of both signs are allowed and
+    never needed.
+
+    Raises:
+        ValueError: The count is not a whole number from 1 to 100,000.
+    """
+    check_integer("count", count, low=1, high=100_000)
+    kappa, tau = model.kappa, _interval(model, count)
+    kept, risk = math.exp(-model.resilience * tau), model.aversion * tau
+    a, b, c = 0.5 * kappa, 1.0, 0.0
+    policy = [(1.0, 0.0)]
+    for _ in range(count - 1):
+        curvature = 0.5 * kappa + risk + a - b * kappa * kept + c * (kappa * kept) ** 2
+        by_shares = 2.0 * (risk + a) - b * kappa * kept
+        by_displacement = 1.0 - b * kept + 2.0 * c * kappa * kept**2
+        policy.append((0.5 * by_shares / curvature, 0.5 * by_displacement / curvature))
+        a += risk - by_shares**2 / (4.0 * curvature)
+        b = b * kept + by_shares * by_displacement / (2.0 * curvature)
+        c = c * kept**2 - by_displacement**2 / (4.0 * curvature)
+    left, displacement, found = model.quantity, 0.0, []
+    for share, discount in reversed(policy):
+        found.append(share * left - discount * displacement)
+        left -= found[-1]
+        displacement = (displacement + kappa * found[-1]) * kept
+    return np.array(found)
+
+
+def neutral_trades(model: ObizhaevaWang, count: int) -> Floats:
+    """Return :func:`discrete_trades` without risk aversion, in closed form (Alfonsi, Fruth and Schied 2010).
+
+    The first and the last are X / (2 + (count - 2)(1 - exp(-rho tau))), each of the others 1 - exp(-rho tau) as much.
+
+    Raises:
+        ValueError: The count is not a whole number from 2 to 100,000.
+    """
+    check_integer("count", count, low=2, high=100_000)
+    share = -math.expm1(-model.resilience * _interval(model, count))
+    weights = np.full(count, share)
+    weights[[0, -1]] = 1.0
+    return np.asarray(model.quantity * weights / (2.0 + (count - 2) * share))
+
+
+def discrete_cost(model: ObizhaevaWang, trades: Sequence[float] | Floats) -> Strategy:
+    """Return the cost of trades at equally spaced times from 0 to T (Obizhaeva and Wang 2013).
+
+    Raises:
+        ValueError: The trades do not sum to the quantity.
+    """
+    bought = np.array(check_numbers("trades", trades, low=-1e15, high=1e15))
+    if abs(bought.sum() - model.quantity) > 1e-9 * model.quantity:
+        raise ValueError(f"trades must sum to the quantity ({model.quantity:g}), got {bought.sum():.15g}")
+    tau = _interval(model, len(bought))
+    kept, displacement, expected = math.exp(-model.resilience * tau), 0.0, 0.5 * model.permanent * model.quantity**2
+    for shares in bought.tolist():
+        expected += shares * (displacement + 0.5 * model.kappa * shares)
+        displacement = (displacement + model.kappa * shares) * kept
+    left = np.cumsum(bought[:0:-1])
+    variance = model.volatility**2 * tau * float(left @ left)
+    first, last = float(bought[0]), float(bought[-1])
+    return Strategy(first, last, expected, variance, expected + model.risk_aversion * variance)
+
+
+def to_scenario(
+    model: ObizhaevaWang, count: int, *, arrival_price: float, adv: float, name: str = "obizhaeva-wang"
+) -> Scenario:
+    """Return the model as a scenario of `count` slices, in which each schedule costs what the paper says.
+
+    The kernel trades at the start of a slice, so the last of `count` trades, at T, opens a slice of its own: the order of the
+    scenario lasts count / (count - 1) T. That is its day, in which volatility, volume and resilience are counted.
+
+    Args:
+        model: The book and the order.
+        count: Number of trades, at least 2.
+        arrival_price: P0, currency per share.
+        adv: Average daily volume, shares a day; it only sets the units of the impact.
+        name: Name of the scenario.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    check_integer("count", count, low=2, high=100_000)
+    check_number("arrival_price", arrival_price, low=0.0, high=1e9, open_low=True, unit="currency per share")
+    check_number("adv", adv, low=0.0, high=1e15, open_low=True, unit="shares a day")
+    days = model.horizon * count / (count - 1)
+    minutes, volume = 390.0 * model.horizon * count / (count - 1), adv * days
+    return Scenario(
+        name=name,
+        description="the example of Obizhaeva and Wang (2013)" if model == EXAMPLE else "",
+        quantity=model.quantity,
+        arrival_price=arrival_price,
+        horizon_minutes=minutes,
+        day_minutes=minutes,
+        slices=count,
+        risk_aversion=model.risk_aversion,
+        adv=volume,
+        volatility=model.volatility * math.sqrt(days) / arrival_price,
+        half_spread_bps=0.0,
+        perm_impact_gamma=model.permanent * volume / arrival_price,
+        kyle_lambda=volume / (model.depth * arrival_price),
+        temp_impact_alpha=0.0,
+        temp_impact_beta=1.0,
+        resilience=model.resilience * days,
+        volume_noise=0.0,
+        flow_share=0.0,
+    )
