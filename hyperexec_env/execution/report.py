@@ -105,7 +105,7 @@ class ExecutionReport:
     end: float
     """When it was closed."""
     reason: str
-    """filled, expired, cancelled or stopped."""
+    """filled, expired, cancelled, stopped, or failed (it could not be cut)."""
     marks: tuple[Mark, ...] = ()
     """The market while the order ran, by ascending time."""
     plan: tuple[tuple[float, float], ...] = ()
