@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import math
 import os
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -14,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hyperexec_env.checks import check_integer, check_number
-from hyperexec_env.files import printable
+from hyperexec_env.files import csv_rows, printable
 from hyperexec_env.market.bars import zone
 from hyperexec_env.orders import MAX_SHARES
 
@@ -124,27 +121,14 @@ def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield line number and the values of the known columns."""
     if not file.name.lower().endswith((".csv", ".csv.gz")) or file.is_dir():
         raise ValueError(f"{file} is not a file that ends in .csv, .csv.gz")
-    line = 0
-    try:
-        with (gzip.open if file.name.lower().endswith(".gz") else open)(file, "rt", encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text)
-            header = [name.strip().lower() for name in next(reader, [])]
-            _check_header(file, header)
-            for values in reader:
-                line = reader.line_num
-                if len(values) < 2 and not "".join(values).strip():
-                    continue
-                if len(values) != len(header):
-                    raise ValueError(f"{file}, line {line}: {len(values)} values for the {len(header)} columns of the header")
-                yield line, {key: value.strip() for key, value in zip(header, values, strict=True)}
-    except UnicodeDecodeError:
-        raise ValueError(f"{file}, after line {line}: not text in UTF-8; is it a csv file?") from None
-    except csv.Error as error:
-        raise ValueError(f"{file}, after line {line}: not a csv file: {error}") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file}, after line {line}: the compressed data are damaged or cut off ({error})") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
+    rows = csv_rows(file)
+    _, names = next(rows, (0, []))
+    header = [name.strip().lower() for name in names]
+    _check_header(file, header)
+    for line, values in rows:
+        if len(values) != len(header):
+            raise ValueError(f"{file}, line {line}: {len(values)} values for the {len(header)} columns of the header")
+        yield line, {key: value.strip() for key, value in zip(header, values, strict=True)}
 
 
 def _check_header(file: Path, header: list[str]) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import gzip
 import os
 import secrets
-from collections.abc import Iterable
+import zlib
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
-__all__ = ["check_target", "printable", "write_atomically"]
+__all__ = ["check_target", "csv_rows", "printable", "write_atomically"]
 
 
 def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -37,6 +41,32 @@ def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.
 def printable(text: str) -> str:
     """Return a text that comes from a file or names one, fit for a terminal: control characters as escapes."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and values of a csv or csv.gz file: of its first line, and of each later one that is not blank.
+
+    Raises:
+        ValueError: The file cannot be read; the message names it, and the last line that could.
+    """
+    line = 0
+    try:
+        with (gzip.open if file.name.lower().endswith(".gz") else open)(file, "rt", encoding="utf-8-sig", newline="") as text:
+            reader = csv.reader(text)
+            for header in islice(reader, 1):
+                yield reader.line_num, header
+            for values in reader:
+                line = reader.line_num
+                if len(values) > 1 or "".join(values).strip():
+                    yield line, values
+    except UnicodeDecodeError:
+        raise ValueError(f"{file}, after line {line}: not text in UTF-8; is it a csv file?") from None
+    except csv.Error as error:
+        raise ValueError(f"{file}, after line {line}: not a csv file: {error}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{file}, after line {line}: the compressed data are damaged or cut off ({error})") from None
+    except OSError as error:
+        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:

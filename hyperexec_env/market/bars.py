@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import math
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -20,7 +17,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_integer
 from hyperexec_env.extras import MissingExtra, need
-from hyperexec_env.files import printable
+from hyperexec_env.files import csv_rows, printable
 
 __all__ = ["COLUMNS", "BarReport", "LeftOut", "Sessions", "read_sessions", "zone"]
 
@@ -238,25 +235,12 @@ def _read_rows(file: Path) -> Iterator[_Row]:
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, Sequence[Any]]]:
     """Yield line number and the values of :data:`COLUMNS` (only `ts` where a line has too few or too many)."""
-    line = 0
-    try:
-        with (gzip.open if file.name.lower().endswith(".gz") else open)(file, "rt", encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text)
-            header = next(reader, [])
-            columns = _columns(file, header)
-            for values in reader:
-                line = reader.line_num
-                picked = [values[i] for i in columns if i < len(values)]
-                if len(values) > 1 or "".join(values).strip():
-                    yield line, picked if len(values) == len(header) else picked[:1] or [""]
-    except UnicodeDecodeError:
-        raise ValueError(f"{file}, after line {line}: not text in UTF-8; is it a csv file?") from None
-    except csv.Error as error:
-        raise ValueError(f"{file}, after line {line}: not a csv file: {error}") from None
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ValueError(f"{file}, after line {line}: the compressed data are damaged or cut off ({error})") from None
-    except OSError as error:
-        raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
+    rows = csv_rows(file)
+    _, header = next(rows, (0, []))
+    columns = _columns(file, header)
+    for line, values in rows:
+        picked = [values[i] for i in columns if i < len(values)]
+        yield line, picked if len(values) == len(header) else picked[:1] or [""]
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[int, Sequence[Any]]]:
