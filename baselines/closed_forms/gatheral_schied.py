@@ -190,8 +190,8 @@ def discrete_static_cost(model: GatheralSchied, slices: int) -> float:
 def to_scenario(model: GatheralSchied, slices: int, *, adv: float, name: str = "gatheral-schied") -> Scenario:
     """Return the market of the model as a scenario: a geometric price and linear temporary impact; the order sells.
 
-    The day of the scenario is the whole horizon. Its risk is quadratic in what remains, that of the paper is linear: the risk
-    aversion is 0 here, and lambda tau S_k has to be added to the drift of each slice.
+    The day of the scenario is the whole horizon. The risk of the paper is linear in what remains: it is the `price_risk` of the
+    scenario, lambda T for a day that is T long, and the risk aversion is 0.
 
     Args:
         model: The market and the order.
@@ -207,7 +207,7 @@ def to_scenario(model: GatheralSchied, slices: int, *, adv: float, name: str = "
     minutes, volatility = 390.0 * model.horizon, model.volatility * math.sqrt(model.horizon)
     return Scenario(
         name=name,
-        description="the market of Gatheral and Schied (2011)",
+        description="value-at-risk aversion with a geometric price (Gatheral and Schied 2011)",
         side=-1,
         quantity=model.quantity,
         arrival_price=model.price,
@@ -215,6 +215,7 @@ def to_scenario(model: GatheralSchied, slices: int, *, adv: float, name: str = "
         day_minutes=minutes,
         slices=slices,
         risk_aversion=0.0,
+        price_risk=model.risk_aversion * model.horizon,
         adv=adv * model.horizon,
         volatility=volatility,
         half_spread_bps=0.0,

@@ -47,7 +47,8 @@ class Block:
         for column, values in enumerate(observer.drawn_features(k[:, None], order.side, before, path.world.flow), start=OWN):
             self.observations[..., column] = np.broadcast_to(values, before.shape).T
         start, known = State(order.quantity, 0.0, 0.0), tuple(self.known[:, 0].T)
-        for column, values in enumerate(own_features(observer.scales, order.quantity, start, 0.0, before[0], known)):
+        reach = observer.reach(order.quantity)
+        for column, values in enumerate(own_features(observer.scales, order.quantity, reach, start, 0.0, before[0], known)):
             self.observations[:, 0, column] = values
 
 
@@ -63,8 +64,8 @@ class Episode:
     """An episode that runs: its path as plain lists, the state of the order, and what each slice has cost."""
 
     __slots__ = (
-        *("_base", "_block", "_hunt", "_impact", "_index", "_known", "_observations", "_paid", "_rows", "_scales", "_shares"),
-        *("_state", "_trail", "asked", "k", "over", "quantity", "scale", "side", "task"),
+        *("_base", "_block", "_hunt", "_impact", "_index", "_known", "_observations", "_paid", "_reach", "_rows", "_scales"),
+        *("_shares", "_state", "_trail", "asked", "k", "over", "quantity", "scale", "side", "task"),
     )
 
     def __init__(self, task: Task, block: Block, number: int) -> None:
@@ -78,6 +79,7 @@ class Episode:
         self._known: list[Any] = block.known[index].tolist()
         self._observations = list(block.observations[index].copy())
         self.side, self.quantity = block.side[index], block.quantity[index]
+        self._reach = task.observer.reach(self.quantity)
         self.scale = -1e4 / (self.quantity * task.scenario.arrival_price)
         self._state: tuple[float, float, float] = (self.quantity, 0.0, 0.0)
         self._trail: list[tuple[Any, Any]] = []
@@ -113,7 +115,7 @@ class Episode:
             self.over = True
             paid += close(self._impact, self.state, self.quantity)[0 if self.task.realised else 1]
         observation = self._observations[k]  # each slice has an observation of its own, which is completed once
-        own = own_features(self._scales, self.quantity, after, before[0] - left, row[0], self._known[k])
+        own = own_features(self._scales, self.quantity, self._reach, after, before[0] - left, row[0], self._known[k])
         remaining, behind, required, displaced, moved, share = own
         _write_own(observation, 0, remaining, behind, required, displaced, moved, share)
         return observation, paid * self.scale

@@ -58,8 +58,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | 0 | remaining | what is left to trade | fraction of the order | 0 | 1 |
     | 1 | behind_schedule | what is left, less what the schedule of the expected volume has left | fraction of the order | -1 | 1 |
     | 2 | required_participation | what is left, over that plus the expected market volume until the deadline | fraction | 0 | 1 |
-    | 3 | transient_displacement | own displacement of the price that still recovers; 0 where the regime is not told | of that of the whole order at once | 0 | 1 |
-    | 4 | price_move | x / (1 + abs(x)) of the move of the mid against the order since arrival (where the regime is not told, without what still recovers) | x: standard deviations over the whole order | -1 | 1 |
+    | 3 | transient_displacement | own displacement of the price that still recovers; 0 where the regime is not told | of the largest that the order could cause: all at once (where the transient exponent is below 1, spread out) | 0 | 1 |
+    | 4 | price_move | x / (1 + abs(x)) of the move of the mid against the order since arrival (where the regime is not told, without what still recovers) | x: standard deviations over the whole order (0 without volatility) | -1 | 1 |
     | 5 | last_participation | shares traded in the slice before, over those plus its market volume | fraction | 0 | 1 |
     | 6 | last_volume | market volume of the slice before | of its expected volume | 0 | 20 |
     | 7 | last_flow | order flow of the others in the slice before; positive is on our side, moving the price against us | standard deviations | -400 | 400 |
@@ -89,7 +89,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | `expected` (default) | -1e4 / (X P0) (transient + temporary + spread + drift + risk) | exactly minus `objective_bps` |
     | `realised` | the same, plus the permanent cost and the price noise (timing) | exactly minus (`shortfall_bps` + `risk_bps`) |
 
-    The risk term is risk_aversion (sigma_m P0)^2 tau x_{k+1}^2. The objective leaves out the zero-mean price noise, which no
+    The risk term is risk_aversion (sigma_m P0)^2 tau x_{k+1}^2 + price_risk S_k tau x_{k+1}. The objective leaves out the zero-mean price noise, which no
     policy can change, and the permanent cost g X^2 / 2, which no schedule can change; the same policies are best under
     both rewards, and `expected` needs far fewer episodes to tell them apart. Rewards have no bound; `expected` is never
     positive where regimes have no drift and order flow does not persist.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import State
 from hyperexec_env.market.model import Market
-from hyperexec_env.market.numeric import signed
+from hyperexec_env.market.numeric import power, signed
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 
 __all__ = ["OWN", "Observer", "Situation", "build_observer", "observation_names", "observation_space", "own_features"]
@@ -19,6 +20,7 @@ __all__ = ["OWN", "Observer", "Situation", "build_observer", "observation_names"
 _BIG: Final = 20.0
 _MOST: Final = np.array(_BIG)
 _FLOW: Final = 400.0  # 7.45 sqrt((1 + phi) / (1 - phi)) for the largest persistence that a scenario may have
+_FARTHEST: Final = 6.77  # the largest normal number that the noise can draw
 _FEATURES: Final = (
     # what depends on the agent's trades
     ("remaining", 0.0, 1.0),
@@ -93,7 +95,8 @@ class Scales(NamedTuple):
     """Units of the features: numbers, or arrays without dimension."""
 
     transient: Any
-    """One over kappa, shares per currency (0 where nothing is transient)."""
+    """One over the largest displacement by an order of one share: where impact is linear, 1 / kappa, shares per currency (0
+    where nothing is transient)."""
     move: Any
     """One over the standard deviation of the price over the order, per currency."""
     volume: Any
@@ -102,24 +105,48 @@ class Scales(NamedTuple):
 
 def _scales(market: Market) -> Scales:
     """Return the units of the features for a market."""
-    kappa = market.impact.transient_slope
+    displacement = _of_one_share(market)
     scenario = market.scenario
     deviation = scenario.volatility * scenario.arrival_price * np.sqrt(market.tau * market.slices)
     return Scales(
-        1.0 / kappa if kappa > 0.0 else 0.0,
+        1.0 / displacement if displacement > 0.0 else 0.0,
         float(1.0 / deviation) if deviation > 0.0 else 0.0,
         float(market.rest_volume[0, market.unknown]) / market.slices,
     )
 
 
+def _of_one_share(market: Market) -> float:
+    """Return the largest transient displacement that an order of one share could cause, currency per share.
+
+    An order of X shares can cause X^p times as much, p the exponent of the transient impact: traded at once where p is at least
+    1, else spread over the slices as n_j ~ kept^(j / (1 - p)), j slices before the end (Hoelder's inequality).
+    """
+    impact, exponent, noise = market.impact, market.impact.transient_exponent, market.scenario.volume_noise
+    if exponent == 1.0:
+        return float(impact.transient_slope)
+    least_volume = market.mean_volume[:-1, : market.unknown].min() * math.exp(-noise * (_FARTHEST + 0.5 * noise))
+    at_once = float(impact.transient_slope * least_volume**-exponent)
+    if exponent > 1.0:
+        return at_once
+    kept = market.transient_kept.max() ** (np.arange(market.slices) / (1.0 - exponent))
+    return at_once * float(kept.sum() ** (1.0 - exponent))
+
+
 def own_features(
-    scales: Scales, quantity: Any, state: tuple[Any, Any, Any], last_shares: Any, last_volume: Any, known: tuple[Any, Any, Any]
+    scales: Scales,
+    quantity: Any,
+    reach: Any,
+    state: tuple[Any, Any, Any],
+    last_shares: Any,
+    last_volume: Any,
+    known: tuple[Any, Any, Any],
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
     """Return the features that depend on the agent's trades. Bounded by their form, not by clipping.
 
-    `known` holds the move of the unaffected price against the order since arrival, the share of the order that the schedule
-    has left, and the expected volume of the rest. The price move is x / (1 + |x|) of the move of the mid in standard deviations
-    over the whole order (without the transient displacement for an observer who is not shown it).
+    `reach` is :meth:`Observer.reach` of the quantity. `known` holds the move of the unaffected price against the order since
+    arrival, the share of the order that the schedule has left, and the expected volume of the rest. The price move is
+    x / (1 + |x|) of the move of the mid in standard deviations over the whole order (without the transient displacement for an
+    observer who is not shown it).
     """
     remaining, permanent, transient = state
     by_transient, by_move, _ = scales
@@ -130,7 +157,7 @@ def own_features(
         left,
         left - plan,
         remaining / (remaining + rest_volume),
-        transient * by_transient / quantity,
+        transient * by_transient / reach,
         move / (1.0 + abs(move)),
         last_shares / (last_shares + last_volume),
     )
@@ -170,6 +197,7 @@ class Observer:
         own = own_features(
             self.units,
             situation.quantity,
+            self.reach(situation.quantity),
             State(situation.remaining, situation.permanent, situation.transient),
             situation.last_shares,
             situation.last_volume,
@@ -179,6 +207,11 @@ class Observer:
         for column, values in zip(observation.T, (*own, *drawn), strict=False):
             column[:] = values
         return observation
+
+    def reach(self, quantity: Any) -> Any:
+        """Return the largest transient displacement by an order, in those of one share: its shares, where impact is linear."""
+        exponent = self.market.impact.transient_exponent
+        return quantity if exponent == 1.0 else power(quantity, exponent)
 
     def seen(self, regime: Any) -> Any:
         """Return the column of the tables that the observer sees."""

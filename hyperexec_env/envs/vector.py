@@ -17,7 +17,7 @@ from hyperexec_env.envs.episode import final_info
 from hyperexec_env.envs.observation import Situation, observation_space
 from hyperexec_env.envs.task import Task, build_task, check_reset_options
 from hyperexec_env.market.account import Account, forced_shares, settle_in_bps
-from hyperexec_env.market.kernel import Cost, Impact, Slice, State, close, move, paid_cost
+from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.noise import as_words, episode_keys
 from hyperexec_env.market.path import Draws, World, begin, draw, draw_orders, follow
 from hyperexec_env.market.predator import Hunt, ambush
@@ -70,7 +70,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self.single_observation_space = observation_space()
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
-        self._impact = Impact(np.array(task.market.impact[0]), np.array(task.market.impact[1]), task.market.impact.beta)
+        impact = task.market.impact
+        self._impact = impact._replace(
+            permanent_slope=np.array(impact.permanent_slope), transient_slope=np.array(impact.transient_slope)
+        )
         self._end, self._complete = np.array(task.market.slices), task.scenario.complete
         self._order = Order(float(task.scenario.side), task.scenario.quantity)  # of every lane, unless they vary
         self._seeds: Any = None  # one word for each lane, once they are seeded

@@ -45,6 +45,9 @@ class Impact(NamedTuple):
     """kappa = lambda_K - g, currency per share for each share traded; decays with the resilience."""
     beta: float
     """Exponent of the temporary impact in the participation n/V (1 is linear)."""
+    transient_exponent: float = 1.0
+    """Exponent of the transient impact. Any other than 1 is that of a bad model, kept to show what is wrong with it: the child
+    moves the price by kappa (n/V)^exponent, kappa in currency per share at a participation of one."""
 
 
 class Slice(NamedTuple):
@@ -68,6 +71,8 @@ class Slice(NamedTuple):
     """Zero-mean move of the unaffected price over the slice, times the side, currency per share."""
     risk: Any
     """risk_aversion (sigma_m P0)^2 tau, currency per squared share left."""
+    holding: Any = 0.0
+    """price_risk S_k tau, currency per share left (Gatheral and Schied 2011)."""
 
 
 class State(NamedTuple):
@@ -143,14 +148,14 @@ def move(
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Do what :func:`step` does on plain tuples: on floats, making the records would take as long as the arithmetic."""
     left, permanent, transient = state
-    volume, least, limit, temporary_scale, half_spread, transient_kept, drift, innovation, risk = slice
-    permanent_slope, transient_slope, beta = impact
+    volume, least, limit, temporary_scale, half_spread, transient_kept, drift, innovation, risk, holding = slice
+    permanent_slope, transient_slope, beta, exponent = impact
 
     shares = between(shares, least, left, limit)
     size, half = abs(shares), 0.5 * shares
     remaining = left - shares
     permanent_after = permanent + permanent_slope * shares
-    transient_after = transient + transient_slope * shares
+    transient_after = transient + transient_slope * (shares if exponent == 1.0 else power(size / volume, exponent))
     cost = (
         half * (permanent + permanent_after),
         half * (transient + transient_after),
@@ -158,7 +163,7 @@ def move(
         half_spread * size,
         remaining * drift,
         remaining * innovation,
-        risk * remaining * remaining,
+        (risk * remaining + holding) * remaining,
     )
     return (remaining, permanent_after, transient_after * transient_kept), cost
 

@@ -164,3 +164,95 @@ register_scenario(
         flow_persistence=0.4,
     )
 )
+_PAPER: Final = Scenario(
+    name="paper", risk_aversion=0.0, half_spread_bps=0.0, temp_impact_beta=1.0, resilience=0.0, volume_noise=0.0, flow_share=0.0
+)
+register_scenario(
+    replace(
+        _PAPER,
+        name="almgren-chriss",
+        description="the example of Almgren and Chriss (2000): five days, five trades, lambda 1e-6",
+        side=-1,
+        quantity=1_000_000.0,
+        arrival_price=50.0,
+        horizon_minutes=1950.0,
+        day_minutes=1950.0,
+        slices=5,
+        risk_aversion=1e-6,
+        adv=25_000_000.0,
+        volatility=0.95 / 50.0 * 5.0**0.5,
+        half_spread_bps=12.5,
+        perm_impact_gamma=0.125,
+        kyle_lambda=0.125,
+        temp_impact_alpha=12.5 / 5.0**0.5,
+    )
+)
+register_scenario(
+    replace(
+        _PAPER,
+        name="obizhaeva-wang",
+        description="the example of Obizhaeva and Wang (2013): only transient impact, 101 trades, a block at each end",
+        quantity=100_000.0,
+        horizon_minutes=393.9,
+        day_minutes=393.9,
+        slices=101,
+        adv=1_010_000.0,
+        volatility=0.0,
+        perm_impact_gamma=1.01,
+        kyle_lambda=2.02,
+        temp_impact_alpha=0.0,
+        resilience=2.02,
+    )
+)
+register_scenario(
+    replace(
+        _PAPER,
+        name="bertsimas-lo",
+        description="the example of Bertsimas and Lo (1998): permanent impact and a persistent signal of the price",
+        quantity=100_000.0,
+        arrival_price=50.0,
+        slices=20,
+        adv=1_000_000.0,
+        volatility=0.019790570145063194,
+        perm_impact_gamma=1.0,
+        kyle_lambda=1.0,
+        temp_impact_alpha=1.2632278815997786,
+        flow_share=32.0 / 47.0,
+        flow_persistence=0.5,
+    )
+)
+register_scenario(
+    replace(
+        _PAPER,
+        name="gatheral-schied",
+        description="Gatheral and Schied (2011): risk lambda x S, a geometric price: sell more where it has risen",
+        side=-1,
+        quantity=1_000_000.0,
+        arrival_price=50.0,
+        horizon_minutes=1950.0,
+        day_minutes=1950.0,
+        price_risk=0.025,
+        adv=25_000_000.0,
+        volatility=0.95 / 50.0 * 5.0**0.5,
+        perm_impact_gamma=0.0,
+        kyle_lambda=0.0,
+        temp_impact_alpha=12.5 / 5.0**0.5,
+        price_model="gbm",
+    )
+)
+register_scenario(
+    replace(
+        _PAPER,
+        name="geo-compat",
+        description="WARNING, not a sound market: square-root impact that decays exponentially, as published; lumps pay",
+        quantity=0.05 * 5_000_000.0 * 120.0 / 390.0,
+        horizon_minutes=120.0,
+        slices=120,
+        perm_impact_gamma=0.0,
+        kyle_lambda=7.3e-5,
+        transient_exponent=0.5,
+        temp_impact_alpha=0.5 * 7.3e-5 / 0.02,
+        temp_impact_beta=0.5,
+        resilience=390.0 / 64.3,
+    )
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -58,6 +58,8 @@ class Market:
     """exp(-rho_m tau), shape (M,)."""
     risk: Floats
     """risk_aversion (sigma_m P0)^2 tau, currency per squared share, shape (M,)."""
+    holding: float
+    """price_risk tau: the price of holding a unit of value over a slice."""
     least: Floats
     """Shares that must trade: zero, and infinity in the slice that has to finish the order, shape (N,)."""
     cap: Floats
@@ -80,6 +82,13 @@ class Market:
     def martingale(self) -> bool:
         """Whether the unaffected price has no predictable move at all."""
         return not self.drifting and not self.scenario.flow_persistence
+
+    def __post_init__(self) -> None:
+        """Lock the tables: policies are shown the market, and must not make it another one."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
 
     def cell(self, k: Any, regime: Any) -> Any:
         """Return the flat index of a slice and a regime (or `unknown`) in the tables."""
@@ -106,6 +115,7 @@ def _build(scenario: Scenario) -> Market:
     count, slices, tau = len(regimes), scenario.slices, scenario.tau
     price = scenario.arrival_price
     permanent = scenario.perm_impact_gamma * price / scenario.adv
+    linear = scenario.transient_exponent == 1.0
     kyle = scenario.kyle_lambda * price / scenario.adv
     profile = np.array(scenario.profile()) * scenario.adv
     transition = regimes.transition(tau)
@@ -129,7 +139,12 @@ def _build(scenario: Scenario) -> Market:
     cap = math.inf if scenario.max_participation is None else scenario.max_participation
     return Market(
         scenario=scenario,
-        impact=Impact(permanent, kyle - permanent, scenario.temp_impact_beta),
+        impact=Impact(
+            permanent,
+            (kyle - permanent) * (1.0 if linear else scenario.adv),
+            scenario.temp_impact_beta,
+            scenario.transient_exponent,
+        ),
         regimes=count,
         slices=slices,
         tau=tau,
@@ -145,6 +160,7 @@ def _build(scenario: Scenario) -> Market:
         temporary_scale=scenario.temp_impact_alpha * multipliers["temporary"] * sigma * price,
         transient_kept=np.exp(-scenario.resilience * multipliers["resilience"] * tau),
         risk=scenario.risk_aversion * (sigma * price) ** 2 * tau,
+        holding=scenario.price_risk * tau,
         least=np.where(forced, math.inf, 0.0),
         cap=np.where(forced, math.inf, cap),
         by_flow=math.sqrt(scenario.flow_share),

@@ -47,13 +47,18 @@ def between(value: Any, low: Any, high: Any, cap: Any) -> Any:
 def power(base: Any, exponent: float) -> Any:
     """Raise a non-negative base to a plain number.
 
-    The exponents 3/2 and 2 (square-root and linear impact) are written with `sqrt` and `*`, which IEEE arithmetic rounds
-    correctly: there floats and arrays agree to the last bit. Tensors keep `pow`, whose gradient at zero is finite.
+    The exponents 3/2 and 2 (square-root and linear impact) and 1/2 are written with `sqrt` and `*`, which IEEE arithmetic
+    rounds correctly: there floats and arrays agree to the last bit. Tensors keep `pow`, whose gradient at zero is finite for
+    exponents of at least 1.
     """
     if type(base) is float:
         if exponent == 1.5:
             return base * sqrt(base)
-        return base * base if exponent == 2.0 else base**exponent
+        if exponent == 2.0:
+            return base * base
+        return sqrt(base) if exponent == 0.5 else base**exponent
+    if exponent == 0.5 and isinstance(base, (np.ndarray, np.generic)):
+        return np.sqrt(base)
     if exponent in (1.5, 2.0) and isinstance(base, (np.ndarray, np.generic)):
         factor: Any = np.sqrt(base) if exponent == 1.5 else base
         return base * factor

@@ -163,11 +163,9 @@ def _move_price(
     return drift, innovation, price + innovation if market.martingale else price + (drift + innovation)
 
 
-def _meet(
-    market: Market, k: Any, cell: Any, regime: NDArray[np.int64], crowd: Any, drift: Any, innovation: Any, side: Any
-) -> Slice:
+def _meet(market: Market, k: Any, cell: Any, world: World, crowd: Any, drift: Any, innovation: Any, side: Any) -> Slice:
     """Return a slice as our trades meet it."""
-    volume = market.mean_volume.take(cell) * crowd
+    regime, volume = world.regime, market.mean_volume.take(cell) * crowd
     return Slice(
         volume=volume,
         least=market.least.take(k),
@@ -178,6 +176,7 @@ def _meet(
         drift=0.0 if market.martingale else signed(side, drift),
         innovation=signed(side, innovation),
         risk=market.risk.take(regime),
+        holding=market.holding * world.price if market.holding else 0.0,
     )
 
 
@@ -193,7 +192,7 @@ def follow(market: Market, k: Any, cell: Any, world: World, draws: Draws, side: 
     """
     regime, flow, price = world
     drift, innovation, moved = _move_price(market, regime, price, *_returns(market, regime, flow, draws))
-    slice = _meet(market, k, cell, regime, draws.crowd, drift, innovation, side)
+    slice = _meet(market, k, cell, world, draws.crowd, drift, innovation, side)
     return slice, World(_next_regime(market, regime, draws.chance), _next_flow(market, flow, draws.flow), moved)
 
 
@@ -215,5 +214,6 @@ def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
         drift[k], innovation[k], world.price[k + 1] = _move_price(
             market, regime[k], world.price[k], predictable[k], surprise[k]
         )
-    slices = _meet(market, column, market.cell(column, regime), regime, draws.crowd, drift, innovation, side)
+    start = World(world.regime[:-1], world.flow[:-1], world.price[:-1])
+    slices = _meet(market, column, market.cell(column, regime), start, draws.crowd, drift, innovation, side)
     return Path(Slice(*(np.broadcast_to(values, surprise.shape) for values in slices)), world, keys)

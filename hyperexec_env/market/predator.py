@@ -110,7 +110,7 @@ def ambush(
         The state after the slice and its cost, as from `move`; and what the predator remembers.
     """
     left, permanent, transient = state
-    permanent_slope, transient_slope, _ = impact
+    permanent_slope, transient_slope = impact[:2]
     after, _ = move(impact, state, slice, shares)
     traded = left - after[0]
     pushed = (permanent_slope + transient_slope) * ahead(strength, hunt, traded)

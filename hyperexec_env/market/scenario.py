@@ -50,6 +50,7 @@ class Scenario:
     horizon_minutes: float = _unit(390.0, "minutes", "time until the deadline")
     slices: int = _unit(26, "", "number of slices N")
     risk_aversion: float = _unit(1e-7, "1 / currency", "price of quadratic variation")
+    price_risk: float = _unit(0.0, "per day", "price of holding, lambda in lambda x S (Gatheral and Schied 2011)")
     max_participation: float | None = _unit(None, "fraction of the slice volume", "participation cap (none: no cap)")
     complete: bool = _unit(True, "", "the last slice executes what is left (false: the rest is marked at the final mid)")
     day_minutes: float = _unit(390.0, "minutes", "length of the trading day")
@@ -61,6 +62,9 @@ class Scenario:
     temp_impact_alpha: float = _unit(0.3, "volatilities of a day", "temporary impact at a participation of one")
     temp_impact_beta: float = _unit(0.5, "", "exponent of temporary impact in the participation")
     resilience: float = _unit(10.0, "per day", "recovery rate rho of the transient impact")
+    transient_exponent: float = _unit(
+        1.0, "", "exponent of transient impact in the participation; only 1 is sound, another pays for lumpy trading"
+    )
     volume_curve: tuple[float, ...] = _unit((), "relative", "volume of equal parts of the day (empty: flat)")
     volume_noise: float = _unit(0.3, "sd of the log", "lognormal noise of the slice volume")
     flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains")
@@ -83,6 +87,7 @@ class Scenario:
             "start_minute": (0.0, 1e6, False),
             "horizon_minutes": (0.0, 1e6, True),
             "risk_aversion": (0.0, 1e6, False),
+            "price_risk": (0.0, 1e6, False),
             "day_minutes": (0.0, 1e6, True),
             "adv": (0.0, 1e15, True),
             "volatility": (0.0, 10.0, False),
@@ -92,6 +97,7 @@ class Scenario:
             "temp_impact_alpha": (0.0, 1e6, False),
             "temp_impact_beta": (0.0, 2.0, True),
             "resilience": (0.0, 1e6, False),
+            "transient_exponent": (0.0, 2.0, True),
             "volume_noise": (0.0, 3.0, False),
             "flow_share": (0.0, 1.0, False),
             "flow_persistence": (-0.999, 0.999, False),
@@ -121,6 +127,11 @@ class Scenario:
         if self.flow_share > 0.0 and not self.kyle_lambda > 0.0:
             raise ValueError(
                 f"flow_share must be 0 where kyle_lambda is 0 (flow cannot move the price), got {self.flow_share:g}"
+            )
+        if self.predator != 0.0 and self.transient_exponent != 1.0:
+            raise ValueError(
+                f"transient_exponent must be 1 where predator is not 0 (a predator moves the price along Kyle's slope), "
+                f"got {self.transient_exponent:g}"
             )
         if self.start_minute + self.horizon_minutes > self.day_minutes * (1.0 + 1e-12):
             raise ValueError(

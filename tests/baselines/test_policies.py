@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from baselines.closed_forms import obizhaeva_wang
 from baselines.policies import BASELINES, SANITY, get_policy, policy_names
 from hyperexec_env.evaluation.policy import check_policy
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
@@ -173,13 +174,40 @@ def test_sanity_policies_do_what_their_names_say():
     assert random[0].std() > 0.0
 
 
-@pytest.mark.parametrize("scenario", [name for name in scenario_names() if name != "desk-5min"])
-def test_no_sanity_policy_beats_twap_where_nothing_is_capped(scenario):
+def _objectives(scenario, *names):
+    """The mean objective of some policies on common paths, bps."""
     market = build_market(get_scenario(scenario))
     path = _path(market, episodes=2000)
-    twap = roll(market, get_policy("TWAP"), path).statement.objective.mean()
-    for name in SANITY:
-        assert roll(market, get_policy(name), path).statement.objective.mean() > twap
+    return [roll(market, get_policy(name), path).statement.objective.mean() for name in names]
+
+
+def _makes_bursts_dear(scenario):
+    """Whether children have a cost of their own that grows with their pace, and only linear impact persists (Gatheral 2010)."""
+    return scenario.temp_impact_alpha > 0.0 and scenario.transient_exponent == 1.0 and scenario.max_participation is None
+
+
+@pytest.mark.parametrize("scenario", [name for name in scenario_names() if _makes_bursts_dear(get_scenario(name))])
+def test_no_sanity_policy_beats_twap_where_bursts_are_dear_and_nothing_is_capped(scenario):
+    twap, *others = _objectives(scenario, "TWAP", *SANITY)
+    assert min(others) > twap
+
+
+def test_without_temporary_impact_a_block_at_each_end_beats_twap_and_a_single_block_does_not():
+    """Obizhaeva and Wang (2013): the optimum has such blocks, and nobody gets below it."""
+    twap, fifth, once, late = _objectives("obizhaeva-wang", "TWAP", "every-5th", "all-at-once", "wait-then-dump")
+    model, bps = obizhaeva_wang.EXAMPLE, 1e4 / get_scenario("obizhaeva-wang").notional
+    trades = obizhaeva_wang.discrete_trades(model, 101)
+    optimum = obizhaeva_wang.discrete_cost(model, trades).expected - 0.5 * model.permanent * model.quantity**2
+    assert optimum * bps < fifth < twap
+    assert once == pytest.approx(0.5 * model.kappa * model.quantity**2 * bps)
+    assert late == pytest.approx(once)
+
+
+def test_where_a_square_root_decays_exponentially_every_lump_beats_twap():
+    """The fault of `geo-compat`: one child is the cheapest, and the steadier the pace the dearer."""
+    once, late, fifth, twap = _objectives("geo-compat", "all-at-once", "wait-then-dump", "every-5th", "TWAP")
+    assert once == pytest.approx(late)
+    assert once < fifth < twap
 
 
 def test_an_unknown_policy_names_the_nearest_one():

@@ -14,7 +14,7 @@ from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.envs.observation import observation_names, observation_space
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market import noise
-from hyperexec_env.market.kernel import mid_price
+from hyperexec_env.market.kernel import Slice, State, mid_price, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -75,6 +75,9 @@ EXTREMES = (
     {"kyle_lambda": 0.2, "perm_impact_gamma": 0.2},
     {"slices": 1},
     {"complete": False, "max_participation": 0.01},
+    {"transient_exponent": 0.5, "predator": 0.0},
+    {"transient_exponent": 0.2, "volume_noise": 1.0, "predator": 0.0},
+    {"transient_exponent": 2.0, "predator": 0.0},
 )
 
 
@@ -82,12 +85,13 @@ EXTREMES = (
 @pytest.mark.parametrize("change", EXTREMES, ids=lambda change: "-".join(change) or "plain")
 @pytest.mark.parametrize("observe_regime", [True, False])
 def test_observations_stay_within_their_bounds(name, change, observe_regime):
+    scenario = replace(get_scenario(name), **change)
     env = HyperExecVectorEnv(
-        16, "SameStep", scenario=replace(get_scenario(name), **change), observe_regime=observe_regime, random_side=True
+        16, "SameStep", scenario=scenario, observe_regime=observe_regime, random_side=True, quantity_range=(0.2, 5.0)
     )
     rng, space = np.random.default_rng(0), env.observation_space
     observation, _ = env.reset(seed=0)
-    for _ in range(60):
+    for _ in range(max(60, scenario.slices + 1)):
         assert space.contains(observation)
         observation = env.step(rng.choice([-1.0, 1.0, 0.0, 0.5], (16, 1)))[0]
 
@@ -104,6 +108,24 @@ def test_the_single_environment_stays_within_the_bounds(name, observe_regime):
 # --- meaning
 
 
+def greatest_displacement(market, schedule):
+    """What a schedule displaces the price by at its last trade, before the price recovers from it."""
+    row = Slice(*(float(values[-1, 0]) for values in draw_path(market, episode_keys(9, [0]), 1.0).slices))
+    state = State(float(sum(schedule)), 0.0, 0.0)
+    for shares in schedule:
+        state, _ = step(market.impact, state, row._replace(least=0.0), float(shares))
+    return state.transient / row.transient_kept
+
+
+def pushing_schedule(market):
+    """The schedule that displaces the price by the most: all at once where impact is linear, else n_j ~ kept^(j / (1 - p))."""
+    exponent, quantity = market.impact.transient_exponent, market.scenario.quantity
+    if exponent == 1.0:
+        return [quantity]
+    weights = market.transient_kept[0] ** (np.arange(market.slices)[::-1] / (1.0 - exponent))
+    return quantity * weights / weights.sum()
+
+
 @every_scenario
 @pytest.mark.parametrize("side", [1, -1])
 def test_features_mean_what_they_are_called(name, side):
@@ -114,18 +136,20 @@ def test_features_mean_what_they_are_called(name, side):
     volume = path.slices.volume[:, 0]
     observation, _ = env.reset(seed=9)
     mean_volume = market.rest_volume[0, market.unknown] / market.slices
+    deviation = scenario.volatility * scenario.arrival_price * math.sqrt(scenario.horizon_minutes / scenario.day_minutes)
+    greatest, spread = greatest_displacement(market, pushing_schedule(market)), market.half_spread[market.unknown]
     for k, action in enumerate([*slow_actions(9)[: market.slices], None]):
         now, seen, m = env.situation, named(observation), int(world.regime[k])
         assert (now.k, now.seen, now.side, now.price, now.flow) == (k, m, side, world.price[k], world.flow[k])
         assert now.last_volume == (volume[k - 1] if k else pytest.approx(mean_volume))
         rest = market.rest_volume[k, m]
-        deviation = scenario.volatility * scenario.arrival_price * math.sqrt(scenario.horizon_minutes / scenario.day_minutes)
-        adverse = side * (mid_price(now, now.price, side) - scenario.arrival_price) / deviation
+        moved = side * (mid_price(now, now.price, side) - scenario.arrival_price)
+        adverse = moved / deviation if deviation else 0.0  # where nothing is random there is no unit to count a move in
         expected = {
             "remaining": now.remaining / now.quantity,
             "behind_schedule": now.remaining / now.quantity - market.plan[k],
             "required_participation": now.remaining / (now.remaining + rest) if rest else float(now.remaining > 0.0),
-            "transient_displacement": now.transient / (market.impact.transient_slope * now.quantity),
+            "transient_displacement": now.transient / greatest if greatest else 0.0,
             "price_move": adverse / (1.0 + abs(adverse)),
             "last_participation": now.last_shares / (now.last_shares + now.last_volume),
             "last_volume": now.last_volume / (market.mean_volume[k - 1, market.unknown] if k else mean_volume),
@@ -135,12 +159,34 @@ def test_features_mean_what_they_are_called(name, side):
             "expected_volume": market.mean_volume[k, m] / mean_volume,
             "expected_volume_rest": rest / market.rest_volume[0, market.unknown],
             "volatility": scenario.regimes.volatility[m],
-            "spread": market.half_spread[m] / market.half_spread[market.unknown],
+            "spread": market.half_spread[m] / spread if spread else 0.0,
             **{f"regime_{regime}": float(regime == scenario.regimes.names[m]) for regime in (*REGIME_NAMES, "UNKNOWN")},
         }
         assert seen == pytest.approx(expected, rel=2e-6, abs=1e-6)
         if action is not None:
             observation = env.step(action)[0]
+
+
+def test_the_displacement_is_counted_in_the_largest_that_the_order_could_cause():
+    """Where impact is not linear that is not the whole order at once; the size of the order does not matter."""
+    scenario, displacement = get_scenario("geo-compat"), NAMES.index("transient_displacement")
+    market = build_market(scenario)
+    schedule = pushing_schedule(market)
+    others = np.random.default_rng(3).dirichlet(np.full(market.slices, 0.3), 50) * scenario.quantity
+    furthest = max(greatest_displacement(market, other) for other in others)
+    assert furthest < greatest_displacement(market, schedule)
+    assert greatest_displacement(market, [scenario.quantity]) < greatest_displacement(market, schedule)
+    for size in (0.2, 1.0, 5.0):
+        env = HyperExecEnv(scenario, quantity_range=(size, size))
+        vector = HyperExecVectorEnv(1, "Disabled", scenario=scenario, quantity_range=(size, size))
+        env.reset(seed=0)
+        vector.reset(seed=0)
+        for shares in size * schedule[:-1]:
+            seen, batch = env.trade(shares)[0], vector.trade(np.array([shares]))[0]
+            assert np.array_equal(batch[0], seen)
+        last = (size * schedule[-1] / market.mean_volume[0, 0]) ** scenario.transient_exponent
+        reached = (env.situation.transient + market.impact.transient_slope * last) / env.situation.transient
+        assert seen[displacement] * reached == pytest.approx(1.0, rel=1e-6)
 
 
 def test_a_rising_price_is_a_move_against_the_buyer_and_for_the_seller():

@@ -72,7 +72,8 @@ def test_the_objective_is_the_shortfall_without_noise_and_constant_and_with_the_
     constant = 0.5 * market.impact.permanent_slope * scenario.quantity**2
     assert statement.expected == pytest.approx(statement.shortfall - (noise + constant) * bps, abs=1e-9)
     left = scenario.quantity - np.cumsum(traded, axis=0)
-    assert statement.risk == pytest.approx((path.slices.risk * left**2).sum(axis=0) * bps, rel=1e-9)
+    risk = (path.slices.risk * left**2 + path.slices.holding * left).sum(axis=0)
+    assert statement.risk == pytest.approx(risk * bps, rel=1e-9)
     assert statement.objective == pytest.approx(statement.expected + statement.risk, abs=1e-12)
 
 

@@ -24,6 +24,8 @@ from hyperexec_env.market.kernel import (
 )
 
 BETAS = (0.5, 0.6, 1.0)
+EXPONENTS = (0.5, 0.7, 1.0, 2.0)
+"""Exponents of the transient impact; that of a sound market is 1."""
 
 IMPACT = Impact(permanent_slope=4e-6, transient_slope=2e-6, beta=0.5)
 PLAIN = Slice(
@@ -71,8 +73,9 @@ def situations(draw):
         draw(st.floats(-1.0, 1.0)),
         draw(st.floats(-5.0, 5.0)),
         draw(st.floats(0.0, 1e-6)),
+        draw(st.floats(0.0, 1.0)),
     )
-    impact = Impact(draw(slopes), draw(slopes), draw(st.sampled_from(BETAS)))
+    impact = Impact(draw(slopes), draw(slopes), draw(st.sampled_from(BETAS)), draw(st.sampled_from(EXPONENTS)))
     return impact, state, slice, draw(st.floats(-100.0, 1.5)) * remaining
 
 
@@ -152,6 +155,86 @@ def test_gradients_agree_with_differences(beta):
     assert second.grad.item() == pytest.approx(
         (objective(1200.0, 700.0 + width) - objective(1200.0, 700.0 - width)) / (2 * width), rel=1e-6
     )
+
+
+# --- the exponent of the transient impact
+
+
+@given(situations())
+def test_with_exponent_one_the_transient_push_is_the_slope_times_the_shares_to_the_last_bit(situation):
+    impact, state, slice, shares = situation
+    impact = impact._replace(transient_exponent=1.0)
+    assert step(impact, state, slice, shares) == step(Impact(*impact[:3]), state, slice, shares)  # 1 is the default
+    after, _ = step(impact, state, slice, shares)
+    traded = min(max(shares, slice.least), state.remaining, slice.limit)
+    assert after.transient == (state.transient + impact.transient_slope * traded) * slice.transient_kept
+
+
+@given(situations(), st.sampled_from(EXPONENTS))
+def test_a_child_pushes_by_the_slope_times_a_power_of_its_participation(situation, exponent):
+    """It pays half of its own push, whatever the exponent, and nothing else depends on it."""
+    impact, state, slice, shares = situation
+    linear, other = impact._replace(transient_exponent=1.0), impact._replace(transient_exponent=exponent)
+    after, cost = step(other, state, slice, shares)
+    traded = min(max(shares, slice.least), state.remaining, slice.limit)
+    push = impact.transient_slope * (traded if exponent == 1.0 else (traded / slice.volume) ** exponent)
+    assert after.transient == pytest.approx((state.transient + push) * slice.transient_kept, rel=1e-12, abs=1e-300)
+    assert cost.transient == pytest.approx(traded * (state.transient + 0.5 * push), rel=1e-12, abs=1e-300)
+    reference, reference_cost = step(linear, state, slice, shares)
+    assert after._replace(transient=0.0) == reference._replace(transient=0.0)
+    assert cost._replace(transient=0.0) == reference_cost._replace(transient=0.0)
+
+
+def test_a_square_root_push_is_the_same_to_the_last_bit_for_floats_and_arrays():
+    impact = IMPACT._replace(transient_exponent=0.5, transient_slope=7.3e-3)
+    shares = np.random.default_rng(4).uniform(0.0, 2e5, 2000)
+    by_array, cost = step(impact, State(np.full(2000, 1e6), 0.0, 0.0), PLAIN, shares)
+    by_float = [step(impact, State(1e6, 0.0, 0.0), PLAIN, child) for child in shares.tolist()]
+    assert by_array.transient.tolist() == [state.transient for state, _ in by_float]
+    assert by_array.transient.tolist() == (7.3e-3 * np.sqrt(shares / PLAIN.volume) * PLAIN.transient_kept).tolist()
+    assert cost.transient.tolist() == [cost.transient for _, cost in by_float]
+
+
+@pytest.mark.parametrize("exponent", EXPONENTS)
+def test_gradients_of_any_transient_push_are_finite_and_agree_with_differences(exponent):
+    torch = pytest.importorskip("torch")
+    slope = IMPACT.transient_slope if exponent == 1.0 else IMPACT.transient_slope * PLAIN.volume
+    impact, slice = IMPACT._replace(transient_slope=slope, transient_exponent=exponent), PLAIN._replace(holding=0.005)
+
+    def objective(first):
+        state, one = step(impact, State(3000.0, 0.0, 0.0), slice, first)
+        _, two = step(impact, state, slice, 700.0)
+        return one.expected + two.expected
+
+    first, width = torch.tensor(1200.0, dtype=torch.float64, requires_grad=True), 1e-2
+    total = objective(first)
+    total.backward()
+    assert total.item() == pytest.approx(objective(1200.0), rel=1e-12)
+    assert math.isfinite(first.grad.item())
+    slope = (objective(1200.0 + width) - objective(1200.0 - width)) / (2 * width)
+    assert first.grad.item() == pytest.approx(slope, rel=1e-6)
+
+
+# --- the price of holding
+
+
+@given(situations(), st.floats(0.0, 1.0))
+def test_holding_is_paid_on_what_remains_as_a_part_of_the_risk_alone(situation, holding):
+    """lambda S_k tau x_{k+1} (Gatheral and Schied 2011): the objective grows by it, the shortfall and the state do not."""
+    impact, state, slice, shares = situation
+    free, free_cost = step(impact, state, slice._replace(holding=0.0), shares)
+    after, cost = step(impact, state, slice._replace(holding=holding), shares)
+    assert after == free
+    assert cost._replace(risk=0.0) == free_cost._replace(risk=0.0)
+    assert cost.shortfall == free_cost.shortfall
+    assert cost.risk == pytest.approx(free_cost.risk + holding * after.remaining, rel=1e-12)
+    assert cost.expected == pytest.approx(free_cost.expected + holding * after.remaining, rel=1e-9, abs=1e-9)
+
+
+def test_without_a_price_of_holding_the_risk_is_the_quadratic_one_to_the_last_bit():
+    for shares in np.random.default_rng(5).uniform(0.0, 1e4, 200).tolist():
+        state, cost = step(IMPACT, State(1e4, 0.0, 0.0), PLAIN, shares)
+        assert cost.risk == PLAIN.risk * state.remaining * state.remaining
 
 
 # --- laws

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hyperexec_env.market.kernel import Slice, State, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
@@ -20,10 +21,12 @@ def test_tables_are_the_formulas(name):
     scenario = get_scenario(name)
     market, regimes = build_market(scenario), scenario.regimes
     price, adv, tau = scenario.arrival_price, scenario.adv, scenario.tau
-    permanent, transient, beta = market.impact
+    permanent, transient, beta, exponent = market.impact
     assert permanent == pytest.approx(scenario.perm_impact_gamma * price / adv)
-    assert permanent + transient == pytest.approx(scenario.kyle_lambda * price / adv)
-    assert beta == scenario.temp_impact_beta
+    per_share = transient if exponent == 1.0 else transient / adv  # any other exponent counts in participation
+    assert permanent + per_share == pytest.approx(scenario.kyle_lambda * price / adv)
+    assert (beta, exponent) == (scenario.temp_impact_beta, scenario.transient_exponent)
+    assert market.holding == pytest.approx(scenario.price_risk * tau)
     for m in range(len(regimes)):
         sigma = scenario.volatility * regimes.volatility[m]
         assert market.volatility[m] == pytest.approx(regimes.volatility[m])
@@ -86,6 +89,7 @@ def test_volume_and_variance_of_the_order_do_not_depend_on_the_number_of_slices(
             "volume": market.rest_volume[0, market.unknown],
             "variance": slices * (law @ market.step_volatility**2),
             "risk": slices * (law @ market.risk),
+            "holding": slices * market.holding,
             "drift": slices * (law @ market.step_drift),
             "kept": (market.transient_kept**slices).tolist(),
         }
@@ -117,6 +121,20 @@ def test_only_the_last_slice_may_force_and_only_where_the_order_has_to_be_comple
     assert market.least.tolist() == [0.0] * (market.slices - 1) + [math.inf if complete else 0.0]
     assert market.cap.tolist() == [limit] * (market.slices - 1) + [math.inf if complete else limit]
     assert market.capped == (cap is not None)
+
+
+@pytest.mark.parametrize("exponent", [0.3, 0.5, 1.5, 2.0])
+def test_another_exponent_pushes_by_kappa_at_a_participation_of_one(exponent):
+    """A child of the volume of its slice moves the price by (lambda - gamma) P0, however large that volume is."""
+    for adv, slices in ((5e6, 26), (1e4, 3)):
+        scenario = Scenario(kyle_lambda=0.5, perm_impact_gamma=0.2, transient_exponent=exponent, adv=adv, slices=slices)
+        market = build_market(scenario)
+        volume = market.mean_volume[0, 0]
+        slice = Slice(volume, 0.0, math.inf, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+        state, _ = step(market.impact, State(volume, 0.0, 0.0), slice, volume)
+        assert state.transient == pytest.approx(0.3 * scenario.arrival_price)
+        state, _ = step(market.impact, State(volume, 0.0, 0.0), slice, 0.25 * volume)
+        assert state.transient == pytest.approx(0.25**exponent * 0.3 * scenario.arrival_price)
 
 
 def test_the_price_is_a_martingale_without_drift_and_persistent_flow():

@@ -144,6 +144,7 @@ def test_what_a_slice_holds_is_what_its_regime_says(name):
     assert np.array_equal(path.slices.half_spread, market.half_spread[regime])
     assert np.array_equal(path.slices.transient_kept, market.transient_kept[regime])
     assert np.array_equal(path.slices.risk, market.risk[regime])
+    assert path.slices.holding == pytest.approx(get_scenario(name).price_risk * market.tau * path.world.price[:-1])
     assert np.array_equal(path.slices.least, np.broadcast_to(market.least[:, None], regime.shape))
     if market.capped:
         assert np.array_equal(path.slices.limit, market.cap[:, None] * path.slices.volume)
@@ -160,6 +161,9 @@ def test_the_variance_of_the_price_is_the_sum_over_the_regimes(name):
     market, path = build_market(scenario), paths(scenario)
     # given the regimes the zero-mean moves are independent: the variance is the sum of sigma_m^2 P0^2 tau
     variance = (market.step_volatility[path.world.regime[:-1]] * scenario.arrival_price) ** 2
+    if not scenario.volatility:
+        assert not path.slices.innovation.any()
+        return
     total = path.slices.innovation.sum(axis=0) / np.sqrt(variance.sum(axis=0))
     checks = 4
     assert z_of_mean(total, 0.0) < surprising(checks)

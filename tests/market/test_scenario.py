@@ -48,6 +48,7 @@ def any_scenario(draw):
     gamma = draw(st.floats(0.0, 2.0))
     day = draw(st.floats(1.0, 2000.0))
     horizon = draw(st.floats(0.01, 1.0)) * day
+    exponent = draw(st.just(1.0) | st.floats(0.1, 2.0))
     return Scenario(
         name=draw(plain_text),
         description=draw(plain_text),
@@ -58,6 +59,7 @@ def any_scenario(draw):
         horizon_minutes=horizon,
         slices=draw(st.integers(1, 500)),
         risk_aversion=draw(st.floats(0.0, 1.0)),
+        price_risk=draw(st.floats(0.0, 1.0)),
         max_participation=draw(st.none() | st.floats(1e-3, 1.0)),
         complete=draw(st.booleans()),
         day_minutes=day,
@@ -69,11 +71,12 @@ def any_scenario(draw):
         temp_impact_alpha=draw(st.floats(0.0, 2.0)),
         temp_impact_beta=draw(st.floats(0.1, 2.0)),
         resilience=draw(st.floats(0.0, 1e3)),
+        transient_exponent=exponent,
         volume_curve=draw(st.lists(st.floats(0.01, 10.0), max_size=30).map(tuple)),
         volume_noise=draw(st.floats(0.0, 1.0)),
         flow_share=draw(st.floats(0.0, 1.0)),
         flow_persistence=draw(st.floats(-0.999, 0.999)),
-        predator=draw(st.floats(-0.5, 2.0)),
+        predator=draw(st.floats(-0.5, 2.0)) if exponent == 1.0 else 0.0,
         price_model=draw(st.sampled_from(["abm", "gbm"])),
         regimes=draw(any_regimes()),
         provenance=draw(st.dictionaries(plain_text, plain_text, max_size=3)),
@@ -174,6 +177,7 @@ def test_a_name_belongs_to_one_scenario():
         *(("slices", value, "a whole number in [1, 100000]") for value in (0, -3, 2.5, math.nan, math.inf, "5", True, 10**400)),
         *(("side", value, "+1 (buy) or -1 (sell)") for value in (0, 2, True, "buy", None, math.nan)),
         ("risk_aversion", -1e-9, "a number in [0, 1e+06] 1 / currency"),
+        *(("price_risk", value, "a number in [0, 1e+06] per day") for value in (-1e-9, math.nan)),
         *(("max_participation", value, "a number in (0, 1]") for value in (0.0, 1.5, math.nan, "all")),
         *(("complete", value, "true or false") for value in (1, "yes", None)),
         ("day_minutes", -390.0, "a number in (0, 1e+06] minutes"),
@@ -186,6 +190,7 @@ def test_a_name_belongs_to_one_scenario():
         ("temp_impact_alpha", -0.3, "a number in [0, 1e+06]"),
         *(("temp_impact_beta", value, "a number in (0, 2]") for value in (0.0, 2.5)),
         ("resilience", -1.0, "a number in [0, 1e+06] per day"),
+        *(("transient_exponent", value, "a number in (0, 2]") for value in (0.0, 2.5, math.nan, None)),
         ("volume_noise", -0.1, "a number in [0, 3]"),
         *(("flow_share", value, "a number in [0, 1]") for value in (-0.1, 1.1)),
         *(("flow_persistence", value, "a number in [-0.999, 0.999]") for value in (1.0, -1.0)),
@@ -216,6 +221,10 @@ def test_a_bad_value_gets_one_line_that_names_field_value_and_range(field, value
         (
             {"kyle_lambda": 0.0, "perm_impact_gamma": 0.0},
             "flow_share must be 0 where kyle_lambda is 0 (flow cannot move the price), got 0.35",
+        ),
+        (
+            {"predator": 0.3, "transient_exponent": 0.5},
+            "transient_exponent must be 1 where predator is not 0 (a predator moves the price along Kyle's slope), got 0.5",
         ),
         ({"regimes": 5}, "regimes must be a table of values, got 5"),
         ({"regimes": {"name": ["CRISIS"]}}, "unknown field regimes.name; did you mean 'names'?"),
@@ -269,6 +278,7 @@ OTHER_VALUES = {
     "horizon_minutes": 100.0,
     "slices": 3,
     "risk_aversion": 1.0,
+    "price_risk": 1.0,
     "max_participation": 0.5,
     "complete": False,
     "day_minutes": 400.0,
@@ -280,6 +290,7 @@ OTHER_VALUES = {
     "temp_impact_alpha": 1.0,
     "temp_impact_beta": 1.0,
     "resilience": 1.0,
+    "transient_exponent": 0.5,
     "volume_curve": (1.0, 2.0),
     "volume_noise": 1.0,
     "flow_share": 0.1,

@@ -169,7 +169,7 @@ def test_no_perturbed_reaction_to_the_price_costs_less():
 
 
 def test_the_kernel_charges_what_the_paper_says():
-    """On paths of the market's own geometric price, the risk in the place of the predictable move."""
+    """On paths of the market's own geometric price."""
     model, slices = replace(paper.EXAMPLE, risk_aversion=0.004), 20
     market = build_market(paper.to_scenario(model, slices, adv=5e6))
     path = draw_path(market, episode_keys(0, np.arange(500)), -1.0)
@@ -178,8 +178,7 @@ def test_the_kernel_charges_what_the_paper_says():
     assert sold.min() > 0.0
     state, total = State(np.full(500, model.quantity), 0.0, 0.0), np.zeros(500)
     for k, shares in enumerate(sold):
-        risk = model.risk_aversion * model.horizon / slices * prices[k]
-        slice = Slice(*(values[k] for values in path.slices))._replace(drift=risk)
+        slice = Slice(*(values[k] for values in path.slices))
         state, cost = step(market.impact, state, slice, shares)
         total += cost.expected + cost.permanent
     assert total == pytest.approx(path_cost(model, sold, prices), rel=1e-9)
