@@ -1,0 +1,172 @@
+"""The best fixed schedule: what a plan can reach that is made before the order starts and looks at nothing.
+
+Without a participation cap a fixed schedule trades what it says, and its expected cost is a convex function of the trades:
+the cost of each slice for the law of its mode, and the displacement that earlier trades left, whose decay is averaged over
+the paths of the regime. It is minimised by Newton steps with a logarithmic barrier (Boyd and Vandenberghe 2004, chapter 11).
+
+With a cap a schedule is a fraction of what remains for each slice, so that what the cap forbids is carried forward, and its
+cost comes from the dynamic programme.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.solver.dynamic import Grid, evaluate_fractions
+from baselines.solver.problem import Problem, mode_slices
+from hyperexec_env.market.kernel import Slice, expected_cost, move
+
+__all__ = ["OpenLoop", "best_fractions", "best_schedule", "build_open_loop", "schedule_cost"]
+
+Floats = NDArray[np.float64]
+
+_STEP: Final = 1e-4  # relative step of differences
+_NEWTON_STEPS: Final = 200
+
+
+class OpenLoop(NamedTuple):
+    """What the cost of a fixed schedule hangs on."""
+
+    problem: Problem
+    slices: Slice
+    """Each slice in each mode, fields of shape (slices, modes, 1)."""
+    laws: Floats
+    """Law of the mode in each slice, shape (slices, modes, 1)."""
+    decay: Floats
+    """Expected share of the displacement of a trade in slice j that slice k meets, shape (j, k); zero for k <= j."""
+
+
+def build_open_loop(problem: Problem) -> OpenLoop:
+    """Average what can be averaged before a schedule is known."""
+    market = problem.market
+    kept, count = market.transient_kept, market.slices
+    laws = problem.laws()
+    decay = np.zeros((count, count))
+    for j, law in enumerate(laws):
+        carried = law.sum(axis=1)
+        for k in range(j + 1, count):
+            carried = (carried * kept) @ problem.transition
+            decay[j, k] = carried.sum()
+    each = [mode_slices(problem, k) for k in range(count)]
+    fields = (np.array([values.ravel() for values in column])[..., None] for column in zip(*each, strict=True))
+    slices = Slice(*fields)
+    deviation, beta = market.scenario.volume_noise, market.impact.beta
+    slices = slices._replace(volume=slices.volume * math.exp(-0.5 * (1.0 + beta) * deviation**2), limit=math.inf)
+    return OpenLoop(problem, slices, np.array(laws).reshape(count, -1, 1), decay)
+
+
+def _slice_costs(loop: OpenLoop, before: Floats, trades: Floats) -> Floats:
+    """Return the expected cost of each slice without the displacement of earlier ones, shape (slices, candidates)."""
+    state = (before[:, None, :], 0.0, 0.0)
+    _, cost = move(loop.problem.market.impact, state, loop.slices._replace(least=-math.inf), trades[:, None, :])
+    return np.asarray((loop.laws * expected_cost(cost)).sum(axis=1))
+
+
+def schedule_cost(loop: OpenLoop, trades: Any) -> Floats:
+    """Return the expected objective of schedules, currency.
+
+    Args:
+        loop: What the cost hangs on.
+        trades: Shares of each slice, shape (slices,) or (slices, candidates); each column sums to the order.
+    """
+    trades = np.asarray(trades, dtype=float)
+    columns = trades.reshape(len(trades), -1)
+    before = _before(columns)
+    displaced = loop.decay.T @ (loop.problem.market.impact.transient_slope * columns)
+    cost = _slice_costs(loop, before, columns).sum(axis=0) + (columns * displaced).sum(axis=0)
+    return np.asarray(cost.reshape(trades.shape[1:]))
+
+
+def _before(trades: Floats) -> Floats:
+    """Return what remains before each trade of schedules that finish."""
+    return np.cumsum(trades[::-1], axis=0)[::-1]
+
+
+def _gradient(loop: OpenLoop, trades: Floats) -> Floats:
+    """Return the slope of the cost in each trade, shape of `trades`, up to a constant (the trades sum to the order)."""
+    slope, before = loop.problem.market.impact.transient_slope, _before(trades)
+
+    def difference(more: Floats, traded: Floats, width: Floats) -> Floats:
+        above, below = (_slice_costs(loop, before + sign * more, trades + sign * traded) for sign in (1.0, -1.0))
+        return (above - below) / (2.0 * width)
+
+    width = _STEP * trades
+    own = difference(width, width, width)  # what remains after the trade is held: so far it only costs the trade
+    held = before - trades
+    held[-1] = 1.0  # nothing is held after the last slice, and its slope is not used
+    holding = difference(_STEP * held, np.zeros_like(held), _STEP * held)
+    waiting = np.cumsum(holding, axis=0)  # a share of slice k is held over slices 0..k-1
+    waiting = np.concatenate([np.zeros((1, trades.shape[1])), waiting[:-1]])
+    return np.asarray(own + waiting + slope * ((loop.decay + loop.decay.T) @ trades))
+
+
+def best_schedule(loop: OpenLoop) -> tuple[Floats, float]:
+    """Return the trades of the best schedule without a cap, shape (slices,), and its objective, currency."""
+    count, quantity = loop.problem.market.slices, loop.problem.market.scenario.quantity
+    trades = np.full(count, quantity / count)
+    scale = abs(float(schedule_cost(loop, trades))) or 1.0
+    barrier = 0.1 * scale / count
+    steps = 0
+    while barrier > 1e-9 * scale / count and steps < _NEWTON_STEPS:
+        trades, moved = _newton(loop, trades, barrier)
+        steps += 1
+        if moved < 1e-2:
+            barrier *= 0.2
+    return trades, float(schedule_cost(loop, trades))
+
+
+def _newton(loop: OpenLoop, trades: Floats, barrier: float) -> tuple[Floats, float]:
+    """Make one Newton step of the cost less `barrier` times the sum of the logarithms; return also its relative length."""
+    count = len(trades)
+    width = 1e-3 * trades
+    around = np.concatenate([trades[:, None] + np.diag(width), trades[:, None] - np.diag(width), trades[:, None]], axis=1)
+    slopes = _gradient(loop, around)
+    hessian = (slopes[:, :count] - slopes[:, count : 2 * count]) / (2.0 * width)
+    hessian = 0.5 * (hessian + hessian.T) + np.diag(barrier / trades**2)
+    gradient = slopes[:, -1] - barrier / trades
+    system = np.block([[hessian, np.ones((count, 1))], [np.ones((1, count)), np.zeros((1, 1))]])
+    step = np.linalg.lstsq(system, np.append(-gradient, 0.0), rcond=None)[0][:count]
+    falling = step < 0.0
+    length = min(1.0, 0.9 * float(np.min(-trades[falling] / step[falling]))) if falling.any() else 1.0
+
+    def merit(candidate: Floats) -> float:
+        return float(schedule_cost(loop, candidate)) - barrier * float(np.log(candidate).sum())
+
+    start = merit(trades)
+    while length > 1e-8 and merit(trades + length * step) > start + 1e-14 * abs(start):
+        length *= 0.5
+    return trades + length * step, float(np.abs(length * step / trades).max())
+
+
+def best_fractions(
+    problem: Problem, starts: list[Floats], grid: Grid, progress: Callable[[], None] = lambda: None
+) -> tuple[Floats, float]:
+    """Return the best fractions of what remains that a search finds under a participation cap, and their objective, currency.
+
+    One fraction after the other is moved by steps that shrink (Hooke and Jeeves 1961), from the best of some starts.
+    """
+    law = problem.regime_law[:, None] * problem.signal_law
+
+    def cost(fractions: Floats) -> float:
+        progress()
+        return float((law * evaluate_fractions(problem, fractions, grid)).sum())
+
+    best, lowest = min(((start, cost(start)) for start in starts), key=lambda pair: pair[1])
+    step = 0.2
+    while step > 0.01:
+        before = lowest
+        for k in range(len(best) - 1):
+            for change in (step, -step):
+                candidate = best.copy()
+                candidate[k] = np.clip(candidate[k] + change, 0.0, 1.0)
+                if candidate[k] != best[k] and (reached := cost(candidate)) < lowest:
+                    best, lowest = candidate, reached
+                    break
+        if before - lowest < 1e-5 * abs(lowest):
+            step *= 0.5
+    return best, lowest

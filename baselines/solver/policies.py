@@ -1,0 +1,144 @@
+"""The solutions as policies that run in the environment."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from baselines.solver.dynamic import Table, place
+from baselines.solver.problem import Problem
+from baselines.solver.spline import Axis
+from hyperexec_env.envs.observation import Situation
+
+__all__ = ["DelayedPolicy", "LinearPolicy", "SchedulePolicy", "TablePolicy"]
+
+Floats = NDArray[np.float64]
+
+
+def _digest(*arrays: Any) -> str:
+    """Hash some arrays."""
+    total = hashlib.sha256()
+    for values in arrays:
+        total.update(np.ascontiguousarray(values).tobytes())
+    return total.hexdigest()[:16]
+
+
+def _known(situation: Situation) -> NDArray[np.int64]:
+    """Return the regime that is seen.
+
+    Raises:
+        ValueError: It is hidden.
+    """
+    seen = np.asarray(situation.seen)
+    if (seen == situation.market.unknown).any():
+        raise ValueError("the optimal policy must be told the regime, which is hidden here")
+    return seen
+
+
+def _between(axis: Axis, values: Any) -> tuple[NDArray[np.intp], Floats]:
+    """Return the node below some values, and how far they are on the way to the next."""
+    if axis.count == 1:
+        return np.zeros(np.shape(values), dtype=np.intp), np.zeros(np.shape(values))
+    steps = np.clip((np.asarray(values) - axis.low) / axis.spacing, 0.0, axis.count - 1.0)
+    below = np.minimum(steps.astype(np.intp), axis.count - 2)
+    return below, steps - below
+
+
+@dataclass(frozen=True, eq=False)
+class TablePolicy:
+    """The solution of the dynamic programme: the fraction of what remains, linear between the nodes of its grid."""
+
+    problem: Problem = field(repr=False)
+    table: Table = field(repr=False)
+    name: str = "optimum"
+
+    @property
+    def digest(self) -> str:
+        """Hash of what the policy does."""
+        axes = (self.problem.axis, self.table.remaining, self.table.transient)
+        return _digest(self.table.fractions, self.problem.signal, *(np.array(axis, dtype=float) for axis in axes))
+
+    def act(self, situation: Situation) -> Any:
+        """Trade the fraction of the table."""
+        return self._trade(situation, _known(situation))
+
+    def _trade(self, situation: Situation, row: NDArray[np.int64]) -> Any:
+        """Trade the fraction of a row of the table (a regime)."""
+        problem, table = self.problem, self.table
+        root, share, _ = place(problem, situation.remaining, situation.transient)
+        signal = problem.coordinate(np.asarray(situation.flow), np.asarray(situation.price))
+        places = [
+            _between(problem.axis, signal if problem.axis.count > 1 else np.zeros(np.shape(root))),
+            _between(table.remaining, root),
+            _between(table.transient, share),
+        ]
+        fractions = table.fractions[situation.k]
+        total: Any = 0.0
+        for corner in range(8):
+            weight: Any = 1.0
+            index: list[Any] = [row]
+            for bit, (below, way) in enumerate(places):
+                up = corner >> bit & 1
+                index.append(np.minimum(below + up, fractions.shape[1 + bit] - 1))
+                weight = weight * (way if up else 1.0 - way)
+            total = total + weight * fractions[tuple(index)]
+        return total * situation.remaining
+
+
+class DelayedPolicy(TablePolicy):
+    """The best policy of an observer who learns each regime one slice late; it remembers what it saw in the slice before."""
+
+    def act(self, situation: Situation) -> Any:
+        """Trade the fraction for the regime of the slice before."""
+        seen = _known(situation)
+        row = np.zeros_like(seen) if situation.k == 0 else self.__dict__["_before"]
+        self.__dict__["_before"] = seen
+        return self._trade(situation, row)
+
+
+@dataclass(frozen=True, eq=False)
+class LinearPolicy:
+    """The solution of the Riccati recursions: the trade is linear in what remains, the displacement and the signal."""
+
+    gains: Floats = field(repr=False)
+    """Shape (slices, regimes, 4)."""
+    by_flow: bool = True
+    """Whether the signal is the last order flow; else it is the price over the arrival price."""
+    name: str = "optimum"
+
+    @property
+    def digest(self) -> str:
+        """Hash of what the policy does."""
+        return _digest(self.gains)
+
+    def act(self, situation: Situation) -> Any:
+        """Trade what the gains say, but never the other way."""
+        scenario = situation.market.scenario
+        fixed, held, by_signal, constant = np.moveaxis(self.gains[situation.k, _known(situation)], -1, 0)
+        signal = situation.flow if self.by_flow else np.asarray(situation.price) / scenario.arrival_price
+        trade = fixed * situation.remaining + scenario.quantity * (
+            held * (np.asarray(situation.transient) / scenario.arrival_price) + by_signal * signal + constant
+        )
+        return np.maximum(trade, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class SchedulePolicy:
+    """A fixed schedule, as fractions of what remains, so that what a cap forbids is carried forward."""
+
+    fractions: Floats = field(repr=False)
+    """Shape (slices,)."""
+    name: str = "best schedule"
+
+    @property
+    def digest(self) -> str:
+        """Hash of what the policy does."""
+        return _digest(self.fractions)
+
+    def act(self, situation: Situation) -> Any:
+        """Trade the fraction of this slice."""
+        return situation.remaining * self.fractions[situation.k]

@@ -1,0 +1,352 @@
+"""Solve a scenario: its exact optimum, or where there is none to be had, a bound and the reason."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+import hyperexec_env.market
+from baselines.solver.dynamic import FINE, Grid, Table, evaluate_fractions, solve_blind, solve_informed
+from baselines.solver.linear import is_linear, keeps_one_side, solve_linear
+from baselines.solver.open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
+from baselines.solver.policies import LinearPolicy, SchedulePolicy, TablePolicy
+from baselines.solver.problem import Problem, build_problem, unsolved
+from baselines.solver.spline import Axis
+from hyperexec_env.evaluation.optimum import Optimum
+from hyperexec_env.evaluation.progress import progress
+from hyperexec_env.files import write_atomically
+from hyperexec_env.market.model import Market, build_market
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.scenario import Scenario
+
+__all__ = ["Solution", "cache_folder", "optimum", "solve"]
+
+Floats = NDArray[np.float64]
+
+GOAL: Final = 1e-4
+"""Largest relative error that is let pass without a finer grid."""
+_FINEST: Final = 3
+_BOUND_PATHS: Final = 20_000
+
+
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """What is known of the best that can be done; objectives in bps of the arrival notional."""
+
+    scenario: Scenario
+    method: str
+    """"Riccati", "dynamic programming", or "bound" where the scenario is not solved exactly."""
+    reason: str
+    """Why it is not solved ("" where it is)."""
+    by_regime: dict[str, float]
+    """J* for an order that starts in each regime; empty where not solved."""
+    optimum_bps: float | None
+    """J* for the start of the scenario."""
+    stationary_bps: float | None
+    """J* for a start that is drawn from the stationary law."""
+    bound_bps: float | None
+    """Lower bound where not solved; where solved and linear, the optimum of an order that may trade both ways."""
+    open_loop_bps: float | None
+    regime_blind_bps: float | None
+    twap_bps: float | None
+    relative_error: float | None
+    """Of J*, by a coarser grid: the largest difference over the regimes of the start, as a fraction of J*."""
+    seconds: float
+    """Time that solving took."""
+    fractions: Floats = field(repr=False)
+    """The best fixed schedule as fractions of what remains, shape (slices,); empty where not solved."""
+    policy: TablePolicy | LinearPolicy | None = field(repr=False)
+    """The optimal policy; it runs in the environment."""
+
+    @property
+    def schedule(self) -> Floats:
+        """The best fixed schedule where no cap binds, fractions of the order, shape (slices,)."""
+        left = np.concatenate([[1.0], np.cumprod(1.0 - self.fractions)[:-1]]) if len(self.fractions) else self.fractions
+        return np.asarray(left * self.fractions)
+
+    @property
+    def best_schedule(self) -> SchedulePolicy | None:
+        """The best fixed schedule as a policy."""
+        return SchedulePolicy(self.fractions) if len(self.fractions) else None
+
+    @property
+    def reference(self) -> Optimum:
+        """What a board compares with."""
+        return Optimum(
+            optimum_bps=self.optimum_bps,
+            bound_bps=self.bound_bps if self.optimum_bps is None else None,
+            open_loop_bps=self.open_loop_bps,
+            regime_blind_bps=self.regime_blind_bps,
+            twap_bps=self.twap_bps,
+            relative_error=self.relative_error,
+            policy=self.policy,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        by_regime: dict[str, float | None] = dict(self.by_regime)
+        return {
+            "scenario": self.scenario.name,
+            "scenario_hash": self.scenario.hash,
+            "method": self.method,
+            "reason": self.reason,
+            "optimum_bps": {**by_regime, "stationary": self.stationary_bps, "start": self.optimum_bps},
+            "bound_bps": self.bound_bps,
+            "open_loop_bps": self.open_loop_bps,
+            "regime_blind_bps": self.regime_blind_bps,
+            "twap_bps": self.twap_bps,
+            "relative_error": self.relative_error,
+            "seconds": self.seconds,
+            "schedule": [float(share) for share in self.schedule],
+        }
+
+
+def solve(scenario: Scenario, *, cached: bool = True) -> Solution:
+    """Solve a scenario; what was solved once is read from the cache.
+
+    Args:
+        scenario: The scenario.
+        cached: Whether to look into the cache, and to write to it.
+    """
+    return _remembered(scenario.to_toml(), scenario.hash) if cached else _solve(scenario)
+
+
+def optimum(scenario: Scenario) -> Optimum:
+    """Return what a board compares with: see :func:`solve`."""
+    return solve(scenario).reference
+
+
+@lru_cache(maxsize=16)
+def _remembered(text: str, scenario_hash: str) -> Solution:
+    scenario = Scenario.from_toml(text)
+    found = _read(scenario)
+    if found is None:
+        found = _solve(scenario)
+        _write(found)
+    return found
+
+
+def _solve(scenario: Scenario) -> Solution:
+    """Solve a scenario by the method that is exact for it."""
+    start, market = time.perf_counter(), build_market(scenario)
+    reason = unsolved(market)
+    if reason:
+        bound = _bound(market)
+        return Solution(
+            scenario=scenario,
+            method="bound",
+            reason=reason,
+            by_regime={},
+            optimum_bps=None,
+            stationary_bps=None,
+            bound_bps=bound,
+            open_loop_bps=None,
+            regime_blind_bps=None,
+            twap_bps=None,
+            relative_error=None,
+            seconds=time.perf_counter() - start,
+            fractions=np.empty(0),
+            policy=None,
+        )
+    with progress(market.slices * 4, f"solve {scenario.name}") as advance:
+        return _solved(market, start, lambda: advance(1))
+
+
+def _bps(market: Market) -> float:
+    return 1e4 / market.scenario.notional
+
+
+def _solved(market: Market, start: float, tick: Callable[[], None]) -> Solution:
+    """Solve a market that can be solved."""
+    scenario, bps = market.scenario, _bps(market)
+    regimes = scenario.regimes
+    signed = solve_linear(market) if is_linear(market) else None
+    policy: TablePolicy | LinearPolicy
+    grid = FINE
+    if signed is not None and keeps_one_side(signed):
+        method, error = "Riccati", 0.0
+        values, policy = 1e4 * signed.values, LinearPolicy(signed.gains, signed.by_flow)
+    else:
+        method = "dynamic programming"
+        values, error, table, grid = _converged(market, tick)
+        policy = TablePolicy(build_problem(market, grid.signal), table)
+    value = float(values @ regimes.start_law())
+    problem = build_problem(market, grid.signal)
+    fractions, open_loop, twap = _schedules(problem, tick)
+    blind = value
+    if market.regimes > 1:
+        blind_values = solve_blind(problem, grid, tick).values
+        blind = float(blind_values[0] @ problem.signal_law) * bps
+    return Solution(
+        scenario=scenario,
+        method=method,
+        reason="",
+        by_regime=dict(zip(regimes.names, map(float, values), strict=True)),
+        optimum_bps=value,
+        stationary_bps=float(values @ regimes.stationary()),
+        bound_bps=None if signed is None else float(1e4 * signed.values @ regimes.start_law()),
+        open_loop_bps=open_loop * bps,
+        regime_blind_bps=blind,
+        twap_bps=twap * bps,
+        relative_error=error,
+        seconds=time.perf_counter() - start,
+        fractions=fractions,
+        policy=policy,
+    )
+
+
+def _converged(market: Market, tick: Callable[[], None]) -> tuple[Floats, float, Table, Grid]:
+    """Return J* by regime (bps), its error, the table, and the grid that is fine enough for them."""
+    law, grid = market.scenario.regimes.start_law(), FINE
+
+    def values(grid: Grid) -> tuple[Floats, Table]:
+        problem = build_problem(market, grid.signal)
+        table = solve_informed(problem, grid, tick)
+        return np.asarray(table.values @ problem.signal_law) * _bps(market), table
+
+    coarse, _ = values(grid.coarser())
+    for attempt in range(_FINEST):
+        fine, table = values(grid)
+        scale = abs(float(fine @ law))
+        error = float(np.abs(fine - coarse).max()) / scale if scale > 0.0 else 0.0
+        if error <= GOAL or attempt == _FINEST - 1:
+            break
+        coarse, grid = fine, grid.finer()
+    return fine, error, table, grid
+
+
+def _schedules(problem: Problem, tick: Callable[[], None]) -> tuple[Floats, float, float]:
+    """Return the best fixed schedule as fractions of what remains, its objective, and TWAP's, currency."""
+    market = problem.market
+    even = 1.0 / np.arange(market.slices, 0, -1)
+    law = problem.regime_law[:, None] * problem.signal_law
+    if market.capped or not market.scenario.complete:
+        search = Grid(31, 16, 11)
+        rough = build_problem(market, search.signal)
+        fractions, _ = best_fractions(rough, [even, np.ones(market.slices)], search, tick)
+        exact = [float((law * evaluate_fractions(problem, plan)).sum()) for plan in (fractions, even)]
+        return fractions, exact[0], exact[1]
+    loop = build_open_loop(problem)
+    trades, cost = best_schedule(loop)
+    twap = float(schedule_cost(loop, np.full(market.slices, market.scenario.quantity / market.slices)))
+    return trades / np.cumsum(trades[::-1])[::-1], cost, twap
+
+
+def _bound(market: Market) -> float:
+    """Return a lower bound on J* of a scenario that is not solved, bps."""
+    scenario = market.scenario
+    if scenario.transient_exponent != 1.0:  # one-sided orders never earn from their own displacement
+        sound = replace(scenario, transient_exponent=1.0, flow_share=0.0, kyle_lambda=scenario.perm_impact_gamma)
+        return _solved_bps(sound)
+    if scenario.predator > 0.0:  # it only makes children dearer
+        return _solved_bps(replace(scenario, predator=0.0))
+    if scenario.predator < 0.0:  # liquidity at its best, for every child
+        values, error, _, _ = _converged(market, lambda: None)
+        return float(values @ scenario.regimes.start_law()) * (1.0 - math.copysign(error, float(values.sum())))
+    keys = episode_keys(0, np.arange(_BOUND_PATHS))
+    still = replace(scenario, flow_persistence=0.0, regimes=replace(scenario.regimes, drift=()))
+    gains = np.minimum(draw_path(market, keys, float(scenario.side)).slices.drift, 0.0).sum(axis=0)
+    hindsight = float(gains.mean() - 4.0 * gains.std(ddof=1) / math.sqrt(_BOUND_PATHS))
+    return _solved_bps(still) + 1e4 * hindsight / scenario.arrival_price
+
+
+def _solved_bps(scenario: Scenario) -> float:
+    """Return J* of a scenario that can be solved, less its error, bps."""
+    values, error, _, _ = _converged(build_market(scenario), lambda: None)
+    value = float(values @ scenario.regimes.start_law())
+    return value - error * abs(value)
+
+
+# --- the cache
+
+
+def cache_folder() -> Path:
+    """Return where solutions are kept: HYPEREXEC_CACHE, or hyperexec in the user's cache folder."""
+    given = os.environ.get("HYPEREXEC_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperexec"
+
+
+@lru_cache(maxsize=1)
+def _engine() -> str:
+    """Hash the code that a solution hangs on: a solution of other code is not read."""
+    total = hashlib.sha256()
+    for folder in (Path(__file__).parent, Path(hyperexec_env.market.__file__).parent):
+        for path in sorted(folder.glob("*.py")):
+            total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()[:12]
+
+
+def _cache_file(scenario: Scenario) -> Path:
+    return cache_folder() / f"optimum-{scenario.hash}-{_engine()}.npz"
+
+
+def _write(solution: Solution) -> None:
+    """Keep a solution; where that is not possible, it is solved again next time."""
+    about = {**solution.to_dict(), "stationary": solution.stationary_bps, "by_regime": solution.by_regime}
+    arrays: dict[str, Any] = {"fractions": solution.fractions}
+    policy = solution.policy
+    if isinstance(policy, LinearPolicy):
+        about["by_flow"] = policy.by_flow
+        arrays["gains"] = policy.gains
+    elif policy is not None:
+        about["axes"] = [tuple(policy.table.remaining), tuple(policy.table.transient)]
+        about["nodes"] = len(policy.problem.signal)
+        arrays.update(values=policy.table.values, table=policy.table.fractions)
+    content = io.BytesIO()
+    np.savez_compressed(content, about=np.array(json.dumps(about)), **arrays)
+    with contextlib.suppress(OSError, ValueError):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        write_atomically(_cache_file(solution.scenario), content.getvalue())
+
+
+def _read(scenario: Scenario) -> Solution | None:
+    """Return a solution that was kept; None where there is none that can be read."""
+    try:
+        with np.load(_cache_file(scenario), allow_pickle=False) as kept:
+            about = json.loads(str(kept["about"]))
+            arrays = {name: kept[name] for name in kept.files if name != "about"}
+            return _restored(scenario, about, arrays)
+    except Exception:  # a damaged file is as good as none
+        return None
+
+
+def _restored(scenario: Scenario, about: dict[str, Any], arrays: dict[str, Any]) -> Solution:
+    policy: TablePolicy | LinearPolicy | None = None
+    if "gains" in arrays:
+        policy = LinearPolicy(arrays["gains"], bool(about["by_flow"]))
+    elif "table" in arrays:
+        remaining, transient = (Axis(*axis) for axis in about["axes"])
+        problem = build_problem(build_market(scenario), int(about["nodes"]))
+        policy = TablePolicy(problem, Table(arrays["values"], arrays["table"], remaining, transient))
+    return Solution(
+        scenario=scenario,
+        method=about["method"],
+        reason=about["reason"],
+        by_regime=about["by_regime"],
+        optimum_bps=about["optimum_bps"]["start"],
+        stationary_bps=about["stationary"],
+        bound_bps=about["bound_bps"],
+        open_loop_bps=about["open_loop_bps"],
+        regime_blind_bps=about["regime_blind_bps"],
+        twap_bps=about["twap_bps"],
+        relative_error=about["relative_error"],
+        seconds=about["seconds"],
+        fractions=arrays["fractions"],
+        policy=policy,
+    )
