@@ -23,6 +23,7 @@ from hyperexec_env.market.model import Market
 __all__ = ["NetworkPolicy", "load_policy", "save_policy"]
 
 FORMAT: Final = 1
+_BLOCK: Final = 32  # rows that are multiplied at once
 _ACTIVATIONS: Final[dict[str, Callable[[Any], Any]]] = {"tanh": np.tanh, "relu": lambda values: np.maximum(values, 0.0)}
 _HEADS: Final[dict[str, Callable[[Any], Any]]] = {
     "clip": lambda values: np.clip(values[:, 0], -1.0, 1.0).astype(np.float64),
@@ -55,13 +56,27 @@ class NetworkPolicy:
     training_seed: int
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def digest(self) -> str:
+        """Hash of everything that moves an action (not of the name, the training seed or how it was made)."""
+        described = [self.activation, self.head, self.action_mode, self.observe_regime]
+        shapes = [[list(values.shape) for values in layer] for layer in self.layers]
+        content = hashlib.sha256(json.dumps([*described, shapes]).encode())
+        for values in (array for layer in self.layers for array in layer):
+            content.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+        return content.hexdigest()
+
     def action(self, observation: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the action for each observation, shape (episodes, features) -> (episodes,)."""
-        values, squash = observation, _ACTIVATIONS[self.activation]
+        """Return the action for each observation, shape (episodes, features) -> (episodes,).
+
+        Matrices are multiplied in blocks of one size: in others the last bits of an action would depend on how many there are.
+        """
+        values, squash = _blocks(observation), _ACTIVATIONS[self.activation]
         for weight, bias in self.layers[:-1]:
             values = squash(values @ weight.T + bias)
         weight, bias = self.layers[-1]
-        return np.asarray(_HEADS[self.head](values @ weight.T + bias))
+        values = values @ weight.T + bias
+        return np.asarray(_HEADS[self.head](values.reshape(-1, len(bias))[: len(observation)]))
 
     def act(self, situation: Situation) -> Any:
         """Return the shares that the action asks for."""
@@ -71,6 +86,15 @@ class NetworkPolicy:
         observer, mode = _translation(situation.market, self.action_mode, self.observe_regime)
         base = mode.base.take(situation.market.cell(situation.k, situation.seen))
         return mode.shares(self.action(observer.observe(situation)), situation.remaining, base)
+
+
+def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the observations in blocks, the last one filled with zeros, shape (blocks, rows, features)."""
+    episodes, features = observation.shape
+    blocks = -(-episodes // _BLOCK)
+    filled = np.zeros((blocks * _BLOCK, features), dtype=observation.dtype)
+    filled[:episodes] = observation
+    return filled.reshape(blocks, _BLOCK, features)
 
 
 @lru_cache(maxsize=32)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.observation import Situation
+from hyperexec_env.evaluation.identity import Cell, cell_of
 from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
 from hyperexec_env.market.account import Components, Statement, book, forced_shares, open_account, settle
 from hyperexec_env.market.kernel import Slice, State, paid_cost
@@ -19,7 +20,13 @@ from hyperexec_env.market.path import Path, World, draw_path
 from hyperexec_env.market.predator import Hunt, trade
 from hyperexec_env.orders import Order
 
-__all__ = ["Outcome", "join", "roll", "rollouts"]
+if TYPE_CHECKING:
+    from hyperexec_env.evaluation.store import Store
+
+__all__ = ["BATCH", "Outcome", "join", "roll", "rollouts"]
+
+BATCH: Final = 4096
+"""Episodes of a batch; a fixed grid, so that a longer run finds what a shorter one has stored."""
 
 Floats = NDArray[np.float64]
 
@@ -99,13 +106,49 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
 
 
 def rollouts(
-    market: Market, policies: Sequence[Policy], hidden: Sequence[bool], seed: int, episodes: int, batch: int = 4096
+    market: Market,
+    policies: Sequence[Policy],
+    hidden: Sequence[bool],
+    seed: int,
+    episodes: int,
+    batch: int = BATCH,
+    store: Store | None = None,
 ) -> Iterator[list[Outcome]]:
-    """Yield the outcomes of all policies on the same paths, batch after batch; the batch size changes no result."""
+    """Yield the outcomes of all policies on the same paths, batch after batch; the batch size changes no result.
+
+    With a store, what it holds is read, bit for bit what would be rolled, and the rest is rolled and put there before it is
+    yielded. A policy without an identity (:func:`~hyperexec_env.evaluation.identity.policy_hash`) is always rolled.
+
+    Raises:
+        ValueError: A policy returned something that is not shares, or the store cannot be used.
+        DeterminismAlarm: What was rolled contradicts what the store holds.
+    """
+    cells = [
+        cell_of(market.scenario, policy, blind, seed) if store else None for policy, blind in zip(policies, hidden, strict=True)
+    ]
     for first in range(0, episodes, batch):
-        keys = episode_keys(seed, np.arange(first, min(first + batch, episodes)))
-        path = draw_path(market, keys, float(market.scenario.side))
-        yield [roll(market, policy, path, blind) for policy, blind in zip(policies, hidden, strict=True)]
+        numbers = range(first, min(first + batch, episodes))
+        yield _batch(market, list(zip(policies, hidden, cells, strict=True)), seed, numbers, store)
+
+
+def _batch(
+    market: Market, entrants: Sequence[tuple[Policy, bool, Cell | None]], seed: int, numbers: range, store: Store | None
+) -> list[Outcome]:
+    """Return the outcomes of some episodes: read where they are stored, else rolled on a path that is drawn when needed."""
+    path: Path | None = None
+    outcomes = []
+    for policy, blind, unnumbered in entrants:
+        cell = unnumbered and unnumbered._replace(first=numbers.start, episodes=len(numbers))
+        outcome = store.get(cell) if store and cell else None
+        if outcome is None:
+            path = path or draw_path(
+                market, episode_keys(seed, np.arange(numbers.start, numbers.stop)), float(market.scenario.side)
+            )
+            outcome = roll(market, policy, path, blind)
+            if store and cell:
+                store.put(cell, outcome, market.scenario, policy.name)
+        outcomes.append(outcome)
+    return outcomes
 
 
 def join(outcomes: Sequence[Outcome]) -> Outcome:

@@ -1,0 +1,355 @@
+"""The store: every evaluated cell in one SQLite file that survives the death of its writers.
+
+A cell is a batch of episodes of one policy on one scenario. Its outcome is kept as the raw bytes of its arrays, with a hash;
+nothing is ever pickled. What :meth:`Store.put` has returned from is on the disk. The same cell with another result is a
+:class:`DeterminismAlarm`, and the stored one stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.evaluation.identity import Cell
+from hyperexec_env.evaluation.rollout import Outcome
+from hyperexec_env.files import check_target, printable
+from hyperexec_env.market.account import Components, Statement
+from hyperexec_env.market.scenario import Scenario
+
+__all__ = ["DamagedCell", "DeterminismAlarm", "Store", "difference"]
+
+_MAGIC: Final = b"SQLite format 3\0"
+_APPLICATION: Final = int.from_bytes(b"HxSt", "big")
+_FORMAT: Final = 1
+_PATIENCE: Final = 60.0  # seconds that a writer waits for the others
+_TABLES: Final = (
+    "CREATE TABLE scenarios (hash TEXT PRIMARY KEY, content TEXT NOT NULL)",
+    "CREATE TABLE cells (engine TEXT NOT NULL, scenario TEXT NOT NULL, seed INTEGER NOT NULL, first INTEGER NOT NULL,"
+    " episodes INTEGER NOT NULL, policy TEXT NOT NULL, hidden INTEGER NOT NULL, name TEXT NOT NULL, path_hash TEXT NOT NULL,"
+    " header TEXT NOT NULL, sha256 TEXT NOT NULL, data BLOB NOT NULL,"
+    " PRIMARY KEY (engine, scenario, seed, first, episodes, policy, hidden))",
+)
+_KEY: Final = "engine = ? AND scenario = ? AND seed = ? AND first = ? AND episodes = ? AND policy = ? AND hidden = ?"
+_DTYPES: Final = ("<f8", "<i8")
+
+
+class DeterminismAlarm(RuntimeError):
+    """The same cell, computed again by the same code, came out differently."""
+
+
+class DamagedCell(ValueError):
+    """What is stored for a cell is not what was put there."""
+
+
+class _Record(NamedTuple):
+    """A stored outcome as it lies in its row."""
+
+    path_hash: str
+    header: str
+    sha256: str
+    data: bytes
+
+
+class Store:
+    """The results in one file; a context manager. Several processes may have it open at once, on a local disk.
+
+    Args:
+        path: The file; made if it is not there.
+
+    Raises:
+        ValueError: It cannot be opened or made, or is something else; then it is left as it was.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        check_target(path)
+        _refuse_foreign(self.path)
+        if self.path.exists() and not os.access(self.path, os.W_OK):
+            raise ValueError(f"cannot use the store {self.path}: the file may not be written to")
+        with self._explained():
+            self._connection = sqlite3.connect(os.path.abspath(self.path), timeout=_PATIENCE, isolation_level=None)
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def get(self, cell: Cell) -> Outcome | None:
+        """Return the outcome of a cell, or None where it is not stored.
+
+        Raises:
+            DamagedCell: What is stored is not what was put there.
+        """
+        with self._explained():
+            query = f"SELECT path_hash, header, sha256, data FROM cells WHERE {_KEY}"  # noqa: S608 - a constant
+            row = self._connection.execute(query, cell).fetchone()
+        return None if row is None else self._unpacked(cell, _Record(*row))
+
+    def put(self, cell: Cell, outcome: Outcome, scenario: Scenario, name: str) -> None:
+        """Store the outcome of a cell; when this returns, the disk holds it.
+
+        A cell that is there must be the same; one of fewer or more episodes must agree on the episodes that they share; and
+        every policy must have met the same market.
+
+        Args:
+            cell: The cell.
+            outcome: Its outcome.
+            scenario: The scenario, so that the cell can be computed again.
+            name: Name of the policy, for people.
+
+        Raises:
+            DeterminismAlarm: It is not; nothing is changed.
+            DamagedCell: What it is compared with is damaged.
+        """
+        record = _packed(cell, outcome)
+        content = json.dumps(scenario.to_dict())
+        with self._explained(), self._transaction():
+            if self._agrees(cell, outcome, record, f"{name} on scenario {scenario.name}"):
+                return
+            self._connection.execute("INSERT OR IGNORE INTO scenarios VALUES (?, ?)", (cell.scenario, content))
+            values = (*cell, name, *record)
+            self._connection.execute(f"INSERT INTO cells VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
+
+    def cells(self) -> list[tuple[Cell, str]]:
+        """Return every cell with the name of its policy; those of the same episodes stand together."""
+        with self._explained():
+            rows = self._connection.execute(
+                "SELECT engine, scenario, seed, first, episodes, policy, hidden, name FROM cells"
+                " ORDER BY engine, scenario, seed, first, episodes, name, policy, hidden"
+            ).fetchall()
+        return [(Cell._make((*key, bool(hidden))), name) for *key, hidden, name in rows]
+
+    def scenario(self, digest: str) -> Scenario:
+        """Return the scenario of a hash.
+
+        Raises:
+            ValueError: It is not stored, or is damaged.
+        """
+        with self._explained():
+            row = self._connection.execute("SELECT content FROM scenarios WHERE hash = ?", (digest,)).fetchone()
+        try:
+            found = Scenario.from_dict(json.loads(row[0])) if row else None
+        except (ValueError, TypeError, KeyError):
+            found = None
+        if found is None or found.hash != digest:
+            raise ValueError(f"the store {self.path} holds no sound scenario {digest}")
+        return found
+
+    def check(self) -> None:
+        """Read the whole file.
+
+        Raises:
+            ValueError: Its structure is damaged.
+        """
+        with self._explained():
+            (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise ValueError(f"the store {self.path} is damaged: {found}")
+
+    def _agrees(self, cell: Cell, outcome: Outcome, record: _Record, label: str) -> bool:
+        """Return whether the cell is stored already, and raise the alarm if anything stored contradicts it."""
+        known = False
+        for episodes, *kept in self._connection.execute(
+            "SELECT episodes, path_hash, header, sha256, data FROM cells"
+            " WHERE engine = ? AND scenario = ? AND seed = ? AND first = ? AND policy = ? AND hidden = ?",
+            (*cell[:4], cell.policy, cell.hidden),
+        ):
+            stored, same = _Record(*kept), cell._replace(episodes=episodes)
+            known = known or same == cell
+            if same == cell and stored == record:
+                continue
+            found = difference(self._unpacked(same, stored), outcome)
+            if found:
+                raise DeterminismAlarm(_alarm(cell, label, f"differs from what is stored: {found}"))
+        market = self._connection.execute(
+            "SELECT name FROM cells WHERE engine = ? AND scenario = ? AND seed = ? AND first = ? AND episodes = ?"
+            " AND path_hash <> ? LIMIT 1",
+            (*cell[:5], record.path_hash),
+        ).fetchone()
+        if market:
+            raise DeterminismAlarm(_alarm(cell, label, f"met another market than {printable(market[0])}, which is stored"))
+        return known
+
+    def _unpacked(self, cell: Cell, record: _Record) -> Outcome:
+        try:
+            return _unpacked(cell, record)
+        except (ValueError, TypeError, KeyError, zlib.error) as error:
+            raise DamagedCell(
+                f"the store {self.path} is damaged: scenario {cell.scenario}, policy {cell.policy}, seed {cell.seed}, "
+                f"{cell.episodes} episodes from {cell.first}: {error}"
+            ) from None
+
+    def _prepare(self) -> None:
+        """Make the tables where there are none; refuse another kind of database."""
+        self._connection.execute("PRAGMA synchronous = FULL")
+        with self._transaction():
+            application, form = (self._pragma(name) for name in ("application_id", "user_version"))
+            (tables,) = self._connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if not tables and not application:
+                for statement in (*_TABLES, f"PRAGMA application_id = {_APPLICATION}", f"PRAGMA user_version = {_FORMAT}"):
+                    self._connection.execute(statement)
+            elif application != _APPLICATION:
+                raise ValueError(_FOREIGN.format(self.path))
+            elif form != _FORMAT:
+                raise ValueError(f"the store {self.path} must have format {_FORMAT}, got {form}; give another file")
+        if self._switched_to_wal() != "wal":
+            raise ValueError(f"cannot use the store {self.path}: its disk does not allow a write-ahead log")
+
+    def _switched_to_wal(self) -> str:
+        """Switch to the write-ahead log: SQLite does not wait there for the others who open the file, so we do."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return str(self._pragma("journal_mode = WAL"))
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+
+    def _pragma(self, text: str) -> Any:
+        return self._connection.execute(f"PRAGMA {text}").fetchone()[0]
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Be the only writer; all is written at the end, or nothing."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Say on one line what SQLite complains of."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise ValueError(f"cannot use the store {self.path}: {error}") from None
+
+
+_FOREIGN: Final = "{} is not a store of results; give another file (it was left as it is)"
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse a file that is no store, without opening it as a database."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(100)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
+    if not head or os.path.exists(f"{path}-journal"):  # its birth was cut off: SQLite undoes that
+        return
+    if head[:16] != _MAGIC or int.from_bytes(head[68:72], "big") != _APPLICATION:
+        raise ValueError(_FOREIGN.format(path))
+
+
+def _alarm(cell: Cell, label: str, what: str) -> str:
+    last = cell.first + cell.episodes - 1
+    return (
+        f"{printable(label)} ({cell.scenario}), policy {cell.policy}, seed {cell.seed}, episodes {cell.first} to {last}: "
+        f"the result {what}. The same code must give the same result; the stored one was kept"
+    )
+
+
+def difference(stored: Outcome, found: Outcome) -> str:
+    """Say where two outcomes of the same episodes differ by a bit; nothing if they do not.
+
+    Where one has more episodes, those that both have are compared.
+    """
+    left, right = _arrays(stored), _arrays(found)
+    shared = min(len(stored.forced), len(found.forced))
+    whole = len(stored.forced) == len(found.forced)
+    for name in left:
+        if name == "inventory" and not whole:  # a sum over the episodes
+            continue
+        a, b = (values if name == "inventory" else values[:shared] for values in (left[name], right[name]))
+        if a.shape != b.shape or a.dtype != b.dtype:
+            return f"{name} has shape {b.shape}, not {a.shape}"
+        bits = (np.ascontiguousarray(a).view(np.uint64) != np.ascontiguousarray(b).view(np.uint64)).ravel()
+        if bits.any():
+            place = int(bits.argmax())
+            return f"{int(bits.sum())} of {len(bits)} values of {name}, first {a.flat[place]!r} and {b.flat[place]!r}"
+    return "the hash of the market" if whole and stored.path_hash != found.path_hash else ""
+
+
+# --- an outcome as bytes
+
+
+def _arrays(outcome: Outcome) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an outcome by name."""
+    *costs, components = outcome.statement
+    named: dict[str, Any] = dict(zip(Statement._fields[:-1], costs, strict=True))
+    named |= {**components._asdict(), "forced": outcome.forced, "start_regime": outcome.start_regime}
+    dtypes = {"start_regime": "<i8"}
+    return {
+        key: np.asarray(values, dtypes.get(key, "<f8")) for key, values in {**named, "inventory": outcome.inventory}.items()
+    }
+
+
+def _outcome(arrays: dict[str, NDArray[Any]], path_hash: str) -> Outcome:
+    """Return the outcome of some arrays; the inverse of :func:`_arrays`."""
+    components = Components(*(arrays[name] for name in Components._fields))
+    statement = Statement._make((*(arrays[name] for name in Statement._fields[:-1]), components))
+    return Outcome(statement, arrays["forced"], arrays["start_regime"], arrays["inventory"], path_hash)
+
+
+def _packed(cell: Cell, outcome: Outcome) -> _Record:
+    arrays = _arrays(outcome)
+    header = json.dumps([[name, values.dtype.str, list(values.shape)] for name, values in arrays.items()])
+    raw = b"".join(values.tobytes() for values in arrays.values())
+    return _Record(outcome.path_hash, header, _sha256(cell, outcome.path_hash, header, raw), zlib.compress(raw, 1))
+
+
+def _unpacked(cell: Cell, record: _Record) -> Outcome:
+    """Return the outcome of a record, its arrays read-only.
+
+    Raises:
+        ValueError: The record is not that of the cell, or not whole.
+    """
+    described = [(name, dtype, tuple(shape)) for name, dtype, shape in json.loads(record.header)]
+    if any(dtype not in _DTYPES or any(type(n) is not int or n < 0 for n in shape) for _, dtype, shape in described):
+        raise ValueError("the header holds other types than it may")
+    sizes = [8 * math.prod(shape) for _, _, shape in described]
+    raw = zlib.decompressobj().decompress(record.data, sum(sizes) + 1)
+    if len(raw) != sum(sizes) or _sha256(cell, record.path_hash, record.header, raw) != record.sha256:
+        raise ValueError("the hash of the data is not the one that was stored with them")
+    arrays, start = {}, 0
+    for (name, dtype, shape), size in zip(described, sizes, strict=True):
+        arrays[name] = np.frombuffer(raw[start : start + size], dtype).reshape(shape)
+        start += size
+    return _outcome(arrays, record.path_hash)
+
+
+def _sha256(cell: Cell, path_hash: str, header: str, raw: bytes) -> str:
+    """Hash a whole row: the key too, so that no row can pass for another."""
+    digest = hashlib.sha256(json.dumps([*cell[:6], int(cell.hidden), path_hash, header]).encode())
+    digest.update(raw)
+    return digest.hexdigest()

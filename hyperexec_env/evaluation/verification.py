@@ -1,0 +1,139 @@
+"""Verification of a store: every cell computed again, and compared bit for bit with what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+
+from hyperexec_env.evaluation.identity import Cell, engine
+from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.evaluation.store import DamagedCell, Store, difference
+from hyperexec_env.files import printable
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+
+__all__ = ["Finding", "Verification", "verify"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What became of the cells of one policy on one scenario and seed."""
+
+    scenario: str
+    """Name of the scenario; "" where another engine used it."""
+    scenario_hash: str
+    policy: str
+    """Name of the policy."""
+    policy_hash: str
+    hidden: bool
+    seed: int
+    cells: int
+    episodes: int
+    skipped: str
+    """Why they were not computed again; "" where they were."""
+    differences: tuple[str, ...]
+    """Cells that came out differently or are damaged, and how."""
+
+    def __str__(self) -> str:
+        """Return the finding as one line."""
+        cells = f"{self.cells:,} {'cell' if self.cells == 1 else 'cells'}"
+        policy = f"{self.policy} [{self.policy_hash[:8]}]{', not told the regime' if self.hidden else ''}"
+        scenario = f"{self.scenario or 'scenario'} ({self.scenario_hash})"
+        line = f"{scenario}, {policy}, seed {self.seed}: {cells}, {self.episodes:,} episodes"
+        if self.skipped:
+            return f"{line}: skipped, {self.skipped}"
+        return f"{line}: {'; '.join(self.differences) or 'equal bit for bit'}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All findings of a store."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def sound(self) -> bool:
+        """Whether nothing that was computed again differs."""
+        return not any(finding.differences for finding in self.findings)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        return {"sound": self.sound, **self._counts(), "rows": [asdict(finding) for finding in self.findings]}
+
+    def _counts(self) -> dict[str, int]:
+        """Return numbers of cells."""
+        skipped = sum(finding.cells for finding in self.findings if finding.skipped)
+        different = sum(len(finding.differences) for finding in self.findings)
+        return {"cells": sum(finding.cells for finding in self.findings), "different": different, "skipped": skipped}
+
+    def __str__(self) -> str:
+        """Return a line for each finding, and the total."""
+        cells, different, skipped = self._counts().values()
+        equal = cells - different - skipped
+        total = f"{cells:,} cells: {equal:,} equal bit for bit, {different:,} different or damaged, {skipped:,} skipped"
+        return "\n".join([*map(str, self.findings), total])
+
+
+_Key = tuple[str, str, str, str, bool, int, str]
+"""What the cells of a finding share: the first fields of :class:`Finding`, and why they were skipped."""
+
+
+def verify(
+    store: Store, policies: Mapping[str, Policy], progress: Callable[[int], None] = lambda episodes: None
+) -> Verification:
+    """Compute every cell of this engine again and compare.
+
+    Args:
+        store: The store.
+        policies: Policies by :func:`~hyperexec_env.evaluation.identity.policy_hash`; cells of others are skipped.
+        progress: Called with the number of episodes after each cell.
+
+    Raises:
+        ValueError: The file is damaged as a whole.
+    """
+    store.check()
+    results: dict[_Key, list[tuple[Cell, str]]] = {}
+    for (mark, scenario, *_), batch in groupby(store.cells(), key=lambda entry: entry[0][:5]):
+        named = list(batch)
+        mine = mark == engine()
+        shown = printable(store.scenario(scenario).name) if mine else ""
+        found = _recomputed(store, [cell for cell, _ in named if cell.policy in policies], policies) if mine else {}
+        for cell, name in named:
+            skipped = "another engine (other code, numpy or processor)" if not mine else ""
+            skipped = skipped or ("" if cell in found else "the policy is not here")
+            key = (shown, scenario, printable(name), cell.policy, cell.hidden, cell.seed, skipped)
+            results.setdefault(key, []).append((cell, found.get(cell, "")))
+            progress(cell.episodes)
+    return Verification(tuple(_finding(key, cells) for key, cells in sorted(results.items(), key=lambda item: item[0])))
+
+
+def _finding(key: _Key, cells: Sequence[tuple[Cell, str]]) -> Finding:
+    episodes = sum(cell.episodes for cell, _ in cells)
+    different = tuple(f"episodes {cell.first} to {cell.first + cell.episodes - 1}: {what}" for cell, what in cells if what)
+    return Finding(*key[:-1], len(cells), episodes, key[-1], different)
+
+
+def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Policy]) -> dict[Cell, str]:
+    """Return how each cell of one batch of episodes differs from what is stored; "" where it does not."""
+    if not cells:
+        return {}
+    _, scenario, seed, first, episodes, *_ = cells[0]
+    market = build_market(store.scenario(scenario))
+    path = draw_path(market, episode_keys(seed, np.arange(first, first + episodes)), float(market.scenario.side))
+    found = {}
+    for cell in cells:
+        try:
+            stored = store.get(cell)
+        except DamagedCell:
+            found[cell] = "DAMAGED"
+            continue
+        outcome = roll(market, policies[cell.policy], path, cell.hidden)
+        different = difference(stored, outcome) if stored else ""
+        found[cell] = f"DIFFERENT in {different}" if different else ""
+    return found
