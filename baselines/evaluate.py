@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
+
+import numpy as np
 
 from baselines.desk import DESK
 from baselines.policies import BASELINES, SANITY, get_policy, policy_names
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer
-from hyperexec_env.evaluation.board import Board, Entrant, judge
+from hyperexec_env.evaluation.board import Board, Entrant, judge, play
 from hyperexec_env.evaluation.network import load_policy
+from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.progress import progress
+from hyperexec_env.evaluation.statistics import smallest_difference
+from hyperexec_env.evaluation.store import DeterminismAlarm, Store
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
-__all__ = ["Args", "check_evaluation", "entrants", "evaluate", "main", "show"]
+__all__ = ["Args", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "main", "resolution", "show"]
+
+_PILOT: Final = 300
+"""Episodes of the pilot that tells how finely a run can tell policies apart."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class Args:
     policy: tuple[str, ...] = option(("all",), "names, folders of trained policies, `baselines`, `sanity`, `all` or `desk`")
     episodes: int = option(10_000, "number of episodes, the same for every policy")
     seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
+    optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
+    store: str | None = option(None, "keep the results in this file, and take from it what is there")
     json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
 
 
@@ -63,11 +77,84 @@ def check_evaluation(episodes: int, seed: int) -> None:
     check_integer("seed", seed, low=0, high=2**32 - 1)
 
 
-def evaluate(scenario: Scenario, taking_part: Sequence[Entrant], episodes: int, seed: int) -> Board:
-    """Judge policies against TWAP on the same episodes, with a progress bar."""
+def evaluate(
+    scenario: Scenario,
+    taking_part: Sequence[Entrant],
+    episodes: int,
+    seed: int,
+    store: Store | None = None,
+    optimum: Optimum | None = None,
+) -> Board:
+    """Judge policies against TWAP on the same episodes, with a progress bar.
+
+    Args:
+        scenario: The scenario.
+        taking_part: The policies.
+        episodes: Number of episodes.
+        seed: Seed of the episodes.
+        store: Where results are kept, and taken from.
+        optimum: What is known of the optimum (see :func:`known_optimum`); None: the board has no gaps.
+
+    Raises:
+        ValueError: A number of episodes or a seed that is out of range.
+    """
     check_evaluation(episodes, seed)
     with progress(episodes, f"evaluate {scenario.name}") as advance:
-        return judge(scenario, taking_part, get_policy("TWAP"), episodes=episodes, seed=seed, progress=advance)
+        return judge(
+            scenario,
+            taking_part,
+            get_policy("TWAP"),
+            episodes=episodes,
+            seed=seed,
+            optimum=optimum,
+            store=store,
+            progress=advance,
+        )
+
+
+def known_optimum(scenario: Scenario) -> Optimum:
+    """Return what is known of the optimum of a scenario; it may take a while."""
+    from baselines.solver import optimum  # only whoever asks for it pays for its import
+
+    return optimum(scenario)
+
+
+def resolution(scenario: Scenario, taking_part: Sequence[Entrant], episodes: int, seed: int) -> str:
+    """Say which differences to TWAP a run will find: those of the median policy, by a pilot on episodes of another seed.
+
+    Returns:
+        One line; "" where no policy differs from TWAP.
+    """
+    outcomes = play(scenario, taking_part, get_policy("TWAP"), episodes=_PILOT, seed=(seed + 1) % 2**32)
+    statements = [outcome.statement for outcome in outcomes]
+    spreads = [
+        (np.std(own.objective - statements[0].objective, ddof=1), np.std(own.shortfall - statements[0].shortfall, ddof=1))
+        for own in statements[1:]
+        if not np.array_equal(own.shortfall, statements[0].shortfall)
+    ]
+    if not spreads:
+        return ""
+    objective, shortfall = (_two_digits(smallest_difference(float(sd), episodes)) for sd in np.median(spreads, axis=0))
+    return (
+        f"{episodes:,} episodes can tell J apart by {objective} bps, the realised shortfall by {shortfall} bps "
+        "(paired differences to TWAP; 95 %, power 80 %)"
+    )
+
+
+def _two_digits(value: float) -> str:
+    """Return a number of at least zero with two digits that count, without an exponent."""
+    if value == 0.0:
+        return "0"
+    rounded = float(f"{value:.1e}")
+    return f"{rounded:,.{max(0, 1 - math.floor(math.log10(rounded)))}f}"
+
+
+def announce(scenario: Scenario, taking_part: Sequence[Entrant], episodes: int, seed: int) -> None:
+    """Say on standard error, before a run, which differences it will find."""
+    check_evaluation(episodes, seed)
+    line = resolution(scenario, taking_part, episodes, seed)
+    if line:
+        print(f"{scenario.name}: {line}", file=sys.stderr, flush=True)
 
 
 def show(text: str, content: str, target: str | None) -> None:
@@ -83,6 +170,14 @@ def show(text: str, content: str, target: str | None) -> None:
 def main(args: Args) -> Board:
     """Judge, print, and return the board."""
     check_target(args.json)
-    board = evaluate(get_scenario(args.scenario), entrants(args.policy), args.episodes, args.seed)
+    scenario, taking_part = get_scenario(args.scenario), entrants(args.policy)
+    check_evaluation(args.episodes, args.seed)
+    try:
+        with nullcontext() if args.store is None else Store(args.store) as store:
+            announce(scenario, taking_part, args.episodes, args.seed)
+            known = known_optimum(scenario) if args.optimum else None
+            board = evaluate(scenario, taking_part, args.episodes, args.seed, store, known)
+    except DeterminismAlarm as alarm:
+        raise SystemExit(f"hyperexec: alarm: {alarm}") from None
     show(str(board), board.to_json(), args.json)
     return board

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,11 @@ import time
 
 import pytest
 
+from baselines import evaluate
+from baselines.policies import get_policy
 from hyperexec_env import cli
+from hyperexec_env.evaluation import rollout
+from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 
 
@@ -35,7 +40,8 @@ def _refused(capsys, *words):
 
 def test_evaluate_prints_a_table_and_writes_json(capsys, tmp_path):
     target = tmp_path / "board.json"
-    code, out, _ = _run(capsys, "evaluate", "--policy", "TWAP", "pov", "--episodes", "64", "--seed", "3", "--json", str(target))
+    words = ("--policy", "TWAP", "pov", "--episodes", "64", "--seed", "3", "--no-optimum", "--json", str(target))
+    code, out, _ = _run(capsys, "evaluate", *words)
     assert code == 0
     assert "POV" in out
     assert "64 episodes of seed 3" in out
@@ -45,13 +51,73 @@ def test_evaluate_prints_a_table_and_writes_json(capsys, tmp_path):
 
 
 def test_json_to_standard_output_is_nothing_but_json(capsys):
-    _, out, _ = _run(capsys, "evaluate", "--policy", "TWAP", "--episodes", "10", "--json")
+    _, out, _ = _run(capsys, "evaluate", "--policy", "TWAP", "--episodes", "10", "--no-optimum", "--json")
     assert json.loads(out)["episodes"] == 10
 
 
 def test_the_same_command_gives_the_same_numbers(capsys):
-    words = ("evaluate", "--policy", "all", "--episodes", "50", "--json")
+    words = ("evaluate", "--policy", "all", "--episodes", "50", "--no-optimum", "--json")
     assert _run(capsys, *words)[1] == _run(capsys, *words)[1]
+
+
+def test_evaluate_shows_the_gaps_to_the_optimum_unless_it_is_told_not_to(capsys, monkeypatch):
+    monkeypatch.setattr(evaluate, "known_optimum", lambda scenario: Optimum(optimum_bps=20.0, policy=get_policy("AC")))
+    words = ("evaluate", "--policy", "TWAP", "POV", "--episodes", "50")
+    assert "gap [95 %]" in _run(capsys, *words)[1]
+    assert "gap [95 %]" not in _run(capsys, *words, "--no-optimum")[1]
+    plain = json.loads(_run(capsys, *words, "--json")[1])
+    assert plain["optimum_bps"] == 20.0
+    assert [row["policy"] for row in plain["rows"] if row["optimum"]] == ["optimum"]
+
+
+def test_evaluate_says_on_standard_error_which_differences_it_will_find(capsys):
+    words = ("evaluate", "--policy", "TWAP", "POV", "--seed", "6", "--no-optimum", "--json", "--episodes")
+    _, out, err = _run(capsys, *words, "10000")
+    assert json.loads(out)["episodes"] == 10_000
+    said = re.fullmatch(
+        r"regime-day: 10,000 episodes can tell J apart by (\S+) bps, the realised shortfall by (\S+) bps "
+        r"\(paired differences to TWAP; 95 %, power 80 %\)\n",
+        err,
+    )
+    row = next(row for row in json.loads(out)["rows"] if row["policy"] == "POV")
+    # half of a 95 % interval is 1.96 standard errors, the smallest difference 1.96 + 0.84; the pilot knows sd to a quarter
+    for text, half in (
+        (said[1], row["diff_to_twap_high"] - row["diff_to_twap_bps"]),
+        (said[2], row["realised_diff_to_twap_high"] - row["realised_diff_to_twap_bps"]),
+    ):
+        assert float(text) == pytest.approx((1.96 + 0.84) / 1.96 * half, rel=0.25)
+
+
+def test_the_pilot_does_not_look_at_the_episodes_of_the_run(monkeypatch):
+    seeds = []
+    original = evaluate.play
+    monkeypatch.setattr(evaluate, "play", lambda *given, **named: (seeds.append(named["seed"]), original(*given, **named))[1])
+    for seed in (0, 2**32 - 1):
+        evaluate.resolution(get_scenario("regime-day"), evaluate.entrants(["POV"]), 100, seed)
+    assert seeds == [1, 0]
+
+
+def test_where_nobody_differs_from_twap_there_is_nothing_to_find(capsys):
+    assert evaluate.resolution(get_scenario("regime-day"), evaluate.entrants(["TWAP"]), 100, 0) == ""
+    assert _run(capsys, "evaluate", "--policy", "TWAP", "--episodes", "10", "--no-optimum")[2] == ""
+
+
+def test_evaluate_takes_from_the_store_what_is_there(capsys, tmp_path, monkeypatch):
+    words = ("evaluate", "--policy", "TWAP", "POV", "--episodes", "50", "--no-optimum", "--json")
+    stored = (*words, "--store", str(tmp_path / "results.sqlite"))
+    first = _run(capsys, *stored)[1]
+    monkeypatch.setattr(evaluate, "announce", lambda *given: None)
+    monkeypatch.setattr(rollout, "roll", lambda *given: pytest.fail("rolled again"))
+    assert _run(capsys, *stored)[1] == first
+    monkeypatch.undo()
+    assert _run(capsys, *words)[1] == first
+
+
+def test_a_store_that_is_something_else_is_one_clear_line(capsys, tmp_path):
+    (tmp_path / "notes.txt").write_text("kept" * 1000)
+    said = _refused(capsys, "evaluate", "--episodes", "10", "--no-optimum", "--store", str(tmp_path / "notes.txt"))
+    assert "notes.txt" in said
+    assert (tmp_path / "notes.txt").read_text() == "kept" * 1000
 
 
 def test_scenarios_lists_every_scenario(capsys):
@@ -77,7 +143,7 @@ def test_the_card_shows_every_parameter_with_its_unit(capsys, name):
 def test_a_scenario_file_is_taken_where_a_name_is(capsys, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('base = "regime-day"\nname = "mine"\nquantity = 50_000\n')
-    code, out, _ = _run(capsys, "evaluate", "--scenario", str(path), "--policy", "TWAP", "--episodes", "10")
+    code, out, _ = _run(capsys, "evaluate", "--scenario", str(path), "--policy", "TWAP", "--episodes", "10", "--no-optimum")
     assert code == 0
     assert "mine (" in out
 
@@ -155,7 +221,7 @@ def test_a_target_that_cannot_be_written_is_refused_before_the_work(capsys, tmp_
 
 
 def test_a_policy_that_is_named_twice_takes_part_once(capsys):
-    _, out, _ = _run(capsys, "evaluate", "--policy", "TWAP", "twap", "baselines", "--episodes", "10", "--json")
+    _, out, _ = _run(capsys, "evaluate", "--policy", "TWAP", "twap", "baselines", "--episodes", "10", "--no-optimum", "--json")
     names = [row["policy"] for row in json.loads(out)["rows"]]
     assert len(names) == len(set(names))
 
@@ -167,7 +233,7 @@ def test_a_folder_that_holds_no_policy_is_named(capsys, tmp_path):
 def test_a_known_name_goes_before_a_folder_of_that_name(capsys, tmp_path, monkeypatch):
     (tmp_path / "baselines").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert _run(capsys, "evaluate", "--policy", "baselines", "--episodes", "10")[0] == 0
+    assert _run(capsys, "evaluate", "--policy", "baselines", "--episodes", "10", "--no-optimum")[0] == 0
     assert "holds no trained policy" in _refused(capsys, "evaluate", "--policy", "./baselines", "--episodes", "10")
 
 
@@ -200,7 +266,7 @@ def test_help_and_version_answer():
 
 
 def test_interrupting_leaves_nothing_half_written(tmp_path):
-    words = ["evaluate", "--episodes", "100000000", "--json", "board.json"]
+    words = ["evaluate", "--episodes", "100000000", "--no-optimum", "--json", "board.json"]
     running = subprocess.Popen(
         [sys.executable, "-m", "hyperexec_env.cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=_environment()
     )

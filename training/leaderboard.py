@@ -1,7 +1,8 @@
 """Evaluate the baselines, train PPO with several seeds, judge all on the same episodes, and write the board.
 
 Writes, for each scenario, SCENARIO.md and SCENARIO.json, the trained policies, and one page, leaderboard.html, with the tables
-and the pictures. A policy that was trained with the same options on the same scenario is not trained again.
+and the pictures. A policy that was trained with the same options on the same scenario is not trained again, and every batch of
+episodes that was judged is kept in results.sqlite: a run that was interrupted goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -12,19 +13,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from baselines.evaluate import check_evaluation, entrants, evaluate
+from baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum, show
+from baselines.policies import get_policy, policy_names
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant
+from hyperexec_env.evaluation.identity import Cell, engine, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
+from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.progress import progress
+from hyperexec_env.evaluation.store import DeterminismAlarm, Store
+from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from training import ppo
 from training.run import check_training, file_name, make_folder
 
-__all__ = ["Args", "leaderboard", "main"]
+__all__ = ["Args", "leaderboard", "main", "verified"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +44,10 @@ class Args:
     seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
     training_seeds: int | None = option(None, "number of training seeds, 0, 1, ... (default: 3)")
     timesteps: int | None = option(None, "slices to trade in each training (default: 2000000)")
+    optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
     out: str = option("leaderboard", "folder of the results")
+    store: str | None = option(None, "keep the results of all episodes in this file (default: OUT/results.sqlite)")
+    verify: bool = option(False, "train and judge nothing: compute again what is stored, and compare bit for bit")
     json: str | None = option(None, "write all boards as JSON to this file (without a file: to standard output)")
     progress: bool = option(True, "show progress bars")
 
@@ -59,27 +69,81 @@ def leaderboard(args: Args) -> list[Board]:
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
     folder = make_folder(Path(args.out))
-    boards = []
-    for given, scenario, name in zip(args.scenario, scenarios, names, strict=True):
-        trained = []
-        for seed in range(seeds):
-            options = ppo.Args(
-                scenario=given,
-                seed=seed,
-                timesteps=timesteps,
-                out=str(folder / "policies" / f"ppo-{name}-{seed}"),
-                tensorboard=False,
-                progress=args.progress and sys.stderr.isatty(),
-            )
-            _say(args, f"{scenario.name}: PPO, training seed {seed} ({seed + 1} of {seeds})")
-            trained.append(_trained(options, scenario))
-        learned = [Entrant(policy, training_seed=policy.training_seed) for policy in trained]
-        board = evaluate(scenario, [*entrants(["all"]), *learned], episodes, args.seed)
-        _write(folder, name, board)
-        boards.append(board)
-        _say(args, f"\n{board}\n")
+    with Store(_store_path(args)) as store:
+        boards = [
+            _board(args, scenario, [_options(args, given, name, seed) for seed in range(seeds)], store)
+            for given, scenario, name in zip(args.scenario, scenarios, names, strict=True)
+        ]
     write_atomically(folder / "leaderboard.html", page(boards, _command(args)))
     return boards
+
+
+def _store_path(args: Args) -> Path:
+    return Path(args.out) / "results.sqlite" if args.store is None else Path(args.store)
+
+
+def _options(args: Args, given: str, name: str, seed: int) -> ppo.Args:
+    """Return the options of a training; `given` is what names the scenario, `name` what names its files."""
+    return ppo.Args(
+        scenario=given,
+        seed=seed,
+        timesteps=_budget(args)[1],
+        out=str(Path(args.out) / "policies" / f"ppo-{name}-{seed}"),
+        tensorboard=False,
+        progress=args.progress and sys.stderr.isatty(),
+    )
+
+
+def _board(args: Args, scenario: Scenario, trainings: Sequence[ppo.Args], store: Store) -> Board:
+    """Train and judge on one scenario, write its files and return its board."""
+    trained = []
+    for number, options in enumerate(trainings, start=1):
+        _say(args, f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})")
+        trained.append(_trained(options, scenario))
+    taking_part = [*entrants(["all"]), *(Entrant(policy, training_seed=policy.training_seed) for policy in trained)]
+    episodes = _budget(args)[2]
+    announce(scenario, taking_part, episodes, args.seed)
+    known = known_optimum(scenario) if args.optimum else None
+    board = evaluate(scenario, taking_part, episodes, args.seed, store, known)
+    _write(Path(args.out), file_name(scenario), board)
+    _say(args, f"\n{board}\n")
+    return board
+
+
+def verified(args: Args) -> Verification:
+    """Compute every stored cell again and compare; trained policies are those of OUT/policies, the optimum is solved for again.
+
+    Raises:
+        ValueError: There is no store, or it cannot be read.
+        MissingExtra: There are trained policies, and the packages of the extra `train` are not installed.
+    """
+    path = _store_path(args)
+    if not path.is_file():
+        raise ValueError(f"there is no store of results at {path}")
+    with Store(path) as store:
+        cells = [cell for cell, _ in store.cells()]
+        policies = _known_policies(Path(args.out) / "policies")
+        if args.optimum:
+            policies |= _optimal_policies(store, [cell for cell in cells if cell.policy not in policies])
+        with progress(sum(cell.episodes for cell in cells), f"verify {path}") as advance:
+            return verify(store, policies, advance)
+
+
+def _known_policies(folder: Path) -> dict[str, Policy]:
+    """Return the policies that ship with the package and the trained ones of a folder, by their hash."""
+    trained = [load_policy(path.parent) for path in sorted(folder.glob("*/policy.json"))]
+    return _by_hash([*map(get_policy, policy_names()), *trained])
+
+
+def _optimal_policies(store: Store, cells: Sequence[Cell]) -> dict[str, Policy]:
+    """Return the optimal policies of the scenarios of some cells, by their hash."""
+    scenarios = dict.fromkeys(cell.scenario for cell in cells if cell.engine == engine())
+    solved = [known_optimum(store.scenario(scenario)).policy for scenario in scenarios]
+    return _by_hash([policy for policy in solved if policy is not None])
+
+
+def _by_hash(policies: Sequence[Policy]) -> dict[str, Policy]:
+    return {identity: policy for policy in policies if (identity := policy_hash(policy)) is not None}
 
 
 def _budget(args: Args) -> tuple[int, int, int]:
@@ -125,12 +189,25 @@ def all_boards(boards: Sequence[Board]) -> str:
 
 
 def main(args: Args) -> None:
-    """Make the boards and say where they are."""
-    check_target(args.json)
-    boards = leaderboard(args)
+    """Make the boards and say where they are, or verify; exit with code 1 if a result differs from the stored one."""
+    check_target(args.json, [_store_path(args)])
+    if args.verify:
+        _verify(args)
+        return
+    try:
+        boards = leaderboard(args)
+    except DeterminismAlarm as alarm:
+        raise SystemExit(f"hyperexec: alarm: {alarm}") from None
     if args.json == "-":
         print(all_boards(boards), end="")
         return
     if args.json is not None:
         write_atomically(args.json, all_boards(boards))
     print(f"wrote {args.out}/leaderboard.html and the tables and policies beside it")
+
+
+def _verify(args: Args) -> None:
+    found = verified(args)
+    show(str(found), json_format.dumps(found.to_dict(), indent=2) + "\n", args.json)
+    if not found.sound:
+        raise SystemExit(1)

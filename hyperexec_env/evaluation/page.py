@@ -22,6 +22,7 @@ __all__ = ["COLOURS", "document", "figure", "page", "svg", "table"]
 COLOURS: Final = ("#1f5fa8", "#d9730d", "#2e7d4f", "#8a4fa3", "#7a6a58", "#c2a200", "#3b8ea5", "#c25a7c")
 """Colours that can be told apart."""
 _TRAINED: Final = "#b8322a"
+_OPTIMUM: Final = "#222222"
 _PARTS: Final = {
     "spread": "#9aa5b1",
     "temporary": "#1f5fa8",
@@ -37,9 +38,11 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; mar
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .3rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #eee; }
-th { border-bottom: 2px solid #bbb; } .board :is(td, th):nth-child(2), .sheet :is(td, th):first-child { text-align: left; }
+th { border-bottom: 2px solid #bbb; } .board { font-size: .82rem; } .board :is(td, th) { padding: .22rem .45rem; }
+.board :is(td, th):nth-child(2), .sheet :is(td, th):first-child { text-align: left; }
 .glossary :is(td, th):is(:first-child, :last-child) { text-align: left; }
 tr.trained td:nth-child(2) { color: #b8322a; font-weight: 600; } tr.sanity { color: #888; }
+tr.optimum { background: #f4f4f4; } tr.optimum td:nth-child(2) { font-weight: 600; }
 figure { margin: 1.5rem 0; } figcaption, .caption { color: #555; font-size: .87rem; } svg { max-width: 100%; height: auto; }
 .warning { background: #b8322a; color: #fff; padding: .6rem .9rem; border-radius: 4px; font-weight: 600; }
 code { background: #f4f4f4; padding: .1rem .3rem; }
@@ -59,7 +62,7 @@ def page(boards: Sequence[Board], command: str) -> str:
     need("matplotlib", "plot")
     body = (
         f"<p>Made by <code>{html.escape(command)}</code>. Every policy meets the same episodes; brackets are 95 % bootstrap "
-        "intervals, those of differences are paired. All costs in bps of the arrival notional, positive is a cost.</p>"
+        "intervals, those of differences and gaps are paired. All costs in bps of the arrival notional, positive is a cost.</p>"
     )
     return document("HyperExec leaderboard", body + "".join(_section(board) for board in boards))
 
@@ -98,31 +101,33 @@ def table(header: Sequence[str], cells: Sequence[Sequence[str]], kind: str = "sh
 
 def _section(board: Board) -> str:
     """Return one scenario: its table and its pictures."""
-    header, cells = board.table()
+    classes = [_class(row) for row in board.rows]
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in board.warnings)
     pictures = (
         (_distributions(board), "What an episode costs. Box: quartiles; whiskers: 5 % and 95 %; line: median; dot: mean."),
         (_inventories(board), "Mean share of the order that is left, by the regime of the first slice."),
         (_components(board), "Mean cost by component, with the risk term. Timing, whose mean is zero, is left out."),
     )
-    findings = "".join(f'<p class="caption">{html.escape(text)}.</p>' for text in board.findings)
+    findings = "".join(f"<li>{html.escape(text)}.</li>" for text in board.findings)
     figures = "".join(f"<figure>{picture}<figcaption>{text}</figcaption></figure>" for picture, text in pictures)
     return (
         f"<h2>{html.escape(board.scenario.name)}</h2><p>{html.escape(board.scenario.description)}</p>{warnings}"
-        f"{table(header, cells, 'board', [_class(row) for row in board.rows])}"
-        f'<p class="caption">{html.escape(board.caption())}</p>{findings}{figures}'
+        f"{table(*board.table(), 'board', classes)}"
+        f'<p class="caption">{html.escape(board.caption())}</p><ul>{findings}</ul>'
+        f"{table(*board.details(), 'board', classes)}"
+        f'<p class="caption">{html.escape(board.details_caption())}</p>{figures}'
     )
 
 
 def _class(row: Row) -> str:
-    return "sanity" if row.sanity else "trained" if row.training_seed is not None else ""
+    return "optimum" if row.optimum else "sanity" if row.sanity else "trained" if row.training_seed is not None else ""
 
 
 def _serious(board: Board) -> list[tuple[Row, Outcome, str]]:
-    """Return the policies that are there to win, with their colours; all seeds of a trained policy share one."""
+    """Return the optimum and the policies that are there to win, with their colours; all that were trained share one."""
     colours = iter(COLOURS * 4)
     return [
-        (row, outcome, _TRAINED if row.training_seed is not None else next(colours))
+        (row, outcome, _OPTIMUM if row.optimum else _TRAINED if row.training_seed is not None else next(colours))
         for row, outcome in zip(board.rows, board.outcomes, strict=True)
         if not row.sanity
     ]

@@ -10,8 +10,11 @@ from baselines.evaluate import entrants
 from baselines.policies import get_policy
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.board import Entrant, judge
+from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.evaluation.statistics import holm, interquartile_mean, p_value
+from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -151,18 +154,266 @@ def test_a_hidden_policy_is_not_told_the_regime():
     assert all(values == [unknown, 0.0] for values in seen[1:])
 
 
-def test_the_optimum_gives_gap_and_score():
-    scenario = get_scenario("regime-day")
-    known = judge(scenario, entrants(["TWAP", "POV"]), get_policy("TWAP"), episodes=200, seed=0, optimum_bps=20.0)
-    by_name = {row.policy: row for row in known.rows}
-    assert by_name["TWAP"].score == 0.0
-    assert by_name["POV"].gap_percent == pytest.approx(100.0 * (by_name["POV"].objective_bps / 20.0 - 1.0))
-    assert 0.0 < by_name["POV"].score < 1.0
+@pytest.fixture(scope="module")
+def known():
+    """POV in the part of the optimum: its objective comes from other episodes, with four standard errors as its error."""
+    row = judge(get_scenario("regime-day"), entrants(["POV"]), get_policy("TWAP"), episodes=20_000, seed=99)
+    objective = row.outcomes[0].statement.objective
+    error = 4.0 * objective.std() / np.sqrt(len(objective)) / objective.mean()
+    return Optimum(optimum_bps=float(objective.mean()), relative_error=float(error), policy=get_policy("POV"))
+
+
+def _judged(optimum, names=("TWAP", "VWAP", "AC", "all-at-once"), episodes=2000, **changes):
+    scenario, twap = get_scenario("regime-day"), get_policy("TWAP")
+    return judge(scenario, entrants(names), twap, episodes=episodes, seed=0, optimum=optimum, **changes)
+
+
+@pytest.fixture(scope="module")
+def solved(known):
+    return _judged(known)
+
+
+def _named(board):
+    return {row.policy: row for row in board.rows}
+
+
+def test_the_score_is_0_for_twap_and_1_for_the_optimum_whose_gap_is_zero(solved):
+    rows = _named(solved)
+    assert rows["TWAP"].score == 0.0
+    assert rows["optimum"].score == 1.0
+    gaps = [getattr(rows["optimum"], name) for name in ("gap_bps", "gap_low", "gap_high", "gap_percent", "gap_percent_low")]
+    assert gaps == [0.0] * 5
+    assert 0.0 < rows["VWAP"].score < 1.0
+    assert rows["all-at-once"].score < 0.0
+
+
+def test_the_optimum_is_a_row_of_its_own_and_no_classical_policy(solved):
+    assert [row.policy for row in solved.rows if row.optimum] == ["optimum"]
+    assert _named(solved)["optimum"].rank == 0
+    assert solved.best_classical == "VWAP"
+    assert solved.rows[0].policy == "optimum"
+    assert solved.warnings == []
+
+
+def test_a_gap_is_the_paired_difference_to_the_optimal_policy(solved, known):
+    objective = {row.policy: outcome.statement.objective for row, outcome in zip(solved.rows, solved.outcomes, strict=True)}
+    for name, row in _named(solved).items():
+        difference = objective[name] - objective["optimum"]
+        assert row.gap_bps == pytest.approx(difference.mean(), abs=1e-12)
+        assert row.gap_low <= row.gap_bps <= row.gap_high
+        scale = 100.0 / known.optimum_bps
+        assert row.gap_percent == pytest.approx(scale * row.gap_bps)
+        assert (row.gap_percent_low, row.gap_percent_high) == pytest.approx((scale * row.gap_low, scale * row.gap_high))
+        half = 1.96 * difference.std() / np.sqrt(len(difference))
+        assert row.gap_high - row.gap_low == pytest.approx(2.0 * half, rel=0.1)
+        expected = (objective["TWAP"].mean() - objective[name].mean()) / (
+            objective["TWAP"].mean() - objective["optimum"].mean()
+        )
+        assert row.score == pytest.approx(expected)
+
+
+def test_pairing_narrows_the_gaps(solved):
+    row, best = _named(solved)["VWAP"], _named(solved)["optimum"]
+    unpaired = np.hypot(row.objective_high - row.objective_low, best.objective_high - best.objective_low)
+    assert row.gap_high - row.gap_low < 0.6 * unpaired
+
+
+def test_the_optimum_changes_nothing_else_of_the_board(solved):
+    plain = _judged(None)
+    gap = ("gap_bps", "gap_low", "gap_high", "gap_percent", "gap_percent_low", "gap_percent_high", "score")
+    for row in plain.rows:
+        assert [getattr(row, name) for name in gap] == [None] * 7
+        assert asdict(replace(_named(solved)[row.policy], **dict.fromkeys(gap))) == asdict(row)
+    assert "gap" not in str(plain)
+
+
+def test_an_optimum_without_a_policy_gives_gaps_to_its_number():
+    row = _named(_judged(Optimum(optimum_bps=20.0)))["VWAP"]
+    assert row.gap_bps == pytest.approx(row.objective_bps - 20.0)
+    assert (row.gap_low, row.gap_high) == pytest.approx((row.objective_low - 20.0, row.objective_high - 20.0))
+    assert row.gap_percent == pytest.approx(5.0 * row.gap_bps)
+    assert row.score == pytest.approx(-row.diff_to_twap_bps / (row.objective_bps - row.diff_to_twap_bps - 20.0))
+
+
+def test_gaps_to_a_negative_optimum_are_positive():
+    row = _named(_judged(Optimum(optimum_bps=-10.0)))["VWAP"]
+    assert row.gap_percent == pytest.approx(10.0 * (row.objective_bps + 10.0))
+
+
+def test_where_only_a_bound_is_known_there_are_no_gaps_and_the_board_says_so():
+    board = _judged(Optimum(bound_bps=20.0, open_loop_bps=30.0, twap_bps=31.0))
+    plain = json.loads(board.to_json())
+    assert (plain["optimum_bps"], plain["bound_bps"], plain["open_loop_bps"], plain["twap_bps"]) == (None, 20.0, 30.0, 31.0)
+    for row in plain["rows"]:
+        assert row["gap_bps"] is row["gap_low"] is row["gap_percent"] is row["score"] is None
+    header, cells = board.table()
+    assert {line[header.index(name)] for line in cells for name in ("gap [95 %]", "gap %", "score")} == {"-"}
+    assert "not solved exactly; J* is at least 20.00" in board.caption()
+    assert board.split == ""
+    assert board.warnings == []
+
+
+def test_an_honest_optimum_raises_no_doubt_in_other_episodes(known):
+    twap = get_policy("TWAP")
+    for seed in range(8):
+        judged = judge(get_scenario("regime-day"), entrants(["TWAP"]), twap, episodes=500, seed=seed, optimum=known)
+        assert judged.warnings == []
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.2])
+def test_a_doctored_value_of_the_optimum_puts_a_warning_on_the_board(known, factor):
+    board = _judged(replace(known, optimum_bps=factor * known.optimum_bps))
+    (warning,) = board.warnings
+    assert warning.startswith("WARNING: the optimal policy came to ")
+    assert f"but J* is {factor * known.optimum_bps:.2f}" in warning
+    assert warning in str(board)
+    assert warning in board.to_markdown()
+    assert json.loads(board.to_json())["warnings"] == [warning]
+    assert f'<p class="warning">{warning}</p>' in page([board], "hyperexec leaderboard")
+
+
+def test_a_policy_that_beats_the_optimum_puts_a_warning_on_the_board(known):
+    objective = _named(_judged(None))["AC"].objective_bps
+    doctored = Optimum(optimum_bps=objective, relative_error=1e-3, policy=get_policy("AC"))
+    board = _judged(doctored, ("TWAP", "VWAP", "POV"))
+    gaps = {name: -_named(board)[name].gap_bps for name in ("VWAP", "POV")}
+    for name, gap in gaps.items():
+        assert gap > 0.0
+        assert any(text.startswith(f"WARNING: {name} lies {gap:.2f} bps below the optimum") for text in board.warnings)
+    assert len(board.warnings) == 2
+    forgiven = replace(doctored, relative_error=1.01 * gaps["VWAP"] / objective)
+    assert [text.split()[1] for text in _judged(forgiven, ("TWAP", "VWAP", "POV")).warnings] == ["POV"]
+
+
+def test_a_policy_below_the_lower_bound_puts_a_warning_on_the_board():
+    (warning,) = _judged(Optimum(bound_bps=40.0), ("POV",)).warnings
+    assert "below the lower bound on J*" in warning
+
+
+def test_only_a_hidden_policy_is_held_to_what_can_be_reached_without_the_regime(known):
+    scenario, twap, blind = get_scenario("regime-day"), get_policy("TWAP"), replace(known, regime_blind_bps=40.0)
+    taking_part = [Entrant(get_policy("AC")), Entrant(get_policy("VWAP"), hidden=True)]
+    assert judge(scenario, taking_part[:1], twap, episodes=2000, seed=0, optimum=blind).warnings == []
+    board = judge(scenario, taking_part, twap, episodes=2000, seed=0, optimum=blind)
+    (warning,) = board.warnings
+    below = 40.0 - _named(board)["VWAP"].objective_bps
+    assert f"VWAP lies {below:.2f} bps below what can be reached without being told the regime" in warning
+
+
+def test_values_of_the_optimum_that_contradict_each_other_put_a_warning_on_the_board(known):
+    wrong = replace(known, regime_blind_bps=0.5 * known.optimum_bps)
+    assert any("optimum_bps" in text and "lies above regime_blind_bps" in text for text in _judged(wrong).warnings)
+
+
+def test_the_split_of_twaps_gap_is_computed_and_adds_up():
+    full = Optimum(optimum_bps=20.0, regime_blind_bps=23.0, open_loop_bps=25.0, twap_bps=26.5)
+    line = "of TWAP's gap of 6.50 bps (32.5 %): "
+    assert [part.bps for part in full.parts] == [1.5, 2.0, 3.0]
+    board = _judged(full)
+    assert board.split == line + "1.50 a better fixed schedule, 2.00 inferring the regime from the past, 3.00 being told it"
+    for text in (str(board), board.to_markdown(), page([board], "hyperexec leaderboard").replace("&#x27;", "'")):
+        assert board.split in text
+    part = _judged(replace(full, regime_blind_bps=None))
+    assert part.split == line + "1.50 a better fixed schedule, 5.00 inferring the regime from the past and being told it"
+    for changes in ({"regime_blind_bps": None}, {"open_loop_bps": None}, {"open_loop_bps": None, "regime_blind_bps": None}):
+        assert sum(part.bps for part in replace(full, **changes).parts) == pytest.approx(6.5)
+    assert _judged(replace(full, twap_bps=None)).split == ""
+    rounded = _judged(replace(full, regime_blind_bps=20.0 - 1e-9)).split
+    assert rounded.endswith("5.00 inferring the regime from the past, 0.00 being told it")
+
+
+def test_where_there_is_one_regime_nobody_is_told_anything():
+    one = get_scenario("almgren-chriss")
+    assert len(one.regimes) == 1
+    full = Optimum(optimum_bps=20.0, regime_blind_bps=20.0, open_loop_bps=25.0, twap_bps=26.5)
+    board = judge(one, entrants(["POV"]), get_policy("TWAP"), episodes=10, seed=0, optimum=full)
+    assert board.split.endswith("1.50 a better fixed schedule, 5.00 acting on what was seen")
+
+
+def test_rounding_is_no_doubt_where_nothing_is_random():
+    # flat volume, linear impact and no risk: equal slices are the optimum, and every episode costs the same
+    market = replace(get_scenario("almgren-chriss"), risk_aversion=0.0)
+    twap = judge(market, entrants(["TWAP"]), get_policy("TWAP"), episodes=10, seed=0).rows[0].objective_bps
+    for factor, doubts in ((1.0 + 1e-12, 0), (1.0 - 1e-12, 0), (1.0 + 1e-6, 1), (1.0 - 1e-6, 1)):
+        known = Optimum(optimum_bps=factor * twap, policy=get_policy("TWAP"))
+        board = judge(market, entrants(["TWAP"]), get_policy("TWAP"), episodes=400, seed=0, optimum=known)
+        assert len(board.warnings) == doubts
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"optimum_bps": float("nan")}, "optimum_bps must be a number"),
+    ({"twap_bps": float("inf")}, "twap_bps must be a number"),
+    ({"relative_error": -0.1}, r"relative_error must be a number in \[0, inf\), got -0.1"),
+    ({"bound_bps": 3.0, "policy": get_policy("TWAP")}, "optimum_bps must be a number where policy is the optimal one, got No"),
+])  # fmt: skip
+def test_an_optimum_of_nonsense_is_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Optimum(**values)
+
+
+def test_the_p_values_are_those_of_the_differences_to_twap_with_holm_across_the_board(board):
+    twap = next(outcome for row, outcome in zip(board.rows, board.outcomes, strict=True) if row.policy == "TWAP")
+    others = [(row, outcome) for row, outcome in zip(board.rows, board.outcomes, strict=True) if row.policy != "TWAP"]
+    expected = holm(np.array([p_value(outcome.statement.objective - twap.statement.objective) for _, outcome in others]))
+    assert [row.p_twap for row, _ in others] == pytest.approx(expected.tolist())
+    assert _named(board)["TWAP"].p_twap == 1.0
+
+
+def test_the_same_policy_under_two_names_shares_a_rank(board):
+    taking_part = [*entrants(["TWAP", "POV"]), Entrant(get_policy("TWAP"), training_seed=1)]
+    rows = judge(get_scenario("regime-day"), taking_part, get_policy("TWAP"), episodes=1000, seed=0).rows
+    assert [row.rank for row in rows] == [1, 2, 2]
+
+
+def test_training_seeds_are_gathered_in_a_line_with_their_interquartile_mean():
+    taking_part = [
+        *entrants(["TWAP", "POV"]),
+        *(Entrant(_Slower(pace), training_seed=seed) for seed, pace in ((4, 0.7), (0, 1.0), (2, 0.9), (3, 0.8))),
+        Entrant(get_policy("VWAP"), training_seed=0),
+    ]
+    judged = judge(get_scenario("regime-day"), taking_part, get_policy("TWAP"), episodes=1000, seed=0)
+    (group,) = judged.groups
+    by_seed = {row.training_seed: row for row in judged.rows if row.policy == "slower"}
+    assert group.training_seeds == (0, 2, 3, 4)
+    assert group.objectives_bps == pytest.approx([by_seed[seed].objective_bps for seed in (0, 2, 3, 4)])
+    assert group.interquartile_mean_bps == pytest.approx(float(interquartile_mean(np.array(group.objectives_bps))))
+    assert group.low < group.interquartile_mean_bps < group.high
+    line = next(text for text in judged.findings if "training seeds" in text)
+    assert line.startswith(f"slower, 4 training seeds: {by_seed[0].objective_bps:.2f}, {by_seed[2].objective_bps:.2f}, ")
+    assert f"; interquartile mean {group.interquartile_mean_bps:.2f} [{group.low:.2f}, {group.high:.2f}]" in line
+    assert line in str(judged)
+    assert json.loads(judged.to_json())["training"][0]["objectives_bps"] == list(group.objectives_bps)
+
+
+class _Slower:
+    name = "slower"
+
+    def __init__(self, pace):
+        self.pace = pace
+
+    def act(self, situation):
+        return self.pace * situation.remaining / (situation.market.slices - situation.k)
+
+
+def test_the_text_can_be_read_on_one_screen(solved):
+    tables = str(solved).split(solved.details_caption())[0]
+    assert max(map(len, tables.splitlines())) <= 150
+
+
+def test_the_page_marks_the_optimum(solved):
+    assert '<tr class="optimum"><td>-</td><td>optimum</td>' in page([solved], "hyperexec leaderboard")
+
+
+def test_a_board_from_the_store_is_the_board(solved, known, tmp_path):
+    with Store(tmp_path / "results.sqlite") as store:
+        first, again = (_judged(known, store=store) for _ in range(2))
+    assert first.to_json() == again.to_json() == solved.to_json()
 
 
 def test_json_holds_the_keys_that_tools_rely_on(board):
     plain = json.loads(board.to_json())
-    assert {"scenario", "scenario_hash", "episodes", "seed", "optimum_bps", "rows"} <= set(plain)
+    assert {"scenario", "scenario_hash", "episodes", "seed", "optimum_bps", "bound_bps", "open_loop_bps", "rows"} <= set(plain)
+    assert {"regime_blind_bps", "twap_bps", "relative_error", "warnings", "training"} <= set(plain)
     keys = set(plain["rows"][0])
     assert keys == set(asdict(board.rows[0]))
     assert keys >= {
@@ -177,7 +428,8 @@ def test_json_holds_the_keys_that_tools_rely_on(board):
             "is_cvar95_bps",
         ),
         *("expected_cost_bps", "risk_bps", "diff_to_twap_bps", "diff_to_twap_low", "diff_to_twap_high", "gap_percent", "score"),
-        *("rank", "components_bps", "forced_percent"),
+        *("rank", "components_bps", "forced_percent", "p_twap", "optimum", "gap_bps", "gap_low", "gap_high"),
+        *("gap_percent_low", "gap_percent_high"),
     }
 
 

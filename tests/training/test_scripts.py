@@ -94,12 +94,16 @@ def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, mo
         episodes=200,
         training_seeds=2,
         timesteps=2000,
+        optimum=False,
         out=str(tmp_path / "board"),
         progress=False,
     )
     first = leaderboard.leaderboard(args)
     names = {path.name for path in (tmp_path / "board").iterdir()}
-    assert names == {"desk-5min.md", "desk-5min.json", "flow-signal.md", "flow-signal.json", "leaderboard.html", "policies"}
+    assert names == {
+        *("desk-5min.md", "desk-5min.json", "flow-signal.md", "flow-signal.json"),
+        *("leaderboard.html", "policies", "results.sqlite"),
+    }
     assert sum(row.training_seed is not None for row in first[0].rows) == 2
     assert json.loads((tmp_path / "board" / "flow-signal.json").read_text()) == json.loads(first[1].to_json())
     assert (tmp_path / "board" / "leaderboard.html").read_text().count("<h2>") == 2
@@ -111,7 +115,7 @@ def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, mo
 
 def test_the_leaderboard_trains_again_when_an_option_has_changed(tmp_path, monkeypatch):
     args = leaderboard.Args(
-        scenario=("desk-5min",), episodes=50, training_seeds=1, timesteps=2000, out=str(tmp_path), progress=False
+        scenario=("desk-5min",), episodes=50, training_seeds=1, timesteps=2000, optimum=False, out=str(tmp_path), progress=False
     )
     leaderboard.leaderboard(args)
     trained = []
