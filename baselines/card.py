@@ -1,4 +1,4 @@
-"""Print the card of a scenario: every parameter with its unit and meaning, and where it came from."""
+"""Print the card of a scenario: every parameter with its unit and meaning, where it came from, and its certificate."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from dataclasses import dataclass, fields
 from baselines.evaluate import show
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import text_table
+from hyperexec_env.evaluation.certificate import certify
 from hyperexec_env.files import check_target
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
 __all__ = ["Args", "card", "main"]
+
+_TRIPS = 10_000
+"""Round trips that a card tries; ``hyperexec certify`` tries many more."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Args:
 
 
 def card(scenario: Scenario) -> str:
-    """Return the card as text."""
+    """Return the card as text; it ends with the verdict of a short certificate, which takes about a second."""
     lines = [f"{scenario.name} ({scenario.hash}): {scenario.description}", ""]
     for item in fields(Scenario):
         if not item.metadata or item.name in ("name", "description", "volume_curve"):
@@ -41,7 +45,7 @@ def card(scenario: Scenario) -> str:
     lines += ["", *_regimes(scenario)]
     if scenario.provenance:
         lines += ["", "where the parameters come from", *(f"  {key:<20} {text}" for key, text in scenario.provenance.items())]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", certify(scenario, trips=_TRIPS).verdict])
 
 
 def _regimes(scenario: Scenario) -> list[str]:
@@ -73,4 +77,5 @@ def main(args: Args) -> None:
     check_target(args.json)
     scenario = get_scenario(args.scenario)
     content = {**scenario.to_dict(), "hash": scenario.hash}
-    show(card(scenario), json_format.dumps(content, indent=2) + "\n", args.json)
+    text = "" if args.json == "-" else card(scenario)  # the certificate takes its time
+    show(text, json_format.dumps(content, indent=2) + "\n", args.json)

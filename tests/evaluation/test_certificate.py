@@ -1,0 +1,463 @@
+"""The certificate: markets that can be made to pay are found out, and sound ones are let through."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from baselines.policies import EveryKth, get_policy
+from hyperexec_env.evaluation import certificate
+from hyperexec_env.evaluation.certificate import (
+    Burst,
+    Halving,
+    Parts,
+    ScenarioImpact,
+    certify,
+    certify_model,
+    check_impact_model,
+    check_scenario,
+    regime_paths,
+    usual_trips,
+)
+from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.market.kernel import Slice, State, step
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.scenario import get_scenario, scenario_names
+
+TRIPS = 4_000
+UNSOUND = {"geo-compat", "sunshine-day"}
+"""The scenarios that say of themselves that they pay for lumps, or for round trips."""
+
+
+@functools.cache
+def certified(name):
+    """The certificate of a scenario."""
+    return certify(get_scenario(name), trips=TRIPS)
+
+
+# --- models that are bad on purpose; with other numbers each of them is sound
+
+
+@dataclass(frozen=True)
+class Decay:
+    """Trading at a rate v over one unit of time moves the price by |v|^exponent dt, which decays: Gatheral (2010).
+
+    Exact for a rate that is constant in each slice. A root is his example of what cannot be; linear impact is sound.
+    """
+
+    exponent: float = 0.5
+    rho: float = 1.0
+    slices: int = 40
+    name: str = "decay"
+    regimes: tuple[str, ...] = ("ONE",)
+
+    def costs(self, trades, path, fineness=1):
+        tau = 1.0 / len(trades)
+        kept = np.exp(-self.rho * tau)
+        held = (1.0 - kept) / self.rho
+        displacement, spent = np.zeros((2, trades.shape[1]))
+        for rate in trades / tau:
+            push = np.sign(rate) * np.abs(rate) ** self.exponent
+            spent = spent + rate * (displacement * held + push * (tau - held) / self.rho)
+            displacement = displacement * kept + push * held
+        zero = np.zeros_like(spent)
+        return Parts(zero, spent, zero, zero)
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Permanent impact whose slope follows the regime, with a spread and a square-root temporary impact. One slope is sound."""
+
+    slopes: tuple[float, ...] = (1.0, 0.9)
+    slices: int = 12
+    name: str = "slopes"
+
+    @property
+    def regimes(self):
+        return tuple(f"SLOPE {slope:g}" for slope in self.slopes)
+
+    def costs(self, trades, path, fineness=1):
+        moved, permanent, size = 0.0, 0.0, np.abs(trades)
+        for shares, regime in zip(trades, path, strict=True):
+            after = moved + np.array(self.slopes)[regime] * shares
+            permanent, moved = permanent + 0.5 * shares * (moved + after), after
+        return Parts(
+            permanent, 0.0 * permanent, 0.01 * (size * np.sqrt(size * len(trades))).sum(axis=0), 1e-4 * size.sum(axis=0)
+        )
+
+
+@dataclass(frozen=True)
+class Volume:
+    """A power of the participation is paid, of the volume of the slice or of the day, on top of sound permanent impact."""
+
+    of_the_day: bool = True
+    beta: float = 0.5
+    slices: int = 12
+    name: str = "volume"
+    regimes: tuple[str, ...] = ("ONE",)
+
+    def costs(self, trades, path, fineness=1):
+        size, volume = np.abs(trades), 10.0 if self.of_the_day else 10.0 / len(trades)
+        zero, net = np.zeros(trades.shape[1]), trades.sum(axis=0)
+        return Parts(0.5 * net * net, zero, (size * (size / volume) ** self.beta).sum(axis=0), 1e-4 * size.sum(axis=0))
+
+
+@dataclass(frozen=True)
+class Fee(Volume):
+    """A sound market that charges for every slice."""
+
+    of_the_day: bool = False
+
+    def costs(self, trades, path, fineness=1):
+        parts = super().costs(trades, path, fineness)
+        return parts._replace(spread=parts.spread + 1e-3)
+
+
+@dataclass(frozen=True)
+class Silent(Volume):
+    """A model that answers with no number."""
+
+    def costs(self, trades, path, fineness=1):
+        return super().costs(np.full_like(trades, np.nan), path, fineness)
+
+
+def test_gatherals_round_trip_earns_what_his_formula_says():
+    """Buy at the rate 0.2, then sell at the rate 1 until flat, rho 1, T 1: by the exact slices, and by a plain double sum."""
+    trades = np.r_[np.full(50, 0.2), np.full(10, -1.0)][:, None] / 60.0
+    exact = float(Decay(slices=60).costs(trades, np.zeros((60, 1), int)).total[0])
+    count = 2_400
+    time, rate = (np.arange(count) + 0.5) / count, np.r_[np.full(5 * count // 6, 0.2), np.full(count // 6, -1.0)]
+    push, lag = np.sign(rate) * np.sqrt(np.abs(rate)), np.subtract.outer(time, time)
+    weight = np.where(lag > 0.0, 1.0, np.where(lag == 0.0, 0.5, 0.0)) * np.exp(-np.maximum(lag, 0.0))
+    plain = float(rate @ weight @ push) / count**2
+    assert exact == pytest.approx(-0.001705, abs=5e-7)
+    assert plain == pytest.approx(exact, rel=1e-4)
+
+
+@pytest.mark.parametrize(("model", "reasons"), [
+    (Decay(), ["a round trip of", "not convex"]),
+    (Slopes(), ["a round trip of", "not convex"]),
+    (Volume(), ["the temporary cost of a steady schedule (ONE) runs to zero"]),
+    (Volume(beta=1.0), ["the temporary cost of a steady schedule (ONE) runs to zero"]),
+    (Fee(), ["not trading costs"]),
+])  # fmt: skip
+def test_a_bad_model_is_refused_with_its_reason(model, reasons):
+    with pytest.raises(ValueError, match="is not sound") as refused:
+        check_impact_model(model, trips=TRIPS)
+    assert model.name in str(refused.value)
+    for reason in reasons:
+        assert reason in str(refused.value)
+
+
+@pytest.mark.parametrize("model", [
+    Decay(exponent=1.0), Slopes(slopes=(1.0, 1.0)), Volume(of_the_day=False), Volume(of_the_day=False, beta=1.0),
+])  # fmt: skip
+def test_the_same_model_without_its_fault_is_certified(model):
+    check_impact_model(model, trips=TRIPS)
+
+
+def only_noise(monkeypatch):
+    """Let the search begin with nothing but noise."""
+    monkeypatch.setattr(certificate, "_plain_trips", lambda slices, regimes: iter(()))
+    monkeypatch.setattr(certificate, "_random_trips", lambda slices, count, rng: rng.standard_normal((slices, count)))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_noise_alone_finds_the_fault_of_the_square_root(seed, monkeypatch):
+    only_noise(monkeypatch)
+    assert all(trip.earns for trip in certify_model(Decay(), trips=TRIPS, seed=seed).trips)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_refining_noise_comes_closer_to_the_cheapest_round_trip_than_more_noise_does(seed, monkeypatch):
+    """A linear temporary impact of one tenth for each participation of one is cheapest in equal trades: s / 5 for s orders in
+    and out, and the spread. As many trips of noise leave more than twice the gap to that."""
+    only_noise(monkeypatch)
+    model, rng = Volume(of_the_day=False, beta=1.0), np.random.default_rng(seed)
+    for trip in certify_model(model, trips=40_000, seed=seed).trips:
+        noise = rng.standard_normal((model.slices, trip.tried))
+        noise -= noise.mean(axis=0)
+        noise *= 2.0 * trip.size / np.abs(noise).sum(axis=0)
+        drawn = 1e4 * model.costs(noise, None).total.min() / (2.0 * trip.size)
+        cheapest = 1e4 * (0.2 * trip.size + 1e-4)
+        assert cheapest * (1.0 - 1e-9) <= trip.cost_bps < cheapest + 0.5 * (drawn - cheapest)
+
+
+def test_a_slope_that_changes_a_little_is_found_on_a_path_that_changes():
+    trips = certify_model(Slopes(slopes=(1.0, 0.99)), trips=TRIPS).trips
+    earning = [trip for trip in trips if trip.earns]
+    assert earning
+    assert all(len(set(trip.path)) > 1 for trip in earning)
+
+
+@pytest.mark.parametrize("model", [Decay(), Slopes(), ScenarioImpact(get_scenario("hunted-day"))])
+def test_a_round_trip_that_is_reported_ends_flat_and_costs_what_is_said(model):
+    for trip in certify_model(model, trips=TRIPS).trips:
+        trades = np.array(trip.trades)[:, None]
+        path = np.array([model.regimes.index(name) for name in trip.path])[:, None]
+        assert trades.sum() == pytest.approx(0.0, abs=1e-9 * trip.size)
+        assert np.abs(trades).sum() == pytest.approx(2.0 * trip.size)
+        total = float(model.costs(trades, path, len(trades) // model.slices).total[0])
+        assert 1e4 * total / (2.0 * trip.size) == pytest.approx(trip.cost_bps, rel=1e-9)
+
+
+def test_a_model_that_returns_no_number_is_refused():
+    with pytest.raises(ValueError, match=r"costs of the impact model 'volume' must be finite, of shape \(3,\)"):
+        certify_model(Silent())
+
+
+# --- the scenarios
+
+
+@pytest.mark.parametrize("name", scenario_names())
+def test_a_registered_scenario_is_sound_unless_it_says_otherwise(name):
+    found = certified(name)
+    assert found.sound == (name not in UNSOUND), found.faults
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_liquidity_that_comes_pays_for_trading_to_and_fro(seed):
+    """As its documentation says, where the saving of like children outgrows spread and temporary impact; whatever the seed."""
+    found = certify(get_scenario("sunshine-day"), trips=1_000, seed=seed)
+    assert [trip.size for trip in found.trips if trip.earns] == [100.0]
+
+
+@pytest.mark.parametrize("strength", [0.3, 2.0])
+def test_no_round_trip_earns_through_a_predator(strength):
+    bare = replace(get_scenario("hunted-day"), predator=strength, half_spread_bps=0.0, temp_impact_alpha=0.0)
+    assert not any(trip.earns for trip in certify(bare, trips=TRIPS).trips)
+
+
+def test_the_published_fault_is_shown_for_what_it_is():
+    found = certified("geo-compat")
+    for reason in ("a round trip of", "the transient cost of a steady schedule", "trading every", "not convex"):
+        assert any(fault.startswith(reason) or reason in fault for fault in found.faults), reason
+    with pytest.raises(ValueError, match="scenario 'geo-compat' is not sound"):
+        check_scenario(get_scenario("geo-compat"), trips=TRIPS)
+
+
+def test_every_15th_minute_beats_pov_there_by_as_much_as_in_a_rollout():
+    scenario = get_scenario("geo-compat")
+    market = build_market(scenario)
+    path = draw_path(market, episode_keys(0, np.arange(2)), 1.0)
+    lumps, pov = (roll(market, policy, path).statement.objective[0] for policy in (EveryKth(15), get_policy("POV")))
+    row = next(row for row in certified("geo-compat").bursts if row.every == 15)
+    assert row.steady_bps == pytest.approx(pov, rel=1e-9)
+    assert row.burst_bps == pytest.approx(lumps, rel=1e-9)
+    assert round(row.saving_percent) == 69
+
+
+def test_the_cost_of_pov_doubles_there_with_the_slices():
+    found = certified("geo-compat")
+    row = next(row for row in found.halvings if (row.schedule, row.part) == ("steady", "transient"))
+    for before, after in itertools.pairwise(row.costs_bps[:4]):
+        assert after == pytest.approx(2.0 * before, rel=1e-3)
+    assert row.limit_bps is None
+
+
+def test_an_impact_without_memory_and_price_runs_to_zero():
+    """Transient impact that is gone by the next slice is paid by the slice: finer slices, smaller cost."""
+    scenario = replace(get_scenario("obizhaeva-wang"), resilience=1e6)
+    assert any("transient" in fault and "runs to zero" in fault for fault in certify(scenario, trips=1_000).faults)
+
+
+def test_a_volume_curve_with_gaps_is_tried_flat():
+    scenario = replace(get_scenario("regime-day"), slices=2, volume_curve=(1.0, 0.0, 1.0))
+    found = certify(scenario, trips=1_000)
+    assert found.sound
+    assert "the volume curve has gaps" in found.verdict
+
+
+# --- the impact of a scenario
+
+
+def _mixed(slices, regimes, count, seed):
+    rng = np.random.default_rng(seed)
+    return rng.standard_normal((slices, count)), rng.integers(regimes, size=(slices, count))
+
+
+@pytest.mark.parametrize("name", ["regime-day", "obizhaeva-wang", "desk-5min"])
+def test_signed_trades_cost_what_the_kernel_books_for_them(name):
+    """Where impact is linear the kernel takes trades of both signs."""
+    model = ScenarioImpact(get_scenario(name))
+    market, scenario = model.market(1), model.scenario
+    trades, path = _mixed(model.slices, len(model.regimes), 5, seed=1)
+    state, spent = State(np.full(5, 1e9), 0.0, 0.0), np.zeros((4, 5))
+    for k, (shares, regime) in enumerate(zip(trades, path, strict=True)):
+        rows = (table[regime] for table in (market.temporary_scale, market.half_spread, market.transient_kept))
+        slice = Slice(market.mean_volume[k, regime], -np.inf, np.inf, *rows, 0.0, 0.0, 0.0)
+        state, cost = step(market.impact, state, slice, scenario.quantity * shares)
+        spent += np.array(cost[:4])
+    for part, booked in zip(model.costs(trades, path), spent / scenario.notional, strict=True):
+        assert part == pytest.approx(booked, rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("name", ["regime-day", "hunted-day", "sunshine-day", "geo-compat"])
+def test_selling_mirrors_buying(name):
+    model = ScenarioImpact(get_scenario(name))
+    trades, path = _mixed(model.slices, len(model.regimes), 20, seed=2)
+    for bought, sold in zip(model.costs(trades, path), model.costs(-trades, path), strict=True):
+        assert np.array_equal(bought, sold)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.3, -0.3])
+def test_an_order_costs_what_a_rollout_says(strength):
+    scenario = replace(get_scenario("regime-day"), predator=strength, volume_noise=0.0, risk_aversion=0.0)
+    market, model = build_market(scenario), ScenarioImpact(scenario)
+    path = draw_path(market, episode_keys(3, np.arange(20)), 1.0)
+    fractions = 1.0 / (1.0 + np.arange(26) // 2)  # pairs of like children, which a predator sees
+    fractions /= fractions.sum()
+
+    class Fixed:
+        name = "fixed"
+
+        def act(self, situation):
+            return situation.quantity * fractions[situation.k] + 0.0 * situation.remaining
+
+    rolled = roll(market, Fixed(), path).statement.components
+    costs = model.costs(np.repeat(fractions[:, None], 20, axis=1), path.world.regime[:-1])
+    for part, value in costs._asdict().items():
+        assert 1e4 * value == pytest.approx(getattr(rolled, part), rel=1e-9), part
+
+
+@pytest.mark.parametrize("strength", [0.3, -0.3])
+def test_a_predator_takes_buying_and_selling_for_two_orders(strength):
+    """What it adds to the cost of both is what it adds to the cost of each alone, also where children come irregularly."""
+    free, watched = (ScenarioImpact(replace(get_scenario("regime-day"), predator=s)) for s in (0.0, strength))
+    rng, path = np.random.default_rng(4), np.zeros((26, 50), int)
+    trades = 0.1 * rng.choice([1.0, -1.0, 0.0], (26, 50))
+    both, bought, sold = (
+        watched.costs(part, path).total - free.costs(part, path).total
+        for part in (trades, np.maximum(trades, 0.0), np.minimum(trades, 0.0))
+    )
+    assert both == pytest.approx(bought + sold, rel=1e-9)
+    assert (strength * both > 0.0).mean() > 0.9
+
+
+def test_a_schedule_is_halved_in_the_regime_that_is_named():
+    model = ScenarioImpact(get_scenario("regime-day"))
+    rows = [row for row in certified("regime-day").halvings if row.schedule == "steady" and row.regimes in model.regimes]
+    assert {row.regimes for row in rows} == set(model.regimes)
+    for row, fineness in itertools.product(rows, (1, 2, 4)):
+        slices, regime = 26 * fineness, model.regimes.index(row.regimes)
+        parts = model.costs(np.full((slices, 1), 1.0 / slices), np.full((slices, 1), regime), fineness)
+        assert row.costs_bps[fineness.bit_length() - 1] == pytest.approx(1e4 * float(getattr(parts, row.part)[0]))
+
+
+# --- the paths, the verdicts, the numbers
+
+
+@pytest.mark.parametrize(("regimes", "slices"), [(1, 50), (2, 9), (3, 6)])
+def test_few_paths_are_tried_all(regimes, slices):
+    paths, every = regime_paths(regimes, slices, np.random.default_rng(0))
+    assert every
+    assert {tuple(path) for path in paths.T} == set(itertools.product(range(regimes), repeat=slices))
+    assert paths.shape == (slices, regimes**slices)
+
+
+def test_of_many_paths_those_that_never_change_and_that_change_once_are_tried():
+    paths, every = regime_paths(6, 26, np.random.default_rng(0))
+    tried = {tuple(path) for path in paths.T}
+    once = {(a,) * k + (b,) * (26 - k) for a in range(6) for b in range(6) for k in range(1, 27)}
+    assert not every
+    assert once <= tried
+    assert len(tried - once) > 400
+    assert paths.min() == 0
+    assert paths.max() == 5
+
+
+def test_long_paths_are_a_sample():
+    paths, _ = regime_paths(6, 5_000, np.random.default_rng(0))
+    assert paths.size < 3_000_000
+    assert {tuple(path) for path in np.repeat(np.arange(6), 5_000).reshape(6, -1)} <= {tuple(path) for path in paths.T}
+
+
+def _halving(*costs):
+    return Halving("steady", "ONE", "temporary", costs)
+
+
+@settings(max_examples=200)
+@given(st.floats(0.1, 100.0), st.floats(-1.0, 5.0), st.floats(0.01, 0.9))
+def test_costs_that_close_in_on_a_limit_are_seen_to_do_so(limit, first, ratio):
+    row = _halving(*(limit * (1.0 + first * ratio**k) for k in range(6)))
+    assert row.trouble == ""
+    assert row.limit_bps == pytest.approx(limit, rel=1e-2)
+
+
+@given(st.floats(0.1, 0.9))
+def test_costs_that_fall_by_a_power_of_the_slices_run_to_zero(beta):
+    assert _halving(*(7.0 * 2.0 ** (-beta * k) for k in range(6))).trouble == "runs to zero"
+
+
+@given(st.floats(0.0, 2.0))
+def test_costs_that_grow_with_the_slices_do_not_settle(power):
+    assert _halving(*(7.0 * 2.0 ** (power * k) for k in range(4))).trouble == ("does not settle" if power > 2e-3 else "")
+
+
+def test_a_burst_pays_where_it_is_cheaper_beyond_rounding():
+    assert Burst(2, "ONE", 1.0, 2.0).pays
+    assert Burst(2, "ONE", 1.0, 2.0).saving_percent == 50.0
+    assert not Burst(2, "ONE", 2.0 - 1e-12, 2.0).pays
+    assert not Burst(2, "ONE", 0.0, 0.0).pays
+
+
+def test_a_block_at_each_end_is_no_burst():
+    """It is the optimum of Obizhaeva and Wang, and beats the steady pace where little decays; that market is sound."""
+    scenario = replace(get_scenario("obizhaeva-wang"), resilience=0.2)
+    model = ScenarioImpact(scenario)
+    steady, blocks = np.full(101, 1.0 / 101), np.r_[0.5, np.zeros(99), 0.5]
+    costs = model.costs(np.array([steady, blocks]).T, np.zeros((101, 1), int)).total
+    assert costs[1] < costs[0]
+    check_scenario(scenario, trips=1_000)
+
+
+def test_the_same_seed_gives_the_same_certificate():
+    first, again, other = (certify(get_scenario("mid-cap"), trips=TRIPS, seed=seed) for seed in (5, 5, 6))
+    assert first == again
+    assert first.trips != other.trips
+
+
+def test_the_certificate_counts_what_it_tried():
+    counted = []
+    found = certify(get_scenario("regime-day"), trips=TRIPS, advance=counted.append)
+    assert sum(counted) >= TRIPS
+    assert abs(sum(counted) - found.tried) < len(found.trips)
+    assert usual_trips(26) > usual_trips(260) > 0
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"trips": 999}, r"trips must be a whole number in \[1000, 1000000000\], got 999"),
+    ({"seed": -1}, r"seed must be a whole number in \[0, 4294967295\], got -1"),
+])  # fmt: skip
+def test_a_bad_number_is_named(values, message):
+    with pytest.raises(ValueError, match=message):
+        certify(get_scenario("regime-day"), **values)
+
+
+@pytest.mark.parametrize("slices", [1, 2, 3])
+def test_an_order_of_few_slices_is_tried_in_finer_ones(slices):
+    found = certify(replace(get_scenario("regime-day"), slices=slices), trips=1_000)
+    assert found.sound
+    assert len(found.trips[0].trades) >= 8
+
+
+@pytest.mark.parametrize("name", ["regime-day", "geo-compat"])
+def test_the_numbers_are_plain_json_and_the_report_shows_them(name):
+    found = certified(name)
+    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+    assert plain["sound"] == found.sound
+    assert plain["round_trips"] == found.tried
+    report = str(found)
+    assert found.verdict in report
+    assert all(fault in report for fault in plain["faults"])
+    assert all(f"{trip['cost_bps']:.4f}" in report for trip in plain["trips"])
+    assert all(f"{burst['burst_bps']:.4f}" in report for burst in plain["bursts"])
