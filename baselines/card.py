@@ -1,4 +1,4 @@
-"""Print the card of a scenario: every parameter with its unit and meaning, where it came from, and its certificate."""
+"""Print the card of a scenario: its parameters with units, where they came from, its optimum, and its certificate."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import json as json_format
 from dataclasses import dataclass, fields
 
 from baselines.evaluate import show
+from baselines.policies import BASELINES, Schedule
+from baselines.solver import schedule_bps, solve
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.certificate import certify
 from hyperexec_env.files import check_target
+from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
 __all__ = ["Args", "card", "main"]
@@ -27,7 +30,7 @@ class Args:
 
 
 def card(scenario: Scenario) -> str:
-    """Return the card as text; it ends with the verdict of a short certificate, which takes about a second."""
+    """Return the card as text. It solves the scenario, where that was not done before, and tries some round trips."""
     lines = [f"{scenario.name} ({scenario.hash}): {scenario.description}", ""]
     for item in fields(Scenario):
         if not item.metadata or item.name in ("name", "description", "volume_curve"):
@@ -45,7 +48,25 @@ def card(scenario: Scenario) -> str:
     lines += ["", *_regimes(scenario)]
     if scenario.provenance:
         lines += ["", "where the parameters come from", *(f"  {key:<20} {text}" for key, text in scenario.provenance.items())]
-    return "\n".join([*lines, "", certify(scenario, trips=_TRIPS).verdict])
+    return "\n".join([*lines, "", *_optimum(scenario), "", certify(scenario, trips=_TRIPS).verdict])
+
+
+def _optimum(scenario: Scenario) -> list[str]:
+    """Return what the best policies can reach, and the fixed schedules among the baselines: all computed, nothing simulated."""
+    solution = solve(scenario)
+    best = solution.optimum_bps
+    if best is None:
+        return [f"objective: not solved exactly ({solution.reason}); J* is at least {solution.bound_bps:.4f} bps"]
+    values = {"optimum J*": best, "regime known late": solution.regime_blind_bps, "best schedule": solution.open_loop_bps}
+    for name, make in BASELINES.items():
+        policy = make()
+        if isinstance(policy, Schedule):
+            values[name] = schedule_bps(scenario, policy.fractions(build_market(scenario))[:-1])
+    scale = abs(best) or 1.0
+    return [
+        f"objective, computed ({solution.accuracy})",
+        *(f"  {name:<20} {value:>16.4f}  bps, gap {100.0 * (value - best) / scale:.2f} %" for name, value in values.items()),
+    ]
 
 
 def _regimes(scenario: Scenario) -> list[str]:

@@ -40,7 +40,11 @@ class Schedule:
 
     def act(self, situation: Situation) -> Any:
         """Trade the slice's share of what remains, so that what a cap forbids is carried forward."""
-        return situation.remaining * _fractions(self.name, situation.market)[situation.k]
+        return situation.remaining * self.fractions(situation.market)[situation.k]
+
+    def fractions(self, market: Market) -> Weights:
+        """Return the fraction of what remains for each slice, shape (slices + 1,); the last is 1, for an order that is over."""
+        return _fractions(self.name, market)
 
 
 @lru_cache(maxsize=256)

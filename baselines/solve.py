@@ -48,8 +48,7 @@ def report(solution: Solution) -> str:
     lines += [text_table(["", "order that starts in", "J* [bps]"], starts), ""]
     if solution.bound_bps is not None and solution.bound_bps < best - 1e-6 * abs(best):
         lines.append(f"An order that may trade both ways: {solution.bound_bps:.4f} bps.")
-    exact = "exact" if not solution.relative_error else f"relative error {solution.relative_error:.1e} (two grids)"
-    lines.append(f"{title}{solution.method}, {exact}, {solution.seconds:.1f} s.")
+    lines.append(f"{title}{solution.accuracy}, {solution.seconds:.1f} s.")
     lines.append("Bps of the arrival notional; the permanent cost, which no schedule changes, is left out.")
     capped = scenario.max_participation is not None
     shares = " ".join(f"{100.0 * share:.2f}" for share in (solution.fractions if capped else solution.schedule))

@@ -17,17 +17,18 @@ from baselines.evaluate import announce, check_evaluation, entrants, evaluate, k
 from baselines.policies import get_policy, policy_names
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer
-from hyperexec_env.evaluation.board import Board, Entrant
+from hyperexec_env.evaluation.board import Board, Entrant, text_table
 from hyperexec_env.evaluation.identity import Cell, engine, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.store import DeterminismAlarm, Store
+from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_target, write_atomically
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from training import ppo
 from training.run import check_training, file_name, make_folder
 
@@ -38,7 +39,7 @@ __all__ = ["Args", "leaderboard", "main", "verified"]
 class Args:
     """Options of ``hyperexec leaderboard``."""
 
-    scenario: tuple[str, ...] = option(("regime-day",), "names of scenarios or paths of .toml files")
+    scenario: tuple[str, ...] = option(("regime-day",), "names of scenarios, paths of .toml files, or `all` that ship")
     quick: bool = option(False, "a small run: what is not given is one training seed, 300,000 slices, 2,000 episodes")
     episodes: int | None = option(None, "number of episodes, the same for every policy (default: 20000)")
     seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
@@ -64,16 +65,20 @@ def leaderboard(args: Args) -> list[Board]:
     check_evaluation(episodes, args.seed)
     check_training(ppo.Args(timesteps=timesteps, tensorboard=False))
     need("matplotlib", "plot")
-    scenarios = [get_scenario(name) for name in args.scenario]
+    given = [name for word in args.scenario for name in (scenario_names() if word == "all" else (word,))]
+    scenarios = [get_scenario(name) for name in given]
     names = [file_name(scenario) for scenario in scenarios]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
     folder = make_folder(Path(args.out))
     with Store(_store_path(args)) as store:
         boards = [
-            _board(args, scenario, [_options(args, given, name, seed) for seed in range(seeds)], store)
-            for given, scenario, name in zip(args.scenario, scenarios, names, strict=True)
+            _board(args, scenario, [_options(args, word, name, seed) for seed in range(seeds)], store)
+            for word, scenario, name in zip(given, scenarios, names, strict=True)
         ]
+    if len(boards) > 1:
+        header, cells, caption = summary(boards)
+        _say(args, f"{text_table(header, cells)}\n{caption}\n")
     write_atomically(folder / "leaderboard.html", page(boards, _command(args)))
     return boards
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from hyperexec_env.evaluation.board import Board, Row
 from hyperexec_env.evaluation.rollout import Outcome
+from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.extras import need
 
 __all__ = ["COLOURS", "document", "figure", "page", "svg", "table"]
@@ -64,7 +65,16 @@ def page(boards: Sequence[Board], command: str) -> str:
         f"<p>Made by <code>{html.escape(command)}</code>. Every policy meets the same episodes; brackets are 95 % bootstrap "
         "intervals, those of differences and gaps are paired. All costs in bps of the arrival notional, positive is a cost.</p>"
     )
-    return document("HyperExec leaderboard", body + "".join(_section(board) for board in boards))
+    return document("HyperExec leaderboard", body + _overview(boards) + "".join(_section(board) for board in boards))
+
+
+def _overview(boards: Sequence[Board]) -> str:
+    """Return the table of all boards, where there are several."""
+    if len(boards) < 2:
+        return ""
+    header, cells, caption = summary(boards)
+    rows = table(header[1:], [line[1:] for line in cells])
+    return f"<h2>All scenarios</h2>{rows}<p class='caption'>{html.escape(caption)}</p>"
 
 
 def document(title: str, body: str) -> str:

@@ -1,0 +1,63 @@
+"""Boards of several scenarios in one table: how far each policy is from the optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hyperexec_env.evaluation.board import Board
+from hyperexec_env.evaluation.statistics import interquartile_mean
+
+__all__ = ["summary"]
+
+
+def summary(boards: Sequence[Board]) -> tuple[list[str], list[list[str]], str]:
+    """Return the header, the cells and the caption of a table with a line for each board.
+
+    The gaps of the best fixed schedule and of whoever is told the regime one slice late are computed, those of policies are
+    measured, paired with the optimal policy on the same episodes; of several training seeds it is the interquartile mean.
+    """
+    names = list(dict.fromkeys(row.policy for board in boards for row in board.rows if not (row.optimum or row.sanity)))
+    order = {row.policy: row.training_seed is not None for board in boards for row in board.rows}
+    names.sort(key=lambda name: order[name])  # trained policies last
+    header = ["", "scenario", "J* [bps]", "error", "told late %", "best schedule %", *(f"{name} %" for name in names)]
+    cells = [["", board.scenario.name, *_values(board, names)] for board in boards]
+    caption = (
+        "Gaps in % of J*. Told late: the best of whoever learns each regime one slice late; it and the best fixed schedule are "
+        "computed, as J* is. Policies are measured beside the optimal policy on the same episodes; several training seeds by "
+        "their interquartile mean. Where a scenario is not solved exactly, J* is at least what stands there, a gap at most."
+    )
+    return header, cells, caption
+
+
+def _values(board: Board, names: Sequence[str]) -> list[str]:
+    """Return the cells of a board: the optimum, what is computed, and the gap of each policy."""
+    known = board.optimum
+    if known is None:
+        return ["-"] * (4 + len(names))
+    solved = known.optimum_bps is not None
+    best = known.optimum_bps if solved else known.bound_bps
+    if best is None:
+        return ["-"] * (4 + len(names))
+
+    def gap(value: float | None) -> str:
+        if value is None:
+            return "-"
+        return f"{'' if solved else '<='}{100.0 * (value - best) / abs(best):.1f}" if best else "-"
+
+    def measured(name: str) -> str:
+        rows = [row for row in board.rows if row.policy == name]
+        if not rows:
+            return "-"
+        gaps = np.array([best + row.gap_bps if row.gap_bps is not None else row.objective_bps for row in rows])
+        return gap(float(interquartile_mean(gaps)))
+
+    error = f"{known.relative_error or 0.0:.0e}" if solved else "-"
+    return [
+        f"{'' if solved else '>='}{best:.3f}",
+        error,
+        gap(known.regime_blind_bps),
+        gap(known.open_loop_bps),
+        *(measured(name) for name in names),
+    ]
