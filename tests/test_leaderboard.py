@@ -1,0 +1,95 @@
+"""The board as a user sees it: the order of policies that must hold, and golden values of every objective."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from baselines.evaluate import entrants
+from baselines.policies import BASELINES, SANITY, get_policy
+from baselines.solver import solve
+from hyperexec_env.evaluation.board import Entrant, judge
+from hyperexec_env.evaluation.network import load_policy
+from hyperexec_env.evaluation.rollout import rollouts
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.scenario import get_scenario, scenario_names
+
+HERE = Path(__file__).parent
+GOLDEN = json.loads((HERE / "golden_objectives.json").read_text(encoding="utf-8"))
+EPISODES = 512
+COMPUTED = ("optimum_bps", "stationary_bps", "bound_bps", "open_loop_bps", "regime_blind_bps", "twap_bps")
+every_scenario = pytest.mark.parametrize("name", scenario_names())
+
+
+def test_every_scenario_has_golden_values():
+    assert set(GOLDEN) == set(scenario_names())
+    for values in GOLDEN.values():
+        assert set(values["simulated"]) == {*BASELINES, *SANITY}
+
+
+@every_scenario
+def test_computed_objectives_are_the_golden_ones(name):
+    """Up to what the grids leave open: a solver may become better, a scenario may not become another."""
+    solution = solve(get_scenario(name))
+    assert get_scenario(name).hash == GOLDEN[name]["scenario_hash"]
+    for key in COMPUTED:
+        value = GOLDEN[name]["computed"][key]
+        if value is None:
+            assert getattr(solution, key) is None
+        else:
+            assert getattr(solution, key) == pytest.approx(value, rel=1e-5)
+
+
+@every_scenario
+def test_simulated_objectives_are_the_golden_ones(name):
+    policies = [get_policy(policy) for policy in GOLDEN[name]["simulated"]]
+    (outcomes,) = rollouts(build_market(get_scenario(name)), policies, [False] * len(policies), 0, EPISODES)
+    means = {policy.name: outcome.statement.objective.mean() for policy, outcome in zip(policies, outcomes, strict=True)}
+    assert means == pytest.approx(GOLDEN[name]["simulated"], rel=1e-9)
+
+
+def _trained():
+    """PPO of ``hyperexec train ppo --scenario regime-day --seed 0 --timesteps 2000000 --no-tensorboard``."""
+    pytest.importorskip("safetensors", reason="needs the extra `train`")
+    policy = load_policy(HERE / "data" / "ppo-regime-day")
+    return Entrant(policy, training_seed=policy.training_seed)
+
+
+@every_scenario
+def test_nothing_beats_the_optimum(name):
+    """Not beyond doubt: no baseline, no trained and no sanity policy; and where it is not solved, none beats the bound."""
+    scenario = get_scenario(name)
+    reference = solve(scenario).reference
+    taking_part = [*entrants(["all"]), _trained()]
+    board = judge(scenario, taking_part, get_policy("TWAP"), episodes=1024, seed=1, optimum=reference)
+    if reference.optimum_bps is None:
+        assert all(row.objective_high >= reference.bound_bps for row in board.rows)
+        assert all(row.gap_bps is None and row.score is None for row in board.rows)
+        return
+    rows = {row.policy: row for row in board.rows}
+    best = rows.pop("optimum")
+    assert best.optimum
+    assert (best.gap_bps, best.score) == (0.0, 1.0)
+    assert rows["TWAP"].score == 0.0
+    assert all(row.gap_high >= -reference.error_bps for row in rows.values())
+    assert not [text for text in board.warnings if "sanity" not in text]
+
+
+def test_the_order_of_the_board_where_it_must_hold():
+    """Beyond doubt: optimum < trained policy < best fixed schedule < TWAP."""
+    scenario = get_scenario("regime-day")
+    solution, trained = solve(scenario), _trained()
+    taking_part = [trained, Entrant(solution.best_schedule), *entrants(["TWAP", "VWAP", "AC"])]
+    board = judge(scenario, taking_part, get_policy("TWAP"), episodes=4096, seed=0, optimum=solution.reference)
+    rows = {row.policy: row for row in board.rows}
+    learned = rows["PPO"]
+    assert [row.policy for row in board.rows][:3] == ["optimum", "PPO", "best schedule"]
+    assert 0.0 < learned.gap_low <= learned.gap_high < 5.0
+    assert learned.gap_high < rows["best schedule"].gap_low < rows["best schedule"].gap_high < rows["TWAP"].gap_low
+    assert learned.diff_to_best_high < 0.0  # the best classical policy here is the best schedule
+    assert 0.8 < learned.score < 1.0
+    assert not board.warnings
+    assert np.isclose(rows["TWAP"].objective_bps, solution.twap_bps, rtol=0.03)
