@@ -25,6 +25,8 @@ __all__ = ["Riccati", "is_linear", "keeps_one_side", "solve_linear"]
 
 Floats = NDArray[np.float64]
 
+_FLAT: Final = 1e-11
+"""A curvature below this share of the largest coefficient is rounding."""
 _STATE: Final = 4
 """Remaining, transient displacement, signal, 1: in units of the order, of the price, of the signal."""
 
@@ -59,7 +61,7 @@ def is_linear(market: Market) -> bool:
         and not scenario.predator
         and not market.capped
         and scenario.complete
-        and not (scenario.price_model == "gbm" and scenario.flow_persistence)
+        and not (scenario.flow_persistence if scenario.price_model == "gbm" else scenario.price_risk)
     )
 
 
@@ -89,8 +91,8 @@ def _costs(market: Market, k: int, points: Floats) -> Floats:
 
 def _forms(market: Market, k: int) -> Floats:
     """Return the forms of slice `k` in (remaining, transient, trade, signal, 1), shape (regimes, 5, 5)."""
-    base = np.array([4.0, 1.0, 1.0, 1.0])  # a trade between nothing and all, where no bound is met
-    unit = 0.5 * np.eye(4)
+    base, width = np.array([1.0, 0.0, 0.5, 1.0]), 0.25  # trades between nothing and all: no bound is met
+    unit = width * np.eye(4)
     pairs = [(i, j) for i in range(4) for j in range(i + 1)]
     points = [base, *(base + unit[i] for i in range(4)), *(base - unit[i] for i in range(4))]
     points += [base + unit[i] + unit[j] for i, j in pairs]
@@ -99,8 +101,8 @@ def _forms(market: Market, k: int) -> Floats:
     quadratic = np.zeros((market.regimes, 4, 4))
     for (i, j), both in zip(pairs, values[9:], strict=True):
         change = (up[i] - 2.0 * centre + down[i]) if i == j else (both - up[i] - up[j] + centre)
-        quadratic[:, i, j] = quadratic[:, j, i] = 0.5 * change / 0.25
-    slope = ((up - down) / 1.0).T - 2.0 * quadratic @ base
+        quadratic[:, i, j] = quadratic[:, j, i] = 0.5 * change / width**2
+    slope = (0.5 * (up - down) / width).T - 2.0 * quadratic @ base
     form = np.zeros((market.regimes, 5, 5))
     form[:, :4, :4] = quadratic
     form[:, 4, :4] = form[:, :4, 4] = 0.5 * slope
@@ -123,12 +125,14 @@ def solve_linear(market: Market) -> Riccati:
     """Solve the coupled Riccati recursions.
 
     Raises:
-        ValueError: The market is not linear (see :func:`is_linear`).
+        ValueError: The market is not linear (see :func:`is_linear`), or no cost grows faster than the trade, so that
+            there is no best one.
     """
     if not is_linear(market):
         raise ValueError(
-            f"scenario {market.scenario.name!r} must have temp_impact_beta 1, no participation cap and no predator, and be "
-            f"completed, to be linear; got temp_impact_beta {market.scenario.temp_impact_beta:g}"
+            f"scenario {market.scenario.name!r} must have temp_impact_beta 1 and transient_exponent 1, no participation "
+            "cap, no predator and one signal at most, and be completed, to be linear; "
+            f"got temp_impact_beta {market.scenario.temp_impact_beta:g}"
         )
     scenario, slices = market.scenario, market.slices
     transition, moves = scenario.regimes.transition(market.tau), _moves(market)
@@ -149,7 +153,12 @@ def solve_linear(market: Market) -> Riccati:
             gain = np.zeros((market.regimes, _STATE))
             gain[:, 0] = 1.0
         else:
-            gain = -total[:, 2][:, keep] / total[:, 2, 2][:, None]
+            curvature = total[:, 2, 2]
+            if not (curvature > _FLAT * np.abs(total).max(axis=(1, 2))).all():
+                raise ValueError(
+                    f"scenario {scenario.name!r} must have an impact or a risk that grows with the trade, got none"
+                )
+            gain = -total[:, 2][:, keep] / curvature[:, None]
         choose = np.zeros((market.regimes, 5, _STATE))
         choose[:, keep, np.arange(_STATE)] = 1.0
         choose[:, 2] = gain

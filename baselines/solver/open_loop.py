@@ -109,10 +109,9 @@ def best_schedule(loop: OpenLoop) -> tuple[Floats, float]:
     """Return the trades of the best schedule without a cap, shape (slices,), and its objective, currency."""
     count, quantity = loop.problem.market.slices, loop.problem.market.scenario.quantity
     trades = np.full(count, quantity / count)
-    scale = abs(float(schedule_cost(loop, trades))) or 1.0
-    barrier = 0.1 * scale / count
+    barrier = 0.1 * abs(float(schedule_cost(loop, trades))) / count
     steps = 0
-    while barrier > 1e-9 * scale / count and steps < _NEWTON_STEPS:
+    while barrier > 1e-9 * abs(float(schedule_cost(loop, trades))) / count and steps < _NEWTON_STEPS:
         trades, moved = _newton(loop, trades, barrier)
         steps += 1
         if moved < 1e-2:
@@ -160,7 +159,7 @@ def best_fractions(
     step = 0.2
     while step > 0.01:
         before = lowest
-        for k in range(len(best) - 1):
+        for k in np.flatnonzero(np.isfinite(problem.market.least)):
             for change in (step, -step):
                 candidate = best.copy()
                 candidate[k] = np.clip(candidate[k] + change, 0.0, 1.0)

@@ -31,8 +31,11 @@ def _known(situation: Situation) -> NDArray[np.int64]:
     """Return the regime that is seen.
 
     Raises:
-        ValueError: It is hidden.
+        ValueError: It is hidden, or the order is not that of the scenario.
     """
+    quantity = situation.market.scenario.quantity
+    if np.any(np.asarray(situation.quantity) != quantity):
+        raise ValueError(f"quantity must be that of the scenario, {quantity:g}, for which the optimum was solved")
     seen = np.asarray(situation.seen)
     if (seen == situation.market.unknown).any():
         raise ValueError("the optimal policy must be told the regime, which is hidden here")
@@ -48,7 +51,7 @@ def _between(axis: Axis, values: Any) -> tuple[NDArray[np.intp], Floats]:
     return below, steps - below
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class TablePolicy:
     """The solution of the dynamic programme: the fraction of what remains, linear between the nodes of its grid."""
 
@@ -76,27 +79,32 @@ class TablePolicy:
             _between(table.remaining, root),
             _between(table.transient, share),
         ]
-        fractions = table.fractions[situation.k]
+        nodes = table.fractions.shape[2:]
         total: Any = 0.0
         for corner in range(8):
             weight: Any = 1.0
-            index: list[Any] = [row]
+            index: list[Any] = [situation.k, row]
             for bit, (below, way) in enumerate(places):
                 up = corner >> bit & 1
-                index.append(np.minimum(below + up, fractions.shape[1 + bit] - 1))
+                index.append(np.minimum(below + up, nodes[bit] - 1))
                 weight = weight * (way if up else 1.0 - way)
-            total = total + weight * fractions[tuple(index)]
+            total = total + weight * table.fractions[tuple(index)]
         return total * situation.remaining
 
 
+@dataclass(eq=False)
 class DelayedPolicy(TablePolicy):
     """The best policy of an observer who learns each regime one slice late; it remembers what it saw in the slice before."""
+
+    name: str = "told late"
+    before: Any = field(default=0, init=False, repr=False)
+    """Regime of the slice before."""
 
     def act(self, situation: Situation) -> Any:
         """Trade the fraction for the regime of the slice before."""
         seen = _known(situation)
-        row = np.zeros_like(seen) if situation.k == 0 else self.__dict__["_before"]
-        self.__dict__["_before"] = seen
+        row = np.where(np.equal(situation.k, 0), 0, self.before)
+        self.before = seen
         return self._trade(situation, row)
 
 

@@ -73,6 +73,8 @@ def unsolved(market: Market) -> str:
         return "what the predator remembers would be four more state variables"
     if scenario.price_model == "gbm" and scenario.flow_persistence:
         return "a geometric price and a persistent flow would be two signals"
+    if scenario.price_model == "abm" and scenario.price_risk:
+        return "an arithmetic price that is paid for would be a signal"
     return ""
 
 
@@ -91,7 +93,7 @@ def build_problem(market: Market, nodes: int = 33) -> Problem:
     weights = weights / weights.sum()
     kept = scenario.flow_persistence
     priced = scenario.price_model == "gbm" and (market.drifting or scenario.price_risk > 0.0)
-    if kept:
+    if kept and market.by_flow:
         axis = Axis(-_FLOW_REACH, _FLOW_REACH, nodes)
         ahead = kept * axis.nodes[:, None] + math.sqrt(1.0 - kept * kept) * points
         step = np.einsum("fpg,p->fg", interpolation(axis, _within(axis, ahead)), weights)
@@ -144,6 +146,5 @@ def mean_slice(slices: Slice, law: Floats, beta: float) -> Slice:
     toll = law @ (slices.temporary_scale * slices.volume**-beta)
     charged = toll > 0.0
     volume = np.where(charged, (mean.temporary_scale / np.where(charged, toll, 1.0)) ** (1.0 / beta), mean.volume)
-    return mean._replace(
-        volume=volume, transient_kept=np.ones_like(volume), least=slices.least[0], limit=np.full(volume.shape, math.inf)
-    )
+    least = np.broadcast_to(slices.least[0], volume.shape)
+    return mean._replace(volume=volume, transient_kept=np.ones_like(volume), least=least, limit=np.full(volume.shape, math.inf))

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 import hyperexec_env.market
 from baselines.solver.dynamic import FINE, Grid, Table, evaluate_fractions, solve_blind, solve_informed
-from baselines.solver.linear import is_linear, keeps_one_side, solve_linear
+from baselines.solver.linear import Riccati, keeps_one_side, solve_linear
 from baselines.solver.open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
 from baselines.solver.policies import LinearPolicy, SchedulePolicy, TablePolicy
 from baselines.solver.problem import Problem, build_problem, unsolved
@@ -33,7 +33,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario
 
-__all__ = ["Solution", "cache_folder", "optimum", "solve"]
+__all__ = ["Solution", "cache_folder", "optimum", "schedule_bps", "solve"]
 
 Floats = NDArray[np.float64]
 
@@ -41,6 +41,8 @@ GOAL: Final = 1e-4
 """Largest relative error that is let pass without a finer grid."""
 _FINEST: Final = 3
 _BOUND_PATHS: Final = 20_000
+_ROUNDING: Final = 1e-12
+"""Differences of two grids below this, bps, are rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,12 @@ class Solution:
     """The best fixed schedule as fractions of what remains, shape (slices,); empty where not solved."""
     policy: TablePolicy | LinearPolicy | None = field(repr=False)
     """The optimal policy; it runs in the environment."""
+
+    @property
+    def accuracy(self) -> str:
+        """Say how J* was found and how exact it is."""
+        exact = f"relative error {self.relative_error:.1e} by two grids" if self.relative_error else "exact"
+        return f"{self.method}, {exact}"
 
     @property
     def schedule(self) -> Floats:
@@ -140,6 +148,36 @@ def _remembered(text: str, scenario_hash: str) -> Solution:
     return found
 
 
+def schedule_bps(scenario: Scenario, fractions: Any) -> float:
+    """Return the expected objective of a fixed schedule, computed and not simulated, bps.
+
+    Args:
+        scenario: A scenario that can be solved.
+        fractions: Fraction of what remains to trade in each slice, shape (slices,); what a cap forbids is carried forward.
+
+    Raises:
+        ValueError: The scenario cannot be solved exactly, or the fractions do not fit it.
+    """
+    market = build_market(scenario)
+    reason, fractions = unsolved(market), np.asarray(fractions, dtype=float)
+    if reason:
+        raise ValueError(f"scenario {scenario.name!r} must be one that can be solved: {reason}")
+    if fractions.shape != (market.slices,) or not ((fractions >= 0.0) & (fractions <= 1.0)).all():
+        raise ValueError(f"fractions must be {market.slices} numbers in [0, 1], got {fractions!r}")
+    return _schedule_cost(build_problem(market, FINE.signal), fractions) * _bps(market)
+
+
+def _schedule_cost(problem: Problem, fractions: Floats) -> float:
+    """Return the expected objective of fractions of what remains, currency."""
+    market = problem.market
+    if market.capped or not market.scenario.complete:
+        law = problem.regime_law[:, None] * problem.signal_law
+        return float((law * evaluate_fractions(problem, fractions)).sum())
+    traded = np.append(fractions[:-1], 1.0)
+    left = np.concatenate([[1.0], np.cumprod(1.0 - traded)[:-1]])
+    return float(schedule_cost(build_open_loop(problem), market.scenario.quantity * left * traded))
+
+
 def _solve(scenario: Scenario) -> Solution:
     """Solve a scenario by the method that is exact for it."""
     start, market = time.perf_counter(), build_market(scenario)
@@ -174,7 +212,7 @@ def _solved(market: Market, start: float, tick: Callable[[], None]) -> Solution:
     """Solve a market that can be solved."""
     scenario, bps = market.scenario, _bps(market)
     regimes = scenario.regimes
-    signed = solve_linear(market) if is_linear(market) else None
+    signed = _signed(market)
     policy: TablePolicy | LinearPolicy
     grid = FINE
     if signed is not None and keeps_one_side(signed):
@@ -209,6 +247,13 @@ def _solved(market: Market, start: float, tick: Callable[[], None]) -> Solution:
     )
 
 
+def _signed(market: Market) -> Riccati | None:
+    """Return the optimum of an order that may trade both ways, where impact is linear and there is such an optimum."""
+    with contextlib.suppress(ValueError):
+        return solve_linear(market)
+    return None
+
+
 def _converged(market: Market, tick: Callable[[], None]) -> tuple[Floats, float, Table, Grid]:
     """Return J* by regime (bps), its error, the table, and the grid that is fine enough for them."""
     law, grid = market.scenario.regimes.start_law(), FINE
@@ -222,7 +267,8 @@ def _converged(market: Market, tick: Callable[[], None]) -> tuple[Floats, float,
     for attempt in range(_FINEST):
         fine, table = values(grid)
         scale = abs(float(fine @ law))
-        error = float(np.abs(fine - coarse).max()) / scale if scale > 0.0 else 0.0
+        difference = float(np.abs(fine - coarse).max())
+        error = difference / max(scale, _ROUNDING) if difference > _ROUNDING else 0.0
         if error <= GOAL or attempt == _FINEST - 1:
             break
         coarse, grid = fine, grid.finer()
@@ -233,39 +279,42 @@ def _schedules(problem: Problem, tick: Callable[[], None]) -> tuple[Floats, floa
     """Return the best fixed schedule as fractions of what remains, its objective, and TWAP's, currency."""
     market = problem.market
     even = 1.0 / np.arange(market.slices, 0, -1)
-    law = problem.regime_law[:, None] * problem.signal_law
     if market.capped or not market.scenario.complete:
         search = Grid(31, 16, 11)
         rough = build_problem(market, search.signal)
-        fractions, _ = best_fractions(rough, [even, np.ones(market.slices)], search, tick)
-        exact = [float((law * evaluate_fractions(problem, plan)).sum()) for plan in (fractions, even)]
-        return fractions, exact[0], exact[1]
-    loop = build_open_loop(problem)
-    trades, cost = best_schedule(loop)
-    twap = float(schedule_cost(loop, np.full(market.slices, market.scenario.quantity / market.slices)))
-    return trades / np.cumsum(trades[::-1])[::-1], cost, twap
+        starts = [even, np.ones(market.slices), np.zeros(market.slices)]
+        fractions, _ = best_fractions(rough, starts, search, tick)
+    else:
+        trades, _ = best_schedule(build_open_loop(problem))
+        fractions = trades / np.cumsum(trades[::-1])[::-1]
+    return fractions, _schedule_cost(problem, fractions), _schedule_cost(problem, even)
 
 
 def _bound(market: Market) -> float:
     """Return a lower bound on J* of a scenario that is not solved, bps."""
     scenario = market.scenario
-    if scenario.transient_exponent != 1.0:  # one-sided orders never earn from their own displacement
-        sound = replace(scenario, transient_exponent=1.0, flow_share=0.0, kyle_lambda=scenario.perm_impact_gamma)
-        return _solved_bps(sound)
+    if scenario.transient_exponent != 1.0:  # one-sided orders never earn from their own transient displacement
+        return _least_bps(replace(scenario, transient_exponent=1.0, perm_impact_gamma=scenario.kyle_lambda))
     if scenario.predator > 0.0:  # it only makes children dearer
-        return _solved_bps(replace(scenario, predator=0.0))
-    if scenario.predator < 0.0:  # liquidity at its best, for every child
-        values, error, _, _ = _converged(market, lambda: None)
-        return float(values @ scenario.regimes.start_law()) * (1.0 - math.copysign(error, float(values.sum())))
+        return _least_bps(replace(scenario, predator=0.0))
+    if not unsolved(build_market(replace(scenario, predator=0.0))):  # liquidity at its best, for every child
+        return _solved_bps(scenario)
     keys = episode_keys(0, np.arange(_BOUND_PATHS))
-    still = replace(scenario, flow_persistence=0.0, regimes=replace(scenario.regimes, drift=()))
-    gains = np.minimum(draw_path(market, keys, float(scenario.side)).slices.drift, 0.0).sum(axis=0)
+    still = replace(scenario, flow_persistence=0.0, price_risk=0.0, regimes=replace(scenario.regimes, drift=()))
+    slices = draw_path(market, keys, float(scenario.side)).slices
+    gains = np.minimum(slices.drift + slices.holding, 0.0).sum(axis=0)  # in hindsight: all that can be earned by holding
     hindsight = float(gains.mean() - 4.0 * gains.std(ddof=1) / math.sqrt(_BOUND_PATHS))
-    return _solved_bps(still) + 1e4 * hindsight / scenario.arrival_price
+    return _least_bps(still) + 1e4 * hindsight / scenario.arrival_price
+
+
+def _least_bps(scenario: Scenario) -> float:
+    """Return J* of a scenario, less its error, or where it is not solved a lower bound, bps."""
+    market = build_market(scenario)
+    return _bound(market) if unsolved(market) else _solved_bps(scenario)
 
 
 def _solved_bps(scenario: Scenario) -> float:
-    """Return J* of a scenario that can be solved, less its error, bps."""
+    """Return the value of the dynamic programme, less its error, bps."""
     values, error, _, _ = _converged(build_market(scenario), lambda: None)
     value = float(values @ scenario.regimes.start_law())
     return value - error * abs(value)
@@ -310,7 +359,7 @@ def _write(solution: Solution) -> None:
         arrays.update(values=policy.table.values, table=policy.table.fractions)
     content = io.BytesIO()
     np.savez_compressed(content, about=np.array(json.dumps(about)), **arrays)
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # of the last kind: there is no home
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_atomically(_cache_file(solution.scenario), content.getvalue())
 
@@ -318,7 +367,7 @@ def _write(solution: Solution) -> None:
 def _read(scenario: Scenario) -> Solution | None:
     """Return a solution that was kept; None where there is none that can be read."""
     try:
-        with np.load(_cache_file(scenario), allow_pickle=False) as kept:
+        with np.load(io.BytesIO(_cache_file(scenario).read_bytes()), allow_pickle=False) as kept:
             about = json.loads(str(kept["about"]))
             arrays = {name: kept[name] for name in kept.files if name != "about"}
             return _restored(scenario, about, arrays)

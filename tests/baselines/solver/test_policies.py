@@ -1,0 +1,108 @@
+"""The solutions as policies: they reach what was computed, and act alike wherever they run."""
+
+import math
+from dataclasses import replace
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from baselines.solver.dynamic import solve_blind
+from baselines.solver.policies import DelayedPolicy, SchedulePolicy
+from baselines.solver.problem import build_problem
+from hyperexec_env.evaluation.policy import check_policy, first_situation
+from hyperexec_env.evaluation.rollout import join, roll, rollouts
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.scenario import get_scenario
+
+EPISODES = 4096
+
+
+def objectives(market, policy, seed=0):
+    return join([batch[0] for batch in rollouts(market, [policy], [False], seed, EPISODES)]).statement.objective
+
+
+def agrees(sample, value, error=0.0):
+    """Whether the mean of a sample is a value, within 4 standard errors."""
+    return abs(sample.mean() - value) <= 4.0 * sample.std(ddof=1) / math.sqrt(len(sample)) + error
+
+
+@pytest.mark.parametrize("name", ["regime-day", "trending-day", "almgren-chriss", "gatheral-schied", "bertsimas-lo"])
+def test_the_best_schedule_costs_what_was_computed(solution_of, name):
+    solution = solution_of(name)
+    policy = solution.best_schedule
+    assert isinstance(policy, SchedulePolicy)
+    sample = objectives(build_market(solution.scenario), policy, seed=5)
+    assert agrees(sample, solution.open_loop_bps, 1e-9 * abs(solution.open_loop_bps))
+
+
+@pytest.mark.parametrize("name", ["regime-day", "trending-day", "crisis-day"])
+def test_who_is_told_one_slice_late_costs_what_was_computed(solution_of, name):
+    market = build_market(get_scenario(name))
+    problem = build_problem(market)
+    delayed = DelayedPolicy(problem, solve_blind(problem))
+    sample = objectives(market, delayed)
+    assert agrees(sample, solution_of(name).regime_blind_bps)
+    assert np.array_equal(objectives(market, delayed), sample)  # it forgets at the start of an episode
+
+
+@pytest.mark.parametrize("name", ["regime-day", "obizhaeva-wang"])
+def test_a_hidden_regime_is_refused(solution_of, name):
+    market = build_market(get_scenario(name))
+    situation = first_situation(market, 3)
+    hidden = situation._replace(seen=np.full(3, market.unknown))
+    with pytest.raises(ValueError, match="must be told the regime, which is hidden here"):
+        solution_of(name).policy.act(hidden)
+
+
+@pytest.mark.parametrize("name", ["regime-day", "bertsimas-lo", "gatheral-schied", "almgren-chriss"])
+def test_the_optimal_policy_trades_in_the_environment_as_in_the_rollout(solution_of, name):
+    policy, market = solution_of(name).policy, build_market(get_scenario(name))
+    check_policy(policy, market)
+    path = draw_path(market, episode_keys(11, np.arange(4)), float(market.scenario.side))
+    expected = roll(market, policy, path).statement.objective
+    env = gym.make("hyperexec_env:HyperExec-v0", scenario=name).unwrapped
+    for episode in range(4):
+        env.reset(seed=11 if episode == 0 else None)
+        ended = False
+        while not ended:
+            _, _, ended, _, info = env.trade(float(policy.act(env.situation)))
+        assert info["objective_bps"] == pytest.approx(expected[episode], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["regime-day", "bertsimas-lo", "gatheral-schied"])
+def test_it_never_trades_the_other_way_or_more_than_remains(solution_of, name):
+    class Watched:
+        name = "watched"
+
+        def act(self, situation):
+            shares = np.asarray(solution_of(name).policy.act(situation))
+            assert (shares >= 0.0).all()
+            assert (shares <= situation.remaining * (1.0 + 1e-9)).all()
+            return shares
+
+    market = build_market(get_scenario(name))
+    roll(market, Watched(), draw_path(market, episode_keys(0, np.arange(500)), float(market.scenario.side)))
+
+
+def test_policies_that_act_differently_have_different_digests(solution_of):
+    names = ("regime-day", "crisis-day", "gatheral-schied", "almgren-chriss", "obizhaeva-wang")
+    policies = [policy for name in names for policy in (solution_of(name).policy, solution_of(name).best_schedule)]
+    digests = [policy.digest for policy in policies]
+    same = {"regime-day", "crisis-day"}  # where the regime is known, it does not count how likely it was
+    optimal = {name: solution_of(name).policy.digest for name in names}
+    assert optimal["regime-day"] == optimal["crisis-day"]
+    assert len(set(digests)) == len(digests) - (len(same) - 1)
+
+
+def test_the_optimal_policy_serves_an_order_on_the_other_side():
+    """A sale in the mirrored market is the purchase."""
+    from baselines.solver import solve
+
+    scenario = replace(get_scenario("trending-day"), slices=4)
+    mirrored = replace(
+        scenario, side=-1, regimes=replace(scenario.regimes, drift=tuple(-drift for drift in scenario.regimes.drift))
+    )
+    assert solve(mirrored, cached=False).optimum_bps == pytest.approx(solve(scenario, cached=False).optimum_bps, rel=1e-12)
