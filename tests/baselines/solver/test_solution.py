@@ -23,16 +23,11 @@ from hyperexec_env.market.scenario import get_scenario, scenario_names
 EPISODES = 4096
 UNSOLVED = ("hunted-day", "sunshine-day", "geo-compat")
 SOLVED = tuple(name for name in scenario_names() if name not in UNSOLVED)
-SLOW = ("desk-5min", "flow-signal", "sunshine-day")
 OTHERS = (*BASELINES, *SANITY)
 LEVEL = NormalDist().inv_cdf(1.0 - 0.025 / len(SOLVED))
 """Standard errors of a two-sided 95 % interval that holds for all solved scenarios at once (Bonferroni)."""
 DOUBT = NormalDist().inv_cdf(1.0 - 0.05 / (len(SOLVED) * len(OTHERS)))
 """The same for one-sided comparisons of all policies in all scenarios."""
-
-
-def each(names):
-    return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +63,7 @@ def slack(solution):
     return (solution.relative_error + 1e-9) * abs(solution.optimum_bps)
 
 
-@pytest.mark.parametrize("name", each(SOLVED))
+@pytest.mark.parametrize("name", SOLVED)
 def test_the_references_are_in_order(solution_of, name):
     solution = solution_of(name)
     assert solution.reason == ""
@@ -83,7 +78,7 @@ def test_the_references_are_in_order(solution_of, name):
         assert solution.bound_bps <= solution.optimum_bps + error
 
 
-@pytest.mark.parametrize("name", each(SOLVED))
+@pytest.mark.parametrize("name", SOLVED)
 def test_the_start_is_the_mean_over_the_regimes(solution_of, name):
     solution, regimes = solution_of(name), get_scenario(name).regimes
     values = np.array([solution.by_regime[regime] for regime in regimes.names])
@@ -92,14 +87,14 @@ def test_the_start_is_the_mean_over_the_regimes(solution_of, name):
     assert solution.schedule.sum() == pytest.approx(1.0, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", each(SOLVED))
+@pytest.mark.parametrize("name", SOLVED)
 def test_the_optimal_policy_reaches_the_optimum(solution_of, statements_of, name):
     solution, statement = solution_of(name), statements_of(name)["optimum"]
     for sample in (statement.objective, realised(statement, solution.scenario)):
         assert abs(sample.mean() - solution.optimum_bps) <= LEVEL * deviation(sample) + slack(solution)
 
 
-@pytest.mark.parametrize("name", each(SOLVED))
+@pytest.mark.parametrize("name", SOLVED)
 def test_the_optimal_policy_beats_twap_by_what_was_computed(solution_of, statements_of, name):
     """TWAP as a control variate: the difference is known better than either."""
     solution, statements = solution_of(name), statements_of(name)
@@ -108,7 +103,7 @@ def test_the_optimal_policy_beats_twap_by_what_was_computed(solution_of, stateme
     assert abs(difference.mean() - expected) <= LEVEL * deviation(difference) + slack(solution) + 1e-6 * solution.twap_bps
 
 
-@pytest.mark.parametrize("name", each(SOLVED))
+@pytest.mark.parametrize("name", SOLVED)
 def test_no_policy_lies_below_the_optimum_beyond_doubt(solution_of, statements_of, name):
     solution, statements = solution_of(name), statements_of(name)
     optimal = statements["optimum"]
@@ -123,7 +118,7 @@ def test_no_policy_lies_below_the_optimum_beyond_doubt(solution_of, statements_o
             assert paired.mean() >= -DOUBT * deviation(paired) - slack(solution), other
 
 
-@pytest.mark.parametrize("name", each(SOLVED))
+@pytest.mark.parametrize("name", SOLVED)
 def test_starts_cost_what_their_regimes_say(solution_of, statements_of, name):
     """Simulated for each regime of the start; regimes in which few orders start say little."""
     solution, regimes = solution_of(name), get_scenario(name).regimes
@@ -139,7 +134,7 @@ def test_starts_cost_what_their_regimes_say(solution_of, statements_of, name):
 # --- what is not solved
 
 
-@pytest.mark.parametrize("name", each(UNSOLVED))
+@pytest.mark.parametrize("name", UNSOLVED)
 def test_what_is_not_solved_says_why_and_bounds_every_policy(solution_of, statements_of, name):
     solution = solution_of(name)
     assert solution.method == "bound"
