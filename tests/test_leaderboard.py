@@ -76,6 +76,10 @@ def test_nothing_beats_the_optimum(name):
     assert rows["TWAP"].score == 0.0
     assert all(row.gap_high >= -reference.error_bps for row in rows.values())
     assert not [text for text in board.warnings if "sanity" not in text]
+    realised = [outcome.statement.shortfall + outcome.statement.risk for outcome in board.outcomes]
+    least = realised[[row.optimum for row in board.rows].index(True)]
+    for cost in realised:  # with the noise of the price too, four standard errors for some 200 comparisons
+        assert (cost - least).mean() >= -4.0 * (cost - least).std(ddof=1) / len(cost) ** 0.5 - reference.error_bps
 
 
 def test_the_order_of_the_board_where_it_must_hold():
