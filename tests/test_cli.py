@@ -184,7 +184,7 @@ def test_a_bad_scenario_file_is_named(capsys, tmp_path, line, message):
 
 
 def test_a_base_is_relative_to_the_file_that_names_it(capsys, tmp_path):
-    (tmp_path / "inner.toml").write_text('base = "desk-5min"\nname = "inner"\n')
+    (tmp_path / "inner.toml").write_text('base = "crisis-day"\nname = "inner"\n')
     (tmp_path / "outer.toml").write_text('base = "inner.toml"\nquantity = 5000\n')
     code, out, _ = _run(capsys, "card", str(tmp_path / "outer.toml"))
     assert code == 0

@@ -76,7 +76,7 @@ def leaderboard(args: Args) -> list[Board]:
             _board(args, scenario, [_options(args, word, name, seed) for seed in range(seeds)], store)
             for word, scenario, name in zip(given, scenarios, names, strict=True)
         ]
-    if len(boards) > 1:
+    if len(boards) > 1 and args.optimum:
         header, cells, caption = summary(boards)
         _say(args, f"{text_table(header, cells)}\n{caption}\n")
     write_atomically(folder / "leaderboard.html", page(boards, _command(args)))

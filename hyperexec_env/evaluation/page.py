@@ -69,8 +69,8 @@ def page(boards: Sequence[Board], command: str) -> str:
 
 
 def _overview(boards: Sequence[Board]) -> str:
-    """Return the table of all boards, where there are several."""
-    if len(boards) < 2:
+    """Return the table of all boards, where there are several and the optimum of one is known."""
+    if len(boards) < 2 or all(board.optimum is None for board in boards):
         return ""
     header, cells, caption = summary(boards)
     rows = table(header[1:], [line[1:] for line in cells])
