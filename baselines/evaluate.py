@@ -143,7 +143,7 @@ def resolution(scenario: Scenario, taking_part: Sequence[Entrant], episodes: int
 
 def _two_digits(value: float) -> str:
     """Return a number of at least zero with two digits that count, without an exponent."""
-    if value == 0.0:
+    if value < 1e-9:  # nothing is left to chance but rounding
         return "0"
     rounded = float(f"{value:.1e}")
     return f"{rounded:,.{max(0, 1 - math.floor(math.log10(rounded)))}f}"

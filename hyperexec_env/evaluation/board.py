@@ -219,7 +219,7 @@ class Board:
 
     def _cells(self, row: Row) -> list[str]:
         """Return the cells of a row."""
-        reference = math.isclose(row.diff_to_twap_low, row.diff_to_twap_high, abs_tol=1e-12)
+        reference = max(abs(row.diff_to_twap_low), abs(row.diff_to_twap_high)) < 1e-9
         versus = f"{row.diff_to_twap_bps:+.2f} [{row.diff_to_twap_low:+.2f}, {row.diff_to_twap_high:+.2f}]"
         return [
             *_name_cells(row),

@@ -44,7 +44,10 @@ def _values(board: Board, names: Sequence[str]) -> list[str]:
     def gap(value: float | None) -> str:
         if value is None:
             return "-"
-        return f"{'' if solved else '<='}{100.0 * (value - best) / abs(best):.1f}" if best else "-"
+        if not best:
+            return "-"
+        percent = round(100.0 * (value - best) / abs(best), 1) + 0.0  # never -0.0
+        return f"{'' if solved else '<='}{percent:.1f}"
 
     def measured(name: str) -> str:
         rows = [row for row in board.rows if row.policy == name]
