@@ -39,7 +39,8 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; mar
 h1 { font-size: 1.6rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; border-bottom: 1px solid #ddd; padding-bottom: .3rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .87rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .6rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #eee; }
-th { border-bottom: 2px solid #bbb; } .board { font-size: .82rem; } .board :is(td, th) { padding: .22rem .45rem; }
+th { border-bottom: 2px solid #bbb; } .overview { font-size: .8rem; } .overview :is(td, th) { padding: .22rem .38rem; }
+.board { font-size: .82rem; } .board :is(td, th) { padding: .22rem .45rem; }
 .board :is(td, th):nth-child(2), .sheet :is(td, th):first-child { text-align: left; }
 .glossary :is(td, th):is(:first-child, :last-child) { text-align: left; }
 tr.trained td:nth-child(2) { color: #b8322a; font-weight: 600; } tr.sanity { color: #888; }
@@ -73,7 +74,7 @@ def _overview(boards: Sequence[Board]) -> str:
     if len(boards) < 2 or all(board.optimum is None for board in boards):
         return ""
     header, cells, caption = summary(boards)
-    rows = table(header[1:], [line[1:] for line in cells])
+    rows = table(header[1:], [line[1:] for line in cells], "sheet overview")
     return f"<h2>All scenarios</h2>{rows}<p class='caption'>{html.escape(caption)}</p>"
 
 
@@ -98,7 +99,8 @@ def table(header: Sequence[str], cells: Sequence[Sequence[str]], kind: str = "sh
     Args:
         header: The names of the columns.
         cells: The texts of each line.
-        kind: Which columns are to the left: "sheet": the first, "board": the second, "glossary": the first and the last.
+        kind: Which columns are to the left: "sheet": the first, "board": the second, "glossary": the first and the last; a
+            second word, "overview", makes it narrower.
         classes: The class of each line; empty: none.
     """
     head = "".join(f"<th>{html.escape(text)}</th>" for text in header)

@@ -56,7 +56,7 @@ def _values(board: Board, names: Sequence[str]) -> list[str]:
         gaps = np.array([best + row.gap_bps if row.gap_bps is not None else row.objective_bps for row in rows])
         return gap(float(interquartile_mean(gaps)))
 
-    error = f"{known.relative_error or 0.0:.0e}" if solved else "-"
+    error = "-" if not solved else f"{known.relative_error:.0e}" if known.relative_error else "exact"
     return [
         f"{'' if solved else '>='}{best:.3f}",
         error,
