@@ -1,4 +1,4 @@
-"""stable-baselines3 meets the native batch: a `VecEnv` with no work per lane.
+"""stable-baselines3 meets the native batch: a `VecEnv` with no work per lane, and all that a training remembers as arrays.
 
 stable-baselines3 does not take Gymnasium's vector environments, so this class speaks its protocol and passes arrays through.
 Only lanes that end cost a dictionary each, because the protocol wants one.
@@ -6,20 +6,55 @@ Only lanes that end cost a dictionary each, because the protocol wants one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.market.kernel import State
+from hyperexec_env.market.path import World
+from hyperexec_env.market.predator import Hunt
 
-__all__ = ["TRAINING_SEEDS", "BatchVecEnv"]
+__all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
 TRAINING_SEEDS = 2**40
 """Lane seeds of training start here; the seeds of evaluations are below 2^32."""
+
+
+_RECORDS = {"_world": World, "_state": State, "_hunt": Hunt}
+_BY_LANE = ("_seeds", "_keys", "_k", "_last_shares", "_last_volume", "_side", "_quantity", "_scale")
+
+
+class _Batch(HyperExecVectorEnv):
+    """The native batch, which can say where its episodes stand, and go on from there."""
+
+    def position(self) -> dict[str, NDArray[Any]]:
+        """Return all that the lanes remember; the last axis of each array is the lanes."""
+        records = {name: np.array(getattr(self, name)) for name in ("_state", "_hunt") if getattr(self, name) is not None}
+        world = {f"_world.{name}": np.array(values) for name, values in self._world._asdict().items()}
+        episodes = self._first if self._starts is None else self._starts.episodes()
+        lanes = {name: getattr(self, name).copy() for name in _BY_LANE}
+        return {**records, **world, **lanes, "_account": self._account.copy(), "_first": episodes.copy()}
+
+    def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Put the lanes where a batch with the same options stood, and return what they observe."""
+        self.reset(seed=0)
+        self._world = World(**{name: position[f"_world.{name}"].copy() for name in World._fields})
+        for name in ("_state", "_hunt"):
+            if getattr(self, name) is not None:
+                setattr(self, name, _RECORDS[name](*position[name].copy()))
+        for name in _BY_LANE:
+            setattr(self, name, position[name].copy())
+        self._account[:] = position["_account"]
+        self._first, self._starts = position["_first"].copy(), None
+        self._ahead = self._row = 0  # noise that was drawn ahead belongs to the episodes of the reset
+        self._together = False
+        return self._observe()
 
 
 class BatchVecEnv(VecEnv):
@@ -34,7 +69,7 @@ class BatchVecEnv(VecEnv):
 
     def __init__(self, lanes: int, seed: int, reward_scale: float = 1.0, **options: Any) -> None:
         """Make the environment and seed its lanes."""
-        self.batch = HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, **options)
+        self.batch = _Batch(lanes, AutoresetMode.SAME_STEP, **options)
         super().__init__(lanes, self.batch.single_observation_space, self.batch.single_action_space)
         self.reward_scale = reward_scale
         self._first_seed: int | None = None
@@ -49,6 +84,16 @@ class BatchVecEnv(VecEnv):
         self._first_seed = None
         self._lengths[:] = 0
         return observation
+
+    def position(self) -> dict[str, NDArray[Any]]:
+        """Return where the episodes of all lanes stand, once they were begun."""
+        return {**self.batch.position(), "lengths": self._lengths.copy()}
+
+    def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Put the lanes where :meth:`position` says, and return what they observe; the next episodes are new ones."""
+        self._lengths[:] = position["lengths"]
+        self._first_seed = None
+        return self.batch.go_on(position)
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for :meth:`step_wait`."""
@@ -97,3 +142,96 @@ class BatchVecEnv(VecEnv):
         if seed is not None:
             self._first_seed = TRAINING_SEEDS + 2**20 * seed
         return [None if self._first_seed is None else self._first_seed + lane for lane in range(self.num_envs)]
+
+
+_PROGRESS = ("num_timesteps", "_n_updates", "_episode_num", "_n_calls", "exploration_rate", "_current_progress_remaining")
+_BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "timeouts")
+
+
+def snapshot(model: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return all that a model on a :class:`BatchVecEnv` remembers between two updates: arrays, and what JSON can hold.
+
+    These are the weights, the state of the optimisers, the filled part of a replay buffer, the position of the episodes, the
+    states of the random generators and the progress. The statistics of the last episodes, which are only logged, are not kept.
+    """
+    name, keys, *rest = np.random.get_state()  # noqa: NPY002 - stable-baselines3 draws from the global generator
+    tensors = {key: values.detach().cpu().numpy().copy() for key, values in _weights(model)}
+    tensors |= {f"environment/{key}": values for key, values in model.get_env().position().items()}
+    tensors |= {"random/torch": torch.get_rng_state().numpy(), "random/numpy": keys}
+    if model._last_episode_starts is not None:
+        tensors["episode_starts"] = np.array(model._last_episode_starts)
+    buffer = getattr(model, "replay_buffer", None)
+    if buffer is not None:
+        filled = len(buffer.observations) if buffer.full else buffer.pos
+        tensors |= {f"buffer/{key}": getattr(buffer, key)[:filled] for key in _BUFFER}
+    return tensors, {
+        "progress": {key: getattr(model, key) for key in _PROGRESS if hasattr(model, key)},
+        "numpy": [name, *rest],
+        "actions": model.action_space.np_random.bit_generator.state,
+        "buffer": None if buffer is None else {"pos": buffer.pos, "full": buffer.full},
+    }
+
+
+def restore(model: Any, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+    """Give a model that was made with the same options the memory that :func:`snapshot` took.
+
+    Raises:
+        KeyError, RuntimeError, ValueError: It is the memory of another model.
+    """
+    for name, state in model.get_parameters().items():
+        part = _part(model, name)
+        if "param_groups" not in state:
+            part.load_state_dict({key: _tensor(tensors, f"{name}/{key}") for key in state})
+            continue
+        moments: dict[int, dict[str, Any]] = {}
+        for key in (key for key in tensors if key.startswith(f"{name}/")):
+            moments.setdefault(int(key.split("/")[1]), {})[key.split("/")[2]] = _tensor(tensors, key)
+        part.load_state_dict({**state, "state": moments})
+    if getattr(model, "log_ent_coef", None) is not None:
+        model.log_ent_coef.data.copy_(_tensor(tensors, "log_ent_coef"))
+    for key, value in about["progress"].items():
+        setattr(model, key, value)
+    _refill(model, tensors, about["buffer"])
+    model._last_obs = model.get_env().go_on(
+        {key.removeprefix("environment/"): values for key, values in tensors.items() if key.startswith("environment/")}
+    )
+    if "episode_starts" in tensors:
+        model._last_episode_starts = tensors["episode_starts"].copy()
+    name, *rest = about["numpy"]
+    np.random.set_state((name, tensors["random/numpy"], *rest))  # noqa: NPY002 - stable-baselines3 draws from it
+    torch.set_rng_state(_tensor(tensors, "random/torch"))
+    model.action_space.np_random.bit_generator.state = about["actions"]
+
+
+def _weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the weights and the state of the optimisers of a model by name."""
+    for name, state in model.get_parameters().items():
+        if "param_groups" not in state:
+            yield from ((f"{name}/{key}", values) for key, values in state.items())
+            continue
+        for index, moments in state["state"].items():
+            yield from ((f"{name}/{index}/{key}", torch.as_tensor(values)) for key, values in moments.items())
+    if getattr(model, "log_ent_coef", None) is not None:
+        yield "log_ent_coef", model.log_ent_coef
+
+
+def _part(model: Any, name: str) -> Any:
+    """Return a part of a model by a name with dots."""
+    for word in name.split("."):
+        model = getattr(model, word)
+    return model
+
+
+def _tensor(tensors: Mapping[str, NDArray[Any]], name: str) -> torch.Tensor:
+    return torch.from_numpy(tensors[name].copy())
+
+
+def _refill(model: Any, tensors: Mapping[str, NDArray[Any]], position: Mapping[str, Any] | None) -> None:
+    """Put the kept slices back into the replay buffer of a model that has one."""
+    if position is None:
+        return
+    buffer = model.replay_buffer
+    buffer.pos, buffer.full = position["pos"], position["full"]
+    for key in _BUFFER:
+        values = tensors[f"buffer/{key}"]
+        getattr(buffer, key)[: len(values)] = values

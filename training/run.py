@@ -1,13 +1,16 @@
-"""What every stable-baselines3 script does around the learning: threads, progress, export, atomic writes."""
+"""What every stable-baselines3 script does around the learning: threads, progress, checkpoints, export, atomic writes."""
 
 from __future__ import annotations
 
+import sys
 import time
-from dataclasses import asdict, fields
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyperexec_env import __version__
 from hyperexec_env.checks import check_integer, check_number
@@ -15,8 +18,15 @@ from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario
+from training.checkpoints import newest_checkpoint, save_checkpoint
+from training.interruption import Interrupted, Signals
 
 __all__ = ["check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]
+
+Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+_MAY_DIFFER = ("scenario", "out", "threads", "checkpoint_every", "resume", "tensorboard", "progress")
+"""Options that a resumed run may change; the scenario is compared by its hash."""
+_LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_loss", "ent_coef_loss")
 
 
 def check_training(args: Any) -> None:
@@ -30,6 +40,7 @@ def check_training(args: Any) -> None:
     check_integer("timesteps", args.timesteps, low=1, high=10**12)
     check_integer("lanes", args.lanes, low=1, high=2**20)
     whole = ("steps", "batch_size", "epochs", "hidden", "threads", "gradient_steps", "buffer_size", "target_interval")
+    whole += ("checkpoint_every",)
     positive = {"learning_rate": 1.0, "clip": 1.0, "reward_scale": 1e6, "tau": 1.0}
     for item in fields(args):
         value = getattr(args, item.name)
@@ -104,58 +115,209 @@ def report(policy: NetworkPolicy, args: Any, algorithm: str) -> None:
     print(f"judge it: hyperexec evaluate --scenario {args.scenario} --policy baselines {folder}")
 
 
-def learn(
-    model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, algorithm: str, head: str, activation: str
-) -> NetworkPolicy:
-    """Run a stable-baselines3 model for its budget, export its deterministic policy and save both.
+class Diverged(ValueError):
+    """The weights or a loss are no longer finite."""
 
-    Args:
+
+@dataclass
+class Run:
+    """One training of a stable-baselines3 model, from its first slice or from a checkpoint to its export.
+
+    Attributes:
         model: The model, ready to learn.
         layers: Function that returns the torch linear layers from observation to action, in order.
-        args: Options of the script: `seed`, `timesteps`, `action_mode`, `observe_regime`, `progress`.
+        args: Options of the script.
         scenario: The scenario it trains on.
         folder: Folder of the run.
         algorithm: Name of the algorithm.
         head: What makes the last layer an action, see :class:`NetworkPolicy`.
         activation: "tanh" or "relu".
     """
+
+    model: Any
+    layers: Callable[[Any], Any]
+    args: Any
+    scenario: Scenario
+    folder: Path
+    algorithm: str
+    head: str
+    activation: str
+
+    def __post_init__(self) -> None:
+        """Start the clock; no good weights are known yet."""
+        self.started = time.monotonic()
+        self.saved = 0  # slices traded at the last checkpoint
+        self.good: tuple[Layers, int] | None = None  # the last weights that were finite, and the slices behind them
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, those before the interruption included."""
+        return time.monotonic() - self.started
+
+    def save(self) -> None:
+        """Write a checkpoint."""
+        from training.adapter import snapshot
+
+        tensors, about = snapshot(self.model)
+        about |= {"seconds": self.seconds, **self._identity()}
+        save_checkpoint(self.checkpoints, self.model.num_timesteps, tensors, about)
+        self.saved = self.model.num_timesteps
+
+    def resume(self) -> None:
+        """Go on from the newest checkpoint, or say that there is none.
+
+        Raises:
+            ValueError: It is that of another training.
+        """
+        from training.adapter import restore
+
+        checkpoint = newest_checkpoint(self.checkpoints)
+        if checkpoint is None:
+            print(f"no checkpoint in {self.checkpoints}: training starts from the beginning", file=sys.stderr)
+            return
+        self._check_same(checkpoint.about)
+        try:
+            restore(self.model, checkpoint.tensors, checkpoint.about)
+        except (KeyError, TypeError, RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"the checkpoint of {checkpoint.step} slices in {self.checkpoints} does not fit this version: {error}"
+            ) from None
+        self.started, self.saved = time.monotonic() - checkpoint.about["seconds"], checkpoint.step
+        print(f"resumed from the checkpoint of {checkpoint.step:,} slices in {self.checkpoints}", file=sys.stderr)
+
+    def _identity(self) -> dict[str, Any]:
+        """Return what a checkpoint and the run that goes on from it must have in common."""
+        same = {key: value for key, value in asdict(self.args).items() if key not in _MAY_DIFFER}
+        return {"algorithm": self.algorithm, "scenario_hash": self.scenario.hash, "args": same}
+
+    def _check_same(self, about: dict[str, Any]) -> None:
+        """Refuse the checkpoint of another training, naming the first difference."""
+        old, new = ({key: side[key] for key in self._identity()} for side in (about, self._identity()))
+        old, new = ({**side.pop("args"), **side} for side in (old, new))
+        for key, value in new.items():
+            if old.get(key) != value:
+                raise ValueError(
+                    f"cannot resume: {key} must be {old.get(key)!r} as in the checkpoint in {self.checkpoints}, got {value!r}"
+                )
+
+    def check(self) -> None:
+        """Remember the weights if they and the last losses are finite.
+
+        Raises:
+            Diverged: They are not.
+        """
+        losses = self.model.logger.name_to_value
+        weights = [values.numpy() for values in self.model.policy.state_dict().values()]
+        finite = all(np.isfinite(values).all() for values in weights)
+        if not finite or not all(np.isfinite(losses.get(f"train/{name}", 0.0)) for name in _LOSSES):
+            raise Diverged
+        self.good = self.weights(), self.model.num_timesteps
+
+    def weights(self) -> Layers:
+        """Return the weights from observation to action, copied."""
+        return tuple(
+            (layer.weight.detach().numpy().astype(np.float32), layer.bias.detach().numpy().astype(np.float32))
+            for layer in self.layers(self.model)
+        )
+
+    def export(self, weights: Layers, timesteps: int, folder: Path) -> NetworkPolicy:
+        """Write a policy and its scenario, and return the policy."""
+        args = self.args
+        about = {
+            "algorithm": self.algorithm,
+            "args": asdict(args),
+            "scenario": self.scenario.to_dict(),
+            "scenario_hash": self.scenario.hash,
+            "timesteps": timesteps,
+            "seconds": round(self.seconds, 3),
+            "versions": {
+                "hyperexec_env": __version__,
+                "stable_baselines3": need("stable_baselines3", "train").__version__,
+                "torch": need("torch", "train").__version__,
+            },
+        }
+        name, mode, regime = self.algorithm.upper(), args.action_mode, args.observe_regime
+        policy = NetworkPolicy(name, weights, self.activation, self.head, mode, regime, args.seed, about)
+        write_atomically(make_folder(folder) / "scenario.toml", self.scenario.to_toml())
+        save_policy(policy, folder)
+        return policy
+
+    def give_up(self) -> ValueError:
+        """Save the last good policy beside the run, and return what is to be said."""
+        message = (
+            f"training diverged: the {self.algorithm} policy or its loss holds numbers that are not finite "
+            f"after {self.model.num_timesteps:,} slices; try a smaller learning rate"
+        )
+        if self.good is not None:
+            weights, timesteps = self.good
+            self.export(weights, timesteps, self.folder / "last-good")
+            message += f"; the last good policy (of {timesteps:,} slices) is in {self.folder / 'last-good'}"
+        return ValueError(message)
+
+
+def learn(
+    model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, algorithm: str, head: str, activation: str
+) -> NetworkPolicy:
+    """Run a stable-baselines3 model for its budget, export its deterministic policy and save both; see :class:`Run`.
+
+    Raises:
+        ValueError: It diverged, or cannot be resumed.
+        Interrupted: SIGINT or SIGTERM came; what was learned is in a checkpoint.
+    """
+    run = Run(model, layers, args, scenario, folder, algorithm, head, activation)
     log = need("stable_baselines3.common.logger", "train")
     model.set_logger(log.configure(str(folder / "tensorboard"), ["tensorboard"]) if args.tensorboard else log.Logger(None, []))
-    interval = None if not args.tensorboard else 1000 if hasattr(model, "replay_buffer") else 1  # episodes, or updates
-    started = time.monotonic()
-    try:
-        model.learn(total_timesteps=args.timesteps, progress_bar=args.progress, log_interval=interval)
-    except ValueError as error:
-        if "nan" not in str(error):
-            raise
-        raise ValueError(_diverged(algorithm)) from None
-    seconds = time.monotonic() - started
-    weights = tuple(
-        (layer.weight.detach().cpu().numpy().astype(np.float32), layer.bias.detach().cpu().numpy().astype(np.float32))
-        for layer in layers(model)
-    )
-    if not all(np.isfinite(values).all() for layer in weights for values in layer):
-        raise ValueError(_diverged(algorithm))
-    about = {
-        "algorithm": algorithm,
-        "args": asdict(args),
-        "scenario": scenario.to_dict(),
-        "scenario_hash": scenario.hash,
-        "timesteps": int(model.num_timesteps),
-        "seconds": round(seconds, 3),
-        "versions": {
-            "hyperexec_env": __version__,
-            "stable_baselines3": need("stable_baselines3", "train").__version__,
-            "torch": need("torch", "train").__version__,
-        },
-    }
-    policy = NetworkPolicy(
-        algorithm.upper(), weights, activation, head, args.action_mode, args.observe_regime, args.seed, about
-    )
-    write_atomically(folder / "scenario.toml", scenario.to_toml())
-    save_policy(policy, folder)
+    if args.resume:
+        run.resume()
+    with Signals() as signals:
+        try:
+            stopped = _learn(run, signals)
+            run.check()
+        except ValueError as error:
+            if not isinstance(error, Diverged) and "nan" not in str(error):
+                raise
+            raise run.give_up() from None
+        if not stopped:
+            if run.saved != model.num_timesteps:
+                run.save()
+            policy = run.export(run.weights(), model.num_timesteps, folder)
+    if signals.received:
+        again = f"; go on with --resume (checkpoint of {run.saved:,} slices in {run.checkpoints})" if stopped else ""
+        print(f"\ninterrupted after {run.saved:,} of {args.timesteps:,} slices{again}", file=sys.stderr)
+        raise Interrupted(signals.received)
     return policy
 
 
-def _diverged(algorithm: str) -> str:
-    return f"training diverged: the {algorithm} policy holds numbers that are not finite; try a smaller learning rate"
+def _learn(run: Run, signals: Signals) -> bool:
+    """Let the model learn, with checkpoints between its updates; return whether a signal stopped it within its budget."""
+    from stable_baselines3.common.callbacks import BaseCallback
+
+    class Checkpoints(BaseCallback):
+        """Between two updates: check the weights, write a checkpoint where one is due, and stop after a signal."""
+
+        stop = False
+
+        def _on_rollout_start(self) -> None:
+            run.check()
+            self.stop = bool(signals.received)
+            if self.stop or run.model.num_timesteps - run.saved >= run.args.checkpoint_every:
+                run.save()
+
+        def _on_step(self) -> bool:
+            return not self.stop
+
+    model, args, checkpoints = run.model, run.args, Checkpoints()
+    interval = None if not args.tensorboard else 1000 if hasattr(model, "replay_buffer") else 1  # episodes, or updates
+    model.learn(
+        total_timesteps=args.timesteps - model.num_timesteps,
+        callback=checkpoints,
+        progress_bar=args.progress,
+        log_interval=interval,
+        reset_num_timesteps=model._last_obs is None,  # a resumed model stands in its episodes
+    )
+    return checkpoints.stop

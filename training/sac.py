@@ -33,6 +33,8 @@ class Args:
     action_mode: str = option("pace", "action mode", choices=("pace", "fraction", "participation"))
     observe_regime: bool = option(True, "whether the policy is told the regime")
     threads: int = option(1, "torch threads (a second one helps little, and on a busy machine costs much)")
+    checkpoint_every: int = option(250_000, "slices between two checkpoints")
+    resume: bool = option(False, "go on from the newest checkpoint in the folder of the run, if there is one")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
 

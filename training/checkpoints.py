@@ -1,0 +1,113 @@
+"""Checkpoints: the state of a training in one file, which is whole and the right one, or is not used.
+
+A checkpoint is a safetensors file. Its metadata hold a description in JSON and the sha256 of description and tensors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.checks import check_integer
+from hyperexec_env.extras import need
+from hyperexec_env.files import write_atomically
+
+__all__ = ["Checkpoint", "newest_checkpoint", "save_checkpoint"]
+
+FORMAT = "hyperexec-checkpoint-1"
+_NAME = re.compile(r"checkpoint-(\d{1,18})\.safetensors")
+_LEFT_OVER = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_KEPT = 2
+
+
+class Checkpoint(NamedTuple):
+    """The state of a training."""
+
+    step: int  # how far it was, in the units of the one who saved it
+    tensors: dict[str, NDArray[Any]]
+    about: dict[str, Any]  # what JSON can hold
+
+
+def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Path:
+    """Write a checkpoint, then remove those of later steps (of a run that was given up) and all but the newest two.
+
+    The folder must belong to one run: what a writer that was killed left behind in it is removed too.
+
+    Args:
+        folder: Folder of the checkpoints; it is made where there is none.
+        step: How far the training is, at least 0.
+        tensors: Arrays by name, of dtypes that safetensors knows.
+        about: What else is to be kept, of types that JSON knows (numbers must be finite).
+
+    Raises:
+        ValueError: A bad step, a description that is no JSON, or the file cannot be written.
+        MissingExtra: safetensors is not installed.
+    """
+    check_integer("step", step, low=0, high=10**18 - 1)
+    arrays = {name: np.array(values, order="C") for name, values in tensors.items()}
+    text = json.dumps(about, sort_keys=True, allow_nan=False)
+    metadata = {"format": FORMAT, "step": str(step), "about": text, "sha256": _digest(step, arrays, text)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {folder}: {error}") from None
+    path = folder / f"checkpoint-{step}.safetensors"
+    write_atomically(path, need("safetensors.numpy", "train").save(arrays, metadata=metadata))
+    _tidy(folder, step)
+    return path
+
+
+def newest_checkpoint(folder: Path) -> Checkpoint | None:
+    """Return the newest checkpoint of a folder that is whole and whose hash fits, or None; others are skipped."""
+    found = (_read(path, step) for step, path in sorted(_files(folder).items(), reverse=True))
+    return next((checkpoint for checkpoint in found if checkpoint is not None), None)
+
+
+def _files(folder: Path) -> dict[int, Path]:
+    """Return the files of a folder that are named like a checkpoint, by step."""
+    if not folder.is_dir():
+        return {}
+    named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return {int(match[1]): path for match, path in named if match}
+
+
+def _read(path: Path, step: int) -> Checkpoint | None:
+    """Return the checkpoint in a file, or None if the file is not what was once written under this name."""
+    safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
+    try:
+        data = path.read_bytes()
+        tensors = safetensors.load(data)  # checks the header
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        same = metadata["sha256"] == _digest(step, tensors, metadata["about"])
+        if metadata["format"] != FORMAT or not same:
+            return None
+        return Checkpoint(step, tensors, json.loads(metadata["about"]))
+    except (OSError, ValueError, KeyError, TypeError, broken):
+        return None
+
+
+def _digest(step: int, tensors: Mapping[str, NDArray[Any]], about: str) -> str:
+    """Return the sha256 of everything that a checkpoint holds."""
+    described = [(name, str(values.dtype), values.shape) for name, values in sorted(tensors.items())]
+    content = hashlib.sha256(json.dumps([step, about, described]).encode())
+    for _, values in sorted(tensors.items()):
+        content.update(values.tobytes())
+    return content.hexdigest()
+
+
+def _tidy(folder: Path, step: int) -> None:
+    """Remove the checkpoints that are not needed once that of a step is written, and unfinished files."""
+    files = _files(folder)
+    kept = sorted(other for other in files if other <= step)[-_KEPT:]
+    unneeded = [path for other, path in files.items() if other not in kept]
+    for path in [*unneeded, *(path for path in folder.iterdir() if _LEFT_OVER.fullmatch(path.name))]:
+        with contextlib.suppress(OSError):
+            path.unlink()
