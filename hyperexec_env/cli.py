@@ -16,6 +16,7 @@ COMMANDS = {
     ("leaderboard",): ("training.leaderboard", "evaluate the baselines, train a policy, write the board"),
     ("evaluate",): ("baselines.evaluate", "judge policies on one scenario"),
     ("train", "ppo"): ("training.ppo", "train a policy by PPO"),
+    ("train", "pathwise"): ("training.pathwise", "train a policy by the gradient of whole episodes"),
     ("train", "sac"): ("training.sac", "train a policy by SAC"),
     ("train", "dqn"): ("training.dqn", "train a policy by DQN (discrete pace)"),
     ("scenarios",): ("baselines.scenarios", "list the scenarios"),

@@ -1,0 +1,321 @@
+"""Train a policy by the gradient of whole episodes: torch differentiates the market itself (pathwise gradients)."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from hyperexec_env import __version__
+from hyperexec_env.arguments import option
+from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number
+from hyperexec_env.envs.observation import observation_names
+from hyperexec_env.envs.task import build_task
+from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
+from hyperexec_env.evaluation.progress import progress
+from hyperexec_env.extras import need
+from hyperexec_env.files import write_atomically
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.scenario import Scenario, get_scenario
+from training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint
+from training.interruption import Interrupted, Signals
+from training.run import output_folder, report
+
+if TYPE_CHECKING:
+    import torch
+
+    from training.torch_rollout import Lanes, Outcome
+
+__all__ = ["OBJECTIVES", "Args", "Trainer", "main", "train"]
+
+OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
+"""What may be minimised."""
+_SEEDS: Final = 2**41
+"""Seeds start here: those of evaluations are below 2^32, those of the environments that train below 2^41. Training seed s
+draws from 2^41 + 2 s, its validation from 2^41 + 2 s + 1."""
+_AHEAD: Final = 8
+"""Gradient steps whose paths are drawn at once."""
+_AVERAGE: Final = 0.99
+"""Share of the averaged weights that a step keeps (Polyak and Juditsky 1992, with exponential weights)."""
+_MAY_DIFFER: Final = ("scenario", "out", "threads", "checkpoint_every", "resume", "progress")
+"""Options that a resumed run may change; the scenario is compared by its hash."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec train pathwise``."""
+
+    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
+    seed: int = option(0, "seed of the weights and of the market")
+    out: str = option("", "folder of the run (default: runs/pathwise-SCENARIO-SEED)")
+    objective: str = option("expected", "what is minimised: J, or a risk of the realised cost", choices=OBJECTIVES)
+    risk: float = option(1.0, "mean-variance: weight of the variance, 1/bps; cvar: share of CVaR against the mean, 0 to 1")
+    level: float = option(0.95, "level of CVaR")
+    steps: int = option(1000, "gradient steps")
+    seconds: float = option(0.0, "budget of time instead of steps, seconds of wall time (0: none; not repeatable)")
+    lanes: int = option(1024, "episodes of a gradient step")
+    learning_rate: float = option(3e-3, "learning rate at the start; it falls to zero along a cosine")
+    hidden: int = option(64, "units in each of the two hidden layers")
+    observe_regime: bool = option(True, "whether the policy is told the regime")
+    validation: int = option(4096, "episodes on which the best of all policies on the way is chosen")
+    validate_every: int = option(50, "gradient steps between two validations")
+    patience: int = option(20, "stop after so many validations without a better policy")
+    checkpoint_every: int = option(250, "gradient steps between two checkpoints")
+    resume: bool = option(False, "go on from the newest checkpoint in the folder of the run, if there is one")
+    device: str = option("cpu", "where torch computes", choices=("cpu", "cuda"))
+    threads: int = option(1, "torch threads")
+    progress: bool = option(True, "show a progress bar")
+
+
+def _check(args: Args) -> Scenario:
+    """Check the options and return the scenario.
+
+    Raises:
+        ValueError: A bad option, or a scenario that cannot be differentiated.
+        MissingExtra: The packages of the extra `train` are not installed.
+    """
+    check_choice("objective", args.objective, OBJECTIVES)
+    check_choice("device", args.device, ("cpu", "cuda"))
+    check_integer("seed", args.seed, low=0, high=2**19 - 1)
+    for name in ("steps", "hidden", "validate_every", "patience", "checkpoint_every", "threads"):
+        check_integer(name, getattr(args, name), low=1, high=10**9)
+    for name in ("lanes", "validation"):
+        check_integer(name, getattr(args, name), low=2, high=2**20)
+    check_number("risk", args.risk, low=0.0, high=1.0 if args.objective == "cvar" else math.inf)
+    if args.objective == "cvar":  # at least one episode must be beyond the level
+        check_number("level", args.level, low=0.0, high=1.0 - 1.0 / args.lanes)
+    check_number("seconds", args.seconds, low=0.0, unit="s")
+    check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
+    for name in ("observe_regime", "resume", "progress"):
+        check_flag(name, getattr(args, name))
+    scenario = get_scenario(args.scenario)
+    if scenario.predator:
+        raise ValueError(f"predator must be 0 for pathwise gradients, got {scenario.predator}: what it expects of us jumps")
+    need("safetensors", "train")
+    if args.device == "cuda" and not need("torch", "train").cuda.is_available():
+        raise ValueError("device must be 'cpu' where torch finds no GPU, got 'cuda'")
+    return scenario
+
+
+class Trainer:
+    """The state of a training: weights as one vector, their average, Adam's moments, and the best policy so far."""
+
+    def __init__(self, args: Args, scenario: Scenario) -> None:
+        """Draw the first weights, and the episodes of the validation."""
+        self.torch = need("torch", "train")
+        self.args, self.task = args, build_task(scenario, observe_regime=args.observe_regime)
+        widths = (len(observation_names()), args.hidden, args.hidden, 1)
+        self.shapes = [shape for inner, outer in pairwise(widths) for shape in ((outer, inner), (outer,))]
+        self.weights = self._tensor(_first_weights(self.shapes, args.seed)).requires_grad_()
+        self.average, self.best = self.weights.detach().clone(), self.weights.detach().clone()
+        self.adam = self.torch.optim.Adam([self.weights], lr=args.learning_rate)
+        self.step, self.best_step, self.best_value, self.failures, self.spent = 0, 0, math.inf, 0, 0.0
+        self.ahead: list[Lanes] = []
+        self.held_out = self.draw(_SEEDS + 2 * args.seed + 1, 0, args.validation)
+
+    def _tensor(self, values: Any) -> torch.Tensor:
+        return self.torch.tensor(values, dtype=self.torch.float32, device=self.args.device)
+
+    def draw(self, seed: int, first: int, count: int) -> Lanes:
+        """Return some episodes of a seed as constants for torch."""
+        from training.torch_rollout import lanes_of
+
+        market = self.task.market
+        path = draw_path(market, episode_keys(seed, np.arange(first, first + count)), float(market.scenario.side))
+        return lanes_of(self.task.observer, self.task.mode, path, self.torch.float32, self.args.device)
+
+    def layers(self, weights: torch.Tensor) -> list[torch.Tensor]:
+        """Return the weights and biases of the layers, in order, as views of the vector."""
+        parts = weights.split([math.prod(shape) for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+
+    def roll(self, weights: torch.Tensor, lanes: Lanes) -> Outcome:
+        """Run the policy of some weights over episodes."""
+        from training.torch_rollout import roll
+
+        first, a, second, b, last, c = self.layers(weights)
+        linear, tanh = self.torch.nn.functional.linear, self.torch.tanh
+
+        def act(observation: torch.Tensor) -> torch.Tensor:
+            return tanh(linear(tanh(linear(tanh(linear(observation, first, a)), second, b)), last, c)[:, 0])
+
+        return roll(self.task.observer, self.task.mode, lanes, act, self.args.objective != "expected")
+
+    def loss(self, outcome: Outcome) -> torch.Tensor:
+        """Return what is minimised, bps."""
+        args, cost = self.args, outcome.shortfall
+        if args.objective == "expected":
+            return outcome.objective.mean()
+        if args.objective == "mean-variance":
+            return cost.mean() + args.risk * cost.var()
+        worst = cost.topk(max(1, round((1.0 - args.level) * len(cost)))).values
+        return (1.0 - args.risk) * cost.mean() + args.risk * worst.mean()
+
+    def done(self) -> float:
+        """Return which share of the budget is used."""
+        args = self.args
+        return min(1.0, self.spent / args.seconds if args.seconds else self.step / args.steps)
+
+    def learn(self) -> bool:
+        """Take one gradient step; return whether all numbers stayed finite."""
+        args = self.args
+        if not self.ahead:
+            seed, first = _SEEDS + 2 * args.seed, self.step * args.lanes
+            self.ahead = [self.draw(seed, first + i * args.lanes, args.lanes) for i in reversed(range(_AHEAD))]
+        for group in self.adam.param_groups:
+            group["lr"] = args.learning_rate * 0.5 * (1.0 + math.cos(math.pi * self.done()))
+        self.adam.zero_grad()
+        loss = self.loss(self.roll(self.weights, self.ahead.pop()))
+        loss.backward()
+        self.adam.step()
+        self.step += 1
+        kept = min(_AVERAGE, self.step / (10.0 + self.step))
+        self.average.lerp_(self.weights.detach(), 1.0 - kept)
+        return bool(self.torch.isfinite(loss)) and bool(self.torch.isfinite(self.weights).all())
+
+    def validate(self) -> None:
+        """Keep the averaged weights if they are the best so far on the episodes of the validation."""
+        with self.torch.no_grad():
+            value = float(self.loss(self.roll(self.average, self.held_out)))
+        if value < self.best_value:
+            self.best_value, self.best_step, self.failures = value, self.step, 0
+            self.best.copy_(self.average)
+        else:
+            self.failures += 1
+
+    def identity(self, scenario: Scenario) -> dict[str, Any]:
+        """Return what a checkpoint and the run that goes on from it must have in common."""
+        same = {key: value for key, value in asdict(self.args).items() if key not in _MAY_DIFFER}
+        return {**same, "scenario_hash": scenario.hash}
+
+    def save(self, folder: Path, scenario: Scenario) -> None:
+        """Write a checkpoint."""
+        names = ("weights", "average", "best")
+        tensors = {name: getattr(self, name).detach().cpu().numpy() for name in names}
+        state = self.adam.state[self.weights]
+        tensors |= {name: state[name].cpu().numpy() for name in ("exp_avg", "exp_avg_sq") if state}
+        progress = {"best_step": self.best_step, "best_value": self.best_value, "failures": self.failures, "spent": self.spent}
+        save_checkpoint(folder, self.step, tensors, {"progress": progress, "args": self.identity(scenario)})
+
+    def restore(self, checkpoint: Checkpoint, scenario: Scenario) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            ValueError: It is that of another training; the message names the first difference.
+        """
+        old = checkpoint.about.get("args", {})
+        for key, value in self.identity(scenario).items():
+            if old.get(key) != value:
+                raise ValueError(f"cannot resume: {key} must be {old.get(key)!r} as in the checkpoint, got {value!r}")
+        tensors = {name: self._tensor(values) for name, values in checkpoint.tensors.items()}
+        with self.torch.no_grad():
+            for name in ("weights", "average", "best"):
+                getattr(self, name).copy_(tensors[name])
+        if "exp_avg" in tensors:
+            moments = {name: tensors[name] for name in ("exp_avg", "exp_avg_sq")}
+            self.adam.state[self.weights] = {"step": self.torch.tensor(float(checkpoint.step)), **moments}
+        self.step, self.ahead = checkpoint.step, []
+        for name, value in checkpoint.about["progress"].items():
+            setattr(self, name, value)
+
+    def policy(self, about: dict[str, Any]) -> NetworkPolicy:
+        """Return the best policy as plain data."""
+        arrays = [np.array(values.cpu().numpy()) for values in self.layers(self.best)]
+        layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
+        args = self.args
+        return NetworkPolicy("Pathwise", layers, "tanh", "tanh", "pace", args.observe_regime, args.seed, about)
+
+
+def _first_weights(shapes: list[tuple[int, ...]], seed: int) -> Any:
+    """Return the first weights: normal with variance 1/inputs, biases zero, the last layer small (a policy near VWAP)."""
+    rng = np.random.default_rng([seed, _SEEDS])
+    parts = [np.zeros(shape) if len(shape) == 1 else rng.normal(size=shape) / math.sqrt(shape[1]) for shape in shapes]
+    parts[-2] *= 0.1
+    return np.concatenate([part.ravel() for part in parts])
+
+
+def _run(trainer: Trainer, checkpoints: Path, scenario: Scenario) -> str:
+    """Train until the budget is used; return why it stopped.
+
+    Raises:
+        Interrupted: A signal came; a checkpoint was written.
+    """
+    args = trainer.args
+    started = time.monotonic() - trainer.spent
+    total = 1000 if args.seconds else args.steps
+    bar = progress(total, f"train {scenario.name}") if args.progress else nullcontext(lambda done: None)
+    with Signals() as signals, bar as advance:
+        if trainer.step == 0:
+            trainer.validate()
+        shown = 0
+        while trainer.done() < 1.0 and trainer.failures < args.patience:
+            if not trainer.learn():
+                return "diverged"
+            trainer.spent = time.monotonic() - started
+            if trainer.step % args.validate_every == 0 or trainer.done() >= 1.0:
+                trainer.validate()
+            if signals.received or trainer.step % args.checkpoint_every == 0:
+                trainer.save(checkpoints, scenario)
+            if signals.received:
+                print(f"interrupted after {trainer.step:,} steps; go on with --resume", file=sys.stderr)
+                raise Interrupted(signals.received)
+            now = int(total * trainer.done())
+            advance(now - shown)
+            shown = now
+    return "finished" if trainer.done() >= 1.0 else "patience"
+
+
+def train(args: Args) -> NetworkPolicy:
+    """Train, save, and return the policy.
+
+    Raises:
+        ValueError: A bad option, or a checkpoint of another training.
+        Interrupted: A signal came; a checkpoint was written.
+    """
+    scenario = _check(args)
+    folder = output_folder(args.out, "pathwise", scenario, args.seed)
+    need("torch", "train").set_num_threads(args.threads)
+    trainer = Trainer(args, scenario)
+    checkpoint = newest_checkpoint(folder / "checkpoints") if args.resume else None
+    if checkpoint:
+        trainer.restore(checkpoint, scenario)
+    elif args.resume:
+        print(f"no checkpoint in {folder / 'checkpoints'}: training starts from the beginning", file=sys.stderr)
+    processor = time.process_time()
+    stopped = _run(trainer, folder / "checkpoints", scenario)
+    if stopped == "diverged":
+        print(
+            f"training diverged in step {trainer.step:,}: kept the best policy before it, of step {trainer.best_step:,}; "
+            "try a smaller learning rate",
+            file=sys.stderr,
+        )
+    about = {
+        "algorithm": "pathwise",
+        "args": asdict(args),
+        "scenario": scenario.to_dict(),
+        "scenario_hash": scenario.hash,
+        "timesteps": trainer.step * args.lanes * scenario.slices,
+        "steps": trainer.step,
+        "best_step": trainer.best_step,
+        "stopped": stopped,
+        "seconds": round(trainer.spent, 3),
+        "processor_seconds": round(time.process_time() - processor, 3),
+        "versions": {"hyperexec_env": __version__, "torch": need("torch", "train").__version__},
+    }
+    policy = trainer.policy(about)
+    write_atomically(folder / "scenario.toml", scenario.to_toml())
+    save_policy(policy, folder)
+    return policy
+
+
+def main(args: Args) -> None:
+    """Train, and say where the policy is."""
+    report(train(args), args, "pathwise")

@@ -1,0 +1,127 @@
+"""Rollouts in torch: the market, the observations and the actions of the environment, with gradients.
+
+Nothing of them is written here a second time: trades go through :func:`hyperexec_env.market.kernel.move`, which runs on
+tensors, observations and actions are those of :mod:`hyperexec_env.envs`. What nature draws does not depend on the policy, so
+it is drawn by numpy and enters as constants; the gradient of a cost is the derivative of the path itself (the pathwise
+estimator, Glasserman 2003, section 7.2), exact for every episode and much less noisy than a likelihood ratio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hyperexec_env.envs.action import ActionMode
+from hyperexec_env.envs.observation import OWN, Observer, own_features
+from hyperexec_env.market.kernel import Impact, Slice, State, close, expected_cost, move, shortfall_cost
+from hyperexec_env.market.path import Path
+
+__all__ = ["Lanes", "Outcome", "lanes_of", "roll"]
+
+
+class Lanes(NamedTuple):
+    """Some episodes as constants for torch: for each slice, in order, tensors over episodes."""
+
+    slices: tuple[Slice, ...]
+    """The slices; what is the same for all episodes is a float."""
+    nature: tuple[torch.Tensor, ...]
+    """The features that do not depend on our trades, shape (episodes, features - OWN)."""
+    drifted: tuple[torch.Tensor, ...]
+    """Move of the unaffected price against the order since arrival, currency per share."""
+    last_volume: tuple[torch.Tensor, ...]
+    """Market volume of the slice before, shares."""
+    rest_volume: tuple[torch.Tensor, ...]
+    """Expected volume of the rest, shares."""
+    base: tuple[torch.Tensor, ...]
+    """What the action multiplies, see :class:`ActionMode`."""
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes."""
+        return len(self.drifted[0])
+
+
+class Outcome(NamedTuple):
+    """What each episode came to, bps of the arrival notional, shape (episodes,); positive is a cost."""
+
+    objective: torch.Tensor
+    """J in the expected account, risk term included."""
+    shortfall: torch.Tensor
+    """Implementation shortfall, as the desk sees it."""
+
+
+def lanes_of(observer: Observer, mode: ActionMode, path: Path, dtype: torch.dtype, device: str = "cpu") -> Lanes:
+    """Turn the paths of some episodes into constants for torch.
+
+    Args:
+        observer: How situations become observations.
+        mode: The action mode.
+        path: The paths, drawn by numpy.
+        dtype: Precision of the tensors, float32 or float64.
+        device: Where they go.
+    """
+    market = observer.market
+    column = np.arange(market.slices)[:, None]
+    cell = market.cell(column, observer.seen(path.world.regime[:-1]))
+    volume = path.slices.volume
+    last_volume = np.concatenate([np.full_like(volume[:1], observer.last_expected[0]), volume[:-1]])
+    side = float(market.scenario.side)
+    nature = observer.rows.take(cell, axis=0)
+    for index, values in enumerate(observer.drawn_features(column, side, last_volume, path.world.flow[:-1]), start=OWN):
+        nature[..., index] = values
+
+    def tensors(values: NDArray[Any]) -> tuple[torch.Tensor, ...]:
+        return torch.tensor(values, dtype=dtype, device=device).unbind()
+
+    fields = [_constants(values) or tensors(values) for values in path.slices]
+    return Lanes(
+        tuple(Slice(*values) for values in zip(*fields, strict=True)),
+        tensors(nature[..., OWN:]),
+        tensors(side * (path.world.price[:-1] - observer.arrival_price)),
+        tensors(last_volume),
+        tensors(observer.rest_volume.take(cell)),
+        tensors(mode.base.take(cell)),
+    )
+
+
+def _constants(values: NDArray[np.float64]) -> tuple[float, ...]:
+    """Return one float for each slice where a field was spread over the episodes from fewer numbers, else nothing."""
+    return tuple(float(value) for value in values[:, 0]) if values.strides[1] == 0 else ()
+
+
+def roll(
+    observer: Observer, mode: ActionMode, lanes: Lanes, act: Callable[[torch.Tensor], torch.Tensor], shortfall: bool = True
+) -> Outcome:
+    """Run a policy over whole episodes; costs have gradients where the policy's parameters do.
+
+    Args:
+        observer: How situations become observations.
+        mode: The action mode.
+        lanes: The episodes.
+        act: The policy: observations of shape (episodes, features) -> actions of shape (episodes,).
+        shortfall: Whether to book the realised account too (else its sum is zero).
+    """
+    market = observer.market
+    quantity, impact = float(market.scenario.quantity), Impact(*map(float, market.impact))
+    reach = observer.reach(quantity)
+    zero = torch.zeros_like(lanes.drifted[0])
+    state: tuple[Any, Any, Any] = (zero + quantity, zero, zero)
+    last_shares, expected, realised = zero, zero, zero
+    for k, slice in enumerate(lanes.slices):
+        known = (lanes.drifted[k], float(market.plan[k]), lanes.rest_volume[k])
+        own = own_features(observer.scales, quantity, reach, state, last_shares, lanes.last_volume[k], known)
+        action = act(torch.cat([torch.stack(own, dim=1), lanes.nature[k]], dim=1))
+        before = state[0]
+        state, cost = move(impact, state, slice, mode.shares(action, before, lanes.base[k]))
+        last_shares = before - state[0]
+        expected = expected + expected_cost(cost)
+        realised = realised + shortfall_cost(cost) if shortfall else realised
+    if not market.scenario.complete:
+        marked, marked_in_objective = close(impact, State(*state), quantity)
+        expected, realised = expected + marked_in_objective, realised + marked
+    bps = 1e4 / (quantity * market.scenario.arrival_price)
+    return Outcome(expected * bps, realised * bps)
