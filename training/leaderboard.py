@@ -166,7 +166,8 @@ def _trained(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
     except ValueError:
         return ppo.train(options)
     same = found.about.get("scenario_hash") == scenario.hash and isinstance(found.about.get("args"), dict)
-    kept = {key: value for key, value in asdict(options).items() if key not in ("out", "progress", "scenario")}
+    no_matter = ("out", "progress", "scenario", "checkpoint_every", "resume")
+    kept = {key: value for key, value in asdict(options).items() if key not in no_matter}
     return found if same and kept.items() <= found.about["args"].items() else ppo.train(options)
 
 
