@@ -46,6 +46,15 @@ class Schedule:
         """Return the fraction of what remains for each slice, shape (slices + 1,); the last is 1, for an order that is over."""
         return _fractions(self.name, market)
 
+    def plan(self, market: Market) -> Weights:
+        """Return the fractions for each slice and regime."""
+        return _for_each_regime(self.fractions(market)[:-1], market)
+
+
+def _for_each_regime(fractions: Weights, market: Market) -> Weights:
+    """Repeat what is traded in each slice for each regime, and for who is not told: the plan of a compiled loop."""
+    return np.repeat(fractions[:, None], market.regimes + 1, axis=1)
+
 
 @lru_cache(maxsize=256)
 def _fractions(algorithm: str, market: Market) -> Weights:
@@ -124,6 +133,10 @@ class AllAtOnce:
         """Trade what remains."""
         return situation.remaining
 
+    def plan(self, market: Market) -> Weights:
+        """Return everything, always."""
+        return _for_each_regime(np.ones(market.slices), market)
+
 
 class WaitThenDump:
     """Nothing until the last slice."""
@@ -133,6 +146,10 @@ class WaitThenDump:
     def act(self, situation: Situation) -> Any:
         """Trade what remains in the last slice."""
         return situation.remaining * (situation.k == situation.market.slices - 1)
+
+    def plan(self, market: Market) -> Weights:
+        """Return nothing but in the last slice."""
+        return _for_each_regime(1.0 * (np.arange(market.slices) == market.slices - 1), market)
 
 
 @dataclass(frozen=True)
@@ -144,8 +161,15 @@ class EveryKth:
 
     def act(self, situation: Situation) -> Any:
         """Trade an equal share of what remains in every k-th slice, counted from the end."""
-        left = situation.market.slices - 1 - situation.k
-        return situation.remaining * ((left % self.every == 0) / (left // self.every + 1))
+        return situation.remaining * self._fraction(situation.market, situation.k)
+
+    def plan(self, market: Market) -> Weights:
+        """Return the fractions for each slice and regime."""
+        return _for_each_regime(self._fraction(market, np.arange(market.slices)), market)
+
+    def _fraction(self, market: Market, k: Any) -> Any:
+        left = market.slices - 1 - k
+        return (left % self.every == 0) / (left // self.every + 1)
 
 
 class Random:

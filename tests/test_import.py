@@ -42,12 +42,26 @@ def loaded_after(program, *, block=()):
         "from hyperexec_env.market.scenario import scenario_names; scenario_names()",
         "import gymnasium as gym, hyperexec_env\n"
         "env = gym.make('HyperExec-v0', render_mode='ansi'); env.reset(seed=0); env.step([0.0]); env.render()\n"
-        "env = gym.make_vec('HyperExec-v0', num_envs=2); env.reset(seed=0); env.step([[0.0], [0.0]])",
+        "env = gym.make_vec('HyperExec-v0', num_envs=2, backend='numpy'); env.reset(seed=0); env.step([[0.0], [0.0]])",
     ],
     ids=["package", "environments", "scenarios", "an episode"],
 )
 def test_importing_and_stepping_load_no_extra(program):
     assert not loaded_after(program) & set(EXTRAS)
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+def test_numpy_serves_where_numba_is_not_installed(backend):
+    program = f"import gymnasium as gym, hyperexec_env\nenv = gym.make_vec('HyperExec-v0', num_envs=2, backend={backend!r})\n"
+    assert "numpy" in loaded_after(program + "env.reset(seed=0); env.step([[0.0], [0.0]])", block=("numba",))
+
+
+def test_asking_for_numba_where_it_is_not_installed_says_how_to_install_it():
+    program = "import sys; sys.modules['numba'] = None\nfrom hyperexec_env.envs.vector import HyperExecVectorEnv\n"
+    lines = [sys.executable, "-c", program + "HyperExecVectorEnv(2, backend='numba')"]
+    done = subprocess.run(lines, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'numba is not installed: pip install "hyperexec-env[fast]"' in done.stderr
 
 
 def test_importing_the_package_loads_nothing_but_gymnasium_of_what_is_heavy():

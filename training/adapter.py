@@ -16,9 +16,6 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.market.kernel import State
-from hyperexec_env.market.path import World
-from hyperexec_env.market.predator import Hunt
 
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
@@ -26,7 +23,6 @@ TRAINING_SEEDS = 2**40
 """Lane seeds of training start here; the seeds of evaluations are below 2^32."""
 
 
-_RECORDS = {"_world": World, "_state": State, "_hunt": Hunt}
 _BY_LANE = ("_seeds", "_keys", "_k", "_last_shares", "_last_volume", "_side", "_quantity", "_scale")
 
 
@@ -44,12 +40,13 @@ class _Batch(HyperExecVectorEnv):
     def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Put the lanes where a batch with the same options stood, and return what they observe."""
         self.reset(seed=0)
-        self._world = World(**{name: position[f"_world.{name}"].copy() for name in World._fields})
+        records = {f"_world.{name}": values for name, values in self._world._asdict().items()}
+        for name, values in {**records, **{name: getattr(self, name) for name in _BY_LANE}}.items():
+            values[:] = position[name]
         for name in ("_state", "_hunt"):
             if getattr(self, name) is not None:
-                setattr(self, name, _RECORDS[name](*position[name].copy()))
-        for name in _BY_LANE:
-            setattr(self, name, position[name].copy())
+                for values, kept in zip(getattr(self, name), position[name], strict=True):
+                    values[:] = kept
         self._account[:] = position["_account"]
         self._first, self._starts = position["_first"].copy(), None
         self._ahead = self._row = 0  # noise that was drawn ahead belongs to the episodes of the reset

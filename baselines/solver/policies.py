@@ -13,6 +13,7 @@ from baselines.solver.dynamic import Table, place
 from baselines.solver.problem import Problem
 from baselines.solver.spline import Axis
 from hyperexec_env.envs.observation import Situation
+from hyperexec_env.market.model import Market
 
 __all__ = ["DelayedPolicy", "LinearPolicy", "SchedulePolicy", "TablePolicy"]
 
@@ -150,3 +151,7 @@ class SchedulePolicy:
     def act(self, situation: Situation) -> Any:
         """Trade the fraction of this slice."""
         return situation.remaining * self.fractions[situation.k]
+
+    def plan(self, market: Market) -> Floats:
+        """Return the fractions for each slice and regime."""
+        return np.repeat(self.fractions[:, None], market.regimes + 1, axis=1)

@@ -12,13 +12,21 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import State
 from hyperexec_env.market.model import Market
-from hyperexec_env.market.numeric import power, signed
+from hyperexec_env.market.numeric import minimum, power, signed
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 
-__all__ = ["OWN", "Observer", "Situation", "build_observer", "observation_names", "observation_space", "own_features"]
+__all__ = [
+    "OWN",
+    "Observer",
+    "Situation",
+    "build_observer",
+    "drawn_features",
+    "observation_names",
+    "observation_space",
+    "own_features",
+]
 
 _BIG: Final = 20.0
-_MOST: Final = np.array(_BIG)
 _FLOW: Final = 400.0  # 7.45 sqrt((1 + phi) / (1 - phi)) for the largest persistence that a scenario may have
 _FARTHEST: Final = 6.77  # the largest normal number that the noise can draw
 _FEATURES: Final = (
@@ -163,6 +171,11 @@ def own_features(
     )
 
 
+def drawn_features(expected: Any, side: Any, last_volume: Any, flow: Any) -> tuple[Any, Any, Any]:
+    """Return the features that nature drew: last volume against what the schedule expected, last flow against us, side."""
+    return minimum(last_volume / expected, _BIG), signed(side, flow), side
+
+
 @dataclass(frozen=True, eq=False)
 class Observer:
     """How the situations of one market become observations: the tables that are computed once."""
@@ -218,8 +231,8 @@ class Observer:
         return np.full_like(regime, self.market.unknown) if self.hidden else regime
 
     def drawn_features(self, k: Any, side: Any, last_volume: Any, flow: Any) -> tuple[Any, Any, Any]:
-        """Return the features that nature drew: last volume against the schedule's, last flow against us, side."""
-        return np.minimum(last_volume / self.last_expected.take(k), _MOST), signed(side, flow), side
+        """Return :func:`drawn_features` for a slice, or some."""
+        return drawn_features(self.last_expected.take(k), side, last_volume, flow)
 
 
 def build_observer(market: Market, observe_regime: bool = True) -> Observer:

@@ -11,12 +11,14 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_integer
+from hyperexec_env.checks import check_choice, check_flag, check_integer
 from hyperexec_env.envs.action import PACES
+from hyperexec_env.envs.compiled import Lanes
 from hyperexec_env.envs.episode import final_info
 from hyperexec_env.envs.observation import Situation, observation_space
 from hyperexec_env.envs.task import Task, build_task, check_reset_options
 from hyperexec_env.market.account import Account, forced_shares, settle_in_bps
+from hyperexec_env.market.compiled import ASKED, COST, FIELDS, PAID_BEFORE, PRICE_BEFORE, resolve_backend
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.noise import as_words, episode_keys
 from hyperexec_env.market.path import Draws, World, begin, draw, draw_orders, follow
@@ -26,6 +28,7 @@ from hyperexec_env.orders import Order
 __all__ = ["HyperExecVectorEnv"]
 
 _ZERO, _ONE = np.array(0.0), np.array(1)  # numpy takes longer to look at a scalar
+_NONE: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _LOOK_AHEAD = 4_096
 """Slices of which the noise is drawn ahead, over all lanes: numpy is fast in bulk, but not beyond the caches."""
 _LARGEST_SEED = 2**1000
@@ -37,10 +40,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     """``gym.make_vec("HyperExec-v0", num_envs=N)``: lane i is the single environment with the seed of lane i.
 
     The options are those of :class:`HyperExecEnv`. A seed s gives lane i the seed s + i; every reset of a lane begins its
-    next episode. Returned arrays are never changed later.
+    next episode.
 
     Args:
         num_envs: Number of lanes.
+        backend: "numba" (compiled, extra `fast`), "numpy", or "auto" (default: numba where it is installed). Both give the same
+            to 1e-9, and the same regimes.
+        num_threads: Threads of the compiled lanes; None: one below 4,096 lanes, else the processors there are, one for 2,048.
+        copy: Whether returned arrays are never changed later (default). With False compiled lanes return the same observations,
+            rewards and ends in each step, overwritten.
         autoreset_mode: "NextStep" (default: the step after the end begins the next episode and pays 0), "SameStep" (the last
             step returns the first observation of the next episode, and the last one in `info["final_obs"]`) or "Disabled"
             (lanes that ended wait for `reset(options={"reset_mask": mask})`); or gymnasium's enumeration.
@@ -51,7 +59,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - gymnasium's
 
-    def __init__(self, num_envs: int = 1, autoreset_mode: str | AutoresetMode = "NextStep", **options: Any) -> None:
+    def __init__(
+        self,
+        num_envs: int = 1,
+        autoreset_mode: str | AutoresetMode = "NextStep",
+        backend: str = "auto",
+        num_threads: int | None = None,
+        copy: bool = True,
+        **options: Any,
+    ) -> None:
         """Check the options; see the class for what they mean."""
         self.num_envs = check_integer("num_envs", num_envs, low=1, high=10_000_000)
         if not isinstance(autoreset_mode, AutoresetMode):
@@ -65,6 +81,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise ValueError(
                 f"render_mode must be None for the vector environment (render one lane alone), got {self.render_mode!r}"
             )
+        compiled = resolve_backend(backend) == "numba"
+        if num_threads is not None:
+            check_integer("num_threads", num_threads, low=1, high=256)
+        check_flag("copy", copy)
         self.task = task = build_task(**options)
         self.single_action_space = task.mode.space
         self.single_observation_space = observation_space()
@@ -74,6 +94,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._impact = impact._replace(
             permanent_slope=np.array(impact.permanent_slope), transient_slope=np.array(impact.transient_slope)
         )
+        self._lanes = Lanes(task, self.num_envs, num_threads, copy) if compiled else None
         self._end, self._complete = np.array(task.market.slices), task.scenario.complete
         self._order = Order(float(task.scenario.side), task.scenario.quantity)  # of every lane, unless they vary
         self._seeds: Any = None  # one word for each lane, once they are seeded
@@ -82,10 +103,23 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._waiting = np.zeros(0, dtype=np.int64)
         self._shown: NDArray[np.float32] = np.zeros((0, len(self.single_observation_space.low)), dtype=np.float32)
         """What the lanes that wait showed at their end."""
+        # what the lanes remember, laid out at the first reset
+        self._keys: NDArray[np.uint64]
+        self._k: NDArray[np.int64]
+        self._world: World
+        self._state: State
+        self._hunt: Hunt | None
+        self._account: NDArray[np.float64]
+        self._side: NDArray[np.float64]
+        self._quantity: NDArray[np.float64]
+        self._scale: NDArray[np.float64]
+        self._last_shares: NDArray[np.float64]
+        self._last_volume: NDArray[np.float64]
         self._begun = False
         self._ahead = self._row = 0  # slices of which the noise is drawn ahead, and the next of them
         self._draws: Draws
         self._met: tuple[Any, tuple[Any, ...]]  # the unaffected price that the last slice began with, and what it cost
+        self._asked: tuple[Any, Any]  # what the last slice was asked for, and the least that it demanded
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
@@ -165,6 +199,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _lay_out(self) -> None:
         """Make the arrays of the lanes."""
         lanes, scenario = self.num_envs, self.task.scenario
+        if self._lanes is not None:
+            self._look_into(self._lanes)
+            self._side[:], self._quantity[:] = self._order
+            self._scale[:] = -1e4 / (scenario.quantity * scenario.arrival_price)
+            return
         self._keys, self._k = np.zeros(lanes, dtype=np.uint64), np.zeros(lanes, dtype=np.int64)
         self._world = World(np.zeros(lanes, dtype=np.int64), np.zeros(lanes), np.zeros(lanes))
         self._state = State(np.zeros(lanes), np.zeros(lanes), np.zeros(lanes))
@@ -175,14 +214,35 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._account = np.zeros((len(Cost._fields) + 2, lanes))  # cash cost by component, then the moves of the price
         self._totals = list(self._account)
 
+    def _look_into(self, lanes: Lanes) -> None:
+        """Give the fields of compiled lanes the names that arrays of numpy have here."""
+        fields = dict(zip(FIELDS, lanes.floats, strict=True))
+        self._keys, (self._k, regime) = lanes.keys, lanes.whole
+        self._world = World(regime, fields["flow"], fields["price"])
+        self._state = State(*(fields[name] for name in State._fields))
+        self._hunt = Hunt(*(fields[name] for name in Hunt._fields)) if self.task.market.hunted else None
+        self._account = lanes.floats[COST : COST + len(Cost._fields) + 2]
+        self._side, self._quantity, self._scale = (fields[name] for name in ("side", "quantity", "scale"))
+        self._last_shares, self._last_volume = fields["last_shares"], fields["last_volume"]
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make a copy whose fields belong to its own lanes."""
+        self.__dict__.update(state)
+        if self._lanes is not None and self._begun:
+            self._look_into(self._lanes)
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Let the threads go."""
+        if self._lanes is not None:
+            self._lanes.close()
+
     def step(
         self, actions: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Trade one slice in every lane as its action says."""
         if not self._begun:
             raise ResetNeeded("the episodes were never begun: call reset() before step()")
-        mode = self.task.mode
-        return self._trade(mode.shares(self._values(actions), self._state.remaining, mode.base.take(self._cell)))
+        return self._trade(self._values(actions), False)
 
     def trade(
         self, shares: NDArray[np.float64]
@@ -193,28 +253,74 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         shares = np.asarray(shares, dtype=np.float64)
         if shares.shape != (self.num_envs,) or np.isnan(shares).any():
             raise ValueError(f"shares to trade must be {self.num_envs} numbers, one for each lane, got {shares!r}")
-        return self._trade(shares)
+        return self._trade(shares, True)
 
     def _trade(
-        self, shares: NDArray[np.float64]
+        self, values: NDArray[Any], shares: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
-        task, waiting = self.task, self._waiting
-        market = task.market
+        """Trade one slice in every lane, by actions or by shares, and begin the episodes that are to begin."""
+        waiting, same_step = self._waiting, self.autoreset_mode == AutoresetMode.SAME_STEP
         if waiting.size and self.autoreset_mode == AutoresetMode.DISABLED:
             raise ResetNeeded(
                 f"lane {waiting[0]} (one of {len(waiting)}) is over: reset it with options={{'reset_mask': mask}}"
             )
-        before = self._state
+        observation, reward, terminated, some_ended = self._move(values, shares)
+        if waiting.size:  # NEXT_STEP: lanes that ended a step ago begin anew, whatever their action was
+            self._restart(waiting)
+            reward[waiting] = 0.0
+            terminated[waiting] = False
+        ended = terminated.nonzero()[0] if some_ended else _NONE
+        info = self._final(terminated, ended) if ended.size else {}
+        begun = waiting
+        if ended.size and same_step:
+            info = self._last_seen(observation, terminated, ended, info)
+            self._restart(ended)
+            begun, ended = ended, _NONE
+        if observation is None:
+            observation = self._observe()
+        elif begun.size:
+            observation[begun] = self._lanes.observe(begun)  # type: ignore[union-attr]
+        self._waiting = ended
+        shown = self._info()
+        if ended.size:  # a lane that waits is stepped with the others; nothing of that step is kept
+            self._shown = observation[ended]
+            self._k[ended] = 0
+            if self._lanes is None:
+                self._cell[ended] = self.task.market.cell(0, self._seen[ended])
+        return observation, reward, terminated, np.zeros(self.num_envs, dtype=bool), info | shown
+
+    def _move(
+        self, values: NDArray[Any], shares: bool
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float64], NDArray[np.bool_], Any]:
+        """Trade one slice in every lane.
+
+        Returns:
+            Observations (None where they are made later), rewards, which lanes are over, and whether any is.
+        """
+        if self._lanes is None:
+            return self._move_arrays(values, shares)
+        observation, reward, terminated, ended = self._lanes.step(values, shares)
+        if ended < 0:
+            raise _not_a_number(-1 - ended)
+        return observation, reward, terminated, ended
+
+    def _move_arrays(
+        self, values: NDArray[Any], shares: bool
+    ) -> tuple[NDArray[np.float32] | None, NDArray[np.float64], NDArray[np.bool_], Any]:
+        """Trade one slice in every lane, in numpy."""
+        task, market, before = self.task, self.task.market, self._state
+        asked = values if shares else task.mode.shares(values, before.remaining, task.mode.base.take(self._cell))
         cell = market.cell(self._k, self._world.regime) if task.observer.hidden else self._cell
         price = self._world.price
         slice, self._world = follow(market, self._k, cell, self._world, self._next_draws(), self._one_side())
         if self._hunt is None:
-            after, cost = move(self._impact, before, slice, shares)
+            after, cost = move(self._impact, before, slice, asked)
         else:
-            (after, cost), self._hunt = ambush(self._impact, before, slice, shares, self._hunt, market.scenario.predator)
+            (after, cost), self._hunt = ambush(self._impact, before, slice, asked, self._hunt, market.scenario.predator)
         self._state = state = State(*after)
         self._k = self._k + _ONE
         self._last_shares, self._last_volume, self._met = before.remaining - state.remaining, slice.volume, (price, cost)
+        self._asked = asked, slice.least
         self._book(cost, slice)
         terminated = self._k == self._end
         terminated |= state.remaining <= _ZERO
@@ -222,24 +328,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if not self._complete:
             marked = close(market.impact, state, self._quantity)[0 if task.realised else 1]
             reward = reward + np.where(terminated, marked, 0.0)
-        reward = reward * self._scale
-        if waiting.size:  # NEXT_STEP: lanes that ended a step ago begin anew, whatever their action was
-            self._restart(waiting)
-            reward[waiting] = 0.0
-            terminated[waiting] = False
-        (ended,) = terminated.nonzero()
-        info = self._final(terminated, ended, shares, slice) if ended.size else {}
-        if ended.size and self.autoreset_mode == AutoresetMode.SAME_STEP:
-            info = self._last_seen(terminated, ended, info)
-            self._restart(ended)
-            ended = ended[:0]
-        self._waiting, observation = ended, self._observe()
-        shown = self._info()
-        if ended.size:  # a lane that waits is stepped with the others; nothing of that step is kept
-            self._shown = observation[ended]
-            self._k[ended] = 0
-            self._cell[ended] = market.cell(0, self._seen[ended])
-        return observation, reward, terminated, np.zeros(self.num_envs, dtype=bool), info | shown
+        return None, reward * self._scale, terminated, True
 
     def _next_draws(self) -> Draws:
         """Return what nature draws for the slice of each lane; lanes that began together get several slices at a time."""
@@ -266,13 +355,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if self.task.mode.discrete:
             if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(PACES):
                 raise ValueError(f"actions must be whole numbers in [0, {len(PACES) - 1}], got {actions!r}")
-            return actions
+            return actions if self._lanes is None else actions.astype(np.float64)
         values: NDArray[np.float64] = actions[:, 0].astype(np.float64)
+        if self._lanes is not None:  # which looks at each of them anyway
+            return values
         low, high = values[values.argmin()], values[values.argmax()]  # several times faster than min() and max(); finds nan
         if low >= -1.0 and high <= 1.0:
             return values
         if np.isnan(low):
-            raise ValueError(f"actions must be numbers in [-1, 1], got nan in lane {int(np.flatnonzero(np.isnan(values))[0])}")
+            raise _not_a_number(int(np.isnan(values).argmax()))
         return np.clip(values, -1.0, 1.0)
 
     @property
@@ -280,7 +371,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """What a policy may know now, in natural units (arrays over lanes)."""
         if not self._begun:
             raise ResetNeeded("call reset() before asking for the situation")
-        return self._situation(self._side)._replace(last_price=self._last_price())
+        situation = self._situation(self._side)._replace(last_price=self._last_price())
+        if self._lanes is None:
+            return situation
+        market, *fields = situation
+        return Situation(market, *(values.copy() for values in fields))  # compiled lanes are changed in place
 
     def _last_price(self) -> NDArray[np.float64]:
         """Return the average price of the shares of the slice before (the price now where none traded, or is not told)."""
@@ -288,8 +383,12 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         traded = shares > 0.0
         if self.task.observer.hidden or not traded.any():
             return price
-        before, cost = self._met
-        paid = np.divide(paid_cost(cost), shares, out=np.zeros_like(price), where=traded)
+        if self._lanes is None:
+            before, cost = self._met
+            paid = paid_cost(cost)
+        else:
+            before, paid = self._lanes.floats[PRICE_BEFORE], self._lanes.floats[PAID_BEFORE]
+        paid = np.divide(paid, shares, out=np.zeros_like(price), where=traded)
         return np.where(traded, before + self._side * paid, price)
 
     def _situation(self, side: Any) -> Situation:
@@ -297,7 +396,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return Situation(
             market=self.task.market,
             k=self._k,
-            seen=self._seen,
+            seen=self._seen if self._lanes is None else observer.seen(self._world.regime),
             side=side,
             quantity=self._quantity,
             remaining=state.remaining,
@@ -313,6 +412,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _observe(self) -> NDArray[np.float32]:
         """Return what the agents see now; the cell of each lane in the tables is kept for the next step."""
         task = self.task
+        if self._lanes is not None:
+            return self._lanes.observe(np.arange(self.num_envs))
         self._seen = task.observer.seen(self._world.regime)
         self._cell = task.market.cell(self._k, self._seen)
         return task.observer.observe(self._situation(self._one_side()), self._cell)
@@ -321,11 +422,20 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return the side of each lane: one number where it does not vary."""
         return self._side if self.task.draw.random_side else self._order.side
 
-    def _last_seen(self, terminated: NDArray[np.bool_], ended: NDArray[np.int64], info: dict[str, Any]) -> dict[str, Any]:
+    def _last_seen(
+        self,
+        observation: NDArray[np.float32] | None,
+        terminated: NDArray[np.bool_],
+        ended: NDArray[np.int64],
+        info: dict[str, Any],
+    ) -> dict[str, Any]:
         """Return the `info` of SAME_STEP: the last observation and the last `info` of the lanes that ended."""
-        self._seen = self.task.observer.seen(self._world.regime)
-        market, *fields = self.situation
-        last = self.task.observer.observe(Situation(market, *(values[ended] for values in fields)))
+        if observation is None:
+            self._seen = self.task.observer.seen(self._world.regime)
+            market, *fields = self.situation
+            last = self.task.observer.observe(Situation(market, *(values[ended] for values in fields)))
+        else:
+            last = observation[ended]
         if self.task.mode.discrete:
             info |= {"action_mask": self._info()["action_mask"] * terminated[:, None], "_action_mask": terminated.copy()}
         final = np.full(self.num_envs, None, dtype=object)
@@ -339,16 +449,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise ValueError(f"action masks belong to action_mode='discrete', got {self.task.mode.name!r}")
         market = self.task.market
         k = np.minimum(self._k, market.slices - 1)
-        return self.task.mode.mask(self._state.remaining, self.task.mode.base[k, self._seen], market.least[k]).astype(bool)
+        seen = self._seen if self._lanes is None else self.task.observer.seen(self._world.regime)
+        return self.task.mode.mask(self._state.remaining, self.task.mode.base[k, seen], market.least[k]).astype(bool)
 
     def _info(self) -> dict[str, Any]:
         if not self.task.mode.discrete:
             return {}
         return {"action_mask": self.action_masks().astype(np.int8), "_action_mask": np.ones(self.num_envs, dtype=bool)}
 
-    def _final(
-        self, terminated: NDArray[np.bool_], ended: NDArray[np.int64], shares: NDArray[np.float64], slice: Slice
-    ) -> dict[str, Any]:
+    def _final(self, terminated: NDArray[np.bool_], ended: NDArray[np.int64]) -> dict[str, Any]:
         """Return the `info` of the lanes that ended, in gymnasium's form: arrays over lanes and a mask of each."""
         task, market = self.task, self.task.market
         varies = task.draw.varies
@@ -359,7 +468,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         state = State(0.0, 0.0, 0.0) if self._complete else State(*(values[ended] for values in self._state))
         statement = settle_in_bps(account, market.impact, state, order.quantity, -bps)
         cap = task.scenario.max_participation
-        forced = forced_shares(slice.least[ended], slice.volume[ended], cap, shares[ended], self._last_shares[ended])
+        if self._lanes is None:
+            asked, least = (values[ended] for values in self._asked)
+        else:
+            asked, least = self._lanes.floats[ASKED, ended], market.least[self._k[ended] - 1]
+        forced = forced_shares(least, self._last_volume[ended], cap, asked, self._last_shares[ended])
         info = final_info(statement, order, forced)
         rows = np.zeros((len(info) - 1 + len(statement.components), self.num_envs))
         return self._spread(info, ended, terminated.copy(), iter(rows))
@@ -377,6 +490,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 row[lanes] = value
             info["_" + key] = mask
         return info
+
+
+def _not_a_number(lane: int) -> ValueError:
+    """Return the error of a lane whose action is not a number."""
+    return ValueError(f"actions must be numbers in [-1, 1], got nan in lane {lane}")
 
 
 class _Starts:

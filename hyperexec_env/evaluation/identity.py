@@ -9,6 +9,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -44,15 +45,15 @@ class Cell(NamedTuple):
     """Whether the policy is not told the regime."""
 
 
-def cell_of(scenario: Scenario, policy: Policy, hidden: bool, seed: int) -> Cell | None:
+def cell_of(scenario: Scenario, policy: Policy, hidden: bool, seed: int, compiled: bool = False) -> Cell | None:
     """Return the cell of a policy before its episodes are given; None where the policy has no identity."""
     identity = policy_hash(policy)
-    return None if identity is None else Cell(engine(), scenario.hash, seed, 0, 0, identity, hidden)
+    return None if identity is None else Cell(engine(compiled), scenario.hash, seed, 0, 0, identity, hidden)
 
 
 @cache
-def engine() -> str:
-    """Return the fingerprint of what computes results, 32 hexadecimal digits.
+def engine(compiled: bool = False) -> str:
+    """Return the fingerprint of what computes results, 32 hexadecimal digits; the compiled loops have one of their own.
 
     It covers the version, the source files of the market, the environments, the desk, the evaluation and the baselines, the
     version of numpy, and the instructions of the processor that numpy found: a change of any of them may move the last bits of
@@ -62,6 +63,8 @@ def engine() -> str:
     simd: Any = np.show_config(mode="dicts")
     machine = [platform.system(), platform.machine(), simd.get("SIMD Extensions", {}).get("found", [])]
     digest.update(json.dumps([__version__, np.__version__, machine]).encode())
+    if compiled:
+        digest.update(f"numba {version('numba')}".encode())
     for path in _sources():
         digest.update(path.relative_to(_PACKAGE.parent).as_posix().encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())

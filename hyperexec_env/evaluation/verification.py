@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from hyperexec_env.evaluation.fused import plan_of
 from hyperexec_env.evaluation.identity import Cell, engine
 from hyperexec_env.evaluation.policy import Policy
-from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.evaluation.rollout import roll, roll_plan
 from hyperexec_env.evaluation.store import DamagedCell, Store, difference
 from hyperexec_env.files import printable
+from hyperexec_env.market.compiled import resolve_backend
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -99,9 +101,10 @@ def verify(
     """
     store.check()
     results: dict[_Key, list[tuple[Cell, str]]] = {}
+    engines = {engine(), *([engine(True)] if resolve_backend("auto") == "numba" else [])}
     for (mark, scenario, *_), batch in groupby(store.cells(), key=lambda entry: entry[0][:5]):
         named = list(batch)
-        mine = mark == engine()
+        mine = mark in engines
         shown = printable(store.scenario(scenario).name) if mine else ""
         found = _recomputed(store, [cell for cell, _ in named if cell.policy in policies], policies) if mine else {}
         for cell, name in named:
@@ -123,9 +126,9 @@ def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Poli
     """Return how each cell of one batch of episodes differs from what is stored; "" where it does not."""
     if not cells:
         return {}
-    _, scenario, seed, first, episodes, *_ = cells[0]
-    market = build_market(store.scenario(scenario))
-    path = draw_path(market, episode_keys(seed, np.arange(first, first + episodes)), float(market.scenario.side))
+    mark, scenario, seed, first, episodes, *_ = cells[0]
+    market, keys = build_market(store.scenario(scenario)), episode_keys(seed, np.arange(first, first + episodes))
+    path = draw_path(market, keys, float(market.scenario.side)) if mark == engine() else None
     found = {}
     for cell in cells:
         try:
@@ -133,7 +136,15 @@ def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Poli
         except DamagedCell:
             found[cell] = "DAMAGED"
             continue
-        outcome = roll(market, policies[cell.policy], path, cell.hidden)
+        policy = policies[cell.policy]
+        plan = plan_of(policy, market) if path is None else None
+        if path is not None:
+            outcome = roll(market, policy, path, cell.hidden)
+        elif plan is not None:
+            outcome = roll_plan(market, plan, keys, cell.hidden)
+        else:
+            found[cell] = "DIFFERENT: the policy is no longer a plan"
+            continue
         different = difference(stored, outcome) if stored else ""
         found[cell] = f"DIFFERENT in {different}" if different else ""
     return found

@@ -8,6 +8,7 @@ are paired by construction, and an episode can be replayed alone.
 
 from __future__ import annotations
 
+import math
 import sys
 from functools import cache
 from typing import Any, Final
@@ -22,10 +23,17 @@ __all__ = [
     "STREAMS",
     "VOLUME",
     "as_words",
+    "chord",
     "episode_keys",
+    "exponential",
+    "halves",
     "mix",
     "normal_pair",
+    "octave",
     "polar",
+    "power_of_two",
+    "root",
+    "sagitta",
     "upper_bits",
     "words",
 ]
@@ -43,18 +51,48 @@ ORDER: Final = 3
 STREAMS: Final = 4
 """Number of streams: the words of a slice."""
 
-# numbers as arrays without dimension: numpy combines them with arrays in less time than it takes to look at a scalar
-_GAMMA: Final = np.array(0x9E3779B97F4A7C15, np.uint64)
-_STRIDE: Final = np.array((STREAMS * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF, np.uint64)
-_FIRST: Final = np.array(0xBF58476D1CE4E5B9, np.uint64)
-_SECOND: Final = np.array(0x94D049BB133111EB, np.uint64)
-_SHIFTS: Final = (np.array(30, np.uint64), np.array(27, np.uint64), np.array(31, np.uint64))
-_UPPER: Final = np.array(32, np.uint64)
+_GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
+_STRIDE: Final = np.uint64((STREAMS * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
+_FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
+_SECOND: Final = np.uint64(0x94D049BB133111EB)
+_SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
+_UPPER: Final = np.uint64(32)
 _UPPER_HALF: Final = 1 if sys.byteorder == "little" else 0
-_HALF: Final = np.array(0.5, np.float32)
-_MINUS_TWO: Final = np.array(-2.0, np.float32)
-_RADIUS_UNIT: Final = np.array(2.0**-32, np.float32)
-_ANGLE_UNIT: Final = np.array(2.0 * np.pi * 2.0**-32, np.float32)
+_ROOT_HALF: Final = np.int32(0x3F3504F3)
+"""Bits of sqrt(1/2) in single precision."""
+_FRACTION_BITS: Final = np.int32(23)
+_FRACTION: Final = np.int32(0x7FFFFF)
+_UNIT: Final = np.float32(2.0**-32)
+_HALF: Final = np.float32(0.5)
+_ONE: Final = np.float32(1.0)
+_PER_OCTAVE: Final = np.float32(-2.0 * math.log(2.0))
+# minimax polynomials, highest power first
+_LOGARITHM: Final = tuple(map(np.float32, (-0.8259003913035537, -1.3330452858686865, -4.000000471713916)))
+"""-2 ln((1 + x) / (1 - x)) / x in x^2, x within 3 - sqrt(8)."""
+_CHORD: Final = tuple(
+    map(np.float32, (0.10982204433919414, -0.8461104138748002, 3.6063540251301247, -7.308245676836437, 4.442882919048678))
+)
+"""sqrt(2) sin(pi f) / f in f^2, f within 1/2."""
+_SAGITTA: Final = tuple(
+    map(np.float32, (0.31067786283529075, -1.8835528214742334, 5.7394595819777825, -6.978850908781727, 1.414213495943966))
+)
+"""sqrt(2) cos(pi f) in f^2."""
+
+
+_LOG2_E: Final = np.float32(1.0 / math.log(2.0))
+_ROUND: Final = np.float32(1.5 * 2.0**23)
+"""Adding it and taking it away again leaves the nearest whole number."""
+_EXPONENT_OF_ONE: Final = np.int32(127)
+_POWER: Final = tuple(
+    map(
+        np.float32,
+        (
+            *(0.0001546144469856913, 0.0013400428177615838, 0.009618056678524637, 0.05550327226670302),
+            *(0.24022650922288757, 0.6931472067028326, 1.0),
+        ),
+    )
+)
+"""2^f, f within 1/2."""
 
 
 def mix(words: Words) -> Words:
@@ -105,24 +143,114 @@ def upper_bits(word: Words) -> Words:
     return word >> _UPPER
 
 
-def polar(word: Words) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return a radius and an angle from each word: (r cos a, r sin a) are two independent standard normals.
+def halves(word: Any) -> tuple[Any, Any]:
+    """Return the upper 32 bits of each word, unsigned, and the lower ones, signed, as single-precision numbers."""
+    parts = word.view(np.uint32).reshape(*word.shape, 2)
+    return parts[..., _UPPER_HALF].astype(np.float32), parts[..., 1 - _UPPER_HALF].view(np.int32).astype(np.float32)
 
-    This is the method of Box and Muller (1958). Radius and angle take 32 bits each, in single precision, which numpy
-    computes in SIMD; the radius is at most 6.77.
+
+def octave(number: Any) -> tuple[Any, Any]:
+    """Return the power of two p and the rest m, within sqrt(1/2) and sqrt(2), of positive numbers m 2^p, single precision."""
+    bits = number.view(np.int32) - _ROOT_HALF
+    power = (bits >> _FRACTION_BITS).astype(np.float32)
+    bits &= _FRACTION
+    bits += _ROOT_HALF
+    return power, bits.view(np.float32)
+
+
+def root(number: Any) -> Any:
+    """Return the square root."""
+    return np.sqrt(number, out=number)
+
+
+def polar(word: Any) -> tuple[Any, Any]:
+    """Return a radius r and a fraction of a turn f from each word: r cos 2 pi f and r sin 2 pi f are independent normals.
+
+    This is the method of Box and Muller (1958). Radius and fraction take 32 bits each, in single precision; the radius,
+    sqrt(-2 ln u), is at most 6.77. Like all functions below it is plain arithmetic, which IEEE 754 rounds the same way on
+    every machine, where logarithms and sines of libraries differ in their last bits.
     """
-    halves = word.view(np.uint32).reshape(*word.shape, 2)
-    radius = halves[..., _UPPER_HALF].astype(np.float32)
-    radius += _HALF
-    radius *= _RADIUS_UNIT
-    np.log(radius, out=radius)
-    radius *= _MINUS_TWO
-    angle = halves[..., 1 - _UPPER_HALF].astype(np.float32)
-    angle *= _ANGLE_UNIT
-    return np.sqrt(radius, out=radius), angle
+    uniform, fraction = halves(word)
+    uniform += _HALF
+    uniform *= _UNIT
+    fraction *= _UNIT
+    power, rest = octave(uniform)
+    power *= _PER_OCTAVE
+    ratio = rest - _ONE
+    rest += _ONE
+    ratio /= rest
+    square = ratio * ratio
+    total = square * _LOGARITHM[0]
+    total += _LOGARITHM[1]
+    total *= square
+    total += _LOGARITHM[2]
+    total *= ratio
+    total += power
+    return root(total), fraction
 
 
-def normal_pair(word: Words) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return two independent standard normals from one word each, of size 6.77 at most."""
-    radius, angle = polar(word)
-    return (radius * np.cos(angle)).astype(np.float64), (radius * np.sin(angle)).astype(np.float64)
+def chord(fraction: Any) -> Any:
+    """Return sqrt(2) sin(pi f): with s for it, cos 2 pi f is 1 - s^2."""
+    square = fraction * fraction
+    total = square * _CHORD[0]
+    total += _CHORD[1]
+    total *= square
+    total += _CHORD[2]
+    total *= square
+    total += _CHORD[3]
+    total *= square
+    total += _CHORD[4]
+    total *= fraction
+    return total
+
+
+def sagitta(fraction: Any) -> Any:
+    """Return sqrt(2) cos(pi f): with c for it and s for :func:`chord`, sin 2 pi f is s c."""
+    square = fraction * fraction
+    total = square * _SAGITTA[0]
+    total += _SAGITTA[1]
+    total *= square
+    total += _SAGITTA[2]
+    total *= square
+    total += _SAGITTA[3]
+    total *= square
+    total += _SAGITTA[4]
+    return total
+
+
+def power_of_two(whole: Any) -> Any:
+    """Return 2^k of whole numbers k in single precision, within 126 of zero."""
+    bits = whole.astype(np.int32)
+    bits += _EXPONENT_OF_ONE
+    bits <<= _FRACTION_BITS
+    return bits.view(np.float32)
+
+
+def exponential(number: Any) -> Any:
+    """Return e^x of numbers in single precision within 80 of zero."""
+    rest = number * _LOG2_E
+    whole = rest + _ROUND
+    whole -= _ROUND
+    rest -= whole
+    total = rest * _POWER[0]
+    total += _POWER[1]
+    total *= rest
+    total += _POWER[2]
+    total *= rest
+    total += _POWER[3]
+    total *= rest
+    total += _POWER[4]
+    total *= rest
+    total += _POWER[5]
+    total *= rest
+    total += _POWER[6]
+    total *= power_of_two(whole)
+    return total
+
+
+def normal_pair(word: Any) -> tuple[Any, Any]:
+    """Return two independent standard normals from one word each, of size 6.77 at most, in single precision."""
+    radius, fraction = polar(word)
+    sine = chord(fraction)
+    leg = radius * sine
+    return radius - leg * sine, leg * sagitta(fraction)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +12,23 @@ from hyperexec_env.market import noise
 from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.numeric import signed
+from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.orders import Order
 
-__all__ = ["Draws", "OrderDraw", "Path", "World", "advance", "begin", "draw", "draw_orders", "draw_path", "follow"]
+__all__ = [
+    "Draws",
+    "OrderDraw",
+    "Path",
+    "World",
+    "advance",
+    "begin",
+    "draw",
+    "draw_orders",
+    "draw_path",
+    "follow",
+    "geometric",
+    "volume_factor",
+]
 
 Floats = NDArray[np.float64]
 
@@ -79,7 +92,7 @@ def begin(market: Market, keys: noise.Words) -> World:
     """Draw the market at the start of the first slice."""
     regime_word, flow_word = noise.words(keys, (noise.REGIME, noise.ORDER), 0)
     regime = (noise.upper_bits(regime_word) >= market.start_thresholds).sum(axis=0)
-    flow, _ = noise.normal_pair(flow_word)
+    flow = noise.normal_pair(flow_word)[0].astype(np.float64)
     return World(regime, flow, np.full(keys.shape, market.scenario.arrival_price))
 
 
@@ -96,30 +109,29 @@ class Draws(NamedTuple):
     """32-bit integer that decides the next regime."""
 
 
+_HALF = np.float32(0.5)
+_AT_ONCE = 16_384
+"""Slices, over all episodes, whose noise is drawn at once."""
 _SLICE_STREAMS = (noise.PRICE, noise.VOLUME, noise.REGIME + noise.STREAMS)
 
 
 def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
     """Draw what a slice needs; `k` as for :func:`noise.words`."""
     words = noise.words(keys, _SLICE_STREAMS, k)
-    radius, angle = noise.polar(words[:2])
-    news = np.sin(angle[0])
-    news *= radius[0]
-    np.cos(angle, out=angle)
-    angle *= radius
-    flow, crowd = angle.astype(np.float64)
-    deviation, correction = _volume_noise(market.scenario.volume_noise)
-    if deviation:
-        crowd *= deviation
-        crowd -= correction
-        np.exp(crowd, out=crowd)
-    return Draws(flow, news.astype(np.float64), crowd if deviation else 1.0, noise.upper_bits(words[2]))
+    radius, fraction = noise.polar(words[:2])
+    sine = noise.chord(fraction)
+    leg = radius * sine
+    news = leg[0] * noise.sagitta(fraction[0])
+    leg *= sine
+    radius -= leg
+    deviation = market.scenario.volume_noise
+    crowd: Any = volume_factor(radius[1], np.float32(deviation)).astype(np.float64) if deviation else 1.0
+    return Draws(radius[0].astype(np.float64), news.astype(np.float64), crowd, noise.upper_bits(words[2]))
 
 
-@cache
-def _volume_noise(deviation: float) -> tuple[Floats, Floats]:
-    """Return the deviation of the log volume, and what makes the mean one, as arrays without dimension."""
-    return np.array(deviation), np.array(0.5 * deviation**2)
+def volume_factor(normal: Any, deviation: Any) -> Any:
+    """Return market volume over its expectation: lognormal with mean one, from a standard normal, in single precision."""
+    return noise.exponential(deviation * normal - _HALF * deviation * deviation)
 
 
 def _next_regime(market: Market, regime: NDArray[np.int64], chance: noise.Words) -> NDArray[np.int64]:
@@ -147,12 +159,17 @@ def _returns(market: Market, regime: NDArray[np.int64], last_flow: Floats, draws
     return predictable, surprise
 
 
+def geometric(scenario: Scenario) -> bool:
+    """Return whether the price is geometric; else it is arithmetic."""
+    return scenario.price_model == "gbm"
+
+
 def _move_price(
     market: Market, regime: NDArray[np.int64], price: Floats, predictable: Any, surprise: Floats
 ) -> tuple[Any, Any, Any]:
     """Return the predictable move of the price over a slice, the zero-mean move, and the price after it."""
     scenario = market.scenario
-    if scenario.price_model == "gbm":
+    if geometric(scenario):
         kept, volatility = scenario.flow_persistence, market.step_volatility.take(regime)
         variance = volatility * volatility * (1.0 - scenario.flow_share * kept * kept)
         drift = price * np.expm1(predictable)
@@ -191,15 +208,29 @@ def follow(market: Market, k: Any, cell: Any, world: World, draws: Draws, side: 
     `cell` is the place of the slice in the tables, `market.cell(k, world.regime)`.
     """
     regime, flow, price = world
-    drift, innovation, moved = _move_price(market, regime, price, *_returns(market, regime, flow, draws))
+    predictable, surprise = _returns(market, regime, flow, draws)
+    drift, innovation, moved = _move_price(market, regime, price, predictable, surprise)
     slice = _meet(market, k, cell, world, draws.crowd, drift, innovation, side)
     return slice, World(_next_regime(market, regime, draws.chance), _next_flow(market, flow, draws.flow), moved)
+
+
+def _draw_all(market: Market, keys: noise.Words, column: NDArray[np.int64]) -> Draws:
+    """Draw what all slices need, as many at once as stay within the caches of the processor."""
+    rows = max(1, _AT_ONCE // len(keys)) if len(keys) else market.slices
+    parts = [draw(market, keys, column[first : first + rows]) for first in range(0, market.slices, rows)]
+    flow, news, crowd, chance = zip(*parts, strict=True)
+    return Draws(
+        np.concatenate(flow),
+        np.concatenate(news),
+        np.concatenate(crowd) if market.scenario.volume_noise else 1.0,
+        np.concatenate(chance),
+    )
 
 
 def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
     """Draw all slices of each episode: what :func:`advance` draws one by one, the slices together where they can be."""
     column = np.arange(market.slices)[:, None]
-    draws = draw(market, keys, column)
+    draws = _draw_all(market, keys, column)
     size = (market.slices + 1, len(keys))
     world = World(np.empty(size, dtype=np.int64), np.empty(size), np.empty(size))
     world.regime[0], world.flow[0], world.price[0] = begin(market, keys)

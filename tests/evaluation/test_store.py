@@ -149,7 +149,7 @@ def test_another_cell_is_not_taken_for_this_one(tmp_path, change, monkeypatch):
     with Store(tmp_path / "s") as store:
         _rolled([policy], 10, store)
         if change == "engine":
-            monkeypatch.setattr("hyperexec_env.evaluation.identity.engine", lambda: "another")
+            monkeypatch.setattr("hyperexec_env.evaluation.identity.engine", lambda compiled: "another")
         elif change == "scenario":
             market = build_market(replace(SCENARIO, quantity=1e5))
         elif change == "policy":
