@@ -23,6 +23,7 @@ from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.statistics import smallest_difference
 from hyperexec_env.evaluation.store import DeterminismAlarm, Store
 from hyperexec_env.files import check_target, write_atomically
+from hyperexec_env.market.compiled import BACKENDS, resolve_backend
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
 __all__ = ["Args", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "main", "resolution", "show"]
@@ -40,6 +41,8 @@ class Args:
     episodes: int = option(10_000, "number of episodes, the same for every policy")
     seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
     optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
+    backend: str = option("auto", "how schedules are run: compiled where numba is installed, or not", choices=BACKENDS)
+    threads: int = option(0, "threads of compiled loops (0: as many as help)")
     store: str | None = option(None, "keep the results in this file, and take from it what is there")
     json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
 
@@ -84,6 +87,8 @@ def evaluate(
     seed: int,
     store: Store | None = None,
     optimum: Optimum | None = None,
+    backend: str = "auto",
+    threads: int = 0,
 ) -> Board:
     """Judge policies against TWAP on the same episodes, with a progress bar.
 
@@ -94,11 +99,14 @@ def evaluate(
         seed: Seed of the episodes.
         store: Where results are kept, and taken from.
         optimum: What is known of the optimum (see :func:`known_optimum`); None: the board has no gaps.
+        backend: "numba", "numpy" or "auto".
+        threads: Threads of compiled loops; 0: as many as help.
 
     Raises:
-        ValueError: A number of episodes or a seed that is out of range.
+        ValueError: A number of episodes, of threads or a seed that is out of range.
     """
     check_evaluation(episodes, seed)
+    check_integer("threads", threads, low=0, high=256)
     with progress(episodes, f"evaluate {scenario.name}") as advance:
         return judge(
             scenario,
@@ -109,6 +117,8 @@ def evaluate(
             optimum=optimum,
             store=store,
             progress=advance,
+            backend=backend,
+            num_threads=threads or None,
         )
 
 
@@ -172,11 +182,13 @@ def main(args: Args) -> Board:
     check_target(args.json)
     scenario, taking_part = get_scenario(args.scenario), entrants(args.policy)
     check_evaluation(args.episodes, args.seed)
+    check_integer("threads", args.threads, low=0, high=256)
+    resolve_backend(args.backend)
     try:
         with nullcontext() if args.store is None else Store(args.store) as store:
             announce(scenario, taking_part, args.episodes, args.seed)
             known = known_optimum(scenario) if args.optimum else None
-            board = evaluate(scenario, taking_part, args.episodes, args.seed, store, known)
+            board = evaluate(scenario, taking_part, args.episodes, args.seed, store, known, args.backend, args.threads)
     except DeterminismAlarm as alarm:
         raise SystemExit(f"hyperexec: alarm: {alarm}") from None
     show(str(board), board.to_json(), args.json)

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.policy import Policy, check_policy
-from hyperexec_env.evaluation.rollout import Outcome, join, rollouts
+from hyperexec_env.evaluation.rollout import Outcome, rollouts
 from hyperexec_env.evaluation.statistics import (
     bootstrap_means,
-    cvar,
     holm,
     interquartile_interval,
     interquartile_mean,
@@ -26,6 +25,7 @@ from hyperexec_env.evaluation.statistics import (
     ranks,
 )
 from hyperexec_env.evaluation.store import Store
+from hyperexec_env.evaluation.tally import Spread, Tally, group_size
 from hyperexec_env.market.account import Components
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario
@@ -331,6 +331,8 @@ def judge(
     optimum: Optimum | None = None,
     store: Store | None = None,
     progress: Callable[[int], None] = lambda episodes: None,
+    backend: str = "auto",
+    num_threads: int | None = None,
 ) -> Board:
     """Judge policies on the same episodes of a scenario.
 
@@ -343,16 +345,20 @@ def judge(
         optimum: What is known of the optimum. Its policy, where there is one, runs on the same episodes.
         store: Where results are kept, and taken from.
         progress: Called with the number of episodes after each batch.
+        backend: "numba", "numpy" or "auto", see :func:`~hyperexec_env.evaluation.rollout.rollouts`.
+        num_threads: Threads of compiled loops; None: as many as help.
 
     Raises:
         ValueError: Fewer than two episodes, or a policy that returns no shares.
+        MissingExtra: numba is asked for and not installed.
         RuntimeError: Two policies did not meet the same market.
     """
     taking_part = [*entrants]
     if optimum is not None and optimum.policy is not None:
         taking_part.append(Entrant(optimum.policy))
-    joined = play(scenario, taking_part, reference, episodes=episodes, seed=seed, store=store, progress=progress)
-    match = _match(entrants, joined, seed, optimum)
+    tallies = _gather(scenario, taking_part, reference, episodes, seed, store, progress, backend, num_threads)
+    joined = [tally.joined() for tally in tallies]
+    match = _match(entrants, joined, [tally.spread() for tally in tallies], seed, optimum)
     rows = _rows(entrants, joined, match)
     order = sorted(range(len(rows)), key=lambda index: rows[index].objective_bps)
     return Board(
@@ -377,12 +383,30 @@ def play(
     seed: int,
     store: Store | None = None,
     progress: Callable[[int], None] = lambda episodes: None,
+    backend: str = "auto",
+    num_threads: int | None = None,
 ) -> list[Outcome]:
     """Run policies on the same episodes of a scenario; arguments and errors as in :func:`judge`.
 
     Returns:
-        The outcome of the reference, and that of each entrant.
+        The outcome of the reference, and that of each entrant; of very many episodes, the means of groups of them.
     """
+    tallies = _gather(scenario, entrants, reference, episodes, seed, store, progress, backend, num_threads)
+    return [tally.joined() for tally in tallies]
+
+
+def _gather(
+    scenario: Scenario,
+    entrants: Sequence[Entrant],
+    reference: Policy,
+    episodes: int,
+    seed: int,
+    store: Store | None,
+    progress: Callable[[int], None],
+    backend: str,
+    num_threads: int | None,
+) -> list[Tally]:
+    """Run policies on the same episodes; return the tally of the reference and that of each entrant."""
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
     market = build_market(scenario)
@@ -390,13 +414,14 @@ def play(
         check_policy(entrant.policy, market)
     policies = [reference, *(entrant.policy for entrant in entrants)]
     hidden = [False, *(entrant.hidden for entrant in entrants)]
-    batches: list[list[Outcome]] = []
-    for outcomes in rollouts(market, policies, hidden, seed, episodes, store=store):
+    tallies = [Tally(group_size(episodes, len(policies))) for _ in policies]
+    for outcomes in rollouts(market, policies, hidden, seed, episodes, store=store, backend=backend, num_threads=num_threads):
         if len({outcome.path_hash for outcome in outcomes}) != 1:
             raise RuntimeError("the policies did not meet the same market: a policy has changed the path that it was given")
-        batches.append(outcomes)
+        for tally, outcome in zip(tallies, outcomes, strict=True):
+            tally.add(outcome, outcomes[0])
         progress(len(outcomes[0].forced))
-    return [join(column) for column in zip(*batches, strict=True)]
+    return tallies
 
 
 class _Match(NamedTuple):
@@ -405,6 +430,7 @@ class _Match(NamedTuple):
     objectives: Floats
     """Shape (policies, episodes)."""
     shortfalls: Floats
+    spreads: Sequence[Spread]
     means: Floats
     """Bootstrap means of the objectives, paired, shape (policies, resamples)."""
     realised: Floats
@@ -424,7 +450,9 @@ class _Match(NamedTuple):
         return self.optimum.optimum_bps if self.optimum.policy is None else self.objectives[-1]
 
 
-def _match(entrants: Sequence[Entrant], joined: Sequence[Outcome], seed: int, optimum: Optimum | None) -> _Match:
+def _match(
+    entrants: Sequence[Entrant], joined: Sequence[Outcome], spreads: Sequence[Spread], seed: int, optimum: Optimum | None
+) -> _Match:
     """Work out what the rows of a board share; the first outcome is the reference's."""
     objectives = np.array([outcome.statement.objective for outcome in joined])
     shortfalls = np.array([outcome.statement.shortfall for outcome in joined])
@@ -433,6 +461,7 @@ def _match(entrants: Sequence[Entrant], joined: Sequence[Outcome], seed: int, op
     return _Match(
         objectives,
         shortfalls,
+        spreads,
         bootstrap_means(objectives, seed),
         bootstrap_means(shortfalls, seed),
         optimum or Optimum(),
@@ -465,8 +494,8 @@ def _rows(entrants: Sequence[Entrant], joined: Sequence[Outcome], match: _Match)
 
 def _row(index: int, entrant: Entrant, outcome: Outcome, match: _Match) -> Row:
     """Make one row."""
-    objectives, shortfalls, means, realised = match[:4]
-    statement, best = outcome.statement, match.best
+    objectives, shortfalls, spreads, means, realised = match[:5]
+    statement, best, spread = outcome.statement, match.best, spreads[index]
     objective, twap = float(objectives[index].mean()), float(objectives[0].mean())
     low, high = interval(means[index])
     diff_low, diff_high = interval(means[index] - means[0])
@@ -479,8 +508,8 @@ def _row(index: int, entrant: Entrant, outcome: Outcome, match: _Match) -> Row:
         objective_low=low,
         objective_high=high,
         is_bps=float(shortfalls[index].mean()),
-        is_sd_bps=float(shortfalls[index].std(ddof=1)),
-        is_cvar95_bps=cvar(shortfalls[index]),
+        is_sd_bps=spread.shortfall_sd,
+        is_cvar95_bps=spread.shortfall_cvar,
         expected_cost_bps=float(np.mean(statement.expected)),
         risk_bps=float(np.mean(statement.risk)),
         diff_to_twap_bps=objective - twap,
@@ -494,7 +523,7 @@ def _row(index: int, entrant: Entrant, outcome: Outcome, match: _Match) -> Row:
         diff_to_best_bps=objective - float(objectives[best].mean()),
         diff_to_best_low=best_low,
         diff_to_best_high=best_high,
-        win_rate=float(np.mean(objectives[index] < objectives[0])),
+        win_rate=spread.win_rate,
         **_gap(index, match)._asdict(),
         rank=match.places[index - 1],
         forced_percent=100.0 * float(outcome.forced.mean()),

@@ -118,6 +118,8 @@ class _Entrant(NamedTuple):
     """What it does, where the compiled loop is to run it."""
     cell: Cell | None
     """Its cell in the store, before the episodes are given."""
+    twin: int | None
+    """Which of the entrants before it is the same policy: its outcomes are taken."""
 
 
 def rollouts(
@@ -157,11 +159,14 @@ def rollouts(
     """
     compiled = resolve_backend(backend) == "numba"
     threads = default_threads(batch) if num_threads is None else check_integer("num_threads", num_threads, low=1, high=256)
-    entrants = []
+    entrants: list[_Entrant] = []
+    cells: list[Cell | None] = []
     for policy, blind in zip(policies, hidden, strict=True):
         plan = plan_of(policy, market) if compiled else None
-        cell = cell_of(market.scenario, policy, blind, seed, compiled=plan is not None) if store else None
-        entrants.append(_Entrant(policy, blind, plan, cell))
+        cell = cell_of(market.scenario, policy, blind, seed, compiled=plan is not None)
+        twin = cells.index(cell) if cell and cell in cells else None
+        cells.append(cell)
+        entrants.append(_Entrant(policy, blind, plan, cell if store else None, twin))
     for first in range(0, episodes, batch):
         numbers = range(first, min(first + batch, episodes))
         yield _batch(market, entrants, seed, numbers, store, threads)
@@ -173,8 +178,12 @@ def _batch(
     """Return the outcomes of some episodes: read where they are stored, else rolled; a path is drawn where one is needed."""
     path: Path | None = None
     keys = episode_keys(seed, np.arange(numbers.start, numbers.stop))
-    outcomes, sealed = [], 0
-    for policy, blind, plan, unnumbered in entrants:
+    outcomes: list[Outcome] = []
+    sealed = 0
+    for policy, blind, plan, unnumbered, twin in entrants:
+        if twin is not None:
+            outcomes.append(outcomes[twin])
+            continue
         cell = unnumbered and unnumbered._replace(first=numbers.start, episodes=len(numbers))
         outcome = store.get(cell) if store and cell else None
         if outcome is None:
