@@ -1,47 +1,37 @@
-"""Measure the speed against CartPole-v1 in the same run: of the environments, or with --agent of the desk's agent."""
+"""What the bench measures of the desk's agent, in steps of CartPole, and of judging a baseline in many episodes."""
 
 from __future__ import annotations
 
-import json as json_format
+import subprocess
+import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from baselines.evaluate import show
-from hyperexec_env.arguments import option
-from hyperexec_env.evaluation.bench import (
-    REFERENCE,
-    Probe,
-    bench,
-    check_budget,
-    environment_probes,
-    report,
-    single_rate,
-)
+from baselines.policies import get_policy
+from hyperexec_env.evaluation import bench
+from hyperexec_env.evaluation.bench import REFERENCE, Probe, single_rate, within
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.children import cut
-from hyperexec_env.files import check_target
 from hyperexec_env.orders import ParentOrder
 
-__all__ = ["Args", "agent_probes", "main"]
+__all__ = ["Spent", "agent_probes", "command_probes", "rollout_probes", "spent_by"]
 
 _CHILDREN: Final = 20
 _BATCH: Final = 50
-
-
-@dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec bench``."""
-
-    agent: bool = option(False, "measure the desk's agent, in steps of CartPole")
-    rounds: int = option(7, "rounds; in each, everything is measured once, beside its reference")
-    seconds: float = option(0.3, "time for one measurement, seconds")
-    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
+_POLICY: Final = "TWAP"
+_EPISODES: Final = 1_000_000
+_WATCH: Final = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(done.returncode)
+"""
 
 
 def _parent() -> ParentOrder:
@@ -100,11 +90,57 @@ def agent_probes() -> list[Probe]:
     return [Probe(name, "us", goal, "lower", ours, lambda seconds: 1e6 / steps(seconds)) for name, goal, ours in calls]
 
 
-def main(args: Args) -> dict[str, Any]:
-    """Measure, print, and return the numbers."""
-    check_target(args.json)
-    check_budget(args.rounds, args.seconds)
-    rows = bench(agent_probes() if args.agent else environment_probes(), args.rounds, args.seconds)
-    numbers = {"rounds": args.rounds, "seconds": args.seconds, "rows": [asdict(row) for row in rows]}
-    show(report(rows), json_format.dumps(numbers, indent=2) + "\n", args.json)
-    return numbers
+def rollout_probes() -> list[Probe]:
+    """Return what is measured of the compiled rollouts."""
+    return bench.rollout_probes(get_policy(_POLICY))
+
+
+class Spent(NamedTuple):
+    """What a command took."""
+
+    seconds: float
+    gigabytes: float
+    """The most memory that it held at a time, 10^9 bytes."""
+
+
+def spent_by(command: list[str]) -> Spent:
+    """Run a command in a process of its own and return what it took.
+
+    A small process stands between: what a process held before it became another one counts as that one's memory.
+
+    Raises:
+        RuntimeError: The command failed; the message is what it said.
+    """
+    done = subprocess.run([sys.executable, "-c", _WATCH, *command], capture_output=True, text=True)  # noqa: S603
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()}")
+    seconds, most = map(float, done.stdout.split())
+    return Spent(seconds, most * (1.0 if sys.platform == "darwin" else 1024.0) / 1e9)
+
+
+def _evaluation(backend: str, episodes: int) -> list[str]:
+    """Return the command that judges the baseline."""
+    words = ["evaluate", "--policy", _POLICY, "--episodes", str(episodes), "--no-optimum", "--backend", backend]
+    return [sys.executable, "-m", "hyperexec_env.cli", *words]
+
+
+def command_probes(episodes: int = _EPISODES) -> list[Probe]:
+    """Return what is measured, once, of `hyperexec evaluate --policy TWAP`: its time against numpy's, and its memory.
+
+    Args:
+        episodes: Number of episodes of a run.
+    """
+
+    @cache
+    def spent(backend: str) -> Spent:
+        spent_by(_evaluation(backend, 2))  # so that what is compiled is on the disk
+        return spent_by(_evaluation(backend, episodes))
+
+    def rate(backend: str, _: float) -> float:
+        return episodes / spent(backend).seconds
+
+    what, ours, numpy = f"evaluate, {episodes:,} episodes", partial(rate, "numba"), partial(rate, "numpy")
+    return [
+        Probe(what, "episodes/s", 7.0, "higher", ours, numpy, "--backend numpy", once=True),
+        within(f"{what}, memory", "GB", 1.0, lambda _: spent("numba").gigabytes, once=True),
+    ]

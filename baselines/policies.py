@@ -18,6 +18,7 @@ from baselines.desk import DESK
 from hyperexec_env.checks import nearest
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.rule import Rule, plan_rule
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outlook, resolve
 from hyperexec_env.market.model import Market
@@ -46,14 +47,9 @@ class Schedule:
         """Return the fraction of what remains for each slice, shape (slices + 1,); the last is 1, for an order that is over."""
         return _fractions(self.name, market)
 
-    def plan(self, market: Market) -> Weights:
-        """Return the fractions for each slice and regime."""
-        return _for_each_regime(self.fractions(market)[:-1], market)
-
-
-def _for_each_regime(fractions: Weights, market: Market) -> Weights:
-    """Repeat what is traded in each slice for each regime, and for who is not told: the plan of a compiled loop."""
-    return np.repeat(fractions[:, None], market.regimes + 1, axis=1)
+    def rule(self, market: Market, hidden: bool) -> Rule:
+        """Return the fractions, for compiled loops."""
+        return plan_rule(self.fractions(market)[:-1], market)
 
 
 @lru_cache(maxsize=256)
@@ -133,9 +129,9 @@ class AllAtOnce:
         """Trade what remains."""
         return situation.remaining
 
-    def plan(self, market: Market) -> Weights:
+    def rule(self, market: Market, hidden: bool) -> Rule:
         """Return everything, always."""
-        return _for_each_regime(np.ones(market.slices), market)
+        return plan_rule(np.ones(market.slices), market)
 
 
 class WaitThenDump:
@@ -147,9 +143,9 @@ class WaitThenDump:
         """Trade what remains in the last slice."""
         return situation.remaining * (situation.k == situation.market.slices - 1)
 
-    def plan(self, market: Market) -> Weights:
+    def rule(self, market: Market, hidden: bool) -> Rule:
         """Return nothing but in the last slice."""
-        return _for_each_regime(1.0 * (np.arange(market.slices) == market.slices - 1), market)
+        return plan_rule(np.arange(market.slices) == market.slices - 1, market)
 
 
 @dataclass(frozen=True)
@@ -163,9 +159,9 @@ class EveryKth:
         """Trade an equal share of what remains in every k-th slice, counted from the end."""
         return situation.remaining * self._fraction(situation.market, situation.k)
 
-    def plan(self, market: Market) -> Weights:
-        """Return the fractions for each slice and regime."""
-        return _for_each_regime(self._fraction(market, np.arange(market.slices)), market)
+    def rule(self, market: Market, hidden: bool) -> Rule:
+        """Return the fractions, for compiled loops."""
+        return plan_rule(self._fraction(market, np.arange(market.slices)), market)
 
     def _fraction(self, market: Market, k: Any) -> Any:
         left = market.slices - 1 - k

@@ -19,6 +19,7 @@ COMMANDS = {
     ("train", "pathwise"): ("training.pathwise", "train a policy by the gradient of whole episodes"),
     ("train", "sac"): ("training.sac", "train a policy by SAC"),
     ("train", "dqn"): ("training.dqn", "train a policy by DQN (discrete pace)"),
+    ("export",): ("training.export", "turn a stable-baselines3 model of your own into a policy without pickles"),
     ("scenarios",): ("baselines.scenarios", "list the scenarios"),
     ("solve",): ("baselines.solve", "find the exact optimum of a scenario"),
     ("card",): ("baselines.card", "print a scenario with its units"),
@@ -27,7 +28,7 @@ COMMANDS = {
     ("calibrate",): ("baselines.calibrate", "make a scenario from bars of a real market"),
     ("tca",): ("baselines.tca", "report on a desk's own fills against a real market"),
     ("stealth",): ("baselines.stealth", "measure what order hiding is worth"),
-    ("bench",): ("baselines.bench", "measure the speed against CartPole, or with --agent of the agent"),
+    ("bench",): ("training.bench", "measure the speed: of environments, of the agent, of a training"),
 }
 """Words of a command -> module with `Args` and `main(args)`, and what it does."""
 

@@ -20,13 +20,13 @@ class Args:
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)")
     timesteps: int = option(4_000_000, "slices to trade in all")
-    lanes: int = option(1024, "environments side by side")
-    steps: int = option(26, "slices in each lane between two updates")
-    batch_size: int = option(6656, "slices in a gradient step")
+    lanes: int = option(128, "environments side by side")
+    steps: int = option(128, "slices in each lane between two updates, at most: as many whole episodes as fit")
+    batch_size: int = option(1664, "slices in a gradient step, at most: an update is cut into equal ones")
     epochs: int = option(5, "passes over the slices of an update")
     learning_rate: float = option(1e-3, "learning rate at the start; it falls to zero linearly")
     clip: float = option(0.2, "clipping range of the probability ratio")
-    gae_lambda: float = option(0.95, "lambda of the generalised advantage estimate")
+    gae_lambda: float = option(0.98, "lambda of the generalised advantage estimate")
     log_std: float = option(-1.0, "log of the exploration's standard deviation at the start")
     hidden: int = option(64, "units in each of the two hidden layers of actor and critic")
     reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
@@ -40,6 +40,23 @@ class Args:
     progress: bool = option(True, "show a progress bar")
 
 
+def whole_episodes(steps: int, slices: int) -> int:
+    """Return the slices between two updates: as many episodes of `slices` as fit into `steps`; all, where not one fits.
+
+    Updates that hold whole episodes see every part of the day equally often, and no return ends in a guess of the critic.
+    """
+    return steps // slices * slices or steps
+
+
+def equal_batches(rows: int, most: int) -> int:
+    """Return the size of the largest equal batches of at most `most` slices that an update of `rows` slices can be cut into.
+
+    Where they would be smaller than about half of that, batches are as large as they may be, and the last one is what is left.
+    """
+    least = -(-rows // most)
+    return next((rows // count for count in range(least, 2 * least + 1) if rows % count == 0), most)
+
+
 def train(args: Args) -> NetworkPolicy:
     """Train, save, and return the policy."""
     check_training(args)
@@ -49,14 +66,15 @@ def train(args: Args) -> NetworkPolicy:
     scenario = get_scenario(args.scenario)
     folder = output_folder(args.out, "ppo", scenario, args.seed)
     env = make_env(args, scenario)
+    steps = whole_episodes(args.steps, scenario.slices)
     discrete = args.action_mode == "discrete"
     architecture = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
     model = PPO(
         "MlpPolicy",
         env,
         learning_rate=lambda left: args.learning_rate * left,
-        n_steps=args.steps,
-        batch_size=args.batch_size,
+        n_steps=steps,
+        batch_size=equal_batches(args.lanes * steps, args.batch_size),
         n_epochs=args.epochs,
         gamma=1.0,  # the horizon is part of the problem: nothing is discounted
         gae_lambda=args.gae_lambda,

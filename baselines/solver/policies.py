@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ from baselines.solver.dynamic import Table, place
 from baselines.solver.problem import Problem
 from baselines.solver.spline import Axis
 from hyperexec_env.envs.observation import Situation
+from hyperexec_env.evaluation.rule import Rule, plan_rule
 from hyperexec_env.market.model import Market
 
 __all__ = ["DelayedPolicy", "LinearPolicy", "SchedulePolicy", "TablePolicy"]
@@ -70,6 +72,18 @@ class TablePolicy:
         """Trade the fraction of the table."""
         return self._trade(situation, _known(situation))
 
+    def rule(self, market: Market, hidden: bool) -> Rule | None:
+        """Return the table, for compiled loops; None where the regime is hidden or the order is another."""
+        problem, table = self.problem, self.table
+        if hidden or market is not problem.market:
+            return None
+        scenario = market.scenario
+        numbers = [scenario.quantity, market.impact.transient_slope, 1e-12 * scenario.arrival_price, scenario.arrival_price]
+        numbers += [problem.by_flow or problem.axis.count == 1, market.regimes]
+        for axis in (problem.axis, table.remaining, table.transient):
+            numbers += [axis.count, axis.low, axis.spacing]
+        return Rule(_from_table, np.array(numbers, dtype=float), np.ascontiguousarray(table.fractions, np.float32).ravel())
+
     def _trade(self, situation: Situation, row: NDArray[np.int64]) -> Any:
         """Trade the fraction of a row of the table (a regime)."""
         problem, table = self.problem, self.table
@@ -101,6 +115,9 @@ class DelayedPolicy(TablePolicy):
     before: Any = field(default=0, init=False, repr=False)
     """Regime of the slice before."""
 
+    def rule(self, market: Market, hidden: bool) -> None:
+        """Return none: what is remembered is no number of the market."""
+
     def act(self, situation: Situation) -> Any:
         """Trade the fraction for the regime of the slice before."""
         seen = _known(situation)
@@ -123,6 +140,14 @@ class LinearPolicy:
     def digest(self) -> str:
         """Hash of what the policy does."""
         return _digest(self.gains)
+
+    def rule(self, market: Market, hidden: bool) -> Rule | None:
+        """Return the gains, for compiled loops; None where the regime is hidden."""
+        if hidden:
+            return None
+        scenario = market.scenario
+        head = [scenario.quantity, scenario.arrival_price, self.by_flow, market.regimes]
+        return Rule(_by_gains, np.concatenate([head, self.gains.ravel()]), np.zeros(1, dtype=np.float32))
 
     def act(self, situation: Situation) -> Any:
         """Trade what the gains say, but never the other way."""
@@ -152,6 +177,44 @@ class SchedulePolicy:
         """Trade the fraction of this slice."""
         return situation.remaining * self.fractions[situation.k]
 
-    def plan(self, market: Market) -> Floats:
-        """Return the fractions for each slice and regime."""
-        return np.repeat(self.fractions[:, None], market.regimes + 1, axis=1)
+    def rule(self, market: Market, hidden: bool) -> Rule:
+        """Return the fractions, for compiled loops."""
+        return plan_rule(self.fractions, market)
+
+
+def _from_table(
+    numbers: Any, table: Any, k: Any, seen: Any, remaining: Any, transient: Any, flow: Any, price: Any
+) -> Any:  # TablePolicy.act for one episode
+    quantity, slope, least, start = numbers[0], numbers[1], numbers[2], numbers[3]
+    left = max(remaining, 0.0)
+    share = min(transient / max(slope * (quantity - left), least), 1.0)
+    signal = flow if numbers[4] > 0.0 else math.log(price / start)
+    total, index = 0.0, k * np.int64(numbers[5]) + seen
+    values = (signal, math.sqrt(left / quantity), share)
+    counts = (np.int64(numbers[6]), np.int64(numbers[9]), np.int64(numbers[12]))
+    first, up = _on_axis(values[0], numbers[7], numbers[8], counts[0])
+    second, wide = _on_axis(values[1], numbers[10], numbers[11], counts[1])
+    third, far = _on_axis(values[2], numbers[13], numbers[14], counts[2])
+    for corner in range(8):
+        a, b, c = corner & 1, (corner >> 1) & 1, (corner >> 2) & 1
+        weight = (up if a else 1.0 - up) * (wide if b else 1.0 - wide) * (far if c else 1.0 - far)
+        row = (index * counts[0] + min(first + a, counts[0] - 1)) * counts[1] + min(second + b, counts[1] - 1)
+        total += weight * table[row * counts[2] + min(third + c, counts[2] - 1)]
+    return total * remaining
+
+
+def _on_axis(value: Any, low: Any, spacing: Any, count: Any) -> Any:  # _between for one number
+    if count == 1:
+        return 0, 0.0
+    steps = min(max((value - low) / spacing, 0.0), count - 1.0)
+    below = min(np.int64(steps), count - 2)
+    return below, steps - below
+
+
+def _by_gains(
+    numbers: Any, table: Any, k: Any, seen: Any, remaining: Any, transient: Any, flow: Any, price: Any
+) -> Any:  # LinearPolicy.act for one episode
+    quantity, start, row = numbers[0], numbers[1], 4 + 4 * (k * np.int64(numbers[3]) + seen)
+    signal = flow if numbers[2] > 0.0 else price / start
+    fixed, held, by_signal, constant = numbers[row], numbers[row + 1], numbers[row + 2], numbers[row + 3]
+    return max(fixed * remaining + quantity * (held * (transient / start) + by_signal * signal + constant), 0.0)

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs import action as actions
 from hyperexec_env.envs import observation as observations
+from hyperexec_env.envs.action import ActionMode
+from hyperexec_env.envs.observation import Observer
 from hyperexec_env.envs.task import Task
 from hyperexec_env.market import compiled, kernel
 from hyperexec_env.market.compiled import (
@@ -59,7 +61,21 @@ from hyperexec_env.market.compiled import (
 from hyperexec_env.market.kernel import Impact, State
 from hyperexec_env.market.numeric import power, signed
 
-__all__ = ["FEATURES", "SHARES", "Lanes", "Loops", "Views", "loops", "observe_tile", "views_of"]
+__all__ = [
+    "DRAWN",
+    "FEATURES",
+    "SHARES",
+    "Lanes",
+    "Loops",
+    "Views",
+    "ask_tile",
+    "copy",
+    "loops",
+    "observe_tile",
+    "tiles",
+    "unpack_views",
+    "views_of",
+]
 
 SHARES: Final = -1
 """In place of an action mode: the numbers that are given are shares."""
@@ -99,15 +115,14 @@ class Loops(NamedTuple):
     observe: Any
 
 
-def views_of(task: Task) -> Views:
-    """Return what observations and actions of a task are made of."""
-    observer = task.observer
+def views_of(observer: Observer, mode: ActionMode, varies: bool = False) -> Views:
+    """Return what observations and actions are made of; `varies` says whether orders do."""
     return Views(
-        np.array([*observer.scales, task.market.unknown if observer.hidden else -1.0, task.draw.varies], dtype=float),
-        task.market.plan,
+        np.array([*observer.scales, observer.market.unknown if observer.hidden else -1.0, varies], dtype=float),
+        observer.market.plan,
         observer.rest_volume.ravel(),
         observer.last_expected,
-        task.mode.base.ravel(),
+        mode.base.ravel(),
         observer.rows,
     )
 
@@ -125,7 +140,7 @@ def unpack_views(packed: Any, edges: Any, rows: Any) -> Views:
 
 
 @cache
-def _twins() -> compiled.Twins:
+def tiles() -> compiled.Twins:
     """Return what compiles the tiles of this module."""
     twins = compiled.twins()
     twins.add(actions, ("pace_shares", "fraction_shares", "participation_shares"), _level_shares)
@@ -244,7 +259,7 @@ def end_tile(tables: Tables, slices: int, ints: Any, tile: Any, reward: Any, ter
 @cache
 def loops(kind: Kind) -> Loops:
     """Compile the step and the observation of a kind of market."""
-    twins = _twins()
+    twins = tiles()
 
     def step(  # type: ignore[no-untyped-def]
         packed, edges, rows, slices, regimes, mode, floats, whole, keys, values, observation, reward, terminated, start, stop,
@@ -330,7 +345,7 @@ class Lanes:
         """Lay the lanes out and compile the loops, or find them on disk."""
         market = task.market
         self.kind, self.slices, self.count, self.copy = kind_of(market), market.slices, count, copy
-        *views, rows = views_of(task)
+        *views, rows = views_of(task.observer, task.mode, task.draw.varies)
         self._market = (*pack(*tables_of(market, task.realised), *views), rows)
         self._regimes, self._mode = market.regimes, actions.ACTION_MODES.index(task.mode.name)
         self.threads = threads or default_threads(count)

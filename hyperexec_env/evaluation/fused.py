@@ -1,19 +1,35 @@
-"""Rollouts in one compiled loop (extra `fast`): nature, the policy, the trades and the account, without numpy in between.
+"""Rollouts in one compiled loop (extra `fast`): nature, the policy, the trades and the account, without Python in between.
 
 What is compiled is the source of the other executions (:mod:`hyperexec_env.market.compiled`); no path is stored. A policy takes
-part if it can say its answers as a :class:`Plan`: a fraction of what remains for each slice and regime.
+part if it offers a rule (:mod:`hyperexec_env.evaluation.rule`): schedules, the tables of the solver, trained networks.
 """
 
 from __future__ import annotations
 
+import hashlib
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
+from pathlib import Path
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.envs.action import ACTION_MODES
+from hyperexec_env.envs.compiled import (
+    DRAWN,
+    FEATURES,
+    ask_tile,
+    copy,
+    observe_tile,
+    tiles,
+    unpack_views,
+    views_of,
+)
+from hyperexec_env.evaluation.rule import Network, Rule
+from hyperexec_env.market import noise
 from hyperexec_env.market.account import Account, Statement, forced_shares, settle
 from hyperexec_env.market.compiled import (
     ASKED,
@@ -25,6 +41,7 @@ from hyperexec_env.market.compiled import (
     LAST_VOLUME,
     PERMANENT,
     PRICE,
+    QUANTITY,
     REGIME,
     REMAINING,
     ROWS,
@@ -36,11 +53,11 @@ from hyperexec_env.market.compiled import (
     WORDS,
     K,
     Kind,
+    Twins,
     kind_of,
     pack,
     tables_of,
     trade_tile,
-    twins,
     unpack_tables,
 )
 from hyperexec_env.market.kernel import Cost, State
@@ -49,24 +66,21 @@ from hyperexec_env.market.noise import Words
 from hyperexec_env.market.path import begin
 from hyperexec_env.orders import Order
 
-__all__ = ["Plan", "Planned", "Run", "fused", "plan_of"]
+__all__ = ["Run", "fused"]
 
 _PART: Final = 1024
 """Episodes that one thread takes at a time; the results do not depend on the number of threads."""
+_KEPT: Final = ASKED + 1
+"""Fields of a tile that are kept at the end of an episode."""
+_FLAT: Final = np.float32(10.0)
+"""Where tanh is one in single precision."""
+_ONE: Final = np.float32(1.0)
+_TWO: Final = np.float32(2.0)
+_HEADS: Final = ("clip", "tanh", "argmax")
+decide: Any = None
+"""The function of the rule that a loop is compiled for, set by :meth:`~hyperexec_env.market.compiled.Twins.build`."""
 
 Floats = NDArray[np.float64]
-Plan = Floats
-"""Fraction of what remains to trade in each slice and regime, shape (slices, regimes + 1); the last column is for who is not
-told the regime."""
-
-
-@runtime_checkable
-class Planned(Protocol):
-    """A policy whose answer is a fraction of what remains, known for each slice and regime before the first episode."""
-
-    def plan(self, market: Market) -> Plan:
-        """Return the plan. `act` must return `situation.remaining * plan[situation.k, situation.seen]`."""
-        ...
 
 
 class Run(NamedTuple):
@@ -80,26 +94,12 @@ class Run(NamedTuple):
     """Regime at the start of each slice and at the end, shape (N + 1, episodes)."""
 
 
-def plan_of(policy: Any, market: Market) -> Plan | None:
-    """Return the plan of a policy, None where it has none.
-
-    Raises:
-        ValueError: It has a plan that is not finite numbers of the shape it should have.
-    """
-    if not isinstance(policy, Planned):
-        return None
-    plan, shape = np.asarray(policy.plan(market), dtype=float), (market.slices, market.regimes + 1)
-    if plan.shape != shape or not np.isfinite(plan).all():
-        raise ValueError(f"plan must be finite numbers of shape {shape}, got {plan!r}")
-    return plan
-
-
-def fused(market: Market, plan: Plan, keys: Words, hidden: bool = False, threads: int = 1) -> Run:
-    """Run a plan over whole episodes.
+def fused(market: Market, rule: Rule | Network, keys: Words, hidden: bool = False, threads: int = 1) -> Run:
+    """Run a policy over whole episodes.
 
     Args:
         market: The market.
-        plan: The plan.
+        rule: What the policy does.
         keys: Keys of the episodes.
         hidden: Whether the policy is not told the regime.
         threads: Threads that share the episodes.
@@ -108,12 +108,13 @@ def fused(market: Market, plan: Plan, keys: Words, hidden: bool = False, threads
         MissingExtra: numba is not installed.
     """
     order, world = Order(float(market.scenario.side), market.scenario.quantity), begin(market, keys)
-    loop, packed = _loop(kind_of(market)), pack(*tables_of(market), plan.ravel())
-    ends, regimes = np.empty((ROWS, len(keys))), np.empty((market.slices + 1, len(keys)), dtype=np.int8)
+    ends, regimes = np.empty((_KEPT, len(keys))), np.empty((market.slices + 1, len(keys)), dtype=np.int8)
     starts = range(0, len(keys), _PART)
     inventory = np.zeros((len(starts), market.regimes, market.slices + 1))
-    numbers = (market.slices, market.regimes, market.unknown if hidden else -1, order.side, order.quantity)
-    given = (*packed, *numbers, keys, world.regime, world.flow, ends, regimes, inventory)
+    loop, policy = _prepared(market, rule)
+    volume = market.rest_volume[0, market.unknown] / market.slices
+    numbers = (market.slices, market.regimes, market.unknown if hidden else -1, order.side, order.quantity, volume)
+    given = (*policy, *numbers, keys, world.regime, world.flow, ends, regimes, inventory)
     parts = [(first, min(first + _PART, len(keys)), number) for number, first in enumerate(starts)]
     if threads == 1 or len(parts) == 1:
         for part in parts:
@@ -131,41 +132,193 @@ def fused(market: Market, plan: Plan, keys: Words, hidden: bool = False, threads
     return Run(statement, forced / order.quantity, world.regime, held / order.quantity, regimes)
 
 
+def _prepared(market: Market, rule: Rule | Network) -> tuple[Callable[..., None], tuple[Any, ...]]:
+    """Return the loop of a rule, and what it needs of market and rule."""
+    if isinstance(rule, Rule):
+        packed, edges = pack(*tables_of(market), rule.numbers)
+        return _rule_loop(kind_of(market), rule.decide, _stamp(rule.decide)), (packed, edges, rule.table)
+    *views, rows = views_of(rule.observer, rule.mode)
+    packed, edges = pack(*tables_of(market), *views)
+    sizes = np.array([FEATURES, *(len(bias) for _, bias in rule.layers)])
+    weights = np.concatenate([np.ravel(part) for layer in rule.layers for part in layer])
+    codes = (rule.activation == "tanh", _HEADS.index(rule.head), ACTION_MODES.index(rule.mode.name))
+    return _network_loop(kind_of(market)), (packed, edges, rows, sizes, weights, *codes)
+
+
+def _stamp(function: Callable[..., Any]) -> str:
+    """Hash a function and the file that it stands in."""
+    code = function.__code__
+    file = Path(code.co_filename)
+    return hashlib.sha256(code.co_code + (file.read_bytes() if file.is_file() else b"")).hexdigest()[:16]
+
+
 @cache
-def _loop(kind: Kind) -> Callable[..., None]:
-    """Compile the rollout of a kind of market."""
+def _tiles() -> Twins:
+    """Return what compiles the tiles of this module."""
+    twins = tiles()
+    own = ("start_tile", "record_tile", "finish_tile", "tanh", "show_network", "layer_tile", "head_tile")
+    twins.add_tiles(sys.modules[__name__], own, ())
+    return twins
+
+
+def start_tile(
+    price: float, side: float, quantity: float, volume: float, regimes: Any, flows: Any, ints: Any, tile: Any, n: int
+) -> None:
+    """Begin the episodes of a tile."""
+    tile[:] = 0.0
+    for j in range(n):
+        tile[FLOW * TILE + j], tile[PRICE * TILE + j] = flows[j], price
+        tile[REMAINING * TILE + j], tile[QUANTITY * TILE + j] = quantity, quantity
+        tile[SIDE * TILE + j], tile[LAST_VOLUME * TILE + j] = side, volume
+        ints[K * TILE + j], ints[REGIME * TILE + j] = 0, regimes[j]
+
+
+def record_tile(k: int, starts: Any, ints: Any, tile: Any, regimes: Any, held: Any, n: int) -> None:
+    """Record the regimes and what remains at the start of a slice."""
+    for j in range(n):
+        regimes[k, j] = ints[REGIME * TILE + j]
+        held[starts[j], k] += tile[REMAINING * TILE + j]
+
+
+def finish_tile(tile: Any, ends: Any, first: int, n: int) -> None:
+    """Keep what the episodes of a tile came to."""
+    for row in range(_KEPT):
+        copy(tile[row * TILE :], ends[row, first:], n)
+
+
+@cache
+def _rule_loop(kind: Kind, function: Callable[..., Any], stamp: str) -> Callable[..., None]:
+    """Compile the rollout of a kind of market under a rule."""
 
     def run(  # type: ignore[no-untyped-def]
-        packed, edges, slices, count, seen_as, side, quantity, keys, start_regime, start_flow, ends, regimes, inventory,
-        start, stop, part,
+        packed, edges, table, slices, count, seen_as, side, quantity, volume, keys, start_regime, start_flow, ends, regimes,
+        inventory, start, stop, part,
     ):  # fmt: skip
         """Run the episodes from `start` to `stop`."""
-        kind  # noqa: B018 - by it the compiled loop is told from others on disk
-        tables, plan, width = unpack_tables(packed, edges), packed[edges[5] : edges[6]], count + 1
+        kind, stamp  # noqa: B018 - by them the compiled loop is told from others on disk
+        tables, numbers = unpack_tables(packed, edges), packed[edges[5] : edges[6]]
         tile, ints = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
         words, singles = np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32)
-        held = inventory[part]
         for first in range(start, stop, TILE):
             n = min(TILE, stop - first)
-            tile[:] = 0.0
-            for j in range(n):
-                tile[FLOW * TILE + j], tile[PRICE * TILE + j] = start_flow[first + j], tables.numbers[0]
-                tile[REMAINING * TILE + j], tile[SIDE * TILE + j] = quantity, side
-                ints[K * TILE + j], ints[REGIME * TILE + j] = 0, start_regime[first + j]
+            starts = start_regime[first:]
+            start_tile(tables.numbers[0], side, quantity, volume, starts, start_flow[first:], ints, tile, n)
             for k in range(slices):
-                for j in range(n):
-                    regimes[k, first + j] = ints[REGIME * TILE + j]
-                    held[start_regime[first + j], k] += tile[REMAINING * TILE + j]
+                record_tile(k, starts, ints, tile, regimes[:, first:], inventory[part], n)
                 for j in range(n):
                     seen = ints[REGIME * TILE + j] if seen_as < 0 else seen_as
-                    tile[ASKED * TILE + j] = tile[REMAINING * TILE + j] * plan[k * width + seen]
+                    transient = tile[TRANSIENT * TILE + j] if seen_as < 0 else 0.0
+                    tile[ASKED * TILE + j] = decide(
+                        numbers,
+                        table,
+                        k,
+                        seen,
+                        tile[REMAINING * TILE + j],
+                        transient,
+                        tile[FLOW * TILE + j],
+                        tile[PRICE * TILE + j],
+                    )
                 trade_tile(tables, slices, count, keys[first:], ints, words, singles, tile, n)
-            for j in range(n):
-                regimes[slices, first + j] = ints[REGIME * TILE + j]
-                held[start_regime[first + j], slices] += tile[REMAINING * TILE + j]
-            for row in range(ROWS):
-                for j in range(n):
-                    ends[row, first + j] = tile[row * TILE + j]
+            record_tile(slices, starts, ints, tile, regimes[:, first:], inventory[part], n)
+            finish_tile(tile, ends, first, n)
 
-    loop: Callable[..., None] = twins().build(run, kind)
+    loop: Callable[..., None] = _tiles().build(run, kind, decide=function)
+    return loop
+
+
+def tanh(value: Any) -> Any:
+    """Return the hyperbolic tangent to 2e-7, in single precision."""
+    return _ONE - _TWO / (noise.exponential(_TWO * min(max(value, -_FLAT), _FLAT)) + _ONE)
+
+
+def show_network(rows: Any, width: int, unknown: int, ints: Any, seen: Any, features: Any, n: int) -> None:
+    """Lay the observations of a tile out, feature after feature."""
+    for feature in range(DRAWN):
+        copy(seen[feature * TILE :], features[feature * TILE :], n)
+    for feature in range(DRAWN, FEATURES):
+        column = features[feature * TILE :]
+        for j in range(n):
+            regime = ints[REGIME * TILE + j] if unknown < 0 else unknown
+            column[j] = rows[ints[K * TILE + j] * width + regime, feature]
+
+
+def layer_tile(weights: Any, inputs: int, outputs: int, source: Any, target: Any, n: int) -> None:
+    """Compute a layer, without its activation, for the lanes of a tile; the weights are (outputs, inputs) and then the biases."""
+    for output in range(outputs):
+        total, factors = target[output * TILE :], weights[output * inputs :]
+        bias = weights[outputs * inputs + output]
+        for j in range(n):
+            total[j] = bias
+        whole = inputs - inputs % 4
+        for first in range(0, whole, 4):
+            a, b, c, d = factors[first], factors[first + 1], factors[first + 2], factors[first + 3]
+            w, x = source[first * TILE :], source[(first + 1) * TILE :]
+            y, z = source[(first + 2) * TILE :], source[(first + 3) * TILE :]
+            for j in range(n):
+                total[j] += (a * w[j] + b * x[j]) + (c * y[j] + d * z[j])
+        for one in range(whole, inputs):
+            a, w = factors[one], source[one * TILE :]
+            for j in range(n):
+                total[j] += a * w[j]
+
+
+def head_tile(head: int, outputs: int, values: Any, actions: Any, n: int) -> None:
+    """Turn the values of the last layer into actions."""
+    for j in range(n):
+        if head == 0:
+            actions[j] = min(max(values[j], -_ONE), _ONE)
+        elif head == 1:
+            actions[j] = tanh(values[j])
+        else:
+            best = 0
+            for other in range(1, outputs):
+                best = other if values[other * TILE + j] > values[best * TILE + j] else best
+            actions[j] = best
+
+
+@cache
+def _network_loop(kind: Kind) -> Callable[..., None]:
+    """Compile the rollout of a kind of market under a network."""
+
+    def run(  # type: ignore[no-untyped-def]
+        packed, edges, rows, sizes, weights, smooth, head, mode, slices, count, seen_as, side, quantity, volume, keys,
+        start_regime, start_flow, ends, regimes, inventory, start, stop, part,
+    ):  # fmt: skip
+        """Run the episodes from `start` to `stop`."""
+        kind  # noqa: B018
+        tables, views = unpack_tables(packed, edges), unpack_views(packed, edges, rows)
+        tile, ints = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
+        words, singles = np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32)
+        seen, actions = np.empty(DRAWN * TILE, np.float32), np.empty(TILE)
+        source, target = np.empty(sizes.max() * TILE, np.float32), np.empty(sizes.max() * TILE, np.float32)
+        for first in range(start, stop, TILE):
+            n = min(TILE, stop - first)
+            starts = start_regime[first:]
+            start_tile(tables.numbers[0], side, quantity, volume, starts, start_flow[first:], ints, tile, n)
+            for k in range(slices):
+                record_tile(k, starts, ints, tile, regimes[:, first:], inventory[part], n)
+                observe_tile(views, tables, count, ints, tile, seen, n)
+                show_network(rows, count + 1, seen_as, ints, seen, source, n)
+                place, last = 0, len(sizes) - 2
+                for layer in range(last + 1):
+                    inputs, outputs = sizes[layer], sizes[layer + 1]
+                    layer_tile(weights[place:], inputs, outputs, source, target, n)
+                    place += (inputs + 1) * outputs
+                    if layer < last:
+                        for output in range(outputs):
+                            values = target[output * TILE :]
+                            if smooth:
+                                for j in range(n):
+                                    values[j] = tanh(values[j])
+                            else:
+                                for j in range(n):
+                                    values[j] = max(values[j], np.float32(0.0))
+                        source, target = target, source
+                head_tile(head, sizes[last + 1], target, actions, n)
+                ask_tile(views, mode, count, actions, ints, tile, n)
+                trade_tile(tables, slices, count, keys[first:], ints, words, singles, tile, n)
+            record_tile(slices, starts, ints, tile, regimes[:, first:], inventory[part], n)
+            finish_tile(tile, ends, first, n)
+
+    loop: Callable[..., None] = _tiles().build(run, kind)
     return loop

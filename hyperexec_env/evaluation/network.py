@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,18 +15,26 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, build_action_mode
-from hyperexec_env.envs.observation import Observer, Situation, build_observer, observation_names
+from hyperexec_env.envs.observation import Observer, Situation, build_observer, observation_names, own_features
+from hyperexec_env.evaluation.rule import Network
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.model import Market
+from hyperexec_env.market.numeric import signed
 
-__all__ = ["NetworkPolicy", "load_policy", "save_policy"]
+__all__ = ["ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "save_policy"]
 
+Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+"""Weights (out, in) and biases (out,) of each layer, from the observation to the action."""
 FORMAT: Final = 1
-_BLOCK: Final = 32  # rows that are multiplied at once
-_ACTIVATIONS: Final[dict[str, Callable[[Any], Any]]] = {"tanh": np.tanh, "relu": lambda values: np.maximum(values, 0.0)}
+_BLOCK: Final = 8
+"""Rows that are multiplied at once: a single decision pays for all of them, and larger blocks save a batch nothing."""
+ACTIVATIONS: Final[dict[str, Callable[[Any], Any]]] = {  # in place
+    "tanh": lambda values: np.tanh(values, out=values),
+    "relu": lambda values: np.maximum(values, 0.0, out=values),
+}
 _HEADS: Final[dict[str, Callable[[Any], Any]]] = {
-    "clip": lambda values: np.clip(values[:, 0], -1.0, 1.0).astype(np.float64),
+    "clip": lambda values: values[:, 0].astype(np.float64).clip(-1.0, 1.0),
     "tanh": lambda values: np.tanh(values[:, 0]).astype(np.float64),
     "argmax": lambda values: values.argmax(axis=1),
 }
@@ -38,7 +46,7 @@ class NetworkPolicy:
 
     Args:
         name: Name on the board.
-        layers: Weights (out, in) and biases (out,) of each layer, float32.
+        layers: Weights (out, in) and biases (out,) of each layer, float32; they are locked.
         activation: "tanh" or "relu", between the layers.
         head: What makes the last layer an action: "clip", "tanh" or "argmax".
         action_mode: The action mode it was trained in.
@@ -48,13 +56,18 @@ class NetworkPolicy:
     """
 
     name: str
-    layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+    layers: Layers
     activation: str
     head: str
     action_mode: str
     observe_regime: bool
     training_seed: int
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Lock the weights: what follows from them is computed once."""
+        for values in (array for layer in self.layers for array in layer):
+            values.flags.writeable = False
 
     @property
     def digest(self) -> str:
@@ -66,35 +79,69 @@ class NetworkPolicy:
             content.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
         return content.hexdigest()
 
+    @cached_property
+    def _columns(self) -> Layers:
+        """Weights (in, out) and biases of each layer: laid out so, numpy multiplies by them in the least time."""
+        return tuple((np.ascontiguousarray(weight.T), bias) for weight, bias in self.layers)
+
     def action(self, observation: NDArray[np.float32]) -> NDArray[Any]:
         """Return the action for each observation, shape (episodes, features) -> (episodes,).
 
         Matrices are multiplied in blocks of one size: in others the last bits of an action would depend on how many there are.
         """
-        values, squash = _blocks(observation), _ACTIVATIONS[self.activation]
-        for weight, bias in self.layers[:-1]:
-            values = squash(values @ weight.T + bias)
-        weight, bias = self.layers[-1]
-        values = values @ weight.T + bias
-        return np.asarray(_HEADS[self.head](values.reshape(-1, len(bias))[: len(observation)]))
+        values, squash = _blocks(observation), ACTIVATIONS[self.activation]
+        *hidden, (last_weight, last_bias) = self._columns
+        for weight, bias in hidden:
+            values = values @ weight
+            values += bias
+            squash(values)
+        values = values @ last_weight
+        values += last_bias
+        return np.asarray(_HEADS[self.head](values.reshape(-1, len(last_bias))[: len(observation)]))
 
     def act(self, situation: Situation) -> Any:
-        """Return the shares that the action asks for."""
-        if np.ndim(situation.remaining) == 0:
-            single = Situation(situation.market, *(np.atleast_1d(value) for value in situation[1:]))
-            return float(self.act(single)[0])
-        observer, mode = _translation(situation.market, self.action_mode, self.observe_regime)
-        base = mode.base.take(situation.market.cell(situation.k, situation.seen))
-        return mode.shares(self.action(observer.observe(situation)), situation.remaining, base)
+        """Return the shares that the action asks for: a float for a situation of floats, else an array over episodes."""
+        market, remaining = situation.market, situation.remaining
+        observer, mode = _translation(market, self.action_mode, self.observe_regime)
+        cell = market.cell(situation.k, situation.seen)
+        if getattr(remaining, "ndim", 0):
+            return mode.shares(self.action(observer.observe(situation, cell)), remaining, mode.base.take(cell))
+        action = self.action(_observe_one(observer, situation, cell)[None]).item()
+        return float(mode.shares(action, remaining, mode.base.item(cell)))
+
+    def rule(self, market: Market, hidden: bool) -> Network | None:
+        """Return the network, for compiled loops; None where it is shown what it was not trained on."""
+        if hidden == self.observe_regime:
+            return None
+        return Network(self.layers, self.activation, self.head, *_translation(market, self.action_mode, self.observe_regime))
 
 
 def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the observations in blocks, the last one filled with zeros, shape (blocks, rows, features)."""
     episodes, features = observation.shape
     blocks = -(-episodes // _BLOCK)
-    filled = np.zeros((blocks * _BLOCK, features), dtype=observation.dtype)
+    filled = np.zeros((blocks * _BLOCK, features), dtype=np.float32)
     filled[:episodes] = observation
     return filled.reshape(blocks, _BLOCK, features)
+
+
+def _observe_one(observer: Observer, situation: Situation, cell: int) -> NDArray[np.float32]:
+    """Return what :meth:`Observer.observe` returns for a situation of floats, shape (features,), in a quarter of the time."""
+    market, k, side, quantity = situation.market, situation.k, situation.side, situation.quantity
+    drifted = signed(side, situation.price - market.scenario.arrival_price)
+    own = own_features(
+        observer.scales,
+        quantity,
+        observer.reach(quantity),
+        (situation.remaining, situation.permanent, situation.transient),
+        situation.last_shares,
+        situation.last_volume,
+        (drifted, market.plan.item(k), observer.rest_volume.item(cell)),
+    )
+    drawn = observer.drawn_features(k, side, situation.last_volume, situation.flow)
+    observation: NDArray[np.float32] = observer.rows[cell].copy()
+    observation[: len(own) + len(drawn)] = own + drawn
+    return observation
 
 
 @lru_cache(maxsize=32)
@@ -132,18 +179,24 @@ def _check_fields(described: Any) -> None:
             raise ValueError(f"{key} must be of type {kind.__name__}, got {described[key]!r}")
     if not described["name"].isprintable() or not described["name"]:
         raise ValueError(f"name must be printable text, got {described['name']!r}")
-    for key, known in (("activation", _ACTIVATIONS), ("head", _HEADS), ("action_mode", ACTION_MODES)):
+    for key, known in (("activation", ACTIVATIONS), ("head", _HEADS), ("action_mode", ACTION_MODES)):
         check_choice(key, described[key], known)
     if (described["head"] == "argmax") != (described["action_mode"] == "discrete"):
         raise ValueError(f"head {described['head']!r} does not fit action_mode {described['action_mode']!r}")
 
 
-def _check_layers(layers: tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...], outputs: int) -> None:
-    """Refuse layers that do not lead from the observation to the action."""
-    width = len(observation_names())
+def check_layers(layers: Layers, head: str) -> None:
+    """Refuse layers that do not lead from the observation to the action.
+
+    Raises:
+        ValueError: Sizes that do not follow one another, or numbers that are not finite float32; the message names the layer.
+    """
+    width, outputs = len(observation_names()), len(PACES) if head == "argmax" else 1
     for index, (weight, bias) in enumerate(layers):
         if weight.ndim != 2 or bias.shape != weight.shape[:1] or weight.shape[1] != width:
             raise ValueError(f"layer {index} must take {width} inputs, got weights {weight.shape} and biases {bias.shape}")
+        if weight.dtype != np.float32 or bias.dtype != np.float32:
+            raise ValueError(f"layer {index} must hold float32, got weights {weight.dtype} and biases {bias.dtype}")
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ValueError(f"layer {index} must hold finite numbers only")
         width = len(bias)
@@ -163,7 +216,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
     try:
         described = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
         weights = (folder / "policy.safetensors").read_bytes()
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} holds no trained policy: {error}") from None
     try:
         if described["format"] != FORMAT:
@@ -175,7 +228,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
         _check_fields(described)
         tensors = safetensors.load(weights)
         layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(len(tensors) // 2))
-        _check_layers(layers, len(PACES) if described["head"] == "argmax" else 1)
+        check_layers(layers, described["head"])
         return NetworkPolicy(
             described["name"],
             layers,

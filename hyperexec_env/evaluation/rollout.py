@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer
 from hyperexec_env.envs.observation import Situation
-from hyperexec_env.evaluation.fused import Plan, fused, plan_of
+from hyperexec_env.evaluation.fused import fused
 from hyperexec_env.evaluation.identity import Cell, cell_of
 from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
+from hyperexec_env.evaluation.rule import Network, Rule, rule_of
 from hyperexec_env.market.account import Components, Statement, book, forced_shares, open_account, settle
 from hyperexec_env.market.compiled import default_threads, resolve_backend
 from hyperexec_env.market.kernel import Slice, State, paid_cost
@@ -26,7 +27,7 @@ from hyperexec_env.orders import Order
 if TYPE_CHECKING:
     from hyperexec_env.evaluation.store import Store
 
-__all__ = ["BATCH", "Outcome", "join", "roll", "roll_plan", "rollouts"]
+__all__ = ["BATCH", "Outcome", "join", "roll", "roll_rule", "rollouts"]
 
 BATCH: Final = 4096
 """Episodes of a batch; a fixed grid, so that a longer run finds what a shorter one has stored."""
@@ -114,7 +115,7 @@ class _Entrant(NamedTuple):
 
     policy: Policy
     hidden: bool
-    plan: Plan | None
+    rule: Rule | Network | None
     """What it does, where the compiled loop is to run it."""
     cell: Cell | None
     """Its cell in the store, before the episodes are given."""
@@ -146,8 +147,8 @@ def rollouts(
         episodes: Number of episodes.
         batch: Episodes of a batch.
         store: Where results are kept, and taken from.
-        backend: "numba": schedules (policies that offer a :class:`~hyperexec_env.evaluation.fused.Planned` plan) run in one
-            compiled loop, with the same results to 1e-9; "numpy"; "auto": numba where it is installed.
+        backend: "numba": policies that offer a rule (:class:`~hyperexec_env.evaluation.rule.Ruled`) run in one compiled loop,
+            with the same results to 1e-9 (networks: to 1e-6 of an action); "numpy"; "auto": numba where it is installed.
         num_threads: Threads of the compiled loop; None: one below 4,096 episodes a batch, else the processors there are. It
             changes no result.
 
@@ -162,11 +163,11 @@ def rollouts(
     entrants: list[_Entrant] = []
     cells: list[Cell | None] = []
     for policy, blind in zip(policies, hidden, strict=True):
-        plan = plan_of(policy, market) if compiled else None
-        cell = cell_of(market.scenario, policy, blind, seed, compiled=plan is not None)
+        rule = rule_of(policy, market, blind) if compiled else None
+        cell = cell_of(market.scenario, policy, blind, seed, compiled=rule is not None)
         twin = cells.index(cell) if cell and cell in cells else None
         cells.append(cell)
-        entrants.append(_Entrant(policy, blind, plan, cell if store else None, twin))
+        entrants.append(_Entrant(policy, blind, rule, cell if store else None, twin))
     for first in range(0, episodes, batch):
         numbers = range(first, min(first + batch, episodes))
         yield _batch(market, entrants, seed, numbers, store, threads)
@@ -180,20 +181,20 @@ def _batch(
     keys = episode_keys(seed, np.arange(numbers.start, numbers.stop))
     outcomes: list[Outcome] = []
     sealed = 0
-    for policy, blind, plan, unnumbered, twin in entrants:
+    for policy, blind, rule, unnumbered, twin in entrants:
         if twin is not None:
             outcomes.append(outcomes[twin])
             continue
         cell = unnumbered and unnumbered._replace(first=numbers.start, episodes=len(numbers))
         outcome = store.get(cell) if store and cell else None
         if outcome is None:
-            if plan is None:
+            if rule is None:
                 if path is None:
                     path = draw_path(market, keys, float(market.scenario.side))
                     sealed = _seal(path)
                 outcome = roll(market, policy, path, blind)
             else:
-                outcome = roll_plan(market, plan, keys, blind, threads)
+                outcome = roll_rule(market, rule, keys, blind, threads)
             if store and cell:
                 store.put(cell, outcome, market.scenario, policy.name)
         outcomes.append(outcome)
@@ -202,9 +203,9 @@ def _batch(
     return outcomes
 
 
-def roll_plan(market: Market, plan: Plan, keys: Words, hidden: bool = False, threads: int = 1) -> Outcome:
-    """Run a plan over whole episodes in a compiled loop; what :func:`roll` does, to 1e-9."""
-    statement, forced, start, inventory, regimes = fused(market, plan, keys, hidden, threads)
+def roll_rule(market: Market, rule: Rule | Network, keys: Words, hidden: bool = False, threads: int = 1) -> Outcome:
+    """Run a policy by its rule over whole episodes, in a compiled loop; what :func:`roll` does, to 1e-9 (networks: 1e-6)."""
+    statement, forced, start, inventory, regimes = fused(market, rule, keys, hidden, threads)
     return Outcome(statement, forced, start, inventory, _hash(market, keys, regimes))
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from hyperexec_env.evaluation.fused import plan_of
 from hyperexec_env.evaluation.identity import Cell, engine
 from hyperexec_env.evaluation.policy import Policy
-from hyperexec_env.evaluation.rollout import roll, roll_plan
+from hyperexec_env.evaluation.rollout import roll, roll_rule
+from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.evaluation.store import DamagedCell, Store, difference
 from hyperexec_env.files import printable
 from hyperexec_env.market.compiled import resolve_backend
@@ -137,13 +137,13 @@ def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Poli
             found[cell] = "DAMAGED"
             continue
         policy = policies[cell.policy]
-        plan = plan_of(policy, market) if path is None else None
+        rule = rule_of(policy, market, cell.hidden) if path is None else None
         if path is not None:
             outcome = roll(market, policy, path, cell.hidden)
-        elif plan is not None:
-            outcome = roll_plan(market, plan, keys, cell.hidden)
+        elif rule is not None:
+            outcome = roll_rule(market, rule, keys, cell.hidden)
         else:
-            found[cell] = "DIFFERENT: the policy is no longer a plan"
+            found[cell] = "DIFFERENT: the policy has no rule any more"
             continue
         different = difference(stored, outcome) if stored else ""
         found[cell] = f"DIFFERENT in {different}" if different else ""

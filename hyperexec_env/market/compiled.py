@@ -311,21 +311,31 @@ class Twins:
         names: dict[str, Any] = vars(self._twins[id(module)])
         return names
 
-    def build(self, function: Any, kind: Kind) -> Any:
+    def build(self, function: Any, kind: Kind, **given: Callable[..., Any]) -> Any:
         """Compile a function, and keep the result on disk where that is possible; it runs without Python's lock.
 
-        `kind` must be among the names that the function has from around it: by them it is found on disk.
+        `kind` must be among the names that the function has from around it: by them it is found on disk. Functions that are
+        given are compiled too, and called by their names.
         """
         names = {name: self._twins.get(id(value), value) for name, value in function.__globals__.items()}
         for name, value in function.__globals__.items():
             if id(value) in self._by_kind:
                 original, around = self._by_kind[id(value)]
                 names[name] = self._numba.njit(error_model="numpy")(_with_globals(original, {**around, "KIND": kind}))
+        names |= {name: self._with_its_own(value) for name, value in given.items()}
         options = {"error_model": "numpy", "nogil": True}
         try:
             return self._numba.njit(cache=True, **options)(_with_globals(function, names))
         except RuntimeError:  # there is no folder to keep it in
             return self._numba.njit(**options)(_with_globals(function, names))
+
+    def _with_its_own(self, function: Any) -> Any:
+        """Compile a function and those of its module that it calls."""
+        names = dict(function.__globals__)
+        for name in function.__code__.co_names:
+            if isinstance(names.get(name), FunctionType):
+                names[name] = self._with_its_own(names[name])
+        return self._numba.njit(error_model="numpy")(_with_globals(function, names))
 
 
 def _with_globals(function: Any, names: dict[str, Any]) -> FunctionType:

@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
 import pytest
 
 from baselines.evaluate import entrants
-from hyperexec_env.envs.observation import observation_names
+from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.observation import Situation, observation_names, observation_space
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.model import build_market
@@ -18,10 +22,13 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
 
+ROOT = Path(__file__).parent.parent.parent
+MODES = [("pace", "clip", 1), ("fraction", "tanh", 1), ("participation", "clip", 1), ("discrete", "argmax", 7)]
 
-def _network(action_mode="pace", head="clip", outputs=1, **values):
+
+def _network(action_mode="pace", head="clip", outputs=1, hidden=(8, 8), **values):
     rng = np.random.default_rng(0)
-    sizes = [len(observation_names()), 8, 8, outputs]
+    sizes = [len(observation_names()), *hidden, outputs]
     layers = tuple(
         (rng.normal(0, 0.4, (out, into)).astype(np.float32), rng.normal(0, 0.1, out).astype(np.float32))
         for into, out in pairwise(sizes)
@@ -29,9 +36,107 @@ def _network(action_mode="pace", head="clip", outputs=1, **values):
     return NetworkPolicy("net", layers, "tanh", head, action_mode, True, 3, {"algorithm": "none"}, **values)
 
 
-@pytest.mark.parametrize(("action_mode", "head", "outputs"), [
-    ("pace", "clip", 1), ("fraction", "tanh", 1), ("participation", "clip", 1), ("discrete", "argmax", 7),
-])  # fmt: skip
+def _observations(episodes):
+    """Observations of every kind: within the bounds, most of them near the middle."""
+    low, high = observation_space().low, observation_space().high
+    drawn = np.random.default_rng(1).normal(size=(episodes, len(low)))
+    return np.clip(drawn, low, high).astype(np.float32)
+
+
+@pytest.mark.parametrize("hidden", [(), (1,), (3, 5), (16, 16), (64, 64), (100, 30, 7), (257,)])
+@pytest.mark.parametrize(("head", "outputs"), [("clip", 1), ("tanh", 1), ("argmax", 7)])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_actions_are_those_of_the_same_network_in_torch(activation, head, outputs, hidden):
+    torch = pytest.importorskip("torch", reason="needs the extra `train`")
+    between = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}[activation]
+    torch.manual_seed(3)
+    sizes = [len(observation_names()), *hidden, outputs]
+    linear = [torch.nn.Linear(*widths) for widths in pairwise(sizes)]
+    modules = [module for layer in linear for module in (layer, between())][:-1]
+    layers = tuple((layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in linear)
+    observations = _observations(1000)
+    with torch.no_grad():
+        values = torch.nn.Sequential(*modules)(torch.from_numpy(observations))
+    expected = {
+        "clip": lambda: values[:, 0].clamp(-1.0, 1.0),
+        "tanh": lambda: torch.tanh(values[:, 0]),
+        "argmax": lambda: values.argmax(dim=1),
+    }[head]().numpy()
+    network = NetworkPolicy("net", layers, activation, head, "discrete" if head == "argmax" else "pace", True, 0)
+    assert np.abs(network.action(observations) - expected).max() <= 1e-6
+
+
+@pytest.mark.parametrize("hidden", [(1,), (3, 5), (64, 64), (100, 30, 7), (512, 512)])
+@pytest.mark.parametrize(("action_mode", "head", "outputs"), MODES)
+def test_an_action_depends_on_no_other_episode_to_the_last_bit(action_mode, head, outputs, hidden):
+    network, observations = _network(action_mode, head, outputs, hidden), _observations(203)
+    whole = network.action(observations)
+    for count in (1, 2, 7, 8, 9, 31, 64, 200):
+        for first in (0, 1, 3, 100):
+            part = observations[first : first + count]
+            assert np.array_equal(network.action(part), whole[first : first + count])
+    assert np.array_equal(network.action(observations[::-1]), whole[::-1])
+
+
+@pytest.mark.parametrize("scenario", ["regime-day", "desk-5min", "flow-signal", "geo-compat"])
+@pytest.mark.parametrize("told", [True, False])
+@pytest.mark.parametrize(("action_mode", "head", "outputs"), MODES)
+def test_a_situation_of_floats_is_answered_as_one_of_many_to_the_last_bit(action_mode, head, outputs, told, scenario):
+    network = replace(_network(action_mode, head, outputs, (64, 64)), observe_regime=told)
+    env = HyperExecEnv(scenario, random_side=True, observe_regime=told)
+    met, answers = {}, {}
+    for episode in range(20):
+        env.reset(seed=5, options={"episode": episode})
+        ended = False
+        while not ended:
+            situation = env.situation
+            shares = network.act(situation)
+            assert type(shares) is float
+            met.setdefault(situation.k, []).append(situation)
+            answers.setdefault(situation.k, []).append(shares)
+            _, _, ended, _, _ = env.trade(shares)
+    for k, situations in met.items():
+        market, _, *columns = zip(*situations, strict=True)
+        assert np.array_equal(network.act(Situation(market[0], k, *map(np.array, columns))), answers[k])
+
+
+def test_a_trained_policy_runs_with_numpy_alone():
+    """No torch, nothing compiled (safetensors only reads the file): the policy trades alone and in a batch."""
+    program = """
+import sys
+for name in ("torch", "stable_baselines3", "sb3_contrib", "numba"):
+    sys.modules[name] = None
+import gymnasium as gym, numpy as np, hyperexec_env
+from hyperexec_env.evaluation.network import load_policy
+policy = load_policy("tests/data/ppo-regime-day")
+env, lanes = gym.make("HyperExec-v0"), gym.make_vec("HyperExec-v0", num_envs=3)
+observation, _ = env.reset(seed=4)
+observations, _ = lanes.reset(seed=4)
+ended, steps = False, 0
+while not ended:
+    action = policy.action(observation[None])
+    actions = policy.action(observations)
+    assert action[0] == actions[0], (action, actions)
+    shares = policy.act(env.unwrapped.situation)
+    assert 0.0 <= shares < float("inf")
+    observation, _, ended, _, info = env.step(action.astype(np.float32))
+    observations, *_ = lanes.step(actions[:, None].astype(np.float32))
+    steps += 1
+print(steps, info["objective_bps"])
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    steps, objective = done.stdout.split()
+    assert int(steps) == get_scenario("regime-day").slices
+    assert np.isfinite(float(objective))
+
+
+def test_the_weights_of_a_policy_are_locked():
+    with pytest.raises(ValueError, match="read-only"):
+        _network().layers[0][0][0, 0] = 1.0
+
+
+@pytest.mark.parametrize(("action_mode", "head", "outputs"), MODES)
 def test_a_network_trades_in_the_environment_as_in_the_rollout(action_mode, head, outputs):
     network = _network(action_mode, head, outputs)
     market = build_market(get_scenario("regime-day"))
@@ -92,6 +197,13 @@ def test_a_missing_key_is_refused(tmp_path):
         load_policy(tmp_path)
 
 
+def test_a_description_that_is_nested_without_end_is_one_clear_error(tmp_path):
+    save_policy(_network(), tmp_path)
+    (tmp_path / "policy.json").write_text("[" * 200_000)
+    with pytest.raises(ValueError, match="holds no trained policy"):
+        load_policy(tmp_path)
+
+
 def test_a_truncated_weights_file_is_refused(tmp_path):
     save_policy(_network(), tmp_path)
     weights = tmp_path / "policy.safetensors"
@@ -100,11 +212,49 @@ def test_a_truncated_weights_file_is_refused(tmp_path):
         load_policy(tmp_path)
 
 
+def _replace_weights(folder, content):
+    """Put another file in the place of the weights, with its hash."""
+    described = json.loads((folder / "policy.json").read_text())
+    (folder / "policy.safetensors").write_bytes(content)
+    (folder / "policy.json").write_text(json.dumps({**described, "sha256": hashlib.sha256(content).hexdigest()}))
+
+
 def test_weights_that_are_no_safetensors_are_refused(tmp_path):
     save_policy(_network(), tmp_path)
-    described = json.loads((tmp_path / "policy.json").read_text())
-    (tmp_path / "policy.safetensors").write_bytes(b"garbage")
-    (tmp_path / "policy.json").write_text(json.dumps({**described, "sha256": hashlib.sha256(b"garbage").hexdigest()}))
+    _replace_weights(tmp_path, b"garbage")
+    with pytest.raises(ValueError, match="is not a trained policy"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"\xff" * 20, b"\x02" + b"\0" * 7 + b"[]", b"\x05" + b"\0" * 7 + b'{"a":',
+    (200_000).to_bytes(8, "little") + b"[" * 200_000,
+])  # fmt: skip
+def test_a_file_of_weights_that_is_cut_or_made_up_is_one_clear_error(tmp_path, content):
+    save_policy(_network(), tmp_path)
+    _replace_weights(tmp_path, content)
+    with pytest.raises(ValueError, match="is not a trained policy"):
+        load_policy(tmp_path)
+
+
+def test_weights_of_another_type_are_refused(tmp_path):
+    first, *rest = _network().layers
+    save_policy(replace(_network(), layers=((first[0].astype(float), first[1]), *rest)), tmp_path)
+    with pytest.raises(ValueError, match="layer 0 must hold float32, got weights float64"):
+        load_policy(tmp_path)
+
+
+@pytest.mark.parametrize(("key", "value"), [
+    ("dtype", "F64"), ("data_offsets", [0, 10**6]), ("shape", [3, 3]), ("data_offsets", None), ("shape", "x"),
+])  # fmt: skip
+def test_weights_that_contradict_their_header_are_refused(tmp_path, key, value):
+    save_policy(_network(), tmp_path)
+    content = (tmp_path / "policy.safetensors").read_bytes()
+    begin = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:begin])
+    header["0.weight"][key] = value
+    changed = json.dumps(header).encode()
+    _replace_weights(tmp_path, len(changed).to_bytes(8, "little") + changed + content[begin:])
     with pytest.raises(ValueError, match="is not a trained policy"):
         load_policy(tmp_path)
 

@@ -11,7 +11,7 @@ pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 from baselines.evaluate import entrants, evaluate
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.network import load_policy
-from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.scenario import get_scenario, scenario_names
 from training import dqn, leaderboard, ppo, sac
 
 TINY = {
@@ -70,6 +70,32 @@ def test_tensorboard_writes_into_the_folder_of_the_run(algorithm, tmp_path):
     pytest.importorskip("tensorboard")
     TRAIN[algorithm](replace(TINY[algorithm], out=str(tmp_path), tensorboard=True))
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize(("scenario", "steps", "whole"), [
+    ("regime-day", 13, 13), ("regime-day", 26, 26), ("regime-day", 51, 26), ("regime-day", 52, 52),
+    ("almgren-chriss", 13, 10), ("obizhaeva-wang", 13, 13),
+])  # fmt: skip
+def test_an_update_of_ppo_holds_whole_episodes_in_equal_batches(scenario, steps, whole, tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(ppo, "learn", lambda model, *rest: taken.append(model))
+    ppo.train(replace(TINY["ppo"], scenario=scenario, steps=steps, batch_size=100, out=str(tmp_path)))
+    (model,) = taken
+    assert model.n_steps == whole
+    rows = model.n_steps * model.n_envs
+    assert model.batch_size <= 100
+    assert rows % model.batch_size == 0
+    assert all(rows % larger for larger in range(model.batch_size + 1, 101))
+
+
+def test_an_update_of_ppo_that_cannot_be_cut_equally_is_not_cut_into_crumbs():
+    assert ppo.equal_batches(101, 64) == 64
+    assert ppo.equal_batches(101, 128) == 101
+
+
+def test_the_defaults_of_ppo_fit_a_whole_episode_of_every_scenario_that_ships():
+    for slices in (get_scenario(name).slices for name in scenario_names()):
+        assert ppo.whole_episodes(ppo.Args().steps, slices) % slices == 0
 
 
 def test_an_unusable_folder_is_refused_before_training(tmp_path):

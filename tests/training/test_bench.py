@@ -1,0 +1,223 @@
+"""The command `hyperexec bench`: what it measures, what it leaves out, what it writes, and where a training's time goes."""
+
+from __future__ import annotations
+
+import json
+import pkgutil
+import runpy
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hyperexec_env import cli
+from hyperexec_env.evaluation.bench import LIMIT, REFERENCE, Row
+from hyperexec_env.extras import MissingExtra
+from training import bench, ppo
+from training.bench import PARTS, Args, plan, script_model, training_probes
+
+SPEED = Path(__file__).parents[2] / "benchmarks" / "speed.py"
+TINY = ppo.Args(lanes=16, steps=13, batch_size=104, epochs=1, hidden=8)
+
+GOALS = {
+    "single environment": (2.5, "higher", REFERENCE),
+    "make_vec, numba, 64 lanes": (7.0, "higher", REFERENCE),
+    "make_vec, numba, 1,000 lanes": (4.0, "higher", REFERENCE),
+    "make_vec, numba, 16,384 lanes": (2.5, "higher", REFERENCE),
+    "make_vec, numpy, 1,000 lanes": (0.6, "higher", REFERENCE),
+    "rollouts, numba, beside make_vec": (2.0, "higher", "make_vec, numba, at its best"),
+    "rollouts, numba, beside numpy": (7.0, "higher", "rollouts, numpy"),
+    "evaluate, 1,000,000 episodes": (7.0, "higher", "--backend numpy"),
+    "evaluate, 1,000,000 episodes, memory": (1.0, "lower", LIMIT),
+    "process() that makes 20 children": (20.0, "lower", REFERENCE),
+    "generation of 20 hidden children": (5.0, "lower", REFERENCE),
+    "impact estimate": (0.2, "lower", REFERENCE),
+    "status": (0.1, "lower", REFERENCE),
+    "import": (1.3, "lower", "import gymnasium"),
+    "first vector step, warm cache": (1.0, "lower", LIMIT),
+    "decision of a trained policy": (1.0, "lower", LIMIT),
+    "training by PPO": (15.0, "higher", "stable-baselines3's defaults"),
+    "environment's share of it": (1.0, "lower", LIMIT),
+}
+"""What must be reached; a limit is reached where the ratio to it is at most one."""
+
+LIMITS = {
+    "evaluate, 1,000,000 episodes, memory": (1.0, "GB"),
+    "first vector step, warm cache": (0.7, "s"),
+    "decision of a trained policy": (25.0, "us"),
+    "environment's share of it": (5.0, "%"),
+}
+
+
+@pytest.fixture
+def everything_installed(monkeypatch):
+    monkeypatch.setattr(bench, "left_out", lambda what, module, extra: "")
+
+
+def names(args):
+    return {probe.name for probe in plan(args).probes}
+
+
+def test_everything_that_must_be_reached_is_measured(everything_installed):
+    probes = plan(Args(full=True)).probes
+    assert len({probe.name for probe in probes}) == len(probes)
+    assert {probe.name: (probe.goal, probe.better, probe.against) for probe in probes if probe.goal is not None} == GOALS
+    assert {probe.name: (probe.reference(0.0), probe.unit) for probe in probes if probe.against == LIMIT} == LIMITS
+
+
+def test_an_option_measures_its_part_only_and_full_measures_all(everything_installed):
+    pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
+    plain, agent, training = names(Args()), names(Args(agent=True)), names(Args(training=True))
+    assert "single environment" in plain
+    assert agent == {name for name in GOALS if name.split()[0] in ("process()", "generation", "impact", "status")}
+    assert training == {"training by PPO", "environment's share of it"}
+    assert names(Args(agent=True, training=True)) == agent | training
+    seconds = {name for name in GOALS if name.startswith("evaluate")}
+    assert names(Args(full=True)) == plain | agent | training | seconds
+    assert len(plain & seconds) == 0
+
+
+def test_without_numba_its_rows_are_left_out_and_a_line_says_so(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for args in (Args(), Args(full=True)):
+        chosen = plan(args)
+        assert not any("numba" in probe.name or "evaluate" in probe.name or "first" in probe.name for probe in chosen.probes)
+        assert {"single environment", "make_vec, numpy, 1,000 lanes"} <= {probe.name for probe in chosen.probes}
+        assert chosen.left_out[0] == 'rows with numba are left out: numba is not installed: pip install "hyperexec-env[fast]"'
+    assert plan(Args(agent=True)).left_out == []
+
+
+def test_without_stable_baselines3_a_training_is_left_out_or_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    chosen = plan(Args(full=True))
+    assert "training by PPO" not in {probe.name for probe in chosen.probes}
+    assert chosen.left_out[-1].endswith('pip install "hyperexec-env[train]"')
+    with pytest.raises(MissingExtra, match="stable_baselines3 is not installed"):
+        plan(Args(training=True))
+
+
+def test_json_carries_the_rows_and_the_profile(monkeypatch, tmp_path, capsys, everything_installed):
+    pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
+    row = Row("training by PPO", 2.0, "slices/s", 1.0, 2.0, 15.0, "higher", "the defaults")
+    profiles = [dict(zip(PARTS, shares, strict=True)) for shares in ((97.0, 1.0, 1.0, 1.0), (4.0, 10.0, 2.0, 84.0))]
+    chosen = bench.Plan([], ["something is left out"], profiles)
+    monkeypatch.setattr(bench, "plan", lambda args: chosen)
+    monkeypatch.setattr(bench, "bench", lambda probes, rounds, seconds: [row])
+    path = tmp_path / "bench.json"
+    numbers = bench.main(Args(rounds=1, seconds=0.1, json=str(path))).numbers
+    said = capsys.readouterr().out
+    assert json.loads(path.read_text()) == numbers
+    assert numbers["rows"] == [
+        {
+            "name": "training by PPO", "rate": 2.0, "unit": "slices/s", "reference": 1.0, "ratio": 2.0,
+            "goal": 15.0, "better": "higher", "against": "the defaults", "reached": False,
+        }
+    ]  # fmt: skip
+    assert numbers["profile"] == profiles[1]  # the warm-up does not count
+    assert all(part in said for part in (*PARTS, "training by PPO", "missed", "something is left out", "84.0 %"))
+    bench.main(Args(rounds=1, seconds=0.1, json="-"))
+    assert json.loads(capsys.readouterr().out) == numbers
+
+
+def test_the_table_of_the_readme_has_every_row():
+    rows = [
+        Row("fast", 250_000.0, "steps/s", 100_000.0, 2.5, 2.5, "higher"),
+        Row("slow", 1.0, "s", 0.7, 1.0 / 0.7, 1.0, "lower", LIMIT),
+    ]
+    profile = dict.fromkeys(PARTS, 25.0)
+    numbers = bench.Result(1, 0.1, rows, profile, ["something is left out"]).numbers
+    lines = runpy.run_path(str(SPEED))["tables"](json.loads(json.dumps(numbers))).splitlines()
+    assert lines[2] == "| fast | 250,000 steps/s | 100,000 (CartPole-v1) | 2.50 | at least 2.5 | reached |"
+    assert lines[3] == "| slow | 1 s | 0.7 (the limit) | 1.43 | at most 1 | missed |"
+    assert "something is left out" in lines
+    assert [line for line in lines if "25.0" in line] == [f"| {part} | 25.0 |" for part in PARTS]
+
+
+def test_every_option_is_explained():
+    assert all(item.metadata["help"] for item in fields(Args))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--rounds", "0"), "rounds must be a whole number in [1, 1000], got 0"),
+        (("--seconds", "nan"), "seconds must be a number in (0, 60], got nan"),
+        (("--seconds", "soon"), "argument --seconds: invalid float value: 'soon'"),
+        (("--trainin",), "unrecognized arguments: --trainin; did you mean '--training'?"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(capsys, words, said):
+    try:
+        code = cli.main(["bench", *words])
+    except SystemExit as stop:
+        code = stop.code
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert said in err
+
+
+def test_the_model_that_is_measured_is_the_one_of_the_script(monkeypatch, tmp_path):
+    pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
+    taken = []
+    monkeypatch.chdir(tmp_path)
+    ours = script_model(TINY)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(ppo, "learn", lambda model, *rest: taken.append(model))
+    ppo.train(TINY)
+    for values, same in zip(taken[0].policy.parameters(), ours.policy.parameters(), strict=True):
+        assert np.array_equal(values.detach().numpy(), same.detach().numpy())
+    for option in ("n_envs", "n_steps", "batch_size", "n_epochs", "gae_lambda", "gamma"):
+        assert getattr(ours, option) == getattr(taken[0], option)
+    assert type(ours.env) is type(taken[0].env)
+
+
+def test_a_training_is_measured_with_its_profile():
+    pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
+    history = []
+    rows = bench.bench(training_probes(history, TINY, updates=1, steps=16), rounds=2, seconds=0.001)
+    assert len(history) == 3  # the warm-up, and one for each round
+    for shares in history:
+        assert tuple(shares) == PARTS
+        assert all(0.0 < share < 100.0 for share in shares.values())
+        assert sum(shares.values()) == pytest.approx(100.0)
+    assert rows[1].rate == pytest.approx(np.median([shares["environment steps"] for shares in history[1:]]))
+    assert all(row.rate > 0.0 and row.reference > 0.0 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "part", "calls"),
+    [
+        ("training.adapter.BatchVecEnv", "step_wait", "environment steps", TINY.steps),
+        ("stable_baselines3.common.policies.ActorCriticPolicy", "forward", "policy inference in collection", TINY.steps),
+        ("stable_baselines3.common.policies.ActorCriticPolicy", "predict_values", "policy inference in collection", 1),
+        ("stable_baselines3.common.buffers.RolloutBuffer", "add", "rest of collection", TINY.steps),
+        ("stable_baselines3.PPO", "train", "gradient updates", 1),
+    ],
+)
+def test_the_profile_finds_where_the_time_goes(monkeypatch, owner, method, part, calls):
+    pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
+    pause = 0.3 / calls
+    slow(monkeypatch, f"{owner}.{method}", pause)
+    history = []
+    probe, _ = training_probes(history, TINY, updates=1, steps=16)
+    probe.ours(1e-6)
+    took = TINY.lanes * TINY.steps / probe.ours(1e-6)
+    assert took * history[-1][part] / 100.0 >= calls * pause
+    assert max(history[-1], key=history[-1].get) == part
+
+
+def slow(monkeypatch, path, pause):
+    """Let a method wait before each call."""
+    owner, _, method = path.rpartition(".")
+    owner = pkgutil.resolve_name(owner)
+    original = getattr(owner, method)
+
+    def later(*given, **named):
+        time.sleep(pause)
+        return original(*given, **named)
+
+    monkeypatch.setattr(owner, method, later)

@@ -1,0 +1,238 @@
+"""Measure the speed in interleaved rounds, as ratios: of the environments, of the desk's agent, of a training by PPO."""
+
+from __future__ import annotations
+
+import json as json_format
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from types import FunctionType
+from typing import Any, Final, NamedTuple
+
+import gymnasium as gym
+
+from baselines.bench import agent_probes, command_probes, rollout_probes
+from baselines.evaluate import show
+from hyperexec_env.arguments import option
+from hyperexec_env.evaluation.bench import (
+    ENVIRONMENT,
+    Measure,
+    Probe,
+    Row,
+    bench,
+    environment_probes,
+    left_out,
+    report,
+    within,
+)
+from hyperexec_env.extras import need
+from hyperexec_env.files import check_target
+from training import ppo
+
+__all__ = ["PARTS", "Args", "Plan", "Result", "main", "measure", "plan", "script_model", "training_probes"]
+
+PARTS: Final = ("environment steps", "policy inference in collection", "rest of collection", "gradient updates")
+"""Parts of a training by PPO; the third is what the others are not."""
+_ENVIRONMENT, _INFERENCE, _REST, _UPDATES = PARTS
+_LANES: Final = 8
+"""Environments of the reference."""
+
+Shares = dict[str, float]
+"""Percent of the time of a training, by part."""
+Spent = defaultdict[str, float]
+"""Seconds, by part."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec bench``."""
+
+    agent: bool = option(False, "measure the desk's agent only, in steps of CartPole")
+    training: bool = option(False, "measure a training by PPO only, against stable-baselines3's defaults, and its profile")
+    full: bool = option(False, "measure everything: environments, a million episodes of evaluate, agent and training")
+    rounds: int = option(7, "rounds; in each, everything is measured once, beside its reference")
+    seconds: float = option(0.3, "time for one measurement, seconds")
+    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
+
+
+def script_model(args: ppo.Args) -> Any:
+    """Return the model that `hyperexec train ppo` would let learn.
+
+    The script itself makes it, so that the bench cannot measure another one; only its last step hands the model over instead.
+    """
+    make = FunctionType(ppo.train.__code__, {**vars(ppo), "learn": lambda model, *rest: model})
+    with TemporaryDirectory() as folder:
+        return make(replace(args, out=folder, tensorboard=False, progress=False))
+
+
+def _default_model(threads: int, steps: int) -> Any:
+    """Return stable-baselines3's PPO as it comes, on single environments in a row."""
+    from stable_baselines3 import PPO
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    need("torch", "train").set_num_threads(threads)
+    env = DummyVecEnv([lambda: gym.make(ENVIRONMENT)] * _LANES)
+    return PPO("MlpPolicy", env, n_steps=steps, seed=0, device="cpu")
+
+
+def _timed(call: Callable[..., Any], part: str, spent: Spent) -> Callable[..., Any]:
+    """Return a function that adds the seconds of each call to a part."""
+
+    def timed(*given: Any, **named: Any) -> Any:
+        start = perf_counter()
+        result = call(*given, **named)
+        spent[part] += perf_counter() - start
+        return result
+
+    return timed
+
+
+def _watch(model: Any) -> Spent:
+    """Return the seconds that a model spends in the parts of its training from now on; it goes on counting."""
+    spent: Spent = defaultdict(float)
+    for owner, method, part in (
+        (model.env, "step", _ENVIRONMENT),
+        (model.policy, "forward", _INFERENCE),
+        (model.policy, "predict_values", _INFERENCE),
+        (model, "train", _UPDATES),
+    ):
+        setattr(owner, method, _timed(getattr(owner, method), part, spent))
+    return spent
+
+
+def _learn(model: Any, updates: int, seconds: float) -> tuple[int, float]:
+    """Let a model learn for a time, so many updates at once; return the slices that it traded, and the seconds."""
+    slices = updates * model.n_steps * model.n_envs
+    traded, start = 0, perf_counter()
+    while perf_counter() - start < seconds:
+        model.learn(slices, log_interval=None, reset_num_timesteps=False)
+        traded += slices
+    return traded, perf_counter() - start
+
+
+def _ours(args: ppo.Args, updates: int, history: list[Shares]) -> Measure:
+    """Return a measurement of the slices a second of our PPO, which notes where the time went."""
+
+    @cache
+    def ready() -> tuple[Any, Spent]:
+        model = script_model(args)
+        return model, _watch(model)
+
+    def measure(seconds: float) -> float:
+        model, spent = ready()
+        spent.clear()
+        traded, took = _learn(model, updates, seconds)
+        shares = {part: 100.0 * spent[part] / took for part in PARTS}
+        history.append(shares | {_REST: 100.0 - sum(shares.values())})
+        return traded / took
+
+    return measure
+
+
+def _theirs(threads: int, steps: int) -> Measure:
+    """Return a measurement of the slices a second of stable-baselines3's PPO, one update at a time."""
+    ready = cache(lambda: _default_model(threads, steps))
+
+    def measure(seconds: float) -> float:
+        traded, took = _learn(ready(), 1, seconds)
+        return traded / took
+
+    return measure
+
+
+def training_probes(history: list[Shares], args: ppo.Args | None = None, updates: int = 4, steps: int = 2048) -> list[Probe]:
+    """Return what is measured of a training by PPO.
+
+    Args:
+        history: Where each measurement notes its profile.
+        args: Options of our script (default: its own).
+        updates: Updates of ours in one measurement, at least; the learning rate falls to zero over them.
+        steps: Slices in each lane of the reference between two updates.
+    """
+    args = args or ppo.Args()
+    ours, theirs = _ours(args, updates, history), _theirs(args.threads, steps)
+    return [
+        Probe("training by PPO", "slices/s", 15.0, "higher", ours, theirs, "stable-baselines3's defaults"),
+        # its own measurement would take as long again: it reads what the row above has noted in the same round
+        within("environment's share of it", "%", 5.0, lambda _: history[-1][_ENVIRONMENT]),
+    ]
+
+
+class Plan(NamedTuple):
+    """What is to be measured."""
+
+    probes: list[Probe]
+    left_out: list[str]
+    """A line for each kind of rows that needs what is not installed."""
+    history: list[Shares]
+    """Profile of each measurement of a training, the warm-up first."""
+
+
+def plan(args: Args) -> Plan:
+    """Return what some options ask for.
+
+    Raises:
+        MissingExtra: A training is asked for, and stable-baselines3 is not installed.
+    """
+    chosen: list[Probe] = []
+    lines: list[str] = []
+    history: list[Shares] = []
+    if args.full or not (args.agent or args.training):
+        lines += [left_out("rows with numba are", "numba", "fast")]
+        numba = not lines[-1]
+        chosen += environment_probes(numba)
+        chosen += rollout_probes() if numba else []
+        chosen += command_probes() if numba and args.full else []
+    if args.agent or args.full:
+        chosen += agent_probes()
+    if args.training:
+        need("stable_baselines3", "train")
+    if args.training or args.full:
+        lines += [left_out("the training is", "stable_baselines3", "train")]
+        chosen += [] if lines[-1] else training_probes(history)
+    return Plan(chosen, [line for line in lines if line], history)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured; as text it is the report."""
+
+    rounds: int
+    seconds: float
+    rows: list[Row]
+    profile: Shares | None
+    """Percent of the time of a training, medians over the rounds; None where no training was measured."""
+    left_out: list[str]
+    """A line for each kind of rows that needs what is not installed."""
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """The numbers as `--json` has them."""
+        return {**asdict(self), "rows": [{**asdict(row), "reached": row.reached} for row in self.rows]}
+
+    def __str__(self) -> str:
+        """Return the tables."""
+        profile = [] if self.profile is None else ["", "where the time of a training by PPO goes"]
+        profile += [f"{part:34}{share:6.1f} %" for part, share in (self.profile or {}).items()]
+        return "\n".join([report(self.rows), *self.left_out, *profile])
+
+
+def measure(args: Args) -> Result:
+    """Measure what some options ask for."""
+    probes, lines, history = plan(args)
+    rows = bench(probes, args.rounds, args.seconds)
+    measured = history[-args.rounds :]
+    profile = {part: median(shares[part] for shares in measured) for part in PARTS} if measured else None
+    return Result(args.rounds, args.seconds, rows, profile, lines)
+
+
+def main(args: Args) -> Result:
+    """Measure, print, and return what was found."""
+    check_target(args.json)
+    result = measure(args)
+    show(str(result), json_format.dumps(result.numbers, indent=2) + "\n", args.json)
+    return result

@@ -1,0 +1,209 @@
+"""Turn a stable-baselines3 model of your own into a policy without pickles: safetensors and JSON, which numpy alone runs.
+
+The model must have been trained on HyperExec-v0 with an `MlpPolicy`, on the observations as the environment gives them (not
+normalised by a wrapper). Pickles are loaded nowhere else, and here only when the user says that the file can be trusted.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env import __version__
+from hyperexec_env.arguments import option
+from hyperexec_env.checks import check_choice, check_flag
+from hyperexec_env.envs.action import ACTION_MODES
+from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.evaluation.network import ACTIVATIONS, Layers, NetworkPolicy, check_layers, save_policy
+from hyperexec_env.extras import need
+from hyperexec_env.files import printable
+from training.run import make_folder
+
+__all__ = ["ALGORITHMS", "Args", "export", "main", "policy_of"]
+
+ALGORITHMS: Final = ("ppo", "sac", "dqn")
+"""Algorithms of stable-baselines3 whose models can be exported."""
+_NOT_NEEDED: Final = {"learning_rate": 0.0, "lr_schedule": 0.0, "clip_range": 0.0, "clip_range_vf": None, "buffer_size": 1}
+"""What a model needs to learn and not to act: it is not unpickled, and no memory is kept for replay."""
+_EPISODES: Final = 4
+"""Episodes on which an exported policy is compared with its model."""
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec export``."""
+
+    model: str = option(meaning="zip file that the model's `save` wrote", positional=True)
+    algorithm: str = option(meaning="algorithm of the model", choices=ALGORITHMS)
+    out: str = option(meaning="folder to write the policy into")
+    action_mode: str | None = option(None, "action mode it learned (default: pace; of dqn: discrete)", choices=ACTION_MODES)
+    observe_regime: bool = option(True, "whether it was told the regime (the file does not say)")
+    trust_pickle: bool = option(False, "load the file although its pickles can run any code: for files that you made yourself")
+
+
+class _Parts(NamedTuple):
+    """The parts of a stable-baselines3 policy that lead from the observation to the action."""
+
+    extractor: Any  # what makes features of the observation
+    modules: list[Any]  # linear layers and the activations between them, in order
+    head: str
+
+
+def _parts(policy: Any, algorithm: str, discrete: bool) -> _Parts:
+    """Return the parts of a policy of one of the :data:`ALGORITHMS`."""
+    if algorithm == "ppo":
+        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
+        return _Parts(policy.pi_features_extractor, modules, "argmax" if discrete else "clip")
+    if algorithm == "sac":
+        return _Parts(policy.actor.features_extractor, [*policy.actor.latent_pi, policy.actor.mu], "tanh")
+    return _Parts(policy.q_net.features_extractor, list(policy.q_net.q_net), "argmax")
+
+
+def _check_kind(model: Any, algorithm: str) -> None:
+    """Refuse what is not an `MlpPolicy` of the algorithm, or squashes the actions of PPO."""
+    expected = need(f"stable_baselines3.{algorithm}", "train").MlpPolicy
+    if type(model.policy) is not expected:
+        raise ValueError(f"the policy of a {algorithm} model must be an MlpPolicy, got {type(model.policy).__name__}")
+    if algorithm == "ppo" and model.policy.squash_output:
+        raise ValueError("squash_output must be False for a ppo model, got True")
+
+
+def _check_spaces(model: Any, env: HyperExecEnv) -> None:
+    """Refuse a model that sees or does anything else than the environment shows and takes."""
+    if model.observation_space.shape != env.observation_space.shape:
+        inputs = f"observations of shape {env.observation_space.shape}"
+        raise ValueError(f"the model must take the {inputs} of HyperExec-v0, got {model.observation_space.shape}")
+    if model.observation_space != env.observation_space:
+        raise ValueError(
+            "the model must take the observations of HyperExec-v0, got others of the same shape, with other bounds or of "
+            "another type; was there a wrapper around the environment?"
+        )
+    if model.action_space != env.action_space:
+        mode = f"action_mode {env.task.mode.name!r}"
+        raise ValueError(f"the actions of the model must be {env.action_space}, those of {mode}, got {model.action_space}")
+
+
+def _layers(modules: list[Any]) -> tuple[Layers, str]:
+    """Return the weights of linear layers, and the activation between them (tanh where there is one layer only).
+
+    Raises:
+        ValueError: They are not linear layers with one known activation between them; the message names what was found.
+    """
+    nn = need("torch.nn", "train")
+    linear, between = modules[::2], modules[1::2]
+    activations = {type(module).__name__.lower() for module in between} or {"tanh"}
+    sound = len(linear) == len(between) + 1 and all(type(module) is nn.Linear and module.bias is not None for module in linear)
+    if not sound or len(activations) > 1 or not activations <= set(ACTIVATIONS):
+        found = ", ".join(type(module).__name__ for module in modules)
+        raise ValueError(f"layers must be Linear with Tanh, or with ReLU, between all of them, got {found}")
+    return tuple((_plain(layer.weight), _plain(layer.bias)) for layer in linear), activations.pop()
+
+
+def _plain(tensor: Any) -> NDArray[np.float32]:
+    return np.array(tensor.detach().cpu().numpy(), dtype=np.float32)
+
+
+def _check_same_actions(model: Any, policy: NetworkPolicy, env: HyperExecEnv) -> None:
+    """Refuse a policy that does not act as its model does, whatever the reason (a tie of two levels may go either way)."""
+    env.action_space.seed(0)
+    seen = []
+    for episode in range(_EPISODES):
+        observation, _ = env.reset(seed=0, options={"episode": episode})
+        ended = False
+        while not ended:
+            seen.append(observation)
+            observation, _, ended, _, _ = env.step(env.action_space.sample())
+    expected, _ = model.predict(np.stack(seen), deterministic=True)
+    differs = np.abs(policy.action(np.stack(seen)) - np.ravel(expected)) > 1e-4
+    if differs.mean() > 0.01:
+        raise ValueError(
+            f"its layers, as they were found, act otherwise than the model in {differs.sum()} of {len(seen)} slices"
+        )
+
+
+def policy_of(model: Any, algorithm: str, action_mode: str, observe_regime: bool, name: str) -> NetworkPolicy:
+    """Return the deterministic policy of a stable-baselines3 model as plain data.
+
+    Args:
+        model: The model, trained on HyperExec-v0.
+        algorithm: One of the :data:`ALGORITHMS`.
+        action_mode: The action mode it was trained in.
+        observe_regime: Whether it was told the regime.
+        name: Name on the board.
+
+    Raises:
+        ValueError: A model of another kind; the message says what was found and what must be.
+    """
+    env = HyperExecEnv(action_mode=action_mode, observe_regime=observe_regime)
+    _check_kind(model, algorithm)
+    _check_spaces(model, env)
+    parts = _parts(model.policy, algorithm, env.task.mode.discrete)
+    if type(parts.extractor) is not need("stable_baselines3.common.torch_layers", "train").FlattenExtractor:
+        raise ValueError(f"the features extractor must be FlattenExtractor, got {type(parts.extractor).__name__}")
+    layers, activation = _layers(parts.modules)
+    check_layers(layers, parts.head)
+    versions = {module: need(module, "train").__version__ for module in ("stable_baselines3", "torch")}
+    about = {
+        "algorithm": algorithm,
+        "timesteps": int(model.num_timesteps),
+        "versions": {"hyperexec_env": __version__, **versions},
+    }
+    seed = int(model.seed or 0)
+    policy = NetworkPolicy(name, layers, activation, parts.head, action_mode, observe_regime, seed, about)
+    _check_same_actions(model, policy, env)
+    return policy
+
+
+def _load(path: Path, algorithm: str) -> Any:
+    """Load a model that is trusted.
+
+    Raises:
+        ValueError: There is none, or not one of this algorithm.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    kind = getattr(need("stable_baselines3", "train"), algorithm.upper())
+    try:
+        return kind.load(path, device="cpu", custom_objects=_NOT_NEEDED)
+    except Exception as error:  # what is unpickled may fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} cannot be loaded as a stable-baselines3 model of {algorithm}: {reason}") from None
+
+
+def export(args: Args) -> NetworkPolicy:
+    """Load a model, write its policy, and return the policy.
+
+    Raises:
+        ValueError: A bad option, a file that is not trusted, or a model that is no network of known layers.
+        MissingExtra: The packages of the extra `train` are not installed.
+    """
+    check_choice("algorithm", args.algorithm, ALGORITHMS)
+    mode = args.action_mode or ("discrete" if args.algorithm == "dqn" else "pace")
+    check_choice("action_mode", mode, ACTION_MODES)
+    check_flag("observe_regime", args.observe_regime)
+    if not check_flag("trust_pickle", args.trust_pickle):
+        raise ValueError(
+            f"{args.model} is not loaded: the zip files of stable-baselines3 hold pickles, and loading a pickle can run any "
+            "code; pass --trust-pickle for a file that you made yourself"
+        )
+    for module in ("torch", "stable_baselines3", "safetensors"):
+        need(module, "train")
+    path = Path(args.model)
+    name = printable(f"{args.algorithm.upper()} {path.stem}")
+    policy = policy_of(_load(path, args.algorithm), args.algorithm, mode, args.observe_regime, name)
+    source = {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    policy = replace(policy, about={**policy.about, **source})
+    save_policy(policy, make_folder(Path(args.out)))
+    return policy
+
+
+def main(args: Args) -> None:
+    """Export, and say how to judge the policy."""
+    policy = export(args)
+    print(f"exported {policy.name}, {len(policy.layers)} layers, to {args.out}")
+    print(f"judge it: hyperexec evaluate --policy baselines {args.out}")
