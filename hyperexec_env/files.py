@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-__all__ = ["check_target", "csv_rows", "printable", "write_atomically"]
+__all__ = ["cache_folder", "check_target", "csv_rows", "printable", "write_atomically"]
 
 
 def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -117,3 +117,11 @@ def _flush_folder(folder: Path) -> None:
                 os.fsync(handle)
             finally:
                 os.close(handle)
+
+
+def cache_folder() -> Path:
+    """Return where solutions and compiled loops are kept: HYPEREXEC_CACHE, or hyperexec in the user's cache folder."""
+    given = os.environ.get("HYPEREXEC_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperexec"

@@ -129,3 +129,49 @@ def test_noise_is_drawn_in_one_place():
         if room(name) in ("market", "envs") and name not in ("hyperexec_env.market.calibration", "hyperexec_env.envs.vector"):
             used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
             assert not used & {"default_rng", "RandomState", "SeedSequence"}, name
+
+
+def calls(tree):
+    """The calls in a syntax tree: the name of what is called, without what it belongs to, and the texts that are given."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
+            yield name, [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
+
+
+COMPILING = {"hyperexec_env.market.compiled", "hyperexec_env.envs.compiled", "hyperexec_env.evaluation.fused"}
+"""The modules that know how something is compiled."""
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_numba_is_imported_by_need_only(name):
+    """It takes half a second, and is an extra: no import statement, and no `need` before a function is called."""
+    assert "numba" not in {other.split(".")[0] for other in imports(name)}
+    runs_on_import = [node for node in MODULES[name].body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+    assert not [given for node in runs_on_import for called, given in calls(node) if called == "need"]
+
+
+def test_only_three_modules_compile():
+    """The others ask for a backend by its name."""
+    needing, compiling = set(), set()
+    for name, tree in MODULES.items():
+        found = list(calls(tree))
+        needing |= {name for called, given in found if called == "need" and str(*given[:1]).split(".")[0] == "numba"}
+        used = {called for called, _ in found} | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        compiling |= {name for word in ("twins", "Twins", "add_tiles", "njit") if word in used}
+    assert needing == {"hyperexec_env.market.compiled"}
+    assert compiling == COMPILING
+
+
+def test_compiled_modules_write_no_equation_anew():
+    """They name the functions of the market and compile them: no twin has the name of a function of the kernel or the path."""
+    originals = {
+        function
+        for name in ("market.kernel", "market.predator", "market.path", "market.noise", "envs.observation", "envs.action")
+        for function in functions(f"hyperexec_env.{name}")
+    }
+    allowed = {"halves", "octave", "root", "power_of_two", "next_regime", "geometric", "level_shares"}
+    for name in COMPILING:
+        assert {function.lstrip("_") for function in functions(name)} & {each.lstrip("_") for each in originals} <= allowed, (
+            name
+        )

@@ -31,6 +31,13 @@ SEEDS = range(11, 51)
 LARGEST_SEED_OF_A_BOARD = 2**32 - 1
 
 
+@pytest.fixture(autouse=True)
+def without_compiled_loops(monkeypatch):
+    """What is broken on purpose here are functions of Python; that compiled loops do the same is tested where they are."""
+    for module in ("hyperexec_env.envs.vector", "hyperexec_env.evaluation.rollout"):
+        monkeypatch.setattr(f"{module}.resolve_backend", lambda name: "numpy")
+
+
 @contextmanager
 def in_place_of(genuine, broken):
     """A broken copy of the package: whoever uses a function uses another one instead."""

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.market.compiled import PAID_BEFORE, PRICE_BEFORE
+from hyperexec_env.market.kernel import Cost
 
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
@@ -35,7 +37,14 @@ class _Batch(HyperExecVectorEnv):
         world = {f"_world.{name}": np.array(values) for name, values in self._world._asdict().items()}
         episodes = self._first if self._starts is None else self._starts.episodes()
         lanes = {name: getattr(self, name).copy() for name in _BY_LANE}
-        return {**records, **world, **lanes, "_account": self._account.copy(), "_first": episodes.copy()}
+        return {
+            **records,
+            **world,
+            **lanes,
+            "_account": self._account.copy(),
+            "_first": episodes.copy(),
+            "_last_price": np.array(self._last_price()),
+        }
 
     def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Put the lanes where a batch with the same options stood, and return what they observe."""
@@ -51,7 +60,15 @@ class _Batch(HyperExecVectorEnv):
         self._first, self._starts = position["_first"].copy(), None
         self._ahead = self._row = 0  # noise that was drawn ahead belongs to the episodes of the reset
         self._together = False
+        self._lay_last_price(position["_last_price"])
         return self._observe()
+
+    def _lay_last_price(self, price: NDArray[np.float64]) -> None:
+        """Remember a price as if the last slice had begun with it and cost nothing."""
+        if self._lanes is None:
+            self._met = price.copy(), (0.0,) * len(Cost._fields)
+        else:
+            self._lanes.floats[PRICE_BEFORE], self._lanes.floats[PAID_BEFORE] = price, 0.0
 
 
 class BatchVecEnv(VecEnv):

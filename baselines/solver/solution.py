@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import math
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -27,13 +26,13 @@ from baselines.solver.problem import Problem, build_problem, unsolved
 from baselines.solver.spline import Axis
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.progress import progress
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import cache_folder, write_atomically
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario
 
-__all__ = ["Solution", "cache_folder", "optimum", "schedule_bps", "solve"]
+__all__ = ["Solution", "optimum", "schedule_bps", "solve"]
 
 Floats = NDArray[np.float64]
 
@@ -321,14 +320,6 @@ def _solved_bps(scenario: Scenario) -> float:
 
 
 # --- the cache
-
-
-def cache_folder() -> Path:
-    """Return where solutions are kept: HYPEREXEC_CACHE, or hyperexec in the user's cache folder."""
-    given = os.environ.get("HYPEREXEC_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hyperexec"
 
 
 @lru_cache(maxsize=1)

@@ -228,8 +228,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make a copy whose fields belong to its own lanes."""
         self.__dict__.update(state)
-        if self._lanes is not None and self._begun:
+        if self._begun and self._lanes is not None:
             self._look_into(self._lanes)
+        elif self._begun:
+            self._totals = list(self._account)
 
     def close_extras(self, **kwargs: Any) -> None:
         """Let the threads go."""
@@ -250,7 +252,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Trade a number of shares in each lane: what :meth:`step` does with actions, for policies that count in shares."""
         if not self._begun:
             raise ResetNeeded("the episodes were never begun: call reset() before trade()")
-        shares = np.asarray(shares, dtype=np.float64)
+        shares = np.array(shares, dtype=np.float64)  # a copy: a loop is compiled for each kind of array that it meets
         if shares.shape != (self.num_envs,) or np.isnan(shares).any():
             raise ValueError(f"shares to trade must be {self.num_envs} numbers, one for each lane, got {shares!r}")
         return self._trade(shares, True)
@@ -371,11 +373,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """What a policy may know now, in natural units (arrays over lanes)."""
         if not self._begun:
             raise ResetNeeded("call reset() before asking for the situation")
-        situation = self._situation(self._side)._replace(last_price=self._last_price())
-        if self._lanes is None:
-            return situation
-        market, *fields = situation
-        return Situation(market, *(values.copy() for values in fields))  # compiled lanes are changed in place
+        market, *fields = self._situation(self._side)._replace(last_price=self._last_price())
+        return Situation(market, *(values.copy() for values in fields))  # lanes are changed in place
 
     def _last_price(self) -> NDArray[np.float64]:
         """Return the average price of the shares of the slice before (the price now where none traded, or is not told)."""

@@ -124,8 +124,11 @@ def fused(market: Market, rule: Rule | Network, keys: Words, hidden: bool = Fals
             for done in [pool.submit(loop, *given, *part) for part in parts]:
                 done.result()
     account = Account(Cost(*ends[COST : COST + len(Cost._fields)]), ends[DRIFT_MOVE], ends[TIMING_MOVE])
-    state = State(ends[REMAINING], ends[PERMANENT], ends[TRANSIENT])
+    complete = market.scenario.complete  # then nothing is left that would have to be marked
+    state = State(0.0, 0.0, 0.0) if complete else State(ends[REMAINING], ends[PERMANENT], ends[TRANSIENT])
     statement = settle(account, market.impact, state, order, market.scenario.arrival_price)
+    if complete:
+        statement = statement._replace(components=statement.components._replace(opportunity=np.zeros(len(keys))))
     cap, asked, traded = market.scenario.max_participation, ends[ASKED], ends[LAST_SHARES]
     forced = forced_shares(market.least[-1], ends[LAST_VOLUME], cap, asked, traded)
     held = np.add.reduce(inventory, axis=0)
@@ -145,11 +148,13 @@ def _prepared(market: Market, rule: Rule | Network) -> tuple[Callable[..., None]
     return _network_loop(kind_of(market)), (packed, edges, rows, sizes, weights, *codes)
 
 
+@cache
 def _stamp(function: Callable[..., Any]) -> str:
-    """Hash a function and the file that it stands in."""
+    """Hash a function, its name among them, and the file that it stands in."""
     code = function.__code__
     file = Path(code.co_filename)
-    return hashlib.sha256(code.co_code + (file.read_bytes() if file.is_file() else b"")).hexdigest()[:16]
+    named = f"{function.__module__} {function.__qualname__} {code.co_firstlineno} ".encode()
+    return hashlib.sha256(named + code.co_code + (file.read_bytes() if file.is_file() else b"")).hexdigest()[:16]
 
 
 @cache
@@ -243,7 +248,7 @@ def show_network(rows: Any, width: int, unknown: int, ints: Any, seen: Any, feat
 
 
 def layer_tile(weights: Any, inputs: int, outputs: int, source: Any, target: Any, n: int) -> None:
-    """Compute a layer, without its activation, for the lanes of a tile; the weights are (outputs, inputs) and then the biases."""
+    """Compute a layer, without its activation, for the lanes of a tile: weights of shape (outputs, inputs), then biases."""
     for output in range(outputs):
         total, factors = target[output * TILE :], weights[output * inputs :]
         bias = weights[outputs * inputs + output]

@@ -1,4 +1,4 @@
-"""What a policy may offer so that whole episodes of it run in one compiled loop: its answer as plain numbers and a plain function."""
+"""Rules: what a policy may offer so that whole episodes of it run in one compiled loop, plain numbers and a plain function."""
 
 from __future__ import annotations
 

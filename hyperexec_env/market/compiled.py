@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice
 from hyperexec_env.extras import need
+from hyperexec_env.files import cache_folder
 from hyperexec_env.market import kernel, noise, numeric, path, predator
 from hyperexec_env.market.kernel import Cost
 from hyperexec_env.market.model import Market
@@ -269,6 +270,8 @@ class Twins:
             dict[int, Any](),
             dict[int, tuple[Any, dict[str, Any]]](),
         )
+        self._genuine = True
+        """Whether all functions stand where they should: one that somebody put in place of another is not kept on disk."""
         need("numba.extending", "fast").overload_method(self._numba.types.Float, "take", strict=False)(
             lambda self, place: _take
         )
@@ -289,7 +292,7 @@ class Twins:
         """Make twins that are written into whatever calls them; the form of a function has its name, or one underscore more."""
         names = self._module(module)
         inlined = self._numba.njit(error_model="numpy")
-        made: dict[str, Any] = {name: _with_globals(getattr(module, name), names) for name in functions}
+        made: dict[str, Any] = {name: _with_globals(self._found(module, name), names) for name in functions}
         made |= {form.__name__ if hasattr(module, form.__name__) else form.__name__[1:]: form for form in forms}
         for name, function in made.items():
             self._twins[id(getattr(module, name))] = names[name] = inlined(function)
@@ -298,10 +301,16 @@ class Twins:
         """Make twins that are called; some of them anew for each kind of loop."""
         names = self._module(module)
         for name in functions:
-            function = getattr(module, name)
+            function = self._found(module, name)
             self._twins[id(function)] = names[name] = self._numba.njit(error_model="numpy")(_with_globals(function, names))
         for name in by_kind:
-            self._by_kind[id(getattr(module, name))] = getattr(module, name), names
+            self._by_kind[id(getattr(module, name))] = self._found(module, name), names
+
+    def _found(self, module: ModuleType, name: str) -> Any:
+        """Return a function of a module, and notice if it does not stand there."""
+        function = getattr(module, name)
+        self._genuine &= function.__code__.co_filename == module.__file__
+        return function
 
     def _module(self, module: ModuleType) -> dict[str, Any]:
         """Return the names of the twin of a module."""
@@ -315,7 +324,8 @@ class Twins:
         """Compile a function, and keep the result on disk where that is possible; it runs without Python's lock.
 
         `kind` must be among the names that the function has from around it: by them it is found on disk. Functions that are
-        given are compiled too, and called by their names.
+        given are compiled too, and called by their names. Each loop has a folder of its own: numba numbers the files of a
+        folder, and two processes that compile at the same time would take the same numbers.
         """
         names = {name: self._twins.get(id(value), value) for name, value in function.__globals__.items()}
         for name, value in function.__globals__.items():
@@ -323,11 +333,21 @@ class Twins:
                 original, around = self._by_kind[id(value)]
                 names[name] = self._numba.njit(error_model="numpy")(_with_globals(original, {**around, "KIND": kind}))
         names |= {name: self._with_its_own(value) for name, value in given.items()}
-        options = {"error_model": "numpy", "nogil": True}
+        twin, options = _with_globals(function, names), {"error_model": "numpy", "nogil": True}
+        if not self._genuine:
+            return self._numba.njit(**options)(twin)
+        config = self._numba.config
+        closed_over = [cell.cell_contents for cell in function.__closure__ or ()]
+        key = hashlib.sha256(repr([function.__module__, function.__qualname__, closed_over]).encode()).hexdigest()[:16]
+        kept = config.CACHE_DIR
         try:
-            return self._numba.njit(cache=True, **options)(_with_globals(function, names))
-        except RuntimeError:  # there is no folder to keep it in
-            return self._numba.njit(**options)(_with_globals(function, names))
+            config.CACHE_DIR = str(Path(kept or cache_folder() / "compiled") / key)
+            Path(config.CACHE_DIR).mkdir(parents=True, exist_ok=True)
+            return self._numba.njit(cache=True, **options)(twin)
+        except (OSError, RuntimeError):  # there is no folder to keep it in
+            return self._numba.njit(**options)(twin)
+        finally:
+            config.CACHE_DIR = kept
 
     def _with_its_own(self, function: Any) -> Any:
         """Compile a function and those of its module that it calls."""

@@ -1,6 +1,7 @@
-"""The vector environment: lane i is the single environment with the seed of lane i, in every autoreset mode.
+"""The vector environment: lane i is the single environment with the seed of lane i, in every autoreset mode and backend.
 
-The reference is gymnasium's own `SyncVectorEnv` around the single environment, made by `gym.make_vec`.
+The reference is gymnasium's own `SyncVectorEnv` around the single environment, made by `gym.make_vec`. What only compiled lanes
+have (threads, arrays that are used again) is in `test_compiled_lanes.py`.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import replace
+from importlib.util import find_spec
 
 import gymnasium as gym
 import numpy as np
@@ -18,7 +20,11 @@ from gymnasium.vector import AutoresetMode
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
+BACKENDS = ("numpy", pytest.param("numba", marks=needs_numba))
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 MODES = tuple(mode.value for mode in AutoresetMode)
 every_autoreset = pytest.mark.parametrize("autoreset", MODES)
@@ -41,6 +47,30 @@ OPTIONS = (
     {"action_mode": "participation"},
     {"action_mode": "discrete"},
 )
+every_option = pytest.mark.parametrize(
+    "options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())) or "default"
+)
+
+FULL = replace(
+    get_scenario("trending-day"),
+    name="full",
+    predator=0.3,
+    flow_persistence=0.5,
+    complete=False,
+    max_participation=0.1,
+)
+"""All that makes a market a kind of its own and leaves the arithmetic exact: drift, signal, predator, cap and an open end."""
+ROUGH = replace(FULL, name="rough", temp_impact_beta=0.6, price_model="gbm", price_risk=0.02, side=-1)
+"""The same with powers and exponentials, which libraries round differently."""
+COMPILED = {
+    "regime-day": OPTIONS,
+    FULL: OPTIONS,
+    ROUGH: (OPTIONS[1], OPTIONS[4]),
+    "flow-signal": (OPTIONS[2], OPTIONS[3]),
+    "gatheral-schied": (OPTIONS[1], OPTIONS[6]),
+    "geo-compat": (OPTIONS[3],),
+}
+"""A market of each kind, and with which options its lanes are compiled."""
 
 
 def make(lanes, autoreset, **options):
@@ -68,7 +98,15 @@ def assert_same_numbers(ours, theirs, exact):
         assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-9)
 
 
-def assert_same_info(ours, theirs, exact):
+def assert_same_observations(ours, theirs, exact):
+    """Where a number of double precision differs in its last bits, the nearest one of single precision may be its neighbour."""
+    if exact:
+        assert np.array_equal(ours, theirs)
+    else:
+        assert ours == pytest.approx(theirs, rel=2.0**-23, abs=1e-9)
+
+
+def assert_same_info(ours, theirs, exact, bits=True):
     """Whatever gymnasium's wrapper tells of a lane, the native environment tells, in the same form."""
     assert {key for key in theirs if not key.startswith("_")} == {key for key in ours if not key.startswith("_")}
     for key, value in theirs.items():
@@ -80,11 +118,12 @@ def assert_same_info(ours, theirs, exact):
             continue
         lanes = theirs[f"_{key}"]
         if isinstance(value, dict):
-            assert_same_info(ours[key], value, exact)
+            assert_same_info(ours[key], value, exact, bits)
         elif key == "final_obs":
             assert ours[key].dtype == object
-            for lane in range(len(lanes)):
-                assert np.array_equal(ours[key][lane], value[lane]) if lanes[lane] else ours[key][lane] is None
+            assert [ours[key][lane] is None for lane in range(len(lanes))] == [not ended for ended in lanes]
+            for lane in np.flatnonzero(lanes):
+                assert_same_observations(ours[key][lane], value[lane], bits)
         elif key == "action_mask":
             assert ours[key].dtype == value.dtype
             assert np.array_equal(ours[key][lanes], value[lanes])
@@ -94,33 +133,37 @@ def assert_same_info(ours, theirs, exact):
             assert_same_numbers(ours[key][lanes], value[lanes], exact)
 
 
-def assert_lanes_are_single_environments(autoreset, lanes=LANES, seed=17, **options):
-    """Play every lane to its end at least twice; return which lanes ended in each step, shape (steps, lanes)."""
-    env, reference = make(lanes, autoreset, **options), make_reference(lanes, autoreset, **options)
+def assert_lanes_are_single_environments(backend, autoreset, lanes=LANES, seed=17, **options):
+    """Play every lane to its end at least twice; return which lanes ended in each step, shape (steps, lanes).
+
+    Observations of numpy are those of the single environment to the bit, also where costs agree to 1e-9 only.
+    """
+    env, reference = make(lanes, autoreset, backend=backend, **options), make_reference(lanes, autoreset, **options)
     scenario = get_scenario(options.get("scenario", "regime-day"))
     exact = scenario.temp_impact_beta in (0.5, 1.0) and scenario.price_model == "abm"
+    bits = exact or backend == "numpy"
     rng, ends = np.random.default_rng(seed), []
     (ours, our_info), (theirs, their_info) = env.reset(seed=seed), reference.reset(seed=seed)
-    assert np.array_equal(ours, theirs)
-    assert_same_info(our_info, their_info, exact)
+    assert_same_observations(ours, theirs, bits)
+    assert_same_info(our_info, their_info, exact, bits)
     for _ in range(max(70, 2 * scenario.slices + 2)):
         actions = draw_actions(env, rng)
         ours, theirs = env.step(actions), reference.step(actions)
         for one, other in zip(ours[:4], theirs[:4], strict=True):
             assert one.dtype == other.dtype
             assert one.shape == other.shape
-        assert np.array_equal(ours[0], theirs[0])
+        assert_same_observations(ours[0], theirs[0], bits)
         assert np.array_equal(ours[2], theirs[2])
         assert not ours[3].any()
         assert_same_numbers(ours[1], theirs[1], exact)
-        assert_same_info(ours[4], theirs[4], exact)
+        assert_same_info(ours[4], theirs[4], exact, bits)
         ends.append(ours[2])
         if autoreset == "Disabled" and ours[2].any():
             (ours, our_info), (theirs, their_info) = (
                 both.reset(options={"reset_mask": ours[2].copy()}) for both in (env, reference)
             )
-            assert np.array_equal(ours, theirs)
-            assert_same_info(our_info, their_info, exact)
+            assert_same_observations(ours, theirs, bits)
+            assert_same_info(our_info, their_info, exact, bits)
     assert np.sum(ends, axis=0).min() >= 2
     return np.array(ends)
 
@@ -130,10 +173,26 @@ def assert_lanes_are_single_environments(autoreset, lanes=LANES, seed=17, **opti
 
 @every_scenario
 @every_autoreset
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())) or "default")
+@every_option
 def test_lane_i_is_the_single_environment(scenario, autoreset, options):
-    ends = assert_lanes_are_single_environments(autoreset, scenario=scenario, **options)
+    ends = assert_lanes_are_single_environments("numpy", autoreset, scenario=scenario, **options)
     assert (ends != ends[:, :1]).any() or get_scenario(scenario).max_participation is not None  # lanes fell out of step
+
+
+@needs_numba
+@every_autoreset
+@pytest.mark.parametrize(
+    ("scenario", "options"),
+    [
+        pytest.param(scenario, options, id="-".join([getattr(scenario, "name", scenario), *map(str, options.values())]))
+        for scenario, several in COMPILED.items()
+        for options in several
+    ],
+)
+def test_compiled_lane_i_is_the_single_environment(scenario, autoreset, options):
+    """Bit for bit where prices are arithmetic and powers are square roots or products, else to 1e-9."""
+    given = scenario.to_dict() if isinstance(scenario, Scenario) else scenario
+    assert_lanes_are_single_environments("numba", autoreset, scenario=given, **options)
 
 
 @every_autoreset
@@ -153,14 +212,14 @@ def test_lane_i_is_the_single_environment(scenario, autoreset, options):
 def test_variants_of_a_scenario_agree_too(autoreset, action_mode, reward, change):
     """As a dict, which is what a configuration file would hold."""
     scenario = {**replace(get_scenario("regime-day"), **change).to_dict(), "name": "variant"}
-    assert_lanes_are_single_environments(autoreset, scenario=scenario, action_mode=action_mode, reward=reward)
+    assert_lanes_are_single_environments("numpy", autoreset, scenario=scenario, action_mode=action_mode, reward=reward)
 
 
-@every_autoreset
-def test_a_lane_does_not_know_its_neighbours(autoreset):
+@every_backend
+def test_a_lane_does_not_know_its_neighbours(backend):
     """Lane 40 of 64 is the only lane of an environment of its own."""
-    many = HyperExecVectorEnv(64, AutoresetMode.NEXT_STEP, random_side=True)
-    one = HyperExecVectorEnv(1, AutoresetMode.NEXT_STEP, random_side=True)
+    many = HyperExecVectorEnv(64, AutoresetMode.NEXT_STEP, backend, random_side=True)
+    one = HyperExecVectorEnv(1, AutoresetMode.NEXT_STEP, backend, random_side=True)
     observation, _ = many.reset(seed=100)
     assert np.array_equal(one.reset(seed=140)[0][0], observation[40])
     rng = np.random.default_rng(0)
@@ -171,8 +230,9 @@ def test_a_lane_does_not_know_its_neighbours(autoreset):
             assert np.array_equal(mine[40], other[0])
 
 
-def test_shares_and_actions_are_two_ways_to_say_the_same():
-    env, lanes = HyperExecVectorEnv(3), [HyperExecEnv() for _ in range(3)]
+@every_backend
+def test_shares_and_actions_are_two_ways_to_say_the_same(backend):
+    env, lanes = HyperExecVectorEnv(3, backend=backend), [HyperExecEnv() for _ in range(3)]
     env.reset(seed=5)
     for i, lane in enumerate(lanes):
         lane.reset(seed=5 + i)
@@ -186,9 +246,10 @@ def test_shares_and_actions_are_two_ways_to_say_the_same():
             assert (ours[1][i], ours[2][i]) == theirs[1:3]
 
 
+@every_backend
 @pytest.mark.parametrize("observe_regime", [True, False])
-def test_the_situation_of_a_lane_is_that_of_the_single_environment(observe_regime):
-    env = HyperExecVectorEnv(3, observe_regime=observe_regime, random_side=True)
+def test_the_situation_of_a_lane_is_that_of_the_single_environment(backend, observe_regime):
+    env = HyperExecVectorEnv(3, backend=backend, observe_regime=observe_regime, random_side=True)
     lanes = [HyperExecEnv(observe_regime=observe_regime, random_side=True) for _ in range(3)]
     env.reset(seed=5)
     for i, lane in enumerate(lanes):
@@ -206,18 +267,41 @@ def test_the_situation_of_a_lane_is_that_of_the_single_environment(observe_regim
             lane.step(actions[i])
 
 
+@every_backend
+@pytest.mark.parametrize("restart", [False, True], ids=["step", "reset"])
+def test_a_situation_never_changes_later(backend, restart):
+    env = HyperExecVectorEnv(4, "SameStep", backend, random_side=True, quantity_range=(0.5, 2.0))
+    rng = np.random.default_rng(3)
+    env.reset(seed=0)
+    kept, copies, ends = [], [], 0
+    for _ in range(60):
+        kept.append(env.situation)
+        copies.append(remember(kept[-1][1:]))
+        ends += env.step(draw_actions(env, rng))[2].sum()
+        if restart:
+            kept.append(env.situation)
+            copies.append(remember(kept[-1][1:]))
+            env.reset()
+    assert restart or ends > 4
+    for situation, remembered in zip(kept, copies, strict=True):
+        for name, value, before in zip(situation._fields[1:], situation[1:], remembered, strict=True):
+            assert np.array_equal(value, before), name
+
+
 # --- seeds and resets
 
 
-def test_a_list_of_seeds_seeds_each_lane():
-    env = HyperExecVectorEnv(4)
+@every_backend
+def test_a_list_of_seeds_seeds_each_lane(backend):
+    env = HyperExecVectorEnv(4, backend=backend)
     observation, _ = env.reset(seed=[9, 3, 2**70, 9])
     expected = [HyperExecEnv().reset(seed=seed)[0] for seed in (9, 3, 2**70, 9)]
     assert np.array_equal(observation, expected)
 
 
-def test_no_seed_means_the_next_episode_of_each_lane():
-    env, lanes = HyperExecVectorEnv(3), [HyperExecEnv() for _ in range(3)]
+@every_backend
+def test_no_seed_means_the_next_episode_of_each_lane(backend):
+    env, lanes = HyperExecVectorEnv(3, backend=backend), [HyperExecEnv() for _ in range(3)]
     observation, _ = env.reset(seed=7)
     assert np.array_equal(observation, [lane.reset(seed=7 + i)[0] for i, lane in enumerate(lanes)])
     for _ in range(4):
@@ -233,9 +317,10 @@ def test_unseeded_environments_differ():
     assert len(np.unique(HyperExecVectorEnv(50).reset()[0], axis=0)) > 40
 
 
+@every_backend
 @every_autoreset
-def test_a_masked_reset_restarts_its_lanes_and_leaves_the_others(autoreset):
-    env, lanes = HyperExecVectorEnv(3, autoreset), [HyperExecEnv() for _ in range(3)]
+def test_a_masked_reset_restarts_its_lanes_and_leaves_the_others(backend, autoreset):
+    env, lanes = HyperExecVectorEnv(3, autoreset, backend), [HyperExecEnv() for _ in range(3)]
     env.reset(seed=7)
     for i, lane in enumerate(lanes):
         lane.reset(seed=7 + i)
@@ -255,8 +340,9 @@ def test_a_masked_reset_restarts_its_lanes_and_leaves_the_others(autoreset):
             assert after[1][i] == expected[1]
 
 
-def test_lanes_that_go_on_waiting_show_their_end():
-    env = HyperExecVectorEnv(4, "Disabled", action_mode="fraction")
+@every_backend
+def test_lanes_that_go_on_waiting_show_their_end(backend):
+    env = HyperExecVectorEnv(4, "Disabled", backend, action_mode="fraction")
     env.reset(seed=0)
     env.step(np.zeros((4, 1)))
     ends, _, ended, _, _ = env.step(np.array([[1.0], [1.0], [0.0], [1.0]]))
@@ -272,8 +358,9 @@ def test_lanes_that_go_on_waiting_show_their_end():
     assert not env.step(np.zeros((4, 1)))[2].any()
 
 
-def test_without_autoreset_a_lane_that_ended_waits_for_its_reset():
-    env = HyperExecVectorEnv(3, "Disabled", action_mode="fraction")
+@every_backend
+def test_without_autoreset_a_lane_that_ended_waits_for_its_reset(backend):
+    env = HyperExecVectorEnv(3, "Disabled", backend, action_mode="fraction")
     env.reset(seed=0)
     ended = env.step(np.array([[0.0], [1.0], [0.0]]))[2]
     assert ended.tolist() == [False, True, False]
@@ -283,8 +370,9 @@ def test_without_autoreset_a_lane_that_ended_waits_for_its_reset():
     assert env.step(np.zeros((3, 1)))[2].tolist() == [False, False, False]
 
 
-def test_the_step_after_the_end_ignores_the_action_and_pays_nothing():
-    env = HyperExecVectorEnv(2, action_mode="fraction")
+@every_backend
+def test_the_step_after_the_end_ignores_the_action_and_pays_nothing(backend):
+    env = HyperExecVectorEnv(2, backend=backend, action_mode="fraction")
     env.reset(seed=0)
     env.step(np.array([[1.0], [-1.0]]))
     observation, reward, terminated, _, info = env.step(np.array([[1.0], [-1.0]]))
@@ -317,10 +405,11 @@ def assert_unchanged(value, remembered):
         assert np.array_equal(value, remembered)
 
 
+@every_backend
 @every_autoreset
 @pytest.mark.parametrize("action_mode", ["pace", "discrete"])
-def test_returned_arrays_never_change_later(autoreset, action_mode):
-    env = HyperExecVectorEnv(4, autoreset, action_mode=action_mode, random_side=True)
+def test_returned_arrays_never_change_later(backend, autoreset, action_mode):
+    env = HyperExecVectorEnv(4, autoreset, backend, action_mode=action_mode, random_side=True)
     rng = np.random.default_rng(0)
     returned = [env.reset(seed=0)]
     copies = [remember(returned[-1])]
@@ -335,8 +424,9 @@ def test_returned_arrays_never_change_later(autoreset, action_mode):
         assert_unchanged(value, remembered)
 
 
-def test_what_a_user_does_to_a_returned_array_does_not_come_back():
-    spoilt, clean = (HyperExecVectorEnv(3, "Disabled") for _ in range(2))
+@every_backend
+def test_what_a_user_does_to_a_returned_array_does_not_come_back(backend):
+    spoilt, clean = (HyperExecVectorEnv(3, "Disabled", backend) for _ in range(2))
     spoilt.reset(seed=0)[0][:] = 7.0
     clean.reset(seed=0)
     for _ in range(10):
@@ -358,9 +448,10 @@ def test_the_environment_says_how_it_resets(autoreset):
     assert HyperExecVectorEnv.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
 
 
+@every_backend
 @pytest.mark.parametrize("action_mode", ACTION_MODES)
-def test_spaces_are_batches_of_the_single_ones(action_mode):
-    env, single = HyperExecVectorEnv(3, action_mode=action_mode), HyperExecEnv(action_mode=action_mode)
+def test_spaces_are_batches_of_the_single_ones(backend, action_mode):
+    env, single = HyperExecVectorEnv(3, backend=backend, action_mode=action_mode), HyperExecEnv(action_mode=action_mode)
     assert env.single_action_space == single.action_space
     assert env.single_observation_space == single.observation_space
     env.action_space.seed(0)
@@ -372,7 +463,7 @@ def test_spaces_are_batches_of_the_single_ones(action_mode):
 
 @pytest.mark.parametrize("reward", ["expected", "realised"])
 def test_gymnasium_counts_the_return_of_an_episode(reward):
-    env = gym.wrappers.vector.RecordEpisodeStatistics(make(8, "NextStep", scenario="desk-5min", reward=reward))
+    env = gym.wrappers.vector.RecordEpisodeStatistics(make(8, "NextStep", backend="numpy", scenario="desk-5min", reward=reward))
     env.reset(seed=0)
     counted = 0
     for _ in range(40):
@@ -397,13 +488,22 @@ def test_gymnasium_counts_the_return_of_an_episode(reward):
         ({"render_mode": "ansi"}, "render_mode must be None for the vector environment (render one lane alone), got 'ansi'"),
         ({"reward": "real"}, "reward must be one of expected, realised, got 'real'"),
         ({"scenario": "regime_day"}, "unknown scenario 'regime_day'; did you mean 'regime-day'?"),
+        ({"backend": "nunba"}, "backend must be one of auto, numba, numpy, got 'nunba'; did you mean 'numba'?"),
+        ({"backend": None}, "backend must be one of auto, numba, numpy, got None"),
+        ({"num_threads": 0}, "num_threads must be a whole number in [1, 256], got 0"),
+        ({"num_threads": 257}, "num_threads must be a whole number in [1, 256], got 257"),
+        ({"num_threads": 1.5}, "num_threads must be a whole number in [1, 256], got 1.5"),
+        ({"num_threads": True}, "num_threads must be a whole number in [1, 256], got True"),
+        ({"copy": 1}, "copy must be true or false, got 1"),
+        ({"copy": None}, "copy must be true or false, got None"),
     ],
 )
 def test_a_bad_option_gets_one_line(options, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        HyperExecVectorEnv(**options)
+        HyperExecVectorEnv(**{"backend": "numpy", **options})
 
 
+@every_backend
 @pytest.mark.parametrize(
     ("action_mode", "actions", "message"),
     [
@@ -416,14 +516,30 @@ def test_a_bad_option_gets_one_line(options, message):
         ("discrete", np.zeros(3), "actions must be whole numbers in [0, 6], got "),
     ],
 )
-def test_bad_actions_get_one_line_and_change_nothing(action_mode, actions, message):
-    env, clean = (HyperExecVectorEnv(3, action_mode=action_mode) for _ in range(2))
+def test_bad_actions_get_one_line_and_change_nothing(backend, action_mode, actions, message):
+    env, clean = (HyperExecVectorEnv(3, backend=backend, action_mode=action_mode) for _ in range(2))
     env.reset(seed=0)
     clean.reset(seed=0)
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        env.step(actions)
-    good = clean.action_space.sample()
-    assert np.array_equal(env.step(good)[0], clean.step(good)[0])
+    clean.action_space.seed(0)
+    for _ in range(30):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            env.step(actions)
+        good = clean.action_space.sample()
+        for one, other in zip(env.step(good), clean.step(good), strict=True):
+            assert_unchanged(one, other)
+
+
+@every_backend
+@pytest.mark.parametrize("action_mode", ["pace", "fraction", "participation"])
+def test_actions_beyond_the_ends_mean_the_ends(backend, action_mode):
+    beyond, ends = (HyperExecVectorEnv(4, backend=backend, action_mode=action_mode) for _ in range(2))
+    beyond.reset(seed=0)
+    ends.reset(seed=0)
+    for number in range(30):
+        lower, upper = [[-np.inf], [-1.5]], [[1.0 + 2.0**-20], [np.inf]]
+        given = np.roll([*lower, [0.25], [-0.5]] if number % 3 else [*upper, [-1.0], [-0.5]], number, axis=0)
+        for one, other in zip(beyond.step(given), ends.step(np.clip(given, -1.0, 1.0)), strict=True):
+            assert_unchanged(one, other)
 
 
 def test_stepping_before_the_first_reset_says_reset():
@@ -469,7 +585,7 @@ def test_a_bad_seed_is_refused(seed):
 
 @pytest.mark.parametrize("shares", [[np.nan, 1.0], [1.0], [[1.0, 2.0]], 5.0])
 def test_shares_that_are_no_numbers_are_refused(shares):
-    env = HyperExecVectorEnv(2)
+    env = HyperExecVectorEnv(2, backend="numpy")
     env.reset(seed=0)
     with pytest.raises(ValueError, match="shares to trade must be 2 numbers, one for each lane"):
         env.trade(np.array(shares))

@@ -74,7 +74,7 @@ def test_the_rollout_equals_the_vector_environment():
         scenario = get_scenario(name)
         market = build_market(scenario)
         outcome = roll(market, get_policy("IS"), draw_path(market, _lane_keys(5), float(scenario.side)))
-        env = HyperExecVectorEnv(5, "Disabled", scenario=name)
+        env = HyperExecVectorEnv(5, "Disabled", backend="numpy", scenario=name)
         env.reset(seed=40)
         policy, objective = get_policy("IS"), np.zeros(5)
         while True:

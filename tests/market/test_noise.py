@@ -15,7 +15,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.market import noise
-from hyperexec_env.market.noise import as_words, episode_keys, mix, normal_pair, upper_bits, words
+from hyperexec_env.market.noise import (
+    as_words,
+    chord,
+    episode_keys,
+    exponential,
+    mix,
+    normal_pair,
+    polar,
+    sagitta,
+    upper_bits,
+    words,
+)
+from hyperexec_env.market.path import volume_factor
+from hyperexec_env.market.scenario import Scenario
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 MODULUS = 2**64
@@ -226,3 +239,119 @@ def test_every_bit_of_a_key_is_fair_and_depends_on_every_bit_of_seed_and_episode
         for flipped in (episode_keys(seeds ^ flip, seeds + np.uint64(9)), episode_keys(seeds, (seeds + np.uint64(9)) ^ flip)):
             changed = np.unpackbits((base ^ flipped).view(np.uint8)).reshape(len(seeds), 64)
             assert np.max(np.abs(changed.mean(axis=0) - 0.5)) * 2 * math.sqrt(len(seeds)) < surprising(64 * 2 * 22)
+
+
+# --- plain arithmetic
+
+UNIT = 2.0**-24
+"""Unit of single precision: the largest relative error of one rounding."""
+EXTREMES = np.array([0, 1, 2**31, 2**32 - 1, 2**32, 2**63 - 1, 2**63, 2**64 - 2**32, 2**64 - 1], np.uint64)
+
+
+def all_sorts_of_words():
+    """The ends, words near each power of two, where a logarithm is made anew, and random ones."""
+    powers = np.array([2**power for power in range(64)], np.uint64)
+    drawn = words(episode_keys(16, np.arange(500_000)), (noise.PRICE,), 0)[0]
+    return np.concatenate([EXTREMES, powers, powers - np.uint64(1), ~powers, drawn])
+
+
+def test_the_exponential_is_that_of_single_precision():
+    """x / ln 2 is rounded once, by a unit of its size, and multiplied by a constant that is rounded too: the error grows with
+    |x|, to 3.8e-6 at 80. Polynomial and its evaluation add four units at most.
+    """
+    constant = abs(float(noise._LOG2_E) * math.log(2.0) - 1.0)
+    number = np.linspace(-80.0, 80.0, 1_000_001).astype(np.float32)
+    exact = np.exp(number.astype(np.float64))
+    error = np.abs(exponential(number) / exact - 1.0)
+    assert constant < UNIT
+    assert (error <= np.abs(number) * (UNIT + constant) + 4.0 * UNIT).all()
+    assert error.max() < 4e-6
+    assert exponential(np.zeros(1, np.float32)).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(("function", "exact"), [(chord, np.sin), (sagitta, np.cos)])
+def test_chord_and_sagitta_are_sine_and_cosine_of_half_a_turn(function, exact):
+    """To six units: two are the polynomial's, the others roundings of numbers of up to sqrt(2)."""
+    fraction = np.linspace(-0.5, 0.5, 1_000_001).astype(np.float32)
+    expected = math.sqrt(2.0) * exact(math.pi * fraction.astype(np.float64))
+    assert np.abs(function(fraction) - expected).max() <= 6.0 * UNIT
+
+
+def test_a_radius_is_that_of_box_and_muller():
+    """sqrt(-2 ln u): to four units for the u that single precision holds, and for the true one as near as that can be."""
+    drawn = all_sorts_of_words()
+    upper = upper_bits(drawn)
+    held = (upper.astype(np.float32) + np.float32(0.5)).astype(np.float64) * 2.0**-32
+    radius, fraction = polar(drawn)
+    squares = -2.0 * np.log(held)
+    assert (np.abs(radius - np.sqrt(squares)) <= 4.0 * UNIT * np.sqrt(squares)).all()
+    true = -2.0 * np.log((upper + 0.5) * 2.0**-32)
+    assert (np.abs(radius.astype(np.float64) ** 2 - true) <= 4.0 * UNIT + 8.0 * UNIT * true).all()
+    lower = (drawn & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.int32)
+    assert (np.abs(fraction - lower * 2.0**-32) <= UNIT * np.abs(fraction)).all()
+
+
+def test_the_extreme_words_are_the_farthest_and_the_nearest_normals():
+    radius, fraction = polar(np.array([0, 2**64 - 1], np.uint64))
+    assert radius[0] == pytest.approx(math.sqrt(66.0 * math.log(2.0)), rel=4.0 * UNIT)
+    assert radius[1] == 0.0
+    assert fraction.tolist() == [0.0, -(2.0**-32)]
+    assert np.abs(polar(all_sorts_of_words())[0]).max() == radius[0] < 6.77
+    assert np.isfinite(normal_pair(all_sorts_of_words())).all()
+
+
+def test_normals_are_the_radius_in_the_direction_of_the_fraction():
+    """To twenty-four units of the radius: an error of six units in the chord counts 2 sqrt(2) times in its square."""
+    drawn = all_sorts_of_words()
+    radius, fraction = (values.astype(np.float64) for values in polar(drawn))
+    for found, exact in zip(normal_pair(drawn), (np.cos, np.sin), strict=True):
+        assert (np.abs(found - radius * exact(2.0 * math.pi * fraction)) <= 24.0 * UNIT * radius).all()
+
+
+@pytest.mark.parametrize("deviation", [0.1, 0.3, 0.8])
+def test_the_volume_is_its_expectation_on_average(deviation):
+    count = 1_000_000
+    factor = volume_factor(normals(17, np.arange(count), noise.VOLUME), np.float32(deviation)).astype(np.float64)
+    # a lognormal number of mean one has the variance exp(deviation^2) - 1
+    assert abs(factor.mean() - 1.0) * math.sqrt(count / math.expm1(deviation**2)) < surprising(3 * 2)
+    logarithm = np.log(factor)
+    assert abs(logarithm.mean() + 0.5 * deviation**2) * math.sqrt(count) / deviation < surprising(3 * 2)
+
+
+def test_the_largest_noise_of_the_volume_stays_within_reach_of_the_exponential():
+    """To eighty units: numbers of up to 25 are rounded three times, and once more by the constant."""
+    with pytest.raises(ValueError, match="volume_noise") as refused:
+        Scenario(volume_noise=1e9)
+    largest = 3.0
+    assert f"[0, {largest:g}]" in str(refused.value)
+    assert largest * (6.77 + 0.5 * largest) < 80.0
+    factor = volume_factor(np.array([-6.77, 6.77], np.float32), np.float32(largest))
+    assert factor == pytest.approx(np.exp(largest * np.array([-6.77, 6.77]) - 0.5 * largest**2), rel=80.0 * UNIT)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda drawn: mix(drawn.copy()),
+        normal_pair,
+        polar,
+        lambda drawn: chord(polar(drawn)[1]),
+        lambda drawn: sagitta(polar(drawn)[1]),
+        lambda drawn: exponential(np.float32(11.0) * normal_pair(drawn)[0]),
+        lambda drawn: volume_factor(normal_pair(drawn)[1], np.float32(0.8)),
+    ],
+    ids=["mix", "normal_pair", "polar", "chord", "sagitta", "exponential", "volume_factor"],
+)
+def test_a_number_is_the_same_in_an_array_of_any_length_and_place(function):
+    """However many numbers a processor works on at once, and wherever in memory they start."""
+    drawn = np.concatenate([EXTREMES, words(episode_keys(18, np.arange(200)), (noise.PRICE,), 0)[0]])
+    whole = np.atleast_2d(function(drawn))
+    for first in range(17):
+        for length in (1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 127):
+            part = function(drawn[first : first + length])
+            assert np.array_equal(np.atleast_2d(part), whole[:, first : first + length]), (first, length)
+    table = function(drawn[:200].reshape(8, 25))
+    assert np.array_equal(np.reshape(table, (-1, 200)), whole[:, :200])
+    odd = np.frombuffer(b"\0" + drawn.tobytes(), np.uint8)[1:].view(np.uint64)
+    assert not odd.flags.aligned
+    assert np.array_equal(np.atleast_2d(function(odd)), whole)

@@ -1,5 +1,7 @@
 """The batch as stable-baselines3 sees it."""
 
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,11 @@ pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from training.adapter import TRAINING_SEEDS, BatchVecEnv
+
+BACKENDS = (
+    "numpy",
+    pytest.param("numba", marks=pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")),
+)
 
 
 def test_the_adapter_passes_the_batch_through():
@@ -50,3 +57,89 @@ def test_masks_reach_maskable_algorithms():
     masks = np.stack(adapter.env_method("action_masks"))
     assert masks.shape == (3, 7)
     assert masks.any(axis=1).all()
+
+
+# --- where the episodes stand
+
+MARKETS = {
+    "alike": {"scenario": "regime-day"},
+    "predator": {"scenario": "hunted-day", "action_mode": "discrete"},
+    "signal": {"scenario": "flow-signal", "observe_regime": False, "reward": "realised"},
+    "varied": {"scenario": "regime-day", "random_side": True, "quantity_range": (0.2, 5.0), "action_mode": "participation"},
+}
+
+
+def draw_actions(adapter, rng):
+    """The first lanes wait for the deadline, the last ones hurry and end early."""
+    hurry = rng.random(adapter.num_envs) < np.linspace(0.0, 0.9, adapter.num_envs)
+    if adapter.action_space.shape == ():
+        return np.where(hurry, 6, rng.integers(0, 4, adapter.num_envs))
+    return np.where(hurry, 1.0, rng.uniform(-1.0, 0.3, adapter.num_envs)).astype(np.float32)[:, None]
+
+
+def assert_same_step(ours, theirs):
+    """Observations, rewards, ends and what the protocol tells of lanes that ended: all equal to the last bit."""
+    for one, other in zip(ours[:3], theirs[:3], strict=True):
+        assert one.dtype == other.dtype
+        assert np.array_equal(one, other)
+    for one, other in zip(ours[3], theirs[3], strict=True):
+        assert one.keys() == other.keys()
+        assert one.get("episode") == other.get("episode")
+        assert np.array_equal(one.get("terminal_observation", 0), other.get("terminal_observation", 0))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("market", MARKETS)
+@pytest.mark.parametrize("stop", [0, 1, 13, 26, 40])
+def test_a_batch_that_goes_on_from_a_position_is_the_one_that_was_not_interrupted(backend, market, stop):
+    """Another batch, of another seed, that has gone some way of its own."""
+    options = {"backend": backend, **MARKETS[market]}
+    whole, other = BatchVecEnv(6, 1, 0.1, **options), BatchVecEnv(6, 2, 0.1, **options)
+    seen = whole.reset()
+    other.reset()
+    rng, stray = np.random.default_rng(stop), np.random.default_rng(99)
+    for _ in range(stop):
+        seen = whole.step(draw_actions(whole, rng))[0]
+        other.step(draw_actions(other, stray))
+    position = whole.position()
+    kept = {name: values.copy() for name, values in position.items()}
+    assert np.array_equal(other.go_on(position), seen)
+    ends = []
+    for _ in range(60):
+        actions = draw_actions(whole, rng)
+        ours, theirs = other.step(actions), whole.step(actions)
+        assert_same_step(ours, theirs)
+        ends.append(ours[2])
+    assert np.sum(ends, axis=0).min() >= 2
+    for name, values in kept.items():
+        assert np.array_equal(position[name], values), name
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_batch_that_was_made_to_go_on_knows_its_situation(backend):
+    whole, other = (BatchVecEnv(6, seed, backend=backend, scenario="regime-day") for seed in (1, 2))
+    whole.reset()
+    rng = np.random.default_rng(5)
+    for _ in range(7):
+        whole.step(draw_actions(whole, rng))
+    other.go_on(whole.position())
+    ours, theirs = other.batch.situation, whole.batch.situation
+    for name, one, another in zip(ours._fields[1:], ours[1:], theirs[1:], strict=True):
+        assert np.array_equal(one, another), name
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_a_position_of_one_backend_is_one_of_the_other(market):
+    """A training may go on where numba is not installed: these markets are the same to the last bit."""
+    pytest.importorskip("numba", reason="needs the extra `fast`")
+    numba, numpy = (BatchVecEnv(6, seed, backend=backend, **MARKETS[market]) for seed, backend in enumerate(("numba", "numpy")))
+    numba.reset()
+    rng = np.random.default_rng(5)
+    for here, there in ((numba, numpy), (numpy, numba)):
+        for _ in range(33):
+            here.step(draw_actions(here, rng))
+        there.go_on(here.position())
+        assert here.position().keys() == there.position().keys()
+        for _ in range(30):
+            actions = draw_actions(here, rng)
+            assert_same_step(there.step(actions), here.step(actions))

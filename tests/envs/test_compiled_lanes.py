@@ -1,0 +1,204 @@
+"""Compiled lanes: no number of threads or lanes changes a bit, and copies of an environment go their own way.
+
+That lane i is the single environment is tested in `test_vector.py`; the reference here is numpy.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+
+from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.market.compiled import TILE
+
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
+every_backend = pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=needs_numba)])
+every_autoreset = pytest.mark.parametrize("autoreset", [mode.value for mode in AutoresetMode])
+
+VARIED = {"random_side": True, "quantity_range": (0.5, 2.0), "observe_regime": False, "reward": "realised"}
+
+
+def draw_actions(rng, lanes):
+    """The first lanes wait for the deadline, the last ones hurry and end early."""
+    hurry = rng.random((lanes, 1)) < np.linspace(0.0, 0.9, lanes)[:, None]
+    return np.where(hurry, 1.0, rng.uniform(-1.0, 0.3, (lanes, 1)))
+
+
+def assert_same(ours, theirs):
+    """Equal to the last bit: arrays, and dictionaries and tuples of them."""
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key in ours:
+            assert_same(ours[key], theirs[key])
+    elif isinstance(ours, tuple):
+        for one, other in zip(ours, theirs, strict=True):
+            assert_same(one, other)
+    elif ours.dtype == object:
+        assert [one is None for one in ours] == [one is None for one in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            assert np.array_equal(one, other) or one is None
+    else:
+        assert ours.dtype == theirs.dtype
+        assert np.array_equal(ours, theirs)
+
+
+def advance(envs, actions):
+    """Step some environments by the same actions, reset what waits for it, and return what each of them returned."""
+    returned = [(env.step(actions), {}) for env in envs]
+    ended = returned[0][0][2].copy()
+    if envs[0].autoreset_mode == AutoresetMode.DISABLED and ended.any():
+        returned = [(step, env.reset(options={"reset_mask": ended})) for env, (step, _) in zip(envs, returned, strict=True)]
+    return returned
+
+
+# --- threads and tiles
+
+
+@needs_numba
+@pytest.mark.parametrize("options", [{}, VARIED], ids=["alike", "varied"])
+@pytest.mark.parametrize("lanes", [1, 2, TILE - 1, TILE, TILE + 1, 1000])
+def test_the_number_of_threads_changes_no_bit(lanes, options):
+    """Whether lanes fill their tiles, or there are more threads than lanes."""
+    envs = [HyperExecVectorEnv(lanes, "SameStep", "numpy", **options)]
+    envs += [HyperExecVectorEnv(lanes, "SameStep", "numba", threads, **options) for threads in (1, 2, 3)]
+    rng, ends = np.random.default_rng(lanes), 0
+    expected, *others = [env.reset(seed=4) for env in envs]
+    for _ in range(35):
+        for other in others:
+            assert_same(other, expected)
+        expected, *others = advance(envs, draw_actions(rng, lanes))
+        ends += expected[0][2].sum()
+    assert ends >= lanes
+    for env in envs:
+        env.close()
+
+
+@needs_numba
+def test_threads_are_let_go():
+    env = HyperExecVectorEnv(4, "NextStep", "numba", 2)
+    env.reset(seed=0)
+    env.step(np.zeros((4, 1)))
+    threads = set(env._lanes._pool._threads)
+    assert any(thread.is_alive() for thread in threads)
+    env.close()
+    assert not any(thread.is_alive() for thread in threads)
+
+
+@needs_numba
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("lane", [0, TILE, 299])
+def test_an_action_that_is_no_number_names_its_lane_and_changes_nothing(threads, lane):
+    """Also where other lanes, in other tiles and threads, were given numbers, and where it is a number of shares."""
+    env, clean = (HyperExecVectorEnv(300, "NextStep", "numba", threads, copy=False) for _ in range(2))
+    env.reset(seed=0)
+    clean.reset(seed=0)
+    rng = np.random.default_rng(1)
+    for _ in range(30):
+        actions = draw_actions(rng, 300)
+        wrong = actions.copy()
+        wrong[lane] = np.nan
+        with pytest.raises(ValueError, match=rf"^actions must be numbers in \[-1, 1\], got nan in lane {lane}$"):
+            env.step(wrong)
+        with pytest.raises(ValueError, match=r"^shares to trade must be 300 numbers"):
+            env.trade(wrong[:, 0])
+        assert_same(env.step(actions), clean.step(actions))
+
+
+@needs_numba
+def test_shares_in_any_array_are_served_by_the_loop_that_is_there():
+    """Compiling another one for arrays that are read-only, or a column of a table, would take seconds."""
+    env, other = (HyperExecVectorEnv(4, backend="numba") for _ in range(2))
+    env.reset(seed=0)
+    other.reset(seed=0)
+    loop = env._lanes._loops.step
+    known = len(loop.signatures)
+    assert_same(env.trade(np.broadcast_to(np.float64(300.0), 4)), other.trade(np.full(4, 300.0)))
+    assert len(loop.signatures) == max(known, 1)
+
+
+# --- arrays that are used again
+
+
+@needs_numba
+@every_autoreset
+@pytest.mark.parametrize("options", [{}, {**VARIED, "action_mode": "participation"}], ids=["alike", "varied"])
+def test_without_copies_the_same_arrays_hold_the_same_numbers(autoreset, options):
+    again, fresh = (HyperExecVectorEnv(5, autoreset, "numba", copy=copies, **options) for copies in (False, True))
+    assert_same(again.reset(seed=2), fresh.reset(seed=2))
+    rng, arrays, ends = np.random.default_rng(7), None, 0
+    for _ in range(60):
+        (step, reset), theirs = advance([again, fresh], draw_actions(rng, 5))
+        assert_same((step, reset), theirs)
+        arrays = arrays or step[:3]
+        for one, first in zip(step[:3], arrays, strict=True):
+            assert one is first
+        ends += 0 < step[2].sum() < 5
+    assert ends > 0, "lanes fell out of step"
+
+
+@needs_numba
+def test_what_a_user_does_to_arrays_that_are_used_again_does_not_come_back():
+    spoilt, clean = (HyperExecVectorEnv(5, "NextStep", "numba", copy=False) for _ in range(2))
+    spoilt.reset(seed=2)
+    clean.reset(seed=2)
+    rng = np.random.default_rng(7)
+    for _ in range(60):
+        actions = draw_actions(rng, 5)
+        ours = spoilt.step(actions)
+        assert_same(ours, clean.step(actions))
+        for array in ours[:3]:
+            array[:] = 1
+
+
+@needs_numba
+@every_autoreset
+def test_the_situation_of_compiled_lanes_is_that_of_numpy(autoreset):
+    """At all times: where lanes wait, where they have just begun, where they have not traded."""
+    numpy, numba = (HyperExecVectorEnv(5, autoreset, backend, **VARIED) for backend in ("numpy", "numba"))
+    shown, told = (HyperExecVectorEnv(5, autoreset, backend) for backend in ("numpy", "numba"))
+    for env in (numpy, numba, shown, told):
+        env.reset(seed=2)
+    rng = np.random.default_rng(7)
+    for _ in range(60):
+        for ours, theirs in ((numba, numpy), (told, shown)):
+            for name, one, other in zip(ours.situation._fields[1:], ours.situation[1:], theirs.situation[1:], strict=True):
+                assert np.array_equal(one, other), name
+        actions = draw_actions(rng, 5)
+        advance([numpy, numba], actions)
+        advance([shown, told], actions)
+
+
+# --- copies of an environment
+
+
+@every_backend
+@every_autoreset
+@pytest.mark.parametrize("how", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deepcopy", "pickle"])  # noqa: S301
+def test_a_copy_of_an_environment_goes_on_alike_and_by_itself(backend, autoreset, how):
+    env = HyperExecVectorEnv(5, autoreset, backend, num_threads=2, scenario="hunted-day", **VARIED)
+    reference = HyperExecVectorEnv(5, autoreset, backend, scenario="hunted-day", **VARIED)
+    rng, other = np.random.default_rng(7), np.random.default_rng(8)
+    assert_same(env.reset(seed=2), reference.reset(seed=2))
+    for number in range(90):
+        if number % 17 == 5:
+            stray, env = env, how(env)
+            assert_same(stray.situation[1:], env.situation[1:])
+            for _ in range(3):
+                advance([stray], draw_actions(other, 5))
+            stray.close()
+        ours, theirs = advance([env, reference], draw_actions(rng, 5))
+        assert_same(ours, theirs)
+
+
+@every_backend
+def test_a_copy_of_an_environment_that_never_began_is_one(backend):
+    env = HyperExecVectorEnv(3, backend=backend)
+    twin = copy.deepcopy(env)
+    for _ in range(2):
+        assert_same(twin.reset(seed=1), env.reset(seed=1))
+        assert_same(twin.step(np.zeros((3, 1))), env.step(np.zeros((3, 1))))
