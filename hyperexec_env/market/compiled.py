@@ -327,18 +327,19 @@ class Twins:
         given are compiled too, and called by their names. Each loop has a folder of its own: numba numbers the files of a
         folder, and two processes that compile at the same time would take the same numbers.
         """
+        closed_over = [cell.cell_contents for cell in function.__closure__ or ()]
+        key = hashlib.sha256(repr([function.__module__, function.__qualname__, closed_over]).encode()).hexdigest()[:16]
         names = {name: self._twins.get(id(value), value) for name, value in function.__globals__.items()}
         for name, value in function.__globals__.items():
             if id(value) in self._by_kind:
                 original, around = self._by_kind[id(value)]
-                names[name] = self._numba.njit(error_model="numpy")(_with_globals(original, {**around, "KIND": kind}))
-        names |= {name: self._with_its_own(value) for name, value in given.items()}
-        twin, options = _with_globals(function, names), {"error_model": "numpy", "nogil": True}
+                own = _with_globals(original, {**around, "KIND": kind}, f"_{key}")
+                names[name] = self._numba.njit(error_model="numpy")(own)
+        names |= {name: self._with_its_own(value, key) for name, value in given.items()}
+        twin, options = _with_globals(function, names, f"_{key}"), {"error_model": "numpy", "nogil": True}
         if not self._genuine:
             return self._numba.njit(**options)(twin)
         config = self._numba.config
-        closed_over = [cell.cell_contents for cell in function.__closure__ or ()]
-        key = hashlib.sha256(repr([function.__module__, function.__qualname__, closed_over]).encode()).hexdigest()[:16]
         kept = config.CACHE_DIR
         try:
             config.CACHE_DIR = str(Path(kept or cache_folder() / "compiled") / key)
@@ -349,18 +350,25 @@ class Twins:
         finally:
             config.CACHE_DIR = kept
 
-    def _with_its_own(self, function: Any) -> Any:
+    def _with_its_own(self, function: Any, key: str) -> Any:
         """Compile a function and those of its module that it calls."""
         names = dict(function.__globals__)
         for name in function.__code__.co_names:
             if isinstance(names.get(name), FunctionType):
-                names[name] = self._with_its_own(names[name])
-        return self._numba.njit(error_model="numpy")(_with_globals(function, names))
+                names[name] = self._with_its_own(names[name], key)
+        return self._numba.njit(error_model="numpy")(_with_globals(function, names, f"_{key}"))
 
 
-def _with_globals(function: Any, names: dict[str, Any]) -> FunctionType:
-    """Return a function of the same code for which the global names mean something else."""
-    return FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+def _with_globals(function: Any, names: dict[str, Any], mark: str = "") -> FunctionType:
+    """Return a function of the same code for which the global names mean something else; `mark` is put behind its name.
+
+    Two functions of one name and different code must not meet in a process. numba tells them apart by a number that it counts
+    up as it compiles; where one of them was compiled in another process and is read from disk, the numbers can be the same,
+    and the linker would take the one for the other.
+    """
+    twin = FunctionType(function.__code__, names, function.__name__ + mark, function.__defaults__, function.__closure__)
+    twin.__qualname__ = function.__qualname__ + mark
+    return twin
 
 
 @cache

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -28,6 +32,7 @@ from hyperexec_env.market.scenario import get_scenario, scenario_names
 every_scenario = pytest.mark.parametrize("scenario", scenario_names())
 told_or_not = pytest.mark.parametrize("hidden", [False, True], ids=["told", "hidden"])
 
+ROOT = Path(__file__).parent.parent.parent
 EPISODES = 300
 """Two tiles and a part of a third."""
 
@@ -345,3 +350,32 @@ def test_the_results_of_both_engines_are_computed_again(tmp_path):
             found = verify(store, known)
             assert not found.sound
             assert "episodes 0 to 49: DIFFERENT in 1 of 50 values of objective" in str(found)
+
+
+TWO_KINDS = """
+import sys
+from hyperexec_env.evaluation.rollout import rollouts
+from hyperexec_env.market.model import build_market
+from hyperexec_env.market.scenario import get_scenario
+from baselines.policies import get_policy
+
+for name in sys.argv[1:]:
+    market = build_market(get_scenario(name))
+    both = (next(rollouts(market, [get_policy("TWAP")], [False], 3, 50, backend=way)) for way in ("numba", "numpy"))
+    (ours,), (theirs,) = both
+    assert abs(ours.statement.objective - theirs.statement.objective).max() < 1e-9, name
+"""
+
+
+def test_loops_that_other_processes_compiled_are_not_mixed_up(tmp_path):
+    """Each of two processes compiles the loop of a kind of market; a third one reads both from disk and compiles another."""
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for names in (
+        ["almgren-chriss"],
+        ["desk-5min"],
+        ["almgren-chriss", "desk-5min", "bertsimas-lo"],
+        ["desk-5min", "bertsimas-lo"],
+    ):
+        words = [sys.executable, "-c", TWO_KINDS, *names]
+        done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
