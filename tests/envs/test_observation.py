@@ -87,7 +87,13 @@ EXTREMES = (
 def test_observations_stay_within_their_bounds(name, change, observe_regime):
     scenario = replace(get_scenario(name), **change)
     env = HyperExecVectorEnv(
-        16, "SameStep", scenario=scenario, observe_regime=observe_regime, random_side=True, quantity_range=(0.2, 5.0)
+        16,
+        "SameStep",
+        backend="numpy",  # so many kinds of markets would take minutes to compile; compiled lanes are equal to these
+        scenario=scenario,
+        observe_regime=observe_regime,
+        random_side=True,
+        quantity_range=(0.2, 5.0),
     )
     rng, space = np.random.default_rng(0), env.observation_space
     observation, _ = env.reset(seed=0)
@@ -178,7 +184,7 @@ def test_the_displacement_is_counted_in_the_largest_that_the_order_could_cause()
     assert greatest_displacement(market, [scenario.quantity]) < greatest_displacement(market, schedule)
     for size in (0.2, 1.0, 5.0):
         env = HyperExecEnv(scenario, quantity_range=(size, size))
-        vector = HyperExecVectorEnv(1, "Disabled", scenario=scenario, quantity_range=(size, size))
+        vector = HyperExecVectorEnv(1, "Disabled", backend="numpy", scenario=scenario, quantity_range=(size, size))
         env.reset(seed=0)
         vector.reset(seed=0)
         for shares in size * schedule[:-1]:
@@ -319,7 +325,9 @@ def test_what_the_market_does_not_show_is_not_in_the_observation(multiplier):
         for start in ("BULL_TRENDING", "CRISIS"):
             scenario = Scenario(name="twin", regimes=replace(regimes, start=start), half_spread_bps=3.0)
             single = tape(HyperExecEnv(scenario, observe_regime=reader), 3, slow_actions(3))[0]
-            vector = tape(HyperExecVectorEnv(2, scenario=scenario, observe_regime=reader), 3, slow_actions(3, 2))[0]
+            vector = tape(
+                HyperExecVectorEnv(2, backend="numpy", scenario=scenario, observe_regime=reader), 3, slow_actions(3, 2)
+            )[0]
             seen.append((single, vector))
         for one, other in zip(*seen, strict=True):
             assert np.array_equal(one[..., :9], other[..., :9]) == (not reader or multiplier != "resilience")

@@ -255,7 +255,7 @@ def test_the_environments_and_the_rollout_agree_to_the_last_bit(name, strength):
 @pytest.mark.parametrize("options", [{}, {"random_side": True, "quantity_range": (0.5, 2.0)}, {"reward": "realised"}])
 def test_a_lane_forgets_the_last_order_when_the_next_one_begins(autoreset, options):
     scenario = replace(get_scenario("hunted-day"), slices=4)
-    lanes = HyperExecVectorEnv(3, autoreset, scenario=scenario, **options)
+    lanes = HyperExecVectorEnv(3, autoreset, backend="numpy", scenario=scenario, **options)
     singles = [HyperExecEnv(scenario, **options) for _ in range(3)]
     lanes.reset(seed=7)
     for lane, env in enumerate(singles):
