@@ -15,7 +15,7 @@ from baselines.policies import Pov
 from hyperexec_env import cli
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.store import Store
-from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.noise import episode_keys
 from training import leaderboard
 
 WORDS = ["leaderboard", "--scenario", "desk-5min", "--episodes", "60", "--training-seeds", "1", "--timesteps", "2000"]
@@ -77,8 +77,8 @@ def test_a_run_that_is_interrupted_goes_on(made, tmp_path, monkeypatch):
     assert stored > 0
     rolled = []
     monkeypatch.setattr(Pov, "act", act)
-    roll = rollout.roll
-    monkeypatch.setattr(rollout, "roll", lambda *args: rolled.append(args[1].name) or roll(*args))
+    for name in ("roll", "roll_rule"):
+        monkeypatch.setattr(rollout, name, lambda *args, way=getattr(rollout, name): rolled.append(way) or way(*args))
     assert cli.main([*WORDS, str(tmp_path)]) == 0
     with Store(tmp_path / "results.sqlite") as store:
         assert len(rolled) == len(store.cells()) - stored
@@ -127,15 +127,15 @@ def test_a_verification_without_a_store_is_one_clear_error(tmp_path, capsys):
 
 def test_a_contradiction_ends_a_run_with_code_1_and_keeps_what_was_stored(folder, capsys, monkeypatch):
     with sqlite3.connect(folder / "results.sqlite") as connection:
-        connection.execute("DELETE FROM cells WHERE name <> 'POV'")
+        connection.execute("DELETE FROM cells WHERE name <> 'VWAP'")
     connection.close()
-    monkeypatch.setattr(rollout, "draw_path", lambda market, keys, side: draw_path(market, keys + np.uint64(1), side))
+    monkeypatch.setattr(rollout, "episode_keys", lambda seed, episodes: episode_keys(seed, episodes) + np.uint64(1))
     with pytest.raises(SystemExit) as ended:
         cli.main([*WORDS, str(folder)])
-    assert "met another market than POV" in str(ended.value)
+    assert "met another market than VWAP" in str(ended.value)
     assert ended.value.code not in (0, 2)
     with Store(folder / "results.sqlite") as store:
-        assert [name for _, name in store.cells()] == ["POV"]
+        assert [name for _, name in store.cells()] == ["VWAP"]
 
 
 def test_the_store_may_lie_elsewhere(folder, tmp_path_factory):
