@@ -77,8 +77,9 @@ def test_a_run_that_is_interrupted_goes_on(made, tmp_path, monkeypatch):
     assert stored > 0
     rolled = []
     monkeypatch.setattr(Pov, "act", act)
-    for name in ("roll", "roll_rule"):
-        monkeypatch.setattr(rollout, name, lambda *args, way=getattr(rollout, name): rolled.append(way) or way(*args))
+    roll, roll_rule = rollout.roll, rollout.roll_rule
+    monkeypatch.setattr(rollout, "roll", lambda *args: rolled.append("roll") or roll(*args))
+    monkeypatch.setattr(rollout, "roll_rule", lambda *args: rolled.append("rule") or roll_rule(*args))
     assert cli.main([*WORDS, str(tmp_path)]) == 0
     with Store(tmp_path / "results.sqlite") as store:
         assert len(rolled) == len(store.cells()) - stored
