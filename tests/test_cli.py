@@ -266,7 +266,7 @@ def test_help_and_version_answer():
 
 
 def test_interrupting_leaves_nothing_half_written(tmp_path):
-    words = ["evaluate", "--episodes", "100000000", "--no-optimum", "--backend", "numpy", "--json", "board.json"]
+    words = ["evaluate", "--episodes", "100000000", "--no-optimum", "--json", "board.json"]
     running = subprocess.Popen(
         [sys.executable, "-m", "hyperexec_env.cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=_environment()
     )
