@@ -146,7 +146,7 @@ def tiles() -> compiled.Twins:
     twins.add(actions, ("pace_shares", "fraction_shares", "participation_shares"), _level_shares)
     twins.add(observations, ("own_features", "drawn_features"))
     own = ("unpack_views", "ask_tile", "show_tile", "copy")
-    twins.add_tiles(sys.modules[__name__], own, ("observe_tile", "end_tile", "remembered"))
+    twins.add(sys.modules[__name__], own, by_kind=("observe_tile", "end_tile", "remembered"))
     return twins
 
 

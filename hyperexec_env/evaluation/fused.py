@@ -162,7 +162,7 @@ def _tiles() -> Twins:
     """Return what compiles the tiles of this module."""
     twins = tiles()
     own = ("start_tile", "record_tile", "finish_tile", "tanh", "show_network", "layer_tile", "head_tile")
-    twins.add_tiles(sys.modules[__name__], own, ())
+    twins.add(sys.modules[__name__], own)
     return twins
 
 

@@ -265,11 +265,9 @@ class Twins:
 
     def __init__(self) -> None:
         """Make the twins of the market."""
-        self._numba, self._twins, self._by_kind = (
-            need("numba", "fast"),
-            dict[int, Any](),
-            dict[int, tuple[Any, dict[str, Any]]](),
-        )
+        self._numba = need("numba", "fast")
+        self._twins: dict[int, Any] = {}
+        self._by_kind: dict[int, tuple[Any, dict[str, Any]]] = {}
         self._genuine = True
         """Whether all functions stand where they should: one that somebody put in place of another is not kept on disk."""
         need("numba.extending", "fast").overload_method(self._numba.types.Float, "take", strict=False)(
@@ -277,32 +275,37 @@ class Twins:
         )
         self.add(numeric, (), _minimum, _maximum, _between, _power, _signed)
         self.add(
-            noise, ("mix", "polar", "chord", "sagitta", "normal_pair", "exponential"), _halves, _octave, _root, _power_of_two
+            noise,
+            ("mix", "polynomial", "polar", "chord", "sagitta", "normal_pair", "exponential"),
+            _halves,
+            _octave,
+            _root,
+            _power_of_two,
         )
         costs = ("expected_cost", "shortfall_cost", "realised_cost", "paid_cost")
         self.add(kernel, ("move", "close", *costs))
         self.add(predator, ("ahead", "watch", "ambush"))
         own = ("follow", "_next_flow", "_returns", "_move_price", "_meet", "volume_factor")
         self.add(path, own, _geometric, _next_regime)
-        here = sys.modules[__name__]
-        self.add(here, ("chosen",))
-        self.add_tiles(here, ("unpack_tables", "draw_tile", "look_up", "next_regimes"), ("trade_tile",))
+        tiles = ("chosen", "unpack_tables", "draw_tile", "look_up", "next_regimes")
+        self.add(sys.modules[__name__], tiles, by_kind=("trade_tile",))
 
-    def add(self, module: ModuleType, functions: tuple[str, ...], *forms: Callable[..., Any]) -> None:
-        """Make twins that are written into whatever calls them; the form of a function has its name, or one underscore more."""
+    def add(
+        self, module: ModuleType, functions: tuple[str, ...], *forms: Callable[..., Any], by_kind: tuple[str, ...] = ()
+    ) -> None:
+        """Make twins of functions of a module.
+
+        Args:
+            module: The module.
+            functions: Names of those that numba can read.
+            forms: Compiled forms of others; a form has the name of its function, or one underscore more.
+            by_kind: Names of those that are made anew for each kind of loop, see :meth:`build`.
+        """
         names = self._module(module)
-        inlined = self._numba.njit(error_model="numpy")
         made: dict[str, Any] = {name: _with_globals(self._found(module, name), names) for name in functions}
         made |= {form.__name__ if hasattr(module, form.__name__) else form.__name__[1:]: form for form in forms}
         for name, function in made.items():
-            self._twins[id(getattr(module, name))] = names[name] = inlined(function)
-
-    def add_tiles(self, module: ModuleType, functions: tuple[str, ...], by_kind: tuple[str, ...]) -> None:
-        """Make twins that are called; some of them anew for each kind of loop."""
-        names = self._module(module)
-        for name in functions:
-            function = self._found(module, name)
-            self._twins[id(function)] = names[name] = self._numba.njit(error_model="numpy")(_with_globals(function, names))
+            self._twins[id(getattr(module, name))] = names[name] = self._numba.njit(error_model="numpy")(function)
         for name in by_kind:
             self._by_kind[id(getattr(module, name))] = self._found(module, name), names
 

@@ -31,6 +31,7 @@ __all__ = [
     "normal_pair",
     "octave",
     "polar",
+    "polynomial",
     "power_of_two",
     "root",
     "sagitta",
@@ -179,43 +180,30 @@ def polar(word: Any) -> tuple[Any, Any]:
     ratio = rest - _ONE
     rest += _ONE
     ratio /= rest
-    square = ratio * ratio
-    total = square * _LOGARITHM[0]
-    total += _LOGARITHM[1]
-    total *= square
-    total += _LOGARITHM[2]
+    total = polynomial(_LOGARITHM, ratio * ratio)
     total *= ratio
     total += power
     return root(total), fraction
 
 
+def polynomial(coefficients: tuple[Any, ...], value: Any) -> Any:
+    """Return a polynomial, highest power first, of degree one or more (Horner's rule)."""
+    total = value * coefficients[0]
+    for coefficient in coefficients[1:-1]:
+        total += coefficient
+        total *= value
+    total += coefficients[-1]
+    return total
+
+
 def chord(fraction: Any) -> Any:
     """Return sqrt(2) sin(pi f): with s for it, cos 2 pi f is 1 - s^2."""
-    square = fraction * fraction
-    total = square * _CHORD[0]
-    total += _CHORD[1]
-    total *= square
-    total += _CHORD[2]
-    total *= square
-    total += _CHORD[3]
-    total *= square
-    total += _CHORD[4]
-    total *= fraction
-    return total
+    return polynomial(_CHORD, fraction * fraction) * fraction
 
 
 def sagitta(fraction: Any) -> Any:
     """Return sqrt(2) cos(pi f): with c for it and s for :func:`chord`, sin 2 pi f is s c."""
-    square = fraction * fraction
-    total = square * _SAGITTA[0]
-    total += _SAGITTA[1]
-    total *= square
-    total += _SAGITTA[2]
-    total *= square
-    total += _SAGITTA[3]
-    total *= square
-    total += _SAGITTA[4]
-    return total
+    return polynomial(_SAGITTA, fraction * fraction)
 
 
 def power_of_two(whole: Any) -> Any:
@@ -232,20 +220,7 @@ def exponential(number: Any) -> Any:
     whole = rest + _ROUND
     whole -= _ROUND
     rest -= whole
-    total = rest * _POWER[0]
-    total += _POWER[1]
-    total *= rest
-    total += _POWER[2]
-    total *= rest
-    total += _POWER[3]
-    total *= rest
-    total += _POWER[4]
-    total *= rest
-    total += _POWER[5]
-    total *= rest
-    total += _POWER[6]
-    total *= power_of_two(whole)
-    return total
+    return polynomial(_POWER, rest) * power_of_two(whole)
 
 
 def normal_pair(word: Any) -> tuple[Any, Any]:
