@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,11 @@ import pytest
 pytest.importorskip("numba", reason="needs the extra `fast`")
 
 from baselines.policies import get_policy, policy_names
+from baselines.solver import solve
 from baselines.solver.policies import LinearPolicy, SchedulePolicy
 from hyperexec_env.evaluation.fused import fused
 from hyperexec_env.evaluation.identity import Cell, engine, policy_hash
+from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.policy import read_only
 from hyperexec_env.evaluation.rollout import join, roll, roll_rule, rollouts
 from hyperexec_env.evaluation.rule import Rule, plan_rule, rule_of
@@ -350,6 +353,46 @@ def test_the_results_of_both_engines_are_computed_again(tmp_path):
             found = verify(store, known)
             assert not found.sound
             assert "episodes 0 to 49: DIFFERENT in 1 of 50 values of objective" in str(found)
+
+
+def _in_both_ways(name, policy, hidden=False):
+    """The outcomes of a policy on some episodes of a scenario: compiled, and by numpy."""
+    market = build_market(get_scenario(name))
+    assert rule_of(policy, market, hidden) is not None
+    return [next(rollouts(market, [policy], [hidden], 5, EPISODES, backend=way))[0] for way in ("numba", "numpy")]
+
+
+@pytest.mark.parametrize(
+    "name", ["regime-day", "desk-5min", "flow-signal", "almgren-chriss", "obizhaeva-wang", "bertsimas-lo", "gatheral-schied"]
+)
+def test_the_optimum_is_the_same_policy_in_a_compiled_loop(name):
+    """Tables and gains of the solver, with a cap, with a signal of the flow and of the price, and without."""
+    ours, theirs = _in_both_ways(name, solve(get_scenario(name)).policy)
+    for one, other in zip((*ours.statement[:4], ours.inventory), (*theirs.statement[:4], theirs.inventory), strict=True):
+        assert np.abs(one - other).max() <= 1e-9 * np.abs(other).max()
+
+
+def test_the_optimum_has_no_rule_where_the_regime_is_hidden():
+    for name in ("regime-day", "almgren-chriss"):
+        assert rule_of(solve(get_scenario(name)).policy, build_market(get_scenario(name)), True) is None
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize(
+    ("head", "mode"), [("clip", "pace"), ("tanh", "fraction"), ("clip", "participation"), ("argmax", "discrete")]
+)
+def test_a_network_is_the_same_policy_in_a_compiled_loop(head, mode, activation, hidden):
+    rng, widths = np.random.default_rng(4), (21, 10, 7, 7 if head == "argmax" else 1)
+    layers = tuple(
+        (rng.normal(0.0, inputs**-0.5, (outputs, inputs)).astype(np.float32), rng.normal(0.0, 0.1, outputs).astype(np.float32))
+        for inputs, outputs in pairwise(widths)
+    )
+    policy = NetworkPolicy("network", layers, activation, head, mode, not hidden, 0)
+    ours, theirs = _in_both_ways("regime-day", policy, hidden)
+    one, other = ours.statement.objective, theirs.statement.objective
+    assert (np.abs(one - other) <= 2e-5 * np.abs(other)).all()
+    assert len(np.unique(other)) > EPISODES / 2
 
 
 TWO_KINDS = """
