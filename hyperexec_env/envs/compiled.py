@@ -82,6 +82,9 @@ SHARES: Final = -1
 FEATURES: Final = len(observations.observation_names())
 DRAWN: Final = observations.OWN + 3
 """Features that are not looked up in a table; they come first."""
+_OBSERVED: Final = (FLOW, PRICE, REMAINING, PERMANENT, TRANSIENT, SIDE, QUANTITY, LAST_SHARES, LAST_VOLUME)
+"""Fields of a lane that an observation is made of."""
+_SINGLE, _BOOL = np.dtype(np.float32), np.dtype(np.bool_)
 _PLAN, _EXPECTED, _REST = FLOW_NOISE, NEWS, CROWD
 """Fields of a tile that are free again once the slice has traded."""
 
@@ -304,7 +307,7 @@ def loops(kind: Kind) -> Loops:
         tile, ints, seen = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64), np.empty(DRAWN * TILE, np.float32)
         for first in range(0, len(lanes), TILE):
             n = min(TILE, len(lanes) - first)
-            for row in range(len(FIELDS)):
+            for row in _OBSERVED:
                 for j in range(n):
                     tile[row * TILE + j] = floats[row, lanes[first + j]]
             for j in range(n):
@@ -372,7 +375,7 @@ class Lanes:
 
     def _empty(self) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
         """Return arrays for the observations, the rewards and the ends of all lanes."""
-        return np.empty((self.count, FEATURES), dtype=np.float32), np.empty(self.count), np.empty(self.count, dtype=np.bool_)
+        return np.empty((self.count, FEATURES), _SINGLE), np.empty(self.count), np.empty(self.count, _BOOL)
 
     def step(
         self, values: NDArray[np.float64], shares: bool

@@ -29,7 +29,8 @@ __all__ = ["HyperExecVectorEnv"]
 
 _ZERO, _ONE = np.array(0.0), np.array(1)  # numpy takes longer to look at a scalar
 _NONE: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-_LOOK_AHEAD = 4_096
+_BOOL = np.dtype(bool)
+_LOOK_AHEAD = 8_192
 """Slices of which the noise is drawn ahead, over all lanes: numpy is fast in bulk, but not beyond the caches."""
 _LARGEST_SEED = 2**1000
 _AHEAD = 16_384
@@ -89,6 +90,9 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self.single_action_space = task.mode.space
         self.single_observation_space = observation_space()
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        # what each step asks for: looking it up takes as long as a good part of a small step
+        self._discrete, self._shape = task.mode.discrete, self.action_space.shape
+        self._same_step, self._disabled = (autoreset_mode == mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         impact = task.market.impact
         self._impact = impact._replace(
@@ -162,8 +166,12 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 self._first, self._starts = self._starts.episodes(), None
             self._first[given] = 0
 
+    def _places(self, lanes: NDArray[np.int64]) -> Any:
+        """Return what indexes some lanes: a slice where they are all, which numpy does without copies."""
+        return slice(None) if len(lanes) == self.num_envs else lanes
+
     def _restart(self, lanes: NDArray[np.int64]) -> None:
-        """Begin the next episode of some lanes."""
+        """Begin the next episode of some lanes, which are in ascending order."""
         task, starts = self.task, self._starts
         start: Any = starts.take(lanes) if starts is not None else None
         if start is None:
@@ -172,22 +180,23 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if not self._begun:
             self._begun = True
             self._lay_out()
-        self._keys[lanes], self._world.regime[lanes], self._world.flow[lanes], side, quantity = start
+        here = self._places(lanes)
+        self._keys[here], self._world.regime[here], self._world.flow[here], side, quantity = start
         self._together = len(lanes) == self.num_envs
         if self._row < self._ahead:  # the slices that were drawn ahead are those of the episodes that ended
-            fresh = draw(task.market, self._keys[lanes], np.arange(self._ahead - self._row)[:, None])
+            fresh = draw(task.market, self._keys[here], np.arange(self._ahead - self._row)[:, None])
             for values, new in zip(self._draws, fresh, strict=True):
                 if type(values) is np.ndarray:
-                    values[self._row :, lanes] = new
+                    values[self._row :, here] = new
         if task.draw.varies:
-            self._side[lanes], self._quantity[lanes] = side, quantity
-            self._scale[lanes] = -1e4 / (quantity * task.scenario.arrival_price)
-        self._world.price[lanes] = task.scenario.arrival_price
-        self._state.remaining[lanes] = quantity
-        self._last_volume[lanes] = task.observer.scales.volume
+            self._side[here], self._quantity[here] = side, quantity
+            self._scale[here] = -1e4 / (quantity * task.scenario.arrival_price)
+        self._world.price[here] = task.scenario.arrival_price
+        self._state.remaining[here] = quantity
+        self._last_volume[here] = task.observer.scales.volume
         for array in (self._k, self._state.permanent, self._state.transient, self._last_shares, *(self._hunt or ())):
-            array[lanes] = 0
-        self._account[:, lanes] = 0.0
+            array[here] = 0
+        self._account[:, here] = 0.0
 
     def _more_starts(self) -> _Starts:
         """Draw the next episodes of all lanes, twice as many as the last time while lanes go on."""
@@ -261,35 +270,37 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self, values: NDArray[Any], shares: bool
     ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
         """Trade one slice in every lane, by actions or by shares, and begin the episodes that are to begin."""
-        waiting, same_step = self._waiting, self.autoreset_mode == AutoresetMode.SAME_STEP
-        if waiting.size and self.autoreset_mode == AutoresetMode.DISABLED:
+        waiting = self._waiting
+        if waiting.size and self._disabled:
             raise ResetNeeded(
                 f"lane {waiting[0]} (one of {len(waiting)}) is over: reset it with options={{'reset_mask': mask}}"
             )
         observation, reward, terminated, some_ended = self._move(values, shares)
         if waiting.size:  # NEXT_STEP: lanes that ended a step ago begin anew, whatever their action was
             self._restart(waiting)
-            reward[waiting] = 0.0
-            terminated[waiting] = False
+            here = self._places(waiting)
+            reward[here] = 0.0
+            terminated[here] = False
         ended = terminated.nonzero()[0] if some_ended else _NONE
         info = self._final(terminated, ended) if ended.size else {}
         begun = waiting
-        if ended.size and same_step:
+        if ended.size and self._same_step:
             info = self._last_seen(observation, terminated, ended, info)
             self._restart(ended)
             begun, ended = ended, _NONE
         if observation is None:
             observation = self._observe()
         elif begun.size:
-            observation[begun] = self._lanes.observe(begun)  # type: ignore[union-attr]
+            here = self._places(begun)
+            observation[here] = self._lanes.observe(begun)  # type: ignore[union-attr]
         self._waiting = ended
-        shown = self._info()
+        shown = self._info()  # before the lanes that wait are put at the start
         if ended.size:  # a lane that waits is stepped with the others; nothing of that step is kept
-            self._shown = observation[ended]
-            self._k[ended] = 0
+            self._shown = observation.take(ended, axis=0)
+            self._k[self._places(ended)] = 0
             if self._lanes is None:
                 self._cell[ended] = self.task.market.cell(0, self._seen[ended])
-        return observation, reward, terminated, np.zeros(self.num_envs, dtype=bool), info | shown
+        return observation, reward, terminated, np.zeros(self.num_envs, _BOOL), info | shown if shown else info
 
     def _move(
         self, values: NDArray[Any], shares: bool
@@ -335,7 +346,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _next_draws(self) -> Draws:
         """Return what nature draws for the slice of each lane; lanes that began together get several slices at a time."""
         if self._row == self._ahead:
-            self._ahead = max(1, min(4, _LOOK_AHEAD // self.num_envs)) if self._together else 1
+            self._ahead = max(1, min(8, _LOOK_AHEAD // self.num_envs)) if self._together else 1
             k = self._k + np.arange(self._ahead)[:, None]
             self._row, self._draws = 0, draw(self.task.market, self._keys, k)
         row, (flow, news, crowd, chance) = self._row, self._draws
@@ -351,14 +362,13 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _values(self, given: Any) -> NDArray[Any]:
         """Return the actions as numbers within the bounds, shape (lanes,)."""
         actions: NDArray[Any] = np.asarray(given)
-        shape = self.action_space.shape
-        if actions.shape != shape:
-            raise ValueError(f"actions must be an array of shape {shape}, got shape {actions.shape}")
-        if self.task.mode.discrete:
+        if actions.shape != self._shape:
+            raise ValueError(f"actions must be an array of shape {self._shape}, got shape {actions.shape}")
+        if self._discrete:
             if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(PACES):
                 raise ValueError(f"actions must be whole numbers in [0, {len(PACES) - 1}], got {actions!r}")
             return actions if self._lanes is None else actions.astype(np.float64)
-        values: NDArray[np.float64] = actions[:, 0].astype(np.float64)
+        values: NDArray[np.float64] = actions.ravel().astype(np.float64)
         if self._lanes is not None:  # which looks at each of them anyway
             return values
         low, high = values[values.argmin()], values[values.argmax()]  # several times faster than min() and max(); finds nan
@@ -452,7 +462,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return self.task.mode.mask(self._state.remaining, self.task.mode.base[k, seen], market.least[k]).astype(bool)
 
     def _info(self) -> dict[str, Any]:
-        if not self.task.mode.discrete:
+        if not self._discrete:
             return {}
         return {"action_mask": self.action_masks().astype(np.int8), "_action_mask": np.ones(self.num_envs, dtype=bool)}
 
@@ -460,25 +470,24 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return the `info` of the lanes that ended, in gymnasium's form: arrays over lanes and a mask of each."""
         task, market = self.task, self.task.market
         varies = task.draw.varies
-        order = Order(self._side[ended], self._quantity[ended]) if varies else self._order
-        bps = self._scale[ended] if varies else self._scale[0]
-        totals = self._account.take(ended, axis=1)
+        here = self._places(ended)
+        order = Order(self._side[here], self._quantity[here]) if varies else self._order
+        bps = self._scale[here] if varies else self._scale[0]
+        totals = self._account[:, here]
         account = Account(Cost(*(totals[:-2] * -bps)), totals[-2], totals[-1])
-        state = State(0.0, 0.0, 0.0) if self._complete else State(*(values[ended] for values in self._state))
+        state = State(0.0, 0.0, 0.0) if self._complete else State(*(values[here] for values in self._state))
         statement = settle_in_bps(account, market.impact, state, order.quantity, -bps)
         cap = task.scenario.max_participation
         if self._lanes is None:
-            asked, least = (values[ended] for values in self._asked)
+            asked, least = (values[here] for values in self._asked)
         else:
-            asked, least = self._lanes.floats[ASKED, ended], market.least[self._k[ended] - 1]
-        forced = forced_shares(least, self._last_volume[ended], cap, asked, self._last_shares[ended])
+            asked, least = self._lanes.floats[ASKED, here], market.least[self._k[here] - 1]
+        forced = forced_shares(least, self._last_volume[here], cap, asked, self._last_shares[here])
         info = final_info(statement, order, forced)
         rows = np.zeros((len(info) - 1 + len(statement.components), self.num_envs))
-        return self._spread(info, ended, terminated.copy(), iter(rows))
+        return self._spread(info, here, terminated.copy(), iter(rows))
 
-    def _spread(
-        self, values: dict[str, Any], lanes: NDArray[np.int64], mask: NDArray[np.bool_], rows: Iterator[Any]
-    ) -> dict[str, Any]:
+    def _spread(self, values: dict[str, Any], lanes: Any, mask: NDArray[np.bool_], rows: Iterator[Any]) -> dict[str, Any]:
         """Lay the values of some lanes out over all lanes, each in a row of zeros; all keys share one mask."""
         info: dict[str, Any] = {}
         for key, value in values.items():

@@ -17,6 +17,7 @@ from hyperexec_env.evaluation.policy import Policy, check_policy
 from hyperexec_env.evaluation.rollout import Outcome, rollouts
 from hyperexec_env.evaluation.statistics import (
     bootstrap_means,
+    group_means,
     holm,
     interquartile_interval,
     interquartile_mean,
@@ -458,12 +459,13 @@ def _match(
     shortfalls = np.array([outcome.statement.shortfall for outcome in joined])
     classical = [i for i, entrant in enumerate(entrants, start=1) if entrant.training_seed is None and not entrant.sanity]
     count = len(entrants)
+    resampled = bootstrap_means(np.concatenate([group_means(objectives), group_means(shortfalls)]), seed)
     return _Match(
         objectives,
         shortfalls,
         spreads,
-        bootstrap_means(objectives, seed),
-        bootstrap_means(shortfalls, seed),
+        resampled[: len(objectives)],
+        resampled[len(objectives) :],
         optimum or Optimum(),
         min(classical or [0], key=lambda index: float(objectives[index].mean())),
         [*ranks(objectives[1 : 1 + count]), *(0 for _ in objectives[1 + count :])],

@@ -30,6 +30,8 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 RESAMPLES: Final = 2000
+_AT_ONCE: Final = 100
+"""Resamples whose means are taken together; a divisor of their number."""
 GROUPS: Final = 4096
 """More episodes than this are averaged into this many groups before the bootstrap."""
 _ROUNDING: Final = 1e-9
@@ -65,10 +67,14 @@ def bootstrap_means(values: Floats, seed: int = 0) -> Floats:
         Array of shape (policies, RESAMPLES).
     """
     grouped = group_means(values)
-    rng = np.random.default_rng(seed)
+    rng, groups = np.random.default_rng(seed), grouped.shape[1]
     means = np.empty((len(values), RESAMPLES))
-    for draw in range(RESAMPLES):
-        means[:, draw] = grouped[:, rng.integers(0, grouped.shape[1], grouped.shape[1])].mean(axis=1)
+    counts = np.empty((_AT_ONCE, groups))  # how often each group was drawn: for every policy the same
+    for first in range(0, RESAMPLES, _AT_ONCE):
+        for row in counts:
+            row[:] = np.bincount(rng.integers(0, groups, groups), minlength=groups)
+        means[:, first : first + _AT_ONCE] = np.einsum("pg,rg->pr", grouped, counts)
+    means /= groups
     return means
 
 
