@@ -5,12 +5,10 @@ from __future__ import annotations
 import json as json_format
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from statistics import median
-from tempfile import TemporaryDirectory
 from time import perf_counter
-from types import FunctionType
 from typing import Any, Final, NamedTuple
 
 import gymnasium as gym
@@ -31,9 +29,10 @@ from hyperexec_env.evaluation.bench import (
 )
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_target
+from hyperexec_env.market.scenario import get_scenario
 from training import ppo
 
-__all__ = ["PARTS", "Args", "Plan", "Result", "main", "measure", "plan", "script_model", "training_probes"]
+__all__ = ["PARTS", "Args", "Plan", "Result", "main", "measure", "plan", "training_probes"]
 
 PARTS: Final = ("environment steps", "policy inference in collection", "rest of collection", "gradient updates")
 """Parts of a training by PPO; the third is what the others are not."""
@@ -57,16 +56,6 @@ class Args:
     rounds: int = option(7, "rounds; in each, everything is measured once, beside its reference")
     seconds: float = option(0.3, "time for one measurement, seconds")
     json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
-
-
-def script_model(args: ppo.Args) -> Any:
-    """Return the model that `hyperexec train ppo` would let learn.
-
-    The script itself makes it, so that the bench cannot measure another one; only its last step hands the model over instead.
-    """
-    make = FunctionType(ppo.train.__code__, {**vars(ppo), "learn": lambda model, *rest: model})
-    with TemporaryDirectory() as folder:
-        return make(replace(args, out=folder, tensorboard=False, progress=False))
 
 
 def _default_model(threads: int, steps: int) -> Any:
@@ -119,7 +108,7 @@ def _ours(args: ppo.Args, updates: int, history: list[Shares]) -> Measure:
 
     @cache
     def ready() -> tuple[Any, Spent]:
-        model = script_model(args)
+        model = ppo.build_model(args, get_scenario(args.scenario))
         return model, _watch(model)
 
     def measure(seconds: float) -> float:

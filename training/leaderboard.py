@@ -2,7 +2,8 @@
 
 Writes, for each scenario, SCENARIO.md and SCENARIO.json, the trained policies, and one page, leaderboard.html, with the tables
 and the pictures. A policy that was trained with the same options on the same scenario is not trained again, and every batch of
-episodes that was judged is kept in results.sqlite: a run that was interrupted goes on where it stopped.
+episodes that was judged is kept in results.sqlite: a run that was interrupted goes on where it stopped, a training from its
+newest checkpoint.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json as json_format
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum, show
@@ -30,7 +31,8 @@ from hyperexec_env.extras import need
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from training import ppo
-from training.run import check_training, file_name, make_folder
+from training.interruption import Interrupted
+from training.run import begun, check_training, file_name, make_folder
 
 __all__ = ["Args", "leaderboard", "main", "verified"]
 
@@ -160,15 +162,24 @@ def _budget(args: Args) -> tuple[int, int, int]:
 
 
 def _trained(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
-    """Return the policy of a run: read where it is there already, else trained."""
+    """Return the policy of a run: read where it is there already, else trained, from its newest checkpoint on if it has one."""
     try:
         found = load_policy(options.out)
     except ValueError:
-        return ppo.train(options)
+        return _train(options, scenario)
     same = found.about.get("scenario_hash") == scenario.hash and isinstance(found.about.get("args"), dict)
     no_matter = ("out", "progress", "scenario", "checkpoint_every", "resume")
     kept = {key: value for key, value in asdict(options).items() if key not in no_matter}
-    return found if same and kept.items() <= found.about["args"].items() else ppo.train(options)
+    return found if same and kept.items() <= found.about["args"].items() else _train(options, scenario)
+
+
+def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
+    """Train, from the newest checkpoint on if it is that of the same training."""
+    try:
+        return ppo.train(replace(options, resume=begun("ppo", scenario, options)))
+    except Interrupted:
+        print("the same command goes on from that checkpoint", file=sys.stderr)
+        raise
 
 
 def _write(folder: Path, name: str, board: Board) -> None:

