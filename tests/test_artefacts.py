@@ -18,6 +18,7 @@ from hyperexec_env.envs.observation import build_observer, observation_names
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market import kernel, noise
 from hyperexec_env.market.account import settle_in_bps
 from hyperexec_env.market.model import build_market
@@ -825,6 +826,40 @@ def test_a_policy_cannot_change_the_market(table):
     market = replace(DAY, name=f"a market of its own for {table}")  # built markets are kept: no other test may meet this one
     with pytest.raises(ValueError, match="read-only"):
         judge(market, [Entrant(Vandal())], get_policy("TWAP"), episodes=2, seed=0)
+
+
+def test_a_market_that_a_policy_has_forced_open_is_found_before_anything_is_stored(tmp_path):
+    class Burglar:
+        name, digest = "burglar", "burglar"
+
+        def act(self, situation):
+            scale = situation.market.temporary_scale
+            scale.flags.writeable = True
+            scale *= 0.5
+            return situation.remaining / 10.0
+
+    market = replace(DAY, name="a market of its own for a burglar")
+    with Store(tmp_path / "s") as store, pytest.raises(RuntimeError, match="policy 'burglar' has changed the market"):
+        judge(market, [Entrant(Burglar())], Recorder(get_policy("TWAP")), episodes=50, seed=3, store=store)
+    with Store(tmp_path / "s") as store:
+        assert store.cells() == []
+
+
+def test_a_policy_that_changes_the_impact_for_a_while_gains_nothing():
+    market, twap = build_market(replace(DAY, name="a market of its own for a pickpocket")), get_policy("TWAP")
+    impact = market.impact
+
+    class Pickpocket:
+        name = "pickpocket"
+
+        def act(self, situation):
+            last = situation.k == market.slices - 1
+            cheap = impact._replace(permanent_slope=0.0, transient_slope=0.0)
+            object.__setattr__(situation.market, "impact", impact if last else cheap)
+            return twap.act(situation)
+
+    path = draw_path(market, episode_keys(3, np.arange(20)), 1.0)
+    assert np.array_equal(roll(market, Pickpocket(), path).statement.objective, roll(market, twap, path).statement.objective)
 
 
 # --- sanity policies must not win

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum, show
 from baselines.policies import get_policy, policy_names
+from hyperexec_env import __version__
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant, text_table
@@ -167,10 +168,14 @@ def _trained(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
         found = load_policy(options.out)
     except ValueError:
         return _train(options, scenario)
-    same = found.about.get("scenario_hash") == scenario.hash and isinstance(found.about.get("args"), dict)
+    about, versions = found.about, found.about.get("versions")
+    same = about.get("scenario_hash") == scenario.hash and isinstance(about.get("args"), dict)
+    same &= found.training_seed == options.seed and isinstance(about.get("timesteps"), int)
+    same = same and about["timesteps"] >= options.timesteps
+    same &= isinstance(versions, dict) and versions.get("hyperexec_env") == __version__
     no_matter = ("out", "progress", "scenario", "checkpoint_every", "resume")
     kept = {key: value for key, value in asdict(options).items() if key not in no_matter}
-    return found if same and kept.items() <= found.about["args"].items() else _train(options, scenario)
+    return found if same and kept.items() <= about["args"].items() else _train(options, scenario)
 
 
 def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:

@@ -7,6 +7,7 @@ part if it offers a rule (:mod:`hyperexec_env.evaluation.rule`): schedules, the 
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from hyperexec_env.envs.compiled import (
     unpack_views,
     views_of,
 )
+from hyperexec_env.evaluation.policy import PACKAGES
 from hyperexec_env.evaluation.rule import Network, Rule
 from hyperexec_env.market import noise
 from hyperexec_env.market.account import Account, Statement, forced_shares, settle
@@ -106,6 +108,7 @@ def fused(market: Market, rule: Rule | Network, keys: Words, hidden: bool = Fals
 
     Raises:
         MissingExtra: numba is not installed.
+        ValueError: A rule returned something that is not a finite number.
     """
     order, world = Order(float(market.scenario.side), market.scenario.quantity), begin(market, keys)
     ends, regimes = np.empty((_KEPT, len(keys))), np.empty((market.slices + 1, len(keys)), dtype=np.int8)
@@ -117,12 +120,12 @@ def fused(market: Market, rule: Rule | Network, keys: Words, hidden: bool = Fals
     given = (*policy, *numbers, keys, world.regime, world.flow, ends, regimes, inventory)
     parts = [(first, min(first + _PART, len(keys)), number) for number, first in enumerate(starts)]
     if threads == 1 or len(parts) == 1:
-        for part in parts:
-            loop(*given, *part)
+        missing = sum(loop(*given, *part) for part in parts)
     else:
         with ThreadPoolExecutor(threads) as pool:
-            for done in [pool.submit(loop, *given, *part) for part in parts]:
-                done.result()
+            missing = sum(done.result() for done in [pool.submit(loop, *given, *part) for part in parts])
+    if missing:
+        raise ValueError(f"a rule must return finite shares, got something else {missing:,} times")
     account = Account(Cost(*ends[COST : COST + len(Cost._fields)]), ends[DRIFT_MOVE], ends[TIMING_MOVE])
     complete = market.scenario.complete  # then nothing is left that would have to be marked
     state = State(0.0, 0.0, 0.0) if complete else State(ends[REMAINING], ends[PERMANENT], ends[TRANSIENT])
@@ -135,11 +138,11 @@ def fused(market: Market, rule: Rule | Network, keys: Words, hidden: bool = Fals
     return Run(statement, forced / order.quantity, world.regime, held / order.quantity, regimes)
 
 
-def _prepared(market: Market, rule: Rule | Network) -> tuple[Callable[..., None], tuple[Any, ...]]:
+def _prepared(market: Market, rule: Rule | Network) -> tuple[Callable[..., int], tuple[Any, ...]]:
     """Return the loop of a rule, and what it needs of market and rule."""
     if isinstance(rule, Rule):
         packed, edges = pack(*tables_of(market), rule.numbers)
-        return _rule_loop(kind_of(market), rule.decide, _stamp(rule.decide)), (packed, edges, rule.table)
+        return _rule_loop(kind_of(market), rule.decide, *_stamp(rule.decide)), (packed, edges, rule.table)
     *views, rows = views_of(rule.observer, rule.mode)
     packed, edges = pack(*tables_of(market), *views)
     sizes = np.array([FEATURES, *(len(bias) for _, bias in rule.layers)])
@@ -149,12 +152,19 @@ def _prepared(market: Market, rule: Rule | Network) -> tuple[Callable[..., None]
 
 
 @cache
-def _stamp(function: Callable[..., Any]) -> str:
-    """Hash a function, its name among them, and the file that it stands in."""
-    code = function.__code__
+def _stamp(function: Callable[..., Any]) -> tuple[str, bool]:
+    """Return what a loop is told by that a function is compiled into, and whether it may be kept on disk.
+
+    Only functions of the package are kept, which stand in a module and are told by its source. Of others nobody knows what
+    they depend on: they are compiled in each process, and each on its own.
+    """
+    code, package = function.__code__, function.__module__.split(".")[0]
     file = Path(code.co_filename)
+    alone = function.__closure__ is None and not function.__defaults__ and not function.__kwdefaults__
+    if package not in PACKAGES or not alone or not file.is_file():
+        return os.urandom(8).hex(), False
     named = f"{function.__module__} {function.__qualname__} {code.co_firstlineno} ".encode()
-    return hashlib.sha256(named + code.co_code + (file.read_bytes() if file.is_file() else b"")).hexdigest()[:16]
+    return hashlib.sha256(named + code.co_code + file.read_bytes()).hexdigest()[:16], True
 
 
 @cache
@@ -192,18 +202,18 @@ def finish_tile(tile: Any, ends: Any, first: int, n: int) -> None:
 
 
 @cache
-def _rule_loop(kind: Kind, function: Callable[..., Any], stamp: str) -> Callable[..., None]:
-    """Compile the rollout of a kind of market under a rule."""
+def _rule_loop(kind: Kind, function: Callable[..., Any], stamp: str, kept: bool) -> Callable[..., int]:
+    """Compile the rollout of a kind of market under a rule; `kept` says whether the result may be kept on disk."""
 
     def run(  # type: ignore[no-untyped-def]
         packed, edges, table, slices, count, seen_as, side, quantity, volume, keys, start_regime, start_flow, ends, regimes,
         inventory, start, stop, part,
     ):  # fmt: skip
-        """Run the episodes from `start` to `stop`."""
+        """Run the episodes from `start` to `stop`; return how often the rule answered with what is no number."""
         kind, stamp  # noqa: B018 - by them the compiled loop is told from others on disk
         tables, numbers = unpack_tables(packed, edges), packed[edges[5] : edges[6]]
         tile, ints = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
-        words, singles = np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32)
+        words, singles, missing = np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32), 0
         for first in range(start, stop, TILE):
             n = min(TILE, stop - first)
             starts = start_regime[first:]
@@ -223,11 +233,14 @@ def _rule_loop(kind: Kind, function: Callable[..., Any], stamp: str) -> Callable
                         tile[FLOW * TILE + j],
                         tile[PRICE * TILE + j],
                     )
+                for j in range(n):
+                    missing += not abs(tile[ASKED * TILE + j]) < np.inf
                 trade_tile(tables, slices, count, keys[first:], ints, words, singles, tile, n)
             record_tile(slices, starts, ints, tile, regimes[:, first:], inventory[part], n)
             finish_tile(tile, ends, first, n)
+        return missing
 
-    loop: Callable[..., None] = _tiles().build(run, kind, decide=function)
+    loop: Callable[..., int] = _tiles().build(run, kind, kept, decide=function)
     return loop
 
 
@@ -282,7 +295,7 @@ def head_tile(head: int, outputs: int, values: Any, actions: Any, n: int) -> Non
 
 
 @cache
-def _network_loop(kind: Kind) -> Callable[..., None]:
+def _network_loop(kind: Kind) -> Callable[..., int]:
     """Compile the rollout of a kind of market under a network."""
 
     def run(  # type: ignore[no-untyped-def]
@@ -324,6 +337,7 @@ def _network_loop(kind: Kind) -> Callable[..., None]:
                 trade_tile(tables, slices, count, keys[first:], ints, words, singles, tile, n)
             record_tile(slices, starts, ints, tile, regimes[:, first:], inventory[part], n)
             finish_tile(tile, ends, first, n)
+        return 0
 
-    loop: Callable[..., None] = _tiles().build(run, kind)
+    loop: Callable[..., int] = _tiles().build(run, kind)
     return loop

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.policy import PACKAGES, Policy, offers
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.version import __version__
 
@@ -23,7 +23,6 @@ __all__ = ["Cell", "cell_of", "engine", "policy_hash"]
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _FOLDERS: Final = ("market", "envs", "execution", "evaluation")
-_COVERED: Final = ("hyperexec_env", "baselines")
 
 
 class Cell(NamedTuple):
@@ -81,7 +80,8 @@ def policy_hash(policy: Policy) -> str | None:
     """Return the identity of a policy, 32 hexadecimal digits; None where there is none to rely on.
 
     - A policy that offers a text `digest` vouches for it: it must cover everything that moves an answer, code included, and
-      the answer for an episode must not depend on the other episodes of the batch. Trained networks do.
+      the answer for an episode must not depend on the other episodes of the batch. Trained networks do. One that a class
+      elsewhere inherits says nothing of what that class has changed.
     - A policy of this package is known by its class and name, a frozen dataclass by its fields too: :func:`engine` covers the
       code. One whose constructor takes arguments that it does not keep in such fields is not known.
     - Any other policy is code that nobody has seen: None.
@@ -89,9 +89,9 @@ def policy_hash(policy: Policy) -> str | None:
     kind = type(policy)
     name = f"{kind.__module__}.{kind.__qualname__}"
     digest = getattr(policy, "digest", None)
-    if isinstance(digest, str):
+    if isinstance(digest, str) and ("digest" in getattr(policy, "__dict__", {}) or offers(policy, "digest")):
         return _short([name, "digest", digest])
-    if kind.__module__.split(".")[0] not in _COVERED:
+    if kind.__module__.split(".")[0] not in PACKAGES or not offers(policy, "act"):
         return None
     if is_dataclass(policy):
         try:

@@ -116,7 +116,7 @@ def _section(board: Board) -> str:
     classes = [_class(row) for row in board.rows]
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in board.warnings)
     pictures = (
-        (_distributions(board), "What an episode costs. Box: quartiles; whiskers: 5 % and 95 %; line: median; dot: mean."),
+        *_spreads(board),
         (_inventories(board), "Mean share of the order that is left, by the regime of the first slice."),
         (_components(board), "Mean cost by component, with the risk term. Timing, whose mean is zero, is left out."),
     )
@@ -129,6 +129,15 @@ def _section(board: Board) -> str:
         f"{table(*board.details(), 'board', classes)}"
         f'<p class="caption">{html.escape(board.details_caption())}</p>{figures}'
     )
+
+
+def _spreads(board: Board) -> list[tuple[str, str]]:
+    """Return the picture of what an episode costs and its caption, where the episodes themselves are kept."""
+    kept = len(board.outcomes[0].forced)
+    if kept < board.episodes:
+        text = f"What an episode costs is not drawn: of {board.episodes:,} episodes the means of {kept:,} groups are kept."
+        return [("", text)]
+    return [(_distributions(board), "What an episode costs. Box: quartiles; whiskers: 5 % and 95 %; line: median; dot: mean.")]
 
 
 def _class(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,10 @@ from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import begin, draw_orders
 
-__all__ = ["Policy", "check_policy", "checked_shares", "first_situation", "read_only"]
+__all__ = ["PACKAGES", "Policy", "check_policy", "checked_shares", "first_situation", "offers", "read_only"]
+
+PACKAGES: Final = ("hyperexec_env", "baselines")
+"""Where policies are whose code is known."""
 
 
 @runtime_checkable
@@ -27,6 +30,21 @@ class Policy(Protocol):
         `situation.k == 0` begins an episode: whoever remembers something forgets it there.
         """
         ...
+
+
+def offers(policy: Any, name: str) -> bool:
+    """Whether what a policy offers beside `act` speaks for its `act`: its own class has it, or inherits it in the package.
+
+    A subclass elsewhere may have another `act`; what it inherits then tells of a policy that it no longer is.
+    """
+    if "act" in getattr(policy, "__dict__", {}):
+        return False
+    for kind in type(policy).__mro__:
+        if name in vars(kind):
+            return True
+        if kind.__module__.split(".")[0] not in PACKAGES:
+            return False
+    return False
 
 
 def check_policy(policy: Any, market: Market) -> None:

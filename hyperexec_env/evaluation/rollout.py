@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -31,6 +32,12 @@ __all__ = ["BATCH", "Outcome", "join", "roll", "roll_rule", "rollouts"]
 
 BATCH: Final = 4096
 """Episodes of a batch; a fixed grid, so that a longer run finds what a shorter one has stored."""
+_TRIED: Final = 64
+"""Episodes on which a rule is compared with the answers of its policy."""
+_NEAR: Final = 1e-4
+"""How far apart, relative and in bps, an objective may be: the weights of networks are single-precision numbers."""
+_MAY_BE_OFF: Final = 0.05
+"""Share of episodes that may be further apart: rounding can tip the choice between two actions."""
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +70,7 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
     Raises:
         ValueError: The policy changed what it was given, or returned something that is not shares.
     """
-    scenario, unknown = market.scenario, market.unknown
+    scenario, unknown, impact = market.scenario, market.unknown, market.impact
     order = Order(float(scenario.side), scenario.quantity)
     episodes = len(path.keys)
     zero = np.zeros(episodes)
@@ -95,7 +102,7 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
         shares = checked_shares(policy, read_only(situation))
         slice = Slice(*(values[k] for values in path.slices))
         before = state.remaining
-        state, cost, hunt = trade(market.impact, state, slice, shares, hunt, scenario.predator)
+        state, cost, hunt = trade(impact, state, slice, shares, hunt, scenario.predator)
         account = book(account, cost, slice.drift, slice.innovation)
         last_shares, last_volume = before - state.remaining, slice.volume
         last_price = path.world.price[k + 1]
@@ -105,7 +112,7 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
         if k == market.slices - 1:
             forced = forced_shares(slice.least, slice.volume, scenario.max_participation, shares, last_shares)
     inventory[:, -1] = np.bincount(start, state.remaining, market.regimes)
-    statement = settle(account, market.impact, state, order, scenario.arrival_price)
+    statement = settle(account, impact, state, order, scenario.arrival_price)
     met = _hash(market, path.keys, path.world.regime)
     return Outcome(statement, forced / order.quantity, start, inventory / order.quantity, met)
 
@@ -121,6 +128,8 @@ class _Entrant(NamedTuple):
     """Its cell in the store, before the episodes are given."""
     twin: int | None
     """Which of the entrants before it is the same policy: its outcomes are taken."""
+    tried: list[bool]
+    """Whether its rule has been compared with its answers."""
 
 
 def rollouts(
@@ -153,10 +162,11 @@ def rollouts(
             changes no result.
 
     Raises:
-        ValueError: A policy returned something that is not shares, or the store cannot be used.
+        ValueError: A policy returned something that is not shares, its rule does something else than it does itself, or the
+            store cannot be used.
         MissingExtra: numba is asked for and not installed.
         DeterminismAlarm: What was rolled contradicts what the store holds.
-        RuntimeError: A policy changed the path.
+        RuntimeError: A policy changed the market or the path.
     """
     compiled = resolve_backend(backend) == "numba"
     threads = default_threads(batch) if num_threads is None else check_integer("num_threads", num_threads, low=1, high=256)
@@ -167,7 +177,7 @@ def rollouts(
         cell = cell_of(market.scenario, policy, blind, seed, compiled=rule is not None)
         twin = cells.index(cell) if cell and cell in cells else None
         cells.append(cell)
-        entrants.append(_Entrant(policy, blind, rule, cell if store else None, twin))
+        entrants.append(_Entrant(policy, blind, rule, cell if store else None, twin, [rule is None]))
     for first in range(0, episodes, batch):
         numbers = range(first, min(first + batch, episodes))
         yield _batch(market, entrants, seed, numbers, store, threads)
@@ -178,10 +188,11 @@ def _batch(
 ) -> list[Outcome]:
     """Return the outcomes of some episodes: read where they are stored, else rolled; a path is drawn where one is needed."""
     path: Path | None = None
+    trial: Path | None = None
     keys = episode_keys(seed, np.arange(numbers.start, numbers.stop))
     outcomes: list[Outcome] = []
-    sealed = 0
-    for policy, blind, rule, unnumbered, twin in entrants:
+    sealed, sealed_path = _market_seal(market), 0
+    for policy, blind, rule, unnumbered, twin, tried in entrants:
         if twin is not None:
             outcomes.append(outcomes[twin])
             continue
@@ -191,16 +202,39 @@ def _batch(
             if rule is None:
                 if path is None:
                     path = draw_path(market, keys, float(market.scenario.side))
-                    sealed = _seal(path)
+                    sealed_path = _seal((*path.slices, *path.world))
                 outcome = roll(market, policy, path, blind)
             else:
+                if not tried[0]:
+                    trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
+                    _try_rule(market, policy, rule, trial, blind)
+                    tried[0] = True
                 outcome = roll_rule(market, rule, keys, blind, threads)
+            if _market_seal(market) != sealed:
+                raise RuntimeError(f"policy {policy.name!r} has changed the market that it was given")
             if store and cell:
                 store.put(cell, outcome, market.scenario, policy.name)
         outcomes.append(outcome)
-    if path is not None and _seal(path) != sealed:
+    if path is not None and _seal((*path.slices, *path.world)) != sealed_path:
         raise RuntimeError("the policies did not meet the same market: a policy has changed the path that it was given")
     return outcomes
+
+
+def _try_rule(market: Market, policy: Policy, rule: Rule | Network, path: Path, hidden: bool) -> None:
+    """Compare the rule of a policy with its own answers, on some episodes.
+
+    Raises:
+        ValueError: They come to something else.
+    """
+    own = roll(market, policy, path, hidden).statement.objective
+    ruled = roll_rule(market, rule, path.keys, hidden).statement.objective
+    off = np.abs(ruled - own) > _NEAR * (1.0 + np.abs(own))
+    if off.mean() > _MAY_BE_OFF:
+        worst = int(np.argmax(np.abs(ruled - own)))
+        raise ValueError(
+            f"the rule of policy {policy.name!r} must do what its `act` does, got objectives of {ruled[worst]:.6g} and "
+            f"{own[worst]:.6g} bps in one episode (and others in {off.sum()} of {len(off)}); correct it, or use backend='numpy'"
+        )
 
 
 def roll_rule(market: Market, rule: Rule | Network, keys: Words, hidden: bool = False, threads: int = 1) -> Outcome:
@@ -233,9 +267,13 @@ def _hash(market: Market, keys: Words, regimes: NDArray[Any]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _seal(path: Path) -> int:
-    """Return a sum over the bits of a path: another one after a change."""
-    return sum(
-        place * int(np.add.reduce(values.view(np.uint64), axis=None))
-        for place, values in enumerate((*path.slices, *path.world), start=1)
-    )
+def _seal(arrays: Iterable[NDArray[Any]]) -> int:
+    """Return a sum over the bits of some arrays of 64-bit numbers: another one after a change."""
+    return sum(place * int(np.add.reduce(values.view(np.uint64), axis=None)) for place, values in enumerate(arrays, start=1))
+
+
+def _market_seal(market: Market) -> tuple[Any, ...]:
+    """Return what is another one after a change of a market."""
+    values = [getattr(market, item.name) for item in fields(market)]
+    arrays = [value for value in values if isinstance(value, np.ndarray)]
+    return _seal(arrays), *(value for value in values if not isinstance(value, np.ndarray))

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import ActionMode
 from hyperexec_env.envs.observation import Observer
+from hyperexec_env.evaluation.policy import offers
 from hyperexec_env.market.model import Market
 
 __all__ = ["Network", "Rule", "Ruled", "plan_rule", "rule_of"]
@@ -22,8 +23,9 @@ class Rule(NamedTuple):
 
     decide: Callable[..., Any]
     """Function of (numbers, table, k, seen, remaining, transient, flow, price), single numbers but for the first two, that
-    returns shares: plain arithmetic that numba compiles, at the top level of a module. They mean what the fields of the same
-    name of a :class:`~hyperexec_env.envs.observation.Situation` do."""
+    returns shares: plain arithmetic that numba compiles. They mean what the fields of the same name of a
+    :class:`~hyperexec_env.envs.observation.Situation` do. What else it uses (defaults, constants of its module, other
+    functions) is read once, when it is compiled; outside the package, it is compiled anew in each process."""
     numbers: Floats
     """Whatever the function needs, flat."""
     table: NDArray[np.float32]
@@ -53,12 +55,13 @@ class Ruled(Protocol):
 
 
 def rule_of(policy: Any, market: Market, hidden: bool) -> Rule | Network | None:
-    """Return the rule of a policy, None where it has none.
+    """Return the rule of a policy; None where it has none, or only inherits one (see
+    :func:`~hyperexec_env.evaluation.policy.offers`).
 
     Raises:
         ValueError: It has one whose numbers are not finite.
     """
-    rule = policy.rule(market, hidden) if isinstance(policy, Ruled) else None
+    rule = policy.rule(market, hidden) if isinstance(policy, Ruled) and offers(policy, "rule") else None
     if isinstance(rule, Rule) and not (np.isfinite(rule.numbers).all() and np.isfinite(rule.table).all()):
         raise ValueError(f"the rule of {getattr(policy, 'name', 'a policy')!r} must hold finite numbers only")
     return rule

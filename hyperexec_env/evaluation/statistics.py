@@ -13,6 +13,7 @@ from hyperexec_env.checks import check_integer, check_number
 
 __all__ = [
     "GROUPS",
+    "ROUNDING",
     "bootstrap_means",
     "cvar",
     "group_means",
@@ -34,7 +35,7 @@ _AT_ONCE: Final = 100
 """Resamples whose means are taken together; a divisor of their number."""
 GROUPS: Final = 4096
 """More episodes than this are averaged into this many groups before the bootstrap."""
-_ROUNDING: Final = 1e-9
+ROUNDING: Final = 1e-9
 """A mean difference below this, bps, is that of two policies that do the same."""
 
 
@@ -123,10 +124,10 @@ def p_value(differences: Floats) -> float:
         differences: Paired differences, shape (episodes,), two or more.
     """
     mean, freedom = float(differences.mean()), len(differences) - 1
-    if abs(mean) < _ROUNDING:
+    if abs(mean) < ROUNDING:
         return 1.0
     error = float(differences.std(ddof=1)) / math.sqrt(len(differences))
-    if error < _ROUNDING * abs(mean):
+    if error < ROUNDING * abs(mean):
         return 0.0
     z = (8.0 * freedom + 1.0) / (8.0 * freedom + 3.0) * math.sqrt(freedom * math.log1p((mean / error) ** 2 / freedom))
     return math.erfc(z / math.sqrt(2.0))

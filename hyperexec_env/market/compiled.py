@@ -323,8 +323,8 @@ class Twins:
         names: dict[str, Any] = vars(self._twins[id(module)])
         return names
 
-    def build(self, function: Any, kind: Kind, **given: Callable[..., Any]) -> Any:
-        """Compile a function, and keep the result on disk where that is possible; it runs without Python's lock.
+    def build(self, function: Any, kind: Kind, keep: bool = True, **given: Callable[..., Any]) -> Any:
+        """Compile a function, and keep the result on disk where that is possible and wanted; it runs without Python's lock.
 
         `kind` must be among the names that the function has from around it: by them it is found on disk. Functions that are
         given are compiled too, and called by their names. Each loop has a folder of its own: numba numbers the files of a
@@ -340,7 +340,7 @@ class Twins:
                 names[name] = self._numba.njit(error_model="numpy")(own)
         names |= {name: self._with_its_own(value, key) for name, value in given.items()}
         twin, options = _with_globals(function, names, f"_{key}"), {"error_model": "numpy", "nogil": True}
-        if not self._genuine:
+        if not (keep and self._genuine):
             return self._numba.njit(**options)(twin)
         config = self._numba.config
         kept = config.CACHE_DIR

@@ -272,6 +272,33 @@ def test_a_doctored_value_of_the_optimum_puts_a_warning_on_the_board(known, fact
     assert f'<p class="warning">{warning}</p>' in page([board], "hyperexec leaderboard")
 
 
+def test_a_doctored_market_puts_a_warning_on_the_board(known):
+    (warning,) = _judged(replace(known, twap_bps=40.0)).warnings
+    assert warning.startswith("WARNING: TWAP came to ")
+    assert "but its exact value is 40.00" in warning
+
+
+def test_a_board_of_few_episodes_says_that_its_intervals_are_too_narrow(board):
+    few = judge(get_scenario("regime-day"), entrants(["TWAP"]), get_policy("TWAP"), episodes=49, seed=0)
+    assert "So few episodes: intervals are too narrow" in few.caption()
+    assert "So few episodes" not in board.caption()
+
+
+def test_a_difference_of_rounding_is_no_win():
+    flat = replace(get_scenario("regime-day"), name="flat", volume_curve=())
+    board = judge(flat, entrants(["TWAP", "VWAP"]), get_policy("TWAP"), episodes=200, seed=0)
+    assert [row.win_rate for row in board.rows] == [0.0, 0.0]
+
+
+def test_a_page_does_not_call_the_means_of_groups_what_an_episode_costs(board, monkeypatch):
+    monkeypatch.setattr("hyperexec_env.evaluation.tally.MOST", 1000)
+    grouped = judge(get_scenario("regime-day"), entrants(["TWAP", "VWAP"]), get_policy("TWAP"), episodes=1000, seed=0)
+    text = page([grouped], "hyperexec leaderboard")
+    assert "What an episode costs is not drawn: of 1,000 episodes the means of 250 groups are kept." in text
+    assert "What an episode costs. Box: quartiles" not in text
+    assert "What an episode costs. Box: quartiles" in page([board], "hyperexec leaderboard")
+
+
 def test_a_policy_that_beats_the_optimum_puts_a_warning_on_the_board(known):
     objective = _named(_judged(None))["AC"].objective_bps
     doctored = Optimum(optimum_bps=objective, relative_error=1e-3, policy=get_policy("AC"))

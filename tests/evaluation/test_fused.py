@@ -301,6 +301,80 @@ def test_rules_of_one_file_are_not_taken_for_one_another(tmp_path, monkeypatch):
         assert held[0, 1] / held[0, 0] == pytest.approx(1.0 - share)
 
 
+def a_share(share):
+    """A rule that holds its share in a closure."""
+
+    def decide(numbers, table, k, seen, remaining, transient, flow, price):
+        return share * remaining
+
+    return decide
+
+
+def from_source(share):
+    """A function of the same name from the same place, as one that is defined anew in a notebook."""
+    names = {}
+    source = f"def decide(numbers, table, k, seen, remaining, transient, flow, price):\n    return {share} * remaining\n"
+    exec(compile(source, "<cell>", "exec"), names | {"__name__": "__main__"}, names)  # noqa: S102
+    return names["decide"]
+
+
+@pytest.mark.parametrize("make", [a_share, from_source])
+def test_a_rule_is_not_taken_for_one_of_its_name_that_was_compiled_before(make, tmp_path, monkeypatch):
+    monkeypatch.setattr("numba.config.CACHE_DIR", str(tmp_path))
+    market, keys = build_market(get_scenario("almgren-chriss")), episode_keys(3, np.arange(2))
+    for share in (0.1, 0.9, 0.1):
+        decide = make(share)
+        if decide.__module__ is None:
+            decide.__module__ = "__main__"
+        held = fused(market, Rule(decide, np.zeros(1), np.zeros(1, np.float32)), keys).inventory
+        assert held[0, 1] / held[0, 0] == pytest.approx(1.0 - share)
+    assert not list(tmp_path.rglob("*.nbi"))  # nobody knows what it depends on: it is not kept
+
+
+def test_a_policy_that_inherits_a_rule_and_acts_in_another_way_is_judged_by_what_it_does():
+    class AtOnce(type(get_policy("TWAP"))):
+        def act(self, situation):
+            return situation.remaining
+
+    market, policy = build_market(get_scenario("regime-day")), AtOnce("TWAP")
+    assert rule_of(policy, market, False) is None
+    (own,), (ours,) = run(market, [policy]), run(market, [get_policy("all-at-once")])
+    assert np.array_equal(own.statement.objective, ours.statement.objective)
+
+
+def test_a_policy_whose_answers_were_replaced_has_no_rule():
+    policy, market = Curious(), build_market(get_scenario("regime-day"))
+    assert rule_of(policy, market, False) is not None
+    policy.act = lambda situation: situation.remaining
+    assert rule_of(policy, market, False) is None
+
+
+def test_a_rule_that_does_something_else_than_its_policy_is_refused():
+    class TwoFaced(Curious):
+        name = "two-faced"
+
+        def act(self, situation):
+            return situation.remaining
+
+        def rule(self, market, hidden):
+            return super().rule(market, hidden)
+
+    market = build_market(get_scenario("regime-day"))
+    with pytest.raises(ValueError, match=r"^the rule of policy 'two-faced' must do what its `act` does, got objectives of"):
+        run(market, [TwoFaced()], backend="numba")
+    run(market, [TwoFaced()], backend="numpy")
+
+
+def no_number(numbers, table, k, seen, remaining, transient, flow, price):
+    return remaining / (k - 3.0) * 0.0 / (k - 3.0)
+
+
+def test_a_rule_that_answers_with_no_number_is_refused():
+    market, keys = build_market(get_scenario("regime-day")), episode_keys(3, np.arange(EPISODES))
+    with pytest.raises(ValueError, match=f"^a rule must return finite shares, got something else {EPISODES} times"):
+        fused(market, Rule(no_number, np.zeros(1), np.zeros(1, np.float32)), keys)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from hyperexec_env.evaluation.rollout import Outcome, join, rollouts
 from hyperexec_env.evaluation.store import DamagedCell, DeterminismAlarm, Store, difference
 from hyperexec_env.evaluation.verification import verify
 from hyperexec_env.market.account import Components, Statement
+from hyperexec_env.market.compiled import resolve_backend
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
@@ -140,7 +141,8 @@ def test_the_path_is_drawn_once_for_all_that_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr(rollout, "draw_path", lambda *args: drawn.append(args) or draw_path(*args))
     with Store(tmp_path / "s") as store:
         _rolled([get_policy(name) for name in NAMES], 100, store)
-    assert len(drawn) == 2
+    tried = resolve_backend("auto") == "numba"  # rules are compared with the answers of their policies, all on one path
+    assert len(drawn) == 2 + tried
 
 
 @pytest.mark.parametrize("change", ["seed", "scenario", "hidden", "engine", "policy"])
@@ -238,6 +240,22 @@ def test_a_network_is_known_by_what_it_does_not_by_what_it_is_called():
     assert same.digest == _network().digest
     others = [_network(scale=0.31), _network(activation="relu"), _network(head="tanh"), _network(observe_regime=False)]
     assert len({policy_hash(policy) for policy in [_network(), *others]}) == 5
+
+
+def test_a_policy_that_changes_what_it_inherits_is_not_known_by_the_digest_of_its_parent():
+    class Bold(NetworkPolicy):
+        def act(self, situation):
+            return situation.remaining
+
+    class Vouched(Bold):
+        digest = "everything that moves an answer"
+
+    plain = {field.name: getattr(_network(), field.name) for field in fields(NetworkPolicy)}
+    assert policy_hash(Bold(**plain)) is None
+    assert policy_hash(Vouched(**plain)) is not None
+    policy = get_policy("TWAP")
+    vars(policy)["act"] = lambda situation: situation.remaining
+    assert policy_hash(policy) is None
 
 
 def test_the_engine_covers_the_code_that_makes_results_and_no_other(tmp_path, monkeypatch):

@@ -91,6 +91,20 @@ def test_a_training_that_is_interrupted_goes_on_from_its_checkpoint(tmp_path, mo
     assert weights[0] == weights[1]
 
 
+@pytest.mark.parametrize("change", [
+    lambda about: {**about, "training_seed": 5}, lambda about: {**about, "about": {**about["about"], "timesteps": 1}},
+    lambda about: {**about, "about": {**about["about"], "versions": {"hyperexec_env": "0.0.1"}}},
+])  # fmt: skip
+def test_a_policy_of_another_seed_budget_or_version_is_trained_anew(folder, change, monkeypatch):
+    path = folder / "policies" / "ppo-desk-5min-0" / "policy.json"
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+    trained = []
+    monkeypatch.setattr(ppo, "train", lambda options: trained.append(options.seed))
+    options = ppo.Args(scenario="desk-5min", timesteps=2000, out=str(path.parent), tensorboard=False)
+    leaderboard._trained(options, get_scenario("desk-5min"))
+    assert trained == [0]
+
+
 def test_the_checkpoint_of_another_training_is_not_taken_up(tmp_path):
     scenario = get_scenario("desk-5min")
     args = ppo.Args(
@@ -120,6 +134,7 @@ def test_a_run_that_is_interrupted_goes_on(made, tmp_path, monkeypatch):
     assert stored > 0
     rolled = []
     monkeypatch.setattr(Pov, "act", act)
+    monkeypatch.setattr(rollout, "_try_rule", lambda *args: None)  # which rolls a few episodes of its own
     roll, roll_rule = rollout.roll, rollout.roll_rule
     monkeypatch.setattr(rollout, "roll", lambda *args: rolled.append("roll") or roll(*args))
     monkeypatch.setattr(rollout, "roll_rule", lambda *args: rolled.append("rule") or roll_rule(*args))
