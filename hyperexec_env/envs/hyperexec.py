@@ -99,7 +99,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     All is left to trade, and the price is undisturbed. The regime is drawn from its stationary law unless the scenario
     names one. A seed begins episode 0 of that seed, each further `reset()` the next episode;
     `reset(options={"episode": i})` begins episode i. What the market does depends on the seed, the episode and the slice
-    alone, never on the actions, so two policies with one seed meet the same market.
+    alone, never on the actions, so two policies with one seed meet the same market. Boards judge by seeds below 2^32: train on
+    others.
 
     ## Episode End
 
