@@ -9,7 +9,8 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from hyperexec_env.checks import check_integer
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 
-__all__ = ["Checkpoint", "newest_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "newest_checkpoint", "save_checkpoint", "tell_skipped"]
 
 FORMAT = "hyperexec-checkpoint-1"
 _NAME = re.compile(r"checkpoint-(\d{1,18})\.safetensors")
@@ -65,10 +66,24 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, NDArray[Any]]
     return path
 
 
-def newest_checkpoint(folder: Path) -> Checkpoint | None:
-    """Return the newest checkpoint of a folder that is whole and whose hash fits, or None; others are skipped."""
-    found = (_read(path, step) for step, path in sorted(_files(folder).items(), reverse=True))
-    return next((checkpoint for checkpoint in found if checkpoint is not None), None)
+def newest_checkpoint(folder: Path, skipped: Callable[[Path], None] = lambda path: None) -> Checkpoint | None:
+    """Return the newest checkpoint of a folder that is whole and whose hash fits, or None.
+
+    Args:
+        folder: Folder of the checkpoints.
+        skipped: Called with each newer file that is damaged.
+    """
+    for step, path in sorted(_files(folder).items(), reverse=True):
+        checkpoint = _read(path, step)
+        if checkpoint is not None:
+            return checkpoint
+        skipped(path)
+    return None
+
+
+def tell_skipped(path: Path) -> None:
+    """Say on standard error that a checkpoint cannot be used."""
+    print(f"the checkpoint {path} is damaged and not used", file=sys.stderr)
 
 
 def _files(folder: Path) -> dict[int, Path]:

@@ -20,7 +20,7 @@ from hyperexec_env import __version__
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant, text_table
-from hyperexec_env.evaluation.identity import Cell, engine, policy_hash
+from hyperexec_env.evaluation.identity import Cell, engines, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.policy import Policy
@@ -145,7 +145,8 @@ def _known_policies(folder: Path) -> dict[str, Policy]:
 
 def _optimal_policies(store: Store, cells: Sequence[Cell]) -> dict[str, Policy]:
     """Return the optimal policies of the scenarios of some cells, by their hash."""
-    scenarios = dict.fromkeys(cell.scenario for cell in cells if cell.engine == engine())
+    known = engines()
+    scenarios = dict.fromkeys(cell.scenario for cell in cells if cell.engine in known)
     solved = [known_optimum(store.scenario(scenario)).policy for scenario in scenarios]
     return _by_hash([policy for policy in solved if policy is not None])
 
@@ -183,7 +184,7 @@ def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
     try:
         return ppo.train(replace(options, resume=begun("ppo", scenario, options)))
     except Interrupted:
-        print("the same command goes on from that checkpoint", file=sys.stderr)
+        print("(a leaderboard needs no --resume: the same command goes on from that checkpoint)", file=sys.stderr)
         raise
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from training.checkpoints import newest_checkpoint, save_checkpoint
+from training.checkpoints import newest_checkpoint, save_checkpoint, tell_skipped
 from training.interruption import Interrupted, Signals
 
 __all__ = ["begun", "check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]
@@ -95,6 +96,8 @@ def make_folder(folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make the folder {folder}: {error}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):  # else a run would only find out at its end
+        raise ValueError(f"cannot write to the folder {folder}")
     return folder
 
 
@@ -195,7 +198,7 @@ class Run:
         """
         from training.adapter import restore
 
-        checkpoint = newest_checkpoint(self.checkpoints)
+        checkpoint = newest_checkpoint(self.checkpoints, skipped=tell_skipped)
         if checkpoint is None:
             print(f"no checkpoint in {self.checkpoints}: training starts from the beginning", file=sys.stderr)
             return

@@ -404,6 +404,7 @@ class Lanes:
         return observation
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Let the threads go; lanes that are stepped nevertheless are stepped by one."""
         if self._pool is not None:
             self._pool.shutdown()
+            self._pool = None

@@ -18,9 +18,9 @@ __all__ = ["REWARDS", "Task", "build_task", "check_reset_options"]
 
 OPTIONS: Final = (
     *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "render_mode"),
-    *("num_envs", "autoreset_mode"),
+    *("num_envs", "autoreset_mode", "backend", "num_threads", "copy"),
 )
-"""Names of the options of the environments; the last two are the vector environment's."""
+"""Names of the options of the environments; the last five are the vector environment's."""
 REWARDS: Final = ("expected", "realised")
 """Names of the rewards."""
 

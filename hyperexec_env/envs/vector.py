@@ -84,7 +84,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             )
         compiled = resolve_backend(backend) == "numba"
         if num_threads is not None:
-            check_integer("num_threads", num_threads, low=1, high=256)
+            num_threads = check_integer("num_threads", num_threads, low=1, high=256)
         check_flag("copy", copy)
         self.task = task = build_task(**options)
         self.single_action_space = task.mode.space
@@ -128,7 +128,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start the next episode of each lane, or of the lanes of `options["reset_mask"]` (bool, shape (lanes,))."""
+        """Start the next episode of each lane, or of the lanes of `options["reset_mask"]` (bool, shape (lanes,)).
+
+        The first reset starts all lanes, whatever the mask.
+        """
         given = check_reset_options(options, ("reset_mask",))
         mask = given.get("reset_mask")
         if mask is not None:
@@ -368,6 +371,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(PACES):
                 raise ValueError(f"actions must be whole numbers in [0, {len(PACES) - 1}], got {actions!r}")
             return actions if self._lanes is None else actions.astype(np.float64)
+        if actions.dtype.kind not in "fiub":
+            raise ValueError(f"actions must be numbers in [-1, 1], got an array of {actions.dtype}")
         values: NDArray[np.float64] = actions.ravel().astype(np.float64)
         if self._lanes is not None:  # which looks at each of them anyway
             return values

@@ -16,10 +16,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from hyperexec_env.evaluation.policy import PACKAGES, Policy, offers
+from hyperexec_env.market.compiled import resolve_backend
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.version import __version__
 
-__all__ = ["Cell", "cell_of", "engine", "policy_hash"]
+__all__ = ["Cell", "cell_of", "engine", "engines", "policy_hash"]
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 _FOLDERS: Final = ("market", "envs", "execution", "evaluation")
@@ -68,6 +69,11 @@ def engine(compiled: bool = False) -> str:
         digest.update(path.relative_to(_PACKAGE.parent).as_posix().encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:32]
+
+
+def engines() -> set[str]:
+    """Return the fingerprints of all that can compute results here."""
+    return {engine(), *([engine(True)] if resolve_backend("auto") == "numba" else [])}
 
 
 def _sources() -> list[Path]:

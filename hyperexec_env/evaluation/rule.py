@@ -59,11 +59,18 @@ def rule_of(policy: Any, market: Market, hidden: bool) -> Rule | Network | None:
     :func:`~hyperexec_env.evaluation.policy.offers`).
 
     Raises:
-        ValueError: It has one whose numbers are not finite.
+        ValueError: It has one that is no rule, or whose numbers are not flat and finite.
     """
+    name = getattr(policy, "name", "a policy")
     rule = policy.rule(market, hidden) if isinstance(policy, Ruled) and offers(policy, "rule") else None
-    if isinstance(rule, Rule) and not (np.isfinite(rule.numbers).all() and np.isfinite(rule.table).all()):
-        raise ValueError(f"the rule of {getattr(policy, 'name', 'a policy')!r} must hold finite numbers only")
+    if rule is None or isinstance(rule, Network):
+        return rule
+    if not isinstance(rule, Rule):
+        raise ValueError(f"the rule of {name!r} must be a Rule, a Network or None, got {type(rule).__name__}")
+    if np.ndim(rule.numbers) != 1 or np.ndim(rule.table) != 1:
+        raise ValueError(f"the rule of {name!r} must hold flat arrays, got shapes {rule.numbers.shape}, {rule.table.shape}")
+    if not (np.isfinite(rule.numbers).all() and np.isfinite(rule.table).all()):
+        raise ValueError(f"the rule of {name!r} must hold finite numbers only")
     return rule
 
 

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from hyperexec_env.evaluation.identity import Cell, engine
+from hyperexec_env.evaluation.identity import Cell, engine, engines
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.rollout import roll, roll_rule
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.evaluation.store import DamagedCell, Store, difference
 from hyperexec_env.files import printable
-from hyperexec_env.market.compiled import resolve_backend
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -101,10 +100,10 @@ def verify(
     """
     store.check()
     results: dict[_Key, list[tuple[Cell, str]]] = {}
-    engines = {engine(), *([engine(True)] if resolve_backend("auto") == "numba" else [])}
+    known = engines()
     for (mark, scenario, *_), batch in groupby(store.cells(), key=lambda entry: entry[0][:5]):
         named = list(batch)
-        mine = mark in engines
+        mine = mark in known
         shown = printable(store.scenario(scenario).name) if mine else ""
         found = _recomputed(store, [cell for cell, _ in named if cell.policy in policies], policies) if mine else {}
         for cell, name in named:

@@ -90,6 +90,32 @@ def test_threads_are_let_go():
 
 
 @needs_numba
+def test_lanes_may_be_stepped_after_their_threads_are_gone():
+    both = [HyperExecVectorEnv(4096, backend="numba", num_threads=threads) for threads in (2, 1)]
+    for lanes in both:
+        lanes.reset(seed=3)
+        lanes.close()
+    first, second = (lanes.step(np.zeros((4096, 1), np.float32)) for lanes in both)
+    assert np.array_equal(first[0], second[0])
+
+
+@needs_numba
+def test_a_whole_number_of_threads_may_be_a_float():
+    lanes = HyperExecVectorEnv(8, backend="numba", num_threads=2.0)
+    lanes.reset(seed=0)
+    lanes.step(np.zeros((8, 1), np.float32))
+
+
+@pytest.mark.parametrize("backend", ["auto", "numpy"])
+@pytest.mark.parametrize("actions", [np.array([["0.5"]] * 4), np.full((4, 1), 0.5j)])
+def test_actions_that_are_no_real_numbers_are_refused(backend, actions):
+    lanes = HyperExecVectorEnv(4, backend=backend)
+    lanes.reset(seed=0)
+    with pytest.raises(ValueError, match=r"^actions must be numbers in \[-1, 1\], got an array of "):
+        lanes.step(actions)
+
+
+@needs_numba
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("lane", [0, TILE, 299])
 def test_an_action_that_is_no_number_names_its_lane_and_changes_nothing(threads, lane):

@@ -365,6 +365,40 @@ def test_a_rule_that_does_something_else_than_its_policy_is_refused():
     run(market, [TwoFaced()], backend="numpy")
 
 
+def test_a_rule_that_errs_seldom_is_refused_too():
+    class Seldom(Curious):
+        name = "seldom"
+
+        def act(self, situation):
+            shares = super().act(situation)
+            return np.where(np.arange(len(shares)) == 7, 0.0, shares)
+
+        def rule(self, market, hidden):
+            return super().rule(market, hidden)
+
+    market = build_market(get_scenario("regime-day"))
+    with pytest.raises(ValueError, match="others in 1 of 64 episodes"):
+        run(market, [Seldom()], backend="numba")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((1.0, 2.0), "must be a Rule, a Network or None, got tuple"),
+        (Rule(curious, np.zeros((2, 2)), np.zeros(1, np.float32)), "must hold flat arrays, got shapes (2, 2), (1,)"),
+    ],
+)
+def test_a_rule_that_is_none_is_one_clear_error(answer, message):
+    class Odd(Curious):
+        name = "odd"
+
+        def rule(self, market, hidden):
+            return answer
+
+    with pytest.raises(ValueError, match=re.escape(f"the rule of 'odd' {message}")):
+        rule_of(Odd(), build_market(get_scenario("regime-day")), False)
+
+
 def no_number(numbers, table, k, seen, remaining, transient, flow, price):
     return remaining / (k - 3.0) * 0.0 / (k - 3.0)
 

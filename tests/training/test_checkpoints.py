@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("safetensors", reason="needs the extra `train`")
 
-from training.checkpoints import newest_checkpoint, save_checkpoint
+from training.checkpoints import newest_checkpoint, save_checkpoint, tell_skipped
 
 RNG = np.random.default_rng(0)
 TENSORS = {
@@ -64,6 +64,15 @@ def test_a_file_cut_off_anywhere_is_skipped(tmp_path):
         assert newest_checkpoint(tmp_path).step == 1
     path.write_bytes(whole)
     assert newest_checkpoint(tmp_path).step == 2
+
+
+def test_what_is_skipped_is_told(tmp_path, capsys):
+    for step in (1, 2):
+        save_checkpoint(tmp_path, step, {"a": np.arange(3.0)}, {})
+    newest = tmp_path / "checkpoint-2.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    assert newest_checkpoint(tmp_path, tell_skipped).step == 1
+    assert capsys.readouterr().err == f"the checkpoint {newest} is damaged and not used\n"
 
 
 def test_no_changed_byte_goes_unnoticed(tmp_path):

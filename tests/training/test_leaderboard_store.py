@@ -144,6 +144,26 @@ def test_a_run_that_is_interrupted_goes_on(made, tmp_path, monkeypatch):
     assert (tmp_path / "desk-5min.json").read_bytes() == (made / "desk-5min.json").read_bytes()
 
 
+def test_the_optimum_is_solved_again_and_verified(tmp_path, capsys):
+    words = [
+        "leaderboard",
+        "--scenario",
+        "almgren-chriss",
+        "--episodes",
+        "60",
+        "--training-seeds",
+        "0",
+        "--no-progress",
+        "--out",
+    ]
+    assert cli.main([*words, str(tmp_path)]) == 0
+    capsys.readouterr()
+    assert cli.main([*words, str(tmp_path), "--verify"]) == 0
+    text = capsys.readouterr().out
+    assert "optimum" in text
+    assert "0 skipped" in text
+
+
 def test_a_sound_store_is_verified(folder, capsys):
     before = sorted(os.listdir(folder))
     assert _verify(folder) == 0
