@@ -21,8 +21,10 @@ from hyperexec_env.checks import check_integer
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 
-__all__ = ["Checkpoint", "newest_checkpoint", "save_checkpoint", "tell_skipped"]
+__all__ = ["FOLDER", "Checkpoint", "checkpoint_to_resume", "newest_checkpoint", "save_checkpoint"]
 
+FOLDER = "checkpoints"
+"""Name of the folder of the checkpoints, in that of the run."""
 FORMAT = "hyperexec-checkpoint-1"
 _NAME = re.compile(r"checkpoint-(\d{1,18})\.safetensors")
 _LEFT_OVER = re.compile(r"\.[0-9a-f]{16}\.tmp")
@@ -81,9 +83,16 @@ def newest_checkpoint(folder: Path, skipped: Callable[[Path], None] = lambda pat
     return None
 
 
-def tell_skipped(path: Path) -> None:
-    """Say on standard error that a checkpoint cannot be used."""
-    print(f"the checkpoint {path} is damaged and not used", file=sys.stderr)
+def checkpoint_to_resume(folder: Path) -> Checkpoint | None:
+    """Return the newest checkpoint, and say on standard error which ones are damaged, and whether there is none."""
+
+    def tell(path: Path) -> None:
+        print(f"the checkpoint {path} is damaged and not used", file=sys.stderr)
+
+    checkpoint = newest_checkpoint(folder, tell)
+    if checkpoint is None:
+        print(f"no checkpoint in {folder}: training starts from the beginning", file=sys.stderr)
+    return checkpoint
 
 
 def _files(folder: Path) -> dict[int, Path]:

@@ -169,14 +169,20 @@ def _trained(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
         found = load_policy(options.out)
     except ValueError:
         return _train(options, scenario)
-    about, versions = found.about, found.about.get("versions")
-    same = about.get("scenario_hash") == scenario.hash and isinstance(about.get("args"), dict)
-    same &= found.training_seed == options.seed and isinstance(about.get("timesteps"), int)
-    same = same and about["timesteps"] >= options.timesteps
-    same &= isinstance(versions, dict) and versions.get("hyperexec_env") == __version__
+    return found if _is_of(found, options, scenario) else _train(options, scenario)
+
+
+def _is_of(found: NetworkPolicy, options: ppo.Args, scenario: Scenario) -> bool:
+    """Whether a policy says of itself that these options made it, on this scenario and with this version."""
+    about = found.about
+    args, versions, traded = about.get("args"), about.get("versions"), about.get("timesteps")
+    if not (isinstance(args, dict) and isinstance(versions, dict) and isinstance(traded, int)):
+        return False
+    made = (about.get("scenario_hash"), versions.get("hyperexec_env"), found.training_seed)
     no_matter = ("out", "progress", "scenario", "checkpoint_every", "resume")
     kept = {key: value for key, value in asdict(options).items() if key not in no_matter}
-    return found if same and kept.items() <= about["args"].items() else _train(options, scenario)
+    same = made == (scenario.hash, __version__, options.seed) and kept.items() <= args.items()
+    return same and traded >= options.timesteps
 
 
 def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:

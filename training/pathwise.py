@@ -25,7 +25,7 @@ from hyperexec_env.files import write_atomically
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from training.checkpoints import Checkpoint, newest_checkpoint, save_checkpoint, tell_skipped
+from training.checkpoints import FOLDER, Checkpoint, checkpoint_to_resume, save_checkpoint
 from training.interruption import Interrupted, Signals
 from training.run import output_folder, report
 
@@ -284,14 +284,13 @@ def train(args: Args) -> NetworkPolicy:
     folder = output_folder(args.out, "pathwise", scenario, args.seed)
     need("torch", "train").set_num_threads(args.threads)
     trainer = Trainer(args, scenario)
-    checkpoint = newest_checkpoint(folder / "checkpoints", tell_skipped) if args.resume else None
+    checkpoints = folder / FOLDER
+    checkpoint = checkpoint_to_resume(checkpoints) if args.resume else None
     if checkpoint:
         trainer.restore(checkpoint, scenario)
-        print(f"resumed from the checkpoint of {checkpoint.step:,} steps in {folder / 'checkpoints'}", file=sys.stderr)
-    elif args.resume:
-        print(f"no checkpoint in {folder / 'checkpoints'}: training starts from the beginning", file=sys.stderr)
+        print(f"resumed from the checkpoint of {checkpoint.step:,} steps in {checkpoints}", file=sys.stderr)
     processor = time.process_time()
-    stopped = _run(trainer, folder / "checkpoints", scenario)
+    stopped = _run(trainer, checkpoints, scenario)
     if stopped == "diverged":
         print(
             f"training diverged in step {trainer.step:,}: kept the best policy before it, of step {trainer.best_step:,}; "

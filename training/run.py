@@ -19,7 +19,7 @@ from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from training.checkpoints import newest_checkpoint, save_checkpoint, tell_skipped
+from training.checkpoints import FOLDER, checkpoint_to_resume, newest_checkpoint, save_checkpoint
 from training.interruption import Interrupted, Signals
 
 __all__ = ["begun", "check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]
@@ -27,7 +27,6 @@ __all__ = ["begun", "check_training", "file_name", "learn", "make_env", "make_fo
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 _MAY_DIFFER = ("scenario", "out", "threads", "checkpoint_every", "resume", "tensorboard", "progress")
 """Options that a resumed run may change; the scenario is compared by its hash."""
-_CHECKPOINTS = "checkpoints"
 _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_loss", "ent_coef_loss")
 
 
@@ -133,7 +132,7 @@ def _difference(about: dict[str, Any], identity: dict[str, Any]) -> tuple[str, A
 
 def begun(algorithm: str, scenario: Scenario, args: Any) -> bool:
     """Whether the folder of a run holds a checkpoint of this very training, from which `resume` would go on."""
-    checkpoint = newest_checkpoint(run_folder(args.out, algorithm, scenario, args.seed) / _CHECKPOINTS)
+    checkpoint = newest_checkpoint(run_folder(args.out, algorithm, scenario, args.seed) / FOLDER)
     return checkpoint is not None and _difference(checkpoint.about, _identity(algorithm, scenario, args)) is None
 
 
@@ -174,7 +173,7 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
-        return self.folder / _CHECKPOINTS
+        return self.folder / FOLDER
 
     @property
     def seconds(self) -> float:
@@ -198,9 +197,8 @@ class Run:
         """
         from training.adapter import restore
 
-        checkpoint = newest_checkpoint(self.checkpoints, skipped=tell_skipped)
+        checkpoint = checkpoint_to_resume(self.checkpoints)
         if checkpoint is None:
-            print(f"no checkpoint in {self.checkpoints}: training starts from the beginning", file=sys.stderr)
             return
         self._check_same(checkpoint.about)
         try:

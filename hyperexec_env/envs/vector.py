@@ -300,9 +300,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         shown = self._info()  # before the lanes that wait are put at the start
         if ended.size:  # a lane that waits is stepped with the others; nothing of that step is kept
             self._shown = observation.take(ended, axis=0)
-            self._k[self._places(ended)] = 0
+            here = self._places(ended)
+            self._k[here] = 0
             if self._lanes is None:
-                self._cell[ended] = self.task.market.cell(0, self._seen[ended])
+                self._cell[here] = self.task.market.cell(0, self._seen[here])
         return observation, reward, terminated, np.zeros(self.num_envs, _BOOL), info | shown if shown else info
 
     def _move(

@@ -37,6 +37,8 @@ Floats = NDArray[np.float64]
 
 _FEW: Final = 50
 """Below so many episodes intervals hold less often than they say: a bootstrap knows too little."""
+_SCHEDULE_ERROR: Final = 1e-6
+"""Relative error of the computed value of a schedule, at least."""
 _DOUBT: Final = 0.001
 """Probability that a board warns without cause that the optimum is none."""
 
@@ -588,7 +590,7 @@ def _doubts(entrants: Sequence[Entrant], match: _Match) -> list[str]:
     if known.policy is not None and known.optimum_bps is not None:
         doubts += _missed("the optimal policy", match.objectives[-1], "J*", known.optimum_bps, known.error_bps)
     if known.twap_bps is not None:
-        error = abs(known.twap_bps) * max(known.relative_error or 0.0, 1e-6)
+        error = abs(known.twap_bps) * max(known.relative_error or 0.0, _SCHEDULE_ERROR)
         doubts += _missed("TWAP", match.objectives[0], "its exact value", known.twap_bps, error)
     names = [entrant.policy.name for entrant in entrants]
     blind = [index for index, entrant in enumerate(entrants) if entrant.hidden]
@@ -600,10 +602,10 @@ def _doubts(entrants: Sequence[Entrant], match: _Match) -> list[str]:
 
 def _missed(who: str, objectives: Floats, what: str, exact: float, error: float) -> list[str]:
     """Say whether the simulated mean of a policy is not what was computed for it: then the market was another one."""
-    mean, width = float(objectives.mean()), _width(objectives)
-    if len(objectives) < _FEW or abs(mean - exact) <= width + error:
+    mean = float(objectives.mean())
+    if abs(mean - exact) <= error or p_value(objectives - exact) >= _DOUBT:
         return []
-    return [f"{who} came to {mean:.2f} +- {width:.2f} bps (99.9 %), but {what} is {exact:.2f}"]
+    return [f"{who} came to {mean:.2f} +- {_width(objectives):.2f} bps (99.9 %), but {what} is {exact:.2f}"]
 
 
 def _width(objectives: Floats) -> float:

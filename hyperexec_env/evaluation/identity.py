@@ -95,9 +95,9 @@ def policy_hash(policy: Policy) -> str | None:
     kind = type(policy)
     name = f"{kind.__module__}.{kind.__qualname__}"
     digest = getattr(policy, "digest", None)
-    if isinstance(digest, str) and ("digest" in getattr(policy, "__dict__", {}) or offers(policy, "digest")):
+    if isinstance(digest, str) and offers(policy, "digest"):
         return _short([name, "digest", digest])
-    if kind.__module__.split(".")[0] not in PACKAGES or not offers(policy, "act"):
+    if kind.__module__.split(".")[0] not in PACKAGES or "act" in getattr(policy, "__dict__", {}):
         return None
     if is_dataclass(policy):
         try:

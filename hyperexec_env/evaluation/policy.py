@@ -33,12 +33,13 @@ class Policy(Protocol):
 
 
 def offers(policy: Any, name: str) -> bool:
-    """Whether what a policy offers beside `act` speaks for its `act`: its own class has it, or inherits it in the package.
+    """Whether what a policy offers beside `act` speaks for its `act`: it has it itself, or inherits it within the package.
 
     A subclass elsewhere may have another `act`; what it inherits then tells of a policy that it no longer is.
     """
-    if "act" in getattr(policy, "__dict__", {}):
-        return False
+    own = getattr(policy, "__dict__", {})
+    if name in own or "act" in own:
+        return name in own
     for kind in type(policy).__mro__:
         if name in vars(kind):
             return True

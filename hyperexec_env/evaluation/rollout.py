@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
@@ -117,7 +117,8 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
     return Outcome(statement, forced / order.quantity, start, inventory / order.quantity, met)
 
 
-class _Entrant(NamedTuple):
+@dataclass
+class _Entrant:
     """A policy that takes part, and how."""
 
     policy: Policy
@@ -128,7 +129,7 @@ class _Entrant(NamedTuple):
     """Its cell in the store, before the episodes are given."""
     twin: int | None
     """Which of the entrants before it is the same policy: its outcomes are taken."""
-    tried: list[bool]
+    tried: bool = False
     """Whether its rule has been compared with its answers."""
 
 
@@ -177,7 +178,7 @@ def rollouts(
         cell = cell_of(market.scenario, policy, blind, seed, compiled=rule is not None)
         twin = cells.index(cell) if cell and cell in cells else None
         cells.append(cell)
-        entrants.append(_Entrant(policy, blind, rule, cell if store else None, twin, [rule is None]))
+        entrants.append(_Entrant(policy, blind, rule, cell if store else None, twin))
     for first in range(0, episodes, batch):
         numbers = range(first, min(first + batch, episodes))
         yield _batch(market, entrants, seed, numbers, store, threads)
@@ -192,11 +193,12 @@ def _batch(
     keys = episode_keys(seed, np.arange(numbers.start, numbers.stop))
     outcomes: list[Outcome] = []
     sealed, sealed_path = _market_seal(market), 0
-    for policy, blind, rule, unnumbered, twin, tried in entrants:
-        if twin is not None:
-            outcomes.append(outcomes[twin])
+    for entrant in entrants:
+        policy, blind, rule = entrant.policy, entrant.hidden, entrant.rule
+        if entrant.twin is not None:
+            outcomes.append(outcomes[entrant.twin])
             continue
-        cell = unnumbered and unnumbered._replace(first=numbers.start, episodes=len(numbers))
+        cell = entrant.cell and entrant.cell._replace(first=numbers.start, episodes=len(numbers))
         outcome = store.get(cell) if store and cell else None
         if outcome is None:
             if rule is None:
@@ -205,10 +207,10 @@ def _batch(
                     sealed_path = _seal((*path.slices, *path.world))
                 outcome = roll(market, policy, path, blind)
             else:
-                if not tried[0]:
+                if not entrant.tried:
                     trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
                     _try_rule(market, policy, rule, trial, blind)
-                    tried[0] = True
+                    entrant.tried = True
                 outcome = roll_rule(market, rule, keys, blind, threads)
             if _market_seal(market) != sealed:
                 raise RuntimeError(f"policy {policy.name!r} has changed the market that it was given")

@@ -47,7 +47,7 @@ class Tally:
     Args:
         group: Neighbouring episodes that are averaged. Episodes are independent, so that means, their intervals and their tests
             are those of the episodes, but for the end of the run: fewer episodes are a group too, which weighs as much as the
-            others (that moves a mean by less than a hundredth of its standard error).
+            others (which moves a mean by a small part of its standard error).
     """
 
     def __init__(self, group: int = 1) -> None:

@@ -11,7 +11,7 @@ pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 from baselines.evaluate import entrants, evaluate
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.network import load_policy
-from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.scenario import get_scenario, scenario_names
 from training import dqn, leaderboard, ppo, sac
 
 TINY = {
@@ -96,6 +96,11 @@ def test_an_episode_that_is_longer_than_the_steps_of_an_update_is_held_whole():
 def test_an_update_of_ppo_that_cannot_be_cut_equally_is_not_cut_into_crumbs():
     assert ppo.equal_batches(101, 64) == 64
     assert ppo.equal_batches(101, 128) == 101
+
+
+def test_the_defaults_of_ppo_fit_a_whole_episode_of_every_scenario_that_ships():
+    for slices in (get_scenario(name).slices for name in scenario_names()):
+        assert ppo.whole_episodes(ppo.Args().steps, slices) % slices == 0
 
 
 def test_an_unusable_folder_is_refused_before_training(tmp_path):
