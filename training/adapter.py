@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.market.compiled import PAID_BEFORE, PRICE_BEFORE
 from hyperexec_env.market.kernel import Cost
 
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
@@ -33,6 +32,7 @@ class _Batch(HyperExecVectorEnv):
 
     def position(self) -> dict[str, NDArray[Any]]:
         """Return all that the lanes remember; the last axis of each array is the lanes."""
+        self._recall()
         records = {name: np.array(getattr(self, name)) for name in ("_state", "_hunt") if getattr(self, name) is not None}
         world = {f"_world.{name}": np.array(values) for name, values in self._world._asdict().items()}
         episodes = self._first if self._starts is None else self._starts.episodes()
@@ -49,6 +49,7 @@ class _Batch(HyperExecVectorEnv):
     def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """Put the lanes where a batch with the same options stood, and return what they observe."""
         self.reset(seed=0)
+        self._recall()
         records = {f"_world.{name}": values for name, values in self._world._asdict().items()}
         for name, values in {**records, **{name: getattr(self, name) for name in _BY_LANE}}.items():
             values[:] = position[name]
@@ -61,6 +62,7 @@ class _Batch(HyperExecVectorEnv):
         self._ahead = self._row = 0  # noise that was drawn ahead belongs to the episodes of the reset
         self._together = False
         self._lay_last_price(position["_last_price"])
+        self._lay_back()
         return self._observe()
 
     def _lay_last_price(self, price: NDArray[np.float64]) -> None:
@@ -68,7 +70,8 @@ class _Batch(HyperExecVectorEnv):
         if self._lanes is None:
             self._met = price.copy(), (0.0,) * len(Cost._fields)
         else:
-            self._lanes.floats[PRICE_BEFORE], self._lanes.floats[PAID_BEFORE] = price, 0.0
+            before, paid = self._paid
+            before[:], paid[:] = price, 0.0
 
 
 class BatchVecEnv(VecEnv):

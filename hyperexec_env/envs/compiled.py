@@ -1,7 +1,7 @@
 """The step of the vector environment, compiled by numba (extra `fast`): action, market, reward and observation.
 
 The market's part is :mod:`hyperexec_env.market.compiled`; observations and actions are those of this package, compiled as they
-stand. The lanes keep what they remember in two arrays, one field after the other; a tile of lanes at a time is worked on.
+stand.
 """
 
 from __future__ import annotations
@@ -20,19 +20,17 @@ from hyperexec_env.envs import observation as observations
 from hyperexec_env.envs.action import ActionMode
 from hyperexec_env.envs.observation import Observer
 from hyperexec_env.envs.task import Task
-from hyperexec_env.market import compiled, kernel
+from hyperexec_env.market import compiled, kernel, noise
+from hyperexec_env.market.account import Components, Statement
 from hyperexec_env.market.compiled import (
     ASKED,
-    CROWD,
-    DRIFT_MOVE,
-    FIELDS,
     FLOW,
-    FLOW_NOISE,
+    HALF_SPREAD,
     INTEGERS,
+    KEY,
     LAST_SHARES,
     LAST_VOLUME,
-    LIKENESS,
-    NEWS,
+    MEAN_VOLUME,
     PAID,
     PERMANENT,
     PRICE,
@@ -41,25 +39,31 @@ from hyperexec_env.market.compiled import (
     REMAINING,
     ROWS,
     SCALE,
+    SETTLED,
     SIDE,
-    SINGLES,
-    SIZE,
+    STEP_VOLATILITY,
     TILE,
-    TIMING_MOVE,
     TRANSIENT,
-    WORDS,
+    Draft,
     K,
     Kind,
     Tables,
+    apart,
+    begin_tile,
     default_threads,
     kind_of,
+    look_up_tile,
+    new_draft,
     pack,
+    settle_tile,
     tables_of,
     trade_tile,
+    unpack,
     unpack_tables,
 )
 from hyperexec_env.market.kernel import Impact, State
 from hyperexec_env.market.numeric import power, signed
+from hyperexec_env.orders import Order
 
 __all__ = [
     "DRAWN",
@@ -82,11 +86,11 @@ SHARES: Final = -1
 FEATURES: Final = len(observations.observation_names())
 DRAWN: Final = observations.OWN + 3
 """Features that are not looked up in a table; they come first."""
-_OBSERVED: Final = (FLOW, PRICE, REMAINING, PERMANENT, TRANSIENT, SIDE, QUANTITY, LAST_SHARES, LAST_VOLUME)
-"""Fields of a lane that an observation is made of."""
 _SINGLE, _BOOL = np.dtype(np.float32), np.dtype(np.bool_)
-_PLAN, _EXPECTED, _REST = FLOW_NOISE, NEWS, CROWD
-"""Fields of a tile that are free again once the slice has traded."""
+_BASE = PAID
+"""Place in a draft that is free until the slice has paid."""
+_PLAN, _EXPECTED, _REST = HALF_SPREAD, STEP_VOLATILITY, MEAN_VOLUME
+"""Places in a draft that are free again once the slice has traded."""
 
 
 class Views(NamedTuple):
@@ -94,7 +98,7 @@ class Views(NamedTuple):
 
     scales: NDArray[np.float64]
     """Units of the features (:class:`~hyperexec_env.envs.observation.Scales`); then the column of an observer who is not told
-    the regime, -1 for one who is; then whether orders vary."""
+    the regime, -1 for one who is."""
     plan: NDArray[np.float64]
     """Share of the order that the schedule has left, by slice."""
     rest_volume: NDArray[np.float64]
@@ -115,13 +119,15 @@ class Loops(NamedTuple):
     """The compiled functions of a kind of market."""
 
     step: Any
+    begin: Any
     observe: Any
+    settle: Any
 
 
-def views_of(observer: Observer, mode: ActionMode, varies: bool = False) -> Views:
-    """Return what observations and actions are made of; `varies` says whether orders do."""
+def views_of(observer: Observer, mode: ActionMode) -> Views:
+    """Return what observations and actions are made of."""
     return Views(
-        np.array([*observer.scales, observer.market.unknown if observer.hidden else -1.0, varies], dtype=float),
+        np.array([*observer.scales, observer.market.unknown if observer.hidden else -1.0], dtype=float),
         observer.market.plan,
         observer.rest_volume.ravel(),
         observer.last_expected,
@@ -130,16 +136,9 @@ def views_of(observer: Observer, mode: ActionMode, varies: bool = False) -> View
     )
 
 
-def unpack_views(packed: Any, edges: Any, rows: Any) -> Views:
+def unpack_views(packed: Any, rows: Any) -> Views:
     """Return the views, which were packed after the tables of the market."""
-    return Views(
-        packed[edges[5] : edges[6]],
-        packed[edges[6] : edges[7]],
-        packed[edges[7] : edges[8]],
-        packed[edges[8] : edges[9]],
-        packed[edges[9] : edges[10]],
-        rows,
-    )
+    return Views(unpack(packed, 6), unpack(packed, 7), unpack(packed, 8), unpack(packed, 9), unpack(packed, 10), rows)
 
 
 @cache
@@ -148,8 +147,11 @@ def tiles() -> compiled.Twins:
     twins = compiled.twins()
     twins.add(actions, ("pace_shares", "fraction_shares", "participation_shares"), _level_shares)
     twins.add(observations, ("own_features", "drawn_features"))
-    own = ("unpack_views", "ask_tile", "show_tile", "copy")
-    twins.add(sys.modules[__name__], own, by_kind=("observe_tile", "end_tile", "remembered"))
+    twins.add(
+        sys.modules[__name__],
+        ("unpack_views", "show_tile", "copy", "in_order", "fetch_tile", "lay_tile"),
+        by_kind=("ask_tile", "observe_tile", "end_tile"),
+    )
     return twins
 
 
@@ -157,45 +159,43 @@ def _level_shares(action: Any, remaining: Any, base: Any) -> Any:
     return remaining * base * actions._LEVELS[action]
 
 
-def ask_tile(views: Views, mode: int, regimes: int, values: Any, ints: Any, tile: Any, n: int) -> None:
+def ask_tile(
+    views: Views, mode: int, width: int, scattered: bool, values: Any, whole: Any, tile: Any, draft: Draft, n: int
+) -> None:
     """Turn what each lane was given into the shares that it asks for."""
-    width, unknown = regimes + 1, int(views.scales[3])
     if mode == SHARES:
         for j in range(n):
             tile[ASKED * TILE + j] = values[j]
         return
-    base = tile[PAID * TILE :]  # not needed before the slice has paid
-    for j in range(n):
-        seen = ints[REGIME * TILE + j] if unknown < 0 else unknown
-        base[j] = views.base[ints[K * TILE + j] * width + seen]
+    drafted = draft.numbers
+    look_up_tile(views.base, width, int(views.scales[3]), scattered, whole, drafted[_BASE * TILE :], n)
     if mode == 0:
         for j in range(n):
             value = min(max(values[j], -1.0), 1.0)
-            tile[ASKED * TILE + j] = actions.pace_shares(value, tile[REMAINING * TILE + j], tile[PAID * TILE + j])
+            tile[ASKED * TILE + j] = actions.pace_shares(value, tile[REMAINING * TILE + j], drafted[_BASE * TILE + j])
     elif mode == 1:
         for j in range(n):
             value = min(max(values[j], -1.0), 1.0)
-            tile[ASKED * TILE + j] = actions.fraction_shares(value, tile[REMAINING * TILE + j], tile[PAID * TILE + j])
+            tile[ASKED * TILE + j] = actions.fraction_shares(value, tile[REMAINING * TILE + j], drafted[_BASE * TILE + j])
     elif mode == 2:
         for j in range(n):
             value = min(max(values[j], -1.0), 1.0)
-            tile[ASKED * TILE + j] = actions.participation_shares(value, tile[REMAINING * TILE + j], tile[PAID * TILE + j])
+            tile[ASKED * TILE + j] = actions.participation_shares(value, tile[REMAINING * TILE + j], drafted[_BASE * TILE + j])
     else:
         for j in range(n):
             level = np.int64(values[j])
-            tile[ASKED * TILE + j] = actions.level_shares(level, tile[REMAINING * TILE + j], tile[PAID * TILE + j])
+            tile[ASKED * TILE + j] = actions.level_shares(level, tile[REMAINING * TILE + j], drafted[_BASE * TILE + j])
 
 
-def observe_tile(views: Views, tables: Tables, regimes: int, ints: Any, tile: Any, seen: Any, n: int) -> None:
+def observe_tile(
+    views: Views, tables: Tables, width: int, scattered: bool, whole: Any, tile: Any, draft: Draft, seen: Any, n: int
+) -> None:
     """Write what depends on the trades of each lane, and what nature drew, into `seen`: a feature after the other."""
-    width, unknown, arrival = regimes + 1, int(views.scales[3]), tables.numbers[0]
+    arrival, drafted = tables.numbers[0], draft.numbers
     scales: Any = (views.scales[0], views.scales[1], views.scales[2])
-    for j in range(n):
-        k, regime = ints[K * TILE + j], ints[REGIME * TILE + j]
-        column = regime if unknown < 0 else unknown
-        tile[_PLAN * TILE + j] = views.plan[k]
-        tile[_EXPECTED * TILE + j] = views.last_expected[k]
-        tile[_REST * TILE + j] = views.rest_volume[k * width + column]
+    look_up_tile(views.plan, 1, 0, scattered, whole, drafted[_PLAN * TILE :], n)
+    look_up_tile(views.last_expected, 1, 0, scattered, whole, drafted[_EXPECTED * TILE :], n)
+    look_up_tile(views.rest_volume, width, int(views.scales[3]), scattered, whole, drafted[_REST * TILE :], n)
     for j in range(n):
         side, quantity = tile[SIDE * TILE + j], tile[QUANTITY * TILE + j]
         state = (tile[REMAINING * TILE + j], tile[PERMANENT * TILE + j], tile[TRANSIENT * TILE + j])
@@ -208,9 +208,11 @@ def observe_tile(views: Views, tables: Tables, regimes: int, ints: Any, tile: An
             state,
             tile[LAST_SHARES * TILE + j],
             last_volume,
-            (drifted, tile[_PLAN * TILE + j], tile[_REST * TILE + j]),
+            (drifted, drafted[_PLAN * TILE + j], drafted[_REST * TILE + j]),
         )
-        volume, flow, side = observations.drawn_features(tile[_EXPECTED * TILE + j], side, last_volume, tile[FLOW * TILE + j])
+        volume, flow, side = observations.drawn_features(
+            drafted[_EXPECTED * TILE + j], side, last_volume, tile[FLOW * TILE + j]
+        )
         seen[j] = remaining
         seen[TILE + j] = behind
         seen[2 * TILE + j] = required
@@ -222,12 +224,12 @@ def observe_tile(views: Views, tables: Tables, regimes: int, ints: Any, tile: An
         seen[8 * TILE + j] = side
 
 
-def show_tile(views: Views, regimes: int, ints: Any, seen: Any, observation: Any, n: int) -> None:
+def show_tile(views: Views, width: int, whole: Any, seen: Any, observation: Any, n: int) -> None:
     """Lay the observations of the lanes of a tile out, one lane after the other."""
-    width, unknown = regimes + 1, int(views.scales[3])
+    unknown = int(views.scales[3])
     for j in range(n):
-        column = ints[REGIME * TILE + j] if unknown < 0 else unknown
-        cell = ints[K * TILE + j] * width + column
+        column = whole[REGIME * TILE + j] if unknown < 0 else unknown
+        cell = whole[K * TILE + j] * width + column
         row, target = views.rows[cell, DRAWN:], observation[j]
         # all are read before the first is written: then the compiler may read and write several at once
         a, b, c, d, e, f = row[0], row[1], row[2], row[3], row[4], row[5]
@@ -240,92 +242,143 @@ def show_tile(views: Views, regimes: int, ints: Any, seen: Any, observation: Any
         target[5], target[6], target[7], target[8] = f, g, h, i
 
 
-def end_tile(tables: Tables, slices: int, ints: Any, tile: Any, reward: Any, terminated: Any, n: int) -> int:
+def end_tile(tables: Tables, whole: Any, tile: Any, paid: Any, reward: Any, terminated: Any, n: int) -> int:
     """Say which lanes are over and what each is paid, in bps; return how many are over."""
+    slices = int(tables.numbers[11])
     impact = Impact(tables.numbers[6], tables.numbers[7], KIND.beta, KIND.transient_exponent)
     if not KIND.complete:
         for j in range(n):
             state = State(tile[REMAINING * TILE + j], tile[PERMANENT * TILE + j], tile[TRANSIENT * TILE + j])
             realised, expected = kernel.close(impact, state, tile[QUANTITY * TILE + j])
             marked = realised if tables.numbers[10] > 0.0 else expected
-            over = (ints[K * TILE + j] == slices) | (state.remaining <= 0.0)
-            tile[PAID * TILE + j] += marked if over else 0.0
+            over = (whole[K * TILE + j] == slices) | (state.remaining <= 0.0)
+            paid[j] += marked if over else 0.0
     ended = 0
     for j in range(n):
-        over = (ints[K * TILE + j] == slices) | (tile[REMAINING * TILE + j] <= 0.0)
+        over = (whole[K * TILE + j] == slices) | (tile[REMAINING * TILE + j] <= 0.0)
         terminated[j] = over
         ended += over
-        reward[j] = tile[PAID * TILE + j] * tile[SCALE * TILE + j]
+        reward[j] = paid[j] * tile[SCALE * TILE + j]
     return ended
 
 
 @cache
 def loops(kind: Kind) -> Loops:
-    """Compile the step and the observation of a kind of market."""
+    """Compile what is done with the lanes of a kind of market; `floats` and `whole` hold all tiles, one after the other."""
     twins = tiles()
 
     def step(  # type: ignore[no-untyped-def]
-        packed, edges, rows, slices, regimes, mode, floats, whole, keys, values, observation, reward, terminated, start, stop,
-    ):  # fmt: skip
-        """Trade in the lanes from `start` to `stop`; return how many are over, or -1 - j where lane j was given no number."""
-        for lane in range(start, stop):
-            if values[lane] != values[lane]:
-                return -1 - lane
+        packed, rows, mode, floats, whole, values, observation, reward, terminated, start, stop
+    ):
+        """Trade in the lanes from `start` to `stop`; return how many are over, or -1 - j where lane j was given no number.
+
+        A tile begins at `start`.
+        """
         kind  # noqa: B018 - by it the compiled loop is told from others on disk
-        tables, views = unpack_tables(packed, edges), unpack_views(packed, edges, rows)
-        tile, ints = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
-        words, singles = np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32)
-        seen = np.empty(DRAWN * TILE, np.float32)
-        ended, varies = 0, views.scales[4] > 0.0
-        for j in range(min(TILE, stop - start)):
-            tile[SIDE * TILE + j], tile[QUANTITY * TILE + j], tile[SCALE * TILE + j] = (
-                floats[SIDE, start], floats[QUANTITY, start], floats[SCALE, start]
-            )  # fmt: skip
+        wrong = 0
+        for lane in range(start, stop):
+            wrong += values[lane] != values[lane]
+        if wrong > 0:
+            for lane in range(start, stop):
+                if values[lane] != values[lane]:
+                    return -1 - lane
+        tables, views = unpack_tables(packed), unpack_views(packed, rows)
+        width, draft, seen, ended = int(tables.numbers[12]) + 1, new_draft(), np.empty(DRAWN * TILE, np.float32), 0
         for first in range(start, stop, TILE):
-            n = min(TILE, stop - first)
-            for row in range(SCALE + 1):
-                if remembered(varies, row):
-                    copy(floats[row, first:], tile[row * TILE :], n)
-            copy(whole[K, first:], ints[K * TILE :], n)
-            copy(whole[REGIME, first:], ints[REGIME * TILE :], n)
-            ask_tile(views, mode, regimes, values[first:], ints, tile, n)
-            trade_tile(tables, slices, regimes, keys[first:], ints, words, singles, tile, n)
-            ended += end_tile(tables, slices, ints, tile, reward[first:], terminated[first:], n)
-            observe_tile(views, tables, regimes, ints, tile, seen, n)
-            show_tile(views, regimes, ints, seen, observation[first:], n)
-            for row in range(len(FIELDS)):
-                if remembered(False, row):
-                    copy(tile[row * TILE :], floats[row, first:], n)
-            copy(ints[K * TILE :], whole[K, first:], n)
-            copy(ints[REGIME * TILE :], whole[REGIME, first:], n)
+            n, tile, ints = min(TILE, stop - first), floats[first // TILE], whole[first // TILE]
+            scattered = apart(ints, n)
+            ask_tile(views, mode, width, scattered, values[first:], ints, tile, draft, n)
+            trade_tile(tables, scattered, ints, tile, draft, n)
+            paid = draft.numbers[PAID * TILE :]
+            ended += end_tile(tables, ints, tile, paid, reward[first:], terminated[first:], n)
+            observe_tile(views, tables, width, scattered, ints, tile, draft, seen, n)
+            show_tile(views, width, ints, seen, observation[first:], n)
         return ended
 
-    def observe(packed, edges, rows, regimes, floats, whole, lanes, observation):  # type: ignore[no-untyped-def]
-        """Observe some lanes, in their order."""
+    def begin(  # type: ignore[no-untyped-def]
+        packed, rows, floats, whole, lanes, seeds, episodes, sides, quantities
+    ):
+        """Begin the next episode in some lanes; one side, or one quantity, stands for all."""
         kind  # noqa: B018
-        tables, views = unpack_tables(packed, edges), unpack_views(packed, edges, rows)
-        tile, ints, seen = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64), np.empty(DRAWN * TILE, np.float32)
+        tables, views = unpack_tables(packed), unpack_views(packed, rows)
+        draft, copied, integers = new_draft(), np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
         for first in range(0, len(lanes), TILE):
-            n = min(TILE, len(lanes) - first)
-            for row in _OBSERVED:
-                for j in range(n):
-                    tile[row * TILE + j] = floats[row, lanes[first + j]]
+            n, here = min(TILE, len(lanes) - first), lanes[first:]
+            tile, ints = copied, integers
+            if in_order(here, n):
+                tile, ints = floats[here[0] // TILE], whole[here[0] // TILE]
             for j in range(n):
-                ints[K * TILE + j] = whole[K, lanes[first + j]]
-                ints[REGIME * TILE + j] = whole[REGIME, lanes[first + j]]
-            observe_tile(views, tables, regimes, ints, tile, seen, n)
-            show_tile(views, regimes, ints, seen, observation[first:], n)
+                episode = np.uint64(episodes[here[j]]) + np.uint64(1)
+                key = noise.mix(noise.mix(seeds[here[j]] + noise._GAMMA) + episode * noise._GAMMA)
+                ints[KEY * TILE + j] = np.int64(key)
+            for j in range(n):
+                episodes[here[j]] += 1
+            side = sides[first:] if len(sides) > 1 else sides
+            quantity = quantities[first:] if len(quantities) > 1 else quantities
+            begin_tile(tables, side, quantity, views.scales[2], ints, tile, draft, n)
+            if not in_order(here, n):
+                lay_tile(tile, ROWS, floats, here, n)
+                lay_tile(ints, INTEGERS, whole, here, n)
 
-    return Loops(twins.build(step, kind), twins.build(observe, kind))
+    def observe(packed, rows, floats, whole, lanes, observation):  # type: ignore[no-untyped-def]
+        """Observe some lanes, each in its row of the observation of all."""
+        kind  # noqa: B018
+        tables, views = unpack_tables(packed), unpack_views(packed, rows)
+        width, draft, seen = int(tables.numbers[12]) + 1, new_draft(), np.empty(DRAWN * TILE, np.float32)
+        copied, integers = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
+        shown = np.empty((TILE, FEATURES), np.float32)
+        for first in range(0, len(lanes), TILE):
+            n, here = min(TILE, len(lanes) - first), lanes[first:]
+            tile, ints = fetch_tile(floats, ROWS, here, copied, n), fetch_tile(whole, INTEGERS, here, integers, n)
+            observe_tile(views, tables, width, apart(ints, n), ints, tile, draft, seen, n)
+            if in_order(here, n):
+                show_tile(views, width, ints, seen, observation[here[0] :], n)
+            else:
+                show_tile(views, width, ints, seen, shown, n)
+                for j in range(n):
+                    observation[here[j]] = shown[j]
+
+    def settle(packed, floats, whole, lanes, settled):  # type: ignore[no-untyped-def]
+        """Settle the accounts of some lanes, each in its column."""
+        kind  # noqa: B018
+        tables, found = unpack_tables(packed), np.empty(SETTLED * TILE)
+        copied, integers = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
+        for first in range(0, len(lanes), TILE):
+            n, here = min(TILE, len(lanes) - first), lanes[first:]
+            tile, ints = fetch_tile(floats, ROWS, here, copied, n), fetch_tile(whole, INTEGERS, here, integers, n)
+            settle_tile(tables, ints, tile, found, n)
+            for row in range(SETTLED):
+                if in_order(here, n):
+                    copy(found[row * TILE :], settled[row, here[0] :], n)
+                else:
+                    for j in range(n):
+                        settled[row, here[j]] = found[row * TILE + j]
+
+    return Loops(*(twins.build(function, kind) for function in (step, begin, observe, settle)))
 
 
-def remembered(varies: bool, row: int) -> bool:
-    """Return whether a field of the lanes changes from slice to slice, or from lane to lane where orders vary."""
-    if SIZE <= row <= LIKENESS:
-        return bool(KIND.hunted)
-    if row in (DRIFT_MOVE, TIMING_MOVE):
-        return not KIND.complete
-    return varies or row not in (SIDE, QUANTITY, SCALE)
+def in_order(lanes: Any, n: int) -> bool:
+    """Return whether some lanes, in ascending order, are the first of a tile: then it can be worked on where it is."""
+    return bool(lanes[0] % TILE == 0 and lanes[n - 1] - lanes[0] == n - 1)
+
+
+def fetch_tile(memory: Any, rows: int, lanes: Any, copied: Any, n: int) -> Any:
+    """Return what some lanes remember as a tile: their own, or a copy."""
+    if in_order(lanes, n):
+        return memory[lanes[0] // TILE]
+    for j in range(n):
+        number, place = lanes[j] // TILE, lanes[j] % TILE
+        for row in range(rows):
+            copied[row * TILE + j] = memory[number, row * TILE + place]
+    return copied
+
+
+def lay_tile(tile: Any, rows: int, memory: Any, lanes: Any, n: int) -> None:
+    """Copy a tile into what some lanes remember."""
+    for j in range(n):
+        number, place = lanes[j] // TILE, lanes[j] % TILE
+        for row in range(rows):
+            memory[number, row * TILE + place] = tile[row * TILE + j]
 
 
 def copy(source: Any, target: Any, n: int) -> None:
@@ -335,7 +388,7 @@ def copy(source: Any, target: Any, n: int) -> None:
 
 
 class Lanes:
-    """The lanes of a vector environment, and how they are stepped: what they remember is in arrays that are changed in place.
+    """The lanes of a vector environment, and how they are stepped.
 
     Args:
         task: What the lanes do.
@@ -347,21 +400,23 @@ class Lanes:
     def __init__(self, task: Task, count: int, threads: int | None = None, copy: bool = True) -> None:
         """Lay the lanes out and compile the loops, or find them on disk."""
         market = task.market
-        self.kind, self.slices, self.count, self.copy = kind_of(market), market.slices, count, copy
-        *views, rows = views_of(task.observer, task.mode, task.draw.varies)
-        self._market = (*pack(*tables_of(market, task.realised), *views), rows)
-        self._regimes, self._mode = market.regimes, actions.ACTION_MODES.index(task.mode.name)
+        self.kind, self.count, self.copy = kind_of(market), count, copy
+        *views, rows = views_of(task.observer, task.mode)
+        self._market = (pack(*tables_of(market, task.realised), *views), rows)
+        self._mode = actions.ACTION_MODES.index(task.mode.name)
         self.threads = threads or default_threads(count)
-        self.floats, self.whole = np.zeros((len(FIELDS), count)), np.zeros((2, count), dtype=np.int64)
-        self.keys = np.zeros(count, dtype=np.uint64)
+        self.values = np.zeros(count)
+        """What each lane is given in the next step: its action, or a number of shares."""
+        tiles = -(-count // TILE)
+        self._floats, self._whole = np.zeros((tiles, ROWS * TILE)), np.zeros((tiles, INTEGERS * TILE), dtype=np.int64)
         self._returned = self._empty()
         self._start()
 
     def _start(self) -> None:
         """Make what cannot be copied."""
         self._loops = loops(self.kind)
-        edges = np.linspace(0, self.count, self.threads + 1).astype(int).tolist()
-        self._parts = list(pairwise(edges))
+        edges = np.linspace(0, len(self._floats), self.threads + 1).astype(int) * TILE
+        self._parts = list(pairwise(np.minimum(edges, self.count).tolist()))
         self._pool = ThreadPoolExecutor(self.threads - 1) if self.threads > 1 else None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -377,31 +432,79 @@ class Lanes:
         """Return arrays for the observations, the rewards and the ends of all lanes."""
         return np.empty((self.count, FEATURES), _SINGLE), np.empty(self.count), np.empty(self.count, _BOOL)
 
-    def step(
-        self, values: NDArray[np.float64], shares: bool
-    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], int]:
-        """Trade in every lane: what its action asks for, or a number of shares.
+    def step(self, shares: bool) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], int]:
+        """Trade in every lane: what the action among `values` asks for, or a number of shares.
 
         Returns:
             Observations, rewards, which lanes are over, and how many; or -1 - j where the value of lane j is not a number.
         """
         returned = self._empty() if self.copy else self._returned
         mode = SHARES if shares else self._mode
-        lanes = (self.floats, self.whole, self.keys, values, *returned)
-        given: tuple[Any, ...] = (*self._market, self.slices, self._regimes, mode, *lanes)
+        given: Any = (*self._market, mode, self._floats, self._whole, self.values, *returned)
         if self._pool is None:
             return *returned, self._loops.step(*given, 0, self.count)
-        if np.isnan(values).any():
-            return *returned, -1 - int(np.isnan(values).argmax())
+        if np.isnan(self.values).any():
+            return *returned, -1 - int(np.isnan(self.values).argmax())
         others = [self._pool.submit(self._loops.step, *given, *part) for part in self._parts[1:]]
         ended = self._loops.step(*given, *self._parts[0])
         return *returned, ended + sum(other.result() for other in others)
 
-    def observe(self, lanes: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return what some lanes observe, in their order, shape (lanes, features)."""
-        observation = np.empty((len(lanes), FEATURES), dtype=np.float32)
-        self._loops.observe(*self._market, self._regimes, self.floats, self.whole, lanes, observation)
+    def begin(
+        self, lanes: NDArray[np.int64], seeds: noise.Words, episodes: NDArray[np.int64], side: Any, quantity: Any
+    ) -> None:
+        """Begin the next episode in some lanes.
+
+        Args:
+            lanes: The lanes.
+            seeds: Seed of each lane, as a word.
+            episodes: Next episode of each lane; is moved on.
+            side: Side of each of `lanes`, or of all.
+            quantity: Quantity of each of `lanes`, or of all, shares.
+        """
+        order = [np.atleast_1d(np.asarray(values, dtype=np.float64)) for values in (side, quantity)]
+        self._loops.begin(*self._market, self._floats, self._whole, lanes, seeds, episodes, *order)
+
+    def rewind(self, lanes: NDArray[np.int64]) -> None:
+        """Put the clocks of some lanes back to the first slice."""
+        self._whole[lanes // TILE, K * TILE + lanes % TILE] = 0
+
+    def observe(self, lanes: NDArray[np.int64], observation: NDArray[np.float32]) -> None:
+        """Write what some lanes observe into their rows of an observation of all lanes."""
+        self._loops.observe(*self._market, self._floats, self._whole, lanes, observation)
+
+    def observe_all(self) -> NDArray[np.float32]:
+        """Return what all lanes observe, shape (lanes, features)."""
+        observation = self._empty()[0]
+        self.observe(np.arange(self.count), observation)
         return observation
+
+    def settle(self, lanes: NDArray[np.int64]) -> tuple[Statement, NDArray[np.float64], Order]:
+        """Settle the accounts of some lanes.
+
+        Returns:
+            Statement, share of the order that its end forced, and order: each field of shape (all lanes,), zero in others.
+        """
+        settled = (np.zeros if len(lanes) < self.count else np.empty)((SETTLED, self.count))
+        self._loops.settle(self._market[0], self._floats, self._whole, lanes, settled)
+        shortfall, objective, expected, risk, *parts, forced, side, quantity = settled
+        statement = Statement(shortfall, objective, expected, risk, Components(*parts))
+        return statement, forced, Order(side, quantity)
+
+    def remembered(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """Return a copy of what all lanes remember, a row for each of the fields, in numbers and in integers."""
+        return self._flat(self._floats), self._flat(self._whole)
+
+    def remember(self, floats: NDArray[np.float64], whole: NDArray[np.int64]) -> None:
+        """Remember what :meth:`remembered` returned, or something in its place."""
+        for memory, values in ((self._floats, floats), (self._whole, whole)):
+            tiles = np.zeros((len(values), len(memory) * TILE), dtype=values.dtype)
+            tiles[:, : self.count] = values
+            memory[:] = tiles.reshape(len(values), -1, TILE).swapaxes(0, 1).reshape(memory.shape)
+
+    def _flat(self, memory: NDArray[Any]) -> NDArray[Any]:
+        """Return a copy of all tiles side by side, shape (rows, lanes)."""
+        tiles = memory.reshape(len(memory), -1, TILE).swapaxes(0, 1)
+        return tiles.reshape(len(tiles), -1)[:, : self.count].copy()
 
     def close(self) -> None:
         """Let the threads go; lanes that are stepped nevertheless are stepped by one."""

@@ -208,16 +208,16 @@ class Episode:
         last = Slice(*self._rows[self.k - 1])
         cap = self.task.scenario.max_participation
         forced = forced_shares(last.least, last.volume, cap, self.asked, self.last_shares)
-        return final_info(self.statement(), Order(self.side, self.quantity), forced)
+        return final_info(self.statement(), Order(self.side, self.quantity), forced / self.quantity)
 
 
-def final_info(statement: Statement, order: Order, forced: Any) -> dict[str, Any]:
+def final_info(statement: Statement, order: Order, forced_fraction: Any) -> dict[str, Any]:
     """Return the `info` of an ended episode: numbers, or arrays over lanes."""
     return {
         "shortfall_bps": statement.shortfall,
         "objective_bps": statement.objective,
         "risk_bps": statement.risk,
-        "forced_fraction": forced / order.quantity,
+        "forced_fraction": forced_fraction,
         "side": order.side,
         "quantity": order.quantity,
         "components_bps": statement.components._asdict(),

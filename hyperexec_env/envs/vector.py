@@ -18,7 +18,7 @@ from hyperexec_env.envs.episode import final_info
 from hyperexec_env.envs.observation import Situation, observation_space
 from hyperexec_env.envs.task import Task, build_task, check_reset_options
 from hyperexec_env.market.account import Account, forced_shares, settle_in_bps
-from hyperexec_env.market.compiled import ASKED, COST, FIELDS, PAID_BEFORE, PRICE_BEFORE, resolve_backend
+from hyperexec_env.market.compiled import COST, FIELDS, resolve_backend
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.noise import as_words, episode_keys
 from hyperexec_env.market.path import Draws, World, begin, draw, draw_orders, follow
@@ -99,6 +99,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             permanent_slope=np.array(impact.permanent_slope), transient_slope=np.array(impact.transient_slope)
         )
         self._lanes = Lanes(task, self.num_envs, num_threads, copy) if compiled else None
+        self._hand_over()
         self._end, self._complete = np.array(task.market.slices), task.scenario.complete
         self._order = Order(float(task.scenario.side), task.scenario.quantity)  # of every lane, unless they vary
         self._seeds: Any = None  # one word for each lane, once they are seeded
@@ -175,9 +176,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     def _restart(self, lanes: NDArray[np.int64]) -> None:
         """Begin the next episode of some lanes, which are in ascending order."""
-        task, starts = self.task, self._starts
-        start: Any = starts.take(lanes) if starts is not None else None
-        if start is None:
+        task = self.task
+        if self._lanes is not None:
+            self._begun, order = True, self._order
+            if task.draw.varies:
+                order = draw_orders(task.market, episode_keys(self._seeds[lanes], self._first[lanes]), task.draw)
+            self._lanes.begin(lanes, self._seeds, self._first, *order)
+            return
+        start = self._starts.take(lanes) if self._starts is not None else None
+        if self._starts is None or start is None:
             self._starts = self._more_starts()
             start = self._starts.take(lanes)
         if not self._begun:
@@ -211,11 +218,6 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _lay_out(self) -> None:
         """Make the arrays of the lanes."""
         lanes, scenario = self.num_envs, self.task.scenario
-        if self._lanes is not None:
-            self._look_into(self._lanes)
-            self._side[:], self._quantity[:] = self._order
-            self._scale[:] = -1e4 / (scenario.quantity * scenario.arrival_price)
-            return
         self._keys, self._k = np.zeros(lanes, dtype=np.uint64), np.zeros(lanes, dtype=np.int64)
         self._world = World(np.zeros(lanes, dtype=np.int64), np.zeros(lanes), np.zeros(lanes))
         self._state = State(np.zeros(lanes), np.zeros(lanes), np.zeros(lanes))
@@ -226,23 +228,37 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._account = np.zeros((len(Cost._fields) + 2, lanes))  # cash cost by component, then the moves of the price
         self._totals = list(self._account)
 
-    def _look_into(self, lanes: Lanes) -> None:
-        """Give the fields of compiled lanes the names that arrays of numpy have here."""
-        fields = dict(zip(FIELDS, lanes.floats, strict=True))
-        self._keys, (self._k, regime) = lanes.keys, lanes.whole
-        self._world = World(regime, fields["flow"], fields["price"])
+    def _recall(self) -> None:
+        """Copy what compiled lanes remember into the fields that it has in numpy; they are not kept up to date."""
+        if self._lanes is None:
+            return
+        self._recalled = floats, whole = self._lanes.remembered()
+        fields = dict(zip(FIELDS, floats, strict=True))
+        self._k, regime, keys = whole
+        self._keys, self._world = keys.view(np.uint64), World(regime, fields["flow"], fields["price"])
+        self._seen = self.task.observer.seen(regime)
         self._state = State(*(fields[name] for name in State._fields))
         self._hunt = Hunt(*(fields[name] for name in Hunt._fields)) if self.task.market.hunted else None
-        self._account = lanes.floats[COST : COST + len(Cost._fields) + 2]
-        self._side, self._quantity, self._scale = (fields[name] for name in ("side", "quantity", "scale"))
+        self._account = floats[COST : COST + len(Cost._fields) + 2]
+        self._side, self._quantity, self._scale = fields["side"], fields["quantity"], fields["scale"]
         self._last_shares, self._last_volume = fields["last_shares"], fields["last_volume"]
+        self._paid = fields["price_before"], fields["paid_before"]
+
+    def _lay_back(self) -> None:
+        """Make compiled lanes remember what was recalled, with what has been changed in it."""
+        if self._lanes is not None:
+            self._lanes.remember(*self._recalled)
+
+    def _hand_over(self) -> None:
+        """Look at what compiled lanes are given as an array of actions."""
+        if self._lanes is not None:
+            self._given = self._lanes.values.reshape(self._shape or ())
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make a copy whose fields belong to its own lanes."""
         self.__dict__.update(state)
-        if self._begun and self._lanes is not None:
-            self._look_into(self._lanes)
-        elif self._begun:
+        self._hand_over()
+        if self._begun and self._lanes is None:
             self._totals = list(self._account)
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -264,9 +280,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Trade a number of shares in each lane: what :meth:`step` does with actions, for policies that count in shares."""
         if not self._begun:
             raise ResetNeeded("the episodes were never begun: call reset() before trade()")
-        shares = np.array(shares, dtype=np.float64)  # a copy: a loop is compiled for each kind of array that it meets
+        shares = np.asarray(shares, dtype=np.float64)
         if shares.shape != (self.num_envs,) or np.isnan(shares).any():
             raise ValueError(f"shares to trade must be {self.num_envs} numbers, one for each lane, got {shares!r}")
+        if self._lanes is not None:
+            self._lanes.values[:] = shares
         return self._trade(shares, True)
 
     def _trade(
@@ -294,15 +312,16 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if observation is None:
             observation = self._observe()
         elif begun.size:
-            here = self._places(begun)
-            observation[here] = self._lanes.observe(begun)  # type: ignore[union-attr]
+            self._lanes.observe(begun, observation)  # type: ignore[union-attr]
         self._waiting = ended
         shown = self._info()  # before the lanes that wait are put at the start
         if ended.size:  # a lane that waits is stepped with the others; nothing of that step is kept
             self._shown = observation.take(ended, axis=0)
-            here = self._places(ended)
-            self._k[here] = 0
-            if self._lanes is None:
+            if self._lanes is not None:
+                self._lanes.rewind(ended)
+            else:
+                here = self._places(ended)
+                self._k[here] = 0
                 self._cell[here] = self.task.market.cell(0, self._seen[here])
         return observation, reward, terminated, np.zeros(self.num_envs, _BOOL), info | shown if shown else info
 
@@ -316,7 +335,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """
         if self._lanes is None:
             return self._move_arrays(values, shares)
-        observation, reward, terminated, ended = self._lanes.step(values, shares)
+        observation, reward, terminated, ended = self._lanes.step(shares)
         if ended < 0:
             raise _not_a_number(-1 - ended)
         return observation, reward, terminated, ended
@@ -371,12 +390,12 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if self._discrete:
             if actions.dtype.kind not in "iu" or actions.min() < 0 or actions.max() >= len(PACES):
                 raise ValueError(f"actions must be whole numbers in [0, {len(PACES) - 1}], got {actions!r}")
-            return actions if self._lanes is None else actions.astype(np.float64)
+            return actions if self._lanes is None else self._handed(actions)
         if actions.dtype.kind not in "fiub":
             raise ValueError(f"actions must be numbers in [-1, 1], got an array of {actions.dtype}")
-        values: NDArray[np.float64] = actions.ravel().astype(np.float64)
         if self._lanes is not None:  # which looks at each of them anyway
-            return values
+            return self._handed(actions)
+        values: NDArray[np.float64] = actions.ravel().astype(np.float64)
         low, high = values[values.argmin()], values[values.argmax()]  # several times faster than min() and max(); finds nan
         if low >= -1.0 and high <= 1.0:
             return values
@@ -384,11 +403,17 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise _not_a_number(int(np.isnan(values).argmax()))
         return np.clip(values, -1.0, 1.0)
 
+    def _handed(self, actions: NDArray[Any]) -> NDArray[np.float64]:
+        """Hand actions to the compiled lanes."""
+        self._given[...] = actions
+        return self._given
+
     @property
     def situation(self) -> Situation:
         """What a policy may know now, in natural units (arrays over lanes)."""
         if not self._begun:
             raise ResetNeeded("call reset() before asking for the situation")
+        self._recall()
         market, *fields = self._situation(self._side)._replace(last_price=self._last_price())
         return Situation(market, *(values.copy() for values in fields))  # lanes are changed in place
 
@@ -402,7 +427,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             before, cost = self._met
             paid = paid_cost(cost)
         else:
-            before, paid = self._lanes.floats[PRICE_BEFORE], self._lanes.floats[PAID_BEFORE]
+            before, paid = self._paid
         paid = np.divide(paid, shares, out=np.zeros_like(price), where=traded)
         return np.where(traded, before + self._side * paid, price)
 
@@ -411,7 +436,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return Situation(
             market=self.task.market,
             k=self._k,
-            seen=self._seen if self._lanes is None else observer.seen(self._world.regime),
+            seen=self._seen,
             side=side,
             quantity=self._quantity,
             remaining=state.remaining,
@@ -428,7 +453,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return what the agents see now; the cell of each lane in the tables is kept for the next step."""
         task = self.task
         if self._lanes is not None:
-            return self._lanes.observe(np.arange(self.num_envs))
+            return self._lanes.observe_all()
         self._seen = task.observer.seen(self._world.regime)
         self._cell = task.market.cell(self._k, self._seen)
         return task.observer.observe(self._situation(self._one_side()), self._cell)
@@ -462,10 +487,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return which discrete levels are worth trying in each lane, shape (lanes, levels)."""
         if not self.task.mode.discrete:
             raise ValueError(f"action masks belong to action_mode='discrete', got {self.task.mode.name!r}")
+        self._recall()
         market = self.task.market
         k = np.minimum(self._k, market.slices - 1)
-        seen = self._seen if self._lanes is None else self.task.observer.seen(self._world.regime)
-        return self.task.mode.mask(self._state.remaining, self.task.mode.base[k, seen], market.least[k]).astype(bool)
+        return self.task.mode.mask(self._state.remaining, self.task.mode.base[k, self._seen], market.least[k]).astype(bool)
 
     def _info(self) -> dict[str, Any]:
         if not self._discrete:
@@ -474,6 +499,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     def _final(self, terminated: NDArray[np.bool_], ended: NDArray[np.int64]) -> dict[str, Any]:
         """Return the `info` of the lanes that ended, in gymnasium's form: arrays over lanes and a mask of each."""
+        mask = terminated.copy()
+        if self._lanes is not None:
+            statement, forced, order = self._lanes.settle(ended)
+            return _masked(final_info(statement, order, forced), mask)
         task, market = self.task, self.task.market
         varies = task.draw.varies
         here = self._places(ended)
@@ -483,27 +512,32 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         account = Account(Cost(*(totals[:-2] * -bps)), totals[-2], totals[-1])
         state = State(0.0, 0.0, 0.0) if self._complete else State(*(values[here] for values in self._state))
         statement = settle_in_bps(account, market.impact, state, order.quantity, -bps)
+        asked, least = (values[here] for values in self._asked)
         cap = task.scenario.max_participation
-        if self._lanes is None:
-            asked, least = (values[here] for values in self._asked)
-        else:
-            asked, least = self._lanes.floats[ASKED, here], market.least[self._k[here] - 1]
         forced = forced_shares(least, self._last_volume[here], cap, asked, self._last_shares[here])
-        info = final_info(statement, order, forced)
+        info = final_info(statement, order, forced / order.quantity)
         rows = np.zeros((len(info) - 1 + len(statement.components), self.num_envs))
-        return self._spread(info, here, terminated.copy(), iter(rows))
+        return _masked(self._spread(info, here, iter(rows)), mask)
 
-    def _spread(self, values: dict[str, Any], lanes: Any, mask: NDArray[np.bool_], rows: Iterator[Any]) -> dict[str, Any]:
-        """Lay the values of some lanes out over all lanes, each in a row of zeros; all keys share one mask."""
+    def _spread(self, values: dict[str, Any], lanes: Any, rows: Iterator[Any]) -> dict[str, Any]:
+        """Lay the values of some lanes out over all lanes, each in a row of zeros."""
         info: dict[str, Any] = {}
         for key, value in values.items():
             if isinstance(value, dict):
-                info[key] = self._spread(value, lanes, mask, rows)
+                info[key] = self._spread(value, lanes, rows)
             else:
-                info[key] = row = next(rows)
-                row[lanes] = value
-            info["_" + key] = mask
+                info[key] = next(rows)
+                info[key][lanes] = value
         return info
+
+
+def _masked(info: dict[str, Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Put a mask, the same for all, beside each of the arrays over lanes."""
+    masked: dict[str, Any] = {}
+    for key, value in info.items():
+        masked[key] = _masked(value, mask) if isinstance(value, dict) else value
+        masked["_" + key] = mask
+    return masked
 
 
 def _not_a_number(lane: int) -> ValueError:
@@ -526,7 +560,7 @@ class _Starts:
         """Return the number of the next episode of each lane."""
         return self.first + self._next // self.lanes
 
-    def take(self, lanes: NDArray[np.int64]) -> tuple[Any, ...] | None:
+    def take(self, lanes: NDArray[np.int64]) -> Any:
         """Return keys, regime, flow, side and quantity at the next starts of some lanes, and move on.
 
         None where one of them is not drawn yet.

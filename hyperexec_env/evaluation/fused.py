@@ -31,49 +31,42 @@ from hyperexec_env.envs.compiled import (
 )
 from hyperexec_env.evaluation.policy import PACKAGES
 from hyperexec_env.evaluation.rule import Network, Rule
-from hyperexec_env.market import noise
-from hyperexec_env.market.account import Account, Statement, forced_shares, settle
+from hyperexec_env.market import noise, path
+from hyperexec_env.market.account import Components, Statement
 from hyperexec_env.market.compiled import (
     ASKED,
-    COST,
-    DRIFT_MOVE,
     FLOW,
     INTEGERS,
-    LAST_SHARES,
-    LAST_VOLUME,
-    PERMANENT,
+    KEY,
     PRICE,
-    QUANTITY,
     REGIME,
     REMAINING,
     ROWS,
-    SIDE,
-    SINGLES,
+    SETTLED,
     TILE,
-    TIMING_MOVE,
     TRANSIENT,
-    WORDS,
+    Draft,
     K,
     Kind,
+    Tables,
     Twins,
+    begin_tile,
     kind_of,
+    new_draft,
     pack,
+    settle_tile,
     tables_of,
     trade_tile,
+    unpack,
     unpack_tables,
 )
-from hyperexec_env.market.kernel import Cost, State
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import Words
-from hyperexec_env.market.path import begin
-from hyperexec_env.orders import Order
 
 __all__ = ["Run", "fused"]
 
-_PART: Final = 1024
+_PART: Final = 4 * TILE
 """Episodes that one thread takes at a time; the results do not depend on the number of threads."""
-_KEPT: Final = ASKED + 1
-"""Fields of a tile that are kept at the end of an episode."""
 _FLAT: Final = np.float32(10.0)
 """Where tanh is one in single precision."""
 _ONE: Final = np.float32(1.0)
@@ -92,8 +85,8 @@ class Run(NamedTuple):
     forced: Floats
     start_regime: NDArray[np.int64]
     inventory: Floats
-    regimes: NDArray[np.int8]
-    """Regime at the start of each slice and at the end, shape (N + 1, episodes)."""
+    trace: Words
+    """The regimes of each episode as one word, see :func:`~hyperexec_env.market.path.trace`."""
 
 
 def fused(market: Market, rule: Rule | Network, keys: Words, hidden: bool = False, threads: int = 1) -> Run:
@@ -110,14 +103,14 @@ def fused(market: Market, rule: Rule | Network, keys: Words, hidden: bool = Fals
         MissingExtra: numba is not installed.
         ValueError: A rule returned something that is not a finite number.
     """
-    order, world = Order(float(market.scenario.side), market.scenario.quantity), begin(market, keys)
-    ends, regimes = np.empty((_KEPT, len(keys))), np.empty((market.slices + 1, len(keys)), dtype=np.int8)
     starts = range(0, len(keys), _PART)
     inventory = np.zeros((len(starts), market.regimes, market.slices + 1))
+    settled, start_regime = np.empty((SETTLED, len(keys))), np.empty(len(keys), dtype=np.int64)
+    trace = np.empty(len(keys), dtype=np.uint64)
     loop, policy = _prepared(market, rule)
-    volume = market.rest_volume[0, market.unknown] / market.slices
-    numbers = (market.slices, market.regimes, market.unknown if hidden else -1, order.side, order.quantity, volume)
-    given = (*policy, *numbers, keys, world.regime, world.flow, ends, regimes, inventory)
+    order = np.array([market.scenario.side, market.scenario.quantity], dtype=float)
+    numbers = (market.unknown if hidden else -1, market.rest_volume[0, market.unknown] / market.slices, order)
+    given = (*policy, *numbers, keys, start_regime, settled, trace, inventory)
     parts = [(first, min(first + _PART, len(keys)), number) for number, first in enumerate(starts)]
     if threads == 1 or len(parts) == 1:
         missing = sum(loop(*given, *part) for part in parts)
@@ -126,29 +119,22 @@ def fused(market: Market, rule: Rule | Network, keys: Words, hidden: bool = Fals
             missing = sum(done.result() for done in [pool.submit(loop, *given, *part) for part in parts])
     if missing:
         raise ValueError(f"a rule must return finite shares, got something else {missing:,} times")
-    account = Account(Cost(*ends[COST : COST + len(Cost._fields)]), ends[DRIFT_MOVE], ends[TIMING_MOVE])
-    complete = market.scenario.complete  # then nothing is left that would have to be marked
-    state = State(0.0, 0.0, 0.0) if complete else State(ends[REMAINING], ends[PERMANENT], ends[TRANSIENT])
-    statement = settle(account, market.impact, state, order, market.scenario.arrival_price)
-    if complete:
-        statement = statement._replace(components=statement.components._replace(opportunity=np.zeros(len(keys))))
-    cap, asked, traded = market.scenario.max_participation, ends[ASKED], ends[LAST_SHARES]
-    forced = forced_shares(market.least[-1], ends[LAST_VOLUME], cap, asked, traded)
-    held = np.add.reduce(inventory, axis=0)
-    return Run(statement, forced / order.quantity, world.regime, held / order.quantity, regimes)
+    shortfall, objective, expected, risk, *components, forced, _, _ = settled
+    statement = Statement(shortfall, objective, expected, risk, Components(*components))
+    return Run(statement, forced, start_regime, np.add.reduce(inventory, axis=0) / market.scenario.quantity, trace)
 
 
 def _prepared(market: Market, rule: Rule | Network) -> tuple[Callable[..., int], tuple[Any, ...]]:
     """Return the loop of a rule, and what it needs of market and rule."""
     if isinstance(rule, Rule):
-        packed, edges = pack(*tables_of(market), rule.numbers)
-        return _rule_loop(kind_of(market), rule.decide, *_stamp(rule.decide)), (packed, edges, rule.table)
+        packed = pack(*tables_of(market), rule.numbers)
+        return _rule_loop(kind_of(market), rule.decide, *_stamp(rule.decide)), (packed, rule.table)
     *views, rows = views_of(rule.observer, rule.mode)
-    packed, edges = pack(*tables_of(market), *views)
+    packed = pack(*tables_of(market), *views)
     sizes = np.array([FEATURES, *(len(bias) for _, bias in rule.layers)])
     weights = np.concatenate([np.ravel(part) for layer in rule.layers for part in layer])
     codes = (rule.activation == "tanh", _HEADS.index(rule.head), ACTION_MODES.index(rule.mode.name))
-    return _network_loop(kind_of(market)), (packed, edges, rows, sizes, weights, *codes)
+    return _network_loop(kind_of(market)), (packed, rows, sizes, weights, *codes)
 
 
 @cache
@@ -171,34 +157,55 @@ def _stamp(function: Callable[..., Any]) -> tuple[str, bool]:
 def _tiles() -> Twins:
     """Return what compiles the tiles of this module."""
     twins = tiles()
-    own = ("start_tile", "record_tile", "finish_tile", "tanh", "show_network", "layer_tile", "head_tile")
-    twins.add(sys.modules[__name__], own)
+    own = ("new_record", "start_tile", "record_tile", "tanh", "show_network", "layer_tile", "head_tile")
+    twins.add(sys.modules[__name__], own, by_kind=("finish_tile",))
     return twins
 
 
+class Record(NamedTuple):
+    """What is recorded of the episodes of a tile on their way."""
+
+    trace: Words
+    left: Floats
+    """What remains at the start of each slice and at the end."""
+    settled: Floats
+
+
+def new_record(slices: int) -> Record:
+    """Return an empty record."""
+    return Record(np.empty(TILE, np.uint64), np.empty((slices + 1) * TILE), np.empty(SETTLED * TILE))
+
+
 def start_tile(
-    price: float, side: float, quantity: float, volume: float, regimes: Any, flows: Any, ints: Any, tile: Any, n: int
+    tables: Tables, order: Any, volume: float, keys: Any, ints: Any, tile: Any, draft: Draft, record: Any, starts: Any, n: int
 ) -> None:
     """Begin the episodes of a tile."""
-    tile[:] = 0.0
     for j in range(n):
-        tile[FLOW * TILE + j], tile[PRICE * TILE + j] = flows[j], price
-        tile[REMAINING * TILE + j], tile[QUANTITY * TILE + j] = quantity, quantity
-        tile[SIDE * TILE + j], tile[LAST_VOLUME * TILE + j] = side, volume
-        ints[K * TILE + j], ints[REGIME * TILE + j] = 0, regimes[j]
+        ints[KEY * TILE + j] = np.int64(keys[j])
+    begin_tile(tables, order[:1], order[1:], volume, ints, tile, draft, n)
+    for j in range(n):
+        starts[j] = ints[REGIME * TILE + j]
+        record.trace[j] = 0
 
 
-def record_tile(k: int, starts: Any, ints: Any, tile: Any, regimes: Any, held: Any, n: int) -> None:
+def record_tile(k: int, ints: Any, tile: Any, record: Any, n: int) -> None:
     """Record the regimes and what remains at the start of a slice."""
     for j in range(n):
-        regimes[k, j] = ints[REGIME * TILE + j]
-        held[starts[j], k] += tile[REMAINING * TILE + j]
+        record.trace[j] = record.trace[j] * path.TRACE + np.uint64(ints[REGIME * TILE + j])
+    copy(tile[REMAINING * TILE :], record.left[k * TILE :], n)
 
 
-def finish_tile(tile: Any, ends: Any, first: int, n: int) -> None:
+def finish_tile(
+    tables: Tables, ints: Any, tile: Any, record: Any, starts: Any, settled: Any, traces: Any, held: Any, n: int
+) -> None:
     """Keep what the episodes of a tile came to."""
-    for row in range(_KEPT):
-        copy(tile[row * TILE :], ends[row, first:], n)
+    settle_tile(tables, ints, tile, record.settled, n)
+    for row in range(SETTLED):
+        copy(record.settled[row * TILE :], settled[row], n)
+    copy(record.trace, traces, n)
+    for j in range(n):
+        for k in range(held.shape[1]):
+            held[starts[j], k] += record.left[k * TILE + j]
 
 
 @cache
@@ -206,20 +213,19 @@ def _rule_loop(kind: Kind, function: Callable[..., Any], stamp: str, kept: bool)
     """Compile the rollout of a kind of market under a rule; `kept` says whether the result may be kept on disk."""
 
     def run(  # type: ignore[no-untyped-def]
-        packed, edges, table, slices, count, seen_as, side, quantity, volume, keys, start_regime, start_flow, ends, regimes,
-        inventory, start, stop, part,
-    ):  # fmt: skip
+        packed, table, seen_as, volume, order, keys, starts, settled, traces, inventory, start, stop, part
+    ):
         """Run the episodes from `start` to `stop`; return how often the rule answered with what is no number."""
         kind, stamp  # noqa: B018 - by them the compiled loop is told from others on disk
-        tables, numbers = unpack_tables(packed, edges), packed[edges[5] : edges[6]]
+        tables, numbers = unpack_tables(packed), unpack(packed, 6)
         tile, ints = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
-        words, singles, missing = np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32), 0
+        slices, missing = int(tables.numbers[11]), 0
+        draft, record = new_draft(), new_record(slices)
         for first in range(start, stop, TILE):
             n = min(TILE, stop - first)
-            starts = start_regime[first:]
-            start_tile(tables.numbers[0], side, quantity, volume, starts, start_flow[first:], ints, tile, n)
+            start_tile(tables, order, volume, keys[first:], ints, tile, draft, record, starts[first:], n)
             for k in range(slices):
-                record_tile(k, starts, ints, tile, regimes[:, first:], inventory[part], n)
+                record_tile(k, ints, tile, record, n)
                 for j in range(n):
                     seen = ints[REGIME * TILE + j] if seen_as < 0 else seen_as
                     transient = tile[TRANSIENT * TILE + j] if seen_as < 0 else 0.0
@@ -235,9 +241,10 @@ def _rule_loop(kind: Kind, function: Callable[..., Any], stamp: str, kept: bool)
                     )
                 for j in range(n):
                     missing += not abs(tile[ASKED * TILE + j]) < np.inf
-                trade_tile(tables, slices, count, keys[first:], ints, words, singles, tile, n)
-            record_tile(slices, starts, ints, tile, regimes[:, first:], inventory[part], n)
-            finish_tile(tile, ends, first, n)
+                trade_tile(tables, False, ints, tile, draft, n)
+            record_tile(slices, ints, tile, record, n)
+            held = inventory[part]
+            finish_tile(tables, ints, tile, record, starts[first:], settled[:, first:], traces[first:], held, n)
         return missing
 
     loop: Callable[..., int] = _tiles().build(run, kind, kept, decide=function)
@@ -299,24 +306,24 @@ def _network_loop(kind: Kind) -> Callable[..., int]:
     """Compile the rollout of a kind of market under a network."""
 
     def run(  # type: ignore[no-untyped-def]
-        packed, edges, rows, sizes, weights, smooth, head, mode, slices, count, seen_as, side, quantity, volume, keys,
-        start_regime, start_flow, ends, regimes, inventory, start, stop, part,
+        packed, rows, sizes, weights, smooth, head, mode, seen_as, volume, order, keys, starts, settled, traces, inventory,
+        start, stop, part,
     ):  # fmt: skip
         """Run the episodes from `start` to `stop`."""
         kind  # noqa: B018
-        tables, views = unpack_tables(packed, edges), unpack_views(packed, edges, rows)
+        tables, views = unpack_tables(packed), unpack_views(packed, rows)
         tile, ints = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
-        words, singles = np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32)
+        slices, width = int(tables.numbers[11]), int(tables.numbers[12]) + 1
+        draft, record = new_draft(), new_record(slices)
         seen, actions = np.empty(DRAWN * TILE, np.float32), np.empty(TILE)
         source, target = np.empty(sizes.max() * TILE, np.float32), np.empty(sizes.max() * TILE, np.float32)
         for first in range(start, stop, TILE):
             n = min(TILE, stop - first)
-            starts = start_regime[first:]
-            start_tile(tables.numbers[0], side, quantity, volume, starts, start_flow[first:], ints, tile, n)
+            start_tile(tables, order, volume, keys[first:], ints, tile, draft, record, starts[first:], n)
             for k in range(slices):
-                record_tile(k, starts, ints, tile, regimes[:, first:], inventory[part], n)
-                observe_tile(views, tables, count, ints, tile, seen, n)
-                show_network(rows, count + 1, seen_as, ints, seen, source, n)
+                record_tile(k, ints, tile, record, n)
+                observe_tile(views, tables, width, False, ints, tile, draft, seen, n)
+                show_network(rows, width, seen_as, ints, seen, source, n)
                 place, last = 0, len(sizes) - 2
                 for layer in range(last + 1):
                     inputs, outputs = sizes[layer], sizes[layer + 1]
@@ -333,10 +340,11 @@ def _network_loop(kind: Kind) -> Callable[..., int]:
                                     values[j] = max(values[j], np.float32(0.0))
                         source, target = target, source
                 head_tile(head, sizes[last + 1], target, actions, n)
-                ask_tile(views, mode, count, actions, ints, tile, n)
-                trade_tile(tables, slices, count, keys[first:], ints, words, singles, tile, n)
-            record_tile(slices, starts, ints, tile, regimes[:, first:], inventory[part], n)
-            finish_tile(tile, ends, first, n)
+                ask_tile(views, mode, width, False, actions, ints, tile, draft, n)
+                trade_tile(tables, False, ints, tile, draft, n)
+            record_tile(slices, ints, tile, record, n)
+            held = inventory[part]
+            finish_tile(tables, ints, tile, record, starts[first:], settled[:, first:], traces[first:], held, n)
         return 0
 
     loop: Callable[..., int] = _tiles().build(run, kind)

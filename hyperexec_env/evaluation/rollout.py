@@ -21,7 +21,7 @@ from hyperexec_env.market.compiled import default_threads, resolve_backend
 from hyperexec_env.market.kernel import Slice, State, paid_cost
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import Words, episode_keys
-from hyperexec_env.market.path import Path, draw_path
+from hyperexec_env.market.path import Path, draw_path, trace
 from hyperexec_env.market.predator import Hunt, trade
 from hyperexec_env.orders import Order
 
@@ -113,7 +113,7 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
             forced = forced_shares(slice.least, slice.volume, scenario.max_participation, shares, last_shares)
     inventory[:, -1] = np.bincount(start, state.remaining, market.regimes)
     statement = settle(account, impact, state, order, scenario.arrival_price)
-    met = _hash(market, path.keys, path.world.regime)
+    met = _hash(market, path.keys, trace(path.world.regime))
     return Outcome(statement, forced / order.quantity, start, inventory / order.quantity, met)
 
 
@@ -241,8 +241,8 @@ def _try_rule(market: Market, policy: Policy, rule: Rule | Network, path: Path, 
 
 def roll_rule(market: Market, rule: Rule | Network, keys: Words, hidden: bool = False, threads: int = 1) -> Outcome:
     """Run a policy by its rule over whole episodes, in a compiled loop; what :func:`roll` does, to 1e-9 (networks: 1e-6)."""
-    statement, forced, start, inventory, regimes = fused(market, rule, keys, hidden, threads)
-    return Outcome(statement, forced, start, inventory, _hash(market, keys, regimes))
+    statement, forced, start, inventory, traces = fused(market, rule, keys, hidden, threads)
+    return Outcome(statement, forced, start, inventory, _hash(market, keys, traces))
 
 
 def join(outcomes: Sequence[Outcome]) -> Outcome:
@@ -261,11 +261,11 @@ def join(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def _hash(market: Market, keys: Words, regimes: NDArray[Any]) -> str:
+def _hash(market: Market, keys: Words, traces: Words) -> str:
     """Hash what tells a market from others and is a whole number: the same however it was computed."""
     digest = hashlib.sha256(market.scenario.hash.encode())
     digest.update(np.ascontiguousarray(keys).tobytes())
-    digest.update(regimes.astype(np.int8).tobytes())
+    digest.update(traces.tobytes())
     return digest.hexdigest()[:16]
 
 

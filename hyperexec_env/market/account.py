@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from hyperexec_env.market.kernel import Cost, Impact, State, close
-from hyperexec_env.market.numeric import maximum, minimum
+from hyperexec_env.market.numeric import maximum, minimum, present
 from hyperexec_env.orders import Order
 
 __all__ = ["Account", "Components", "Statement", "book", "forced_shares", "open_account", "settle", "settle_in_bps"]
@@ -94,7 +94,7 @@ def settle_in_bps(account: Account, impact: Impact, state: State, quantity: Any,
     shortfall = permanent + expected + timing
     opportunity: Any = 0.0
     left = state.remaining
-    if type(left) is not float or left:  # for arrays, what follows adds zeros where nothing is left
+    if present(left):  # for arrays, what follows adds zeros where nothing is left
         marked, marked_in_objective = close(impact, state, quantity)
         missed_drift, missed_timing = left * account.drift_move * bps, left * account.timing_move * bps
         drift, timing = drift - missed_drift, timing - missed_timing

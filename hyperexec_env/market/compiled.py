@@ -4,9 +4,11 @@
 :func:`~hyperexec_env.market.predator.ambush` and the noise are compiled as they stand, for one lane at a time. What they call
 and numba cannot read, because it looks at types or at whole arrays, has a compiled form here.
 
-Lanes are worked on in tiles: a tile holds some fields of :data:`TILE` lanes, one field after the other, in one flat array. Each
-pass over a tile is a short loop without branches in which all distances are known, so that the compiler works on several lanes
-at once. numba is imported when :func:`twins` is called, and not before.
+Lanes live in tiles: a tile holds what :data:`TILE` lanes remember, one field after the other, in a flat array of numbers and
+one of integers; what is only needed within a slice stands in a :class:`Draft` that all tiles use in turn. Each pass over a tile
+is a short loop without branches in which all distances are known, so that the compiler works on several lanes at once. Where
+all lanes of a tile stand in the same slice, as they do unless orders end early, tables are read once for the tile. numba is
+imported when :func:`twins` is called, and not before.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_choice
 from hyperexec_env.extras import need
 from hyperexec_env.files import cache_folder
-from hyperexec_env.market import kernel, noise, numeric, path, predator
-from hyperexec_env.market.kernel import Cost
+from hyperexec_env.market import account, kernel, noise, numeric, path, predator
+from hyperexec_env.market.account import Account
+from hyperexec_env.market.kernel import Cost, Impact, State
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.path import Draws, World
 from hyperexec_env.market.predator import Hunt
@@ -38,25 +41,32 @@ from hyperexec_env.market.regime import REGIME_NAMES
 __all__ = [
     "BACKENDS",
     "TILE",
+    "Draft",
     "Kind",
     "Tables",
+    "apart",
+    "begin_tile",
     "default_threads",
     "kind_of",
+    "look_up_tile",
+    "new_draft",
     "pack",
     "resolve_backend",
+    "settle_tile",
     "tables_of",
     "trade_tile",
+    "unpack",
     "unpack_tables",
 ]
 
 Floats = NDArray[np.float64]
 
-TILE: Final = 136
-"""Lanes of a tile: all that a slice needs of them stays near the first cache of a processor. Not a power of two: the fields of
-a lane would be kept in the same few places of the cache."""
+TILE: Final = 264
+"""Lanes of a tile: what a slice needs of them stays within the second cache of a processor. Not a power of two: the fields of a
+lane would be kept in the same few places of the cache."""
 
-MOST: Final = len(REGIME_NAMES)
-"""The most regimes that a market can have: tables over them are as long."""
+SIZES: Final = (1, len(REGIME_NAMES))
+"""Regimes that a loop can be made for: one, or as many as a market can have; tables over regimes are as long."""
 
 FIELDS: Final = (
     *("flow", "price", "remaining", "permanent", "transient", "size", "since", "period", "likeness"),
@@ -69,17 +79,22 @@ FIELDS: Final = (
 COST: Final = 9
 (DRIFT_MOVE, TIMING_MOVE, SIDE, QUANTITY, SCALE) = range(16, 21)
 (LAST_SHARES, LAST_VOLUME, PRICE_BEFORE, PAID_BEFORE, ASKED) = range(21, 26)
-# what is looked up or drawn for a slice, and what it pays
+ROWS: Final = len(FIELDS)
+# what is looked up for a slice, and what it pays: the numbers of a draft
 BY_REGIME: Final = ("half_spread", "step_volatility", "step_drift", "temporary_scale", "transient_kept", "risk")
 """Tables of a market over its regimes."""
-(HALF_SPREAD, STEP_VOLATILITY, STEP_DRIFT, TEMPORARY_SCALE, TRANSIENT_KEPT, RISK) = range(26, 32)
-(MEAN_VOLUME, LEAST, CAP, FLOW_NOISE, NEWS, CROWD, PAID) = range(32, 39)
-ROWS: Final = 39
-(K, REGIME, FOLLOWING) = range(3)
+(HALF_SPREAD, STEP_VOLATILITY, STEP_DRIFT, TEMPORARY_SCALE, TRANSIENT_KEPT, RISK) = range(6)
+(MEAN_VOLUME, PAID) = range(6, 8)
+DRAFTS: Final = 8
+(K, REGIME, KEY) = range(3)
 INTEGERS: Final = 3
+"""What a lane remembers, in integers: its slice, its regime and, bit for bit, its key."""
 (FIRST_WORD, SECOND_WORD, CHANCE) = range(3)
 WORDS: Final = 3
-SINGLES: Final = 2
+(FLOW_NOISE, NEWS, CROWD) = range(3)
+SINGLES: Final = 3
+SETTLED: Final = 14
+"""What is said of an episode that ended."""
 
 _FUSED: Final = "evaluation/fused.py"
 _ALONE: Final = 4_096
@@ -89,6 +104,8 @@ _A_THREAD: Final = 2_048
 _ZERO: Any = 0
 _PRICE: Final = np.uint64(noise.PRICE + 1)
 _VOLUME: Final = np.uint64(noise.VOLUME + 1)
+_REGIME: Final = np.uint64(noise.REGIME + 1)
+_ORDER: Final = np.uint64(noise.ORDER + 1)
 _NEXT_REGIME: Final = np.uint64(noise.REGIME + noise.STREAMS + 1)
 
 
@@ -100,6 +117,8 @@ class Kind(NamedTuple):
     beta: float
     transient_exponent: float
     flow_persistence: float
+    regimes: int
+    """One of :data:`SIZES`."""
     geometric: bool
     drifting: bool
     capped: bool
@@ -122,30 +141,47 @@ class Tables(NamedTuple):
 
     numbers: Floats
     """Arrival price, flow share, holding, by flow, by flow noise, by news, permanent slope, transient slope, strength of the
-    predator, deviation of the log volume, and whether the realised cost is paid."""
+    predator, deviation of the log volume, whether the realised cost is paid, slices, regimes, and the cap of the participation
+    (infinity where there is none)."""
     by_regime: Floats
-    """Shape (6, MOST), flat: the tables :data:`BY_REGIME`."""
+    """Shape (6, regimes of the kind), flat: the tables :data:`BY_REGIME`."""
     mean_volume: Floats
     """Flat, by cell."""
     ends: Floats
     """What must trade in every slice but the last, and in the last; then what may trade, in participation."""
     thresholds: Floats
-    """Shape (M - 1, MOST), flat: 32-bit integers, which are exact in this precision too."""
+    """Shape (regimes of the kind - 1, regimes of the kind), flat: 32-bit integers, which are exact in this precision too;
+    those that the market does not have are never reached."""
+    start: Floats
+    """Thresholds of the first regime, as many."""
 
 
-def pack(*parts: Floats) -> tuple[Floats, NDArray[np.int64]]:
-    """Return some arrays as one, and their edges in it: compiled code takes one array in a tenth of the time of a record."""
-    return np.concatenate(parts), np.cumsum([0, *map(len, parts)])
+class Draft(NamedTuple):
+    """What is worked out for a slice and not kept: for the lanes of a tile, one thing after the other."""
+
+    numbers: Floats
+    words: NDArray[np.uint64]
+    singles: NDArray[np.float32]
 
 
-def unpack_tables(packed: Any, edges: Any) -> Tables:
+def pack(*parts: Floats) -> Floats:
+    """Return some arrays as one, after their edges in it: compiled code takes one array in a tenth of the time of a record.
+
+    A row of a table may be read beyond its end, as far as there can be regimes; what stands there is not used.
+    """
+    edges = np.cumsum([len(parts) + 1, *map(len, parts)])
+    return np.concatenate([edges.astype(float), *parts, np.zeros(SIZES[-1])])
+
+
+def unpack(packed: Any, part: int) -> Any:
+    """Return one of the arrays that were packed."""
+    return packed[int(packed[part]) : int(packed[part + 1])]
+
+
+def unpack_tables(packed: Any) -> Tables:
     """Return the tables, which were packed first."""
     return Tables(
-        packed[edges[0] : edges[1]],
-        packed[edges[1] : edges[2]],
-        packed[edges[2] : edges[3]],
-        packed[edges[3] : edges[4]],
-        packed[edges[4] : edges[5]],
+        unpack(packed, 0), unpack(packed, 1), unpack(packed, 2), unpack(packed, 3), unpack(packed, 4), unpack(packed, 5)
     )
 
 
@@ -191,6 +227,7 @@ def kind_of(market: Market) -> Kind:
         float(impact.beta),
         float(impact.transient_exponent),
         float(scenario.flow_persistence),
+        _size(market),
         path.geometric(scenario),
         market.drifting,
         market.capped,
@@ -200,6 +237,11 @@ def kind_of(market: Market) -> Kind:
         market.hunted,
         scenario.complete,
     )
+
+
+def _size(market: Market) -> int:
+    """Return for how many regimes the loops of a market are made."""
+    return next(size for size in SIZES if size >= market.regimes)
 
 
 @cache
@@ -214,12 +256,17 @@ def _fingerprint() -> str:
 
 def tables_of(market: Market, realised: bool = False) -> Tables:
     """Return the numbers of a market, and whether the realised cost is paid."""
-    scenario, count = market.scenario, market.regimes
+    scenario, count, size = market.scenario, market.regimes, _size(market)
     numbers = (
         *(scenario.arrival_price, scenario.flow_share, market.holding, market.by_flow, market.by_flow_noise, market.by_news),
         *(market.impact.permanent_slope, market.impact.transient_slope, scenario.predator, scenario.volume_noise, realised),
+        *(market.slices, count, np.inf if scenario.max_participation is None else scenario.max_participation),
     )
-    by_regime = [np.resize(getattr(market, name)[:count], MOST) for name in BY_REGIME]
+    by_regime = [np.resize(getattr(market, name)[:count], size) for name in BY_REGIME]
+    thresholds = np.full((size - 1, size), np.inf)
+    thresholds[: count - 1, :count] = market.next_thresholds
+    start = np.full(size - 1, np.inf)
+    start[: count - 1] = market.start_thresholds[:, 0]
     ends = [market.least[0], market.least[-1], market.cap[0], market.cap[-1]]
     if market.slices > 1 and not ((market.least[:-1] == ends[0]).all() and (market.cap[:-1] == ends[2]).all()):
         raise ValueError("a compiled market must ask the same of all slices but the last")
@@ -228,7 +275,8 @@ def tables_of(market: Market, realised: bool = False) -> Tables:
         np.concatenate(by_regime),
         market.mean_volume.ravel(),
         np.array(ends),
-        np.resize(market.next_thresholds.T, (MOST, count - 1)).T.ravel().astype(float),
+        thresholds.ravel(),
+        start,
     )
 
 
@@ -273,7 +321,7 @@ class Twins:
         need("numba.extending", "fast").overload_method(self._numba.types.Float, "take", strict=False)(
             lambda self, place: _take
         )
-        self.add(numeric, (), _minimum, _maximum, _between, _power, _signed)
+        self.add(numeric, (), _minimum, _maximum, _between, _power, _signed, _present)
         self.add(
             noise,
             ("mix", "polynomial", "polar", "chord", "sagitta", "normal_pair", "exponential"),
@@ -284,11 +332,13 @@ class Twins:
         )
         costs = ("expected_cost", "shortfall_cost", "realised_cost", "paid_cost")
         self.add(kernel, ("move", "close", *costs))
+        self.add(account, ("forced_shares", "settle_in_bps"))
         self.add(predator, ("ahead", "watch", "ambush"))
         own = ("follow", "_next_flow", "_returns", "_move_price", "_meet", "volume_factor")
         self.add(path, own, _geometric, _next_regime)
-        tiles = ("chosen", "unpack_tables", "draw_tile", "look_up", "next_regimes")
-        self.add(sys.modules[__name__], tiles, by_kind=("trade_tile",))
+        choosing = ("first_few", "chosen", "look_up_tile", "look_up_regimes", "next_regimes_tile")
+        tiles = ("unpack", "unpack_tables", "new_draft", "apart", "draw_tile", "begin_tile")
+        self.add(sys.modules[__name__], tiles, by_kind=(*choosing, "trade_tile", "settle_tile"))
 
     def add(
         self, module: ModuleType, functions: tuple[str, ...], *forms: Callable[..., Any], by_kind: tuple[str, ...] = ()
@@ -305,9 +355,13 @@ class Twins:
         made: dict[str, Any] = {name: _with_globals(self._found(module, name), names) for name in functions}
         made |= {form.__name__ if hasattr(module, form.__name__) else form.__name__[1:]: form for form in forms}
         for name, function in made.items():
-            self._twins[id(getattr(module, name))] = names[name] = self._numba.njit(error_model="numpy")(function)
+            self._twins[id(getattr(module, name))] = names[name] = self._inline(function)
         for name in by_kind:
             self._by_kind[id(getattr(module, name))] = self._found(module, name), names
+
+    def _inline(self, function: Any) -> Any:
+        """Compile a function into those that call it: a call that hands arrays on takes as long as a lane."""
+        return self._numba.njit(error_model="numpy", forceinline=True)(function)
 
     def _found(self, module: ModuleType, name: str) -> Any:
         """Return a function of a module, and notice if it does not stand there."""
@@ -332,12 +386,12 @@ class Twins:
         """
         closed_over = [cell.cell_contents for cell in function.__closure__ or ()]
         key = hashlib.sha256(repr([function.__module__, function.__qualname__, closed_over]).encode()).hexdigest()[:16]
-        names = {name: self._twins.get(id(value), value) for name, value in function.__globals__.items()}
-        for name, value in function.__globals__.items():
-            if id(value) in self._by_kind:
-                original, around = self._by_kind[id(value)]
-                own = _with_globals(original, {**around, "KIND": kind}, f"_{key}")
-                names[name] = self._numba.njit(error_model="numpy")(own)
+        made = dict(self._twins)
+        for place, (original, around) in self._by_kind.items():  # each may call those before it
+            names = {name: made.get(id(value), value) for name, value in around.items()}
+            own = _with_globals(original, {**names, "KIND": kind}, f"_{key}")
+            made[place] = self._inline(own)
+        names = {name: made.get(id(value), value) for name, value in function.__globals__.items()}
         names |= {name: self._with_its_own(value, key) for name, value in given.items()}
         twin, options = _with_globals(function, names, f"_{key}"), {"error_model": "numpy", "nogil": True}
         if not (keep and self._genuine):
@@ -359,7 +413,7 @@ class Twins:
         for name in function.__code__.co_names:
             if isinstance(names.get(name), FunctionType):
                 names[name] = self._with_its_own(names[name], key)
-        return self._numba.njit(error_model="numpy")(_with_globals(function, names, f"_{key}"))
+        return self._inline(_with_globals(function, names, f"_{key}"))
 
 
 def _with_globals(function: Any, names: dict[str, Any], mark: str = "") -> FunctionType:
@@ -380,98 +434,140 @@ def twins() -> Twins:
     return Twins()
 
 
-# --- passes over a tile: `n` lanes, at most TILE
+# --- passes over a tile: `n` lanes, at most TILE; `whole` and `tile` hold what they remember
 
 
-def draw_tile(noisy: bool, numbers: Floats, keys: Any, ints: Any, words: Any, singles: Any, tile: Any, n: int) -> None:
-    """Draw what nature draws for the slice of each lane, as :func:`~hyperexec_env.market.path.draw` does."""
+def new_draft() -> Draft:
+    """Return a draft for one tile at a time."""
+    return Draft(np.empty(DRAFTS * TILE), np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32))
+
+
+def apart(whole: Any, n: int) -> bool:
+    """Return whether the lanes of a tile stand in different slices."""
+    others = 0
     for j in range(n):
-        start = keys[j] + np.uint64(ints[K * TILE + j]) * noise._STRIDE
+        others += whole[K * TILE + j] != whole[K * TILE]
+    return others > 0
+
+
+def draw_tile(noisy: bool, deviation: Any, whole: Any, draft: Draft, n: int) -> None:
+    """Draw what nature draws for the slice of each lane, as :func:`~hyperexec_env.market.path.draw` does."""
+    words, singles = draft.words, draft.singles
+    for j in range(n):
+        start: Any = np.uint64(whole[KEY * TILE + j]) + np.uint64(whole[K * TILE + j]) * noise._STRIDE
         words[FIRST_WORD * TILE + j] = noise.mix(start + _PRICE * noise._GAMMA)
         words[SECOND_WORD * TILE + j] = noise.mix(start + _VOLUME * noise._GAMMA)
         words[CHANCE * TILE + j] = noise.mix(start + _NEXT_REGIME * noise._GAMMA) >> noise._UPPER
     for j in range(n):
         flow, news = noise.normal_pair(words[FIRST_WORD * TILE + j])
-        singles[j] = flow
-        singles[TILE + j] = news
-    for j in range(n):
-        tile[FLOW_NOISE * TILE + j] = singles[j]
-        tile[NEWS * TILE + j] = singles[TILE + j]
+        singles[FLOW_NOISE * TILE + j] = flow
+        singles[NEWS * TILE + j] = news
     if noisy:
         for j in range(n):
             crowd, _ = noise.normal_pair(words[SECOND_WORD * TILE + j])
-            singles[j] = crowd
-        deviation = np.float32(numbers[9])
+            singles[CROWD * TILE + j] = crowd
         for j in range(n):
-            singles[j] = path.volume_factor(singles[j], deviation)
+            singles[CROWD * TILE + j] = path.volume_factor(singles[CROWD * TILE + j], np.float32(deviation))
+
+
+def first_few(values: Any) -> Any:
+    """Return six numbers, as many as there can be regimes; the last that there is stands for those that there are not."""
+    last = KIND.regimes - 1
+    return values[0], values[min(1, last)], values[min(2, last)], values[min(3, last)], values[min(4, last)], values[last]
+
+
+def chosen(place: Any, values: Any) -> Any:
+    """Return one of the first few: choosing is faster than fetching where one works on several lanes at once."""
+    if KIND.regimes == 1:
+        return values[0]
+    odd, second = (place & 1) == 1, (place & 2) == 2
+    value = values[1] if odd else values[0]
+    other = values[3] if odd else values[2]
+    last = values[5] if odd else values[4]
+    value = other if second else value
+    return last if place > 3 else value
+
+
+def look_up_regimes(by_regime: Any, whole: Any, found: Any, n: int) -> None:
+    """Look the tables :data:`BY_REGIME` up for each lane, all at once: they share the choice."""
+    size = KIND.regimes
+    a, b, c = first_few(by_regime), first_few(by_regime[size:]), first_few(by_regime[2 * size :])
+    d, e, f = first_few(by_regime[3 * size :]), first_few(by_regime[4 * size :]), first_few(by_regime[5 * size :])
+    for j in range(n):
+        regime = whole[REGIME * TILE + j]
+        found[HALF_SPREAD * TILE + j] = chosen(regime, a)
+        found[STEP_VOLATILITY * TILE + j] = chosen(regime, b)
+        if KIND.drifting:
+            found[STEP_DRIFT * TILE + j] = chosen(regime, c)
+        found[TEMPORARY_SCALE * TILE + j] = chosen(regime, d)
+        found[TRANSIENT_KEPT * TILE + j] = chosen(regime, e)
+        found[RISK * TILE + j] = chosen(regime, f)
+
+
+def look_up_tile(table: Any, width: int, column: int, scattered: bool, whole: Any, found: Any, n: int) -> None:
+    """Look a number up for each lane, by its slice and a column of the table; column -1: that of its regime."""
+    row = table[whole[K * TILE] * width :]
+    if scattered:
         for j in range(n):
-            tile[CROWD * TILE + j] = singles[j]
+            place = whole[REGIME * TILE + j] if column < 0 else column
+            found[j] = table[whole[K * TILE + j] * width + place]
+    elif column < 0:
+        values = first_few(row)
+        for j in range(n):
+            found[j] = chosen(whole[REGIME * TILE + j], values)
     else:
+        value = row[column]
         for j in range(n):
-            tile[CROWD * TILE + j] = 1.0
+            found[j] = value
 
 
-def chosen(place: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
-    """Return one of six values: for so few, choosing is faster than fetching where one works on several lanes at once."""
-    value = b if place == 1 else a
-    value = c if place == 2 else value
-    value = d if place == 3 else value
-    value = e if place == 4 else value
-    return f if place == 5 else value
-
-
-def look_up(tables: Tables, slices: int, width: int, ints: Any, tile: Any, n: int) -> None:
-    """Look the numbers of the slice and the regime of each lane up."""
-    for table in range(len(BY_REGIME)):
-        row, values = tile[(HALF_SPREAD + table) * TILE :], tables.by_regime[table * MOST :]
-        a, b, c, d, e, f = values[0], values[1], values[2], values[3], values[4], values[5]
-        for j in range(n):
-            row[j] = chosen(ints[REGIME * TILE + j], a, b, c, d, e, f)
-    for j in range(n):
-        tile[MEAN_VOLUME * TILE + j] = tables.mean_volume[ints[K * TILE + j] * width + ints[REGIME * TILE + j]]
-    least, least_last, cap, cap_last = tables.ends[0], tables.ends[1], tables.ends[2], tables.ends[3]
-    for j in range(n):
-        last = ints[K * TILE + j] == slices - 1
-        tile[LEAST * TILE + j] = least_last if last else least
-        tile[CAP * TILE + j] = cap_last if last else cap
-
-
-def next_regimes(limits: Any, count: int, words: Any, ints: Any, n: int) -> None:
+def next_regimes_tile(limits: Any, words: Any, whole: Any, n: int) -> None:
     """Move the regime of each lane on: the number of thresholds that the draw reaches."""
+    if KIND.regimes == 1:
+        return
+    size = KIND.regimes
+    first, second, third = first_few(limits), first_few(limits[size:]), first_few(limits[2 * size :])
+    fourth, fifth = first_few(limits[3 * size :]), first_few(limits[4 * size :])
     for j in range(n):
-        ints[FOLLOWING * TILE + j] = 0
-    for row in range(count - 1):
-        values = limits[row * MOST :]
-        a, b, c, d, e, f = values[0], values[1], values[2], values[3], values[4], values[5]
-        for j in range(n):
-            reached = np.float64(words[CHANCE * TILE + j]) >= chosen(ints[REGIME * TILE + j], a, b, c, d, e, f)
-            ints[FOLLOWING * TILE + j] += reached
-    for j in range(n):
-        ints[REGIME * TILE + j] = ints[FOLLOWING * TILE + j]
+        chance, regime = np.float64(words[CHANCE * TILE + j]), whole[REGIME * TILE + j]
+        reached = (chance >= chosen(regime, first)) + (chance >= chosen(regime, second))
+        reached += (chance >= chosen(regime, third)) + (chance >= chosen(regime, fourth))
+        whole[REGIME * TILE + j] = reached + (chance >= chosen(regime, fifth))
 
 
-def trade_tile(
-    tables: Tables, slices: int, regimes: int, keys: Any, ints: Any, words: Any, singles: Any, tile: Any, n: int
-) -> None:
-    """Trade what each lane asks for in its slice, book the cost, and move the world and the clock on."""
-    numbers = tables.numbers
-    draw_tile(KIND.noisy, numbers, keys, ints, words, singles, tile, n)
-    look_up(tables, slices, regimes + 1, ints, tile, n)
+def trade_tile(tables: Tables, scattered: bool, whole: Any, tile: Any, draft: Draft, n: int) -> None:
+    """Trade what each lane asks for in its slice, book the cost, and move the world and the clock on.
+
+    Args:
+        tables: The numbers of the market.
+        scattered: Whether the lanes stand in different slices.
+        whole: What the lanes remember, in integers.
+        tile: What the lanes remember, in numbers.
+        draft: What is worked out on the way.
+        n: Number of lanes.
+    """
+    numbers, singles, drafted = tables.numbers, draft.singles, draft.numbers
+    slices, width = int(numbers[11]), int(numbers[12]) + 1
+    draw_tile(KIND.noisy, numbers[9], whole, draft, n)
+    look_up_regimes(tables.by_regime, whole, drafted, n)
+    look_up_tile(tables.mean_volume, width, -1, scattered, whole, drafted[MEAN_VOLUME * TILE :], n)
+    least, least_last, cap, cap_last = tables.ends[0], tables.ends[1], tables.ends[2], tables.ends[3]
     terms = Terms(KIND.geometric, numbers[0], KIND.flow_persistence, numbers[1])
     holding = numbers[2] if KIND.held else 0.0
     impact, paid_realised = (numbers[6], numbers[7], KIND.beta, KIND.transient_exponent), numbers[10] > 0.0
     for j in range(n):
+        last = whole[K * TILE + j] == slices - 1
         here: Any = Point(
             terms,
-            tile[HALF_SPREAD * TILE + j],
-            tile[STEP_VOLATILITY * TILE + j],
-            tile[STEP_DRIFT * TILE + j],
-            tile[TEMPORARY_SCALE * TILE + j],
-            tile[TRANSIENT_KEPT * TILE + j],
-            tile[RISK * TILE + j],
-            tile[MEAN_VOLUME * TILE + j],
-            tile[LEAST * TILE + j],
-            tile[CAP * TILE + j],
+            drafted[HALF_SPREAD * TILE + j],
+            drafted[STEP_VOLATILITY * TILE + j],
+            drafted[STEP_DRIFT * TILE + j] if KIND.drifting else 0.0,
+            drafted[TEMPORARY_SCALE * TILE + j],
+            drafted[TRANSIENT_KEPT * TILE + j],
+            drafted[RISK * TILE + j],
+            drafted[MEAN_VOLUME * TILE + j],
+            least_last if last else least,
+            cap_last if last else cap,
             holding,
             numbers[3],
             numbers[4],
@@ -480,7 +576,10 @@ def trade_tile(
             KIND.capped,
             KIND.martingale,
         )
-        drawn = Draws(tile[FLOW_NOISE * TILE + j], tile[NEWS * TILE + j], tile[CROWD * TILE + j], _ZERO)
+        crowd: Any = np.float64(singles[CROWD * TILE + j]) if KIND.noisy else 1.0
+        flow: Any = np.float64(singles[FLOW_NOISE * TILE + j])
+        news: Any = np.float64(singles[NEWS * TILE + j])
+        drawn = Draws(flow, news, crowd, _ZERO)
         price, asked = tile[PRICE * TILE + j], tile[ASKED * TILE + j]
         met, world = path.follow(here, 0, 0, World(_ZERO, tile[FLOW * TILE + j], price), drawn, tile[SIDE * TILE + j])
         before = (tile[REMAINING * TILE + j], tile[PERMANENT * TILE + j], tile[TRANSIENT * TILE + j])
@@ -498,18 +597,95 @@ def trade_tile(
         tile[(COST + 1) * TILE + j] += transient
         tile[(COST + 2) * TILE + j] += temporary
         tile[(COST + 3) * TILE + j] += spread
-        tile[(COST + 4) * TILE + j] += drift
+        if not KIND.martingale:
+            tile[(COST + 4) * TILE + j] += drift
         tile[(COST + 5) * TILE + j] += timing
         tile[(COST + 6) * TILE + j] += risk
-        tile[DRIFT_MOVE * TILE + j] += met.drift
-        tile[TIMING_MOVE * TILE + j] += met.innovation
+        if not KIND.complete:
+            tile[DRIFT_MOVE * TILE + j] += met.drift
+            tile[TIMING_MOVE * TILE + j] += met.innovation
         tile[LAST_SHARES * TILE + j], tile[LAST_VOLUME * TILE + j] = before[0] - after[0], met.volume
         tile[PRICE_BEFORE * TILE + j], tile[PAID_BEFORE * TILE + j] = price, kernel.paid_cost(cost)
         realised, expected = kernel.realised_cost(cost), kernel.expected_cost(cost)
-        tile[PAID * TILE + j] = realised if paid_realised else expected
-    next_regimes(tables.thresholds, regimes, words, ints, n)
+        drafted[PAID * TILE + j] = realised if paid_realised else expected
+    next_regimes_tile(tables.thresholds, draft.words, whole, n)
     for j in range(n):
-        ints[K * TILE + j] += 1
+        whole[K * TILE + j] += 1
+
+
+# --- the ends of an episode
+
+
+def begin_tile(
+    tables: Tables, side: Any, quantity: Any, last_volume: float, whole: Any, tile: Any, draft: Draft, n: int
+) -> None:
+    """Begin the episodes of a tile, whose keys are set, as :func:`~hyperexec_env.market.path.begin` does.
+
+    Args:
+        tables: The numbers of the market.
+        side: Sides, one for each lane, or one for all.
+        quantity: Quantities, likewise.
+        last_volume: What the slice before the first is said to have traded.
+        whole: What the lanes remember, in integers.
+        tile: What the lanes remember, in numbers.
+        draft: What is worked out on the way.
+        n: Number of lanes.
+    """
+    words, singles, price = draft.words, draft.singles, tables.numbers[0]
+    for j in range(n):
+        key: Any = np.uint64(whole[KEY * TILE + j])
+        words[FIRST_WORD * TILE + j] = noise.mix(key + _ORDER * noise._GAMMA)
+        words[CHANCE * TILE + j] = noise.mix(key + _REGIME * noise._GAMMA) >> noise._UPPER
+    for j in range(n):
+        flow, _ = noise.normal_pair(words[FIRST_WORD * TILE + j])
+        singles[FLOW_NOISE * TILE + j] = flow
+    for j in range(n):
+        whole[K * TILE + j], whole[REGIME * TILE + j] = 0, 0
+    for threshold in tables.start:
+        for j in range(n):
+            whole[REGIME * TILE + j] += np.float64(words[CHANCE * TILE + j]) >= threshold
+    for row in range(ROWS):
+        for j in range(n):
+            tile[row * TILE + j] = 0.0
+    one_side, one_quantity = side[0], quantity[0]
+    for j in range(n):
+        tile[SIDE * TILE + j] = side[j] if len(side) > 1 else one_side
+        tile[QUANTITY * TILE + j] = quantity[j] if len(quantity) > 1 else one_quantity
+    for j in range(n):
+        tile[FLOW * TILE + j], tile[PRICE * TILE + j] = singles[FLOW_NOISE * TILE + j], price
+        tile[REMAINING * TILE + j], tile[LAST_VOLUME * TILE + j] = tile[QUANTITY * TILE + j], last_volume
+        tile[SCALE * TILE + j] = -1e4 / (tile[QUANTITY * TILE + j] * price)
+
+
+def settle_tile(tables: Tables, whole: Any, tile: Any, settled: Any, n: int) -> None:
+    """Settle the account of each lane of a tile: the statement, the share that the end forced, side and quantity."""
+    numbers, slices = tables.numbers, int(tables.numbers[11])
+    impact = Impact(numbers[6], numbers[7], KIND.beta, KIND.transient_exponent)
+    for j in range(n):
+        quantity, bps, c = tile[QUANTITY * TILE + j], -tile[SCALE * TILE + j], COST * TILE + j
+        cost = Cost(
+            tile[c] * bps,
+            tile[c + TILE] * bps,
+            tile[c + 2 * TILE] * bps,
+            tile[c + 3 * TILE] * bps,
+            tile[c + 4 * TILE] * bps,
+            tile[c + 5 * TILE] * bps,
+            tile[c + 6 * TILE] * bps,
+        )
+        state = State(0.0, 0.0, 0.0)
+        if not KIND.complete:
+            state = State(tile[REMAINING * TILE + j], tile[PERMANENT * TILE + j], tile[TRANSIENT * TILE + j])
+        booked = Account(cost, tile[DRIFT_MOVE * TILE + j], tile[TIMING_MOVE * TILE + j])
+        shortfall, objective, expected, risk, by_source = account.settle_in_bps(booked, impact, state, quantity, bps)
+        spread, temporary, transient, permanent, timing, drift, opportunity = by_source
+        least = tables.ends[1] if whole[K * TILE + j] == slices else tables.ends[0]
+        asked, volume, traded = tile[ASKED * TILE + j], tile[LAST_VOLUME * TILE + j], tile[LAST_SHARES * TILE + j]
+        forced = account.forced_shares(least, volume, numbers[13], asked, traded) / quantity
+        settled[j], settled[TILE + j], settled[2 * TILE + j], settled[3 * TILE + j] = shortfall, objective, expected, risk
+        settled[4 * TILE + j], settled[5 * TILE + j], settled[6 * TILE + j] = spread, temporary, transient
+        settled[7 * TILE + j], settled[8 * TILE + j], settled[9 * TILE + j] = permanent, timing, drift
+        settled[10 * TILE + j], settled[11 * TILE + j] = opportunity, forced
+        settled[12 * TILE + j], settled[13 * TILE + j] = tile[SIDE * TILE + j], quantity
 
 
 # --- compiled forms, for one number
@@ -539,6 +715,10 @@ def _power(base: Any, exponent: Any) -> Any:
 
 def _signed(side: Any, value: Any) -> Any:
     return value if side > 0.0 else -value
+
+
+def _present(value: Any) -> Any:
+    return value != 0.0
 
 
 def _geometric(scenario: Any) -> Any:

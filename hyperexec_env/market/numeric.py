@@ -65,6 +65,11 @@ def power(base: Any, exponent: float) -> Any:
     return base**exponent
 
 
+def present(value: Any) -> Any:
+    """Return whether a value is there to be reckoned with: always, unless it is the float zero."""
+    return type(value) is not float or value != 0.0
+
+
 def signed(side: Any, value: Any) -> Any:
     """Return the value times the side, which is +1 or -1; one side for all costs nothing where it is +1."""
     if type(side) is float:

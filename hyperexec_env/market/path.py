@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ __all__ = [
     "draw_path",
     "follow",
     "geometric",
+    "trace",
     "volume_factor",
 ]
 
@@ -212,6 +213,19 @@ def follow(market: Market, k: Any, cell: Any, world: World, draws: Draws, side: 
     drift, innovation, moved = _move_price(market, regime, price, predictable, surprise)
     slice = _meet(market, k, cell, world, draws.crowd, drift, innovation, side)
     return slice, World(_next_regime(market, regime, draws.chance), _next_flow(market, flow, draws.flow), moved)
+
+
+TRACE: Final = np.uint64(0x9E3779B97F4A7C15)
+"""Odd, so that a change of one regime always changes the trace."""
+
+
+def trace(regimes: NDArray[Any]) -> noise.Words:
+    """Return the regimes of each episode, shape (time, episodes), as one word: the same for all executions."""
+    word = np.zeros(regimes.shape[1], dtype=np.uint64)
+    for row in regimes:
+        word *= TRACE
+        word += row.astype(np.uint64)
+    return word
 
 
 def _draw_all(market: Market, keys: noise.Words, column: NDArray[np.int64]) -> Draws:

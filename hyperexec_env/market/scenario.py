@@ -9,6 +9,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,7 @@ class Scenario:
         shares = slice_profile(self.volume_curve, self.slices, self.start_minute, self.horizon_minutes, self.day_minutes)
         return tuple(float(share) for share in shares)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """Hash of everything that moves a result (not of the name, the description or the provenance)."""
         content = {k: v for k, v in self.to_dict().items() if k not in ("name", "description", "provenance")}

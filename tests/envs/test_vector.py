@@ -20,6 +20,7 @@ from gymnasium.vector import AutoresetMode
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
@@ -62,8 +63,22 @@ FULL = replace(
 """All that makes a market a kind of its own and leaves the arithmetic exact: drift, signal, predator, cap and an open end."""
 ROUGH = replace(FULL, name="rough", temp_impact_beta=0.6, price_model="gbm", price_risk=0.02, side=-1)
 """The same with powers and exponentials, which libraries round differently."""
+FEW = replace(
+    get_scenario("regime-day"),
+    name="few-regimes",
+    regimes=Regimes(
+        names=("CRISIS", "RECOVERY", "SIDEWAYS_LOW"),
+        rates=((-9.0, 4.0, 5.0), (3.0, -9.0, 6.0), (8.0, 2.0, -10.0)),
+        volatility=(2.0, 0.5, 1.0),
+        volume=(0.5, 2.0, 1.0),
+        temporary=(1.5, 0.8, 1.0),
+        start="RECOVERY",
+    ),
+)
+"""Fewer regimes than a compiled loop is made for."""
 COMPILED = {
     "regime-day": OPTIONS,
+    FEW: (OPTIONS[0], OPTIONS[2]),
     FULL: OPTIONS,
     ROUGH: (OPTIONS[1], OPTIONS[4]),
     "flow-signal": (OPTIONS[2], OPTIONS[3]),

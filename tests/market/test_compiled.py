@@ -112,6 +112,7 @@ CHANGES = {
     "transient_exponent": {"transient_exponent": 0.5},
     "flow_persistence": {"flow_persistence": 0.3},
     "geometric": {"price_model": "gbm"},
+    "regimes": {"regimes": get_scenario("almgren-chriss").regimes},
     "drifting": {"regimes": get_scenario("trending-day").regimes},
     "capped": {"max_participation": 0.2},
     "held": {"price_risk": 0.01},
@@ -142,13 +143,24 @@ def test_numbers_make_no_kind():
 def test_the_tables_hold_the_numbers_of_every_slice_and_regime(name):
     market = build_market(get_scenario(name))
     tables = tables_of(market, realised=True)
-    count, most = market.regimes, compiled.MOST
+    count, most = market.regimes, kind_of(market).regimes
     for row, field in zip(tables.by_regime.reshape(-1, most), compiled.BY_REGIME, strict=True):
         assert np.array_equal(row[:count], getattr(market, field)[:count])
     assert np.array_equal(tables.mean_volume.reshape(market.mean_volume.shape), market.mean_volume)
-    assert np.array_equal(tables.thresholds.reshape(count - 1, most)[:, :count], market.next_thresholds)
+    assert np.array_equal(tables.thresholds.reshape(most - 1, most)[: count - 1, :count], market.next_thresholds)
+    assert (tables.thresholds.reshape(most - 1, most)[count - 1 :] >= 2**32).all()  # are never reached
+    assert np.array_equal(tables.start[: count - 1], market.start_thresholds[:, 0])
+    assert (tables.start[count - 1 :] >= 2**32).all()
     assert tables.ends.tolist() == [*market.least[[0, -1]], *market.cap[[0, -1]]]
     assert (tables.numbers[10], tables_of(market).numbers[10]) == (1.0, 0.0)
+
+
+def test_what_is_packed_is_unpacked():
+    parts = [np.arange(3.0), np.zeros(0), np.array([7.0]), np.full(200, -1.0)]
+    packed = compiled.pack(*parts)
+    for number, part in enumerate(parts):
+        assert np.array_equal(compiled.unpack(packed, number), part)
+    assert len(packed) >= sum(map(len, parts)) + compiled.SIZES[-1]  # the last row may be read beyond its end
 
 
 @pytest.mark.parametrize("field", ["least", "cap"])
@@ -194,7 +206,7 @@ def fingerprint_in(tmp_path, monkeypatch):
 
 
 COVERED = (
-    *("market/kernel.py", "market/noise.py", "market/numeric.py", "market/path.py", "market/predator.py"),
+    *("market/account.py", "market/kernel.py", "market/noise.py", "market/numeric.py", "market/path.py", "market/predator.py"),
     *("market/compiled.py", "envs/compiled.py", "envs/action.py", "envs/observation.py", "evaluation/fused.py"),
 )
 """The source of all that is compiled."""
