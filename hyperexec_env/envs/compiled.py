@@ -478,6 +478,13 @@ class Lanes:
         self.observe(np.arange(self.count), observation)
         return observation
 
+    def stand(self) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+        """Return observations, rewards and ends of a step in which no lane trades or ends."""
+        observation, reward, terminated = returned = self._empty() if self.copy else self._returned
+        self.observe(np.arange(self.count), observation)
+        reward[:], terminated[:] = 0.0, False
+        return returned
+
     def settle(self, lanes: NDArray[np.int64]) -> tuple[Statement, NDArray[np.float64], Order]:
         """Settle the accounts of some lanes.
 

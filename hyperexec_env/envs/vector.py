@@ -296,6 +296,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise ResetNeeded(
                 f"lane {waiting[0]} (one of {len(waiting)}) is over: reset it with options={{'reset_mask': mask}}"
             )
+        if waiting.size == self.num_envs:
+            return self._begin_all(values)
         observation, reward, terminated, some_ended = self._move(values, shares)
         if waiting.size:  # NEXT_STEP: lanes that ended a step ago begin anew, whatever their action was
             self._restart(waiting)
@@ -324,6 +326,20 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 self._k[here] = 0
                 self._cell[here] = self.task.market.cell(0, self._seen[here])
         return observation, reward, terminated, np.zeros(self.num_envs, _BOOL), info | shown if shown else info
+
+    def _begin_all(
+        self, values: NDArray[Any]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]:
+        """Begin the next episode of every lane, where all wait for it: none trades in this step, whatever it was given."""
+        if np.isnan(values).any():
+            raise _not_a_number(int(np.isnan(values).argmax()))
+        self._restart(self._waiting)
+        self._waiting = _NONE
+        if self._lanes is None:
+            observation, reward, terminated = self._observe(), np.zeros(self.num_envs), np.zeros(self.num_envs, _BOOL)
+        else:
+            observation, reward, terminated = self._lanes.stand()
+        return observation, reward, terminated, np.zeros(self.num_envs, _BOOL), self._info()
 
     def _move(
         self, values: NDArray[Any], shares: bool

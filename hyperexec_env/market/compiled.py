@@ -644,7 +644,7 @@ def begin_tile(
     for threshold in tables.start:
         for j in range(n):
             whole[REGIME * TILE + j] += np.float64(words[CHANCE * TILE + j]) >= threshold
-    for row in range(ROWS):
+    for row in range(PERMANENT, SIDE):
         for j in range(n):
             tile[row * TILE + j] = 0.0
     one_side, one_quantity = side[0], quantity[0]
@@ -654,6 +654,7 @@ def begin_tile(
     for j in range(n):
         tile[FLOW * TILE + j], tile[PRICE * TILE + j] = singles[FLOW_NOISE * TILE + j], price
         tile[REMAINING * TILE + j], tile[LAST_VOLUME * TILE + j] = tile[QUANTITY * TILE + j], last_volume
+        tile[LAST_SHARES * TILE + j] = 0.0
         tile[SCALE * TILE + j] = -1e4 / (tile[QUANTITY * TILE + j] * price)
 
 
