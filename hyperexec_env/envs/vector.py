@@ -106,8 +106,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._first = np.zeros(self.num_envs, dtype=np.int64)  # the next episodes, where no starts are drawn
         self._starts: _Starts | None = None
         self._waiting = np.zeros(0, dtype=np.int64)
-        self._shown: NDArray[np.float32] = np.zeros((0, len(self.single_observation_space.low)), dtype=np.float32)
-        """What the lanes that wait showed at their end."""
+        """Lanes that are over and not yet begun anew; they stand at their end, and show it, until the next step."""
         # what the lanes remember, laid out at the first reset
         self._keys: NDArray[np.uint64]
         self._k: NDArray[np.int64]
@@ -146,10 +145,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._seed_lanes(seed, lanes)
         self._restart(lanes)
         observation = self._observe()
-        if self._waiting.size:  # lanes that go on waiting show their end
-            still = np.isin(self._waiting, lanes, invert=True)
-            self._waiting, self._shown = self._waiting[still], self._shown[still]
-            observation[self._waiting] = self._shown
+        if self._waiting.size:
+            self._waiting = self._waiting[np.isin(self._waiting, lanes, invert=True)]
         return observation, self._info()
 
     def _seed_lanes(self, seed: int | list[int | None] | None, lanes: NDArray[np.int64]) -> None:
@@ -298,6 +295,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             )
         if waiting.size == self.num_envs:
             return self._begin_all(values)
+        if waiting.size:
+            self._rewind(waiting)
         observation, reward, terminated, some_ended = self._move(values, shares)
         if waiting.size:  # NEXT_STEP: lanes that ended a step ago begin anew, whatever their action was
             self._restart(waiting)
@@ -315,17 +314,16 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             observation = self._observe()
         elif begun.size:
             self._lanes.observe(begun, observation)  # type: ignore[union-attr]
-        self._waiting = ended
-        shown = self._info()  # before the lanes that wait are put at the start
-        if ended.size:  # a lane that waits is stepped with the others; nothing of that step is kept
-            self._shown = observation.take(ended, axis=0)
-            if self._lanes is not None:
-                self._lanes.rewind(ended)
-            else:
-                here = self._places(ended)
-                self._k[here] = 0
-                self._cell[here] = self.task.market.cell(0, self._seen[here])
+        self._waiting, shown = ended, self._info()
         return observation, reward, terminated, np.zeros(self.num_envs, _BOOL), info | shown if shown else info
+
+    def _rewind(self, lanes: NDArray[np.int64]) -> None:
+        """Put lanes that wait at the first slice: they are stepped with the others, and nothing of that step is kept."""
+        if self._lanes is not None:
+            self._lanes.rewind(lanes)
+            return
+        self._k[lanes] = 0
+        self._cell[lanes] = self.task.market.cell(0, self._seen[lanes])
 
     def _begin_all(
         self, values: NDArray[Any]
