@@ -147,6 +147,47 @@ def test_shares_in_any_array_are_served_by_the_loop_that_is_there():
     assert len(loop.signatures) == max(known, 1)
 
 
+@needs_numba
+def test_lanes_begin_and_end_wherever_they_lie_in_their_tiles():
+    """Whole tiles, the first of a tile, some across two: what waits is begun by masks, and the reference is numpy."""
+    lanes = 2 * TILE + 3
+    numpy, numba = (HyperExecVectorEnv(lanes, "Disabled", backend, action_mode="fraction") for backend in ("numpy", "numba"))
+    assert_same(numba.reset(seed=3), numpy.reset(seed=3))
+    here = np.arange(lanes)
+    groups = [
+        *(here < TILE, here < 9, (here >= TILE) & (here < TILE + 5), here >= 2 * TILE, here >= lanes - 1),
+        *((here >= TILE - 4) & (here < TILE + 4), here % 7 == 0, here >= 0, (here >= TILE) & (here < lanes)),
+    ]
+    for ending in groups:
+        actions = np.where(ending, 1.0, -0.9)[:, None]
+        ours, theirs = numba.step(actions), numpy.step(actions)
+        assert_same(ours, theirs)
+        assert np.array_equal(ours[2], ending)
+        for mask in (ending & (here % 3 > 0), ending & (here % 3 == 0)):
+            if mask.any():
+                reset = {"options": {"reset_mask": mask}}
+                assert_same(numba.reset(**reset), numpy.reset(**reset))
+
+
+@needs_numba
+def test_what_lanes_remember_can_be_laid_into_others():
+    lanes = 2 * TILE + 3
+    one, other = (HyperExecVectorEnv(lanes, backend="numba", scenario="hunted-day", **VARIED) for _ in range(2))
+    one.reset(seed=1)
+    other.reset(seed=2)
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        one.step(rng.uniform(-1.0, -0.5, (lanes, 1)))
+    floats, whole = one._lanes.remembered()
+    other._lanes.remember(floats, whole)
+    for mine, kept in zip(other._lanes.remembered(), (floats, whole), strict=True):
+        assert np.array_equal(mine, kept)
+    assert np.array_equal(other._lanes.observe_all(), one._lanes.observe_all())
+    for _ in range(3):  # no episode ends here: the next ones are others
+        actions = rng.uniform(-1.0, -0.5, (lanes, 1))
+        assert_same(other.step(actions), one.step(actions))
+
+
 # --- arrays that are used again
 
 

@@ -398,6 +398,39 @@ def test_the_step_after_the_end_ignores_the_action_and_pays_nothing(backend):
     assert reward[1] != 0.0
 
 
+@every_backend
+def test_where_all_lanes_wait_none_trades_and_actions_are_checked_all_the_same(backend):
+    env, lanes = HyperExecVectorEnv(3, backend=backend, action_mode="fraction"), [HyperExecEnv() for _ in range(3)]
+    for i, lane in enumerate(lanes):
+        lane.reset(seed=5 + i)
+    env.reset(seed=5)
+    for _ in range(3):
+        assert env.step(np.ones((3, 1)))[2].all()
+        assert (env.situation.remaining == 0.0).all()
+        wrong = np.array([[0.0], [np.nan], [0.0]])
+        with pytest.raises(ValueError, match=r"^actions must be numbers in \[-1, 1\], got nan in lane 1$"):
+            env.step(wrong)
+        observation, reward, terminated, truncated, info = env.step(np.ones((3, 1)))
+        assert np.array_equal(observation, [lane.reset()[0] for lane in lanes])
+        assert not any(values.any() for values in (reward, terminated, truncated))
+        assert info == {}
+
+
+@every_backend
+@pytest.mark.parametrize("ended", [1, 3])
+def test_lanes_that_wait_stand_at_their_end_until_the_next_step(backend, ended):
+    env = HyperExecVectorEnv(3, backend=backend, action_mode="fraction")
+    env.reset(seed=5)
+    env.step(np.full((3, 1), -0.5))
+    shown = env.step(np.where(np.arange(3) < ended, 1.0, -0.5)[:, None])[0]
+    situation = env.situation
+    assert situation.k.tolist() == [2, 2, 2]
+    assert ((situation.remaining == 0.0) == (np.arange(3) < ended)).all()
+    assert np.array_equal(env.task.observer.observe(situation), shown)
+    env.step(np.zeros((3, 1)))
+    assert env.situation.k.tolist() == [0 if lane < ended else 3 for lane in range(3)]
+
+
 # --- what is returned
 
 

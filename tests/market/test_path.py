@@ -16,7 +16,7 @@ import pytest
 from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import OrderDraw, World, advance, begin, draw_orders, draw_path
+from hyperexec_env.market.path import OrderDraw, World, advance, begin, draw_orders, draw_path, trace
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 
@@ -117,6 +117,17 @@ def test_another_process_draws_the_same_paths():
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         done = subprocess.run([sys.executable, "-c", PRINT_DIGEST], env=environment, capture_output=True, text=True, check=True)
         assert done.stdout.strip() == digest.hexdigest()
+
+
+def test_another_regime_anywhere_leaves_another_trace():
+    regimes = np.random.default_rng(2).integers(0, 6, (27, 40))
+    traces = trace(regimes)
+    assert traces.dtype == np.uint64
+    assert len(set(traces.tolist())) == 40
+    for k, changed in enumerate(np.repeat(regimes[None], 27, axis=0)):
+        changed[k] = (changed[k] + 1 + np.arange(40) % 5) % 6
+        assert (trace(changed) != traces).all()
+    assert np.array_equal(trace(regimes.astype(np.int8)[:, :3]), traces[:3])
 
 
 @every_scenario
