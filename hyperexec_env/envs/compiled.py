@@ -283,10 +283,11 @@ def loops(kind: Kind) -> Loops:
                 if values[lane] != values[lane]:
                     return -1 - lane
         tables, views = unpack_tables(packed), unpack_views(packed, rows)
-        width, draft, seen, ended = int(tables.numbers[12]) + 1, new_draft(), np.empty(DRAWN * TILE, np.float32), 0
+        slices, width = int(tables.numbers[11]), int(tables.numbers[12]) + 1
+        draft, seen, ended = new_draft(), np.empty(DRAWN * TILE, np.float32), 0
         for first in range(start, stop, TILE):
             n, tile, ints = min(TILE, stop - first), floats[first // TILE], whole[first // TILE]
-            scattered = apart(ints, n)
+            scattered = apart(slices - 1, ints, n)
             ask_tile(views, mode, width, scattered, values[first:], ints, tile, draft, n)
             trade_tile(tables, scattered, ints, tile, draft, n)
             paid = draft.numbers[PAID * TILE :]
@@ -324,13 +325,14 @@ def loops(kind: Kind) -> Loops:
         """Observe some lanes, each in its row of the observation of all."""
         kind  # noqa: B018
         tables, views = unpack_tables(packed), unpack_views(packed, rows)
-        width, draft, seen = int(tables.numbers[12]) + 1, new_draft(), np.empty(DRAWN * TILE, np.float32)
+        slices, width = int(tables.numbers[11]), int(tables.numbers[12]) + 1
+        draft, seen = new_draft(), np.empty(DRAWN * TILE, np.float32)
         copied, integers = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
         shown = np.empty((TILE, FEATURES), np.float32)
         for first in range(0, len(lanes), TILE):
             n, here = min(TILE, len(lanes) - first), lanes[first:]
             tile, ints = fetch_tile(floats, ROWS, here, copied, n), fetch_tile(whole, INTEGERS, here, integers, n)
-            observe_tile(views, tables, width, apart(ints, n), ints, tile, draft, seen, n)
+            observe_tile(views, tables, width, apart(slices, ints, n), ints, tile, draft, seen, n)
             if in_order(here, n):
                 show_tile(views, width, ints, seen, observation[here[0] :], n)
             else:

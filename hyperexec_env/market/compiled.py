@@ -442,9 +442,11 @@ def new_draft() -> Draft:
     return Draft(np.empty(DRAFTS * TILE), np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32))
 
 
-def apart(whole: Any, n: int) -> bool:
-    """Return whether the lanes of a tile stand in different slices."""
+def apart(last: int, whole: Any, n: int) -> bool:
+    """Return whether the lanes of a tile stand in different slices; none may stand beyond the last, where tables end."""
     others = 0
+    for j in range(n):
+        whole[K * TILE + j] = min(whole[K * TILE + j], last)
     for j in range(n):
         others += whole[K * TILE + j] != whole[K * TILE]
     return others > 0

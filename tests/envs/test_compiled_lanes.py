@@ -269,3 +269,24 @@ def test_a_copy_of_an_environment_that_never_began_is_one(backend):
     for _ in range(2):
         assert_same(twin.reset(seed=1), env.reset(seed=1))
         assert_same(twin.step(np.zeros((3, 1))), env.step(np.zeros((3, 1))))
+
+
+@needs_numba
+def test_lanes_whose_end_was_interrupted_stay_within_their_tables(monkeypatch):
+    """An interrupt between the trades of a step and what is said of its end leaves lanes beyond the last slice."""
+    env = HyperExecVectorEnv(4, backend="numba", scenario="desk-5min")
+    env.reset(seed=1)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    slices = env.task.market.slices
+    with monkeypatch.context() as patched:
+        patched.setattr(env, "_final", interrupt)
+        for _ in range(slices - 1):
+            env.step(np.full((4, 1), -1.0))
+        with pytest.raises(KeyboardInterrupt):
+            env.step(np.full((4, 1), -1.0))
+    for _ in range(3):
+        env.step(np.full((4, 1), -1.0))
+        assert (env.situation.k <= slices).all()
