@@ -7,7 +7,7 @@ stand.
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
@@ -68,10 +68,7 @@ from hyperexec_env.orders import Order
 __all__ = [
     "DRAWN",
     "FEATURES",
-    "SHARES",
     "Lanes",
-    "Loops",
-    "Views",
     "ask_tile",
     "copy",
     "loops",
@@ -448,7 +445,10 @@ class Lanes:
         if np.isnan(self.values).any():
             return *returned, -1 - int(np.isnan(self.values).argmax())
         others = [self._pool.submit(self._loops.step, *given, *part) for part in self._parts[1:]]
-        ended = self._loops.step(*given, *self._parts[0])
+        try:
+            ended = self._loops.step(*given, *self._parts[0])
+        finally:  # whoever is interrupted here must not find others at work later
+            wait(others)
         return *returned, ended + sum(other.result() for other in others)
 
     def begin(

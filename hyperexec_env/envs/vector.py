@@ -501,6 +501,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return which discrete levels are worth trying in each lane, shape (lanes, levels)."""
         if not self.task.mode.discrete:
             raise ValueError(f"action masks belong to action_mode='discrete', got {self.task.mode.name!r}")
+        if not self._begun:
+            raise ResetNeeded("call reset() before asking for action masks")
         self._recall()
         market = self.task.market
         k = np.minimum(self._k, market.slices - 1)

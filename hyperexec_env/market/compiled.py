@@ -733,7 +733,7 @@ def _take(self: Any, place: Any) -> Any:
 
 
 def _next_regime(market: Any, regime: Any, chance: Any) -> Any:
-    return chance  # regimes move on together, as integers: see next_regimes
+    return chance  # regimes move on together, as integers: see next_regimes_tile
 
 
 def _halves(word: Any) -> Any:

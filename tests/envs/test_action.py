@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from gymnasium import spaces
+from gymnasium.error import ResetNeeded
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,3 +184,10 @@ def test_a_masked_learner_finds_the_masks():
     env.reset(seed=0)
     assert maskable.is_masking_supported(env)
     assert maskable.get_action_masks(env).tolist() == env.unwrapped.action_masks().tolist()
+
+
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+def test_there_are_no_masks_before_the_first_reset(backend):
+    env = HyperExecVectorEnv(2, action_mode="discrete", backend=backend)
+    with pytest.raises(ResetNeeded, match=r"^call reset\(\) before asking for action masks$"):
+        env.action_masks()

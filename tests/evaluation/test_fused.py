@@ -36,7 +36,7 @@ every_scenario = pytest.mark.parametrize("scenario", scenario_names())
 told_or_not = pytest.mark.parametrize("hidden", [False, True], ids=["told", "hidden"])
 
 ROOT = Path(__file__).parent.parent.parent
-EPISODES = 300
+EPISODES = 2 * TILE + 40
 """Two tiles and a part of a third."""
 
 
