@@ -47,7 +47,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         num_envs: Number of lanes.
         backend: "numba" (compiled, extra `fast`), "numpy", or "auto" (default: numba where it is installed). Both give the same
             to 1e-9, and the same regimes.
-        num_threads: Threads of the compiled lanes; None: one below 4,096 lanes, else the processors there are, one for 2,048.
+        num_threads: Threads of the compiled lanes, each of which takes 264 at least; None: one below 4,096 lanes, else the
+            processors there are, one for 2,048.
         copy: Whether returned arrays are never changed later (default). With False compiled lanes return the same observations,
             rewards and ends in each step, overwritten.
         autoreset_mode: "NextStep" (default: the step after the end begins the next episode and pays 0), "SameStep" (the last
