@@ -23,6 +23,7 @@ from hyperexec_env.envs.task import Task
 from hyperexec_env.market import compiled, kernel, noise
 from hyperexec_env.market.account import Components, Statement
 from hyperexec_env.market.compiled import (
+    ARRIVAL,
     ASKED,
     FLOW,
     HALF_SPREAD,
@@ -33,17 +34,23 @@ from hyperexec_env.market.compiled import (
     MEAN_VOLUME,
     PAID,
     PERMANENT,
+    PERMANENT_SLOPE,
     PRICE,
+    PRICE_BEFORE,
     QUANTITY,
+    REALISED,
     REGIME,
+    REGIMES,
     REMAINING,
     ROWS,
     SCALE,
     SETTLED,
     SIDE,
+    SLICES,
     STEP_VOLATILITY,
     TILE,
     TRANSIENT,
+    TRANSIENT_SLOPE,
     Draft,
     K,
     Kind,
@@ -51,6 +58,7 @@ from hyperexec_env.market.compiled import (
     apart,
     begin_tile,
     default_threads,
+    hold_tile,
     kind_of,
     look_up_tile,
     new_draft,
@@ -188,7 +196,7 @@ def observe_tile(
     views: Views, tables: Tables, width: int, scattered: bool, whole: Any, tile: Any, draft: Draft, seen: Any, n: int
 ) -> None:
     """Write what depends on the trades of each lane, and what nature drew, into `seen`: a feature after the other."""
-    arrival, drafted = tables.numbers[0], draft.numbers
+    arrival, drafted = tables.numbers[ARRIVAL], draft.numbers
     scales: Any = (views.scales[0], views.scales[1], views.scales[2])
     look_up_tile(views.plan, 1, 0, scattered, whole, drafted[_PLAN * TILE :], n)
     look_up_tile(views.last_expected, 1, 0, scattered, whole, drafted[_EXPECTED * TILE :], n)
@@ -241,13 +249,13 @@ def show_tile(views: Views, width: int, whole: Any, seen: Any, observation: Any,
 
 def end_tile(tables: Tables, whole: Any, tile: Any, paid: Any, reward: Any, terminated: Any, n: int) -> int:
     """Say which lanes are over and what each is paid, in bps; return how many are over."""
-    slices = int(tables.numbers[11])
-    impact = Impact(tables.numbers[6], tables.numbers[7], KIND.beta, KIND.transient_exponent)
+    slices = int(tables.numbers[SLICES])
+    impact = Impact(tables.numbers[PERMANENT_SLOPE], tables.numbers[TRANSIENT_SLOPE], KIND.beta, KIND.transient_exponent)
     if not KIND.complete:
         for j in range(n):
             state = State(tile[REMAINING * TILE + j], tile[PERMANENT * TILE + j], tile[TRANSIENT * TILE + j])
             realised, expected = kernel.close(impact, state, tile[QUANTITY * TILE + j])
-            marked = realised if tables.numbers[10] > 0.0 else expected
+            marked = realised if tables.numbers[REALISED] > 0.0 else expected
             over = (whole[K * TILE + j] == slices) | (state.remaining <= 0.0)
             paid[j] += marked if over else 0.0
     ended = 0
@@ -280,11 +288,12 @@ def loops(kind: Kind) -> Loops:
                 if values[lane] != values[lane]:
                     return -1 - lane
         tables, views = unpack_tables(packed), unpack_views(packed, rows)
-        slices, width = int(tables.numbers[11]), int(tables.numbers[12]) + 1
+        slices, width = int(tables.numbers[SLICES]), int(tables.numbers[REGIMES]) + 1
         draft, seen, ended = new_draft(), np.empty(DRAWN * TILE, np.float32), 0
         for first in range(start, stop, TILE):
             n, tile, ints = min(TILE, stop - first), floats[first // TILE], whole[first // TILE]
-            scattered = apart(slices - 1, ints, n)
+            hold_tile(slices, ints, n)
+            scattered = apart(ints, n)
             ask_tile(views, mode, width, scattered, values[first:], ints, tile, draft, n)
             trade_tile(tables, scattered, ints, tile, draft, n)
             paid = draft.numbers[PAID * TILE :]
@@ -306,30 +315,27 @@ def loops(kind: Kind) -> Loops:
             if in_order(here, n):
                 tile, ints = floats[here[0] // TILE], whole[here[0] // TILE]
             for j in range(n):
-                episode = np.uint64(episodes[here[j]]) + np.uint64(1)
-                key = noise.mix(noise.mix(seeds[here[j]] + noise._GAMMA) + episode * noise._GAMMA)
-                ints[KEY * TILE + j] = np.int64(key)
+                ints[KEY * TILE + j] = np.int64(noise.key(seeds[here[j]], np.uint64(episodes[here[j]])))
             for j in range(n):
                 episodes[here[j]] += 1
             side = sides[first:] if len(sides) > 1 else sides
             quantity = quantities[first:] if len(quantities) > 1 else quantities
             begin_tile(tables, side, quantity, views.scales[2], ints, tile, draft, n)
             if not in_order(here, n):
-                lay_tile(tile, ROWS, floats, here, n)
+                lay_tile(tile, PRICE_BEFORE, floats, here, n)  # the rest is written before it is read
                 lay_tile(ints, INTEGERS, whole, here, n)
 
     def observe(packed, rows, floats, whole, lanes, observation):  # type: ignore[no-untyped-def]
         """Observe some lanes, each in its row of the observation of all."""
         kind  # noqa: B018
         tables, views = unpack_tables(packed), unpack_views(packed, rows)
-        slices, width = int(tables.numbers[11]), int(tables.numbers[12]) + 1
-        draft, seen = new_draft(), np.empty(DRAWN * TILE, np.float32)
+        width, draft, seen = int(tables.numbers[REGIMES]) + 1, new_draft(), np.empty(DRAWN * TILE, np.float32)
         copied, integers = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
         shown = np.empty((TILE, FEATURES), np.float32)
         for first in range(0, len(lanes), TILE):
             n, here = min(TILE, len(lanes) - first), lanes[first:]
             tile, ints = fetch_tile(floats, ROWS, here, copied, n), fetch_tile(whole, INTEGERS, here, integers, n)
-            observe_tile(views, tables, width, apart(slices, ints, n), ints, tile, draft, seen, n)
+            observe_tile(views, tables, width, apart(ints, n), ints, tile, draft, seen, n)
             if in_order(here, n):
                 show_tile(views, width, ints, seen, observation[here[0] :], n)
             else:

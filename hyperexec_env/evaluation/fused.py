@@ -40,9 +40,11 @@ from hyperexec_env.market.compiled import (
     KEY,
     PRICE,
     REGIME,
+    REGIMES,
     REMAINING,
     ROWS,
     SETTLED,
+    SLICES,
     TILE,
     TRANSIENT,
     Draft,
@@ -219,7 +221,7 @@ def _rule_loop(kind: Kind, function: Callable[..., Any], stamp: str, kept: bool)
         kind, stamp  # noqa: B018 - by them the compiled loop is told from others on disk
         tables, numbers = unpack_tables(packed), unpack(packed, 6)
         tile, ints = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
-        slices, missing = int(tables.numbers[11]), 0
+        slices, missing = int(tables.numbers[SLICES]), 0
         draft, record = new_draft(), new_record(slices)
         for first in range(start, stop, TILE):
             n = min(TILE, stop - first)
@@ -313,7 +315,7 @@ def _network_loop(kind: Kind) -> Callable[..., int]:
         kind  # noqa: B018
         tables, views = unpack_tables(packed), unpack_views(packed, rows)
         tile, ints = np.empty(ROWS * TILE), np.empty(INTEGERS * TILE, np.int64)
-        slices, width = int(tables.numbers[11]), int(tables.numbers[12]) + 1
+        slices, width = int(tables.numbers[SLICES]), int(tables.numbers[REGIMES]) + 1
         draft, record = new_draft(), new_record(slices)
         seen, actions = np.empty(DRAWN * TILE, np.float32), np.empty(TILE)
         source, target = np.empty(sizes.max() * TILE, np.float32), np.empty(sizes.max() * TILE, np.float32)

@@ -47,6 +47,7 @@ __all__ = [
     "apart",
     "begin_tile",
     "default_threads",
+    "hold_tile",
     "kind_of",
     "look_up_tile",
     "new_draft",
@@ -86,6 +87,9 @@ BY_REGIME: Final = ("half_spread", "step_volatility", "step_drift", "temporary_s
 (HALF_SPREAD, STEP_VOLATILITY, STEP_DRIFT, TEMPORARY_SCALE, TRANSIENT_KEPT, RISK) = range(6)
 (MEAN_VOLUME, PAID) = range(6, 8)
 DRAFTS: Final = 8
+# the numbers of a market
+(ARRIVAL, FLOW_SHARE, HOLDING, BY_FLOW, BY_FLOW_NOISE, BY_NEWS, PERMANENT_SLOPE, TRANSIENT_SLOPE) = range(8)
+(PREDATOR, DEVIATION, REALISED, SLICES, REGIMES, LARGEST) = range(8, 14)
 (K, REGIME, KEY) = range(3)
 INTEGERS: Final = 3
 """What a lane remembers, in integers: its slice, its regime and, bit for bit, its key."""
@@ -324,7 +328,7 @@ class Twins:
         self.add(numeric, (), _minimum, _maximum, _between, _power, _signed, _present)
         self.add(
             noise,
-            ("mix", "polynomial", "polar", "chord", "sagitta", "normal_pair", "exponential"),
+            ("mix", "key", "polynomial", "polar", "chord", "sagitta", "normal_pair", "exponential"),
             _halves,
             _octave,
             _root,
@@ -337,7 +341,7 @@ class Twins:
         own = ("follow", "_next_flow", "_returns", "_move_price", "_meet", "volume_factor")
         self.add(path, own, _geometric, _next_regime)
         choosing = ("first_few", "chosen", "look_up_tile", "look_up_regimes", "next_regimes_tile")
-        tiles = ("unpack", "unpack_tables", "new_draft", "apart", "draw_tile", "begin_tile")
+        tiles = ("unpack", "unpack_tables", "new_draft", "hold_tile", "apart", "draw_tile", "begin_tile")
         self.add(sys.modules[__name__], tiles, by_kind=(*choosing, "trade_tile", "settle_tile"))
 
     def add(
@@ -442,11 +446,15 @@ def new_draft() -> Draft:
     return Draft(np.empty(DRAFTS * TILE), np.empty(WORDS * TILE, np.uint64), np.empty(SINGLES * TILE, np.float32))
 
 
-def apart(last: int, whole: Any, n: int) -> bool:
-    """Return whether the lanes of a tile stand in different slices; none may stand beyond the last, where tables end."""
-    others = 0
+def hold_tile(slices: int, whole: Any, n: int) -> None:
+    """Hold lanes whose end was interrupted, and which were not begun anew, in the last slice: beyond it tables end."""
     for j in range(n):
-        whole[K * TILE + j] = min(whole[K * TILE + j], last)
+        whole[K * TILE + j] = min(whole[K * TILE + j], slices - 1)
+
+
+def apart(whole: Any, n: int) -> bool:
+    """Return whether the lanes of a tile stand in different slices."""
+    others = 0
     for j in range(n):
         others += whole[K * TILE + j] != whole[K * TILE]
     return others > 0
@@ -549,14 +557,15 @@ def trade_tile(tables: Tables, scattered: bool, whole: Any, tile: Any, draft: Dr
         n: Number of lanes.
     """
     numbers, singles, drafted = tables.numbers, draft.singles, draft.numbers
-    slices, width = int(numbers[11]), int(numbers[12]) + 1
-    draw_tile(KIND.noisy, numbers[9], whole, draft, n)
+    slices, width = int(numbers[SLICES]), int(numbers[REGIMES]) + 1
+    draw_tile(KIND.noisy, numbers[DEVIATION], whole, draft, n)
     look_up_regimes(tables.by_regime, whole, drafted, n)
     look_up_tile(tables.mean_volume, width, -1, scattered, whole, drafted[MEAN_VOLUME * TILE :], n)
     least, least_last, cap, cap_last = tables.ends[0], tables.ends[1], tables.ends[2], tables.ends[3]
-    terms = Terms(KIND.geometric, numbers[0], KIND.flow_persistence, numbers[1])
-    holding = numbers[2] if KIND.held else 0.0
-    impact, paid_realised = (numbers[6], numbers[7], KIND.beta, KIND.transient_exponent), numbers[10] > 0.0
+    terms = Terms(KIND.geometric, numbers[ARRIVAL], KIND.flow_persistence, numbers[FLOW_SHARE])
+    holding = numbers[HOLDING] if KIND.held else 0.0
+    impact = (numbers[PERMANENT_SLOPE], numbers[TRANSIENT_SLOPE], KIND.beta, KIND.transient_exponent)
+    paid_realised = numbers[REALISED] > 0.0
     for j in range(n):
         last = whole[K * TILE + j] == slices - 1
         here: Any = Point(
@@ -571,9 +580,9 @@ def trade_tile(tables: Tables, scattered: bool, whole: Any, tile: Any, draft: Dr
             least_last if last else least,
             cap_last if last else cap,
             holding,
-            numbers[3],
-            numbers[4],
-            numbers[5],
+            numbers[BY_FLOW],
+            numbers[BY_FLOW_NOISE],
+            numbers[BY_NEWS],
             KIND.drifting,
             KIND.capped,
             KIND.martingale,
@@ -587,7 +596,7 @@ def trade_tile(tables: Tables, scattered: bool, whole: Any, tile: Any, draft: Dr
         before = (tile[REMAINING * TILE + j], tile[PERMANENT * TILE + j], tile[TRANSIENT * TILE + j])
         if KIND.hunted:
             hunt = Hunt(tile[SIZE * TILE + j], tile[SINCE * TILE + j], tile[PERIOD * TILE + j], tile[LIKENESS * TILE + j])
-            (after, cost), hunt = predator.ambush(impact, before, met, asked, hunt, numbers[8])
+            (after, cost), hunt = predator.ambush(impact, before, met, asked, hunt, numbers[PREDATOR])
             tile[SIZE * TILE + j], tile[SINCE * TILE + j] = hunt.size, hunt.since
             tile[PERIOD * TILE + j], tile[LIKENESS * TILE + j] = hunt.period, hunt.likeness
         else:
@@ -633,7 +642,7 @@ def begin_tile(
         draft: What is worked out on the way.
         n: Number of lanes.
     """
-    words, singles, price = draft.words, draft.singles, tables.numbers[0]
+    words, singles, price = draft.words, draft.singles, tables.numbers[ARRIVAL]
     for j in range(n):
         key: Any = np.uint64(whole[KEY * TILE + j])
         words[FIRST_WORD * TILE + j] = noise.mix(key + _ORDER * noise._GAMMA)
@@ -662,8 +671,8 @@ def begin_tile(
 
 def settle_tile(tables: Tables, whole: Any, tile: Any, settled: Any, n: int) -> None:
     """Settle the account of each lane of a tile: the statement, the share that the end forced, side and quantity."""
-    numbers, slices = tables.numbers, int(tables.numbers[11])
-    impact = Impact(numbers[6], numbers[7], KIND.beta, KIND.transient_exponent)
+    numbers, slices = tables.numbers, int(tables.numbers[SLICES])
+    impact = Impact(numbers[PERMANENT_SLOPE], numbers[TRANSIENT_SLOPE], KIND.beta, KIND.transient_exponent)
     for j in range(n):
         quantity, bps, c = tile[QUANTITY * TILE + j], -tile[SCALE * TILE + j], COST * TILE + j
         cost = Cost(
@@ -683,7 +692,7 @@ def settle_tile(tables: Tables, whole: Any, tile: Any, settled: Any, n: int) -> 
         spread, temporary, transient, permanent, timing, drift, opportunity = by_source
         least = tables.ends[1] if whole[K * TILE + j] == slices else tables.ends[0]
         asked, volume, traded = tile[ASKED * TILE + j], tile[LAST_VOLUME * TILE + j], tile[LAST_SHARES * TILE + j]
-        forced = account.forced_shares(least, volume, numbers[13], asked, traded) / quantity
+        forced = account.forced_shares(least, volume, numbers[LARGEST], asked, traded) / quantity
         settled[j], settled[TILE + j], settled[2 * TILE + j], settled[3 * TILE + j] = shortfall, objective, expected, risk
         settled[4 * TILE + j], settled[5 * TILE + j], settled[6 * TILE + j] = spread, temporary, transient
         settled[7 * TILE + j], settled[8 * TILE + j], settled[9 * TILE + j] = permanent, timing, drift

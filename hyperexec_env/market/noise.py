@@ -27,6 +27,7 @@ __all__ = [
     "episode_keys",
     "exponential",
     "halves",
+    "key",
     "mix",
     "normal_pair",
     "octave",
@@ -121,7 +122,13 @@ def episode_keys(seeds: Any, episodes: Any) -> Words:
     The keys of a seed are the SplitMix64 sequence that starts at the hash of the seed, so seed and episode are not
     interchangeable. Seeds are taken modulo 2^64; 0 is a seed like any other. One seed may serve many episodes.
     """
-    return mix(mix(as_words(seeds) + _GAMMA) + (as_words(episodes) + np.uint64(1)) * _GAMMA)
+    keys: Words = key(as_words(seeds), as_words(episodes))
+    return keys
+
+
+def key(seed: Any, episode: Any) -> Any:
+    """Return the key of a pair of words, or of each of some pairs; see :func:`episode_keys`."""
+    return mix(mix(seed + _GAMMA) + (episode + np.uint64(1)) * _GAMMA)
 
 
 def words(keys: Words, streams: tuple[int, ...], slice: Any) -> Words:
