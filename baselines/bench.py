@@ -11,13 +11,14 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from baselines.policies import get_policy
 from hyperexec_env.evaluation import bench
 from hyperexec_env.evaluation.bench import REFERENCE, Probe, single_rate, within
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.children import cut
 from hyperexec_env.orders import ParentOrder
+
+from .policies import get_policy
 
 __all__ = ["Spent", "agent_probes", "command_probes", "rollout_probes", "spent_by"]
 

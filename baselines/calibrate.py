@@ -11,11 +11,12 @@ import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
 
-from baselines.evaluate import show
 from hyperexec_env.arguments import option
+from hyperexec_env.data.bars import read_sessions
+from hyperexec_env.data.calibration import Calibration, calibrate
 from hyperexec_env.files import check_target, write_atomically
-from hyperexec_env.market.bars import read_sessions
-from hyperexec_env.market.calibration import Calibration, calibrate
+
+from .evaluate import show
 
 __all__ = ["Args", "main"]
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json as json_format
 from dataclasses import dataclass, fields
 
-from baselines.evaluate import show
-from baselines.policies import BASELINES, Schedule
-from baselines.solver import schedule_bps, solve
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.certificate import certify
 from hyperexec_env.files import check_target
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario, get_scenario
+
+from .evaluate import show
+from .policies import BASELINES, Schedule
+from .solver import schedule_bps, solve
 
 __all__ = ["Args", "card", "main"]
 

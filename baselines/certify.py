@@ -5,12 +5,13 @@ from __future__ import annotations
 import json as json_format
 from dataclasses import dataclass
 
-from baselines.evaluate import show
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.certificate import Certificate, certify, usual_trips
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.files import check_target
 from hyperexec_env.market.scenario import get_scenario
+
+from .evaluate import show
 
 __all__ = ["Args", "main"]
 

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from baselines.evaluate import show
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_choice
 from hyperexec_env.evaluation.board import text_table
@@ -18,6 +17,8 @@ from hyperexec_env.files import check_target
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.orders import ParentOrder
+
+from .evaluate import show
 
 __all__ = ["Args", "Estimates", "estimate", "impact_in", "main"]
 

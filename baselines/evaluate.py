@@ -12,8 +12,6 @@ from typing import Final
 
 import numpy as np
 
-from baselines.desk import DESK
-from baselines.policies import BASELINES, SANITY, get_policy, policy_names
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant, judge, play
@@ -25,6 +23,9 @@ from hyperexec_env.evaluation.store import DeterminismAlarm, Store
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.compiled import BACKENDS, resolve_backend
 from hyperexec_env.market.scenario import Scenario, get_scenario
+
+from .desk import DESK
+from .policies import BASELINES, SANITY, get_policy, policy_names
 
 __all__ = ["Args", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "main", "resolution", "show"]
 
@@ -124,7 +125,7 @@ def evaluate(
 
 def known_optimum(scenario: Scenario) -> Optimum:
     """Return what is known of the optimum of a scenario; it may take a while."""
-    from baselines.solver import optimum  # only whoever asks for it pays for its import
+    from .solver import optimum  # only whoever asks for it pays for its import
 
     return optimum(scenario)
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hyperexec_env.checks import check_integer, check_number
+from hyperexec_env.data.bars import zone
 from hyperexec_env.files import csv_rows, printable
-from hyperexec_env.market.bars import zone
 from hyperexec_env.orders import MAX_SHARES
 
 __all__ = ["COLUMNS", "DeskFill", "DeskOrder", "check_printable", "number", "read_fills"]

@@ -11,8 +11,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.data.bars import BarReport, Sessions, read_sessions
 from hyperexec_env.execution.report import Mark
-from hyperexec_env.market.bars import BarReport, Sessions, read_sessions
 
 __all__ = ["MarketDay", "read_day"]
 
@@ -103,7 +103,7 @@ def read_day(paths: Sequence[str], stamp: str, day: str, *, open_minute: int = 5
     """Read the session of a day from bar files; sessions that are faulty are left out and counted, unless it is that one.
 
     Args:
-        paths: The files; see :func:`hyperexec_env.market.bars.read_sessions`.
+        paths: The files; see :func:`hyperexec_env.data.bars.read_sessions`.
         stamp: "start" or "end" of the bar: what the column `ts` holds.
         day: The day, as 2024-03-26.
         open_minute: Opening of the session, minutes after midnight.

@@ -14,7 +14,6 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.desk import DESK
 from hyperexec_env.checks import nearest
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.policy import Policy
@@ -24,6 +23,8 @@ from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outl
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
+
+from .desk import DESK
 
 __all__ = ["BASELINES", "SANITY", "Adaptive", "Schedule", "get_policy", "policy_names"]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json as json_format
 from dataclasses import dataclass
 
-from baselines.evaluate import show
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.files import check_target
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+
+from .evaluate import show
 
 __all__ = ["Args", "main"]
 

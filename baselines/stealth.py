@@ -27,8 +27,6 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.evaluate import show
-from baselines.stealth_plot import check_plot, picture
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import text_table
@@ -49,6 +47,9 @@ from hyperexec_env.market.path import Path, World, advance, begin, draw_path
 from hyperexec_env.market.predator import GREATEST, LEAST, Hunt, ambush, watch
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.orders import ChildOrder, ParentOrder
+
+from .evaluate import show
+from .stealth_plot import check_plot, picture
 
 __all__ = ["Args", "Case", "Estimate", "Row", "Study", "Verdict", "main", "study"]
 

@@ -13,7 +13,7 @@ from hyperexec_env.extras import need
 from hyperexec_env.files import check_target
 
 if TYPE_CHECKING:
-    from baselines.stealth import Estimate, Row, Study
+    from .stealth import Estimate, Row, Study
 
 __all__ = ["check_plot", "picture"]
 

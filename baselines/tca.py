@@ -16,18 +16,19 @@ from datetime import datetime, time, timezone
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from baselines.evaluate import show
-from baselines.fills import DeskFill, DeskOrder, check_printable, read_fills
-from baselines.market_day import MarketDay, read_day
-from baselines.tca_page import page
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_choice, check_integer
+from hyperexec_env.data.bars import zone
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport, clock
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_target, printable, write_atomically
-from hyperexec_env.market.bars import zone
 from hyperexec_env.orders import MAX_SHARES, ChildOrder, Fill, ParentOrder
+
+from .evaluate import show
+from .fills import DeskFill, DeskOrder, check_printable, read_fills
+from .market_day import MarketDay, read_day
+from .tca_page import page
 
 __all__ = ["Args", "main", "tca"]
 

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from training.bench import Args, measure
+from hyperexec_env.training.bench import Args, measure
 
 
 def number(value: float) -> str:

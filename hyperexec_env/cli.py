@@ -13,22 +13,22 @@ from hyperexec_env.extras import MissingExtra
 __all__ = ["main"]
 
 COMMANDS = {
-    ("leaderboard",): ("training.leaderboard", "evaluate the baselines, train a policy, write the board"),
-    ("evaluate",): ("baselines.evaluate", "judge policies on one scenario"),
-    ("train", "ppo"): ("training.ppo", "train a policy by PPO"),
-    ("train", "pathwise"): ("training.pathwise", "train a policy by the gradient of whole episodes"),
-    ("train", "sac"): ("training.sac", "train a policy by SAC"),
-    ("train", "dqn"): ("training.dqn", "train a policy by DQN (discrete pace)"),
-    ("export",): ("training.export", "turn a stable-baselines3 model of your own into a policy without pickles"),
-    ("scenarios",): ("baselines.scenarios", "list the scenarios"),
-    ("solve",): ("baselines.solve", "find the exact optimum of a scenario"),
-    ("card",): ("baselines.card", "print a scenario with its units"),
-    ("certify",): ("baselines.certify", "try whether the market of a scenario can be made to pay"),
-    ("estimate",): ("baselines.estimate", "estimate the cost of an order before it trades"),
-    ("calibrate",): ("baselines.calibrate", "make a scenario from bars of a real market"),
-    ("tca",): ("baselines.tca", "report on a desk's own fills against a real market"),
-    ("stealth",): ("baselines.stealth", "measure what order hiding is worth"),
-    ("bench",): ("training.bench", "measure the speed: of environments, of the agent, of a training"),
+    ("leaderboard",): ("hyperexec_env.training.leaderboard", "evaluate the baselines, train a policy, write the board"),
+    ("evaluate",): ("hyperexec_env.baselines.evaluate", "judge policies on one scenario"),
+    ("train", "ppo"): ("hyperexec_env.training.ppo", "train a policy by PPO"),
+    ("train", "pathwise"): ("hyperexec_env.training.pathwise", "train a policy by the gradient of whole episodes"),
+    ("train", "sac"): ("hyperexec_env.training.sac", "train a policy by SAC"),
+    ("train", "dqn"): ("hyperexec_env.training.dqn", "train a policy by DQN (discrete pace)"),
+    ("export",): ("hyperexec_env.training.export", "turn a stable-baselines3 model of your own into a policy without pickles"),
+    ("scenarios",): ("hyperexec_env.baselines.scenarios", "list the scenarios"),
+    ("solve",): ("hyperexec_env.baselines.solve", "find the exact optimum of a scenario"),
+    ("card",): ("hyperexec_env.baselines.card", "print a scenario with its units"),
+    ("certify",): ("hyperexec_env.baselines.certify", "try whether the market of a scenario can be made to pay"),
+    ("estimate",): ("hyperexec_env.baselines.estimate", "estimate the cost of an order before it trades"),
+    ("calibrate",): ("hyperexec_env.baselines.calibrate", "make a scenario from bars of a real market"),
+    ("tca",): ("hyperexec_env.baselines.tca", "report on a desk's own fills against a real market"),
+    ("stealth",): ("hyperexec_env.baselines.stealth", "measure what order hiding is worth"),
+    ("bench",): ("hyperexec_env.training.bench", "measure the speed: of environments, of the agent, of a training"),
 }
 """Words of a command -> module with `Args` and `main(args)`, and what it does."""
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hyperexec_env.baselines.evaluate import check_evaluation, entrants
+from hyperexec_env.baselines.policies import SANITY, Adaptive, get_policy, policy_names
 
-from baselines.evaluate import check_evaluation, entrants
-from baselines.policies import SANITY, Adaptive, get_policy, policy_names
 from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.envs.observation import build_observer, observation_names
 from hyperexec_env.envs.vector import HyperExecVectorEnv
@@ -44,7 +44,7 @@ def in_place_of(genuine, broken):
     """A broken copy of the package: whoever uses a function uses another one instead."""
     with pytest.MonkeyPatch.context() as patch:
         for name, module in list(sys.modules.items()):
-            if name.partition(".")[0] in ("hyperexec_env", "baselines", "training"):
+            if name.partition(".")[0] == "hyperexec_env":
                 for key in [key for key, value in vars(module).items() if value is genuine]:
                     patch.setattr(module, key, broken)
         yield
@@ -706,7 +706,7 @@ def training(tmp_path):
     pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
     def train(algorithm, seed=0):
-        script = importlib.import_module(f"training.{algorithm}")
+        script = importlib.import_module(f"hyperexec_env.training.{algorithm}")
         out = str(tmp_path / f"{algorithm}-{seed}")
         return script.train(script.Args(**SMALL[algorithm], seed=seed, out=out, tensorboard=False, progress=False))
 
@@ -752,7 +752,7 @@ def test_a_checkpoint_that_is_chosen_on_the_board_is_found(training):
 
 
 def test_training_on_the_seeds_of_the_board_is_found(training, monkeypatch):
-    monkeypatch.setattr("training.adapter.TRAINING_SEEDS", 0)
+    monkeypatch.setattr("hyperexec_env.training.adapter.TRAINING_SEEDS", 0)
     with pytest.raises(AssertionError):
         check_the_seeds_of_boards_are_left_alone(lambda: training("ppo"))
 

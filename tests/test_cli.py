@@ -9,9 +9,9 @@ import sys
 import time
 
 import pytest
+from hyperexec_env.baselines import evaluate
+from hyperexec_env.baselines.policies import get_policy
 
-from baselines import evaluate
-from baselines.policies import get_policy
 from hyperexec_env import cli
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.optimum import Optimum

@@ -38,9 +38,9 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_every_module_and_nothing_else(wheel):
     names = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
     modules = {
-        str(path.relative_to(ROOT))
-        for package in ("hyperexec_env", "baselines", "training")
-        for path in (ROOT / package).rglob("*.py")
+        f"{prefix}{path.relative_to(ROOT).as_posix()}"
+        for folder, prefix in (("hyperexec_env", ""), ("baselines", "hyperexec_env/"), ("training", "hyperexec_env/"))
+        for path in (ROOT / folder).rglob("*.py")
     }
     assert names == modules | {"hyperexec_env/py.typed"}
 
@@ -53,8 +53,8 @@ def test_the_command_works_from_the_wheel_in_an_empty_folder(wheel, tmp_path):
     command = [str(site / "bin" / "hyperexec")]
     assert "regime-day" in _run(*command, "scenarios", cwd=empty, env=environment)
     assert "TWAP" in _run(*command, "evaluate", "--episodes", "10", cwd=empty, env=environment)
-    where = "import hyperexec_env, baselines, training; print(hyperexec_env.__file__, baselines.__file__, training.__file__)"
-    assert _run(sys.executable, "-c", where, cwd=empty, env=environment).count(str(site)) == 3
+    where = "import hyperexec_env.baselines as b, hyperexec_env.training as t; print(b.__file__, t.__file__)"
+    assert _run(sys.executable, "-c", where, cwd=empty, env=environment).count(str(site)) == 2
 
 
 def test_the_core_needs_gymnasium_and_numpy_only():

@@ -12,9 +12,9 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import gymnasium as gym
+from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes
+from hyperexec_env.baselines.evaluate import show
 
-from baselines.bench import agent_probes, command_probes, rollout_probes
-from baselines.evaluate import show
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.bench import (
     ENVIRONMENT,
@@ -30,7 +30,8 @@ from hyperexec_env.evaluation.bench import (
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_target
 from hyperexec_env.market.scenario import get_scenario
-from training import ppo
+
+from . import ppo
 
 __all__ = ["PARTS", "Args", "Plan", "Result", "main", "measure", "plan", "training_probes"]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import get_scenario
-from training.run import check_training, learn, make_env, output_folder, report
+
+from .run import check_training, learn, make_env, output_folder, report
 
 __all__ = ["Args", "main", "train"]
 

@@ -22,7 +22,8 @@ from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.evaluation.network import ACTIVATIONS, Layers, NetworkPolicy, check_layers, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import printable
-from training.run import make_folder
+
+from .run import make_folder
 
 __all__ = ["ALGORITHMS", "Args", "export", "main", "policy_of"]
 

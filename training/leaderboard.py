@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum, show
-from baselines.policies import get_policy, policy_names
+from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum, show
+from hyperexec_env.baselines.policies import get_policy, policy_names
+
 from hyperexec_env import __version__
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer
@@ -31,9 +32,10 @@ from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
-from training import ppo
-from training.interruption import Interrupted
-from training.run import begun, check_training, file_name, make_folder
+
+from . import ppo
+from .interruption import Interrupted
+from .run import begun, check_training, file_name, make_folder
 
 __all__ = ["Args", "leaderboard", "main", "verified"]
 

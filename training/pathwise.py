@@ -25,14 +25,15 @@ from hyperexec_env.files import write_atomically
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from training.checkpoints import FOLDER, Checkpoint, checkpoint_to_resume, save_checkpoint
-from training.interruption import Interrupted, Signals
-from training.run import output_folder, report
+
+from .checkpoints import FOLDER, Checkpoint, checkpoint_to_resume, save_checkpoint
+from .interruption import Interrupted, Signals
+from .run import output_folder, report
 
 if TYPE_CHECKING:
     import torch
 
-    from training.torch_rollout import Lanes, Outcome
+    from .torch_rollout import Lanes, Outcome
 
 __all__ = ["OBJECTIVES", "Args", "Trainer", "main", "train"]
 
@@ -126,7 +127,7 @@ class Trainer:
 
     def draw(self, seed: int, first: int, count: int) -> Lanes:
         """Return some episodes of a seed as constants for torch."""
-        from training.torch_rollout import lanes_of
+        from .torch_rollout import lanes_of
 
         market = self.task.market
         path = draw_path(market, episode_keys(seed, np.arange(first, first + count)), float(market.scenario.side))
@@ -139,7 +140,7 @@ class Trainer:
 
     def roll(self, weights: torch.Tensor, lanes: Lanes) -> Outcome:
         """Run the policy of some weights over episodes."""
-        from training.torch_rollout import roll
+        from .torch_rollout import roll
 
         first, a, second, b, last, c = self.layers(weights)
         linear, tanh = self.torch.nn.functional.linear, self.torch.tanh

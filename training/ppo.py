@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from training.run import check_training, learn, make_env, output_folder, report
+
+from .run import check_training, learn, make_env, output_folder, report
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO

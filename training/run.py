@@ -19,8 +19,9 @@ from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from training.checkpoints import FOLDER, checkpoint_to_resume, newest_checkpoint, save_checkpoint
-from training.interruption import Interrupted, Signals
+
+from .checkpoints import FOLDER, checkpoint_to_resume, newest_checkpoint, save_checkpoint
+from .interruption import Interrupted, Signals
 
 __all__ = ["begun", "check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]
 
@@ -102,7 +103,7 @@ def make_folder(folder: Path) -> Path:
 
 def make_env(args: Any, scenario: Scenario) -> Any:
     """Return the batch of environments that a script's options describe, and set the number of torch threads."""
-    from training.adapter import BatchVecEnv
+    from .adapter import BatchVecEnv
 
     need("torch", "train").set_num_threads(args.threads)
     options = {key: getattr(args, key) for key in ("action_mode", "reward", "observe_regime")}
@@ -182,7 +183,7 @@ class Run:
 
     def save(self) -> None:
         """Write a checkpoint."""
-        from training.adapter import snapshot
+        from .adapter import snapshot
 
         tensors, about = snapshot(self.model)
         about |= {"seconds": self.seconds, **self.identity}
@@ -195,7 +196,7 @@ class Run:
         Raises:
             ValueError: It is that of another training.
         """
-        from training.adapter import restore
+        from .adapter import restore
 
         checkpoint = checkpoint_to_resume(self.checkpoints)
         if checkpoint is None:

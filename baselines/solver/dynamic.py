@@ -19,10 +19,11 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.solver.problem import Problem, mean_slice, mode_slices
-from baselines.solver.spline import Axis, Surfaces, interpolation, surfaces
 from hyperexec_env.market.kernel import Slice, State, close, expected_cost, move
 from hyperexec_env.market.predator import Hunt, ambush
+
+from .problem import Problem, mean_slice, mode_slices
+from .spline import Axis, Surfaces, interpolation, surfaces
 
 __all__ = ["FINE", "Grid", "Table", "evaluate_fractions", "place", "solve_blind", "solve_informed"]
 

@@ -17,9 +17,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.solver.dynamic import Grid, evaluate_fractions
-from baselines.solver.problem import Problem, mode_slices
 from hyperexec_env.market.kernel import Slice, expected_cost, move
+
+from .dynamic import Grid, evaluate_fractions
+from .problem import Problem, mode_slices
 
 __all__ = ["OpenLoop", "best_fractions", "best_schedule", "build_open_loop", "schedule_cost"]
 

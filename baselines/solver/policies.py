@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.solver.dynamic import Table, place
-from baselines.solver.problem import Problem
-from baselines.solver.spline import Axis
 from hyperexec_env.envs.observation import Situation
 from hyperexec_env.evaluation.rule import Rule, plan_rule
 from hyperexec_env.market.model import Market
+
+from .dynamic import Table, place
+from .problem import Problem
+from .spline import Axis
 
 __all__ = ["DelayedPolicy", "LinearPolicy", "SchedulePolicy", "TablePolicy"]
 

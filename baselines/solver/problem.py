@@ -8,10 +8,11 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from baselines.solver.spline import Axis, interpolation
 from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.path import Draws, World, follow
+
+from .spline import Axis, interpolation
 
 __all__ = ["Problem", "build_problem", "mean_slice", "mode_slices", "unsolved"]
 

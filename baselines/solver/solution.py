@@ -18,12 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hyperexec_env.market
-from baselines.solver.dynamic import FINE, Grid, Table, evaluate_fractions, solve_blind, solve_informed
-from baselines.solver.linear import Riccati, keeps_one_side, solve_linear
-from baselines.solver.open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
-from baselines.solver.policies import LinearPolicy, SchedulePolicy, TablePolicy
-from baselines.solver.problem import Problem, build_problem, unsolved
-from baselines.solver.spline import Axis
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.files import cache_folder, write_atomically
@@ -31,6 +25,13 @@ from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario
+
+from .dynamic import FINE, Grid, Table, evaluate_fractions, solve_blind, solve_informed
+from .linear import Riccati, keeps_one_side, solve_linear
+from .open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
+from .policies import LinearPolicy, SchedulePolicy, TablePolicy
+from .problem import Problem, build_problem, unsolved
+from .spline import Axis
 
 __all__ = ["Solution", "optimum", "schedule_bps", "solve"]
 

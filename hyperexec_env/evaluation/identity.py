@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hyperexec_env.evaluation.policy import PACKAGES, Policy, offers
+from hyperexec_env.evaluation.policy import Policy, offers
 from hyperexec_env.market.compiled import resolve_backend
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.version import __version__
@@ -23,7 +24,8 @@ from hyperexec_env.version import __version__
 __all__ = ["Cell", "cell_of", "engine", "engines", "policy_hash"]
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
-_FOLDERS: Final = ("market", "envs", "execution", "evaluation")
+_FOLDERS: Final = ("market", "envs", "execution", "evaluation", "baselines")
+"""Subpackages whose code :func:`engine` covers."""
 
 
 class Cell(NamedTuple):
@@ -65,8 +67,8 @@ def engine(compiled: bool = False) -> str:
     digest.update(json.dumps([__version__, np.__version__, machine]).encode())
     if compiled:
         digest.update(f"numba {version('numba')}".encode())
-    for path in _sources():
-        digest.update(path.relative_to(_PACKAGE.parent).as_posix().encode())
+    for name, path in sorted(_sources().items()):
+        digest.update(name.encode())
         digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:32]
 
@@ -76,10 +78,25 @@ def engines() -> set[str]:
     return {engine(), *([engine(True)] if resolve_backend("auto") == "numba" else [])}
 
 
-def _sources() -> list[Path]:
-    """Return the source files that results depend on."""
-    folders = [*(_PACKAGE / name for name in _FOLDERS), _PACKAGE.parent / "baselines"]
-    return sorted([_PACKAGE / "orders.py", *(path for folder in folders for path in folder.rglob("*.py"))])
+def _sources() -> dict[str, Path]:
+    """Return the source files that results depend on, by name; the names are the same for every kind of installation."""
+    files = {"orders.py": _PACKAGE / "orders.py"}
+    for name in _FOLDERS:
+        folder = _folder(name)
+        files |= {f"{name}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*.py")}
+    return files
+
+
+def _folder(name: str) -> Path:
+    """Return the folder of a subpackage: below the package, or where an editable installation keeps it."""
+    spec = None if (_PACKAGE / name).is_dir() else find_spec(f"hyperexec_env.{name}")
+    return Path(spec.origin).parent if spec and spec.origin else _PACKAGE / name
+
+
+def _covered(kind: type) -> bool:
+    """Whether :func:`engine` covers the code of a class."""
+    package, *below = kind.__module__.split(".")
+    return package == "hyperexec_env" and bool(below) and below[0] in _FOLDERS
 
 
 def policy_hash(policy: Policy) -> str | None:
@@ -97,7 +114,7 @@ def policy_hash(policy: Policy) -> str | None:
     digest = getattr(policy, "digest", None)
     if isinstance(digest, str) and offers(policy, "digest"):
         return _short([name, "digest", digest])
-    if kind.__module__.split(".")[0] not in PACKAGES or "act" in getattr(policy, "__dict__", {}):
+    if not _covered(kind) or "act" in getattr(policy, "__dict__", {}):
         return None
     if is_dataclass(policy):
         try:

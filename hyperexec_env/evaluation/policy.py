@@ -14,8 +14,8 @@ from hyperexec_env.market.path import begin, draw_orders
 
 __all__ = ["PACKAGES", "Policy", "check_policy", "checked_shares", "first_situation", "offers", "read_only"]
 
-PACKAGES: Final = ("hyperexec_env", "baselines")
-"""Where policies are whose code is known."""
+PACKAGES: Final = ("hyperexec_env",)
+"""The import roots of the code of this project."""
 
 
 @runtime_checkable

@@ -15,9 +15,10 @@ import pytest
 
 pytest.importorskip("numba", reason="needs the extra `fast`")
 
-from baselines.policies import get_policy, policy_names
-from baselines.solver import solve
-from baselines.solver.policies import LinearPolicy, SchedulePolicy
+from hyperexec_env.baselines.policies import get_policy, policy_names
+from hyperexec_env.baselines.solver import solve
+from hyperexec_env.baselines.solver.policies import LinearPolicy, SchedulePolicy
+
 from hyperexec_env.evaluation.fused import fused
 from hyperexec_env.evaluation.identity import Cell, engine, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy
@@ -508,7 +509,7 @@ import sys
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario
-from baselines.policies import get_policy
+from hyperexec_env.baselines.policies import get_policy
 
 for name in sys.argv[1:]:
     market = build_market(get_scenario(name))

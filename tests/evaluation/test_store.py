@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
+from hyperexec_env.baselines.policies import BASELINES, SANITY, EveryKth, Schedule, get_policy
 
-from baselines.policies import BASELINES, SANITY, EveryKth, Schedule, get_policy
 from hyperexec_env.evaluation import identity, rollout
 from hyperexec_env.evaluation.identity import Cell, cell_of, engine, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy
@@ -212,7 +212,7 @@ class Stranger:
 
 def test_a_policy_made_with_arguments_that_cannot_be_seen_has_no_identity():
     class Hidden(type(get_policy("POV"))):
-        __module__ = "baselines.policies"
+        __module__ = "hyperexec_env.baselines.policies"
 
         def __init__(self, pace):
             super().__init__()
@@ -261,10 +261,10 @@ def test_a_policy_that_changes_what_it_inherits_is_not_known_by_the_digest_of_it
 
 
 def test_the_engine_covers_the_code_that_makes_results_and_no_other(tmp_path, monkeypatch):
-    files = {f"{path.parent.name}/{path.name}" for path in identity._sources()}
+    files = set(identity._sources())
     assert {"market/kernel.py", "envs/observation.py", "execution/schedules.py", "evaluation/rollout.py"} <= files
-    assert {"baselines/policies.py", "solver/policies.py", "hyperexec_env/orders.py"} <= files
-    assert not {"hyperexec_env/cli.py", "training/ppo.py"} & files
+    assert {"baselines/policies.py", "baselines/solver/policies.py", "orders.py"} <= files
+    assert not {"cli.py", "training/ppo.py"} & files
     kernel, other = tmp_path / "hyperexec_env/market/kernel.py", tmp_path / "hyperexec_env/cli.py"
     kernel.parent.mkdir(parents=True)
     for path in (kernel, other, tmp_path / "hyperexec_env/orders.py"):

@@ -7,8 +7,9 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
+from hyperexec_env.training.adapter import TRAINING_SEEDS, BatchVecEnv
+
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from training.adapter import TRAINING_SEEDS, BatchVecEnv
 
 BACKENDS = (
     "numpy",

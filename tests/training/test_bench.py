@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hyperexec_env.training import bench, ppo
+from hyperexec_env.training.bench import PARTS, Args, plan, training_probes
 
 from hyperexec_env import cli
 from hyperexec_env.evaluation.bench import LIMIT, REFERENCE, Row
 from hyperexec_env.extras import MissingExtra
-from training import bench, ppo
-from training.bench import PARTS, Args, plan, training_probes
 
 SPEED = Path(__file__).parents[2] / "benchmarks" / "speed.py"
 TINY = ppo.Args(lanes=16, steps=26, batch_size=104, epochs=1, hidden=8)
@@ -199,7 +199,7 @@ def test_a_training_is_measured_with_its_profile():
 @pytest.mark.parametrize(
     ("owner", "method", "part", "calls"),
     [
-        ("training.adapter.BatchVecEnv", "step_wait", "environment steps", TINY.steps),
+        ("hyperexec_env.training.adapter.BatchVecEnv", "step_wait", "environment steps", TINY.steps),
         ("stable_baselines3.common.policies.ActorCriticPolicy", "forward", "policy inference in collection", TINY.steps),
         ("stable_baselines3.common.policies.ActorCriticPolicy", "predict_values", "policy inference in collection", 1),
         ("stable_baselines3.common.buffers.RolloutBuffer", "add", "rest of collection", TINY.steps),

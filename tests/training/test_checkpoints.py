@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("safetensors", reason="needs the extra `train`")
 
-from training.checkpoints import checkpoint_to_resume, newest_checkpoint, save_checkpoint
+from hyperexec_env.training.checkpoints import checkpoint_to_resume, newest_checkpoint, save_checkpoint
 
 RNG = np.random.default_rng(0)
 TENSORS = {

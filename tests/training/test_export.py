@@ -13,17 +13,17 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
+import hyperexec_env.training.torch_rollout as torch_rollout
 import torch
+from hyperexec_env.training import pathwise
+from hyperexec_env.training.export import ALGORITHMS, policy_of
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
-import training.torch_rollout
 from hyperexec_env import cli
 from hyperexec_env.envs.observation import observation_space
 from hyperexec_env.evaluation.network import load_policy
-from training import pathwise
-from training.export import ALGORITHMS, policy_of
 
 ROOT = Path(__file__).parent.parent.parent
 ENV = "hyperexec_env:HyperExec-v0"
@@ -121,8 +121,8 @@ def test_every_network_of_linear_layers_acts_as_its_model(variant):
 
 
 def test_the_policy_of_the_pathwise_trainer_acts_as_its_network_in_torch(tmp_path, monkeypatch):
-    caught, roll = {}, training.torch_rollout.roll
-    monkeypatch.setattr(training.torch_rollout, "roll", lambda *words: (caught.update(act=words[3]), roll(*words))[1])
+    caught, roll = {}, torch_rollout.roll
+    monkeypatch.setattr(torch_rollout, "roll", lambda *words: (caught.update(act=words[3]), roll(*words))[1])
     args = pathwise.Args(steps=10, lanes=32, validation=32, validate_every=10, patience=1, progress=False, out=str(tmp_path))
     pathwise.train(args)
     policy, trainer = load_policy(tmp_path), pathwise.Trainer(args, pathwise.get_scenario("regime-day"))

@@ -7,8 +7,7 @@ import sys
 import threading
 
 import pytest
-
-from training.interruption import Interrupted, Signals, exit_code
+from hyperexec_env.training.interruption import Interrupted, Signals, exit_code
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
@@ -85,7 +84,7 @@ def test_a_signal_that_is_ignored_stays_ignored():
 @pytest.mark.parametrize("number", CAUGHT)
 def test_the_exit_code_is_that_of_a_shell(number):
     assert exit_code(number) == {signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-    script = f"from training.interruption import Interrupted; raise Interrupted({int(number)})"
+    script = f"from hyperexec_env.training.interruption import Interrupted; raise Interrupted({int(number)})"
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (exit_code(number), "")
     assert Interrupted(number).code == exit_code(number)

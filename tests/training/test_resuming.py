@@ -14,10 +14,11 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
+from hyperexec_env.training import dqn, ppo, sac
+from hyperexec_env.training.checkpoints import newest_checkpoint
+from hyperexec_env.training.interruption import Interrupted
+
 from hyperexec_env.evaluation.network import load_policy
-from training import dqn, ppo, sac
-from training.checkpoints import newest_checkpoint
-from training.interruption import Interrupted
 
 QUIET = {"progress": False, "tensorboard": False}
 OFF_POLICY = {"lanes": 16, "learning_starts": 200, "batch_size": 64, "gradient_steps": 1, **QUIET}
@@ -45,7 +46,7 @@ def ordinary_interruption():
 
 def raise_in_step(monkeypatch, number, action):
     """Do something in the n-th step of the environments."""
-    from training.adapter import BatchVecEnv
+    from hyperexec_env.training.adapter import BatchVecEnv
 
     steps, original = [], BatchVecEnv.step_wait
 

@@ -8,11 +8,12 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
-from baselines.evaluate import entrants, evaluate
+from hyperexec_env.baselines.evaluate import entrants, evaluate
+from hyperexec_env.training import dqn, leaderboard, ppo, sac
+
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.market.scenario import get_scenario, scenario_names
-from training import dqn, leaderboard, ppo, sac
 
 TINY = {
     "ppo": ppo.Args(timesteps=2000, lanes=16, steps=13, batch_size=104, epochs=1, progress=False, tensorboard=False),
@@ -50,7 +51,7 @@ def test_training_is_repeatable_from_its_seed(algorithm, tmp_path):
 
 @pytest.mark.parametrize("algorithm", TINY)
 def test_the_exported_policy_is_the_one_that_was_trained(algorithm, tmp_path, monkeypatch):
-    from training import run
+    from hyperexec_env.training import run
 
     kept = {}
     original = run.save_policy

@@ -6,10 +6,10 @@ from dataclasses import replace
 import gymnasium as gym
 import numpy as np
 import pytest
+from hyperexec_env.baselines.solver.dynamic import solve_blind
+from hyperexec_env.baselines.solver.policies import DelayedPolicy, SchedulePolicy
+from hyperexec_env.baselines.solver.problem import build_problem
 
-from baselines.solver.dynamic import solve_blind
-from baselines.solver.policies import DelayedPolicy, SchedulePolicy
-from baselines.solver.problem import build_problem
 from hyperexec_env.evaluation.policy import check_policy, first_situation
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
 from hyperexec_env.market.model import build_market
@@ -99,7 +99,7 @@ def test_policies_that_act_differently_have_different_digests(solution_of):
 
 def test_the_optimal_policy_serves_an_order_on_the_other_side():
     """A sale in the mirrored market is the purchase."""
-    from baselines.solver import solve
+    from hyperexec_env.baselines.solver import solve
 
     scenario = replace(get_scenario("trending-day"), slices=4)
     mirrored = replace(

@@ -6,14 +6,14 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
+from hyperexec_env.baselines.solver import solution as module
+from hyperexec_env.baselines.solver import solve
+from hyperexec_env.baselines.solver.linear import is_linear
+from hyperexec_env.baselines.solver.open_loop import best_schedule, build_open_loop
+from hyperexec_env.baselines.solver.policies import SchedulePolicy
+from hyperexec_env.baselines.solver.problem import build_problem
 
-from baselines.policies import BASELINES, SANITY, get_policy
-from baselines.solver import solution as module
-from baselines.solver import solve
-from baselines.solver.linear import is_linear
-from baselines.solver.open_loop import best_schedule, build_open_loop
-from baselines.solver.policies import SchedulePolicy
-from baselines.solver.problem import build_problem
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.rollout import join, rollouts
 from hyperexec_env.market.model import build_market

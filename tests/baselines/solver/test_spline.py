@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-
-from baselines.solver.spline import Axis, interpolation, surfaces
+from hyperexec_env.baselines.solver.spline import Axis, interpolation, surfaces
 
 
 def cubic(rng, flat=False):

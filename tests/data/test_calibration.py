@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hyperexec_env.market.bars import read_sessions
-from hyperexec_env.market.calibration import NAMES, Calibration, _forward_backward, _rates, _reversible, calibrate, fit_regimes
+from hyperexec_env.data.bars import read_sessions
+from hyperexec_env.data.calibration import NAMES, Calibration, _forward_backward, _rates, _reversible, calibrate, fit_regimes
 from hyperexec_env.market.library import U_CURVE
 from hyperexec_env.market.regime import matrix_exponential
 from hyperexec_env.market.scenario import Scenario, load_scenario

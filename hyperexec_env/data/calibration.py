@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market.bars import BarReport, Sessions
+from hyperexec_env.data.bars import BarReport, Sessions
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.volume import slice_profile
@@ -104,7 +104,7 @@ def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Sce
     aversion of 2 / notional. What bars cannot tell keeps the default of :class:`Scenario`; the provenance says which is which.
 
     Args:
-        sessions: What :func:`hyperexec_env.market.bars.read_sessions` returned; at least two sessions.
+        sessions: What :func:`hyperexec_env.data.bars.read_sessions` returned; at least two sessions.
         name: Name of the scenario.
         **order: Fields of the scenario that replace what would stand there, such as ``quantity`` or ``side``; None is ignored.
 

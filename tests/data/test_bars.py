@@ -12,8 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hyperexec_env.data.bars import read_sessions
 from hyperexec_env.extras import MissingExtra
-from hyperexec_env.market.bars import read_sessions
 
 HEADER = "ts,open,high,low,close,volume"
 DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
