@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hyperexec_env.baselines.policies import BASELINES, SANITY
 from hyperexec_env.baselines.solver import solve
-
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.model import build_market

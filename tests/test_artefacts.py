@@ -10,9 +10,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.evaluate import check_evaluation, entrants
 from hyperexec_env.baselines.policies import SANITY, Adaptive, get_policy, policy_names
-
 from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.envs.observation import build_observer, observation_names
 from hyperexec_env.envs.vector import HyperExecVectorEnv

@@ -9,10 +9,10 @@ import sys
 import time
 
 import pytest
-from hyperexec_env.baselines import evaluate
-from hyperexec_env.baselines.policies import get_policy
 
 from hyperexec_env import cli
+from hyperexec_env.baselines import evaluate
+from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names

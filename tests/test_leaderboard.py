@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
 from hyperexec_env.baselines.solver import solve
-
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.rollout import rollouts

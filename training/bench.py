@@ -12,10 +12,10 @@ from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import gymnasium as gym
-from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes
-from hyperexec_env.baselines.evaluate import show
 
 from hyperexec_env.arguments import option
+from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes
+from hyperexec_env.baselines.evaluate import show
 from hyperexec_env.evaluation.bench import (
     ENVIRONMENT,
     Measure,

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum, show
-from hyperexec_env.baselines.policies import get_policy, policy_names
-
 from hyperexec_env import __version__
 from hyperexec_env.arguments import option
+from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum, show
+from hyperexec_env.baselines.policies import get_policy, policy_names
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant, text_table
 from hyperexec_env.evaluation.identity import Cell, engines, policy_hash

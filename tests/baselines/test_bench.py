@@ -6,8 +6,8 @@ import resource
 import sys
 
 import pytest
-from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes, spent_by
 
+from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes, spent_by
 from hyperexec_env.evaluation import bench as module
 from hyperexec_env.evaluation.bench import LIMIT, REFERENCE, Probe, Row, bench, environment_probes, report, within
 

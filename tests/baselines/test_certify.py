@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from hyperexec_env.baselines.card import card
 
 from hyperexec_env import cli
+from hyperexec_env.baselines.card import card
 from hyperexec_env.evaluation.certificate import certify
 from hyperexec_env.market.scenario import get_scenario
 

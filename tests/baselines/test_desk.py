@@ -5,9 +5,9 @@ from dataclasses import replace
 import gymnasium as gym
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.desk import DESK, AgentPolicy, desk_config
 from hyperexec_env.baselines.policies import get_policy
-
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import algorithm_names

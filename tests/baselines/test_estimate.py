@@ -4,10 +4,10 @@ import json
 from dataclasses import replace
 
 import pytest
-from hyperexec_env.baselines.estimate import estimate, impact_in
-from hyperexec_env.baselines.policies import get_policy
 
 from hyperexec_env import cli
+from hyperexec_env.baselines.estimate import estimate, impact_in
+from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.execution.algorithms import algorithm_names
 from hyperexec_env.market.scenario import get_scenario, scenario_names

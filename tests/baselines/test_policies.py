@@ -5,9 +5,9 @@ from dataclasses import replace
 import gymnasium as gym
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.closed_forms import obizhaeva_wang
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy, policy_names
-
 from hyperexec_env.evaluation.policy import check_policy
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
 from hyperexec_env.market.model import build_market

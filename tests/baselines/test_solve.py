@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from hyperexec_env.baselines.solver import solve
 
 from hyperexec_env import cli
+from hyperexec_env.baselines.solver import solve
 from hyperexec_env.market.scenario import get_scenario
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
+from hyperexec_env import cli
 from hyperexec_env.baselines import stealth, stealth_plot
 from hyperexec_env.baselines.desk import desk_config
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.baselines.stealth import study
-
-from hyperexec_env import cli
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.statistics import bootstrap_means, interval, share_interval
 from hyperexec_env.execution.agent import ExecutionAgent

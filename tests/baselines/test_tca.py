@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from hyperexec_env import cli
 from hyperexec_env.baselines import tca_page
 from hyperexec_env.baselines.fills import read_fills
 from hyperexec_env.baselines.market_day import read_day
 from hyperexec_env.baselines.tca_page import page
-
-from hyperexec_env import cli
 from hyperexec_env.execution.report import ExecutionReport, Mark
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder
 

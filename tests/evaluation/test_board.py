@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import get_policy
-
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.evaluation.optimum import Optimum

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from hyperexec_env.baselines.policies import EveryKth, get_policy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hyperexec_env.baselines.policies import EveryKth, get_policy
 from hyperexec_env.evaluation import certificate
 from hyperexec_env.evaluation.certificate import (
     Burst,

@@ -18,7 +18,6 @@ pytest.importorskip("numba", reason="needs the extra `fast`")
 from hyperexec_env.baselines.policies import get_policy, policy_names
 from hyperexec_env.baselines.solver import solve
 from hyperexec_env.baselines.solver.policies import LinearPolicy, SchedulePolicy
-
 from hyperexec_env.evaluation.fused import fused
 from hyperexec_env.evaluation.identity import Cell, engine, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy

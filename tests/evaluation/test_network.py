@@ -11,8 +11,8 @@ from pathlib import Path
 import gymnasium as gym
 import numpy as np
 import pytest
-from hyperexec_env.baselines.evaluate import entrants
 
+from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.envs.observation import Situation, observation_names, observation_space
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy

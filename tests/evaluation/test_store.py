@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import pytest
-from hyperexec_env.baselines.policies import BASELINES, SANITY, EveryKth, Schedule, get_policy
 
+from hyperexec_env.baselines.policies import BASELINES, SANITY, EveryKth, Schedule, get_policy
 from hyperexec_env.evaluation import identity, rollout
 from hyperexec_env.evaluation.identity import Cell, cell_of, engine, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.baselines.solver import solve
-
 from hyperexec_env.evaluation.board import judge
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.market.scenario import get_scenario

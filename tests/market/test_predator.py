@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hyperexec_env.baselines.policies import get_policy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.hyperexec import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.rollout import roll

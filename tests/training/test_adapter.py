@@ -7,9 +7,8 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
-from hyperexec_env.training.adapter import TRAINING_SEEDS, BatchVecEnv
-
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.training.adapter import TRAINING_SEEDS, BatchVecEnv
 
 BACKENDS = (
     "numpy",

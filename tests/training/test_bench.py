@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hyperexec_env.training import bench, ppo
-from hyperexec_env.training.bench import PARTS, Args, plan, training_probes
 
 from hyperexec_env import cli
 from hyperexec_env.evaluation.bench import LIMIT, REFERENCE, Row
 from hyperexec_env.extras import MissingExtra
+from hyperexec_env.training import bench, ppo
+from hyperexec_env.training.bench import PARTS, Args, plan, training_probes
 
 SPEED = Path(__file__).parents[2] / "benchmarks" / "speed.py"
 TINY = ppo.Args(lanes=16, steps=26, batch_size=104, epochs=1, hidden=8)

@@ -13,17 +13,17 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
-import hyperexec_env.training.torch_rollout as torch_rollout
 import torch
-from hyperexec_env.training import pathwise
-from hyperexec_env.training.export import ALGORITHMS, policy_of
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
+import hyperexec_env.training.torch_rollout as torch_rollout
 from hyperexec_env import cli
 from hyperexec_env.envs.observation import observation_space
 from hyperexec_env.evaluation.network import load_policy
+from hyperexec_env.training import pathwise
+from hyperexec_env.training.export import ALGORITHMS, policy_of
 
 ROOT = Path(__file__).parent.parent.parent
 ENV = "hyperexec_env:HyperExec-v0"

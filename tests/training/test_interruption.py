@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+
 from hyperexec_env.training.interruption import Interrupted, Signals, exit_code
 
 CAUGHT = (signal.SIGINT, signal.SIGTERM)

@@ -12,16 +12,15 @@ import pytest
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 pytest.importorskip("matplotlib", reason="needs the extra `plot`")
 
-from hyperexec_env.baselines.policies import Pov
-from hyperexec_env.training import leaderboard, ppo
-from hyperexec_env.training.adapter import BatchVecEnv
-from hyperexec_env.training.run import begun
-
 from hyperexec_env import cli
+from hyperexec_env.baselines.policies import Pov
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.training import leaderboard, ppo
+from hyperexec_env.training.adapter import BatchVecEnv
+from hyperexec_env.training.run import begun
 
 WORDS = ["leaderboard", "--scenario", "desk-5min", "--episodes", "60", "--training-seeds", "1", "--timesteps", "2000"]
 WORDS += ["--no-progress", "--no-optimum", "--out"]

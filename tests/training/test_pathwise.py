@@ -11,9 +11,6 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra `train`")
 
 import torch
-from hyperexec_env.training import pathwise
-from hyperexec_env.training.pathwise import Args, Trainer, train
-from hyperexec_env.training.torch_rollout import lanes_of, roll
 
 from hyperexec_env import cli
 from hyperexec_env.envs.task import build_task
@@ -22,6 +19,9 @@ from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.training import pathwise
+from hyperexec_env.training.pathwise import Args, Trainer, train
+from hyperexec_env.training.torch_rollout import lanes_of, roll
 
 torch.set_num_threads(1)
 TINY = Args(steps=20, lanes=64, validation=128, validate_every=5, checkpoint_every=10, hidden=16, progress=False)

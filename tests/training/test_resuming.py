@@ -14,11 +14,10 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
+from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.training import dqn, ppo, sac
 from hyperexec_env.training.checkpoints import newest_checkpoint
 from hyperexec_env.training.interruption import Interrupted
-
-from hyperexec_env.evaluation.network import load_policy
 
 QUIET = {"progress": False, "tensorboard": False}
 OFF_POLICY = {"lanes": 16, "learning_starts": 200, "batch_size": 64, "gradient_steps": 1, **QUIET}

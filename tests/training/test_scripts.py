@@ -9,11 +9,10 @@ import pytest
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
 from hyperexec_env.baselines.evaluate import entrants, evaluate
-from hyperexec_env.training import dqn, leaderboard, ppo, sac
-
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.training import dqn, leaderboard, ppo, sac
 
 TINY = {
     "ppo": ppo.Args(timesteps=2000, lanes=16, steps=13, batch_size=104, epochs=1, progress=False, tensorboard=False),

@@ -6,10 +6,10 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hyperexec_env.baselines.closed_forms import almgren_chriss as paper
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperexec_env.baselines.closed_forms import almgren_chriss as paper
 from hyperexec_env.execution.estimates import estimate_schedule
 from hyperexec_env.execution.schedules import almgren_chriss, twap
 from hyperexec_env.market.kernel import Slice, State, step

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hyperexec_env.baselines.closed_forms import kyle as paper
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperexec_env.baselines.closed_forms import kyle as paper
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hyperexec_env.baselines.closed_forms import obizhaeva_wang as paper
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperexec_env.baselines.closed_forms import obizhaeva_wang as paper
 from hyperexec_env.execution.estimates import estimate_schedule
 from hyperexec_env.market.kernel import Slice, State, step
 from hyperexec_env.market.model import build_market

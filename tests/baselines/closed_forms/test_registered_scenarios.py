@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, obizhaeva_wang
 
+from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, obizhaeva_wang
 from hyperexec_env.market.scenario import get_scenario
 
 EXAMPLES = {

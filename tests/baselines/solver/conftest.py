@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import cache
 
 import pytest
-from hyperexec_env.baselines.solver import solve
 
+from hyperexec_env.baselines.solver import solve
 from hyperexec_env.market.scenario import get_scenario
 
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.solver import dynamic
 from hyperexec_env.baselines.solver.dynamic import FINE, Grid, evaluate_fractions, solve_blind, solve_informed
 from hyperexec_env.baselines.solver.linear import keeps_one_side, solve_linear
 from hyperexec_env.baselines.solver.problem import build_problem
-
 from hyperexec_env.market.kernel import Slice, State, close, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import Regimes

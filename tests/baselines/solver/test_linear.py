@@ -6,9 +6,9 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, obizhaeva_wang
 from hyperexec_env.baselines.solver.linear import is_linear, keeps_one_side, solve_linear
-
 from hyperexec_env.market.kernel import Slice, State, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import Regimes

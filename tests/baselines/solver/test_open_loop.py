@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.closed_forms import almgren_chriss, obizhaeva_wang
 from hyperexec_env.baselines.solver.dynamic import Grid, evaluate_fractions
 from hyperexec_env.baselines.solver.open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
 from hyperexec_env.baselines.solver.policies import SchedulePolicy
 from hyperexec_env.baselines.solver.problem import build_problem
-
 from hyperexec_env.evaluation.rollout import join, rollouts
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario

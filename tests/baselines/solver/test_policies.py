@@ -6,10 +6,10 @@ from dataclasses import replace
 import gymnasium as gym
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.solver.dynamic import solve_blind
 from hyperexec_env.baselines.solver.policies import DelayedPolicy, SchedulePolicy
 from hyperexec_env.baselines.solver.problem import build_problem
-
 from hyperexec_env.evaluation.policy import check_policy, first_situation
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
 from hyperexec_env.market.model import build_market

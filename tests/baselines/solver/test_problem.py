@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hyperexec_env.baselines.solver.problem import build_problem, mean_slice, mode_slices, unsolved
 
+from hyperexec_env.baselines.solver.problem import build_problem, mean_slice, mode_slices, unsolved
 from hyperexec_env.market.kernel import State, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys

@@ -6,6 +6,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
 from hyperexec_env.baselines.solver import solution as module
 from hyperexec_env.baselines.solver import solve
@@ -13,7 +14,6 @@ from hyperexec_env.baselines.solver.linear import is_linear
 from hyperexec_env.baselines.solver.open_loop import best_schedule, build_open_loop
 from hyperexec_env.baselines.solver.policies import SchedulePolicy
 from hyperexec_env.baselines.solver.problem import build_problem
-
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.rollout import join, rollouts
 from hyperexec_env.market.model import build_market

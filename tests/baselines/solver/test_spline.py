@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from hyperexec_env.baselines.solver.spline import Axis, interpolation, surfaces
 
 
