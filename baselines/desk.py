@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from hyperexec_env.envs.observation import Situation
+from hyperexec_env.envs.situation import Situation
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import ADAPTIVE, algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 
 from hyperexec_env.arguments import option
+from hyperexec_env.backends.compiled import BACKENDS, resolve_backend
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant, judge, play
 from hyperexec_env.evaluation.network import load_policy
@@ -21,7 +22,6 @@ from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.statistics import smallest_difference
 from hyperexec_env.evaluation.store import DeterminismAlarm, Store
 from hyperexec_env.files import check_target, write_atomically
-from hyperexec_env.market.compiled import BACKENDS, resolve_backend
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
 from .desk import DESK

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import nearest
-from hyperexec_env.envs.observation import Situation
+from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.policy import Policy
-from hyperexec_env.evaluation.rule import Rule, plan_rule
+from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outlook, resolve
 from hyperexec_env.market.model import Market
@@ -34,22 +34,21 @@ _URGENCY: Final = 0.5
 
 
 @dataclass(frozen=True)
-class Schedule:
-    """An algorithm of the desk as a fixed schedule: each slice trades its weight of what remains."""
+class Schedule(RulePolicy):
+    """An algorithm of the desk as a fixed schedule: each slice trades its weight of what remains.
+
+    Shares that a participation cap forbids are carried forward.
+    """
 
     name: str
     """Name of the algorithm."""
-
-    def act(self, situation: Situation) -> Any:
-        """Trade the slice's share of what remains, so that what a cap forbids is carried forward."""
-        return situation.remaining * self.fractions(situation.market)[situation.k]
 
     def fractions(self, market: Market) -> Weights:
         """Return the fraction of what remains for each slice, shape (slices + 1,); the last is 1, for an order that is over."""
         return _fractions(self.name, market)
 
     def rule(self, market: Market, hidden: bool) -> Rule:
-        """Return the fractions, for compiled loops."""
+        """Return the fractions."""
         return plan_rule(self.fractions(market)[:-1], market)
 
 
@@ -121,28 +120,20 @@ class Pov:
         return np.maximum(self._target - (situation.quantity - situation.remaining), 0.0)
 
 
-class AllAtOnce:
-    """Everything in the first slice."""
+class AllAtOnce(RulePolicy):
+    """The whole order in the first slice."""
 
     name = "all-at-once"
 
-    def act(self, situation: Situation) -> Any:
-        """Trade what remains."""
-        return situation.remaining
-
     def rule(self, market: Market, hidden: bool) -> Rule:
-        """Return everything, always."""
+        """Trade all that remains, in every slice."""
         return plan_rule(np.ones(market.slices), market)
 
 
-class WaitThenDump:
+class WaitThenDump(RulePolicy):
     """Nothing until the last slice."""
 
     name = "wait-then-dump"
-
-    def act(self, situation: Situation) -> Any:
-        """Trade what remains in the last slice."""
-        return situation.remaining * (situation.k == situation.market.slices - 1)
 
     def rule(self, market: Market, hidden: bool) -> Rule:
         """Return nothing but in the last slice."""
@@ -150,23 +141,16 @@ class WaitThenDump:
 
 
 @dataclass(frozen=True)
-class EveryKth:
+class EveryKth(RulePolicy):
     """Equal children in every k-th slice, the last one among them."""
 
     every: int = 5
     name: str = "every-5th"
 
-    def act(self, situation: Situation) -> Any:
-        """Trade an equal share of what remains in every k-th slice, counted from the end."""
-        return situation.remaining * self._fraction(situation.market, situation.k)
-
     def rule(self, market: Market, hidden: bool) -> Rule:
-        """Return the fractions, for compiled loops."""
-        return plan_rule(self._fraction(market, np.arange(market.slices)), market)
-
-    def _fraction(self, market: Market, k: Any) -> Any:
-        left = market.slices - 1 - k
-        return (left % self.every == 0) / (left // self.every + 1)
+        """Trade an equal share of what remains in every k-th slice, counted from the end."""
+        left = market.slices - 1 - np.arange(market.slices)
+        return plan_rule((left % self.every == 0) / (left // self.every + 1), market)
 
 
 class Random:

@@ -43,8 +43,8 @@ from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.kernel import Slice, expected_cost, move
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import Path, World, advance, begin, draw_path
-from hyperexec_env.market.predator import GREATEST, LEAST, Hunt, ambush, watch
+from hyperexec_env.market.path import Path, World, begin, draw_path, draw_slice
+from hyperexec_env.market.predator import GREATEST, LEAST, PredatorMemory, step_with_predator, update_memory
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
@@ -352,7 +352,7 @@ def _draw_path(bench: Bench, episodes: range) -> Path:
     worlds, slices, world = [], [], begin(bench.fine, keys)
     for k in range(bench.fine.slices):
         worlds.append(world._replace(regime=regimes[k // SPLIT]))
-        slice, world = advance(bench.fine, keys, k, worlds[-1], side)
+        slice, world = draw_slice(bench.fine, keys, k, worlds[-1], side)
         slices.append(slice)
     worlds.append(world._replace(regime=regimes[-1]))
     shape = (bench.fine.slices, len(keys))
@@ -438,15 +438,15 @@ def _objectives(market: Market, laid: Laid, strength: float, believed: NDArray[n
     """Return the objective J of each episode, bps, with another trader who acts in the second half where it believes."""
     zero, half = np.zeros(laid.shares.shape[1]), round(WATCHED * market.slices)
     state: tuple[Any, ...] = (zero + market.scenario.quantity, zero, zero)
-    hunt, total = Hunt(zero, zero, zero, zero), zero
+    memory, total = PredatorMemory(zero, zero, zero, zero), zero
     for k in range(market.slices):
         slice, shares = [values[k] for values in laid.slices], laid.shares[k]
         if strength and k >= half:
-            gated = hunt._replace(likeness=hunt.likeness * believed)
-            (state, cost), _ = ambush(market.impact, state, slice, shares, gated, strength)
+            gated = memory._replace(likeness=memory.likeness * believed)
+            (state, cost), _ = step_with_predator(market.impact, state, slice, shares, gated, strength)
         else:
             state, cost = move(market.impact, state, slice, shares)
-        hunt = watch(hunt, shares)
+        memory = update_memory(memory, shares)
         total = total + expected_cost(cost)
     return np.asarray(total * (1e4 / market.scenario.notional))
 

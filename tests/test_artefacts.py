@@ -13,8 +13,8 @@ import pytest
 
 from hyperexec_env.baselines.evaluate import check_evaluation, entrants
 from hyperexec_env.baselines.policies import SANITY, Adaptive, get_policy, policy_names
-from hyperexec_env.envs.hyperexec import HyperExecEnv
-from hyperexec_env.envs.observation import build_observer, observation_names
+from hyperexec_env.envs.features import build_observer, observation_names
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.evaluation.rollout import roll

@@ -16,62 +16,11 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.market.kernel import Cost
 
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
 TRAINING_SEEDS = 2**40
 """Lane seeds of training start here; the seeds of evaluations are below 2^32."""
-
-
-_BY_LANE = ("_seeds", "_keys", "_k", "_last_shares", "_last_volume", "_side", "_quantity", "_scale")
-
-
-class _Batch(HyperExecVectorEnv):
-    """The native batch, which can say where its episodes stand, and go on from there."""
-
-    def position(self) -> dict[str, NDArray[Any]]:
-        """Return all that the lanes remember; the last axis of each array is the lanes."""
-        self._recall()
-        records = {name: np.array(getattr(self, name)) for name in ("_state", "_hunt") if getattr(self, name) is not None}
-        world = {f"_world.{name}": np.array(values) for name, values in self._world._asdict().items()}
-        episodes = self._first if self._starts is None else self._starts.episodes()
-        lanes = {name: getattr(self, name).copy() for name in _BY_LANE}
-        return {
-            **records,
-            **world,
-            **lanes,
-            "_account": self._account.copy(),
-            "_first": episodes.copy(),
-            "_last_price": np.array(self._last_price()),
-        }
-
-    def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Put the lanes where a batch with the same options stood, and return what they observe."""
-        self.reset(seed=0)
-        self._recall()
-        records = {f"_world.{name}": values for name, values in self._world._asdict().items()}
-        for name, values in {**records, **{name: getattr(self, name) for name in _BY_LANE}}.items():
-            values[:] = position[name]
-        for name in ("_state", "_hunt"):
-            if getattr(self, name) is not None:
-                for values, kept in zip(getattr(self, name), position[name], strict=True):
-                    values[:] = kept
-        self._account[:] = position["_account"]
-        self._first, self._starts = position["_first"].copy(), None
-        self._ahead = self._row = 0  # noise that was drawn ahead belongs to the episodes of the reset
-        self._together = False
-        self._lay_last_price(position["_last_price"])
-        self._lay_back()
-        return self._observe()
-
-    def _lay_last_price(self, price: NDArray[np.float64]) -> None:
-        """Remember a price as if the last slice had begun with it and cost nothing."""
-        if self._lanes is None:
-            self._met = price.copy(), (0.0,) * len(Cost._fields)
-        else:
-            before, paid = self._paid
-            before[:], paid[:] = price, 0.0
 
 
 class BatchVecEnv(VecEnv):
@@ -86,7 +35,7 @@ class BatchVecEnv(VecEnv):
 
     def __init__(self, lanes: int, seed: int, reward_scale: float = 1.0, **options: Any) -> None:
         """Make the environment and seed its lanes."""
-        self.batch = _Batch(lanes, AutoresetMode.SAME_STEP, **options)
+        self.batch = HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, **options)
         super().__init__(lanes, self.batch.single_observation_space, self.batch.single_action_space)
         self.reward_scale = reward_scale
         self._first_seed: int | None = None

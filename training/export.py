@@ -18,7 +18,7 @@ from hyperexec_env import __version__
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_choice, check_flag
 from hyperexec_env.envs.action import ACTION_MODES
-from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.evaluation.network import ACTIVATIONS, Layers, NetworkPolicy, check_layers, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import printable

@@ -16,7 +16,7 @@ import numpy as np
 from hyperexec_env import __version__
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number
-from hyperexec_env.envs.observation import observation_names
+from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.evaluation.progress import progress

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import ActionMode
-from hyperexec_env.envs.observation import OWN, Observer, own_features
+from hyperexec_env.envs.features import Observer, drawn_features, own_features, reach
 from hyperexec_env.market.kernel import Impact, Slice, State, close, expected_cost, move, shortfall_cost
 from hyperexec_env.market.path import Path
 
@@ -68,11 +68,11 @@ def lanes_of(observer: Observer, mode: ActionMode, path: Path, dtype: torch.dtyp
     column = np.arange(market.slices)[:, None]
     cell = market.cell(column, observer.seen(path.world.regime[:-1]))
     volume = path.slices.volume
-    last_volume = np.concatenate([np.full_like(volume[:1], observer.last_expected[0]), volume[:-1]])
+    view = observer.view(cell)
+    last_volume = np.concatenate([np.full_like(volume[:1], market.numbers.slice_volume), volume[:-1]])
     side = float(market.scenario.side)
-    nature = observer.rows.take(cell, axis=0)
-    for index, values in enumerate(observer.drawn_features(column, side, last_volume, path.world.flow[:-1]), start=OWN):
-        nature[..., index] = values
+    drawn = drawn_features(view.last_expected, side, last_volume, path.world.flow[:-1])
+    drawn_columns = [np.broadcast_to(values, volume.shape).astype(np.float32)[..., None] for values in drawn]
 
     def tensors(values: NDArray[Any]) -> tuple[torch.Tensor, ...]:
         return torch.tensor(values, dtype=dtype, device=device).unbind()
@@ -80,10 +80,10 @@ def lanes_of(observer: Observer, mode: ActionMode, path: Path, dtype: torch.dtyp
     fields = [_constants(values) or tensors(values) for values in path.slices]
     return Lanes(
         tuple(Slice(*values) for values in zip(*fields, strict=True)),
-        tensors(nature[..., OWN:]),
-        tensors(side * (path.world.price[:-1] - observer.arrival_price)),
+        tensors(np.concatenate([*drawn_columns, observer.known.take(cell, axis=0)], axis=-1)),
+        tensors(side * (path.world.price[:-1] - market.scenario.arrival_price)),
         tensors(last_volume),
-        tensors(observer.rest_volume.take(cell)),
+        tensors(view.rest_volume),
         tensors(mode.base.take(cell)),
     )
 
@@ -107,13 +107,13 @@ def roll(
     """
     market = observer.market
     quantity, impact = float(market.scenario.quantity), Impact(*map(float, market.impact))
-    reach = observer.reach(quantity)
+    largest = reach(quantity, impact.transient_exponent)
     zero = torch.zeros_like(lanes.drifted[0])
     state: tuple[Any, Any, Any] = (zero + quantity, zero, zero)
     last_shares, expected, realised = zero, zero, zero
     for k, slice in enumerate(lanes.slices):
         known = (lanes.drifted[k], float(market.plan[k]), lanes.rest_volume[k])
-        own = own_features(observer.scales, quantity, reach, state, last_shares, lanes.last_volume[k], known)
+        own = own_features(observer.sight.scales, quantity, largest, state, last_shares, lanes.last_volume[k], known)
         action = act(torch.cat([torch.stack(own, dim=1), lanes.nature[k]], dim=1))
         before = state[0]
         state, cost = move(impact, state, slice, mode.shares(action, before, lanes.base[k]))

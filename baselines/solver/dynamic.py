@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import Slice, State, close, expected_cost, move
-from hyperexec_env.market.predator import Hunt, ambush
+from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 
 from .problem import Problem, mean_slice, mode_slices
 from .spline import Axis, Surfaces, interpolation, surfaces
@@ -106,7 +106,9 @@ class _Stage(NamedTuple):
         slice = self.slice._replace(volume=volume, limit=math.inf)
         liquidity = market.scenario.predator
         if liquidity < 0.0:  # at its best: as if every child had been foreseen
-            (after, cost), _ = ambush(market.impact, self.state, slice, shares, Hunt(shares, 1.0, 1.0, 1.0), liquidity)
+            (after, cost), _ = step_with_predator(
+                market.impact, self.state, slice, shares, PredatorMemory(shares, 1.0, 1.0, 1.0), liquidity
+            )
         else:
             after, cost = move(market.impact, self.state, slice, shares)
         return expected_cost(cost), after

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import expected_cost, move
 from hyperexec_env.market.model import Market
-from hyperexec_env.market.path import Draws, World, follow
+from hyperexec_env.market.path import World, expected_slice
 
 __all__ = ["Riccati", "is_linear", "keeps_one_side", "solve_linear"]
 
@@ -59,7 +59,7 @@ def is_linear(market: Market) -> bool:
         scenario.temp_impact_beta == 1.0
         and scenario.transient_exponent == 1.0
         and not scenario.predator
-        and not market.capped
+        and not market.numbers.spec.capped
         and scenario.complete
         and not (scenario.flow_persistence if scenario.price_model == "gbm" else scenario.price_risk)
     )
@@ -81,8 +81,7 @@ def _costs(market: Market, k: int, points: Floats) -> Floats:
         signal if by_flow else np.zeros(signal.shape),
         scenario.arrival_price * (np.ones(signal.shape) if by_flow else signal),
     )
-    calm = Draws(np.zeros(signal.shape), np.zeros(signal.shape), 1.0, np.zeros(signal.shape, dtype=np.uint64))
-    slice, _ = follow(market, k, market.cell(k, regime), world, calm, float(scenario.side))
+    slice = expected_slice(market, k, world)
     slice = slice._replace(volume=slice.volume * math.exp(-(scenario.volume_noise**2)), innovation=0.0, least=-math.inf)
     state = (remaining * scenario.quantity, 0.0, transient * scenario.arrival_price)
     _, cost = move(market.impact, state, slice, trade * scenario.quantity)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.model import Market
-from hyperexec_env.market.path import Draws, World, follow
+from hyperexec_env.market.path import World, expected_slice
 
 from .spline import Axis, interpolation
 
@@ -93,8 +93,8 @@ def build_problem(market: Market, nodes: int = 33) -> Problem:
     points, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
     weights = weights / weights.sum()
     kept = scenario.flow_persistence
-    priced = scenario.price_model == "gbm" and (market.drifting or scenario.price_risk > 0.0)
-    if kept and market.by_flow:
+    priced = scenario.price_model == "gbm" and (market.numbers.spec.drifting or scenario.price_risk > 0.0)
+    if kept and market.numbers.by_flow:
         axis = Axis(-_FLOW_REACH, _FLOW_REACH, nodes)
         ahead = kept * axis.nodes[:, None] + math.sqrt(1.0 - kept * kept) * points
         step = np.einsum("fpg,p->fg", interpolation(axis, _within(axis, ahead)), weights)
@@ -126,8 +126,7 @@ def mode_slices(problem: Problem, k: int) -> Slice:
     signal = np.tile(problem.signal, count)
     flow = signal if problem.by_flow else np.zeros(count * nodes)
     price = np.full(count * nodes, scenario.arrival_price) if problem.by_flow else signal
-    calm = Draws(np.zeros(count * nodes), np.zeros(count * nodes), 1.0, np.zeros(count * nodes, dtype=np.uint64))
-    slice, _ = follow(market, k, market.cell(k, regime), World(regime, flow, price), calm, float(scenario.side))
+    slice = expected_slice(market, k, World(regime, flow, price))
     fields = slice._replace(innovation=0.0)
     return Slice(*(np.broadcast_to(np.asarray(value, dtype=float), regime.shape).reshape(count, nodes) for value in fields))
 

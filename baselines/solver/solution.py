@@ -170,7 +170,7 @@ def schedule_bps(scenario: Scenario, fractions: Any) -> float:
 def _schedule_cost(problem: Problem, fractions: Floats) -> float:
     """Return the expected objective of fractions of what remains, currency."""
     market = problem.market
-    if market.capped or not market.scenario.complete:
+    if market.numbers.spec.capped or not market.scenario.complete:
         law = problem.regime_law[:, None] * problem.signal_law
         return float((law * evaluate_fractions(problem, fractions)).sum())
     traded = np.append(fractions[:-1], 1.0)
@@ -279,7 +279,7 @@ def _schedules(problem: Problem, tick: Callable[[], None]) -> tuple[Floats, floa
     """Return the best fixed schedule as fractions of what remains, its objective, and TWAP's, currency."""
     market = problem.market
     even = 1.0 / np.arange(market.slices, 0, -1)
-    if market.capped or not market.scenario.complete:
+    if market.numbers.spec.capped or not market.scenario.complete:
         search = Grid(31, 16, 11)
         rough = build_problem(market, search.signal)
         starts = [even, np.ones(market.slices), np.zeros(market.slices)]

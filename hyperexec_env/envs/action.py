@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import cached_property
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice
+from hyperexec_env.market.lane import Asked, Lane
 from hyperexec_env.market.model import Market
+from hyperexec_env.market.numeric import maximum, minimum, where
+from hyperexec_env.records import Real, for_numbers
 
-__all__ = ["ACTION_MODES", "PACES", "ActionMode", "build_action_mode"]
+__all__ = ["ACTION_MODES", "MASKS", "PACES", "Action", "ActionMode", "Base", "build_action_mode", "mask_place"]
 
 PACE_LIMIT: Final = 8.0
 """Largest pace of the continuous action, in multiples of the pace that finishes on time."""
@@ -21,6 +25,21 @@ PACES: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 """Paces of the discrete action."""
 _PACE_SLOPE: Final = 1.0 - 2.0 / PACE_LIMIT
 _LEVELS: Final = np.array(PACES)
+MASKS: Final = np.concatenate([np.tri(len(PACES)), np.eye(len(PACES))[-1:]]).astype(np.int8)
+"""Masks of the levels: the levels up to the i-th in row i, the highest alone in the last row."""
+MASKS.flags.writeable = False
+
+
+class Action(NamedTuple):
+    """What an agent gives, as a number."""
+
+    value: Real
+
+
+class Base(NamedTuple):
+    """What an action multiplies: a fraction of what remains, or shares."""
+
+    base: Real
 
 
 def pace_shares(action: Any, remaining: Any, base: Any) -> Any:
@@ -42,9 +61,22 @@ def participation_shares(action: Any, remaining: Any, base: Any) -> Any:
     return base * (0.5 * (1.0 + action))
 
 
+@for_numbers(lambda action, remaining, base: remaining * base * _LEVELS[np.int64(action)])
 def level_shares(action: Any, remaining: Any, base: Any) -> Any:
     """Trade at one of the paces of :data:`PACES`."""
-    return remaining * base * (PACES[action] if isinstance(action, int) else _LEVELS[action])
+    return remaining * base * (PACES[action] if isinstance(action, int) else _LEVELS[np.asarray(action, dtype=np.int64)])
+
+
+def mask_place(remaining: Any, base: Any, forced: Any) -> Any:
+    """Return the row of :data:`MASKS` that says which levels differ from the level below.
+
+    Above the first level that would finish the order all levels are the same trade; where the slice must finish
+    the order, only the highest is left.
+    """
+    highest = 0
+    for pace in PACES[:-1]:
+        highest = highest + (remaining * base * pace < remaining) * 1
+    return where(forced, len(PACES), highest)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,25 +90,27 @@ class ActionMode:
     base: NDArray[np.float64]
     """What the action multiplies: a fraction of what remains, or shares; by slice and regime, shape (N + 1, M + 1)."""
 
+    @cached_property
+    def ask(self) -> Callable[[Lane, Base, Action], Asked]:
+        """The stage that makes an action shares."""
+        shares = self.shares
+
+        def ask(lane: Lane, base: Base, action: Action) -> Asked:
+            return Asked(shares(minimum(maximum(action.value, -1.0), 1.0), lane.state.remaining, base.base))
+
+        def ask_level(lane: Lane, base: Base, action: Action) -> Asked:
+            return Asked(shares(action.value, lane.state.remaining, base.base))
+
+        return ask_level if self.discrete else ask
+
     @property
     def discrete(self) -> bool:
         """Whether the action is one of the levels of :data:`PACES`."""
         return isinstance(self.space, spaces.Discrete)
 
-    def mask(self, remaining: Any, base: Any, least: Any) -> NDArray[np.int8]:
-        """Return which discrete levels differ from the level below, shape (..., levels), 1 is allowed.
-
-        Above the first level that would finish the order all levels are the same trade; where the slice must finish
-        the order, only the highest is left.
-        """
-        asked = np.multiply.outer(np.asarray(remaining * base), np.asarray(PACES))
-        left = np.asarray(remaining)[..., None]
-        forced = np.asarray(least)[..., None] > 0.0
-        below = np.concatenate([np.full_like(asked[..., :1], -1.0), asked[..., :-1]], axis=-1)
-        allowed = (below < left) & ~forced
-        allowed[..., 0] |= ~forced[..., 0]
-        allowed[..., -1] |= forced[..., 0]
-        return np.asarray(allowed, dtype=np.int8)
+    def mask(self, remaining: Any, base: Any, forced: Any) -> NDArray[np.int8]:
+        """Return which discrete levels differ from the level below, shape (..., levels), 1 is allowed."""
+        return np.asarray(MASKS[mask_place(remaining, base, forced)])
 
 
 def _vwap_fraction(market: Market) -> NDArray[np.float64]:

@@ -1,25 +1,37 @@
-"""One episode of the single environment, in Python floats, and the block of paths that it is cut from."""
+"""One episode of the single environment, in Python floats, and the block of paths that it is cut from.
+
+Records of floats would take four times as long as the step itself, so an episode calls the equations (`move`, `own_features`,
+the action mode's `shares`) on plain tuples, on a path drawn ahead. It agrees with the stages to the last bit.
+"""
 
 from __future__ import annotations
 
 import struct
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.envs.observation import OWN, Situation, own_features
+from hyperexec_env.envs.features import OWN, assemble, own_features, reach, seen_of
+from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.envs.task import Task
-from hyperexec_env.market.account import Account, Statement, forced_shares, settle
+from hyperexec_env.market import account
+from hyperexec_env.market.account import Account, Statement
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
+from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle
+from hyperexec_env.market.model import must_finish
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import World, draw_orders, draw_path
-from hyperexec_env.market.predator import Hunt, ambush
+from hyperexec_env.market.path import World, cost_scale, draw_orders, draw_path
+from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.orders import Order
+from hyperexec_env.records import map_leaves
 
-__all__ = ["Block", "Episode", "final_info"]
+__all__ = ["Block", "Episode"]
 
 _write_own = struct.Struct(f"{OWN}f").pack_into  # numpy takes as long for one feature as this for all
+_UNSEEN = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 
 
 class Block:
@@ -34,22 +46,24 @@ class Block:
         self.first, self.count, self.path = first, count, path
         self.side: list[float] = np.broadcast_to(order.side, keys.shape).tolist()
         self.quantity: list[float] = np.broadcast_to(order.quantity, keys.shape).tolist()
+        # situations of an order that never trades, fields (time, episode): features of the draws do not depend on trades
+        before = np.concatenate([np.full((1, count), market.numbers.slice_volume), path.slices.volume])
+        k = np.arange(market.slices + 1)[:, None]
+        seen = observer.seen(path.world.regime)
+        untraded = Situation(
+            *(market, k, seen, order.side, order.quantity, order.quantity, 0.0, 0.0, path.world.price, path.world.flow),
+            *(0.0, before, path.world.price),
+        )
+        cell = market.cell(k, seen)
+        view = observer.view(cell)
+        observations = assemble(seen_of(market.numbers, observer.sight, view, untraded), observer.known.take(cell, axis=0))
         # from here on the episode comes first
-        k = np.arange(market.slices + 1)
-        self.seen = np.ascontiguousarray(observer.seen(path.world.regime).T)
-        cell = market.cell(k, self.seen)
-        self.base = task.mode.base.take(cell)
+        self.seen = np.ascontiguousarray(seen.T)
+        self.base = task.mode.base.take(cell.T)
         drifted = order.side * (path.world.price - market.scenario.arrival_price)
-        self.known = _beside(drifted.T, market.plan, observer.rest_volume.take(cell))
+        self.known = _beside(drifted.T, view.plan.T, view.rest_volume.T)
         self.slices = _beside(*(values.T for values in path.slices))
-        before = np.concatenate([np.full((1, count), observer.scales.volume), path.slices.volume])
-        self.observations = observer.rows.take(cell, axis=0)
-        for column, values in enumerate(observer.drawn_features(k[:, None], order.side, before, path.world.flow), start=OWN):
-            self.observations[..., column] = np.broadcast_to(values, before.shape).T
-        start, known = State(order.quantity, 0.0, 0.0), tuple(self.known[:, 0].T)
-        reach = observer.reach(order.quantity)
-        for column, values in enumerate(own_features(observer.scales, order.quantity, reach, start, 0.0, before[0], known)):
-            self.observations[:, 0, column] = values
+        self.observations = np.ascontiguousarray(observations.swapaxes(0, 1))
 
 
 def _beside(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -61,34 +75,46 @@ def _beside(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Episode:
-    """An episode that runs: its path as plain lists, the state of the order, and what each slice has cost."""
+    """An episode that runs: its path as plain lists, the state of the order, and the cost of each slice."""
 
     __slots__ = (
-        *("_base", "_block", "_hunt", "_impact", "_index", "_known", "_observations", "_paid", "_reach", "_rows", "_scales"),
-        *("_shares", "_state", "_trail", "asked", "k", "over", "quantity", "scale", "side", "task"),
+        *(
+            "_base",
+            "_block",
+            "_impact",
+            "_index",
+            "_known",
+            "_memory",
+            "_observations",
+            "_reach",
+            "_rows",
+            "_scales",
+            "_shares",
+        ),
+        *("_slice_cost", "_state", "_trail", "asked", "k", "over", "quantity", "scale", "side", "task"),
     )
 
     def __init__(self, task: Task, block: Block, number: int) -> None:
         """Lay out episode `number` of a block."""
         index = number - block.first
         self.task, self._block, self._index = task, block, index
-        self._impact, self._scales = task.market.impact, task.observer.scales
-        self._shares, self._paid = task.mode.shares, task.paid
+        self._impact, self._scales = task.market.impact, task.observer.sight.scales
+        self._shares, self._slice_cost = task.mode.shares, task.slice_cost
         self._rows: list[Any] = block.slices[index].tolist()
         self._base: list[float] = block.base[index].tolist()
         self._known: list[Any] = block.known[index].tolist()
         self._observations = list(block.observations[index].copy())
         self.side, self.quantity = block.side[index], block.quantity[index]
-        self._reach = task.observer.reach(self.quantity)
-        self.scale = -1e4 / (self.quantity * task.scenario.arrival_price)
+        self._reach = reach(self.quantity, self._impact.transient_exponent)
+        self.scale = cost_scale(self.quantity, task.scenario.arrival_price)
         self._state: tuple[float, float, float] = (self.quantity, 0.0, 0.0)
         self._trail: list[tuple[Any, Any]] = []
-        self._hunt = Hunt(0.0, 0.0, 0.0, 0.0) if task.market.hunted else None
+        self._memory = _UNSEEN if task.market.numbers.spec.hunted else None
         self.k, self.over, self.asked = 0, False, 0.0
 
     @property
     def first(self) -> NDArray[np.float32]:
-        """What the agent sees before the first slice."""
+        """The observation before the first slice."""
         observation: NDArray[np.float32] = self._observations[0]
         return observation
 
@@ -98,58 +124,64 @@ class Episode:
         return self.trade(shares(action, self._state[0], self._base[self.k]))
 
     def trade(self, shares: float) -> tuple[NDArray[np.float32], float]:
-        """Trade in this slice; return what the agent sees next and what it is paid, in bps."""
-        k, before, count = self.k, self._state, self._paid
+        """Trade in this slice; return the next observation and the reward, bps."""
+        k, before, slice_cost = self.k, self._state, self._slice_cost
         row = self._rows[k]
-        if self._hunt is None:
+        if self._memory is None:
             done = move(self._impact, before, row, shares)
         else:
-            done, self._hunt = ambush(self._impact, before, row, shares, self._hunt, self.task.scenario.predator)
+            done, self._memory = step_with_predator(
+                self._impact, before, row, shares, self._memory, self.task.scenario.predator
+            )
         after, cost = done
         self._trail.append(done)
         self._state, self.asked = after, shares
         self.k = k = k + 1
-        paid = count(cost)
+        paid = slice_cost(cost)
         left = after[0]
         if left <= 0.0 or k == len(self._rows):
             self.over = True
             paid += close(self._impact, self.state, self.quantity)[0 if self.task.realised else 1]
         observation = self._observations[k]  # each slice has an observation of its own, which is completed once
         own = own_features(self._scales, self.quantity, self._reach, after, before[0] - left, row[0], self._known[k])
-        remaining, behind, required, displaced, moved, share = own
-        _write_own(observation, 0, remaining, behind, required, displaced, moved, share)
+        _write_own(observation, 0, *own)
         return observation, paid * self.scale
 
     def mask(self) -> NDArray[np.int8]:
         """Return which discrete levels are worth trying."""
         k = min(self.k, len(self._rows) - 1)
-        return self.task.mode.mask(self._state[0], self._base[k], Slice(*self._rows[k]).least)
+        return self.task.mode.mask(self._state[0], self._base[k], must_finish(self.task.market.numbers, k))
+
+    @property
+    def order(self) -> EpisodeOrder:
+        """The order of the episode."""
+        return EpisodeOrder(self._block.path.keys[self._index], self.side, self.quantity, self.scale)
+
+    @property
+    def lane(self) -> Lane:
+        """The episode as a record of floats."""
+        k, index, world = self.k, self._index, self._block.path.world
+        now: World = map_leaves(lambda values: values[k, index].item(), world)
+        last = LastSlice(0.0, self.task.market.numbers.slice_volume, now.price, 0.0, 0.0)
+        if k:
+            price, paid = float(world.price[k - 1, index]), paid_cost(self._trail[-1][1])
+            last = LastSlice(self.last_shares, self._rows[k - 1][0], price, paid, self.asked)
+        return Lane(k, int(self.over), now, self.state, self._memory or _UNSEEN, self._account(), last)
+
+    def _account(self) -> Account:
+        """Return the account of the slices so far."""
+        columns = zip(*(cost for _, cost in self._trail), strict=True) if self._trail else ((),) * len(Cost._fields)
+        cost = Cost(*(reduce(add, column, 0.0) for column in columns))  # sum() may round in another way than arrays do
+        moves = (0.0, 0.0)
+        if self._state[0] > 0.0:
+            booked = self.slices[: self.k]
+            moves = reduce(add, (s.drift for s in booked), 0.0), reduce(add, (s.innovation for s in booked), 0.0)
+        return Account(cost, *moves)
 
     def situation(self) -> Situation:
         """Return what a policy may know now, in natural units."""
-        observer, world, index, state = self.task.observer, self._block.path.world, self._index, self.state
-        return Situation(
-            market=self.task.market,
-            k=self.k,
-            seen=int(self._block.seen[index, self.k]),
-            side=self.side,
-            quantity=self.quantity,
-            remaining=state.remaining,
-            permanent=state.permanent,
-            transient=0.0 if observer.hidden else state.transient,
-            price=float(world.price[self.k, index]),
-            flow=float(world.flow[self.k, index]),
-            last_shares=self.last_shares,
-            last_volume=self._rows[self.k - 1][0] if self.k else observer.scales.volume,
-            last_price=self._last_price(),
-        )
-
-    def _last_price(self) -> float:
-        """Return the average price of the shares of the slice before (the price now where none traded, or is not told)."""
-        price, shares = self._block.path.world.price[:, self._index], self.last_shares
-        if not shares or self.task.observer.hidden:
-            return float(price[self.k])
-        return float(price[self.k - 1] + self.side * (paid_cost(self._trail[-1][1]) / shares))
+        market = self.task.market
+        return situation_of(market, market.numbers, self.task.observer.hidden, self.order, self.lane)
 
     @property
     def state(self) -> State:
@@ -169,7 +201,7 @@ class Episode:
 
     @property
     def costs(self) -> list[Cost]:
-        """What each slice so far has cost, currency."""
+        """The cost of each slice so far, currency."""
         return [Cost(*cost) for _, cost in self._trail]
 
     @property
@@ -180,45 +212,14 @@ class Episode:
     @property
     def world(self) -> World:
         """The market at the start of each slice and at the end, each field (N + 1,), the future too: for reports."""
-        regime, flow, price = self._block.path.world
-        return World(regime[:, self._index], flow[:, self._index], price[:, self._index])
+        world: World = map_leaves(lambda values: values[:, self._index], self._block.path.world)
+        return world
+
+    def settled(self) -> Settled:
+        """Settle the account of the slices so far."""
+        return settle(self.task.market.numbers, self.order, self.lane)
 
     def statement(self) -> Statement:
-        """Settle the account of the slices so far."""
-        permanent = transient = temporary = spread = drift = timing = risk = 0.0
-        for _, (a, b, c, d, e, f, g) in self._trail:  # in the order of Cost; sum() would round in another way than arrays do
-            permanent += a
-            transient += b
-            temporary += c
-            spread += d
-            drift += e
-            timing += f
-            risk += g
-        total = Cost(permanent, transient, temporary, spread, drift, timing, risk)
-        drift_move = timing_move = 0.0
-        if self._state[0] > 0.0:
-            for slice in self.slices[: self.k]:
-                drift_move += slice.drift
-                timing_move += slice.innovation
-        account, order = Account(total, drift_move, timing_move), Order(self.side, self.quantity)
-        return settle(account, self._impact, self.state, order, self.task.scenario.arrival_price)
-
-    def final_info(self) -> dict[str, Any]:
-        """Return the `info` of the ended episode."""
-        last = Slice(*self._rows[self.k - 1])
-        cap = self.task.scenario.max_participation
-        forced = forced_shares(last.least, last.volume, cap, self.asked, self.last_shares)
-        return final_info(self.statement(), Order(self.side, self.quantity), forced / self.quantity)
-
-
-def final_info(statement: Statement, order: Order, forced_fraction: Any) -> dict[str, Any]:
-    """Return the `info` of an ended episode: numbers, or arrays over lanes."""
-    return {
-        "shortfall_bps": statement.shortfall,
-        "objective_bps": statement.objective,
-        "risk_bps": statement.risk,
-        "forced_fraction": forced_fraction,
-        "side": order.side,
-        "quantity": order.quantity,
-        "components_bps": statement.components._asdict(),
-    }
+        """Return the statement of the slices so far, what is left marked at the mid."""
+        order, market = Order(self.side, self.quantity), self.task.market
+        return account.settle(self._account(), self._impact, self.state, order, market.scenario.arrival_price)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hyperexec_env.checks import check_choice, check_flag, check_numbers, nearest
 from hyperexec_env.envs.action import ActionMode, build_action_mode
-from hyperexec_env.envs.observation import Observer, build_observer
-from hyperexec_env.market.kernel import expected_cost, realised_cost
-from hyperexec_env.market.model import Market, build_market
-from hyperexec_env.market.path import OrderDraw
+from hyperexec_env.envs.features import Observer, build_observer
+from hyperexec_env.market.kernel import Cost, close, expected_cost, realised_cost
+from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled
+from hyperexec_env.market.model import Market, Numbers, build_market
+from hyperexec_env.market.numeric import where
+from hyperexec_env.market.path import OrderDraw, impact_of
 from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.records import Real, Whole
 
-__all__ = ["REWARDS", "Task", "build_task", "check_reset_options"]
+__all__ = [
+    "REWARDS",
+    "Paid",
+    "Reward",
+    "Task",
+    "build_task",
+    "check_reset_options",
+    "final_info",
+    "no_pay",
+    "pay",
+]
 
 OPTIONS: Final = (
     *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "render_mode"),
@@ -25,6 +38,50 @@ REWARDS: Final = ("expected", "realised")
 """Names of the rewards."""
 
 
+class Reward(NamedTuple):
+    """How an agent is paid, in numbers."""
+
+    realised: Whole
+    """1 where the reward holds the price noise and the permanent cost, else 0."""
+
+
+class Paid(NamedTuple):
+    """What an agent is paid for a slice."""
+
+    reward: Real
+    """Bps of the arrival notional, a cost is negative."""
+    terminated: Any
+
+
+def pay(numbers: Numbers, reward: Reward, order: EpisodeOrder, lane: Lane, cost: Cost) -> Paid:
+    """Pay for a slice; `lane` is the episode after it."""
+    realised, over = reward.realised != 0, lane.over != 0
+    charged = where(realised, realised_cost(cost), expected_cost(cost))
+    if not numbers.spec.complete:
+        marked, marked_in_objective = close(impact_of(numbers), lane.state, order.quantity)
+        charged = charged + where(over, where(realised, marked, marked_in_objective), 0.0)
+    return Paid(charged * order.scale, over)
+
+
+def no_pay() -> Paid:
+    """Pay nothing, for a step that begins an episode."""
+    return Paid(0.0, False)
+
+
+def final_info(settled: Settled) -> dict[str, Any]:
+    """Return the `info` of an episode that ended: numbers, or arrays over episodes."""
+    statement = settled.statement
+    return {
+        "shortfall_bps": statement.shortfall,
+        "objective_bps": statement.objective,
+        "risk_bps": statement.risk,
+        "forced_fraction": settled.forced,
+        "side": settled.side,
+        "quantity": settled.quantity,
+        "components_bps": statement.components._asdict(),
+    }
+
+
 @dataclass(frozen=True, eq=False)
 class Task:
     """What the single and the vector environment have in common, computed once."""
@@ -32,11 +89,15 @@ class Task:
     market: Market
     mode: ActionMode
     observer: Observer
-    realised: bool
-    """Whether the reward holds the price noise and the permanent cost."""
+    reward: Reward
     draw: OrderDraw
-    paid: Callable[[Any], Any]
-    """What a cost (a record, or a plain tuple) takes off the reward, in currency: the part of the slice."""
+    slice_cost: Callable[[Any], Any]
+    """Cost of a slice that the reward charges, of a record or of a plain tuple, currency."""
+
+    @property
+    def realised(self) -> bool:
+        """Whether the reward holds the price noise and the permanent cost."""
+        return bool(self.reward.realised)
 
     @property
     def scenario(self) -> Scenario:
@@ -76,9 +137,9 @@ def build_task(
         market=market,
         mode=build_action_mode(action_mode, market),
         observer=build_observer(market, observe_regime),
-        realised=reward == "realised",
+        reward=Reward(int(reward == "realised")),
         draw=OrderDraw(random_side, sizes),
-        paid=realised_cost if reward == "realised" else expected_cost,
+        slice_cost=realised_cost if reward == "realised" else expected_cost,
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 import hyperexec_env  # noqa: F401 - registers the environment
 from hyperexec_env.checks import check_integer, check_number
-from hyperexec_env.envs.observation import observation_space
+from hyperexec_env.envs.features import observation_space
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.progress import progress

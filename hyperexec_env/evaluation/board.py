@@ -27,7 +27,7 @@ from hyperexec_env.evaluation.statistics import (
 )
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.tally import Spread, Tally, group_size
-from hyperexec_env.market.account import Components
+from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario
 

@@ -31,7 +31,7 @@ from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.market.kernel import Slice, State
 from hyperexec_env.market.model import Market, build_market
-from hyperexec_env.market.predator import Hunt, trade, watch
+from hyperexec_env.market.predator import PredatorMemory, trade, update_memory
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = [
@@ -148,14 +148,14 @@ class ScenarioImpact:
         market, scenario = self.market(fineness), self.scenario
         zero = np.zeros(trades.shape[1])
         left, permanent, transient = 2.0 * scenario.quantity * np.abs(trades).sum(axis=0), zero, zero
-        mine, other, bought = Hunt(zero, zero, zero, zero), Hunt(zero, zero, zero, zero), zero >= 0.0
+        mine, other, bought = PredatorMemory(zero, zero, zero, zero), PredatorMemory(zero, zero, zero, zero), zero >= 0.0
         spent = [zero] * 4
         for k, shares in enumerate(scenario.quantity * trades):
             buys = shares >= 0.0
             side = np.where(buys, 1.0, -1.0)
             if scenario.predator:
                 mine, other = _swapped(mine, other, buys != bought)
-                other, bought = watch(other, zero), buys
+                other, bought = update_memory(other, zero), buys
             state = State(left, side * permanent, side * transient)
             after, cost, mine = trade(market.impact, state, _slice(market, k, path[k]), abs(shares), mine, scenario.predator)
             left, permanent, transient = after.remaining, side * after.permanent, side * after.transient
@@ -178,10 +178,12 @@ def _slice(market: Market, k: int, regime: Paths) -> Slice:
     )
 
 
-def _swapped(mine: Hunt, other: Hunt, turned: NDArray[np.bool_]) -> tuple[Hunt, Hunt]:
+def _swapped(mine: PredatorMemory, other: PredatorMemory, turned: NDArray[np.bool_]) -> tuple[PredatorMemory, PredatorMemory]:
     """Exchange what the predator remembers of buying and of selling where the side has turned."""
     both = list(zip(mine, other, strict=True))
-    return Hunt(*(np.where(turned, b, a) for a, b in both)), Hunt(*(np.where(turned, a, b) for a, b in both))
+    return PredatorMemory(*(np.where(turned, b, a) for a, b in both)), PredatorMemory(
+        *(np.where(turned, a, b) for a, b in both)
+    )
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from hyperexec_env.backends.compiled import resolve_backend
 from hyperexec_env.evaluation.policy import Policy, offers
-from hyperexec_env.market.compiled import resolve_backend
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.version import __version__
 

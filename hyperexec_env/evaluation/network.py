@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, build_action_mode
-from hyperexec_env.envs.observation import Observer, Situation, build_observer, observation_names, own_features
-from hyperexec_env.evaluation.rule import Network
+from hyperexec_env.envs.features import Observer, build_observer, observation_names
+from hyperexec_env.envs.situation import Situation
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.model import Market
-from hyperexec_env.market.numeric import signed
 
 __all__ = ["ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "save_policy"]
 
@@ -105,15 +104,9 @@ class NetworkPolicy:
         observer, mode = _translation(market, self.action_mode, self.observe_regime)
         cell = market.cell(situation.k, situation.seen)
         if getattr(remaining, "ndim", 0):
-            return mode.shares(self.action(observer.observe(situation, cell)), remaining, mode.base.take(cell))
-        action = self.action(_observe_one(observer, situation, cell)[None]).item()
+            return mode.shares(self.action(observer.observe(situation)), remaining, mode.base.take(cell))
+        action = self.action(observer.observe(situation)[None]).item()
         return float(mode.shares(action, remaining, mode.base.item(cell)))
-
-    def rule(self, market: Market, hidden: bool) -> Network | None:
-        """Return the network, for compiled loops; None where it is shown what it was not trained on."""
-        if hidden == self.observe_regime:
-            return None
-        return Network(self.layers, self.activation, self.head, *_translation(market, self.action_mode, self.observe_regime))
 
 
 def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -123,25 +116,6 @@ def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:
     filled = np.zeros((blocks * _BLOCK, features), dtype=np.float32)
     filled[:episodes] = observation
     return filled.reshape(blocks, _BLOCK, features)
-
-
-def _observe_one(observer: Observer, situation: Situation, cell: int) -> NDArray[np.float32]:
-    """Return what :meth:`Observer.observe` returns for a situation of floats, shape (features,), in a quarter of the time."""
-    market, k, side, quantity = situation.market, situation.k, situation.side, situation.quantity
-    drifted = signed(side, situation.price - market.scenario.arrival_price)
-    own = own_features(
-        observer.scales,
-        quantity,
-        observer.reach(quantity),
-        (situation.remaining, situation.permanent, situation.transient),
-        situation.last_shares,
-        situation.last_volume,
-        (drifted, market.plan.item(k), observer.rest_volume.item(cell)),
-    )
-    drawn = observer.drawn_features(k, side, situation.last_volume, situation.flow)
-    observation: NDArray[np.float32] = observer.rows[cell].copy()
-    observation[: len(own) + len(drawn)] = own + drawn
-    return observation
 
 
 @lru_cache(maxsize=32)

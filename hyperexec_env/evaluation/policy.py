@@ -7,10 +7,12 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.envs.observation import Situation
+from hyperexec_env.envs.situation import Situation, situation_of
+from hyperexec_env.market.lane import EpisodeOrder, first_lane
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import begin, draw_orders
+from hyperexec_env.market.path import begin, order_numbers
+from hyperexec_env.records import map_leaves
 
 __all__ = ["PACKAGES", "Policy", "check_policy", "checked_shares", "first_situation", "offers", "read_only"]
 
@@ -91,22 +93,8 @@ def checked_shares(policy: Policy, situation: Situation) -> NDArray[np.float64]:
 
 def first_situation(market: Market, episodes: int) -> Situation:
     """Return the situation at the start of some episodes of seed 0."""
-    keys = episode_keys(0, np.arange(episodes))
-    world, order = begin(market, keys), draw_orders(market, keys)
-    zero = np.zeros(episodes)
-    volume = market.rest_volume[0, market.unknown] / market.slices
-    return Situation(
-        market=market,
-        k=0,
-        seen=world.regime,
-        side=order.side,
-        quantity=order.quantity,
-        remaining=zero + order.quantity,
-        permanent=zero,
-        transient=zero,
-        price=world.price,
-        flow=world.flow,
-        last_shares=zero,
-        last_volume=zero + volume,
-        last_price=world.price,
-    )
+    keys, orders = episode_keys(0, np.arange(episodes)), order_numbers(market)
+    lane = first_lane(market.numbers, orders.quantity, begin(market, keys))
+    lane = map_leaves(lambda values: np.broadcast_to(values, keys.shape), lane)._replace(k=0)
+    order = EpisodeOrder(keys, orders.side, orders.quantity, orders.scale)
+    return situation_of(market, market.numbers, False, order, lane)

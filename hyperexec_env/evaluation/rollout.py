@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.backends.compiled import default_threads, resolve_backend
 from hyperexec_env.checks import check_integer
-from hyperexec_env.envs.observation import Situation
-from hyperexec_env.evaluation.fused import fused
+from hyperexec_env.envs.situation import situation_of
 from hyperexec_env.evaluation.identity import Cell, cell_of
+from hyperexec_env.evaluation.loop import RuleLoop
 from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
-from hyperexec_env.evaluation.rule import Network, Rule, rule_of
-from hyperexec_env.market.account import Components, Statement, book, forced_shares, open_account, settle
-from hyperexec_env.market.compiled import default_threads, resolve_backend
-from hyperexec_env.market.kernel import Slice, State, paid_cost
+from hyperexec_env.evaluation.rule import rule_of
+from hyperexec_env.market.account import Statement
+from hyperexec_env.market.kernel import Components
+from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, Settled, first_lane, settle, turn
 from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import Words, episode_keys
-from hyperexec_env.market.path import Path, draw_path, trace
-from hyperexec_env.market.predator import Hunt, trade
-from hyperexec_env.orders import Order
+from hyperexec_env.market.path import Path, World, draw_path, order_numbers, trace
+from hyperexec_env.records import map_leaves
 
 if TYPE_CHECKING:
     from hyperexec_env.evaluation.store import Store
@@ -35,9 +35,7 @@ BATCH: Final = 4096
 _TRIED: Final = 64
 """Episodes on which a rule is compared with the answers of its policy."""
 _NEAR: Final = 1e-4
-"""How far apart, relative and in bps, an objective may be: the weights of networks are single-precision numbers."""
-_MAY_BE_OFF: Final = 0.05
-"""Share of episodes in which a network may be further apart: rounding can tip its choice between two actions."""
+"""How far apart, relative and in bps, an objective may be."""
 
 Floats = NDArray[np.float64]
 
@@ -70,51 +68,22 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
     Raises:
         ValueError: The policy changed what it was given, or returned something that is not shares.
     """
-    scenario, unknown, impact = market.scenario, market.unknown, market.impact
-    order = Order(float(scenario.side), scenario.quantity)
-    episodes = len(path.keys)
-    zero = np.zeros(episodes)
-    state = State(zero + order.quantity, zero, zero)
-    account = open_account()
-    last_shares, last_volume, last_price = zero, zero + market.rest_volume[0, unknown] / market.slices, path.world.price[0]
-    start = path.world.regime[0]
+    numbers, orders, episodes = market.numbers, order_numbers(market), path.keys.shape
+    order = EpisodeOrder(path.keys, orders.side, orders.quantity, orders.scale)
+    start: World = map_leaves(lambda values: values[0], path.world)
+    lane: Lane = map_leaves(lambda values: np.broadcast_to(values, episodes), first_lane(numbers, orders.quantity, start))
     inventory = np.zeros((market.regimes, market.slices + 1))
-    forced: Any = zero
-    hunt = Hunt(zero, zero, zero, zero)
     for k in range(market.slices):
-        inventory[:, k] = np.bincount(start, state.remaining, market.regimes)
-        regime, flow, price = (values[k] for values in path.world)
-        situation = Situation(
-            market=market,
-            k=k,
-            seen=np.full_like(regime, unknown) if hidden else regime,
-            side=order.side,
-            quantity=order.quantity,
-            remaining=state.remaining,
-            permanent=state.permanent,
-            transient=zero if hidden else state.transient,
-            price=price,
-            flow=flow,
-            last_shares=last_shares,
-            last_volume=last_volume,
-            last_price=last_price,
-        )
-        shares = checked_shares(policy, read_only(situation))
-        slice = Slice(*(values[k] for values in path.slices))
-        before = state.remaining
-        state, cost, hunt = trade(impact, state, slice, shares, hunt, scenario.predator)
-        account = book(account, cost, slice.drift, slice.innovation)
-        last_shares, last_volume = before - state.remaining, slice.volume
-        last_price = path.world.price[k + 1]
-        if not hidden:
-            paid = np.divide(paid_cost(cost), last_shares, out=np.zeros(episodes), where=last_shares > 0.0)
-            last_price = np.where(last_shares > 0.0, price + order.side * paid, last_price)
-        if k == market.slices - 1:
-            forced = forced_shares(slice.least, slice.volume, scenario.max_participation, shares, last_shares)
-    inventory[:, -1] = np.bincount(start, state.remaining, market.regimes)
-    statement = settle(account, impact, state, order, scenario.arrival_price)
+        inventory[:, k] = np.bincount(start.regime, lane.state.remaining, market.regimes)
+        lane = lane._replace(k=k)
+        shares = checked_shares(policy, read_only(situation_of(market, numbers, hidden, order, lane)))
+        slice = map_leaves(lambda values: values[k], path.slices)  # noqa: B023
+        world = map_leaves(lambda values: values[k + 1], path.world)  # noqa: B023
+        lane, _ = turn(numbers, lane, slice, world, Asked(shares))
+    inventory[:, -1] = np.bincount(start.regime, lane.state.remaining, market.regimes)
+    settled: Settled = map_leaves(lambda values: np.broadcast_to(values, episodes), settle(numbers, order, lane))
     met = _hash(market, path.keys, trace(path.world.regime))
-    return Outcome(statement, forced / order.quantity, start, inventory / order.quantity, met)
+    return Outcome(settled.statement, settled.forced, start.regime, inventory / orders.quantity, met)
 
 
 @dataclass
@@ -123,8 +92,8 @@ class _Entrant:
 
     policy: Policy
     hidden: bool
-    rule: Rule | Network | None
-    """What it does, where the compiled loop is to run it."""
+    loop: RuleLoop | None
+    """The compiled loop of its rule, where it has one."""
     cell: Cell | None
     """Its cell in the store, before the episodes are given."""
     twin: int | None
@@ -158,7 +127,7 @@ def rollouts(
         batch: Episodes of a batch.
         store: Where results are kept, and taken from.
         backend: "numba": policies that offer a rule (:class:`~hyperexec_env.evaluation.rule.Ruled`) run in one compiled loop,
-            with the same results to 1e-9 (networks: to 1e-6 of an action); "numpy"; "auto": numba where it is installed.
+            with the same results to 1e-9; "numpy"; "auto": numba where it is installed.
         num_threads: Threads of the compiled loop; None: one below 4,096 episodes a batch, else the processors there are. It
             changes no result.
 
@@ -175,18 +144,17 @@ def rollouts(
     cells: list[Cell | None] = []
     for policy, blind in zip(policies, hidden, strict=True):
         rule = rule_of(policy, market, blind) if compiled else None
-        cell = cell_of(market.scenario, policy, blind, seed, compiled=rule is not None)
+        loop = None if rule is None else RuleLoop(market, rule, blind, threads)
+        cell = cell_of(market.scenario, policy, blind, seed, compiled=loop is not None)
         twin = cells.index(cell) if cell and cell in cells else None
         cells.append(cell)
-        entrants.append(_Entrant(policy, blind, rule, cell if store else None, twin))
+        entrants.append(_Entrant(policy, blind, loop, cell if store else None, twin))
     for first in range(0, episodes, batch):
         numbers = range(first, min(first + batch, episodes))
-        yield _batch(market, entrants, seed, numbers, store, threads)
+        yield _batch(market, entrants, seed, numbers, store)
 
 
-def _batch(
-    market: Market, entrants: Sequence[_Entrant], seed: int, numbers: range, store: Store | None, threads: int
-) -> list[Outcome]:
+def _batch(market: Market, entrants: Sequence[_Entrant], seed: int, numbers: range, store: Store | None) -> list[Outcome]:
     """Return the outcomes of some episodes: read where they are stored, else rolled; a path is drawn where one is needed."""
     path: Path | None = None
     trial: Path | None = None
@@ -194,14 +162,14 @@ def _batch(
     outcomes: list[Outcome] = []
     sealed, sealed_path = _market_seal(market), 0
     for entrant in entrants:
-        policy, blind, rule = entrant.policy, entrant.hidden, entrant.rule
+        policy, blind, loop = entrant.policy, entrant.hidden, entrant.loop
         if entrant.twin is not None:
             outcomes.append(outcomes[entrant.twin])
             continue
         cell = entrant.cell and entrant.cell._replace(first=numbers.start, episodes=len(numbers))
         outcome = store.get(cell) if store and cell else None
         if outcome is None:
-            if rule is None:
+            if loop is None:
                 if path is None:
                     path = draw_path(market, keys, float(market.scenario.side))
                     sealed_path = _seal((*path.slices, *path.world))
@@ -209,9 +177,9 @@ def _batch(
             else:
                 if not entrant.tried:
                     trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
-                    _try_rule(market, policy, rule, trial, blind)
+                    _try_rule(market, policy, loop, trial, blind)
                     entrant.tried = True
-                outcome = roll_rule(market, rule, keys, blind, threads)
+                outcome = roll_rule(market, loop, keys)
             if _market_seal(market) != sealed:
                 raise RuntimeError(f"policy {policy.name!r} has changed the market that it was given")
             if store and cell:
@@ -222,16 +190,16 @@ def _batch(
     return outcomes
 
 
-def _try_rule(market: Market, policy: Policy, rule: Rule | Network, path: Path, hidden: bool) -> None:
+def _try_rule(market: Market, policy: Policy, loop: RuleLoop, path: Path, hidden: bool) -> None:
     """Compare the rule of a policy with its own answers, on some episodes.
 
     Raises:
-        ValueError: They come to something else.
+        ValueError: The objectives differ.
     """
     own = roll(market, policy, path, hidden).statement.objective
-    ruled = roll_rule(market, rule, path.keys, hidden).statement.objective
+    ruled = roll_rule(market, loop, path.keys).statement.objective
     off = ~(np.abs(ruled - own) <= _NEAR * (1.0 + np.abs(own)))
-    if off.mean() > (_MAY_BE_OFF if isinstance(rule, Network) else 0.0):
+    if off.any():
         worst = int(np.argmax(np.abs(ruled - own)))
         raise ValueError(
             f"the rule of policy {policy.name!r} must do what its `act` does, got objectives of {ruled[worst]:.6g} and "
@@ -239,10 +207,10 @@ def _try_rule(market: Market, policy: Policy, rule: Rule | Network, path: Path, 
         )
 
 
-def roll_rule(market: Market, rule: Rule | Network, keys: Words, hidden: bool = False, threads: int = 1) -> Outcome:
-    """Run a policy by its rule over whole episodes, in a compiled loop; what :func:`roll` does, to 1e-9 (networks: 1e-6)."""
-    statement, forced, start, inventory, traces = fused(market, rule, keys, hidden, threads)
-    return Outcome(statement, forced, start, inventory, _hash(market, keys, traces))
+def roll_rule(market: Market, loop: RuleLoop, keys: Words) -> Outcome:
+    """Run a policy by its rule over whole episodes, in a compiled loop; what :func:`roll` does, to 1e-9."""
+    settled, start, inventory, traces = loop.run(keys)
+    return Outcome(settled.statement, settled.forced, start, inventory, _hash(market, keys, traces))
 
 
 def join(outcomes: Sequence[Outcome]) -> Outcome:
@@ -276,6 +244,4 @@ def _seal(arrays: Iterable[NDArray[Any]]) -> int:
 
 def _market_seal(market: Market) -> tuple[Any, ...]:
     """Return what is another one after a change of a market."""
-    values = [getattr(market, item.name) for item in fields(market)]
-    arrays = [value for value in values if isinstance(value, np.ndarray)]
-    return _seal(arrays), *(value for value in values if not isinstance(value, np.ndarray))
+    return _seal(market.arrays()), market.impact, market.numbers, market.scenario

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from hyperexec_env.evaluation.identity import Cell
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.files import check_target, printable
-from hyperexec_env.market.account import Components, Statement
+from hyperexec_env.market.account import Statement
+from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = ["DamagedCell", "DeterminismAlarm", "Store", "difference"]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from hyperexec_env.evaluation.rollout import BATCH, Outcome, join
 from hyperexec_env.evaluation.statistics import ROUNDING, cvar
-from hyperexec_env.market.account import Components, Statement
+from hyperexec_env.market.account import Statement
+from hyperexec_env.market.kernel import Components
 
 __all__ = ["MOST", "Spread", "Tally", "group_size"]
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hyperexec_env.evaluation.identity import Cell, engine, engines
+from hyperexec_env.evaluation.loop import RuleLoop
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.rollout import roll, roll_rule
 from hyperexec_env.evaluation.rule import rule_of
@@ -140,7 +141,7 @@ def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Poli
         if path is not None:
             outcome = roll(market, policy, path, cell.hidden)
         elif rule is not None:
-            outcome = roll_rule(market, rule, keys, cell.hidden)
+            outcome = roll_rule(market, RuleLoop(market, rule, cell.hidden), keys)
         else:
             found[cell] = "DIFFERENT: the policy has no rule any more"
             continue

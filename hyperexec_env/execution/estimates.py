@@ -24,12 +24,12 @@ from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, check_algor
 from hyperexec_env.execution.children import whole_shares
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.schedules import Weights
-from hyperexec_env.market.account import Components, Statement, book, open_account, settle
-from hyperexec_env.market.kernel import Slice, State, step
+from hyperexec_env.market.account import Statement, book, open_account, settle
+from hyperexec_env.market.kernel import Components, Slice, State, step
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import Draws, World, draw_path, follow
-from hyperexec_env.market.predator import Hunt, trade
+from hyperexec_env.market.path import World, draw_path, expected_slice
+from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.orders import MAX_SHARES, Order, ParentOrder
@@ -370,10 +370,10 @@ def _trade(market: Market, slices: Slice, fractions: Weights) -> tuple[Statement
     order = Order(float(scenario.side), scenario.quantity)
     zero = np.zeros(slices.volume.shape[1])
     state, account = State(zero + order.quantity, zero, zero), open_account()
-    hunt = Hunt(zero, zero, zero, zero)
+    memory = PredatorMemory(zero, zero, zero, zero)
     for k, fraction in enumerate(fractions):
         slice, shares = Slice(*(values[k] for values in slices)), state.remaining * fraction
-        state, cost, hunt = trade(market.impact, state, slice, shares, hunt, scenario.predator)
+        state, cost, memory = trade(market.impact, state, slice, shares, memory, scenario.predator)
         account = book(account, cost, slice.drift, slice.innovation)
     timing = account.cost.timing * (1e4 / scenario.notional)
     expected = account._replace(cost=account.cost._replace(timing=zero), timing_move=zero)
@@ -430,7 +430,7 @@ def _has_closed_form(market: Market, plan: Weights) -> bool:
     A predator does no harm to that: it follows from the shares.
     """
     scenario = market.scenario
-    if market.regimes > 1 or scenario.price_model != "abm" or (market.capped and scenario.volume_noise):
+    if market.regimes > 1 or scenario.price_model != "abm" or (market.numbers.spec.capped and scenario.volume_noise):
         return False
     return bool((plan <= market.cap * market.mean_volume[:-1, 0]).all())
 
@@ -470,8 +470,7 @@ def _expected_slices(market: Market) -> Slice:
     """
     column, zero = np.arange(market.slices)[:, None], np.zeros((market.slices, 1))
     world = World(np.zeros_like(column), zero, zero + market.scenario.arrival_price)
-    draws = Draws(zero, zero, 1.0, np.zeros(zero.shape, np.uint64))
-    slices, _ = follow(market, column, column * (market.regimes + 1), world, draws, float(market.scenario.side))
+    slices = expected_slice(market, column, world)
     beta, noise = market.impact.beta, market.scenario.volume_noise
     raised = slices.temporary_scale * math.exp(0.5 * beta * (beta + 1.0) * noise**2)
     return Slice(*(np.broadcast_to(values, zero.shape) for values in slices._replace(temporary_scale=raised)))

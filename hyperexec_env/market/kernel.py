@@ -14,14 +14,18 @@ Thum, Hauptmann and Li (2005).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Final, NamedTuple, get_type_hints
 
 from hyperexec_env.market.numeric import between, power
+from hyperexec_env.records import sum_of
 
 __all__ = [
+    "ROLES",
+    "Components",
     "Cost",
     "Impact",
+    "Role",
     "Slice",
     "State",
     "close",
@@ -86,49 +90,70 @@ class State(NamedTuple):
     """D, transient displacement, currency per share, adverse is positive."""
 
 
-class Cost(NamedTuple):
-    """Cash cost of one slice by component, currency; positive hurts."""
+class Role(NamedTuple):
+    """What one part of the cost counts towards."""
 
-    permanent: Any
-    transient: Any
-    temporary: Any
-    spread: Any
-    drift: Any
-    timing: Any
-    risk: Any
+    objective: bool = True
+    """Whether the part counts towards the objective J."""
+    shortfall: bool = True
+    """Whether the part counts towards the implementation shortfall."""
+    child: bool = False
+    """Whether the shares of the slice pay the part beyond the unaffected price."""
+
+
+class Cost(NamedTuple):
+    """Cash cost of one slice by component, currency; positive hurts.
+
+    A new component is one field here with its :class:`Role`, one value in :func:`move` and one field of :class:`Components`.
+    """
+
+    permanent: Annotated[Any, Role(objective=False, child=True)]
+    transient: Annotated[Any, Role(child=True)]
+    temporary: Annotated[Any, Role(child=True)]
+    spread: Annotated[Any, Role(child=True)]
+    drift: Annotated[Any, Role()]
+    timing: Annotated[Any, Role(objective=False)]
+    risk: Annotated[Any, Role(shortfall=False)]
 
     @property
     def expected(self) -> Any:
-        """What the policy decides, without the price noise: the objective J of this slice (no permanent cost)."""
+        """The part of the objective J that this slice costs: no price noise, no permanent cost."""
         return expected_cost(self)
 
     @property
     def shortfall(self) -> Any:
-        """What the desk sees: the slice's part of the implementation shortfall (no risk term)."""
+        """The part of the implementation shortfall that this slice costs: no risk term."""
         return shortfall_cost(self)
 
 
-def expected_cost(cost: tuple[Any, ...]) -> Any:
-    """Return :attr:`Cost.expected` of a cost as a plain tuple."""
-    _, transient, temporary, spread, drift, _, risk = cost
-    return transient + temporary + spread + drift + risk
+class Components(NamedTuple):
+    """The shortfall by source (Perold 1988 for the opportunity cost); the sum is the shortfall."""
+
+    spread: Any
+    temporary: Any
+    transient: Any
+    permanent: Any
+    timing: Any
+    drift: Any
+    opportunity: Any
 
 
-def shortfall_cost(cost: tuple[Any, ...]) -> Any:
-    """Return :attr:`Cost.shortfall` of a cost as a plain tuple."""
-    permanent, transient, temporary, spread, drift, timing, _ = cost
-    return permanent + transient + temporary + spread + drift + timing
+ROLES: Final[dict[str, Role]] = {name: hint.__metadata__[0] for name, hint in get_type_hints(Cost, include_extras=True).items()}
+"""Role of each component of the cost."""
 
 
-def realised_cost(cost: tuple[Any, ...]) -> Any:
-    """Return the shortfall of a cost and its risk term together."""
-    return shortfall_cost(cost) + cost[6]
+def _sum(name: str, chosen: Callable[[Role], bool], meaning: str) -> Callable[[Any], Any]:
+    """Return a function that adds the components of some roles, of a :class:`Cost` or of a plain tuple in its order."""
+    function = sum_of(Cost, [part for part, role in ROLES.items() if chosen(role)])
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = meaning
+    return function
 
 
-def paid_cost(cost: tuple[Any, ...]) -> Any:
-    """Return what the shares of a slice cost beyond the unaffected price."""
-    permanent, transient, temporary, spread, _, _, _ = cost
-    return permanent + transient + temporary + spread
+expected_cost = _sum("expected_cost", lambda role: role.objective, "Return what a slice adds to the objective J.")
+shortfall_cost = _sum("shortfall_cost", lambda role: role.shortfall, "Return what a slice adds to the shortfall.")
+realised_cost = _sum("realised_cost", lambda role: True, "Return what a slice adds to the shortfall and to the risk term.")
+paid_cost = _sum("paid_cost", lambda role: role.child, "Return what the shares of a slice cost beyond the unaffected price.")
 
 
 def step(impact: Impact, state: State, slice: Slice, shares: Any) -> tuple[State, Cost]:
@@ -192,3 +217,21 @@ def fill_price(impact: Impact, state: State, slice: Slice, shares: Any, price: A
 def mid_price(state: State, price: Any, side: Any) -> Any:
     """What the market quotes: the unaffected price and our displacement of it."""
     return price + side * (state.permanent + state.transient)
+
+
+def _check() -> None:
+    """Compare the fields of the records with what :func:`move` returns.
+
+    Raises:
+        TypeError: A component was added in one place and not in another; the message names the place.
+    """
+    _, cost = move((0.0, 0.0, 1.0, 1.0), (1.0, 0.0, 0.0), (1.0, 0.0, 1.0, *(0.0,) * (len(Slice._fields) - 3)), 0.0)
+    if len(cost) != len(Cost._fields):
+        raise TypeError(f"kernel.move returns {len(cost)} costs, kernel.Cost has {len(Cost._fields)} fields: {Cost._fields}")
+    stated = {*Components._fields} - {"opportunity"}
+    charged = {name for name, role in ROLES.items() if role.shortfall}
+    if stated != charged:
+        raise TypeError(f"kernel.Components must state each cost of the shortfall: differs in {sorted(stated ^ charged)}")
+
+
+_check()

@@ -4,19 +4,100 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from functools import lru_cache
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import Impact
-from hyperexec_env.market.regime import thresholds
+from hyperexec_env.market.regime import REGIME_NAMES, thresholds
 from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.records import Constant, Real, Whole, map_leaves, numbered
 
-__all__ = ["Market", "build_market"]
+__all__ = ["Market", "MarketSpec", "Numbers", "SliceRow", "Thresholds", "build_market", "must_finish"]
 
 Floats = NDArray[np.float64]
+
+Thresholds: Any = numbered("Thresholds", len(REGIME_NAMES) - 1, Whole)
+"""Cumulative law of a regime as 32-bit integers: the regime is the number of thresholds that a draw reaches."""
+_NEVER: Final = 2**40
+"""A threshold that no 32-bit draw reaches."""
+
+
+class MarketSpec(NamedTuple):
+    """The kind of a market. Compiled loops are made for one kind, in which these values are constants."""
+
+    beta: Constant
+    """Exponent of the temporary impact."""
+    transient_exponent: Constant
+    flow_persistence: Constant
+    regimes: Constant
+    """Number of regimes M."""
+    geometric: Constant
+    """Whether the price is geometric; else it is arithmetic."""
+    drifting: Constant
+    """Whether a regime has a drift."""
+    capped: Constant
+    """Whether there is a participation cap."""
+    price_risk: Constant
+    """Whether holding has a price."""
+    noisy_volume: Constant
+    hunted: Constant
+    """Whether a predator (or liquidity that comes to an order that is seen) watches our children."""
+    complete: Constant
+    """Whether the last slice trades what is left."""
+
+
+class Numbers(NamedTuple):
+    """The numbers of a market that depend neither on the slice nor on the regime."""
+
+    spec: MarketSpec
+    slices: Whole
+    """Number of slices N."""
+    width: Whole
+    """Columns of a table: M + 1."""
+    arrival_price: Real
+    permanent_slope: Real
+    """g, currency per share for each share traded."""
+    transient_slope: Real
+    """kappa, currency per share for each share traded (see :class:`~hyperexec_env.market.kernel.Impact`)."""
+    cap: Real
+    """Participation cap, infinity where there is none."""
+    holding: Real
+    """price_risk tau: the price of holding a unit of value over a slice."""
+    by_flow: Real
+    """sqrt(flow_share): standard deviation of the price that order flow brings, in volatilities."""
+    by_flow_noise: Real
+    """The part of `by_flow` that the flow of the slice before does not predict."""
+    by_news: Real
+    """sqrt(1 - flow_share)."""
+    flow_share: Real
+    volume_noise: Real
+    """Standard deviation of the log volume."""
+    predator: Real
+    """Strength of the predator."""
+    slice_volume: Real
+    """Mean expected volume of a slice, shares: also the volume before the first slice."""
+
+
+class SliceRow(NamedTuple):
+    """The numbers of a market in one slice and one regime; fields have the names of the tables of :class:`Market`."""
+
+    mean_volume: Real
+    half_spread: Real
+    step_volatility: Real
+    step_drift: Real
+    temporary_scale: Real
+    transient_kept: Real
+    risk: Real
+    thresholds: Thresholds
+    """Thresholds of the next regime."""
+
+
+def must_finish(numbers: Numbers, k: Any) -> Any:
+    """Return whether slice `k` has to trade what is left."""
+    return (k == numbers.slices - 1) & numbers.spec.complete
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +115,11 @@ class Market:
     slices: int
     tau: float
     """Length of a slice, days."""
-    start_thresholds: NDArray[np.uint64]
-    """Cumulative start law as 32-bit integers, shape (M - 1, 1)."""
-    next_thresholds: NDArray[np.uint64]
-    """Cumulative transition law of one slice as 32-bit integers, shape (M - 1, M)."""
+    numbers: Numbers
+    start: Thresholds
+    """Thresholds of the first regime."""
+    thresholds: Thresholds
+    """Thresholds of the next regime, each (M + 1,)."""
     mean_volume: Floats
     """Expected volume of the slice, shares, shape (N + 1, M + 1); zero in the last row."""
     rest_volume: Floats
@@ -58,37 +140,43 @@ class Market:
     """exp(-rho_m tau), shape (M,)."""
     risk: Floats
     """risk_aversion (sigma_m P0)^2 tau, currency per squared share, shape (M,)."""
-    holding: float
-    """price_risk tau: the price of holding a unit of value over a slice."""
-    least: Floats
-    """Shares that must trade: zero, and infinity in the slice that has to finish the order, shape (N,)."""
-    cap: Floats
-    """Participation cap of each slice, infinity where there is none, shape (N,)."""
-
-    by_flow: float
-    """sqrt(flow_share): standard deviation of the price that order flow brings, in volatilities."""
-    by_flow_noise: float
-    """The same of the part of the flow that the flow before does not foretell."""
-    by_news: float
-    """sqrt(1 - flow_share)."""
-    drifting: bool
-    """Whether a regime has a drift."""
-    capped: bool
-    """Whether there is a participation cap."""
-    hunted: bool
-    """Whether a predator (or liquidity that comes to an order that is seen) watches our children."""
-
-    @property
-    def martingale(self) -> bool:
-        """Whether the unaffected price has no predictable move at all."""
-        return not self.drifting and not self.scenario.flow_persistence
 
     def __post_init__(self) -> None:
         """Lock the tables: policies are shown the market, and must not make it another one."""
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, np.ndarray):
-                value.flags.writeable = False
+        for array in self.arrays():
+            array.flags.writeable = False
+
+    def arrays(self) -> list[NDArray[Any]]:
+        """Return all tables."""
+        return [array for item in fields(self) for array in _arrays(getattr(self, item.name))] + _arrays(self.table)
+
+    @cached_property
+    def table(self) -> SliceRow:
+        """The numbers of each slice and regime, one flat array for each field of :class:`SliceRow`, by :meth:`cell`."""
+        shape = (self.slices + 1, self.regimes + 1)
+
+        def flat(values: Floats) -> Floats:
+            by_regime = np.append(values, values[-1:]) if values.shape == (self.regimes,) else values
+            return np.ascontiguousarray(np.broadcast_to(by_regime, shape)).ravel()
+
+        row: SliceRow = map_leaves(flat, SliceRow(*(getattr(self, name) for name in SliceRow._fields)))
+        return row
+
+    def row(self, k: Any, regime: Any) -> SliceRow:
+        """Return the numbers of slice `k`, 0..N-1, in a regime: numbers, or arrays over episodes."""
+        cell = self.cell(k, regime)
+        row: SliceRow = map_leaves(lambda column: column.take(cell), self.table)
+        return row
+
+    @property
+    def least(self) -> Floats:
+        """Shares that must trade: zero, and infinity in the slice that has to finish the order, shape (N,)."""
+        return np.where(must_finish(self.numbers, np.arange(self.slices)), math.inf, 0.0)
+
+    @property
+    def cap(self) -> Floats:
+        """Participation cap of each slice, infinity where there is none, shape (N,)."""
+        return np.where(must_finish(self.numbers, np.arange(self.slices)), math.inf, self.numbers.cap)
 
     def cell(self, k: Any, regime: Any) -> Any:
         """Return the flat index of a slice and a regime (or `unknown`) in the tables."""
@@ -134,22 +222,21 @@ def _build(scenario: Scenario) -> Market:
     start = law if regimes.start == "stationary" else laws.mean(axis=0)
     multipliers = {name: np.array(getattr(regimes, name)) for name in ("volatility", "temporary", "resilience", "spread")}
     sigma = scenario.volatility * multipliers["volatility"]
-    last = np.arange(slices) == slices - 1
-    forced = last & scenario.complete
-    cap = math.inf if scenario.max_participation is None else scenario.max_participation
+    impact = Impact(
+        permanent,
+        (kyle - permanent) * (1.0 if linear else scenario.adv),
+        scenario.temp_impact_beta,
+        scenario.transient_exponent,
+    )
     return Market(
         scenario=scenario,
-        impact=Impact(
-            permanent,
-            (kyle - permanent) * (1.0 if linear else scenario.adv),
-            scenario.temp_impact_beta,
-            scenario.transient_exponent,
-        ),
+        impact=impact,
         regimes=count,
         slices=slices,
         tau=tau,
-        start_thresholds=thresholds(law),
-        next_thresholds=thresholds(transition),
+        numbers=_numbers(scenario, impact, float(rest_volume[0, count]) / slices),
+        start=_thresholds(thresholds(law)[:, 0]),
+        thresholds=_thresholds(np.pad(thresholds(transition), ((0, 0), (0, 1)))),
         mean_volume=mean_volume,
         rest_volume=rest_volume,
         plan=rest_volume[:, count] / rest_volume[0, count],
@@ -160,16 +247,55 @@ def _build(scenario: Scenario) -> Market:
         temporary_scale=scenario.temp_impact_alpha * multipliers["temporary"] * sigma * price,
         transient_kept=np.exp(-scenario.resilience * multipliers["resilience"] * tau),
         risk=scenario.risk_aversion * (sigma * price) ** 2 * tau,
-        holding=scenario.price_risk * tau,
-        least=np.where(forced, math.inf, 0.0),
-        cap=np.where(forced, math.inf, cap),
+    )
+
+
+def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers:
+    """Return the numbers of a scenario that depend neither on the slice nor on the regime."""
+    spec = MarketSpec(
+        beta=float(impact.beta),
+        transient_exponent=float(impact.transient_exponent),
+        flow_persistence=scenario.flow_persistence,
+        regimes=len(scenario.regimes),
+        geometric=scenario.price_model == "gbm",
+        drifting=any(scenario.regimes.drift),
+        capped=scenario.max_participation is not None,
+        price_risk=scenario.price_risk * scenario.tau != 0.0,
+        noisy_volume=scenario.volume_noise != 0.0,
+        hunted=scenario.predator != 0.0,
+        complete=scenario.complete,
+    )
+    return Numbers(
+        spec=spec,
+        slices=scenario.slices,
+        width=len(scenario.regimes) + 1,
+        arrival_price=scenario.arrival_price,
+        permanent_slope=float(impact.permanent_slope),
+        transient_slope=float(impact.transient_slope),
+        cap=math.inf if scenario.max_participation is None else scenario.max_participation,
+        holding=scenario.price_risk * scenario.tau,
         by_flow=math.sqrt(scenario.flow_share),
         by_flow_noise=math.sqrt(scenario.flow_share * (1.0 - scenario.flow_persistence**2)),
         by_news=math.sqrt(1.0 - scenario.flow_share),
-        drifting=any(regimes.drift),
-        capped=scenario.max_participation is not None,
-        hunted=scenario.predator != 0.0,
+        flow_share=scenario.flow_share,
+        volume_noise=scenario.volume_noise,
+        predator=scenario.predator,
+        slice_volume=slice_volume,
     )
+
+
+def _thresholds(known: NDArray[np.uint64]) -> Thresholds:
+    """Return thresholds of a market, one row each, filled up with thresholds that are never reached."""
+    never = np.full(known.shape[1:], _NEVER)
+    missing = len(Thresholds._fields) - len(known)
+    return Thresholds(*(row.astype(np.int64) for row in known), *(never for _ in range(missing)))
+
+
+def _arrays(value: Any) -> list[NDArray[Any]]:
+    """Return a value as a list where it is an array, or of its fields where it is a record, else nothing."""
+    if isinstance(value, np.ndarray):
+        return [value]
+    return [array for field in value for array in _arrays(field)] if isinstance(value, tuple) else []
 
 
 def _powers(law: Floats, transition: Floats, slices: int) -> list[Floats]:

@@ -16,27 +16,36 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.records import for_numbers
+
 __all__ = [
+    "LOWER",
+    "ONE",
     "ORDER",
     "PRICE",
     "REGIME",
     "STREAMS",
+    "UPPER",
     "VOLUME",
     "as_words",
     "chord",
+    "counter",
     "episode_keys",
     "exponential",
     "halves",
     "key",
     "mix",
     "normal_pair",
+    "normals",
     "octave",
+    "offset",
     "polar",
     "polynomial",
     "power_of_two",
     "root",
     "sagitta",
     "upper_bits",
+    "word",
     "words",
 ]
 
@@ -53,12 +62,16 @@ ORDER: Final = 3
 STREAMS: Final = 4
 """Number of streams: the words of a slice."""
 
+ONE: Final = np.uint64(1)
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 _STRIDE: Final = np.uint64((STREAMS * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND: Final = np.uint64(0x94D049BB133111EB)
 _SHIFTS: Final = (np.uint64(30), np.uint64(27), np.uint64(31))
-_UPPER: Final = np.uint64(32)
+UPPER: Final = np.uint64(32)
+"""Shift that leaves the upper half of a word."""
+LOWER: Final = np.uint64(0xFFFFFFFF)
+"""Mask that leaves the lower half of a word."""
 _UPPER_HALF: Final = 1 if sys.byteorder == "little" else 0
 _ROOT_HALF: Final = np.int32(0x3F3504F3)
 """Bits of sqrt(1/2) in single precision."""
@@ -128,7 +141,23 @@ def episode_keys(seeds: Any, episodes: Any) -> Words:
 
 def key(seed: Any, episode: Any) -> Any:
     """Return the key of a pair of words, or of each of some pairs; see :func:`episode_keys`."""
-    return mix(mix(seed + _GAMMA) + (episode + np.uint64(1)) * _GAMMA)
+    return mix(mix(seed + _GAMMA) + (episode + ONE) * _GAMMA)
+
+
+@for_numbers(lambda k: np.uint64(k))
+def counter(k: Any) -> Any:
+    """Return a slice number, or an array of them, as 64-bit words that may overflow."""
+    return np.asarray(k, dtype=np.uint64)
+
+
+def word(key: Any, k: Any, offset: Any) -> Any:
+    """Return the random word of one stream (its :func:`offset`) in slice `k` for each key."""
+    return mix(key + counter(k) * _STRIDE + offset)
+
+
+def offset(stream: int) -> np.uint64:
+    """Return the place of a stream within the words of a slice, for :func:`word`."""
+    return np.uint64(((stream + 1) * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
 
 
 def words(keys: Words, streams: tuple[int, ...], slice: Any) -> Words:
@@ -148,15 +177,28 @@ def _offsets(streams: tuple[int, ...]) -> Words:
 
 def upper_bits(word: Words) -> Words:
     """Return the upper 32 bits as an integer: discrete draws are decided on integers."""
-    return word >> _UPPER
+    return word >> UPPER
 
 
+def _halves(word: Any) -> Any:
+    upper, lower = np.uint32(word >> UPPER), np.uint32(word & LOWER)
+    return np.float32(upper), np.float32(np.int32(lower))
+
+
+@for_numbers(_halves)
 def halves(word: Any) -> tuple[Any, Any]:
     """Return the upper 32 bits of each word, unsigned, and the lower ones, signed, as single-precision numbers."""
     parts = word.view(np.uint32).reshape(*word.shape, 2)
     return parts[..., _UPPER_HALF].astype(np.float32), parts[..., 1 - _UPPER_HALF].view(np.int32).astype(np.float32)
 
 
+def _octave(number: Any) -> Any:
+    bits = np.int32(np.float32(number).view(np.int32) - _ROOT_HALF)
+    power = np.float32(np.int32(bits >> _FRACTION_BITS))
+    return power, np.int32((bits & _FRACTION) + _ROOT_HALF).view(np.float32)
+
+
+@for_numbers(_octave)
 def octave(number: Any) -> tuple[Any, Any]:
     """Return the power of two p and the rest m, within sqrt(1/2) and sqrt(2), of positive numbers m 2^p, single precision."""
     bits = number.view(np.int32) - _ROOT_HALF
@@ -166,6 +208,7 @@ def octave(number: Any) -> tuple[Any, Any]:
     return power, bits.view(np.float32)
 
 
+@for_numbers(lambda number: np.sqrt(number))
 def root(number: Any) -> Any:
     """Return the square root."""
     return np.sqrt(number, out=number)
@@ -178,7 +221,11 @@ def polar(word: Any) -> tuple[Any, Any]:
     sqrt(-2 ln u), is at most 6.77. Like all functions below it is plain arithmetic, which IEEE 754 rounds the same way on
     every machine, where logarithms and sines of libraries differ in their last bits.
     """
-    uniform, fraction = halves(word)
+    return _polar(*halves(word))
+
+
+def _polar(uniform: Any, fraction: Any) -> tuple[Any, Any]:
+    """Return :func:`polar` of the two halves of a word, which are numbers in single precision already."""
     uniform += _HALF
     uniform *= _UNIT
     fraction *= _UNIT
@@ -213,6 +260,7 @@ def sagitta(fraction: Any) -> Any:
     return polynomial(_SAGITTA, fraction * fraction)
 
 
+@for_numbers(lambda whole: np.int32((np.int32(whole) + _EXPONENT_OF_ONE) << _FRACTION_BITS).view(np.float32))
 def power_of_two(whole: Any) -> Any:
     """Return 2^k of whole numbers k in single precision, within 126 of zero."""
     bits = whole.astype(np.int32)
@@ -233,6 +281,17 @@ def exponential(number: Any) -> Any:
 def normal_pair(word: Any) -> tuple[Any, Any]:
     """Return two independent standard normals from one word each, of size 6.77 at most, in single precision."""
     radius, fraction = polar(word)
+    return _pair(radius, fraction)
+
+
+def normals(upper: Any, lower: Any) -> tuple[Any, Any]:
+    """Return :func:`normal_pair` of a word whose halves are 32-bit integers: compiled loops draw more of them at once."""
+    radius, fraction = _polar(np.float32(upper), np.float32(np.int32(lower)))
+    return _pair(radius, fraction)
+
+
+def _pair(radius: Any, fraction: Any) -> tuple[Any, Any]:
+    """Return r cos 2 pi f and r sin 2 pi f."""
     sine = chord(fraction)
     leg = radius * sine
     return radius - leg * sine, leg * sagitta(fraction)

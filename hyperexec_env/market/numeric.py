@@ -5,14 +5,31 @@ Numbers, arrays and tensors may be mixed. torch is never imported here: what has
 
 from __future__ import annotations
 
-from math import inf, sqrt
+from math import inf, pow, sqrt
 from typing import Any
 
 import numpy as np
 
-__all__ = ["between", "maximum", "minimum", "power", "signed"]
+from hyperexec_env.records import for_numbers
+
+__all__ = ["between", "maximum", "minimum", "power", "power_of", "present", "signed", "where"]
 
 
+def _between(value: Any, low: Any, high: Any, cap: Any) -> Any:
+    value = value if value > low else low
+    value = value if value < high else high
+    return value if value < cap else cap
+
+
+def _power(base: Any, exponent: Any) -> Any:
+    if exponent == 1.5:
+        return base * sqrt(base)
+    if exponent == 2.0:
+        return base * base
+    return sqrt(base) if exponent == 0.5 else base**exponent
+
+
+@for_numbers(lambda a, b: a if a < b else b)
 def minimum(a: Any, b: Any) -> Any:
     """Return the smaller of two values, element by element."""
     if type(a) is float and type(b) is float:
@@ -24,6 +41,7 @@ def minimum(a: Any, b: Any) -> Any:
     return b.clamp(max=a) if hasattr(b, "clamp") else np.minimum(a, b)
 
 
+@for_numbers(lambda a, b: a if a > b else b)
 def maximum(a: Any, b: Any) -> Any:
     """Return the larger of two values, element by element."""
     if type(a) is float and type(b) is float:
@@ -35,6 +53,7 @@ def maximum(a: Any, b: Any) -> Any:
     return b.clamp(min=a) if hasattr(b, "clamp") else np.maximum(a, b)
 
 
+@for_numbers(_between)
 def between(value: Any, low: Any, high: Any, cap: Any) -> Any:
     """Return a value raised to `low` and then lowered to `high` and to `cap`, element by element."""
     if type(value) is type(low) is type(high) is type(cap) is float:
@@ -44,6 +63,7 @@ def between(value: Any, low: Any, high: Any, cap: Any) -> Any:
     return minimum(maximum(value, low), high if type(cap) is float and cap == inf else minimum(high, cap))
 
 
+@for_numbers(_power)
 def power(base: Any, exponent: float) -> Any:
     """Raise a non-negative base to a plain number.
 
@@ -65,13 +85,32 @@ def power(base: Any, exponent: float) -> Any:
     return base**exponent
 
 
+@for_numbers(lambda value: value != 0.0)
 def present(value: Any) -> Any:
     """Return whether a value is there to be reckoned with: always, unless it is the float zero."""
     return type(value) is not float or value != 0.0
 
 
+@for_numbers(lambda side, value: value if side > 0.0 else -value)
 def signed(side: Any, value: Any) -> Any:
     """Return the value times the side, which is +1 or -1; one side for all costs nothing where it is +1."""
     if type(side) is float:
         return value if side > 0.0 else -value
     return side * value
+
+
+@for_numbers(lambda condition, a, b: a if condition else b)
+def where(condition: Any, a: Any, b: Any) -> Any:
+    """Return the first value where a condition holds and the second elsewhere, element by element."""
+    if isinstance(condition, bool):
+        return a if condition else b
+    return np.where(condition, a, b)
+
+
+@for_numbers(lambda base, exponent: base**exponent)
+def power_of(base: float, exponent: Any) -> Any:
+    """Return a number raised to some exponents, by the C library's `pow`: arrays agree with single numbers to the last bit."""
+    return np.asarray(_pow(base, exponent), dtype=np.float64)
+
+
+_pow = np.frompyfunc(pow, 2, 1)

@@ -1,4 +1,8 @@
-"""The path of the market: everything that our trades cannot influence, drawn slice by slice."""
+"""The path of the market: everything that our trades cannot influence, drawn slice by slice.
+
+The functions of records are *stages* (:mod:`hyperexec_env.market.lane` has the others): their numbers are those of one
+episode, or arrays over episodes, and compiled loops call them for each lane.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +13,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market import noise
-from hyperexec_env.market.kernel import Slice
-from hyperexec_env.market.model import Market
-from hyperexec_env.market.numeric import signed
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.kernel import Impact, Slice
+from hyperexec_env.market.model import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
+from hyperexec_env.market.numeric import power_of, signed, where
 from hyperexec_env.orders import Order
+from hyperexec_env.records import Constant, Half, Real, Single, Whole, map_leaves, reached
 
 __all__ = [
     "Draws",
+    "Halves",
     "OrderDraw",
+    "OrderNumbers",
     "Path",
+    "Shocks",
+    "Words",
     "World",
-    "advance",
     "begin",
+    "begin_world",
+    "cost_scale",
     "draw",
+    "draw_order",
     "draw_orders",
     "draw_path",
-    "follow",
-    "geometric",
+    "draw_shocks",
+    "draw_slice",
+    "draw_words",
+    "draws_of",
+    "expected_slice",
+    "impact_of",
+    "next_slice",
+    "order_numbers",
     "trace",
+    "trace_step",
     "volume_factor",
 ]
 
@@ -35,13 +52,13 @@ Floats = NDArray[np.float64]
 
 
 class World(NamedTuple):
-    """The market at the start of a slice, one value for each episode."""
+    """The market at the start of a slice."""
 
-    regime: NDArray[np.int64]
+    regime: Whole
     """Index m of the regime that holds in the slice."""
-    flow: Floats
+    flow: Real
     """Net order flow of the slice before, in standard deviations, positive is buying."""
-    price: Floats
+    price: Real
     """Unaffected price S, currency per share."""
 
 
@@ -56,6 +73,9 @@ class Path(NamedTuple):
     """The keys of the episodes, (episodes,): equal keys mean equal paths."""
 
 
+# --- the order of an episode
+
+
 class OrderDraw(NamedTuple):
     """How orders vary from episode to episode; the default is the scenario's order, always."""
 
@@ -63,71 +83,134 @@ class OrderDraw(NamedTuple):
     quantity_range: tuple[float, float] | None = None
     """Smallest and largest size, as multiples of the scenario's quantity (log-uniform)."""
 
-    @property
-    def varies(self) -> bool:
-        """Whether orders differ from episode to episode."""
-        return self.random_side or self.quantity_range is not None
+
+class OrderNumbers(NamedTuple):
+    """The order of a scenario, and how it varies, in numbers."""
+
+    side: Real
+    """+1 buy, -1 sell."""
+    quantity: Real
+    """Shares; the smallest where the size is drawn."""
+    scale: Real
+    """Reward of one unit of currency, bps: :func:`cost_scale` of the quantity."""
+    ratio: Real
+    """Largest over smallest size, 1 where the size is not drawn."""
+    random_side: Constant
+    """Whether the side is drawn for each episode."""
+    random_size: Constant
+    """Whether the quantity is drawn for each episode."""
 
 
 _NOTHING_VARIES = OrderDraw()
+_SIDE: Final = noise.offset(noise.ORDER + noise.STREAMS)
+_SIZE: Final = noise.offset(noise.ORDER + 2 * noise.STREAMS)
+_TOP: Final = np.uint64(63)
+
+
+def order_numbers(market: Market, draw: OrderDraw = _NOTHING_VARIES) -> OrderNumbers:
+    """Return the order of a market, and how it varies, in numbers."""
+    low, high = draw.quantity_range or (1.0, 1.0)
+    scenario = market.scenario
+    quantity = scenario.quantity * low if draw.quantity_range else scenario.quantity
+    scale, random_size = cost_scale(quantity, scenario.arrival_price), draw.quantity_range is not None
+    return OrderNumbers(float(scenario.side), quantity, scale, high / low, draw.random_side, random_size)
+
+
+def cost_scale(quantity: Any, arrival_price: Any) -> Any:
+    """Return the reward of a cost of one unit of currency, in bps of the arrival notional: -1e4 / (X P0)."""
+    return -1e4 / (quantity * arrival_price)
+
+
+def draw_order(numbers: OrderNumbers, key: Any) -> Order:
+    """Return the order of the episode of a key."""
+    side, quantity = numbers.side, numbers.quantity
+    if numbers.random_side:
+        side = where(noise.word(key, 0, _SIDE) >> _TOP > 0, 1.0, -1.0)
+    if numbers.random_size:
+        uniform = (np.float64(noise.word(key, 0, _SIZE) >> noise.UPPER) + 0.5) * 2.0**-32
+        quantity = numbers.quantity * power_of(numbers.ratio, uniform)
+    return Order(side, quantity)
 
 
 def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = _NOTHING_VARIES) -> Order:
     """Return the order of each episode: plain numbers where nothing varies, else arrays of shape (episodes,)."""
-    scenario = market.scenario
-    side: Any = float(scenario.side)
-    quantity: Any = scenario.quantity
-    if draw.varies:
-        side_bits, size_bits = noise.upper_bits(
-            noise.words(keys, (noise.ORDER + noise.STREAMS, noise.ORDER + 2 * noise.STREAMS), 0)
-        )
-        if draw.random_side:
-            side = np.where(side_bits >> np.uint64(31), 1.0, -1.0)
-        if draw.quantity_range is not None:
-            low, high = draw.quantity_range
-            quantity = scenario.quantity * low * (high / low) ** ((size_bits + 0.5) * 2.0**-32)
-    return Order(side, quantity)
+    return draw_order(order_numbers(market, draw), keys)
 
 
-def begin(market: Market, keys: noise.Words) -> World:
-    """Draw the market at the start of the first slice."""
-    regime_word, flow_word = noise.words(keys, (noise.REGIME, noise.ORDER), 0)
-    regime = (noise.upper_bits(regime_word) >= market.start_thresholds).sum(axis=0)
-    flow = noise.normal_pair(flow_word)[0].astype(np.float64)
-    return World(regime, flow, np.full(keys.shape, market.scenario.arrival_price))
+# --- draws
+
+
+class Halves(NamedTuple):
+    """A random word in halves: compiled loops draw normals eight at a time from 32-bit integers."""
+
+    upper: Half
+    lower: Half
+
+
+class Words(NamedTuple):
+    """The random words of a slice."""
+
+    prices: Halves
+    """Order flow and news."""
+    volume: Halves
+    regime_draw: Whole
+    """32-bit integer that decides the next regime."""
+
+
+class Shocks(NamedTuple):
+    """The shocks of a slice in the precision in which they are drawn."""
+
+    flow: Single
+    news: Single
+    volume: Single
 
 
 class Draws(NamedTuple):
-    """What nature draws for a slice, whatever the market is like: one value for each episode, or (slices, episodes)."""
+    """What is drawn for a slice, whatever the market is like."""
 
-    flow: Floats
+    flow: Real
     """Standard normal of the order flow."""
-    news: Floats
+    news: Real
     """Standard normal of the news."""
-    crowd: Any
+    volume_shock: Real
     """Market volume over its expectation, positive, mean one."""
-    chance: noise.Words
+    regime_draw: Whole
     """32-bit integer that decides the next regime."""
 
 
 _HALF = np.float32(0.5)
+_CALM = np.float32(1.0)
+_PRICE_WORD: Final = noise.offset(noise.PRICE)
+_VOLUME_WORD: Final = noise.offset(noise.VOLUME)
+_REGIME_WORD: Final = noise.offset(noise.REGIME)
+_NEXT_REGIME_WORD: Final = noise.offset(noise.REGIME + noise.STREAMS)
+_ORDER_WORD: Final = noise.offset(noise.ORDER)
 _AT_ONCE = 16_384
 """Slices, over all episodes, whose noise is drawn at once."""
-_SLICE_STREAMS = (noise.PRICE, noise.VOLUME, noise.REGIME + noise.STREAMS)
 
 
-def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
-    """Draw what a slice needs; `k` as for :func:`noise.words`."""
-    words = noise.words(keys, _SLICE_STREAMS, k)
-    radius, fraction = noise.polar(words[:2])
-    sine = noise.chord(fraction)
-    leg = radius * sine
-    news = leg[0] * noise.sagitta(fraction[0])
-    leg *= sine
-    radius -= leg
-    deviation = market.scenario.volume_noise
-    crowd: Any = volume_factor(radius[1], np.float32(deviation)).astype(np.float64) if deviation else 1.0
-    return Draws(radius[0].astype(np.float64), news.astype(np.float64), crowd, noise.upper_bits(words[2]))
+def _halves(word: Any) -> Halves:
+    """Return the two halves of a word."""
+    return Halves(np.uint32(word >> noise.UPPER), np.uint32(word & noise.LOWER))
+
+
+def draw_words(key: Any, k: Any) -> Words:
+    """Return the random words of slice `k` of the episode of a key."""
+    return Words(
+        _halves(noise.word(key, k, _PRICE_WORD)),
+        _halves(noise.word(key, k, _VOLUME_WORD)),
+        np.int64(noise.word(key, k, _NEXT_REGIME_WORD) >> noise.UPPER),
+    )
+
+
+def draw_shocks(numbers: Numbers, words: Words) -> Shocks:
+    """Return the shocks that the words of a slice stand for."""
+    flow, news = noise.normals(words.prices.upper, words.prices.lower)
+    volume = _CALM
+    if numbers.spec.noisy_volume:
+        normal, _ = noise.normals(words.volume.upper, words.volume.lower)
+        volume = volume_factor(normal, np.float32(numbers.volume_noise))
+    return Shocks(flow, news, volume)
 
 
 def volume_factor(normal: Any, deviation: Any) -> Any:
@@ -135,130 +218,168 @@ def volume_factor(normal: Any, deviation: Any) -> Any:
     return noise.exponential(deviation * normal - _HALF * deviation * deviation)
 
 
-def _next_regime(market: Market, regime: NDArray[np.int64], chance: noise.Words) -> NDArray[np.int64]:
-    """Return the regime that follows: the number of thresholds that the draw reaches."""
-    reached = chance >= market.next_thresholds.take(regime, axis=1)
-    return np.asarray(np.add.reduce(reached.view(np.int8), axis=0, dtype=np.int8), dtype=np.int64)
+def draws_of(words: Words, shocks: Shocks) -> Draws:
+    """Return the draws of a slice in double precision."""
+    return Draws(np.float64(shocks.flow), np.float64(shocks.news), np.float64(shocks.volume), words.regime_draw)
 
 
-def _next_flow(market: Market, last_flow: Floats, noise_now: Floats) -> Floats:
-    """Return the order flow of a slice: AR(1) with variance one."""
-    kept = market.scenario.flow_persistence
-    return kept * last_flow + math.sqrt(1.0 - kept * kept) * noise_now if kept else noise_now
+def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
+    """Draw slice `k` of the episodes of some keys: one number, one for each episode, or a column for several slices at once."""
+    words = draw_words(keys, k)
+    return draws_of(words, draw_shocks(market.numbers, words))
 
 
-def _returns(market: Market, regime: NDArray[np.int64], last_flow: Floats, draws: Draws) -> tuple[Any, Floats]:
-    """Return the predictable and the zero-mean return of a slice."""
-    volatility = market.step_volatility.take(regime)
-    predictable: Any = market.step_drift.take(regime) if market.drifting else 0.0
-    kept = market.scenario.flow_persistence
-    if kept:
-        predictable = predictable + volatility * (market.by_flow * kept) * last_flow
-    surprise = market.by_flow_noise * draws.flow
-    surprise += market.by_news * draws.news
-    surprise *= volatility
-    return predictable, surprise
+# --- slices
 
 
-def geometric(scenario: Scenario) -> bool:
-    """Return whether the price is geometric; else it is arithmetic."""
-    return scenario.price_model == "gbm"
+def impact_of(numbers: Numbers) -> Impact:
+    """Return the impact of a market."""
+    spec = numbers.spec
+    return Impact(numbers.permanent_slope, numbers.transient_slope, spec.beta, spec.transient_exponent)
 
 
-def _move_price(
-    market: Market, regime: NDArray[np.int64], price: Floats, predictable: Any, surprise: Floats
-) -> tuple[Any, Any, Any]:
-    """Return the predictable move of the price over a slice, the zero-mean move, and the price after it."""
-    scenario = market.scenario
-    if geometric(scenario):
-        kept, volatility = scenario.flow_persistence, market.step_volatility.take(regime)
-        variance = volatility * volatility * (1.0 - scenario.flow_share * kept * kept)
+def _is_martingale(spec: MarketSpec) -> Any:
+    """Return whether the unaffected price has no predictable move at all."""
+    return not spec.drifting and spec.flow_persistence == 0.0
+
+
+def _move_price(numbers: Numbers, row: SliceRow, world: World, draws: Draws) -> tuple[Any, Any, Any]:
+    """Return the predictable move of the unaffected price over a slice, its zero-mean move, and the price after it."""
+    spec, price = numbers.spec, world.price
+    persistence = spec.flow_persistence
+    predictable = row.step_drift if spec.drifting else 0.0
+    if persistence != 0.0:
+        predictable = predictable + row.step_volatility * (numbers.by_flow * persistence) * world.flow
+    surprise = (numbers.by_flow_noise * draws.flow + numbers.by_news * draws.news) * row.step_volatility
+    if spec.geometric:
+        variance = row.step_volatility * row.step_volatility * (1.0 - numbers.flow_share * persistence * persistence)
         drift = price * np.expm1(predictable)
         moved = price * np.exp(predictable + surprise - 0.5 * variance)
         return drift, moved - price - drift, moved
-    drift = scenario.arrival_price * predictable
-    innovation = scenario.arrival_price * surprise
-    return drift, innovation, price + innovation if market.martingale else price + (drift + innovation)
+    innovation = numbers.arrival_price * surprise
+    if _is_martingale(spec):
+        return 0.0, innovation, price + innovation
+    drift = numbers.arrival_price * predictable
+    return drift, innovation, price + (drift + innovation)
 
 
-def _meet(market: Market, k: Any, cell: Any, world: World, crowd: Any, drift: Any, innovation: Any, side: Any) -> Slice:
-    """Return a slice as our trades meet it."""
-    regime, volume = world.regime, market.mean_volume.take(cell) * crowd
-    return Slice(
-        volume=volume,
-        least=market.least.take(k),
-        limit=market.cap.take(k) * volume if market.capped else math.inf,
-        temporary_scale=market.temporary_scale.take(regime),
-        half_spread=market.half_spread.take(regime),
-        transient_kept=market.transient_kept.take(regime),
-        drift=0.0 if market.martingale else signed(side, drift),
-        innovation=signed(side, innovation),
-        risk=market.risk.take(regime),
-        holding=market.holding * world.price if market.holding else 0.0,
-    )
+def _next_flow(spec: MarketSpec, last_flow: Any, flow_noise: Any) -> Any:
+    """Return the order flow of a slice: AR(1) with variance one."""
+    persistence = spec.flow_persistence
+    if persistence != 0.0:
+        return persistence * last_flow + math.sqrt(1.0 - persistence * persistence) * flow_noise
+    return flow_noise
 
 
-def advance(market: Market, keys: noise.Words, k: Any, world: World, side: Any) -> tuple[Slice, World]:
-    """Draw slice `k` (one number, or one for each episode); return it and the market at the start of the next one."""
-    return follow(market, k, market.cell(k, world.regime), world, draw(market, keys, k), side)
+def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World, draws: Draws) -> tuple[Slice, World]:
+    """Return slice `k` as our trades meet it, and the market at the start of the next one.
 
-
-def follow(market: Market, k: Any, cell: Any, world: World, draws: Draws, side: Any) -> tuple[Slice, World]:
-    """Return slice `k` and the market at the start of the next one, as :func:`advance` does, from draws made before.
-
-    `cell` is the place of the slice in the tables, `market.cell(k, world.regime)`.
+    Args:
+        numbers: The numbers of the market.
+        side: Side of the order.
+        k: The slice.
+        row: The numbers of the market in slice `k` and the regime of `world` (:meth:`Market.row`).
+        world: The market at the start of the slice.
+        draws: The draws of the slice.
     """
-    regime, flow, price = world
-    predictable, surprise = _returns(market, regime, flow, draws)
-    drift, innovation, moved = _move_price(market, regime, price, predictable, surprise)
-    slice = _meet(market, k, cell, world, draws.crowd, drift, innovation, side)
-    return slice, World(_next_regime(market, regime, draws.chance), _next_flow(market, flow, draws.flow), moved)
+    spec = numbers.spec
+    drift, innovation, price = _move_price(numbers, row, world, draws)
+    volume, finish = row.mean_volume * draws.volume_shock, must_finish(numbers, k)
+    slice = Slice(
+        volume=volume,
+        least=where(finish, math.inf, 0.0),
+        limit=where(finish, math.inf, numbers.cap * volume) if spec.capped else math.inf,
+        temporary_scale=row.temporary_scale,
+        half_spread=row.half_spread,
+        transient_kept=row.transient_kept,
+        drift=0.0 if _is_martingale(spec) else signed(side, drift),
+        innovation=signed(side, innovation),
+        risk=row.risk,
+        holding=numbers.holding * world.price if spec.price_risk else 0.0,
+    )
+    return slice, World(reached(draws.regime_draw, row.thresholds), _next_flow(spec, world.flow, draws.flow), price)
+
+
+def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
+    """Draw the market at the start of the first slice of the episode of a key."""
+    regime_draw = np.int64(noise.word(key, 0, _REGIME_WORD) >> noise.UPPER)
+    halves = _halves(noise.word(key, 0, _ORDER_WORD))
+    flow, _ = noise.normals(halves.upper, halves.lower)
+    return World(reached(regime_draw, start), np.float64(flow), numbers.arrival_price)
+
+
+def begin(market: Market, keys: noise.Words) -> World:
+    """Draw the market at the start of the first slice, each field (episodes,)."""
+    world = begin_world(market.numbers, market.start, keys)
+    return world._replace(price=np.full(keys.shape, world.price))
+
+
+def draw_slice(market: Market, keys: noise.Words, k: int, world: World, side: Any) -> tuple[Slice, World]:
+    """Draw slice `k` of some episodes; return it and the market at the start of the next one."""
+    return next_slice(market.numbers, side, k, market.row(k, world.regime), world, draw(market, keys, k))
+
+
+def expected_slice(market: Market, k: Any, world: World) -> Slice:
+    """Return slice `k` of the scenario's order without noise: the mean volume, and no zero-mean move of the price.
+
+    Args:
+        market: The market.
+        k: The slice, or an array of them.
+        world: The market at the start of the slice, arrays.
+    """
+    zero = np.zeros(np.shape(world.flow))
+    draws = Draws(zero, zero, 1.0, np.zeros(zero.shape, dtype=np.int64))
+    side = float(market.scenario.side)
+    return next_slice(market.numbers, side, k, market.row(k, world.regime), world, draws)[0]
+
+
+# --- whole paths
 
 
 TRACE: Final = np.uint64(0x9E3779B97F4A7C15)
 """Odd, so that a change of one regime always changes the trace."""
 
 
+def trace_step(word: Any, regime: Any) -> Any:
+    """Return the trace of the regimes up to one slice, given the trace before it."""
+    return word * TRACE + np.uint64(regime)
+
+
 def trace(regimes: NDArray[Any]) -> noise.Words:
     """Return the regimes of each episode, shape (time, episodes), as one word: the same for all executions."""
     word = np.zeros(regimes.shape[1], dtype=np.uint64)
     for row in regimes:
-        word *= TRACE
-        word += row.astype(np.uint64)
+        word = trace_step(word, row)
     return word
 
 
-def _draw_all(market: Market, keys: noise.Words, column: NDArray[np.int64]) -> Draws:
-    """Draw what all slices need, as many at once as stay within the caches of the processor."""
+def _draw_all(market: Market, keys: noise.Words) -> list[Draws]:
+    """Return the draws of each slice; as many are drawn at once as stay within the caches of the processor."""
     rows = max(1, _AT_ONCE // len(keys)) if len(keys) else market.slices
-    parts = [draw(market, keys, column[first : first + rows]) for first in range(0, market.slices, rows)]
-    flow, news, crowd, chance = zip(*parts, strict=True)
-    return Draws(
-        np.concatenate(flow),
-        np.concatenate(news),
-        np.concatenate(crowd) if market.scenario.volume_noise else 1.0,
-        np.concatenate(chance),
-    )
+    found: list[Draws] = []
+    for first in range(0, market.slices, rows):
+        k = np.arange(first, min(first + rows, market.slices))[:, None]
+        columns = (np.broadcast_to(values, (len(k), len(keys))) for values in draw(market, keys, k))
+        found += map(Draws._make, zip(*columns, strict=True))
+    return found
 
 
 def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
-    """Draw all slices of each episode: what :func:`advance` draws one by one, the slices together where they can be."""
-    column = np.arange(market.slices)[:, None]
-    draws = _draw_all(market, keys, column)
-    size = (market.slices + 1, len(keys))
-    world = World(np.empty(size, dtype=np.int64), np.empty(size), np.empty(size))
-    world.regime[0], world.flow[0], world.price[0] = begin(market, keys)
-    for k in range(market.slices):
-        world.regime[k + 1] = _next_regime(market, world.regime[k], draws.chance[k])
-        world.flow[k + 1] = _next_flow(market, world.flow[k], draws.flow[k])
-    regime = world.regime[:-1]
-    predictable, surprise = _returns(market, regime, world.flow[:-1], draws)
-    predictable = np.broadcast_to(predictable, surprise.shape)
-    drift, innovation = np.empty_like(surprise), np.empty_like(surprise)
-    for k in range(market.slices):
-        drift[k], innovation[k], world.price[k + 1] = _move_price(
-            market, regime[k], world.price[k], predictable[k], surprise[k]
-        )
-    start = World(world.regime[:-1], world.flow[:-1], world.price[:-1])
-    slices = _meet(market, column, market.cell(column, regime), start, draws.crowd, drift, innovation, side)
-    return Path(Slice(*(np.broadcast_to(values, surprise.shape) for values in slices)), world, keys)
+    """Draw all slices of each episode."""
+    slices, worlds = [], [begin(market, keys)]
+    for k, draws in enumerate(_draw_all(market, keys)):
+        slice, world = next_slice(market.numbers, side, k, market.row(k, worlds[-1].regime), worlds[-1], draws)
+        slices.append(slice)
+        worlds.append(world)
+    return Path(_beside(slices, keys.shape), _beside(worlds, keys.shape), keys)
+
+
+def _beside(records: list[Any], shape: tuple[int, ...]) -> Any:
+    """Return a record whose fields are those of some records, one row each; equal numbers are not repeated over episodes."""
+
+    def stacked(*values: Any) -> NDArray[Any]:
+        if any(np.ndim(value) for value in values):
+            return np.array([np.broadcast_to(value, shape) for value in values])
+        return np.broadcast_to(np.array(values)[:, None], (len(values), *shape))
+
+    return map_leaves(stacked, *records)

@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple
 from hyperexec_env.market.kernel import Cost, Impact, Slice, State, move, step
 from hyperexec_env.market.numeric import maximum, minimum
 
-__all__ = ["GREATEST", "LEAST", "Hunt", "ahead", "ambush", "trade", "watch"]
+__all__ = ["GREATEST", "LEAST", "PredatorMemory", "predator_position", "step_with_predator", "trade", "update_memory"]
 
 LEAST: Final = -0.5
 """Smallest strength: here liquidity pays for the whole of a child's own linear move, lambda_K n^2 / 2, and not for more."""
@@ -48,7 +48,7 @@ _DUST: Final = 0.01
 _TINY: Final = 1e-300
 
 
-class Hunt(NamedTuple):
+class PredatorMemory(NamedTuple):
     """What the predator remembers of our children: floats, or arrays over episodes. Zeros: it has seen nothing."""
 
     size: Any
@@ -61,19 +61,19 @@ class Hunt(NamedTuple):
     """How alike the last two children were: 1 for equal sizes, 0 where one was twice the other."""
 
 
-def ahead(strength: float, hunt: Hunt, shares: Any) -> Any:
+def predator_position(strength: float, memory: PredatorMemory, shares: Any) -> Any:
     """Return the shares that the predator holds ahead of us in this slice (negative: what liquidity takes of ours).
 
     Args:
         strength: Fraction of the child that it expects, -0.5 to 2.
-        hunt: What it remembers.
+        memory: What it remembers.
         shares: What we trade in the slice. A predator cannot know that; liquidity takes its part of what comes.
     """
-    expected = 1.0 * (abs(hunt.since - hunt.period) <= _WINDOW * hunt.period) * hunt.likeness
-    return strength * expected * (hunt.size if strength > 0.0 else minimum(hunt.size, shares))
+    expected = 1.0 * (abs(memory.since - memory.period) <= _WINDOW * memory.period) * memory.likeness
+    return strength * expected * (memory.size if strength > 0.0 else minimum(memory.size, shares))
 
 
-def watch(hunt: Hunt, shares: Any) -> Hunt:
+def update_memory(memory: PredatorMemory, shares: Any) -> PredatorMemory:
     """Return what the predator remembers after a slice in which we traded some shares (0: no child came).
 
     A child of at most one hundredth of the last one is taken for none. So a block hides children a hundred times smaller that
@@ -82,7 +82,7 @@ def watch(hunt: Hunt, shares: Any) -> Hunt:
     The expected times follow the children as a phase-locked loop does: half of a deviation is taken for the next time, a
     quarter for the period. Children that come regularly leave no deviation.
     """
-    size, since, period, likeness = hunt
+    size, since, period, likeness = memory
     came = 1.0 * (shares > _DUST * size)
     same = 1.0 - came
     late = since - period
@@ -90,7 +90,7 @@ def watch(hunt: Hunt, shares: Any) -> Hunt:
     kept = 1.0 - lost
     alike = 2.0 * minimum(shares, size) / maximum(maximum(shares, size), _TINY) - 1.0
     size = came * shares + same * size
-    return Hunt(
+    return PredatorMemory(
         size=size,
         since=came * kept * (1.0 - _TRUST_PLACE) * late + same * since + 1.0 * (size > 0.0),
         period=came * (lost * since + kept * (period + _TRUST_PERIOD * late)) + same * period,
@@ -98,9 +98,9 @@ def watch(hunt: Hunt, shares: Any) -> Hunt:
     )
 
 
-def ambush(
-    impact: tuple[Any, ...], state: tuple[Any, ...], slice: Sequence[Any], shares: Any, hunt: Hunt, strength: float
-) -> tuple[tuple[tuple[Any, ...], tuple[Any, ...]], Hunt]:
+def step_with_predator(
+    impact: tuple[Any, ...], state: tuple[Any, ...], slice: Sequence[Any], shares: Any, memory: PredatorMemory, strength: float
+) -> tuple[tuple[tuple[Any, ...], tuple[Any, ...]], PredatorMemory]:
     """Trade in a slice as :func:`~hyperexec_env.market.kernel.move` does, with a predator ahead of us.
 
     What it holds displaces the price that our child meets; it is gone before the slice ends, so the state is the one that
@@ -113,14 +113,16 @@ def ambush(
     permanent_slope, transient_slope = impact[:2]
     after, _ = move(impact, state, slice, shares)
     traded = left - after[0]
-    pushed = (permanent_slope + transient_slope) * ahead(strength, hunt, traded)
+    pushed = (permanent_slope + transient_slope) * predator_position(strength, memory, traded)
     _, cost = move(impact, (left, permanent, transient + pushed), slice, shares)
-    return (after, cost), watch(hunt, traded)
+    return (after, cost), update_memory(memory, traded)
 
 
-def trade(impact: Impact, state: State, slice: Slice, shares: Any, hunt: Hunt, strength: float) -> tuple[State, Cost, Hunt]:
+def trade(
+    impact: Impact, state: State, slice: Slice, shares: Any, memory: PredatorMemory, strength: float
+) -> tuple[State, Cost, PredatorMemory]:
     """Do what :func:`~hyperexec_env.market.kernel.step` does, with a predator where its strength is not zero."""
     if not strength:
-        return *step(impact, state, slice, shares), hunt
-    (after, cost), hunt = ambush(impact, state, slice, shares, hunt, strength)
-    return State(*after), Cost(*cost), hunt
+        return *step(impact, state, slice, shares), memory
+    (after, cost), memory = step_with_predator(impact, state, slice, shares, memory, strength)
+    return State(*after), Cost(*cost), memory

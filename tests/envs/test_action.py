@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.envs.action import ACTION_MODES, PACES, build_action_mode
-from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario, scenario_names

@@ -10,8 +10,8 @@ import pytest
 
 from hyperexec_env.envs import hyperexec
 from hyperexec_env.envs.action import ACTION_MODES, PACES
-from hyperexec_env.envs.hyperexec import HyperExecEnv
-from hyperexec_env.envs.observation import observation_names
+from hyperexec_env.envs.features import observation_names
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.task import REWARDS
 
 CARD = inspect.getdoc(HyperExecEnv) or ""

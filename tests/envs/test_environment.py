@@ -14,8 +14,8 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from hyperexec_env.envs.action import ACTION_MODES, PACES
-from hyperexec_env.envs.hyperexec import HyperExecEnv
-from hyperexec_env.envs.observation import observation_names
+from hyperexec_env.envs.features import observation_names
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
 every_scenario = pytest.mark.parametrize("scenario", scenario_names())

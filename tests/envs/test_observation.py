@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hyperexec_env.envs.action import PACES
-from hyperexec_env.envs.hyperexec import HyperExecEnv
-from hyperexec_env.envs.observation import observation_names, observation_space
+from hyperexec_env.envs.features import observation_names, observation_space
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market import noise
 from hyperexec_env.market.kernel import Slice, State, mid_price, step

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hyperexec_env.envs.action import ACTION_MODES, PACES
-from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.market.account import book, open_account, settle
 from hyperexec_env.market.kernel import Cost, Slice, State, step
 from hyperexec_env.market.model import build_market

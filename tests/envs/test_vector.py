@@ -18,7 +18,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 
 from hyperexec_env.envs.action import ACTION_MODES, PACES
-from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from hyperexec_env.baselines.evaluate import entrants
-from hyperexec_env.envs.hyperexec import HyperExecEnv
-from hyperexec_env.envs.observation import Situation, observation_names, observation_space
+from hyperexec_env.envs.features import Situation, observation_names, observation_space
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.model import build_market

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 import pytest
 
+from hyperexec_env.backends.compiled import resolve_backend
 from hyperexec_env.baselines.policies import BASELINES, SANITY, EveryKth, Schedule, get_policy
 from hyperexec_env.evaluation import identity, rollout
 from hyperexec_env.evaluation.identity import Cell, cell_of, engine, policy_hash
@@ -20,8 +21,8 @@ from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import Outcome, join, rollouts
 from hyperexec_env.evaluation.store import DamagedCell, DeterminismAlarm, Store, difference
 from hyperexec_env.evaluation.verification import verify
-from hyperexec_env.market.account import Components, Statement
-from hyperexec_env.market.compiled import resolve_backend
+from hyperexec_env.market.account import Statement
+from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario

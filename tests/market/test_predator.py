@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.baselines.policies import get_policy
-from hyperexec_env.envs.hyperexec import HyperExecEnv
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.kernel import Impact, Slice, expected_cost, move

@@ -20,7 +20,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
 import hyperexec_env.training.torch_rollout as torch_rollout
 from hyperexec_env import cli
-from hyperexec_env.envs.observation import observation_space
+from hyperexec_env.envs.features import observation_space
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.training import pathwise
 from hyperexec_env.training.export import ALGORITHMS, policy_of

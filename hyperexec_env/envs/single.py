@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_choice, check_integer
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.episode import Block, Episode
-from hyperexec_env.envs.observation import Situation, observation_space
+from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
-from hyperexec_env.envs.task import build_task, check_reset_options
+from hyperexec_env.envs.situation import Situation
+from hyperexec_env.envs.task import build_task, check_reset_options, final_info
 
 __all__ = ["HyperExecEnv"]
 
@@ -246,7 +247,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if self._human:
             self.render()
         if episode.over:
-            return observation, reward, True, False, self._info() | episode.final_info()
+            return observation, reward, True, False, self._info() | final_info(episode.settled())
         return observation, reward, False, False, self._info()
 
     @staticmethod

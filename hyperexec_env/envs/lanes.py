@@ -1,0 +1,126 @@
+"""The plans of the vector environment: what is done with all lanes at a reset and at a step, in each autoreset mode."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from hyperexec_env.backends.plan import For, Line, Look, Pass, Pick, Program, Refuse, Show, Unless
+from hyperexec_env.envs.action import MASKS, PACES, Action, Base, mask_place
+from hyperexec_env.envs.features import FEATURES, Seen, Sight, View, observe, shown, view_cell
+from hyperexec_env.envs.task import Paid, Reward, Task, no_pay, pay
+from hyperexec_env.market.lane import (
+    Asked,
+    EpisodeOrder,
+    Lane,
+    Settled,
+    Ticket,
+    begin,
+    constant_fields,
+    draw_words,
+    next_slice,
+    settle,
+    slice_cell,
+    turn,
+)
+from hyperexec_env.market.model import Numbers, SliceRow, Thresholds, must_finish
+from hyperexec_env.market.numeric import minimum
+from hyperexec_env.market.path import OrderNumbers, draw_shocks, draws_of, order_numbers
+from hyperexec_env.records import Whole, leaves
+
+__all__ = ["SETTLED", "Chosen", "arrays_for", "lane_program", "slice_lines"]
+
+SETTLED: Final = tuple(path for path, _ in leaves(Settled))
+"""What is stated of an episode that ended: a column each."""
+
+
+class Chosen(NamedTuple):
+    """Whether a reset begins the next episode of a lane."""
+
+    flag: Whole
+
+
+def ask_shares(action: Action) -> Asked:
+    """Take the number that a lane is given for shares."""
+    return Asked(action.value)
+
+
+def mask_row(numbers: Numbers, lane: Lane, base: Base) -> int:
+    """Return the row of the masks for the slice that comes."""
+    place: int = mask_place(lane.state.remaining, base.base, must_finish(numbers, minimum(lane.k, numbers.slices - 1)))
+    return place
+
+
+def slice_lines(*ask: Any, records: tuple[type, ...] = ()) -> tuple[Line, ...]:
+    """Return the lines that trade a slice: `ask` are the stages that make the shares, `records` what they are looked up."""
+    return (
+        Look(slice_cell, SliceRow, *records),
+        Pass(draw_words),
+        Pass(draw_shocks),
+        Pass(draws_of, next_slice, *ask, turn, pay),
+    )
+
+
+def _plans(task: Task, mode: AutoresetMode) -> dict[str, tuple[Line, ...]]:
+    """Return the plans `reset`, `step` and `trade` (which takes shares for actions)."""
+    discrete = task.mode.discrete
+
+    def looks(observation: str, mask: str) -> tuple[Line, ...]:
+        seen = (Look(view_cell, View), Pass(observe), Show(observation, "known", view_cell, Seen))
+        return (*seen, Look(slice_cell, Base), Show(mask, "masks", mask_row)) if discrete else seen
+
+    def step(*ask: Any, low: float, high: float) -> tuple[Line, ...]:
+        refuse, ended = Refuse(Action, "value", low, high), Pick("ended", Lane, "over")
+        traded = slice_lines(*ask, records=(Base,))
+        if mode == AutoresetMode.SAME_STEP:
+            last = (Pass(settle), *looks("final", "final_mask"), Pass(begin))
+            return (refuse, *traded, ended, For("ended", *last), *looks("observation", "mask"))
+        if mode == AutoresetMode.NEXT_STEP:
+            waiting = Pick("waiting", Lane, "over")
+            traded = (waiting, Unless("waiting", *traded), For("waiting", Pass(begin), Pass(no_pay)))
+        return (refuse, *traded, ended, For("ended", Pass(settle)), *looks("observation", "mask"))
+
+    low, high = (0.0, len(PACES) - 1.0) if discrete else (-np.inf, np.inf)
+    return {
+        "reset": (Pick("chosen", Chosen, "flag"), For("chosen", Pass(begin)), *looks("observation", "mask")),
+        "step": step(task.mode.ask, low=low, high=high),
+        "trade": step(ask_shares, low=-np.inf, high=np.inf),
+    }
+
+
+def lane_program(task: Task, mode: AutoresetMode) -> Program:
+    """Return the program of the lanes of a vector environment."""
+    market, observer = task.market, task.observer
+    orders = order_numbers(market, task.draw)
+    return Program(
+        plans=_plans(task, mode),
+        kept=(Ticket, EpisodeOrder, Lane),
+        given={
+            Numbers: market.numbers,
+            OrderNumbers: orders,
+            Thresholds: market.start,
+            Sight: observer.sight,
+            Reward: task.reward,
+        },
+        inputs={Action: "values", Chosen: "chosen"},
+        outputs={Paid: ("reward", "terminated")},
+        listed={Settled: "settled"},
+        tables={SliceRow: market.table, Base: Base(shown(market, task.mode.base, observer.hidden)), View: observer.table},
+        rows={"known": observer.known, "masks": MASKS},
+        fixed=constant_fields(market.numbers, orders),
+    )
+
+
+def arrays_for(task: Task, lanes: int) -> dict[str, NDArray[Any]]:
+    """Return the arrays that the plans write into, for a number of lanes."""
+    arrays: dict[str, NDArray[Any]] = {
+        "observation": np.empty((lanes, len(FEATURES)), np.float32),
+        "reward": np.empty(lanes),
+        "terminated": np.empty(lanes, np.bool_),
+    }
+    if task.mode.discrete:
+        arrays["mask"] = np.empty((lanes, len(PACES)), np.int8)
+    return arrays
