@@ -200,7 +200,8 @@ def _storable(loop: Loop) -> bool:
     """Return whether all stages are functions of this package: nobody knows what the functions of others depend on."""
     package = __name__.split(".")[0]
     called = [value for function in loop.lines for value in function.names.values() if not is_record(value)]
-    return all(
+    reached = [inner for value in called for inner in (value, *_functions(value))]
+    return all((inner.__module__ or package).split(".")[0] == package for inner in reached)
         (inner.__module__ or package).split(".")[0] == package for value in called for inner in (value, *_functions(value))
     )
 
