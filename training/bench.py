@@ -174,7 +174,8 @@ def plan(args: Args) -> Plan:
     if args.full or not (args.agent or args.training):
         lines += [left_out("rows with numba are", "numba", "fast")]
         numba = not lines[-1]
-        chosen += environment_probes(numba)
+        lines += [left_out("the first frame is", "PIL", "plot")]
+        chosen += environment_probes(numba, pictures=not lines[-1])
         chosen += rollout_probes() if numba else []
         chosen += command_probes() if numba and args.full else []
     if args.agent or args.full:
