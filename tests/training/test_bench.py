@@ -110,6 +110,13 @@ def test_without_pillow_the_first_frame_is_left_out_and_a_line_says_so(monkeypat
     assert chosen.left_out == ['the first frame is left out: PIL is not installed: pip install "hyperexec-env[plot]"']
 
 
+def test_with_an_older_gymnasium_the_rows_of_its_benchmark_are_left_out(monkeypatch, everything_installed):
+    before = names(Args())
+    monkeypatch.delattr("gymnasium.utils.performance.benchmark_vector_step")
+    assert {name for name in before if name.startswith("benchmark_vector_step")} == before - names(Args())
+    assert plan(Args()).left_out[0].startswith("rows of benchmark_vector_step are left out: it needs gymnasium 1.4, got ")
+
+
 def test_without_stable_baselines3_a_training_is_left_out_or_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
     chosen = plan(Args(full=True))
