@@ -1,9 +1,9 @@
 """Print the tables of the README's section on speed, in Markdown.
 
     python benchmarks/speed.py                 measures everything (minutes), as `hyperexec bench --full` does
-    python benchmarks/speed.py bench.json      takes the numbers from what `hyperexec bench --full --json bench.json` wrote
+    python benchmarks/speed.py bench.json      prints the numbers that `hyperexec bench --full --json bench.json` wrote
 
-Standard output is what is to be pasted.
+Paste the standard output into the README.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hyperexec_env.training.bench import Args, measure
 
 
 def number(value: float) -> str:
-    """Return a number with three digits that count, whole where it is large."""
+    """Return a number with three significant digits, without decimals from 100 on."""
     return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"
 
 
@@ -30,7 +30,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def tables(numbers: dict[str, Any]) -> str:
-    """Return the tables of a bench, by the numbers that its `--json` has."""
+    """Return the tables of a benchmark from the numbers of its `--json`."""
     lines = [
         "| what | here | reference | ratio | goal | |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -16,6 +16,7 @@ EXTRAS = (
     "sb3_contrib",
     "numba",
     "matplotlib",
+    "PIL",
     "pyarrow",
     "pandas",
     "scipy",

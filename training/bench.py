@@ -24,6 +24,7 @@ from hyperexec_env.evaluation.bench import (
     bench,
     environment_probes,
     left_out,
+    left_out_by_gymnasium,
     report,
     within,
 )
@@ -174,7 +175,8 @@ def plan(args: Args) -> Plan:
     if args.full or not (args.agent or args.training):
         lines += [left_out("rows with numba are", "numba", "fast")]
         numba = not lines[-1]
-        chosen += environment_probes(numba)
+        lines += [left_out_by_gymnasium() if numba else "", left_out("the first frame is", "PIL", "plot")]
+        chosen += environment_probes(numba, pictures=not lines[-1])
         chosen += rollout_probes() if numba else []
         chosen += command_probes() if numba and args.full else []
     if args.agent or args.full:

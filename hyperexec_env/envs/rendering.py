@@ -1,4 +1,4 @@
-"""Pictures of an episode so far: a text for the terminal, and a figure with matplotlib."""
+"""Rendering of an episode so far: text for the terminal, pixels, and a window that follows the episode."""
 
 from __future__ import annotations
 
@@ -11,22 +11,20 @@ from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.episode import Episode
+from hyperexec_env.extras import MissingExtra, need
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import mid_price, paid_cost
-from hyperexec_env.market.regime import REGIME_NAMES
 
-__all__ = ["Frame", "Painter", "describe", "look"]
+__all__ = ["Frame", "Painter", "cost_components", "describe", "headline", "look", "progress", "shown_regime"]
 
-_SIZE: Final = (9.6, 6.4)
-_DPI: Final = 100
 _BAR: Final = 40
-_INK, _FAINT, _GRID, _BLUE, _ORANGE, _RED, _GREEN = "#222222", "#777777", "#dddddd", "#1f5fa8", "#d9730d", "#b8322a", "#2e7d4f"
-_BANDS: Final = dict(zip(REGIME_NAMES, ("#d5ecd4", "#f6dfbe", "#e4ecf4", "#c9d3ee", "#f3c6c9", "#e6d7f0"), strict=True))
-"""Background colour of each regime."""
+"""Characters of the bar that shows the remaining shares."""
+_WINDOW: Final = (9.6, 6.4)
+"""Width and height of a new window, inches."""
 
 
 class Frame(NamedTuple):
-    """What there is to see of an episode: the past only."""
+    """What a picture of an episode shows: the past only."""
 
     name: str
     """Name of the scenario."""
@@ -38,28 +36,28 @@ class Frame(NamedTuple):
     minutes: float
     """Length of a slice, minutes."""
     k: int
-    """Slices done."""
+    """Number of slices traded."""
     over: bool
     remaining: list[float]
-    """Shares left at the start of each slice up to now, length k + 1."""
+    """Remaining shares at the start of each slice so far, length k + 1."""
     plan: list[float]
-    """Shares that the schedule of the expected volume has left, length N + 1."""
+    """Remaining shares under the schedule of the expected volume (VWAP), length N + 1."""
     mids: list[float]
-    """Mid at the start of each slice up to now, currency per share, length k + 1."""
+    """Mid at the start of each slice so far, currency per share, length k + 1."""
     fills: list[float]
-    """Average price of each child, currency per share, nan where nothing traded, length k."""
+    """Average price of each child, currency per share, length k; nan where the slice traded nothing."""
     participation: list[float]
-    """Shares traded over market volume of each slice, length k."""
+    """Shares traded over market volume, by slice, length k."""
     regimes: list[str]
-    """Regime of each slice that has begun; empty where the observer is not told."""
+    """Regime of each slice that has begun; empty where the regime is hidden."""
     known: tuple[str, ...]
-    """Regimes of the scenario; empty where the observer is not told."""
+    """Regimes of the scenario; empty where the regime is hidden."""
     statement: Statement
-    """The cost so far, with the rest marked at the mid."""
+    """Cost so far, with the remaining shares marked at the mid."""
 
 
 def look(episode: Episode) -> Frame:
-    """Take down an episode so far."""
+    """Return the frame of an episode so far."""
     task, world = episode.task, episode.world
     scenario, side, k = task.scenario, episode.side, episode.k
     names = () if task.observer.hidden else scenario.regimes.names
@@ -90,8 +88,8 @@ def look(episode: Episode) -> Frame:
     )
 
 
-def _headline(frame: Frame) -> tuple[str, str]:
-    """Return what is executed, and where the clock stands."""
+def headline(frame: Frame) -> tuple[str, str]:
+    """Return the order in words, and the time."""
     verb = "buy" if frame.side > 0 else "sell"
     order = f"{frame.name}: {verb} {frame.quantity:,.0f} shares, arrival price {frame.arrival_price:,.2f}"
     whole = frame.slices * frame.minutes
@@ -99,29 +97,29 @@ def _headline(frame: Frame) -> tuple[str, str]:
     return order, clock + (", over" if frame.over else "")
 
 
-def _progress(frame: Frame) -> str:
-    """Return how the order stands against the schedule."""
+def progress(frame: Frame) -> str:
+    """Return how far the order is ahead of the schedule of the expected volume, or behind it, in words."""
     ahead = (frame.plan[frame.k] - frame.remaining[-1]) / frame.quantity
     if abs(ahead) < 5e-4:
         return "on schedule"
     return f"{abs(ahead):.1%} {'ahead of' if ahead > 0 else 'behind'} schedule"
 
 
-def _regime(frame: Frame) -> str:
-    """Return the regime that holds now."""
-    return frame.regimes[-1] if frame.regimes else "not told"
+def shown_regime(frame: Frame) -> str:
+    """Return the current regime, in words."""
+    return frame.regimes[-1] if frame.regimes else "hidden"
 
 
 def _adverse(frame: Frame) -> str:
-    """Return the move of the mid since arrival."""
+    """Return the move of the mid since arrival, in words."""
     move = 1e4 * (frame.mids[-1] / frame.arrival_price - 1.0)
     if abs(move) < 0.05:
         return "0.0 bps"
     return f"{move:+.1f} bps since arrival, {'against' if move * frame.side > 0 else 'for'} us"
 
 
-def _costs(statement: Statement) -> list[tuple[str, float]]:
-    """Return the components of the shortfall in the order in which they are shown, bps."""
+def cost_components(statement: Statement) -> list[tuple[str, float]]:
+    """Return the components of the shortfall in display order, bps."""
     components = statement.components
     return [
         ("spread", components.spread),
@@ -130,13 +128,13 @@ def _costs(statement: Statement) -> list[tuple[str, float]]:
         ("permanent", components.permanent),
         ("timing", components.timing),
         ("drift", components.drift),
-        ("rest at the mid", components.opportunity),
+        ("opportunity", components.opportunity),
     ]
 
 
 def describe(frame: Frame) -> str:
-    """Return an episode so far as text: eight lines, one fact each."""
-    order, clock = _headline(frame)
+    """Return the frame as text: eight lines, one fact each."""
+    order, clock = headline(frame)
     share, planned = frame.remaining[-1] / frame.quantity, frame.plan[frame.k] / frame.quantity
     bar = ["#" if (i + 0.5) / _BAR < share else "." for i in range(_BAR)]
     bar[min(int(planned * _BAR), _BAR - 1)] = "|"
@@ -147,14 +145,14 @@ def describe(frame: Frame) -> str:
             shares = frame.remaining[-2] - frame.remaining[-1]
             fill = f"{shares:,.0f} shares at {frame.fills[-1]:,.4f}, {frame.participation[-1]:.1%} of the volume"
     statement = frame.statement
-    costs = ", ".join(f"{name} {value:.2f}" for name, value in _costs(statement) if value)
+    costs = ", ".join(f"{name} {value:.2f}" for name, value in cost_components(statement) if value)
     lines = [
         order,
         f"clock      {clock}",
-        f"left       [{''.join(bar)}] {share:.1%}, schedule {planned:.1%}: {_progress(frame)}",
+        f"remaining  [{''.join(bar)}] {share:.1%}, schedule {planned:.1%}: {progress(frame)}",
         f"last fill  {fill}",
         f"mid        {frame.mids[-1]:,.4f} ({_adverse(frame)})",
-        f"regime     {_regime(frame)}",
+        f"regime     {shown_regime(frame)}",
         f"shortfall  {statement.shortfall:.2f} bps" + (f" = {costs}" if costs else ""),
         f"risk       {statement.risk:.2f} bps",
     ]
@@ -162,66 +160,81 @@ def describe(frame: Frame) -> str:
 
 
 class Painter:
-    """A figure that shows an episode: off screen, or in a window that follows it.
+    """Draws frames as pixels and, if asked to, shows them in a window.
+
+    Pillow, and matplotlib for the window, are imported here and not with the package.
+
+    Args:
+        window: Whether to open a window. Where there is no screen the painter logs a warning and only draws pixels.
 
     Raises:
-        DependencyNotInstalled: matplotlib is missing.
+        DependencyNotInstalled: Pillow is missing, or matplotlib for a window.
     """
 
     def __init__(self, window: bool) -> None:
-        """Make the figure; matplotlib is imported here and nowhere else."""
-        try:
-            from matplotlib.backends.backend_agg import FigureCanvasAgg
-            from matplotlib.figure import Figure
-        except ImportError:
-            raise DependencyNotInstalled('rendering needs matplotlib: pip install "hyperexec-env[plot]"') from None
-        self._manager: Any = _open_window() if window else None
-        self.figure: Any = self._manager.canvas.figure if self._manager else Figure(figsize=_SIZE, dpi=_DPI)
-        self._canvas: Any = self._manager.canvas if self._manager else FigureCanvasAgg(self.figure)
+        """Import what draws, and open the window."""
+        _import("PIL.ImageDraw", "pillow")
+        self._window = _open_window() if window else None
+        self._pixels: NDArray[np.uint8]
 
     def paint(self, frame: Frame, pause: float = 0.0) -> None:
-        """Draw a frame; a window shows it for `pause` seconds."""
-        self.figure.clear()
-        _draw(self.figure, frame)
-        self._canvas.draw()
-        if self._manager is not None and self._shown():
-            self._manager.show()
-            self._canvas.start_event_loop(pause)
+        """Draw a frame; an open window shows it for `pause` seconds."""
+        from hyperexec_env.envs.picture import draw
 
-    def _shown(self) -> bool:
-        """Return whether the window is still there: who closes it does not want another."""
-        from matplotlib import pyplot as plt
-
-        return bool(plt.fignum_exists(self._manager.num))
+        self._pixels = draw(frame)
+        if self._window is not None:
+            self._window.show(self._pixels, pause)
 
     def pixels(self) -> NDArray[np.uint8]:
-        """Return what was drawn, shape (height, width, 3)."""
-        return np.ascontiguousarray(np.asarray(self._canvas.buffer_rgba())[..., :3])
+        """Return the picture of the last frame, shape (height, width, 3)."""
+        return self._pixels
 
     def close(self) -> None:
-        """Close the figure and its window."""
-        if self._manager is not None:
-            from matplotlib import pyplot as plt
-
-            plt.close(self.figure)
-        self.figure.clear()
+        """Close the window."""
+        if self._window is not None:
+            self._window.close()
 
 
-def _open_window() -> Any:
-    """Return the manager of a new window, or None (and say so) where there is no screen."""
-    from matplotlib import pyplot as plt
-    from matplotlib.backend_bases import FigureManagerBase
+class _Window:
+    """A window of matplotlib that shows pictures until its user closes it."""
 
+    def __init__(self, figure: Any) -> None:
+        """Take the figure of the window; the first picture is drawn by :meth:`show`."""
+        self._figure, self._manager = figure, figure.canvas.manager
+        self._image: Any = None
+
+    def show(self, pixels: NDArray[np.uint8], pause: float) -> None:
+        """Show a picture and let the window react for `pause` seconds; a window that its user closed stays closed."""
+        if not _pyplot().fignum_exists(self._manager.num):
+            return
+        if self._image is None:
+            axes = self._figure.add_axes((0.0, 0.0, 1.0, 1.0))
+            axes.set_axis_off()
+            self._image = axes.imshow(pixels)
+        self._image.set_data(pixels)
+        canvas = self._figure.canvas
+        canvas.draw()
+        self._manager.show()
+        canvas.start_event_loop(max(pause, 1e-3))  # 0 would wait for ever
+
+    def close(self) -> None:
+        """Close the window."""
+        _pyplot().close(self._figure)
+
+
+def _open_window() -> _Window | None:
+    """Return a new window, or None (with a warning in the log) where there is no screen."""
+    plt = _pyplot()
     reason = ""
     try:
-        figure = plt.figure(figsize=_SIZE, dpi=_DPI)
+        figure = plt.figure(figsize=_WINDOW, dpi=100)
     except Exception as error:
         reason = f" ({error})"
     else:
-        manager: Any = figure.canvas.manager
-        if type(manager) is not FigureManagerBase:
+        manager = figure.canvas.manager
+        if type(manager) is not need("matplotlib.backend_bases", "plot").FigureManagerBase:
             manager.set_window_title("HyperExec")
-            return manager
+            return _Window(figure)
         plt.close(figure)
     logging.getLogger(__name__).warning(
         "render_mode='human' found no screen to open a window on%s; drawing off screen. Use 'rgb_array' or 'ansi' instead.",
@@ -230,117 +243,17 @@ def _open_window() -> Any:
     return None
 
 
-def _draw(figure: Any, frame: Frame) -> None:
-    """Draw a frame: inventory and price on the left, costs on the right, regimes in the background."""
-    order, clock = _headline(frame)
-    grid = figure.add_gridspec(
-        2, 2, width_ratios=(2.3, 1.0), left=0.085, right=0.975, top=0.83, bottom=0.15, wspace=0.42, hspace=0.2
-    )
-    inventory = figure.add_subplot(grid[0, 0])
-    price = figure.add_subplot(grid[1, 0], sharex=inventory)
-    costs = figure.add_subplot(grid[:, 1])
-    figure.text(0.085, 0.95, order, fontsize=12, color=_INK, weight="bold", va="center")
-    figure.text(0.085, 0.91, f"{clock}; {_progress(frame)}; regime {_regime(frame)}", fontsize=9.5, color=_FAINT, va="center")
-    for axes in (inventory, price, costs):
-        _style(axes)
-    for axes in (inventory, price):
-        _draw_regimes(axes, frame)
-    _draw_inventory(inventory, frame)
-    _draw_price(price, frame)
-    _draw_costs(costs, frame)
-    if len(frame.known) > 1:
-        _regime_legend(figure, frame)
+def _pyplot() -> Any:
+    return _import("matplotlib.pyplot", "matplotlib")
 
 
-def _style(axes: Any) -> None:
-    """Quiet the frame of a panel."""
-    axes.tick_params(labelsize=8.5, colors=_INK, length=3)
-    for place in ("top", "right"):
-        axes.spines[place].set_visible(False)
-    for place in ("left", "bottom"):
-        axes.spines[place].set_color(_FAINT)
-    axes.grid(True, color=_GRID, linewidth=0.6)
-    axes.set_axisbelow(True)
+def _import(module: str, package: str) -> Any:
+    """Import a module that draws.
 
-
-def _legend_above(axes: Any) -> None:
-    """Put the legend over the panel, where it hides nothing."""
-    place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 0.98), "borderpad": 0.2}
-    axes.legend(**place, ncols=3, fontsize=8.5, frameon=False, markerscale=0.6, columnspacing=1.4, handlelength=1.8)
-
-
-def _draw_regimes(axes: Any, frame: Frame) -> None:
-    """Colour the background by the regime of each slice that has begun."""
-    if len(frame.known) > 1:
-        for k, regime in enumerate(frame.regimes):
-            axes.axvspan(k * frame.minutes, (k + 1) * frame.minutes, color=_BANDS[regime], linewidth=0.0, zorder=0)
-    axes.set_xlim(0.0, frame.slices * frame.minutes)
-
-
-def _draw_inventory(axes: Any, frame: Frame) -> None:
-    unit, label = (1e3, "thousand shares") if frame.quantity >= 1e4 else (1.0, "shares")
-    plan, remaining = np.array(frame.plan) / unit, np.array(frame.remaining) / unit
-    axes.plot(np.arange(len(plan)) * frame.minutes, plan, "--", color=_FAINT, lw=1.3, label="schedule of the expected volume")
-    axes.plot(np.arange(len(remaining)) * frame.minutes, remaining, "-", color=_BLUE, lw=2.0, label="left to trade")
-    axes.plot(frame.k * frame.minutes, remaining[-1], "o", color=_BLUE, ms=5, clip_on=False)
-    axes.set_ylim(0.0, 1.04 * frame.quantity / unit)
-    axes.set_ylabel(label, fontsize=9)
-    axes.tick_params(labelbottom=False)
-    _legend_above(axes)
-
-
-def _draw_price(axes: Any, frame: Frame) -> None:
-    axes.axhline(frame.arrival_price, color=_FAINT, lw=1.1, ls=":", label="arrival price")
-    axes.plot(np.arange(frame.k + 1) * frame.minutes, frame.mids, "-", color=_INK, lw=1.3, label="mid")
-    shares = -np.diff(frame.remaining)
-    size = 6.0 + 90.0 * shares / max(float(shares.max(initial=0.0)), 1e-12)
-    middle = (np.arange(frame.k) + 0.5) * frame.minutes
-    axes.scatter(middle, frame.fills, s=size, color=_ORANGE, alpha=0.8, linewidths=0, zorder=3, label="fill (area: shares)")
-    seen = [frame.arrival_price, *frame.mids, *(fill for fill in frame.fills if fill == fill)]
-    low, high = min(seen), max(seen)
-    margin = max(0.12 * (high - low), 5e-4 * frame.arrival_price)
-    axes.set_ylim(low - margin, high + margin)
-    axes.set_xlabel("minutes since the start of the order", fontsize=9)
-    axes.set_ylabel("currency per share", fontsize=9)
-    axes.ticklabel_format(axis="y", useOffset=False)
-    _legend_above(axes)
-
-
-def _draw_costs(axes: Any, frame: Frame) -> None:
-    """Draw the cost so far: a bar for each component, one for their sum and one for the risk term."""
-    statement = frame.statement
-    components = _costs(statement)
-    names = [*(name for name, _ in components), "shortfall", "risk term"]
-    values = [*(value for _, value in components), statement.shortfall, statement.risk]
-    places = [*range(len(components)), len(components) + 0.6, len(components) + 1.8]
-    colours = [*(_RED if value > 0 else _GREEN for _, value in components), _INK, _FAINT]
-    low, high = min(0.0, *values), max(0.0, *values)
-    span = max(high - low, 10.0)
-    axes.barh(places, values, height=0.62, color=colours)
-    for place, value in zip(places, values, strict=True):
-        gap, side = (0.02, "left") if value >= 0 else (-0.02, "right")
-        axes.text(value + gap * span, place, f"{value:.1f}", va="center", ha=side, fontsize=8.5, color=_INK)
-    axes.axvline(0.0, color=_INK, lw=0.8)
-    axes.set_xlim(low - (0.42 if low else 0.05) * span, max(high, low + span) + 0.3 * span)
-    axes.set_yticks(places, names)
-    axes.tick_params(axis="y", length=0)
-    axes.grid(visible=False, axis="y")
-    axes.invert_yaxis()
-    axes.set_xlabel("bps of the arrival notional", fontsize=9)
-    axes.set_title("cost" if frame.over else "cost so far", fontsize=10, color=_INK, loc="left")
-
-
-def _regime_legend(figure: Any, frame: Frame) -> None:
-    from matplotlib.patches import Patch
-
-    figure.legend(
-        [Patch(facecolor=_BANDS[name], edgecolor=_FAINT, linewidth=0.5) for name in frame.known],
-        list(frame.known),
-        loc="lower center",
-        ncols=len(frame.known),
-        fontsize=8,
-        frameon=False,
-        handlelength=1.2,
-        columnspacing=1.4,
-        bbox_to_anchor=(0.5, 0.005),
-    )
+    Raises:
+        DependencyNotInstalled: The package is missing; the message is the install command.
+    """
+    try:
+        return need(module, "plot")
+    except MissingExtra:
+        raise DependencyNotInstalled(f'rendering needs {package}: pip install "hyperexec-env[plot]"') from None

@@ -1,4 +1,14 @@
-"""Speed, as ratios to what is measured in turns with it in one run: `CartPole-v1`, `import gymnasium`, another backend."""
+"""Speed benchmarks, as ratios to a reference measured in the same rounds: `CartPole-v1`, `import gymnasium`, another backend.
+
+The actions of every row are uniform over the whole action space, unless its name says "in step". Episodes therefore end at
+different times in different lanes, as under a learner that explores and under gymnasium's own benchmark. Lanes in step always
+take action 0, the schedule of the expected volume, so all of them end in the same step.
+
+Vector environments run on one thread. Actions are drawn before they are timed. The clock runs during `step` only and, with
+discrete actions, while `info["action_mask"]` is read; a level is then chosen among the allowed ones with the clock stopped.
+Every lane counts in every step, also in a step that begins its next episode. `benchmark_vector_step` is gymnasium's function
+as it is: it times the sampling of actions too, and does not count steps that begin an episode.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +17,14 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from itertools import pairwise
+from itertools import cycle, pairwise
 from statistics import median
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.utils import performance
 
 import hyperexec_env  # noqa: F401 - registers the environment
 from hyperexec_env.checks import check_integer, check_number
@@ -36,6 +47,7 @@ __all__ = [
     "check_budget",
     "environment_probes",
     "left_out",
+    "left_out_by_gymnasium",
     "report",
     "rollout_probes",
     "single_rate",
@@ -45,51 +57,64 @@ __all__ = [
 ENVIRONMENT: Final = "HyperExec-v0"
 REFERENCE: Final = "CartPole-v1"
 LIMIT: Final = "the limit"
-"""What stands for the reference where a goal is absolute."""
+"""Reference of a row whose goal is absolute."""
 
 Measure = Callable[[float], float]
-"""Seconds to spend -> what was measured."""
+"""Seconds to spend -> the measurement."""
+Chooser = Callable[[Any], Any]
+"""Mask of the allowed levels, or None -> the actions of all lanes."""
 
 _ACTIONS: Final = 512
+"""Actions of a single environment that are drawn before the clock runs."""
+_MIXING: Final = 64
+"""Steps before the first measurement, after which lanes end at all times."""
 _EPISODES: Final = 1_000_000
-_BEST: Final = (1_000, 4_096, 16_384)
-"""Numbers of lanes among which the best is looked for."""
 
-# half the reach: paces between 0.4 and 2.4 times the schedule's, so that orders run to their deadline as under a
-# sensible policy; full reach: a good part of the orders is complete before, and lanes begin anew at all times
-_VECTORS: Final[tuple[tuple[str, int, float, dict[str, float]], ...]] = (
-    ("64 lanes", 64, 0.5, {"numba": 7.0}),
-    ("1,000 lanes", 1_000, 0.5, {"numba": 4.0, "numpy": 0.6}),
-    ("1,000 lanes that end at all times", 1_000, 1.0, {}),
-    ("16,384 lanes", 16_384, 0.5, {"numba": 2.5}),
-)
-"""What it is called, lanes, reach of the actions, and the goals by backend."""
+
+class _Goals(NamedTuple):
+    """Ratios to `CartPole-v1` that vector environments should reach."""
+
+    lanes: int
+    pace: float
+    discrete: float
+    sampled: float
+    """With `benchmark_vector_step`, where sampling the actions bounds the ratio."""
+
+
+_VECTORS: Final = (_Goals(64, 4.0, 3.0, 1.3), _Goals(1_024, 4.0, 2.5, 1.6), _Goals(16_384, 2.0, 1.5, 1.3))
+_NUMPY_LANES: Final = 1_000
+_ENDING: Final = 1.4
+"""Time of lanes that end at all times, over that of lanes in step."""
 
 _NOW: Final = "from time import perf_counter as now; start = now(); "
 _FIRST_STEP: Final = (
     f"{_NOW}import hyperexec_env, gymnasium; "
     "env = gymnasium.make_vec('HyperExec-v0', num_envs=1_000, backend='numba', num_threads=1); "
-    "env.reset(seed=0); env.step(env.action_space.low); print(now() - start)"
+    "env.reset(seed=0); env.step(env.action_space.sample()); print(now() - start)"
+)
+_FIRST_FRAME: Final = (
+    "import hyperexec_env, gymnasium; env = gymnasium.make('HyperExec-v0', render_mode='rgb_array'); env.reset(seed=0); "
+    f"{_NOW}env.render(); print(now() - start)"
 )
 
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured, beside its reference: medians over the rounds."""
+    """A measurement beside its reference: medians over the rounds."""
 
     name: str
     rate: float
     unit: str
     reference: float
-    """The same of the reference, in the same unit."""
+    """Rate of the reference, in the same unit."""
     ratio: float
-    """Median over the rounds of rate / reference of one round."""
+    """Median over the rounds of rate / reference within a round."""
     goal: float | None
-    """What the ratio should reach (or not exceed); None where nothing is asked."""
+    """Ratio to reach, or not to exceed; None for a row without a goal."""
     better: str
     """"higher" or "lower"."""
     against: str = REFERENCE
-    """What the reference is."""
+    """Name of the reference."""
 
     @property
     def reached(self) -> bool | None:
@@ -100,7 +125,7 @@ class Row:
 
 
 class Probe(NamedTuple):
-    """One thing to measure, and how its reference is measured."""
+    """A measurement and that of its reference."""
 
     name: str
     unit: str
@@ -109,18 +134,18 @@ class Probe(NamedTuple):
     ours: Measure
     reference: Measure
     against: str = REFERENCE
-    """What the reference is."""
+    """Name of the reference."""
     once: bool = False
-    """Whether it takes so long that one round has to do, without a warm-up."""
+    """Whether one round has to do, without a warm-up, because the measurement takes long."""
 
 
 def within(name: str, unit: str, limit: float, ours: Measure, once: bool = False) -> Probe:
-    """Return a probe whose goal is absolute: its reference is the limit, and the ratio to it may be 1 at most."""
+    """Return a probe with an absolute goal: the reference is the limit, and the ratio to it is to be at most 1."""
     return Probe(name, unit, 1.0, "lower", ours, lambda _: limit, LIMIT, once)
 
 
 def left_out(what: str, module: str, extra: str) -> str:
-    """Return one line that says why some rows are not measured; "" where the module that they need is installed."""
+    """Return one line that names the missing extra of some rows; "" where their module is installed."""
     try:
         need(module, extra)
     except MissingExtra as error:
@@ -128,18 +153,18 @@ def left_out(what: str, module: str, extra: str) -> str:
     return ""
 
 
-def _actions(space: Any, count: int, reach: float = 1.0) -> list[Any]:
-    """Draw actions beforehand, so that drawing them is not measured: uniform, within a share of the bounds if they have any."""
-    space.seed(0)
-    return [
-        action if reach == 1.0 else (reach * action).astype(action.dtype) for action in (space.sample() for _ in range(count))
-    ]
+def left_out_by_gymnasium() -> str:
+    """Return one line that says that gymnasium has no `benchmark_vector_step` yet; "" where it has one."""
+    if hasattr(performance, "benchmark_vector_step"):
+        return ""
+    return f"rows of benchmark_vector_step are left out: it needs gymnasium 1.4, got {gym.__version__}"
 
 
 def single_rate(name: str) -> Measure:
-    """Return a measurement of the steps a second of a single environment; its resets count as time, not as steps."""
+    """Return a measurement of the steps a second of a single environment; a reset takes time and counts as no step."""
     env = gym.make(name)
-    actions = _actions(env.action_space, _ACTIONS)
+    env.action_space.seed(0)
+    actions = [env.action_space.sample() for _ in range(_ACTIONS)]
     env.reset(seed=0)
 
     def measure(seconds: float) -> float:
@@ -155,39 +180,86 @@ def single_rate(name: str) -> Measure:
     return measure
 
 
-def _vector(name: str, lanes: int, reach: float = 1.0, **options: Any) -> Measure:
-    """Return a measurement of the steps a second of a vector environment, all lanes counted; it resets lanes by itself."""
+def _uniform(env: Any) -> Chooser:
+    """Return a chooser of actions uniform over the whole space; a pass of them is drawn once and repeated."""
+    env.action_space.seed(0)
+    actions = cycle([env.action_space.sample() for _ in range(max(16, 32_768 // env.num_envs))])
+    return lambda mask: next(actions)
 
-    @cache
-    def ready() -> tuple[Any, list[Any]]:
-        env = gym.make_vec(name, num_envs=lanes, vectorization_mode="vector_entry_point", **options)
-        env.reset(seed=0)
-        return env, _actions(env.action_space, max(8, min(64, _ACTIONS * 64 // lanes)), reach)
 
-    def measure(seconds: float) -> float:
-        env, actions = ready()
-        passes, start = 0, perf_counter()
-        while perf_counter() - start < seconds:
-            for action in actions:
-                env.step(action)
-            passes += 1
-        return passes * len(actions) * lanes / (perf_counter() - start)
+def _uniform_allowed(env: Any) -> Chooser:
+    """Return a chooser of discrete actions uniform over the levels that the mask allows: the allowed level of highest score."""
+    shape = max(16, 32_768 // env.num_envs), env.num_envs, env.single_action_space.n
+    scores = cycle(1.0 - np.random.default_rng(0).random(shape, dtype=np.float32))  # in (0, 1]
+    return lambda mask: (mask * next(scores)).argmax(axis=1)
 
-    return measure
+
+def _schedule(env: Any) -> Chooser:
+    """Return a chooser of action 0: all lanes follow the schedule and end together."""
+    actions = np.zeros(env.action_space.shape, env.action_space.dtype)
+    return lambda mask: actions
+
+
+class _Lanes:
+    """A vector environment of which the steps, and nothing else, are timed; it is made at the first measurement."""
+
+    def __init__(self, name: str, lanes: int, chooser: Callable[[Any], Chooser] = _uniform, **options: Any) -> None:
+        """Take the name, the number of lanes, the maker of the chooser of actions, and the options of the environment."""
+        self._make = partial(_make, name, lanes, **options)
+        self._lanes, self._chooser, self._masked = lanes, chooser, chooser is _uniform_allowed
+        self._env: Any = None
+        self._choose: Chooser
+        self._mask: Any = None
+
+    def rate(self, seconds: float) -> float:
+        """Return the steps a second, all lanes counted."""
+        if self._env is None:
+            self._begin()
+        steps, spent = 0, 0.0
+        while spent < seconds:
+            spent += self._step()
+            steps += 1
+        return steps * self._lanes / spent
+
+    def nanoseconds(self, seconds: float) -> float:
+        """Return the nanoseconds a step takes a lane."""
+        return 1e9 / self.rate(seconds)
+
+    def _begin(self) -> None:
+        self._env = self._make()
+        self._choose = self._chooser(self._env)
+        self._mask = self._env.reset(seed=0)[1].get("action_mask")
+        for _ in range(_MIXING):
+            self._step()
+
+    def _step(self) -> float:
+        """Step, read the mask, and return the seconds of both."""
+        step, actions = self._env.step, self._choose(self._mask)
+        start = perf_counter()
+        info = step(actions)[4]
+        if self._masked:
+            self._mask = info["action_mask"]
+        return perf_counter() - start
+
+
+def _make(name: str, lanes: int, **options: Any) -> Any:
+    return gym.make_vec(name, num_envs=lanes, vectorization_mode="vector_entry_point", **options)
+
+
+def _sampled(name: str, lanes: int, **options: Any) -> Measure:
+    """Return the measurement of gymnasium's `benchmark_vector_step`, in steps a second."""
+    ready = cache(lambda: _make(name, lanes, **options))
+    benchmark: Callable[..., float] = performance.benchmark_vector_step  # annotated for whole seconds, right for any
+    return lambda seconds: benchmark(ready(), target_duration=seconds, seed=0)
 
 
 def _options(backend: str) -> dict[str, Any]:
-    """Return the options that ask for a backend, on one thread."""
+    """Return the options of a backend on one thread."""
     return {"backend": backend, "num_threads": 1}
 
 
-def _best(measures: Sequence[Measure], seconds: float) -> float:
-    """Return the highest of some measurements."""
-    return max(measure(seconds) for measure in measures)
-
-
 def _rolled(policy: Policy, backend: str) -> Measure:
-    """Return a measurement of the slices a second of rollouts on the default scenario, batch after batch."""
+    """Return a measurement of the slices a second of rollouts on the default scenario, up to 10^6 episodes."""
     market = build_market(get_scenario("regime-day"))
 
     def measure(seconds: float) -> float:
@@ -202,7 +274,7 @@ def _rolled(policy: Policy, backend: str) -> Measure:
 
 
 def _process_time(code: str) -> Measure:
-    """Return a measurement of the seconds that some code prints in a fresh process."""
+    """Return a measurement of the seconds that a program prints in a new process."""
 
     def measure(_: float) -> float:
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
@@ -212,12 +284,12 @@ def _process_time(code: str) -> Measure:
 
 
 def _import_time(module: str) -> Measure:
-    """Return a measurement of the seconds that an import takes in a fresh process."""
+    """Return a measurement of the seconds of an import in a new process."""
     return _process_time(f"{_NOW}import {module}; print(now() - start)")
 
 
 def _decision_time() -> Measure:
-    """Return a measurement of the microseconds that a trained policy of two layers of 64 units takes for one observation."""
+    """Return a measurement of the microseconds a network policy (two layers of 64 units) takes for one observation."""
     rng, space = np.random.default_rng(0), observation_space()
     widths = (*space.shape, 64, 64, 1)
     layers = tuple(
@@ -239,68 +311,85 @@ def _decision_time() -> Measure:
     return measure
 
 
-def _vector_probes(backend: str) -> list[Probe]:
-    """Return what is measured of the vector environments of a backend."""
-    return [
+def _compiled_probes(goals: _Goals) -> list[Probe]:
+    """Return the probes of the compiled vector environment with a number of lanes."""
+    lanes, numba, words = goals.lanes, _options("numba"), f"{goals.lanes:,} lanes"
+    uniform, in_step = (_Lanes(ENVIRONMENT, lanes, chooser, **numba) for chooser in (_uniform, _schedule))
+    discrete = _Lanes(ENVIRONMENT, lanes, _uniform_allowed, action_mode="discrete", **numba)
+    cartpole = _Lanes(REFERENCE, lanes)
+    probes = [
+        Probe(f"make_vec, numba, pace, {words}", "steps/s", goals.pace, "higher", uniform.rate, cartpole.rate),
         Probe(
-            f"make_vec, {backend}, {what}",
-            "steps/s",
-            goals.get(backend),
-            "higher",
-            _vector(ENVIRONMENT, lanes, reach, **_options(backend)),
-            _vector(REFERENCE, lanes),
-        )
-        for what, lanes, reach, goals in _VECTORS
+            f"make_vec, numba, discrete with mask, {words}", "steps/s", goals.discrete, "higher", discrete.rate, cartpole.rate
+        ),
+    ]
+    if not left_out_by_gymnasium():
+        sampled = _sampled(ENVIRONMENT, lanes, **numba), _sampled(REFERENCE, lanes)
+        probes.append(Probe(f"benchmark_vector_step, numba, pace, {words}", "steps/s", goals.sampled, "higher", *sampled))
+    times, ending = (uniform.nanoseconds, in_step.nanoseconds), f"lanes that end at all times, numba, {words}"
+    return [
+        *probes,
+        Probe(ending, "ns/lane", _ENDING, "lower", *times, "lanes in step"),
+        Probe(f"lanes in step, numba, {words}", "ns/lane", None, "lower", in_step.nanoseconds, cartpole.nanoseconds),
     ]
 
 
-def environment_probes(numba: bool) -> list[Probe]:
-    """Return what is measured of the environments, of a policy's decision and of the import.
+def _numpy_probes() -> list[Probe]:
+    """Return the probes of the vector environment in numpy."""
+    in_step, uniform = (_Lanes(ENVIRONMENT, _NUMPY_LANES, chooser, **_options("numpy")) for chooser in (_schedule, _uniform))
+    words, cartpole = f"make_vec, numpy, {_NUMPY_LANES:,} lanes", _Lanes(REFERENCE, _NUMPY_LANES)
+    return [
+        Probe(f"{words} in step", "steps/s", 0.35, "higher", in_step.rate, cartpole.rate),
+        Probe(f"{words} that end at all times", "steps/s", None, "higher", uniform.rate, cartpole.rate),
+    ]
+
+
+def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
+    """Return the probes of the environments, of a policy's decision, of the import and of first calls in a new process.
 
     Args:
-        numba: Whether the compiled backend is measured too.
+        numba: Whether to measure the compiled backend.
+        pictures: Whether to measure the first frame of `render()`.
     """
+    compiled = zip(*map(_compiled_probes, _VECTORS), strict=True) if numba else ()
+    imports = _import_time("hyperexec_env"), _import_time("gymnasium")
     return [
-        Probe("single environment", "steps/s", 2.5, "higher", single_rate(ENVIRONMENT), single_rate(REFERENCE)),
-        *(_vector_probes("numba") if numba else []),
-        *_vector_probes("numpy"),
+        Probe("single environment", "steps/s", 1.9, "higher", single_rate(ENVIRONMENT), single_rate(REFERENCE)),
+        *(probe for kind in compiled for probe in kind),
+        *_numpy_probes(),
         within("decision of a trained policy", "us", 25.0, _decision_time()),
-        Probe(
-            "import", "s", 1.3, "lower", _import_time("hyperexec_env"), _import_time("gymnasium"), against="import gymnasium"
-        ),
+        Probe("import", "s", 1.3, "lower", *imports, against="import gymnasium"),
         *([within("first vector step, warm cache", "s", 0.7, _process_time(_FIRST_STEP))] if numba else []),
+        *([within("first frame of render()", "s", 1.0, _process_time(_FIRST_FRAME))] if pictures else []),
     ]
 
 
 def rollout_probes(policy: Policy) -> list[Probe]:
-    """Return what is measured of compiled rollouts: against the compiled vector environment, and against numpy.
+    """Return the probe of compiled rollouts beside rollouts in numpy.
 
     Args:
-        policy: What decides; the compiled backend must know it.
+        policy: A policy that the compiled backend can run.
     """
-    lanes = [_vector(ENVIRONMENT, count, 0.5, **_options("numba")) for count in _BEST]
-    ours, best = _rolled(policy, "numba"), partial(_best, lanes)
-    return [
-        Probe("rollouts, numba, beside make_vec", "steps/s", 2.0, "higher", ours, best, "make_vec, numba, at its best"),
-        Probe("rollouts, numba, beside numpy", "steps/s", 7.0, "higher", ours, _rolled(policy, "numpy"), "rollouts, numpy"),
-    ]
+    rates = _rolled(policy, "numba"), _rolled(policy, "numpy")
+    return [Probe("rollouts, numba", "slices/s", 13.0, "higher", *rates, "rollouts, numpy")]
 
 
 def check_budget(rounds: int, seconds: float) -> None:
-    """Refuse a number of rounds or a time that is out of range."""
+    """Raise a ValueError if the number of rounds or the time is out of range."""
     check_integer("rounds", rounds, low=1, high=1_000)
     check_number("seconds", seconds, low=0.0, high=60.0, open_low=True)
 
 
 def bench(probes: Sequence[Probe], rounds: int = 7, seconds: float = 0.3) -> list[Row]:
-    """Measure everything `rounds` times, each thing beside its reference, and return medians.
+    """Measure every probe `rounds` times, beside its reference, and return medians.
 
-    Ratios carry from machine to machine and from a quiet hour to a busy one; rates do not.
+    The reference comes second in even rounds and first in odd ones. Ratios within a round hardly depend on the machine and
+    its load; rates do.
 
     Args:
-        probes: What to measure.
+        probes: Measurements and their references.
         rounds: Number of rounds.
-        seconds: Time for one measurement (what cannot be cut short takes as long as it takes).
+        seconds: Time for one measurement; a measurement in a new process takes as long as it needs.
     """
     check_budget(rounds, seconds)
     for probe in probes:
@@ -323,13 +412,13 @@ def bench(probes: Sequence[Probe], rounds: int = 7, seconds: float = 0.3) -> lis
 
 
 def _row(probe: Probe, pairs: Any) -> Row:
-    """Return the medians of one probe."""
+    """Return the row of a probe from the pairs of its rounds."""
     ours, reference, ratio = (float(median(column)) for column in (*pairs.T, pairs[:, 0] / pairs[:, 1]))
     return Row(probe.name, ours, probe.unit, reference, ratio, probe.goal, probe.better, probe.against)
 
 
 def _number(value: float) -> str:
-    """Return a number as text, whole where it is large."""
+    """Return a number as text, without decimals from 100 on."""
     return f"{value:,.0f}" if value >= 100.0 else f"{value:.3f}"
 
 

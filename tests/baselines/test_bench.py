@@ -1,11 +1,14 @@
-"""The bench: how it measures and reports, and what it measures of the environments and of the agent."""
+"""Speed benchmarks: how they measure and report, and the rows of the environments, the rollouts and the agent."""
 
 from __future__ import annotations
 
 import resource
 import sys
 
+import gymnasium as gym
+import numpy as np
 import pytest
+from gymnasium.vector.utils import batch_space
 
 from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes, spent_by
 from hyperexec_env.evaluation import bench as module
@@ -38,40 +41,125 @@ def test_every_measurement_has_a_reference(rows, agent_rows):
         assert row.ratio == pytest.approx(row.rate / row.reference)
 
 
-def test_every_compiled_row_has_one_in_numpy():
-    numba, numpy = ({probe.name for probe in environment_probes(numba)} for numba in (True, False))
-    vectors = {name for name in numba if name.startswith("make_vec, numba")}
-    assert numpy - numba == set()
-    assert numba - numpy == {*vectors, "first vector step, warm cache"}
-    assert {name.replace("numba", "numpy") for name in vectors} == {name for name in numpy if name.startswith("make_vec")}
+def test_rows_that_need_an_extra_are_left_out_without_it():
+    names = {probe.name for probe in environment_probes(numba=True)}
+    compiled = {name for name in names if "numba" in name or name == "first vector step, warm cache"}
+    assert {probe.name for probe in environment_probes(numba=False)} == names - compiled
+    assert {probe.name for probe in environment_probes(numba=True, pictures=False)} == names - {"first frame of render()"}
 
 
 def test_the_compiled_environment_is_measured_where_numba_is_installed():
     pytest.importorskip("numba", reason="needs the extra `fast`")
-    probes = [probe for probe in environment_probes(numba=True) if probe.name == "make_vec, numba, 64 lanes"]
-    (row,) = bench(probes, rounds=1, seconds=SECONDS)
-    assert (row.against, row.unit) == (REFERENCE, "steps/s")
-    assert row.rate > 0.0
+    probes = [probe for probe in environment_probes(numba=True) if probe.name.endswith("64 lanes")]
+    rows = bench(probes, rounds=1, seconds=SECONDS)
+    assert [(row.against, row.unit) for row in rows] == [
+        *[(REFERENCE, "steps/s")] * 3,
+        ("lanes in step", "ns/lane"),
+        (REFERENCE, "ns/lane"),
+    ]
+    assert all(row.rate > 0.0 and row.reference > 0.0 for row in rows)
 
 
-def test_a_vector_environment_is_asked_for_its_backend_on_one_thread(monkeypatch):
-    class Asked(Exception):
-        """With what."""
+def test_a_vector_environment_has_the_lanes_of_its_reference_and_one_thread(monkeypatch):
+    class AskedFor(Exception):
+        """Name and options of the environment."""
 
     def make_vec(name, **options):
-        raise Asked(options)
+        raise AskedFor(name, options)
 
     monkeypatch.setattr(module.gym, "make_vec", make_vec)
-    backends = []
+    asked = []
     for probe in environment_probes(numba=True):
-        if probe.name.startswith("make_vec"):
-            with pytest.raises(Asked) as ours:
+        if "lanes" in probe.name and probe.against == REFERENCE:
+            with pytest.raises(AskedFor) as ours:
                 probe.ours(SECONDS)
-            with pytest.raises(Asked) as theirs:
+            with pytest.raises(AskedFor) as theirs:
                 probe.reference(SECONDS)
-            backends.append(probe.name.split()[1].rstrip(","))
-            assert ours.value.args[0] == {**theirs.value.args[0], "backend": backends[-1], "num_threads": 1}
-    assert backends == ["numba"] * 4 + ["numpy"] * 4
+            ours, theirs = ours.value.args, theirs.value.args
+            assert (ours[0], theirs[0]) == ("HyperExec-v0", "CartPole-v1")
+            assert ours[1] == {**theirs[1], **{key: ours[1][key] for key in ours[1].keys() - theirs[1].keys()}}
+            asked.append((ours[1]["num_envs"], ours[1]["backend"], ours[1].get("action_mode"), ours[1]["num_threads"]))
+    each = (64, 1_024, 16_384)
+    expected = [(lanes, "numba", mode, 1) for mode in (None, "discrete", None, None) for lanes in each]
+    assert asked == [*expected, *[(1_000, "numpy", None, 1)] * 2]
+
+
+class FakeLanes:
+    """A vector environment that notes its actions; its step takes 2 s, reading the mask 1 s, whatever else 100 s."""
+
+    def __init__(self, space, levels=0):
+        self.num_envs, self.single_action_space, self.seconds, self.taken = 50, space, 0.0, []
+        self.action_space, self.levels = batch_space(space, self.num_envs), levels
+        self.rng = np.random.default_rng(1)
+
+    def clock(self):
+        return self.seconds
+
+    def info(self):
+        fake = self
+
+        class Mask(np.ndarray):
+            """Using it takes time, which is not that of reading it."""
+
+            def __mul__(self, other):
+                fake.seconds += 100.0
+                return np.asarray(self) * other
+
+        class Info(dict):
+            """Reading it takes time."""
+
+            def __getitem__(self, key):
+                fake.seconds += 1.0
+                return super().__getitem__(key)
+
+        if not self.levels:
+            return {}
+        self.allowed = self.rng.random((self.num_envs, self.levels)) < 0.5
+        self.allowed[:, 0] = True
+        return Info(action_mask=self.allowed.astype(np.int8).view(Mask))
+
+    def reset(self, seed):
+        self.seconds += 100.0
+        return None, self.info()
+
+    def step(self, actions):
+        self.seconds += 2.0
+        self.taken.append(np.array(actions))
+        if self.levels:
+            assert self.allowed[np.arange(self.num_envs), actions].all()
+        return None, None, None, None, self.info()
+
+
+def fake_lanes(monkeypatch, space, chooser, levels=0):
+    fake = FakeLanes(space, levels)
+    monkeypatch.setattr(module.gym, "make_vec", lambda name, **options: fake)
+    monkeypatch.setattr(module, "perf_counter", fake.clock)
+    return fake, module._Lanes("fake", fake.num_envs, chooser)
+
+
+def test_actions_are_uniform_over_the_whole_space_and_drawing_them_is_not_timed(monkeypatch):
+    fake, lanes = fake_lanes(monkeypatch, gym.spaces.Box(-1.0, 1.0, (1,)), module._uniform)
+    assert lanes.rate(1_000.0) == pytest.approx(fake.num_envs / 2.0)
+    counts, _ = np.histogram(fake.taken, bins=20, range=(-1.0, 1.0))
+    assert np.abs(counts / counts.mean() - 1.0).max() < 0.2
+
+
+def test_discrete_actions_are_uniform_over_the_allowed_levels_and_reading_the_mask_is_timed(monkeypatch):
+    fake, lanes = fake_lanes(monkeypatch, gym.spaces.Discrete(4), module._uniform_allowed, levels=4)
+    assert lanes.rate(1_500.0) == pytest.approx(fake.num_envs / 3.0)
+    counts = np.bincount(np.concatenate(fake.taken), minlength=4)
+    first = sum(count / 8 / (1 + others) for others, count in enumerate((1, 3, 3, 1)))  # level 0 is always allowed
+    assert counts / counts.sum() == pytest.approx([first, *[(1.0 - first) / 3] * 3], abs=0.02)
+
+
+@pytest.mark.parametrize(("chooser", "together"), [(module._schedule, True), (module._uniform, False)])
+def test_lanes_in_step_end_together_and_the_others_at_all_times(chooser, together):
+    env = gym.make_vec("HyperExec-v0", num_envs=32, backend="numpy")
+    env.reset(seed=0)
+    choose = chooser(env)
+    ended = [env.step(choose(None))[2].mean() for _ in range(60)]
+    assert max(ended) > 0.0
+    assert set(ended) == {0.0, 1.0} if together else max(ended) < 1.0
 
 
 def test_the_agent_is_measured_in_steps_of_cartpole(agent_rows):
@@ -129,14 +217,18 @@ def test_the_table_names_every_row_its_reference_and_whether_it_is_reached():
     ]
 
 
-def test_rollouts_are_compared_with_the_best_number_of_lanes(monkeypatch):
-    rates = {1_000: 5.0, 4_096: 7.0, 16_384: 6.0}
-    monkeypatch.setattr(module, "_vector", lambda name, lanes, reach, **options: lambda seconds: rates[lanes])
-    assert rollout_probes()[0].reference(SECONDS) == 7.0
+def test_rollouts_are_measured_beside_numpy_and_with_their_memory():
+    pytest.importorskip("numba", reason="needs the extra `fast`")
+    rows = bench(rollout_probes(episodes=100), rounds=1, seconds=SECONDS)
+    assert [(row.unit, row.goal, row.better, row.against) for row in rows] == [
+        ("slices/s", 13.0, "higher", "rollouts, numpy"),
+        ("GB", 1.0, "lower", LIMIT),
+    ]
+    assert all(row.rate > 0.0 for row in rows)
 
 
 def test_the_memory_of_a_command_is_its_own():
-    """Not that of the process which starts it, which is larger."""
+    """The process that starts the command holds more."""
     unit = 1.0 if sys.platform == "darwin" else 1024.0
     here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
     seconds, small = spent_by([sys.executable, "-S", "-c", "pass"])
@@ -155,7 +247,7 @@ def test_evaluate_is_measured_as_its_user_runs_it():
     pytest.importorskip("numba", reason="needs the extra `fast`")
     rows = bench(command_probes(episodes=100), rounds=2, seconds=SECONDS)
     assert [(row.unit, row.goal, row.better, row.against) for row in rows] == [
-        ("episodes/s", 7.0, "higher", "--backend numpy"),
+        ("episodes/s", None, "higher", "--backend numpy"),
         ("GB", 1.0, "lower", LIMIT),
     ]
     assert all(row.rate > 0.0 for row in rows)

@@ -1,4 +1,4 @@
-"""Rendering: what the pictures and the text say, and what happens where they cannot be made."""
+"""Rendering: text and pictures of an episode so far, windows, and missing packages."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from gymnasium.error import DependencyNotInstalled, ResetNeeded
 
-from hyperexec_env.envs.rendering import look
 from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.envs.rendering import Painter, _Window, look
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
 STAY = np.zeros(1, dtype=np.float32)
@@ -39,7 +39,7 @@ def test_text_says_where_the_order_stands():
     text = begun(4, render_mode="ansi").render()
     assert text.startswith("regime-day: buy 200,000 shares, arrival price 100.00\n")
     assert "slice 4 of 26 done, minute 60 of 390" in text
-    for line in ("left ", "last fill ", "mid ", "regime ", "shortfall ", "risk "):
+    for line in ("remaining ", "last fill ", "mid ", "regime ", "shortfall ", "risk "):
         assert f"\n{line}" in text
     assert text.endswith("\n")
 
@@ -113,9 +113,9 @@ def test_a_frame_holds_no_future():
     assert len(frame.fills) == len(frame.participation) == 7
 
 
-def test_regime_is_not_shown_to_an_observer_who_is_not_told():
+def test_a_hidden_regime_is_not_shown():
     env = begun(6, observe_regime=False, render_mode="ansi")
-    assert "regime     not told" in env.render()
+    assert "regime     hidden" in env.render()
     assert look(env._running).regimes == []
     assert look(env._running).known == ()
 
@@ -159,19 +159,38 @@ def test_window_is_drawn_at_each_step_by_itself(monkeypatch):
     assert drawn == [0, 1, 2, 3]
 
 
-def test_missing_matplotlib_is_one_line(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+@pytest.mark.parametrize(
+    ("mode", "module", "package"), [("rgb_array", "PIL.ImageDraw", "pillow"), ("human", "matplotlib.pyplot", "matplotlib")]
+)
+def test_a_missing_package_is_one_line(monkeypatch, mode, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(DependencyNotInstalled) as error:
-        begun(render_mode="rgb_array").render()
-    assert str(error.value) == 'rendering needs matplotlib: pip install "hyperexec-env[plot]"'
+        begun(render_mode=mode).render()
+    assert str(error.value) == f'rendering needs {package}: pip install "hyperexec-env[plot]"'
 
 
-def test_text_does_not_import_matplotlib():
+@pytest.mark.parametrize(("mode", "packages"), [("ansi", {"matplotlib", "PIL"}), ("rgb_array", {"matplotlib"})])
+def test_rendering_does_not_import_what_it_does_not_need(mode, packages):
+    """Importing matplotlib takes many times as long as drawing the first frame."""
     code = (
-        "import sys, gymnasium, hyperexec_env; env = gymnasium.make('HyperExec-v0', render_mode='ansi'); "
-        "env.reset(seed=0); env.render(); sys.exit('matplotlib' in sys.modules)"
+        f"import sys, gymnasium, hyperexec_env; env = gymnasium.make('HyperExec-v0', render_mode={mode!r}); "
+        f"env.reset(seed=0); env.render(); sys.exit(bool({packages!r} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_window_shows_each_picture_until_its_user_closes_it(monkeypatch):
+    pyplot = pytest.importorskip("matplotlib.pyplot", reason="needs the extra `plot`")
+    figure = pyplot.figure(figsize=(9.6, 6.4), dpi=100)
+    monkeypatch.setattr("hyperexec_env.envs.rendering._open_window", lambda: _Window(figure))
+    painter = Painter(window=True)
+    for steps in (1, 5):
+        painter.paint(look(begun(steps)._running))
+        np.testing.assert_array_equal(np.asarray(figure.canvas.buffer_rgba())[..., :3], painter.pixels())
+    pyplot.close(figure)
+    monkeypatch.setattr(figure.canvas, "draw", lambda: pytest.fail("a closed window was drawn again"))
+    painter.paint(look(begun(9)._running))
+    painter.close()
 
 
 def test_close_may_be_called_twice_and_the_environment_used_again():
