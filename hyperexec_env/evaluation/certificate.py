@@ -18,8 +18,10 @@ is no proof. What it is asked of is an :class:`ImpactModel`, which a :class:`Sce
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NamedTuple, Protocol
@@ -29,14 +31,14 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import text_table
-from hyperexec_env.market.kernel import Slice, State
+from hyperexec_env.market.kernel import Cost, Slice, State
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.predator import Hunt, trade, watch
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = [
-    *("Burst", "Certificate", "Halving", "ImpactModel", "Parts", "ScenarioImpact", "Trip", "certify", "certify_model"),
-    *("check_impact_model", "check_scenario", "regime_paths", "usual_trips"),
+    *("COMPONENTS", "Burst", "Certificate", "Halving", "ImpactCost", "ImpactModel", "ScenarioImpact", "Trip", "certify"),
+    *("certify_model", "check_impact_model", "check_scenario", "child_components", "regime_paths", "usual_trips"),
 ]
 
 Floats = NDArray[np.float64]
@@ -68,18 +70,52 @@ _VANISHED: Final = 0.05
 """A limit below this part of the cost is none."""
 
 
-class Parts(NamedTuple):
-    """What trades cost beyond the unaffected price, fraction of the arrival notional, each (candidates,)."""
+_PAID_BY_CHILD: Final = {
+    **dict.fromkeys(("permanent", "transient", "temporary", "spread"), True),
+    **dict.fromkeys(("drift", "timing", "risk"), False),
+}
+"""Whether the shares of a slice pay a component of :class:`~hyperexec_env.market.kernel.Cost` beyond the unaffected price."""
 
-    permanent: Any
-    transient: Any
-    temporary: Any
-    spread: Any
+
+def child_components(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the cost components that the shares of a slice pay beyond the unaffected price, in the given order.
+
+    Args:
+        names: Names of all components of a cost.
+
+    Raises:
+        TypeError: A component is unknown.
+    """
+    for name in names:
+        if name not in _PAID_BY_CHILD:
+            raise TypeError(f"cost component {name!r} is unknown: state whether the shares of a slice pay it")
+    return tuple(name for name in names if _PAID_BY_CHILD[name])
+
+
+COMPONENTS: Final = child_components(Cost._fields)
+"""Cost components of impact, in the order of :class:`~hyperexec_env.market.kernel.Cost`: the certificate judges these."""
+
+
+class ImpactCost(dict[str, Any]):
+    """Cost of trades beyond the unaffected price by component, fractions of the arrival notional, each (candidates,).
+
+    Args:
+        components: Costs by name, see :data:`COMPONENTS`; a component that is not given is zero.
+
+    Raises:
+        TypeError: A component is unknown.
+    """
+
+    def __init__(self, **components: Any) -> None:
+        for name in components:
+            if name not in COMPONENTS:
+                raise TypeError(f"cost component {name!r} is unknown: the components are {', '.join(COMPONENTS)}")
+        super().__init__({name: components.get(name, 0.0) for name in COMPONENTS})
 
     @property
     def total(self) -> Any:
-        """The whole cost."""
-        return self.permanent + self.transient + self.temporary + self.spread
+        """Sum of the components."""
+        return functools.reduce(operator.add, self.values())
 
 
 class ImpactModel(Protocol):
@@ -100,7 +136,7 @@ class ImpactModel(Protocol):
         """Names of the regimes (one, where nothing changes)."""
         ...
 
-    def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> Parts:
+    def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> ImpactCost:
         """Return the cost of some schedules of trades.
 
         Args:
@@ -143,13 +179,13 @@ class ScenarioImpact:
             self._markets[fineness] = build_market(replace(self.scenario, slices=self.slices * fineness))
         return self._markets[fineness]
 
-    def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> Parts:
+    def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> ImpactCost:
         """Return the cost of some schedules of trades, as :class:`ImpactModel` says."""
         market, scenario = self.market(fineness), self.scenario
         zero = np.zeros(trades.shape[1])
         left, permanent, transient = 2.0 * scenario.quantity * np.abs(trades).sum(axis=0), zero, zero
         mine, other, bought = Hunt(zero, zero, zero, zero), Hunt(zero, zero, zero, zero), zero >= 0.0
-        spent = [zero] * 4
+        spent = dict.fromkeys(COMPONENTS, zero)
         for k, shares in enumerate(scenario.quantity * trades):
             buys = shares >= 0.0
             side = np.where(buys, 1.0, -1.0)
@@ -159,8 +195,8 @@ class ScenarioImpact:
             state = State(left, side * permanent, side * transient)
             after, cost, mine = trade(market.impact, state, _slice(market, k, path[k]), abs(shares), mine, scenario.predator)
             left, permanent, transient = after.remaining, side * after.permanent, side * after.transient
-            spent = [total + part for total, part in zip(spent, cost, strict=False)]
-        return Parts(*(total / scenario.notional for total in spent))
+            spent = {name: total + getattr(cost, name) for name, total in spent.items()}
+        return ImpactCost(**{name: total / scenario.notional for name, total in spent.items()})
 
 
 def _slice(market: Market, k: int, regime: Paths) -> Slice:
@@ -210,7 +246,7 @@ class Halving:
     regimes: str
     """The regime that holds throughout, or `mixed`."""
     part: str
-    """Part of the cost: permanent, transient, temporary or spread."""
+    """Cost component, see :data:`COMPONENTS`."""
     costs_bps: tuple[float, ...]
     """The cost with the slices cut into 1, 2, 4, 8, ... bps of the arrival notional."""
 
@@ -757,7 +793,7 @@ def _halve(model: ImpactModel, rng: np.random.Generator) -> tuple[Halving, ...]:
         for schedule, pace in (("steady", np.ones_like(middle)), ("front-loaded", 2.0 - 2.0 * middle)):
             trades = pace[:, None] / (slices * fineness)
             parts = model.costs(np.repeat(trades, len(labels), axis=1), np.repeat(path, fineness, axis=0), fineness)
-            for part, values in zip(parts._fields, parts, strict=True):
+            for part, values in parts.items():
                 for label, value in zip(labels, np.broadcast_to(values, len(labels)), strict=True):
                     key = (schedule, label, part)
                     costs[key] = (*costs.get(key, ()), 1e4 * float(value))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from hyperexec_env.evaluation.board import Board, Row
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.extras import need
+from hyperexec_env.market.account import Components
 
 __all__ = ["COLOURS", "document", "figure", "page", "svg", "table"]
 
@@ -33,6 +35,7 @@ _PARTS: Final = {
     "risk": "#e3a6a0",
     "permanent": "#ddd2c0",
 }
+"""Cost components of the picture, from left to right, and their colours."""
 _STYLE: Final = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
@@ -211,7 +214,7 @@ def _components(board: Board) -> str:
     shown = _serious(board)
     drawing, (axis,) = figure(1, 1, 10.5, 1.3 + 0.34 * len(shown))
     above, below = np.zeros(len(shown)), np.zeros(len(shown))
-    for part, colour in _PARTS.items():
+    for part, colour in _part_colours().items():
         values = np.array([row.risk_bps if part == "risk" else row.components_bps[part] for row, _, _ in shown])
         if np.abs(values).max() < 1e-3:
             continue
@@ -225,6 +228,12 @@ def _components(board: Board) -> str:
     axis.set_axisbelow(True)
     drawing.legend(loc="outside lower center", ncols=7, frameon=False)
     return svg(drawing)
+
+
+def _part_colours() -> dict[str, str]:
+    """Return the cost components of the picture and their colours; a component that has none takes a spare colour."""
+    others = [name for name in Components._fields if name not in (*_PARTS, "timing")]
+    return _PARTS | dict(zip(others, itertools.cycle(COLOURS[4:]), strict=False))
 
 
 def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:

@@ -44,6 +44,8 @@ _TABLES: Final = (
 )
 _KEY: Final = "engine = ? AND scenario = ? AND seed = ? AND first = ? AND episodes = ? AND policy = ? AND hidden = ?"
 _DTYPES: Final = ("<f8", "<i8")
+_TOTALS: Final = tuple(name for name in Statement._fields if name != "components")
+"""Fields of a statement that are one array each."""
 
 
 class DeterminismAlarm(RuntimeError):
@@ -304,20 +306,25 @@ def difference(stored: Outcome, found: Outcome) -> str:
 
 
 def _arrays(outcome: Outcome) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an outcome by name."""
-    *costs, components = outcome.statement
-    named: dict[str, Any] = dict(zip(Statement._fields[:-1], costs, strict=True))
-    named |= {**components._asdict(), "forced": outcome.forced, "start_regime": outcome.start_regime}
-    dtypes = {"start_regime": "<i8"}
-    return {
-        key: np.asarray(values, dtypes.get(key, "<f8")) for key, values in {**named, "inventory": outcome.inventory}.items()
-    }
+    """Return the arrays of an outcome by name.
+
+    Raises:
+        TypeError: Two arrays have the same name.
+    """
+    values = dict(
+        **{name: getattr(outcome.statement, name) for name in _TOTALS},
+        **outcome.statement.components._asdict(),
+        forced=outcome.forced,
+        start_regime=outcome.start_regime,
+        inventory=outcome.inventory,
+    )
+    return {name: np.asarray(array, "<i8" if name == "start_regime" else "<f8") for name, array in values.items()}
 
 
 def _outcome(arrays: dict[str, NDArray[Any]], path_hash: str) -> Outcome:
     """Return the outcome of some arrays; the inverse of :func:`_arrays`."""
-    components = Components(*(arrays[name] for name in Components._fields))
-    statement = Statement._make((*(arrays[name] for name in Statement._fields[:-1]), components))
+    components = Components(**{name: arrays[name] for name in Components._fields})
+    statement = Statement(**{name: arrays[name] for name in _TOTALS}, components=components)
     return Outcome(statement, arrays["forced"], arrays["start_regime"], arrays["inventory"], path_hash)
 
 

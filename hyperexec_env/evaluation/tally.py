@@ -104,7 +104,7 @@ def _averaged(outcome: Outcome, group: int) -> Outcome:
     def mean(values: Floats | float) -> Floats:
         return np.asarray(np.add.reduceat(np.broadcast_to(values, (episodes,)), edges) / sizes)
 
-    shortfall, objective, expected, risk, components = outcome.statement
-    parts = Components(*map(mean, components))
-    statement = Statement(mean(shortfall), mean(objective), mean(expected), mean(risk), parts)
+    components = Components(**{name: mean(values) for name, values in outcome.statement.components._asdict().items()})
+    totals = {name: mean(values) for name, values in outcome.statement._asdict().items() if name != "components"}
+    statement = Statement(**totals, components=components)
     return outcome._replace(statement=statement, forced=mean(outcome.forced), start_regime=outcome.start_regime[edges])

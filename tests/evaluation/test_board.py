@@ -1,6 +1,7 @@
 """The board: paired, complete, honest."""
 
 import json
+from collections import namedtuple
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.evaluation import page as page_module
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.statistics import holm, interquartile_mean, p_value
 from hyperexec_env.evaluation.store import Store
+from hyperexec_env.market.account import Components
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -467,6 +470,13 @@ def test_the_page_needs_nothing_from_outside(board):
     for forbidden in ("<script", "http-equiv", "<link", "<img", 'src="', "url(http"):
         assert forbidden not in text
     assert page([board], "hyperexec leaderboard --scenario <x>") == text
+
+
+def test_the_picture_of_the_components_shows_each_but_timing_and_a_new_one_too(monkeypatch):
+    assert set(page_module._part_colours()) == {*Components._fields, "risk"} - {"timing"}
+    monkeypatch.setattr(page_module, "Components", namedtuple("wider", (*Components._fields, "fee")))
+    colours = page_module._part_colours()
+    assert len(set(colours.values())) == len(colours) == len(Components._fields) + 1
 
 
 def test_fewer_than_two_episodes_are_refused():

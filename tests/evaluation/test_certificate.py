@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import runpy
+from collections import namedtuple
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,19 +17,22 @@ from hypothesis import strategies as st
 from hyperexec_env.baselines.policies import EveryKth, get_policy
 from hyperexec_env.evaluation import certificate
 from hyperexec_env.evaluation.certificate import (
+    COMPONENTS,
     Burst,
     Halving,
-    Parts,
+    ImpactCost,
     ScenarioImpact,
     certify,
     certify_model,
     check_impact_model,
     check_scenario,
+    child_components,
     regime_paths,
     usual_trips,
 )
 from hyperexec_env.evaluation.rollout import roll
-from hyperexec_env.market.kernel import Slice, State, step
+from hyperexec_env.market import kernel
+from hyperexec_env.market.kernel import Cost, Slice, State, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -69,8 +74,7 @@ class Decay:
             push = np.sign(rate) * np.abs(rate) ** self.exponent
             spent = spent + rate * (displacement * held + push * (tau - held) / self.rho)
             displacement = displacement * kept + push * held
-        zero = np.zeros_like(spent)
-        return Parts(zero, spent, zero, zero)
+        return ImpactCost(transient=spent)
 
 
 @dataclass(frozen=True)
@@ -90,9 +94,8 @@ class Slopes:
         for shares, regime in zip(trades, path, strict=True):
             after = moved + np.array(self.slopes)[regime] * shares
             permanent, moved = permanent + 0.5 * shares * (moved + after), after
-        return Parts(
-            permanent, 0.0 * permanent, 0.01 * (size * np.sqrt(size * len(trades))).sum(axis=0), 1e-4 * size.sum(axis=0)
-        )
+        temporary = 0.01 * (size * np.sqrt(size * len(trades))).sum(axis=0)
+        return ImpactCost(permanent=permanent, temporary=temporary, spread=1e-4 * size.sum(axis=0))
 
 
 @dataclass(frozen=True)
@@ -107,8 +110,8 @@ class Volume:
 
     def costs(self, trades, path, fineness=1):
         size, volume = np.abs(trades), 10.0 if self.of_the_day else 10.0 / len(trades)
-        zero, net = np.zeros(trades.shape[1]), trades.sum(axis=0)
-        return Parts(0.5 * net * net, zero, (size * (size / volume) ** self.beta).sum(axis=0), 1e-4 * size.sum(axis=0))
+        net, temporary = trades.sum(axis=0), (size * (size / volume) ** self.beta).sum(axis=0)
+        return ImpactCost(permanent=0.5 * net * net, temporary=temporary, spread=1e-4 * size.sum(axis=0))
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class Fee(Volume):
 
     def costs(self, trades, path, fineness=1):
         parts = super().costs(trades, path, fineness)
-        return parts._replace(spread=parts.spread + 1e-3)
+        return ImpactCost(**(parts | {"spread": parts["spread"] + 1e-3}))
 
 
 @dataclass(frozen=True)
@@ -291,22 +294,23 @@ def test_signed_trades_cost_what_the_kernel_books_for_them(name):
     model = ScenarioImpact(get_scenario(name))
     market, scenario = model.market(1), model.scenario
     trades, path = _mixed(model.slices, len(model.regimes), 5, seed=1)
-    state, spent = State(np.full(5, 1e9), 0.0, 0.0), np.zeros((4, 5))
+    state, spent = State(np.full(5, 1e9), 0.0, 0.0), dict.fromkeys(COMPONENTS, 0.0)
     for k, (shares, regime) in enumerate(zip(trades, path, strict=True)):
         rows = (table[regime] for table in (market.temporary_scale, market.half_spread, market.transient_kept))
         slice = Slice(market.mean_volume[k, regime], -np.inf, np.inf, *rows, 0.0, 0.0, 0.0)
         state, cost = step(market.impact, state, slice, scenario.quantity * shares)
-        spent += np.array(cost[:4])
-    for part, booked in zip(model.costs(trades, path), spent / scenario.notional, strict=True):
-        assert part == pytest.approx(booked, rel=1e-6, abs=1e-12)
+        spent = {part: total + getattr(cost, part) for part, total in spent.items()}
+    for part, value in model.costs(trades, path).items():
+        assert value == pytest.approx(spent[part] / scenario.notional, rel=1e-6, abs=1e-12), part
 
 
 @pytest.mark.parametrize("name", ["regime-day", "hunted-day", "sunshine-day", "geo-compat"])
 def test_selling_mirrors_buying(name):
     model = ScenarioImpact(get_scenario(name))
     trades, path = _mixed(model.slices, len(model.regimes), 20, seed=2)
-    for bought, sold in zip(model.costs(trades, path), model.costs(-trades, path), strict=True):
-        assert np.array_equal(bought, sold)
+    bought, sold = model.costs(trades, path), model.costs(-trades, path)
+    for part in COMPONENTS:
+        assert np.array_equal(bought[part], sold[part]), part
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, -0.3])
@@ -325,7 +329,7 @@ def test_an_order_costs_what_a_rollout_says(strength):
 
     rolled = roll(market, Fixed(), path).statement.components
     costs = model.costs(np.repeat(fractions[:, None], 20, axis=1), path.world.regime[:-1])
-    for part, value in costs._asdict().items():
+    for part, value in costs.items():
         assert 1e4 * value == pytest.approx(getattr(rolled, part), rel=1e-9), part
 
 
@@ -350,7 +354,73 @@ def test_a_schedule_is_halved_in_the_regime_that_is_named():
     for row, fineness in itertools.product(rows, (1, 2, 4)):
         slices, regime = 26 * fineness, model.regimes.index(row.regimes)
         parts = model.costs(np.full((slices, 1), 1.0 / slices), np.full((slices, 1), regime), fineness)
-        assert row.costs_bps[fineness.bit_length() - 1] == pytest.approx(1e4 * float(getattr(parts, row.part)[0]))
+        assert row.costs_bps[fineness.bit_length() - 1] == pytest.approx(1e4 * float(parts[row.part][0]))
+
+
+# --- cost components are addressed by name
+
+
+def _with_costs(monkeypatch, change):
+    """Replace the cost that a trade in the market returns by `change(cost)`."""
+    trade = certificate.trade
+
+    def changed(*arguments):
+        state, cost, hunt = trade(*arguments)
+        return state, change(cost), hunt
+
+    monkeypatch.setattr(certificate, "trade", changed)
+
+
+@pytest.mark.parametrize("name", ["regime-day", "hunted-day"])
+def test_the_order_of_the_components_does_not_matter(name, monkeypatch):
+    model = ScenarioImpact(get_scenario(name))
+    trades, path = _mixed(model.slices, len(model.regimes), 5, seed=6)
+    before = model.costs(trades, path)
+    turned = namedtuple("turned", Cost._fields[::-1])
+    _with_costs(monkeypatch, lambda cost: turned(**cost._asdict()))
+    for part, value in model.costs(trades, path).items():
+        assert np.array_equal(value, before[part]), part
+
+
+def test_a_new_component_that_shares_pay_is_part_of_the_cost(monkeypatch):
+    model = ScenarioImpact(get_scenario("regime-day"))
+    trades, path = _mixed(model.slices, len(model.regimes), 5, seed=7)
+    before = model.costs(trades, path)
+    wider = namedtuple("wider", ("fee", *Cost._fields))
+    _with_costs(monkeypatch, lambda cost: wider(fee=2.0 * cost.spread, **cost._asdict()))
+    monkeypatch.setitem(certificate._PAID_BY_CHILD, "fee", True)
+    monkeypatch.setattr(certificate, "COMPONENTS", child_components(wider._fields))
+    costs = model.costs(trades, path)
+    assert costs["fee"] == pytest.approx(2.0 * before["spread"])
+    assert costs.total == pytest.approx(before.total + 2.0 * before["spread"])
+    found = certify(get_scenario("regime-day"), trips=1_000)
+    assert {row.part for row in found.halvings} == {"fee", *COMPONENTS}
+
+
+def test_every_component_is_either_paid_by_shares_or_not():
+    assert COMPONENTS == ("permanent", "transient", "temporary", "spread")
+    with pytest.raises(TypeError, match="cost component 'fee' is unknown: state whether the shares of a slice pay it"):
+        child_components((*Cost._fields, "fee"))
+
+
+def test_a_cost_component_that_is_unknown_is_an_error_at_import(monkeypatch):
+    monkeypatch.setattr(kernel, "Cost", namedtuple("Cost", (*Cost._fields, "fee")))
+    with pytest.raises(TypeError, match="cost component 'fee' is unknown"):
+        runpy.run_path(certificate.__file__)
+
+
+def test_an_unknown_component_of_a_model_is_refused():
+    with pytest.raises(TypeError, match="cost component 'fee' is unknown: the components are permanent, transient, "):
+        ImpactCost(spread=np.ones(3), fee=np.ones(3))
+    with pytest.raises(TypeError, match="cost component 'timing' is unknown"):
+        ImpactCost(timing=np.ones(3))
+
+
+def test_components_that_a_model_does_not_give_are_zero():
+    cost = ImpactCost(spread=np.full(3, 2.0), transient=np.ones(3))
+    assert tuple(cost) == COMPONENTS
+    assert cost["permanent"] == cost["temporary"] == 0.0
+    assert cost.total.tolist() == [3.0, 3.0, 3.0]
 
 
 # --- the paths, the verdicts, the numbers

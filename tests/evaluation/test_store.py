@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections import namedtuple
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -114,6 +115,14 @@ def test_every_float_survives(tmp_path, value):
         _put(store, _cell(), _made(value=value))
         assert difference(store.get(_cell()), _made(value=value)) == ""
     assert "inventory" in difference(_made(value=0.0)._replace(inventory=-0.0 * np.ones((2, 3))), _made(value=0.0))
+
+
+def test_two_arrays_of_the_same_name_are_refused(tmp_path):
+    clashing = namedtuple("clashing", (*Components._fields, "risk"))
+    made = _made()
+    components = clashing(**made.statement.components._asdict(), risk=np.zeros(3))
+    with Store(tmp_path / "s") as store, pytest.raises(TypeError, match="'risk'"):
+        _put(store, _cell(), made._replace(statement=made.statement._replace(components=components)))
 
 
 # --- only what is missing is rolled
