@@ -1,4 +1,4 @@
-"""The tally: means of groups of episodes, and the dispersion of single episodes beside them."""
+"""Tally: group means of every column, and the dispersion over single episodes."""
 
 import numpy as np
 import pytest
@@ -31,12 +31,12 @@ def test_each_column_of_a_group_is_the_mean_of_its_episodes():
 
 
 @pytest.mark.parametrize("group", [1, 4])
-def test_the_dispersion_is_that_of_episodes_whatever_the_group(group):
+def test_dispersion_is_over_episodes_not_over_groups(group):
     batches, tally = [_outcome(100, seed) for seed in range(3)], Tally(group)
     for batch in batches:
         tally.add(batch, batch._replace(statement=batch.statement._replace(objective=batch.statement.objective + 1.0)))
-    spread = tally.spread()
+    dispersion = tally.dispersion()
     shortfall = np.concatenate([batch.statement.shortfall for batch in batches])
-    assert spread.shortfall_sd == pytest.approx(shortfall.std(ddof=1))
-    assert spread.shortfall_cvar == pytest.approx(cvar(shortfall))
-    assert spread.win_rate == 1.0
+    assert dispersion.shortfall_sd == pytest.approx(shortfall.std(ddof=1))
+    assert dispersion.shortfall_cvar == pytest.approx(cvar(shortfall))
+    assert dispersion.win_rate == 1.0
