@@ -1,4 +1,8 @@
-"""The board: policies judged on the same episodes, with intervals. It keeps what was measured and prints itself."""
+"""Leaderboard of policies on one scenario: paired episodes, intervals, significance and optimality gaps.
+
+:func:`judge` runs the policies and returns a :class:`Board`, which holds all results and formats itself as text, Markdown or
+JSON.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +30,7 @@ from hyperexec_env.evaluation.statistics import (
     ranks,
 )
 from hyperexec_env.evaluation.store import Store
-from hyperexec_env.evaluation.tally import Spread, Tally, group_size
+from hyperexec_env.evaluation.tally import Dispersion, Tally, group_size
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario
@@ -36,29 +40,32 @@ __all__ = ["Board", "Entrant", "Row", "TrainingGroup", "judge", "play", "text_ta
 Floats = NDArray[np.float64]
 
 _FEW: Final = 50
-"""Below so many episodes intervals hold less often than they say: a bootstrap knows too little."""
+"""Number of episodes below which bootstrap intervals cover less often than their level."""
 _SCHEDULE_ERROR: Final = 1e-6
-"""Relative error of the computed value of a schedule, at least."""
-_DOUBT: Final = 0.001
-"""Probability that a board warns without cause that the optimum is none."""
+"""Least relative error of the computed objective of a schedule."""
+_FALSE_WARNING: Final = 0.001
+"""Probability that a board warns about a correct optimum."""
 
 
 @dataclass(frozen=True)
 class Entrant:
-    """A policy that takes part."""
+    """A policy on a board."""
 
     policy: Policy
     training_seed: int | None = None
-    """Seed of its training; None for a policy that was not trained."""
+    """Seed of the training; None for a policy that was not trained."""
     hidden: bool = False
-    """Whether it is not told the regime."""
+    """Whether the regime is hidden from the policy."""
     sanity: bool = False
-    """Whether it is there to lose: a board on which it beats TWAP says so."""
+    """Whether the policy is a sanity policy, which must lose: a board on which it beats TWAP carries a warning."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of one policy; bps of the arrival notional unless the name says otherwise."""
+    """Results of one policy, bps of the arrival notional unless the name says otherwise.
+
+    `_low` and `_high` are the ends of 95 % bootstrap intervals; differences and gaps are paired by episode.
+    """
 
     policy: str
     training_seed: int | None
@@ -80,14 +87,14 @@ class Row:
     p_twap: float
     """p-value of the difference to TWAP, Holm-adjusted across the board; 1 for TWAP itself."""
     diff_to_best_bps: float
-    """Difference to the best classical policy (neither trained nor sanity) of the board, paired."""
+    """Paired difference to the best classical policy (neither trained nor sanity) of the board."""
     diff_to_best_low: float
     diff_to_best_high: float
     win_rate: float
-    """Share of the episodes in which the objective is below TWAP's."""
+    """Fraction of the episodes in which the objective is below TWAP's."""
     gap_bps: float | None
-    """Mean difference to the optimal policy on the same episodes (to J* where there is no such policy); this one and those
-    below are None where J* is not known."""
+    """Mean difference to the optimal policy on the same episodes, or to J* where that policy is unknown. All gap columns and
+    the score are None where J* is unknown."""
     gap_low: float | None
     gap_high: float | None
     gap_percent: float | None
@@ -95,37 +102,38 @@ class Row:
     gap_percent_low: float | None
     gap_percent_high: float | None
     score: float | None
-    """Share of the way from TWAP (0) to the optimum (1), of paired means."""
+    """Fraction of TWAP's gap that the policy closes, by paired means: 0 for TWAP, 1 for the optimum."""
     rank: int
-    """1 + the number of policies with a better rank: these are better beyond doubt. Sanity policies are ranked with the
-    others; the optimum takes no part, its rank is 0."""
+    """1 + the number of policies with a better rank, all of which are significantly better. Sanity policies are ranked too;
+    the optimum is not ranked, its rank is 0."""
     forced_percent: float
+    """Mean number of shares that the end of the order forced to trade, percent of the order."""
     components_bps: dict[str, float]
     sanity: bool
     optimum: bool = False
-    """Whether it is the optimal policy, there to be compared with."""
+    """Whether the row is the optimal policy, shown for comparison."""
 
     @property
     def label(self) -> str:
-        """The name, with the training seed of a trained policy."""
+        """Name of the policy, with the training seed if it was trained."""
         return self.policy if self.training_seed is None else f"{self.policy} (seed {self.training_seed})"
 
 
 @dataclass(frozen=True)
 class TrainingGroup:
-    """Trained policies of one name, that differ by the seed of their training only."""
+    """Trained policies of one name that differ only by their training seed."""
 
     policy: str
     training_seeds: tuple[int, ...]
     objectives_bps: tuple[float, ...]
-    """Objective of each."""
+    """Objective of each training seed."""
     interquartile_mean_bps: float
-    """Interquartile mean of the objectives."""
+    """Interquartile mean of the objectives; `low` and `high` are its 95 % bootstrap interval."""
     low: float
     high: float
 
     def __str__(self) -> str:
-        """Return the group as a line."""
+        """Return the group as one line."""
         objectives = ", ".join(f"{value:.2f}" for value in self.objectives_bps)
         return (
             f"{self.policy}, {len(self.training_seeds)} training seeds: {objectives}; "
@@ -135,65 +143,65 @@ class TrainingGroup:
 
 @dataclass(frozen=True, eq=False)
 class Board:
-    """Policies on one scenario. `outcomes` are the episodes behind the rows, in the same order."""
+    """Results of all policies on one scenario, best objective first."""
 
     scenario: Scenario
     episodes: int
     seed: int
     rows: tuple[Row, ...]
     outcomes: tuple[Outcome, ...] = field(repr=False)
-    """What the policies came to, in the order of the rows; of very many episodes, the means of groups of them."""
+    """Outcomes of the policies in the order of the rows: over episodes, or over groups of episodes where there are many."""
     optimum: Optimum | None = None
-    """What is known of the optimum; None where nobody asked."""
+    """The computed optimum of the scenario; None where it was not requested."""
     best_classical: str = "TWAP"
     """Name of the best classical policy."""
     groups: tuple[TrainingGroup, ...] = ()
-    """The policies with two or more training seeds."""
-    doubts: tuple[str, ...] = ()
-    """What speaks against the optimum that was given."""
+    """Trained policies with at least two training seeds."""
+    optimum_faults: tuple[str, ...] = ()
+    """Evidence that the given optimum is wrong, one line each."""
 
     @property
     def findings(self) -> list[str]:
-        """Say how each trained policy compares with the best classical one, and what the training seeds come to."""
+        """Lines below the table: TWAP's gap by source, trained policies against the best classical one, training seeds."""
         against = [
             f"{row.label} against {self.best_classical}, the best classical policy: {row.diff_to_best_bps:+.2f} "
             f"[{row.diff_to_best_low:+.2f}, {row.diff_to_best_high:+.2f}] bps"
             for row in self.rows
             if row.training_seed is not None
         ]
-        return [*([self.split] if self.split else []), *against, *map(str, self.groups)]
+        return [*filter(None, [self.gap_decomposition]), *against, *map(str, self.groups)]
 
     @property
-    def split(self) -> str:
-        """Say what TWAP's gap to the optimum consists of, computed; "" where it is not known."""
+    def gap_decomposition(self) -> str:
+        """TWAP's gap to the optimum by source, computed, in one line; "" where the optimum or TWAP's objective is unknown."""
         known = self.optimum
         if known is None or known.twap_bps is None or not known.optimum_bps:
             return ""
         gap, past = known.twap_bps - known.optimum_bps, "inferring the regime from the past"
         if len(self.scenario.regimes) == 1:
-            past = "acting on what was seen"
+            past = "acting on past observations"
         elif self.scenario.flow_persistence or self.scenario.price_risk:
-            past = "acting on what was seen, past regimes among it"
-        names = {"schedule": "a better fixed schedule", "past": past, "told": "being told it"}
+            past = "acting on past observations, past regimes included"
+        names = {"schedule": "a better fixed schedule", "past": past, "regime": "observing it"}
         if len(self.scenario.regimes) == 1:
-            del names["told"]  # there is nothing to tell
+            del names["regime"]  # a single regime carries no information
         steps = [(part.bps, [names[step] for step in part.steps if step in names]) for part in known.parts]
         parts = [f"{bps:z.2f} {' and '.join(saved_by)}" for bps, saved_by in steps if saved_by]
         return f"of TWAP's gap of {gap:z.2f} bps ({100.0 * gap / abs(known.optimum_bps):.1f} %): {', '.join(parts)}"
 
     @property
     def warnings(self) -> list[str]:
-        """Say which sanity policies beat TWAP beyond doubt (then the market is to blame), and what the optimum cannot be."""
+        """Warnings: sanity policies that beat TWAP significantly (a fault of the market), and faults of the optimum."""
         sanity = [
             f"WARNING: the sanity policy {row.policy} beats TWAP by {-row.diff_to_twap_bps:.2f} bps: "
-            f"do not believe rankings on this scenario"
+            f"do not trust rankings on this scenario"
             for row in self.rows
             if row.sanity and row.diff_to_twap_high < 0.0
         ]
-        return [*sanity, *(f"WARNING: {text}: do not believe gaps on this board" for text in self.doubts)]
+        return [*sanity, *(f"WARNING: {text}: do not trust gaps on this board" for text in self.optimum_faults)]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
+        """Return the board as JSON-compatible values."""
         known = self.optimum or Optimum()
         return {
             "scenario": self.scenario.name,
@@ -218,7 +226,7 @@ class Board:
         return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return the header and the cells of the table that text, Markdown and the page show; gaps where J* was asked for."""
+        """Return the header and the cells of the main table; the gap columns appear where the optimum was requested."""
         gaps = ["gap [95 %]", "gap %", "score"] if self.optimum is not None else []
         header = ["rank", "policy", "J [95 %]", *gaps, "vs TWAP [95 %]", "%", "p", "IS"]
         return header, [self._cells(row) for row in self.rows]
@@ -238,7 +246,7 @@ class Board:
         ]
 
     def details(self) -> tuple[list[str], list[list[str]]]:
-        """Return the header and the cells of the second table: the parts of J and of the shortfall, and its tail."""
+        """Return the header and the cells of the second table: J by part, the shortfall by component, and its tail."""
         names = [name for name in Components._fields if any(abs(row.components_bps[name]) >= 5e-3 for row in self.rows)]
         header = ["rank", "policy", "expected", "risk", *names, "sd", "CVaR95", "win rate %", "forced %"]
         cells = [
@@ -253,17 +261,17 @@ class Board:
         return header, cells
 
     def caption(self) -> str:
-        """Say what the numbers of the table are."""
+        """Return the caption of the main table."""
         return (
             f"{self.scenario.name} ({self.scenario.hash}): {self.episodes:,} episodes of seed {self.seed}, "
-            f"the same for every policy. Bps of the arrival notional; J leaves out the permanent cost and the price noise "
-            f"and holds the risk term; {self._about_the_gap()}p: of the difference to TWAP, Holm-adjusted; a better rank is "
-            f"better beyond doubt (95 %, Holm over all pairs); * marks sanity policies, which must lose."
-            + (" So few episodes: intervals are too narrow, and CVaR too small." if self.episodes < _FEW else "")
+            f"the same for every policy. Bps of the arrival notional; J excludes the permanent cost and the price noise "
+            f"and includes the risk term; {self._gap_caption()}p: of the difference to TWAP, Holm-adjusted; a better rank is "
+            f"significantly better (95 %, Holm over all pairs); * marks sanity policies, which must lose."
+            + (" With so few episodes, intervals are too narrow and CVaR is too small." if self.episodes < _FEW else "")
         )
 
-    def _about_the_gap(self) -> str:
-        """Say what the gaps are taken to."""
+    def _gap_caption(self) -> str:
+        """Return the part of the caption that defines gap and score."""
         known = self.optimum
         if known is None:
             return ""
@@ -274,9 +282,9 @@ class Board:
         return f"gap: to the optimum{paired}, in % of J* = {known.optimum_bps:.2f}{error}; score: 0 is TWAP, 1 the optimum; "
 
     def details_caption(self) -> str:
-        """Say what the numbers of the second table are."""
+        """Return the caption of the second table."""
         return (
-            "J = expected + risk; then the shortfall IS by component, its standard deviation and its CVaR; "
+            "J = expected + risk; the components, sd and CVaR95 are those of the shortfall IS; "
             "win rate: episodes in which J is below TWAP's."
         )
 
@@ -317,7 +325,7 @@ def _markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> st
 
 
 def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Lay a table out in columns: the second one to the left, the others to the right."""
+    """Return a table as text in columns; the second column is left-aligned, the others right-aligned."""
     widths = [max(len(line[column]) for line in (header, *cells)) for column in range(len(header))]
     return "\n".join(
         "  ".join(
@@ -341,43 +349,44 @@ def judge(
     backend: str = "auto",
     num_threads: int | None = None,
 ) -> Board:
-    """Judge policies on the same episodes of a scenario.
+    """Evaluate policies on the same episodes of a scenario.
 
     Args:
         scenario: The scenario.
         entrants: The policies.
-        reference: The policy that differences are taken to (TWAP); it need not be an entrant.
+        reference: The policy that differences refer to (TWAP); it need not be an entrant.
         episodes: Number of episodes, at least 2.
         seed: Seed of the episodes.
-        optimum: What is known of the optimum. Its policy, where there is one, runs on the same episodes.
-        store: Where results are kept, and taken from.
+        optimum: The optimum of the scenario; its policy, if given, runs on the same episodes.
+        store: Store from which outcomes are read, and to which new outcomes are written.
         progress: Called with the number of episodes after each batch.
         backend: "numba", "numpy" or "auto", see :func:`~hyperexec_env.evaluation.rollout.rollouts`.
-        num_threads: Threads of compiled loops; None: as many as help.
+        num_threads: Number of threads of compiled loops; None chooses it by the batch size.
 
     Raises:
-        ValueError: Fewer than two episodes, or a policy that returns no shares.
-        MissingExtra: numba is asked for and not installed.
-        RuntimeError: Two policies did not meet the same market.
+        ValueError: `episodes` is below 2, or a policy does not return finite shares.
+        MissingExtra: `backend` is "numba" and numba is not installed.
+        RuntimeError: A policy changed the market or the path.
+        DeterminismAlarm: A stored outcome disagrees with a new one.
     """
-    taking_part = [*entrants]
+    participants = [*entrants]
     if optimum is not None and optimum.policy is not None:
-        taking_part.append(Entrant(optimum.policy))
-    tallies = _gather(scenario, taking_part, reference, episodes, seed, store, progress, backend, num_threads)
+        participants.append(Entrant(optimum.policy))
+    tallies = _gather(scenario, participants, reference, episodes, seed, store, progress, backend, num_threads)
     joined = [tally.joined() for tally in tallies]
-    match = _match(entrants, joined, [tally.spread() for tally in tallies], seed, optimum)
-    rows = _rows(entrants, joined, match)
+    comparison = _compare(entrants, joined, [tally.dispersion() for tally in tallies], seed, optimum)
+    rows = _rows(entrants, joined, comparison)
     order = sorted(range(len(rows)), key=lambda index: rows[index].objective_bps)
     return Board(
-        scenario,
-        episodes,
-        seed,
-        tuple(rows[index] for index in order),
-        tuple(joined[1 + index] for index in order),
-        optimum,
-        entrants[match.best - 1].policy.name if match.best else "TWAP",
-        _groups(entrants, match.objectives[1:], seed),
-        tuple(_doubts(entrants, match)),
+        scenario=scenario,
+        episodes=episodes,
+        seed=seed,
+        rows=tuple(rows[index] for index in order),
+        outcomes=tuple(joined[1 + index] for index in order),
+        optimum=optimum,
+        best_classical=entrants[comparison.best - 1].policy.name if comparison.best else "TWAP",
+        groups=_groups(entrants, comparison.objectives[1:], seed),
+        optimum_faults=tuple(_optimum_faults(entrants, comparison)),
     )
 
 
@@ -396,7 +405,7 @@ def play(
     """Run policies on the same episodes of a scenario; arguments and errors as in :func:`judge`.
 
     Returns:
-        The outcome of the reference, and that of each entrant; of very many episodes, the means of groups of them.
+        The outcomes of the reference and of each entrant: over episodes, or over groups of episodes where there are many.
     """
     tallies = _gather(scenario, entrants, reference, episodes, seed, store, progress, backend, num_threads)
     return [tally.joined() for tally in tallies]
@@ -413,7 +422,7 @@ def _gather(
     backend: str,
     num_threads: int | None,
 ) -> list[Tally]:
-    """Run policies on the same episodes; return the tally of the reference and that of each entrant."""
+    """Run policies on the same episodes; return the tallies of the reference and of each entrant."""
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
     market = build_market(scenario)
@@ -431,84 +440,90 @@ def _gather(
     return tallies
 
 
-class _Match(NamedTuple):
-    """The numbers of a board. Arrays begin with the reference, then come the entrants, then the optimum where it runs."""
+class _Comparison(NamedTuple):
+    """Statistics that the rows of a board share; the first axis is the reference, the entrants, then the optimal policy."""
 
     objectives: Floats
     """Shape (policies, episodes)."""
     shortfalls: Floats
-    spreads: Sequence[Spread]
-    means: Floats
-    """Bootstrap means of the objectives, paired, shape (policies, resamples)."""
-    realised: Floats
-    """Those of the shortfalls."""
+    """Shape (policies, episodes)."""
+    dispersions: Sequence[Dispersion]
+    objective_means: Floats
+    """Paired bootstrap means of the objectives, shape (policies, resamples)."""
+    shortfall_means: Floats
+    """Paired bootstrap means of the shortfalls, shape (policies, resamples)."""
     optimum: Optimum
-    """What is known of the optimum."""
+    """The computed optimum; without values where it was not requested."""
     best: int
     """Index of the best classical policy; 0 is the reference."""
-    places: list[int]
-    """Rank of each policy after the reference; 0 of the optimum."""
+    ranks: list[int]
+    """Rank of each policy after the reference; 0 for the optimal policy."""
     p_twap: list[float]
-    """p-values of the differences to the reference; Holm-adjusted but for the optimum, which takes no part."""
+    """p-values of the differences to the reference, Holm-adjusted over the entrants."""
 
     @property
     def target(self) -> Floats | float | None:
-        """Objectives of the optimum: of its policy in each episode, else J*; None where it is not known."""
+        """Objectives of the optimal policy by episode, else J*; None where both are unknown."""
         return self.optimum.optimum_bps if self.optimum.policy is None else self.objectives[-1]
 
 
-def _match(
-    entrants: Sequence[Entrant], joined: Sequence[Outcome], spreads: Sequence[Spread], seed: int, optimum: Optimum | None
-) -> _Match:
-    """Work out what the rows of a board share; the first outcome is the reference's."""
+def _compare(
+    entrants: Sequence[Entrant],
+    joined: Sequence[Outcome],
+    dispersions: Sequence[Dispersion],
+    seed: int,
+    optimum: Optimum | None,
+) -> _Comparison:
+    """Compute the statistics of a board; the first outcome is the reference's."""
     objectives = np.array([outcome.statement.objective for outcome in joined])
     shortfalls = np.array([outcome.statement.shortfall for outcome in joined])
     classical = [i for i, entrant in enumerate(entrants, start=1) if entrant.training_seed is None and not entrant.sanity]
     count = len(entrants)
     resampled = bootstrap_means(np.concatenate([group_means(objectives), group_means(shortfalls)]), seed)
-    return _Match(
-        objectives,
-        shortfalls,
-        spreads,
-        resampled[: len(objectives)],
-        resampled[len(objectives) :],
-        optimum or Optimum(),
-        min(classical or [0], key=lambda index: float(objectives[index].mean())),
-        [*ranks(objectives[1 : 1 + count]), *(0 for _ in objectives[1 + count :])],
-        [
+    return _Comparison(
+        objectives=objectives,
+        shortfalls=shortfalls,
+        dispersions=dispersions,
+        objective_means=resampled[: len(objectives)],
+        shortfall_means=resampled[len(objectives) :],
+        optimum=optimum or Optimum(),
+        best=min(classical or [0], key=lambda index: float(objectives[index].mean())),
+        ranks=[*ranks(objectives[1 : 1 + count]), *(0 for _ in objectives[1 + count :])],
+        p_twap=[
             1.0,
-            *_against(objectives[1 : 1 + count], objectives[0]),
+            *_adjusted_p_values(objectives[1 : 1 + count], objectives[0]),
             *(p_value(own - objectives[0]) for own in objectives[1 + count :]),
         ],
     )
 
 
-def _against(objectives: Floats, other: Floats | float) -> list[float]:
-    """Return the Holm-adjusted p-values of differences to another policy; 1 for that policy itself, which is no question."""
+def _adjusted_p_values(objectives: Floats, other: Floats | float) -> list[float]:
+    """Return the Holm-adjusted p-values of the differences to `other`; policies equal to it have p = 1 and are no tests."""
     found = np.array([p_value(own - other) for own in objectives])
-    asked = found < 1.0
-    found[asked] = holm(found[asked])
+    tested = found < 1.0
+    found[tested] = holm(found[tested])
     return [float(p) for p in found]
 
 
-def _rows(entrants: Sequence[Entrant], joined: Sequence[Outcome], match: _Match) -> list[Row]:
-    """Make the rows of a board, that of the optimum last."""
-    rows = [_row(index, entrant, joined[index], match) for index, entrant in enumerate(entrants, start=1)]
-    if match.optimum.policy is not None:
-        own = Entrant(match.optimum.policy)
-        rows.append(replace(_row(len(joined) - 1, own, joined[-1], match), policy="optimum", optimum=True))
+def _rows(entrants: Sequence[Entrant], joined: Sequence[Outcome], comparison: _Comparison) -> list[Row]:
+    """Return the rows of a board in the order of the entrants; the optimal policy comes last."""
+    rows = [_row(index, entrant, joined[index], comparison) for index, entrant in enumerate(entrants, start=1)]
+    if comparison.optimum.policy is not None:
+        optimal = _row(len(joined) - 1, Entrant(comparison.optimum.policy), joined[-1], comparison)
+        rows.append(replace(optimal, policy="optimum", optimum=True))
     return rows
 
 
-def _row(index: int, entrant: Entrant, outcome: Outcome, match: _Match) -> Row:
-    """Make one row."""
-    objectives, shortfalls, spreads, means, realised = match[:5]
-    statement, best, spread = outcome.statement, match.best, spreads[index]
+def _row(index: int, entrant: Entrant, outcome: Outcome, comparison: _Comparison) -> Row:
+    """Return the row of the policy with an index of the comparison."""
+    objectives, means = comparison.objectives, comparison.objective_means
+    shortfalls, shortfall_means = comparison.shortfalls, comparison.shortfall_means
+    statement, best, dispersion = outcome.statement, comparison.best, comparison.dispersions[index]
     objective, twap = float(objectives[index].mean()), float(objectives[0].mean())
     low, high = interval(means[index])
     diff_low, diff_high = interval(means[index] - means[0])
     best_low, best_high = interval(means[index] - means[best])
-    realised_low, realised_high = interval(realised[index] - realised[0])
+    realised_low, realised_high = interval(shortfall_means[index] - shortfall_means[0])
     return Row(
         policy=entrant.policy.name,
         training_seed=entrant.training_seed,
@@ -516,8 +531,8 @@ def _row(index: int, entrant: Entrant, outcome: Outcome, match: _Match) -> Row:
         objective_low=low,
         objective_high=high,
         is_bps=float(shortfalls[index].mean()),
-        is_sd_bps=spread.shortfall_sd,
-        is_cvar95_bps=spread.shortfall_cvar,
+        is_sd_bps=dispersion.shortfall_sd,
+        is_cvar95_bps=dispersion.shortfall_cvar,
         expected_cost_bps=float(np.mean(statement.expected)),
         risk_bps=float(np.mean(statement.risk)),
         diff_to_twap_bps=objective - twap,
@@ -527,13 +542,13 @@ def _row(index: int, entrant: Entrant, outcome: Outcome, match: _Match) -> Row:
         realised_diff_to_twap_bps=float(shortfalls[index].mean() - shortfalls[0].mean()),
         realised_diff_to_twap_low=realised_low,
         realised_diff_to_twap_high=realised_high,
-        p_twap=match.p_twap[index],
+        p_twap=comparison.p_twap[index],
         diff_to_best_bps=objective - float(objectives[best].mean()),
         diff_to_best_low=best_low,
         diff_to_best_high=best_high,
-        win_rate=spread.win_rate,
-        **_gap(index, match)._asdict(),
-        rank=match.places[index - 1],
+        win_rate=dispersion.win_rate,
+        **_gap(index, comparison)._asdict(),
+        rank=comparison.ranks[index - 1],
         forced_percent=100.0 * float(outcome.forced.mean()),
         components_bps={key: float(np.mean(value)) for key, value in statement.components._asdict().items()},
         sanity=entrant.sanity,
@@ -541,7 +556,7 @@ def _row(index: int, entrant: Entrant, outcome: Outcome, match: _Match) -> Row:
 
 
 class _Gap(NamedTuple):
-    """The columns of a row that hang on the optimum."""
+    """Columns of a row that require a known optimum."""
 
     gap_bps: float | None = None
     gap_low: float | None = None
@@ -552,13 +567,15 @@ class _Gap(NamedTuple):
     score: float | None = None
 
 
-def _gap(index: int, match: _Match) -> _Gap:
+def _gap(index: int, comparison: _Comparison) -> _Gap:
     """Return the gap and the score of a policy."""
-    target, exact = match.target, match.optimum.optimum_bps
+    target, exact = comparison.target, comparison.optimum.optimum_bps
     if target is None or exact is None:
         return _Gap()
-    objective, twap, best = (float(np.mean(values)) for values in (match.objectives[index], match.objectives[0], target))
-    low, high = interval(match.means[index] - (exact if match.optimum.policy is None else match.means[-1]))
+    means = comparison.objective_means
+    objectives = comparison.objectives
+    objective, twap, best = (float(np.mean(values)) for values in (objectives[index], objectives[0], target))
+    low, high = interval(means[index] - (exact if comparison.optimum.policy is None else means[-1]))
     gap = _Gap(objective - best, low, high, score=(twap - objective) / (twap - best) if twap != best else None)
     if exact == 0.0:
         return gap
@@ -567,7 +584,7 @@ def _gap(index: int, match: _Match) -> _Gap:
 
 
 def _groups(entrants: Sequence[Entrant], objectives: Floats, seed: int) -> tuple[TrainingGroup, ...]:
-    """Gather the trained policies of one name that have two or more training seeds."""
+    """Return the groups of trained policies with the same name and at least two training seeds."""
     found: dict[str, dict[int, int]] = {}
     for index, entrant in enumerate(entrants):
         if entrant.training_seed is not None:
@@ -583,43 +600,43 @@ def _groups(entrants: Sequence[Entrant], objectives: Floats, seed: int) -> tuple
     return tuple(groups)
 
 
-def _doubts(entrants: Sequence[Entrant], match: _Match) -> list[str]:
-    """Say what speaks against the optimum: its values, its own simulated mean, and policies that are better."""
-    known, own = match.optimum, match.objectives[1 : 1 + len(entrants)]
-    doubts = [f"values of the optimum contradict each other: {text}" for text in known.contradictions]
+def _optimum_faults(entrants: Sequence[Entrant], comparison: _Comparison) -> list[str]:
+    """Return the evidence against the optimum: contradictory values, wrong simulated means, and policies that beat it."""
+    known, own = comparison.optimum, comparison.objectives[1 : 1 + len(entrants)]
+    faults = [f"values of the optimum contradict each other: {text}" for text in known.contradictions]
     if known.policy is not None and known.optimum_bps is not None:
-        doubts += _missed("the optimal policy", match.objectives[-1], "J*", known.optimum_bps, known.error_bps)
+        faults += _wrong_mean("the optimal policy", comparison.objectives[-1], "J*", known.optimum_bps, known.error_bps)
     if known.twap_bps is not None:
         error = abs(known.twap_bps) * max(known.relative_error or 0.0, _SCHEDULE_ERROR)
-        doubts += _missed("TWAP", match.objectives[0], "its exact value", known.twap_bps, error)
+        faults += _wrong_mean("TWAP", comparison.objectives[0], "its exact objective", known.twap_bps, error)
     names = [entrant.policy.name for entrant in entrants]
-    blind = [index for index, entrant in enumerate(entrants) if entrant.hidden]
-    doubts += _beaten("the optimum", match.target, names, own, known.error_bps)
-    doubts += _beaten("the lower bound on J*", known.bound_bps, names, own)
-    told = "what can be reached without being told the regime"
-    return doubts + _beaten(told, known.regime_blind_bps, [names[i] for i in blind], own[blind], known.error_bps)
+    hidden = [index for index, entrant in enumerate(entrants) if entrant.hidden]
+    faults += _better("the optimum", comparison.target, names, own, known.error_bps)
+    faults += _better("the lower bound on J*", known.bound_bps, names, own)
+    late = "the optimum with the regime observed one slice late"
+    return faults + _better(late, known.regime_blind_bps, [names[i] for i in hidden], own[hidden], known.error_bps)
 
 
-def _missed(who: str, objectives: Floats, what: str, exact: float, error: float) -> list[str]:
-    """Say whether the simulated mean of a policy is not what was computed for it: then the market was another one."""
+def _wrong_mean(who: str, objectives: Floats, what: str, exact: float, error: float) -> list[str]:
+    """Return a line if the simulated mean of a policy differs significantly from the computed one, else nothing."""
     mean = float(objectives.mean())
-    if abs(mean - exact) <= error or p_value(objectives - exact) >= _DOUBT:
+    if abs(mean - exact) <= error or p_value(objectives - exact) >= _FALSE_WARNING:
         return []
-    return [f"{who} came to {mean:.2f} +- {_width(objectives):.2f} bps (99.9 %), but {what} is {exact:.2f}"]
+    return [f"{who} has a mean of {mean:.2f} +- {_half_width(objectives):.2f} bps (99.9 %), but {what} is {exact:.2f}"]
 
 
-def _width(objectives: Floats) -> float:
-    """Return how far the mean of episodes may lie from the truth, beyond doubt."""
-    return NormalDist().inv_cdf(1.0 - 0.5 * _DOUBT) * float(objectives.std(ddof=1)) / math.sqrt(len(objectives))
+def _half_width(objectives: Floats) -> float:
+    """Return the half-width of the confidence interval of a mean, at the level of the warnings."""
+    return NormalDist().inv_cdf(1.0 - 0.5 * _FALSE_WARNING) * float(objectives.std(ddof=1)) / math.sqrt(len(objectives))
 
 
-def _beaten(what: str, floor: Floats | float | None, names: Sequence[str], objectives: Floats, error: float = 0.0) -> list[str]:
-    """Say which policies lie below what none can beat: beyond doubt, Holm-adjusted, and by more than its error."""
+def _better(what: str, floor: Floats | float | None, names: Sequence[str], objectives: Floats, error: float = 0.0) -> list[str]:
+    """Return a line for each policy that is below a lower bound significantly (Holm-adjusted) and by more than its error."""
     if floor is None:
         return []
     gaps = (objectives - floor).mean(axis=1)
     return [
-        f"{name} lies {-gap:.2f} bps below {what}"
-        for name, gap, p in zip(names, gaps, _against(objectives, floor), strict=True)
-        if gap < -error and p < _DOUBT
+        f"{name} is {-gap:.2f} bps below {what}"
+        for name, gap, p in zip(names, gaps, _adjusted_p_values(objectives, floor), strict=True)
+        if gap < -error and p < _FALSE_WARNING
     ]

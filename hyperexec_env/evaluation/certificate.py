@@ -1,25 +1,27 @@
-r"""The certificate of a market: that its impact cannot be made to pay, and that its costs do not hang on the cut of the slices.
+r"""Certificate of a market: tests that its impact cannot be exploited and that its costs do not depend on the slicing.
 
-Gatheral (2010) calls a market sound in which no round trip (buying and selling that ends flat) earns money on average; Huberman
-and Stanzl (2004) show that an impact that stays must be linear for that. A learner finds such a fault sooner than the author of
-the market, so each market is searched for it before anything is learned in it:
+A market is sound if no round trip (trades that buy and sell and end flat) earns money on average (Gatheral 2010); permanent
+impact must be linear for that (Huberman and Stanzl 2004). A learner finds such a fault sooner than the author of the market,
+so each market is tested before anything is trained in it:
 
-- *Round trips*: plain ones, random ones, and those that a search (differential evolution, Storn and Price 1997) makes of the
-  cheapest, of five sizes up to a hundred orders; on every path of the regimes where they are few, else on a sample, all
-  constant paths and all with one change.
-- *Halving*: the same schedule in ever shorter slices. Each part of its cost has to settle at a positive limit.
-- *Bursts*: with a flat volume and one regime, trading every j-th slice must not beat the steady pace. (That is so for linear
-  impact whose decay is convex: lumps on a concave potential cost more than what they were made of.)
-- *Convexity*: a mixture of two schedules costs no more than the mixture of their costs. *Zero*: no trade, no cost.
+- *Round trips* must not earn. The certificate tries deterministic and random round trips and refines the cheapest ones by
+  differential evolution (Storn and Price 1997), in five sizes up to a hundred orders. It tries every regime path where there
+  are few, else a sample with all constant paths and the paths with one change.
+- *Halving*: as the slices of a schedule are halved, each component of its cost must converge to a positive limit.
+- *Bursts*: with a flat volume and one regime, trading every j-th slice must not beat the steady pace. (This holds for linear
+  impact with a convex decay: a lump on a concave potential costs more than the children that it merges.)
+- *Convexity*: a mixture of two schedules costs at most the mixture of their costs. *Zero*: not trading costs nothing.
 
-Only what our trades cost is looked at: no price noise, no drift, no risk, and the expected volume. A search that finds nothing
-is no proof. What it is asked of is an :class:`ImpactModel`, which a :class:`ScenarioImpact` is for a scenario.
+The cost is the cost of our own trades: without price noise, drift and risk, at the expected volume. A search that finds no
+fault is not a proof. The tests need an :class:`ImpactModel`; :class:`ScenarioImpact` is the one of a scenario.
 """
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, NamedTuple, Protocol
@@ -29,61 +31,102 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import text_table
-from hyperexec_env.market.kernel import Slice, State
+from hyperexec_env.market.kernel import Cost, Slice, State
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.predator import PredatorMemory, trade, update_memory
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = [
-    *("Burst", "Certificate", "Halving", "ImpactModel", "Parts", "ScenarioImpact", "Trip", "certify", "certify_model"),
-    *("check_impact_model", "check_scenario", "regime_paths", "usual_trips"),
+    *("COMPONENTS", "Burst", "Certificate", "Halving", "ImpactCost", "ImpactModel", "ScenarioImpact", "Trip", "certify"),
+    *("certify_model", "check_impact_model", "check_scenario", "child_components", "regime_paths", "usual_trips"),
 ]
 
 Floats = NDArray[np.float64]
 Paths = NDArray[np.int64]
 
 SIZES: Final = (0.01, 0.1, 1.0, 10.0, 100.0)
-"""Sizes of the round trips: what is bought (and sold again), in orders."""
-_PACES: Final = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 24, 30, 40, 60)
+"""Sizes of the round trips: the quantity that is bought and sold again, in orders."""
+_INTERVALS: Final = (2, 3, 4, 5, 6, 8, 10, 12, 15, 20, 24, 30, 40, 60)
+"""Intervals between children of bursts and of alternating round trips, in slices."""
 _POPULATION: Final = 24
+"""Number of round trips of each size in the population of the search."""
 _ELEMENTS: Final = 4_000_000
-"""Slices times round trips of a search whose budget is not given."""
+"""Default budget of the search: slices times round trips."""
 _BATCH: Final = 500_000
-_FEWEST_SLICES: Final = 8
+"""Slices times candidates in one batch."""
+_MIN_SLICES: Final = 8
+"""Least number of slices of a round trip; a market with fewer slices is cut finer."""
 _LEGS: Final = 25
+"""Largest number of lengths of a leg (slices that buy, or that sell) among the deterministic round trips."""
 _FEW_PATHS: Final = 1_000
-_MOST_PATHS: Final = 5_000
-_MOST_SLICES: Final = 4_096
-"""Slices that a schedule which has not settled is cut into, at most."""
+"""Number of regime paths up to which every path is tried."""
+_MAX_PATHS: Final = 5_000
+"""Largest number of sampled paths with one change of regime."""
+_MAX_SLICES: Final = 4_096
+"""Largest number of slices to which a schedule is cut while its cost may converge to zero."""
 _SCENARIO_SLICES: Final = 100_000
-"""Slices that a scenario may have."""
+"""Largest number of slices of a scenario."""
 _PAIRS: Final = 2_000
+"""Pairs of schedules in the test of convexity."""
 _ROUNDING: Final = 1e-9
-"""What is taken for rounding, as a part of what the same trades cost where all of them are bought."""
-_SETTLED: Final = 1e-3
-"""A change by less than this, as a part of the cost, is none."""
-_SHRINKS: Final = 0.95
-"""Changes that shrink more slowly than this from halving to halving are taken for some that do not."""
-_VANISHED: Final = 0.05
-"""A limit below this part of the cost is none."""
+"""Rounding error, relative to the cost of buying the absolute values of the same trades."""
+_CONVERGED: Final = 1e-3
+"""Relative change of a cost below which it counts as converged."""
+_MAX_RATIO: Final = 0.95
+"""Absolute ratio of successive changes from which a cost counts as diverging."""
+_ZERO_LIMIT: Final = 0.05
+"""Fraction of the last cost below which the limit counts as zero."""
+
+_PAID_BY_CHILD: Final = {
+    **dict.fromkeys(("permanent", "transient", "temporary", "spread"), True),
+    **dict.fromkeys(("drift", "timing", "risk"), False),
+}
+"""Whether the shares of a slice pay a component of :class:`~hyperexec_env.market.kernel.Cost` beyond the unaffected price."""
 
 
-class Parts(NamedTuple):
-    """What trades cost beyond the unaffected price, fraction of the arrival notional, each (candidates,)."""
+def child_components(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the cost components that the shares of a slice pay beyond the unaffected price, in the given order.
 
-    permanent: Any
-    transient: Any
-    temporary: Any
-    spread: Any
+    Args:
+        names: Names of all components of a cost.
+
+    Raises:
+        TypeError: A component is unknown.
+    """
+    for name in names:
+        if name not in _PAID_BY_CHILD:
+            raise TypeError(f"cost component {name!r} is unknown: state whether the shares of a slice pay it")
+    return tuple(name for name in names if _PAID_BY_CHILD[name])
+
+
+COMPONENTS: Final = child_components(Cost._fields)
+"""Cost components of impact, in the order of :class:`~hyperexec_env.market.kernel.Cost`: the certificate judges these."""
+
+
+class ImpactCost(dict[str, Any]):
+    """Cost of trades beyond the unaffected price by component, fractions of the arrival notional, each (candidates,).
+
+    Args:
+        components: Costs by name, see :data:`COMPONENTS`; a component that is not given is zero.
+
+    Raises:
+        TypeError: A component is unknown.
+    """
+
+    def __init__(self, **components: Any) -> None:
+        for name in components:
+            if name not in COMPONENTS:
+                raise TypeError(f"cost component {name!r} is unknown: the components are {', '.join(COMPONENTS)}")
+        super().__init__({name: components.get(name, 0.0) for name in COMPONENTS})
 
     @property
     def total(self) -> Any:
-        """The whole cost."""
-        return self.permanent + self.transient + self.temporary + self.spread
+        """Sum of the components."""
+        return functools.reduce(operator.add, self.values())
 
 
 class ImpactModel(Protocol):
-    """What signed trades cost in a market, in units of its order: one trade buys it, a cost of one is its arrival notional."""
+    """Cost of signed trades in a market, in units of an order: a trade of 1 buys it, a cost of 1 is its arrival notional."""
 
     @property
     def name(self) -> str:
@@ -97,26 +140,26 @@ class ImpactModel(Protocol):
 
     @property
     def regimes(self) -> Sequence[str]:
-        """Names of the regimes (one, where nothing changes)."""
+        """Names of the regimes; one name for a market without regimes."""
         ...
 
-    def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> Parts:
-        """Return the cost of some schedules of trades.
+    def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> ImpactCost:
+        """Return the cost of schedules of trades, one per candidate.
 
         Args:
-            trades: Fractions of the order, bought where positive and sold where negative, (N fineness, candidates).
-            path: Index of the regime of each slice, (N fineness, candidates) or (N fineness, 1).
-            fineness: How many slices each of the N slices is cut into.
+            trades: Fractions of the order, positive to buy, negative to sell, shape (N fineness, candidates).
+            path: Index of the regime of each slice, shape (N fineness, candidates) or (N fineness, 1).
+            fineness: Number of slices into which each of the N slices is cut.
         """
         ...
 
 
 @dataclass(frozen=True)
 class ScenarioImpact:
-    """The impact of a scenario, through the market's own step.
+    """Impact of a scenario, computed by the market's own step.
 
-    What sells meets the mirror of the market: the same step, with displacements of the other sign. A predator watches
-    buying and selling apart.
+    Sells trade in the mirrored market: the same step, with displacements of the opposite sign. A predator has separate
+    memories of buys and of sells.
     """
 
     scenario: Scenario
@@ -138,18 +181,18 @@ class ScenarioImpact:
         return self.scenario.regimes.names
 
     def market(self, fineness: int) -> Market:
-        """Return the tables of the scenario in finer slices."""
+        """Return the market of the scenario with each slice cut into `fineness` slices."""
         if fineness not in self._markets:
             self._markets[fineness] = build_market(replace(self.scenario, slices=self.slices * fineness))
         return self._markets[fineness]
 
-    def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> Parts:
-        """Return the cost of some schedules of trades, as :class:`ImpactModel` says."""
+    def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> ImpactCost:
+        """Return the cost of schedules of trades, see :meth:`ImpactModel.costs`."""
         market, scenario = self.market(fineness), self.scenario
         zero = np.zeros(trades.shape[1])
         left, permanent, transient = 2.0 * scenario.quantity * np.abs(trades).sum(axis=0), zero, zero
         mine, other, bought = PredatorMemory(zero, zero, zero, zero), PredatorMemory(zero, zero, zero, zero), zero >= 0.0
-        spent = [zero] * 4
+        spent = dict.fromkeys(COMPONENTS, zero)
         for k, shares in enumerate(scenario.quantity * trades):
             buys = shares >= 0.0
             side = np.where(buys, 1.0, -1.0)
@@ -159,8 +202,8 @@ class ScenarioImpact:
             state = State(left, side * permanent, side * transient)
             after, cost, mine = trade(market.impact, state, _slice(market, k, path[k]), abs(shares), mine, scenario.predator)
             left, permanent, transient = after.remaining, side * after.permanent, side * after.transient
-            spent = [total + part for total, part in zip(spent, cost, strict=False)]
-        return Parts(*(total / scenario.notional for total in spent))
+            spent = {name: total + getattr(cost, name) for name, total in spent.items()}
+        return ImpactCost(**{name: total / scenario.notional for name, total in spent.items()})
 
 
 def _slice(market: Market, k: int, regime: Paths) -> Slice:
@@ -179,7 +222,7 @@ def _slice(market: Market, k: int, regime: Paths) -> Slice:
 
 
 def _swapped(mine: PredatorMemory, other: PredatorMemory, turned: NDArray[np.bool_]) -> tuple[PredatorMemory, PredatorMemory]:
-    """Exchange what the predator remembers of buying and of selling where the side has turned."""
+    """Swap the predator's memories of this side and of the other side where the side of the trade has changed."""
     both = list(zip(mine, other, strict=True))
     return PredatorMemory(*(np.where(turned, b, a) for a, b in both)), PredatorMemory(
         *(np.where(turned, a, b) for a, b in both)
@@ -191,83 +234,87 @@ class Trip:
     """The cheapest round trip of one size."""
 
     size: float
-    """What it buys, and sells again, in orders."""
+    """Quantity that it buys and sells again, in orders."""
     tried: int
-    """Number of round trips of that size."""
+    """Number of round trips of this size that were tried."""
     cost_bps: float
-    """What it costs, bps of the notional that it trades (twice its size)."""
+    """Cost, bps of the notional traded (twice the size)."""
     earns: bool
-    """Whether it earns money, beyond rounding."""
+    """Whether the round trip earns money, beyond rounding."""
     trades: tuple[float, ...] = field(repr=False)
-    """Its trades, in orders, one for each slice."""
+    """Trades in orders, one per slice."""
     path: tuple[str, ...] = field(repr=False)
-    """The regime of each slice."""
+    """Regime of each slice."""
 
 
 @dataclass(frozen=True)
 class Halving:
-    """One part of the cost of one schedule in ever shorter slices."""
+    """One cost component of one schedule as its slices are halved."""
 
     schedule: str
+    """Name of the schedule: `steady` or `front-loaded`."""
     regimes: str
-    """The regime that holds throughout, or `mixed`."""
+    """Name of the regime that holds in all slices, or `mixed`."""
     part: str
-    """Part of the cost: permanent, transient, temporary or spread."""
+    """Cost component, see :data:`COMPONENTS`."""
     costs_bps: tuple[float, ...]
-    """The cost with the slices cut into 1, 2, 4, 8, ... bps of the arrival notional."""
+    """Cost with each slice cut into 1, 2, 4, 8, ... slices, bps of the arrival notional."""
 
     @property
-    def settled(self) -> bool:
-        """Whether the last halving has changed next to nothing."""
-        return abs(self._change(-1)) <= _SETTLED * abs(self.costs_bps[-1])
+    def converged(self) -> bool:
+        """Whether the last halving changed the cost by less than 0.1 %."""
+        return abs(self._change(-1)) <= _CONVERGED * abs(self.costs_bps[-1])
 
     @property
     def ratio(self) -> float:
-        """The last change over the one before: below one where the changes shrink, a half for an error of first order."""
+        """Last change over the change before it: below 1 where the changes shrink, 1/2 for a first-order error."""
         return self._change(-1) / self._change(-2) if self._change(-2) else math.inf
 
     @property
     def limit_bps(self) -> float | None:
-        """What the costs run to (the changes taken for a geometric series; Aitken 1926), bps; None where they diverge."""
-        if self.settled or len(self.costs_bps) < 3:
+        """Limit of the costs, bps: the last cost where they converged, else the changes extrapolated as a geometric series
+        (Aitken 1926); None where they diverge.
+        """
+        if self.converged or len(self.costs_bps) < 3:
             return self.costs_bps[-1]
-        return self.costs_bps[-1] + self._change(-1) * self.ratio / (1.0 - self.ratio) if abs(self.ratio) < _SHRINKS else None
+        return self.costs_bps[-1] + self._change(-1) * self.ratio / (1.0 - self.ratio) if abs(self.ratio) < _MAX_RATIO else None
 
     @property
-    def trouble(self) -> str:
-        """What is wrong with it in a word or two ("" where nothing is)."""
+    def failure(self) -> str:
+        """How the cost fails to converge to a positive limit, in a few words; "" where it does converge."""
         limit = self.limit_bps
         if limit is None:
-            return "does not settle"
-        return "runs to zero" if limit < max(_VANISHED * self.costs_bps[-1], 0.0) else ""
+            return "does not converge"
+        return "converges to zero" if limit < max(_ZERO_LIMIT * self.costs_bps[-1], 0.0) else ""
 
     @property
     def fault(self) -> str:
-        """What is wrong with it, in a sentence ("" where nothing is)."""
+        """Description of the failure with the costs; "" where there is no failure."""
         listed = ", ".join(f"{cost:.4g}" for cost in self.costs_bps[:4])
         where = f"the {self.part} cost of a {self.schedule} schedule ({self.regimes})"
-        return f"{where} {self.trouble} as slices are halved: {listed} bps" if self.trouble else ""
+        return f"{where} {self.failure} as slices are halved: {listed} bps" if self.failure else ""
 
     def _change(self, index: int) -> float:
-        """Return a change from one halving to the next."""
+        """Return the change of the cost by one halving; 0 where there was no such halving."""
         changes = [after - before for before, after in itertools.pairwise(self.costs_bps)]
         return changes[index] if len(changes) >= -index else 0.0
 
 
 @dataclass(frozen=True)
 class Burst:
-    """Trading every j-th slice against trading in each, with a flat volume and one regime."""
+    """Cost of trading every j-th slice against trading every slice, with a flat volume and one regime."""
 
     every: int
+    """j, in slices."""
     regime: str
     burst_bps: float
     """Cost of equal children in every j-th slice, bps of the arrival notional."""
     steady_bps: float
-    """Cost of equal children in every slice (of as many whole groups of j as there are)."""
+    """Cost of equal children in every slice of the same whole groups of j slices, bps of the arrival notional."""
 
     @property
     def saving_percent(self) -> float:
-        """What the burst saves against the steady pace, in per cent of its cost; negative where it costs more."""
+        """Saving of the burst against the steady pace, in percent of the steady cost; negative where the burst costs more."""
         return 100.0 * (1.0 - self.burst_bps / self.steady_bps) if self.steady_bps else 0.0
 
     @property
@@ -278,29 +325,32 @@ class Burst:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a market was tried for, and what came out. It prints itself as the report."""
+    """Results of all tests of a market; `str(certificate)` is the report."""
 
     name: str
+    """Name of the scenario or of the impact model."""
     hash: str
-    """Hash of the scenario ("" for a model that is none)."""
+    """Hash of the scenario; "" for an impact model."""
     seed: int
+    """Seed of the search."""
     paths: int
-    """Number of paths of the regimes that round trips were tried on."""
+    """Number of regime paths on which round trips were tried."""
     every_path: bool
-    """Whether those are all that there are."""
+    """Whether these are all possible regime paths."""
     trips: tuple[Trip, ...]
     """The cheapest round trip of each size."""
     halvings: tuple[Halving, ...]
     bursts: tuple[Burst, ...]
-    """For each j the regime in which it does best."""
+    """For each j, the burst in the regime where it saves most."""
     pairs: int
-    """Number of pairs of schedules whose mixture was tried."""
+    """Number of pairs of schedules in the test of convexity."""
     excess: float
-    """Most that a mixture costs beyond the mean of the two costs, as a part of what it costs to buy as much; not positive
-    (but for rounding) where the cost is convex."""
+    """Largest excess of the cost of a mixture of two schedules over the mean of their costs, relative to the cost of buying
+    the same amounts; at most 0, up to rounding, where the cost is convex."""
     idle_bps: float
-    """What not trading costs."""
+    """Cost of not trading, bps of the arrival notional: over a batch of paths, the value with the largest magnitude."""
     notes: tuple[str, ...] = ()
+    """Differences between the tested market and the scenario."""
 
     @property
     def tried(self) -> int:
@@ -309,31 +359,29 @@ class Certificate:
 
     @property
     def cheapest(self) -> Trip:
-        """The round trip that costs least by the notional that it trades."""
+        """The round trip with the lowest cost per notional traded."""
         return min(self.trips, key=lambda trip: trip.cost_bps)
 
     @property
-    def lumpiest(self) -> Burst:
-        """The burst that saves most."""
+    def best_burst(self) -> Burst:
+        """The burst with the largest saving."""
         return max(self.bursts, key=lambda burst: burst.saving_percent)
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """What is wrong with the market, one line each."""
+        """Faults of the market, one line each; no more than one line for each kind of fault and cost component."""
         found = []
         earning = [trip for trip in self.trips if trip.earns]
         if earning:
             trip = min(earning, key=lambda trip: abs(math.log(trip.size)))
-            found.append(
-                f"a round trip of {trip.size:g} x the order earns {-trip.cost_bps:.4g} bps of the notional that it trades"
-            )
-        broken: dict[tuple[str, str], str] = {}
+            found.append(f"a round trip of {trip.size:g} x the order earns {-trip.cost_bps:.4g} bps of the notional traded")
+        diverging: dict[tuple[str, str], str] = {}
         for halving in self.halvings:
-            if halving.trouble:
-                broken.setdefault((halving.part, halving.trouble), halving.fault)
-        found += broken.values()
+            if halving.failure:
+                diverging.setdefault((halving.part, halving.failure), halving.fault)
+        found += diverging.values()
         if any(burst.pays for burst in self.bursts):
-            burst = self.lumpiest
+            burst = self.best_burst
             found.append(
                 f"trading every {_ordinal(burst.every)} slice costs {burst.saving_percent:.1f} % less than the steady pace"
             )
@@ -347,24 +395,24 @@ class Certificate:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing was found."""
+        """Whether no fault was found."""
         return not self.faults
 
     @property
     def verdict(self) -> str:
-        """The verdict in a short block."""
+        """The verdict, the faults and the extent of the search, in a few lines."""
         paths = (
             "one regime path"
             if self.paths == 1
-            else f"{self.paths:,} regime paths{' (all there are)' if self.every_path else ''}"
+            else f"{self.paths:,} regime paths{' (all possible)' if self.every_path else ''}"
         )
         smallest = f"smallest cost {self.cheapest.cost_bps:.4g} bps of the notional traded"
         lines = [*self.faults, f"{self.tried:,} round trips tried on {paths}: {smallest}", *self.notes]
-        head = "certified" if self.sound else "NOT SOUND, do not believe what is learned in this market"
+        head = "certified" if self.sound else "NOT SOUND, do not trust policies trained in this market"
         return "\n".join([f"certificate: {head}", *(f"  {line}" for line in lines)])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, lists and texts."""
+        """Return the certificate as JSON-compatible values."""
         halvings = [
             {**asdict(halving), "limit_bps": halving.limit_bps, "ratio": _finite(halving.ratio), "fault": halving.fault or None}
             for halving in self.halvings
@@ -393,7 +441,7 @@ class Certificate:
         named = f"{self.name} ({self.hash})" if self.hash else self.name
         return "\n".join(
             [
-                *(f"{named}: what its impact was tried for", ""),
+                *(f"{named}: tests of its impact", ""),
                 *("round trips, the cheapest of each size [bps of the notional traded]", self._trip_table(), ""),
                 *("a schedule whose slices are halved [bps of the arrival notional]", self._halving_table(), ""),
                 *("every j-th slice against the steady pace [bps of the arrival notional]", self._burst_table(), ""),
@@ -403,16 +451,16 @@ class Certificate:
         )
 
     def _trip_table(self) -> str:
-        """Return a line for each size."""
+        """Return the table of round trips, one line per size."""
         cells = [[f"{trip.size:g}", "", f"{trip.tried:,}", f"{trip.cost_bps:.4f}"] for trip in self.trips]
         return text_table(["orders", "", "tried", "cost"], cells)
 
     def _halving_table(self) -> str:
-        """Return a line for each part of the cost of the steady schedule, and for whatever is at fault."""
+        """Return the table of halvings: the steady schedule in the first regime, and every failure."""
         shown = [
             halving
             for halving in self.halvings
-            if halving.trouble or (halving.schedule, halving.regimes) == (self.halvings[0].schedule, self.halvings[0].regimes)
+            if halving.failure or (halving.schedule, halving.regimes) == (self.halvings[0].schedule, self.halvings[0].regimes)
         ]
         counts = range(max((len(halving.costs_bps[:4]) for halving in shown), default=0))
         cells = [
@@ -426,7 +474,7 @@ class Certificate:
         return text_table(["part", "schedule", *(f"/{2**count}" for count in counts), "limit"], cells)
 
     def _burst_table(self) -> str:
-        """Return a line for each j."""
+        """Return the table of bursts, one line per j."""
         cells = [
             [str(row.every), row.regime, f"{row.burst_bps:.4f}", f"{row.steady_bps:.4f}", f"{row.saving_percent:+.1f}"]
             for row in self.bursts
@@ -435,7 +483,7 @@ class Certificate:
 
 
 def _finite(value: float) -> float | None:
-    """Return a number that JSON can hold."""
+    """Return a finite value; None for infinities and NaN, which JSON does not allow."""
     return value if math.isfinite(value) else None
 
 
@@ -447,75 +495,76 @@ def _ordinal(number: int) -> str:
 def certify(
     scenario: Scenario, *, trips: int | None = None, seed: int = 0, advance: Callable[[int], None] = lambda trips: None
 ) -> Certificate:
-    """Try whether the market of a scenario is sound.
+    """Test whether the market of a scenario is sound.
 
-    A predator is not part of the impact: mixtures are tried without it (whoever is watched may well pay for being regular).
+    Convexity is tested without a predator: with a predator, a regular schedule may cost more than an irregular one.
 
     Args:
         scenario: The scenario.
-        trips: Number of round trips to try (None: what some seconds allow).
+        trips: Number of round trips to try, 1,000 to 10^9; None chooses a number that takes a few seconds.
         seed: Seed of the search.
         advance: Called with the number of round trips after each batch.
 
     Raises:
-        ValueError: The number or the seed is out of range.
+        ValueError: `trips` or `seed` is out of range.
     """
     flat, notes = replace(scenario, volume_curve=()), []
-    tried = scenario if all(scenario.volume_curve) else flat
-    if tried is not scenario:
-        notes.append("tried with a flat volume: the volume curve has gaps, in which finer slices would find no volume")
-    alone = replace(tried, predator=0.0)
+    tested = scenario if all(scenario.volume_curve) else flat
+    if tested is not scenario:
+        notes.append("tested with a flat volume: the volume curve has zeros, where finer slices would have no volume")
+    alone = replace(tested, predator=0.0)
     if scenario.predator:
-        notes.append("mixtures of schedules were tried without the predator")
-    found = _examine(ScenarioImpact(tried), ScenarioImpact(flat), ScenarioImpact(alone), trips, seed, advance)
+        notes.append("convexity was tested without the predator")
+    found = _certify(ScenarioImpact(tested), ScenarioImpact(flat), ScenarioImpact(alone), trips, seed, advance)
     return replace(found, hash=scenario.hash, notes=tuple(notes))
 
 
 def certify_model(
     model: ImpactModel, *, trips: int | None = None, seed: int = 0, advance: Callable[[int], None] = lambda trips: None
 ) -> Certificate:
-    """Try whether an impact model is sound; the arguments are those of :func:`certify`.
+    """Test whether an impact model is sound; other arguments as in :func:`certify`.
 
     Raises:
-        ValueError: The number or the seed is out of range, or the model returns no costs.
+        TypeError: The model returns an unknown cost component.
+        ValueError: `trips` or `seed` is out of range, or the model returns costs that are not finite or of the wrong shape.
     """
-    return _examine(model, model, model, trips, seed, advance)
+    return _certify(model, model, model, trips, seed, advance)
 
 
 def check_scenario(scenario: Scenario, *, trips: int | None = None, seed: int = 0) -> None:
-    """Refuse a scenario whose market is not sound.
+    """Raise ValueError if the market of a scenario is not sound; arguments as in :func:`certify`.
 
     Raises:
-        ValueError: It is not; the message says why.
+        ValueError: The market is not sound; the message lists the faults.
     """
-    _demand(certify(scenario, trips=trips, seed=seed), "scenario")
+    _raise_unless_sound(certify(scenario, trips=trips, seed=seed), "scenario")
 
 
 def check_impact_model(model: ImpactModel, *, trips: int | None = None, seed: int = 0) -> None:
-    """Refuse an impact model that is not sound.
+    """Raise ValueError if an impact model is not sound; arguments as in :func:`certify_model`.
 
     Raises:
-        ValueError: It is not, or it returns no costs; the message says why.
+        ValueError: The model is not sound, or returns bad costs; the message lists the faults.
     """
-    _demand(certify_model(model, trips=trips, seed=seed), "impact model")
+    _raise_unless_sound(certify_model(model, trips=trips, seed=seed), "impact model")
 
 
-def _demand(certificate: Certificate, kind: str) -> None:
+def _raise_unless_sound(certificate: Certificate, kind: str) -> None:
     if not certificate.sound:
         raise ValueError(f"{kind} {certificate.name!r} is not sound: {'; '.join(certificate.faults)}")
 
 
-def _examine(
+def _certify(
     model: ImpactModel, flat: ImpactModel, alone: ImpactModel, trips: int | None, seed: int, advance: Callable[[int], None]
 ) -> Certificate:
-    """Try a model; `flat` is the same with a flat volume, `alone` without others who watch our trades."""
+    """Test a model; `flat` is the same model with a flat volume, `alone` the same model without a predator."""
     rng = np.random.default_rng(check_integer("seed", seed, low=0, high=2**32 - 1))
     budget = check_integer("trips", usual_trips(model.slices) if trips is None else trips, low=1_000, high=1_000_000_000)
     fineness = _fineness(model.slices)
     paths, every = regime_paths(len(model.regimes), model.slices * fineness, rng)
-    _answered(model, paths[:, :1], fineness)
+    _check_costs(model, paths[:, :1], fineness)
     found = _search(model, paths, fineness, budget, rng, advance)
-    excess = _convexity(alone, paths, fineness, rng)
+    excess = _convexity_excess(alone, paths, fineness, rng)
     return Certificate(
         name=model.name,
         hash="",
@@ -523,26 +572,26 @@ def _examine(
         paths=paths.shape[1],
         every_path=every,
         trips=found,
-        halvings=_halve(model, rng),
-        bursts=_burst(flat),
+        halvings=_halvings(model, rng),
+        bursts=_bursts(flat),
         pairs=_PAIRS,
         excess=excess,
-        idle_bps=_idle(model, paths, fineness),
+        idle_bps=_idle_bps(model, paths, fineness),
     )
 
 
 def usual_trips(slices: int) -> int:
-    """Return the number of round trips that a second or so allows, in a market of some slices."""
+    """Return the default number of round trips to try in a market of N slices; they take about a second."""
     return max(1_000, _ELEMENTS // (slices * _fineness(slices)))
 
 
 def _fineness(slices: int) -> int:
-    """Return how many slices each is cut into where they are too few for a search."""
-    return max(1, math.ceil(_FEWEST_SLICES / slices))
+    """Return the number of slices into which each slice is cut, so that the search has enough of them."""
+    return max(1, math.ceil(_MIN_SLICES / slices))
 
 
-def _answered(model: ImpactModel, path: Paths, fineness: int) -> None:
-    """Refuse a model whose costs are not finite numbers, one for each candidate."""
+def _check_costs(model: ImpactModel, path: Paths, fineness: int) -> None:
+    """Raise ValueError if the total cost of a model is not one finite number per candidate."""
     trades = np.zeros((len(path), 3))
     trades[0], trades[-1] = 1.0, -0.5
     total = np.asarray(model.costs(trades, path, fineness).total, dtype=float)
@@ -556,18 +605,18 @@ def _answered(model: ImpactModel, path: Paths, fineness: int) -> None:
 
 
 def regime_paths(regimes: int, slices: int, rng: np.random.Generator) -> tuple[Paths, bool]:
-    """Return paths of the regimes, whether likely or not, and whether they are all that there are.
+    """Return regime paths for the round trips, whatever their probability.
 
-    All of them where they are at most 1,000; else those that never change, those that change once (a sample of many or
-    long ones), and 500 that change at random.
+    All paths where there are at most 1,000. Else all constant paths, the paths with one change (a sample where they are many
+    or long), and up to 500 random paths.
 
     Args:
         regimes: Number of regimes M.
         slices: Number of slices N.
-        rng: What draws the sample.
+        rng: Generator of the sample.
 
     Returns:
-        Indices of the regimes, (N, paths).
+        Indices of the regimes, shape (N, paths), and whether these are all possible paths.
     """
     if slices * math.log(regimes) <= math.log(_FEW_PATHS):
         return np.array(list(itertools.product(range(regimes), repeat=slices)), dtype=np.int64).T, True
@@ -575,8 +624,8 @@ def regime_paths(regimes: int, slices: int, rng: np.random.Generator) -> tuple[P
     first, second, change = (axis.ravel() for axis in np.meshgrid(*map(np.arange, (regimes, regimes, slices)), indexing="ij"))
     moves = np.flatnonzero((first != second) & (change > 0))
     room = max(10, 2 * _BATCH // slices)
-    if len(moves) > min(_MOST_PATHS, room):
-        moves = rng.choice(moves, min(_MOST_PATHS, room), replace=False)
+    if len(moves) > min(_MAX_PATHS, room):
+        moves = rng.choice(moves, min(_MAX_PATHS, room), replace=False)
     once = np.where(row < change[moves], first[moves], second[moves])
     drawn = rng.integers(regimes, size=(slices, min(_FEW_PATHS // 2, room)))
     stays = rng.random(drawn.shape) < rng.random(drawn.shape[1])
@@ -589,7 +638,7 @@ def regime_paths(regimes: int, slices: int, rng: np.random.Generator) -> tuple[P
 
 
 class _Candidates(NamedTuple):
-    """Round trips of one size (or of all): trades and paths (slices, candidates), sizes and costs (candidates,)."""
+    """Round trips: trades and paths of shape (slices, candidates), sizes and costs per notional of shape (candidates,)."""
 
     trades: Floats
     path: Paths
@@ -597,27 +646,28 @@ class _Candidates(NamedTuple):
     cost: Floats
 
     def take(self, chosen: Any) -> _Candidates:
-        """Return some of them."""
+        """Return the chosen candidates."""
         return _Candidates(self.trades[:, chosen], self.path[:, chosen], self.size[chosen], self.cost[chosen])
 
 
 def _search(
     model: ImpactModel, paths: Paths, fineness: int, budget: int, rng: np.random.Generator, advance: Callable[[int], None]
 ) -> tuple[Trip, ...]:
-    """Return the cheapest round trip of each size: half of the budget on random ones, half on refining the cheapest.
+    """Return the cheapest round trip of each size; half of the budget goes to random trips, half to refining the cheapest.
 
-    Before that come, on the paths that never change and beyond the budget, those that a fault is known to pay: in at a steady
-    pace and out at another one (Gatheral 2010), and to and fro, which pays where somebody makes like children cheaper.
+    Deterministic round trips on constant paths come first, in addition to the budget. They exploit known faults: buying at
+    one steady pace and selling at another (Gatheral 2010), and alternating buys and sells, which earn where liquidity makes
+    regular children cheaper.
     """
     none = np.zeros(0)
     tried, best = 0, _Candidates(np.zeros((len(paths), 0)), paths[:, :0], none, none)
     starts = itertools.chain(
-        _plain_trips(len(paths), len(model.regimes)),
+        _deterministic_trips(len(paths), len(model.regimes)),
         ((_random_trips(path.shape[0], path.shape[1], rng), path) for path in _spread_over(paths, budget // 2, rng)),
     )
     for trades, path in starts:
-        found = _priced(model, trades, path, np.resize(SIZES, path.shape[1]), fineness)
-        best = _best(_joined(best, found))
+        found = _evaluated(model, trades, path, np.resize(SIZES, path.shape[1]), fineness)
+        best = _cheapest(_concatenated(best, found))
         tried += path.shape[1]
         advance(path.shape[1])
     last = tried + budget // 2
@@ -627,18 +677,18 @@ def _search(
         best = _Candidates(*(np.where(better, new, old) for new, old in zip(child, best, strict=True)))
         tried += len(child.size)
         advance(len(child.size))
-    return tuple(_trip(model, best, size, tried // len(SIZES), fineness) for size in SIZES)
+    return tuple(_cheapest_trip(model, best, size, tried // len(SIZES), fineness) for size in SIZES)
 
 
-def _plain_trips(slices: int, regimes: int) -> Iterator[tuple[Floats, Paths]]:
-    """Yield the round trips that nothing is drawn for, in each size and each regime, and the regime of each slice."""
-    trades = np.repeat(np.concatenate([_in_and_out(slices), _to_and_fro(slices)], axis=1), len(SIZES), axis=1)
+def _deterministic_trips(slices: int, regimes: int) -> Iterator[tuple[Floats, Paths]]:
+    """Yield, for each constant path, the trades of the deterministic round trips (one per size) and the path."""
+    trades = np.repeat(np.concatenate([_two_legs(slices), _alternating(slices)], axis=1), len(SIZES), axis=1)
     for regime in range(regimes):
         yield trades, np.full(trades.shape, regime)
 
 
-def _in_and_out(slices: int) -> Floats:
-    """Return trades that buy steadily in the first slices and sell steadily in the last ones."""
+def _two_legs(slices: int) -> Floats:
+    """Return trades that buy at a steady pace in the first slices and sell at a steady pace in the last ones."""
     legs = np.unique(np.linspace(1, slices - 1, min(slices - 1, _LEGS)).astype(np.int64))
     first, last = (axis.ravel() for axis in np.meshgrid(legs, legs))
     first, last = first[first + last <= slices], last[first + last <= slices]
@@ -646,17 +696,17 @@ def _in_and_out(slices: int) -> Floats:
     return np.asarray((row < first) / first - (row >= slices - last) / last)
 
 
-def _to_and_fro(slices: int) -> Floats:
-    """Return trades that buy and sell in turn, equal children at equal intervals."""
+def _alternating(slices: int) -> Floats:
+    """Return trades that buy and sell alternately, in equal children at equal intervals."""
     row = np.arange(slices)
-    rhythms = [(every, gap) for every in _PACES for gap in sorted({1, every // 2, every - 1}) if every <= slices]
-    bought = [(row % every == 0) & (row + gap < slices) for every, gap in rhythms]
-    sold = [(row >= gap) & ((row - gap) % every == 0) for every, gap in rhythms]
+    patterns = [(every, gap) for every in _INTERVALS for gap in sorted({1, every // 2, every - 1}) if every <= slices]
+    bought = [(row % every == 0) & (row + gap < slices) for every, gap in patterns]
+    sold = [(row >= gap) & ((row - gap) % every == 0) for every, gap in patterns]
     return np.asarray(np.array(bought, dtype=float).T - np.array(sold, dtype=float).T)
 
 
 def _spread_over(paths: Paths, count: int, rng: np.random.Generator) -> Iterator[Paths]:
-    """Yield batches of paths, each path at least once."""
+    """Yield batches of at least `count` paths in total, each path at least once for each size."""
     count, batch = max(count, paths.shape[1] * len(SIZES)), len(SIZES) * max(_POPULATION, _BATCH // len(paths) // len(SIZES))
     order = np.repeat(rng.permutation(paths.shape[1]), len(SIZES))
     for first in range(0, count, batch):
@@ -664,17 +714,17 @@ def _spread_over(paths: Paths, count: int, rng: np.random.Generator) -> Iterator
 
 
 def _random_trips(slices: int, count: int, rng: np.random.Generator) -> Floats:
-    """Draw round trips: noise, one stretch of buying and one of selling, and a single buy and a single sell, a third each."""
+    """Draw round trips, a third each: normal noise; one buying and one selling stretch; a single buy and a single sell."""
     noise, pair = rng.standard_normal((slices, count)), _transfers(slices, count, rng)
     row, cuts = np.arange(slices)[:, None], np.sort(rng.integers(slices, size=(4, count)), axis=0)
     bought, sold = ((row >= first) & (row <= last) for first, last in (cuts[:2], cuts[2:]))
     stretches = bought / bought.sum(axis=0) - sold / sold.sum(axis=0)
-    kind = np.where(np.abs(stretches).sum(axis=0) > 0.0, rng.integers(3, size=count), 0)  # one stretch in one slice is no trip
+    kind = np.where(np.abs(stretches).sum(axis=0) > 0.0, rng.integers(3, size=count), 0)  # coinciding stretches cancel
     return np.asarray(rng.choice([-1.0, 1.0], count) * np.choose(kind, [pair, noise, stretches]))
 
 
 def _transfers(slices: int, count: int, rng: np.random.Generator) -> Floats:
-    """Return trades that buy one in a slice and sell it in another."""
+    """Draw trades that buy 1 in one slice and sell 1 in another."""
     one = rng.integers(slices, size=count)
     other = (one + rng.integers(1, slices, size=count)) % slices
     moved, column = np.zeros((slices, count)), np.arange(count)
@@ -682,35 +732,35 @@ def _transfers(slices: int, count: int, rng: np.random.Generator) -> Floats:
     return moved
 
 
-def _flat(trades: Floats, size: Floats) -> Floats:
-    """Make trades end flat and buy (and sell) a size."""
+def _round_trip(trades: Floats, size: Floats) -> Floats:
+    """Return trades shifted and scaled so that they end flat and buy (and sell) `size`."""
     trades = trades - trades.mean(axis=0)
     return np.asarray(trades * (2.0 * size / np.maximum(np.abs(trades).sum(axis=0), 1e-300)))
 
 
-def _priced(model: ImpactModel, trades: Floats, path: Paths, size: Floats, fineness: int) -> _Candidates:
-    """Return round trips of given sizes with their cost by the notional traded."""
-    trades = _flat(trades, size)
+def _evaluated(model: ImpactModel, trades: Floats, path: Paths, size: Floats, fineness: int) -> _Candidates:
+    """Return round trips of the given sizes with their cost per notional traded."""
+    trades = _round_trip(trades, size)
     return _Candidates(trades, path, size, np.asarray(model.costs(trades, path, fineness).total) / (2.0 * size))
 
 
-def _joined(*some: _Candidates) -> _Candidates:
-    """Return candidates side by side."""
-    return _Candidates(*(np.concatenate(parts, axis=-1) for parts in zip(*some, strict=True)))
+def _concatenated(*candidates: _Candidates) -> _Candidates:
+    """Return all candidates in one record."""
+    return _Candidates(*(np.concatenate(parts, axis=-1) for parts in zip(*candidates, strict=True)))
 
 
-def _best(found: _Candidates) -> _Candidates:
-    """Return the population: the cheapest of each size, size by size."""
+def _cheapest(found: _Candidates) -> _Candidates:
+    """Return the population: the cheapest candidates of each size, sorted by size."""
     order = np.lexsort((found.cost, found.size))
     rank = np.arange(len(order)) - np.searchsorted(found.size[order], found.size[order])
     return found.take(order[rank < _POPULATION])
 
 
 def _offspring(model: ImpactModel, parents: _Candidates, paths: Paths, fineness: int, rng: np.random.Generator) -> _Candidates:
-    """Return a child of each parent: moved along the difference of two others, half of them towards one of the best, too.
+    """Return one child per parent: the parent plus a multiple of the difference of two others of its size.
 
-    A third moves some trade from one slice to another, besides, and a tenth tries another path. One in ten is no child but
-    another random trip on the path of its parent.
+    Half of the children also move towards one of the cheapest candidates of their size, a third shift an amount from one
+    slice to another, and a tenth change the path. A tenth are replaced by random trips.
     """
     slices, count = parents.trades.shape
     base = np.arange(count) // _POPULATION * _POPULATION
@@ -723,10 +773,10 @@ def _offspring(model: ImpactModel, parents: _Candidates, paths: Paths, fineness:
     trades += jump * _transfers(slices, count, rng)
     trades = np.where(rng.random(count) < 0.1, _random_trips(slices, count, rng), trades)
     path = np.where(rng.random(count) < 0.1, paths[:, rng.integers(paths.shape[1], size=count)], parents.path)
-    return _priced(model, trades, path, parents.size, fineness)
+    return _evaluated(model, trades, path, parents.size, fineness)
 
 
-def _trip(model: ImpactModel, found: _Candidates, size: float, tried: int, fineness: int) -> Trip:
+def _cheapest_trip(model: ImpactModel, found: _Candidates, size: float, tried: int, fineness: int) -> Trip:
     """Return the cheapest round trip of a size."""
     best = found.take(np.flatnonzero(found.size == size))
     best = best.take([int(np.argmin(best.cost))])
@@ -742,11 +792,11 @@ def _trip(model: ImpactModel, found: _Candidates, size: float, tried: int, finen
     )
 
 
-# --- the other trials
+# --- halving, bursts, convexity, zero
 
 
-def _halve(model: ImpactModel, rng: np.random.Generator) -> tuple[Halving, ...]:
-    """Return each part of the cost of two schedules, the slices cut in two three times, and more where it may run to zero."""
+def _halvings(model: ImpactModel, rng: np.random.Generator) -> tuple[Halving, ...]:
+    """Return the halvings of two schedules: three of them, and more while a component seems to converge to zero."""
     slices, count = model.slices, len(model.regimes)
     path = np.broadcast_to(np.arange(count), (slices, count))
     labels = list(model.regimes)
@@ -754,29 +804,29 @@ def _halve(model: ImpactModel, rng: np.random.Generator) -> tuple[Halving, ...]:
         path, labels = np.concatenate([path, rng.integers(count, size=(slices, 1))], axis=1), [*labels, "mixed"]
     fineness, found = 1, tuple[Halving, ...]()
     costs: dict[tuple[str, str, str], tuple[float, ...]] = {}
-    while slices * fineness <= (_SCENARIO_SLICES if fineness <= 8 else _MOST_SLICES):
+    while slices * fineness <= (_SCENARIO_SLICES if fineness <= 8 else _MAX_SLICES):
         middle = (np.arange(slices * fineness) + 0.5) / (slices * fineness)
         for schedule, pace in (("steady", np.ones_like(middle)), ("front-loaded", 2.0 - 2.0 * middle)):
             trades = pace[:, None] / (slices * fineness)
             parts = model.costs(np.repeat(trades, len(labels), axis=1), np.repeat(path, fineness, axis=0), fineness)
-            for part, values in zip(parts._fields, parts, strict=True):
+            for part, values in parts.items():
                 for label, value in zip(labels, np.broadcast_to(values, len(labels)), strict=True):
                     key = (schedule, label, part)
                     costs[key] = (*costs.get(key, ()), 1e4 * float(value))
         found = tuple(Halving(*key, values) for key, values in costs.items() if any(values))
-        if fineness >= 8 and not any(halving.trouble == "runs to zero" for halving in found):
-            break  # a fast decay may yet show its limit in finer slices
+        if fineness >= 8 and not any(halving.failure == "converges to zero" for halving in found):
+            break  # else a fast decay may show its limit only in finer slices
         fineness *= 2
     return found
 
 
-def _burst(model: ImpactModel) -> tuple[Burst, ...]:
-    """Return, for each j, the burst of every j-th slice in the regime in which it does best."""
+def _bursts(model: ImpactModel) -> tuple[Burst, ...]:
+    """Return, for each j, the burst of every j-th slice in the regime where it saves most."""
     fineness, names = _fineness(model.slices), model.regimes
     slices = model.slices * fineness
     path = np.broadcast_to(np.arange(len(names)), (slices, len(names)))
     rows = []
-    for every in sorted({*(j for j in _PACES if j <= slices), slices}):
+    for every in sorted({*(j for j in _INTERVALS if j <= slices), slices}):
         groups = np.arange(slices) < slices // every * every
         steady = groups / groups.sum()
         last = groups & (np.arange(slices) % every == every - 1)
@@ -790,8 +840,8 @@ def _burst(model: ImpactModel) -> tuple[Burst, ...]:
     return tuple(rows)
 
 
-def _convexity(model: ImpactModel, paths: Paths, fineness: int, rng: np.random.Generator) -> float:
-    """Return the most that the mean of two schedules costs beyond the mean of their costs."""
+def _convexity_excess(model: ImpactModel, paths: Paths, fineness: int, rng: np.random.Generator) -> float:
+    """Return the largest excess of the cost of the mean of two schedules over the mean of their costs, see `excess`."""
     worst = -math.inf
     batch = max(1, _BATCH // len(paths))
     for first in range(0, _PAIRS, batch):
@@ -807,15 +857,15 @@ def _convexity(model: ImpactModel, paths: Paths, fineness: int, rng: np.random.G
 
 
 def _random_schedules(slices: int, count: int, rng: np.random.Generator) -> Floats:
-    """Draw schedules of all sizes: round trips and one-sided ones."""
+    """Draw schedules of all sizes, half of them round trips, half of them one-sided."""
     trips = _random_trips(slices, count, rng)
     trips = np.where(rng.random(count) < 0.5, trips, np.maximum(trips, 0.0))
     sizes = np.exp(rng.uniform(math.log(SIZES[0]), math.log(SIZES[-1]), count))
     return np.asarray(sizes * trips / np.maximum(np.abs(trips).sum(axis=0), 1e-300))
 
 
-def _idle(model: ImpactModel, paths: Paths, fineness: int) -> float:
-    """Return what not trading costs at most, bps."""
+def _idle_bps(model: ImpactModel, paths: Paths, fineness: int) -> float:
+    """Return the cost of not trading, bps: over a batch of paths, the value with the largest magnitude."""
     path = paths[:, : _BATCH // len(paths) + 1]
     costs = 1e4 * np.asarray(model.costs(np.zeros(path.shape), path, fineness).total)
     return float(costs[np.argmax(np.abs(costs))])

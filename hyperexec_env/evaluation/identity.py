@@ -1,4 +1,4 @@
-"""What makes a result: the code that ran, and the policy that was judged. Equal identities mean equal results, bit for bit."""
+"""Keys of stored results: fingerprints of the code and of the policy. Equal keys mean equal results, bit for bit."""
 
 from __future__ import annotations
 
@@ -29,37 +29,40 @@ _FOLDERS: Final = ("market", "envs", "execution", "evaluation", "baselines")
 
 
 class Cell(NamedTuple):
-    """What names a result, in the order of the store's key."""
+    """Key of a stored result, fields in the order of the store's primary key."""
 
     engine: str
-    """Fingerprint of the code, :func:`engine`."""
+    """Fingerprint of the code, see :func:`engine`."""
     scenario: str
     """Hash of the scenario."""
     seed: int
     """Seed of the episodes."""
     first: int
-    """Number of the first episode."""
+    """Index of the first episode."""
     episodes: int
     """Number of episodes."""
     policy: str
-    """Hash of the policy, :func:`policy_hash`."""
+    """Hash of the policy, see :func:`policy_hash`."""
     hidden: bool
-    """Whether the policy is not told the regime."""
+    """Whether the regime is hidden from the policy."""
 
 
 def cell_of(scenario: Scenario, policy: Policy, hidden: bool, seed: int, compiled: bool = False) -> Cell | None:
-    """Return the cell of a policy before its episodes are given; None where the policy has no identity."""
+    """Return the cell of a policy with no episodes yet (`first` and `episodes` are 0); None where the policy has no hash."""
     identity = policy_hash(policy)
     return None if identity is None else Cell(engine(compiled), scenario.hash, seed, 0, 0, identity, hidden)
 
 
 @cache
 def engine(compiled: bool = False) -> str:
-    """Return the fingerprint of what computes results, 32 hexadecimal digits; the compiled loops have one of their own.
+    """Return the fingerprint of the code that computes results, 32 hexadecimal digits.
 
-    It covers the version, the source files of the market, the environments, the desk, the evaluation and the baselines, the
-    version of numpy, and the instructions of the processor that numpy found: a change of any of them may move the last bits of
-    a result, and must not be taken for chance.
+    The fingerprint covers the version, the source files of the market, the environments, the desk, the evaluation and the
+    baselines, the version of numpy, and the processor instructions that numpy found: a change of any of them may move the last
+    bits of a result. The fingerprint of compiled loops also covers the version of numba.
+
+    Args:
+        compiled: Whether compiled loops compute the results.
     """
     digest = hashlib.sha256()
     simd: Any = np.show_config(mode="dicts")
@@ -74,12 +77,12 @@ def engine(compiled: bool = False) -> str:
 
 
 def engines() -> set[str]:
-    """Return the fingerprints of all that can compute results here."""
+    """Return the fingerprints of the engines available in this installation."""
     return {engine(), *([engine(True)] if resolve_backend("auto") == "numba" else [])}
 
 
 def _sources() -> dict[str, Path]:
-    """Return the source files that results depend on, by name; the names are the same for every kind of installation."""
+    """Return the source files that results depend on, by name; names do not depend on the kind of installation."""
     files = {"orders.py": _PACKAGE / "orders.py"}
     for name in _FOLDERS:
         folder = _folder(name)
@@ -88,51 +91,52 @@ def _sources() -> dict[str, Path]:
 
 
 def _folder(name: str) -> Path:
-    """Return the folder of a subpackage: below the package, or where an editable installation keeps it."""
+    """Return the folder of a subpackage: below the package, or elsewhere in an editable installation."""
     spec = None if (_PACKAGE / name).is_dir() else find_spec(f"hyperexec_env.{name}")
     return Path(spec.origin).parent if spec and spec.origin else _PACKAGE / name
 
 
 def _covered(kind: type) -> bool:
-    """Whether :func:`engine` covers the code of a class."""
+    """Return whether :func:`engine` covers the code of a class."""
     package, *below = kind.__module__.split(".")
     return package == "hyperexec_env" and bool(below) and below[0] in _FOLDERS
 
 
 def policy_hash(policy: Policy) -> str | None:
-    """Return the identity of a policy, 32 hexadecimal digits; None where there is none to rely on.
+    """Return the hash of a policy, 32 hexadecimal digits; None where its behaviour cannot be identified.
 
-    - A policy that offers a text `digest` vouches for it: it must cover everything that moves an answer, code included, and
-      the answer for an episode must not depend on the other episodes of the batch. Trained networks do. One that a class
-      elsewhere inherits says nothing of what that class has changed.
-    - A policy of this package is known by its class and name, a frozen dataclass by its fields too: :func:`engine` covers the
-      code. One whose constructor takes arguments that it does not keep in such fields is not known.
-    - Any other policy is code that nobody has seen: None.
+    - A policy with a string attribute `digest` is hashed by its class and the digest. The digest must cover everything that
+      affects its shares, code included, and the shares of an episode must not depend on the other episodes of the batch.
+      Trained networks have such a digest. A digest that a class outside this package inherits is ignored, because it does not
+      cover what the subclass changes.
+    - A policy of this package is hashed by its class and name, a frozen dataclass by its class and fields: :func:`engine`
+      covers the code. The hash is None if the constructor takes arguments that are not such fields.
+    - The hash of any other policy is None.
     """
     kind = type(policy)
     name = f"{kind.__module__}.{kind.__qualname__}"
     digest = getattr(policy, "digest", None)
     if isinstance(digest, str) and offers(policy, "digest"):
-        return _short([name, "digest", digest])
+        return _short_hash([name, "digest", digest])
     if not _covered(kind) or "act" in getattr(policy, "__dict__", {}):
         return None
     if is_dataclass(policy):
         try:
-            return _short([name, _plain(policy)])
+            return _short_hash([name, _plain(policy)])
         except TypeError:
             return None
-    return None if inspect.signature(kind).parameters else _short([name, policy.name])
+    return None if inspect.signature(kind).parameters else _short_hash([name, policy.name])
 
 
-def _short(content: Any) -> str:
+def _short_hash(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
 
 
 def _plain(value: Any) -> Any:
-    """Return a value as what JSON can hold: equal for equal values.
+    """Return a JSON representation of a value; equal values have equal representations.
 
     Raises:
-        TypeError: It is not made of frozen dataclasses, arrays, mappings, sequences, numbers and texts.
+        TypeError: The value contains anything but frozen dataclasses, arrays, mappings, sequences, numbers and strings.
     """
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
@@ -144,6 +148,6 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
-    if is_dataclass(value) and getattr(value, "__dataclass_params__").frozen:  # noqa: B009 - the types do not know of it
+    if is_dataclass(value) and getattr(value, "__dataclass_params__").frozen:  # noqa: B009 - missing in the type stubs
         return {item.name: _plain(getattr(value, item.name)) for item in fields(value)}
     raise TypeError(f"{type(value).__name__} has no stable identity")

@@ -1,4 +1,4 @@
-"""What is known of the best that can be done in a scenario. A solver makes it; a board compares with it."""
+"""The optimum of a scenario as a solver computes it: J*, bounds, reference schedules and the optimal policy."""
 
 from __future__ import annotations
 
@@ -10,89 +10,89 @@ from typing import Final
 from hyperexec_env.checks import check_number
 from hyperexec_env.evaluation.policy import Policy
 
-__all__ = ["Optimum", "Part"]
+__all__ = ["GapPart", "Optimum"]
 
 _ROUNDING: Final = 1e-9
-"""Relative error of a sum of costs, at least; what is closer is equal."""
+"""Relative rounding error of a sum of costs; closer values count as equal."""
 
 
 @dataclass(frozen=True)
-class Part:
-    """A part of TWAP's gap to the optimum."""
+class GapPart:
+    """One part of TWAP's gap to the optimum."""
 
     bps: float
-    """Size, bps of the arrival notional."""
+    """Size of the part, bps of the arrival notional."""
     steps: tuple[str, ...]
-    """What it is saved by: some of "schedule", "past" and "told"."""
+    """The improvements that close this part, from "schedule", "past" and "regime" (see :attr:`Optimum.parts`)."""
 
 
 @dataclass(frozen=True)
 class Optimum:
-    """Objectives in bps of the arrival notional, computed and not simulated; None is what is not known.
+    """Objectives in bps of the arrival notional, computed, not simulated; None where unknown.
 
     Where all are known, optimum <= regime_blind <= open_loop <= twap.
     """
 
     optimum_bps: float | None = None
-    """J*, the least that any policy can reach; None where the scenario is not solved exactly."""
+    """J*, the minimum over all policies; None where the scenario is not solved exactly."""
     bound_bps: float | None = None
-    """A lower bound on J*, where it is not solved."""
+    """Lower bound on J*, where the scenario is not solved."""
     open_loop_bps: float | None = None
-    """That of the best fixed schedule."""
+    """Objective of the best deterministic schedule."""
     regime_blind_bps: float | None = None
-    """The least of an observer who is not told the regime of the slice and has found out perfectly which came before: no
-    policy from which the regime is hidden can reach less."""
+    """Minimum over policies that observe each regime one slice late. It bounds from below every policy from which the regime
+    is hidden: such a policy can at best infer the past regimes exactly."""
     twap_bps: float | None = None
-    """That of equal slices."""
+    """Objective of TWAP (equal slices)."""
     relative_error: float | None = None
-    """Error of J*, as a fraction of it."""
+    """Error of J*, as a fraction of J*."""
     policy: Policy | None = None
-    """The optimal policy, which runs in the environment."""
+    """The optimal policy; it runs in the environment like any other policy."""
 
     def __post_init__(self) -> None:
         """Check every value.
 
         Raises:
-            ValueError: A value that is not a finite number, a negative error, or a policy without the value of the optimum.
+            ValueError: A value is not a finite number, the error is negative, or `policy` is given without `optimum_bps`.
         """
         for item in fields(self):
             value = getattr(self, item.name)
             if item.name != "policy" and value is not None:
                 check_number(item.name, value, low=0.0 if item.name == "relative_error" else -math.inf)
         if self.policy is not None and self.optimum_bps is None:
-            raise ValueError("optimum_bps must be a number where policy is the optimal one, got None")
+            raise ValueError("optimum_bps must be a number where policy is given, got None")
 
     @property
     def error_bps(self) -> float:
-        """Error of J*, bps: that of rounding where none is stated, and at least."""
+        """Error of J*, bps; at least the rounding error."""
         return abs(self.optimum_bps or 0.0) * max(self.relative_error or 0.0, _ROUNDING)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
-        """What TWAP's gap consists of, from equal slices to the optimum; empty where either is not known.
+    def parts(self) -> tuple[GapPart, ...]:
+        """TWAP's gap, decomposed from TWAP to the optimum; empty where either objective is unknown.
 
-        A better fixed schedule ("schedule"), acting on what came before ("past"), being told the regime of the slice ("told");
-        neighbours are one part where what lies between them is not known.
+        The steps are the best deterministic schedule ("schedule"), acting on past observations ("past"), and observing the
+        regime of the current slice ("regime"). Where the objective between two steps is unknown, one part holds both steps.
         """
         if self.twap_bps is None or self.optimum_bps is None:
             return ()
-        found: list[Part] = []
+        found: list[GapPart] = []
         above, steps = self.twap_bps, tuple[str, ...]()
-        values = (("schedule", self.open_loop_bps), ("past", self.regime_blind_bps), ("told", self.optimum_bps))
+        values = (("schedule", self.open_loop_bps), ("past", self.regime_blind_bps), ("regime", self.optimum_bps))
         for step, value in values:
             steps = (*steps, step)
             if value is not None:
-                found.append(Part(above - value, steps))
+                found.append(GapPart(above - value, steps))
                 above, steps = value, ()
         return tuple(found)
 
     @property
     def contradictions(self) -> list[str]:
-        """Say which values are not in the order that they must have, by more than the stated error of both."""
+        """Pairs of values whose order contradicts theory by more than their error, one line each."""
         names = ("bound_bps", "optimum_bps", "regime_blind_bps", "open_loop_bps", "twap_bps")
         known = [(name, value) for name in names if (value := getattr(self, name)) is not None]
         return [
-            f"{lower} {low:.4f} lies above {upper} {high:.4f}"
+            f"{lower} {low:.4f} is above {upper} {high:.4f}"
             for (lower, low), (upper, high) in pairwise(known)
             if low - high > max(2.0 * self.error_bps, _ROUNDING * abs(high))
         ]

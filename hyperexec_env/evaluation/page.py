@@ -1,13 +1,14 @@
-"""Results as one self-contained HTML page: tables, and the pictures that a person wants to see.
+"""Leaderboards as one self-contained HTML page with tables and figures.
 
-:func:`page` makes the page of boards. What any page of this house is made of stands here too: :func:`document`,
-:func:`table`, :func:`figure` and :func:`svg`.
+:func:`page` renders boards. The building blocks serve other pages of the package too: :func:`document`, :func:`table`,
+:func:`figure` and :func:`svg`.
 """
 
 from __future__ import annotations
 
 import html
 import io
+import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,11 +18,12 @@ from hyperexec_env.evaluation.board import Board, Row
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.extras import need
+from hyperexec_env.market.account import Components
 
 __all__ = ["COLOURS", "document", "figure", "page", "svg", "table"]
 
 COLOURS: Final = ("#1f5fa8", "#d9730d", "#2e7d4f", "#8a4fa3", "#7a6a58", "#c2a200", "#3b8ea5", "#c25a7c")
-"""Colours that can be told apart."""
+"""Distinguishable colours of series."""
 _TRAINED: Final = "#b8322a"
 _OPTIMUM: Final = "#222222"
 _PARTS: Final = {
@@ -33,6 +35,7 @@ _PARTS: Final = {
     "risk": "#e3a6a0",
     "permanent": "#ddd2c0",
 }
+"""Cost components of the figure in stacking order, and their colours."""
 _STYLE: Final = """
 :root { color-scheme: light; }
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 1100px; margin: 2rem auto; padding: 0 1rem; }
@@ -52,25 +55,25 @@ code { background: #f4f4f4; padding: .1rem .3rem; }
 
 
 def page(boards: Sequence[Board], command: str) -> str:
-    """Return the page of some boards.
+    """Return the HTML page of the given boards.
 
     Args:
         boards: One board for each scenario.
-        command: The command that made them, shown on the page.
+        command: The command that computed the boards, shown on the page.
 
     Raises:
         MissingExtra: matplotlib is not installed.
     """
     need("matplotlib", "plot")
     body = (
-        f"<p>Made by <code>{html.escape(command)}</code>. Every policy meets the same episodes; brackets are 95 % bootstrap "
-        "intervals, those of differences and gaps are paired. All costs in bps of the arrival notional, positive is a cost.</p>"
+        f"<p>Made by <code>{html.escape(command)}</code>. Every policy runs on the same episodes; brackets are 95 % bootstrap "
+        "intervals, paired for differences and gaps. All costs are in bps of the arrival notional; positive is a cost.</p>"
     )
     return document("HyperExec leaderboard", body + _overview(boards) + "".join(_section(board) for board in boards))
 
 
 def _overview(boards: Sequence[Board]) -> str:
-    """Return the table of all boards, where there are several and the optimum of one is known."""
+    """Return the summary table; "" for a single board, or where the optimum was not requested."""
     if len(boards) < 2 or all(board.optimum is None for board in boards):
         return ""
     header, cells, caption = summary(boards)
@@ -79,11 +82,11 @@ def _overview(boards: Sequence[Board]) -> str:
 
 
 def document(title: str, body: str) -> str:
-    """Return a whole page, which loads nothing from elsewhere.
+    """Return a complete HTML document that loads no external resources.
 
     Args:
-        title: Its title, plain text.
-        body: What stands below the title, HTML.
+        title: Title, plain text.
+        body: Content below the title, HTML.
     """
     title = html.escape(title)
     return (
@@ -97,11 +100,11 @@ def table(header: Sequence[str], cells: Sequence[Sequence[str]], kind: str = "sh
     """Return a table of plain texts as HTML.
 
     Args:
-        header: The names of the columns.
-        cells: The texts of each line.
-        kind: Which columns are to the left: "sheet": the first, "board": the second, "glossary": the first and the last; a
-            second word, "overview", makes it narrower.
-        classes: The class of each line; empty: none.
+        header: Names of the columns.
+        cells: Texts of each line.
+        kind: CSS classes of the table. They name the left-aligned columns: "sheet" the first, "board" the second, "glossary"
+            the first and the last. A second class "overview" makes the table narrower.
+        classes: CSS class of each line; empty for none.
     """
     head = "".join(f"<th>{html.escape(text)}</th>" for text in header)
     lines = "".join(
@@ -112,13 +115,13 @@ def table(header: Sequence[str], cells: Sequence[Sequence[str]], kind: str = "sh
 
 
 def _section(board: Board) -> str:
-    """Return one scenario: its table and its pictures."""
-    classes = [_class(row) for row in board.rows]
+    """Return the section of one scenario: warnings, tables and figures."""
+    classes = [_css_class(row) for row in board.rows]
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in board.warnings)
     pictures = (
-        *_spreads(board),
-        (_inventories(board), "Mean share of the order that is left, by the regime of the first slice."),
-        (_components(board), "Mean cost by component, with the risk term. Timing, whose mean is zero, is left out."),
+        _distributions(board),
+        (_inventories(board), "Mean remaining fraction of the order, by the regime of the first slice."),
+        (_components(board), "Mean cost by component, with the risk term. Timing has mean zero and is not shown."),
     )
     findings = "".join(f"<li>{html.escape(text)}.</li>" for text in board.findings)
     figures = "".join(f"<figure>{picture}<figcaption>{text}</figcaption></figure>" for picture, text in pictures)
@@ -131,21 +134,12 @@ def _section(board: Board) -> str:
     )
 
 
-def _spreads(board: Board) -> list[tuple[str, str]]:
-    """Return the picture of what an episode costs and its caption, where the episodes themselves are kept."""
-    kept = len(board.outcomes[0].forced)
-    if kept < board.episodes:
-        text = f"What an episode costs is not drawn: of {board.episodes:,} episodes the means of {kept:,} groups are kept."
-        return [("", text)]
-    return [(_distributions(board), "What an episode costs. Box: quartiles; whiskers: 5 % and 95 %; line: median; dot: mean.")]
-
-
-def _class(row: Row) -> str:
+def _css_class(row: Row) -> str:
     return "optimum" if row.optimum else "sanity" if row.sanity else "trained" if row.training_seed is not None else ""
 
 
-def _serious(board: Board) -> list[tuple[Row, Outcome, str]]:
-    """Return the optimum and the policies that are there to win, with their colours; all that were trained share one."""
+def _figure_rows(board: Board) -> list[tuple[Row, Outcome, str]]:
+    """Return the rows of the figures with outcomes and colours: all but sanity policies; trained policies share a colour."""
     colours = iter(COLOURS * 4)
     return [
         (row, outcome, _OPTIMUM if row.optimum else _TRAINED if row.training_seed is not None else next(colours))
@@ -154,9 +148,18 @@ def _serious(board: Board) -> list[tuple[Row, Outcome, str]]:
     ]
 
 
-def _distributions(board: Board) -> str:
-    """Draw the distribution of the realised shortfall and of the objective."""
-    shown = _serious(board)
+def _distributions(board: Board) -> tuple[str, str]:
+    """Return the figure of the cost distribution and its caption; no figure where the board stores group means only."""
+    stored = len(board.outcomes[0].forced)
+    if stored < board.episodes:
+        groups = f"only the means of {stored:,} groups of the {board.episodes:,} episodes are stored"
+        return "", f"The cost of an episode is not drawn: {groups}."
+    return _box_plots(board), "Cost of an episode. Box: quartiles; whiskers: 5 % and 95 %; line: median; dot: mean."
+
+
+def _box_plots(board: Board) -> str:
+    """Draw the distributions of the realised shortfall and of the objective over episodes."""
+    shown = _figure_rows(board)
     drawing, axes = figure(1, 2, 10.5, 0.9 + 0.34 * len(shown))
     for axis, key, title in zip(
         axes, ("shortfall", "objective"), ("implementation shortfall (realised)", "objective J"), strict=True
@@ -176,8 +179,8 @@ def _distributions(board: Board) -> str:
 
 
 def _inventories(board: Board) -> str:
-    """Draw the mean inventory against time, one panel for each regime of the start."""
-    scenario, shown = board.scenario, _serious(board)
+    """Draw the mean inventory against time, one panel for each start regime."""
+    scenario, shown = board.scenario, _figure_rows(board)
     counts = shown[0][1].inventory[:, 0]
     panels = [index for index in range(len(counts)) if counts[index] > 0.0]
     columns = min(3, len(panels))
@@ -196,7 +199,7 @@ def _inventories(board: Board) -> str:
         axis.set(title=f"{scenario.regimes.names[index]} ({counts[index]:,.0f} episodes)", ylim=(-2, 102))
         axis.grid(color="#eee")
         if panel % columns == 0:
-            axis.set_ylabel("left [%]")
+            axis.set_ylabel("remaining [%]")
         if panel + columns >= len(panels):
             axis.set_xlabel("minutes since the start")
     named: dict[str, Any] = {}
@@ -207,11 +210,11 @@ def _inventories(board: Board) -> str:
 
 
 def _components(board: Board) -> str:
-    """Draw the mean cost by component as stacked bars."""
-    shown = _serious(board)
+    """Draw the mean cost by component, with the risk term, as stacked bars."""
+    shown = _figure_rows(board)
     drawing, (axis,) = figure(1, 1, 10.5, 1.3 + 0.34 * len(shown))
     above, below = np.zeros(len(shown)), np.zeros(len(shown))
-    for part, colour in _PARTS.items():
+    for part, colour in _part_colours().items():
         values = np.array([row.risk_bps if part == "risk" else row.components_bps[part] for row, _, _ in shown])
         if np.abs(values).max() < 1e-3:
             continue
@@ -227,8 +230,14 @@ def _components(board: Board) -> str:
     return svg(drawing)
 
 
+def _part_colours() -> dict[str, str]:
+    """Return the colours of the components in the figure; a component that :data:`_PARTS` lacks takes a spare colour."""
+    others = [name for name in Components._fields if name not in (*_PARTS, "timing")]
+    return _PARTS | dict(zip(others, itertools.cycle(COLOURS[4:]), strict=False))
+
+
 def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:
-    """Return a figure without a window, and its axes in reading order."""
+    """Return a figure that needs no display, and its axes in reading order; width and height are in inches."""
     drawing = need("matplotlib.figure", "plot").Figure(figsize=(width, height), layout="constrained")
     axes = list(drawing.subplots(rows, columns, squeeze=False, sharey=rows * columns > 2).flat)
     for axis in axes:
@@ -238,7 +247,7 @@ def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, l
 
 
 def svg(drawing: Any) -> str:
-    """Return a figure as inline SVG: the same bytes for the same numbers."""
+    """Return a figure as inline SVG; equal figures yield equal bytes."""
     target = io.StringIO()
     with need("matplotlib", "plot").rc_context({"svg.hashsalt": "hyperexec", "svg.fonttype": "path"}):
         drawing.savefig(target, format="svg", metadata={"Date": None})

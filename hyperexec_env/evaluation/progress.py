@@ -1,4 +1,4 @@
-"""Progress of long work, on the terminal only."""
+"""Progress bar of long computations, shown on terminals only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,15 @@ __all__ = ["progress"]
 
 @contextmanager
 def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """Show a bar (with tqdm, where it is installed) while the block runs; yields a function that adds to it."""
+    """Show a progress bar on standard error while the block runs (by tqdm; without tqdm or a terminal, show nothing).
+
+    Args:
+        total: Number of steps at the end.
+        what: Label of the bar.
+
+    Yields:
+        A function that advances the bar by a number of steps.
+    """
     try:
         from tqdm import tqdm
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""Statistics of paired episodes: bootstrap intervals, p-values, shares, tails and ranks. numpy only."""
+"""Statistics of paired episodes: bootstrap intervals, p-values, ranks, CVaR and power. numpy only."""
 
 from __future__ import annotations
 
@@ -31,83 +31,92 @@ __all__ = [
 Floats = NDArray[np.float64]
 
 RESAMPLES: Final = 2000
-_AT_ONCE: Final = 100
-"""Resamples whose means are taken together; a divisor of their number."""
+"""Number of bootstrap resamples."""
+_CHUNK: Final = 100
+"""Resamples computed in one matrix product; divides :data:`RESAMPLES`."""
 GROUPS: Final = 4096
-"""More episodes than this are averaged into this many groups before the bootstrap."""
+"""Number of groups into which the bootstrap averages more episodes than this."""
 ROUNDING: Final = 1e-9
-"""A mean difference below this, bps, is that of two policies that do the same."""
+"""Mean difference, bps, below which two policies count as equal."""
 
 
 def cvar(values: Floats, level: float = 0.95) -> float:
-    """Return the conditional value at risk: the mean of the worst 1 - `level` of the costs (Rockafellar and Uryasev 2000)."""
+    """Return the conditional value at risk, the mean of the largest 1 - `level` of the costs (Rockafellar and Uryasev 2000).
+
+    Args:
+        values: Costs, shape (episodes,); at least one is averaged.
+        level: Level, in (0, 1).
+    """
     count = max(1, round(len(values) * (1.0 - level)))
     return float(np.partition(values, len(values) - count)[-count:].mean())
 
 
 def group_means(values: Floats) -> Floats:
-    """Gather neighbouring episodes (last axis) into at most :data:`GROUPS` groups, scaled so that their mean is the mean of the
-    episodes. Episodes are independent, so the standard error stays what it is.
+    """Average neighbouring episodes (last axis) into at most :data:`GROUPS` groups.
+
+    Groups are scaled so that their mean equals the mean of the episodes. Episodes are independent, so the standard error of
+    the mean is that of the episodes.
     """
     episodes = values.shape[-1]
     if episodes <= GROUPS:
         return values
     edges = np.linspace(0, episodes, GROUPS + 1).astype(int)[:-1]
-    mean = values.mean(axis=-1, keepdims=True)  # groups differ by one episode: their sums are those of deviations
+    mean = values.mean(axis=-1, keepdims=True)  # group sizes differ by one, so sum deviations from the mean
     return np.asarray(mean + np.add.reduceat(values - mean, edges, axis=-1) * (GROUPS / episodes))
 
 
 def bootstrap_means(values: Floats, seed: int = 0) -> Floats:
-    """Return means of resampled episodes, the same resamples for every policy, so that differences stay paired.
+    """Return bootstrap means; every policy uses the same resamples, so that differences stay paired.
 
     Args:
         values: Costs, shape (policies, episodes).
         seed: Seed of the resampling.
 
     Returns:
-        Array of shape (policies, RESAMPLES).
+        Means, shape (policies, RESAMPLES).
     """
     grouped = group_means(values)
     rng, groups = np.random.default_rng(seed), grouped.shape[1]
     means = np.empty((len(values), RESAMPLES))
-    counts = np.empty((_AT_ONCE, groups))  # how often each group was drawn: for every policy the same
-    for first in range(0, RESAMPLES, _AT_ONCE):
+    counts = np.empty((_CHUNK, groups))  # how often each resample draws each group
+    for first in range(0, RESAMPLES, _CHUNK):
         for row in counts:
             row[:] = np.bincount(rng.integers(0, groups, groups), minlength=groups)
-        means[:, first : first + _AT_ONCE] = np.einsum("pg,rg->pr", grouped, counts)
+        means[:, first : first + _CHUNK] = np.einsum("pg,rg->pr", grouped, counts)
     means /= groups
     return means
 
 
 def interval(means: Floats, level: float = 0.95) -> tuple[float, float]:
-    """Return the percentile interval of bootstrap means."""
+    """Return the percentile interval of bootstrap means, shape (resamples,)."""
     low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
     return float(low), float(high)
 
 
 def simultaneous_intervals(estimates: Floats, means: Floats, level: float = 0.95) -> Floats:
-    """Return intervals that hold all together, so that one may look at all of them and speak of the most striking.
+    """Return simultaneous confidence intervals (max-t; Romano and Wolf 2005).
 
-    Each is as many of its standard errors wide as the largest deviation of a resample has, over all estimates, in `level` of
-    the resamples (max-t; Romano and Wolf 2005). It heeds how the estimates hang together, which Bonferroni and Holm do not.
+    The half-width of every interval is the same multiple of its standard error: the `level` quantile, over resamples, of the
+    largest standardised deviation of any estimate. The method uses the correlation between estimates, which Bonferroni and
+    Holm ignore, so one may inspect all intervals and report the most striking.
 
     Args:
         estimates: Means, or differences of means, shape (estimates,).
-        means: Their bootstrap means, paired, shape (estimates, resamples).
-        level: Probability that every interval holds its own true value.
+        means: Paired bootstrap means of the estimates, shape (estimates, resamples).
+        level: Probability that all intervals cover their true values.
 
     Returns:
         Lower and upper ends, shape (2, estimates).
     """
     errors = means.std(axis=1)
-    varied = errors > 1e-12
-    deviations = np.abs(means[varied] - estimates[varied, None]) / errors[varied, None]
-    width = errors * (np.quantile(deviations.max(axis=0), level) if varied.any() else 0.0)
-    return np.array([estimates - width, estimates + width])
+    varying = errors > 1e-12
+    deviations = np.abs(means[varying] - estimates[varying, None]) / errors[varying, None]
+    half_width = errors * (np.quantile(deviations.max(axis=0), level) if varying.any() else 0.0)
+    return np.array([estimates - half_width, estimates + half_width])
 
 
 def share_interval(count: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Return the interval of Wilson (1927) of a probability, from how often something happened."""
+    """Return the interval of Wilson (1927) for a probability, given `count` events in `total` trials."""
     z = NormalDist().inv_cdf(0.5 + 0.5 * level)
     share, weight = count / total, z * z / total
     middle, half = share + 0.5 * weight, z * math.sqrt((share * (1.0 - share) + 0.25 * weight) / total)
@@ -115,13 +124,16 @@ def share_interval(count: int, total: int, level: float = 0.95) -> tuple[float, 
 
 
 def p_value(differences: Floats) -> float:
-    """Return the two-sided p-value of the hypothesis that paired differences have the mean zero.
+    """Return the two-sided p-value of the hypothesis that paired differences have mean zero.
 
-    It is that of Student's t, made a normal value by the approximation of Wallace (1959). Unlike a bootstrap of some thousand
-    resamples it can be as small as a correction for many comparisons asks for.
+    Student's t, mapped to a normal quantile by the approximation of Wallace (1959). Unlike the p-value of a bootstrap with a
+    few thousand resamples, it can be as small as a correction for many comparisons requires.
 
     Args:
-        differences: Paired differences, shape (episodes,), two or more.
+        differences: Paired differences, shape (episodes,), at least two.
+
+    Returns:
+        The p-value: 1 where the absolute mean is below :data:`ROUNDING`, 0 where the differences are a larger constant.
     """
     mean, freedom = float(differences.mean()), len(differences) - 1
     if abs(mean) < ROUNDING:
@@ -134,13 +146,13 @@ def p_value(differences: Floats) -> float:
 
 
 def holm(p_values: Floats) -> Floats:
-    """Return p-values adjusted for looking at all of them (the step-down procedure of Holm 1979).
+    """Return p-values adjusted for multiple comparisons (the step-down procedure of Holm 1979).
 
-    Those that are at most 1 - level may be called differences: the probability that one of these is none is at most 1 - level,
-    however the differences hang together.
+    Reject the hypotheses whose adjusted p-value is at most 1 - level: the probability of any false rejection is then at most
+    1 - level, whatever the dependence between the tests.
 
     Args:
-        p_values: One for each hypothesis, shape (hypotheses,).
+        p_values: p-value of each hypothesis, shape (hypotheses,).
     """
     order = np.argsort(p_values, kind="stable")
     scaled = p_values[order] * np.arange(len(p_values), 0, -1)
@@ -150,49 +162,51 @@ def holm(p_values: Floats) -> Floats:
 
 
 def ranks(values: Floats, level: float = 0.95) -> list[int]:
-    """Return ranks, 1 is best: policies that cannot be told apart share one, and a better rank is better beyond doubt.
+    """Return the rank of each policy, 1 is best; policies that do not differ significantly share a rank.
 
-    Each pair is compared by :func:`p_value`, with Holm over all pairs. A new rank begins where each policy before is told apart
-    from each one after; so where A and B, and B and C, cannot be told apart, the three share a rank.
+    Pairs are compared by :func:`p_value`, Holm-adjusted over all pairs. In the order of the means, a new rank begins where
+    every earlier policy differs significantly from every later one. So if A and B do not differ, nor B and C, all three share
+    a rank even if A and C differ.
 
     Args:
-        values: Costs, shape (policies, episodes), the same episodes for all.
-        level: Probability that no two policies are told apart that are equal.
+        values: Costs, shape (policies, episodes), the same episodes for all policies.
+        level: Probability that no two equal policies are declared different.
     """
     count = len(values)
     pairs = [(i, j) for i in range(count) for j in range(i)]
     adjusted = holm(np.array([p_value(values[i] - values[j]) for i, j in pairs]))
-    apart = np.zeros((count, count), dtype=bool)
+    differ = np.zeros((count, count), dtype=bool)
     for (i, j), p in zip(pairs, adjusted, strict=True):
-        apart[i, j] = apart[j, i] = p <= 1.0 - level
+        differ[i, j] = differ[j, i] = p <= 1.0 - level
     order = np.argsort(values.mean(axis=1), kind="stable")
     found, rank = [1] * count, 1
     for place in range(1, count):
-        if apart[np.ix_(order[:place], order[place:])].all():
+        if differ[np.ix_(order[:place], order[place:])].all():
             rank = place + 1
         found[order[place]] = rank
     return found
 
 
 def interquartile_mean(values: Floats) -> Floats:
-    """Return the mean of what is left without the lowest and the highest quarter (Agarwal et al. 2021), along the first axis.
+    """Return the interquartile mean along the first axis: the mean without the lowest and the highest quarter of the values.
 
-    A quarter is rounded down to whole values, as in the authors' own code: it is the plain mean of fewer than four.
+    A quarter is rounded down to whole values, as in the authors' code (Agarwal et al. 2021), so fewer than four values yield
+    their plain mean.
     """
     cut = len(values) // 4
     return np.asarray(np.sort(values, axis=0)[cut : len(values) - cut].mean(axis=0))
 
 
 def interquartile_interval(values: Floats, seed: int = 0, level: float = 0.95) -> tuple[float, float]:
-    """Return the bootstrap interval of the interquartile mean over training seeds of the mean over episodes.
+    """Return the bootstrap interval of the interquartile mean, over training seeds, of the mean cost over episodes.
 
-    Both are resampled: the training seeds, and the episodes, which are the same for all seeds. What a few seeds say of the
-    spread among seeds is too little, and so is the width of the interval: its true level is below the stated one.
+    Training seeds and episodes are resampled; all training seeds share the episodes. A few training seeds underestimate the
+    dispersion between them, so the interval is too narrow: its coverage is below `level`.
 
     Args:
         values: Costs, shape (training seeds, episodes).
         seed: Seed of the resampling.
-        level: Level of the interval.
+        level: Nominal level of the interval.
     """
     means = bootstrap_means(values, seed)
     rng = np.random.default_rng([seed, len(values)])
@@ -201,16 +215,16 @@ def interquartile_interval(values: Floats, seed: int = 0, level: float = 0.95) -
 
 
 def smallest_difference(sd: float, episodes: int, level: float = 0.95, power: float = 0.8) -> float:
-    """Return the mean difference that paired episodes can find: (z_level + z_power) sd / sqrt(episodes).
+    """Return the smallest mean difference that paired episodes detect: (z_level + z_power) sd / sqrt(episodes).
 
     Args:
-        sd: Standard deviation of the paired differences of an episode, in the unit of the answer.
+        sd: Standard deviation, over episodes, of the paired differences; the result has the same unit.
         episodes: Number of episodes.
         level: Level of the two-sided test, in (0, 1).
-        power: Probability that a true difference of that size is found, in (0, 1).
+        power: Probability of detecting a true difference of the returned size, in (0, 1).
 
     Raises:
-        ValueError: A value out of its range.
+        ValueError: An argument is out of range.
     """
     check_number("sd", sd, low=0.0)
     check_integer("episodes", episodes, low=1, high=2**63 - 1)

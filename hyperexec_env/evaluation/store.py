@@ -1,8 +1,8 @@
-"""The store: every evaluated cell in one SQLite file that survives the death of its writers.
+"""Crash-safe store of evaluated outcomes: one SQLite file, one row (cell) per policy, scenario and batch of episodes.
 
-A cell is a batch of episodes of one policy on one scenario. Its outcome is kept as the raw bytes of its arrays, with a hash;
-nothing is ever pickled. What :meth:`Store.put` has returned from is on the disk. The same cell with another result is a
-:class:`DeterminismAlarm`, and the stored one stays.
+A row holds the raw bytes of the outcome's arrays and a SHA-256; nothing is ever pickled. When :meth:`Store.put` returns, the
+row is on the disk, even if the process is killed. A second, different outcome for the same cell raises
+:class:`DeterminismAlarm`, and the stored row does not change.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = ["DamagedCell", "DeterminismAlarm", "Store", "difference"]
 _MAGIC: Final = b"SQLite format 3\0"
 _APPLICATION: Final = int.from_bytes(b"HxSt", "big")
 _FORMAT: Final = 1
-_PATIENCE: Final = 60.0  # seconds that a writer waits for the others
+_TIMEOUT: Final = 60.0  # seconds to wait for a lock of another process
 _TABLES: Final = (
     "CREATE TABLE scenarios (hash TEXT PRIMARY KEY, content TEXT NOT NULL)",
     "CREATE TABLE cells (engine TEXT NOT NULL, scenario TEXT NOT NULL, seed INTEGER NOT NULL, first INTEGER NOT NULL,"
@@ -45,18 +45,20 @@ _TABLES: Final = (
 )
 _KEY: Final = "engine = ? AND scenario = ? AND seed = ? AND first = ? AND episodes = ? AND policy = ? AND hidden = ?"
 _DTYPES: Final = ("<f8", "<i8")
+_TOTALS: Final = tuple(name for name in Statement._fields if name != "components")
+"""Fields of a statement that are arrays."""
 
 
 class DeterminismAlarm(RuntimeError):
-    """The same cell, computed again by the same code, came out differently."""
+    """The same code computed two different outcomes for the same cell."""
 
 
 class DamagedCell(ValueError):
-    """What is stored for a cell is not what was put there."""
+    """The stored row of a cell is damaged: it is not the row that was written."""
 
 
 class _Record(NamedTuple):
-    """A stored outcome as it lies in its row."""
+    """Columns of a row that hold the outcome."""
 
     path_hash: str
     header: str
@@ -65,23 +67,23 @@ class _Record(NamedTuple):
 
 
 class Store:
-    """The results in one file; a context manager. Several processes may have it open at once, on a local disk.
+    """Store of outcomes in one file; a context manager. Several processes may open the file at once, on a local disk.
 
     Args:
-        path: The file; made if it is not there.
+        path: The file; created if it does not exist.
 
     Raises:
-        ValueError: It cannot be opened or made, or is something else; then it is left as it was.
+        ValueError: The file cannot be opened or created, or is not a store; such a file is not changed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         check_target(path)
-        _refuse_foreign(self.path)
+        _check_file_type(self.path)
         if self.path.exists() and not os.access(self.path, os.W_OK):
             raise ValueError(f"cannot use the store {self.path}: the file may not be written to")
-        with self._explained():
-            self._connection = sqlite3.connect(os.path.abspath(self.path), timeout=_PATIENCE, isolation_level=None)
+        with self._sqlite_errors():
+            self._connection = sqlite3.connect(os.path.abspath(self.path), timeout=_TIMEOUT, isolation_level=None)
             try:
                 self._prepare()
             except BaseException:
@@ -99,44 +101,46 @@ class Store:
         self._connection.close()
 
     def get(self, cell: Cell) -> Outcome | None:
-        """Return the outcome of a cell, or None where it is not stored.
+        """Return the outcome of a cell, or None where the cell is not stored.
 
         Raises:
-            DamagedCell: What is stored is not what was put there.
+            DamagedCell: The stored row is damaged.
+            ValueError: The file cannot be read.
         """
-        with self._explained():
+        with self._sqlite_errors():
             query = f"SELECT path_hash, header, sha256, data FROM cells WHERE {_KEY}"  # noqa: S608 - a constant
             row = self._connection.execute(query, cell).fetchone()
-        return None if row is None else self._unpacked(cell, _Record(*row))
+        return None if row is None else self._decoded(cell, _Record(*row))
 
     def put(self, cell: Cell, outcome: Outcome, scenario: Scenario, name: str) -> None:
-        """Store the outcome of a cell; when this returns, the disk holds it.
+        """Store the outcome of a cell; when this method returns, the outcome is on the disk.
 
-        A cell that is there must be the same; one of fewer or more episodes must agree on the episodes that they share; and
-        every policy must have met the same market.
+        Stored outcomes must agree with the new one: the same cell must have the same outcome, a cell of the same policy with
+        fewer or more episodes must agree on the shared episodes, and cells of the same episodes must have the same market hash.
 
         Args:
             cell: The cell.
-            outcome: Its outcome.
-            scenario: The scenario, so that the cell can be computed again.
-            name: Name of the policy, for people.
+            outcome: Outcome of the cell.
+            scenario: The scenario, stored so that :func:`~hyperexec_env.evaluation.verification.verify` can recompute the cell.
+            name: Display name of the policy.
 
         Raises:
-            DeterminismAlarm: It is not; nothing is changed.
-            DamagedCell: What it is compared with is damaged.
+            DeterminismAlarm: A stored outcome disagrees; the store does not change.
+            DamagedCell: A stored outcome of the same policy is damaged.
+            ValueError: The file cannot be written.
         """
-        record = _packed(cell, outcome)
+        record = _encoded(cell, outcome)
         content = json.dumps(scenario.to_dict())
-        with self._explained(), self._transaction():
-            if self._agrees(cell, outcome, record, f"{name} on scenario {scenario.name}"):
+        with self._sqlite_errors(), self._transaction():
+            if self._is_stored(cell, outcome, record, f"{name} on scenario {scenario.name}"):
                 return
             self._connection.execute("INSERT OR IGNORE INTO scenarios VALUES (?, ?)", (cell.scenario, content))
             values = (*cell, name, *record)
             self._connection.execute(f"INSERT INTO cells VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
 
     def cells(self) -> list[tuple[Cell, str]]:
-        """Return every cell with the name of its policy; those of the same episodes stand together."""
-        with self._explained():
+        """Return every cell with the name of its policy; cells of the same episodes are adjacent."""
+        with self._sqlite_errors():
             rows = self._connection.execute(
                 "SELECT engine, scenario, seed, first, episodes, policy, hidden, name FROM cells"
                 " ORDER BY engine, scenario, seed, first, episodes, name, policy, hidden"
@@ -144,59 +148,60 @@ class Store:
         return [(Cell._make((*key, bool(hidden))), name) for *key, hidden, name in rows]
 
     def scenario(self, digest: str) -> Scenario:
-        """Return the scenario of a hash.
+        """Return the scenario with a given hash.
 
         Raises:
-            ValueError: It is not stored, or is damaged.
+            ValueError: The scenario is not stored, or its row is damaged.
         """
-        with self._explained():
+        with self._sqlite_errors():
             row = self._connection.execute("SELECT content FROM scenarios WHERE hash = ?", (digest,)).fetchone()
         try:
             found = Scenario.from_dict(json.loads(row[0])) if row else None
         except (ValueError, TypeError, KeyError):
             found = None
         if found is None or found.hash != digest:
-            raise ValueError(f"the store {self.path} holds no sound scenario {digest}")
+            raise ValueError(f"the store {self.path} holds no intact scenario {digest}")
         return found
 
     def check(self) -> None:
-        """Read the whole file.
+        """Check the integrity of the whole file.
 
         Raises:
-            ValueError: Its structure is damaged.
+            ValueError: The structure of the file is damaged.
         """
-        with self._explained():
+        with self._sqlite_errors():
             (found,) = self._connection.execute("PRAGMA integrity_check(1)").fetchone()
         if found != "ok":
             raise ValueError(f"the store {self.path} is damaged: {found}")
 
-    def _agrees(self, cell: Cell, outcome: Outcome, record: _Record, label: str) -> bool:
-        """Return whether the cell is stored already, and raise the alarm if anything stored contradicts it."""
+    def _is_stored(self, cell: Cell, outcome: Outcome, record: _Record, label: str) -> bool:
+        """Return whether the cell is stored already; raise :class:`DeterminismAlarm` where a stored outcome disagrees."""
         known = False
-        for episodes, *kept in self._connection.execute(
+        for episodes, *columns in self._connection.execute(
             "SELECT episodes, path_hash, header, sha256, data FROM cells"
             " WHERE engine = ? AND scenario = ? AND seed = ? AND first = ? AND policy = ? AND hidden = ?",
             (*cell[:4], cell.policy, cell.hidden),
         ):
-            stored, same = _Record(*kept), cell._replace(episodes=episodes)
-            known = known or same == cell
-            if same == cell and stored == record:
+            stored, stored_cell = _Record(*columns), cell._replace(episodes=episodes)
+            known = known or stored_cell == cell
+            if stored_cell == cell and stored == record:
                 continue
-            found = difference(self._unpacked(same, stored), outcome)
+            found = difference(self._decoded(stored_cell, stored), outcome)
             if found:
-                raise DeterminismAlarm(_alarm(cell, label, f"differs from what is stored: {found}"))
+                raise DeterminismAlarm(_alarm(cell, label, f"the result differs from the stored one: {found}"))
         market = self._connection.execute(
             "SELECT name FROM cells WHERE engine = ? AND scenario = ? AND seed = ? AND first = ? AND episodes = ?"
             " AND path_hash <> ? LIMIT 1",
             (*cell[:5], record.path_hash),
         ).fetchone()
         if market:
-            raise DeterminismAlarm(_alarm(cell, label, f"met another market than {printable(market[0])}, which is stored"))
+            fault = f"the market differs from the stored market of policy {printable(market[0])}"
+            raise DeterminismAlarm(_alarm(cell, label, fault))
         return known
 
-    def _unpacked(self, cell: Cell, record: _Record) -> Outcome:
+    def _decoded(self, cell: Cell, record: _Record) -> Outcome:
         try:
-            return _unpacked(cell, record)
+            return _decoded(cell, record)
         except (ValueError, TypeError, KeyError, zlib.error) as error:
             raise DamagedCell(
                 f"the store {self.path} is damaged: scenario {cell.scenario}, policy {cell.policy}, seed {cell.seed}, "
@@ -204,7 +209,7 @@ class Store:
             ) from None
 
     def _prepare(self) -> None:
-        """Make the tables where there are none; refuse another kind of database."""
+        """Create the tables in an empty file; raise ValueError for another kind of database."""
         self._connection.execute("PRAGMA synchronous = FULL")
         with self._transaction():
             application, form = (self._pragma(name) for name in ("application_id", "user_version"))
@@ -220,8 +225,8 @@ class Store:
             raise ValueError(f"cannot use the store {self.path}: its disk does not allow a write-ahead log")
 
     def _switched_to_wal(self) -> str:
-        """Switch to the write-ahead log: SQLite does not wait there for the others who open the file, so we do."""
-        deadline = time.monotonic() + _PATIENCE
+        """Switch to the write-ahead log and return the journal mode; retry, since SQLite does not wait for locks here."""
+        deadline = time.monotonic() + _TIMEOUT
         while True:
             try:
                 return str(self._pragma("journal_mode = WAL"))
@@ -235,7 +240,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[None]:
-        """Be the only writer; all is written at the end, or nothing."""
+        """Run the block as the only writer; commit at the end, or roll back on an exception."""
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -246,19 +251,19 @@ class Store:
             raise
 
     @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """Say on one line what SQLite complains of."""
+    def _sqlite_errors(self) -> Iterator[None]:
+        """Raise errors of SQLite as ValueError with one line."""
         try:
             yield
         except sqlite3.Error as error:
             raise ValueError(f"cannot use the store {self.path}: {error}") from None
 
 
-_FOREIGN: Final = "{} is not a store of results; give another file (it was left as it is)"
+_FOREIGN: Final = "{} is not a store of results; give another file (this one was not changed)"
 
 
-def _refuse_foreign(path: Path) -> None:
-    """Refuse a file that is no store, without opening it as a database."""
+def _check_file_type(path: Path) -> None:
+    """Raise ValueError for a file that is not a store, without opening it as a database."""
     try:
         with open(path, "rb") as file:
             head = file.read(100)
@@ -266,30 +271,31 @@ def _refuse_foreign(path: Path) -> None:
         return
     except OSError as error:
         raise ValueError(f"cannot read {path}: {error.strerror or error}") from None
-    if not head or os.path.exists(f"{path}-journal"):  # its birth was cut off: SQLite undoes that
+    if not head or os.path.exists(f"{path}-journal"):  # new, or its creation was interrupted: SQLite rolls that back
         return
     if head[:16] != _MAGIC or int.from_bytes(head[68:72], "big") != _APPLICATION:
         raise ValueError(_FOREIGN.format(path))
 
 
-def _alarm(cell: Cell, label: str, what: str) -> str:
+def _alarm(cell: Cell, label: str, fault: str) -> str:
+    """Return the message of a :class:`DeterminismAlarm`."""
     last = cell.first + cell.episodes - 1
     return (
         f"{printable(label)} ({cell.scenario}), policy {cell.policy}, seed {cell.seed}, episodes {cell.first} to {last}: "
-        f"the result {what}. The same code must give the same result; the stored one was kept"
+        f"{fault}. The same code must give the same result; the stored one was not changed"
     )
 
 
 def difference(stored: Outcome, found: Outcome) -> str:
-    """Say where two outcomes of the same episodes differ by a bit; nothing if they do not.
+    """Return a description of the first bitwise difference of two outcomes; "" where they are equal.
 
-    Where one has more episodes, those that both have are compared.
+    Both start at the same episode. If one outcome has more episodes, only the shared episodes are compared.
     """
     left, right = _arrays(stored), _arrays(found)
     shared = min(len(stored.forced), len(found.forced))
-    whole = len(stored.forced) == len(found.forced)
+    same_length = len(stored.forced) == len(found.forced)
     for name in left:
-        if name == "inventory" and not whole:  # a sum over the episodes
+        if name == "inventory" and not same_length:  # a sum over all episodes
             continue
         a, b = (values if name == "inventory" else values[:shared] for values in (left[name], right[name]))
         if a.shape != b.shape or a.dtype != b.dtype:
@@ -298,50 +304,55 @@ def difference(stored: Outcome, found: Outcome) -> str:
         if bits.any():
             place = int(bits.argmax())
             return f"{int(bits.sum())} of {len(bits)} values of {name}, first {a.flat[place]!r} and {b.flat[place]!r}"
-    return "the hash of the market" if whole and stored.path_hash != found.path_hash else ""
+    return "the hash of the market" if same_length and stored.path_hash != found.path_hash else ""
 
 
-# --- an outcome as bytes
+# --- encoding of an outcome
 
 
 def _arrays(outcome: Outcome) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an outcome by name."""
-    *costs, components = outcome.statement
-    named: dict[str, Any] = dict(zip(Statement._fields[:-1], costs, strict=True))
-    named |= {**components._asdict(), "forced": outcome.forced, "start_regime": outcome.start_regime}
-    dtypes = {"start_regime": "<i8"}
-    return {
-        key: np.asarray(values, dtypes.get(key, "<f8")) for key, values in {**named, "inventory": outcome.inventory}.items()
-    }
+    """Return the arrays of an outcome by name.
+
+    Raises:
+        TypeError: Two arrays have the same name.
+    """
+    values = dict(
+        **{name: getattr(outcome.statement, name) for name in _TOTALS},
+        **outcome.statement.components._asdict(),
+        forced=outcome.forced,
+        start_regime=outcome.start_regime,
+        inventory=outcome.inventory,
+    )
+    return {name: np.asarray(array, "<i8" if name == "start_regime" else "<f8") for name, array in values.items()}
 
 
 def _outcome(arrays: dict[str, NDArray[Any]], path_hash: str) -> Outcome:
-    """Return the outcome of some arrays; the inverse of :func:`_arrays`."""
-    components = Components(*(arrays[name] for name in Components._fields))
-    statement = Statement._make((*(arrays[name] for name in Statement._fields[:-1]), components))
+    """Return the outcome with the given arrays; the inverse of :func:`_arrays`."""
+    components = Components(**{name: arrays[name] for name in Components._fields})
+    statement = Statement(**{name: arrays[name] for name in _TOTALS}, components=components)
     return Outcome(statement, arrays["forced"], arrays["start_regime"], arrays["inventory"], path_hash)
 
 
-def _packed(cell: Cell, outcome: Outcome) -> _Record:
+def _encoded(cell: Cell, outcome: Outcome) -> _Record:
     arrays = _arrays(outcome)
     header = json.dumps([[name, values.dtype.str, list(values.shape)] for name, values in arrays.items()])
     raw = b"".join(values.tobytes() for values in arrays.values())
     return _Record(outcome.path_hash, header, _sha256(cell, outcome.path_hash, header, raw), zlib.compress(raw, 1))
 
 
-def _unpacked(cell: Cell, record: _Record) -> Outcome:
-    """Return the outcome of a record, its arrays read-only.
+def _decoded(cell: Cell, record: _Record) -> Outcome:
+    """Return the outcome of a record; its arrays are read-only.
 
     Raises:
-        ValueError: The record is not that of the cell, or not whole.
+        ValueError: The record is damaged or belongs to another cell.
     """
     described = [(name, dtype, tuple(shape)) for name, dtype, shape in json.loads(record.header)]
     if any(dtype not in _DTYPES or any(type(n) is not int or n < 0 for n in shape) for _, dtype, shape in described):
-        raise ValueError("the header holds other types than it may")
+        raise ValueError("the header holds an unknown type or a bad shape")
     sizes = [8 * math.prod(shape) for _, _, shape in described]
     raw = zlib.decompressobj().decompress(record.data, sum(sizes) + 1)
     if len(raw) != sum(sizes) or _sha256(cell, record.path_hash, record.header, raw) != record.sha256:
-        raise ValueError("the hash of the data is not the one that was stored with them")
+        raise ValueError("the SHA-256 of the row does not match its content")
     arrays, start = {}, 0
     for (name, dtype, shape), size in zip(described, sizes, strict=True):
         arrays[name] = np.frombuffer(raw[start : start + size], dtype).reshape(shape)
@@ -350,7 +361,7 @@ def _unpacked(cell: Cell, record: _Record) -> Outcome:
 
 
 def _sha256(cell: Cell, path_hash: str, header: str, raw: bytes) -> str:
-    """Hash a whole row: the key too, so that no row can pass for another."""
+    """Return the SHA-256 of a row; it covers the key, so that a row copied to another key is detected."""
     digest = hashlib.sha256(json.dumps([*cell[:6], int(cell.hidden), path_hash, header]).encode())
     digest.update(raw)
     return digest.hexdigest()

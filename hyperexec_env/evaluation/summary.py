@@ -1,4 +1,4 @@
-"""Boards of several scenarios in one table: how far each policy is from the optimum."""
+"""Summary of several boards in one table: the optimality gap of each policy on each scenario."""
 
 from __future__ import annotations
 
@@ -13,26 +13,28 @@ __all__ = ["summary"]
 
 
 def summary(boards: Sequence[Board]) -> tuple[list[str], list[list[str]], str]:
-    """Return the header, the cells and the caption of a table with a line for each board.
+    """Return the header, the cells and the caption of a table with one line per board.
 
-    The gaps of the best fixed schedule and of whoever is told the regime one slice late are computed, those of policies are
-    measured, paired with the optimal policy on the same episodes; of several training seeds it is the interquartile mean.
+    The gaps of the best fixed schedule and of the best policy that observes the regime one slice late are computed. The gaps
+    of policies are measured, paired with the optimal policy on the same episodes; a policy with several training seeds shows
+    the interquartile mean.
     """
     names = list(dict.fromkeys(row.policy for board in boards for row in board.rows if not (row.optimum or row.sanity)))
     order = {row.policy: row.training_seed is not None for board in boards for row in board.rows}
     names.sort(key=lambda name: order[name])  # trained policies last
-    header = ["", "scenario", "J* [bps]", "error", "told late %", "best schedule %", *(f"{name} %" for name in names)]
+    header = ["", "scenario", "J* [bps]", "error", "one slice late %", "best schedule %", *(f"{name} %" for name in names)]
     cells = [["", board.scenario.name, *_values(board, names)] for board in boards]
     caption = (
-        "Gaps in % of J*. Told late: the best of whoever learns each regime one slice late; it and the best fixed schedule are "
-        "computed, as J* is. Policies are measured beside the optimal policy on the same episodes; several training seeds by "
-        "their interquartile mean. Where a scenario is not solved exactly, J* is at least what stands there, a gap at most."
+        "Gaps in % of J*. One slice late: the best policy that observes each regime one slice late; its gap and the gap of the "
+        "best fixed schedule are computed, like J*. The gaps of policies are measured, paired with the optimal policy on the "
+        "same episodes; several training seeds show their interquartile mean. Where a scenario is not solved exactly, a lower "
+        "bound (>=) replaces J*, and gaps are upper bounds (<=)."
     )
     return header, cells, caption
 
 
 def _values(board: Board, names: Sequence[str]) -> list[str]:
-    """Return the cells of a board: the optimum, what is computed, and the gap of each policy."""
+    """Return the cells of a board: J*, its error, the computed gaps, and the measured gap of each policy."""
     known = board.optimum
     if known is None:
         return ["-"] * (4 + len(names))
@@ -42,9 +44,7 @@ def _values(board: Board, names: Sequence[str]) -> list[str]:
         return ["-"] * (4 + len(names))
 
     def gap(value: float | None) -> str:
-        if value is None:
-            return "-"
-        if not best:
+        if value is None or not best:
             return "-"
         percent = round(100.0 * (value - best) / abs(best), 1) + 0.0  # never -0.0
         return f"{'' if solved else '<='}{percent:.1f}"

@@ -1,4 +1,4 @@
-"""Tallies: the outcomes of a policy, gathered batch by batch in bounded memory."""
+"""Accumulate the outcomes of a policy batch by batch, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,91 +13,98 @@ from hyperexec_env.evaluation.statistics import ROUNDING, cvar
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import Components
 
-__all__ = ["MOST", "Spread", "Tally", "group_size"]
+__all__ = ["MAX_VALUES", "Dispersion", "Tally", "group_size"]
 
 Floats = NDArray[np.float64]
 
-MOST: Final = 2**21
-"""The most numbers that are kept of each column, over all policies of a board: some 500 MB."""
+MAX_VALUES: Final = 2**21
+"""Largest number of values stored per column, over all policies of a board; all columns take about 500 MB."""
 _TAIL: Final = 2**17
-"""Episodes whose worst twentieth is averaged at once, where not all are kept."""
+"""Least number of episodes in a block of the CVaR; only the last block may be smaller."""
 
 
 def group_size(episodes: int, policies: int) -> int:
-    """Return how many neighbouring episodes are averaged: 1 while all can be kept, then a power of two, at most a batch."""
+    """Return the number of neighbouring episodes to average.
+
+    It is 1 while all values fit into :data:`MAX_VALUES`, else the smallest power of two for which they do, at most a batch.
+
+    Args:
+        episodes: Number of episodes.
+        policies: Number of policies, the reference included.
+    """
     size = 1
-    while size < BATCH and episodes * policies > MOST * size:
+    while size < BATCH and episodes * policies > MAX_VALUES * size:
         size *= 2
     return size
 
 
-class Spread(NamedTuple):
-    """What the means of groups cannot tell."""
+class Dispersion(NamedTuple):
+    """Per-episode dispersion, which group means do not preserve."""
 
     shortfall_sd: float
-    """Standard deviation of the shortfall of an episode, bps."""
+    """Standard deviation of the shortfall over episodes, bps."""
     shortfall_cvar: float
-    """CVaR 95 of the shortfall of an episode, bps; of more than :data:`MOST` episodes it is the mean over parts of them."""
+    """CVaR 95 of the shortfall over episodes, bps; where episodes are averaged in groups, the weighted mean of the CVaR 95 of
+    blocks of episodes."""
     win_rate: float
-    """Share of the episodes in which the objective is below the reference's, by more than rounding."""
+    """Fraction of the episodes in which the objective is below the reference's, by more than rounding."""
 
 
 class Tally:
-    """The outcomes of one policy.
+    """Accumulator of the outcomes of one policy.
 
     Args:
-        group: Neighbouring episodes that are averaged. Episodes are independent, so that means, their intervals and their tests
-            are those of the episodes, but for the end of the run: fewer episodes are a group too, which weighs as much as the
-            others (which moves a mean by a small part of its standard error).
+        group: Number of neighbouring episodes to average. Episodes are independent, so means, intervals and tests over groups
+            agree with those over episodes. The exception is the last group of the run: it may hold fewer episodes at the same
+            weight, which moves a mean by a small fraction of its standard error.
     """
 
     def __init__(self, group: int = 1) -> None:
-        """Begin with nothing."""
         self.group = group
         self._outcomes: list[Outcome] = []
         self._count = self._wins = 0
         self._mean = self._squares = 0.0
-        self._tail: list[Floats] = []  # shortfalls that are still to be looked at for the worst
-        self._worst: list[tuple[int, float]] = []
+        self._tail: list[Floats] = []  # shortfalls of the next block, batch by batch
+        self._cvars: list[tuple[int, float]] = []  # number of episodes and CVaR of each block
 
     def add(self, outcome: Outcome, reference: Outcome) -> None:
-        """Add a batch, and that of the reference on the same episodes."""
+        """Add a batch of the policy; `reference` is the outcome of the reference policy on the same episodes."""
         shortfall = outcome.statement.shortfall
         count, mean = len(shortfall), float(shortfall.mean())
         self._wins += int(np.sum(outcome.statement.objective < reference.statement.objective - ROUNDING))
-        # the update of Chan, Golub and LeVeque (1983) for the sum of squared deviations
-        total, apart = self._count + count, mean - self._mean
-        self._squares += float(np.square(shortfall - mean).sum()) + apart * apart * self._count * count / total
-        self._mean += apart * count / total
+        # update of the sum of squared deviations: Chan, Golub and LeVeque (1983)
+        total, shift = self._count + count, mean - self._mean
+        self._squares += float(np.square(shortfall - mean).sum()) + shift * shift * self._count * count / total
+        self._mean += shift * count / total
         self._count = total
         if self.group > 1:
             self._tail.append(shortfall)
             if sum(map(len, self._tail)) >= _TAIL:
-                self._look_at_tail()
+                self._reduce_tail()
         self._outcomes.append(outcome if self.group == 1 else _averaged(outcome, self.group))
 
-    def _look_at_tail(self) -> None:
+    def _reduce_tail(self) -> None:
         values = np.concatenate(self._tail)
-        self._worst.append((len(values), cvar(values)))
+        self._cvars.append((len(values), cvar(values)))
         self._tail = []
 
     def joined(self) -> Outcome:
-        """Return all batches as one outcome: of episodes, or of groups of them."""
+        """Return all batches as one outcome, over episodes or over groups of episodes."""
         return join(self._outcomes)
 
-    def spread(self) -> Spread:
-        """Return what the means of groups cannot tell."""
+    def dispersion(self) -> Dispersion:
+        """Return the dispersion over episodes, not over groups."""
         if self.group == 1:
             shortfall = np.concatenate([outcome.statement.shortfall for outcome in self._outcomes])
-            return Spread(float(shortfall.std(ddof=1)), cvar(shortfall), self._wins / self._count)
+            return Dispersion(float(shortfall.std(ddof=1)), cvar(shortfall), self._wins / self._count)
         if self._tail:
-            self._look_at_tail()
-        worst = sum(count * value for count, value in self._worst) / self._count
-        return Spread(math.sqrt(self._squares / (self._count - 1)), worst, self._wins / self._count)
+            self._reduce_tail()
+        worst = sum(count * value for count, value in self._cvars) / self._count
+        return Dispersion(math.sqrt(self._squares / (self._count - 1)), worst, self._wins / self._count)
 
 
 def _averaged(outcome: Outcome, group: int) -> Outcome:
-    """Average neighbouring episodes of a batch; the regime of the start is that of the first."""
+    """Average groups of neighbouring episodes of a batch; the start regime of a group is that of its first episode."""
     episodes = len(outcome.forced)
     edges = np.arange(0, episodes, group)
     sizes = np.diff(np.append(edges, episodes))
@@ -105,7 +112,7 @@ def _averaged(outcome: Outcome, group: int) -> Outcome:
     def mean(values: Floats | float) -> Floats:
         return np.asarray(np.add.reduceat(np.broadcast_to(values, (episodes,)), edges) / sizes)
 
-    shortfall, objective, expected, risk, components = outcome.statement
-    parts = Components(*map(mean, components))
-    statement = Statement(mean(shortfall), mean(objective), mean(expected), mean(risk), parts)
+    components = Components(**{name: mean(values) for name, values in outcome.statement.components._asdict().items()})
+    totals = {name: mean(values) for name, values in outcome.statement._asdict().items() if name != "components"}
+    statement = Statement(**totals, components=components)
     return outcome._replace(statement=statement, forced=mean(outcome.forced), start_regime=outcome.start_regime[edges])

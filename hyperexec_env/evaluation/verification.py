@@ -1,4 +1,4 @@
-"""Verification of a store: every cell computed again, and compared bit for bit with what is stored."""
+"""Verify a store: recompute every cell and compare it bit for bit with the stored outcome."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ __all__ = ["Finding", "Verification", "verify"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of the cells of one policy on one scenario and seed."""
+    """Result of the verification of all cells of one policy on one scenario and seed."""
 
     scenario: str
-    """Name of the scenario; "" where another engine used it."""
+    """Name of the scenario; "" where another engine computed the cells."""
     scenario_hash: str
     policy: str
     """Name of the policy."""
@@ -38,14 +38,14 @@ class Finding:
     cells: int
     episodes: int
     skipped: str
-    """Why they were not computed again; "" where they were."""
+    """Reason why the cells were not recomputed; "" where they were."""
     differences: tuple[str, ...]
-    """Cells that came out differently or are damaged, and how."""
+    """One line for each cell that differs or is damaged."""
 
     def __str__(self) -> str:
         """Return the finding as one line."""
         cells = f"{self.cells:,} {'cell' if self.cells == 1 else 'cells'}"
-        policy = f"{self.policy} [{self.policy_hash[:8]}]{', not told the regime' if self.hidden else ''}"
+        policy = f"{self.policy} [{self.policy_hash[:8]}]{', regime hidden' if self.hidden else ''}"
         scenario = f"{self.scenario or 'scenario'} ({self.scenario_hash})"
         line = f"{scenario}, {policy}, seed {self.seed}: {cells}, {self.episodes:,} episodes"
         if self.skipped:
@@ -61,7 +61,7 @@ class Verification:
 
     @property
     def sound(self) -> bool:
-        """Whether nothing that was computed again differs."""
+        """Whether every recomputed cell equals the stored one."""
         return not any(finding.differences for finding in self.findings)
 
     def to_dict(self) -> dict[str, Any]:
@@ -69,13 +69,13 @@ class Verification:
         return {"sound": self.sound, **self._counts(), "rows": [asdict(finding) for finding in self.findings]}
 
     def _counts(self) -> dict[str, int]:
-        """Return numbers of cells."""
+        """Return the number of cells: all, different (or damaged) and skipped."""
         skipped = sum(finding.cells for finding in self.findings if finding.skipped)
         different = sum(len(finding.differences) for finding in self.findings)
         return {"cells": sum(finding.cells for finding in self.findings), "different": different, "skipped": skipped}
 
     def __str__(self) -> str:
-        """Return a line for each finding, and the total."""
+        """Return one line for each finding, and the total."""
         cells, different, skipped = self._counts().values()
         equal = cells - different - skipped
         total = f"{cells:,} cells: {equal:,} equal bit for bit, {different:,} different or damaged, {skipped:,} skipped"
@@ -83,34 +83,34 @@ class Verification:
 
 
 _Key = tuple[str, str, str, str, bool, int, str]
-"""What the cells of a finding share: the first fields of :class:`Finding`, and why they were skipped."""
+"""Values that the cells of a finding share: the fields of :class:`Finding` up to the seed, and the reason for skipping."""
 
 
 def verify(
     store: Store, policies: Mapping[str, Policy], progress: Callable[[int], None] = lambda episodes: None
 ) -> Verification:
-    """Compute every cell of this engine again and compare.
+    """Recompute every cell of the engines available here and compare it with the stored outcome.
 
     Args:
         store: The store.
-        policies: Policies by :func:`~hyperexec_env.evaluation.identity.policy_hash`; cells of others are skipped.
+        policies: Policies by :func:`~hyperexec_env.evaluation.identity.policy_hash`; cells of other policies are skipped.
         progress: Called with the number of episodes after each cell.
 
     Raises:
-        ValueError: The file is damaged as a whole.
+        ValueError: The structure of the file or a scenario in it is damaged.
     """
     store.check()
     results: dict[_Key, list[tuple[Cell, str]]] = {}
     known = engines()
-    for (mark, scenario, *_), batch in groupby(store.cells(), key=lambda entry: entry[0][:5]):
+    for (fingerprint, scenario, *_), batch in groupby(store.cells(), key=lambda entry: entry[0][:5]):
         named = list(batch)
-        mine = mark in known
-        shown = printable(store.scenario(scenario).name) if mine else ""
-        found = _recomputed(store, [cell for cell, _ in named if cell.policy in policies], policies) if mine else {}
+        available = fingerprint in known
+        scenario_name = printable(store.scenario(scenario).name) if available else ""
+        found = _recomputed(store, [cell for cell, _ in named if cell.policy in policies], policies) if available else {}
         for cell, name in named:
-            skipped = "another engine (other code, numpy or processor)" if not mine else ""
-            skipped = skipped or ("" if cell in found else "the policy is not here")
-            key = (shown, scenario, printable(name), cell.policy, cell.hidden, cell.seed, skipped)
+            skipped = "another engine (other code, numpy or processor)" if not available else ""
+            skipped = skipped or ("" if cell in found else "the policy is not available")
+            key = (scenario_name, scenario, printable(name), cell.policy, cell.hidden, cell.seed, skipped)
             results.setdefault(key, []).append((cell, found.get(cell, "")))
             progress(cell.episodes)
     return Verification(tuple(_finding(key, cells) for key, cells in sorted(results.items(), key=lambda item: item[0])))
@@ -123,12 +123,12 @@ def _finding(key: _Key, cells: Sequence[tuple[Cell, str]]) -> Finding:
 
 
 def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Policy]) -> dict[Cell, str]:
-    """Return how each cell of one batch of episodes differs from what is stored; "" where it does not."""
+    """Return how each cell of one batch of episodes differs from the stored outcome; "" where both are equal."""
     if not cells:
         return {}
-    mark, scenario, seed, first, episodes, *_ = cells[0]
+    fingerprint, scenario, seed, first, episodes, *_ = cells[0]
     market, keys = build_market(store.scenario(scenario)), episode_keys(seed, np.arange(first, first + episodes))
-    path = draw_path(market, keys, float(market.scenario.side)) if mark == engine() else None
+    path = draw_path(market, keys, float(market.scenario.side)) if fingerprint == engine() else None
     found = {}
     for cell in cells:
         try:
@@ -143,7 +143,7 @@ def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Poli
         elif rule is not None:
             outcome = roll_rule(market, RuleLoop(market, rule, cell.hidden), keys)
         else:
-            found[cell] = "DIFFERENT: the policy has no rule any more"
+            found[cell] = "DIFFERENT: the policy no longer has a rule"
             continue
         different = difference(stored, outcome) if stored else ""
         found[cell] = f"DIFFERENT in {different}" if different else ""

@@ -1,6 +1,7 @@
-"""The board: paired, complete, honest."""
+"""Board: paired comparisons, gaps, warnings, and the formats it is written in."""
 
 import json
+from collections import namedtuple
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -9,12 +10,14 @@ import pytest
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.evaluation import page as page_module
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.statistics import holm, interquartile_mean, p_value
 from hyperexec_env.evaluation.store import Store
+from hyperexec_env.market.account import Components
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -26,13 +29,13 @@ def board():
     return judge(get_scenario("regime-day"), entrants(["all"]), get_policy("TWAP"), episodes=3000, seed=7)
 
 
-def test_twap_differs_from_itself_by_nothing(board):
+def test_twap_does_not_differ_from_itself(board):
     (row,) = [row for row in board.rows if row.policy == "TWAP"]
     assert row.diff_to_twap_bps == row.diff_to_twap_low == row.diff_to_twap_high == 0.0
     assert row.win_rate == 0.0
 
 
-def test_rows_are_sorted_and_hold_what_they_say(board):
+def test_rows_are_sorted_and_agree_with_the_outcomes(board):
     objectives = [row.objective_bps for row in board.rows]
     assert objectives == sorted(objectives)
     for row, outcome in zip(board.rows, board.outcomes, strict=True):
@@ -58,7 +61,7 @@ def test_pairing_narrows_the_interval(board):
 
 
 def test_both_accounts_have_the_same_mean():
-    # the price noise has mean zero whatever a policy does: the realised shortfall and the expected cost agree
+    # the price noise has mean zero for every policy: the realised shortfall and the expected cost agree
     scenario = get_scenario("regime-day")
     market = build_market(scenario)
     path = draw_path(market, episode_keys(1, np.arange(60_000)), 1.0)
@@ -98,8 +101,8 @@ def test_a_sanity_policy_that_wins_puts_a_warning_on_the_board():
 
 
 def test_a_trained_policy_is_compared_with_the_best_classical_one():
-    taking_part = [*entrants(["TWAP", "POV", "all-at-once"]), Entrant(get_policy("VWAP"), training_seed=5)]
-    judged = judge(get_scenario("regime-day"), taking_part, get_policy("TWAP"), episodes=2000, seed=0)
+    participants = [*entrants(["TWAP", "POV", "all-at-once"]), Entrant(get_policy("VWAP"), training_seed=5)]
+    judged = judge(get_scenario("regime-day"), participants, get_policy("TWAP"), episodes=2000, seed=0)
     by_name = {row.policy: row for row in judged.rows}
     assert judged.best_classical == "POV"
     assert by_name["VWAP"].diff_to_best_bps == pytest.approx(by_name["VWAP"].objective_bps - by_name["POV"].objective_bps)
@@ -109,12 +112,12 @@ def test_a_trained_policy_is_compared_with_the_best_classical_one():
     assert finding in judged.to_markdown()
 
 
-def test_no_warning_where_the_market_is_sound(board):
+def test_a_sound_market_causes_no_warning(board):
     assert board.warnings == []
 
 
 @pytest.mark.parametrize("field", ["flow", "price", "remaining", "transient", "last_volume", "seen"])
-def test_a_policy_cannot_change_what_it_was_given(field):
+def test_a_policy_cannot_change_its_situation(field):
     class Cheat:
         name = "cheat"
 
@@ -127,7 +130,7 @@ def test_a_policy_cannot_change_what_it_was_given(field):
 
 
 @pytest.mark.parametrize("answer", [float("nan"), float("inf"), [1.0, 2.0], None, "all"])
-def test_a_policy_that_fails_in_the_middle_is_named_with_the_slice(answer):
+def test_a_policy_that_fails_is_named_with_the_slice(answer):
     class Fails:
         name = "fails"
 
@@ -138,25 +141,25 @@ def test_a_policy_that_fails_in_the_middle_is_named_with_the_slice(answer):
         judge(get_scenario("regime-day"), [Entrant(Fails())], get_policy("TWAP"), episodes=100, seed=0)
 
 
-def test_a_hidden_policy_is_not_told_the_regime():
+def test_the_regime_is_hidden_from_a_hidden_policy():
     seen = []
 
-    class Curious:
-        name = "curious"
+    class Recorder:
+        name = "recorder"
 
         def act(self, situation):
             seen.append(np.unique(situation.seen).tolist() + np.unique(situation.transient).tolist())
             return situation.remaining / 10.0
 
     scenario = get_scenario("regime-day")
-    judge(scenario, [Entrant(Curious(), hidden=True)], get_policy("TWAP"), episodes=50, seed=0)
+    judge(scenario, [Entrant(Recorder(), hidden=True)], get_policy("TWAP"), episodes=50, seed=0)
     unknown = build_market(scenario).unknown
     assert all(values == [unknown, 0.0] for values in seen[1:])
 
 
 @pytest.fixture(scope="module")
 def known():
-    """POV in the part of the optimum: its objective comes from other episodes, with four standard errors as its error."""
+    """POV as the optimum: its objective comes from other episodes, with an error of four standard errors."""
     row = judge(get_scenario("regime-day"), entrants(["POV"]), get_policy("TWAP"), episodes=20_000, seed=99)
     objective = row.outcomes[0].statement.objective
     error = 4.0 * objective.std() / np.sqrt(len(objective)) / objective.mean()
@@ -187,7 +190,7 @@ def test_the_score_is_0_for_twap_and_1_for_the_optimum_whose_gap_is_zero(solved)
     assert rows["all-at-once"].score < 0.0
 
 
-def test_the_optimum_is_a_row_of_its_own_and_no_classical_policy(solved):
+def test_the_optimum_has_its_own_row_and_is_not_a_classical_policy(solved):
     assert [row.policy for row in solved.rows if row.optimum] == ["optimum"]
     assert _named(solved)["optimum"].rank == 0
     assert solved.best_classical == "VWAP"
@@ -218,7 +221,7 @@ def test_pairing_narrows_the_gaps(solved):
     assert row.gap_high - row.gap_low < 0.6 * unpaired
 
 
-def test_the_optimum_changes_nothing_else_of_the_board(solved):
+def test_the_optimum_does_not_change_the_other_columns(solved):
     plain = _judged(None)
     gap = ("gap_bps", "gap_low", "gap_high", "gap_percent", "gap_percent_low", "gap_percent_high", "score")
     for row in plain.rows:
@@ -227,7 +230,7 @@ def test_the_optimum_changes_nothing_else_of_the_board(solved):
     assert "gap" not in str(plain)
 
 
-def test_an_optimum_without_a_policy_gives_gaps_to_its_number():
+def test_without_the_optimal_policy_gaps_are_to_the_value_of_the_optimum():
     row = _named(_judged(Optimum(optimum_bps=20.0)))["VWAP"]
     assert row.gap_bps == pytest.approx(row.objective_bps - 20.0)
     assert (row.gap_low, row.gap_high) == pytest.approx((row.objective_low - 20.0, row.objective_high - 20.0))
@@ -240,7 +243,7 @@ def test_gaps_to_a_negative_optimum_are_positive():
     assert row.gap_percent == pytest.approx(10.0 * (row.objective_bps + 10.0))
 
 
-def test_where_only_a_bound_is_known_there_are_no_gaps_and_the_board_says_so():
+def test_with_a_bound_only_the_board_has_no_gaps_and_states_the_bound():
     board = _judged(Optimum(bound_bps=20.0, open_loop_bps=30.0, twap_bps=31.0))
     plain = json.loads(board.to_json())
     assert (plain["optimum_bps"], plain["bound_bps"], plain["open_loop_bps"], plain["twap_bps"]) == (None, 20.0, 30.0, 31.0)
@@ -249,11 +252,11 @@ def test_where_only_a_bound_is_known_there_are_no_gaps_and_the_board_says_so():
     header, cells = board.table()
     assert {line[header.index(name)] for line in cells for name in ("gap [95 %]", "gap %", "score")} == {"-"}
     assert "not solved exactly; J* is at least 20.00" in board.caption()
-    assert board.split == ""
+    assert board.gap_decomposition == ""
     assert board.warnings == []
 
 
-def test_an_honest_optimum_raises_no_doubt_in_other_episodes(known):
+def test_a_correct_optimum_causes_no_warning_on_other_episodes(known):
     twap = get_policy("TWAP")
     for seed in range(8):
         judged = judge(get_scenario("regime-day"), entrants(["TWAP"]), twap, episodes=500, seed=seed, optimum=known)
@@ -261,10 +264,10 @@ def test_an_honest_optimum_raises_no_doubt_in_other_episodes(known):
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.2])
-def test_a_doctored_value_of_the_optimum_puts_a_warning_on_the_board(known, factor):
+def test_a_wrong_value_of_the_optimum_causes_a_warning(known, factor):
     board = _judged(replace(known, optimum_bps=factor * known.optimum_bps))
     (warning,) = board.warnings
-    assert warning.startswith("WARNING: the optimal policy came to ")
+    assert warning.startswith("WARNING: the optimal policy has a mean of ")
     assert f"but J* is {factor * known.optimum_bps:.2f}" in warning
     assert warning in str(board)
     assert warning in board.to_markdown()
@@ -272,113 +275,113 @@ def test_a_doctored_value_of_the_optimum_puts_a_warning_on_the_board(known, fact
     assert f'<p class="warning">{warning}</p>' in page([board], "hyperexec leaderboard")
 
 
-def test_a_doctored_market_puts_a_warning_on_the_board(known):
+def test_a_wrong_value_of_twap_causes_a_warning(known):
     (warning,) = _judged(replace(known, twap_bps=40.0)).warnings
-    assert warning.startswith("WARNING: TWAP came to ")
-    assert "but its exact value is 40.00" in warning
+    assert warning.startswith("WARNING: TWAP has a mean of ")
+    assert "but its exact objective is 40.00" in warning
 
 
-def test_a_board_of_few_episodes_says_that_its_intervals_are_too_narrow(board):
+def test_the_caption_of_a_board_of_few_episodes_warns_of_narrow_intervals(board):
     few = judge(get_scenario("regime-day"), entrants(["TWAP"]), get_policy("TWAP"), episodes=49, seed=0)
-    assert "So few episodes: intervals are too narrow" in few.caption()
-    assert "So few episodes" not in board.caption()
+    assert "With so few episodes, intervals are too narrow" in few.caption()
+    assert "so few episodes" not in board.caption()
 
 
-def test_a_difference_of_rounding_is_no_win():
+def test_a_difference_by_rounding_is_not_a_win():
     flat = replace(get_scenario("regime-day"), name="flat", volume_curve=())
     board = judge(flat, entrants(["TWAP", "VWAP"]), get_policy("TWAP"), episodes=200, seed=0)
     assert [row.win_rate for row in board.rows] == [0.0, 0.0]
 
 
-def test_a_page_does_not_call_the_means_of_groups_what_an_episode_costs(board, monkeypatch):
-    monkeypatch.setattr("hyperexec_env.evaluation.tally.MOST", 1000)
+def test_the_page_does_not_draw_group_means_as_the_cost_of_episodes(board, monkeypatch):
+    monkeypatch.setattr("hyperexec_env.evaluation.tally.MAX_VALUES", 1000)
     grouped = judge(get_scenario("regime-day"), entrants(["TWAP", "VWAP"]), get_policy("TWAP"), episodes=1000, seed=0)
     text = page([grouped], "hyperexec leaderboard")
-    assert "What an episode costs is not drawn: of 1,000 episodes the means of 250 groups are kept." in text
-    assert "What an episode costs. Box: quartiles" not in text
-    assert "What an episode costs. Box: quartiles" in page([board], "hyperexec leaderboard")
+    assert "The cost of an episode is not drawn: only the means of 250 groups of the 1,000 episodes are stored." in text
+    assert "Cost of an episode. Box: quartiles" not in text
+    assert "Cost of an episode. Box: quartiles" in page([board], "hyperexec leaderboard")
 
 
-def test_a_policy_that_beats_the_optimum_puts_a_warning_on_the_board(known):
+def test_a_policy_that_beats_the_optimum_causes_a_warning(known):
     objective = _named(_judged(None))["AC"].objective_bps
-    doctored = Optimum(optimum_bps=objective, relative_error=1e-3, policy=get_policy("AC"))
-    board = _judged(doctored, ("TWAP", "VWAP", "POV"))
+    wrong = Optimum(optimum_bps=objective, relative_error=1e-3, policy=get_policy("AC"))
+    board = _judged(wrong, ("TWAP", "VWAP", "POV"))
     gaps = {name: -_named(board)[name].gap_bps for name in ("VWAP", "POV")}
     for name, gap in gaps.items():
         assert gap > 0.0
-        assert any(text.startswith(f"WARNING: {name} lies {gap:.2f} bps below the optimum") for text in board.warnings)
+        assert any(text.startswith(f"WARNING: {name} is {gap:.2f} bps below the optimum") for text in board.warnings)
     assert len(board.warnings) == 2
-    forgiven = replace(doctored, relative_error=1.01 * gaps["VWAP"] / objective)
-    assert [text.split()[1] for text in _judged(forgiven, ("TWAP", "VWAP", "POV")).warnings] == ["POV"]
+    tolerant = replace(wrong, relative_error=1.01 * gaps["VWAP"] / objective)
+    assert [text.split()[1] for text in _judged(tolerant, ("TWAP", "VWAP", "POV")).warnings] == ["POV"]
 
 
-def test_a_policy_below_the_lower_bound_puts_a_warning_on_the_board():
+def test_a_policy_below_the_lower_bound_causes_a_warning():
     (warning,) = _judged(Optimum(bound_bps=40.0), ("POV",)).warnings
     assert "below the lower bound on J*" in warning
 
 
-def test_only_a_hidden_policy_is_held_to_what_can_be_reached_without_the_regime(known):
-    scenario, twap, blind = get_scenario("regime-day"), get_policy("TWAP"), replace(known, regime_blind_bps=40.0)
-    taking_part = [Entrant(get_policy("AC")), Entrant(get_policy("VWAP"), hidden=True)]
-    assert judge(scenario, taking_part[:1], twap, episodes=2000, seed=0, optimum=blind).warnings == []
-    board = judge(scenario, taking_part, twap, episodes=2000, seed=0, optimum=blind)
+def test_only_hidden_policies_are_compared_with_the_optimum_one_slice_late(known):
+    scenario, twap, late = get_scenario("regime-day"), get_policy("TWAP"), replace(known, regime_blind_bps=40.0)
+    participants = [Entrant(get_policy("AC")), Entrant(get_policy("VWAP"), hidden=True)]
+    assert judge(scenario, participants[:1], twap, episodes=2000, seed=0, optimum=late).warnings == []
+    board = judge(scenario, participants, twap, episodes=2000, seed=0, optimum=late)
     (warning,) = board.warnings
     below = 40.0 - _named(board)["VWAP"].objective_bps
-    assert f"VWAP lies {below:.2f} bps below what can be reached without being told the regime" in warning
+    assert f"VWAP is {below:.2f} bps below the optimum with the regime observed one slice late" in warning
 
 
-def test_values_of_the_optimum_that_contradict_each_other_put_a_warning_on_the_board(known):
+def test_contradictory_values_of_the_optimum_cause_a_warning(known):
     wrong = replace(known, regime_blind_bps=0.5 * known.optimum_bps)
-    assert any("optimum_bps" in text and "lies above regime_blind_bps" in text for text in _judged(wrong).warnings)
+    assert any("optimum_bps" in text and "is above regime_blind_bps" in text for text in _judged(wrong).warnings)
 
 
-def test_the_split_of_twaps_gap_is_computed_and_adds_up():
+def test_the_decomposition_of_twaps_gap_adds_up():
     full = Optimum(optimum_bps=20.0, regime_blind_bps=23.0, open_loop_bps=25.0, twap_bps=26.5)
-    line = "of TWAP's gap of 6.50 bps (32.5 %): "
+    line = "of TWAP's gap of 6.50 bps (32.5 %): 1.50 a better fixed schedule, "
     assert [part.bps for part in full.parts] == [1.5, 2.0, 3.0]
     board = _judged(full)
-    assert board.split == line + "1.50 a better fixed schedule, 2.00 inferring the regime from the past, 3.00 being told it"
+    assert board.gap_decomposition == line + "2.00 inferring the regime from the past, 3.00 observing it"
     for text in (str(board), board.to_markdown(), page([board], "hyperexec leaderboard").replace("&#x27;", "'")):
-        assert board.split in text
+        assert board.gap_decomposition in text
     part = _judged(replace(full, regime_blind_bps=None))
-    assert part.split == line + "1.50 a better fixed schedule, 5.00 inferring the regime from the past and being told it"
+    assert part.gap_decomposition == line + "5.00 inferring the regime from the past and observing it"
     for changes in ({"regime_blind_bps": None}, {"open_loop_bps": None}, {"open_loop_bps": None, "regime_blind_bps": None}):
         assert sum(part.bps for part in replace(full, **changes).parts) == pytest.approx(6.5)
-    assert _judged(replace(full, twap_bps=None)).split == ""
-    rounded = _judged(replace(full, regime_blind_bps=20.0 - 1e-9)).split
-    assert rounded.endswith("5.00 inferring the regime from the past, 0.00 being told it")
+    assert _judged(replace(full, twap_bps=None)).gap_decomposition == ""
+    rounded = _judged(replace(full, regime_blind_bps=20.0 - 1e-9)).gap_decomposition
+    assert rounded.endswith("5.00 inferring the regime from the past, 0.00 observing it")
 
 
-def test_where_there_is_one_regime_nobody_is_told_anything():
+def test_with_one_regime_the_decomposition_has_no_part_for_observing_it():
     one = get_scenario("almgren-chriss")
     assert len(one.regimes) == 1
     full = Optimum(optimum_bps=20.0, regime_blind_bps=20.0, open_loop_bps=25.0, twap_bps=26.5)
     board = judge(one, entrants(["POV"]), get_policy("TWAP"), episodes=10, seed=0, optimum=full)
-    assert board.split.endswith("1.50 a better fixed schedule, 5.00 acting on what was seen")
+    assert board.gap_decomposition.endswith("1.50 a better fixed schedule, 5.00 acting on past observations")
 
 
-def test_rounding_is_no_doubt_where_nothing_is_random():
-    # flat volume, linear impact and no risk: equal slices are the optimum, and every episode costs the same
+def test_rounding_causes_no_warning_in_a_deterministic_market():
+    # flat volume, linear impact and no risk: TWAP is the optimum, and every episode costs the same
     market = replace(get_scenario("almgren-chriss"), risk_aversion=0.0)
     twap = judge(market, entrants(["TWAP"]), get_policy("TWAP"), episodes=10, seed=0).rows[0].objective_bps
-    for factor, doubts in ((1.0 + 1e-12, 0), (1.0 - 1e-12, 0), (1.0 + 1e-6, 1), (1.0 - 1e-6, 1)):
+    for factor, warnings in ((1.0 + 1e-12, 0), (1.0 - 1e-12, 0), (1.0 + 1e-6, 1), (1.0 - 1e-6, 1)):
         known = Optimum(optimum_bps=factor * twap, policy=get_policy("TWAP"))
         board = judge(market, entrants(["TWAP"]), get_policy("TWAP"), episodes=400, seed=0, optimum=known)
-        assert len(board.warnings) == doubts
+        assert len(board.warnings) == warnings
 
 
 @pytest.mark.parametrize(("values", "message"), [
     ({"optimum_bps": float("nan")}, "optimum_bps must be a number"),
     ({"twap_bps": float("inf")}, "twap_bps must be a number"),
     ({"relative_error": -0.1}, r"relative_error must be a number in \[0, inf\), got -0.1"),
-    ({"bound_bps": 3.0, "policy": get_policy("TWAP")}, "optimum_bps must be a number where policy is the optimal one, got No"),
+    ({"bound_bps": 3.0, "policy": get_policy("TWAP")}, "optimum_bps must be a number where policy is given, got None"),
 ])  # fmt: skip
-def test_an_optimum_of_nonsense_is_refused(values, message):
+def test_an_optimum_rejects_values_out_of_range(values, message):
     with pytest.raises(ValueError, match=message):
         Optimum(**values)
 
 
-def test_the_p_values_are_those_of_the_differences_to_twap_with_holm_across_the_board(board):
+def test_p_values_are_of_the_differences_to_twap_with_holm_across_the_board(board):
     twap = next(outcome for row, outcome in zip(board.rows, board.outcomes, strict=True) if row.policy == "TWAP")
     others = [(row, outcome) for row, outcome in zip(board.rows, board.outcomes, strict=True) if row.policy != "TWAP"]
     expected = holm(np.array([p_value(outcome.statement.objective - twap.statement.objective) for _, outcome in others]))
@@ -387,18 +390,18 @@ def test_the_p_values_are_those_of_the_differences_to_twap_with_holm_across_the_
 
 
 def test_the_same_policy_under_two_names_shares_a_rank(board):
-    taking_part = [*entrants(["TWAP", "POV"]), Entrant(get_policy("TWAP"), training_seed=1)]
-    rows = judge(get_scenario("regime-day"), taking_part, get_policy("TWAP"), episodes=1000, seed=0).rows
+    participants = [*entrants(["TWAP", "POV"]), Entrant(get_policy("TWAP"), training_seed=1)]
+    rows = judge(get_scenario("regime-day"), participants, get_policy("TWAP"), episodes=1000, seed=0).rows
     assert [row.rank for row in rows] == [1, 2, 2]
 
 
-def test_training_seeds_are_gathered_in_a_line_with_their_interquartile_mean():
-    taking_part = [
+def test_training_seeds_are_summarised_in_a_line_with_their_interquartile_mean():
+    participants = [
         *entrants(["TWAP", "POV"]),
         *(Entrant(_Slower(pace), training_seed=seed) for seed, pace in ((4, 0.7), (0, 1.0), (2, 0.9), (3, 0.8))),
         Entrant(get_policy("VWAP"), training_seed=0),
     ]
-    judged = judge(get_scenario("regime-day"), taking_part, get_policy("TWAP"), episodes=1000, seed=0)
+    judged = judge(get_scenario("regime-day"), participants, get_policy("TWAP"), episodes=1000, seed=0)
     (group,) = judged.groups
     by_seed = {row.training_seed: row for row in judged.rows if row.policy == "slower"}
     assert group.training_seeds == (0, 2, 3, 4)
@@ -422,7 +425,7 @@ class _Slower:
         return self.pace * situation.remaining / (situation.market.slices - situation.k)
 
 
-def test_the_text_can_be_read_on_one_screen(solved):
+def test_the_tables_fit_into_150_columns(solved):
     tables = str(solved).split(solved.details_caption())[0]
     assert max(map(len, tables.splitlines())) <= 150
 
@@ -437,7 +440,7 @@ def test_a_board_from_the_store_is_the_board(solved, known, tmp_path):
     assert first.to_json() == again.to_json() == solved.to_json()
 
 
-def test_json_holds_the_keys_that_tools_rely_on(board):
+def test_json_has_the_documented_keys(board):
     plain = json.loads(board.to_json())
     assert {"scenario", "scenario_hash", "episodes", "seed", "optimum_bps", "bound_bps", "open_loop_bps", "rows"} <= set(plain)
     assert {"regime_blind_bps", "twap_bps", "relative_error", "warnings", "training"} <= set(plain)
@@ -460,7 +463,7 @@ def test_json_holds_the_keys_that_tools_rely_on(board):
     }
 
 
-def test_the_page_needs_nothing_from_outside(board):
+def test_the_page_loads_nothing_from_elsewhere(board):
     text = page([board], "hyperexec leaderboard --scenario <x>")
     assert text.count("<svg") == 3
     assert "&lt;x&gt;" in text
@@ -469,7 +472,14 @@ def test_the_page_needs_nothing_from_outside(board):
     assert page([board], "hyperexec leaderboard --scenario <x>") == text
 
 
-def test_fewer_than_two_episodes_are_refused():
+def test_the_figure_of_the_components_shows_all_but_timing_and_also_new_ones(monkeypatch):
+    assert set(page_module._part_colours()) == {*Components._fields, "risk"} - {"timing"}
+    monkeypatch.setattr(page_module, "Components", namedtuple("wider", (*Components._fields, "fee")))
+    colours = page_module._part_colours()
+    assert len(set(colours.values())) == len(colours) == len(Components._fields) + 1
+
+
+def test_fewer_than_two_episodes_raise():
     with pytest.raises(ValueError, match="episodes must be at least 2, got 1"):
         judge(get_scenario("regime-day"), [], get_policy("TWAP"), episodes=1, seed=0)
 

@@ -1,4 +1,4 @@
-"""The store: what was acknowledged is there, what is there is what was computed, and a contradiction is an alarm."""
+"""Store: acknowledged rows survive, damage is detected, and a result that disagrees raises an alarm."""
 
 import json
 import os
@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import zlib
+from collections import namedtuple
 from dataclasses import dataclass, fields, replace
 
 import numpy as np
@@ -33,34 +34,34 @@ NAMES = (*BASELINES, *SANITY)
 
 
 class Counting:
-    """A policy that notes the batches it was asked for; its pace is its identity."""
+    """A policy that records the sizes of the batches it acts on; its pace is its digest."""
 
     name = "counting"
 
-    def __init__(self, pace=1.0, chance=None, stops_in=None):
-        self.digest, self.pace, self.chance, self.stops_in, self.batches = str(pace), pace, chance, stops_in, []
+    def __init__(self, pace=1.0, rng=None, stops_in=None):
+        self.digest, self.pace, self.rng, self.stops_in, self.batches = str(pace), pace, rng, stops_in, []
 
     def act(self, situation):
         if situation.k == 0:
             self.batches.append(len(situation.remaining))
         if (len(self.batches), situation.k) == self.stops_in:
             raise KeyboardInterrupt
-        pace = self.pace if self.chance is None else self.chance.random()
+        pace = self.pace if self.rng is None else self.rng.random()
         return situation.remaining * pace / (situation.market.slices - situation.k)
 
 
 def _rolled(policies, episodes, store=None, batch=64, seed=3):
-    """The outcomes of each policy, batch after batch."""
+    """Return the outcomes of each policy, batch by batch."""
     hidden = [False] * len(policies)
     return list(rollouts(MARKET, policies, hidden, seed, episodes, batch, store))
 
 
-def _same(left, right):
+def _equal(left, right):
     return all(not difference(a, b) for x, y in zip(left, right, strict=True) for a, b in zip(x, y, strict=True))
 
 
 def _made(episodes=3, value=1.5, path_hash="p"):
-    """A small outcome."""
+    """Return a small outcome."""
     costs = [np.full(episodes, value + i) for i in range(4)]
     parts = Components(*(np.full(episodes, value - i) for i in range(7)))
     return Outcome(Statement(*costs, parts), np.zeros(episodes), np.arange(episodes), np.full((2, 3), value), path_hash)
@@ -75,26 +76,26 @@ def _put(store, cell, outcome):
 
 
 def _change(path, sql, *values):
-    """Change a store behind its back."""
+    """Execute a statement on the file of a store, past the checks of the store."""
     with sqlite3.connect(path) as connection:
         connection.execute(sql, values)
     connection.close()
 
 
-# --- results are the same with a store and without
+# --- a store does not change results
 
 
 def test_results_with_and_without_a_store_are_equal_bit_for_bit(tmp_path):
     policies = [get_policy(name) for name in NAMES]
     without = _rolled(policies, 150)
     with Store(tmp_path / "s") as store:
-        assert _same(_rolled(policies, 150, store), without)
+        assert _equal(_rolled(policies, 150, store), without)
         assert len(store.cells()) == 3 * len(NAMES)
     with Store(tmp_path / "s") as store:
-        assert _same(_rolled([get_policy(name) for name in NAMES], 150, store), without)
+        assert _equal(_rolled([get_policy(name) for name in NAMES], 150, store), without)
 
 
-def test_what_is_stored_comes_back_with_its_types_and_shapes(tmp_path):
+def test_arrays_are_read_back_with_their_types_and_shapes(tmp_path):
     ((rolled,),) = _rolled([get_policy("POV")], 40)
     with Store(tmp_path / "s") as store:
         ((_,),) = _rolled([get_policy("POV")], 40, store)
@@ -117,10 +118,18 @@ def test_every_float_survives(tmp_path, value):
     assert "inventory" in difference(_made(value=0.0)._replace(inventory=-0.0 * np.ones((2, 3))), _made(value=0.0))
 
 
-# --- only what is missing is rolled
+def test_two_arrays_of_the_same_name_are_refused(tmp_path):
+    clashing = namedtuple("clashing", (*Components._fields, "risk"))
+    made = _made()
+    components = clashing(**made.statement.components._asdict(), risk=np.zeros(3))
+    with Store(tmp_path / "s") as store, pytest.raises(TypeError, match="'risk'"):
+        _put(store, _cell(), made._replace(statement=made.statement._replace(components=components)))
 
 
-def test_only_missing_cells_are_rolled(tmp_path):
+# --- only missing cells are rolled out
+
+
+def test_only_missing_cells_are_rolled_out(tmp_path):
     known, new = Counting(1.0), Counting(0.5)
     with Store(tmp_path / "s") as store:
         _rolled([known], 150, store)
@@ -130,24 +139,24 @@ def test_only_missing_cells_are_rolled(tmp_path):
     assert new.batches == [64, 64, 64, 8]
 
 
-def test_nothing_is_drawn_where_nothing_is_missing(tmp_path, monkeypatch):
+def test_no_path_is_drawn_where_no_cell_is_missing(tmp_path, monkeypatch):
     with Store(tmp_path / "s") as store:
         first = _rolled([get_policy("TWAP")], 100, store)
         monkeypatch.setattr(rollout, "draw_path", lambda *args: pytest.fail("drawn"))
-        assert _same(_rolled([get_policy("TWAP")], 100, store), first)
+        assert _equal(_rolled([get_policy("TWAP")], 100, store), first)
 
 
-def test_the_path_is_drawn_once_for_all_that_is_missing(tmp_path, monkeypatch):
+def test_the_path_is_drawn_once_for_all_missing_cells(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(rollout, "draw_path", lambda *args: drawn.append(args) or draw_path(*args))
     with Store(tmp_path / "s") as store:
         _rolled([get_policy(name) for name in NAMES], 100, store)
-    tried = resolve_backend("auto") == "numba"  # rules are compared with the answers of their policies, all on one path
+    tried = resolve_backend("auto") == "numba"  # rules are compared with their policies on one more path
     assert len(drawn) == 2 + tried
 
 
 @pytest.mark.parametrize("change", ["seed", "scenario", "hidden", "engine", "policy"])
-def test_another_cell_is_not_taken_for_this_one(tmp_path, change, monkeypatch):
+def test_a_cell_with_another_key_is_not_reused(tmp_path, change, monkeypatch):
     policy, market, seed, hidden = Counting(), MARKET, 3, False
     with Store(tmp_path / "s") as store:
         _rolled([policy], 10, store)
@@ -162,7 +171,7 @@ def test_another_cell_is_not_taken_for_this_one(tmp_path, change, monkeypatch):
     assert policy.batches == [10, 10]
 
 
-def test_a_run_that_was_interrupted_goes_on_where_it_stopped(tmp_path):
+def test_an_interrupted_run_resumes_where_it_stopped(tmp_path):
     with pytest.raises(KeyboardInterrupt), Store(tmp_path / "s") as store:
         _rolled([get_policy("TWAP"), Counting(stops_in=(2, 5))], 150, store)
     again = Counting()
@@ -170,31 +179,31 @@ def test_a_run_that_was_interrupted_goes_on_where_it_stopped(tmp_path):
         assert len(store.cells()) == 3, "two batches of TWAP and one of the policy that stopped in its second"
         resumed = _rolled([get_policy("TWAP"), again], 150, store)
     assert again.batches == [64, 22]
-    assert _same(resumed, _rolled([get_policy("TWAP"), Counting()], 150))
+    assert _equal(resumed, _rolled([get_policy("TWAP"), Counting()], 150))
 
 
-def test_what_is_yielded_is_stored_already(tmp_path):
+def test_outcomes_are_stored_before_they_are_yielded(tmp_path):
     with Store(tmp_path / "s") as store, Store(tmp_path / "s") as other:
         for number, _ in enumerate(rollouts(MARKET, [get_policy("TWAP")], [False], 3, 150, 64, store), start=1):
             assert len(other.cells()) == number
 
 
-# --- who a policy is
+# --- the hash of a policy
 
 
-def test_every_classical_policy_has_an_identity_of_its_own():
-    identities = {name: policy_hash(get_policy(name)) for name in NAMES}
-    assert None not in identities.values()
-    assert len(set(identities.values())) == len(NAMES)
-    assert identities == {name: policy_hash(get_policy(name)) for name in NAMES}
+def test_every_classical_policy_has_its_own_hash():
+    hashes = {name: policy_hash(get_policy(name)) for name in NAMES}
+    assert None not in hashes.values()
+    assert len(set(hashes.values())) == len(NAMES)
+    assert hashes == {name: policy_hash(get_policy(name)) for name in NAMES}
 
 
-def test_the_fields_of_a_policy_are_part_of_its_identity():
+def test_the_fields_of_a_policy_are_part_of_its_hash():
     assert policy_hash(EveryKth(5)) != policy_hash(EveryKth(6))
     assert policy_hash(Schedule("IS")) != policy_hash(Schedule("AC"))
 
 
-def test_memory_is_no_part_of_the_identity():
+def test_the_memory_of_a_policy_is_not_part_of_its_hash():
     policy = get_policy("POV")
     before = policy_hash(policy)
     _rolled([policy], 10)
@@ -202,16 +211,16 @@ def test_memory_is_no_part_of_the_identity():
 
 
 @dataclass(frozen=True)
-class Stranger:
+class Foreign:
     """A policy whose code the engine does not cover."""
 
-    name: str = "stranger"
+    name: str = "foreign"
 
     def act(self, situation):
         return situation.remaining / 10.0
 
 
-def test_a_policy_made_with_arguments_that_cannot_be_seen_has_no_identity():
+def test_a_policy_with_constructor_arguments_outside_its_fields_has_no_hash():
     class Hidden(type(get_policy("POV"))):
         __module__ = "hyperexec_env.baselines.policies"
 
@@ -221,12 +230,12 @@ def test_a_policy_made_with_arguments_that_cannot_be_seen_has_no_identity():
     assert policy_hash(Hidden(0.5)) is None
 
 
-def test_a_policy_without_a_stable_identity_is_rolled_and_not_stored(tmp_path):
+def test_a_policy_without_a_hash_is_rolled_out_and_not_stored(tmp_path):
     with Store(tmp_path / "s") as store:
-        assert _same(_rolled([Stranger()], 20, store), _rolled([Stranger()], 20))
+        assert _equal(_rolled([Foreign()], 20, store), _rolled([Foreign()], 20))
         assert store.cells() == []
-    assert policy_hash(Stranger()) is None
-    assert cell_of(SCENARIO, Stranger(), False, 0) is None
+    assert policy_hash(Foreign()) is None
+    assert cell_of(SCENARIO, Foreign(), False, 0) is None
 
 
 def _network(scale=0.3, **values):
@@ -236,32 +245,32 @@ def _network(scale=0.3, **values):
     return replace(NetworkPolicy("net", layers, "tanh", "clip", "pace", True, 0), **values)
 
 
-def test_a_network_is_known_by_what_it_does_not_by_what_it_is_called():
+def test_the_hash_of_a_network_depends_on_its_weights_and_not_on_its_name():
     same = _network(name="other", training_seed=9, about={"seconds": 3})
     assert same.digest == _network().digest
     others = [_network(scale=0.31), _network(activation="relu"), _network(head="tanh"), _network(observe_regime=False)]
     assert len({policy_hash(policy) for policy in [_network(), *others]}) == 5
 
 
-def test_a_policy_that_changes_what_it_inherits_is_not_known_by_the_digest_of_its_parent():
-    class Bold(NetworkPolicy):
+def test_a_subclass_does_not_inherit_the_digest_of_a_network():
+    class Changed(NetworkPolicy):
         def act(self, situation):
             return situation.remaining
 
-    class Vouched(Bold):
-        digest = "everything that moves an answer"
+    class WithDigest(Changed):
+        digest = "covers everything that affects its shares"
 
     plain = {field.name: getattr(_network(), field.name) for field in fields(NetworkPolicy)}
-    assert policy_hash(Bold(**plain)) is None
-    assert policy_hash(Vouched(**plain)) is not None
-    policy = replace(get_policy("TWAP"))  # a copy: the one that ships is everybody's
+    assert policy_hash(Changed(**plain)) is None
+    assert policy_hash(WithDigest(**plain)) is not None
+    policy = replace(get_policy("TWAP"))  # a copy: all tests share the registered policy
     vars(policy)["act"] = lambda situation: situation.remaining
     assert policy_hash(policy) is None
-    vars(policy)["digest"] = "what is put in its place"
+    vars(policy)["digest"] = "of the new act"
     assert policy_hash(policy) is not None
 
 
-def test_the_engine_covers_the_code_that_makes_results_and_no_other(tmp_path, monkeypatch):
+def test_the_engine_covers_the_code_that_computes_results_and_no_other(tmp_path, monkeypatch):
     files = set(identity._sources())
     assert {"market/kernel.py", "envs/observation.py", "execution/schedules.py", "evaluation/rollout.py"} <= files
     assert {"baselines/policies.py", "baselines/solver/policies.py", "orders.py"} <= files
@@ -278,17 +287,17 @@ def test_the_engine_covers_the_code_that_makes_results_and_no_other(tmp_path, mo
     assert engine.__wrapped__() != before
 
 
-# --- a contradiction is an alarm
+# --- a result that disagrees with a stored one raises an alarm
 
 
-def test_the_same_result_may_be_put_again(tmp_path):
+def test_an_equal_result_may_be_put_again(tmp_path):
     with Store(tmp_path / "s") as store:
         _put(store, _cell(), _made())
         _put(store, _cell(), _made())
         assert len(store.cells()) == 1
 
 
-def test_another_result_for_the_same_cell_is_an_alarm_and_changes_nothing(tmp_path):
+def test_a_different_result_for_the_same_cell_raises_the_alarm_and_changes_nothing(tmp_path):
     changed = _made()
     changed.statement.components.timing[1] = np.nextafter(changed.statement.components.timing[1], 9.0)
     with Store(tmp_path / "s") as store:
@@ -298,30 +307,30 @@ def test_another_result_for_the_same_cell_is_an_alarm_and_changes_nothing(tmp_pa
         ):
             _put(store, _cell(), changed)
         assert difference(store.get(_cell()), _made()) == ""
-        _put(store, _cell(policy="another"), changed)  # and the store still takes what is sound
+        _put(store, _cell(policy="another"), changed)  # the store remains usable
 
 
-def test_a_policy_that_is_random_raises_the_alarm(tmp_path):
-    chance = np.random.default_rng(0)
+def test_a_random_policy_raises_the_alarm(tmp_path):
+    rng = np.random.default_rng(0)
     with Store(tmp_path / "s") as store:
-        _rolled([Counting(chance=chance)], 70, store)
+        _rolled([Counting(rng=rng)], 70, store)
         ((first, name), (second, _)) = store.cells()
-        again = [batch[0] for batch in _rolled([Counting(chance=chance)], 70)]
+        again = [batch[0] for batch in _rolled([Counting(rng=rng)], 70)]
         for cell, outcome in zip((first, second), again, strict=True):
             with pytest.raises(DeterminismAlarm, match="counting on scenario regime-day"):
                 store.put(cell, outcome, SCENARIO, name)
 
 
-def test_a_policy_that_met_another_market_raises_the_alarm(tmp_path):
+def test_an_outcome_of_another_market_raises_the_alarm(tmp_path):
     with Store(tmp_path / "s") as store:
         _put(store, _cell(), _made())
-        with pytest.raises(DeterminismAlarm, match="met another market than made"):
+        with pytest.raises(DeterminismAlarm, match="the market differs from the stored market of policy made"):
             _put(store, _cell(policy="another"), _made(path_hash="q"))
         _put(store, _cell(policy="another", seed=1), _made(path_hash="q"))
 
 
 @pytest.mark.parametrize(("first", "second"), [(2, 5), (5, 2)])
-def test_a_longer_and_a_shorter_batch_must_agree_on_what_they_share(tmp_path, first, second):
+def test_a_longer_and_a_shorter_batch_must_agree_on_the_shared_episodes(tmp_path, first, second):
     with Store(tmp_path / "s") as store:
         _put(store, _cell(episodes=first), _made(first))
         _put(store, _cell(episodes=second), _made(second, path_hash="q"))
@@ -347,7 +356,7 @@ def test_a_longer_run_agrees_with_a_shorter_one_to_the_last_bit(tmp_path, policy
         assert sorted(cell.episodes for cell, _ in store.cells()) == [1, 2, 17, 33, 250, 1000]
 
 
-# --- damage is seen
+# --- damage is detected
 
 
 @pytest.mark.parametrize(("column", "value"), [
@@ -355,10 +364,10 @@ def test_a_longer_run_agrees_with_a_shorter_one_to_the_last_bit(tmp_path, policy
     ("header", "[]"), ("header", "no json"), ("header", '[["forced", "|O", [3]]]'), ("header", '[["forced", "<f8", [-3]]]'),
     ("seed", 7), ("scenario", "another"), ("engine", "another"), ("policy", "another"), ("hidden", 1), ("first", 64),
 ])  # fmt: skip
-def test_a_damaged_row_is_refused_and_not_returned(tmp_path, column, value):
+def test_a_damaged_row_raises_and_is_not_returned(tmp_path, column, value):
     with Store(tmp_path / "s") as store:
         _put(store, _cell(), _made())
-    _change(tmp_path / "s", f"UPDATE cells SET {column} = ?", value)  # noqa: S608 - a name of ours
+    _change(tmp_path / "s", f"UPDATE cells SET {column} = ?", value)  # noqa: S608 - a constant
     changed = _cell(**{column: value}) if column in Cell._fields else _cell()
     with Store(tmp_path / "s") as store:
         with pytest.raises(DamagedCell, match=r"is damaged: scenario .* policy .* seed .* 3 episodes from"):
@@ -367,7 +376,7 @@ def test_a_damaged_row_is_refused_and_not_returned(tmp_path, column, value):
             _put(store, changed, _made())
 
 
-def test_a_single_bit_of_the_data_is_enough(tmp_path):
+def test_a_single_flipped_bit_is_detected(tmp_path):
     with Store(tmp_path / "s") as store:
         _put(store, _cell(), _made())
     with sqlite3.connect(tmp_path / "s") as connection:
@@ -382,7 +391,7 @@ def test_a_single_bit_of_the_data_is_enough(tmp_path):
         raw[place] ^= 1
 
 
-# --- files that are no stores
+# --- files that are not stores
 
 
 def _foreign(path):
@@ -396,7 +405,7 @@ def _foreign(path):
     lambda path: path.write_text("name,value\n"), lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(84)), _foreign,
 ], ids=["text", "empty header", "another database"])  # fmt: skip
 @pytest.mark.parametrize("journal", [False, True])
-def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path, make, journal):
+def test_a_file_that_is_not_a_store_raises_and_is_not_changed(tmp_path, make, journal):
     path = tmp_path / "s"
     make(path)
     if journal:
@@ -407,7 +416,7 @@ def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(tmp_path, make, jo
     assert path.read_bytes() == before
 
 
-def test_a_store_that_was_cut_off_is_refused_and_left_as_it_is(tmp_path):
+def test_a_truncated_store_raises_and_is_not_changed(tmp_path):
     path = tmp_path / "s"
     with Store(path) as store:
         for seed in range(40):
@@ -419,7 +428,7 @@ def test_a_store_that_was_cut_off_is_refused_and_left_as_it_is(tmp_path):
     assert path.read_bytes() == before
 
 
-def test_a_store_of_another_format_is_refused(tmp_path):
+def test_a_store_of_another_format_raises(tmp_path):
     Store(tmp_path / "s").close()
     _change(tmp_path / "s", "PRAGMA user_version = 99")
     with pytest.raises(ValueError, match="must have format 1, got 99"):
@@ -427,14 +436,14 @@ def test_a_store_of_another_format_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing/s", "", "file/s"])
-def test_a_path_that_cannot_be_a_store_is_one_clear_error(tmp_path, name):
+def test_an_unusable_path_is_one_clear_error(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"cannot (write|read|use)"):
         Store(f"{tmp_path}/{name}")
 
 
 @pytest.mark.skipif(os.name == "nt" or getattr(os, "geteuid", lambda: 0)() == 0, reason="root may write everywhere")
-def test_a_folder_or_a_file_that_may_not_be_written_to_is_one_clear_error(tmp_path):
+def test_a_read_only_folder_or_file_is_one_clear_error(tmp_path):
     Store(tmp_path / "s").close()
     (tmp_path / "s").chmod(0o444)
     with pytest.raises(ValueError, match="cannot use the store"):
@@ -445,7 +454,7 @@ def test_a_folder_or_a_file_that_may_not_be_written_to_is_one_clear_error(tmp_pa
     tmp_path.chmod(0o755)
 
 
-def test_a_full_disk_is_one_clear_error_and_keeps_what_was_acknowledged(tmp_path):
+def test_a_full_disk_is_one_clear_error_and_keeps_acknowledged_rows(tmp_path):
     with Store(tmp_path / "s") as store:
         _put(store, _cell(), _made())
         store._connection.execute(f"PRAGMA max_page_count = {store._pragma('page_count')}")
@@ -455,13 +464,13 @@ def test_a_full_disk_is_one_clear_error_and_keeps_what_was_acknowledged(tmp_path
         assert len(store.cells()) == 1
 
 
-def test_a_name_that_means_memory_to_sqlite_is_a_file(tmp_path, monkeypatch):
+def test_the_name_of_sqlites_in_memory_database_is_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Store(":memory:").close()
     assert os.listdir(tmp_path) == [":memory:"]
 
 
-def test_one_file_is_left_when_the_store_is_closed_and_it_is_durable(tmp_path):
+def test_a_closed_store_is_one_file_and_writes_are_synchronous(tmp_path):
     with Store(tmp_path / "s") as store:
         _put(store, _cell(), _made())
         assert [store._pragma(name) for name in ("journal_mode", "synchronous")] == ["wal", 2]
@@ -475,7 +484,7 @@ def _policies(*policies):
     return {policy_hash(policy): policy for policy in policies}
 
 
-def test_a_sound_store_is_verified_cell_by_cell(tmp_path):
+def test_an_intact_store_is_verified_cell_by_cell(tmp_path):
     policies = [get_policy("POV"), _network()]
     with Store(tmp_path / "s") as store:
         _rolled(policies, 150, store)
@@ -488,7 +497,7 @@ def test_a_sound_store_is_verified_cell_by_cell(tmp_path):
     assert str(found).endswith("8 cells: 8 equal bit for bit, 0 different or damaged, 0 skipped")
 
 
-def test_a_consistent_forgery_is_found_by_verification(tmp_path):
+def test_verification_detects_a_forged_row_with_a_valid_hash(tmp_path):
     with Store(tmp_path / "s") as store:
         ((outcome,), _) = _rolled([get_policy("TWAP")], 100, store)
         (cell, name), _ = store.cells()
@@ -501,7 +510,7 @@ def test_a_consistent_forgery_is_found_by_verification(tmp_path):
     assert str(found).endswith("2 cells: 1 equal bit for bit, 1 different or damaged, 0 skipped")
 
 
-def test_a_damaged_row_does_not_stop_the_verification(tmp_path):
+def test_verification_continues_after_a_damaged_row(tmp_path):
     with Store(tmp_path / "s") as store:
         _rolled([get_policy("TWAP")], 100, store)
     _change(tmp_path / "s", "UPDATE cells SET data = zeroblob(9) WHERE first = 0")
@@ -512,7 +521,7 @@ def test_a_damaged_row_does_not_stop_the_verification(tmp_path):
     assert json.loads(json.dumps(found.to_dict()))["different"] == 1
 
 
-def test_what_cannot_be_computed_again_is_listed_as_skipped(tmp_path):
+def test_cells_that_cannot_be_recomputed_are_listed_as_skipped(tmp_path):
     with Store(tmp_path / "s") as store:
         _rolled([get_policy("TWAP"), get_policy("POV")], 10, store)
         _put(store, _cell(), _made())
@@ -520,11 +529,11 @@ def test_what_cannot_be_computed_again_is_listed_as_skipped(tmp_path):
     assert found.sound
     lines = str(found).splitlines()
     assert any("made [policy]" in line and "skipped, another engine" in line for line in lines)
-    assert any("POV" in line and "skipped, the policy is not here" in line for line in lines)
+    assert any("POV" in line and "skipped, the policy is not available" in line for line in lines)
     assert lines[-1] == "3 cells: 1 equal bit for bit, 0 different or damaged, 2 skipped"
 
 
-def test_a_store_whose_structure_is_damaged_is_not_verified(tmp_path):
+def test_a_store_with_a_damaged_structure_is_not_verified(tmp_path):
     path = tmp_path / "s"
     with Store(path) as store:
         for seed in range(60):
@@ -536,7 +545,7 @@ def test_a_store_whose_structure_is_damaged_is_not_verified(tmp_path):
         verify(store, {})
 
 
-# --- several writers, and their death
+# --- concurrent writers, killed at random
 
 WRITER = """
 import sys
@@ -550,14 +559,14 @@ print("ready", flush=True)
 sys.stdin.readline()
 with Store(path) as store:
     for number in range(start, 1_000_000):
-        seed = number if number % 4 == 0 else 10**9 + number * 3 + writer  # a quarter of the cells is everybody's
+        seed = number if number % 4 == 0 else 10**9 + number * 3 + writer  # all writers share a quarter of the cells
         _put(store, _cell(seed=seed), _made(value=float(seed)))
         print(seed, flush=True)
 """
 
 
 class Writer:
-    """A process that puts cells without end and says which the store has acknowledged."""
+    """A process that puts cells endlessly and prints each cell that the store has acknowledged."""
 
     def __init__(self, folder, number, start):
         self.log = folder / f"{number}-{start}-{time.monotonic_ns()}"
@@ -575,7 +584,7 @@ class Writer:
         self.process.stdin.flush()
 
     def kill(self):
-        """End it at once, and return the cells that it had acknowledged."""
+        """Kill the process, and return the seeds of the cells that the store had acknowledged."""
         assert self.process.poll() is None, self.process.stderr.read().decode()
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
@@ -590,16 +599,16 @@ def _started(folder, number, start):
 
 
 def _killed(folder, kills):
-    """Kill one of three writers at a random moment, again and again, and at last all; return what was acknowledged."""
-    chance, acknowledged = np.random.default_rng(), []
+    """Kill one of three writers at a random moment, `kills` times, then all; return the seeds of the acknowledged cells."""
+    rng, acknowledged = np.random.default_rng(), []
     writers = [Writer(folder, number, 0) for number in range(3)]
     for writer in writers:
         writer.ready()
-    for writer in writers:  # all open a file that is not there yet
+    for writer in writers:  # all open a file that does not exist yet
         writer.go()
     for kill in range(kills):
-        number = kill // 2 % 3  # each twice: in the middle, and its successor when it has hardly opened the store
-        time.sleep(chance.uniform(0.0, 0.01 if kill % 2 else 0.1))
+        number = kill // 2 % 3  # twice each: while it writes, and its successor while it opens the store
+        time.sleep(rng.uniform(0.0, 0.01 if kill % 2 else 0.1))
         acknowledged += writers[number].kill()
         writers[number] = _started(folder, number, 1000 * (kill + 1))
     for writer in writers:
@@ -616,14 +625,14 @@ def test_no_acknowledged_row_is_lost_when_writers_are_killed(tmp_path, kills):
         store.check()
         for seed in acknowledged:
             stored = store.get(_cell(seed=seed))
-            assert stored is not None, f"the row {seed} was acknowledged and is lost"
+            assert stored is not None, f"row {seed} was acknowledged and is lost"
             assert difference(stored, _made(value=float(seed))) == ""
         seeds = {cell.seed for cell, _ in store.cells()}
         assert set(acknowledged) <= seeds
-        assert len(seeds - set(acknowledged)) <= kills + 3, "each writer may have died between a row and its receipt"
+        assert len(seeds - set(acknowledged)) <= kills + 3, "each writer may be killed between a commit and its acknowledgement"
 
 
-def test_two_processes_may_write_the_same_cells_and_the_second_compares(tmp_path):
+def test_two_processes_may_write_the_same_cells_and_a_different_result_still_raises(tmp_path):
     writers = [Writer(tmp_path, 0, 0) for _ in range(2)]
     for writer in writers:
         writer.ready()

@@ -195,7 +195,7 @@ def test_a_policy_that_is_gone_is_skipped(folder, capsys):
     (folder / "policies" / "ppo-desk-5min-0" / "policy.json").unlink()
     assert _verify(folder) == 0
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "PPO" in line]
-    assert line.endswith("skipped, the policy is not here")
+    assert line.endswith("skipped, the policy is not available")
 
 
 def test_a_verification_without_a_store_is_one_clear_error(tmp_path, capsys):
@@ -211,7 +211,7 @@ def test_a_contradiction_ends_a_run_with_code_1_and_keeps_what_was_stored(folder
     monkeypatch.setattr(rollout, "episode_keys", lambda seed, episodes: episode_keys(seed, episodes) + np.uint64(1))
     with pytest.raises(SystemExit) as ended:
         cli.main([*WORDS, str(folder)])
-    assert "met another market than VWAP" in str(ended.value)
+    assert "the market differs from the stored market of policy VWAP" in str(ended.value)
     assert ended.value.code not in (0, 2)
     with Store(folder / "results.sqlite") as store:
         assert [name for _, name in store.cells()] == ["VWAP"]
