@@ -8,10 +8,10 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number, check_numbers, nearest
 from hyperexec_env.market.predator import GREATEST, LEAST
@@ -168,8 +168,9 @@ class Scenario:
 
     @cached_property
     def hash(self) -> str:
-        """Hash of everything that moves a result (not of the name, the description or the provenance)."""
-        content = {k: v for k, v in self.to_dict().items() if k not in ("name", "description", "provenance")}
+        """Return a hash of every value that can change a result (not of the name, the description or the provenance)."""
+        content = _hashed_values(self, always=_HASHED_FIELDS, never=("name", "description", "provenance"))
+        content["regimes"] = _hashed_values(self.regimes, always=_HASHED_REGIME_FIELDS)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
@@ -222,6 +223,38 @@ class Scenario:
             ValueError: The text is not TOML, or a field or value is wrong.
         """
         return cls.from_dict(_parse(text))
+
+
+# Never edit these two lists: every hash that is stored (leaderboards, solutions, trained policies) depends on them. A field in
+# a list is hashed by its value, so its default may change. A new field stays out of the lists: it is hashed only where it
+# differs from its default, so every present hash stays valid, and the default of a new field may never change.
+_HASHED_FIELDS: Final = (
+    *("side", "quantity", "arrival_price", "start_minute", "horizon_minutes", "slices", "risk_aversion", "price_risk"),
+    *("max_participation", "complete", "day_minutes", "adv", "volatility", "half_spread_bps", "perm_impact_gamma"),
+    *("kyle_lambda", "temp_impact_alpha", "temp_impact_beta", "resilience", "transient_exponent", "volume_curve"),
+    *("volume_noise", "flow_share", "flow_persistence", "predator", "price_model", "regimes"),
+)
+_HASHED_REGIME_FIELDS: Final = (
+    *("names", "volatility", "volume", "spread", "temporary", "resilience", "drift", "rates", "start"),
+)
+
+
+def _hashed_values(record: Scenario | Regimes, always: tuple[str, ...], never: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the plain values that a hash covers: of the fields `always`, and of any later field that is not at its default."""
+    plain = record.to_dict()
+    later = [item for item in fields(record) if item.name not in (*always, *never)]
+    return {name: plain[name] for name in (*always, *(item.name for item in later if not _at_default(record, item)))}
+
+
+def _at_default(record: Any, item: Field[Any]) -> bool:
+    """Return whether resetting a field to its default leaves its value, as checked and filled in by the record, unchanged."""
+    if item.default is MISSING and item.default_factory is MISSING:
+        return False
+    default = item.default_factory() if item.default_factory is not MISSING else item.default
+    try:
+        return bool(getattr(replace(record, **{item.name: default}), item.name) == getattr(record, item.name))
+    except ValueError:  # the other values of the record do not permit the default
+        return False
 
 
 def _parse(text: str) -> dict[str, Any]:

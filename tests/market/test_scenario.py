@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import fields, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -270,6 +270,26 @@ def test_a_scenario_is_frozen():
 
 # --- the hash
 
+GOLDEN_HASHES = {
+    "regime-day": "50c4c156d6e16792",
+    "desk-5min": "f825001e0c03182d",
+    "large-cap": "40d0bda44934af8f",
+    "mid-cap": "b7c658bab48b7d23",
+    "small-cap": "670917daa6c4d790",
+    "illiquid": "f0e5b4cb232cff71",
+    "crisis-day": "5d232e57db16b4a0",
+    "trending-day": "6c2d34d6b429acf5",
+    "hunted-day": "d3c84bf0cbc57213",
+    "sunshine-day": "eb9d49e6590f8482",
+    "flow-signal": "d2143ff6be4d6753",
+    "almgren-chriss": "b98aa00252eaa124",
+    "obizhaeva-wang": "92bff8c0ed9b91ce",
+    "bertsimas-lo": "2976faf463401dae",
+    "gatheral-schied": "a6b7c8e07cc261e8",
+    "geo-compat": "4820bb4b667f5884",
+}
+"""Hashes under which results are stored: they must never change."""
+
 OTHER_VALUES = {
     "side": -1,
     "quantity": 1.0,
@@ -321,6 +341,85 @@ def test_the_hash_knows_the_regimes(field):
         "rates": tuple(tuple(2.0 * rate for rate in row) for row in values) if field == "rates" else None,
     }.get(field) or tuple(value + 0.1 for value in values)
     assert replace(start, regimes=replace(start.regimes, **{field: change})).hash != start.hash
+
+
+@every_scenario
+def test_the_hash_of_a_registered_scenario_never_changes(name):
+    assert get_scenario(name).hash == GOLDEN_HASHES[name]
+
+
+@dataclass(frozen=True)
+class LaterScenario(Scenario):
+    """A scenario of a later version with two more fields: a number, and a tuple that needs the number to be positive."""
+
+    auction_share: float = 0.0
+    halts: tuple[float, ...] = field(default_factory=tuple)
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.halts and not self.auction_share:
+            raise ValueError("auction_share must be positive where there are halts")
+
+
+@dataclass(frozen=True)
+class LaterRegimes(Regimes):
+    """Regimes of a later version with one more multiplier, whose default is filled in for each regime."""
+
+    depth: tuple[float, ...] = ()
+
+    def __post_init__(self):
+        super().__post_init__()
+        object.__setattr__(self, "depth", tuple(self.depth) or (1.0,) * len(self.names))
+
+
+def later(scenario, **values):
+    """Return a scenario as a record of the later version."""
+    return LaterScenario(**{item.name: getattr(scenario, item.name) for item in fields(Scenario)}, **values)
+
+
+@every_scenario
+def test_a_new_field_at_its_default_leaves_the_hash(name):
+    scenario = get_scenario(name)
+    assert later(scenario).hash == later(scenario, auction_share=0, halts=()).hash == GOLDEN_HASHES[name]
+
+
+def test_a_new_field_that_is_not_at_its_default_is_hashed():
+    start = get_scenario("regime-day")
+    variants = [
+        later(start, auction_share=0.1),
+        later(start, auction_share=0.2),
+        later(start, auction_share=0.1, halts=(60.0,)),
+    ]
+    assert len({start.hash, *(variant.hash for variant in variants)}) == 4
+
+
+@every_scenario
+def test_a_new_field_of_the_regimes_at_its_default_leaves_the_hash(name):
+    scenario = get_scenario(name)
+    plain = {item.name: getattr(scenario.regimes, item.name) for item in fields(Regimes)}
+    assert replace(scenario, regimes=LaterRegimes(**plain)).hash == GOLDEN_HASHES[name]
+    neutral = (1.0,) * len(scenario.regimes)
+    assert replace(scenario, regimes=LaterRegimes(**plain, depth=neutral)).hash == GOLDEN_HASHES[name]
+    thin = tuple(0.5 * value for value in neutral)
+    assert replace(scenario, regimes=LaterRegimes(**plain, depth=thin)).hash != GOLDEN_HASHES[name]
+
+
+def test_a_field_without_a_default_is_hashed():
+    @dataclass(frozen=True, kw_only=True)
+    class Required(Scenario):
+        tick: float
+
+    assert len({Scenario().hash, Required(tick=0.01).hash, Required(tick=0.02).hash}) == 3
+
+
+def test_the_hash_of_a_value_does_not_depend_on_the_default():
+    @dataclass(frozen=True)
+    class OtherDefaults(Scenario):
+        quantity: float = 300_000.0
+        regimes: Regimes = field(default_factory=lambda: Regimes(volatility=(2.0,)))
+
+    assert OtherDefaults().hash == Scenario(quantity=300_000.0, regimes=Regimes(volatility=(2.0,))).hash
+    assert OtherDefaults(quantity=200_000.0, regimes=Regimes()).hash == Scenario().hash
 
 
 # --- nothing hangs on the slicing
