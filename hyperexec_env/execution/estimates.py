@@ -395,7 +395,7 @@ class _Sample(NamedTuple):
 
 def _simulate(market: Market, plan: Weights, episodes: int, seed: int) -> _Sample:
     """Trade a schedule on drawn paths, batch after batch."""
-    fractions, batch = schedules.of_remaining(plan), max(1, _CELLS // market.slices)
+    fractions, batch = schedules.fractions_of_remaining(plan), max(1, _CELLS // market.slices)
     expected, timing, objective = np.empty(episodes), np.empty(episodes), 0.0
     components = dict.fromkeys(Components._fields, 0.0)
     for first in range(0, episodes, batch):
@@ -438,7 +438,7 @@ def _has_closed_form(market: Market, plan: Weights) -> bool:
 def _closed_form(market: Market, plan: Weights, episodes: int, seed: int) -> dict[str, Any]:
     """Return the values of an estimate: exact, but for quantiles that have to be simulated."""
     bps, slices = 1e4 / market.scenario.notional, _expected_slices(market)
-    statement, _ = _trade(market, slices, schedules.of_remaining(plan))
+    statement, _ = _trade(market, slices, schedules.fractions_of_remaining(plan))
     temporary, moves = _variances(market, slices, plan)
     method, sample = "closed form", None
     if temporary > 0.0:
