@@ -54,7 +54,7 @@ class Schedule(RulePolicy):
 
 @lru_cache(maxsize=256)
 def _fractions(algorithm: str, market: Market) -> Weights:
-    return np.append(schedules.of_remaining(ALGORITHMS[algorithm](market_outlook(market, _URGENCY))), 1.0)
+    return np.append(schedules.fractions_of_remaining(ALGORITHMS[algorithm](market_outlook(market, _URGENCY))), 1.0)
 
 
 class Adaptive:

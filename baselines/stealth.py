@@ -36,7 +36,16 @@ from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ALGORITHMS, POV, Outlook, algorithm_names, market_outlook, resolve
 from hyperexec_env.execution.children import cut
 from hyperexec_env.execution.config import ExecutionConfig
-from hyperexec_env.execution.detection import MOST_CYCLES, auc, auc_interval, background, listen, score, score_with, until
+from hyperexec_env.execution.detection import (
+    MOST_CYCLES,
+    auc,
+    auc_interval,
+    background,
+    score,
+    score_with_order,
+    spectrum,
+    truncate,
+)
 from hyperexec_env.execution.hiding import TIME_JITTER
 from hyperexec_env.execution.schedules import Weights
 from hyperexec_env.files import check_target, write_atomically
@@ -489,10 +498,10 @@ def _detect(bench: Bench, episode: int, orders: list[Children]) -> list[tuple[fl
     tape = background(volumes, np.random.default_rng([bench.seed, episode, 0]))
     scores = []
     for end in (1.0, WATCHED):
-        early, curve = until(tape, end), volumes[: round(end * len(volumes))]
-        others = (listen(early, side, curve), listen(early, -side, curve))
+        early, curve = truncate(tape, end), volumes[: round(end * len(volumes))]
+        others = (spectrum(early, side, curve), spectrum(early, -side, curve))
         scores.append([
-            score_with(others, times[times < end] / end, shares[times < end])
+            score_with_order(others, times[times < end] / end, shares[times < end])
             for times, shares in ((np.empty(0), np.empty(0)), *((order.times, order.shares) for order in orders))
         ])  # fmt: skip
     return list(zip(*scores, strict=True))

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from hyperexec_env.evaluation.page import COLOURS, document, figure, svg, table
-from hyperexec_env.execution.report import MEANINGS, ExecutionReport, told
+from hyperexec_env.execution.report import MEANINGS, ExecutionReport, format_or_unknown
 from hyperexec_env.extras import need
 
 __all__ = ["page"]
@@ -50,7 +50,10 @@ def page(report: ExecutionReport, command: str = "") -> str:
 def _tables(report: ExecutionReport) -> str:
     """Return every number of the report."""
     costs = [[name, f"{bps:,.2f}", f"{cash:,.2f}", MEANINGS.get(name, "")] for name, bps, cash in report.cost_table]
-    prices = [[name, told(price, "{:,.4f}"), told(bps, "{:+,.2f}")] for name, price, bps in report.benchmark_table]
+    prices = [
+        [name, format_or_unknown(price, "{:,.4f}"), format_or_unknown(bps, "{:+,.2f}")]
+        for name, price, bps in report.benchmark_table
+    ]
     remarks = "".join(f"<li>{html.escape(text)}</li>" for text in report.remarks)
     return (
         "<h2>Cost by component</h2>"

@@ -1,4 +1,4 @@
-"""Command lines made from dataclasses: every option, its default and one line of meaning stand in one place."""
+"""Command lines from dataclasses: a dataclass declares each option once, with its default and its help text."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ Record = TypeVar("Record")
 
 
 def option(default: Any = MISSING, meaning: str = "", *, positional: bool = False, choices: Sequence[str] = ()) -> Any:
-    """Declare an option of a script: its default, and one line of meaning."""
+    """Declare an option as a dataclass field, with its default and its help text."""
     metadata = {"help": meaning, "positional": positional, "choices": tuple(choices) or None}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that answers a mistake with one line and the nearest right word."""
+    """An argument parser whose errors are one line and suggest the nearest valid word."""
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong on one line and exit with code 2."""
+        """Print the error on one line, with a suggestion, and exit with code 2."""
         known = [text for action in self._actions for text in action.option_strings]
         if message.startswith("unrecognized arguments:"):
             wrong = next((word for word in message.split(":", 1)[1].split() if word.startswith("-")), "")
             message += nearest(wrong.split("=")[0], known) if wrong else ""
-        if "invalid choice: " in message:  # argparse lists the choices; the nearest one is what its reader wants
+        if "invalid choice: " in message:  # argparse lists all choices; suggest the nearest one
             wrong, _, listed = message.partition("invalid choice: ")[2].partition(" (choose from ")
             choices = [text.strip(" '") for text in listed.rstrip(")").split(",")]
             message = message.replace(wrong, wrong + nearest(wrong.strip("'"), choices), 1)
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
     """Add one argument for each field of a dataclass."""
     hints = typing.get_type_hints(record)
     for item in fields(record):
-        kind, optional = _plain(hints[item.name])
+        kind, optional = _without_none(hints[item.name])
         several = typing.get_origin(kind) is tuple
         value = typing.get_args(kind)[0] if several else kind
         positional, required = item.metadata.get("positional", False), item.default is MISSING
@@ -67,8 +67,8 @@ def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
         parser.add_argument(name, **{key: value for key, value in settings.items() if key != "choices" or value})
 
 
-def _plain(hint: Any) -> tuple[Any, bool]:
-    """Return the type of a hint without its `| None`, and whether it had one."""
+def _without_none(hint: Any) -> tuple[Any, bool]:
+    """Return the type of a hint without `| None`, and whether the hint was optional."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         inner = [part for part in typing.get_args(hint) if part is not type(None)]
         return inner[0], True
@@ -76,6 +76,6 @@ def _plain(hint: Any) -> tuple[Any, bool]:
 
 
 def parse(record: type[Record], namespace: argparse.Namespace) -> Record:
-    """Make the dataclass from parsed arguments."""
+    """Return the dataclass filled with the parsed arguments."""
     values = {item.name: getattr(namespace, item.name) for item in fields(record)}  # type: ignore[arg-type]
     return record(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})

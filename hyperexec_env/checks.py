@@ -1,4 +1,4 @@
-"""Checks of the values that a user gives: one line that names the field, the value and the range."""
+"""Validation of user input: each error is one line that names the field, the value and the valid range."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ __all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check
 
 
 def nearest(word: Any, choices: Iterable[str]) -> str:
-    """Return "; did you mean 'x'?" for the choice that is closest to a word, or nothing."""
+    """Return "; did you mean 'x'?" for the choice closest to a word, or "" if no choice is close."""
     match = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.4)
     return f"; did you mean {match[0]!r}?" if match else ""
 
 
 def _finite(value: Any) -> bool:
-    """Return whether a value is a number that a float can hold (nan and truth values are none)."""
+    """Return whether a value is a finite real number within the range of a float (booleans do not count)."""
     if not isinstance(value, numbers.Real) or isinstance(value, bool):
         return False
     try:
         return math.isfinite(value)
-    except OverflowError:  # a whole number beyond the largest float
+    except OverflowError:  # an integer beyond the largest float
         return False
 
 
@@ -35,21 +35,21 @@ def _range(low: float, high: float, open_low: bool, unit: str) -> str:
 def check_number(
     field: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False, unit: str = ""
 ) -> float:
-    """Return a finite number in a range as a float, or raise ValueError."""
+    """Return a number as a float; raise ValueError if it is not finite or outside the range."""
     if not _finite(value) or not low <= value <= high or (open_low and value == low):
         raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {value!r}")
     return float(value)
 
 
 def check_integer(field: str, value: Any, *, low: int, high: int) -> int:
-    """Return a whole number in a range as an int, or raise ValueError."""
+    """Return a whole number as an int; raise ValueError if it is not whole or outside the range."""
     if not _finite(value) or value != int(value) or not low <= value <= high:
         raise ValueError(f"{field} must be a whole number in [{low}, {high}], got {value!r}")
     return int(value)
 
 
 def check_numbers(field: str, values: Any, *, low: float, high: float, length: int | None = None) -> tuple[float, ...]:
-    """Return a sequence of numbers in a range as a tuple of floats, or raise ValueError."""
+    """Return a sequence of numbers as a tuple of floats; raise ValueError for a bad number or length."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ValueError(f"{field} must be a list of numbers, got {values!r}")
     checked = tuple(check_number(f"{field}[{i}]", value, low=low, high=high) for i, value in enumerate(values))
@@ -59,7 +59,7 @@ def check_numbers(field: str, values: Any, *, low: float, high: float, length: i
 
 
 def check_choice(field: str, value: Any, choices: Iterable[str]) -> str:
-    """Return a word that is one of the choices, or raise ValueError that names the nearest one."""
+    """Return a word that is one of the choices; otherwise raise ValueError and name the nearest choice."""
     choices = tuple(choices)
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}{nearest(value, choices)}")
@@ -67,7 +67,7 @@ def check_choice(field: str, value: Any, choices: Iterable[str]) -> str:
 
 
 def check_flag(field: str, value: Any) -> bool:
-    """Return a truth value, or raise ValueError."""
+    """Return a boolean; raise ValueError for any other value."""
     if not isinstance(value, bool):
         raise ValueError(f"{field} must be true or false, got {value!r}")
     return value

@@ -1,4 +1,4 @@
-"""Optional packages: asked for when they are needed, with the install command where they are missing."""
+"""Optional dependencies: import them on demand, or raise an error that gives the install command."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ __all__ = ["MissingExtra", "need"]
 
 
 class MissingExtra(ImportError):
-    """A package of an extra is not installed."""
+    """An optional dependency is not installed."""
 
 
 def need(module: str, extra: str) -> Any:
-    """Import a module of an optional package.
+    """Import and return a module of an optional dependency.
 
     Args:
         module: Name of the module.
-        extra: The extra of this package that brings it.
+        extra: Extra of this package that installs the module.
 
     Raises:
-        MissingExtra: It is not installed; the message is the install command.
+        MissingExtra: The module is not installed; the message gives the install command.
     """
     try:
         return importlib.import_module(module)

@@ -1,4 +1,4 @@
-"""Files: a result is written whole or not at all, and never over what it was made from."""
+"""File input and output: read csv files, check output paths, and write files atomically."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["cache_folder", "check_target", "csv_rows", "printable", "write_atomi
 
 
 def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
-    """Refuse, before long work, a file that could not be written after it (None and "-", standard output, always can).
+    """Check that an output file can be written, so that a long computation fails before it starts rather than at its end.
 
     Args:
-        path: The file.
-        inputs: Files that the work reads, which its result must not replace.
+        path: The output file; None and "-" (standard output) always pass.
+        inputs: Files that the computation reads; the output must not overwrite them.
 
     Raises:
-        ValueError: The folder is missing or may not be written to, or the path is a folder, a device, a pipe or an input.
+        ValueError: The folder is missing or not writable, or the path is a folder, a device, a pipe or one of the inputs.
     """
     if path is None or path == "-":
         return
@@ -39,15 +39,15 @@ def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.
 
 
 def printable(text: str) -> str:
-    """Return a text that comes from a file or names one, fit for a terminal: control characters as escapes."""
+    """Return text with control characters escaped, so that untrusted content and file names are safe to print."""
     return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and values of a csv or csv.gz file: of its first line, and of each later one that is not blank.
+    """Yield line number and values of the first line of a csv or csv.gz file and of each later non-blank line.
 
     Raises:
-        ValueError: The file cannot be read; the message names it, and the last line that could.
+        ValueError: The file cannot be read; the message names the file and the last line read.
     """
     line = 0
     try:
@@ -70,17 +70,17 @@ def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file so that a reader, or a crash, meets either the old content or the new one, never a part.
+    """Write a file so that a reader, or a crash, sees either the old or the new content, never a part.
 
-    The content goes to a temporary file in the same folder, which is flushed to the disk and renamed; then the folder
-    is flushed too. Text is written as UTF-8. A symbolic link stays a link, and a file that exists keeps its permissions.
+    Write the content to a temporary file in the same folder, flush it to disk, rename it and flush the folder. Text is encoded
+    as UTF-8. A symbolic link remains a link, and an existing file keeps its permissions.
 
     Args:
         path: The file; its folder must exist.
-        content: What it is to hold.
+        content: The new content of the file.
 
     Raises:
-        ValueError: The file cannot be written; the message names it, and what stood there before is untouched.
+        ValueError: The file cannot be written; the message names it, and its previous content is unchanged.
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     target = Path(os.path.realpath(path))
@@ -101,7 +101,7 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
 
 
 def _write_through(path: Path, data: bytes) -> None:
-    """Make a new file and wait until the disk holds it."""
+    """Create a file and flush its content to disk."""
     with open(path, "xb") as file:
         file.write(data)
         file.flush()
@@ -109,7 +109,7 @@ def _write_through(path: Path, data: bytes) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Wait until the disk holds the names in a folder, where the system can do that."""
+    """Flush the entries of a folder to disk, where the system supports it."""
     if hasattr(os, "O_DIRECTORY"):
         with contextlib.suppress(OSError):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -120,7 +120,7 @@ def _flush_folder(folder: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Return where solutions and compiled loops are kept: HYPEREXEC_CACHE, or hyperexec in the user's cache folder."""
+    """Return the folder for cached solutions and compiled loops: HYPEREXEC_CACHE, or hyperexec in the user's cache folder."""
     given = os.environ.get("HYPEREXEC_CACHE")
     if given:
         return Path(given)

@@ -1,4 +1,4 @@
-"""What is to be executed: the parent order, its children and their fills. Records that never change, in whole shares."""
+"""Order records: parent orders, child orders and fills. Immutable, with quantities in whole shares."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from hyperexec_env.checks import check_integer, check_number, check_numbers
 __all__ = ["MAX_SHARES", "ChildOrder", "Fill", "Order", "ParentOrder"]
 
 MAX_SHARES: Final = 10**15
-"""Largest quantity: every whole number up to here is exact in int64 and in float64."""
+"""Largest quantity: int64 and float64 represent every whole number up to this one exactly."""
 
 
 class Order(NamedTuple):
-    """Side and size of a parent order as the market sees it: plain numbers, or arrays over episodes."""
+    """Side and size of a parent order: the part the market simulation needs. Floats, or arrays over episodes."""
 
     side: Any
     """+1 buy, -1 sell."""
@@ -26,22 +26,22 @@ class Order(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ParentOrder:
-    """An order to buy or sell a quantity before a deadline, as a desk gets it. Times are seconds on the agent's clock.
+    """An order to buy or sell a quantity before a deadline. Times are seconds on the agent's clock.
 
     Args:
-        symbol: What is traded.
+        symbol: Ticker or other name of the instrument.
         side: +1 buy, -1 sell.
         quantity: Whole shares to execute, X, from 1 to :data:`MAX_SHARES`.
-        arrival_price: Mid at the time of the decision, P0, currency per share, positive.
-        deadline: When the order ends; None: the agent's horizon after its submission.
-        algorithm: Name of an algorithm (see ``hyperexec_env.execution.algorithms.ALGORITHMS``); None: the agent's.
-        urgency: 0 (equal slices) to 1 (front-loaded); clamped to that range. None: the agent's.
+        arrival_price: Mid at the decision time, P0, currency per share, positive.
+        deadline: Time at which the order expires; None: the submission plus the agent's horizon.
+        algorithm: Name of an algorithm (see ``hyperexec_env.execution.algorithms.ALGORITHMS``); None: the agent's default.
+        urgency: 0 (equal slices) to 1 (front-loaded), clamped to that range; None: the agent's default.
         volume_profile: Expected market volume of equal parts of the time from submission to deadline, relative numbers;
             empty: flat.
-        expected_volume: Market volume expected from submission to deadline, shares; None: not known.
-        adv: Average daily volume, shares a day; None: not known.
-        volatility: Volatility, fraction per square root of a day; None: not known.
-        id: Name of the order, unique within an agent; by default a random one.
+        expected_volume: Expected market volume from submission to deadline, shares; None: unknown.
+        adv: Average daily volume, shares a day; None: unknown.
+        volatility: Volatility, fraction per square root of a day; None: unknown.
+        id: Identifier of the order, unique within an agent; random by default.
 
     Raises:
         ValueError: A value is out of range; the message names the field, the value and the range.
@@ -65,7 +65,7 @@ class ParentOrder:
         put = object.__setattr__
         for key in ("symbol", "id"):
             if not isinstance(getattr(self, key), str) or not getattr(self, key):
-                raise ValueError(f"{key} must be a text that is not empty, got {getattr(self, key)!r}")
+                raise ValueError(f"{key} must be a non-empty text, got {getattr(self, key)!r}")
         put(self, "side", check_integer("side", self.side, low=-1, high=1))
         if not self.side:
             raise ValueError("side must be +1 (buy) or -1 (sell), got 0")
@@ -96,52 +96,52 @@ class ParentOrder:
 
     @property
     def order(self) -> Order:
-        """Side and size as the market sees them."""
+        """Side and size of the order, as the market simulation takes them."""
         return Order(float(self.side), float(self.quantity))
 
 
 class Fill(NamedTuple):
-    """Shares of a child that traded."""
+    """A fill: one execution of shares of a child order."""
 
     time: float
-    """When, seconds on the agent's clock."""
+    """Time of the execution, seconds on the agent's clock."""
     quantity: int
     """Whole shares, positive."""
     price: float
-    """Currency per share."""
+    """Price paid or received, currency per share."""
     mid: float | None = None
-    """Mid of the market just before, currency per share; None: not known."""
+    """Mid just before the fill, currency per share; None: unknown."""
 
 
 class ChildOrder(NamedTuple):
-    """A piece of a parent order. It never changes: a fill makes a new record.
+    """A child order: one piece of a parent order. Immutable: a fill makes a new record.
 
-    Children are made by ``hyperexec_env.execution.children.cut``, which sees to it that they sum to their parent.
+    ``hyperexec_env.execution.children.cut`` makes child orders whose quantities sum to the quantity it is given.
     """
 
     parent: ParentOrder
-    """The order that it is a piece of."""
+    """The parent order."""
     number: int
-    """Number of the child among those of its parent, from 0."""
+    """Sequence number within the parent, from 0."""
     quantity: int
     """Whole shares."""
     schedule_time: float
-    """When it is to go to the market, seconds on the agent's clock."""
+    """Planned release time, seconds on the agent's clock."""
     released: float | None = None
-    """When it went to the market; None: not yet."""
+    """Actual release time, seconds on the agent's clock; None: not released yet."""
     fills: tuple[Fill, ...] = ()
-    """What of it has traded, in the order of the reports."""
+    """Fills, in the order in which they were reported."""
     forced: int = 0
-    """Those of its shares that the end of the order forced beyond what the plan or the participation cap allowed."""
+    """Shares that completing the order at its end added beyond the plan or the participation cap."""
 
     @property
     def id(self) -> str:
-        """Name of the child, unique within an agent."""
+        """Identifier of the child, unique within an agent."""
         return f"{self.parent.id}/{self.number}"
 
     @property
     def symbol(self) -> str:
-        """What is traded."""
+        """Symbol of the parent."""
         return self.parent.symbol
 
     @property
@@ -161,18 +161,18 @@ class ChildOrder(NamedTuple):
 
     @property
     def vwap(self) -> float:
-        """Average price of the fills, currency per share; nan before the first."""
+        """Average price of the fills, currency per share; nan before the first fill."""
         filled = self.filled
         return sum(fill.quantity * fill.price for fill in self.fills) / filled if filled else math.nan
 
     @property
     def latency(self) -> float:
-        """Seconds from its schedule time to its release; nan before."""
+        """Seconds from the schedule time to the release; nan before the release."""
         return math.nan if self.released is None else self.released - self.schedule_time
 
     @property
     def fill_latency(self) -> float:
-        """Mean seconds from its release to the fills, weighted by shares; nan before the first."""
+        """Share-weighted mean seconds from the release to the fills; nan before the first fill."""
         filled = self.filled
         if self.released is None or not filled:
             return math.nan

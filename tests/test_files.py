@@ -1,4 +1,4 @@
-"""Writing files: whole or not at all."""
+"""File output: atomic writes, path checks and printable text."""
 
 import os
 
@@ -8,20 +8,20 @@ from hyperexec_env.files import check_target, printable, write_atomically
 
 
 @pytest.mark.parametrize(("content", "stored"), [("σ = 2 %\n", "σ = 2 %\n".encode()), (b"\x00\xff", b"\x00\xff")])
-def test_text_and_bytes_are_stored_as_they_are(tmp_path, content, stored):
+def test_text_and_bytes_are_stored_unchanged(tmp_path, content, stored):
     write_atomically(tmp_path / "a.toml", content)
     assert (tmp_path / "a.toml").read_bytes() == stored
 
 
-def test_a_file_is_replaced_and_nothing_else_is_left_in_the_folder(tmp_path):
+def test_a_file_is_replaced_without_leaving_temporary_files(tmp_path):
     path = tmp_path / "a.toml"
-    path.write_text("a much longer text that stood there before")
+    path.write_text("a much longer previous text")
     write_atomically(path, "new")
     assert path.read_text() == "new"
     assert os.listdir(tmp_path) == ["a.toml"]
 
 
-def test_a_failure_leaves_the_old_content_and_no_temporary_file(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_content_and_leaves_no_temporary_file(tmp_path, monkeypatch):
     path = tmp_path / "a.toml"
     path.write_text("old")
 
@@ -35,7 +35,7 @@ def test_a_failure_leaves_the_old_content_and_no_temporary_file(tmp_path, monkey
     assert os.listdir(tmp_path) == ["a.toml"]
 
 
-def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
+def test_content_is_flushed_to_disk_before_the_rename(tmp_path, monkeypatch):
     calls = []
     fsync, replace = os.fsync, os.replace
     monkeypatch.setattr(os, "fsync", lambda handle: (calls.append("fsync"), fsync(handle))[1])
@@ -45,7 +45,7 @@ def test_content_is_on_the_disk_before_it_gets_its_name(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["missing/a.toml", ".", "file/a.toml"])
-def test_an_impossible_path_is_named(tmp_path, name):
+def test_an_unwritable_path_is_named_in_the_error(tmp_path, name):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(ValueError, match="cannot write") as caught:
         write_atomically(tmp_path / name, "x")
@@ -53,7 +53,7 @@ def test_an_impossible_path_is_named(tmp_path, name):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions and symbolic links of POSIX")
-def test_permissions_and_links_stay(tmp_path):
+def test_permissions_and_symbolic_links_are_preserved(tmp_path):
     path, link = tmp_path / "a", tmp_path / "link"
     path.write_text("old")
     path.chmod(0o640)
@@ -65,17 +65,17 @@ def test_permissions_and_links_stay(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
-def test_a_new_file_has_the_usual_permissions(tmp_path):
+def test_a_new_file_has_the_default_permissions(tmp_path):
     plain = tmp_path / "plain"
     plain.write_text("x")
     write_atomically(tmp_path / "a", "x")
     assert (tmp_path / "a").stat().st_mode == plain.stat().st_mode
 
 
-def test_a_target_that_is_an_input_is_refused_by_any_name(tmp_path, monkeypatch):
+def test_an_output_path_that_is_an_input_is_refused_under_any_spelling(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("a.csv", "b.csv"):
-        (tmp_path / name).write_text("kept")
+        (tmp_path / name).write_text("content")
     names = ["a.csv", tmp_path / "a.csv", f"../{tmp_path.name}/a.csv"]
     if os.name != "nt":
         (tmp_path / "link.csv").symlink_to("a.csv")
@@ -85,10 +85,10 @@ def test_a_target_that_is_an_input_is_refused_by_any_name(tmp_path, monkeypatch)
             with pytest.raises(ValueError, match=r"cannot write .*: it is one of the files that are read"):
                 check_target(target, ["none.csv", given])
         check_target(target, ["b.csv", "none.csv"])
-    for harmless in (None, "-", "new.csv"):
-        check_target(harmless, ["a.csv", "new.csv"])
+    for valid in (None, "-", "new.csv"):
+        check_target(valid, ["a.csv", "new.csv"])
 
 
-def test_a_text_for_a_terminal_holds_no_control_characters():
+def test_printable_escapes_control_characters():
     assert printable("σ = 2 %, <b>") == "σ = 2 %, <b>"
     assert printable("a\x1b[31m\n\udc80\u202e") == r"a\x1b[31m\n\udc80\u202e"

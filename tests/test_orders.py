@@ -1,4 +1,4 @@
-"""Orders, children and fills: checked once, never changed."""
+"""Order records: validation, immutability and derived quantities."""
 
 import math
 from dataclasses import FrozenInstanceError, replace
@@ -11,7 +11,7 @@ from hyperexec_env.orders import MAX_SHARES, ChildOrder, Fill, ParentOrder
 GOOD = {"symbol": "IBM", "side": 1, "quantity": 10_000, "arrival_price": 150.0}
 
 
-def test_a_parent_has_what_it_was_given():
+def test_a_parent_order_holds_its_arguments():
     parent = ParentOrder(**GOOD, deadline=300.0, algorithm="TWAP", urgency=0.7)
     assert (parent.symbol, parent.side, parent.quantity, parent.arrival_price) == ("IBM", 1, 10_000, 150.0)
     assert (parent.deadline, parent.algorithm, parent.urgency) == (300.0, "TWAP", 0.7)
@@ -21,12 +21,12 @@ def test_a_parent_has_what_it_was_given():
         parent.quantity = 5
 
 
-def test_each_parent_has_its_own_name():
+def test_each_parent_order_has_a_unique_id():
     assert len({ParentOrder(**GOOD).id for _ in range(1000)}) == 1000
     assert ParentOrder(**GOOD, id="mine").id == "mine"
 
 
-def test_whole_numbers_of_any_kind_are_taken():
+def test_whole_quantities_of_any_numeric_type_become_int():
     for quantity in (7, 7.0, np.int64(7), np.float64(7.0), np.uint8(7)):
         assert type(ParentOrder(**{**GOOD, "quantity": quantity}).quantity) is int
     assert ParentOrder(**{**GOOD, "quantity": MAX_SHARES}).quantity == int(np.int64(MAX_SHARES))
@@ -46,24 +46,24 @@ def test_urgency_is_clamped(urgency, clamped):
     ("side", "buy", "side must be"),
     ("arrival_price", 0.0, "arrival_price must be"), ("arrival_price", math.nan, "arrival_price must be"),
     ("arrival_price", -1.0, "arrival_price must be"), ("arrival_price", math.inf, "arrival_price must be"),
-    ("symbol", "", "symbol must be a text that is not empty"), ("symbol", 5, "symbol must be"), ("id", "", "id must be"),
+    ("symbol", "", "symbol must be a non-empty text"), ("symbol", 5, "symbol must be"), ("id", "", "id must be"),
     ("deadline", math.nan, "deadline must be"), ("urgency", math.nan, "urgency must be"), ("algorithm", 5, "algorithm must be"),
     ("volume_profile", (1.0, -1.0), r"volume_profile\[1\] must be"), ("volume_profile", (0.0,), "volume_profile must sum to"),
     ("volume_profile", 5.0, "volume_profile must be a list"),
     ("expected_volume", 0.0, "expected_volume must be"), ("adv", -1.0, "adv must be"),
     ("volatility", -0.1, "volatility must be"),
 ])  # fmt: skip
-def test_a_bad_value_is_named(field, value, message):
+def test_an_invalid_value_is_named(field, value, message):
     with pytest.raises(ValueError, match=message):
         ParentOrder(**{**GOOD, field: value})
 
 
-def test_a_variant_is_checked_too():
+def test_replace_validates_the_new_value():
     with pytest.raises(ValueError, match="quantity must be"):
         replace(ParentOrder(**GOOD), quantity=0)
 
 
-def test_a_child_knows_what_of_it_has_traded():
+def test_a_child_order_derives_its_filled_quantity_price_and_latencies():
     parent = ParentOrder(**GOOD, id="p")
     child = ChildOrder(parent, 3, 1000, 30.0)
     assert (child.id, child.symbol, child.side, child.filled, child.remaining) == ("p/3", "IBM", 1, 0, 1000)

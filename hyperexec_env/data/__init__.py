@@ -1,1 +1,1 @@
-"""A user's own data: readers of bars, and the calibration of a scenario to them."""
+"""User data: reading bar files, and calibrating a scenario to them."""

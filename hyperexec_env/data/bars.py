@@ -1,4 +1,4 @@
-"""Bars: files of one-minute or five-minute bars, checked and cut into full sessions of the regular trading hours."""
+"""Bar data: read files of one-minute or five-minute bars, validate them and split them into full trading sessions."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ __all__ = ["COLUMNS", "BarReport", "LeftOut", "Sessions", "read_sessions", "zone
 Floats = NDArray[np.float64]
 
 COLUMNS: Final = ("ts", "open", "high", "low", "close", "volume")
-"""Columns that a file must have, in any order; others are ignored."""
-MAX_SHARE: Final = {1: 0.10, 5: 0.20}
-"""Largest share of the day that one bar may hold, by its length in minutes: more looks like a running total of the day."""
+"""Required columns of a file, in any order; other columns are ignored."""
+MAX_BAR_SHARE: Final = {1: 0.10, 5: 0.20}
+"""Largest plausible share of the daily volume in one bar, by bar length in minutes; more suggests a cumulative daily total."""
 EDGE_MINUTES: Final = 5
-"""The first and the last minutes hold the auctions: there any volume is possible."""
-PATIENCE_MINUTES: Final = 10
-"""Minutes of a session that may be missing: they are filled with the last price and no volume, and counted."""
+"""First and last minutes of the session, which hold the auctions; any volume is plausible there."""
+MAX_MISSING_MINUTES: Final = 10
+"""Largest number of missing minutes of a session; missing bars are filled with the last price and zero volume, and counted."""
 EARLY_CLOSE: Final = (225.0 / 390.0, 0.05)
-"""A session that trades less than 5 % after 225 of 390 minutes (13:15; half days close at 13:00) has closed early."""
-CALENDAR: Final = ("early close", "late start")
-"""Kinds of sessions that are left out and counted, but are not errors."""
+"""A session with less than 5 % of its volume after 225 of 390 minutes (13:15; half days close at 13:00) is an early close."""
+CALENDAR_KINDS: Final = ("early close", "late start")
+"""Kinds of sessions that are left out and counted without being errors."""
 
 
 class LeftOut(NamedTuple):
-    """A session that is not used, and why."""
+    """A session that is left out, and the reason."""
 
     kind: str
     """early close, late start, contaminated, gap, disorder, duplicate, bad value or repeated session."""
     line: int
-    """Line of the file (row of a parquet file) at which the fault shows."""
+    """Line of the csv file (or row of the parquet file) of the fault."""
     reason: str
     file: str = ""
     date: str = ""
@@ -55,18 +55,18 @@ class LeftOut(NamedTuple):
 
 @dataclass(frozen=True)
 class BarReport:
-    """What was found in the files; prints itself."""
+    """Summary of the files read; ``print`` shows it as text."""
 
     files: tuple[str, ...]
     bar_minutes: int
     used: int
-    """Number of sessions that are used."""
+    """Number of sessions used."""
     first: str
     last: str
     filled_bars: int
-    """Missing bars in the sessions that are used, filled with the last price and no volume."""
+    """Missing bars in the used sessions, filled with the last price and zero volume."""
     outside_bars: int
-    """Bars before the open or after the close, not used."""
+    """Bars before the open or after the close; they are not used."""
     left_out: tuple[LeftOut, ...]
 
     def counts(self) -> dict[str, int]:
@@ -78,7 +78,7 @@ class BarReport:
         return {**asdict(self), "left_out": [item._asdict() for item in self.left_out], "left_out_counts": self.counts()}
 
     def __str__(self) -> str:
-        """Return the report, one line for each session that is left out."""
+        """Return the report as text, with one line per session that is left out."""
         return "\n".join(
             [
                 f"{self.used} sessions of {self.bar_minutes}-minute bars, {self.first} to {self.last}",
@@ -90,7 +90,7 @@ class BarReport:
 
 @dataclass(frozen=True, eq=False)
 class Sessions:
-    """Full sessions on a regular grid, in the order of their dates; arrays are (session, bar)."""
+    """Full sessions on a regular grid, in the order of their dates; arrays have shape (session, bar)."""
 
     dates: tuple[str, ...]
     open: Floats
@@ -106,20 +106,20 @@ class Sessions:
     bar_minutes: int
     day_minutes: int
     missing: NDArray[np.bool_]
-    """Whether a bar was missing in the file, and is filled with the last price and no volume."""
+    """Whether a bar was missing from the file and was filled with the last price and zero volume."""
     zones: tuple[timezone | None, ...]
-    """Offset of the wall clock of each session from universal time; None where its stamps carry none."""
+    """UTC offset of the wall clock of each session; None if its time stamps carry no offset."""
     report: BarReport
 
 
 class _Row(NamedTuple):
     line: int
     minute: int
-    """Wall clock of the stamp in minutes since the year one; after :func:`_cut`, start of the bar in minutes since the open."""
+    """Wall clock of the stamp, minutes since year 1; after :func:`_split_days`, start of the bar, minutes since the open."""
     values: tuple[float, ...]
-    """Open, high, low, close, volume; empty where the row is faulty."""
+    """Open, high, low, close, volume; empty if the row is faulty."""
     zone: timezone | None
-    """Offset that the stamp carries."""
+    """UTC offset of the stamp, if any."""
     fault: LeftOut | None = None
 
 
@@ -129,7 +129,7 @@ class _Hours(NamedTuple):
     day_minutes: int
 
     def clock(self, minute: int) -> str:
-        """Return the time of day of a minute of the session."""
+        """Return the time of day of a minute since the open."""
         return "{:02d}:{:02d}".format(*divmod(self.open_minute + minute, 60))
 
 
@@ -141,25 +141,25 @@ def read_sessions(
     open_minute: int = 570,
     day_minutes: int = 390,
 ) -> Sessions:
-    """Read bar files (csv, csv.gz, parquet) and return the full sessions they hold.
+    """Read bar files (csv, csv.gz, parquet) and return their full sessions.
 
-    Times are the wall clock of the stamp, whatever its offset: New York for US shares, UTC for a market that never
-    closes (``open_minute=0, day_minutes=1440``). The offset must be the same within a session and is kept.
+    Times are the wall clock of the time stamps, regardless of their UTC offset: New York time for US stocks, UTC for a market
+    that never closes (``open_minute=0, day_minutes=1440``). The offset must be constant within a session; the result holds it.
 
-    Bars outside the session are not used. An early close (a half day, or a record that ends within the session) and a first
-    session that starts late are facts of the calendar and of the record: they are left out and counted. Everything else that
-    spoils a session is an error, or, when lenient, leaves it out too.
+    Bars outside the session are not used. An early close (a half day, or data that end within the session) and a late start of
+    the first session of a file are left out and counted. Any other faulty session raises an error, or is left out and counted
+    if `lenient`.
 
     Args:
         paths: The files, of one instrument and one bar length.
-        stamp: "start" or "end" of the bar: what the column `ts` holds.
-        lenient: Leave faulty sessions out and count them instead of refusing the file.
-        open_minute: Opening of the session, minutes after midnight.
+        stamp: "start" or "end": the time of the bar that the column `ts` holds.
+        lenient: Leave out and count faulty sessions instead of raising an error.
+        open_minute: Open of the session, minutes after midnight.
         day_minutes: Length of the session, a multiple of 15 minutes.
 
     Raises:
-        ValueError: A file cannot be read, is faulty, or holds no full session; the message names it and the line.
-        MissingExtra: A parquet file, and pyarrow is not installed.
+        ValueError: A file cannot be read, is faulty, or holds no full session; the message names the file and the line.
+        MissingExtra: A file is in parquet format and pyarrow is not installed.
     """
     hours = _check_hours(stamp, open_minute, day_minutes)
     files = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
@@ -174,22 +174,22 @@ def read_sessions(
         length = length or step
         if step != length:
             raise ValueError(f"{file}: its bars are {step} minutes long, those of {files[0]} {length}; give one length")
-        days, beyond = _cut(file, rows, step, hours)
-        outside += beyond
+        days, extra = _split_days(file, rows, step, hours)
+        outside += extra
         for number, (day, session) in enumerate(days.items()):
             name = date.fromordinal(day).isoformat()
-            fault = _judge(session, step, hours, first=number == 0)
+            fault = _find_fault(session, step, hours, first=number == 0)
             if fault is None and name in found:
                 fault = LeftOut("repeated session", session[0].line, "the files hold this session twice")
             if fault is None:
                 found[name] = (*_grid(session, step, hours), session[0].zone)
                 continue
             left_out.append(fault._replace(file=str(file), date=name))
-            if not lenient and fault.kind not in CALENDAR:
+            if not lenient and fault.kind not in CALENDAR_KINDS:
                 raise ValueError(f"{left_out[-1]}; pass --lenient to leave such sessions out and count them")
     if not found:
-        told = f"; left out, for one: {left_out[0]}" if left_out else ""
-        raise ValueError(f"{', '.join(map(str, files))}: no full session of {day_minutes} minutes{told}")
+        example = f"; left out, for example: {left_out[0]}" if left_out else ""
+        raise ValueError(f"{', '.join(map(str, files))}: no full session of {day_minutes} minutes{example}")
     dates = tuple(sorted(found))
     grid = np.stack([found[name][0] for name in dates])
     missing = np.stack([found[name][1] for name in dates])
@@ -201,7 +201,7 @@ def read_sessions(
 
 
 def zone(moment: datetime | time) -> timezone | None:
-    """Return the offset from universal time that a stamp carries; None where it carries none."""
+    """Return the UTC offset of a time stamp; None if it carries none."""
     offset = moment.utcoffset()
     return None if offset is None else timezone(offset)
 
@@ -216,7 +216,7 @@ def _check_hours(stamp: str, open_minute: int, day_minutes: int) -> _Hours:
 
 
 def _read_rows(file: Path) -> Iterator[_Row]:
-    """Yield the rows of a file; what is wrong with a row stands in it, and spoils the session in which it stands."""
+    """Yield the rows of a file. A faulty row carries its fault, which makes its session faulty."""
     readers = {".csv": _csv_rows, ".csv.gz": _csv_rows, ".parquet": _parquet_rows}
     reader = next((reader for end, reader in readers.items() if file.name.lower().endswith(end)), None)
     if reader is None or file.is_dir():
@@ -234,7 +234,7 @@ def _read_rows(file: Path) -> Iterator[_Row]:
 
 
 def _csv_rows(file: Path) -> Iterator[tuple[int, Sequence[Any]]]:
-    """Yield line number and the values of :data:`COLUMNS` (only `ts` where a line has too few or too many)."""
+    """Yield line number and the values of :data:`COLUMNS` (only `ts` if a line has too few or too many values)."""
     rows = csv_rows(file)
     _, header = next(rows, (0, []))
     columns = _columns(file, header)
@@ -274,7 +274,7 @@ def _columns(file: Path, header: list[str]) -> list[int]:
 
 
 def _minute(stamp: Any) -> tuple[int, timezone | None]:
-    """Return the wall clock of a stamp in minutes since the year one, and its offset."""
+    """Return the wall clock of a stamp in minutes since year 1, and its UTC offset."""
     try:
         moment = stamp if isinstance(stamp, datetime) else datetime.fromisoformat(str(stamp).strip())
     except ValueError:
@@ -285,9 +285,9 @@ def _minute(stamp: Any) -> tuple[int, timezone | None]:
 
 
 def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
-    """Return open, high, low, close and volume, or raise ValueError with what is wrong with them."""
+    """Return open, high, low, close and volume; raise ValueError if a value is invalid or inconsistent."""
     if len(values) != len(COLUMNS) - 1:
-        raise ValueError("the line does not hold one value for each column of the header")
+        raise ValueError("the line must have one value for each column of the header")
     numbers = []
     for name, value in zip(COLUMNS[1:], values, strict=True):
         try:
@@ -306,44 +306,47 @@ def _numbers(values: Sequence[Any]) -> tuple[float, ...]:
 
 
 def _bar_minutes(file: Path, rows: list[_Row]) -> int:
-    """Return the length of the bars: the most frequent distance of two stamps."""
+    """Return the bar length: the most frequent difference of successive stamps, minutes."""
     distances = Counter(abs(b.minute - a.minute) for a, b in pairwise(rows) if b.minute != a.minute)
     if not distances:
         raise ValueError(f"{file}: {len(rows)} bars; at least two are needed")
     step = distances.most_common(1)[0][0]
-    if step not in MAX_SHARE:
+    if step not in MAX_BAR_SHARE:
         raise ValueError(f"{file}: bars must be one or five minutes long, got {step}")
     return step
 
 
-def _cut(file: Path, rows: list[_Row], step: int, hours: _Hours) -> tuple[dict[int, list[_Row]], int]:
-    """Return the rows of each day, `minute` now from the open, and the number of bars outside the session."""
+def _split_days(file: Path, rows: list[_Row], step: int, hours: _Hours) -> tuple[dict[int, list[_Row]], int]:
+    """Return the rows of each day, with `minute` counted from the open, and the number of bars outside the session."""
     days: dict[int, list[_Row]] = {}
-    beyond: dict[int, list[int]] = {}
+    outside: dict[int, list[int]] = {}
     last = 0
     for row in rows:
         start = row.minute - (step if hours.stamp == "end" else 0)
         day, at = start // 1440, start % 1440 - hours.open_minute
         fault = row.fault
         if day < last and fault is None:
-            told = f"comes after {date.fromordinal(last)}; bars must ascend in time"
-            fault = LeftOut("disorder", row.line, told)
+            reason = f"comes after {date.fromordinal(last)}; bars must ascend in time"
+            fault = LeftOut("disorder", row.line, reason)
         last = max(last, day)
         if fault or 0 <= at < hours.day_minutes:
             days.setdefault(day, []).append(row._replace(minute=at, fault=fault))
         else:
-            beyond.setdefault(day, []).append(at)
-    other, lost, won = ("end", 0, hours.day_minutes) if hours.stamp == "start" else ("start", hours.day_minutes - step, -step)
-    if days and all(won in beyond.get(day, ()) and all(row.minute != lost for row in days[day]) for day in days):
+            outside.setdefault(day, []).append(at)
+    # with the wrong `stamp`, every session lacks one bar at one end and has a surplus bar at the other
+    other, missing, surplus = (
+        ("end", 0, hours.day_minutes) if hours.stamp == "start" else ("start", hours.day_minutes - step, -step)
+    )
+    if days and all(surplus in outside.get(day, ()) and all(row.minute != missing for row in days[day]) for day in days):
         raise ValueError(
-            f"{file}: no session has the bar that starts at {hours.clock(lost)} and each has one that starts at "
-            f"{hours.clock(won)}; are the stamps the {other} of the bars? Then pass --stamp {other}"
+            f"{file}: no session has a bar that starts at {hours.clock(missing)} and each has one that starts at "
+            f"{hours.clock(surplus)}; are the stamps the {other} of the bars? Then pass --stamp {other}"
         )
-    return days, sum(map(len, beyond.values()))
+    return days, sum(map(len, outside.values()))
 
 
-def _judge(rows: list[_Row], step: int, hours: _Hours, first: bool) -> LeftOut | None:
-    """Return what spoils a session; None for a full one."""
+def _find_fault(rows: list[_Row], step: int, hours: _Hours, first: bool) -> LeftOut | None:
+    """Return the first fault of a session; None if the session is full and valid."""
     for row in rows:
         if row.fault:
             return row.fault
@@ -351,54 +354,54 @@ def _judge(rows: list[_Row], step: int, hours: _Hours, first: bool) -> LeftOut |
             return LeftOut("disorder", row.line, f"{hours.clock(row.minute)} does not start a bar of {step} minutes")
         if row.zone != rows[0].zone:
             there, here = (item.zone or "no offset" for item in (rows[0], row))
-            return LeftOut("disorder", row.line, f"its clock is that of {here}, on line {rows[0].line} it is {there}")
+            return LeftOut("disorder", row.line, f"the offset is {here}, but {there} on line {rows[0].line}")
     for a, b in pairwise(rows):
         if b.minute == a.minute:
-            return LeftOut("duplicate", b.line, f"the bar of {hours.clock(b.minute)} stands on line {a.line} too")
+            return LeftOut("duplicate", b.line, f"the bar of {hours.clock(b.minute)} is on line {a.line} too")
         if b.minute < a.minute:
-            told = f"{hours.clock(b.minute)} comes after {hours.clock(a.minute)}; bars must ascend in time"
-            return LeftOut("disorder", b.line, told)
+            reason = f"{hours.clock(b.minute)} comes after {hours.clock(a.minute)}; bars must ascend in time"
+            return LeftOut("disorder", b.line, reason)
     at = np.array([row.minute for row in rows])
     volume = np.array([row.values[-1] for row in rows])
-    return _judge_edges(rows, at, volume, step, hours, first) or _judge_inside(rows, at, volume, step, hours)
+    return _find_calendar_fault(rows, at, volume, step, hours, first) or _find_volume_fault(rows, at, volume, step, hours)
 
 
-def _judge_edges(
+def _find_calendar_fault(
     rows: list[_Row], at: NDArray[np.int64], volume: Floats, step: int, hours: _Hours, first: bool
 ) -> LeftOut | None:
-    """Return an early close or, in the first session of a file, a late start."""
+    """Return an early close or, in the first session of a file, a late start; None otherwise."""
     part, least = EARLY_CLOSE
     late = at >= part * hours.day_minutes
     if volume[late].sum() < least * volume.sum():
         row, clock = rows[int(late.argmax()) if late.any() else -1], hours.clock(round(part * hours.day_minutes))
         return LeftOut("early close", row.line, f"less than {least:.0%} of the volume is traded after {clock}")
-    if at[-1] + step < hours.day_minutes - PATIENCE_MINUTES:
+    if at[-1] + step < hours.day_minutes - MAX_MISSING_MINUTES:
         return LeftOut("early close", rows[-1].line, f"the last bar starts at {hours.clock(rows[-1].minute)}")
-    if first and at[0] > PATIENCE_MINUTES:
+    if first and at[0] > MAX_MISSING_MINUTES:
         return LeftOut("late start", rows[0].line, f"the first bar of the file starts at {hours.clock(rows[0].minute)}")
     return None
 
 
-def _judge_inside(rows: list[_Row], at: NDArray[np.int64], volume: Floats, step: int, hours: _Hours) -> LeftOut | None:
-    """Return a contaminated volume or a gap."""
+def _find_volume_fault(rows: list[_Row], at: NDArray[np.int64], volume: Floats, step: int, hours: _Hours) -> LeftOut | None:
+    """Return a contaminated volume or a gap; None otherwise."""
     inside = (at >= EDGE_MINUTES) & (at < hours.day_minutes - EDGE_MINUTES)
-    most, total = MAX_SHARE[step], float(volume.sum())
+    most, total = MAX_BAR_SHARE[step], float(volume.sum())
     contaminated = inside & ((volume == 0.0) | (volume > most * total))
     if contaminated.any():
         row = rows[int(contaminated.argmax())]
         held = f"{row.values[-1] / total:.1%} of the day (at most {most:.0%})" if row.values[-1] else "0"
-        told = f"the volume of {hours.clock(row.minute)} is {held}, as in a feed that mixes running totals of the day in"
-        return LeftOut("contaminated", row.line, told)
+        reason = f"the volume of {hours.clock(row.minute)} is {held}, as in a feed that mixes in cumulative daily totals"
+        return LeftOut("contaminated", row.line, reason)
     gaps = np.diff(at, prepend=-step, append=hours.day_minutes) - step
-    if gaps.sum() > PATIENCE_MINUTES:
+    if gaps.sum() > MAX_MISSING_MINUTES:
         row = rows[min(int(gaps.argmax()), len(rows) - 1)]
         widest = f"{gaps.max()} of them next to {hours.clock(row.minute)}"
-        return LeftOut("gap", row.line, f"{gaps.sum()} minutes are missing (at most {PATIENCE_MINUTES}), {widest}")
+        return LeftOut("gap", row.line, f"{gaps.sum()} minutes are missing (at most {MAX_MISSING_MINUTES}), {widest}")
     return None
 
 
 def _grid(rows: list[_Row], step: int, hours: _Hours) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the values of each bar of a session, shape (bar, 5), and which were missing and are filled."""
+    """Return the values of each bar of a session, shape (bar, 5), and whether each bar was missing and filled."""
     count = hours.day_minutes // step
     given = np.array([row.values for row in rows])
     places = np.array([row.minute // step for row in rows])

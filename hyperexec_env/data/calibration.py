@@ -1,4 +1,4 @@
-"""Calibration: from sessions of bars to a scenario that says of each parameter where it comes from."""
+"""Calibration: estimate a scenario from sessions of bars, and record the provenance of each parameter."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["Calibration", "RegimeFit", "calibrate", "fit_regimes"]
 Floats = NDArray[np.float64]
 
 SLICE_MINUTES: Final = 15
-"""Length of the bins of the volume curve and of the returns that tell the regimes: the slices of the default order."""
+"""Length of the volume bins and of the returns of the regime model: the slice length of the default order."""
 RETURN_MINUTES: Final = 5
-"""Length of the returns that tell the volatility: short enough to be many, long enough to forget the bid-ask bounce."""
+"""Length of the returns that estimate volatility: short for a large sample, long enough to avoid bid-ask bounce."""
 TAIL: Final = 10.0
-"""Degrees of freedom of the returns within a regime: the most likely value lies near it for SPY and for single stocks."""
+"""Degrees of freedom of returns within a regime, close to the maximum-likelihood value for SPY and for single stocks."""
 PRIOR: Final = 0.5
-"""Transitions of each kind added to those that are found, so that every regime can be entered and left."""
+"""Pseudo-count added to each transition, so that every regime can be entered and left."""
 NAMES: Final = ("SIDEWAYS_LOW", "SIDEWAYS_HIGH", "CRISIS")
 """Regimes by ascending volatility."""
 
@@ -36,23 +36,23 @@ class RegimeFit(NamedTuple):
     """Hidden Markov model of volatility, by ascending volatility; M regimes."""
 
     volatility: Floats
-    """Root mean square of the standardised returns in each regime, scaled to a mean square of one over the law, shape (M,)."""
+    """Root mean square of the standardised returns in each regime, scaled to a stationary mean square of one, shape (M,)."""
     flows: Floats
-    """Probability of each pair of successive regimes, symmetric, sums to one, shape (M, M)."""
+    """Joint distribution of successive regimes, symmetric, sums to one, shape (M, M)."""
     posterior: Floats
     """Probability of each regime given all returns of the session, shape (session, step, M)."""
     bic: float
-    """Bayesian information criterion (Schwarz 1978); less is better."""
+    """Bayesian information criterion (Schwarz 1978); lower is better."""
 
     @property
     def law(self) -> Floats:
-        """Stationary law, shape (M,)."""
+        """Stationary distribution, shape (M,)."""
         return np.asarray(self.flows.sum(axis=1))
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """A calibrated scenario and what it was made from; prints itself."""
+    """A calibrated scenario and the summary of its bars; ``print`` shows both as text."""
 
     scenario: Scenario
     bars: BarReport
@@ -80,7 +80,7 @@ class Calibration:
         }
 
     def __str__(self) -> str:
-        """Return the report."""
+        """Return the calibration as text."""
         scenario, shares = self.scenario, self.half_hours
         lines = [
             str(self.bars),
@@ -98,25 +98,26 @@ class Calibration:
 
 
 def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Scenario:
-    """Make a scenario from sessions of bars.
+    """Return a scenario calibrated to sessions of bars.
 
-    Its order is 4 % of the average daily volume at the last close, over the whole day in slices of 15 minutes, with a risk
-    aversion of 2 / notional. What bars cannot tell keeps the default of :class:`Scenario`; the provenance says which is which.
+    The default order is 4 % of the average daily volume at the last close, over the whole day in slices of 15 minutes, with a
+    risk aversion of 2 / notional. Parameters that bars do not identify keep the defaults of :class:`Scenario`; the provenance
+    gives the source of each field.
 
     Args:
-        sessions: What :func:`hyperexec_env.data.bars.read_sessions` returned; at least two sessions.
+        sessions: At least two sessions from :func:`hyperexec_env.data.bars.read_sessions`.
         name: Name of the scenario.
-        **order: Fields of the scenario that replace what would stand there, such as ``quantity`` or ``side``; None is ignored.
+        **order: Fields that override the calibrated or default values, such as ``quantity`` or ``side``; None is ignored.
 
     Raises:
-        ValueError: Fewer than two sessions, prices that do not move, or a bad value in `order`.
+        ValueError: There are fewer than two sessions, prices are constant, or a value in `order` is invalid.
     """
     order = {key: value for key, value in order.items() if value is not None}
     if len(sessions.dates) < 2:
         raise ValueError(f"calibration needs at least two full sessions, got {len(sessions.dates)}")
     variance = _square(_returns(sessions, RETURN_MINUTES))
     if not variance.sum() > 0.0:
-        raise ValueError("the prices of the bars do not move: no volatility can be calibrated")
+        raise ValueError("the prices of the bars do not move: volatility cannot be calibrated")
     volume = _binned(sessions.volume, SLICE_MINUTES // sessions.bar_minutes)
     adv = float(volume.sum(axis=1).mean())
     curve = (volume / volume.sum(axis=1, keepdims=True)).mean(axis=0)
@@ -151,16 +152,16 @@ def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Sce
 def fit_regimes(returns: Floats, regimes: int) -> RegimeFit:
     """Fit a hidden Markov model of volatility to standardised returns by EM (Baum et al. 1970).
 
-    The chain is stationary and reversible, as that of a scenario whose sessions start from the stationary law. Within
-    a regime, returns have mean zero and a Student law of :data:`TAIL` degrees of freedom, a scale mixture of normals:
-    with normal returns, rare large moves would become a regime of their own (Bulla 2011).
+    The chain is stationary and reversible, like a scenario whose sessions start from the stationary distribution. Within a
+    regime, returns have mean zero and a Student distribution with :data:`TAIL` degrees of freedom, a scale mixture of normals;
+    with normal returns, rare large moves would become a separate regime (Bulla 2011).
 
     Args:
-        returns: Returns over the usual volatility of their time of day, shape (session, step); sessions are independent.
+        returns: Returns divided by the usual volatility at their time of day, shape (session, step); sessions are independent.
         regimes: Number of regimes M.
 
     Returns:
-        The most likely of the fits from four fixed starts.
+        The most likely of the fits from four fixed starting points.
     """
     mean = float(_square(returns).mean())
     fits = []
@@ -173,7 +174,7 @@ def fit_regimes(returns: Floats, regimes: int) -> RegimeFit:
 
 
 def _em(returns: Floats, scales: Floats, flows: Floats, rounds: int = 500, tolerance: float = 1e-7) -> RegimeFit:
-    """Climb to the nearest top of the likelihood from given squared scales and flows."""
+    """Maximise the likelihood by EM, starting from given squared scales and flows; converges to a local maximum."""
     square = _square(returns)[..., None]
     constant = math.lgamma((TAIL + 1.0) / 2.0) - math.lgamma(TAIL / 2.0) - 0.5 * math.log(TAIL * math.pi)
     last = -math.inf
@@ -215,11 +216,13 @@ def _forward_backward(density: Floats, flows: Floats) -> tuple[float, Floats, Fl
 
 
 def _reversible(pairs: Floats, first: Floats) -> Floats:
-    """Return the most likely flows of a stationary reversible chain (fixed point of Bowman, Beauchamp, Boxer and Pande 2009).
+    """Return the maximum-likelihood flows of a stationary reversible chain (Bowman, Beauchamp, Boxer and Pande 2009).
+
+    Run 20 steps of their fixed-point iteration.
 
     Args:
         pairs: Number of transitions from each regime (row) to each (column), shape (M, M).
-        first: Number of sessions that start in each regime, which are draws from the stationary law, shape (M,).
+        first: Number of sessions that start in each regime, draws from the stationary distribution, shape (M,).
     """
     both = pairs + pairs.T
     flows = both / both.sum()
@@ -231,20 +234,20 @@ def _reversible(pairs: Floats, first: Floats) -> Floats:
 
 
 def _choose_regimes(sessions: Sessions) -> RegimeFit:
-    """Return the fit of one, two or three regimes that has the least BIC."""
+    """Return the fit with one, two or three regimes that has the lowest BIC."""
     pattern = _binned(np.abs(_returns(sessions, RETURN_MINUTES)), SLICE_MINUTES // RETURN_MINUTES).mean(axis=0)
     pattern = np.maximum(pattern, 0.05 * pattern.mean())
     returns = _returns(sessions, SLICE_MINUTES) / pattern
     if not np.abs(returns).sum() > 0.0:
-        raise ValueError(f"the prices of the bars do not move in {SLICE_MINUTES} minutes: no regimes can be calibrated")
+        raise ValueError(f"the prices of the bars do not move in {SLICE_MINUTES} minutes: regimes cannot be calibrated")
     return min((fit_regimes(returns, count) for count in range(1, len(NAMES) + 1)), key=lambda fit: fit.bic)
 
 
 def _regime_volume(relative: Floats, fit: RegimeFit) -> Floats:
-    """Return the volume of each regime, scaled to a mean of one over the stationary law, shape (M,).
+    """Return the relative volume of each regime, scaled to a stationary mean of one, shape (M,).
 
-    Given the returns, the expected volume is linear in the posterior, so least squares on it is unbiased; a mean weighted
-    by the posterior would pull the regimes together wherever it is in doubt.
+    Given the returns, the expected volume is linear in the posterior, so least squares on the posterior is unbiased; a
+    posterior-weighted mean would be biased towards equal volumes.
     """
     posterior = fit.posterior.reshape(-1, len(fit.law))
     volume = np.maximum(np.linalg.lstsq(posterior, relative.ravel(), rcond=None)[0], 0.1)
@@ -252,7 +255,7 @@ def _regime_volume(relative: Floats, fit: RegimeFit) -> Floats:
 
 
 def _volume_noise(relative: Floats, regime: Floats) -> tuple[float, float]:
-    """Return the sd of the log volume within a day, and of its daily level (two-way analysis of variance)."""
+    """Return the sd of the log volume within a day, and the sd of its daily level (two-way analysis of variance)."""
     days, bins = relative.shape
     residual = np.log(np.maximum(relative, 1e-6)) - regime
     level = residual.mean(axis=1, keepdims=True)
@@ -261,7 +264,7 @@ def _volume_noise(relative: Floats, regime: Floats) -> tuple[float, float]:
 
 
 def _regimes(fit: RegimeFit, volume: Floats, steps_per_day: int) -> Regimes:
-    """Return the regimes of a fit, with the rates of the chain in continuous time."""
+    """Return the regimes of a fit, with the rates of the continuous-time chain."""
     rates = np.array([[_digits(rate) for rate in row] for row in _rates(fit.flows, steps_per_day)])
     np.fill_diagonal(rates, 0.0)
     np.fill_diagonal(rates, -rates.sum(axis=1))
@@ -274,11 +277,11 @@ def _regimes(fit: RegimeFit, volume: Floats, steps_per_day: int) -> Regimes:
 
 
 def _rates(flows: Floats, steps_per_day: int) -> Floats:
-    """Return rates per day Q with expm(Q / steps) = P: the logarithm of the transition law P of a reversible chain.
+    """Return rates per day Q with expm(Q / steps) = P: the logarithm of the transition matrix P of a reversible chain.
 
-    A reversible P is similar to a symmetric matrix, so its logarithm is real where its eigenvalues are positive. Small
-    negative rates that the logarithm may hold are set to zero (Israel, Rosenthal and Wei 2001). A chain that alternates
-    has no logarithm and gets P - I.
+    A reversible P is similar to a symmetric matrix, so its logarithm is real if its eigenvalues are positive. Small negative
+    rates of the logarithm are set to zero (Israel, Rosenthal and Wei 2001). If an eigenvalue is not positive, the rates are
+    those of P - I.
     """
     root = np.sqrt(flows.sum(axis=1))
     values, vectors = np.linalg.eigh(flows / np.outer(root, root))
@@ -297,7 +300,7 @@ def _returns(sessions: Sessions, minutes: int) -> Floats:
 
 
 def _binned(values: Floats, count: int) -> Floats:
-    """Return the sums of `count` neighbours along the last axis."""
+    """Return the sums of `count` consecutive values along the last axis."""
     return np.asarray(values.reshape(len(values), -1, count).sum(axis=2))
 
 
@@ -306,32 +309,32 @@ def _square(values: Floats) -> Floats:
 
 
 def _digits(value: float) -> float:
-    """Return a value with six significant digits, as a person can read it."""
+    """Return a value rounded to six significant digits, for readable files."""
     return float(f"{value:.6g}")
 
 
 def _provenance(files: str, sessions: Sessions, level: float, given: Iterable[str]) -> dict[str, str]:
-    """Return where each field of the scenario comes from."""
+    """Return the provenance of each field of the scenario."""
     source = f"{len(sessions.dates)} sessions {sessions.dates[0]} to {sessions.dates[-1]} of {files}"
     measured = {
         "adv": f"mean daily volume of {source}",
         "volatility": f"root of the mean realised variance of {RETURN_MINUTES}-minute returns, open to close, {source}; "
         "overnight moves are excluded",
         "volume_curve": f"mean share of the day in each {SLICE_MINUTES} minutes, {source}",
-        "volume_noise": f"sd of the log volume of {SLICE_MINUTES} minutes around curve, level of the day and regime as far as "
-        f"returns tell it, {source}; the level of the day (sd of the log {level:.2f}) is left out",
+        "volume_noise": f"sd of the log volume of {SLICE_MINUTES} minutes around curve, daily level and regime as far as "
+        f"returns identify it, {source}; the variation of the daily level (sd of the log {level:.2f}) is excluded",
         "regimes": f"hidden Markov model of {SLICE_MINUTES}-minute returns over their usual size at that time of day "
-        f"(Student law, stationary reversible chain, EM; number of regimes by BIC), {source}; rates are the logarithm of the "
-        "transition law; volatility (root mean square) and volume (least squares) of each regime are scaled to one over the "
-        "stationary law; spread, temporary, resilience and drift are defaults",
+        "(Student distribution, stationary reversible chain, EM; number of regimes by BIC), "
+        f"{source}; rates are the logarithm of the transition matrix; volatility (root mean square) and volume (least squares) "
+        "of each regime are normalised over the stationary distribution; spread, temporary, resilience and drift are defaults",
         "quantity": "4 % of the average daily volume",
         "arrival_price": f"last close, {sessions.dates[-1]}",
         "horizon_minutes": "the whole day",
         "slices": f"slices of {SLICE_MINUTES} minutes",
         "risk_aversion": "2 / arrival notional",
-        "day_minutes": "length of the session that the bars were read with",
+        "day_minutes": "session length with which the bars were read",
     }
-    plain = {item.name: "default: bars cannot tell it" for item in fields(Scenario)}
+    plain = {item.name: "default: bars do not identify it" for item in fields(Scenario)}
     choices = ("side", "start_minute", "max_participation", "complete", "price_model")
     plain |= dict.fromkeys(choices, "default: a choice, not a measurement")
     plain |= measured | dict.fromkeys(given, "given")

@@ -1,7 +1,7 @@
-"""The algorithms of the desk: how each cuts what remains of an order into intervals.
+"""Execution algorithms: TWAP, VWAP, IS, AC, POV and Adaptive, each a schedule for the remaining shares of an order.
 
-An algorithm is one function from an :class:`Outlook` to weights that sum to one; a new one is a function and a line in
-:data:`ALGORITHMS`. The :class:`~hyperexec_env.execution.agent.ExecutionAgent` and the leaderboard's baselines use the same.
+An algorithm maps an :class:`Outlook` to weights that sum to one. To add one, write the function and add it to
+:data:`ALGORITHMS`. The :class:`~hyperexec_env.execution.agent.ExecutionAgent` and the leaderboard's baselines share them.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from hyperexec_env.market.model import Market
 __all__ = ["ADAPTIVE", "ALGORITHMS", "POV", "Outlook", "algorithm_names", "check_algorithm", "market_outlook", "resolve"]
 
 ADAPTIVE: Final = "Adaptive"
-"""The algorithm that follows the regime: it is one of the others at any time."""
+"""The algorithm that depends on the regime: it delegates to IS or TWAP; see :func:`resolve`."""
 POV: Final = "POV"
-"""Percentage of volume: its children are sized when they are released, by the volume that the market has then."""
+"""Percentage of volume: the agent sizes each child at its release, from the market volume at that time."""
 _FRONT_LOADED: Final = ("BULL_TRENDING", "SIDEWAYS_LOW", "RECOVERY")
-_CAREFUL: Final = ("CRISIS", "SIDEWAYS_HIGH")
+_STRESSED: Final = ("CRISIS", "SIDEWAYS_HIGH")
 
 
 class Outlook(NamedTuple):
-    """What an algorithm may know when it plans what remains of an order."""
+    """The inputs of an algorithm: what the desk knows when it plans the remaining shares of an order."""
 
     intervals: int
     """Number of equal intervals until the deadline."""
     urgency: float = 0.5
     """0 (equal slices) to 1 (front-loaded)."""
     volumes: Sequence[float] | Weights = ()
-    """Expected market volume of each interval, relative numbers; empty: flat."""
+    """Expected market volume of each interval, relative; empty: flat."""
     rate: float = 0.0
     """Urgency kappa tau of Almgren and Chriss (2000); see :func:`~hyperexec_env.execution.schedules.almgren_chriss_rate`."""
 
 
 def market_outlook(market: Market, urgency: float) -> Outlook:
-    """Return what the desk knows of a market when an order arrives, one interval for each slice."""
+    """Return the outlook of a market at the arrival of an order, with one interval per slice and the regime unknown."""
     scenario, volume = market.scenario, market.mean_volume[:-1, market.unknown]
     rate = schedules.almgren_chriss_rate(
         quantity=scenario.quantity,
@@ -60,27 +60,27 @@ ALGORITHMS: Final[dict[str, Callable[[Outlook], Weights]]] = {
     "AC": lambda outlook: schedules.almgren_chriss(outlook.intervals, outlook.rate),
     POV: lambda outlook: schedules.vwap(outlook.volumes, outlook.intervals),
 }
-"""The algorithms that plan. AC is IS with the exact sinh shape of Almgren and Chriss (2000) instead of the exponential one."""
+"""Schedule of each algorithm. AC is IS with the sinh schedule of Almgren and Chriss (2000) in place of the exponential one."""
 
 
 def algorithm_names() -> tuple[str, ...]:
-    """Return the names of the algorithms, :data:`ADAPTIVE` the last."""
+    """Return the names of the algorithms; :data:`ADAPTIVE` comes last."""
     return (*ALGORITHMS, ADAPTIVE)
 
 
 def check_algorithm(field: str, name: Any) -> str:
-    """Return the name of an algorithm, or raise ValueError that names the nearest one."""
+    """Return the name of an algorithm; raise ValueError and name the nearest one if it is unknown."""
     return check_choice(field, name, algorithm_names())
 
 
 def resolve(algorithm: str, regime: str, intervals: int) -> tuple[str, int]:
-    """Return the algorithm to plan by in a regime, and into how many intervals.
+    """Return the algorithm that plans in a regime, and its number of intervals.
 
-    Only :data:`ADAPTIVE` follows the regime: IS in BULL_TRENDING, SIDEWAYS_LOW and RECOVERY; TWAP with 20 children in CRISIS
+    Only :data:`ADAPTIVE` depends on the regime: IS in BULL_TRENDING, SIDEWAYS_LOW and RECOVERY; TWAP with 20 children in CRISIS
     and SIDEWAYS_HIGH; TWAP with 10 otherwise.
     """
     if algorithm != ADAPTIVE:
         return algorithm, intervals
     if regime in _FRONT_LOADED:
         return "IS", intervals
-    return "TWAP", 20 if regime in _CAREFUL else 10
+    return "TWAP", 20 if regime in _STRESSED else 10

@@ -1,4 +1,4 @@
-"""Children: a quantity in whole shares, cut by weights into pieces that sum to it exactly."""
+"""Child orders: cut a quantity into whole shares in proportion to weights, with an exact sum."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from hyperexec_env.orders import ChildOrder, ParentOrder
 
 __all__ = ["cut", "whole_shares"]
 
-_record = tuple.__new__  # makes a named tuple in half the time of a call
+_record = tuple.__new__  # builds a named tuple in half the time of calling its class
 
 
 def whole_shares(quantity: int, weights: Sequence[float] | Weights) -> list[int]:
-    """Cut a quantity in proportion to weights: whole numbers, none negative, that sum to it exactly.
+    """Return non-negative whole numbers, in proportion to weights, that sum to a quantity exactly.
 
-    The cumulative sums are rounded, so that no piece is further than one share from its exact size, and no sum of the
-    first pieces further than half a share.
+    Cumulative sums are rounded: each piece is within one share of its exact size, and each partial sum within half a share.
 
     Args:
         quantity: Whole shares, 0 to 10^15.
         weights: Non-negative numbers with a positive sum, at least one.
 
     Raises:
-        ValueError: There are no weights, or they do not sum to a positive number.
+        ValueError: There are no weights, one is negative, or their sum is not positive and finite.
     """
     sums = np.cumsum(weights, dtype=np.float64)
     if not (len(sums) and 1e-200 < sums[-1] < math.inf):
@@ -54,18 +53,21 @@ def cut(
     rng: np.random.Generator | None = None,
     number: int = 0,
 ) -> list[ChildOrder]:
-    """Make the children of (what remains of) a parent: one in each of equal intervals, none without shares.
+    """Return the child orders of (the remaining shares of) a parent: one per interval, skipping intervals without shares.
 
     Args:
-        parent: The order that they belong to.
+        parent: The parent order.
         quantity: Whole shares to cut.
-        start: Begin of the first interval, seconds.
-        end: End of the last interval, seconds; no child is scheduled at or after it.
-        weights: Weights of the intervals.
-        phase: Where in its interval a child is scheduled, 0 (at its begin) to 1/2 (in the middle).
-        factor: How much times and sizes are jittered, 0 to 1 (see :mod:`~hyperexec_env.execution.hiding`).
-        rng: Where the jitter comes from; needed where the factor is positive.
+        start: Start of the first interval, seconds.
+        end: End of the last interval, seconds; every child is scheduled before it.
+        weights: Weight of each of the equal intervals.
+        phase: Position of a child within its interval, 0 (start) to 1/2 (middle).
+        factor: Scale of the jitter of times and sizes, 0 to 1 (see :mod:`~hyperexec_env.execution.hiding`).
+        rng: Generator of the jitter; required if the factor is positive.
         number: Number of the first child.
+
+    Raises:
+        ValueError: The factor is positive and `rng` is None, or the weights are invalid.
     """
     count, span = len(weights), end - start
     times = np.asarray(start + (np.arange(count) + phase) * span / count, dtype=np.float64)
@@ -74,7 +76,7 @@ def cut(
             raise ValueError(f"rng must be a generator where the hiding factor is positive ({factor:g}), got None")
         times = jittered_times(times, span / count, factor, rng)
         weights = jittered_weights(weights, factor, rng)
-    times = np.minimum(times, math.nextafter(end, start))  # where the clock is too coarse for so many children
+    times = np.minimum(times, math.nextafter(end, start))  # float resolution of the clock may round up to the end
     children: list[ChildOrder] = []
     for shares, time in zip(whole_shares(quantity, weights), times.tolist(), strict=True):
         if shares:

@@ -1,4 +1,4 @@
-"""The configuration of the desk: every setting with its default, checked once."""
+"""Configuration of the execution agent: every setting with its default and its valid range."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ class ExecutionConfig:
 
     Args:
         name: Name of the agent.
-        enabled: Whether it takes orders.
-        priority: Rank among agents; the agent itself does not use it.
-        verbose: Whether it logs what it does (logger ``hyperexec_env.execution``, level INFO).
-        max_latency_us: A `process` that takes longer is counted in the status and, when verbose, logged; microseconds.
-        algorithm: What cuts an order that names no algorithm.
-        urgency: Urgency of an order that names none, 0 to 1.
-        horizon_seconds: Time until the deadline of an order that names none, seconds on the agent's clock.
-        slices: Number of intervals into which an order is cut (Adaptive: where it follows IS).
-        max_participation_rate: Cap on the shares of an interval, as a fraction of the market volume that the agent is told;
-            None: no cap.
-        complete: Whether the last child takes what the cap has forbidden, marked as forced; if not, it is reported as unfilled.
-        steganographic_factor: How much times and sizes are jittered, 0 (not at all) to 1.
+        enabled: Whether the agent accepts orders.
+        priority: Rank among agents, for the caller; the agent does not use it.
+        verbose: Whether the agent logs its actions (logger ``hyperexec_env.execution``, level INFO).
+        max_latency_us: Limit in microseconds; the status counts slower `process` calls, and a verbose agent logs them.
+        algorithm: Default algorithm, for orders that name none.
+        urgency: Default urgency, for orders that give none, 0 to 1.
+        horizon_seconds: Default time to the deadline, for orders that give none, seconds on the agent's clock.
+        slices: Number of intervals of an order (Adaptive: only in the regimes in which it uses IS).
+        max_participation_rate: Cap on the shares released in an interval, as a fraction of the quoted market volume; None: no
+            cap.
+        complete: Whether the last child exceeds the cap to complete the order (its excess shares are reported as forced);
+            otherwise the report shows the rest as unfilled.
+        steganographic_factor: Scale of the jitter of times and sizes, 0 (none) to 1.
         kyle_lambda: Kyle's lambda, arrival prices for one ADV.
         temp_impact_alpha: Temporary impact at a participation of one, volatilities of a day.
         temp_impact_beta: Exponent of the temporary impact in the participation.
@@ -65,7 +66,7 @@ class ExecutionConfig:
     def __post_init__(self) -> None:
         """Check every value once."""
         if not isinstance(self.name, str) or not self.name:
-            raise ValueError(f"name must be a text that is not empty, got {self.name!r}")
+            raise ValueError(f"name must be a non-empty text, got {self.name!r}")
         for key in ("enabled", "verbose", "complete"):
             check_flag(key, getattr(self, key))
         put = object.__setattr__
@@ -93,6 +94,6 @@ class ExecutionConfig:
             put(self, "max_participation_rate", check_number("max_participation_rate", cap, low=0.0, high=1.0, open_low=True))
         if self.kyle_lambda < self.perm_impact_gamma:
             raise ValueError(
-                f"kyle_lambda must be at least perm_impact_gamma ({self.perm_impact_gamma:g}): it is the permanent and the "
-                f"transient part together, got {self.kyle_lambda:g}"
+                f"kyle_lambda must be at least perm_impact_gamma ({self.perm_impact_gamma:g}): it is the sum of the "
+                f"permanent and the transient slope, got {self.kyle_lambda:g}"
             )

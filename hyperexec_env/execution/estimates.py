@@ -1,8 +1,8 @@
-"""Pre-trade estimates: what an order is going to cost, as one number and as a distribution.
+"""Pre-trade cost estimates of an order: expected impact, and the distribution of the shortfall of a schedule.
 
-:func:`estimate_impact` is the back of the envelope: an order that trades at a steady pace, by the three numbers of the desk's
-impact model. :func:`estimate_schedule` puts a schedule into the market of a scenario: in closed form where there is one, else
-by simulation.
+:func:`estimate_impact` is a back-of-the-envelope estimate of an order that trades at a constant rate, from the temporary,
+permanent and Kyle coefficients. :func:`estimate_schedule` estimates the shortfall of a schedule in the market of a scenario,
+in closed form if one exists and otherwise by simulation.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ __all__ = ["CostEstimate", "MarketImpactEstimate", "estimate_impact", "estimate_
 Floats = NDArray[np.float64]
 
 GIVEN: Final = "given"
-"""What stands for the algorithm of a schedule that the caller gives."""
+"""Name of the algorithm of an estimate whose schedule the caller provides."""
 LEVELS: Final = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-"""The probabilities of the quantiles that an estimate prints."""
+"""Probability levels of the quantiles of an estimate."""
 _CELLS: Final = 1 << 17
-"""Slices times episodes that are drawn at once: bounds the memory, changes no result."""
+"""Slices times episodes per batch: bounds the memory; results do not depend on it."""
 _DEFAULT: Final = ExecutionConfig()
 
 
 class MarketImpactEstimate(NamedTuple):
-    """What an order costs that trades at a steady pace, by :func:`estimate_impact`; bps of the arrival price."""
+    """Cost of an order that trades at a constant rate, from :func:`estimate_impact`; bps of the arrival price."""
 
     side: int
     """+1 buy, -1 sell."""
@@ -57,22 +57,22 @@ class MarketImpactEstimate(NamedTuple):
     arrival_price: float
     """P0, currency per share."""
     participation: float
-    """Q / V: shares over the market volume while they trade."""
+    """Q / V: shares over the market volume during the execution."""
     days: float
-    """How long that takes, T = V / ADV, days of average volume."""
+    """Duration of the execution, T = V / ADV, days of average volume."""
     temporary_bps: float
-    """Temporary impact, which every share pays: alpha sigma (Q / V)^beta."""
+    """Temporary impact, paid by every share: alpha sigma (Q / V)^beta."""
     permanent_bps: float
-    """Permanent move of the price, gamma Q / ADV, the whole of it; the order pays half."""
+    """Total permanent move of the price, gamma Q / ADV; the order pays half of it."""
     kyle_bps: float
-    """Move of the price by Kyle's lambda, lambda Q / ADV: the permanent part and what decays again, before it decays. It is
-    reported beside the cost and never added to it: the permanent part would count twice."""
+    """Move of the price by Kyle's lambda, lambda Q / ADV: permanent plus transient impact, before any decay. It is
+    reported beside the cost but is not part of it, because the permanent part would count twice."""
     risk_bps: float
-    """Standard deviation of the shortfall of a steady pace, sigma sqrt(T / 3) (Almgren and Chriss 2000)."""
+    """Standard deviation of the shortfall at a constant rate, sigma sqrt(T / 3) (Almgren and Chriss 2000)."""
 
     @property
     def cost_bps(self) -> float:
-        """Expected cost: the temporary impact and half of the permanent move."""
+        """Expected cost: temporary impact plus half of the permanent move."""
         return self.temporary_bps + 0.5 * self.permanent_bps
 
     @property
@@ -86,7 +86,7 @@ class MarketImpactEstimate(NamedTuple):
         return self.arrival_price * (1.0 + self.side * 1e-4 * self.cost_bps)
 
     def to_dict(self) -> dict[str, float]:
-        """Return every number under its name, as plain Python numbers."""
+        """Return all values by name, as plain Python numbers."""
         derived = {"cost_bps": self.cost_bps, "cost": self.cost, "expected_price": self.expected_price}
         plain = {name: float(value) for name, value in {**self._asdict(), **derived}.items()}
         return {**plain, "side": int(self.side), "quantity": self.quantity}
@@ -94,19 +94,19 @@ class MarketImpactEstimate(NamedTuple):
     def __str__(self) -> str:
         """Return the estimate as text."""
         lines = (
-            f"{_words(self.side, self.quantity, self.arrival_price)}, {100.0 * self.participation:.3g} % of the market volume "
+            f"{_title(self.side, self.quantity, self.arrival_price)}, {100.0 * self.participation:.3g} % of the market volume "
             f"over {self.days:.3g} days",
             f"  cost        {self.cost_bps:10.2f} bps = temporary {self.temporary_bps:.2f} + half of permanent "
             f"{self.permanent_bps:.2f}; {self.cost:,.2f} in currency",
             f"  price       {self.expected_price:10.4f} expected on average",
             f"  risk        {self.risk_bps:10.2f} bps (one standard deviation)",
-            f"  Kyle's move {self.kyle_bps:10.2f} bps (holds the permanent one; no part of the cost)",
+            f"  Kyle's move {self.kyle_bps:10.2f} bps (includes the permanent move; not part of the cost)",
         )
         return "\n".join(lines)
 
 
 _record: Callable[[type[MarketImpactEstimate], tuple[Any, ...]], MarketImpactEstimate] = tuple.__new__
-"""Makes the record in half the time of a call of its class."""
+"""Builds the record in half the time of calling its class."""
 
 
 def estimate_impact(
@@ -119,21 +119,21 @@ def estimate_impact(
     side: int = 1,
     config: ExecutionConfig = _DEFAULT,
 ) -> MarketImpactEstimate:
-    """Estimate what an order costs that trades at a steady pace.
+    """Estimate the cost of an order that trades at a constant rate, without the spread.
 
-    The form is that of Almgren, Thum, Hauptmann and Li (2005): J = I / 2 + alpha sigma (Q / V)^beta, where the permanent
-    move I = gamma Q / ADV is linear. With the parameters of :func:`~hyperexec_env.execution.presets.almgren_2005` it gives
-    their published costs. The spread is not in it.
+    The functional form is that of Almgren, Thum, Hauptmann and Li (2005): J = I / 2 + alpha sigma (Q / V)^beta with a linear
+    permanent move I = gamma Q / ADV. The parameters of :func:`~hyperexec_env.execution.presets.almgren_2005` reproduce their
+    published costs.
 
     Args:
         quantity: Whole shares, from 1 to :data:`~hyperexec_env.orders.MAX_SHARES`.
         arrival_price: Currency per share, positive.
         daily_volatility: Volatility sigma, fraction per square root of a day, positive.
-        volume: Market volume V while the order trades, shares (not the size of an average trade, and not that of a day
-            unless the order takes one).
+        volume: Market volume V during the execution, shares (not the size of an average trade; the daily volume only if the
+            execution takes a day).
         adv: Average daily volume, shares.
         side: +1 buy, -1 sell.
-        config: Where alpha, beta, gamma and Kyle's lambda come from.
+        config: Source of alpha, beta, gamma and Kyle's lambda.
 
     Raises:
         ValueError: A value is out of range; the message names the field, the value and the range.
@@ -156,13 +156,13 @@ def estimate_impact(
             risk = volatility * math.sqrt(days / 3.0)
             fields = (side, quantity, arrival_price, share, days, temporary, permanent, kyle, risk)
             return _record(MarketImpactEstimate, fields)
-    except (TypeError, ValueError):  # not a number: said below
+    except (TypeError, ValueError):  # not a number: `_wrong_value` names it
         pass
     raise _wrong_value(quantity, arrival_price, daily_volatility, volume, adv, side)
 
 
 def _wrong_value(quantity: Any, arrival_price: Any, daily_volatility: Any, volume: Any, adv: Any, side: Any) -> ValueError:
-    """Find out which value :func:`estimate_impact` was given wrongly, and say so."""
+    """Return the error that names the invalid argument of :func:`estimate_impact`."""
     try:
         check_integer("quantity", quantity, low=1, high=MAX_SHARES)
         check_number("arrival_price", arrival_price, high=1e9, low=0.0, open_low=True, unit="currency per share")
@@ -177,12 +177,12 @@ def _wrong_value(quantity: Any, arrival_price: Any, daily_volatility: Any, volum
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CostEstimate:
-    """The distribution of the implementation shortfall of a schedule, before it trades; bps of the arrival notional."""
+    """Pre-trade distribution of the implementation shortfall of a schedule; bps of the arrival notional."""
 
     scenario: str
-    """Name of the scenario whose market it meets."""
+    """Name of the scenario that defines the market."""
     algorithm: str
-    """What planned the schedule; :data:`GIVEN` where the caller did."""
+    """Algorithm that planned the schedule; :data:`GIVEN` if the caller provided it."""
     side: int
     """+1 buy, -1 sell."""
     quantity: int
@@ -192,23 +192,23 @@ class CostEstimate:
     shares: tuple[float, ...]
     """The schedule: shares of each slice, length N."""
     mean_bps: float
-    """Expected shortfall, the permanent cost g X^2 / 2 included."""
+    """Expected shortfall, including the permanent cost g X^2 / 2."""
     error_bps: float
-    """Standard error of the mean; 0 in closed form. A simulation leaves the zero-mean price moves out of the mean."""
+    """Standard error of the mean; 0 in closed form. A simulation excludes the zero-mean price moves from the mean."""
     sd_bps: float
     """Standard deviation of the shortfall."""
     objective_bps: float
-    """Expected objective J: the risk term included, g X^2 / 2 left out."""
+    """Expected objective J: includes the risk term, excludes g X^2 / 2."""
     components_bps: Mapping[str, float]
-    """Expected shortfall by source; the sum is the mean."""
+    """Expected shortfall by source; the components sum to the mean."""
     method: str
-    """How it was found: closed form or simulation, and where the quantiles come from."""
+    """Method of the estimate: closed form or simulation, and the source of the quantiles."""
     sample: Floats | None = None
-    """Simulated shortfalls, ascending; None where the law is normal."""
+    """Simulated shortfalls, ascending; None if the distribution is normal."""
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of the mean; a point in closed form."""
+        """95 % confidence interval of the mean; degenerate in closed form."""
         return self.mean_bps - 1.96 * self.error_bps, self.mean_bps + 1.96 * self.error_bps
 
     @property
@@ -218,7 +218,7 @@ class CostEstimate:
 
     @property
     def expected_price(self) -> float:
-        """Arrival price and the expected shortfall of a share, currency per share."""
+        """Arrival price plus (for a sell, minus) the expected shortfall per share, currency per share."""
         return self.arrival_price * (1.0 + self.side * 1e-4 * self.mean_bps)
 
     @property
@@ -227,10 +227,10 @@ class CostEstimate:
         return {level: self.quantile(level) for level in LEVELS}
 
     def quantile(self, level: float) -> float:
-        """Return the shortfall that is not exceeded with a probability.
+        """Return the quantile of the shortfall at a probability level.
 
         Raises:
-            ValueError: The level is not between 0 and 1.
+            ValueError: The level is not strictly between 0 and 1.
         """
         if not 0.0 < check_number("level", level, low=0.0, high=1.0) < 1.0:
             raise ValueError(f"level must be a number in (0, 1), got {level!r}")
@@ -239,7 +239,7 @@ class CostEstimate:
         return self.mean_bps + self.sd_bps * NormalDist().inv_cdf(level)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, lists and texts (not the sample)."""
+        """Return the values as plain numbers, lists and texts, without the sample."""
         names = ("scenario", "algorithm", "side", "quantity", "arrival_price", "mean_bps", "error_bps", "sd_bps")
         return {
             **{name: getattr(self, name) for name in names},
@@ -257,35 +257,35 @@ class CostEstimate:
         low, high = self.interval
         within = f", 95 % interval {low:.2f} to {high:.2f}" if self.error_bps else ""
         lines = (
-            f"{self.algorithm}: {_words(self.side, self.quantity, self.arrival_price)} in {self.scenario} "
+            f"{self.algorithm}: {_title(self.side, self.quantity, self.arrival_price)} in {self.scenario} "
             f"({len(self.shares)} slices)",
             f"  shortfall   {self.mean_bps:10.2f} bps{within}; {self.cost:,.2f} in currency",
             f"  risk        {self.sd_bps:10.2f} bps (one standard deviation)",
             "  quantiles   " + "   ".join(f"{100.0 * level:g} %: {value:.2f}" for level, value in self.quantiles.items()),
             "  components  " + "   ".join(f"{name} {value:.2f}" for name, value in self.components_bps.items() if value),
-            f"  objective   {self.objective_bps:10.2f} bps (with the price of risk, without the permanent cost)",
+            f"  objective   {self.objective_bps:10.2f} bps (includes the risk term, excludes the permanent cost)",
             f"  {self.method}",
         )
         return "\n".join(lines)
 
 
-def _words(side: int, quantity: float, price: float) -> str:
+def _title(side: int, quantity: float, price: float) -> str:
     return f"{'buy' if side > 0 else 'sell'} {quantity:,.0f} at {price:,g}"
 
 
 def planned_shares(parent: ParentOrder, scenario: Scenario, algorithm: str | None = None) -> tuple[int, ...]:
-    """Plan an order on the slices of a scenario: whole shares of each slice, length N, before any hiding.
+    """Return the planned shares of an order in each slice of a scenario: whole shares, length N, without hiding.
 
-    What depends on the day is taken as it looks beforehand: POV trades in proportion to the expected volume, and Adaptive
-    plans for a regime that it is not told, TWAP in ten children, each in the slice of the middle of its interval.
+    The plan uses only pre-trade information: POV trades in proportion to the expected volume, and Adaptive plans for an unknown
+    regime, as TWAP with ten children, each in the slice that contains the middle of its interval.
 
     Args:
         parent: The order.
-        scenario: Where the slices, the expected volume and the price of risk come from.
-        algorithm: Name of an algorithm; None: the parent's, or Adaptive.
+        scenario: Source of the slices, the expected volume and the price of risk.
+        algorithm: Name of an algorithm; None: that of the parent, or else Adaptive.
 
     Raises:
-        ValueError: No such algorithm; the message names the nearest one.
+        ValueError: The algorithm is unknown; the message names the nearest one.
     """
     market = build_market(_scenario_of(parent, scenario))
     name = check_algorithm("algorithm", algorithm or parent.algorithm or ADAPTIVE)
@@ -297,7 +297,7 @@ def planned_shares(parent: ParentOrder, scenario: Scenario, algorithm: str | Non
 
 
 def _scenario_of(parent: ParentOrder, scenario: Scenario) -> Scenario:
-    """Return the scenario with the order of the parent."""
+    """Return the scenario with side, quantity and arrival price of the parent."""
     order = {"side": parent.side, "quantity": float(parent.quantity), "arrival_price": parent.arrival_price}
     return replace(scenario, **order)  # type: ignore[arg-type]
 
@@ -314,18 +314,18 @@ def estimate_schedule(
     """Estimate the distribution of the implementation shortfall of a schedule in the market of a scenario.
 
     A closed form exists for one regime, an arithmetic price and no cap that can bind (Almgren and Chriss 2000, equations 4
-    and 5, with the lognormal volume and the AR(1) flow of the scenario): mean and standard deviation are exact, and the law is
-    normal where the volume does not fluctuate. Where it does, the quantiles are those of normal laws around the costs of
-    drawn volumes. Elsewhere everything is simulated; what a cap forbids is then carried forward in proportion to the rest of
-    the schedule.
+    and 5, extended by the lognormal volume and the AR(1) flow of the scenario). Mean and standard deviation are then exact; the
+    distribution is normal if the volume is deterministic, and otherwise the quantiles come from a mixture of normal
+    distributions around the costs of sampled volumes. All other cases are simulated; shares that a cap holds back are carried
+    forward in proportion to the rest of the schedule.
 
     Args:
         parent: Side, quantity, arrival price, algorithm and urgency.
         scenario: The market, the slices and the price of risk: a name, a dict, a file or a scenario.
-        shares: Shares of each slice, length N, whole or not, with the parent's quantity as their sum; None: as planned.
-        algorithm: What plans the schedule (see :func:`planned_shares`); None: the parent's, or Adaptive.
-        episodes: Number of episodes of a simulation, 2 to 10,000,000.
-        seed: Seed of a simulation, 0 to 2^64 - 1; episodes of one seed are the same for every schedule.
+        shares: Shares of each slice, length N, not necessarily whole, that sum to the quantity; None: planned by the algorithm.
+        algorithm: Algorithm of the schedule (see :func:`planned_shares`); None: that of the parent, or else Adaptive.
+        episodes: Number of simulated episodes, 2 to 10,000,000.
+        seed: Seed of the simulation, 0 to 2^64 - 1; a seed gives every schedule the same episodes.
 
     Raises:
         ValueError: A value is out of range, or both a schedule and an algorithm are given.
@@ -353,7 +353,7 @@ def estimate_schedule(
 
 
 def _checked_shares(shares: Any, quantity: int, slices: int) -> Weights:
-    """Return a schedule that the caller gives as an array, shape (N,)."""
+    """Check a schedule of the caller and return it as an array, shape (N,)."""
     checked = np.array(check_numbers("shares", shares, low=0.0, high=MAX_SHARES, length=slices))
     if abs(checked.sum() - quantity) > 1e-9 * quantity:
         raise ValueError(f"shares must sum to the quantity of the order ({quantity}), got {checked.sum():.15g}")
@@ -361,10 +361,10 @@ def _checked_shares(shares: Any, quantity: int, slices: int) -> Weights:
 
 
 def _trade(market: Market, slices: Slice, fractions: Weights) -> tuple[Statement, Floats]:
-    """Trade a fraction of what remains in each slice.
+    """Trade a fraction of the remaining shares in each slice.
 
     Returns:
-        The statement without the zero-mean moves of the price, and what these cost, bps; both over episodes.
+        The statement without the zero-mean price moves, and the cost of these moves in bps; both over episodes.
     """
     scenario = market.scenario
     order = Order(float(scenario.side), scenario.quantity)
@@ -384,9 +384,9 @@ class _Sample(NamedTuple):
     """Simulated episodes; bps."""
 
     expected: Floats
-    """Shortfall without the zero-mean moves of the price, (episodes,)."""
+    """Shortfall without the zero-mean price moves, shape (episodes,)."""
     timing: Floats
-    """What these moves cost, (episodes,)."""
+    """Cost of the zero-mean price moves, shape (episodes,)."""
     objective: float
     """Mean of the objective J."""
     components: dict[str, float]
@@ -394,8 +394,8 @@ class _Sample(NamedTuple):
 
 
 def _simulate(market: Market, plan: Weights, episodes: int, seed: int) -> _Sample:
-    """Trade a schedule on drawn paths, batch after batch."""
-    fractions, batch = schedules.of_remaining(plan), max(1, _CELLS // market.slices)
+    """Trade a schedule on random paths, in batches."""
+    fractions, batch = schedules.fractions_of_remaining(plan), max(1, _CELLS // market.slices)
     expected, timing, objective = np.empty(episodes), np.empty(episodes), 0.0
     components = dict.fromkeys(Components._fields, 0.0)
     for first in range(0, episodes, batch):
@@ -425,9 +425,9 @@ def _simulation(market: Market, plan: Weights, episodes: int, seed: int) -> dict
 
 
 def _has_closed_form(market: Market, plan: Weights) -> bool:
-    """Return whether mean and variance are known: the shares are sure to trade, and the price moves are normal.
+    """Return whether mean and variance have a closed form: all planned shares trade, and price moves are normal.
 
-    A predator does no harm to that: it follows from the shares.
+    A predator does not prevent a closed form, because its position is a function of the shares.
     """
     scenario = market.scenario
     if market.regimes > 1 or scenario.price_model != "abm" or (market.numbers.spec.capped and scenario.volume_noise):
@@ -436,13 +436,13 @@ def _has_closed_form(market: Market, plan: Weights) -> bool:
 
 
 def _closed_form(market: Market, plan: Weights, episodes: int, seed: int) -> dict[str, Any]:
-    """Return the values of an estimate: exact, but for quantiles that have to be simulated."""
+    """Return the values of an estimate in closed form; only the quantiles may need simulated volumes."""
     bps, slices = 1e4 / market.scenario.notional, _expected_slices(market)
-    statement, _ = _trade(market, slices, schedules.of_remaining(plan))
+    statement, _ = _trade(market, slices, schedules.fractions_of_remaining(plan))
     temporary, moves = _variances(market, slices, plan)
     method, sample = "closed form", None
     if temporary > 0.0:
-        quiet = build_market(replace(market.scenario, flow_persistence=0.0))  # the moves of all flow are in the sd already
+        quiet = build_market(replace(market.scenario, flow_persistence=0.0))  # `moves` already includes the flow
         sample = _mixture(_simulate(quiet, plan, episodes, seed).expected, math.sqrt(moves) * bps)
         method = f"closed form; quantiles from the volumes of {episodes:,} episodes of seed {seed}"
     return {
@@ -457,16 +457,16 @@ def _closed_form(market: Market, plan: Weights, episodes: int, seed: int) -> dic
 
 
 def _mixture(means: Floats, sd: float) -> Floats:
-    """Return a sample, ascending, of normal laws of one sd around drawn means: draw i has the normal quantile (i + 1/2) / n."""
+    """Return an ascending sample: sampled means plus a normal term whose i-th value is the quantile at (i + 1/2) / n."""
     law, count = NormalDist(), len(means)
     return np.sort(means + sd * np.array([law.inv_cdf((i + 0.5) / count) for i in range(count)]))
 
 
 def _expected_slices(market: Market) -> Slice:
-    """Return the slices of which the cost is the expected one, each field (N, 1), for one regime and an arithmetic price.
+    """Return slices whose cost is the expected cost, each field (N, 1), for one regime and an arithmetic price.
 
-    Nature draws nothing; the temporary impact is raised by E[eps^-beta] = exp(beta (beta + 1) s^2 / 2), where the volume is
-    lognormal with a mean of one and a log-sd of s.
+    Random draws are replaced by their means, and the temporary impact is scaled by E[eps^-beta] = exp(beta (beta + 1) s^2 / 2),
+    because the volume factor eps is lognormal with mean one and log standard deviation s.
     """
     column, zero = np.arange(market.slices)[:, None], np.zeros((market.slices, 1))
     world = World(np.zeros_like(column), zero, zero + market.scenario.arrival_price)
@@ -479,8 +479,8 @@ def _expected_slices(market: Market) -> Slice:
 def _variances(market: Market, slices: Slice, plan: Weights) -> tuple[float, float]:
     """Return the variance of the temporary cost and of the price moves, squared currency.
 
-    A temporary cost is lognormal with a log-sd of beta s. The price moves are paid on what remains after each trade; the share
-    of them that comes from order flow is AR(1).
+    The temporary cost is lognormal with log standard deviation beta s. Price moves are paid on the remaining shares after each
+    trade; the part that comes from order flow is AR(1).
     """
     scenario = market.scenario
     before = np.cumsum(plan[::-1])[::-1]
@@ -492,10 +492,10 @@ def _variances(market: Market, slices: Slice, plan: Weights) -> tuple[float, flo
     return temporary, independent + 2.0 * flow * _covariance(cost.timing.tolist(), scenario.flow_persistence)
 
 
-def _covariance(weights: list[float], kept: float) -> float:
-    """Return the sum of w_j w_k kept^(k - j) over j < k: the covariances of an AR(1) process of variance one."""
+def _covariance(weights: list[float], phi: float) -> float:
+    """Return the sum of w_j w_k phi^(k - j) over j < k: the weighted covariances of an AR(1) process of unit variance."""
     total = carried = 0.0
     for before, weight in pairwise(weights):
-        carried = kept * (carried + before)
+        carried = phi * (carried + before)
         total += weight * carried
     return total

@@ -1,8 +1,8 @@
-"""Order hiding: times and sizes that an observer of the tape cannot foretell.
+"""Order hiding: random jitter of the times and sizes of child orders, so that the tape does not reveal the schedule.
 
-A factor in [0, 1] scales the jitter: at 1, a child moves by up to 30 % of its interval and its size by up to 20 %. Both are
-centred (their mean is the plan), stay inside the deadline, and conserve the quantity. Whether that hides an order is a
-measurement: ``hyperexec stealth``.
+A factor in [0, 1] scales the jitter: at 1, the time of a child changes by up to 30 % of its interval and its size by up to
+20 %. The jitter is centred on the plan, respects the deadline and conserves the quantity. ``hyperexec stealth`` measures
+whether it hides an order.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from hyperexec_env.execution.schedules import Weights
 __all__ = ["SIZE_JITTER", "TIME_JITTER", "jitter", "jittered_times", "jittered_weights"]
 
 TIME_JITTER: Final = 0.3
-"""Largest move of a child at a factor of one, in intervals."""
+"""Largest change of the time of a child at a factor of one, in intervals."""
 SIZE_JITTER: Final = 0.2
-"""Largest change of its size at a factor of one, as a share of the size."""
+"""Largest change of the size of a child at a factor of one, as a share of the size."""
 
 
 def jittered_times(times: Weights, interval: float, factor: float, rng: np.random.Generator) -> Weights:
-    """Move each time by a uniform draw from +-30 % of the interval times the factor.
+    """Return times shifted by independent uniform draws of up to +-30 % of the interval times the factor.
 
-    A child that was planned in the middle of its interval stays inside it, so children keep their order and the deadline.
+    A child planned mid-interval stays inside its interval, so the children keep their order and respect the deadline.
     """
     return times + (TIME_JITTER * factor * interval) * (2.0 * rng.random(len(times)) - 1.0)
 
 
 def jittered_weights(weights: Weights, factor: float, rng: np.random.Generator) -> Weights:
-    """Change each weight by up to +-20 % of itself times the factor; the sum stays what it is.
+    """Return weights changed by up to +-20 % of themselves times the factor, with an unchanged sum.
 
-    The draws are uniform, less their weighted mean, shrunk where one would leave the range: symmetric, so each weight keeps
-    its mean. One weight alone cannot change.
+    The changes are uniform draws minus their weighted mean, scaled down where one would exceed the range. Their distribution
+    is symmetric, so the mean of each weight is unchanged. A single weight does not change.
     """
     draws = 2.0 * rng.random(len(weights)) - 1.0
     total = weights.sum()
     if not total > 0.0:
         return weights
     draws -= weights @ draws / total
-    widest = max(np.abs(draws).max(), 1.0)
-    return np.asarray(weights * (1.0 + (SIZE_JITTER * factor / widest) * draws))
+    largest = max(np.abs(draws).max(), 1.0)
+    return np.asarray(weights * (1.0 + (SIZE_JITTER * factor / largest) * draws))
 
 
 def jitter(factor: float, rng: np.random.Generator) -> float:
-    """Return a multiplier for the size of one child: uniform in 1 +-20 % times the factor; 1 where the factor is 0."""
+    """Return a random multiplier for the size of one child: uniform in 1 +-20 % times the factor; 1 if the factor is 0."""
     return 1.0 + SIZE_JITTER * factor * (2.0 * rng.random() - 1.0) if factor else 1.0

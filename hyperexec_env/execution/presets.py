@@ -1,4 +1,4 @@
-"""Calibrated presets: the settings of the desk by names that a trader uses, instead of by numbers."""
+"""Presets: configurations of the agent from a trader's categories (liquidity tier, volatility, ...) or a published fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["INFORMATION", "LIQUIDITY", "PREDATION", "VOLATILITY", "Range", "almg
 
 
 class Range(NamedTuple):
-    """The usual values of a setting."""
+    """Usual range of a setting."""
 
     low: float
     high: float
@@ -29,7 +29,8 @@ LIQUIDITY: Final[Mapping[str, Range]] = {
     "small_cap": Range(0.6, 1.0),
     "illiquid": Range(1.0, 2.0),
 }
-"""Kyle's lambda by tier, arrival prices for one ADV. The table of practice says "above 1" for an illiquid share: 2 is ours."""
+"""Kyle's lambda by liquidity tier, arrival prices for one ADV. Practitioners quote "above 1" for illiquid stocks; the upper
+end of 2 is our assumption."""
 VOLATILITY: Final[Mapping[str, Range]] = {
     "low": Range(0.1, 0.2),
     "normal": Range(0.2, 0.4),
@@ -48,7 +49,7 @@ PREDATION: Final[Mapping[str, Range]] = {
     "medium": Range(0.4, 0.6),
     "high": Range(0.6, 1.0),
 }
-"""Hiding factor by the activity of those who look for orders to run ahead of."""
+"""Hiding factor by the activity of predatory traders."""
 
 
 def preset(
@@ -60,46 +61,47 @@ def preset(
     position: float = 0.5,
     **changes: Any,
 ) -> ExecutionConfig:
-    """Make a configuration from names: ``preset("small_cap", predation="high", slices=20)``.
+    """Return a configuration from categories, such as ``preset("small_cap", predation="high", slices=20)``.
 
     Args:
-        liquidity: Tier of :data:`LIQUIDITY`, sets `kyle_lambda`.
-        volatility: Regime of :data:`VOLATILITY`, sets `temp_impact_alpha`.
-        information: Content of :data:`INFORMATION`, sets `perm_impact_gamma`.
-        predation: Activity of :data:`PREDATION`, sets `steganographic_factor`.
-        position: Where in each range the value lies, 0 (low) to 1 (high).
-        **changes: Other settings of the configuration, or values in place of those above.
+        liquidity: Key of :data:`LIQUIDITY`; sets `kyle_lambda`.
+        volatility: Key of :data:`VOLATILITY`; sets `temp_impact_alpha`.
+        information: Key of :data:`INFORMATION`; sets `perm_impact_gamma`.
+        predation: Key of :data:`PREDATION`; sets `steganographic_factor`.
+        position: Position of the value within each range, 0 (low) to 1 (high).
+        **changes: Settings of :class:`ExecutionConfig`, which override the values of the categories.
 
     Raises:
-        ValueError: No such name (the message says the nearest one), a value is out of range, or the permanent impact would
-            exceed Kyle's lambda, of which it is a part: "large_cap" and "high" information contradict each other.
+        ValueError: A name is unknown (the message gives the nearest one), a value is out of range, or the permanent impact
+            exceeds Kyle's lambda, of which it is a part, as for "large_cap" with "high" information.
     """
-    place = check_number("position", position, low=0.0, high=1.0)
+    position = check_number("position", position, low=0.0, high=1.0)
     values: dict[str, Any] = {
-        "kyle_lambda": LIQUIDITY[check_choice("liquidity", liquidity, LIQUIDITY)].at(place),
-        "temp_impact_alpha": VOLATILITY[check_choice("volatility", volatility, VOLATILITY)].at(place),
-        "perm_impact_gamma": INFORMATION[check_choice("information", information, INFORMATION)].at(place),
-        "steganographic_factor": PREDATION[check_choice("predation", predation, PREDATION)].at(place),
+        "kyle_lambda": LIQUIDITY[check_choice("liquidity", liquidity, LIQUIDITY)].at(position),
+        "temp_impact_alpha": VOLATILITY[check_choice("volatility", volatility, VOLATILITY)].at(position),
+        "perm_impact_gamma": INFORMATION[check_choice("information", information, INFORMATION)].at(position),
+        "steganographic_factor": PREDATION[check_choice("predation", predation, PREDATION)].at(position),
     }
     gamma, kyle = values["perm_impact_gamma"], values["kyle_lambda"]
     if gamma > kyle and not {"perm_impact_gamma", "kyle_lambda"} & set(changes):
         raise ValueError(
-            f"information {information!r} (gamma {gamma:g}) must go with a liquidity whose Kyle's lambda is at least that: the "
-            f"permanent part cannot exceed the whole, got {liquidity!r} ({kyle:g}); take less information or a less liquid tier"
+            f"information {information!r} (gamma {gamma:g}) must go with a liquidity whose Kyle's lambda is at least gamma, "
+            f"because permanent impact is part of Kyle's lambda, got {liquidity!r} ({kyle:g}); choose lower information or a "
+            "less liquid tier"
         )
     return _config({**values, **changes})
 
 
 def almgren_2005(daily_volatility: float, turnover_ratio: float, **changes: Any) -> ExecutionConfig:
-    """Make the configuration of one share by "Direct Estimation of Equity Market Impact" (Almgren, Thum, Hauptmann, Li 2005).
+    """Return the configuration of one stock by "Direct Estimation of Equity Market Impact" (Almgren, Thum, Hauptmann, Li 2005).
 
     Their cost is J = I / 2 + 0.142 sigma (Q / V)^(3/5) with I = 0.314 sigma (Q / ADV) (Theta / ADV)^(1/4), fitted to US orders
-    of 2001 to 2003. Their model has no transient part, so Kyle's lambda is gamma, and the resilience does not matter.
+    of 2001 to 2003. Their model has no transient impact, so Kyle's lambda equals gamma and the resilience has no effect.
 
     Args:
         daily_volatility: sigma, fraction per square root of a day, positive.
-        turnover_ratio: Theta / ADV: shares outstanding over the average daily volume, positive.
-        **changes: Other settings of the configuration.
+        turnover_ratio: Theta / ADV, shares outstanding over the average daily volume, positive.
+        **changes: Other settings of :class:`ExecutionConfig`.
 
     Raises:
         ValueError: A value is out of range.
@@ -112,7 +114,7 @@ def almgren_2005(daily_volatility: float, turnover_ratio: float, **changes: Any)
 
 
 def _config(values: Mapping[str, Any]) -> ExecutionConfig:
-    """Make a configuration; an unknown setting is an error that names the nearest one."""
+    """Return a configuration; raise ValueError for an unknown setting and name the nearest one."""
     known = [item.name for item in fields(ExecutionConfig)]
     for key in values:
         if key not in known:

@@ -1,5 +1,6 @@
-"""Post-trade reports (TCA): what an order cost, by source and against benchmarks. The report keeps what was recorded once,
-works every number out when it is asked for, and prints itself.
+"""Post-trade transaction cost analysis (TCA): the cost of an order by source and against benchmarks.
+
+A report stores the recorded data and computes every metric on access; ``print`` shows it as text.
 """
 
 from __future__ import annotations
@@ -19,66 +20,66 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.market.kernel import Impact, Slice, State, step
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder
 
-__all__ = ["Benchmark", "Decomposition", "ExecutionReport", "Mark", "clock", "told"]
+__all__ = ["Benchmark", "Decomposition", "ExecutionReport", "Mark", "clock", "format_or_unknown"]
 
 MEANINGS: Final = {
     "delay": "move of the mid from the decision to the start, on the filled shares",
     "spread": "half of the quoted spread",
-    "temporary": "price paid against the mid before each fill, beyond the half-spread and half of the fill's own move",
+    "temporary": "fill price against the mid before each fill, beyond the half-spread and half of the fill's own move",
     "transient": "own displacement of the price that recovers (model)",
-    "permanent": "own displacement of the price that stays (model)",
-    "timing": "move of the mid since the start that is not our own, on the filled shares",
-    "opportunity": "move from the decision to the end, on the shares that were not filled",
+    "permanent": "own displacement of the price that persists (model)",
+    "timing": "move of the mid since the start, without our own displacement, on the filled shares",
+    "opportunity": "move of the mid from the decision to the end, on the unfilled shares",
 }
-"""What each component of the shortfall is, for a reader."""
+"""Explanation of each component of the shortfall, for the reader of a report."""
 
 
 class Mark(NamedTuple):
-    """What was known of the market at a time while an order ran."""
+    """An observation of the market during the life of an order."""
 
     time: float
-    """Seconds on the agent's clock."""
+    """Time of the observation, seconds on the agent's clock."""
     mid: float
-    """Currency per share."""
+    """Mid, currency per share."""
     volume: float = 0.0
-    """Market volume since the mark before, shares (0: not known)."""
+    """Market volume since the previous mark, shares; 0: unknown."""
     vwap: float | None = None
-    """Average price of that volume, currency per share; None: the mean of the mid before and this mid stands for it."""
+    """Average price of that volume, currency per share; None: estimated by the mean of the previous mid and this mid."""
 
 
 class Decomposition(NamedTuple):
-    """The shortfall by source (Perold 1988), bps of the paper notional X P0; the sum is the shortfall."""
+    """The shortfall by source (Perold 1988), bps of the paper notional X P0; the components sum to the shortfall."""
 
     delay: float
     """Move of the mid from the decision to the start of the order, for the filled shares."""
     spread: float
-    """Half of the quoted spread, as the configuration tells it."""
+    """Half of the quoted spread, from the configuration."""
     temporary: float
-    """Price paid against the mid just before each fill, beyond the half-spread and half of the fill's own linear move."""
+    """Fill price against the mid just before each fill, beyond the half-spread and half of the fill's own linear move."""
     transient: float
-    """Own displacement of the price that recovers, by the model; a fill pays half of what it adds itself."""
+    """Own displacement of the price that recovers, by the model; a fill pays half of the displacement that it adds."""
     permanent: float
-    """Own displacement of the price that stays, by the model; a fill pays half of what it adds itself."""
+    """Own displacement of the price that persists, by the model; a fill pays half of the displacement that it adds."""
     timing: float
-    """Move of the mid since the start that is not our own displacement, for the filled shares."""
+    """Move of the mid since the start, without our own displacement, for the filled shares."""
     opportunity: float
-    """Move of the mid from the decision to the end, for the shares that were not filled."""
+    """Move of the mid from the decision to the end, for the unfilled shares."""
 
 
 class Benchmark(NamedTuple):
-    """A price that the average fill is held against."""
+    """A benchmark price, and the average fill price compared with it."""
 
     price: float
-    """Currency per share; nan: not known."""
+    """Benchmark price, currency per share; nan: unknown."""
     bps: float
-    """Average fill against it, bps of the benchmark; positive is worse for us on either side; nan: not known."""
+    """Average fill price minus the benchmark, bps of the benchmark; positive is a cost on either side; nan: unknown."""
 
 
 @dataclass(frozen=True)
 class ExecutionReport:
-    r"""What became of a parent order, and what it cost. It prints itself.
+    r"""The outcome and the cost of a parent order; ``print`` shows it as text.
 
-    All costs are in bps of the paper notional :math:`X P_0`, positive is a cost for buys and for sells. With the shares
+    All costs are in bps of the paper notional :math:`X P_0`; positive is a cost for buys and for sells. With the shares
     :math:`n_i`, price :math:`p_i` and mid :math:`m_i` just before each fill, the side :math:`s` and :math:`F = \sum n_i`,
 
     .. math::
@@ -88,42 +89,43 @@ class ExecutionReport:
 
     The first and the last term are delay and opportunity. Our own displacement of the mid follows the model of
     :mod:`hyperexec_env.market.kernel` with :math:`g = \gamma P_0 / \mathrm{ADV}`,
-    :math:`\kappa = (\lambda - \gamma) P_0 / \mathrm{ADV}` and exponential recovery. The mid before a fill holds what earlier
-    fills have left, and not the fill's own move, of which it pays half in :math:`p_i`: so the displacement before a fill is
-    taken from the third term, and the half from the second, and both together are the permanent and the transient cost.
-    What is left of the second term beyond the half-spread is temporary; what is left of the third is timing.
+    :math:`\kappa = (\lambda - \gamma) P_0 / \mathrm{ADV}` and exponential recovery. The mid before a fill includes the
+    displacement by earlier fills but not the fill's own move, half of which the fill pays in :math:`p_i`. The permanent and
+    the transient cost are therefore the displacement before each fill, taken from the third term, plus half of each fill's own
+    move, taken from the second term. The rest of the second term beyond the half-spread is temporary; the rest of the third
+    term is timing.
 
-    A mid that was not reported with a fill is interpolated between the marks (and the mids of other fills) around it; where
-    none is known it is the arrival price.
+    If a fill was reported without a mid, the mid is interpolated between the neighbouring marks and mids of other fills, or is
+    the arrival price if no mid is known.
     """
 
     parent: ParentOrder
     children: tuple[ChildOrder, ...]
-    """The children that were released, with their fills."""
+    """Released children, with their fills."""
     start: float
-    """When the order was taken, seconds on the agent's clock."""
+    """Start of the order, seconds on the agent's clock."""
     end: float
-    """When it was closed."""
+    """Close of the order, seconds on the agent's clock."""
     reason: str
-    """filled, expired, cancelled, stopped, or failed (it could not be cut)."""
+    """filled, expired, cancelled, stopped, or failed (the order could not be cut into children)."""
     marks: tuple[Mark, ...] = ()
-    """The market while the order ran, by ascending time."""
+    """Market observations over the life of the order, by ascending time."""
     plan: tuple[tuple[float, float], ...] = ()
-    """Times and the shares that the first plan had done by then, ascending."""
+    """Cumulative shares of the first plan, as (time, shares), ascending."""
     plan_is_continuous: bool = False
-    """Whether the plan runs on straight lines between its times (a rate of trading); else it steps up at each (children)."""
+    """Whether the plan is linear between its times (a trading rate); otherwise it steps up at each time (children)."""
     config: ExecutionConfig = field(default_factory=ExecutionConfig)
-    """Where the parameters of the model and the half-spread come from."""
+    """Source of the model parameters and of the half-spread."""
     close_price: float | None = None
-    """Closing price of the day, currency per share; None: not known, the last mid of the order stands for it."""
+    """Closing price of the day, currency per share; None: unknown, replaced by the last mid of the order."""
     date: str = ""
-    """Day of the order, where the clock counts seconds after its midnight; empty: any other clock."""
+    """Date of the order if the clock counts seconds after midnight; empty for any other clock."""
     notes: tuple[str, ...] = ()
-    """What a reader must know about where the data came from."""
+    """Notes on the source of the data, for the reader."""
 
     @cached_property
     def fills(self) -> tuple[Fill, ...]:
-        """Every fill, by ascending time."""
+        """All fills, by ascending time."""
         return tuple(sorted((fill for child in self.children for fill in child.fills), key=lambda fill: fill.time))
 
     @cached_property
@@ -138,18 +140,18 @@ class ExecutionReport:
 
     @property
     def forced(self) -> int:
-        """Shares that the end of the order forced beyond what the plan or the participation cap allowed."""
+        """Shares that completing the order at its end added beyond the plan or the participation cap."""
         return sum(child.forced for child in self.children)
 
     @cached_property
     def average_price(self) -> float:
-        """Average price of the fills, currency per share; nan without one."""
+        """Average price of the fills, currency per share; nan without fills."""
         filled = self.filled
         return math.fsum(fill.quantity * fill.price for fill in self.fills) / filled if filled else math.nan
 
     @cached_property
     def mids(self) -> tuple[tuple[float, float], ...]:
-        """Times and mids that are known from the start on, the start first (the arrival price where nothing is known)."""
+        """Known mids as (time, mid). The first is the mid at the start, or the arrival price if no earlier mid is known."""
         known = [(mark.time, mark.mid) for mark in self.marks]
         known += [(fill.time, fill.mid) for fill in self.fills if fill.mid is not None]
         known.sort(key=lambda point: point[0])
@@ -157,17 +159,17 @@ class ExecutionReport:
         return ((self.start, opening), *(point for point in known if point[0] > self.start))
 
     def mid_at(self, time: float) -> float:
-        """Return the mid at a time, interpolated; before the start that of the start, after the last one the last one."""
+        """Return the interpolated mid at a time; before the start, the first mid; after the last mid, the last one."""
         return _interpolate(self.mids, time)
 
     @property
     def start_mid(self) -> float:
-        """Mid at the start, currency per share; the arrival price where it is not known."""
+        """Mid at the start, currency per share; the arrival price if unknown."""
         return self.mids[0][1]
 
     @cached_property
     def end_mid(self) -> float:
-        """Last known mid of the order, currency per share: what the unfilled shares are marked at."""
+        """Last known mid of the order, currency per share; unfilled shares are marked at it."""
         return self.mid_at(self.end)
 
     @cached_property
@@ -186,9 +188,9 @@ class ExecutionReport:
         parts: dict[str, list[float]] = {key: [] for key in Decomposition._fields}
         impact, half_spread = self.impact, self.config.half_spread_bps * 1e-4 * parent.arrival_price
         state = State(float(self.filled), 0.0, 0.0)
-        for fill, kept in zip(self.fills, self._kept(), strict=True):
+        for fill, decay in zip(self.fills, self._decays(), strict=True):
             shares = float(fill.quantity)
-            after, cost = step(impact, state, _still(half_spread, kept), shares)
+            after, cost = step(impact, state, _quiet_slice(half_spread, decay), shares)
             before = shares * (state.permanent + state.transient)
             mid = self.mid_at(fill.time) if fill.mid is None else fill.mid
             own_half = cost.permanent + cost.transient - before
@@ -205,7 +207,7 @@ class ExecutionReport:
 
     @property
     def impact(self) -> Impact:
-        """How our own trades move the price by the model, currency per share; zeros where the ADV is not known."""
+        """Impact model of our own trades, slopes in currency per share per share traded; zero slopes if the ADV is unknown."""
         adv = self.parent.adv
         unit = self.parent.arrival_price / adv if adv else 0.0
         gamma = self.config.perm_impact_gamma
@@ -213,18 +215,18 @@ class ExecutionReport:
 
     @cached_property
     def market_volume(self) -> float:
-        """Market volume from the start to the end, shares; nan where it is not known."""
+        """Market volume from the start to the end, shares; nan if unknown."""
         volume = math.fsum(mark.volume for mark in self.marks if self.start < mark.time <= self.end)
         return volume if volume > 0.0 else math.nan
 
     @property
     def participation(self) -> float:
-        """Filled shares over the market volume from the start to the end; nan where that is not known."""
+        """Filled shares over the market volume from the start to the end; nan if the volume is unknown."""
         return self.filled / self.market_volume
 
     @cached_property
     def vwap(self) -> float:
-        """Volume-weighted average price of the market from the start to the end, currency per share; nan: not known."""
+        """Volume-weighted average price of the market from start to end, currency per share; nan if the volume is unknown."""
         before = [None, *self.marks]
         traded = [
             mark.volume * (_mean(last, mark) if mark.vwap is None else mark.vwap)
@@ -235,7 +237,7 @@ class ExecutionReport:
 
     @cached_property
     def twap(self) -> float:
-        """Time-weighted average mid from the start to the end, currency per share; nan where no mark is known."""
+        """Time-weighted average mid from the start to the end, currency per share; nan without marks."""
         if not self.marks:
             return math.nan
         if not self.end > self.start:
@@ -246,7 +248,7 @@ class ExecutionReport:
 
     @property
     def benchmarks(self) -> dict[str, Benchmark]:
-        """The average fill against the arrival price, the VWAP and TWAP of the order's time, and the close."""
+        """Average fill price against the arrival price, the VWAP and TWAP over the life of the order, and the close."""
         close = self.end_mid if self.close_price is None else self.close_price
         prices = {"arrival": self.parent.arrival_price, "vwap": self.vwap, "twap": self.twap, "close": close}
         paid, side = self.average_price, self.parent.side
@@ -254,23 +256,23 @@ class ExecutionReport:
 
     @property
     def release_latency(self) -> float:
-        """Mean seconds from the schedule time of a child to its release; nan where none is known."""
+        """Mean seconds from the schedule time of a child to its release; nan if no release is known."""
         latencies = [child.latency for child in self.children if child.released is not None]
         return math.fsum(latencies) / len(latencies) if latencies else math.nan
 
     @property
     def fill_latency(self) -> float:
-        """Mean seconds from the release of a child to its fills, weighted by shares; nan where none is known."""
+        """Share-weighted mean seconds from the release of a child to its fills; nan if no release is known."""
         known = [child for child in self.children if child.released is not None and child.fills]
         shares = sum(child.filled for child in known)
         return math.fsum(child.filled * child.fill_latency for child in known) / shares if shares else math.nan
 
     @cached_property
     def tracking_error(self) -> float:
-        """Root mean square over the order's life of (done - planned) / X, in percent; nan without a plan.
+        """Root mean square of (filled - planned shares) / X over the life of the order, percent; nan without a plan.
 
-        Between two of the times of plan and fills the gap is a straight line from a to b (a constant, where the plan steps):
-        there the mean of its square is (a a + a b + b b) / 3.
+        Between consecutive times of plan and fills, the gap is linear from a to b (constant if the plan is a step function), so
+        its mean square is (a a + a b + b b) / 3.
         """
         if not self.plan or not self.end > self.start:
             return math.nan
@@ -288,28 +290,29 @@ class ExecutionReport:
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """What the numbers rest on: the model, what is not known, and the notes."""
+        """Assumptions behind the numbers: model parameters, missing data, and the notes."""
         config = self.config
         model = (
-            f"told, not measured: half-spread {config.half_spread_bps:g} bps, perm_impact_gamma {config.perm_impact_gamma:g}, "
-            f"kyle_lambda {config.kyle_lambda:g}, resilience {config.resilience:g} a day"
+            f"assumed, not measured: half-spread {config.half_spread_bps:g} bps, "
+            f"perm_impact_gamma {config.perm_impact_gamma:g}, kyle_lambda {config.kyle_lambda:g}, "
+            f"resilience {config.resilience:g} a day"
         )
         guessed = sum(fill.mid is None for fill in self.fills)
-        source = "interpolated between known mids" if len(self.mids) > 1 else "not known and taken to be the arrival price"
+        source = "interpolated between known mids" if len(self.mids) > 1 else "not known; the arrival price is used"
         found = [
-            ("the ADV is not known: transient and permanent stand under temporary and timing", not self.parent.adv),
+            ("the ADV is not known: temporary and timing include the transient and the permanent cost", not self.parent.adv),
             (f"the mid before {guessed:,} of {len(self.fills):,} fills is {source}", guessed),
-            ("the closing price is not known: the last mid of the order stands for it", self.close_price is None),
+            ("the closing price is not known: the last mid of the order replaces it", self.close_price is None),
         ]
         return (model, *(text for text, true in found if true), *self.notes)
 
     def when(self, time: float) -> str:
-        """Return a time as a reader wants it: the clock time where the day is known, else seconds."""
+        """Return a time as text: time of day if the date is known, otherwise seconds."""
         return clock(time) if self.date else f"{time:g} s"
 
     @property
     def headline(self) -> str:
-        """The order in one line."""
+        """Summary of the order in one line."""
         parent = self.parent
         paid = f" at {self.average_price:,.4f} on average" if self.filled else ""
         return (
@@ -325,28 +328,28 @@ class ExecutionReport:
 
     @property
     def benchmark_table(self) -> list[tuple[str, float, float]]:
-        """Name as a reader wants it, price and bps of each benchmark."""
+        """Display name, price and bps of each benchmark."""
         close = "last mid of the order" if self.close_price is None else "close of the day"
         names = {"arrival": "arrival price", "vwap": "interval VWAP", "twap": "interval TWAP", "close": close}
         return [(names[key], price, bps) for key, (price, bps) in self.benchmarks.items()]
 
     @property
     def measures(self) -> list[tuple[str, str]]:
-        """How the order was worked: name and value as a reader wants them."""
+        """Measures of the execution: display name and formatted value."""
         adv, volatility = self.parent.adv or math.nan, self.parent.volatility
         return [
-            ("participation", told(100.0 * self.participation, "{:.2f} %")),
-            ("market volume", told(self.market_volume, "{:,.0f} shares")),
-            ("order / ADV", told(100.0 * self.parent.quantity / adv, "{:.2f} %")),
-            ("volatility", told(math.nan if volatility is None else 100.0 * volatility, "{:.2f} % a day")),
-            ("tracking error", told(self.tracking_error, "{:.2f} % of the order")),
-            ("release latency", told(self.release_latency, "{:.3f} s")),
-            ("fill latency", told(self.fill_latency, "{:.3f} s")),
+            ("participation", format_or_unknown(100.0 * self.participation, "{:.2f} %")),
+            ("market volume", format_or_unknown(self.market_volume, "{:,.0f} shares")),
+            ("order / ADV", format_or_unknown(100.0 * self.parent.quantity / adv, "{:.2f} %")),
+            ("volatility", format_or_unknown(math.nan if volatility is None else 100.0 * volatility, "{:.2f} % a day")),
+            ("tracking error", format_or_unknown(self.tracking_error, "{:.2f} % of the order")),
+            ("release latency", format_or_unknown(self.release_latency, "{:.3f} s")),
+            ("fill latency", format_or_unknown(self.fill_latency, "{:.3f} s")),
             ("forced shares", f"{self.forced:,}"),
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON; None where a value is not known."""
+        """Return plain values for JSON; None for unknown values."""
         parent, config = self.parent, self.config
         model = ("half_spread_bps", "perm_impact_gamma", "kyle_lambda", "resilience", "day_seconds")
         return {
@@ -379,7 +382,8 @@ class ExecutionReport:
         span = f"{self.date} {self.when(self.start)} to {self.when(self.end)}, {len(self.fills):,} fills".strip()
         costs = [f"  {name:<22}{bps:>12,.2f}{cash:>18,.2f}" for name, bps, cash in self.cost_table]
         prices = [
-            f"  {name:<22}{told(price, '{:,.4f}'):>12}{told(bps, '{:+,.2f}'):>18}" for name, price, bps in self.benchmark_table
+            f"  {name:<22}{format_or_unknown(price, '{:,.4f}'):>12}{format_or_unknown(bps, '{:+,.2f}'):>18}"
+            for name, price, bps in self.benchmark_table
         ]
         return "\n".join(
             [
@@ -394,47 +398,47 @@ class ExecutionReport:
 
     @property
     def _bps(self) -> float:
-        """Bps of the paper notional for one unit of currency."""
+        """Bps of the paper notional per unit of currency."""
         return 1e4 / self.parent.notional
 
-    def _kept(self) -> Iterable[float]:
-        """Return, for each fill, the share of the transient displacement that is left at the next one."""
+    def _decays(self) -> Iterable[float]:
+        """Return, for each fill, the fraction of the transient displacement that remains at the next fill."""
         rate = self.config.resilience / self.config.day_seconds
         times = [fill.time for fill in self.fills]
         return (math.exp(-rate * (after - before)) for before, after in zip(times, [*times[1:], *times[-1:]], strict=True))
 
 
 def clock(seconds: float) -> str:
-    """Return seconds after midnight as a time of day, with milliseconds where there are any."""
+    """Return seconds after midnight as a time of day, with milliseconds if they are not zero."""
     whole, milliseconds = divmod(round(seconds * 1e3), 1000)
     text = f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}"
     return f"{text}.{milliseconds:03d}" if milliseconds else text
 
 
-def told(value: float, form: str) -> str:
-    """Return a number in a form such as "{:.2f}", or "not known" where it is not finite."""
+def format_or_unknown(value: float, form: str) -> str:
+    """Return a number in a format such as "{:.2f}", or "not known" if it is not finite."""
     return form.format(value) if math.isfinite(value) else "not known"
 
 
 def _plain(value: float | None) -> float | None:
-    """Return a number for JSON: None where it is not finite."""
+    """Return a number for JSON: None if it is not finite."""
     return None if value is None or not math.isfinite(value) else value
 
 
 def _mean(last: Mark | None, mark: Mark) -> float:
-    """Return the mean of two mids."""
+    """Return the mean of the previous mid and this mid."""
     return mark.mid if last is None else 0.5 * (last.mid + mark.mid)
 
 
-def _still(half_spread: float, kept: float) -> Slice:
-    """Return a slice in which nothing but our own trade moves the price."""
+def _quiet_slice(half_spread: float, decay: float) -> Slice:
+    """Return a slice in which only our own trade moves the price."""
     return Slice(
         volume=1.0,
         least=0.0,
         limit=math.inf,
         temporary_scale=0.0,
         half_spread=half_spread,
-        transient_kept=kept,
+        transient_kept=decay,
         drift=0.0,
         innovation=0.0,
         risk=0.0,
@@ -442,7 +446,7 @@ def _still(half_spread: float, kept: float) -> Slice:
 
 
 def _interpolate(path: list[tuple[float, float]] | tuple[tuple[float, float], ...], time: float) -> float:
-    """Return the value of a path at a time: linear between its points, constant beyond; at a jump the value after it."""
+    """Return the value of a path at a time: linear between its points, constant outside; at a jump, the value after it."""
     after = bisect_right(path, time, key=lambda point: point[0])
     if after in (0, len(path)):
         return path[after - 1 if after else 0][1]

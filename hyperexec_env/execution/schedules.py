@@ -1,4 +1,4 @@
-"""Schedules of the classical desk: how much of an order falls into each slice. The weights of a schedule sum to one."""
+"""Trading schedules: the weight of each slice in an order (TWAP, VWAP, exponential and Almgren-Chriss). Weights sum to one."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from hyperexec_env.market.numeric import maximum, minimum
 
 __all__ = [
     *("almgren_chriss", "almgren_chriss_rate", "child_times", "exponential", "exponential_fraction"),
-    *("of_remaining", "phase_after", "twap", "twap_in_children", "vwap"),
+    *("fractions_of_remaining", "phase_after", "twap", "twap_in_children", "vwap"),
 ]
 
 Weights = NDArray[np.float64]
 
-_AT_ONCE: Final = 700.0  # beyond this kappa tau everything trades in the first slice, to the last bit
+_AT_ONCE: Final = 700.0  # above this kappa tau the whole order trades in the first slice, to float precision
 STEEPNESS: Final = 3.0
 """Logarithm of the ratio of the first to the last slice at an urgency of one."""
 
 
 def twap(slices: int) -> Weights:
-    """Time-weighted: equal slices."""
+    """Return the weights of a time-weighted schedule: equal slices."""
     return np.full(slices, 1.0 / slices)
 
 
 def vwap(volumes: Sequence[float] | Weights, slices: int) -> Weights:
-    """Volume-weighted: in proportion to the expected volume of each slice; no volumes at all mean a flat profile."""
+    """Return weights in proportion to the expected volume of each slice; empty `volumes` mean a flat profile."""
     profile = np.asarray(volumes, dtype=float)
     return profile / profile.sum() if profile.size else twap(slices)
 
 
 def exponential(slices: int, urgency: float) -> Weights:
-    """Implementation shortfall: front-loaded, exp(-3 urgency t / T).
+    """Return the weights of a front-loaded schedule for implementation shortfall, exp(-3 urgency t / T).
 
     Args:
         slices: Number of slices.
-        urgency: 0 (equal slices) to 1 (the first slice is about 20 times the last); clamped to that range.
+        urgency: 0 (equal slices) to 1 (the first slice is about 20 times the last), clamped to that range.
     """
     weights = np.exp(-STEEPNESS * min(max(urgency, 0.0), 1.0) * np.arange(slices) / max(slices - 1, 1))
     return np.asarray(weights / weights.sum())
 
 
 def almgren_chriss(slices: int, kappa_tau: float) -> Weights:
-    """Implementation shortfall as the minimum of mean plus variance (Almgren and Chriss 2000, equation 18).
+    """Return the weights that minimise the mean plus variance of the cost (Almgren and Chriss 2000, equation 18).
 
-    Holdings are sinh(kappa (T - t)) / sinh(kappa T).
+    The holdings are sinh(kappa (T - t)) / sinh(kappa T).
 
     Args:
         slices: Number of slices.
@@ -66,19 +66,19 @@ def almgren_chriss(slices: int, kappa_tau: float) -> Weights:
 def almgren_chriss_rate(
     quantity: float, slices: int, volume: float, volatility: float, alpha: float, beta: float, risk_aversion: float, tau: float
 ) -> float:
-    """Return the urgency kappa tau of :func:`almgren_chriss`, the temporary impact made linear at the pace of TWAP.
+    """Return the urgency kappa tau of :func:`almgren_chriss`, with the temporary impact linearised at the pace of TWAP.
 
     The minimum of sum a n_k^2 + b x_{k+1}^2 has holdings with cosh(kappa tau) = 1 + b / (2 a) (Almgren and Chriss 2000,
-    equation 17 in discrete time). Here a is the temporary cost of a slice of TWAP over its squared shares, and b the price of
-    the risk of a slice. Without temporary impact there is nothing to balance: 0, which is TWAP.
+    equation 17 in discrete time). Here a is the temporary cost of a TWAP slice divided by its squared shares, and b the price
+    of the risk of a slice. Without temporary impact the function returns 0, which is TWAP.
 
     Args:
         quantity: Shares of the order.
         slices: Number of slices.
-        volume: Market volume while the order runs, shares.
+        volume: Market volume over the life of the order, shares.
         volatility: Volatility of the price, currency per share and square root of a day.
         alpha: Temporary impact at a participation of one, volatilities of a day.
-        beta: Its exponent in the participation.
+        beta: Exponent of the temporary impact in the participation.
         risk_aversion: Price of quadratic variation, 1 / currency.
         tau: Length of a slice, days.
     """
@@ -87,7 +87,7 @@ def almgren_chriss_rate(
 
 
 def twap_in_children(slices: int, children: int) -> Weights:
-    """Equal children, each in the middle of its interval, laid on a grid of slices.
+    """Return the weights, on a grid of slices, of equal children that each trade in the middle of their interval.
 
     Child j of n trades in slice floor((j + 1/2) slices / n).
     """
@@ -96,9 +96,9 @@ def twap_in_children(slices: int, children: int) -> Weights:
 
 
 def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
-    """Return the fraction of what remains that :func:`exponential` trades after `done` of `slices` slices (arrays, too).
+    """Return the fraction of the remaining shares that :func:`exponential` trades in slice `done` of `slices` (or arrays).
 
-    The weights that are left are a geometric series.
+    The remaining weights are a geometric series.
     """
     rate = STEEPNESS * min(max(urgency, 0.0), 1.0) / np.maximum(slices - 1, 1)
     left = np.maximum(slices - done, 1)
@@ -108,34 +108,34 @@ def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
 
 
 def phase_after(waited: Any, interval: Any, earliest: float = 0.0) -> Any:
-    """Return where in its first interval a new plan begins: an interval after the child before, in the middle at the latest.
+    """Return the phase of the first child of a new plan: one interval after the previous child, mid-interval at the latest.
 
-    So no change of plan makes a wait longer, however often it comes.
+    Frequent replanning therefore never delays the order.
 
     Args:
-        waited: Time since the child before, or since half an interval before the first plan: a number, or an array.
+        waited: Time since the previous child, or since half an interval before the first plan: a number or an array.
         interval: Length of the intervals of the new plan.
-        earliest: Smallest phase; room for jitter.
+        earliest: Smallest phase, which leaves room for jitter.
     """
     return minimum(maximum(1.0 - waited / interval, earliest), 0.5)
 
 
 def child_times(start: Any, slices: Any, children: Any, phase: Any, most: int) -> Any:
-    """Return when equal children trade, in slices, for arrays of plans; infinity beyond the last child.
+    """Return the times at which equal children trade, in slices, shape (plans, most); infinity beyond the last child.
 
     Args:
-        start: Slice at which a plan begins, shape (plans,).
-        slices: Slices from there to the end, shape (plans,).
+        start: Slice at which each plan begins, shape (plans,).
+        slices: Slices from the start of each plan to the end, shape (plans,).
         children: Number of children, at most `most`, shape (plans,).
-        phase: Where in its interval a child trades, 0 to 1/2, shape (plans,).
-        most: Length of the last axis of what is returned, shape (plans, most).
+        phase: Position of a child within its interval, 0 to 1/2, shape (plans,).
+        most: Length of the last axis of the result.
     """
     number = np.arange(most)
     start, slices, children, phase = (np.asarray(values)[..., None] for values in (start, slices, children, phase))
     return np.where(number < children, start + (number + phase) * slices / children, np.inf)
 
 
-def of_remaining(weights: Weights) -> Weights:
-    """Return the fraction of what remains that each slice trades, so that what a cap forbids is carried forward."""
+def fractions_of_remaining(weights: Weights) -> Weights:
+    """Return the fraction of the remaining shares that each slice trades, which carries forward what a cap holds back."""
     rest = np.cumsum(weights[::-1])[::-1]
     return np.divide(weights, rest, out=np.ones_like(weights), where=rest > 0.0)

@@ -1,4 +1,4 @@
-"""The scenarios that ship with the package. A new one is one record and one line that registers it."""
+"""The scenarios that ship with the package. To add one, pass a record to `register_scenario`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ SIX_REGIMES: Final = Regimes.from_transition(
     volume=(1.1, 1.0, 0.8, 1.2, 0.15, 0.7),
     resilience=(1.0, 0.8, 1.0, 0.6, 0.2, 0.6),
 )
-"""The six regimes of a day: in a crisis volatility is threefold, volume and resilience all but vanish."""
+"""The six intraday regimes. In CRISIS, volatility is three times the base; volume and resilience nearly vanish."""
 
 U_CURVE: Final = (
     *(0.0650, 0.0500, 0.0440, 0.0405, 0.0380, 0.0360, 0.0345, 0.0330, 0.0320, 0.0312, 0.0306, 0.0302, 0.0300),
     *(0.0300, 0.0302, 0.0306, 0.0312, 0.0322, 0.0335, 0.0350, 0.0370, 0.0395, 0.0430, 0.0480, 0.0560, 0.0888),
 )
-"""Volume of the 26 quarter-hours of a day: busy at the open, busiest at the close."""
+"""Relative volume of the 26 quarter-hours of a day: high at the open, highest at the close."""
 
 REGIME_DAY = register_scenario(
     Scenario(
@@ -60,7 +60,7 @@ register_scenario(
     replace(
         REGIME_DAY,
         name="large-cap",
-        description="a liquid share: 20 M shares a day, Kyle's lambda 0.2",
+        description="a liquid stock: 20 M shares a day, Kyle's lambda 0.2",
         quantity=800_000.0,
         arrival_price=150.0,
         adv=20_000_000.0,
@@ -133,7 +133,7 @@ register_scenario(
     replace(
         REGIME_DAY,
         name="trending-day",
-        description="regime-day in which the regimes have a drift: up in a bull market, down in a bear market and a crisis",
+        description="regime-day with drifts: up in a bull market and in a recovery, down in a bear market and a crisis",
         regimes=replace(SIX_REGIMES, drift=(0.01, -0.01, 0.0, 0.0, -0.02, 0.005)),
     )
 )
@@ -141,7 +141,7 @@ register_scenario(
     replace(
         REGIME_DAY,
         name="hunted-day",
-        description="regime-day with a predator: whoever trades like children one after the other is traded ahead of",
+        description="regime-day with a predator that trades ahead of regular child orders of like size",
         predator=0.3,
     )
 )
@@ -149,7 +149,7 @@ register_scenario(
     replace(
         REGIME_DAY,
         name="sunshine-day",
-        description="regime-day in which liquidity comes to an order that is seen: here it pays to be regular",
+        description="regime-day in which a visible order attracts liquidity: regular trading pays",
         predator=-0.3,
     )
 )
@@ -191,7 +191,7 @@ register_scenario(
     replace(
         _PAPER,
         name="obizhaeva-wang",
-        description="the example of Obizhaeva and Wang (2013): only transient impact, 101 trades, a block at each end",
+        description="the example of Obizhaeva and Wang (2013): no temporary impact, 101 trades, a block at each end",
         quantity=100_000.0,
         horizon_minutes=393.9,
         day_minutes=393.9,
@@ -225,7 +225,7 @@ register_scenario(
     replace(
         _PAPER,
         name="gatheral-schied",
-        description="Gatheral and Schied (2011): risk lambda x S, a geometric price: sell more where it has risen",
+        description="Gatheral and Schied (2011): risk lambda x S, geometric price; sell faster after the price has risen",
         side=-1,
         quantity=1_000_000.0,
         arrival_price=50.0,

@@ -1,4 +1,4 @@
-"""Regimes: a Markov chain in continuous time that scales the market, given by rates per day."""
+"""Market regimes: a continuous-time Markov chain, given by rates per day, whose state scales the market."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["REGIME_NAMES", "UNKNOWN", "Regimes", "matrix_exponential", "threshol
 REGIME_NAMES: Final = ("BULL_TRENDING", "BEAR_TRENDING", "SIDEWAYS_LOW", "SIDEWAYS_HIGH", "CRISIS", "RECOVERY")
 """The regimes that a scenario may use, in the order of the one-hot observation."""
 UNKNOWN: Final = "UNKNOWN"
-"""What an observer sees who is not told the regime."""
+"""Regime that a policy observes when the regime is hidden."""
 
 
 def matrix_exponential(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the exponential of a small square matrix: Taylor series with scaling and squaring."""
+    """Return the exponential of a small square matrix (Taylor series with scaling and squaring)."""
     squarings = max(0, int(np.ceil(np.log2(max(float(np.abs(matrix).sum(axis=1).max()), 1e-300)))) + 4)
     scaled = matrix / 2.0**squarings
     result = term = np.eye(len(matrix))
@@ -34,31 +34,34 @@ def matrix_exponential(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def thresholds(law: NDArray[np.float64]) -> NDArray[np.uint64]:
-    """Return the cumulative laws (rows) as 32-bit integers, shape (M - 1, rows): a draw is the number that it reaches."""
+    """Return the cumulative distribution of each row, scaled to 2^32, as integers of shape (M - 1, rows).
+
+    The regime of a 32-bit random word is the number of thresholds at or below the word.
+    """
     cumulative = np.cumsum(np.atleast_2d(law), axis=-1)[:, :-1]
     return np.ascontiguousarray(np.rint(np.clip(cumulative, 0.0, 1.0) * 2.0**32).astype(np.uint64).T)
 
 
 @dataclass(frozen=True)
 class Regimes:
-    """States of the market, what each scales, and how fast one follows another.
+    """The regimes of a market: the multipliers of each regime, and the transition rates between regimes.
 
-    A regime scales volatility, volume, spread, temporary impact and resilience, and may add a drift. It cannot scale the
-    permanent or the transient slope: then a round trip through two regimes could earn money.
+    A regime scales volatility, volume, spread, temporary impact and resilience, and may add a drift. It does not scale the
+    permanent or the transient slope, because a round trip across two regimes could then earn money.
 
     Args:
-        names: A selection of :data:`REGIME_NAMES`, each at most once.
-        volatility: Multiplier of the volatility, one for each regime, positive.
+        names: Names of the regimes: a subset of :data:`REGIME_NAMES`, without repetition.
+        volatility: Multiplier of the volatility, one per regime, positive.
         volume: Multiplier of the market volume, positive.
         spread: Multiplier of the half-spread, non-negative.
         temporary: Multiplier of the temporary impact, non-negative.
         resilience: Multiplier of the resilience, non-negative.
-        drift: Drift of the unaffected price, fraction a day.
-        rates: Transition rates per day; a row sums to zero, off-diagonal entries are non-negative.
-        start: Regime of the first slice, or "stationary" to draw it from the stationary law.
+        drift: Drift of the unaffected price, fraction per day.
+        rates: Transition rates per day; each row sums to zero, off-diagonal entries are non-negative.
+        start: Regime of the first slice, or "stationary" to draw it from the stationary distribution.
 
     Raises:
-        ValueError: A value is missing, out of range, or a row of rates does not sum to zero.
+        ValueError: A value is missing or out of range, or a row of rates does not sum to zero.
     """
 
     names: tuple[str, ...] = ("SIDEWAYS_LOW",)
@@ -72,10 +75,10 @@ class Regimes:
     start: str = "stationary"
 
     def __post_init__(self) -> None:
-        """Fill the defaults in and check every value once."""
+        """Fill in the defaults and check every value once."""
         for field in ("names", "rates"):
             if not isinstance(getattr(self, field), (list, tuple, np.ndarray)):
-                raise ValueError(f"regimes.{field} must be a list with an entry for each regime, got {getattr(self, field)!r}")
+                raise ValueError(f"regimes.{field} must be a list with one entry per regime, got {getattr(self, field)!r}")
         names = tuple(self.names)
         count = len(names)
         for name in names:
@@ -84,7 +87,7 @@ class Regimes:
                     f"regimes.names must be among {', '.join(REGIME_NAMES)}, got {name!r}{nearest(name, REGIME_NAMES)}"
                 )
         if not count or len(set(names)) != count:
-            raise ValueError(f"regimes.names must hold each regime once and at least one, got {list(names)}")
+            raise ValueError(f"regimes.names must name at least one regime and none twice, got {list(names)}")
         object.__setattr__(self, "names", names)
         lows = {"volatility": 1e-6, "volume": 1e-6, "drift": -10.0}
         for field in ("volatility", "volume", "spread", "temporary", "resilience", "drift"):
@@ -94,7 +97,7 @@ class Regimes:
             values = check_numbers(f"regimes.{field}", values, low=lows.get(field, 0.0), high=1e3, length=count)
             object.__setattr__(self, field, values)
         if len(self.rates) != count:
-            raise ValueError(f"regimes.rates must have {count} rows, one for each regime, got {len(self.rates)}")
+            raise ValueError(f"regimes.rates must have {count} rows, one per regime, got {len(self.rates)}")
         rates = tuple(
             check_numbers(f"regimes.rates[{i}]", row, low=-1e6, high=1e6, length=count) for i, row in enumerate(self.rates)
         )
@@ -115,17 +118,17 @@ class Regimes:
         return len(self.names)
 
     def transition(self, days: float) -> NDArray[np.float64]:
-        """Return P = expm(Q t), the probability of each regime (column) a time of `days` after each regime (row)."""
+        """Return P = expm(Q t): the probability of each regime (column) `days` after each regime (row)."""
         law = np.clip(matrix_exponential(np.array(self.rates) * days), 0.0, None)
         return np.asarray(law / law.sum(axis=1, keepdims=True))
 
     def stationary(self) -> NDArray[np.float64]:
-        """Return the stationary law; of several, the one reached from a uniform start."""
+        """Return the stationary distribution; if it is not unique, the limit from a uniform initial distribution."""
         rates = np.array(self.rates)
         moves = rates[rates > 0.0]
         if not moves.size:
             return np.full(len(self), 1.0 / len(self))
-        # steps of P = I + Q / (2 max |q|), squared until even the slowest rate has done its work
+        # square P = I + Q / (2 max |q|) until even the slowest rate has converged
         fastest = float(np.abs(rates).max())
         law = np.eye(len(self)) + 0.5 * (rates / fastest)
         for _ in range(60 + math.ceil(math.log2(fastest) - math.log2(moves.min()))):
@@ -134,20 +137,20 @@ class Regimes:
         return np.asarray(law.mean(axis=0))
 
     def start_law(self) -> NDArray[np.float64]:
-        """Return the law of the regime in the first slice."""
+        """Return the distribution of the regime in the first slice."""
         if self.start == "stationary":
             return self.stationary()
         return np.asarray(np.eye(len(self))[self.names.index(self.start)])
 
     @classmethod
     def from_transition(cls, matrix: Sequence[Sequence[float]], steps_per_day: float, **values: Any) -> Regimes:
-        """Make regimes from the probabilities of one short step: rates Q = (P - I) x steps a day."""
+        """Return regimes with rates Q = (P - I) x steps per day, P being the transition matrix of one short step."""
         rates = (np.array(matrix) - np.eye(len(matrix))) * steps_per_day
         rates -= np.diag(rates.sum(axis=1))
         return cls(rates=tuple(tuple(float(rate) for rate in row) for row in rates), **values)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists and numbers, for TOML and JSON."""
+        """Return the fields as plain lists, numbers and texts, for TOML and JSON."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         plain["rates"] = [list(row) for row in self.rates]
         return {key: list(value) if isinstance(value, tuple) else value for key, value in plain.items()}

@@ -1,4 +1,4 @@
-"""Scenarios: one execution problem as frozen data that round-trips through a dict and a TOML file."""
+"""Scenarios: an execution problem (order, market and risk aversion) as frozen data, convertible to and from dicts and TOML."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import math
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number, check_numbers, nearest
 from hyperexec_env.market.predator import GREATEST, LEAST
@@ -28,22 +28,22 @@ def _unit(default: Any, unit: str, meaning: str) -> Any:
 
 @dataclass(frozen=True)
 class Scenario:
-    """One execution problem: the order, the market it meets, and what its risk is worth.
+    """One execution problem: the order, the market in which it trades, and the price of risk.
 
-    Every value is checked once, here. A variant is data: ``replace(get_scenario("regime-day"), quantity=250_000)``.
-    Fields are documented with their units by ``hyperexec card NAME`` and by ``dataclasses.fields(Scenario)``.
+    Values are checked once, at construction. Make variants with ``replace(get_scenario("regime-day"), quantity=250_000)``.
+    ``hyperexec card NAME`` and the metadata of ``dataclasses.fields(Scenario)`` document each field with its unit.
 
-    With a `predator` that is not zero the environment is partly observed: what it remembers of our children is not in the
-    observation, so a policy that is to outwit it needs a memory (recurrent, or of stacked observations). A negative one pays
-    for round trips where spread and temporary impact are small; orders have one side here, so none can be made
-    (:mod:`~hyperexec_env.market.predator`).
+    A `predator` other than zero makes the environment partially observed: the observation does not hold the predator's memory
+    of our child orders, so a policy needs a memory of its own (recurrence or stacked observations) to outwit the predator. A
+    negative `predator` would pay for round trips where spread and temporary impact are small; orders here trade one side
+    only, so no policy can make one (:mod:`~hyperexec_env.market.predator`).
 
     Raises:
         ValueError: A value is missing or out of range; the message names the field, the value and the range.
     """
 
     name: str = _unit("custom", "", "name of the scenario")
-    description: str = _unit("", "", "what it is for")
+    description: str = _unit("", "", "purpose of the scenario")
     side: int = _unit(1, "+1 buy, -1 sell", "side of the order")
     quantity: float = _unit(200_000.0, "shares", "size of the order X")
     arrival_price: float = _unit(100.0, "currency per share", "arrival price P0")
@@ -51,9 +51,9 @@ class Scenario:
     horizon_minutes: float = _unit(390.0, "minutes", "time until the deadline")
     slices: int = _unit(26, "", "number of slices N")
     risk_aversion: float = _unit(1e-7, "1 / currency", "price of quadratic variation")
-    price_risk: float = _unit(0.0, "per day", "price of holding, lambda in lambda x S (Gatheral and Schied 2011)")
+    price_risk: float = _unit(0.0, "per day", "price of inventory risk, lambda in lambda x S (Gatheral and Schied 2011)")
     max_participation: float | None = _unit(None, "fraction of the slice volume", "participation cap (none: no cap)")
-    complete: bool = _unit(True, "", "the last slice executes what is left (false: the rest is marked at the final mid)")
+    complete: bool = _unit(True, "", "the last slice executes the remaining shares (false: they are marked at the final mid)")
     day_minutes: float = _unit(390.0, "minutes", "length of the trading day")
     adv: float = _unit(5_000_000.0, "shares a day", "average daily volume ADV")
     volatility: float = _unit(0.02, "fraction per square root of a day", "volatility sigma")
@@ -64,7 +64,7 @@ class Scenario:
     temp_impact_beta: float = _unit(0.5, "", "exponent of temporary impact in the participation")
     resilience: float = _unit(10.0, "per day", "recovery rate rho of the transient impact")
     transient_exponent: float = _unit(
-        1.0, "", "exponent of transient impact in the participation; only 1 is sound, another pays for lumpy trading"
+        1.0, "", "exponent of transient impact in the participation; only 1 is sound, any other rewards lumpy trading"
     )
     volume_curve: tuple[float, ...] = _unit((), "relative", "volume of equal parts of the day (empty: flat)")
     volume_noise: float = _unit(0.3, "sd of the log", "lognormal noise of the slice volume")
@@ -72,9 +72,9 @@ class Scenario:
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow")
     predator: float = _unit(
         0.0,
-        "fraction of the child that it expects",
-        "what another trader buys ahead of us (negative: liquidity that comes; fit for one-sided orders only); "
-        "not in the observation",
+        "fraction of the expected child order",
+        "position that a predator takes ahead of our child order (negative: liquidity that the order attracts; valid only for "
+        "one-sided orders); not in the observation",
     )
     price_model: str = _unit("abm", "abm or gbm", "arithmetic or geometric Brownian motion")
     regimes: Regimes = field(default_factory=Regimes)
@@ -122,8 +122,8 @@ class Scenario:
             object.__setattr__(self, "max_participation", cap)
         if self.kyle_lambda < self.perm_impact_gamma:
             raise ValueError(
-                f"kyle_lambda must be at least perm_impact_gamma ({self.perm_impact_gamma:g}): it is the permanent and "
-                f"the transient part together, got {self.kyle_lambda:g}"
+                f"kyle_lambda must be at least perm_impact_gamma ({self.perm_impact_gamma:g}): it is the sum of the permanent "
+                f"and the transient slope, got {self.kyle_lambda:g}"
             )
         if self.flow_share > 0.0 and not self.kyle_lambda > 0.0:
             raise ValueError(
@@ -131,7 +131,7 @@ class Scenario:
             )
         if self.predator != 0.0 and self.transient_exponent != 1.0:
             raise ValueError(
-                f"transient_exponent must be 1 where predator is not 0 (a predator moves the price along Kyle's slope), "
+                f"transient_exponent must be 1 where predator is not 0 (a predator moves the price by Kyle's lambda), "
                 f"got {self.transient_exponent:g}"
             )
         if self.start_minute + self.horizon_minutes > self.day_minutes * (1.0 + 1e-12):
@@ -162,18 +162,19 @@ class Scenario:
         return self.quantity * self.arrival_price
 
     def profile(self) -> tuple[float, ...]:
-        """Return the share of the daily volume that each slice is expected to hold, length N."""
+        """Return the expected volume of each slice as a share of the daily volume, length N."""
         shares = slice_profile(self.volume_curve, self.slices, self.start_minute, self.horizon_minutes, self.day_minutes)
         return tuple(float(share) for share in shares)
 
     @cached_property
     def hash(self) -> str:
-        """Hash of everything that moves a result (not of the name, the description or the provenance)."""
-        content = {k: v for k, v in self.to_dict().items() if k not in ("name", "description", "provenance")}
+        """Return a hash of every value that can change a result: all but name, description and provenance."""
+        content = _hashed_values(self, always=_HASHED_FIELDS, never=("name", "description", "provenance"))
+        content["regimes"] = _hashed_values(self.regimes, always=_HASHED_REGIME_FIELDS)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain lists, numbers and texts; ``Scenario.from_dict`` is the inverse."""
+        """Return the fields as plain lists, numbers and texts; :meth:`from_dict` is the inverse."""
         plain: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
         plain["volume_curve"] = list(self.volume_curve)
         plain["regimes"] = self.regimes.to_dict()
@@ -182,10 +183,12 @@ class Scenario:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Scenario:
-        """Make a scenario from plain values; ``base`` names the scenario whose values fill the rest.
+        """Return a scenario made from plain values.
+
+        The key ``base`` names a scenario that provides the values of all fields that are not given.
 
         Raises:
-            ValueError: An unknown field (the message names the nearest one) or a bad value.
+            ValueError: A field is unknown (the message names the nearest one) or a value is invalid.
         """
         if not isinstance(values, Mapping):
             raise ValueError(f"scenario must be a table of values, got {values!r}")
@@ -200,7 +203,7 @@ class Scenario:
         return scenario
 
     def to_toml(self) -> str:
-        """Return the scenario as TOML, each line with its unit and meaning."""
+        """Return the scenario as TOML; a comment on each line gives the meaning and unit of the field."""
         lines = []
         for item in fields(self):
             value = getattr(self, item.name)
@@ -216,12 +219,44 @@ class Scenario:
 
     @classmethod
     def from_toml(cls, text: str) -> Scenario:
-        """Make a scenario from TOML text.
+        """Return the scenario that TOML text describes.
 
         Raises:
-            ValueError: The text is not TOML, or a field or value is wrong.
+            ValueError: The text is not TOML, a field is unknown, or a value is invalid.
         """
         return cls.from_dict(_parse(text))
+
+
+# Never edit these two lists: every hash that is stored (leaderboards, solutions, trained policies) depends on them. A field in
+# a list is hashed by its value, so its default may change. A new field stays out of the lists: it is hashed only where it
+# differs from its default, so every present hash stays valid, and the default of a new field may never change.
+_HASHED_FIELDS: Final = (
+    *("side", "quantity", "arrival_price", "start_minute", "horizon_minutes", "slices", "risk_aversion", "price_risk"),
+    *("max_participation", "complete", "day_minutes", "adv", "volatility", "half_spread_bps", "perm_impact_gamma"),
+    *("kyle_lambda", "temp_impact_alpha", "temp_impact_beta", "resilience", "transient_exponent", "volume_curve"),
+    *("volume_noise", "flow_share", "flow_persistence", "predator", "price_model", "regimes"),
+)
+_HASHED_REGIME_FIELDS: Final = (
+    *("names", "volatility", "volume", "spread", "temporary", "resilience", "drift", "rates", "start"),
+)
+
+
+def _hashed_values(record: Scenario | Regimes, always: tuple[str, ...], never: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Return the plain values that the hash covers: those of the `always` fields, and of later fields not at their default."""
+    plain = record.to_dict()
+    later = [item for item in fields(record) if item.name not in (*always, *never)]
+    return {name: plain[name] for name in (*always, *(item.name for item in later if not _at_default(record, item)))}
+
+
+def _at_default(record: Any, item: Field[Any]) -> bool:
+    """Return whether replacing the field by its default would leave its value unchanged, after the checks of the record."""
+    if item.default is MISSING and item.default_factory is MISSING:
+        return False
+    default = item.default_factory() if item.default_factory is not MISSING else item.default
+    try:
+        return bool(getattr(replace(record, **{item.name: default}), item.name) == getattr(record, item.name))
+    except ValueError:  # the default is invalid beside the other values of the record
+        return False
 
 
 def _parse(text: str) -> dict[str, Any]:
@@ -233,7 +268,7 @@ def _parse(text: str) -> dict[str, Any]:
 
 
 def _build(cls: Any, values: Any, prefix: str) -> Any:
-    """Make a record from a mapping; an unknown field is an error that names the nearest one."""
+    """Return a record made from a mapping; raise ValueError for an unknown field and name the nearest one."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{prefix.rstrip('.') or 'scenario'} must be a table of values, got {values!r}")
     known = {item.name for item in fields(cls)}
@@ -244,12 +279,12 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
 
 
 def _toml_key(key: str) -> str:
-    """Write a key in TOML: bare where that is allowed, else quoted."""
+    """Return a TOML key: bare where TOML allows it, otherwise quoted."""
     return key if key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key) else _toml(key)
 
 
 def _toml(value: Any) -> str:
-    """Write one value in TOML."""
+    """Return one value as TOML."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -265,42 +300,43 @@ _REGISTRY: dict[str, Scenario] = {}
 
 
 def register_scenario(scenario: Scenario) -> Scenario:
-    """Make a scenario known by its name and return it.
+    """Register a scenario under its name and return it.
 
     Raises:
-        ValueError: Another scenario has that name.
+        ValueError: A different scenario is registered under that name.
     """
     if _REGISTRY.get(scenario.name, scenario) != scenario:
-        raise ValueError(f"scenario {scenario.name!r} is registered already with other values; give the new one its own name")
+        raise ValueError(f"scenario {scenario.name!r} is already registered with different values; choose another name")
     _REGISTRY[scenario.name] = scenario
     return scenario
 
 
 def scenario_names() -> tuple[str, ...]:
     """Return the names of the registered scenarios, in the order of registration."""
-    from hyperexec_env.market import library  # noqa: F401 - fills the registry on first use
+    from hyperexec_env.market import library  # noqa: F401 - the import registers the shipped scenarios
 
     return tuple(_REGISTRY)
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:
-    """Read a scenario from a TOML file; a `base` that is a path is relative to the file.
+    """Read a scenario from a TOML file; resolve a `base` that is a path relative to the file.
 
     Raises:
-        ValueError: The file is missing or is not a scenario, or is its own base; the message names the file.
+        ValueError: The file cannot be read, is not a valid scenario, or its chain of bases is circular; the message names the
+            file.
     """
     return _load(Path(path), ())
 
 
-def _load(path: Path, waiting: tuple[Path, ...]) -> Scenario:
-    """Read a scenario for the files that wait for it as their base."""
-    if path.resolve() in waiting:
+def _load(path: Path, parents: tuple[Path, ...]) -> Scenario:
+    """Read a scenario; `parents` are the files whose chain of bases leads to this one."""
+    if path.resolve() in parents:
         raise ValueError(f"{path}: base leads back to this file")
     try:
         values = _parse(path.read_text(encoding="utf-8"))
         base = values.get("base")
         if isinstance(base, str) and _is_path(base):
-            values["base"] = _load(path.parent / base, (*waiting, path.resolve()))
+            values["base"] = _load(path.parent / base, (*parents, path.resolve()))
         return Scenario.from_dict(values)
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"cannot read the scenario file {path}: {error}") from None
@@ -309,17 +345,17 @@ def _load(path: Path, waiting: tuple[Path, ...]) -> Scenario:
 
 
 def _is_path(scenario: Any) -> bool:
-    """Return whether a scenario is given as a path, not as a name."""
+    """Return whether a scenario is given as a path rather than a name."""
     if isinstance(scenario, str):
         return scenario.endswith(".toml") or os.sep in scenario
     return isinstance(scenario, os.PathLike)
 
 
 def get_scenario(scenario: str | os.PathLike[str] | Mapping[str, Any] | Scenario) -> Scenario:
-    """Return a scenario given as a registered name, a dict, a path to a TOML file or a scenario.
+    """Return the scenario that a registered name, a dict, a path to a TOML file or a scenario specifies.
 
     Raises:
-        ValueError: No such scenario (the message names the nearest one), or a bad value.
+        ValueError: The name is unknown (the message names the nearest one), or a value is invalid.
     """
     if isinstance(scenario, Scenario):
         return scenario

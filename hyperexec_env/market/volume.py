@@ -1,4 +1,4 @@
-"""The volume of the market over the day, and what of it falls into each slice."""
+"""Intraday volume: the share of the daily market volume that falls into each slice of an order."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["slice_profile"]
 def slice_profile(
     curve: Sequence[float], slices: int, start_minute: float, horizon_minutes: float, day_minutes: float
 ) -> NDArray[np.float64]:
-    """Return the share of the daily volume that each slice of an order is expected to hold.
+    """Return the expected volume of each slice of an order, as a share of the daily volume.
 
     Args:
-        curve: Relative volume of equal parts of the day (any number of them); empty means flat.
+        curve: Relative volume of equal parts of the day, any number of parts; empty means flat.
         slices: Number of slices, N.
         start_minute: Start of the order, minutes after the open.
         horizon_minutes: Length of the order, minutes.
         day_minutes: Length of the trading day, minutes.
 
     Returns:
-        Array of shape (N,); over the whole day it sums to one, however finely it is cut.
+        Array of shape (N,). An order over the whole day sums to one, whatever the number of slices.
 
     Raises:
         ValueError: The curve does not sum to a positive number.

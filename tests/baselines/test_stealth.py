@@ -17,7 +17,7 @@ from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.statistics import bootstrap_means, interval, share_interval
 from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.algorithms import algorithm_names
-from hyperexec_env.execution.detection import Tape, auc, auc_interval, background, join, score, until
+from hyperexec_env.execution.detection import Tape, auc, auc_interval, background, join, score, truncate
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -342,7 +342,7 @@ def test_it_believes_in_the_tapes_that_score_above_the_threshold_after_half_of_t
     for episode in range(EPISODES):
         order = stealth._children(bench, path, episode, episode, ("IS", 0.0))
         tape = background(bench.volumes, np.random.default_rng([0, episode, 0]))
-        seen.append(score(until(join(tape, Tape(order.times, order.shares)), 0.5), curve))
+        seen.append(score(truncate(join(tape, Tape(order.times, order.shares)), 0.5), curve))
     row = next(row for row in found.rows if (row.algorithm, row.factor) == ("IS", 0.0))
     assert 0.0 < row.believed < 1.0
     assert row.believed == pytest.approx(np.mean(np.array(seen) > threshold), abs=1e-9)

@@ -1,4 +1,4 @@
-"""Bars: what is read, what is refused, and what is left out."""
+"""Bar files: reading, validation and sessions that are left out."""
 
 import gzip
 import json
@@ -21,7 +21,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real bars: set HYPERE
 
 
 def session(day="2024-03-05", step=5, start=570, stop=960, shift=0, offset="", seed=0):
-    """Return the rows of one session: prices that move, a volume that is never extreme."""
+    """Return the rows of one session, with random prices and moderate volumes."""
     rng = np.random.default_rng(seed)
     rows, price = [], 100.0
     for minute in range(start, stop, step):
@@ -52,7 +52,7 @@ def same(a, b):
 
 
 @pytest.mark.parametrize("step", [1, 5])
-def test_sessions_hold_the_bars_of_the_file(path, step):
+def test_sessions_contain_the_bars_of_the_file(path, step):
     rows = session("2024-03-05", step) + session("2024-03-06", step, seed=1)
     read = read_sessions(write(path, rows), "start")
     assert read.dates == ("2024-03-05", "2024-03-06")
@@ -72,72 +72,72 @@ def test_start_and_end_stamps_give_the_same_sessions(tmp_path, step):
 
 
 @pytest.mark.parametrize(("given_stamp", "shift", "other"), [("start", 5, "end"), ("end", 0, "start")])
-def test_the_wrong_stamp_is_noticed(path, given_stamp, shift, other):
+def test_the_wrong_stamp_is_detected(path, given_stamp, shift, other):
     with pytest.raises(ValueError, match=rf"bars\.csv.*--stamp {other}"):
         read_sessions(write(path, session(shift=shift)), given_stamp)
 
 
-def test_times_are_the_wall_clock_of_the_stamp(tmp_path):
+def test_times_are_the_wall_clock_of_the_time_stamp(tmp_path):
     summer_and_winter = session("2024-11-01", offset="-0400") + session("2024-11-04", offset="-05:00", seed=1)
     naive = session("2024-11-01") + session("2024-11-04", seed=1)
     with_offset = read_sessions(write(tmp_path / "offset.csv", summer_and_winter), "start")
     assert same(with_offset, read_sessions(write(tmp_path / "naive.csv", naive), "start"))
 
 
-def test_the_offset_of_each_session_is_kept(path):
+def test_the_utc_offset_of_each_session_is_returned(path):
     rows = session("2024-11-01", offset="-0400") + session("2024-11-04", offset="-05:00", seed=1)
     rows += session("2024-11-05", seed=2) + session("2024-11-06", offset="Z", seed=3)
     zones = read_sessions(write(path, rows), "start").zones
     assert zones == (timezone(timedelta(hours=-4)), timezone(timedelta(hours=-5)), None, UTC)
 
 
-@pytest.mark.parametrize(("offset", "told"), [("-05:00", "UTC-05:00"), ("", "no offset")])
-def test_the_offset_does_not_change_within_a_session(path, offset, told):
+@pytest.mark.parametrize(("offset", "named"), [("-05:00", "UTC-05:00"), ("", "no offset")])
+def test_the_utc_offset_must_be_constant_within_a_session(path, offset, named):
     rows = session("2024-03-05", offset="-04:00") + session("2024-03-06", offset="-04:00", seed=1)
     rows[90][0] = rows[90][0].replace("-04:00", offset)
-    message = rf"bars\.csv, line 92: 2024-03-06: its clock is that of {told}, on line 80 it is UTC-04:00"
+    message = rf"bars\.csv, line 92: 2024-03-06: the offset is {named}, but UTC-04:00 on line 80"
     with pytest.raises(ValueError, match=message):
         read_sessions(write(path, rows), "start")
     assert read_sessions(path, "start", lenient=True).report.counts() == {"disorder": 1}
 
 
-def test_a_line_of_blanks_is_no_row(tmp_path, path):
+def test_blank_lines_are_ignored(tmp_path, path):
     path.write_text(text(session()).replace("\n", "\n \t\n\n"))
     assert same(read_sessions(path, "start"), read_sessions(write(tmp_path / "plain.csv", session()), "start"))
 
 
-def test_a_header_is_shown_without_control_characters(path):
+def test_control_characters_of_a_header_are_escaped(path):
     path.write_text("ts,\x1b[31mopen\n")
     with pytest.raises(ValueError, match=r"found: ts, \\x1b\[31mopen"):
         read_sessions(path, "start")
 
 
-def test_neither_the_order_of_columns_nor_their_case_nor_a_mark_at_the_start_matters(tmp_path, path):
+def test_column_order_case_and_a_byte_order_mark_do_not_matter(tmp_path, path):
     rows = session()
     shuffled = [[row[5], "x", row[4], row[0].replace("T", " "), *row[1:4]] for row in rows]
     path.write_text("\ufeff" + text(shuffled, "Volume, note,Close,TS,Open,High,Low"))
     assert same(read_sessions(path, "start"), read_sessions(write(tmp_path / "plain.csv", rows), "start"))
 
 
-def test_compressed_bars_are_read(tmp_path, path):
+def test_compressed_files_are_read(tmp_path, path):
     packed = tmp_path / "bars.csv.gz"
     packed.write_bytes(gzip.compress(text(session()).encode()))
     assert same(read_sessions(packed, "start"), read_sessions(write(path, session()), "start"))
 
 
-def test_files_may_be_given_in_any_order(tmp_path):
+def test_the_order_of_the_files_does_not_matter(tmp_path):
     first = write(tmp_path / "a.csv", session("2024-03-05"))
     second = write(tmp_path / "b.csv", session("2024-03-06", seed=1))
     assert same(read_sessions([second, first], "start"), read_sessions([str(first), second], "start"))
 
 
-def test_bars_outside_the_session_are_not_used_but_counted(tmp_path, path):
+def test_bars_outside_the_session_are_counted_but_not_used(tmp_path, path):
     wide = read_sessions(write(path, session(start=540, stop=1000)), "start")
     assert wide.report.outside_bars == (570 - 540) // 5 + (1000 - 960) // 5
     assert wide.volume.shape == (1, 78)
 
 
-def test_a_market_that_never_closes_has_sessions_of_1440_minutes(path):
+def test_a_market_that_never_closes_can_have_sessions_of_1440_minutes(path):
     rows = session("2024-03-05", start=180, stop=1440) + session("2024-03-06", start=0, stop=1440)
     rows += session("2024-03-07", start=0, stop=1200)
     read = read_sessions(write(path, rows), "start", open_minute=0, day_minutes=1440)
@@ -145,14 +145,14 @@ def test_a_market_that_never_closes_has_sessions_of_1440_minutes(path):
     assert read.report.counts() == {"late start": 1, "early close": 1}
 
 
-# faults: row 12 of the second session (line 92) is spoilt
+# faults: row 12 of the second session (line 92) is corrupted
 
 
 def replaced(column, value):
-    def spoil(rows):
+    def corrupt(rows):
         rows[12][column] = value
 
-    return spoil
+    return corrupt
 
 
 def repeat(rows):
@@ -199,7 +199,7 @@ FAULTS = [
     (replaced(5, "1_000"), "bad value", r"volume must be a number, got '1_000'"),
     (shorten, "bad value", r"one value for each column"),
     (lengthen, "bad value", r"one value for each column"),
-    (repeat, "duplicate", r"10:25 stands on line 91 too"),
+    (repeat, "duplicate", r"10:25 is on line 91 too"),
     (swap, "disorder", r"10:25 comes after 10:30"),
     (replaced(5, 0), "contaminated", r"volume of 10:30 is 0"),
     (inflate, "contaminated", r"volume of 10:30 is 2\d\.\d% of the day \(at most 20%\)"),
@@ -207,10 +207,10 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("spoil", "kind", "reason"), FAULTS)
-def test_a_fault_is_refused_with_its_line_or_left_out_and_counted(path, spoil, kind, reason):
+@pytest.mark.parametrize(("corrupt", "kind", "reason"), FAULTS)
+def test_a_faulty_session_raises_with_its_line_or_is_left_out_if_lenient(path, corrupt, kind, reason):
     first, second, third = (session(f"2024-03-0{day}", seed=day) for day in (5, 6, 7))
-    spoil(second)
+    corrupt(second)
     write(path, first + second + third)
     line = {"gap": 93}.get(kind, 92)
     with pytest.raises(ValueError, match=rf"bars\.csv, line {line}: 2024-03-06: .*{reason}.*--lenient"):
@@ -221,7 +221,7 @@ def test_a_fault_is_refused_with_its_line_or_left_out_and_counted(path, spoil, k
     assert (read.report.left_out[0].line, read.report.left_out[0].date) == (line, "2024-03-06")
 
 
-def test_a_bar_of_an_earlier_day_spoils_that_day(path):
+def test_an_out_of_order_bar_makes_its_own_day_faulty(path):
     first, second = session("2024-03-05"), session("2024-03-06")
     go_back(second)
     write(path, first + second)
@@ -230,7 +230,7 @@ def test_a_bar_of_an_earlier_day_spoils_that_day(path):
     assert read_sessions(path, "start", lenient=True).dates == ("2024-03-06",)
 
 
-def test_a_file_from_new_to_old_is_refused(path):
+def test_a_file_in_descending_order_is_refused(path):
     with pytest.raises(ValueError, match=r"line 3: .*15:50 comes after 15:55; bars must ascend"):
         read_sessions(write(path, session()[::-1]), "start")
 
@@ -250,7 +250,7 @@ def test_the_largest_share_of_a_bar_depends_on_its_length(path, step, limit):
 
 
 @pytest.mark.parametrize("place", [0, -1])
-def test_the_auctions_may_hold_any_volume(path, place):
+def test_any_volume_is_accepted_in_the_auctions(path, place):
     rows = session()
     rows[place][5] = 200_000
     assert read_sessions(write(path, rows), "start").report.used == 1
@@ -258,8 +258,8 @@ def test_the_auctions_may_hold_any_volume(path, place):
 
 def test_a_few_missing_bars_are_filled_with_the_last_price_and_counted(path):
     rows = session()
-    kept = [row for i, row in enumerate(rows) if i not in (20, 77)]
-    read = read_sessions(write(path, kept), "start")
+    present = [row for i, row in enumerate(rows) if i not in (20, 77)]
+    read = read_sessions(write(path, present), "start")
     assert read.report.filled_bars == 2
     assert np.flatnonzero(read.missing[0]).tolist() == [20, 77]
     for bar in (20, 77):
@@ -272,7 +272,7 @@ def test_a_missing_first_bar_is_filled_with_the_next_price(path):
 
 
 def half_day(day):
-    """Return a session with sparse and small trades after its close at 13:00, to the last minute."""
+    """Return a session that closes at 13:00, with sparse and small volumes until 16:00."""
     rows = session(day)
     for row in rows[42:]:
         row[5] = 7
@@ -281,13 +281,13 @@ def half_day(day):
 
 @pytest.mark.parametrize("short", [half_day("2024-03-06"), session("2024-03-06", stop=780), session("2024-03-06", stop=925)])
 @pytest.mark.parametrize("lenient", [True, False])
-def test_an_early_close_is_left_out_and_counted_but_is_no_error(path, short, lenient):
+def test_an_early_close_is_left_out_without_an_error(path, short, lenient):
     read = read_sessions(write(path, session("2024-03-05") + short + session("2024-03-07")), "start", lenient)
     assert read.dates == ("2024-03-05", "2024-03-07")
     assert read.report.counts() == {"early close": 1}
 
 
-def test_a_late_start_is_a_fact_of_the_record_only_in_its_first_session(path):
+def test_a_late_start_is_accepted_only_in_the_first_session(path):
     late, full = session("2024-03-05", start=660), session("2024-03-06")
     assert read_sessions(write(path, late + full), "start").report.counts() == {"late start": 1}
     late = session("2024-03-07", start=660)
@@ -295,7 +295,7 @@ def test_a_late_start_is_a_fact_of_the_record_only_in_its_first_session(path):
         read_sessions(write(path, full + late), "start")
 
 
-def test_a_session_that_stands_in_two_files_is_used_once(tmp_path):
+def test_a_session_in_two_files_is_used_once(tmp_path):
     files = [write(tmp_path / name, session()) for name in ("a.csv", "b.csv")]
     with pytest.raises(ValueError, match=r"b\.csv, line 2: 2024-03-05: the files hold this session twice"):
         read_sessions(files, "start")
@@ -314,13 +314,13 @@ def test_a_session_that_stands_in_two_files_is_used_once(tmp_path):
         ("bars.csv", text(session(step=15)), "bars must be one or five minutes long, got 15"),
         ("bars.csv", b"\x89PNG\r\n\x1a\n\xff\xfe", "not text in UTF-8"),
         ("bars.csv", f'{HEADER}\n"{"x" * 200_000}"\n', "after line 0: not a csv file"),
-        ("bars.csv", text(session(stop=700)), r"no full session of 390 minutes; left out, for one: .*bars\.csv, line"),
+        ("bars.csv", text(session(stop=700)), r"no full session of 390 minutes; left out, for example: .*bars\.csv, line"),
         ("bars.csv.gz", text(session()), r"the compressed data are damaged or cut off \(Not a gzipped file"),
         ("bars.xlsx", "", r"is not a file that ends in \.csv, \.csv\.gz, \.parquet"),
     ],
 )
 @pytest.mark.parametrize("lenient", [True, False])
-def test_a_file_that_holds_no_bars_is_refused_by_name(tmp_path, name, content, reason, lenient):
+def test_a_file_without_valid_bars_is_named_in_the_error(tmp_path, name, content, reason, lenient):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError, match=reason) as caught:
@@ -329,7 +329,7 @@ def test_a_file_that_holds_no_bars_is_refused_by_name(tmp_path, name, content, r
     assert "\n" not in str(caught.value)
 
 
-def test_missing_files_and_folders_are_refused_by_name(tmp_path):
+def test_missing_files_and_folders_are_named_in_the_error(tmp_path):
     with pytest.raises(ValueError, match=r"cannot read .*none\.csv: No such file"):
         read_sessions(tmp_path / "none.csv", "start")
     (tmp_path / "folder.csv").mkdir()
@@ -339,7 +339,7 @@ def test_missing_files_and_folders_are_refused_by_name(tmp_path):
         read_sessions([], "start")
 
 
-def test_bars_of_two_lengths_are_not_mixed(tmp_path):
+def test_files_of_different_bar_lengths_are_refused(tmp_path):
     files = [write(tmp_path / f"{step}.csv", session(step=step)) for step in (1, 5)]
     with pytest.raises(ValueError, match=r"5\.csv: its bars are 5 minutes long, those of .*1\.csv 1"):
         read_sessions(files, "start")
@@ -354,13 +354,13 @@ def test_bars_of_two_lengths_are_not_mixed(tmp_path):
         ({"day_minutes": 100}, "day_minutes must be a multiple of 15, got 100"),
     ],
 )
-def test_the_hours_of_the_session_are_checked(path, values, message):
+def test_the_session_hours_are_validated(path, values, message):
     with pytest.raises(ValueError, match=message):
         read_sessions(write(path, session()), **{"stamp": "start", **values})
 
 
 @pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
-def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path, part):
+def test_a_truncated_compressed_file_is_refused(tmp_path, part):
     packed = gzip.compress(text(session() + session("2024-03-06")).encode())
     path = tmp_path / "bars.csv.gz"
     path.write_bytes(packed[: int(part * len(packed))])
@@ -370,19 +370,19 @@ def test_a_compressed_file_that_is_cut_off_is_refused(tmp_path, part):
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(junk=st.binary(max_size=60), at=st.integers(0, 8000), lenient=st.booleans())
-def test_junk_gives_sessions_or_one_clear_line(path, junk, at, lenient):
+def test_corrupted_bytes_give_valid_sessions_or_an_error_that_names_the_file(path, junk, at, lenient):
     clean = text(session() + session("2024-03-06")).encode()
     path.write_bytes(clean[:at] + junk + clean[at + len(junk) :])
     try:
         read = read_sessions(path, "start", lenient)
     except ValueError as error:
-        assert "bars.csv" in str(error)  # noqa: PT017 - most junk is refused, some is harmless
+        assert "bars.csv" in str(error)  # noqa: PT017 - some corruptions are valid bars
     else:
         assert np.isfinite(read.close).all()
         assert (read.close > 0.0).all()
 
 
-def test_the_report_prints_itself_and_goes_into_json(path):
+def test_the_text_and_json_of_the_bar_report(path):
     rows = session("2024-03-05") + session("2024-03-06", stop=780)
     report = read_sessions(write(path, rows), "start").report
     assert "1 sessions of 5-minute bars, 2024-03-05 to 2024-03-05" in str(report)
@@ -394,7 +394,7 @@ def test_the_report_prints_itself_and_goes_into_json(path):
 
 
 @pytest.mark.parametrize("kind", ["text", "timestamp", "zone"])
-def test_parquet_holds_the_same_sessions_as_csv(tmp_path, path, kind):
+def test_parquet_and_csv_give_the_same_sessions(tmp_path, path, kind):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     rows = session()
@@ -410,7 +410,7 @@ def test_parquet_holds_the_same_sessions_as_csv(tmp_path, path, kind):
     assert read.zones == (timezone(timedelta(hours=-5)) if kind == "zone" else None,)
 
 
-def test_a_faulty_row_of_parquet_is_named(tmp_path):
+def test_a_faulty_parquet_row_is_named_in_the_error(tmp_path):
     pyarrow = pytest.importorskip("pyarrow")
     parquet = pytest.importorskip("pyarrow.parquet")
     rows = session()
@@ -426,7 +426,7 @@ def test_a_faulty_row_of_parquet_is_named(tmp_path):
         read_sessions(tmp_path / "none.parquet", "start")
 
 
-def test_parquet_without_pyarrow_asks_for_it_in_one_line(tmp_path, monkeypatch):
+def test_parquet_without_pyarrow_raises_the_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     (tmp_path / "bars.parquet").write_bytes(b"")
     with pytest.raises(MissingExtra) as caught:
@@ -437,10 +437,10 @@ def test_parquet_without_pyarrow_asks_for_it_in_one_line(tmp_path, monkeypatch):
 # real bars
 
 BLOCKS = ["2024-06-21", "2024-07-19", "2024-10-18", "2024-11-15", "2025-01-17", "2025-03-21"]
-"""Days on which options expire and one minute of SPY holds 11 to 18 % of the day."""
+"""Option expiry days on which one minute of SPY has 11 to 18 % of the daily volume."""
 NO_VOLUME = {"AAPL": ["2026-03-20"], "BA": ["2026-03-17"], "IWM": ["2026-03-20", "2026-03-30"]}
 NO_VOLUME |= {"MSFT": ["2026-03-24"], "ORCL": ["2026-03-16"], "OXY": []}
-"""Sessions of the clean files of 2026 in which one minute has no volume although its price moves."""
+"""Sessions of the clean 2026 files in which one minute has no volume although its price changes."""
 
 
 @needs_data
@@ -459,7 +459,7 @@ def test_every_contaminated_session_is_detected(name, step, count):
 
 @needs_data
 @pytest.mark.parametrize("name", ["AAPL", "MSFT", "BA", "OXY", "ORCL", "IWM"])
-def test_clean_five_minute_files_are_accepted_whole(name):
+def test_all_sessions_of_clean_five_minute_files_are_used(name):
     read = read_sessions(next((DATA / "bars_5min").glob(f"{name}_*")), "start")
     assert len(read.dates) == {"AAPL": 41, "MSFT": 41, "BA": 56, "OXY": 57, "ORCL": 56, "IWM": 55}[name]
     assert read.report.left_out == ()
@@ -468,7 +468,7 @@ def test_clean_five_minute_files_are_accepted_whole(name):
 
 @needs_data
 @pytest.mark.parametrize("name", ["AAPL", "MSFT", "JPM"])
-def test_clean_files_with_end_stamps_are_accepted_whole(name):
+def test_all_sessions_of_clean_files_with_end_stamps_are_used(name):
     file = next((DATA / "bars_1min").glob(f"{name}_1min_2019*"))
     assert len(read_sessions(file, "end").dates) == 5
     with pytest.raises(ValueError, match="--stamp end"):
@@ -477,7 +477,7 @@ def test_clean_files_with_end_stamps_are_accepted_whole(name):
 
 @needs_data
 @pytest.mark.parametrize("name", NO_VOLUME)
-def test_clean_one_minute_files_are_accepted_but_for_minutes_without_volume(name):
+def test_clean_one_minute_files_are_used_except_sessions_with_a_minute_without_volume(name):
     file = next((DATA / "bars_1min").glob(f"{name}_1min_2026*"))
     read = read_sessions(file, "start", lenient=True)
     assert [(item.date, item.kind) for item in read.report.left_out] == [(day, "contaminated") for day in NO_VOLUME[name]]
@@ -487,7 +487,7 @@ def test_clean_one_minute_files_are_accepted_but_for_minutes_without_volume(name
 
 
 @needs_data
-def test_the_year_of_spy_has_half_days_and_days_of_large_blocks():
+def test_the_year_of_spy_has_half_days_and_days_with_large_blocks():
     file = next((DATA / "bars_1min").glob("SPY_*"))
     report = read_sessions(file, "start", lenient=True).report
     early = ["2024-07-03", "2024-11-29", "2024-12-24", "2025-04-02"]
@@ -499,7 +499,7 @@ def test_the_year_of_spy_has_half_days_and_days_of_large_blocks():
 
 
 @needs_data
-def test_real_crypto_bars_make_whole_days():
+def test_crypto_bars_give_whole_days():
     file = next((DATA / "crypto").glob("BTCUSDT_*2024*"))
     read = read_sessions(file, "start", open_minute=0, day_minutes=1440)
     assert read.close.shape == (33, 1440)

@@ -1,4 +1,4 @@
-"""Calibration: known parameters come back, and the scenario says where each value comes from."""
+"""Calibration: simulated bars recover known parameters, and the provenance gives the source of each value."""
 
 import dataclasses
 import itertools
@@ -20,7 +20,7 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real bars: set HYPERE
 
 ADV, SIGMA, NOISE, LEVEL = 2_000_000.0, 0.02, 0.25, 0.3
 CURVE = np.array(U_CURVE) / sum(U_CURVE)
-PATTERN = CURVE / np.sqrt((CURVE**2).mean())  # of volatility over the day: volatile when busy
+PATTERN = CURVE / np.sqrt((CURVE**2).mean())  # intraday volatility, proportional to volume
 STATES = np.array([0.45, 0.95, 1.9])
 LAW = np.array([0.4, 0.4, 0.2])
 BUSY = np.array([0.7, 1.0, 1.6])
@@ -30,7 +30,7 @@ BUSY /= LAW @ BUSY
 
 
 def chain(rng, days, steps, regimes):
-    """Draw the regime of each step, (day, step)."""
+    """Draw the regime of each step, shape (day, step)."""
     if regimes == 1:
         return np.ones((days, steps), dtype=int)
     transition = matrix_exponential(RATES / steps).cumsum(axis=1)
@@ -41,7 +41,7 @@ def chain(rng, days, steps, regimes):
 
 
 def write_bars(path, days, step=5, regimes=3, seed=0):
-    """Write the bars of a market with known parameters; return the regimes, (day, slice of 15 minutes)."""
+    """Write bars of a market with known parameters; return the regimes, shape (day, slice of 15 minutes)."""
     rng = np.random.default_rng(seed)
     per_slice, bars = 15 // step, 390 // step
     state = chain(rng, days, 26, regimes)
@@ -67,22 +67,22 @@ def write_bars(path, days, step=5, regimes=3, seed=0):
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory):
-    """A year of a market of three regimes: its sessions, true regimes and calibrated scenario."""
+    """A year of bars of a market with three regimes: sessions, true regimes and calibrated scenario."""
     path = tmp_path_factory.mktemp("bars") / "year.csv"
     state = write_bars(path, 250)
     sessions = read_sessions(path, "start")
     return sessions, state, calibrate(sessions, "year")
 
 
-def test_volatility_is_that_of_the_sessions_without_the_nights(market):
+def test_volatility_excludes_overnight_returns(market):
     sessions, state, scenario = market
-    drawn = SIGMA * np.sqrt((STATES[state] ** 2 * PATTERN**2).mean())  # what these regimes had to give
+    drawn = SIGMA * np.sqrt((STATES[state] ** 2 * PATTERN**2).mean())  # expected value given the drawn regimes
     assert scenario.volatility == pytest.approx(drawn, rel=0.02)
     whole = np.diff(np.log(sessions.close[:, -1])).std()
     assert whole > scenario.volatility * 0.8
 
 
-def test_volume_and_its_curve_come_back(market):
+def test_adv_and_volume_curve_are_recovered(market):
     sessions, _, scenario = market
     assert scenario.adv == pytest.approx(sessions.volume.sum(axis=1).mean(), rel=1e-5)
     assert scenario.adv == pytest.approx(ADV, rel=0.06)
@@ -90,13 +90,13 @@ def test_volume_and_its_curve_come_back(market):
     assert sum(scenario.volume_curve) == pytest.approx(1.0, abs=1e-5)
 
 
-def test_volume_noise_is_that_of_slices_and_not_of_days(market):
+def test_volume_noise_is_within_days_and_not_across_days(market):
     noise = market[2].volume_noise
-    assert NOISE < noise < 1.2 * NOISE  # it holds what the returns do not tell about the regime
+    assert NOISE < noise < 1.2 * NOISE  # includes the regime uncertainty that returns leave
     assert f"(sd of the log {LEVEL:.1f}" in market[2].provenance["volume_noise"]
 
 
-def test_three_regimes_come_back_by_ascending_volatility(market):
+def test_three_regimes_are_recovered_by_ascending_volatility(market):
     _, state, scenario = market
     regimes = scenario.regimes
     assert regimes.names == NAMES
@@ -108,14 +108,14 @@ def test_three_regimes_come_back_by_ascending_volatility(market):
     assert regimes.rates[2][0] < 0.8
 
 
-def test_regimes_leave_mean_variance_and_mean_volume_alone(market):
+def test_regimes_preserve_the_mean_variance_and_the_mean_volume(market):
     regimes = market[2].regimes
     law = regimes.stationary()
     assert law @ np.square(regimes.volatility) == pytest.approx(1.0, abs=1e-4)
     assert law @ np.array(regimes.volume) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_a_day_that_is_volatile_at_its_ends_is_no_reason_for_regimes(tmp_path):
+def test_intraday_volatility_seasonality_is_not_taken_for_regimes(tmp_path):
     write_bars(tmp_path / "calm.csv", 80, regimes=1)
     scenario = calibrate(read_sessions(tmp_path / "calm.csv", "start"))
     assert scenario.regimes.names == ("SIDEWAYS_LOW",)
@@ -124,7 +124,7 @@ def test_a_day_that_is_volatile_at_its_ends_is_no_reason_for_regimes(tmp_path):
     assert scenario.volume_noise == pytest.approx(NOISE, rel=0.05)
 
 
-def test_a_few_sessions_support_fewer_regimes(tmp_path):
+def test_few_sessions_support_fewer_regimes(tmp_path):
     write_bars(tmp_path / "week.csv", 10)
     scenario = calibrate(read_sessions(tmp_path / "week.csv", "start"))
     assert 1 <= len(scenario.regimes) < 3
@@ -143,7 +143,7 @@ def test_one_minute_bars_give_the_scenario_of_their_five_minute_bars(tmp_path):
     assert dataclasses.replace(one, provenance={}) == dataclasses.replace(five, provenance={})
 
 
-def test_stamps_do_not_move_the_scenario(tmp_path):
+def test_start_and_end_stamps_give_the_same_scenario(tmp_path):
     write_bars(tmp_path / "start.csv", 5)
     text = (tmp_path / "start.csv").read_text().splitlines()
     shifted = [str(np.datetime64(line[:16]) + np.timedelta64(5, "m")) + line[16:] for line in text[1:]]
@@ -164,7 +164,7 @@ def test_the_order_is_four_percent_of_the_volume_over_the_day(market):
     assert scenario.name == "year"
 
 
-def test_given_values_stand_and_say_so(market):
+def test_given_values_override_the_calibration_and_its_provenance(market):
     given = calibrate(market[0], "mine", quantity=1000, side=-1, kyle_lambda=0.5, max_participation=None)
     assert (given.name, given.quantity, given.side, given.kyle_lambda) == ("mine", 1000.0, -1, 0.5)
     assert given.risk_aversion * given.notional == pytest.approx(2.0, rel=1e-5)
@@ -176,12 +176,12 @@ def test_given_values_stand_and_say_so(market):
     ("order", "message"),
     [({"quantity": -5}, "quantity must be a number"), ({"quantitty": 5}, "quantitty; did you mean 'quantity'")],
 )
-def test_a_bad_order_is_refused_by_name(market, order, message):
+def test_an_invalid_order_field_is_named_in_the_error(market, order, message):
     with pytest.raises(ValueError, match=message):
         calibrate(market[0], **order)
 
 
-def test_every_parameter_says_where_it_comes_from(market):
+def test_the_provenance_covers_every_parameter(market):
     provenance = market[2].provenance
     assert set(provenance) == {item.name for item in dataclasses.fields(Scenario)} - {"name", "description", "provenance"}
     plain = Scenario()
@@ -195,12 +195,12 @@ def test_every_parameter_says_where_it_comes_from(market):
     )
 
 
-def test_a_scenario_survives_its_file(market, tmp_path):
+def test_a_calibrated_scenario_round_trips_through_its_file(market, tmp_path):
     (tmp_path / "year.toml").write_text(market[2].to_toml())
     assert load_scenario(tmp_path / "year.toml") == market[2]
 
 
-def test_the_report_prints_itself_and_goes_into_json(market):
+def test_the_text_and_json_of_a_calibration(market):
     sessions, _, scenario = market
     report = Calibration(scenario, sessions.report)
     assert sum(report.half_hours) == pytest.approx(1.0)
@@ -213,7 +213,7 @@ def test_the_report_prints_itself_and_goes_into_json(market):
 
 
 @pytest.mark.parametrize(("days", "flat", "message"), [(1, False, "at least two full sessions"), (3, True, "do not move")])
-def test_what_cannot_be_calibrated_is_refused(tmp_path, days, flat, message):
+def test_insufficient_or_constant_bars_are_refused(tmp_path, days, flat, message):
     write_bars(tmp_path / "bars.csv", days)
     if flat:
         lines = (tmp_path / "bars.csv").read_text().splitlines()
@@ -226,7 +226,7 @@ def test_what_cannot_be_calibrated_is_refused(tmp_path, days, flat, message):
 # the hidden Markov model
 
 
-def test_the_recursion_agrees_with_the_sum_over_all_paths():
+def test_forward_backward_agrees_with_the_sum_over_all_paths():
     rng = np.random.default_rng(3)
     density, flows = rng.uniform(0.1, 2.0, (2, 4, 3)), rng.uniform(0.1, 1.0, (3, 3))
     flows = (flows + flows.T) / (flows + flows.T).sum()
@@ -235,8 +235,8 @@ def test_the_recursion_agrees_with_the_sum_over_all_paths():
     for day in range(2):
         weights = {}
         for path in itertools.product(range(3), repeat=4):
-            chance = law[path[0]] * np.prod([transition[a, b] for a, b in itertools.pairwise(path)])
-            weights[path] = chance * np.prod([density[day, t, m] for t, m in enumerate(path)])
+            prior = law[path[0]] * np.prod([transition[a, b] for a, b in itertools.pairwise(path)])
+            weights[path] = prior * np.prod([density[day, t, m] for t, m in enumerate(path)])
         likelihood = sum(weights.values())
         total += np.log(likelihood)
         for path, weight in weights.items():
@@ -251,7 +251,7 @@ def test_the_recursion_agrees_with_the_sum_over_all_paths():
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_reversible_chain_near_the_fitted_one_is_more_likely(seed):
+def test_the_fitted_reversible_chain_is_a_local_maximum_of_the_likelihood(seed):
     rng = np.random.default_rng(seed)
     first = rng.uniform(1.0, 5.0, 3)
     pairs = 20.0 * rng.dirichlet([8.0, 1.0, 1.0], 3) + np.diag(first)
@@ -270,7 +270,7 @@ def test_no_reversible_chain_near_the_fitted_one_is_more_likely(seed):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_rates_give_the_transition_law_back(market, count):
+def test_rates_reproduce_the_transition_matrix(market, count):
     sessions, _, _ = market
     returns = np.diff(np.log(np.concatenate([sessions.open[:, :1], sessions.close[:, 2::3]], axis=1)))
     fit = fit_regimes(returns, count)
@@ -280,12 +280,12 @@ def test_rates_give_the_transition_law_back(market, count):
     assert fit.posterior.sum(axis=2) == pytest.approx(np.ones((250, 26)))
 
 
-def test_a_chain_that_alternates_gets_valid_rates():
+def test_an_alternating_chain_gets_the_rates_of_p_minus_identity():
     rates = _rates(np.array([[0.05, 0.45], [0.45, 0.05]]), 26)
     assert rates == pytest.approx(26 * np.array([[-0.9, 0.9], [0.9, -0.9]]))
 
 
-def test_rare_large_moves_are_no_regime():
+def test_rare_large_moves_do_not_become_a_regime():
     rng = np.random.default_rng(0)
     returns = rng.standard_normal((60, 26))
     returns[rng.random((60, 26)) < 0.004] *= 4.0
@@ -297,7 +297,7 @@ def test_rare_large_moves_are_no_regime():
 
 
 @needs_data
-def test_a_year_of_spy_gives_the_known_figures():
+def test_a_year_of_spy_gives_the_known_values():
     sessions = read_sessions(next((DATA / "bars_1min").glob("SPY_*")), "start", lenient=True)
     report = Calibration(calibrate(sessions, "spy"), sessions.report)
     assert report.scenario.adv == pytest.approx(43.0e6, rel=0.01)
@@ -333,7 +333,7 @@ def test_single_stocks_give_valid_scenarios(name, adv, volatility):
 
 @needs_data
 @pytest.mark.parametrize("name", ["AAPL", "BA", "OXY", "ORCL"])
-def test_a_week_or_two_gives_a_valid_scenario_of_one_regime(name):
+def test_one_or_two_weeks_give_a_valid_scenario_with_one_regime(name):
     file = next((DATA / "bars_1min").glob(f"{name}_1min_2026*"))
     scenario = calibrate(read_sessions(file, "start", lenient=True), name.lower())
     assert len(scenario.regimes) == 1
@@ -342,7 +342,7 @@ def test_a_week_or_two_gives_a_valid_scenario_of_one_regime(name):
 
 
 @needs_data
-def test_a_market_that_never_closes_is_calibrated_to_its_day():
+def test_a_market_that_never_closes_is_calibrated_to_days_of_1440_minutes():
     file = next((DATA / "crypto").glob("BTCUSDT_*2024*"))
     scenario = calibrate(read_sessions(file, "start", open_minute=0, day_minutes=1440), "btc")
     assert (scenario.slices, scenario.day_minutes, len(scenario.volume_curve)) == (96, 1440.0, 96)

@@ -1,4 +1,4 @@
-"""The execution agent: what goes in comes out, on time, once, and is reported."""
+"""The execution agent: life cycle, scheduling, regimes, the participation cap, fills, reports and thread safety."""
 
 import logging
 import math
@@ -22,7 +22,7 @@ PLAIN = {"steganographic_factor": 0.0, "max_participation_rate": None}
 
 
 class Clock:
-    """A clock that goes when it is told to."""
+    """A clock that tests set by hand."""
 
     def __init__(self):
         self.now = 0.0
@@ -47,7 +47,7 @@ def _cut(agent, parent, **values):
 
 
 def _run(agent, until, step=1.0, fill=lambda child: child.quantity, portfolio=None, regime=lambda now: UNKNOWN):
-    """Let time pass: process, take what is due and fill (some of) it; return the children that were released."""
+    """Advance the clock in steps; process, release and fill due children, cancel their rest; return the released children."""
     released = []
     for now in np.arange(agent._clock.now, until + step / 2, step):
         agent._clock.now = float(now)
@@ -64,7 +64,7 @@ def _run(agent, until, step=1.0, fill=lambda child: child.quantity, portfolio=No
 # --- creation and life cycle
 
 
-def test_an_agent_has_the_defaults_of_the_desk():
+def test_the_default_configuration_and_status_of_an_agent():
     agent = ExecutionAgent()
     config = agent.config
     assert (config.algorithm, config.kyle_lambda, config.perm_impact_gamma) == ("Adaptive", 0.3, 0.2)
@@ -75,7 +75,7 @@ def test_an_agent_has_the_defaults_of_the_desk():
     assert agent.status == AgentStatus("ExecutionAgent", "created", UNKNOWN, 0, 0, 0, 0, 0, 0.0, 0)
 
 
-def test_the_life_of_an_agent():
+def test_life_cycle_transitions():
     agent = ExecutionAgent()
     for action in (agent.pause, agent.resume):
         with pytest.raises(RuntimeError, match=r"cannot .* an agent that is created"):
@@ -92,17 +92,17 @@ def test_the_life_of_an_agent():
     assert agent.status.state == "running"
 
 
-def test_an_agent_that_does_not_run_takes_no_orders():
-    with pytest.raises(RuntimeError, match="created takes no orders"):
+def test_an_agent_that_is_not_running_or_not_enabled_accepts_no_orders():
+    with pytest.raises(RuntimeError, match="created accepts no orders"):
         ExecutionAgent().submit_order(_parent())
     agent = _agent(enabled=False)
-    with pytest.raises(RuntimeError, match="not enabled takes no orders"):
+    with pytest.raises(RuntimeError, match="not enabled accepts no orders"):
         agent.submit_order(_parent())
     with pytest.raises(TypeError, match="must be a ParentOrder, got dict"):
         agent.submit_order({})
 
 
-def test_a_paused_agent_releases_nothing_and_goes_on_later():
+def test_a_paused_agent_releases_no_children_and_continues_after_resume():
     agent = _agent()
     _cut(agent, _parent(), regime="CRISIS")
     agent.pause()
@@ -111,11 +111,11 @@ def test_a_paused_agent_releases_nothing_and_goes_on_later():
     assert agent.process(regime="CRISIS") == []
     assert agent.get_next_child() is None
     agent.resume()
-    assert len(agent.process(regime="BULL_TRENDING")) == 7 + 10  # what remains is planned anew, and the second order is cut
+    assert len(agent.process(regime="BULL_TRENDING")) == 7 + 10  # the first order is replanned, and the second order is cut
     assert sum(child.quantity for child in _run(agent, 450.0)) == 1500
 
 
-def test_the_deadline_counts_while_the_agent_pauses():
+def test_an_order_expires_while_the_agent_is_paused():
     agent = _agent()
     _cut(agent, _parent())
     agent.pause()
@@ -134,7 +134,7 @@ def test_stop_closes_every_order_with_a_report():
     agent.stop()
     assert {report.parent.id: report.reason for report in agent.get_reports()} == {first.id: "stopped", second.id: "stopped"}
     assert agent.get_next_child() is None
-    agent.report_fill(child, 10, 100.0)  # the market was quicker
+    agent.report_fill(child, 10, 100.0)  # the fill was already under way
     assert sum(child.filled for child in agent.report(first).children) == 10
 
 
@@ -169,7 +169,7 @@ def test_twap_makes_equal_children():
     assert [child.schedule_time for child in children] == [15.0 + 30.0 * j for j in range(10)]
 
 
-def test_vwap_follows_the_volume_profile():
+def test_vwap_is_proportional_to_the_volume_profile():
     children = _cut(_agent(slices=4), _parent(algorithm="VWAP", volume_profile=(4.0, 1.0, 2.0, 3.0)))
     assert [child.quantity for child in children] == [400, 100, 200, 300]
     children = _cut(_agent(slices=4), _parent(algorithm="VWAP", volume_profile=(4.0, 1.0)))
@@ -190,7 +190,7 @@ def test_is_front_loads_by_urgency():
     assert sizes[1.0][0] / sizes[1.0][-1] == pytest.approx(math.exp(3.0), rel=0.02)
 
 
-def test_almgren_chriss_needs_to_know_the_market_to_be_exact():
+def test_almgren_chriss_is_exact_only_with_known_volatility_and_volume():
     # Almgren and Chriss (2000), section 3.4: kappa tau = 0.607 with X = 1e6, five days, lambda 1e-6
     unknown = _cut(_agent(), _parent(100_000, algorithm="AC", urgency=1.0))  # as steep as IS: kappa T = 3
     trades = 100_000 * schedules.almgren_chriss(10, 3.0 / 10)
@@ -211,7 +211,7 @@ def test_almgren_chriss_needs_to_know_the_market_to_be_exact():
     assert trades == pytest.approx([458_044, 252_101, 141_957, 85_756, 62_142], abs=1)
 
 
-def test_children_come_when_they_are_due_the_earliest_first():
+def test_children_are_released_when_due_in_the_order_of_their_times():
     agent = _agent(steganographic_factor=1.0)
     for quantity in (1000, 700, 300):
         agent.submit_order(_parent(quantity, algorithm="TWAP"))
@@ -230,7 +230,7 @@ def test_children_come_when_they_are_due_the_earliest_first():
     assert agent.status.working == len(taken) == 30
 
 
-def test_children_stay_before_the_deadline_where_the_clock_is_coarse():
+def test_children_are_scheduled_before_the_deadline_on_a_coarse_clock():
     agent = _agent(slices=10)
     now = 1.7e9  # here one step of a float is 240 nanoseconds
     agent.submit_order(_parent(algorithm="TWAP", deadline=now + 1e-6), now=now)
@@ -239,7 +239,7 @@ def test_children_stay_before_the_deadline_where_the_clock_is_coarse():
     assert all(now <= child.schedule_time < now + 1e-6 for child in children)
 
 
-def test_a_real_clock_is_the_default():
+def test_the_default_clock_is_the_system_clock():
     agent = ExecutionAgent(ExecutionConfig(horizon_seconds=0.2, slices=4, **PLAIN))
     agent.start()
     before = time.time()
@@ -250,7 +250,7 @@ def test_a_real_clock_is_the_default():
     assert agent.get_reports()[0].reason == "expired"
 
 
-def test_hiding_is_repeatable_from_its_seed_and_not_otherwise():
+def test_hiding_is_reproducible_from_a_seed_and_random_without_one():
     def plan(seed):
         agent = ExecutionAgent(ExecutionConfig(), seed=seed, clock=Clock())
         agent.start()
@@ -268,13 +268,13 @@ def test_hiding_is_repeatable_from_its_seed_and_not_otherwise():
     ("BULL_TRENDING", 12), ("SIDEWAYS_LOW", 12), ("RECOVERY", 12), ("CRISIS", 20), ("SIDEWAYS_HIGH", 20),
     ("BEAR_TRENDING", 10), ("UNKNOWN", 10),
 ])  # fmt: skip
-def test_adaptive_follows_the_regime(regime, count):
+def test_adaptive_plans_by_the_regime(regime, count):
     children = _cut(_agent(slices=12), _parent(12_000), regime=regime)
     assert len(children) == count
     assert (children[0].quantity == children[-1].quantity) == (count != 12)
 
 
-def test_a_change_of_regime_plans_anew_only_what_remains():
+def test_a_change_of_regime_replans_only_the_unreleased_shares():
     agent = _agent()
     first = _cut(agent, _parent(), regime="BEAR_TRENDING")
     released = _run(agent, 150.0, regime=lambda now: "BEAR_TRENDING")
@@ -292,20 +292,20 @@ def test_a_change_of_regime_plans_anew_only_what_remains():
     assert len({child.id for child in report.children}) == 25
 
 
-def test_the_same_regime_again_changes_nothing():
+def test_an_unchanged_regime_does_not_replan():
     agent = _agent()
     _cut(agent, _parent(), regime="CRISIS")
     assert agent.process(regime="CRISIS", now=10.0) == []
 
 
-def test_other_algorithms_do_not_follow_the_regime():
+def test_other_algorithms_do_not_replan_when_the_regime_changes():
     agent = _agent(algorithm="TWAP")
     _cut(agent, _parent(), regime="BULL_TRENDING")
     assert agent.process(regime="CRISIS", now=10.0) == []
 
 
 @pytest.mark.parametrize("every", [1.0, 5.0])
-def test_regimes_that_change_all_the_time_do_not_hold_an_order_up(every):
+def test_frequent_regime_changes_do_not_delay_an_order(every):
     agent = _agent()
     agent.submit_order(_parent())
     regimes = ("BEAR_TRENDING", "CRISIS")
@@ -313,7 +313,7 @@ def test_regimes_that_change_all_the_time_do_not_hold_an_order_up(every):
     assert sum(child.quantity for child in released) == pytest.approx(667, abs=67)  # as TWAP would
 
 
-def test_a_regime_that_asks_for_the_same_plan_changes_nothing():
+def test_a_regime_with_the_same_choice_does_not_replan():
     agent = _agent()
     _cut(agent, _parent(), regime="BEAR_TRENDING")
     assert agent.process(regime="UNKNOWN", now=10.0) == []
@@ -322,14 +322,14 @@ def test_a_regime_that_asks_for_the_same_plan_changes_nothing():
     assert agent.status.regime == "SIDEWAYS_HIGH"
 
 
-def test_without_a_regime_the_last_one_holds():
+def test_without_a_regime_the_last_one_applies():
     agent = _agent()
     _cut(agent, _parent(), regime="CRISIS")
     assert agent.process({"X": Quote(100.0)}, now=10.0) == []
     assert agent.status.regime == "CRISIS"
 
 
-def test_a_regime_that_was_told_during_a_pause_counts_afterwards():
+def test_a_regime_change_during_a_pause_replans_after_resume():
     agent = _agent()
     _cut(agent, _parent(), regime="BEAR_TRENDING")
     agent.pause()
@@ -339,18 +339,18 @@ def test_a_regime_that_was_told_during_a_pause_counts_afterwards():
     assert len(agent.process(now=20.0)) == 20
 
 
-def test_a_change_of_plan_does_not_make_the_wait_longer():
+def test_replanning_does_not_lengthen_the_wait_for_the_next_child():
     agent = _agent()
     _cut(agent, _parent(), regime="CRISIS")  # twenty children, each 15 seconds
     assert agent.get_next_child(8.0).schedule_time == 7.5
     made = agent.process(regime="BEAR_TRENDING", now=20.0)  # ten, each 28 seconds, and 12.5 have passed
-    assert made[0].schedule_time == pytest.approx(20.0 + 14.0)  # half an interval at the most
+    assert made[0].schedule_time == pytest.approx(20.0 + 14.0)  # at most half an interval
     made = agent.process(regime="CRISIS", now=24.0)  # twenty again, each 13.8 seconds, and 16.5 have passed
     assert made[0].schedule_time == 24.0
     assert np.diff([child.schedule_time for child in made]) == pytest.approx(13.8)
 
 
-def test_a_change_of_regime_does_not_touch_children_in_the_market():
+def test_a_change_of_regime_leaves_children_in_the_market_unchanged():
     agent = _agent()
     _cut(agent, _parent(), regime="BEAR_TRENDING")
     child = agent.get_next_child(20.0)
@@ -362,7 +362,7 @@ def test_a_change_of_regime_does_not_touch_children_in_the_market():
 # --- the participation cap
 
 
-def test_the_cap_is_honoured_and_what_it_forbids_carried_forward():
+def test_the_cap_limits_children_and_the_excess_is_carried_forward():
     agent = _agent(max_participation_rate=0.1, complete=False, algorithm="TWAP")
     thin, thick = {"X": Quote(100.0, 20.0)}, {"X": Quote(100.0, 100.0)}  # 60, then 300 shares of an interval of 30 s
     agent.submit_order(_parent())
@@ -375,7 +375,7 @@ def test_the_cap_is_honoured_and_what_it_forbids_carried_forward():
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_at_the_end_the_rest_is_completed_or_reported(complete):
+def test_the_last_child_completes_the_order_or_leaves_it_unfilled(complete):
     agent = _agent(max_participation_rate=0.1, complete=complete, algorithm="TWAP")
     agent.submit_order(_parent())
     released = _run(agent, 300.0, portfolio={"X": Quote(100.0, 20.0)})
@@ -415,17 +415,17 @@ def test_no_child_is_larger_than_the_cap_unless_it_is_forced(rates, cap, algorit
     assert total == quantity if complete else total <= quantity
 
 
-def test_children_that_are_overdue_together_share_the_cap_of_the_interval():
+def test_overdue_children_share_the_cap_of_an_interval():
     agent = _agent(max_participation_rate=0.1, algorithm="TWAP")
     _cut(agent, _parent(), portfolio={"X": Quote(100.0, 50.0)})  # 150 shares of an interval
-    released = _run(agent, 145.0, step=145.0)  # nobody has asked for two minutes: five children of 100 are due
+    released = _run(agent, 145.0, step=145.0)  # after 145 s without a call, five children of 100 are due
     assert [child.quantity for child in released] == [100, 50]
     later = _run(agent, 300.0)
     assert [child.quantity for child in later] == [150, 150, 150, 150, 250]
     assert [child.forced for child in later] == [0, 0, 0, 0, 100]
 
 
-def test_what_was_cancelled_gives_the_cap_of_its_interval_back():
+def test_a_cancelled_child_releases_its_share_of_the_cap():
     agent = _agent(max_participation_rate=0.1, complete=False, algorithm="TWAP", slices=1)
     _cut(agent, _parent(), portfolio={"X": Quote(100.0, 20.0)})  # 600 shares of the interval
     child = agent.get_next_child(150.0)
@@ -445,7 +445,7 @@ def test_only_the_last_interval_is_forced():
 
 
 @pytest.mark.parametrize("complete", [True, False])
-def test_a_child_that_may_not_trade_waits_for_the_volume(complete):
+def test_a_child_blocked_by_the_cap_waits_for_volume(complete):
     agent = _agent(max_participation_rate=0.1, complete=complete, algorithm="IS", urgency=1.0)
     agent.submit_order(_parent(1))
     assert _run(agent, 199.0, portfolio={"X": Quote(100.0, 0.0)}) == []
@@ -453,7 +453,7 @@ def test_a_child_that_may_not_trade_waits_for_the_volume(complete):
     assert (child.quantity, child.forced) == (1, 0)
 
 
-def test_a_change_of_plan_does_not_open_the_cap_anew():
+def test_replanning_does_not_reset_the_cap():
     agent = _agent(max_participation_rate=0.1)
     regimes = ("BEAR_TRENDING", "CRISIS")
     agent.submit_order(_parent(100_000))
@@ -477,7 +477,7 @@ def test_pov_counts_the_volume_of_an_interval_once():
     assert 2900 < filled <= 0.1 * 100.0 * 300.0
 
 
-def test_pov_hides_the_size_of_its_children():
+def test_pov_jitters_the_size_of_its_children():
     def sizes(factor):
         agent = _agent(3, algorithm="POV", steganographic_factor=factor, complete=False)
         agent.submit_order(_parent(30_000, expected_volume=300_000.0))
@@ -488,19 +488,19 @@ def test_pov_hides_the_size_of_its_children():
     assert 0.8 <= hidden.min() < 0.95 < 1.05 < hidden.max() <= 1.2
 
 
-def test_pov_goes_by_its_plan_where_the_volume_is_not_told():
+def test_pov_uses_its_plan_without_a_quoted_volume():
     agent = _agent(algorithm="POV", slices=4)
     agent.submit_order(_parent(1000, expected_volume=10_000.0, volume_profile=(4.0, 3.0, 2.0, 1.0)))
     assert [child.quantity for child in _run(agent, 300.0)] == [400, 300, 200, 100]
 
 
-def test_without_a_told_volume_no_cap_can_bind():
+def test_without_a_quoted_volume_no_cap_binds():
     agent = _agent(max_participation_rate=0.1, algorithm="TWAP")
     assert [child.quantity for child in _cut(agent, _parent())] == [100] * 10
     assert [child.quantity for child in _run(agent, 300.0)] == [100] * 10
 
 
-def test_pov_takes_its_share_of_the_volume_that_comes():
+def test_pov_trades_its_participation_in_the_quoted_volume():
     agent = _agent(algorithm="POV", complete=False)
     parent = _parent(3000, expected_volume=30_000.0)  # 10 % of 100 shares a second
     agent.submit_order(parent)
@@ -519,7 +519,7 @@ def test_pov_without_an_expected_volume_trades_at_the_cap():
         _agent(algorithm="POV").submit_order(_parent())
 
 
-def test_pov_goes_by_the_expected_volume_where_there_is_a_cap_too():
+def test_pov_uses_the_expected_volume_rather_than_the_cap():
     agent = _agent(algorithm="POV", max_participation_rate=0.5, complete=False)
     agent.submit_order(_parent(3000, expected_volume=30_000.0))
     assert [child.quantity for child in _run(agent, 29.0, portfolio={"X": Quote(100.0, 50.0)})] == [150]
@@ -537,11 +537,11 @@ def test_partial_fills_and_over_fills():
     child = agent.report_fill(child.id, 50, 101.0, now=22.0, mid=100.9)
     assert (child.filled, child.remaining) == (80, 20)
     assert child.vwap == pytest.approx((30 * 100.5 + 50 * 101.0) / 80)
-    with pytest.raises(ValueError, match=r"quantity must be at most what is left of child .* \(20\), got 21"):
+    with pytest.raises(ValueError, match=r"quantity must be at most the remaining shares of child .* \(20\), got 21"):
         agent.report_fill(child, 21, 101.0)
     assert agent.children(parent)[0] == child  # nothing was booked
     agent.report_fill(child, 20, 101.0, now=23.0)
-    with pytest.raises(ValueError, match=r"what is left of child .* \(0\), got 1"):
+    with pytest.raises(ValueError, match=r"the remaining shares of child .* \(0\), got 1"):
         agent.report_fill(child, 1, 101.0)
 
 
@@ -550,7 +550,7 @@ def test_partial_fills_and_over_fills():
     ((1, 0.0), "price must be"), ((1, math.nan), "price must be"), ((1, -5.0), "price must be"),
     ((1, 100.0, None, math.nan), "mid must be"),
 ])  # fmt: skip
-def test_a_bad_fill_is_refused_and_nothing_is_booked(values, message):
+def test_an_invalid_fill_is_refused_and_not_booked(values, message):
     agent = _agent()
     parent = _parent()
     _cut(agent, parent)
@@ -571,7 +571,7 @@ def test_a_fill_of_an_unknown_child_names_the_nearest_one():
         agent.report_fill(ChildOrder(_parent(), 0, 10, 0.0), 1, 100.0)
 
 
-def test_what_a_cancelled_child_did_not_trade_goes_back_to_its_parent():
+def test_the_remaining_shares_of_a_cancelled_child_return_to_its_parent():
     agent = _agent(algorithm="TWAP")
     parent = _parent()
     _cut(agent, parent)
@@ -584,7 +584,7 @@ def test_what_a_cancelled_child_did_not_trade_goes_back_to_its_parent():
         agent.cancel(child)
 
 
-def test_forced_shares_that_did_not_trade_are_not_forced():
+def test_cancelled_shares_do_not_count_as_forced():
     agent = _agent(algorithm="TWAP", slices=1, max_participation_rate=0.1)
     _cut(agent, _parent(), portfolio={"X": Quote(100.0, 20.0)})
     child = agent.get_next_child(150.0)
@@ -594,18 +594,18 @@ def test_forced_shares_that_did_not_trade_are_not_forced():
     assert [(piece.quantity, piece.forced) for piece in agent.children(child.parent)] == [(300, 300), (700, 0)]
 
 
-def test_what_comes_back_after_the_deadline_stays():
+def test_shares_cancelled_after_the_deadline_are_not_rescheduled():
     agent = _agent(algorithm="TWAP", slices=1)
     parent = _parent()
     _cut(agent, parent)
     child = agent.get_next_child(150.0)
-    agent.cancel(child, now=300.0)  # nobody has called process() yet
+    agent.cancel(child, now=300.0)  # before process() notices the deadline
     assert sum(piece.quantity for piece in agent.children(parent)) == 0
     agent.process(now=300.0)
     assert agent.report(parent).reason == "expired"
 
 
-def test_what_comes_back_after_the_last_child_goes_out_again():
+def test_shares_cancelled_after_the_last_child_become_a_new_child():
     agent = _agent(algorithm="TWAP", slices=2)
     _cut(agent, _parent())
     first, last = agent.get_next_child(75.0), agent.get_next_child(225.0)
@@ -618,7 +618,7 @@ def test_what_comes_back_after_the_last_child_goes_out_again():
     assert agent.get_reports()[0].reason == "filled"
 
 
-def test_expired_orders_are_closed_and_their_rest_reported():
+def test_an_expired_order_is_closed_and_late_fills_update_its_report():
     agent = _agent(algorithm="TWAP")
     parent = _parent()
     _cut(agent, parent)
@@ -629,7 +629,7 @@ def test_expired_orders_are_closed_and_their_rest_reported():
     report = agent.report(parent)
     assert (report.reason, report.end) == ("expired", 300.0)
     assert agent.status[3:7] == (0, 0, 1, 1)
-    agent.report_fill(working, 60, 100.0, now=300.5)  # the market was quicker than the deadline: booked, and reported anew
+    agent.report_fill(working, 60, 100.0, now=300.5)  # a late fill is booked, and the report updated
     assert sum(child.filled for child in agent.report(parent).children) == 60
     assert agent.report(parent).reason == "expired"
     agent.cancel(working)
@@ -656,19 +656,19 @@ def test_an_order_expires_in_the_queue_of_a_paused_agent():
     assert agent.status[3:7] == (0, 0, 0, 1)
 
 
-def test_an_order_that_expired_ends_at_its_deadline_whenever_that_is_noticed():
+def test_an_expired_order_ends_at_its_deadline_however_late_the_agent_notices():
     agent = _agent()
     first, second = _parent(), _parent()
     for parent in (first, second):
         agent.submit_order(parent)
     agent.process()
-    assert agent.get_next_child(300.0) is None  # whoever asks too late closes it
-    assert agent.get_next_child(200.0) is None  # and a clock that goes back does not open it again
+    assert agent.get_next_child(300.0) is None  # a late call closes it
+    assert agent.get_next_child(200.0) is None  # a clock that runs backwards does not reopen it
     agent.process(now=86_400.0)
     assert {(report.reason, report.end) for report in agent.get_reports()} == {("expired", 300.0)}
 
 
-def test_a_time_that_is_no_number_changes_nothing():
+def test_an_invalid_time_raises_and_changes_nothing():
     agent = _agent()
     parent = _parent()
     for call in (
@@ -684,7 +684,7 @@ def test_a_time_that_is_no_number_changes_nothing():
     assert len(agent.process()) == 10
 
 
-def test_an_order_that_cannot_be_cut_does_not_hold_up_the_others(monkeypatch):
+def test_an_order_that_cannot_be_cut_does_not_block_other_orders(monkeypatch):
     agent = _agent()
     bad, good = _parent(algorithm="AC"), _parent(algorithm="TWAP")
     agent.submit_order(bad)
@@ -696,7 +696,7 @@ def test_an_order_that_cannot_be_cut_does_not_hold_up_the_others(monkeypatch):
     assert len(agent.process()) == 10
 
 
-def test_stopping_closes_what_is_queued_for_good():
+def test_stop_closes_queued_orders():
     agent = _agent()
     agent.submit_order(_parent())
     agent.stop()
@@ -705,7 +705,7 @@ def test_stopping_closes_what_is_queued_for_good():
     assert agent.status[3:7] == (0, 0, 0, 1)
 
 
-def test_a_child_that_goes_out_again_has_a_name_of_its_own():
+def test_rescheduled_shares_get_a_new_child_id():
     agent = _agent(algorithm="TWAP", slices=1)
     _cut(agent, _parent())
     names = []
@@ -718,7 +718,7 @@ def test_a_child_that_goes_out_again_has_a_name_of_its_own():
     assert sum(piece.quantity for piece in agent.children(child.parent)) == 1000
 
 
-def test_an_order_is_filled_when_its_last_fill_says_so():
+def test_a_filled_order_ends_at_the_time_of_its_last_fill():
     agent = _agent(algorithm="TWAP", slices=1)
     parent = _parent()
     _cut(agent, parent)
@@ -726,7 +726,7 @@ def test_an_order_is_filled_when_its_last_fill_says_so():
     assert (agent.report(parent).start, agent.report(parent).end) == (0.0, 151.5)
 
 
-def test_the_profile_of_an_order_begins_with_its_submission():
+def test_the_volume_profile_starts_at_the_submission():
     agent = _agent(slices=4)
     parent = _parent(algorithm="VWAP", deadline=300.0, volume_profile=(8.0, 4.0, 2.0, 2.0))
     agent.submit_order(parent, now=0.0)
@@ -735,7 +735,7 @@ def test_the_profile_of_an_order_begins_with_its_submission():
     assert children[0].schedule_time == 150.0 + 18.75
 
 
-def test_marks_that_no_open_order_needs_are_let_go():
+def test_marks_that_no_open_order_needs_are_dropped():
     agent = _agent()
     long = _parent(deadline=1e6)
     agent.submit_order(long, now=0.0)
@@ -750,7 +750,7 @@ def test_marks_that_no_open_order_needs_are_let_go():
     assert len(agent._marks.get("X", [])) < 1100
 
 
-def test_marks_do_not_run_backwards_with_the_clock():
+def test_marks_ascend_in_time_even_if_the_clock_runs_backwards():
     agent = _agent()
     parent = _parent()
     agent.submit_order(parent, now=0.0)
@@ -759,7 +759,7 @@ def test_marks_do_not_run_backwards_with_the_clock():
     assert [mark[::2] for mark in agent.report(parent).marks] == [(0.0, 0.0), (100.0, 1000.0), (100.0, 0.0), (300.0, 2000.0)]
 
 
-def test_cancelling_a_parent():
+def test_cancel_closes_queued_and_active_parents():
     agent = _agent()
     queued, active = _parent(), _parent()
     _cut(agent, active)
@@ -775,7 +775,7 @@ def test_cancelling_a_parent():
         agent.cancel("nothing")
 
 
-def test_a_child_is_cancelled_as_a_child_whatever_parents_are_called():
+def test_cancel_distinguishes_a_child_from_a_parent_with_the_same_id():
     agent = _agent(algorithm="TWAP")
     first, second = _parent(id="a"), _parent(id="a/0")
     for parent in (first, second):
@@ -789,7 +789,7 @@ def test_a_child_is_cancelled_as_a_child_whatever_parents_are_called():
     assert agent.report(second).reason == "cancelled"
 
 
-def test_an_order_is_taken_once():
+def test_an_order_id_is_accepted_once():
     agent = _agent()
     parent = _parent()
     agent.submit_order(parent)
@@ -802,7 +802,7 @@ def test_an_order_is_taken_once():
         agent.submit_order(parent)
 
 
-def test_reports_that_were_taken_are_forgotten_but_for_orders_in_the_market():
+def test_get_reports_forgets_orders_except_those_with_children_in_the_market():
     agent = _agent(algorithm="TWAP", slices=1)
     done, late = _parent(), _parent()
     for parent in (done, late):
@@ -823,19 +823,19 @@ def test_reports_that_were_taken_are_forgotten_but_for_orders_in_the_market():
         agent.submit_order(done)
 
 
-# --- what it is told, and what it tells
+# --- quotes, marks and status
 
 
 @pytest.mark.parametrize(("portfolio", "message"), [
     ({"X": Quote(0.0, 1.0)}, "mid of X must be"), ({"X": Quote(math.nan, 1.0)}, "mid of X must be"),
     ({"X": Quote(1.0, -1.0)}, "volume_rate of X must be"), ({"X": Quote(1.0, math.nan)}, "volume_rate of X must be"),
 ])  # fmt: skip
-def test_a_bad_quote_is_named(portfolio, message):
+def test_an_invalid_quote_is_named(portfolio, message):
     with pytest.raises(ValueError, match=message):
         _agent().process(portfolio)
 
 
-def test_of_quotes_with_a_wrong_one_nothing_is_kept():
+def test_no_quote_is_stored_if_one_is_invalid():
     agent = _agent()
     agent.submit_order(_parent())
     with pytest.raises(ValueError, match="mid of Y"):
@@ -850,7 +850,7 @@ def test_an_unknown_regime_names_the_nearest_one():
         _agent().process(regime="CRYSIS")
 
 
-def test_the_report_holds_what_the_market_did_while_the_order_ran():
+def test_the_report_holds_the_marks_of_the_life_of_the_order():
     agent = _agent(algorithm="TWAP")
     parent = _parent()
     agent.submit_order(parent)
@@ -861,7 +861,7 @@ def test_the_report_holds_what_the_market_did_while_the_order_ran():
     assert agent.report(parent).plan[-1] == (285.0, 1000.0)
 
 
-def test_volume_between_two_marks_is_what_was_told_at_the_first():
+def test_volume_between_two_marks_uses_the_rate_quoted_at_the_first():
     agent = _agent()
     parent = _parent()
     agent.submit_order(parent)
@@ -870,7 +870,7 @@ def test_volume_between_two_marks_is_what_was_told_at_the_first():
     assert [mark.volume for mark in agent.report(parent).marks] == [0.0, 1000.0, 10_000.0]
 
 
-def test_each_order_has_the_marks_of_its_own_time_and_the_one_before():
+def test_each_order_has_the_marks_of_its_life_and_the_last_one_before():
     agent = _agent()
     early, late, next_day = _parent(deadline=400.0), _parent(deadline=300.0), _parent(deadline=9000.0)
     agent.submit_order(early, now=0.0)
@@ -883,14 +883,14 @@ def test_each_order_has_the_marks_of_its_own_time_and_the_one_before():
     child = agent.get_next_child(300.0)
     agent.process({"X": Quote(500.0, 10.0)}, now=400.0)
     assert [mark.time for mark in agent.report(early).marks] == [0.0, 50.0, 90.0, 100.0, 200.0, 300.0, 400.0]
-    assert agent._marks == {}  # nothing is kept where no order is open
+    assert agent._marks == {}  # no marks without open orders
     agent.submit_order(next_day, now=8000.0)
     agent.process({"X": Quote(700.0, 10.0)}, now=8000.0)
-    agent.report_fill(child, 1, 500.0, now=8000.0)  # a late fill does not bring the marks of another order
+    agent.report_fill(child, 1, 500.0, now=8000.0)  # a late fill does not add the marks of another order
     assert agent.report(early).marks[-1].time == 400.0
 
 
-def test_every_change_is_made_under_the_lock(monkeypatch):
+def test_every_state_change_holds_the_lock(monkeypatch):
     def guarded(name):
         inner = getattr(ExecutionAgent, name)
 
@@ -901,8 +901,9 @@ def test_every_change_is_made_under_the_lock(monkeypatch):
 
         monkeypatch.setattr(ExecutionAgent, name, call)
 
-    called, names = set(), ("_note", "_begin", "_plan", "_schedule", "_carry", "_release", "_close", "_report", "_book_time")
-    names = (*names, "_find", "_await", "_follow_regime", "_cancel_parent", "_mark", "_open_window")
+    called, names = set(), ("_store_quotes", "_start_order", "_plan", "_schedule", "_carry_forward", "_release", "_close")
+    names = (*names, "_report", "_record_latency", "_find_child", "_queue_next_child", "_replan_for_regime", "_cancel_parent")
+    names = (*names, "_add_mark", "_advance_window")
     for name in names:
         guarded(name)
     agent = _agent()
@@ -918,7 +919,7 @@ def test_every_change_is_made_under_the_lock(monkeypatch):
     assert called == set(names)
 
 
-def test_counts_and_latency():
+def test_process_count_and_mean_latency():
     agent = _agent()
     assert agent.avg_latency_ns == 0.0
     for _ in range(5):
@@ -928,7 +929,7 @@ def test_counts_and_latency():
     assert agent.status.avg_latency_ns == agent.avg_latency_ns
 
 
-def test_slow_means_longer_than_the_limit_in_microseconds(monkeypatch):
+def test_a_slow_call_takes_longer_than_the_limit_in_microseconds(monkeypatch):
     times = iter([0, 500_000, 0, 500_001])
     monkeypatch.setattr(time, "perf_counter_ns", lambda: next(times))
     agent = _agent()
@@ -939,7 +940,7 @@ def test_slow_means_longer_than_the_limit_in_microseconds(monkeypatch):
     assert agent.avg_latency_ns == 500_000.5
 
 
-def test_slow_calls_are_counted_and_told(caplog):
+def test_slow_calls_are_counted_and_logged(caplog):
     agent = _agent(max_latency_us=1e-6, verbose=True)
     with caplog.at_level(logging.INFO, logger="hyperexec_env.execution"):
         _cut(agent, _parent())
@@ -953,7 +954,7 @@ def test_slow_calls_are_counted_and_told(caplog):
     ("max_participation_rate", 0.0), ("max_participation_rate", 1.1), ("steganographic_factor", -0.1), ("kyle_lambda", 0.1),
     ("steganographic_factor", 1.1), ("temp_impact_beta", 0.0), ("name", ""), ("enabled", 1), ("day_seconds", 0.0),
 ])  # fmt: skip
-def test_a_bad_setting_is_named(field, value):
+def test_an_invalid_setting_is_named(field, value):
     with pytest.raises(ValueError, match=f"{field} must be"):
         ExecutionConfig(**{field: value})
 
@@ -961,7 +962,7 @@ def test_a_bad_setting_is_named(field, value):
 # --- threads
 
 
-def test_eight_threads_lose_nothing_and_double_nothing():
+def test_eight_threads_conserve_shares_and_orders():
     agent = ExecutionAgent(ExecutionConfig(horizon_seconds=1e6, slices=3, max_participation_rate=None), seed=1, clock=Clock())
     agent.start()
     clock, orders, threads = agent._clock, 10_000, 8

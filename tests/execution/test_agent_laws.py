@@ -1,4 +1,4 @@
-"""The agent under any sequence of calls: shares are neither lost nor doubled, and no child comes early or after its end."""
+"""The agent under random call sequences: shares are conserved, and each child is released between its time and the deadline."""
 
 import hypothesis
 from hypothesis import strategies as st
@@ -12,7 +12,7 @@ from hyperexec_env.orders import ParentOrder
 
 
 class AgentMachine(RuleBasedStateMachine):
-    """Calls in any order; the books of the machine are kept beside those of the agent."""
+    """Calls the agent in random order and books every fill independently of it."""
 
     @initialize(
         factor=st.sampled_from([0.0, 0.3, 1.0]), cap=st.sampled_from([None, 0.05, 1.0]), complete=st.booleans(),
@@ -60,7 +60,7 @@ class AgentMachine(RuleBasedStateMachine):
         shares = data.draw(st.integers(1, child.remaining))
         child = self.agent.report_fill(child, shares, 10.0)
         self.booked[child.parent.id] += shares
-        self._keep(child)
+        self._update(child)
 
     @precondition(lambda self: self.working)
     @rule(data=st.data())
@@ -71,30 +71,30 @@ class AgentMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def cancel_parent(self, data):
-        still = [name for name in self.parents if self.agent.report(name) is None]
-        if still:
-            self.agent.cancel(data.draw(st.sampled_from(sorted(still))))
+        open_orders = [name for name in self.parents if self.agent.report(name) is None]
+        if open_orders:
+            self.agent.cancel(data.draw(st.sampled_from(sorted(open_orders))))
 
     @rule()
-    def begin_again(self):
+    def stop_and_start(self):
         self.agent.stop()
         assert all(self.agent.report(name) is not None for name in self.parents)
         self.agent.start()
 
     @rule()
-    def rest(self):
+    def pause_and_resume(self):
         self.agent.pause()
         assert self.agent.get_next_child() is None
         self.agent.resume()
 
-    def _keep(self, child):
+    def _update(self, child):
         if child.remaining:
             self.working[child.id] = child
         else:
             del self.working[child.id]
 
     @invariant()
-    def shares_are_neither_lost_nor_doubled(self):
+    def shares_are_conserved(self):
         if not hasattr(self, "agent"):
             return
         for name, parent in self.parents.items():
@@ -105,7 +105,7 @@ class AgentMachine(RuleBasedStateMachine):
             if report is not None:
                 assert sum(child.filled for child in report.children) == self.booked[name]
                 assert report.reason != "filled" or self.booked[name] == parent.quantity
-            elif any(child.released is None for child in children):  # there are some to come
+            elif any(child.released is None for child in children):  # some children are pending
                 assert sum(child.quantity for child in children) == parent.quantity
         status = self.agent.status
         assert status.working == len(self.working)

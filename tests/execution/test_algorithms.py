@@ -1,4 +1,4 @@
-"""The algorithms of the desk, each run by being registered."""
+"""Execution algorithms: weights of every registered algorithm, and the choice of Adaptive by regime."""
 
 import numpy as np
 import pytest
@@ -21,12 +21,12 @@ def test_weights_are_never_negative_and_sum_to_one(name, intervals, urgency, rat
     ("BULL_TRENDING", ("IS", 7)), ("SIDEWAYS_LOW", ("IS", 7)), ("RECOVERY", ("IS", 7)),
     ("CRISIS", ("TWAP", 20)), ("SIDEWAYS_HIGH", ("TWAP", 20)), ("BEAR_TRENDING", ("TWAP", 10)), ("UNKNOWN", ("TWAP", 10)),
 ])  # fmt: skip
-def test_the_adaptive_algorithm_follows_the_regime(regime, choice):
+def test_adaptive_depends_on_the_regime(regime, choice):
     assert resolve(ADAPTIVE, regime, 7) == choice
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
-def test_no_other_algorithm_follows_the_regime(name):
+def test_other_algorithms_do_not_depend_on_the_regime(name):
     assert {resolve(name, regime, 7) for regime in ("CRISIS", "BULL_TRENDING", "UNKNOWN")} == {(name, 7)}
 
 

@@ -1,4 +1,4 @@
-"""Pre-trade estimates: hand numbers, laws, published numbers, and closed form against simulation."""
+"""Pre-trade estimates: hand calculations, properties, published values, and closed form against simulation."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def order(**changes):
     return ParentOrder(**{"symbol": "XYZ", "side": 1, "quantity": 200_000, "arrival_price": 100.0, **changes})
 
 
-# --- the simple estimate
+# --- estimate_impact
 
 
 def test_temporary_and_permanent_impact_by_hand():
@@ -42,7 +42,7 @@ def test_temporary_and_permanent_impact_by_hand():
     assert found.risk_bps == pytest.approx(1e4 * 0.02 * math.sqrt(0.05 / 3.0))
 
 
-def test_kyles_move_is_reported_and_no_part_of_the_cost():
+def test_kyles_move_is_reported_but_not_part_of_the_cost():
     found = estimate_impact(**USUAL)
     more = estimate_impact(**USUAL, config=ExecutionConfig(kyle_lambda=3.0))
     assert found.kyle_bps == pytest.approx(6.0)
@@ -51,7 +51,7 @@ def test_kyles_move_is_reported_and_no_part_of_the_cost():
 
 
 def test_a_fifth_of_a_percent_of_the_daily_volume_costs_a_few_bps():
-    """Read with the size of an average trade in place of the volume, the same formula charges 600 bps."""
+    """With the size of an average trade in place of the volume, the formula gives over 600 bps."""
     assert estimate_impact(10_000, 100.0, 0.02, 5_000_000, 5_000_000).cost_bps < 5.0
     assert estimate_impact(10_000, 100.0, 0.02, 100, 5_000_000).cost_bps > 600.0  # that misreading
 
@@ -76,7 +76,7 @@ def test_cost_rises_with_the_quantity_and_is_concave(first, second, beta):
 
 
 @given(QUANTITIES, st.floats(1.0, 1e12), st.floats(1.1, 100.0))
-def test_more_market_volume_costs_less_and_risks_more(quantity, volume, factor):
+def test_more_market_volume_lowers_the_cost_and_raises_the_risk(quantity, volume, factor):
     fast, slow = (estimate_impact(quantity, 50.0, 0.03, v, 1e7) for v in (volume, volume * factor))
     assert slow.temporary_bps < fast.temporary_bps
     assert slow.permanent_bps == fast.permanent_bps
@@ -85,26 +85,26 @@ def test_more_market_volume_costs_less_and_risks_more(quantity, volume, factor):
 
 @pytest.mark.parametrize("field", USUAL)
 @pytest.mark.parametrize("value", [0, -1, -0.5, math.nan, math.inf, -math.inf, "1", None, np.array([1.0, 2.0]), 1e30, 1j])
-def test_a_wrong_value_is_named(field, value):
+def test_an_invalid_value_is_named(field, value):
     with pytest.raises(ValueError, match=rf"^{field} must be a (whole )?number in [\[(].*, got ") as said:
         estimate_impact(**{**USUAL, field: value})
     assert "\n" not in str(said.value)
 
 
 @pytest.mark.parametrize("value", [1.5, True, np.float64(2.5), 10**15 + 1])
-def test_a_quantity_is_whole(value):
+def test_a_quantity_must_be_whole(value):
     with pytest.raises(ValueError, match=r"^quantity must be a whole number in \[1, 1000000000000000\], got "):
         estimate_impact(**{**USUAL, "quantity": value})
 
 
 @pytest.mark.parametrize("side", [0, 2, "buy", None, math.nan])
-def test_a_wrong_side_is_named(side):
+def test_an_invalid_side_is_named(side):
     with pytest.raises(ValueError, match=r"^side must be \+1 \(buy\) or -1 \(sell\), got "):
         estimate_impact(**USUAL, side=side)
 
 
 @pytest.mark.parametrize("kind", [int, float, np.int64, np.int32, np.uint16, np.float64])
-def test_whole_numbers_of_any_kind_are_taken(kind):
+def test_whole_quantities_of_any_numeric_type_become_int(kind):
     found = estimate_impact(**{**USUAL, "quantity": kind(10_000)})
     assert found == estimate_impact(**USUAL)
     assert type(found.quantity) is int
@@ -116,14 +116,14 @@ def test_the_largest_values_give_finite_numbers():
     assert all(math.isfinite(value) for value in found.to_dict().values())
 
 
-def test_an_impact_estimate_prints_itself_and_is_plain_data():
+def test_the_text_and_json_of_an_impact_estimate():
     found = estimate_impact(**{**USUAL, "quantity": np.int64(10_000), "volume": np.float32(250_000.0)})
     assert str(found).startswith("buy 10,000 at 100, 4 % of the market volume over 0.05 days")
     assert "14.00 bps = temporary 12.00 + half of permanent 4.00" in str(found)
     assert json.loads(json.dumps(found.to_dict()))["cost_bps"] == pytest.approx(14.0)
 
 
-# --- the distribution of a schedule
+# --- estimate_schedule
 
 ALMGREN_CHRISS = Scenario(
     name="five days of Almgren and Chriss",
@@ -146,7 +146,7 @@ ALMGREN_CHRISS = Scenario(
 FIVE_DAYS = order(quantity=1_000_000, arrival_price=50.0)
 
 
-def test_almgren_and_chriss_published_mean_and_deviation_of_equal_trades():
+def test_equal_trades_have_the_published_mean_and_deviation_of_almgren_and_chriss():
     found = estimate_schedule(FIVE_DAYS, ALMGREN_CHRISS, algorithm="TWAP")
     assert found.method == "closed form"
     assert found.cost == pytest.approx(662_500, abs=0.01)
@@ -154,15 +154,15 @@ def test_almgren_and_chriss_published_mean_and_deviation_of_equal_trades():
     assert found.components_bps["transient"] == 0.0
 
 
-def test_almgren_and_chriss_published_optimum():
-    """Their risk aversion of 1e-6; the cost is that of the trades before they are rounded to whole shares."""
+def test_the_optimum_has_the_published_cost_of_almgren_and_chriss():
+    """Risk aversion 1e-6; the published cost is that of the trades before rounding to whole shares."""
     kappa_tau = math.acosh(1.0 + 1e-6 * 0.95**2 / (2.0 * 2.375e-6))
     found = estimate_schedule(FIVE_DAYS, ALMGREN_CHRISS, (1e6 * almgren_chriss(5, kappa_tau)).tolist())
     assert found.cost == pytest.approx(911_227, abs=0.5)
     assert found.sd_bps * 5000.0 == pytest.approx(603_431, abs=0.5)
 
 
-def test_the_algorithm_of_almgren_and_chriss_plans_their_published_trades():
+def test_ac_plans_the_published_trades_of_almgren_and_chriss():
     found = estimate_schedule(FIVE_DAYS, replace(ALMGREN_CHRISS, risk_aversion=1e-6), algorithm="AC")
     assert found.shares == pytest.approx((458_044, 252_101, 141_957, 85_756, 62_142), abs=1)
     assert found.cost == pytest.approx(911_227, abs=1.5)
@@ -170,7 +170,7 @@ def test_the_algorithm_of_almgren_and_chriss_plans_their_published_trades():
 
 
 def _both(scenario, plan, episodes=20_000):
-    """Return the closed form and the simulation of a schedule, as estimates' own functions give them."""
+    """Return the closed-form and the simulated values of a schedule."""
     market = build_market(scenario)
     assert estimates._has_closed_form(market, plan)
     return estimates._closed_form(market, plan, episodes, 1), estimates._simulation(market, plan, episodes, 2)
@@ -208,14 +208,14 @@ def test_closed_form_and_simulation_agree(side, beta, noise, changes):
             assert two[0] == pytest.approx(two[1], abs=0.06 * exact["sd_bps"])
 
 
-def test_a_single_slice_is_exact_too():
-    """Nothing waits, so no price move is paid: all the risk is that of the volume."""
+def test_closed_form_and_simulation_agree_for_a_single_slice():
+    """No shares remain after the slice, so only the volume contributes risk."""
     exact, simulated = _both(Scenario(slices=1, volume_noise=0.5), np.array([200_000.0]), 100_000)
     assert exact["sd_bps"] == pytest.approx(simulated["sd_bps"], rel=0.02)
     assert exact["mean_bps"] == pytest.approx(simulated["mean_bps"], abs=4.5 * simulated["error_bps"])
 
 
-def test_the_law_is_normal_where_the_volume_does_not_fluctuate():
+def test_the_distribution_is_normal_without_volume_noise():
     found = estimate_schedule(order(), Scenario(volume_noise=0.0), algorithm="TWAP")
     assert found.sample is None
     assert found.error_bps == 0.0
@@ -228,14 +228,14 @@ def test_the_law_is_normal_where_the_volume_does_not_fluctuate():
     [
         ({"volume_noise": 0.0}, True),
         ({"volume_noise": 0.3}, True),
-        ({"volume_noise": 0.0, "max_participation": 0.2}, True),  # cannot bind
+        ({"volume_noise": 0.0, "max_participation": 0.2}, True),  # the cap cannot bind
         ({"volume_noise": 0.0, "max_participation": 0.01}, False),
         ({"volume_noise": 0.3, "max_participation": 0.2}, False),
         ({"price_model": "gbm"}, False),
         ({"regimes": get_scenario("regime-day").regimes}, False),
     ],
 )
-def test_what_has_a_closed_form(changes, closed):
+def test_which_scenarios_have_a_closed_form(changes, closed):
     found = estimate_schedule(order(), Scenario(**changes), algorithm="TWAP", episodes=10)
     assert found.method.startswith("closed form" if closed else "simulation (10 episodes of seed 0)")
 
@@ -249,21 +249,21 @@ def test_components_sum_to_the_mean(name, complete):
     assert found.components_bps["timing"] == 0.0
 
 
-def test_buying_mirrors_selling_where_nothing_drifts():
+def test_buying_mirrors_selling_without_drift():
     buy, sell = (estimate_schedule(order(side=side), Scenario(), algorithm="VWAP") for side in (1, -1))
     assert buy.mean_bps == pytest.approx(sell.mean_bps, abs=1e-12)
     assert buy.sd_bps == sell.sd_bps
     assert buy.expected_price + sell.expected_price == pytest.approx(200.0)
 
 
-def test_a_drift_helps_one_side_by_what_it_costs_the_other():
+def test_a_drift_has_opposite_costs_for_the_two_sides():
     drifting = Scenario(regimes=Regimes(drift=(0.02,)))
     buy, sell = (estimate_schedule(order(side=side), drifting, algorithm="VWAP") for side in (1, -1))
     assert buy.components_bps["drift"] == pytest.approx(-sell.components_bps["drift"])
     assert buy.components_bps["drift"] > 0.0
 
 
-def test_the_same_seed_gives_the_same_numbers_whatever_the_batch(monkeypatch):
+def test_results_depend_on_the_seed_but_not_on_the_batch_size(monkeypatch):
     first = estimate_schedule(order(), "regime-day", algorithm="IS", episodes=300, seed=5)
     monkeypatch.setattr(estimates, "_CELLS", 26 * 7)
     second = estimate_schedule(order(), "regime-day", algorithm="IS", episodes=300, seed=5)
@@ -274,14 +274,14 @@ def test_the_same_seed_gives_the_same_numbers_whatever_the_batch(monkeypatch):
     assert first.mean_bps != other.mean_bps
 
 
-def test_the_zero_mean_price_moves_do_not_blur_the_mean():
+def test_the_mean_excludes_the_noise_of_zero_mean_price_moves():
     few = estimate_schedule(order(), "regime-day", algorithm="TWAP", episodes=1_000)
     many = estimate_schedule(order(), "regime-day", algorithm="TWAP", episodes=50_000, seed=1)
     assert few.error_bps < 0.2 * few.sd_bps / math.sqrt(1_000)
     assert abs(few.mean_bps - many.mean_bps) < 4.0 * few.error_bps
 
 
-def test_the_order_of_the_parent_replaces_that_of_the_scenario():
+def test_the_parent_overrides_the_order_of_the_scenario():
     found = estimate_schedule(order(side=-1, quantity=1_000, arrival_price=20.0), "mid-cap", algorithm="TWAP", episodes=50)
     assert (found.side, found.quantity, found.arrival_price) == (-1, 1_000, 20.0)
     assert sum(found.shares) == 1_000
@@ -289,22 +289,22 @@ def test_the_order_of_the_parent_replaces_that_of_the_scenario():
 
 
 @pytest.mark.parametrize("algorithm", ["TWAP", "VWAP", "IS", "AC", "POV", "Adaptive", None])
-def test_a_plan_is_whole_shares_that_sum_to_the_order(algorithm):
+def test_a_plan_has_whole_shares_that_sum_to_the_quantity(algorithm):
     shares = planned_shares(order(quantity=12_347), get_scenario("regime-day"), algorithm)
     assert len(shares) == 26
     assert sum(shares) == 12_347
     assert all(isinstance(piece, int) and piece >= 0 for piece in shares)
 
 
-def test_the_plan_follows_the_parent():
+def test_the_plan_uses_the_algorithm_and_urgency_of_the_parent():
     scenario = get_scenario("regime-day")
     assert planned_shares(order(algorithm="IS", urgency=0.0), scenario) == planned_shares(order(algorithm="TWAP"), scenario)
     steep = planned_shares(order(algorithm="IS", urgency=1.0), scenario)
     assert steep[0] / steep[-1] == pytest.approx(math.exp(3.0), rel=0.01)
-    assert sum(piece > 0 for piece in planned_shares(order(), scenario)) == 10  # Adaptive, not told the regime
+    assert sum(piece > 0 for piece in planned_shares(order(), scenario)) == 10  # Adaptive without a known regime
 
 
-def test_a_schedule_may_be_given():
+def test_a_schedule_can_be_given():
     shares = [50_000.0, 50_000.0, 99_999.5, 0.5]
     found = estimate_schedule(order(), Scenario(slices=4), shares)
     assert found.algorithm == estimates.GIVEN
@@ -325,19 +325,19 @@ def test_a_schedule_may_be_given():
         ({"scenario": "regme-day"}, "did you mean 'regime-day'"),
     ],
 )
-def test_a_wrong_request_is_one_clear_line(values, message):
+def test_an_invalid_argument_raises_one_line(values, message):
     with pytest.raises(ValueError, match=message):
         estimate_schedule(order(), **{"scenario": "regime-day", **values})
 
 
 @pytest.mark.parametrize("level", [0.0, 1.0, -1.0, math.nan, "0.5"])
-def test_a_level_lies_between_0_and_1(level):
+def test_a_quantile_level_must_lie_between_0_and_1(level):
     found = estimate_schedule(order(), Scenario(), algorithm="TWAP", episodes=10)
     with pytest.raises(ValueError, match="level must be a number in"):
         found.quantile(level)
 
 
-def test_a_cost_estimate_prints_itself_and_is_plain_data():
+def test_the_text_and_json_of_a_cost_estimate():
     found = estimate_schedule(order(), "regime-day", algorithm="VWAP", episodes=100)
     for text in ("VWAP: buy 200,000 at 100 in regime-day (26 slices)", "95 % interval", "permanent 40.00", "100 episodes"):
         assert text in str(found)

@@ -1,4 +1,4 @@
-"""Laws of order hiding and of the cut into whole shares."""
+"""Order hiding and whole-share cuts: conservation, ranges and means."""
 
 import numpy as np
 import pytest
@@ -41,14 +41,14 @@ def test_hiding_conserves_the_quantity_and_keeps_the_deadline(quantity, weights,
 
 
 @given(st.integers(1, 60), FACTORS, SEEDS)
-def test_times_move_by_at_most_30_percent_of_the_interval(count, factor, seed):
+def test_times_change_by_at_most_30_percent_of_the_interval(count, factor, seed):
     times = np.arange(count) + 0.5
     moved = jittered_times(times, 1.0, factor, np.random.default_rng(seed)) - times
     assert np.abs(moved).max() <= TIME_JITTER * factor + 1e-12
 
 
 @given(WEIGHTS, FACTORS, SEEDS)
-def test_sizes_change_by_at_most_20_percent_and_their_sum_stays(weights, factor, seed):
+def test_sizes_change_by_at_most_20_percent_and_their_sum_is_unchanged(weights, factor, seed):
     weights = np.array(weights)
     changed = jittered_weights(weights, factor, np.random.default_rng(seed))
     assert changed.sum() == pytest.approx(weights.sum())
@@ -62,10 +62,10 @@ def test_jitter_is_centred():
     moves = np.array([jittered_times(times, 1.0, 1.0, rng) for _ in range(draws)]) - times
     for values in (sizes, moves):
         assert np.abs(values.mean(axis=0) / (values.std(axis=0) / np.sqrt(draws))).max() < 4.0
-        assert values.std(axis=0).min() > 0.05  # and there is some
+        assert values.std(axis=0).min() > 0.05  # the jitter is not degenerate
 
 
-def test_the_whole_of_the_range_is_used():
+def test_jitter_uses_its_whole_range():
     rng, times = np.random.default_rng(6), np.arange(20_000) + 0.5
     moves = np.abs(jittered_times(times, 1.0, 1.0, rng) - times)
     assert 0.2999 < moves.max() <= 0.3
@@ -80,7 +80,7 @@ def test_no_jitter_without_a_factor():
     assert plain == cut(plain[0].parent, 1000, 0.0, 300.0, np.ones(10), factor=0.0, rng=np.random.default_rng(1))
 
 
-def test_hiding_is_repeatable_from_its_generator():
+def test_hiding_is_reproducible_from_its_generator():
     parent = _parent(1000)
     same, again, other = (
         cut(parent, 1000, 0.0, 300.0, np.ones(10), factor=0.5, rng=np.random.default_rng(seed)) for seed in (7, 7, 8)
@@ -89,13 +89,13 @@ def test_hiding_is_repeatable_from_its_generator():
     assert same != other
 
 
-def test_children_without_shares_are_left_out():
+def test_cut_skips_intervals_without_shares():
     children = cut(_parent(3), 3, 0.0, 100.0, np.ones(10))
     assert [child.quantity for child in children] == [1, 1, 1]
     assert [child.number for child in children] == [0, 1, 2]
 
 
-def test_children_use_the_whole_of_the_range():
+def test_jitter_of_children_uses_its_whole_range_and_is_centred():
     parent, rng = _parent(10_000), np.random.default_rng(9)
     orders = [cut(parent, 10_000, 0.0, 10.0, np.ones(10), factor=1.0, rng=rng) for _ in range(2000)]
     moves = np.array([[child.schedule_time for child in children] for children in orders]) - (np.arange(10) + 0.5)
@@ -108,7 +108,7 @@ def test_children_use_the_whole_of_the_range():
 
 
 @pytest.mark.parametrize("phase", [0.0, 0.2, 0.5])
-def test_the_phase_says_where_in_its_interval_a_child_stands(phase):
+def test_the_phase_is_the_position_of_a_child_within_its_interval(phase):
     children = cut(_parent(100), 100, 20.0, 30.0, np.ones(5), phase=phase)
     assert [child.schedule_time for child in children] == pytest.approx([20.0 + 2.0 * (j + phase) for j in range(5)])
 
@@ -120,7 +120,7 @@ def test_negative_weights_are_refused(weights):
 
 
 @pytest.mark.parametrize("weights", [[], [0.0, 0.0], [np.nan], [np.inf, 1.0], [0.0, 1e-300]])
-def test_weights_that_sum_to_nothing_are_refused(weights):
+def test_weights_without_a_positive_finite_sum_are_refused(weights):
     with pytest.raises(ValueError, match="weights must sum to a positive number"):
         whole_shares(10, weights)
 

@@ -1,4 +1,4 @@
-"""Presets: the calibrated ranges, the names, and the published costs of Almgren, Thum, Hauptmann and Li (2005)."""
+"""Presets: ranges, validation, and the published costs of Almgren, Thum, Hauptmann and Li (2005)."""
 
 import itertools
 
@@ -32,7 +32,7 @@ def test_the_ranges_are_those_of_the_table():
 
 @pytest.mark.parametrize("names", list(itertools.product(LIQUIDITY, VOLATILITY, INFORMATION, PREDATION)))
 @pytest.mark.parametrize("position", [0.0, 0.5, 1.0])
-def test_every_combination_lies_in_its_ranges_or_is_a_contradiction(names, position):
+def test_every_combination_lies_in_its_ranges_or_is_refused_as_inconsistent(names, position):
     if names[0] == "large_cap" and names[2] == "high":
         with pytest.raises(ValueError, match=r"information 'high' .* must go with a liquidity .* got 'large_cap'"):
             preset(*names, position=position)
@@ -43,7 +43,7 @@ def test_every_combination_lies_in_its_ranges_or_is_a_contradiction(names, posit
         assert getattr(config, setting) == pytest.approx(low + position * (high - low))
 
 
-def test_other_settings_pass_through_and_take_the_place_of_the_table():
+def test_other_settings_pass_through_and_override_the_table():
     config = preset("small_cap", predation="high", slices=20, temp_impact_alpha=0.5)
     assert (config.slices, config.temp_impact_alpha) == (20, 0.5)
     assert config.steganographic_factor == pytest.approx(0.8)
@@ -64,7 +64,7 @@ def test_other_settings_pass_through_and_take_the_place_of_the_table():
         ({"slices": 0}, r"slices must be a whole number in \[1, 100000\], got 0"),
     ],
 )
-def test_a_mistake_is_one_clear_line(values, message):
+def test_an_invalid_argument_raises_one_line(values, message):
     with pytest.raises(ValueError, match=message):
         preset(**values)
 
@@ -80,13 +80,13 @@ def test_the_published_costs_of_almgren_thum_hauptmann_and_li(share, case, adv):
     assert found.cost_bps == pytest.approx(exact[case], abs=1e-4)
 
 
-def test_almgren_2005_has_no_transient_part():
+def test_almgren_2005_has_no_transient_impact():
     config = almgren_2005(0.0157, 263.0, max_participation_rate=None)
     assert config.kyle_lambda == config.perm_impact_gamma == pytest.approx(0.314 * 0.0157 * 263.0**0.25)
     assert (config.temp_impact_alpha, config.temp_impact_beta, config.max_participation_rate) == (0.142, 0.6, None)
 
 
 @pytest.mark.parametrize("values", [(0.0, 100.0), (float("nan"), 100.0), (0.02, 0.0), (0.02, float("inf"))])
-def test_almgren_2005_refuses_what_is_no_share(values):
+def test_almgren_2005_refuses_values_out_of_range(values):
     with pytest.raises(ValueError, match=r"(daily_volatility|turnover_ratio) must be a number in \(0, "):
         almgren_2005(*values)

@@ -1,4 +1,4 @@
-"""Post-trade reports: the components sum to the shortfall, and what the market charged is what the report finds."""
+"""Post-trade reports: the components sum to the shortfall and agree with the account of the simulated market."""
 
 import itertools
 import json
@@ -26,7 +26,7 @@ DAY = 23_400.0
 
 
 def make(fills=(), *, side=1, quantity=1000, arrival=100.0, start=0.0, end=100.0, adv=None, reason="filled", **more):
-    """A report of which each fill is a child that went out a second before."""
+    """Return a report in which each fill has its own child, released a second before the fill."""
     parent = ParentOrder(symbol="XYZ", side=side, quantity=quantity, arrival_price=arrival, adv=adv)
     children = tuple(
         ChildOrder(parent, number, fill.quantity, fill.time - 1.5, fill.time - 1.0, (fill,))
@@ -35,7 +35,7 @@ def make(fills=(), *, side=1, quantity=1000, arrival=100.0, start=0.0, end=100.0
     return ExecutionReport(parent, children, start, end, reason, **more)
 
 
-# the sum
+# the sum of the components
 
 
 prices = st.floats(10.0, 1000.0)
@@ -73,7 +73,7 @@ def test_the_components_sum_to_the_shortfall(report):
 
 
 @given(reports())
-def test_the_shortfall_is_that_of_the_definition(report):
+def test_the_shortfall_agrees_with_its_definition(report):
     parent, filled = report.parent, report.filled
     paid = math.fsum(fill.quantity * fill.price for fill in report.fills)
     cash = parent.side * (paid + (parent.quantity - filled) * report.end_mid - parent.notional)
@@ -88,7 +88,7 @@ def test_every_report_prints_itself_and_is_strict_json(report):
 
 
 @given(reports())
-def test_a_sale_in_the_mirrored_market_costs_the_same(report):
+def test_selling_in_the_mirrored_market_costs_the_same(report):
     def mirrored(price):
         return None if price is None else 2.0 * parent.arrival_price - price
 
@@ -105,11 +105,11 @@ def test_a_sale_in_the_mirrored_market_costs_the_same(report):
     assert other.shortfall == pytest.approx(report.shortfall, rel=1e-9, abs=1e-7)
 
 
-# what the market charged is what the report finds
+# the report agrees with the account of the simulated market
 
 
 def traded(slices, asked, *, side, arrival, quantity, adv, config, seconds, price=None):
-    """Trade in a market of known slices; return the report and the statement of the market's own account."""
+    """Trade given shares in given slices; return the report and the statement of the market's account."""
     unit = arrival / adv
     impact = Impact(config.perm_impact_gamma * unit, (config.kyle_lambda - config.perm_impact_gamma) * unit, 0.5)
     state, account, unaffected = State(float(quantity), 0.0, 0.0), open_account(), arrival
@@ -127,8 +127,8 @@ def traded(slices, asked, *, side, arrival, quantity, adv, config, seconds, pric
     return report, settle(account, impact, state, Order(float(side), float(quantity)), arrival)
 
 
-def agrees(report, statement):
-    """The report finds each component of the market's account."""
+def assert_agreement(report, statement):
+    """Assert that the report reproduces each component of the market's account."""
     components = statement.components._asdict()
     timing = components.pop("timing") + components.pop("drift")
     expected = {**components, "timing": timing, "delay": 0.0}
@@ -140,7 +140,7 @@ def agrees(report, statement):
 @pytest.mark.parametrize("volatility", [0.0, 0.05])
 @pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("seed", range(3))
-def test_known_components_are_recovered(side, volatility, complete, seed):
+def test_the_components_agree_with_the_account_of_random_slices(side, volatility, complete, seed):
     rng = np.random.default_rng(seed)
     count, seconds, arrival, adv = 12, 600.0, 80.0, 1e6
     config = ExecutionConfig(kyle_lambda=0.5, perm_impact_gamma=0.2, half_spread_bps=2.5, resilience=7.0, day_seconds=DAY)
@@ -166,12 +166,12 @@ def test_known_components_are_recovered(side, volatility, complete, seed):
     assert report.decomposition.temporary > 0.1
     assert (report.decomposition.timing == pytest.approx(0.0, abs=1e-9)) == (volatility == 0.0)
     assert report.decomposition.permanent == pytest.approx(1e4 * 0.5 * 0.2 / adv * sum(asked) ** 2 / quantity)
-    agrees(report, statement)
+    assert_agreement(report, statement)
 
 
 @pytest.mark.parametrize("side", [1, -1])
 @pytest.mark.parametrize("episode", range(3))
-def test_known_components_are_recovered_from_the_market_of_a_scenario(side, episode):
+def test_the_components_agree_with_the_account_of_a_scenario(side, episode):
     calm = Regimes(names=("SIDEWAYS_LOW",), volatility=(1.0,), volume=(1.0,), rates=((0.0,),))
     scenario = replace(get_scenario("regime-day"), side=side, regimes=calm)
     market = build_market(scenario)
@@ -195,7 +195,7 @@ def test_known_components_are_recovered_from_the_market_of_a_scenario(side, epis
         seconds=DAY / market.slices,
     )
     assert report.filled == 130_000
-    agrees(report, statement)
+    assert_agreement(report, statement)
 
 
 def test_permanent_cost_does_not_depend_on_the_schedule():
@@ -206,14 +206,14 @@ def test_permanent_cost_does_not_depend_on_the_schedule():
     assert costs == pytest.approx([1e4 * 0.2 * 1000 / 1e5 / 2.0] * 4)
 
 
-def test_a_child_that_fills_in_two_pieces_at_once_has_the_same_impact():
+def test_simultaneous_partial_fills_have_the_impact_of_one_fill():
     whole = make([Fill(5.0, 600, 100.0, 100.0), Fill(50.0, 400, 100.0, 100.0)], adv=1e5).decomposition
     pieces = make([Fill(5.0, 200, 100.0, 100.0), Fill(5.0, 400, 100.0, 100.0), Fill(50.0, 400, 100.0, 100.0)], adv=1e5)
     assert pieces.decomposition.transient == pytest.approx(whole.transient)
     assert pieces.decomposition.permanent == pytest.approx(whole.permanent)
 
 
-def test_without_an_adv_our_own_displacement_is_not_told_apart():
+def test_without_an_adv_temporary_and_timing_include_our_own_displacement():
     report = make([Fill(5.0, 1000, 100.2, 100.1)])
     assert report.decomposition == pytest.approx((0.0, 1.0, 9.0, 0.0, 0.0, 10.0, 0.0))
     assert any("ADV is not known" in text for text in report.remarks)
@@ -225,7 +225,7 @@ def test_without_an_adv_our_own_displacement_is_not_told_apart():
 
 @pytest.fixture
 def by_hand():
-    """A buy of 1000 decided at 100, started at 100.1, of which 800 trade; 0.02 half-spread, no impact of its own."""
+    """A buy of 1000 shares decided at 100 and started at 100.1; 800 shares fill; half-spread 0.02, no impact model."""
     return make(
         [Fill(20.0, 500, 100.25, 100.2), Fill(60.0, 300, 100.45)],
         marks=(Mark(0.0, 100.1), Mark(40.0, 100.3, 4000.0), Mark(80.0, 100.5, 2000.0), Mark(100.0, 100.6, 2000.0, 100.58)),
@@ -262,7 +262,7 @@ def test_benchmarks_by_hand(by_hand):
         assert benchmark.bps == -by_hand.benchmarks[name].bps
 
 
-def test_how_the_order_was_worked_by_hand(by_hand):
+def test_execution_measures_by_hand(by_hand):
     assert by_hand.participation == pytest.approx(0.1)
     assert by_hand.fill_rate == pytest.approx(0.8)
     assert by_hand.release_latency == pytest.approx(0.5)
@@ -287,8 +287,8 @@ def test_a_continuous_plan_is_a_straight_line_between_its_times():
 
 @pytest.mark.parametrize("continuous", [True, False])
 @pytest.mark.parametrize("seed", range(5))
-def test_the_tracking_error_is_that_of_a_fine_grid(continuous, seed):
-    """Also where plan and fills begin before the order or end after it."""
+def test_the_tracking_error_agrees_with_a_fine_grid(continuous, seed):
+    """Plan and fills may begin before the order starts or end after it closes."""
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(-10.0, 120.0, 6))
     sums = np.cumsum(rng.integers(0, 200, 6)).astype(float)
@@ -302,7 +302,7 @@ def test_the_tracking_error_is_that_of_a_fine_grid(continuous, seed):
     assert make(fills, plan=plan, plan_is_continuous=continuous).tracking_error == pytest.approx(brute, rel=1e-4)
 
 
-def test_the_displacement_recovers_in_days_of_the_configuration():
+def test_the_displacement_decays_in_trading_days_of_the_configuration():
     config = ExecutionConfig(kyle_lambda=0.5, perm_impact_gamma=0.2, resilience=8.0, day_seconds=1000.0)
     report = make([Fill(0.0, 600, 100.0, 100.0), Fill(50.0, 400, 100.0, 100.0)], adv=1e5, config=config)
     kappa = 0.3 * 100.0 / 1e5
@@ -310,18 +310,18 @@ def test_the_displacement_recovers_in_days_of_the_configuration():
     assert report.decomposition.transient == pytest.approx(1e4 * cash / 1e5)
 
 
-def test_the_latency_of_fills_is_weighted_by_their_shares():
+def test_the_fill_latency_is_share_weighted():
     report = make([Fill(5.0, 900, 100.0), Fill(9.0, 100, 100.0)])
     late = report.children[1]._replace(released=2.0)  # seven seconds before its fill; the other one second
     assert replace(report, children=(report.children[0], late)).fill_latency == pytest.approx(0.9 * 1.0 + 0.1 * 7.0)
 
 
-def test_the_twap_ends_with_the_order():
+def test_the_twap_ends_at_the_close_of_the_order():
     marks = (Mark(0.0, 100.0), Mark(80.0, 104.0), Mark(120.0, 108.0), Mark(500.0, 900.0))
     assert make(marks=marks, end=100.0).twap == pytest.approx((80 * 102.0 + 20 * 105.0) / 100)
 
 
-def test_paying_the_benchmark_costs_nothing_against_it():
+def test_a_fill_at_the_benchmark_price_costs_zero_bps():
     marks = (Mark(0.0, 50.0), Mark(50.0, 51.0, 300.0, 50.7), Mark(100.0, 50.0, 100.0, 50.3))
     for side in (1, -1):
         assert make([Fill(10.0, 1000, 50.6)], side=side, marks=marks).benchmarks["vwap"].bps == pytest.approx(0.0, abs=1e-9)
@@ -334,7 +334,7 @@ def test_forced_shares_are_counted():
     assert replace(report, children=children).forced == 150
 
 
-def test_a_mid_that_is_not_reported_is_interpolated_or_the_arrival_price():
+def test_an_unreported_mid_is_interpolated_or_the_arrival_price():
     marks = (Mark(10.0, 101.0), Mark(20.0, 102.0))
     assert make(marks=marks).mid_at(12.5) == pytest.approx(101.25)
     assert make(marks=marks).mid_at(5.0) == pytest.approx(100.5)  # from the arrival price at the start, 0 s
@@ -344,7 +344,7 @@ def test_a_mid_that_is_not_reported_is_interpolated_or_the_arrival_price():
     assert make(marks=marks, start=15.0).start_mid == pytest.approx(101.5)
 
 
-def test_an_order_without_fills_is_all_opportunity():
+def test_an_order_without_fills_has_only_opportunity_cost():
     report = make(marks=(Mark(0.0, 100.0), Mark(100.0, 101.0)), reason="cancelled", side=-1)
     assert report.decomposition == pytest.approx((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -100.0))
     assert report.shortfall == pytest.approx(-100.0)
@@ -360,19 +360,19 @@ def test_an_order_without_fills_is_all_opportunity():
 # the record
 
 
-def test_a_report_works_nothing_out_before_it_is_asked():
+def test_a_report_computes_its_metrics_lazily():
     report = make([Fill(5.0, 1000, 100.0)])
     assert set(vars(report)) == {item.name for item in fields(report)}
     assert report == replace(report)
 
 
-def test_fills_stand_in_the_order_of_their_times():
+def test_fills_are_sorted_by_time():
     report = make([Fill(60.0, 400, 100.4), Fill(20.0, 600, 100.2)], adv=1e6)
     assert [fill.time for fill in report.fills] == [20.0, 60.0]
     assert report.decomposition == pytest.approx(make(report.fills, adv=1e6).decomposition)
 
 
-def test_the_text_holds_the_numbers(by_hand):
+def test_the_text_contains_the_numbers(by_hand):
     text = str(by_hand)
     assert text.startswith("XYZ: buy 1,000 at an arrival price of 100.0000: expired, 800 shares (80.0%) at 100.3250 on average")
     for name in (*NAMES, "shortfall", "interval VWAP", "interval TWAP", "close of the day", "tracking error", "forced shares"):
@@ -384,7 +384,7 @@ def test_the_text_holds_the_numbers(by_hand):
     assert "2024-05-14 10:00:00 to 10:00:01.500, 2 fills" in sale
 
 
-def test_json_holds_what_the_report_holds(by_hand):
+def test_json_contains_the_values_of_the_report(by_hand):
     plain = json.loads(by_hand.to_json())
     assert list(plain["components_bps"]) == list(NAMES)
     assert plain["shortfall_currency"] == pytest.approx(by_hand.shortfall * 10.0)
@@ -396,7 +396,7 @@ def test_json_holds_what_the_report_holds(by_hand):
     assert plain["remarks"] == list(by_hand.remarks)
 
 
-def test_a_thousand_fills_are_decomposed_in_their_order():
+def test_the_components_of_a_thousand_fills_sum_to_the_shortfall():
     rng = np.random.default_rng(0)
     fills = [Fill(0.1 * k, int(rng.integers(1, 100)), 100.0 + rng.normal(0.0, 0.1), 100.0) for k in range(1000)]
     report = make(fills, quantity=100_000, adv=1e7, end=100.0)

@@ -1,4 +1,4 @@
-"""Laws of the schedules."""
+"""Schedules: weights, limits and published values."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ def test_weights_are_never_negative_and_sum_to_one(slices, urgency, kappa_tau, c
 
 
 @given(st.integers(2, 100), st.floats(0.01, 1.0))
-def test_urgency_loads_the_front(slices, urgency):
+def test_urgency_front_loads_the_schedule(slices, urgency):
     weights = schedules.exponential(slices, urgency)
     assert (np.diff(weights) < 0.0).all()
     assert weights[0] / weights[-1] == pytest.approx(np.exp(3.0 * urgency))
@@ -42,7 +42,7 @@ def test_almgren_chriss_reproduces_the_published_trades():
     assert trades == pytest.approx([458_044, 252_101, 141_957, 85_756, 62_142], abs=1.0)
 
 
-def test_almgren_chriss_tends_to_twap_and_to_all_at_once():
+def test_almgren_chriss_converges_to_twap_and_to_immediate_execution():
     assert schedules.almgren_chriss(10, 1e-6) == pytest.approx(schedules.twap(10), abs=1e-9)
     assert schedules.almgren_chriss(10, 1e-10) == pytest.approx(schedules.twap(10), abs=1e-12)
     assert schedules.almgren_chriss(10, 800.0) == pytest.approx([1.0] + [0.0] * 9)
@@ -52,15 +52,15 @@ def test_an_empty_volume_profile_means_flat():
     assert np.array_equal(schedules.vwap([], 4), schedules.twap(4))
 
 
-def test_vwap_follows_the_volume():
+def test_vwap_is_proportional_to_the_volume():
     assert schedules.vwap([1.0, 3.0], 2) == pytest.approx([0.25, 0.75])
 
 
 @given(st.integers(1, 100), st.integers(0, 2**32 - 1))
-def test_fractions_of_what_remains_give_the_schedule_back(slices, seed):
+def test_fractions_of_remaining_reproduce_the_schedule(slices, seed):
     weights = np.random.default_rng(seed).dirichlet(np.ones(slices))
     left, traded = 1.0, []
-    for fraction in schedules.of_remaining(weights):
+    for fraction in schedules.fractions_of_remaining(weights):
         traded.append(left * fraction)
         left -= traded[-1]
     assert traded == pytest.approx(weights, abs=1e-12)
@@ -68,7 +68,7 @@ def test_fractions_of_what_remains_give_the_schedule_back(slices, seed):
 
 
 @given(st.integers(1, 90), st.floats(0.0, 1.0))
-def test_closed_fractions_are_those_of_the_weights(slices, urgency):
+def test_exponential_fraction_agrees_with_the_exponential_weights(slices, urgency):
     weights, fractions = (
         schedules.exponential(slices, urgency),
         schedules.exponential_fraction(slices, np.arange(slices), urgency),
@@ -79,7 +79,7 @@ def test_closed_fractions_are_those_of_the_weights(slices, urgency):
 
 
 @given(st.integers(1, 90), st.integers(1, 40), st.floats(0.0, 0.5))
-def test_children_trade_at_their_times(slices, children, phase):
+def test_child_times_agree_with_twap_in_children(slices, children, phase):
     times = schedules.child_times(np.array([0.0, 3.0]), np.full(2, slices), np.full(2, children), np.array([0.5, phase]), 50)
     assert times.shape == (2, 50)
     assert np.isinf(times[:, children:]).all()
@@ -90,9 +90,9 @@ def test_children_trade_at_their_times(slices, children, phase):
     assert times[1, children - 1] < 3.0 + slices
 
 
-def test_children_are_spread_evenly():
+def test_twap_in_children_spreads_the_children_evenly():
     assert np.count_nonzero(schedules.twap_in_children(26, 10)) == 10
     assert schedules.twap_in_children(5, 20) == pytest.approx(schedules.twap(5))
     assert schedules.twap_in_children(26, 26) == pytest.approx(schedules.twap(26))
     lumps = schedules.twap_in_children(26, 10)
-    assert np.array_equal(lumps, lumps[::-1])  # in the middle of their intervals: no end of the order comes first
+    assert np.array_equal(lumps, lumps[::-1])  # mid-interval children are symmetric in time

@@ -1,4 +1,4 @@
-"""Regimes: the exponential of the rates, the laws that follow from it, and what bad values are told."""
+"""Regimes: the matrix exponential, transition and stationary distributions, and validation."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from hyperexec_env.market.regime import REGIME_NAMES, Regimes, matrix_exponentia
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 
 
-def surprising(tests):
-    """The z-score that the largest of so many tests exceeds once in a thousand runs."""
+def z_limit(tests):
+    """Return the z-score that the largest of `tests` statistics exceeds with a probability of 0.001 (Bonferroni)."""
     return -NormalDist().inv_cdf(0.001 / (2 * tests))
 
 
@@ -40,11 +40,11 @@ def two_states(a, b):
     return Regimes(names=("CRISIS", "RECOVERY"), volatility=(2.0, 1.0), volume=(1.0, 1.0), rates=((-a, a), (b, -b)))
 
 
-# --- the exponential and the laws
+# --- the matrix exponential and the distributions
 
 
 @given(st.floats(0.0, 500.0), st.floats(0.0, 500.0), st.floats(0.0, 3.0))
-def test_two_regimes_have_the_closed_form(a, b, days):
+def test_the_transition_matrix_of_two_regimes_agrees_with_the_closed_form(a, b, days):
     """P(1 to 2) = a / (a + b) (1 - exp(-(a + b) t))."""
     moved = -math.expm1(-(a + b) * days)
     up, down = (a / (a + b) * moved, b / (a + b) * moved) if a + b > 0.0 else (0.0, 0.0)
@@ -53,7 +53,7 @@ def test_two_regimes_have_the_closed_form(a, b, days):
 
 
 @given(st.lists(st.floats(-30.0, 30.0), min_size=16, max_size=16))
-def test_the_exponential_agrees_with_torch(values):
+def test_the_matrix_exponential_agrees_with_torch(values):
     torch = pytest.importorskip("torch")
     matrix = np.array(values).reshape(4, 4)
     expected = torch.linalg.matrix_exp(torch.from_numpy(matrix)).numpy()
@@ -61,8 +61,8 @@ def test_the_exponential_agrees_with_torch(values):
 
 
 @given(chains())
-def test_transition_laws_agree_with_mpmath(regimes):
-    mpmath = pytest.importorskip("mpmath")  # torch's exponential of small matrices is right to some 3e-11 only
+def test_transition_matrices_agree_with_mpmath(regimes):
+    mpmath = pytest.importorskip("mpmath")  # the matrix exponential of torch is accurate to about 3e-11 only
     for days in (1.0 / 26.0, 1.0):
         exact = mpmath.expm(mpmath.matrix((np.array(regimes.rates) * days).tolist()))
         expected = np.array(exact.tolist(), dtype=float)
@@ -70,12 +70,12 @@ def test_transition_laws_agree_with_mpmath(regimes):
 
 
 @given(chains(), st.floats(0.0, 2.0), st.floats(0.0, 2.0))
-def test_two_times_one_after_another_are_their_sum(regimes, one, other):
+def test_transition_matrices_satisfy_chapman_kolmogorov(regimes, one, other):
     assert regimes.transition(one) @ regimes.transition(other) == pytest.approx(regimes.transition(one + other), abs=1e-10)
 
 
 @given(chains(), st.floats(0.0, 10.0))
-def test_a_transition_law_is_a_law(regimes, days):
+def test_each_row_of_a_transition_matrix_is_a_distribution(regimes, days):
     law = regimes.transition(days)
     assert (law >= 0.0).all()
     assert law.sum(axis=1) == pytest.approx(np.ones(len(regimes)), abs=1e-14)
@@ -83,18 +83,18 @@ def test_a_transition_law_is_a_law(regimes, days):
 
 
 @given(chains())
-def test_the_stationary_law_stays(regimes):
+def test_the_stationary_distribution_is_invariant(regimes):
     law = regimes.stationary()
     assert law.sum() == pytest.approx(1.0)
     for days in (1.0 / 390.0, 1.0 / 26.0, 1.0, 7.0):
         assert law @ regimes.transition(days) == pytest.approx(law, abs=1e-9)
 
 
-def test_the_stationary_law_of_two_regimes_is_their_balance():
+def test_the_stationary_distribution_of_two_regimes_balances_the_rates():
     assert two_states(2.0, 6.0).stationary() == pytest.approx([0.75, 0.25])
 
 
-def test_rates_from_a_transition_matrix_are_the_rates_of_a_short_step():
+def test_from_transition_returns_the_rates_of_a_short_step():
     matrix = np.array([[0.9, 0.1], [0.3, 0.7]])
     ones = (1.0, 1.0)
     regimes = Regimes.from_transition(matrix.tolist(), 26.0, names=REGIME_NAMES[:2], volatility=ones, volume=ones)
@@ -102,23 +102,23 @@ def test_rates_from_a_transition_matrix_are_the_rates_of_a_short_step():
     assert regimes.transition(1e-6) == pytest.approx(np.eye(2) + 26e-6 * (matrix - np.eye(2)), abs=1e-9)
 
 
-def test_a_chain_that_starts_in_a_regime_starts_there():
+def test_start_law_is_the_given_regime_or_the_stationary_distribution():
     assert replace(SIX_REGIMES, start="CRISIS").start_law().tolist() == [0.0, 0.0, 0.0, 0.0, 1.0, 0.0]
     assert SIX_REGIMES.start_law() == pytest.approx(SIX_REGIMES.stationary())
 
 
 @given(st.lists(st.floats(0.01, 1.0), min_size=2, max_size=6))
-def test_thresholds_cut_the_words_in_proportion_to_the_law(weights):
+def test_thresholds_divide_the_random_words_in_proportion_to_the_distribution(weights):
     law = np.array(weights) / sum(weights)
     cuts = np.array([0, *thresholds(law)[:, 0].tolist(), 2**32])
     assert np.diff(cuts) / 2.0**32 == pytest.approx(law, abs=1e-9)
 
 
-# --- the chain that is simulated
+# --- the simulated chain
 
 
 @pytest.mark.parametrize("name", scenario_names())
-def test_simulated_regimes_follow_the_laws_of_the_scenario(name):
+def test_simulated_regimes_follow_the_distributions_of_the_scenario(name):
     scenario = get_scenario(name)
     regimes, market = scenario.regimes, build_market(scenario)
     count = 20_000
@@ -129,7 +129,7 @@ def test_simulated_regimes_follow_the_laws_of_the_scenario(name):
         expected = law @ np.linalg.matrix_power(transition, k)
         seen = np.bincount(drawn[k], minlength=len(regimes)) / count
         spread = np.sqrt(expected * (1.0 - expected) / count) + 1e-12
-        assert np.max(np.abs(seen - expected) / spread) < surprising(checks)
+        assert np.max(np.abs(seen - expected) / spread) < z_limit(checks)
     before, after = drawn[:-1].ravel(), drawn[1:].ravel()
     for m in range(len(regimes)):
         here = before == m
@@ -137,20 +137,20 @@ def test_simulated_regimes_follow_the_laws_of_the_scenario(name):
             continue
         seen = np.bincount(after[here], minlength=len(regimes)) / here.sum()
         spread = np.sqrt(transition[m] * (1.0 - transition[m]) / here.sum()) + 1e-12
-        assert np.max(np.abs(seen - transition[m]) / spread) < surprising(checks)
+        assert np.max(np.abs(seen - transition[m]) / spread) < z_limit(checks)
 
 
-def test_the_share_of_time_in_a_regime_does_not_depend_on_the_slicing():
+def test_the_share_of_time_in_a_regime_does_not_depend_on_the_number_of_slices():
     scenario = replace(get_scenario("regime-day"), slices=13)
     law = scenario.regimes.stationary()
     for slices in (13, 52):
         drawn = draw_path(build_market(replace(scenario, slices=slices)), episode_keys(22, np.arange(4000)), 1.0).world.regime
         time = np.stack([(drawn == m).mean(axis=0) for m in range(len(law))], axis=1)
         error = np.abs(time.mean(axis=0) - law) / (time.std(axis=0) / math.sqrt(len(time)))
-        assert error.max() < surprising(2 * len(law))
+        assert error.max() < z_limit(2 * len(law))
 
 
-# --- bad values
+# --- invalid values
 
 TWO = {"names": ("CRISIS", "RECOVERY"), "volatility": (2.0, 1.0), "volume": (1.0, 1.0), "rates": ((-1.0, 1.0), (2.0, -2.0))}
 
@@ -164,11 +164,11 @@ TWO = {"names": ("CRISIS", "RECOVERY"), "volatility": (2.0, 1.0), "volume": (1.0
         ),
         (
             {"names": ("CRISIS", "CRISIS")},
-            "regimes.names must hold each regime once and at least one, got ['CRISIS', 'CRISIS']",
+            "regimes.names must name at least one regime and none twice, got ['CRISIS', 'CRISIS']",
         ),
-        ({"names": ()}, "regimes.names must hold each regime once and at least one, got []"),
-        ({"names": "CRISIS"}, "regimes.names must be a list with an entry for each regime, got 'CRISIS'"),
-        ({"names": 2}, "regimes.names must be a list with an entry for each regime, got 2"),
+        ({"names": ()}, "regimes.names must name at least one regime and none twice, got []"),
+        ({"names": "CRISIS"}, "regimes.names must be a list with one entry per regime, got 'CRISIS'"),
+        ({"names": 2}, "regimes.names must be a list with one entry per regime, got 2"),
         ({"volatility": (1.0,)}, "regimes.volatility must hold 2 numbers, got 1"),
         ({"volatility": (1.0, 0.0)}, "regimes.volatility[1] must be a number in [1e-06, 1000], got 0.0"),
         ({"volatility": (1.0, math.nan)}, "regimes.volatility[1] must be a number in [1e-06, 1000], got nan"),
@@ -179,8 +179,8 @@ TWO = {"names": ("CRISIS", "RECOVERY"), "volatility": (2.0, 1.0), "volume": (1.0
         ({"temporary": (1.0, True)}, "regimes.temporary[1] must be a number in [0, 1000], got True"),
         ({"resilience": (1.0, math.inf)}, "regimes.resilience[1] must be a number in [0, 1000], got inf"),
         ({"drift": (0.0, -11.0)}, "regimes.drift[1] must be a number in [-10, 1000], got -11.0"),
-        ({"rates": 1.0}, "regimes.rates must be a list with an entry for each regime, got 1.0"),
-        ({"rates": ((0.0,),)}, "regimes.rates must have 2 rows, one for each regime, got 1"),
+        ({"rates": 1.0}, "regimes.rates must be a list with one entry per regime, got 1.0"),
+        ({"rates": ((0.0,),)}, "regimes.rates must have 2 rows, one per regime, got 1"),
         ({"rates": ((-1.0, 1.0), (2.0,))}, "regimes.rates[1] must hold 2 numbers, got 1"),
         ({"rates": ((-1.0, 1.0), 2.0)}, "regimes.rates[1] must be a list of numbers, got 2.0"),
         ({"rates": ((-1.0, 1.5), (2.0, -2.0))}, "regimes.rates[0] (CRISIS) must sum to 0 (rates per day), got a sum of 0.5"),
@@ -195,19 +195,19 @@ TWO = {"names": ("CRISIS", "RECOVERY"), "volatility": (2.0, 1.0), "volume": (1.0
         ({"start": "BULL_TRENDING"}, "regimes.start must be one of stationary, CRISIS, RECOVERY, got 'BULL_TRENDING'"),
     ],
 )
-def test_a_bad_value_gets_one_line_that_names_it(change, message):
+def test_an_invalid_value_raises_an_error_that_names_it(change, message):
     pattern = ".*".join(re.escape(part) for part in message.split(".*"))
     with pytest.raises(ValueError, match=f"^{pattern}"):
         Regimes(**{**TWO, **change})
 
 
-def test_multipliers_that_are_left_out_are_neutral():
+def test_omitted_multipliers_default_to_one_and_the_drift_to_zero():
     regimes = Regimes(**TWO)
     assert regimes.spread == regimes.temporary == regimes.resilience == (1.0, 1.0)
     assert regimes.drift == (0.0, 0.0)
 
 
-def test_no_regime_can_scale_the_impact_that_persists():
+def test_regimes_do_not_scale_permanent_or_transient_impact():
     assert not {"permanent", "transient", "kyle_lambda"} & set(Regimes.__dataclass_fields__)
     impacts = {build_market(Scenario(regimes=regimes)).impact for regimes in (Regimes(), SIX_REGIMES)}
     assert len(impacts) == 1
@@ -218,13 +218,13 @@ def test_regimes_may_be_given_as_arrays():
     assert given_arrays == Regimes(**TWO)
 
 
-def test_the_stationary_law_of_a_slow_chain_is_found():
+def test_the_stationary_distribution_of_a_slow_chain_converges():
     rates = ((-1e-5, 1e-5), (3e-5, -3e-5))
     regimes = Regimes(names=("CRISIS", "RECOVERY"), volatility=(1.0, 1.0), volume=(1.0, 1.0), rates=rates)
     assert regimes.stationary() == pytest.approx([0.75, 0.25], abs=1e-9)
 
 
-def test_the_stationary_law_of_a_stiff_chain_is_found():
+def test_the_stationary_distribution_of_a_stiff_chain_converges():
     rates = ((-1e-4, 1e-4, 0.0), (1e-4, -1e3 - 1e-4, 1e3), (0.0, 2e3, -2e3))
     regimes = Regimes(names=REGIME_NAMES[:3], volatility=(1.0,) * 3, volume=(1.0,) * 3, rates=rates)
     assert regimes.stationary() == pytest.approx(np.array([1.0, 1.0, 0.5]) / 2.5, abs=1e-6)
