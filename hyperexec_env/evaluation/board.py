@@ -29,7 +29,7 @@ from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.tally import Spread, Tally, group_size
 from hyperexec_env.market.account import Components
 from hyperexec_env.market.model import build_market
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
 __all__ = ["Board", "Entrant", "Row", "TrainingGroup", "judge", "play", "text_table"]
 
@@ -329,7 +329,7 @@ def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 
 def judge(
-    scenario: Scenario,
+    scenario: ScenarioLike,
     entrants: Sequence[Entrant],
     reference: Policy,
     *,
@@ -344,7 +344,7 @@ def judge(
     """Judge policies on the same episodes of a scenario.
 
     Args:
-        scenario: The scenario.
+        scenario: A name, a dict, a path or a scenario.
         entrants: The policies.
         reference: The policy that differences are taken to (TWAP); it need not be an entrant.
         episodes: Number of episodes, at least 2.
@@ -360,7 +360,7 @@ def judge(
         MissingExtra: numba is asked for and not installed.
         RuntimeError: Two policies did not meet the same market.
     """
-    taking_part = [*entrants]
+    scenario, taking_part = get_scenario(scenario), [*entrants]
     if optimum is not None and optimum.policy is not None:
         taking_part.append(Entrant(optimum.policy))
     tallies = _gather(scenario, taking_part, reference, episodes, seed, store, progress, backend, num_threads)
@@ -382,7 +382,7 @@ def judge(
 
 
 def play(
-    scenario: Scenario,
+    scenario: ScenarioLike,
     entrants: Sequence[Entrant],
     reference: Policy,
     *,
@@ -398,7 +398,7 @@ def play(
     Returns:
         The outcome of the reference, and that of each entrant; of very many episodes, the means of groups of them.
     """
-    tallies = _gather(scenario, entrants, reference, episodes, seed, store, progress, backend, num_threads)
+    tallies = _gather(get_scenario(scenario), entrants, reference, episodes, seed, store, progress, backend, num_threads)
     return [tally.joined() for tally in tallies]
 
 

@@ -32,7 +32,7 @@ from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.market.kernel import Slice, State
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.predator import Hunt, trade, watch
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
 __all__ = [
     *("Burst", "Certificate", "Halving", "ImpactModel", "Parts", "ScenarioImpact", "Trip", "certify", "certify_model"),
@@ -443,14 +443,14 @@ def _ordinal(number: int) -> str:
 
 
 def certify(
-    scenario: Scenario, *, trips: int | None = None, seed: int = 0, advance: Callable[[int], None] = lambda trips: None
+    scenario: ScenarioLike, *, trips: int | None = None, seed: int = 0, advance: Callable[[int], None] = lambda trips: None
 ) -> Certificate:
     """Try whether the market of a scenario is sound.
 
     A predator is not part of the impact: mixtures are tried without it (whoever is watched may well pay for being regular).
 
     Args:
-        scenario: The scenario.
+        scenario: A name, a dict, a path or a scenario.
         trips: Number of round trips to try (None: what some seconds allow).
         seed: Seed of the search.
         advance: Called with the number of round trips after each batch.
@@ -458,6 +458,7 @@ def certify(
     Raises:
         ValueError: The number or the seed is out of range.
     """
+    scenario = get_scenario(scenario)
     flat, notes = replace(scenario, volume_curve=()), []
     tried = scenario if all(scenario.volume_curve) else flat
     if tried is not scenario:
@@ -480,7 +481,7 @@ def certify_model(
     return _examine(model, model, model, trips, seed, advance)
 
 
-def check_scenario(scenario: Scenario, *, trips: int | None = None, seed: int = 0) -> None:
+def check_scenario(scenario: ScenarioLike, *, trips: int | None = None, seed: int = 0) -> None:
     """Refuse a scenario whose market is not sound.
 
     Raises:
