@@ -1,8 +1,9 @@
-"""The command ``hyperexec``: one module per command, named by the words of the command (``train_ppo`` is ``hyperexec train ppo``).
+"""The command ``hyperexec``: one module for each command, named by its words (``train_ppo`` is ``hyperexec train ppo``).
 
-A command module has a docstring, whose first line is the command's line in ``hyperexec --help``; a dataclass `Args`, the
-options; and `main(args)`, which returns the result. ``ORDER`` (a number) places the command in the list. What all commands
-share, ``--json`` above all, is in :mod:`hyperexec_env.cli._command`. No other module imports this package.
+A command module has a docstring, whose first line (up to a colon) describes the command in ``hyperexec --help``; a dataclass
+`Args`, the options; and `main(args)`, which returns the result. `ORDER`, a number, places the command in the list; without it
+the command comes last. What all commands share, ``--json`` above all, is in :mod:`hyperexec_env.cli._command`. No module
+outside this package imports it.
 """
 
 from __future__ import annotations
@@ -78,9 +79,10 @@ def _entry(words: str, module: str) -> _Entry:
     """Return the line of a command, read from its source: importing all commands would take seconds."""
     spec = find_spec(module)
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")
-    order = next((node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ORDER"), None)
-    meaning = (ast.get_docstring(tree) or "").partition("\n")[0].rstrip(".")
-    return _Entry(ast.literal_eval(order) if order else float("inf"), words, meaning.replace("%", "%%"))
+    meaning = (ast.get_docstring(tree) or "").partition("\n")[0].partition(":")[0].rstrip(".")
+    constants = {ast.unparse(node.targets[0]): node.value for node in tree.body if isinstance(node, ast.Assign)}
+    order = ast.literal_eval(constants["ORDER"]) if "ORDER" in constants else float("inf")
+    return _Entry(order, words, meaning.replace("%", "%%"))
 
 
 def _fail(message: str) -> int:
