@@ -1,37 +1,46 @@
-"""Print the card of a scenario: its parameters with units, where they came from, its optimum, and its certificate."""
+"""The card of a scenario: its parameters with units, their sources, its optimum, and its certificate."""
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import dataclass, fields
+from typing import Any, Final
 
-from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.certificate import certify
-from hyperexec_env.files import check_target
 from hyperexec_env.market.model import build_market
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
-from .evaluate import show
 from .policies import BASELINES, Schedule
 from .solver import schedule_bps, solve
 
-__all__ = ["Args", "card", "main"]
+__all__ = ["Card", "card"]
 
-_TRIPS = 10_000
+_TRIPS: Final = 10_000
 """Round trips that a card tries; ``hyperexec certify`` tries many more."""
 
 
 @dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec card``."""
+class Card:
+    """A scenario that prints itself as its card."""
 
-    scenario: str = option("regime-day", "name of a scenario or path of a .toml file", positional=True)
-    json: str | None = option(None, "write the scenario as JSON to this file (without a file: to standard output)")
+    scenario: Scenario
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values of the scenario and its hash."""
+        return {**self.scenario.to_dict(), "hash": self.scenario.hash}
+
+    def __str__(self) -> str:
+        """Return the card. It solves the scenario, unless the solution is cached, and tries some round trips."""
+        return _text(self.scenario)
 
 
-def card(scenario: Scenario) -> str:
-    """Return the card as text. It solves the scenario, where that was not done before, and tries some round trips."""
+def card(scenario: ScenarioLike) -> Card:
+    """Return the card of a scenario, given as a name, a dict, a path or a scenario."""
+    return Card(get_scenario(scenario))
+
+
+def _text(scenario: Scenario) -> str:
+    """Return the card as text."""
     lines = [f"{scenario.name} ({scenario.hash}): {scenario.description}", ""]
     for item in fields(Scenario):
         if not item.metadata or item.name in ("name", "description", "volume_curve"):
@@ -92,12 +101,3 @@ def _regimes(scenario: Scenario) -> list[str]:
         stay = f"{scenario.day_minutes / rate:.1f}" if rate > 0.0 else "for ever"
         cells.append(["", name, f"{100.0 * law[index]:.1f}", stay, *(f"{values[index]:g}" for values in scaled)])
     return [f"regimes (start: {regimes.start})", text_table(header, cells)]
-
-
-def main(args: Args) -> None:
-    """Print the card."""
-    check_target(args.json)
-    scenario = get_scenario(args.scenario)
-    content = {**scenario.to_dict(), "hash": scenario.hash}
-    text = "" if args.json == "-" else card(scenario)  # the certificate takes its time
-    show(text, json_format.dumps(content, indent=2) + "\n", args.json)

@@ -1,41 +1,23 @@
-"""Estimate what an order costs before it trades: the distribution of the shortfall by each algorithm, and a simple estimate."""
+"""Pre-trade cost of an order in a scenario: the distribution of the shortfall by algorithm, and a simple estimate."""
 
 from __future__ import annotations
 
-import json as json_format
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
-from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_choice
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.execution.algorithms import algorithm_names, check_algorithm
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import CostEstimate, MarketImpactEstimate, estimate_impact, estimate_schedule
-from hyperexec_env.files import check_target
 from hyperexec_env.market.model import build_market
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.orders import ParentOrder
 
-from .evaluate import show
+__all__ = ["SIDES", "Estimates", "estimate", "impact_in"]
 
-__all__ = ["Args", "Estimates", "estimate", "impact_in", "main"]
-
-_SIDES = {"buy": 1, "sell": -1}
-
-
-@dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec estimate``."""
-
-    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
-    quantity: int | None = option(None, "whole shares to execute (default: as the scenario says)")
-    side: str | None = option(None, "buy or sell (default: as the scenario says)", choices=tuple(_SIDES))
-    algorithm: tuple[str, ...] = option(("all",), "algorithms of the desk, or `all`")
-    episodes: int = option(10_000, "number of episodes where an estimate is simulated, the same for every algorithm")
-    seed: int = option(0, "seed of the episodes")
-    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
+SIDES: Final = {"buy": 1, "sell": -1}
 
 
 @dataclass(frozen=True)
@@ -48,6 +30,10 @@ class Estimates:
     """At a steady pace, by the simple model; None where the scenario has no volatility."""
     schedules: tuple[CostEstimate, ...]
     """One for each algorithm."""
+    episodes: int
+    """Number of episodes where an estimate is simulated."""
+    seed: int
+    """Seed of the episodes."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain numbers, lists and texts."""
@@ -59,6 +45,8 @@ class Estimates:
             "arrival_price": self.parent.arrival_price,
             "impact": None if self.impact is None else self.impact.to_dict(),
             "rows": [row.to_dict() for row in self.schedules],
+            "episodes": self.episodes,
+            "seed": self.seed,
         }
 
     def __str__(self) -> str:
@@ -91,11 +79,12 @@ def _cells(row: CostEstimate) -> list[str]:
     return ["", row.algorithm, f"{row.mean_bps:.2f}", within, *numbers, f"{row.cost:,.0f}"]
 
 
-def impact_in(scenario: Scenario, parent: ParentOrder) -> MarketImpactEstimate | None:
+def impact_in(scenario: ScenarioLike, parent: ParentOrder) -> MarketImpactEstimate | None:
     """Estimate the impact of an order that trades steadily over the horizon of a scenario, at its mean volume and volatility.
 
     None where the scenario has no volatility: the model measures impact in volatilities.
     """
+    scenario = get_scenario(scenario)
     market = build_market(scenario)
     if not scenario.volatility:
         return None
@@ -116,11 +105,11 @@ def impact_in(scenario: Scenario, parent: ParentOrder) -> MarketImpactEstimate |
 
 
 def estimate(
-    scenario: Scenario,
+    scenario: ScenarioLike,
     *,
     quantity: int | None = None,
     side: str | None = None,
-    algorithms: Sequence[str] = ("all",),
+    algorithms: str | Sequence[str] = "all",
     episodes: int = 10_000,
     seed: int = 0,
 ) -> Estimates:
@@ -137,35 +126,21 @@ def estimate(
     Raises:
         ValueError: A value is out of range, or there is no such algorithm.
     """
-    names = [name for word in algorithms for name in (algorithm_names() if word == "all" else [_named(word)])]
+    scenario = get_scenario(scenario)
+    words = (algorithms,) if isinstance(algorithms, str) else algorithms
+    names = [name for word in words for name in (algorithm_names() if word == "all" else [_named(word)])]
     parent = ParentOrder(
         symbol=scenario.name or "order",
-        side=scenario.side if side is None else _SIDES[check_choice("side", side, _SIDES)],
+        side=scenario.side if side is None else SIDES[check_choice("side", side, SIDES)],
         quantity=max(1, round(scenario.quantity)) if quantity is None else quantity,
         arrival_price=scenario.arrival_price,
     )
     rows = tuple(
         estimate_schedule(parent, scenario, algorithm=name, episodes=episodes, seed=seed) for name in dict.fromkeys(names)
     )
-    return Estimates(scenario, parent, impact_in(scenario, parent), rows)
+    return Estimates(scenario, parent, impact_in(scenario, parent), rows, episodes, seed)
 
 
 def _named(word: str) -> str:
     """Return the algorithm of a name, whose case does not matter."""
     return check_algorithm("algorithm", {name.lower(): name for name in algorithm_names()}.get(word.lower(), word))
-
-
-def main(args: Args) -> Estimates:
-    """Estimate, print, and return the estimates."""
-    check_target(args.json)
-    found = estimate(
-        get_scenario(args.scenario),
-        quantity=args.quantity,
-        side=args.side,
-        algorithms=args.algorithm,
-        episodes=args.episodes,
-        seed=args.seed,
-    )
-    content = {**found.to_dict(), "episodes": args.episodes, "seed": args.seed}
-    show(str(found), json_format.dumps(content, indent=2) + "\n", args.json)
-    return found

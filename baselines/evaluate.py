@@ -1,78 +1,103 @@
-"""Judge policies on one scenario: realised and expected cost, risk, and the paired difference to TWAP with its interval."""
+"""Evaluate policies on one scenario, against TWAP and the optimum, on the same episodes."""
 
 from __future__ import annotations
 
 import math
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
-from hyperexec_env.arguments import option
-from hyperexec_env.backends.compiled import BACKENDS, resolve_backend
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant, judge, play
-from hyperexec_env.evaluation.network import load_policy
+from hyperexec_env.evaluation.identity import policy_hash
+from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.optimum import Optimum
+from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.statistics import smallest_difference
-from hyperexec_env.evaluation.store import DeterminismAlarm, Store
-from hyperexec_env.files import check_target, write_atomically
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.evaluation.store import Store
+from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
 from .desk import DESK
 from .policies import BASELINES, SANITY, get_policy, policy_names
 
-__all__ = ["Args", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "main", "resolution", "show"]
+__all__ = ["PolicyLike", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "resolution"]
 
 _PILOT: Final = 300
 """Episodes of the pilot that tells how finely a run can tell policies apart."""
 
 
-@dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec evaluate``."""
-
-    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
-    policy: tuple[str, ...] = option(("all",), "names, folders of trained policies, `baselines`, `sanity`, `all` or `desk`")
-    episodes: int = option(10_000, "number of episodes, the same for every policy")
-    seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
-    optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
-    backend: str = option("auto", "how schedules are run: compiled where numba is installed, or not", choices=BACKENDS)
-    threads: int = option(0, "threads of compiled loops (0: as many as help)")
-    store: str | None = option(None, "keep the results in this file, and take from it what is there")
-    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
+PolicyLike = str | os.PathLike[str] | Policy | Entrant
+"""What names a policy: its name or that of a group, the folder of a trained policy, a policy, or an entrant."""
 
 
-def entrants(names: Sequence[str]) -> list[Entrant]:
-    """Return the policies of some names; each name is a policy, a group of policies, or the folder of a trained one.
+def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
+    """Return the policies that take part, each once.
 
-    A name that is known goes before a folder of that name (write `./TWAP` for the folder).
+    Args:
+        policies: Names of policies (case does not matter), the groups `baselines`, `sanity`, `all` and `desk`, folders of
+            trained policies, policies, or entrants. A known name takes precedence over a folder of that name (write `./TWAP`
+            for the folder).
 
     Raises:
-        ValueError: No such policy or folder.
+        TypeError: An object is no policy.
+        ValueError: There is no such name or folder, or two different policies have the same name.
     """
-    groups = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY], "desk": list(DESK)}
-    found: dict[str, Entrant] = {}  # by label: a policy that is named twice takes part once
-    for name in dict.fromkeys(names):
-        if not name:
-            raise ValueError("policy must be a name or a folder, got an empty one")
-        known = name.lower() in groups or name.lower() in map(str.lower, policy_names())
-        if not known and Path(name).is_dir():
-            trained = load_policy(name)
-            if f"{trained.name} {trained.training_seed}" in found:  # another run of that seed: told apart by its folder
-                trained = replace(trained, name=f"{trained.name} {name}")
-            entrant = Entrant(trained, training_seed=trained.training_seed, hidden=not trained.observe_regime)
-            found[f"{trained.name} {trained.training_seed}"] = entrant
-        else:
-            for key in groups.get(name.lower(), [name]):
-                policy = get_policy(key)
-                found[policy.name] = Entrant(policy, sanity=policy.name in SANITY)
+    given = [policies] if isinstance(policies, (str, os.PathLike, Policy, Entrant)) else list(policies)
+    given = [os.fspath(item) if isinstance(item, os.PathLike) else item for item in given]
+    found: dict[str, Entrant] = {}
+    for item in [item for index, item in enumerate(given) if not (isinstance(item, str) and item in given[:index])]:
+        for entrant in _named(item) if isinstance(item, str) else [_entrant(item)]:
+            label = _label(entrant)
+            if label in found and isinstance(item, str) and isinstance(entrant.policy, NetworkPolicy):
+                # another run of the same training seed: its folder makes its name unique
+                entrant = replace(entrant, policy=replace(entrant.policy, name=f"{entrant.policy.name} {item}"))
+                label = _label(entrant)
+            elif label in found and not _same(entrant.policy, found[label].policy):
+                raise ValueError(f"policies must have different names, got two called {label!r}")
+            found.setdefault(label, entrant)
     return list(found.values())
+
+
+_GROUPS: Final = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY], "desk": list(DESK)}
+
+
+def _named(name: str) -> list[Entrant]:
+    """Return the policies of a name, a group or a folder."""
+    if not name:
+        raise ValueError("policy must be a name or a folder, got an empty one")
+    known = name.lower() in _GROUPS or name.lower() in map(str.lower, policy_names())
+    if not known and Path(name).is_dir():
+        return [_entrant(load_policy(name))]
+    return [_entrant(get_policy(key)) for key in _GROUPS.get(name.lower(), [name])]
+
+
+def _entrant(item: Policy | Entrant) -> Entrant:
+    """Return a policy as one that takes part."""
+    if isinstance(item, Entrant):
+        return item
+    if isinstance(item, NetworkPolicy):
+        return Entrant(item, training_seed=item.training_seed, hidden=not item.observe_regime)
+    if not isinstance(item, Policy):
+        wanted = "names, folders, entrants, or objects with a `name` and an `act(situation)` method"
+        raise TypeError(f"policies must be {wanted}, got {type(item).__name__}")
+    return Entrant(item, sanity=item.name in SANITY and type(item) is type(get_policy(item.name)))
+
+
+def _label(entrant: Entrant) -> str:
+    """Return what distinguishes an entrant on a board."""
+    return entrant.policy.name if entrant.training_seed is None else f"{entrant.policy.name} {entrant.training_seed}"
+
+
+def _same(policy: Policy, other: Policy) -> bool:
+    """Whether two policies of one name are known to act alike."""
+    identity = policy_hash(policy)
+    return policy is other or (identity is not None and identity == policy_hash(other))
 
 
 def check_evaluation(episodes: int, seed: int) -> None:
@@ -82,32 +107,37 @@ def check_evaluation(episodes: int, seed: int) -> None:
 
 
 def evaluate(
-    scenario: Scenario,
-    taking_part: Sequence[Entrant],
-    episodes: int,
-    seed: int,
+    scenario: ScenarioLike = "regime-day",
+    policies: PolicyLike | Iterable[PolicyLike] = "all",
+    *,
+    episodes: int = 10_000,
+    seed: int = 0,
+    optimum: bool | Optimum = True,
     store: Store | None = None,
-    optimum: Optimum | None = None,
     backend: str = "auto",
     threads: int = 0,
 ) -> Board:
-    """Judge policies against TWAP on the same episodes, with a progress bar.
+    """Evaluate policies on the same episodes of a scenario, against TWAP and the optimum, with a progress bar.
 
     Args:
-        scenario: The scenario.
-        taking_part: The policies.
+        scenario: A name, a dict, a path or a scenario.
+        policies: What takes part, see :func:`entrants`: names, groups, folders, policies, or entrants.
         episodes: Number of episodes.
         seed: Seed of the episodes.
-        store: Where results are kept, and taken from.
-        optimum: What is known of the optimum (see :func:`known_optimum`); None: the board has no gaps.
+        optimum: Whether to solve the scenario, so that the board has gaps; or the optimum, where it is known already.
+        store: Where results are kept, and read from.
         backend: "numba", "numpy" or "auto".
         threads: Threads of compiled loops; 0: as many as help.
 
     Raises:
-        ValueError: A number of episodes, of threads or a seed that is out of range.
+        ValueError: A number of episodes, of threads or a seed that is out of range, or no such scenario or policy.
+        TypeError: An object is no policy.
     """
     check_evaluation(episodes, seed)
     check_integer("threads", threads, low=0, high=256)
+    scenario, taking_part = get_scenario(scenario), entrants(policies)
+    if optimum is True:
+        optimum = known_optimum(scenario)
     with progress(episodes, f"evaluate {scenario.name}") as advance:
         return judge(
             scenario,
@@ -115,7 +145,7 @@ def evaluate(
             get_policy("TWAP"),
             episodes=episodes,
             seed=seed,
-            optimum=optimum,
+            optimum=optimum or None,
             store=store,
             progress=advance,
             backend=backend,
@@ -123,21 +153,23 @@ def evaluate(
         )
 
 
-def known_optimum(scenario: Scenario) -> Optimum:
+def known_optimum(scenario: ScenarioLike) -> Optimum:
     """Return what is known of the optimum of a scenario; it may take a while."""
     from .solver import optimum  # only whoever asks for it pays for its import
 
     return optimum(scenario)
 
 
-def resolution(scenario: Scenario, taking_part: Sequence[Entrant], episodes: int, seed: int) -> str:
+def resolution(
+    scenario: ScenarioLike, policies: PolicyLike | Iterable[PolicyLike], episodes: int = 10_000, seed: int = 0
+) -> str:
     """Say which differences to TWAP a run will find: those of the median policy, by a pilot on episodes of another seed.
 
     Returns:
         One line; "" where no policy differs from TWAP.
     """
     # in numpy: so few episodes take less time than a loop takes to compile
-    outcomes = play(scenario, taking_part, get_policy("TWAP"), episodes=_PILOT, seed=(seed + 1) % 2**32, backend="numpy")
+    outcomes = play(scenario, entrants(policies), get_policy("TWAP"), episodes=_PILOT, seed=(seed + 1) % 2**32, backend="numpy")
     statements = [outcome.statement for outcome in outcomes]
     spreads = [
         (np.std(own.objective - statements[0].objective, ddof=1), np.std(own.shortfall - statements[0].shortfall, ddof=1))
@@ -161,37 +193,10 @@ def _two_digits(value: float) -> str:
     return f"{rounded:,.{max(0, 1 - math.floor(math.log10(rounded)))}f}"
 
 
-def announce(scenario: Scenario, taking_part: Sequence[Entrant], episodes: int, seed: int) -> None:
-    """Say on standard error, before a run, which differences it will find."""
+def announce(scenario: ScenarioLike, policies: PolicyLike | Iterable[PolicyLike], episodes: int, seed: int) -> None:
+    """Print on standard error, before a run, which differences it will find."""
     check_evaluation(episodes, seed)
-    line = resolution(scenario, taking_part, episodes, seed)
+    scenario = get_scenario(scenario)
+    line = resolution(scenario, policies, episodes, seed)
     if line:
         print(f"{scenario.name}: {line}", file=sys.stderr, flush=True)
-
-
-def show(text: str, content: str, target: str | None) -> None:
-    """Print a result: as text, or as JSON to standard output ("-") or to a file beside the text."""
-    if target == "-":
-        print(content, end="")
-        return
-    print(text)
-    if target is not None:
-        write_atomically(target, content)
-
-
-def main(args: Args) -> Board:
-    """Judge, print, and return the board."""
-    check_target(args.json)
-    scenario, taking_part = get_scenario(args.scenario), entrants(args.policy)
-    check_evaluation(args.episodes, args.seed)
-    check_integer("threads", args.threads, low=0, high=256)
-    resolve_backend(args.backend)
-    try:
-        with nullcontext() if args.store is None else Store(args.store) as store:
-            announce(scenario, taking_part, args.episodes, args.seed)
-            known = known_optimum(scenario) if args.optimum else None
-            board = evaluate(scenario, taking_part, args.episodes, args.seed, store, known, args.backend, args.threads)
-    except DeterminismAlarm as alarm:
-        raise SystemExit(f"hyperexec: alarm: {alarm}") from None
-    show(str(board), board.to_json(), args.json)
-    return board

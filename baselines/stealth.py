@@ -1,4 +1,4 @@
-"""Measure what order hiding is worth: can the order be seen on the tape, what does being seen cost, and what does hiding cost?
+"""What order hiding is worth: can the order be seen on the tape, what does being seen cost, and what does hiding cost?
 
 For each algorithm and hiding factor, on the same paths of the market:
 
@@ -21,13 +21,11 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations, pairwise
-from pathlib import Path as FilePath
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.progress import progress
@@ -48,24 +46,22 @@ from hyperexec_env.execution.detection import (
 )
 from hyperexec_env.execution.hiding import TIME_JITTER
 from hyperexec_env.execution.schedules import Weights
-from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.kernel import Slice, expected_cost, move
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, begin, draw_path, draw_slice
 from hyperexec_env.market.predator import GREATEST, LEAST, PredatorMemory, step_with_predator, update_memory
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
-from .evaluate import show
-from .stealth_plot import check_plot, picture
-
-__all__ = ["Args", "Case", "Estimate", "Row", "Study", "Verdict", "main", "study"]
+__all__ = ["FACTORS", "Case", "Estimate", "Row", "Study", "Verdict", "study"]
 
 Floats = NDArray[np.float64]
 Cell = tuple[str, float]
 """An algorithm and a hiding factor."""
 
+FACTORS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
+"""Hiding factors that a study measures."""
 SPLIT: Final = 20
 """Slices of the fine grid for each slice of the scenario."""
 WATCHED: Final = 0.5
@@ -79,19 +75,6 @@ MOST_FACTORS: Final = 20
 """With so many of both, the numbers that are kept take a few hundred MB."""
 _BATCH: Final = 256
 _CASES: Final = ("predator", "liquidity")
-
-
-@dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec stealth``."""
-
-    scenario: str = option("desk-5min", "name of a scenario or path of a .toml file")
-    factors: tuple[float, ...] = option((0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0), "hiding factors, 0 to 1")
-    predator: float = option(0.3, "what the predator trades ahead, as a fraction of the child that it expects, 0 to 2")
-    episodes: int = option(400, "number of episodes, the same for every algorithm and factor")
-    seed: int = option(0, "seed of the episodes, the tapes and the hiding")
-    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
-    plot: str | None = option(None, "draw the curves to this file (.png, .svg or .pdf)")
 
 
 class Estimate(NamedTuple):
@@ -547,22 +530,30 @@ def _gather(parts: list[Measured]) -> Measured:
     return Measured(np.concatenate(whole), np.concatenate(believed), np.concatenate(straying), (hunted, met))
 
 
-def study(scenario: Scenario, factors: tuple[float, ...], strength: float, episodes: int, seed: int) -> Study:
+def study(
+    scenario: ScenarioLike = "desk-5min",
+    factors: tuple[float, ...] = FACTORS,
+    predator: float = 0.3,
+    episodes: int = 400,
+    seed: int = 0,
+) -> Study:
     """Measure every algorithm at every factor, in ascending order, with a progress bar.
 
     Args:
-        scenario: The market; its own predator and its cap are left out.
+        scenario: The market, as a name, a dict, a path or a scenario; its own predator and its cap are left out.
         factors: Hiding factors, 0 to 1.
-        strength: Strength of the predator; the liquidity of the opposite case has the same strength, at most 0.5.
+        predator: What the predator trades ahead, as a fraction of the child that it expects, 0 to 2; the liquidity of the
+            opposite case has the same strength, at most 0.5.
         episodes: Number of episodes.
         seed: Seed of everything that is drawn.
 
     Raises:
         ValueError: A value is out of range.
     """
-    _check(scenario.slices, factors, strength, episodes, seed)
+    scenario = get_scenario(scenario)
+    _check(scenario.slices, factors, predator, episodes, seed)
     factors = tuple(sorted(set(factors)))
-    strengths = (strength, max(0.0 - strength, LEAST))
+    strengths = (predator, max(0.0 - predator, LEAST))
     bench = _bench(scenario, seed)
     cells = [(algorithm, factor) for algorithm in algorithm_names() for factor in factors]
     threshold, clean = _threshold(bench), _clean_scores(bench, 1.0, 1, episodes)
@@ -658,16 +649,3 @@ def _check(slices: int, factors: tuple[float, ...], strength: float, episodes: i
     check_number("predator", strength, low=0.0, high=GREATEST, unit="of the child that is expected")
     check_integer("episodes", episodes, low=20, high=MOST_EPISODES)
     check_integer("seed", seed, low=0, high=2**32 - 1)
-
-
-def main(args: Args) -> Study:
-    """Measure, print, draw, and return the study."""
-    check_target(args.json)
-    check_plot(args.plot)
-    if args.json is not None and args.plot is not None and FilePath(args.json).resolve() == FilePath(args.plot).resolve():
-        raise ValueError(f"json and plot must be two files, got {args.plot!r} twice")
-    found = study(get_scenario(args.scenario), args.factors, args.predator, args.episodes, args.seed)
-    show(str(found), found.to_json(), args.json)
-    if args.plot is not None:
-        write_atomically(args.plot, picture(found, args.plot))
-    return found

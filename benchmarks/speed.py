@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from hyperexec_env.training.bench import Args, measure
+from hyperexec_env.training.bench import measure
 
 
 def number(value: float) -> str:
@@ -45,4 +45,4 @@ def tables(numbers: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     stored = sys.argv[1:]
-    print(tables(json.loads(Path(stored[0]).read_text()) if stored else measure(Args(full=True)).numbers))
+    print(tables(json.loads(Path(stored[0]).read_text()) if stored else measure(full=True).to_dict()))

@@ -7,19 +7,49 @@ import types
 import typing
 from collections.abc import Sequence
 from dataclasses import MISSING, field, fields
-from typing import Any, NoReturn, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 from hyperexec_env.checks import nearest
 
-__all__ = ["Parser", "add_arguments", "option", "parse"]
+__all__ = ["Parser", "add_arguments", "build", "files_of", "option", "parse", "scenario_option"]
 
 Record = TypeVar("Record")
 
 
-def option(default: Any = MISSING, meaning: str = "", *, positional: bool = False, choices: Sequence[str] = ()) -> Any:
-    """Declare an option as a dataclass field, with its default and its help text."""
-    metadata = {"help": meaning, "positional": positional, "choices": tuple(choices) or None}
+def option(
+    default: Any = MISSING,
+    meaning: str = "",
+    *,
+    positional: bool = False,
+    choices: Sequence[str] = (),
+    file: Literal["", "input", "output"] = "",
+) -> Any:
+    """Declare an option of a script.
+
+    Args:
+        default: Default; without one the option is required.
+        meaning: One line for the help.
+        positional: Whether it is an argument without a name.
+        choices: Permitted words.
+        file: Whether it names files that the script reads ("input") or writes ("output").
+    """
+    metadata = {"help": meaning, "positional": positional, "choices": tuple(choices) or None, "file": file}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
+
+
+def scenario_option(default: str = "regime-day", *, positional: bool = False) -> Any:
+    """Declare the option that names a scenario."""
+    return option(default, "name of a scenario or path of a .toml file", positional=positional, file="input")
+
+
+def files_of(args: Any, role: Literal["input", "output"]) -> list[tuple[str, str]]:
+    """Return the files that a script reads or writes, each as (option, path)."""
+    found: list[tuple[str, str]] = []
+    for item in fields(args):
+        value = getattr(args, item.name)
+        if item.metadata.get("file") == role and value is not None:
+            found += [(item.name, path) for path in ((value,) if isinstance(value, str) else value)]
+    return found
 
 
 class Parser(argparse.ArgumentParser):
@@ -42,12 +72,13 @@ def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
     """Add one argument for each field of a dataclass."""
     hints = typing.get_type_hints(record)
     for item in fields(record):
-        kind, optional = _without_none(hints[item.name])
+        kind = _plain(hints[item.name])
         several = typing.get_origin(kind) is tuple
         value = typing.get_args(kind)[0] if several else kind
         positional, required = item.metadata.get("positional", False), item.default is MISSING
         name = item.name if positional else "--" + item.name.replace("_", "-")
-        settings: dict[str, Any] = {"help": item.metadata.get("help", ""), "choices": item.metadata.get("choices")}
+        meaning = item.metadata.get("help", "").replace("%", "%%")  # argparse formats it
+        settings: dict[str, Any] = {"help": meaning, "choices": item.metadata.get("choices")}
         if not required and item.default not in (None, "", ()) and kind is not bool:
             settings["help"] += f" (default: {' '.join(map(str, typing.cast(Any, item.default))) if several else item.default})"
         if kind is bool:
@@ -57,8 +88,6 @@ def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
             settings["default"] = None if required else item.default
             if several:
                 settings["nargs"] = "+" if required else "*" if positional else "+"
-            elif optional and item.name == "json":
-                settings.update(nargs="?", const="-")
             elif positional and not required:
                 settings["nargs"] = "?"
             if required and not positional:
@@ -67,15 +96,20 @@ def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
         parser.add_argument(name, **{key: value for key, value in settings.items() if key != "choices" or value})
 
 
-def _without_none(hint: Any) -> tuple[Any, bool]:
-    """Return the type of a hint without `| None`, and whether the hint was optional."""
+def _plain(hint: Any) -> Any:
+    """Return the type of a hint without its `| None`."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
-        inner = [part for part in typing.get_args(hint) if part is not type(None)]
-        return inner[0], True
-    return hint, False
+        return next(part for part in typing.get_args(hint) if part is not type(None))
+    return hint
 
 
 def parse(record: type[Record], namespace: argparse.Namespace) -> Record:
     """Return the dataclass filled with the parsed arguments."""
     values = {item.name: getattr(namespace, item.name) for item in fields(record)}  # type: ignore[arg-type]
     return record(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def build(record: type[Record], args: Any, **values: Any) -> Record:
+    """Make another dataclass from those options that have the names of its fields, and from further values."""
+    given = {item.name: getattr(args, item.name) for item in fields(record) if hasattr(args, item.name)}  # type: ignore[arg-type]
+    return record(**{**given, **values})

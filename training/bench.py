@@ -1,8 +1,7 @@
-"""Measure the speed in interleaved rounds, as ratios: of the environments, of the desk's agent, of a training by PPO."""
+"""Speed, measured in interleaved rounds, as ratios: of the environments, of the desk's agent, of a training by PPO."""
 
 from __future__ import annotations
 
-import json as json_format
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,9 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import gymnasium as gym
 
-from hyperexec_env.arguments import option
 from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes
-from hyperexec_env.baselines.evaluate import show
 from hyperexec_env.evaluation.bench import (
     ENVIRONMENT,
     Measure,
@@ -29,12 +26,11 @@ from hyperexec_env.evaluation.bench import (
     within,
 )
 from hyperexec_env.extras import need
-from hyperexec_env.files import check_target
 from hyperexec_env.market.scenario import get_scenario
 
 from . import ppo
 
-__all__ = ["PARTS", "Args", "Plan", "Result", "main", "measure", "plan", "training_probes"]
+__all__ = ["PARTS", "Plan", "Result", "measure", "plan", "training_probes"]
 
 PARTS: Final = ("environment steps", "policy inference in collection", "rest of collection", "gradient updates")
 """Parts of a training by PPO; the third is what the others are not."""
@@ -46,18 +42,6 @@ Shares = dict[str, float]
 """Percent of the time of a training, by part."""
 Spent = defaultdict[str, float]
 """Seconds, by part."""
-
-
-@dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec bench``."""
-
-    agent: bool = option(False, "measure the desk's agent only, in steps of CartPole")
-    training: bool = option(False, "measure a training by PPO only, against stable-baselines3's defaults, and its profile")
-    full: bool = option(False, "measure everything: environments, a million episodes of evaluate, agent and training")
-    rounds: int = option(7, "rounds; in each, everything is measured once, beside its reference")
-    seconds: float = option(0.3, "time for one measurement, seconds")
-    json: str | None = option(None, "write the numbers as JSON to this file (without a file: to standard output)")
 
 
 def _default_model(threads: int, steps: int) -> Any:
@@ -163,8 +147,13 @@ class Plan(NamedTuple):
     """Profile of each measurement of a training, the warm-up first."""
 
 
-def plan(args: Args) -> Plan:
-    """Return what some options ask for.
+def plan(*, agent: bool = False, training: bool = False, full: bool = False) -> Plan:
+    """Return what is to be measured: of nothing that is chosen, the environments and the rollouts.
+
+    Args:
+        agent: Choose the desk's agent, in steps of CartPole.
+        training: Choose a training by PPO, against stable-baselines3's defaults, and its profile.
+        full: Choose everything: environments, a million episodes of evaluate, agent and training.
 
     Raises:
         MissingExtra: A training is asked for, and stable-baselines3 is not installed.
@@ -172,18 +161,18 @@ def plan(args: Args) -> Plan:
     chosen: list[Probe] = []
     lines: list[str] = []
     history: list[Shares] = []
-    if args.full or not (args.agent or args.training):
+    if full or not (agent or training):
         lines += [left_out("rows with numba are", "numba", "fast")]
         numba = not lines[-1]
         lines += [left_out_by_gymnasium() if numba else "", left_out("the first frame is", "PIL", "plot")]
         chosen += environment_probes(numba, pictures=not lines[-1])
         chosen += rollout_probes() if numba else []
-        chosen += command_probes() if numba and args.full else []
-    if args.agent or args.full:
+        chosen += command_probes() if numba and full else []
+    if agent or full:
         chosen += agent_probes()
-    if args.training:
+    if training:
         need("stable_baselines3", "train")
-    if args.training or args.full:
+    if training or full:
         lines += [left_out("the training is", "stable_baselines3", "train")]
         chosen += [] if lines[-1] else training_probes(history)
     return Plan(chosen, [line for line in lines if line], history)
@@ -201,9 +190,8 @@ class Result:
     left_out: list[str]
     """A line for each kind of rows that needs what is not installed."""
 
-    @property
-    def numbers(self) -> dict[str, Any]:
-        """The numbers as `--json` has them."""
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers under plain keys."""
         return {**asdict(self), "rows": [{**asdict(row), "reached": row.reached} for row in self.rows]}
 
     def __str__(self) -> str:
@@ -213,18 +201,20 @@ class Result:
         return "\n".join([report(self.rows), *self.left_out, *profile])
 
 
-def measure(args: Args) -> Result:
-    """Measure what some options ask for."""
-    probes, lines, history = plan(args)
-    rows = bench(probes, args.rounds, args.seconds)
-    measured = history[-args.rounds :]
+def measure(
+    *, agent: bool = False, training: bool = False, full: bool = False, rounds: int = 7, seconds: float = 0.3
+) -> Result:
+    """Measure what is chosen, see :func:`plan`.
+
+    Args:
+        agent: Choose the desk's agent.
+        training: Choose a training by PPO.
+        full: Choose everything.
+        rounds: Rounds; in each, everything is measured once, beside its reference.
+        seconds: Time for one measurement.
+    """
+    probes, lines, history = plan(agent=agent, training=training, full=full)
+    rows = bench(probes, rounds, seconds)
+    measured = history[-rounds:]
     profile = {part: median(shares[part] for shares in measured) for part in PARTS} if measured else None
-    return Result(args.rounds, args.seconds, rows, profile, lines)
-
-
-def main(args: Args) -> Result:
-    """Measure, print, and return what was found."""
-    check_target(args.json)
-    result = measure(args)
-    show(str(result), json_format.dumps(result.numbers, indent=2) + "\n", args.json)
-    return result
+    return Result(rounds, seconds, rows, profile, lines)

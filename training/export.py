@@ -1,4 +1,4 @@
-"""Turn a stable-baselines3 model of your own into a policy without pickles: safetensors and JSON, which numpy alone runs.
+"""A stable-baselines3 model as a policy without pickles: safetensors and JSON, which numpy alone runs.
 
 The model must have been trained on HyperExec-v0 with an `MlpPolicy`, on the observations as the environment gives them (not
 normalised by a wrapper). Pickles are loaded nowhere else, and here only when the user says that the file can be trusted.
@@ -7,7 +7,8 @@ normalised by a wrapper). Pickles are loaded nowhere else, and here only when th
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env import __version__
-from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_choice, check_flag
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.envs.single import HyperExecEnv
@@ -25,7 +25,7 @@ from hyperexec_env.files import printable
 
 from .run import make_folder
 
-__all__ = ["ALGORITHMS", "Args", "export", "main", "policy_of"]
+__all__ = ["ALGORITHMS", "export", "policy_of"]
 
 ALGORITHMS: Final = ("ppo", "sac", "dqn")
 """Algorithms of stable-baselines3 whose models can be exported."""
@@ -33,18 +33,6 @@ _NOT_NEEDED: Final = {"learning_rate": 0.0, "lr_schedule": 0.0, "clip_range": 0.
 """What a model needs to learn and not to act: it is not unpickled, and no memory is kept for replay."""
 _EPISODES: Final = 4
 """Episodes on which an exported policy is compared with its model."""
-
-
-@dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec export``."""
-
-    model: str = option(meaning="zip file that the model's `save` wrote", positional=True)
-    algorithm: str = option(meaning="algorithm of the model", choices=ALGORITHMS)
-    out: str = option(meaning="folder to write the policy into")
-    action_mode: str | None = option(None, "action mode it learned (default: pace; of dqn: discrete)", choices=ACTION_MODES)
-    observe_regime: bool = option(True, "whether it was told the regime (the file does not say)")
-    trust_pickle: bool = option(False, "load the file although its pickles can run any code: for files that you made yourself")
 
 
 class _Parts(NamedTuple):
@@ -176,35 +164,44 @@ def _load(path: Path, algorithm: str) -> Any:
         raise ValueError(f"{path} cannot be loaded as a stable-baselines3 model of {algorithm}: {reason}") from None
 
 
-def export(args: Args) -> NetworkPolicy:
+def export(
+    model: str | os.PathLike[str],
+    algorithm: str,
+    out: str | os.PathLike[str],
+    *,
+    action_mode: str | None = None,
+    observe_regime: bool = True,
+    trust_pickle: bool = False,
+) -> NetworkPolicy:
     """Load a model, write its policy, and return the policy.
+
+    Args:
+        model: Zip file that the model's `save` wrote.
+        algorithm: One of the :data:`ALGORITHMS`.
+        out: Folder to write the policy into.
+        action_mode: The action mode it was trained in; None: pace, of dqn discrete.
+        observe_regime: Whether it was told the regime (the file does not say).
+        trust_pickle: Load the file although its pickles can run any code.
 
     Raises:
         ValueError: A bad option, a file that is not trusted, or a model that is no network of known layers.
         MissingExtra: The packages of the extra `train` are not installed.
     """
-    check_choice("algorithm", args.algorithm, ALGORITHMS)
-    mode = args.action_mode or ("discrete" if args.algorithm == "dqn" else "pace")
+    check_choice("algorithm", algorithm, ALGORITHMS)
+    mode = action_mode or ("discrete" if algorithm == "dqn" else "pace")
     check_choice("action_mode", mode, ACTION_MODES)
-    check_flag("observe_regime", args.observe_regime)
-    if not check_flag("trust_pickle", args.trust_pickle):
+    check_flag("observe_regime", observe_regime)
+    path = Path(model)
+    if not check_flag("trust_pickle", trust_pickle):
         raise ValueError(
-            f"{args.model} is not loaded: the zip files of stable-baselines3 hold pickles, and loading a pickle can run any "
+            f"{path} is not loaded: the zip files of stable-baselines3 hold pickles, and loading a pickle can run any "
             "code; pass --trust-pickle for a file that you made yourself"
         )
     for module in ("torch", "stable_baselines3", "safetensors"):
         need(module, "train")
-    path = Path(args.model)
-    name = printable(f"{args.algorithm.upper()} {path.stem}")
-    policy = policy_of(_load(path, args.algorithm), args.algorithm, mode, args.observe_regime, name)
+    name = printable(f"{algorithm.upper()} {path.stem}")
+    policy = policy_of(_load(path, algorithm), algorithm, mode, observe_regime, name)
     source = {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     policy = replace(policy, about={**policy.about, **source})
-    save_policy(policy, make_folder(Path(args.out)))
+    save_policy(policy, make_folder(Path(out)))
     return policy
-
-
-def main(args: Args) -> None:
-    """Export, and say how to judge the policy."""
-    policy = export(args)
-    print(f"exported {policy.name}, {len(policy.layers)} layers, to {args.out}")
-    print(f"judge it: hyperexec evaluate --policy baselines {args.out}")

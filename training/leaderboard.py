@@ -1,141 +1,165 @@
-"""Evaluate the baselines, train PPO with several seeds, judge all on the same episodes, and write the board.
+"""The leaderboard: baselines and PPO with several training seeds, judged on the same episodes of each scenario.
 
-Writes, for each scenario, SCENARIO.md and SCENARIO.json, the trained policies, and one page, leaderboard.html, with the tables
-and the pictures. A policy that was trained with the same options on the same scenario is not trained again, and every batch of
-episodes that was judged is kept in results.sqlite: a run that was interrupted goes on where it stopped, a training from its
-newest checkpoint.
+It writes, for each scenario, SCENARIO.md and SCENARIO.json, the trained policies, and one page, leaderboard.html, with the
+tables and the pictures. A policy that was trained with the same options on the same scenario is not trained again, and every
+batch of episodes that was judged is kept in results.sqlite: a run that was interrupted goes on where it stopped, a training
+from its newest checkpoint.
 """
 
 from __future__ import annotations
 
-import json as json_format
+import os
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from hyperexec_env import __version__
-from hyperexec_env.arguments import option
-from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum, show
+from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum
 from hyperexec_env.baselines.policies import get_policy, policy_names
 from hyperexec_env.checks import check_integer
-from hyperexec_env.evaluation.board import Board, Entrant, text_table
+from hyperexec_env.evaluation.board import Board, text_table
 from hyperexec_env.evaluation.identity import Cell, engines, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.progress import progress
-from hyperexec_env.evaluation.store import DeterminismAlarm, Store
+from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
-from hyperexec_env.files import check_target, write_atomically
-from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.files import write_atomically
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, scenario_names
 
 from . import ppo
 from .interruption import Interrupted
-from .run import begun, check_training, file_name, make_folder
+from .run import begun, check_training, file_name, make_folder, plain_args
 
-__all__ = ["Args", "leaderboard", "main", "verified"]
-
-
-@dataclass(frozen=True)
-class Args:
-    """Options of ``hyperexec leaderboard``."""
-
-    scenario: tuple[str, ...] = option(("regime-day",), "names of scenarios, paths of .toml files, or `all` that ship")
-    quick: bool = option(False, "a small run: what is not given is one training seed, 300,000 slices, 2,000 episodes")
-    episodes: int | None = option(None, "number of episodes, the same for every policy (default: 20000)")
-    seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
-    training_seeds: int | None = option(None, "number of training seeds, 0, 1, ... (default: 3)")
-    timesteps: int | None = option(None, "slices to trade in each training (default: 2000000)")
-    optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
-    out: str = option("leaderboard", "folder of the results")
-    store: str | None = option(None, "keep the results of all episodes in this file (default: OUT/results.sqlite)")
-    verify: bool = option(False, "train and judge nothing: compute again what is stored, and compare bit for bit")
-    json: str | None = option(None, "write all boards as JSON to this file (without a file: to standard output)")
-    progress: bool = option(True, "show progress bars")
+__all__ = ["leaderboard", "store_path", "verified"]
 
 
-def leaderboard(args: Args) -> list[Board]:
+class _Budget(NamedTuple):
+    """The size of a leaderboard."""
+
+    training_seeds: int
+    timesteps: int
+    episodes: int
+
+
+_USUAL, _QUICK = _Budget(3, 2_000_000, 20_000), _Budget(1, 300_000, 2_000)
+
+
+def leaderboard(
+    scenarios: ScenarioLike | Iterable[ScenarioLike] = "regime-day",
+    *,
+    quick: bool = False,
+    episodes: int | None = None,
+    seed: int = 0,
+    training_seeds: int | None = None,
+    timesteps: int | None = None,
+    optimum: bool = True,
+    out: str | os.PathLike[str] = "leaderboard",
+    store: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> list[Board]:
     """Train and judge on each scenario, and write the results.
+
+    Args:
+        scenarios: Names, dicts, paths or scenarios; `all`: those that ship with the package.
+        quick: A small run: the defaults are one training seed, 300,000 slices, 2,000 episodes.
+        episodes: Number of episodes, the same for every policy (default: 20,000).
+        seed: Seed of the episodes.
+        training_seeds: Number of training seeds, 0, 1, ... (default: 3).
+        timesteps: Slices to trade in each training (default: 2,000,000).
+        optimum: Whether to solve for the optimum, and to show each policy's gap to it.
+        out: Folder of the results.
+        store: File in which the results of all episodes are kept (default: results.sqlite in that folder).
+        progress: Whether to show progress bars.
 
     Raises:
         ValueError: A bad option, or two scenarios of one name.
         MissingExtra: The packages of the extras `train` and `plot` are not installed.
     """
-    seeds, timesteps, episodes = _budget(args)
-    check_integer("training_seeds", seeds, low=0, high=1000)
-    check_evaluation(episodes, args.seed)
-    check_training(ppo.Args(timesteps=timesteps, tensorboard=False))
+    given = (training_seeds, timesteps, episodes)
+    budget = _Budget(
+        *(usual if value is None else value for value, usual in zip(given, _QUICK if quick else _USUAL, strict=True))
+    )
+    check_integer("training_seeds", budget.training_seeds, low=0, high=1000)
+    check_evaluation(budget.episodes, seed)
+    check_training(ppo.Args(timesteps=budget.timesteps, tensorboard=False))
     need("matplotlib", "plot")
-    given = [name for word in args.scenario for name in (scenario_names() if word == "all" else (word,))]
-    scenarios = [get_scenario(name) for name in given]
-    names = [file_name(scenario) for scenario in scenarios]
+    chosen = [get_scenario(scenario) for scenario in _listed(scenarios)]
+    names = [file_name(scenario) for scenario in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
-    folder = make_folder(Path(args.out))
-    with Store(_store_path(args)) as store:
-        boards = [
-            _board(args, scenario, [_options(args, word, name, seed) for seed in range(seeds)], store)
-            for word, scenario, name in zip(given, scenarios, names, strict=True)
-        ]
-    if len(boards) > 1 and args.optimum:
+    folder = make_folder(Path(out))
+    options = ppo.Args(timesteps=budget.timesteps, tensorboard=False, progress=progress and sys.stderr.isatty())
+    boards = []
+    with Store(store_path(out, store)) as results:
+        for scenario, name in zip(_listed(scenarios), names, strict=True):
+            trainings = [
+                replace(options, scenario=scenario, seed=number, out=str(folder / "policies" / f"ppo-{name}-{number}"))
+                for number in range(budget.training_seeds)
+            ]
+            board = _board(get_scenario(scenario), trainings, budget.episodes, seed, optimum, results)
+            _write(folder, name, board)
+            print(f"\n{board}\n", flush=True)
+            boards.append(board)
+    if len(boards) > 1 and optimum:
         header, cells, caption = summary(boards)
-        _say(args, f"{text_table(header, cells)}\n{caption}\n")
-    write_atomically(folder / "leaderboard.html", page(boards, _command(args)))
+        print(f"{text_table(header, cells)}\n{caption}\n", flush=True)
+    write_atomically(folder / "leaderboard.html", page(boards, _command(scenarios, budget, seed)))
     return boards
 
 
-def _store_path(args: Args) -> Path:
-    return Path(args.out) / "results.sqlite" if args.store is None else Path(args.store)
+def _listed(scenarios: ScenarioLike | Iterable[ScenarioLike]) -> list[ScenarioLike]:
+    """Return the scenarios one by one; `all` stands for those that ship with the package."""
+    single = isinstance(scenarios, (str, os.PathLike, Mapping, Scenario))
+    given: list[ScenarioLike] = [scenarios] if single else list(scenarios)  # type: ignore[list-item, arg-type]
+    return [name for scenario in given for name in (scenario_names() if scenario == "all" else (scenario,))]
 
 
-def _options(args: Args, given: str, name: str, seed: int) -> ppo.Args:
-    """Return the options of a training; `given` is what names the scenario, `name` what names its files."""
-    return ppo.Args(
-        scenario=given,
-        seed=seed,
-        timesteps=_budget(args)[1],
-        out=str(Path(args.out) / "policies" / f"ppo-{name}-{seed}"),
-        tensorboard=False,
-        progress=args.progress and sys.stderr.isatty(),
-    )
+def store_path(out: str | os.PathLike[str], store: str | os.PathLike[str] | None = None) -> Path:
+    """Return the file in which a leaderboard keeps the results of all episodes."""
+    return Path(out) / "results.sqlite" if store is None else Path(store)
 
 
-def _board(args: Args, scenario: Scenario, trainings: Sequence[ppo.Args], store: Store) -> Board:
-    """Train and judge on one scenario, write its files and return its board."""
+def _board(scenario: Scenario, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store) -> Board:
+    """Train and judge on one scenario and return its board."""
     trained = []
     for number, options in enumerate(trainings, start=1):
-        _say(args, f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})")
+        print(f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})", flush=True)
         trained.append(_trained(options, scenario))
-    taking_part = [*entrants(["all"]), *(Entrant(policy, training_seed=policy.training_seed) for policy in trained)]
-    episodes = _budget(args)[2]
-    announce(scenario, taking_part, episodes, args.seed)
-    known = known_optimum(scenario) if args.optimum else None
-    board = evaluate(scenario, taking_part, episodes, args.seed, store, known)
-    _write(Path(args.out), file_name(scenario), board)
-    _say(args, f"\n{board}\n")
-    return board
+    policies = entrants(["all", *trained])
+    announce(scenario, policies, episodes, seed)
+    return evaluate(scenario, policies, episodes=episodes, seed=seed, optimum=optimum, store=store)
 
 
-def verified(args: Args) -> Verification:
+def verified(
+    out: str | os.PathLike[str] = "leaderboard", store: str | os.PathLike[str] | None = None, *, optimum: bool = True
+) -> Verification:
     """Compute every stored cell again and compare; trained policies are those of OUT/policies, the optimum is solved for again.
+
+    Args:
+        out: Folder of the results.
+        store: File of the results of all episodes (default: results.sqlite in that folder).
+        optimum: Whether to solve for the optimal policies too.
 
     Raises:
         ValueError: There is no store, or it cannot be read.
         MissingExtra: There are trained policies, and the packages of the extra `train` are not installed.
     """
-    path = _store_path(args)
+    path = store_path(out, store)
     if not path.is_file():
         raise ValueError(f"there is no store of results at {path}")
-    with Store(path) as store:
-        cells = [cell for cell, _ in store.cells()]
-        policies = _known_policies(Path(args.out) / "policies")
-        if args.optimum:
-            policies |= _optimal_policies(store, [cell for cell in cells if cell.policy not in policies])
+    with Store(path) as results:
+        cells = [cell for cell, _ in results.cells()]
+        policies = _known_policies(Path(out) / "policies")
+        if optimum:
+            policies |= _optimal_policies(results, [cell for cell in cells if cell.policy not in policies])
         with progress(sum(cell.episodes for cell in cells), f"verify {path}") as advance:
-            return verify(store, policies, advance)
+            return verify(results, policies, advance)
 
 
 def _known_policies(folder: Path) -> dict[str, Policy]:
@@ -156,14 +180,6 @@ def _by_hash(policies: Sequence[Policy]) -> dict[str, Policy]:
     return {identity: policy for policy in policies if (identity := policy_hash(policy)) is not None}
 
 
-def _budget(args: Args) -> tuple[int, int, int]:
-    """Return the training seeds, the slices of a training and the episodes: what was given, else the defaults."""
-    defaults = (1, 300_000, 2_000) if args.quick else (3, 2_000_000, 20_000)
-    given = (args.training_seeds, args.timesteps, args.episodes)
-    seeds, timesteps, episodes = (default if value is None else value for value, default in zip(given, defaults, strict=True))
-    return seeds, timesteps, episodes
-
-
 def _trained(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
     """Return the policy of a run: read where it is there already, else trained, from its newest checkpoint on if it has one."""
     try:
@@ -181,7 +197,7 @@ def _is_of(found: NetworkPolicy, options: ppo.Args, scenario: Scenario) -> bool:
         return False
     made = (about.get("scenario_hash"), versions.get("hyperexec_env"), found.training_seed)
     no_matter = ("out", "progress", "scenario", "checkpoint_every", "resume")
-    kept = {key: value for key, value in asdict(options).items() if key not in no_matter}
+    kept = {key: value for key, value in plain_args(options, scenario).items() if key not in no_matter}
     same = made == (scenario.hash, __version__, options.seed) and kept.items() <= args.items()
     return same and traded >= options.timesteps
 
@@ -200,44 +216,8 @@ def _write(folder: Path, name: str, board: Board) -> None:
     write_atomically(folder / f"{name}.md", f"# {board.scenario.name}\n\n{board.to_markdown()}")
 
 
-def _command(args: Args) -> str:
+def _command(scenarios: ScenarioLike | Iterable[ScenarioLike], budget: _Budget, seed: int) -> str:
     """Return the command that makes the boards again."""
-    seeds, timesteps, episodes = _budget(args)
-    words = ["hyperexec leaderboard --scenario", *args.scenario, "--seed", str(args.seed), "--episodes", str(episodes)]
-    return " ".join([*words, "--training-seeds", str(seeds), "--timesteps", str(timesteps)])
-
-
-def _say(args: Args, text: str) -> None:
-    """Print for people; with JSON on standard output, to standard error."""
-    print(text, file=sys.stderr if args.json == "-" else sys.stdout, flush=True)
-
-
-def all_boards(boards: Sequence[Board]) -> str:
-    """Return the boards as JSON: one board as it is, several under `boards`."""
-    plain = [board.to_dict() for board in boards]
-    return json_format.dumps(plain[0] if len(plain) == 1 else {"boards": plain}, indent=2, allow_nan=False) + "\n"
-
-
-def main(args: Args) -> None:
-    """Make the boards and say where they are, or verify; exit with code 1 if a result differs from the stored one."""
-    check_target(args.json, [_store_path(args)])
-    if args.verify:
-        _verify(args)
-        return
-    try:
-        boards = leaderboard(args)
-    except DeterminismAlarm as alarm:
-        raise SystemExit(f"hyperexec: alarm: {alarm}") from None
-    if args.json == "-":
-        print(all_boards(boards), end="")
-        return
-    if args.json is not None:
-        write_atomically(args.json, all_boards(boards))
-    print(f"wrote {args.out}/leaderboard.html and the tables and policies beside it")
-
-
-def _verify(args: Args) -> None:
-    found = verified(args)
-    show(str(found), json_format.dumps(found.to_dict(), indent=2) + "\n", args.json)
-    if not found.sound:
-        raise SystemExit(1)
+    named = [given if isinstance(given, str) else get_scenario(given).name for given in _listed(scenarios)]
+    words = ["hyperexec leaderboard --scenario", *named, "--seed", str(seed), "--episodes", str(budget.episodes)]
+    return " ".join([*words, "--training-seeds", str(budget.training_seeds), "--timesteps", str(budget.timesteps)])

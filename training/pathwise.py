@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hyperexec_env import __version__
-from hyperexec_env.arguments import option
+from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
@@ -28,14 +28,14 @@ from hyperexec_env.market.scenario import Scenario, get_scenario
 
 from .checkpoints import FOLDER, Checkpoint, checkpoint_to_resume, save_checkpoint
 from .interruption import Interrupted, Signals
-from .run import output_folder, report
+from .run import output_folder, plain_args
 
 if TYPE_CHECKING:
     import torch
 
     from .torch_rollout import Lanes, Outcome
 
-__all__ = ["OBJECTIVES", "Args", "Trainer", "main", "train"]
+__all__ = ["OBJECTIVES", "Args", "Trainer", "train"]
 
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
 """What may be minimised."""
@@ -54,7 +54,7 @@ _MAY_DIFFER: Final = ("scenario", "out", "threads", "checkpoint_every", "resume"
 class Args:
     """Options of ``hyperexec train pathwise``."""
 
-    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
+    scenario: str = scenario_option()
     seed: int = option(0, "seed of the weights and of the market")
     out: str = option("", "folder of the run (default: runs/pathwise-SCENARIO-SEED)")
     objective: str = option("expected", "what is minimised: J, or a risk of the realised cost", choices=OBJECTIVES)
@@ -300,7 +300,7 @@ def train(args: Args) -> NetworkPolicy:
         )
     about = {
         "algorithm": "pathwise",
-        "args": asdict(args),
+        "args": plain_args(args, scenario),
         "scenario": scenario.to_dict(),
         "scenario_hash": scenario.hash,
         "timesteps": trainer.step * args.lanes * scenario.slices,
@@ -315,8 +315,3 @@ def train(args: Args) -> NetworkPolicy:
     write_atomically(folder / "scenario.toml", scenario.to_toml())
     save_policy(policy, folder)
     return policy
-
-
-def main(args: Args) -> None:
-    """Train, and say where the policy is."""
-    report(train(args), args, "pathwise")

@@ -5,24 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hyperexec_env.arguments import option
+from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
-from .run import check_training, learn, make_env, output_folder, report
+from .run import check_training, learn, make_env, output_folder
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
     from torch import nn
 
-__all__ = ["Args", "build_model", "main", "train"]
+__all__ = ["Args", "build_model", "train"]
 
 
 @dataclass(frozen=True)
 class Args:
     """Options of ``hyperexec train ppo``."""
 
-    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
+    scenario: str = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)")
     timesteps: int = option(4_000_000, "slices to trade in all")
@@ -103,8 +103,3 @@ def train(args: Args) -> NetworkPolicy:
     folder = output_folder(args.out, "ppo", scenario, args.seed)
     head = "argmax" if args.action_mode == "discrete" else "clip"
     return learn(build_model(args, scenario), _layers, args, scenario, folder, "ppo", head, "tanh")
-
-
-def main(args: Args) -> None:
-    """Train, and say where the policy is."""
-    report(train(args), args, "ppo")

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,19 @@ from hyperexec_env.market.scenario import Scenario, get_scenario
 from .checkpoints import FOLDER, checkpoint_to_resume, newest_checkpoint, save_checkpoint
 from .interruption import Interrupted, Signals
 
-__all__ = ["begun", "check_training", "file_name", "learn", "make_env", "make_folder", "output_folder", "report", "run_folder"]
+__all__ = [
+    "Trained",
+    "begun",
+    "check_training",
+    "file_name",
+    "learn",
+    "make_env",
+    "make_folder",
+    "output_folder",
+    "plain_args",
+    "run_folder",
+    "trained",
+]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 _MAY_DIFFER = ("scenario", "out", "threads", "checkpoint_every", "resume", "tensorboard", "progress")
@@ -110,13 +122,45 @@ def make_env(args: Any, scenario: Scenario) -> Any:
     return BatchVecEnv(args.lanes, args.seed, args.reward_scale, scenario=scenario, **options)
 
 
-def report(policy: NetworkPolicy, args: Any, algorithm: str) -> None:
-    """Say what was trained and how to judge it."""
-    folder = run_folder(args.out, algorithm, get_scenario(args.scenario), args.seed)
-    print(
-        f"trained {policy.name} for {policy.about['timesteps']:,} slices in {policy.about['seconds']:.0f} s; saved in {folder}"
-    )
-    print(f"judge it: hyperexec evaluate --scenario {args.scenario} --policy baselines {folder}")
+@dataclass(frozen=True)
+class Trained:
+    """A policy that was trained, and where it is."""
+
+    policy: NetworkPolicy
+    folder: Path
+    scenario: str
+    """What names the scenario."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values, for JSON."""
+        about = self.policy.about
+        return {
+            "policy": self.policy.name,
+            "training_seed": self.policy.training_seed,
+            "folder": str(self.folder),
+            "scenario": about["scenario"]["name"],
+            **{key: about[key] for key in ("scenario_hash", "timesteps", "seconds")},
+        }
+
+    def __str__(self) -> str:
+        """Say what was trained and how to judge it."""
+        slices, seconds = self.policy.about["timesteps"], self.policy.about["seconds"]
+        return (
+            f"trained {self.policy.name} for {slices:,} slices in {seconds:.0f} s; saved in {self.folder}\n"
+            f"judge it: hyperexec evaluate --scenario {self.scenario} --policy baselines {self.folder}"
+        )
+
+
+def trained(policy: NetworkPolicy, args: Any) -> Trained:
+    """Return the result of a script: its policy, and the folder of its run."""
+    scenario = get_scenario(args.scenario)
+    folder = run_folder(args.out, policy.about["algorithm"], scenario, args.seed)
+    return Trained(policy, folder, plain_args(args, scenario)["scenario"])
+
+
+def plain_args(args: Any, scenario: Scenario) -> dict[str, Any]:
+    """Return the options of a script as plain values; a scenario that is not given as a text is known by its name."""
+    return asdict(replace(args, scenario=args.scenario if isinstance(args.scenario, str) else scenario.name))
 
 
 def _identity(algorithm: str, scenario: Scenario, args: Any) -> dict[str, Any]:
@@ -248,7 +292,7 @@ class Run:
         args = self.args
         about = {
             "algorithm": self.algorithm,
-            "args": asdict(args),
+            "args": plain_args(args, self.scenario),
             "scenario": self.scenario.to_dict(),
             "scenario_hash": self.scenario.hash,
             "timesteps": timesteps,

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hyperexec_env.arguments import option
+from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import get_scenario
 
-from .run import check_training, learn, make_env, output_folder, report
+from .run import check_training, learn, make_env, output_folder
 
-__all__ = ["Args", "main", "train"]
+__all__ = ["Args", "train"]
 
 
 @dataclass(frozen=True)
 class Args:
     """Options of ``hyperexec train sac``."""
 
-    scenario: str = option("regime-day", "name of a scenario or path of a .toml file")
+    scenario: str = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/sac-SCENARIO-SEED)")
     timesteps: int = option(1_000_000, "slices to trade in all")
@@ -72,8 +72,3 @@ def train(args: Args) -> NetworkPolicy:
         return [*hidden, trained.actor.mu]
 
     return learn(model, layers, args, scenario, folder, "sac", "tanh", "relu")
-
-
-def main(args: Args) -> None:
-    """Train, and say where the policy is."""
-    report(train(args), args, "sac")

@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hyperexec_env.market
+from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.files import cache_folder, write_atomically
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
 from .dynamic import FINE, Grid, Table, evaluate_fractions, solve_blind, solve_informed
 from .linear import Riccati, keeps_one_side, solve_linear
@@ -104,6 +105,43 @@ class Solution:
             policy=self.policy,
         )
 
+    def __str__(self) -> str:
+        """Return J*, the best schedules and J* by regime as text."""
+        scenario, best = self.scenario, self.optimum_bps
+        title = f"{scenario.name} ({scenario.hash}): "
+        if best is None:
+            return f"{title}not solved exactly: {self.reason}. J* is at least {self.bound_bps:.4f} bps"
+        lines = [*self._tables(best), ""]
+        if self.bound_bps is not None and self.bound_bps < best - 1e-6 * abs(best):
+            lines.append(f"An order that may trade both ways: {self.bound_bps:.4f} bps.")
+        lines.append(f"{title}{self.accuracy}, {self.seconds:.1f} s.")
+        lines.append("Bps of the arrival notional; the permanent cost, which no schedule changes, is left out.")
+        capped = scenario.max_participation is not None
+        shares = " ".join(f"{100.0 * share:.2f}" for share in (self.fractions if capped else self.schedule))
+        lines.append(f"best fixed schedule [% of {'what remains, up to the cap' if capped else 'the order'}]: {shares}")
+        return "\n".join(lines)
+
+    def _tables(self, best: float) -> list[str]:
+        """Return the objectives beside J*, and J* for each regime of the start."""
+        known = [
+            ("TWAP", self.twap_bps),
+            ("best fixed schedule", self.open_loop_bps),
+            ("regime known one slice late", self.regime_blind_bps),
+            ("optimum J*", best),
+        ]
+        cells = [
+            ["", name, f"{value:.4f}", f"{value - best:.4f}", f"{100.0 * (value - best) / abs(best):.2f}" if best else "-"]
+            for name, value in known
+            if value is not None
+        ]
+        starts = [["", name, f"{value:.4f}"] for name, value in self.by_regime.items()]
+        starts.append(["", "stationary", f"{self.stationary_bps:.4f}"])
+        return [
+            text_table(["", "objective J", "bps", "above J*", "%"], cells),
+            "",
+            text_table(["", "order that starts in", "J* [bps]"], starts),
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
         by_regime: dict[str, float | None] = dict(self.by_regime)
@@ -123,17 +161,18 @@ class Solution:
         }
 
 
-def solve(scenario: Scenario, *, cached: bool = True) -> Solution:
+def solve(scenario: ScenarioLike, *, cached: bool = True) -> Solution:
     """Solve a scenario; what was solved once is read from the cache.
 
     Args:
-        scenario: The scenario.
+        scenario: A name, a dict, a path or a scenario.
         cached: Whether to look into the cache, and to write to it.
     """
+    scenario = get_scenario(scenario)
     return _remembered(scenario.to_toml(), scenario.hash) if cached else _solve(scenario)
 
 
-def optimum(scenario: Scenario) -> Optimum:
+def optimum(scenario: ScenarioLike) -> Optimum:
     """Return what a board compares with: see :func:`solve`."""
     return solve(scenario).reference
 
@@ -148,7 +187,7 @@ def _remembered(text: str, scenario_hash: str) -> Solution:
     return found
 
 
-def schedule_bps(scenario: Scenario, fractions: Any) -> float:
+def schedule_bps(scenario: ScenarioLike, fractions: Any) -> float:
     """Return the expected objective of a fixed schedule, computed and not simulated, bps.
 
     Args:
@@ -158,6 +197,7 @@ def schedule_bps(scenario: Scenario, fractions: Any) -> float:
     Raises:
         ValueError: The scenario cannot be solved exactly, or the fractions do not fit it.
     """
+    scenario = get_scenario(scenario)
     market = build_market(scenario)
     reason, fractions = unsolved(market), np.asarray(fractions, dtype=float)
     if reason:

@@ -33,7 +33,7 @@ from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.tally import Dispersion, Tally, group_size
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.model import build_market
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
 __all__ = ["Board", "Entrant", "Row", "TrainingGroup", "judge", "play", "text_table"]
 
@@ -337,7 +337,7 @@ def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
 
 
 def judge(
-    scenario: Scenario,
+    scenario: ScenarioLike,
     entrants: Sequence[Entrant],
     reference: Policy,
     *,
@@ -352,7 +352,7 @@ def judge(
     """Evaluate policies on the same episodes of a scenario.
 
     Args:
-        scenario: The scenario.
+        scenario: A name, a dict, a path or a scenario.
         entrants: The policies.
         reference: The policy that differences refer to (TWAP); it need not be an entrant.
         episodes: Number of episodes, at least 2.
@@ -369,7 +369,7 @@ def judge(
         RuntimeError: A policy changed the market or the path.
         DeterminismAlarm: A stored outcome disagrees with a new one.
     """
-    participants = [*entrants]
+    scenario, participants = get_scenario(scenario), [*entrants]
     if optimum is not None and optimum.policy is not None:
         participants.append(Entrant(optimum.policy))
     tallies = _gather(scenario, participants, reference, episodes, seed, store, progress, backend, num_threads)
@@ -391,7 +391,7 @@ def judge(
 
 
 def play(
-    scenario: Scenario,
+    scenario: ScenarioLike,
     entrants: Sequence[Entrant],
     reference: Policy,
     *,
@@ -407,7 +407,7 @@ def play(
     Returns:
         The outcomes of the reference and of each entrant: over episodes, or over groups of episodes where there are many.
     """
-    tallies = _gather(scenario, entrants, reference, episodes, seed, store, progress, backend, num_threads)
+    tallies = _gather(get_scenario(scenario), entrants, reference, episodes, seed, store, progress, backend, num_threads)
     return [tally.joined() for tally in tallies]
 
 

@@ -34,7 +34,7 @@ from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.market.kernel import Cost, Slice, State
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.predator import PredatorMemory, trade, update_memory
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
 __all__ = [
     *("COMPONENTS", "Burst", "Certificate", "Halving", "ImpactCost", "ImpactModel", "ScenarioImpact", "Trip", "certify"),
@@ -493,14 +493,14 @@ def _ordinal(number: int) -> str:
 
 
 def certify(
-    scenario: Scenario, *, trips: int | None = None, seed: int = 0, advance: Callable[[int], None] = lambda trips: None
+    scenario: ScenarioLike, *, trips: int | None = None, seed: int = 0, advance: Callable[[int], None] = lambda trips: None
 ) -> Certificate:
     """Test whether the market of a scenario is sound.
 
     Convexity is tested without a predator: with a predator, a regular schedule may cost more than an irregular one.
 
     Args:
-        scenario: The scenario.
+        scenario: A name, a dict, a path or a scenario.
         trips: Number of round trips to try, 1,000 to 10^9; None chooses a number that takes a few seconds.
         seed: Seed of the search.
         advance: Called with the number of round trips after each batch.
@@ -508,6 +508,7 @@ def certify(
     Raises:
         ValueError: `trips` or `seed` is out of range.
     """
+    scenario = get_scenario(scenario)
     flat, notes = replace(scenario, volume_curve=()), []
     tested = scenario if all(scenario.volume_curve) else flat
     if tested is not scenario:
@@ -531,7 +532,7 @@ def certify_model(
     return _certify(model, model, model, trips, seed, advance)
 
 
-def check_scenario(scenario: Scenario, *, trips: int | None = None, seed: int = 0) -> None:
+def check_scenario(scenario: ScenarioLike, *, trips: int | None = None, seed: int = 0) -> None:
     """Raise ValueError if the market of a scenario is not sound; arguments as in :func:`certify`.
 
     Raises:

@@ -8,7 +8,6 @@ in closed form if one exists and otherwise by simulation.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -31,7 +30,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, draw_path, expected_slice
 from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.regime import UNKNOWN
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.orders import MAX_SHARES, Order, ParentOrder
 
 __all__ = ["CostEstimate", "MarketImpactEstimate", "estimate_impact", "estimate_schedule", "planned_shares"]
@@ -273,7 +272,7 @@ def _title(side: int, quantity: float, price: float) -> str:
     return f"{'buy' if side > 0 else 'sell'} {quantity:,.0f} at {price:,g}"
 
 
-def planned_shares(parent: ParentOrder, scenario: Scenario, algorithm: str | None = None) -> tuple[int, ...]:
+def planned_shares(parent: ParentOrder, scenario: ScenarioLike, algorithm: str | None = None) -> tuple[int, ...]:
     """Return the planned shares of an order in each slice of a scenario: whole shares, length N, without hiding.
 
     The plan uses only pre-trade information: POV trades in proportion to the expected volume, and Adaptive plans for an unknown
@@ -287,7 +286,7 @@ def planned_shares(parent: ParentOrder, scenario: Scenario, algorithm: str | Non
     Raises:
         ValueError: The algorithm is unknown; the message names the nearest one.
     """
-    market = build_market(_scenario_of(parent, scenario))
+    market = build_market(_scenario_of(parent, get_scenario(scenario)))
     name = check_algorithm("algorithm", algorithm or parent.algorithm or ADAPTIVE)
     if name == ADAPTIVE:
         weights = schedules.twap_in_children(market.slices, resolve(name, UNKNOWN, market.slices)[1])
@@ -304,7 +303,7 @@ def _scenario_of(parent: ParentOrder, scenario: Scenario) -> Scenario:
 
 def estimate_schedule(
     parent: ParentOrder,
-    scenario: str | os.PathLike[str] | Mapping[str, Any] | Scenario,
+    scenario: ScenarioLike,
     shares: Sequence[float] | None = None,
     *,
     algorithm: str | None = None,

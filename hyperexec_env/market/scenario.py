@@ -18,7 +18,7 @@ from hyperexec_env.market.predator import GREATEST, LEAST
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.volume import slice_profile
 
-__all__ = ["Scenario", "get_scenario", "load_scenario", "register_scenario", "scenario_names"]
+__all__ = ["Scenario", "ScenarioLike", "get_scenario", "load_scenario", "register_scenario", "scenario_names"]
 
 
 def _unit(default: Any, unit: str, meaning: str) -> Any:
@@ -296,6 +296,9 @@ def _toml(value: Any) -> str:
     return repr(value)
 
 
+ScenarioLike = str | os.PathLike[str] | Mapping[str, Any] | Scenario
+"""What names a scenario: a registered name, a path of a TOML file, a dict of values, or the record itself."""
+
 _REGISTRY: dict[str, Scenario] = {}
 
 
@@ -351,7 +354,7 @@ def _is_path(scenario: Any) -> bool:
     return isinstance(scenario, os.PathLike)
 
 
-def get_scenario(scenario: str | os.PathLike[str] | Mapping[str, Any] | Scenario) -> Scenario:
+def get_scenario(scenario: ScenarioLike) -> Scenario:
     """Return the scenario that a registered name, a dict, a path to a TOML file or a scenario specifies.
 
     Raises:

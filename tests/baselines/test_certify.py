@@ -62,7 +62,7 @@ def test_a_mistake_is_one_clear_line(capsys, words, message):
     ("sunshine-day", "certificate: NOT SOUND"),
 ])  # fmt: skip
 def test_the_card_ends_with_the_verdict(name, verdict):
-    block = card(get_scenario(name)).split("\n\n")[-1]
+    block = str(card(name)).split("\n\n")[-1]
     assert block.startswith(verdict)
     assert "round trips tried" in block
     assert "smallest cost" in block

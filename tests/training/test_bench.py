@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from hyperexec_env import cli
+from hyperexec_env.cli.bench import Args
 from hyperexec_env.evaluation.bench import LIMIT, REFERENCE, Row
 from hyperexec_env.extras import MissingExtra
 from hyperexec_env.training import bench, ppo
-from hyperexec_env.training.bench import PARTS, Args, plan, training_probes
+from hyperexec_env.training.bench import PARTS, plan, training_probes
 
 SPEED = Path(__file__).parents[2] / "benchmarks" / "speed.py"
 TINY = ppo.Args(lanes=16, steps=26, batch_size=104, epochs=1, hidden=8)
@@ -68,12 +69,12 @@ def everything_installed(monkeypatch):
     monkeypatch.setattr(bench, "left_out", lambda what, module, extra: "")
 
 
-def names(args):
-    return {probe.name for probe in plan(args).probes}
+def names(**chosen):
+    return {probe.name for probe in plan(**chosen).probes}
 
 
 def test_everything_that_must_be_reached_is_measured(everything_installed):
-    probes = plan(Args(full=True)).probes
+    probes = plan(full=True).probes
     assert len({probe.name for probe in probes}) == len(probes)
     assert {probe.name: (probe.goal, probe.better, probe.against) for probe in probes if probe.goal is not None} == GOALS
     assert {probe.name: (probe.reference(0.0), probe.unit) for probe in probes if probe.against == LIMIT} == LIMITS
@@ -81,49 +82,49 @@ def test_everything_that_must_be_reached_is_measured(everything_installed):
 
 def test_an_option_measures_its_part_only_and_full_measures_all(everything_installed):
     pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
-    plain, agent, training = names(Args()), names(Args(agent=True)), names(Args(training=True))
+    plain, agent, training = names(), names(agent=True), names(training=True)
     assert "single environment" in plain
     assert agent == {name for name in GOALS if name.split()[0] in ("process()", "generation", "impact", "status")}
     assert training == {"training by PPO", "environment's share of it"}
-    assert names(Args(agent=True, training=True)) == agent | training
+    assert names(agent=True, training=True) == agent | training
     evaluations = {"evaluate, 1,000,000 episodes", "evaluate, 1,000,000 episodes, memory"}
-    assert names(Args(full=True)) == plain | agent | training | evaluations
+    assert names(full=True) == plain | agent | training | evaluations
     assert not plain & evaluations
 
 
 def test_without_numba_its_rows_are_left_out_and_a_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
-    for args in (Args(), Args(full=True)):
-        chosen = plan(args)
+    for full in (False, True):
+        chosen = plan(full=full)
         assert not any(
             "numba" in probe.name or "evaluate" in probe.name or "first vector" in probe.name for probe in chosen.probes
         )
         assert {"single environment", "make_vec, numpy, 1,000 lanes in step"} <= {probe.name for probe in chosen.probes}
         assert chosen.left_out[0] == 'rows with numba are left out: numba is not installed: pip install "hyperexec-env[fast]"'
-    assert plan(Args(agent=True)).left_out == []
+    assert plan(agent=True).left_out == []
 
 
 def test_without_pillow_the_first_frame_is_left_out_and_a_line_says_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
-    chosen = plan(Args())
+    chosen = plan()
     assert "first frame of render()" not in {probe.name for probe in chosen.probes}
     assert chosen.left_out == ['the first frame is left out: PIL is not installed: pip install "hyperexec-env[plot]"']
 
 
 def test_with_an_older_gymnasium_the_rows_of_its_benchmark_are_left_out(monkeypatch, everything_installed):
-    before = names(Args())
+    before = names()
     monkeypatch.delattr("gymnasium.utils.performance.benchmark_vector_step")
-    assert {name for name in before if name.startswith("benchmark_vector_step")} == before - names(Args())
-    assert plan(Args()).left_out[0].startswith("rows of benchmark_vector_step are left out: it needs gymnasium 1.4, got ")
+    assert {name for name in before if name.startswith("benchmark_vector_step")} == before - names()
+    assert plan().left_out[0].startswith("rows of benchmark_vector_step are left out: it needs gymnasium 1.4, got ")
 
 
 def test_without_stable_baselines3_a_training_is_left_out_or_refused(monkeypatch):
     monkeypatch.setitem(sys.modules, "stable_baselines3", None)
-    chosen = plan(Args(full=True))
+    chosen = plan(full=True)
     assert "training by PPO" not in {probe.name for probe in chosen.probes}
     assert chosen.left_out[-1].endswith('pip install "hyperexec-env[train]"')
     with pytest.raises(MissingExtra, match="stable_baselines3 is not installed"):
-        plan(Args(training=True))
+        plan(training=True)
 
 
 def test_json_carries_the_rows_and_the_profile(monkeypatch, tmp_path, capsys, everything_installed):
@@ -131,12 +132,12 @@ def test_json_carries_the_rows_and_the_profile(monkeypatch, tmp_path, capsys, ev
     row = Row("training by PPO", 2.0, "slices/s", 1.0, 2.0, 15.0, "higher", "the defaults")
     profiles = [dict(zip(PARTS, shares, strict=True)) for shares in ((97.0, 1.0, 1.0, 1.0), (4.0, 10.0, 2.0, 84.0))]
     chosen = bench.Plan([], ["something is left out"], profiles)
-    monkeypatch.setattr(bench, "plan", lambda args: chosen)
+    monkeypatch.setattr(bench, "plan", lambda **options: chosen)
     monkeypatch.setattr(bench, "bench", lambda probes, rounds, seconds: [row])
     path = tmp_path / "bench.json"
-    numbers = bench.main(Args(rounds=1, seconds=0.1, json=str(path))).numbers
-    said = capsys.readouterr().out
-    assert json.loads(path.read_text()) == numbers
+    assert cli.main(["bench", "--rounds", "1", "--seconds", "0.1", "--json", str(path)]) == 0
+    said, numbers = capsys.readouterr().out, json.loads(path.read_text())
+    assert bench.measure(rounds=1, seconds=0.1).to_dict() == numbers
     assert numbers["rows"] == [
         {
             "name": "training by PPO", "rate": 2.0, "unit": "slices/s", "reference": 1.0, "ratio": 2.0,
@@ -145,7 +146,7 @@ def test_json_carries_the_rows_and_the_profile(monkeypatch, tmp_path, capsys, ev
     ]  # fmt: skip
     assert numbers["profile"] == profiles[1]  # the warm-up does not count
     assert all(part in said for part in (*PARTS, "training by PPO", "missed", "something is left out", "84.0 %"))
-    bench.main(Args(rounds=1, seconds=0.1, json="-"))
+    assert cli.main(["bench", "--rounds", "1", "--seconds", "0.1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == numbers
 
 
@@ -155,7 +156,7 @@ def test_the_table_of_the_readme_has_every_row():
         Row("slow", 1.0, "s", 0.7, 1.0 / 0.7, 1.0, "lower", LIMIT),
     ]
     profile = dict.fromkeys(PARTS, 25.0)
-    numbers = bench.Result(1, 0.1, rows, profile, ["something is left out"]).numbers
+    numbers = bench.Result(1, 0.1, rows, profile, ["something is left out"]).to_dict()
     lines = runpy.run_path(str(SPEED))["tables"](json.loads(json.dumps(numbers))).splitlines()
     assert lines[2] == "| fast | 250,000 steps/s | 100,000 (CartPole-v1) | 2.50 | at least 2.5 | reached |"
     assert lines[3] == "| slow | 1 s | 0.7 (the limit) | 1.43 | at most 1 | missed |"

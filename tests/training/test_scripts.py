@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
-from hyperexec_env.baselines.evaluate import entrants, evaluate
+from hyperexec_env.baselines.evaluate import evaluate
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.market.scenario import get_scenario, scenario_names
@@ -35,7 +35,7 @@ def test_a_script_trains_saves_and_is_judged(algorithm, tmp_path):
     saved = json.loads((tmp_path / "run" / "policy.json").read_text())["about"]
     assert saved["args"]["timesteps"] == args.timesteps
     assert saved["scenario_hash"] == get_scenario("desk-5min").hash
-    board = evaluate(get_scenario("desk-5min"), entrants([str(tmp_path / "run"), "TWAP"]), 50, 0)
+    board = evaluate("desk-5min", [str(tmp_path / "run"), "TWAP"], episodes=50, optimum=False)
     assert {row.training_seed for row in board.rows} == {4, None}
 
 
@@ -120,16 +120,15 @@ def test_a_bad_option_is_refused(option, value, message, tmp_path):
 
 
 def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, monkeypatch):
-    args = leaderboard.Args(
-        scenario=("desk-5min", "flow-signal"),
-        episodes=200,
-        training_seeds=2,
-        timesteps=2000,
-        optimum=False,
-        out=str(tmp_path / "board"),
-        progress=False,
-    )
-    first = leaderboard.leaderboard(args)
+    options = {
+        "episodes": 200,
+        "training_seeds": 2,
+        "timesteps": 2000,
+        "optimum": False,
+        "out": tmp_path / "board",
+        "progress": False,
+    }
+    first = leaderboard.leaderboard(("desk-5min", "flow-signal"), **options)
     names = {path.name for path in (tmp_path / "board").iterdir()}
     assert names == {
         *("desk-5min.md", "desk-5min.json", "flow-signal.md", "flow-signal.json"),
@@ -140,22 +139,20 @@ def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, mo
     assert (tmp_path / "board" / "leaderboard.html").read_text().count("<h2>") == 2
 
     monkeypatch.setattr(ppo, "train", lambda options: pytest.fail("trained again"))
-    again = leaderboard.leaderboard(args)
+    again = leaderboard.leaderboard(("desk-5min", "flow-signal"), **options)
     assert [board.to_json() for board in again] == [board.to_json() for board in first]
 
 
 def test_the_leaderboard_trains_again_when_an_option_has_changed(tmp_path, monkeypatch):
-    args = leaderboard.Args(
-        scenario=("desk-5min",), episodes=50, training_seeds=1, timesteps=2000, optimum=False, out=str(tmp_path), progress=False
-    )
-    leaderboard.leaderboard(args)
+    options = {"episodes": 50, "training_seeds": 1, "optimum": False, "out": tmp_path, "progress": False}
+    leaderboard.leaderboard("desk-5min", timesteps=2000, **options)
     trained = []
     original = ppo.train
     monkeypatch.setattr(ppo, "train", lambda options: (trained.append(options.timesteps), original(options))[1])
-    leaderboard.leaderboard(replace(args, timesteps=3000))
+    leaderboard.leaderboard("desk-5min", timesteps=3000, **options)
     assert trained == [3000]
 
 
 def test_two_scenarios_of_one_name_are_refused(tmp_path):
     with pytest.raises(ValueError, match="scenario names must differ"):
-        leaderboard.leaderboard(leaderboard.Args(scenario=("desk-5min", "desk-5min"), out=str(tmp_path)))
+        leaderboard.leaderboard(("desk-5min", "desk-5min"), out=tmp_path)

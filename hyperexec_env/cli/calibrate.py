@@ -1,4 +1,4 @@
-"""Make a scenario from one-minute or five-minute OHLCV bars: csv, csv.gz, or parquet with the extra `data`.
+"""Calibrate a scenario to one-minute or five-minute OHLCV bars: csv, csv.gz, or parquet with the extra `data`.
 
 The bars are checked first (order, gaps, half days, prices, bars that hold a running total of the day). A file that fails is
 refused with the line; with --lenient the session is left out and counted. The scenario says of each parameter how it was found
@@ -7,51 +7,43 @@ or that it is the default.
 
 from __future__ import annotations
 
-import json as json_format
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperexec_env.arguments import option
 from hyperexec_env.data.bars import read_sessions
 from hyperexec_env.data.calibration import Calibration, calibrate
-from hyperexec_env.files import check_target, write_atomically
+from hyperexec_env.files import write_atomically
 
-from .evaluate import show
-
-__all__ = ["Args", "main"]
+ORDER = 13
 
 
 @dataclass(frozen=True)
 class Args:
     """Options of ``hyperexec calibrate``."""
 
-    bars: tuple[str, ...] = option(meaning="files of bars: columns ts, open, high, low, close, volume", positional=True)
+    bars: tuple[str, ...] = option(
+        meaning="files of bars: columns ts, open, high, low, close, volume", positional=True, file="input"
+    )
     stamp: str = option(meaning="whether a bar is stamped at its start or its end", choices=("start", "end"))
-    out: str = option(meaning="the scenario, a .toml file")
+    out: str = option(meaning="the scenario, a .toml file", file="output")
     lenient: bool = option(False, "leave bad sessions out and count them, where the file would be refused")
     name: str = option("", "name of the scenario (default: that of the file)")
     side: int | None = option(None, "side of the order: 1 buy, -1 sell (default: 1)")
-    quantity: float | None = option(None, "size of the order, shares (default: 4 %% of the daily volume)")
+    quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
     slices: int | None = option(None, "number of slices (default: 26)")
     max_participation: float | None = option(None, "participation cap, fraction of the slice volume (default: none)")
     risk_aversion: float | None = option(None, "price of quadratic variation (default: 2 / notional)")
     open_minute: int = option(570, "minute of the day at which the session opens (570: 09:30)")
     day_minutes: int = option(390, "length of the session, minutes")
-    json: str | None = option(None, "write what was found as JSON to this file (without a file: to standard output)")
 
 
 def main(args: Args) -> Calibration:
-    """Read, check, calibrate, write the scenario, and say what was found."""
-    for target in (args.out, args.json):
-        check_target(target, args.bars)
-    if args.json is not None and Path(args.json).resolve() == Path(args.out).resolve():
-        raise ValueError(f"json and out must be two files, got {args.out!r} twice")
+    """Read, check, calibrate, write the scenario, and return what was found."""
     if not args.out.endswith(".toml"):
         raise ValueError(f"out must end in .toml, so that commands know it for a scenario, got {args.out!r}")
     sessions = read_sessions(args.bars, args.stamp, args.lenient, open_minute=args.open_minute, day_minutes=args.day_minutes)
     order = {key: getattr(args, key) for key in ("side", "quantity", "slices", "max_participation", "risk_aversion")}
     scenario = calibrate(sessions, args.name or Path(args.out).stem, **order)
-    found = Calibration(scenario, sessions.report)
     write_atomically(args.out, scenario.to_toml())
-    show(f"{found}\n\nwrote {args.out}", json_format.dumps(found.to_dict(), indent=2) + "\n", args.json)
-    return found
+    return Calibration(scenario, sessions.report)

@@ -106,7 +106,7 @@ def test_evaluate_takes_from_the_store_what_is_there(capsys, tmp_path, monkeypat
     words = ("evaluate", "--policy", "TWAP", "POV", "--episodes", "50", "--no-optimum", "--json")
     stored = (*words, "--store", str(tmp_path / "results.sqlite"))
     first = _run(capsys, *stored)[1]
-    monkeypatch.setattr(evaluate, "announce", lambda *given: None)
+    monkeypatch.setattr("hyperexec_env.cli.evaluate.announce", lambda *given: None)
     monkeypatch.setattr(rollout, "roll", lambda *given: pytest.fail("rolled again"))
     assert _run(capsys, *stored)[1] == first
     monkeypatch.undo()

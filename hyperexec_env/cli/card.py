@@ -1,0 +1,22 @@
+"""Print the card of a scenario: its parameters with units, where they came from, its optimum, and its certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hyperexec_env.arguments import scenario_option
+from hyperexec_env.baselines.card import Card, card
+
+ORDER = 10
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec card``."""
+
+    scenario: str = scenario_option(positional=True)
+
+
+def main(args: Args) -> Card:
+    """Return the card."""
+    return card(args.scenario)

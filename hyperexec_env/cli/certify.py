@@ -1,0 +1,29 @@
+"""Certify the market of a scenario: try round trips that earn, costs that depend on the slices, bursts that pay."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.evaluation.certificate import Certificate, certify, usual_trips
+from hyperexec_env.evaluation.progress import progress
+from hyperexec_env.market.scenario import get_scenario
+
+ORDER = 11
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec certify``."""
+
+    scenario: str = scenario_option(positional=True)
+    trips: int | None = option(None, "number of round trips to try (default: what some seconds allow)")
+    seed: int = option(0, "seed of the search")
+
+
+def main(args: Args) -> Certificate:
+    """Return the certificate."""
+    scenario = get_scenario(args.scenario)
+    total = usual_trips(scenario.slices) if args.trips is None else args.trips
+    with progress(total, f"certify {scenario.name}") as advance:
+        return certify(scenario, trips=args.trips, seed=args.seed, advance=advance)

@@ -1,0 +1,53 @@
+"""Evaluate policies on one scenario.
+
+Prints realised and expected cost, risk, the paired difference to TWAP, and the gap to the optimum, with intervals.
+"""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate
+from hyperexec_env.checks import check_integer
+from hyperexec_env.evaluation.board import Board
+from hyperexec_env.evaluation.store import Store
+from hyperexec_env.market.compiled import BACKENDS, resolve_backend
+from hyperexec_env.market.scenario import get_scenario
+
+ORDER = 2
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec evaluate``."""
+
+    scenario: str = scenario_option()
+    policy: tuple[str, ...] = option(("all",), "names, folders of trained policies, `baselines`, `sanity`, `all` or `desk`")
+    episodes: int = option(10_000, "number of episodes, the same for every policy")
+    seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
+    optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
+    backend: str = option("auto", "how schedules are run: compiled where numba is installed, or not", choices=BACKENDS)
+    threads: int = option(0, "threads of compiled loops (0: as many as help)")
+    store: str | None = option(None, "keep the results in this file, and take from it what is there", file="input")
+
+
+def main(args: Args) -> Board:
+    """Return the board."""
+    scenario, policies = get_scenario(args.scenario), entrants(args.policy)
+    check_evaluation(args.episodes, args.seed)
+    check_integer("threads", args.threads, low=0, high=256)
+    resolve_backend(args.backend)
+    with nullcontext() if args.store is None else Store(args.store) as store:
+        announce(scenario, policies, args.episodes, args.seed)
+        return evaluate(
+            scenario,
+            policies,
+            episodes=args.episodes,
+            seed=args.seed,
+            optimum=args.optimum,
+            store=store,
+            backend=args.backend,
+            threads=args.threads,
+        )

@@ -1,0 +1,77 @@
+"""Report on a desk's own fills against a real market: what the order cost, by source and against benchmarks.
+
+FILLS has the columns ts, side (buy, sell, +1, -1), quantity and price, and may have symbol and order_id; it holds one order
+of one day. Its times are the wall clock of the bars, seconds and fractions allowed; where both carry an offset from universal
+time and the two differ, those of the fills are converted. The bars are checked as by `calibrate`;
+the day of the order must be a full session, faulty other days are left out and counted. The other days tell the ADV, the
+volatility and the volume curve. The mid before a fill is interpolated between the open and the close of its bar.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, fields
+from typing import Final
+
+from hyperexec_env.arguments import build, files_of, option
+from hyperexec_env.baselines.fills import read_fills
+from hyperexec_env.baselines.market_day import read_day
+from hyperexec_env.baselines.tca import PLANS, Details, tca
+from hyperexec_env.baselines.tca_page import page
+from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.report import ExecutionReport
+from hyperexec_env.extras import need
+from hyperexec_env.files import write_atomically
+
+ORDER = 14
+_DEFAULT: Final = ExecutionConfig()
+
+
+@dataclass(frozen=True)
+class Args:
+    """Options of ``hyperexec tca``."""
+
+    fills: str = option(
+        meaning="file of fills: columns ts, side, quantity, price (symbol, order_id)", positional=True, file="input"
+    )
+    market: tuple[str, ...] = option(meaning="files of bars: columns ts, open, high, low, close, volume", file="input")
+    stamp: str = option("start", "whether a bar is stamped at its start or its end", choices=("start", "end"))
+    quantity: int | None = option(None, "size of the order, shares (default: what was filled)")
+    arrival_price: float | None = option(None, "mid at the decision (default: that of the bars)")
+    decision: str | None = option(None, "time of the decision, 10:30, 10:30:05 or with the date (default: the start)")
+    start: str | None = option(None, "time at which the order started (default: begin of the bar of its first fill)")
+    deadline: str | None = option(None, "time at which it had to be done (default: end of the bar of its last fill)")
+    adv: float | None = option(None, "average daily volume, shares (default: that of the other sessions)")
+    plan: str = option("TWAP", "the plan it is held against", choices=PLANS)
+    symbol: str = option("", "name of what was traded (default: that of the fills)")
+    half_spread_bps: float = option(_DEFAULT.half_spread_bps, "half of the quoted spread, bps of the arrival price")
+    perm_impact_gamma: float = option(_DEFAULT.perm_impact_gamma, "permanent impact, arrival prices for one ADV")
+    kyle_lambda: float = option(_DEFAULT.kyle_lambda, "permanent and transient impact, arrival prices for one ADV")
+    resilience: float = option(_DEFAULT.resilience, "recovery of the transient impact, per day")
+    open_minute: int = option(570, "minute of the day at which the session opens (570: 09:30)")
+    day_minutes: int = option(390, "length of the session, minutes")
+    html: str | None = option(None, "write the report as a page with the picture of the order to this file", file="output")
+
+
+def main(args: Args) -> ExecutionReport:
+    """Read, report, write the page, and return the report."""
+    if args.html is not None:
+        need("matplotlib", "plot")
+    order = read_fills(args.fills)
+    day = read_day(args.market, args.stamp, order.date, open_minute=args.open_minute, day_minutes=args.day_minutes)
+    config = build(ExecutionConfig, args, day_seconds=60.0 * args.day_minutes)
+    report = tca(order, day, build(Details, args), config)
+    if args.html is not None:
+        write_atomically(args.html, page(report, _command(args)))
+    return report
+
+
+def _command(args: Args) -> str:
+    """Return the command that makes the report again."""
+    words = ["hyperexec", "tca", args.fills, "--market", *args.market]
+    files = {name for role in ("input", "output") for name, _ in files_of(args, role)}
+    for item in fields(Args):
+        value = getattr(args, item.name)
+        if item.name not in files and value != item.default:
+            words += ["--" + item.name.replace("_", "-"), str(value)]
+    return shlex.join(words)

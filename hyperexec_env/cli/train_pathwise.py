@@ -1,0 +1,15 @@
+"""Train a policy by the gradient of whole episodes: torch differentiates the market itself."""
+
+from __future__ import annotations
+
+from hyperexec_env.training.pathwise import Args, train
+from hyperexec_env.training.run import Trained, trained
+
+__all__ = ["Args", "main"]
+
+ORDER = 4
+
+
+def main(args: Args) -> Trained:
+    """Train, and return the policy and its folder."""
+    return trained(train(args), args)
