@@ -1,6 +1,6 @@
 """The classical policies, and the sanity policies that must not win.
 
-A policy is one `act` method: a :class:`~hyperexec_env.envs.observation.Situation` goes in, shares come out. A new one is a
+A policy is one `act` method: a :class:`~hyperexec_env.envs.situation.Situation` goes in, shares come out. A new one is a
 class of a few lines and one line in a registry.
 """
 

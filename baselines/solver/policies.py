@@ -184,7 +184,7 @@ class TableParameters(NamedTuple):
     share_low: float
     share_spacing: float
     fractions: NDArray[np.float32]
-    """Fraction of what remains, shape (slices, rows, signal, root of the remaining fraction, share of the displacement), flat."""
+    """Fraction of what remains, flat, shape (slices, rows, signal, root of the remaining share, share of the displacement)."""
 
 
 class LinearParameters(NamedTuple):

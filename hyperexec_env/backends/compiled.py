@@ -202,8 +202,6 @@ def _storable(loop: Loop) -> bool:
     called = [value for function in loop.lines for value in function.names.values() if not is_record(value)]
     reached = [inner for value in called for inner in (value, *_functions(value))]
     return all((inner.__module__ or package).split(".")[0] == package for inner in reached)
-        (inner.__module__ or package).split(".")[0] == package for value in called for inner in (value, *_functions(value))
-    )
 
 
 def _stored(key: str, text: str) -> Path | None:

@@ -9,11 +9,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.backends.compiled import BACKENDS, resolve_backend
 from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board
 from hyperexec_env.evaluation.store import Store
-from hyperexec_env.market.compiled import BACKENDS, resolve_backend
 from hyperexec_env.market.scenario import get_scenario
 
 ORDER = 2

@@ -44,8 +44,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         num_envs: Number of lanes.
         backend: "numba" (compiled loops, extra `fast`), "numpy" (the readable reference), or "auto" (default: numba where it is
             installed). Both return the same numbers to 1e-9, and the same regimes.
-        num_threads: Threads of the compiled loops, each of which takes 264 lanes at least; None: one below 4,096 lanes, else one
-            for 2,048 lanes, at most as many as there are processors.
+        num_threads: Threads of the compiled loops, each of which takes at least 264 lanes; None: one below 4,096 lanes, else
+            one for 2,048 lanes, at most as many as there are processors.
         copy: Whether returned arrays are never changed later (default). With False each step returns the same arrays of
             observations, rewards and ends, overwritten.
         autoreset_mode: "NextStep" (default: the step after the end begins the next episode and pays 0), "SameStep" (the last

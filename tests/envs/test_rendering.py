@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from gymnasium.error import DependencyNotInstalled, ResetNeeded
 
-from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.rendering import Painter, _Window, look
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
 STAY = np.zeros(1, dtype=np.float32)
