@@ -24,7 +24,10 @@ PACKAGES: Final = ("hyperexec_env",)
 class Policy(Protocol):
     """A policy: a name and one method."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name on the board."""
+        ...
 
     def act(self, situation: Situation) -> Any:
         """Return the shares to trade in this slice: a number, or an array over episodes.
