@@ -31,6 +31,7 @@ __all__ = [
     "numbers",
     "plus",
     "reached",
+    "record_type",
     "scaled",
     "sum_of",
 ]
@@ -91,7 +92,13 @@ def fill_record(kind: Any, values: Iterator[Any]) -> Any:
 
 def numbered(name: str, count: int, kind: Any = Any) -> Any:
     """Return a new record type of `count` numbers of one kind."""
-    return NamedTuple(name, [(f"at_{index}", kind) for index in range(count)])  # type: ignore[misc]
+    return record_type(name, (f"at_{index}" for index in range(count)), kind)
+
+
+def record_type(name: str, fields: Iterable[str], kind: Any = Any) -> Any:
+    """Return a new record type of numbers of one kind."""
+    made: Any = NamedTuple(name, [(field, kind) for field in fields])  # type: ignore[misc]
+    return made
 
 
 def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:

@@ -309,8 +309,8 @@ class CompiledLanes:
         """Compile a plan; return its driver, its arrays by name (with those that never change), and those that it adds to."""
         text = self._texts[name]
         names = [(key, self._rows.get(key)) for key in text.arrays]
-        self._plans[name] = compiler().compile(text), names, text.sums
-        return self._plans[name]
+        prepared = self._plans[name] = compiler().compile(text), names, text.sums
+        return prepared
 
     @property
     def _common(self) -> tuple[NDArray[Any], ...]:
