@@ -139,7 +139,7 @@ def scaled(record: Any, factor: Any) -> Any:
 @for_records(lambda fields: f"lambda value, limits: {' + '.join(f'(value >= limits.{name}) * 1' for name in fields)}")
 def reached(value: Any, limits: Any) -> Any:
     """Return how many of the limits, the fields of a record, a value reaches."""
-    return sum((value >= limit) * 1 for limit in limits)
+    return sum(value >= limit for limit in limits)
 
 
 def sum_of(record: type, names: Iterable[str]) -> Callable[[Any], Any]:

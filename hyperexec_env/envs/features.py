@@ -215,7 +215,8 @@ def seen_of(numbers: Numbers, sight: Sight, view: View, situation: Situation) ->
 
 def observe(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane, view: View) -> Seen:
     """Return the features of a lane."""
-    return seen_of(numbers, sight, view, situation_of(None, numbers, sight.hidden, order, lane))
+    situation = situation_of(None, numbers, sight.hidden, order, lane, lane.world.price)
+    return seen_of(numbers, sight, view, situation)
 
 
 def _scales(market: Market, hidden: bool) -> Scales:

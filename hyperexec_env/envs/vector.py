@@ -18,7 +18,7 @@ from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.info import LazyInfo
 from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
-from hyperexec_env.envs.situation import Situation, situation_of
+from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import build_task, check_reset_options, final_info
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket
 from hyperexec_env.market.model import must_finish
@@ -247,8 +247,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if not self._begun:
             raise ResetNeeded("call reset() before asking for the situation")
         order, lane = self._lanes.record(EpisodeOrder), self._lanes.record(Lane)
-        market = self.task.market
-        return situation_of(market, market.numbers, self.task.observer.hidden, order, lane)
+        market, hidden = self.task.market, self.task.observer.hidden
+        return situation_of(market, market.numbers, hidden, order, lane, price_of_last(hidden, order, lane))
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which discrete levels are worth trying in each lane, shape (lanes, levels)."""

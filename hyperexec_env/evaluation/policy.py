@@ -100,4 +100,4 @@ def first_situation(market: Market, episodes: int) -> Situation:
     lane = first_lane(market.numbers, orders.quantity, begin(market, keys))
     lane = map_leaves(lambda values: np.broadcast_to(values, keys.shape), lane)._replace(k=0)
     order = EpisodeOrder(keys, orders.side, orders.quantity, orders.scale)
-    return situation_of(market, market.numbers, False, order, lane)
+    return situation_of(market, market.numbers, False, order, lane, lane.world.price)
