@@ -24,7 +24,7 @@ from hyperexec_env.backends.plan import (
     refused,
     taken_by,
 )
-from hyperexec_env.records import map_leaves, numbers
+from hyperexec_env.records import fill_record, leaves, map_leaves, numbers
 
 __all__ = ["ArrayLanes"]
 
@@ -44,6 +44,7 @@ class ArrayLanes:
         self.program, self.lanes = program, lanes
         self.parts = [(0, lanes)]
         self._kept: dict[Any, Any] = {}
+        self._tables = {record: _Table(record, columns) for record, columns in program.tables.items()}
 
     def run(self, name: str, arrays: dict[str, Any]) -> list[int]:
         """Run a plan; see :meth:`CompiledLanes.run <hyperexec_env.backends.compiled.CompiledLanes.run>`."""
@@ -102,7 +103,7 @@ class ArrayLanes:
         elif isinstance(line, Look):
             place = _call(line.place, known)
             for record in line.records:
-                known[record] = map_leaves(lambda column: column.take(place), self.program.tables[record])
+                known[record] = self._tables[record].look(place)
         elif isinstance(line, Show):
             seen = () if line.record is None else known[line.record]
             rows = self.program.rows[line.rows].take(_call(line.place, known), axis=0)
@@ -124,6 +125,25 @@ class ArrayLanes:
 
     def close(self) -> None:
         """Do nothing: arrays need no threads."""
+
+
+class _Table:
+    """A table of records: the numbers of one machine type in one array, so that one look-up serves all of them."""
+
+    def __init__(self, record: Any, columns: Any) -> None:
+        """Stack the columns by type."""
+        self._record, machines = record, [machine for _, machine in leaves(record)]
+        found = dict.fromkeys(machines, ())
+        self._places = []
+        for machine, column in zip(machines, numbers(columns), strict=True):
+            self._places.append((machine, len(found[machine])))
+            found[machine] = (*found[machine], column)
+        self._stacks = {machine: np.stack(column) for machine, column in found.items()}
+
+    def look(self, place: Any) -> Any:
+        """Return the records of some rows."""
+        rows = {machine: stack.take(place, axis=1) for machine, stack in self._stacks.items()}
+        return fill_record(self._record, iter([rows[machine][index] for machine, index in self._places]))
 
 
 def _call(stage: Any, known: dict[Any, Any]) -> Any:

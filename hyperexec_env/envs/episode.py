@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import reduce
-from operator import add
+from operator import add, itemgetter
 from typing import Any
 
 import numpy as np
@@ -176,7 +176,7 @@ class Episode:
 
     def _account(self) -> Account:
         """Return the account of the slices so far."""
-        columns = zip(*(cost for _, cost in self._trail), strict=True) if self._trail else ((),) * len(Cost._fields)
+        columns = zip(*map(itemgetter(1), self._trail), strict=True) if self._trail else ((),) * len(Cost._fields)
         cost = Cost(*(reduce(add, column, 0.0) for column in columns))  # sum() may round in another way than arrays do
         moves = (0.0, 0.0)
         if self._state[0] > 0.0:

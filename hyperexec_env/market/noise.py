@@ -35,6 +35,7 @@ __all__ = [
     "halves",
     "key",
     "mix",
+    "normal",
     "normal_pair",
     "normals",
     "octave",
@@ -44,6 +45,7 @@ __all__ = [
     "power_of_two",
     "root",
     "sagitta",
+    "slice_key",
     "upper_bits",
     "word",
     "words",
@@ -150,9 +152,16 @@ def counter(k: Any) -> Any:
     return np.asarray(k, dtype=np.uint64)
 
 
-def word(key: Any, k: Any, offset: Any) -> Any:
-    """Return the random word of one stream (its :func:`offset`) in slice `k` for each key."""
-    return mix(key + counter(k) * _STRIDE + offset)
+def slice_key(key: Any, k: Any) -> Any:
+    """Return the key of slice `k` of the episode of a key."""
+    return key + counter(k) * _STRIDE
+
+
+def word(key: Any, offset: Any) -> Any:
+    """Return the random word of one stream (its :func:`offset`), for the key of a slice; the key of an episode is that of
+    its first slice.
+    """
+    return mix(key + offset)
 
 
 def offset(stream: int) -> np.uint64:
@@ -288,6 +297,13 @@ def normals(upper: Any, lower: Any) -> tuple[Any, Any]:
     """Return :func:`normal_pair` of a word whose halves are 32-bit integers: compiled loops draw more of them at once."""
     radius, fraction = _polar(np.float32(upper), np.float32(np.int32(lower)))
     return _pair(radius, fraction)
+
+
+def normal(upper: Any, lower: Any) -> Any:
+    """Return the first of :func:`normals`."""
+    radius, fraction = _polar(np.float32(upper), np.float32(np.int32(lower)))
+    sine = chord(fraction)
+    return radius - radius * sine * sine
 
 
 def _pair(radius: Any, fraction: Any) -> tuple[Any, Any]:
