@@ -1,7 +1,9 @@
-"""The closed forms of the literature, each with its paper and equation, in the paper's convention and in the kernel's.
+"""Closed-form solutions of the optimal execution literature, as benchmarks for policies and for the solver.
 
-A paper is a frozen record of its parameters and functions that lead from the record to its results. `EXAMPLE` in a module is
-the paper's own numerical example. Where a model fits the market of the kernel, `to_scenario` writes it as a scenario.
+Each module holds one paper: a frozen dataclass with the paper's parameters and functions that compute its results, with
+equation numbers, in the paper's convention. `EXAMPLE` is the paper's numerical example; where the paper prints none, its
+docstring says so. `to_scenario` converts a model to a :class:`~hyperexec_env.market.scenario.Scenario` where the kernel can
+represent it.
 
 - :mod:`~hyperexec_env.baselines.closed_forms.almgren_chriss`: Almgren and Chriss (2000); the power-law cost of Almgren (2003)
 - :mod:`~hyperexec_env.baselines.closed_forms.obizhaeva_wang`: Obizhaeva and Wang (2013)

@@ -1,12 +1,13 @@
-r"""Bertsimas and Lo (1998), "Optimal control of execution costs": linear permanent impact, naive and with information.
+r"""Bertsimas and Lo (1998), "Optimal control of execution costs": linear permanent impact, without and with a signal.
 
-The price of a purchase is :math:`P_t = P_{t-1} + \theta S_t + \gamma X_t + \varepsilon_t` and the signal
-:math:`X_t = \rho X_{t-1} + \eta_t` is seen before :math:`S_t` is chosen (section 2 of the paper). The
-optimum may sell on the way.
+A purchase of :math:`S_t` shares fills at :math:`P_t = P_{t-1} + \theta S_t + \gamma X_t + \varepsilon_t`. The trader observes
+the signal :math:`X_t = \rho X_{t-1} + \eta_t` before choosing :math:`S_t` (section 2 of the paper). The optimal policy may sell
+in some periods.
 
-In the kernel a child pays half of its own permanent move, here the whole of it: :math:`\theta` is the kernel's permanent slope
-g, and the other half, :math:`\theta S_t^2 / 2`, is a linear temporary impact. The signal is the kernel's order flow; the move
-:math:`\gamma X_1` of the first period, which nobody can avoid and which has mean zero, has no counterpart there.
+In the kernel a child order pays half of its own permanent impact, in the paper all of it. So :math:`\theta` is the kernel's
+permanent slope g, and the remaining cost :math:`\theta S_t^2 / 2` is a linear temporary impact. The signal is the kernel's
+order flow. The price move :math:`\gamma X_1` of the first period has mean zero, cannot be avoided by any policy and has no
+counterpart in the kernel.
 """
 
 from __future__ import annotations
@@ -41,20 +42,20 @@ class BertsimasLo:
     price: float
     """P0, currency per share."""
     quantity: float
-    """Shares to buy (S with a bar)."""
+    """Shares to buy (S-bar in the paper)."""
     periods: int
     """T, number of periods."""
     theta: float
     """Permanent impact, currency per share for each share."""
     gamma: float
-    """Move of the price for one unit of the signal, currency per share."""
+    """Price move for one unit of the signal, currency per share."""
     rho: float
     """AR(1) coefficient of the signal."""
     var_eta: float
-    """Variance of the news in the signal."""
+    """Variance of the innovation eta of the signal."""
 
     def __post_init__(self) -> None:
-        """Check every value once."""
+        """Validate the parameters."""
         check_number("price", self.price, low=0.0, high=1e9, open_low=True, unit="currency per share")
         check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
         check_integer("periods", self.periods, low=1, high=100_000)
@@ -65,7 +66,7 @@ class BertsimasLo:
 
     @property
     def stationary_variance(self) -> float:
-        """Variance of the signal, var_eta / (1 - rho^2)."""
+        """Stationary variance of the signal, var_eta / (1 - rho^2)."""
         return self.var_eta / (1.0 - self.rho**2)
 
 
@@ -74,21 +75,21 @@ EXAMPLE: Final = BertsimasLo(price=50.0, quantity=1e5, periods=20, theta=5e-5, g
 
 
 class Coefficients(NamedTuple):
-    """The optimal policy and its cost; arrays over k = 0 ... T - 1, the periods that are still to come after this one."""
+    """Coefficients of the optimal policy and of its cost; arrays of shape (T,), indexed by the number k of later periods."""
 
     by_remaining: Floats
-    """delta_W,k: share of what remains that is bought; 1 / (k + 1)."""
+    """delta_W,k, fraction of the remaining shares to buy, 1 / (k + 1)."""
     by_signal: Floats
-    """delta_X,k: shares bought for one unit of the signal."""
+    """delta_X,k, shares to buy for one unit of the signal."""
     a: Floats
-    """Cost of W shares left: P W + a W^2 + b X W + c X^2 + d, currency."""
+    """Coefficients of the cost P W + a W^2 + b X W + c X^2 + d (currency) of buying the remaining W shares."""
     b: Floats
     c: Floats
     d: Floats
 
 
 def coefficients(model: BertsimasLo) -> Coefficients:
-    r"""Return the optimal policy S = delta_W W + delta_X X and what it costs (Bertsimas and Lo 1998, section 2).
+    r"""Return the optimal policy S = delta_W W + delta_X X and the coefficients of its cost (Bertsimas and Lo 1998, section 2).
 
     .. math::
 
@@ -112,20 +113,20 @@ def coefficients(model: BertsimasLo) -> Coefficients:
 def naive_cost(model: BertsimasLo) -> float:
     """Return the expected cost of equal trades, P0 S + theta S^2 (1 + 1 / T) / 2, currency (Bertsimas and Lo 1998).
 
-    Without information that is the optimum. The price of the shares is included; the signal has mean zero.
+    Equal trades are optimal without the signal. The cost includes the initial value P0 S of the shares.
     """
     return model.price * model.quantity + 0.5 * model.theta * model.quantity**2 * (1.0 + 1.0 / model.periods)
 
 
 def informed_cost(model: BertsimasLo, first_signal: float | None = None) -> float:
-    """Return the expected cost of the optimum with information, currency (Bertsimas and Lo 1998, section 2).
+    """Return the expected cost of the optimal policy with the signal, currency (Bertsimas and Lo 1998, section 2).
 
     Args:
         model: The market and the order.
-        first_signal: X_1; None for the mean over its stationary law.
+        first_signal: X_1; None averages over its stationary distribution.
 
     Raises:
-        ValueError: The signal is not a number.
+        ValueError: The signal is not a finite number.
     """
     *_, a, b, c, d = (values[-1] for values in coefficients(model))
     signal, square = 0.0, model.stationary_variance
@@ -135,7 +136,8 @@ def informed_cost(model: BertsimasLo, first_signal: float | None = None) -> floa
     return float(model.price * model.quantity + a * model.quantity**2 + b * signal * model.quantity + c * square + d)
 
 
-def _signals(model: BertsimasLo, signals: Any) -> Floats:
+def _check_signals(model: BertsimasLo, signals: Any) -> Floats:
+    """Validate signals and return them as an array, shape (time,) or (time, episode)."""
     seen = np.asarray(signals, dtype=float)
     if seen.ndim == 0 or seen.shape[0] != model.periods or not np.isfinite(seen).all():
         raise ValueError(f"signals must hold {model.periods} periods of numbers, (time, episode), got shape {seen.shape}")
@@ -143,12 +145,12 @@ def _signals(model: BertsimasLo, signals: Any) -> Floats:
 
 
 def trades(model: BertsimasLo, signals: Sequence[float] | Floats) -> Floats:
-    """Return the optimal purchases along given signals, shares, of the shape of `signals`: (time,) or (time, episode).
+    """Return the optimal purchases along given signals, shares, in the shape of `signals`: (time,) or (time, episode).
 
     Raises:
-        ValueError: The signals are not T periods of numbers.
+        ValueError: The signals are not finite numbers for T periods.
     """
-    seen, policy = _signals(model, signals), coefficients(model)
+    seen, policy = _check_signals(model, signals), coefficients(model)
     left, bought = np.full(seen.shape[1:], float(model.quantity)), np.empty_like(seen)
     for t in range(model.periods):
         k = model.periods - 1 - t
@@ -158,33 +160,33 @@ def trades(model: BertsimasLo, signals: Sequence[float] | Floats) -> Floats:
 
 
 def trading_cost(model: BertsimasLo, bought: Floats, signals: Sequence[float] | Floats, noise: Any = 0.0) -> Floats:
-    """Return what purchases cost along given signals, the sum of P_t S_t, currency, of shape () or (episode,).
+    """Return the cost of purchases along given signals, the sum of P_t S_t, currency, shape () or (episode,).
 
     Args:
         model: The market and the order.
-        bought: Shares of each period, of the shape of `signals`.
-        signals: X_t, (time,) or (time, episode).
-        noise: epsilon_t, currency per share, of the same shape or 0.
+        bought: Shares bought in each period, in the shape of `signals`.
+        signals: X_t, shape (time,) or (time, episode).
+        noise: epsilon_t, currency per share, in the shape of `signals`, or 0.
 
     Raises:
-        ValueError: The signals are not T periods of numbers.
+        ValueError: The signals are not finite numbers for T periods.
     """
-    seen = _signals(model, signals)
+    seen = _check_signals(model, signals)
     prices = model.price + np.cumsum(model.theta * bought + model.gamma * seen + noise, axis=0)
     return np.asarray((prices * bought).sum(axis=0))
 
 
 def to_scenario(model: BertsimasLo, *, sd_noise: float, adv: float, name: str = "bertsimas-lo") -> Scenario:
-    """Return the model as a scenario of the kernel; its day is the whole order.
+    """Return the model as a scenario whose day lasts for all T periods.
 
-    The signal becomes the order flow, the news of the price the rest: sigma^2 P0^2 tau = gamma^2 Var(X) + Var(epsilon). The
-    expected cost of a schedule is that of the paper less P0 S. The environment of the package buys or sells only, and the
-    optimum of the paper does both.
+    The signal becomes the order flow and epsilon the news, so that sigma^2 P0^2 tau = gamma^2 Var(X) + Var(epsilon). The
+    expected cost of a schedule is the expected cost of the paper minus P0 S. An order in the environment trades on one side
+    only, whereas the optimal policy of the paper buys and sells.
 
     Args:
-        model: The market and the order; gamma and rho of at least 0 in this mapping.
-        sd_noise: Standard deviation of epsilon, currency per share; positive. No expected cost depends on it.
-        adv: Volume while the order lasts, shares; it only sets the units of the impact.
+        model: The market and the order; gamma must be non-negative.
+        sd_noise: Standard deviation of epsilon, currency per share, positive; expected costs do not depend on it.
+        adv: Market volume over all periods, shares; it only sets the units of the impact parameters.
         name: Name of the scenario.
 
     Raises:

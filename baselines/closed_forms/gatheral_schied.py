@@ -1,14 +1,17 @@
 r"""Gatheral and Schied (2011), "Optimal trade execution under geometric Brownian motion in the Almgren and Chriss framework".
 
-The unaffected price is a geometric Brownian motion without drift, :math:`dS = \sigma S\,dW`, trading at the rate :math:`\dot x`
-costs :math:`\eta\dot x^2` and the risk is :math:`\lambda x S` (the time average of the value at risk): the problem is
+The unaffected price is a geometric Brownian motion without drift, :math:`dS = \sigma S\,dW`. Trading at the rate
+:math:`\dot x` costs :math:`\eta\dot x^2`, and the risk term is :math:`\lambda x S`, the time-averaged value at risk. The
+problem is
 
 .. math:: \min E\int_0^T \left(\eta\,\dot x_t^2 + \lambda x_t S_t\right) dt, \qquad x_0 = X,\; x_T = 0.
 
-The permanent cost :math:`\gamma X^2/2` is left out, no strategy changes it. The optimum follows the price, and may pass zero.
-In discrete time the convention is the kernel's: the risk of a slice is on what is left after its trade, at the price of its
-start. There :math:`\eta/\tau` times the squared shares is the temporary cost, and :math:`\lambda\tau S_k` stands where the
-predictable move of the price stands (`Slice.drift`): both are paid on what remains.
+The objective omits the permanent cost :math:`\gamma X^2/2`, which does not depend on the strategy. The optimal strategy depends
+on the price path, and its holdings may become negative.
+
+In discrete time the functions follow the kernel's convention: a slice charges the temporary cost :math:`\eta n^2/\tau` and the
+risk term :math:`\lambda\tau x_{k+1} S_k` on the shares that remain after its trade, at the price at its start. The kernel
+charges this risk term through `Slice.holding`.
 """
 
 from __future__ import annotations
@@ -48,12 +51,12 @@ class GatheralSchied:
     volatility: float
     """sigma, fraction per square root of a day."""
     eta: float
-    """Temporary impact, currency per share for each share a day (the paper has 1)."""
+    """Temporary impact, currency per share for each share a day (1 in the paper)."""
     risk_aversion: float
-    """lambda, price of the time-averaged value at risk, per day."""
+    """lambda, weight of the time-averaged value at risk, per day."""
 
     def __post_init__(self) -> None:
-        """Check every value once."""
+        """Validate the parameters."""
         check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
         check_number("price", self.price, low=0.0, high=1e9, open_low=True, unit="currency per share")
         check_number("horizon", self.horizon, low=0.0, high=1e6, open_low=True, unit="days")
@@ -67,12 +70,12 @@ class GatheralSchied:
 
     @property
     def pull(self) -> float:
-        """Pull lambda / (4 eta): shares that each unit of price and squared day takes away."""
+        """Sensitivity of the holdings to the price, lambda / (4 eta), shares per currency unit of price and squared day."""
         return self.risk_aversion / (4.0 * self.eta)
 
 
 EXAMPLE: Final = GatheralSchied(quantity=1e6, price=50.0, horizon=5.0, volatility=0.019, eta=2.375e-6, risk_aversion=0.005)
-"""The market of Almgren and Chriss (2000) with a geometric price (the paper draws figures and prints no table)."""
+"""The market of Almgren and Chriss (2000) with a geometric price; Gatheral and Schied (2011) print no numerical table."""
 
 
 def remaining(model: GatheralSchied, times: Any, integral: Any) -> Floats:
@@ -83,7 +86,7 @@ def remaining(model: GatheralSchied, times: Any, integral: Any) -> Floats:
     Args:
         model: The market and the order.
         times: t, days, in [0, T].
-        integral: Integral of the price from 0 to t, currency per share times days, of the shape of `times`.
+        integral: Integral of the price from 0 to t, currency per share times days, in the shape of `times`.
 
     Raises:
         ValueError: A time is outside [0, T].
@@ -96,12 +99,16 @@ def remaining(model: GatheralSchied, times: Any, integral: Any) -> Floats:
 
 
 def static_remaining(model: GatheralSchied, times: Any) -> Floats:
-    """Return the best holdings that do not look at the price: those of :func:`remaining` for a price that stays at S0."""
+    """Return the optimal deterministic holdings, shares, in the shape of `times`: :func:`remaining` for the constant price S0.
+
+    Raises:
+        ValueError: A time is outside [0, T].
+    """
     return remaining(model, times, model.price * np.asarray(times, dtype=float))
 
 
-def _tail(model: GatheralSchied) -> float:
-    """Return 8 (exp(v) - 1 - v - v^2 / 2) / sigma^6 with v = sigma^2 T, without cancellation; 8 T^3 / 6 for sigma 0."""
+def _exp_remainder(model: GatheralSchied) -> float:
+    """Return 8 (exp(v) - 1 - v - v^2 / 2) / sigma^6 with v = sigma^2 T, avoiding cancellation; 8 T^3 / 6 for sigma 0."""
     v = model.volatility**2 * model.horizon
     if v < 0.5:
         series, term = 0.0, 1.0 / 6.0
@@ -111,32 +118,36 @@ def _tail(model: GatheralSchied) -> float:
     return 8.0 * (math.expm1(v) - v - 0.5 * v * v) / model.volatility**6
 
 
-def _fixed(model: GatheralSchied) -> float:
+def _twap_cost(model: GatheralSchied) -> float:
+    """Return the expected cost of trading at a constant rate, currency."""
     x, horizon = model.quantity, model.horizon
     return model.eta * x * x / horizon + 0.5 * model.risk_aversion * horizon * x * model.price
 
 
 def expected_cost(model: GatheralSchied) -> float:
-    r"""Return the minimum, currency (Gatheral and Schied 2011, main theorem).
+    r"""Return the minimal expected cost, currency (Gatheral and Schied 2011, main theorem).
 
     .. math::
 
        \frac{\eta X^2}{T} + \frac{\lambda T X S_0}{2}
        - \frac{\lambda^2 S_0^2}{8\eta\sigma^6}\left(e^{\sigma^2T} - 1 - \sigma^2T - \frac{\sigma^4T^2}{2}\right)
     """
-    return _fixed(model) - model.risk_aversion**2 * model.price**2 / (64.0 * model.eta) * _tail(model)
+    return _twap_cost(model) - model.risk_aversion**2 * model.price**2 / (64.0 * model.eta) * _exp_remainder(model)
 
 
 def static_cost(model: GatheralSchied) -> float:
-    """Return the cost of :func:`static_remaining`, currency: that of sigma = 0. Watching the price saves the rest."""
-    return _fixed(model) - model.risk_aversion**2 * model.price**2 * model.horizon**3 / (48.0 * model.eta)
+    """Return the expected cost of :func:`static_remaining`, currency, which equals :func:`expected_cost` for sigma = 0.
+
+    The difference to :func:`expected_cost` is the value of adapting to the price.
+    """
+    return _twap_cost(model) - model.risk_aversion**2 * model.price**2 * model.horizon**3 / (48.0 * model.eta)
 
 
 def discrete_trades(model: GatheralSchied, prices: Any) -> Floats:
-    r"""Return the optimal trades along given prices, shares, of the shape of `prices`: (slice,) or (slice, episode).
+    """Return the optimal trades along given price paths, shares, in the shape of `prices`: (slice,) or (slice, episode).
 
-    The theorem of Gatheral and Schied (2011) in discrete time, by dynamic programming: with N slices of length tau,
-    x_k = (N - k) (X / N - lambda tau^2 / (4 eta) (S_0 + ... + S_{k-1})).
+    The trades follow from the discrete-time version of the theorem of Gatheral and Schied (2011), by dynamic programming:
+    with N slices of length tau, x_k = (N - k) (X / N - lambda tau^2 / (4 eta) (S_0 + ... + S_{k-1})).
 
     Args:
         model: The market and the order.
@@ -156,7 +167,7 @@ def discrete_trades(model: GatheralSchied, prices: Any) -> Floats:
 
 
 def _discrete(model: GatheralSchied, slices: int, growth: float) -> float:
-    """Return the minimum in discrete time when the squared price grows by a factor in each slice."""
+    """Return the minimal cost in discrete time, currency, when E[S^2] grows by the factor `growth` in each slice."""
     check_integer("slices", slices, low=1, high=100_000)
     tau = model.horizon / slices
     risk, squared = model.risk_aversion * tau, 0.0
@@ -167,10 +178,11 @@ def _discrete(model: GatheralSchied, slices: int, growth: float) -> float:
 
 
 def discrete_cost(model: GatheralSchied, slices: int) -> float:
-    """Return the minimum in discrete time, currency: sum of eta n^2 / tau + lambda tau x_{k+1} S_k in the mean.
+    """Return the minimal expected cost in discrete time, currency: E[sum of eta n_k^2 / tau + lambda tau x_{k+1} S_k].
 
-    The value of x shares with j slices left is (eta / (j tau)) x^2 + (lambda tau (j - 1) / 2) x S + C_j S^2, where
-    C_{j+1} = C_j exp(sigma^2 tau) - lambda^2 tau^3 j (j + 1) / (16 eta). It tends to :func:`expected_cost`.
+    The value function for x shares with j slices left is (eta / (j tau)) x^2 + (lambda tau (j - 1) / 2) x S + C_j S^2, where
+    C_{j+1} = C_j exp(sigma^2 tau) - lambda^2 tau^3 j (j + 1) / (16 eta) and C_1 = 0. The cost converges to
+    :func:`expected_cost` as the number of slices grows.
 
     Raises:
         ValueError: The number of slices is not a whole number from 1 to 100,000.
@@ -179,7 +191,7 @@ def discrete_cost(model: GatheralSchied, slices: int) -> float:
 
 
 def discrete_static_cost(model: GatheralSchied, slices: int) -> float:
-    """Return the least cost in discrete time of a plan that does not look at the price, currency.
+    """Return the expected cost of the best deterministic schedule in discrete time, currency.
 
     Raises:
         ValueError: The number of slices is not a whole number from 1 to 100,000.
@@ -188,15 +200,15 @@ def discrete_static_cost(model: GatheralSchied, slices: int) -> float:
 
 
 def to_scenario(model: GatheralSchied, slices: int, *, adv: float, name: str = "gatheral-schied") -> Scenario:
-    """Return the market of the model as a scenario: a geometric price and linear temporary impact; the order sells.
+    """Return the model as a sell scenario with a geometric price and linear temporary impact.
 
-    The day of the scenario is the whole horizon. The risk of the paper is linear in what remains: it is the `price_risk` of the
-    scenario, lambda T for a day that is T long, and the risk aversion is 0.
+    The scenario's day is the whole horizon. The paper's risk term is linear in the remaining shares, so it becomes the
+    scenario's `price_risk`, lambda T for a day of length T; `risk_aversion` is 0.
 
     Args:
         model: The market and the order.
         slices: Number of slices.
-        adv: Average daily volume, shares a day; it only sets the units of the impact.
+        adv: Average daily volume, shares a day; it only sets the units of the impact parameters.
         name: Name of the scenario.
 
     Raises:

@@ -1,8 +1,8 @@
-r"""Kyle (1985), "Continuous auctions and insider trading": where the price slope lambda comes from.
+r"""Kyle (1985), "Continuous auctions and insider trading": equilibria that determine the price impact lambda.
 
-An insider knows the value :math:`v \sim N(p_0, \Sigma_0)`; noise traders bring orders of variance :math:`\sigma_u^2` over the
-day; market makers set the price to the mean of v given all order flow. In the kernel's convention lambda, currency per share
-for each share of net flow, is kyle_lambda P0 / ADV (:func:`kyle_lambda`).
+An insider knows the value :math:`v \sim N(p_0, \Sigma_0)`; noise traders submit orders with variance :math:`\sigma_u^2` over
+the day; market makers set the price to the conditional mean of v given all order flow. In the kernel's convention lambda,
+currency per share for each share of net flow, is kyle_lambda P0 / ADV (see :func:`kyle_lambda`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Kyle:
     """sigma_u, standard deviation of the noise traders' orders over the day, shares."""
 
     def __post_init__(self) -> None:
-        """Check every value once."""
+        """Validate the parameters."""
         check_number("prior_variance", self.prior_variance, low=1e-30, high=1e30, unit="squared currency per share")
         check_number("noise", self.noise, low=1e-15, high=1e15, unit="shares")
 
@@ -51,47 +51,48 @@ class Auction(NamedTuple):
     slope: float
     """lambda, currency per share for each share of order flow."""
     intensity: float
-    """beta: shares that the insider buys for each currency unit by which the value exceeds the price."""
+    """beta, shares that the insider buys per currency unit of value minus price."""
     posterior_variance: float
     """Variance of the value after the auction, squared currency per share."""
     profit: float
-    """Insider's expected profit before he knows the value, currency: what the noise traders lose."""
+    """Insider's unconditional expected profit, currency; equals the noise traders' expected loss."""
 
 
 class Auctions(NamedTuple):
-    """The equilibrium of N auctions; arrays over the auctions."""
+    """The equilibrium of N auctions; arrays have shape (N,)."""
 
     slope: Floats
-    """lambda_n, currency per share for each share."""
+    """lambda_n, currency per share for each share of order flow."""
     intensity: Floats
-    """beta_n, shares for each currency unit and day: the insider buys beta_n (v - p_{n-1}) / N."""
+    """beta_n, shares per currency unit and day: the insider buys beta_n (v - p_{n-1}) / N."""
     variance: Floats
     """Sigma_n, variance of the value after the auction, squared currency per share."""
     alpha: Floats
-    """Value of the game after the auction: alpha_n (v - p_n)^2 + delta_n, currency."""
+    """alpha_n of the insider's value function alpha_n (v - p_n)^2 + delta_n (currency) after the auction."""
     delta: Floats
+    """delta_n of the insider's value function, currency."""
     profit: float
-    """Insider's expected profit before he knows the value, currency."""
+    """Insider's unconditional expected profit over all auctions, currency."""
 
 
 class Continuous(NamedTuple):
-    """The equilibrium in continuous time, at given times of the day."""
+    """The equilibrium in continuous time; arrays have the shape of the given times."""
 
     slope: float
-    """lambda, the same at all times, currency per share for each share."""
+    """lambda, constant over the day, currency per share for each share of order flow."""
     intensity: Floats
-    """beta(t), shares for each currency unit and day."""
+    """beta(t), shares per currency unit and day."""
     variance: Floats
-    """Sigma(t), squared currency per share."""
+    """Sigma(t), variance of the value given the order flow until t, squared currency per share."""
     profit: float
-    """Insider's expected profit over the day, currency."""
+    """Insider's unconditional expected profit over the day, currency."""
 
 
 def single_auction(model: Kyle) -> Auction:
     """Return the equilibrium of one auction (Kyle 1985, Theorem 1).
 
-    lambda = sqrt(Sigma_0) / (2 sigma_u), beta = sigma_u / sqrt(Sigma_0); half of the variance is left, and the insider earns
-    sigma_u sqrt(Sigma_0) / 2.
+    lambda = sqrt(Sigma_0) / (2 sigma_u) and beta = sigma_u / sqrt(Sigma_0); the posterior variance is Sigma_0 / 2 and the
+    insider's expected profit is sigma_u sqrt(Sigma_0) / 2.
     """
     sd = model.prior_sd
     return Auction(0.5 * sd / model.noise, model.noise / sd, 0.5 * model.prior_variance, 0.5 * model.noise * sd)
@@ -100,13 +101,18 @@ def single_auction(model: Kyle) -> Auction:
 def sequential(model: Kyle, auctions: int) -> Auctions:
     r"""Return the equilibrium of N equally spaced auctions in a day (Kyle 1985, Theorem 2).
 
-    The difference equations of the paper run from the last auction (alpha_N = delta_N = 0) to the first. In the
-    dimensionless numbers l = lambda_n sigma_u sqrt(dt / Sigma_n) and a = alpha_n sqrt(Sigma_n / dt) / sigma_u they are
+    The paper's difference equations are solved from the last auction (alpha_N = delta_N = 0) back to the first. In the
+    dimensionless variables l = lambda_n sigma_u sqrt(dt / Sigma_n) and a = alpha_n sqrt(Sigma_n / dt) / sigma_u they are
 
     .. math:: (1 - l^2)(1 - a l) = \tfrac12, \qquad \frac{\Sigma_{n-1}}{\Sigma_n} = 2(1 - a l), \qquad
               a' = \frac{\sqrt{2(1 - a l)}}{4l(1 - a l)}
 
-    so Sigma_N need not be guessed. The root is the one with l > 0, a l < 1 (the paper's second-order condition).
+    where a' is the value of a at the auction before. In this form Sigma_N need not be guessed. The solution uses the root
+    with l > 0 and a l < 1 (the paper's second-order condition).
+
+    Args:
+        model: The market.
+        auctions: Number of auctions N.
 
     Raises:
         ValueError: The number of auctions is not a whole number from 1 to 10,000.
@@ -115,9 +121,9 @@ def sequential(model: Kyle, auctions: int) -> Auctions:
     a, roots, alphas, ratios = 0.0, np.empty(auctions), np.empty(auctions), np.empty(auctions)
     for n in range(auctions - 1, -1, -1):
         root = _root(a)
-        kept = 1.0 - a * root
-        alphas[n], roots[n], ratios[n] = a, root, 2.0 * kept
-        a = math.sqrt(2.0 * kept) / (4.0 * root * kept)
+        complement = 1.0 - a * root
+        alphas[n], roots[n], ratios[n] = a, root, 2.0 * complement
+        a = math.sqrt(2.0 * complement) / (4.0 * root * complement)
     dt = 1.0 / auctions
     variance = np.asarray(model.prior_variance / np.cumprod(ratios))
     unit = np.sqrt(variance / dt) / model.noise
@@ -130,7 +136,7 @@ def sequential(model: Kyle, auctions: int) -> Auctions:
 
 
 def _root(a: float) -> float:
-    """Return the root l in (0, min(1, 1 / a)) of (1 - l^2)(1 - a l) = 1/2, where the left side falls from 1 to 0."""
+    """Return the root l in (0, min(1, 1 / a)) of (1 - l^2)(1 - a l) = 1/2; the left side decreases from 1 to 0."""
     low, high = 0.0, min(1.0, 1.0 / a) if a > 0.0 else 1.0
     while True:
         middle = 0.5 * (low + high)
@@ -142,12 +148,13 @@ def _root(a: float) -> float:
 def continuous(model: Kyle, times: Any = 0.0) -> Continuous:
     """Return the equilibrium in continuous time (Kyle 1985, Theorem 3).
 
-    lambda = sqrt(Sigma_0) / sigma_u, twice that of one auction; Sigma(t) = (1 - t) Sigma_0, so that all information is in the
-    price at the close; beta(t) = sigma_u sqrt(Sigma_0) / Sigma(t); the insider earns sigma_u sqrt(Sigma_0).
+    lambda = sqrt(Sigma_0) / sigma_u, twice the slope of a single auction; Sigma(t) = (1 - t) Sigma_0, so the price contains all
+    information at the close; beta(t) = sigma_u sqrt(Sigma_0) / Sigma(t); the insider's expected profit is
+    sigma_u sqrt(Sigma_0).
 
     Args:
         model: The market.
-        times: Time of the day, in [0, 1).
+        times: Times as fractions of the day, in [0, 1).
 
     Raises:
         ValueError: A time is outside [0, 1).
@@ -161,10 +168,10 @@ def continuous(model: Kyle, times: Any = 0.0) -> Continuous:
 
 
 def kyle_lambda(slope: float, *, arrival_price: float, adv: float) -> float:
-    """Return a slope as the kernel's parameter kyle_lambda, arrival prices for one ADV: lambda ADV / P0.
+    """Convert a slope to the scenario parameter `kyle_lambda`, lambda ADV / P0, in arrival prices for one ADV of net flow.
 
     Args:
-        slope: lambda, currency per share for each share.
+        slope: lambda, currency per share for each share of net flow.
         arrival_price: P0, currency per share.
         adv: Average daily volume, shares a day.
 

@@ -1,11 +1,11 @@
 r"""Obizhaeva and Wang (2013), "Optimal trading strategy and supply/demand dynamics".
 
-A limit-order book of constant density q: a purchase of x shares moves the price by x / q, of which :math:`\lambda x` stays and
-:math:`\kappa x = (1/q - \lambda) x` decays with the resilience :math:`\rho`. That is the kernel's market without temporary
-impact: :math:`\lambda` is its permanent slope g, :math:`\kappa` its transient slope, and a child pays half of its own move.
+The limit order book has a constant density q: a purchase of x shares moves the price by x / q, of which :math:`\lambda x` is
+permanent and :math:`\kappa x = (1/q - \lambda) x` decays at the resilience rate :math:`\rho`. The kernel with zero temporary
+impact describes the same market: :math:`\lambda` is its permanent slope g, :math:`\kappa` its transient slope, and a child
+order pays half of its own impact.
 
-Risk is priced at `risk_aversion` for the variance, as in the kernel; the paper's coefficient a is twice that
-(its objective is E + (a / 2) Var).
+The objective is E + `risk_aversion` Var, as in the kernel. The paper minimises E + (a / 2) Var, so its a is 2 `risk_aversion`.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ class ObizhaevaWang:
     permanent: float
     """lambda, permanent impact, currency per share for each share; below 1 / q."""
     resilience: float
-    """rho, per day."""
+    """rho, recovery rate, per day."""
     volatility: float = 0.0
     """sigma, currency per share and square root of a day."""
     risk_aversion: float = 0.0
-    """Price of the variance, 1 / currency; half of the paper's a."""
+    """Weight of the variance in the objective, 1 / currency; half of the paper's a."""
 
     def __post_init__(self) -> None:
-        """Check every value once."""
+        """Validate the parameters."""
         check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
         check_number("horizon", self.horizon, low=0.0, high=1e6, open_low=True, unit="days")
         check_number("depth", self.depth, low=0.0, high=1e15, open_low=True, unit="shares for each currency unit")
@@ -66,28 +66,28 @@ class ObizhaevaWang:
 
     @property
     def kappa(self) -> float:
-        """1 / q - lambda, transient impact, currency per share for each share."""
+        """Transient impact 1 / q - lambda, currency per share for each share."""
         return 1.0 / self.depth - self.permanent
 
     @property
     def aversion(self) -> float:
-        """risk_aversion sigma^2, currency per squared share and day."""
+        """Risk term m = risk_aversion sigma^2, currency per squared share and day."""
         return self.risk_aversion * self.volatility**2
 
 
 EXAMPLE: Final = ObizhaevaWang(quantity=1e5, horizon=1.0, depth=5_000.0, permanent=1e-4, resilience=2.0)
-"""The paper's example with lambda = kappa = 1 / (2 q) and rho T = 2."""
+"""The paper's example, with lambda = kappa = 1 / (2 q) and rho T = 2."""
 
 
 class Strategy(NamedTuple):
-    """A strategy in continuous time."""
+    """A strategy by its first and last trade, and its cost."""
 
     first: float
-    """Block at time 0, shares."""
+    """Block trade at time 0 (in discrete time the first trade), shares."""
     last: float
-    """Block at time T, shares."""
+    """Block trade at time T (in discrete time the last trade), shares."""
     expected: float
-    """Expected cost above the price at the start, lambda X^2 / 2 included, the spread left out, currency."""
+    """Expected cost relative to the initial price, currency; includes lambda X^2 / 2, excludes the spread."""
     variance: float
     """Variance of the cost, squared currency."""
     objective: float
@@ -95,7 +95,7 @@ class Strategy(NamedTuple):
 
 
 def _shape(model: ObizhaevaWang, left: Any) -> tuple[Any, Any, float, float, float]:
-    """Return cosh(w s) and sinh(w s) / w at the times s before the end, both times exp(-w T); w^2, theta and p.
+    """Return exp(-w T) cosh(w s), exp(-w T) sinh(w s) / w, w^2, theta and p, where s is the time left.
 
     With m = risk_aversion sigma^2: w^2 = rho^2 m / (rho kappa + m), theta = rho (rho kappa + 2 m) / (2 (rho kappa + m)),
     p = rho kappa / (2 (rho kappa + m)).
@@ -110,7 +110,8 @@ def _shape(model: ObizhaevaWang, left: Any) -> tuple[Any, Any, float, float, flo
     return cosh, sinh, w * w, rho * (rho * model.kappa + 2.0 * m) / (2.0 * total), rho * model.kappa / (2.0 * total)
 
 
-def _times(model: ObizhaevaWang, times: Any) -> Floats:
+def _time_left(model: ObizhaevaWang, times: Any) -> Floats:
+    """Validate times and return the time left T - t, days."""
     at = np.asarray(times, dtype=float)
     if not ((at >= 0.0) & (at <= model.horizon)).all():
         raise ValueError(f"times must be in [0, {model.horizon:g}] days, got {times!r}")
@@ -118,41 +119,49 @@ def _times(model: ObizhaevaWang, times: Any) -> Floats:
 
 
 def remaining(model: ObizhaevaWang, times: Any) -> Floats:
-    r"""Return the shares left between the two blocks, of the shape of `times` (Obizhaeva and Wang 2013, Propositions 3 and 4).
+    r"""Return the remaining shares between the two block trades (Obizhaeva and Wang 2013, Propositions 3 and 4).
 
-    Let y = D + kappa x, which a block does not change. Then dy = -rho D dt, and the cost is a quadratic functional of y alone,
-    y_T^2 / (2 kappa) + the integral of rho D^2 / kappa + m x^2. Its Euler equation gives, with s = T - t,
+    Define y = D + kappa x, which a block trade does not change. Then dy = -rho D dt, and the cost is the quadratic functional
+    y_T^2 / (2 kappa) + integral of (rho D^2 / kappa + m x^2) dt of y alone. Its Euler equation gives, with s = T - t,
 
     .. math:: x(t) = p X \frac{\cosh\omega s + \rho\sinh(\omega s)/\omega}{\cosh\omega T + \theta\sinh(\omega T)/\omega}
 
     where :math:`\omega^2 = \rho^2 m/(\rho\kappa + m)`, :math:`\theta = \rho(\rho\kappa + 2m)/(2(\rho\kappa + m))` and
-    :math:`p = \rho\kappa/(2(\rho\kappa + m))`. Without risk aversion it is linear: X (1 + rho s) / (2 + rho T).
+    :math:`p = \rho\kappa/(2(\rho\kappa + m))`. Without risk aversion x is linear: X (1 + rho s) / (2 + rho T).
+
+    Args:
+        model: The book and the order.
+        times: t, days, in [0, T].
+
+    Returns:
+        Shares, in the shape of `times`.
 
     Raises:
         ValueError: A time is outside [0, T].
     """
-    cosh, sinh, _, theta, p = _shape(model, _times(model, times))
+    cosh, sinh, _, theta, p = _shape(model, _time_left(model, times))
     cosh_all, sinh_all, *_ = _shape(model, model.horizon)
     return np.asarray(model.quantity * p * (cosh + model.resilience * sinh) / (cosh_all + theta * sinh_all))
 
 
 def rate(model: ObizhaevaWang, times: Any) -> Floats:
-    """Return the rate of trading between the two blocks, shares a day (Obizhaeva and Wang 2013, Propositions 3 and 4).
+    """Return the trading rate between the two block trades, shares a day (Obizhaeva and Wang 2013, Propositions 3 and 4).
 
-    Without risk aversion it is constant: rho X / (2 + rho T).
+    The rate has the shape of `times`. Without risk aversion it is constant: rho X / (2 + rho T).
 
     Raises:
         ValueError: A time is outside [0, T].
     """
-    cosh, sinh, w2, theta, p = _shape(model, _times(model, times))
+    cosh, sinh, w2, theta, p = _shape(model, _time_left(model, times))
     cosh_all, sinh_all, *_ = _shape(model, model.horizon)
     return np.asarray(model.quantity * p * (w2 * sinh + model.resilience * cosh) / (cosh_all + theta * sinh_all))
 
 
 def continuous(model: ObizhaevaWang) -> Strategy:
-    """Return the optimum in continuous time: a block, steady trading, a block (Obizhaeva and Wang 2013, Propositions 3 and 4).
+    """Return the optimal strategy in continuous time (Obizhaeva and Wang 2013, Propositions 3 and 4).
 
-    Without risk aversion both blocks are X / (2 + rho T), and the cost is lambda X^2 / 2 + kappa X^2 / (2 + rho T).
+    The strategy is a block trade, continuous trading, and a second block trade. Without risk aversion both block trades are
+    X / (2 + rho T), and the expected cost is lambda X^2 / 2 + kappa X^2 / (2 + rho T).
     """
     x, horizon = model.quantity, model.horizon
     cosh, sinh, w2, theta, p = _shape(model, horizon)
@@ -161,7 +170,7 @@ def continuous(model: ObizhaevaWang) -> Strategy:
     first = x * float(w2 * sinh + theta * cosh) / (model.resilience * float(cosh + theta * sinh))
     risk = model.aversion / model.resilience * float(remaining(model, 0.0))
     objective = x * (model.kappa * first - risk) + 0.5 * model.permanent * x * x
-    square = scale * scale * _square(w, model.resilience, horizon)
+    square = scale * scale * _holdings_integral(w, model.resilience, horizon)
     return Strategy(
         first=first,
         last=scale * math.exp(-w * horizon),
@@ -171,8 +180,8 @@ def continuous(model: ObizhaevaWang) -> Strategy:
     )
 
 
-def _square(w: float, rho: float, horizon: float) -> float:
-    """Return the integral of (cosh(w s) + rho sinh(w s) / w)^2 over [0, T], times exp(-2 w T)."""
+def _holdings_integral(w: float, rho: float, horizon: float) -> float:
+    """Return exp(-2 w T) times the integral of (cosh(w s) + rho sinh(w s) / w)^2 over [0, T]."""
     z = 2.0 * w * horizon
     if z < 0.1:
         even = horizon * (1.0 + z * z / 6.0 * (1.0 + z * z / 20.0 * (1.0 + z * z / 42.0)))  # sinh(z) / (2 w)
@@ -187,7 +196,7 @@ def _square(w: float, rho: float, horizon: float) -> float:
 
 
 def constant_rate(model: ObizhaevaWang) -> Strategy:
-    """Return the cost of buying at the constant rate X / T, with which the paper compares.
+    """Return the cost of buying at the constant rate X / T, the benchmark of the paper.
 
     The expected cost is lambda X^2 / 2 + kappa X^2 (z - 1 + exp(-z)) / z^2 with z = rho T.
     """
@@ -199,51 +208,56 @@ def constant_rate(model: ObizhaevaWang) -> Strategy:
 
 
 def saving(model: ObizhaevaWang) -> float:
-    """Return the share of the objective that the optimum saves against a constant rate (Obizhaeva and Wang 2013)."""
+    """Return the fraction of the objective that the optimum saves relative to a constant rate (Obizhaeva and Wang 2013)."""
     return 1.0 - continuous(model).objective / constant_rate(model).objective
 
 
 def _interval(model: ObizhaevaWang, count: int) -> float:
-    """Return the time between trades, days; one trade stands for trading at once."""
+    """Return the time between `count` equally spaced trades, days; T if there is a single trade."""
     return model.horizon / (count - 1) if count > 1 else model.horizon
 
 
 def discrete_trades(model: ObizhaevaWang, count: int) -> Floats:
-    """Return the optimal trades at `count` equally spaced times from 0 to T, shares, (count,).
+    """Return the optimal trades at `count` equally spaced times from 0 to T, shares, shape (count,).
 
-    The recursion of Obizhaeva and Wang (2013), Proposition 1, with the risk term of their section on risk aversion; the
-    permanent cost lambda X^2 / 2, which no schedule changes, is taken out of their coefficients. (The paper's N is
-    count - 1.) The value of x shares left at a displacement d is a x^2 + b x d + c d^2. Trades of both signs are allowed and
-    never needed.
+    Implements the recursion of Obizhaeva and Wang (2013), Proposition 1, with the risk term of their section on risk aversion
+    and without the permanent cost lambda X^2 / 2, which does not depend on the schedule. The value function for x remaining
+    shares and displacement d is a x^2 + b x d + c d^2. The recursion allows trades of both signs; the optimal trades are
+    non-negative.
+
+    Args:
+        model: The book and the order.
+        count: Number of trades; the paper's N is count - 1.
 
     Raises:
         ValueError: The count is not a whole number from 1 to 100,000.
     """
     check_integer("count", count, low=1, high=100_000)
     kappa, tau = model.kappa, _interval(model, count)
-    kept, risk = math.exp(-model.resilience * tau), model.aversion * tau
+    decay, risk = math.exp(-model.resilience * tau), model.aversion * tau
     a, b, c = 0.5 * kappa, 1.0, 0.0
     policy = [(1.0, 0.0)]
     for _ in range(count - 1):
-        curvature = 0.5 * kappa + risk + a - b * kappa * kept + c * (kappa * kept) ** 2
-        by_shares = 2.0 * (risk + a) - b * kappa * kept
-        by_displacement = 1.0 - b * kept + 2.0 * c * kappa * kept**2
+        curvature = 0.5 * kappa + risk + a - b * kappa * decay + c * (kappa * decay) ** 2
+        by_shares = 2.0 * (risk + a) - b * kappa * decay
+        by_displacement = 1.0 - b * decay + 2.0 * c * kappa * decay**2
         policy.append((0.5 * by_shares / curvature, 0.5 * by_displacement / curvature))
         a += risk - by_shares**2 / (4.0 * curvature)
-        b = b * kept + by_shares * by_displacement / (2.0 * curvature)
-        c = c * kept**2 - by_displacement**2 / (4.0 * curvature)
+        b = b * decay + by_shares * by_displacement / (2.0 * curvature)
+        c = c * decay**2 - by_displacement**2 / (4.0 * curvature)
     left, displacement, found = model.quantity, 0.0, []
     for share, discount in reversed(policy):
         found.append(share * left - discount * displacement)
         left -= found[-1]
-        displacement = (displacement + kappa * found[-1]) * kept
+        displacement = (displacement + kappa * found[-1]) * decay
     return np.array(found)
 
 
 def neutral_trades(model: ObizhaevaWang, count: int) -> Floats:
-    """Return :func:`discrete_trades` without risk aversion, in closed form (Alfonsi, Fruth and Schied 2010).
+    """Return :func:`discrete_trades` for zero risk aversion, in closed form (Alfonsi, Fruth and Schied 2010).
 
-    The first and the last are X / (2 + (count - 2)(1 - exp(-rho tau))), each of the others 1 - exp(-rho tau) as much.
+    The first and the last trade are X / (2 + (count - 2)(1 - exp(-rho tau))); every other trade is 1 - exp(-rho tau) times
+    as large.
 
     Raises:
         ValueError: The count is not a whole number from 2 to 100,000.
@@ -258,6 +272,10 @@ def neutral_trades(model: ObizhaevaWang, count: int) -> Floats:
 def discrete_cost(model: ObizhaevaWang, trades: Sequence[float] | Floats) -> Strategy:
     """Return the cost of trades at equally spaced times from 0 to T (Obizhaeva and Wang 2013).
 
+    Args:
+        model: The book and the order.
+        trades: Shares bought at each time, shape (count,), summing to the quantity; negative values sell.
+
     Raises:
         ValueError: The trades do not sum to the quantity.
     """
@@ -265,10 +283,10 @@ def discrete_cost(model: ObizhaevaWang, trades: Sequence[float] | Floats) -> Str
     if abs(bought.sum() - model.quantity) > 1e-9 * model.quantity:
         raise ValueError(f"trades must sum to the quantity ({model.quantity:g}), got {bought.sum():.15g}")
     tau = _interval(model, len(bought))
-    kept, displacement, expected = math.exp(-model.resilience * tau), 0.0, 0.5 * model.permanent * model.quantity**2
+    decay, displacement, expected = math.exp(-model.resilience * tau), 0.0, 0.5 * model.permanent * model.quantity**2
     for shares in bought.tolist():
         expected += shares * (displacement + 0.5 * model.kappa * shares)
-        displacement = (displacement + model.kappa * shares) * kept
+        displacement = (displacement + model.kappa * shares) * decay
     left = np.cumsum(bought[:0:-1])
     variance = model.volatility**2 * tau * float(left @ left)
     first, last = float(bought[0]), float(bought[-1])
@@ -278,16 +296,17 @@ def discrete_cost(model: ObizhaevaWang, trades: Sequence[float] | Floats) -> Str
 def to_scenario(
     model: ObizhaevaWang, count: int, *, arrival_price: float, adv: float, name: str = "obizhaeva-wang"
 ) -> Scenario:
-    """Return the model as a scenario of `count` slices, in which each schedule costs what the paper says.
+    """Return the model as a scenario of `count` slices in which every schedule has the expected cost of the paper.
 
-    The kernel trades at the start of a slice, so the last of `count` trades, at T, opens a slice of its own: the order of the
-    scenario lasts count / (count - 1) T. That is its day, in which volatility, volume and resilience are counted.
+    The kernel trades at the start of a slice, so the last of `count` trades, at T, starts a slice of its own, and the horizon
+    of the scenario is count / (count - 1) T. The scenario's day equals that horizon; volatility, volume and resilience refer
+    to it.
 
     Args:
         model: The book and the order.
         count: Number of trades, at least 2.
         arrival_price: P0, currency per share.
-        adv: Average daily volume, shares a day; it only sets the units of the impact.
+        adv: Average daily volume, shares a day; it only sets the units of the impact parameters.
         name: Name of the scenario.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Almgren and Chriss (2000) and Almgren (2003): published numbers, optimality by a second way, agreement with the kernel."""
+"""Almgren and Chriss (2000), Almgren (2003): published numbers, optimality by independent methods, the kernel."""
 
 import math
 from dataclasses import replace
@@ -32,7 +32,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def least_squares(model, aversion):
-    """The minimum of E + lambda V over all trade lists of one sign, from the normal equations."""
+    """Trades that minimise E + lambda V, from the normal equations; the cost of epsilon is constant for one-sided trades."""
     n, left = model.slices, np.tril(np.ones((model.slices, model.slices)), -1).T
     quadratic = model.eta_tilde / model.tau * np.eye(n) + aversion * model.volatility**2 * model.tau * left.T @ left
     linear = -model.drift * model.tau * left.sum(axis=0)
@@ -47,7 +47,7 @@ def objective(model, aversion, trades):
 
 
 def kernel_cost(scenario, trades):
-    """What the kernel charges for trades in the expected slices of a scenario, with the risk term apart."""
+    """The kernel's cost, squared timing cost and risk term of trades in the expected slices of a scenario."""
     market = build_market(scenario)
     state, total, risk, timing = State(float(trades.sum()), 0.0, 0.0), 0.0, 0.0, 0.0
     for k, shares in enumerate(trades.tolist()):
@@ -72,7 +72,7 @@ def kernel_cost(scenario, trades):
 # --- published numbers
 
 
-def test_the_example_of_the_paper_is_met_to_the_printed_digit():
+def test_the_example_reproduces_the_printed_digits():
     assert paper.urgency(paper.EXAMPLE, LAMBDA) == pytest.approx(0.607076, abs=5e-7)
     assert paper.trades(paper.EXAMPLE, LAMBDA).round().tolist() == [458_044, 252_101, 141_957, 85_756, 62_142]
     found = paper.optimum(paper.EXAMPLE, LAMBDA)
@@ -80,7 +80,7 @@ def test_the_example_of_the_paper_is_met_to_the_printed_digit():
     assert round(float(found.sd)) == 603_431
 
 
-def test_twap_of_the_paper():
+def test_twap_of_the_example():
     assert paper.twap(paper.EXAMPLE).expected == pytest.approx(662_500.0, rel=1e-14)
     assert round(float(paper.twap(paper.EXAMPLE).sd)) == 1_040_673
 
@@ -97,7 +97,7 @@ def test_table_2_gain_from_serial_correlation():
         for rho, value in zip((-0.1, -0.2, -0.5), row, strict=True):
             found = 39.0 * paper.correlation_gain(0.95, eta, rho, 1.0 / 39.0)
             off += [(eta, rho, found)] if round(found) != value else []
-    assert off == [(0.25e-6, -0.1, pytest.approx(191.248, abs=1e-3))]  # printed 192: the one entry that is not met
+    assert off == [(0.25e-6, -0.1, pytest.approx(191.248, abs=1e-3))]  # the table prints 192: the only entry that differs
 
 
 def test_static_holdings_of_table_1():
@@ -109,7 +109,7 @@ def test_static_holdings_of_table_1():
 
 
 @given(MODELS, AVERSIONS)
-def test_equation_20_is_the_sum_along_the_trajectory(model, aversion):
+def test_equation_20_equals_the_moments_of_the_optimal_trades(model, aversion):
     sold, found = paper.trades(model, aversion), paper.optimum(model, aversion)
     assert found.expected == pytest.approx(paper.expected_cost(model, sold), rel=1e-9)
     scale = paper.twap(model).variance
@@ -117,14 +117,14 @@ def test_equation_20_is_the_sum_along_the_trajectory(model, aversion):
 
 
 @given(MODELS, AVERSIONS, st.floats(-1.0, 1.0))
-def test_the_trajectory_solves_the_normal_equations(model, aversion, drift):
+def test_the_optimal_trades_solve_the_normal_equations(model, aversion, drift):
     model = replace(model, drift=drift * model.eta * model.quantity / model.horizon**2)
     found, solved = paper.trades(model, aversion), least_squares(model, aversion)
     assert found == pytest.approx(solved, rel=1e-6, abs=1e-6 * model.quantity)
 
 
 @given(MODELS, AVERSIONS, st.floats(-1.0, 1.0), SEEDS, st.floats(1e-4, 1.0))
-def test_no_other_way_to_sell_the_order_costs_less(model, aversion, drift, seed, size):
+def test_no_other_schedule_has_a_lower_objective(model, aversion, drift, seed, size):
     model = replace(model, epsilon=0.0, drift=drift * model.eta * model.quantity / model.horizon**2)
     best = paper.trades(model, aversion)
     other = np.random.default_rng(seed).normal(size=model.slices)
@@ -134,20 +134,20 @@ def test_no_other_way_to_sell_the_order_costs_less(model, aversion, drift, seed,
 
 
 @given(MODELS)
-def test_without_risk_aversion_it_is_twap(model):
+def test_the_optimum_without_risk_aversion_is_twap(model):
     assert paper.trades(model, 0.0) == pytest.approx(model.quantity * twap(model.slices))
     assert paper.optimum(model, 0.0).expected == pytest.approx(paper.twap(model).expected)
     assert paper.optimum(model, 0.0).variance == pytest.approx(paper.twap(model).variance, rel=1e-9, abs=1e-9)
 
 
-def test_with_much_risk_aversion_it_sells_all_at_once():
+def test_high_risk_aversion_sells_everything_in_the_first_slice():
     found = paper.optimum(paper.EXAMPLE, 1e5)
     x, tau = 1e6, 1.0
     assert found.expected == pytest.approx(0.0625 * x + 2.5e-6 * x * x / tau, rel=1e-9)  # equation 13
     assert found.variance == pytest.approx(0.0, abs=1e-3)
 
 
-def test_the_holdings_are_the_schedule_of_the_desk():
+def test_the_optimal_trades_are_the_schedule_of_the_desk():
     rate = paper.urgency(paper.EXAMPLE, LAMBDA)
     assert paper.trades(paper.EXAMPLE, LAMBDA) == pytest.approx(1e6 * almgren_chriss(5, rate), rel=1e-14)
     assert paper.half_life(paper.EXAMPLE, LAMBDA) == pytest.approx(1.0 / rate)
@@ -155,14 +155,14 @@ def test_the_holdings_are_the_schedule_of_the_desk():
 
 
 def test_a_schedule_is_time_consistent():
-    """The theorem of section 3.1: what is optimal for the rest is the rest of what is optimal."""
+    """Section 3.1: the remainder of an optimal schedule is optimal for the remaining order."""
     held = paper.holdings(paper.EXAMPLE, LAMBDA)
     rest = replace(paper.EXAMPLE, quantity=float(held[2]), horizon=3.0, slices=3)
     assert paper.holdings(rest, LAMBDA) == pytest.approx(held[2:])
 
 
 @given(MODELS, SEEDS)
-def test_the_frontier_falls_and_is_convex(model, seed):
+def test_the_frontier_is_decreasing_and_convex(model, seed):
     aversions = np.sort(10.0 ** np.random.default_rng(seed).uniform(-10.0, -3.0, 12))
     found = paper.frontier(model, aversions)
     expected, variance = found.expected, found.variance
@@ -185,7 +185,7 @@ def test_the_slope_of_the_frontier_is_the_risk_aversion(aversion):
 
 
 @given(MODELS, st.floats(1e-12, 1e-3), st.floats(-2.0, 2.0))
-def test_the_gain_due_to_drift_is_what_the_objective_falls_by(model, aversion, drift):
+def test_the_drift_gain_is_the_reduction_of_the_objective(model, aversion, drift):
     model = replace(model, epsilon=0.0, drift=drift * model.eta * model.quantity / model.horizon**2)
     ignored = paper.trades(replace(model, drift=0.0), aversion)
     known = paper.trades(model, aversion)
@@ -195,7 +195,7 @@ def test_the_gain_due_to_drift_is_what_the_objective_falls_by(model, aversion, d
     assert fall <= paper.drift_gain_bound(model, aversion) + room
 
 
-def test_the_bound_of_the_gain_is_the_formula_of_the_paper():
+def test_the_bound_of_the_drift_gain_is_the_formula_of_the_paper():
     model = replace(paper.EXAMPLE, drift=0.02)
     rate, held = paper.urgency(model, LAMBDA), paper.static_holdings(model, LAMBDA)
     bound = 0.02 * held * 5.0 * (1.0 - 0.2 * math.tanh(2.5 * rate) / math.tanh(0.5 * rate))
@@ -203,15 +203,15 @@ def test_the_bound_of_the_gain_is_the_formula_of_the_paper():
     assert paper.drift_gain(replace(model, quantity=5.0), LAMBDA) == pytest.approx(0.5 * bound, rel=1e-12)
 
 
-def test_equation_26_by_the_letter():
+def test_holdings_with_drift_satisfy_equation_26():
     model = replace(paper.EXAMPLE, drift=0.02)
     rate, held, times = paper.urgency(model, LAMBDA), paper.static_holdings(model, LAMBDA), np.arange(6.0)
     head, tail = np.sinh(rate * (5.0 - times)), np.sinh(rate * times)
-    letter = head / np.sinh(5.0 * rate) * 1e6 + (1.0 - (head + tail) / np.sinh(5.0 * rate)) * held
-    assert paper.holdings(model, LAMBDA) == pytest.approx(letter, rel=1e-12, abs=1e-6)
+    formula = head / np.sinh(5.0 * rate) * 1e6 + (1.0 - (head + tail) / np.sinh(5.0 * rate)) * held
+    assert paper.holdings(model, LAMBDA) == pytest.approx(formula, rel=1e-12, abs=1e-6)
 
 
-def test_the_drift_formula_is_continuous_where_risk_aversion_vanishes():
+def test_holdings_with_drift_are_continuous_at_zero_risk_aversion():
     model = replace(paper.EXAMPLE, drift=0.02)
     assert paper.holdings(model, 1e-18) == pytest.approx(paper.holdings(model, 0.0), rel=1e-9)
 
@@ -220,8 +220,8 @@ def test_the_drift_formula_is_continuous_where_risk_aversion_vanishes():
 
 
 @pytest.mark.parametrize("rho", [-0.5, -0.2, 0.3, 0.7])
-def test_the_gain_from_serial_correlation_is_that_of_a_simulation(rho):
-    """The policy of the docstring, on AR(1) price moves; the gain of one period lies in its own interval."""
+def test_the_gain_from_serial_correlation_agrees_with_a_simulation(rho):
+    """Simulate the policy of the docstring on AR(1) price moves; the mean gain lies within 4 standard errors."""
     sigma, eta, tau, periods, episodes = 0.95, 2.5e-6, 1.0 / 39.0, 80, 4_000
     rng = np.random.default_rng(7)
     move = rng.normal(size=episodes)
@@ -231,7 +231,7 @@ def test_the_gain_from_serial_correlation_is_that_of_a_simulation(rho):
         bought.append(signal[-1] * tau / (2.0 * eta * (1.0 - rho)))
         move = rho * move + math.sqrt(1.0 - rho**2) * rng.normal(size=episodes)
         gains += sum(bought) * sigma * math.sqrt(tau) * move - eta / tau * bought[-1] ** 2
-    # what is held at the end still expects the moves to come: s rho / (1 - rho) for the next signal
+    # value of the final position: the expected sum of all later moves per share
     gains += sum(bought) * rho * sigma * math.sqrt(tau) * move / (1.0 - rho)
     per_period = gains / periods
     error = per_period.std(ddof=1) / math.sqrt(episodes)
@@ -239,17 +239,17 @@ def test_the_gain_from_serial_correlation_is_that_of_a_simulation(rho):
 
 
 def test_the_policy_for_serial_correlation_is_optimal():
-    """A quadratic programme over the reactions to one shock, far into the future, has the same gain."""
+    """A quadratic programme over the trades that follow one shock, over a long horizon, has the same gain."""
     rho, sigma, eta, tau, periods = -0.4, 0.95, 2.5e-6, 1.0 / 39.0, 60
     signal = sigma * math.sqrt(tau) * rho ** np.arange(1, periods + 1)  # expected moves after a unit shock
     held = np.tril(np.ones((periods, periods)))
     bought = np.linalg.solve(2.0 * eta / tau * np.eye(periods), held.T @ signal)
     gain = bought @ held.T @ signal - eta / tau * bought @ bought
-    # the reactions to one shock of variance 1 - rho^2; the AR(1) process is the sum of all shocks
+    # one shock has variance 1 - rho^2; the AR(1) process is the sum of the responses to all shocks
     assert (1.0 - rho**2) * gain == pytest.approx(paper.correlation_gain(sigma, eta, rho, tau), rel=1e-12)
 
 
-def test_equation_28_looks_one_period_ahead():
+def test_the_estimate_of_equation_28_holds_for_small_correlation():
     near = paper.correlation_gain_estimate(0.95, 2.5e-6, 0.001, 0.1)
     assert near == pytest.approx((0.001 * 0.95 * 0.1) ** 2 / 1e-5)
     assert paper.correlation_gain(0.95, 2.5e-6, 0.001, 0.1) == pytest.approx(near, rel=3e-3)
@@ -286,7 +286,7 @@ def test_value_at_risk_of_the_example():
 
 
 def test_large_positions_are_sold_closer_to_the_straight_line():
-    """Section 3.2: under value at risk the price of risk is linear in the size, impact quadratic."""
+    """Section 3.2: value at risk grows linearly in the position, impact cost quadratically."""
     aversion = [paper.liquidity_var(replace(paper.EXAMPLE, quantity=q)).risk_aversion for q in (2e5, 1e6, 5e6)]
     assert aversion == sorted(aversion, reverse=True)
 
@@ -299,7 +299,7 @@ def test_a_small_position_is_sold_at_once_under_value_at_risk():
     assert found.value == pytest.approx(0.0625 * 1e4 + 2.5e-6 * 1e8)
 
 
-def test_without_price_of_risk_value_at_risk_is_the_cost_of_twap():
+def test_value_at_risk_at_confidence_one_half_is_the_cost_of_twap():
     assert paper.liquidity_var(paper.EXAMPLE, 0.5).value == pytest.approx(662_500.0)
 
 
@@ -307,7 +307,7 @@ def test_without_price_of_risk_value_at_risk_is_the_cost_of_twap():
 
 
 @given(MODELS, st.floats(1e-12, 1e-3), SEEDS)
-def test_the_kernel_charges_what_the_paper_says(model, aversion, seed):
+def test_the_kernel_agrees_with_the_paper(model, aversion, seed):
     scenario = paper.to_scenario(model, aversion, arrival_price=50.0, adv=5e6)
     sold = model.quantity * np.random.default_rng(seed).dirichlet(np.ones(model.slices))
     total, timing, risk = kernel_cost(scenario, sold)
@@ -316,7 +316,7 @@ def test_the_kernel_charges_what_the_paper_says(model, aversion, seed):
     assert risk == pytest.approx(aversion * paper.variance(model, sold), rel=1e-9, abs=1e-20)
 
 
-def test_the_example_as_a_scenario_is_estimated_as_printed():
+def test_the_estimate_of_the_example_scenario_agrees_with_the_paper():
     scenario = paper.to_scenario(paper.EXAMPLE, LAMBDA, arrival_price=50.0, adv=5e6)
     parent = ParentOrder(symbol="X", side=-1, quantity=1_000_000, arrival_price=50.0)
     found = estimate_schedule(parent, scenario, shares=paper.trades(paper.EXAMPLE, LAMBDA))
@@ -337,7 +337,7 @@ POWERS = st.builds(
 
 
 @given(POWERS)
-def test_power_cost_of_the_trajectory_by_quadrature(model):
+def test_the_power_moments_agree_with_quadrature(model):
     time = paper.power_time(model)
     grid = time * np.concatenate([[0.0], np.geomspace(1e-5, 1e5, 200_001)])
     held = paper.power_holdings(model, grid)
@@ -350,7 +350,7 @@ def test_power_cost_of_the_trajectory_by_quadrature(model):
 
 
 @given(POWERS)
-def test_first_rate_of_the_power_cost_is_the_order_over_its_time(model):
+def test_the_initial_rate_of_the_power_cost_is_the_order_over_its_characteristic_time(model):
     time = paper.power_time(model)
     slope = (model.quantity - paper.power_holdings(model, 1e-6 * time)) / (1e-6 * time)
     assert slope == pytest.approx(model.quantity / time, rel=1e-4)
@@ -412,7 +412,7 @@ def test_the_linear_power_schedule_is_almgren_chriss(slices, risk):
     assert found == pytest.approx(almgren_chriss(slices, 2.0 * math.asinh(0.5 * math.sqrt(risk))), abs=1e-9)
 
 
-def test_the_power_schedule_tends_to_the_trajectory_without_deadline():
+def test_the_power_schedule_converges_to_the_holdings_without_deadline():
     model = paper.PowerCost(quantity=1e6, volatility=0.95, eta=1e-3, beta=0.5, risk_aversion=1e-6)
     horizon, slices = 200.0 * paper.power_time(model), 20_000
     tau = horizon / slices

@@ -1,4 +1,4 @@
-"""Bertsimas and Lo (1998): published numbers, optimality of the policy by evaluating others, a simulation, the kernel."""
+"""Bertsimas and Lo (1998): published numbers, optimality against other policies, a simulation, agreement with the kernel."""
 
 import math
 from dataclasses import replace
@@ -28,7 +28,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def signals_of(model, episodes, seed):
-    """Draws of the signal, stationary from the start, (time, episode)."""
+    """Draw stationary signal paths, shape (time, episode)."""
     rng = np.random.default_rng(seed)
     now, seen = math.sqrt(model.stationary_variance) * rng.normal(size=episodes), []
     for _ in range(model.periods):
@@ -38,15 +38,15 @@ def signals_of(model, episodes, seed):
 
 
 def policy_cost(model, by_remaining, by_signal):
-    """Expected cost of any linear policy S_k = A_k W + B_k X, k periods to come, by carrying its quadratic value back."""
+    """Expected cost of a linear policy S = by_remaining_k W + by_signal_k X with k later periods, by backward recursion."""
     a, b, c, d = model.theta, model.gamma, 0.0, 0.0
     for k in range(1, model.periods):
         share, reaction, rho = by_remaining[k], by_signal[k], model.rho
-        kept = 1.0 - share
+        rest = 1.0 - share
         # P W + theta S W + gamma X W + a (W - S)^2 + b rho X (W - S) + c (rho^2 X^2 + var) + d with S = share W + reaction X
         a, b, c, d = (
-            model.theta * share + a * kept**2,
-            model.theta * reaction + model.gamma - 2.0 * a * kept * reaction + b * rho * kept,
+            model.theta * share + a * rest**2,
+            model.theta * reaction + model.gamma - 2.0 * a * rest * reaction + b * rho * rest,
             a * reaction**2 - b * rho * reaction + c * rho**2,
             c * model.var_eta + d,
         )
@@ -66,7 +66,7 @@ def test_the_costs_of_the_example():
 
 
 @given(MODELS)
-def test_the_coefficients_are_the_value_of_their_own_policy(model):
+def test_the_coefficients_are_the_cost_of_their_own_policy(model):
     found = paper.coefficients(model)
     assert policy_cost(model, found.by_remaining, found.by_signal) == pytest.approx(paper.informed_cost(model), rel=1e-9)
 
@@ -82,16 +82,16 @@ def test_no_other_linear_policy_costs_less(model, seed, size):
 
 
 @given(MODELS)
-def test_information_never_hurts_and_is_worth_nothing_without_a_signal(model):
+def test_information_never_raises_the_cost_and_has_no_value_without_a_signal(model):
     room = 1e-12 * paper.naive_cost(model)
     assert paper.informed_cost(model) <= paper.naive_cost(model) + room
     assert paper.naive_cost(model) == pytest.approx(policy_cost(model, 1.0 / np.arange(1.0, model.periods + 1.0), [0.0] * 99))
-    for silent in (replace(model, rho=0.0), replace(model, var_eta=0.0), replace(model, gamma=0.0)):
-        assert paper.informed_cost(silent) == pytest.approx(paper.naive_cost(silent), rel=1e-12)
+    for uninformative in (replace(model, rho=0.0), replace(model, var_eta=0.0), replace(model, gamma=0.0)):
+        assert paper.informed_cost(uninformative) == pytest.approx(paper.naive_cost(uninformative), rel=1e-12)
 
 
 @given(MODELS)
-def test_the_cost_given_the_first_signal_averages_to_the_stationary_one(model):
+def test_the_cost_averaged_over_the_first_signal_is_the_stationary_cost(model):
     sd = math.sqrt(model.stationary_variance)
     pair = 0.5 * (paper.informed_cost(model, sd) + paper.informed_cost(model, -sd))  # the cost is quadratic in the signal
     assert pair == pytest.approx(paper.informed_cost(model), rel=1e-12)
@@ -108,7 +108,7 @@ def test_two_periods_by_hand():
 
 
 @given(MODELS, SEEDS)
-def test_trades_make_the_order(model, seed):
+def test_trades_sum_to_the_quantity(model, seed):
     seen = signals_of(model, 3, seed)
     bought = paper.trades(model, seen)
     assert bought.shape == seen.shape
@@ -128,14 +128,14 @@ def test_a_simulation_agrees_within_its_interval():
         (naive - informed, paper.naive_cost(model) - paper.informed_cost(model)),
     ):
         assert abs(costs.mean() - exact) < 4.0 * costs.std(ddof=1) / math.sqrt(episodes)
-    assert (paper.trades(model, seen) < 0.0).any()  # the optimum sells at times: the environment of the package cannot
+    assert (paper.trades(model, seen) < 0.0).any()  # the optimal policy also sells, which the environment does not allow
 
 
 # --- the kernel
 
 
 def kernel_cost(market, path, bought):
-    """The kernel's expected account of trades of both signs on drawn paths, currency, (episode,)."""
+    """The kernel's expected cost of trades of both signs on drawn paths, currency, shape (episode,)."""
     state = State(np.full(bought.shape[1], market.scenario.quantity), 0.0, 0.0)
     total = np.zeros(bought.shape[1])
     for k, shares in enumerate(bought):
@@ -145,21 +145,22 @@ def kernel_cost(market, path, bought):
     return total
 
 
-def test_the_kernel_charges_what_the_paper_says():
-    """On paths that the market draws, with its own flow as the signal."""
+def test_the_kernel_agrees_with_the_paper():
+    """Compare costs on drawn market paths, with the order flow as the signal."""
     model = paper.EXAMPLE
     market = build_market(paper.to_scenario(model, sd_noise=0.125, adv=1e6))
     path = draw_path(market, episode_keys(0, np.arange(20_000)), 1.0)
     seen = math.sqrt(model.stationary_variance) * path.world.flow[:-1]
     news = model.gamma * (seen[1:] - model.rho * seen[:-1])
     bought = paper.trades(model, seen)
-    inside = ((model.quantity - np.cumsum(bought, axis=0)) > -1e-6).all(axis=0)  # the kernel never buys more than is left
+    # the kernel clips purchases at the remaining shares: compare only paths on which it does not
+    inside = ((model.quantity - np.cumsum(bought, axis=0)) > -1e-6).all(axis=0)
     assert inside.mean() > 0.9
     kernel = kernel_cost(market, path, bought)[inside]
     left = model.quantity - np.cumsum(bought, axis=0)
     full = paper.trading_cost(model, bought, seen)
-    unforeseen = (left[:-1] * news).sum(axis=0) + model.gamma * seen[0] * model.quantity
-    assert kernel == pytest.approx((full - unforeseen)[inside] - model.price * model.quantity, rel=1e-9, abs=1e-3)
+    news_cost = (left[:-1] * news).sum(axis=0) + model.gamma * seen[0] * model.quantity
+    assert kernel == pytest.approx((full - news_cost)[inside] - model.price * model.quantity, rel=1e-9, abs=1e-3)
 
 
 def test_the_scenario_has_the_moments_of_the_paper():

@@ -1,4 +1,4 @@
-"""Gatheral and Schied (2011): the closed form against a dynamic programme, other strategies, a simulation and the kernel."""
+"""Gatheral and Schied (2011): the closed form against dynamic programming, other strategies, a simulation and the kernel."""
 
 import math
 from dataclasses import replace
@@ -27,26 +27,26 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def prices_of(model, slices, episodes, seed):
-    """Geometric Brownian motion without drift at the start of each slice, (slice, episode)."""
+    """Draw geometric Brownian motion without drift at the start of each slice, shape (slice, episode)."""
     tau, noise = model.horizon / slices, np.random.default_rng(seed).normal(size=(slices - 1, episodes))
     moves = model.volatility * math.sqrt(tau) * noise - 0.5 * model.volatility**2 * tau
     return model.price * np.exp(np.concatenate([np.zeros((1, episodes)), np.cumsum(moves, axis=0)]))
 
 
 def path_cost(model, sold, prices):
-    """Temporary cost and risk of trades along paths, (episode,)."""
+    """Temporary cost plus risk term of trades along price paths, shape (episode,)."""
     tau = model.horizon / len(sold)
     left = model.quantity - np.cumsum(sold, axis=0)
     return (model.eta / tau * sold**2 + model.risk_aversion * tau * left * prices).sum(axis=0)
 
 
 def riccati(model, slices):
-    """The value of the order by minimising slice after slice over the trade, with no formula in between."""
+    """Minimal cost of the order by backward induction over quadratic value functions, without the closed form."""
     tau = model.horizon / slices
     h, risk, growth = model.eta / tau, model.risk_aversion * tau, math.exp(model.volatility**2 * tau)
     a, b, c = h, 0.0, 0.0
     for _ in range(slices - 1):
-        # over y, what is left: h (x - y)^2 + risk y S + a y^2 + b y S + c growth S^2
+        # minimise over the shares y left after the trade: h (x - y)^2 + risk y S + a y^2 + b y S + c growth S^2
         y_x, y_s = h / (h + a), -(b + risk) / (2.0 * (h + a))
         a, b, c = (
             h * (1.0 - y_x) ** 2 + a * y_x**2,
@@ -57,7 +57,7 @@ def riccati(model, slices):
 
 
 @given(MODELS, st.integers(1, 60))
-def test_the_discrete_minimum_is_that_of_a_dynamic_programme(model, slices):
+def test_the_discrete_minimum_agrees_with_dynamic_programming(model, slices):
     found, scale = paper.discrete_cost(model, slices), model.eta * model.quantity**2 / model.horizon
     scale += model.risk_aversion * model.horizon * model.quantity * model.price
     scale += (model.risk_aversion * model.price) ** 2 * model.horizon**3 / model.eta * math.exp(2.5)
@@ -65,15 +65,15 @@ def test_the_discrete_minimum_is_that_of_a_dynamic_programme(model, slices):
 
 
 @given(MODELS, SEEDS, st.integers(2, 20), st.floats(1e-3, 1.0))
-def test_no_other_plan_beats_the_plan_for_a_price_that_stands_still(model, seed, slices, size):
-    still = np.full(slices, model.price)
-    best = paper.discrete_trades(model, still)
-    least = path_cost(model, best, still)
-    scale = abs(path_cost(model, best, 0.0 * still)) + model.risk_aversion * model.horizon * model.quantity * model.price
+def test_no_other_schedule_beats_the_deterministic_schedule_at_a_constant_price(model, seed, slices, size):
+    constant = np.full(slices, model.price)
+    best = paper.discrete_trades(model, constant)
+    least = path_cost(model, best, constant)
+    scale = abs(path_cost(model, best, 0.0 * constant)) + model.risk_aversion * model.horizon * model.quantity * model.price
     assert least == pytest.approx(paper.discrete_static_cost(model, slices), rel=1e-8, abs=1e-9 * scale)
     other = np.random.default_rng(seed).normal(size=slices)
     other = best + size * model.quantity * (other - other.mean())
-    assert path_cost(model, other, still) >= least - 1e-9 * scale
+    assert path_cost(model, other, constant) >= least - 1e-9 * scale
 
 
 @pytest.mark.parametrize("volatility", [0.0, 0.019, 0.3])
@@ -89,16 +89,16 @@ def test_discrete_time_converges_to_the_theorem(volatility):
 
 
 @given(MODELS)
-def test_watching_the_price_never_hurts(model):
+def test_adapting_to_the_price_never_raises_the_cost(model):
     room = 1e-12 * (paper.static_cost(replace(model, risk_aversion=0.0)) + abs(paper.static_cost(model)))
     assert paper.expected_cost(model) <= paper.static_cost(model) + room
-    still = replace(model, volatility=0.0)
-    assert paper.expected_cost(still) == pytest.approx(paper.static_cost(still), rel=1e-12, abs=room)
+    constant = replace(model, volatility=0.0)
+    assert paper.expected_cost(constant) == pytest.approx(paper.static_cost(constant), rel=1e-12, abs=room)
 
 
 @pytest.mark.parametrize("volatility", [0.2236, 0.3162, 0.32, 1.0])
-def test_the_value_solves_its_equation(volatility):
-    """v = value of x shares with the time s left: v_s = sigma^2 S^2 v_SS / 2 + lambda x S - v_x^2 / (4 eta)."""
+def test_the_value_solves_the_hamilton_jacobi_bellman_equation(volatility):
+    """The value v of x shares with time s left satisfies v_s = sigma^2 S^2 v_SS / 2 + lambda x S - v_x^2 / (4 eta)."""
     model = replace(paper.EXAMPLE, volatility=volatility, risk_aversion=0.02)
 
     def value(x, s, left):
@@ -113,7 +113,7 @@ def test_the_value_solves_its_equation(volatility):
     assert v_s == pytest.approx(right, rel=1e-5)
 
 
-def test_without_price_of_risk_it_is_twap():
+def test_the_optimum_without_risk_aversion_is_twap():
     model = replace(paper.EXAMPLE, risk_aversion=0.0)
     assert paper.expected_cost(model) == pytest.approx(model.eta * 1e12 / 5.0)
     assert paper.discrete_trades(model, [50.0, 70.0, 20.0, 30.0]) == pytest.approx([2.5e5] * 4)
@@ -121,22 +121,22 @@ def test_without_price_of_risk_it_is_twap():
 
 
 def test_a_higher_price_is_sold_faster():
-    """The risk of a share is its price: after a rise the order is worth finishing sooner, after a fall one may wait."""
-    low, still, high = (paper.discrete_trades(paper.EXAMPLE, [50.0, p, p, p, p]) for p in (40.0, 50.0, 60.0))
-    held = [1e6 - np.cumsum(trades)[2] for trades in (low, still, high)]
+    """The risk term of a share is proportional to its price, so a higher price speeds up the sale."""
+    low, constant, high = (paper.discrete_trades(paper.EXAMPLE, [50.0, p, p, p, p]) for p in (40.0, 50.0, 60.0))
+    held = [1e6 - np.cumsum(trades)[2] for trades in (low, constant, high)]
     assert held[0] > held[1] > held[2]
-    assert low[0] == still[0] == high[0]
+    assert low[0] == constant[0] == high[0]
 
 
-def test_discrete_trades_tend_to_the_trajectory():
+def test_discrete_trades_converge_to_the_continuous_holdings():
     model, slices = paper.EXAMPLE, 50_000
     times = np.linspace(0.0, model.horizon, slices + 1)
     prices = model.price * (1.0 + 0.1 * np.sin(times))
     integral = model.price * (times + 0.1 * (1.0 - np.cos(times)))
     held = model.quantity - np.cumsum(paper.discrete_trades(model, prices[:-1]))
     assert held == pytest.approx(paper.remaining(model, times[1:], integral[1:]), rel=1e-4, abs=10.0)
-    still = paper.static_remaining(model, times)
-    assert still == pytest.approx(paper.remaining(model, times, model.price * times))
+    constant = paper.static_remaining(model, times)
+    assert constant == pytest.approx(paper.remaining(model, times, model.price * times))
 
 
 def test_a_simulation_agrees_within_its_interval():
@@ -151,8 +151,8 @@ def test_a_simulation_agrees_within_its_interval():
     assert exact[0] < exact[1]
 
 
-def test_no_perturbed_reaction_to_the_price_costs_less():
-    """Common paths: the optimum against the same policy that reacts more or less to the price."""
+def test_no_other_reaction_to_the_price_costs_less():
+    """Compare the optimal policy with policies that react more or less to the price, on common paths."""
     model, slices, episodes = replace(paper.EXAMPLE, volatility=0.1), 10, 20_000
     prices = prices_of(model, slices, episodes, 6)
     best = path_cost(model, paper.discrete_trades(model, prices), prices)
@@ -168,8 +168,8 @@ def test_no_perturbed_reaction_to_the_price_costs_less():
 # --- the kernel
 
 
-def test_the_kernel_charges_what_the_paper_says():
-    """On paths of the market's own geometric price."""
+def test_the_kernel_agrees_with_the_paper():
+    """Compare costs on drawn paths of the market's geometric price."""
     model, slices = replace(paper.EXAMPLE, risk_aversion=0.004), 20
     market = build_market(paper.to_scenario(model, slices, adv=5e6))
     path = draw_path(market, episode_keys(0, np.arange(500)), -1.0)

@@ -1,4 +1,4 @@
-"""Kyle (1985): the equilibrium is one (prices are efficient, the insider cannot do better), and its limits."""
+"""Kyle (1985): equilibrium conditions (efficient prices, insider optimality), the continuous limit, and a simulation."""
 
 import math
 from dataclasses import replace
@@ -17,7 +17,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def profit_of(model, found, intensity):
-    """Expected profit of an insider who buys intensity_n (v - p) dt against the slopes of an equilibrium."""
+    """Expected profit of an insider who buys intensity_n (v - p) dt at the price slopes of an equilibrium."""
     dt = 1.0 / len(found.slope)
     variance, profit = model.prior_variance, 0.0
     for slope, beta in zip(found.slope, intensity, strict=True):
@@ -28,7 +28,7 @@ def profit_of(model, found, intensity):
 
 
 @given(MODELS)
-def test_one_auction(model):
+def test_a_single_auction_agrees_with_the_sequence_of_one_auction(model):
     found = paper.single_auction(model)
     assert found.slope == pytest.approx(math.sqrt(model.prior_variance) / (2.0 * model.noise), rel=1e-14)
     assert found.posterior_variance == pytest.approx(0.5 * model.prior_variance)
@@ -42,7 +42,7 @@ def test_one_auction(model):
 
 @given(MODELS, st.integers(1, 60))
 def test_prices_are_efficient(model, auctions):
-    """The slope is the regression of the value on the order flow, and the variance is what the regression leaves."""
+    """The slope is the regression coefficient of the value on the order flow; the variance is the residual variance."""
     found, dt, before = paper.sequential(model, auctions), 1.0 / auctions, model.prior_variance
     for slope, beta, after in zip(found.slope, found.intensity, found.variance, strict=True):
         flow = (beta * dt) ** 2 * before + model.noise**2 * dt
@@ -53,7 +53,7 @@ def test_prices_are_efficient(model, auctions):
 
 
 @given(MODELS, st.integers(1, 30), SEEDS, st.floats(1e-3, 1.0))
-def test_the_insider_cannot_do_better(model, auctions, seed, size):
+def test_no_other_intensity_earns_the_insider_more(model, auctions, seed, size):
     found = paper.sequential(model, auctions)
     assert profit_of(model, found, found.intensity) == pytest.approx(found.profit, rel=1e-9)
     other = found.intensity * (1.0 + size * np.random.default_rng(seed).normal(size=auctions))
@@ -61,8 +61,8 @@ def test_the_insider_cannot_do_better(model, auctions, seed, size):
 
 
 @given(MODELS, st.integers(2, 40))
-def test_the_value_of_the_game_solves_its_equations(model, auctions):
-    """Theorem 2 by the letter: the equations (3.15) to (3.20) of the paper."""
+def test_the_equilibrium_solves_the_difference_equations(model, auctions):
+    """Check equations (3.15) to (3.20) of Theorem 2."""
     found, dt = paper.sequential(model, auctions), 1.0 / auctions
     slope, alpha, delta = found.slope, found.alpha, found.delta
     assert alpha[-1] == delta[-1] == 0.0
@@ -95,7 +95,7 @@ def test_sequential_auctions_converge_to_continuous_trading():
     assert (errors[2] < 0.007).all()
 
 
-def test_continuous_trading():
+def test_continuous_trading_has_the_published_properties():
     model = paper.Kyle(prior_variance=4.0, noise=3.0)
     found = paper.continuous(model, [0.0, 0.5])
     assert found.slope == pytest.approx(2.0 * paper.single_auction(model).slope)
@@ -106,8 +106,8 @@ def test_continuous_trading():
 
 
 @given(MODELS, st.floats(0.1, 10.0), st.integers(1, 20))
-def test_units(model, factor, auctions):
-    """Lambda scales with the sd of the value and with one over the noise; intensities with noise over sd."""
+def test_the_equilibrium_scales_with_its_units(model, factor, auctions):
+    """Lambda scales as the sd of the value over the noise, intensities as noise over sd."""
     found = paper.sequential(model, auctions)
     wider = paper.sequential(replace(model, prior_variance=factor**2 * model.prior_variance), auctions)
     noisier = paper.sequential(replace(model, noise=factor * model.noise), auctions)
@@ -134,8 +134,8 @@ def test_a_simulation_agrees_within_its_interval(auctions):
     assert abs(profit.mean() - found.profit) < 4.0 * profit.std(ddof=1) / math.sqrt(episodes)
 
 
-def test_the_slope_in_the_kernel():
-    """A scenario with the parameter of a slope has that slope: permanent and transient part together."""
+def test_the_kernel_has_the_slope_of_the_auction():
+    """The permanent and transient slopes of a scenario with kyle_lambda from a slope sum to that slope."""
     slope = paper.single_auction(paper.Kyle(prior_variance=0.25, noise=50_000.0)).slope
     value = paper.kyle_lambda(slope, arrival_price=100.0, adv=5e6)
     market = build_market(Scenario(adv=5e6, arrival_price=100.0, kyle_lambda=value, perm_impact_gamma=0.1))

@@ -1,4 +1,4 @@
-"""Obizhaeva and Wang (2013): published numbers, optimality by a second way, discrete against continuous, the kernel."""
+"""Obizhaeva and Wang (2013): published numbers, optimality by independent methods, discrete against continuous, the kernel."""
 
 import math
 from dataclasses import replace
@@ -28,7 +28,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 
 
 def quadratic_programme(model, count):
-    """The minimum over all trades at equally spaced times, from the normal equations of the propagator."""
+    """Optimal trades at equally spaced times, from the normal equations of the propagator matrix."""
     times = np.linspace(0.0, model.horizon, count)
     tau = model.horizon / (count - 1)
     propagator = model.kappa * np.exp(-model.resilience * abs(times[:, None] - times))
@@ -65,7 +65,7 @@ def test_the_cost_of_the_risk_neutral_optimum():
 
 
 @given(MODELS)
-def test_blocks_and_rate_make_the_order(model):
+def test_block_trades_and_rate_sum_to_the_quantity(model):
     found = paper.continuous(model)
     grid = np.linspace(0.0, model.horizon, 2_001)
     held, pace = paper.remaining(model, grid), paper.rate(model, grid)
@@ -78,12 +78,12 @@ def test_blocks_and_rate_make_the_order(model):
 
 
 @given(MODELS)
-def test_the_cost_is_that_of_the_strategy_by_quadrature(model):
-    """The cost of the blocks and of the steady trading, integrated on a grid."""
+def test_the_moments_agree_with_quadrature(model):
+    """Integrate the cost of the block trades and of continuous trading on a grid."""
     found, count = paper.continuous(model), 4_001
     grid = np.linspace(0.0, model.horizon, count)
     held = paper.remaining(model, grid)
-    bought = np.concatenate([[found.first], -np.diff(held), [found.last]])  # steady trading lies inside the intervals
+    bought = np.concatenate([[found.first], -np.diff(held), [found.last]])  # continuous trades are placed at interval midpoints
     tau = model.horizon / (count - 1)
     half, displacement, cost = math.exp(-0.5 * model.resilience * tau), 0.0, 0.0
     for k, shares in enumerate(bought):
@@ -104,20 +104,20 @@ def test_discrete_trades_solve_the_normal_equations(model, count):
 
 
 @given(MODELS, st.integers(2, 60))
-def test_without_risk_aversion_the_trades_have_a_closed_form(model, count):
+def test_neutral_trades_are_the_discrete_trades_without_risk_aversion(model, count):
     neutral = replace(model, risk_aversion=0.0)
     found = paper.discrete_trades(neutral, count)
     assert found == pytest.approx(paper.neutral_trades(model, count), rel=1e-6, abs=1e-9 * model.quantity)
 
 
 @given(MODELS, st.integers(2, 40), SEEDS, st.floats(1e-4, 1.0))
-def test_no_other_trades_cost_less(model, count, seed, size):
+def test_no_other_trades_have_a_lower_objective(model, count, seed, size):
     best = paper.discrete_trades(model, count)
     other = np.random.default_rng(seed).normal(size=count)
     least = paper.discrete_cost(model, best).objective
     changed = paper.discrete_cost(model, best + size * model.quantity * (other - other.mean())).objective
     assert changed >= least * (1.0 - 1e-9)
-    assert least >= paper.continuous(model).objective * (1.0 - 1e-9)  # trading at all times can only help
+    assert least >= paper.continuous(model).objective * (1.0 - 1e-9)  # continuous trading is never worse
 
 
 @pytest.mark.parametrize("aversion", [0.0, 1e-6, 1e-4, 1e-2])
@@ -128,7 +128,7 @@ def test_discrete_trades_converge_to_continuous_trading(aversion):
         trades = paper.discrete_trades(model, count)
         errors.append(paper.discrete_cost(model, trades).objective / limit.objective - 1.0)
     assert 0.0 < errors[2] < errors[1] < errors[0] < 2e-2
-    assert errors[1] / errors[2] > 1.8  # at least of first order in the time between trades
+    assert errors[1] / errors[2] > 1.8  # convergence is at least of first order in the time between trades
     trades = paper.discrete_trades(model, 4_001)
     assert trades[0] == pytest.approx(limit.first, rel=1e-2)
     assert trades[-1] == pytest.approx(limit.last, rel=2e-2, abs=1.0)
@@ -137,19 +137,19 @@ def test_discrete_trades_converge_to_continuous_trading(aversion):
 
 
 @given(MODELS)
-def test_the_optimum_is_continuous_where_risk_aversion_vanishes(model):
+def test_the_optimum_is_continuous_at_zero_risk_aversion(model):
     neutral, near = (paper.continuous(replace(model, risk_aversion=value)) for value in (0.0, 1e-20))
     assert tuple(near) == pytest.approx(tuple(neutral), rel=1e-6)
 
 
 @given(MODELS, st.floats(1.1, 100.0))
-def test_risk_aversion_buys_less_variance_at_a_higher_cost(model, factor):
+def test_risk_aversion_lowers_the_variance_and_raises_the_cost(model, factor):
     model = replace(model, risk_aversion=max(model.risk_aversion, 1e-10))
-    calm, keen = paper.continuous(model), paper.continuous(replace(model, risk_aversion=factor * model.risk_aversion))
-    assert keen.expected >= calm.expected * (1.0 - 1e-9)
-    assert keen.variance <= calm.variance * (1.0 + 1e-9)
-    assert keen.first >= calm.first * (1.0 - 1e-9)
-    assert calm.first >= calm.last * (1.0 - 1e-9)
+    low, high = paper.continuous(model), paper.continuous(replace(model, risk_aversion=factor * model.risk_aversion))
+    assert high.expected >= low.expected * (1.0 - 1e-9)
+    assert high.variance <= low.variance * (1.0 + 1e-9)
+    assert high.first >= low.first * (1.0 - 1e-9)
+    assert low.first >= low.last * (1.0 - 1e-9)
 
 
 @given(MODELS)
@@ -161,19 +161,19 @@ def test_the_variance_is_the_slope_of_the_objective_in_the_risk_aversion(model):
     assert slope == pytest.approx(paper.continuous(model).variance, rel=1e-4, abs=room)
 
 
-def test_limits():
+def test_limits_of_resilience_and_risk_aversion():
     fast = paper.continuous(replace(paper.EXAMPLE, resilience=1e5))
     assert fast.first == pytest.approx(1e5 / (2.0 + 1e5))
     slow = paper.continuous(replace(paper.EXAMPLE, resilience=1e-6))
-    assert slow.expected == pytest.approx(0.5 * 1e10 / 5_000.0, rel=1e-5)  # nothing recovers: X^2 / (2 q) whatever one does
-    keen = paper.continuous(replace(paper.EXAMPLE, volatility=1.0, risk_aversion=1e5))
-    assert keen.first == pytest.approx(1e5, rel=1e-4)
-    assert keen.expected == pytest.approx(0.5 * 1e10 / 5_000.0, rel=1e-4)
+    assert slow.expected == pytest.approx(0.5 * 1e10 / 5_000.0, rel=1e-5)  # without recovery every schedule costs X^2 / (2 q)
+    averse = paper.continuous(replace(paper.EXAMPLE, volatility=1.0, risk_aversion=1e5))
+    assert averse.first == pytest.approx(1e5, rel=1e-4)
+    assert averse.expected == pytest.approx(0.5 * 1e10 / 5_000.0, rel=1e-4)
     assert paper.discrete_trades(paper.EXAMPLE, 1).tolist() == [1e5]
 
 
 @pytest.mark.parametrize("resilience", [1e-4, 9.9e-3, 1.01e-2, 1.0, 30.0])
-def test_a_constant_rate_by_its_trades(resilience):
+def test_a_constant_rate_agrees_with_equal_trades(resilience):
     model = replace(paper.EXAMPLE, resilience=resilience, volatility=0.5, risk_aversion=1e-5)
     found, count = paper.constant_rate(model), 4_000
     trades = paper.discrete_cost(model, np.full(count, model.quantity / count))
@@ -187,7 +187,7 @@ def test_a_constant_rate_by_its_trades(resilience):
 
 
 @given(MODELS, st.integers(2, 40), SEEDS)
-def test_the_kernel_charges_what_the_paper_says(model, count, seed):
+def test_the_kernel_agrees_with_the_paper(model, count, seed):
     scenario = paper.to_scenario(model, count, arrival_price=100.0, adv=1e6)
     market = build_market(scenario)
     trades = model.quantity * np.random.default_rng(seed).dirichlet(np.ones(count))
@@ -214,7 +214,7 @@ def test_the_kernel_charges_what_the_paper_says(model, count, seed):
     assert risk == pytest.approx(model.risk_aversion * found.variance, rel=1e-9)
 
 
-def test_the_example_as_a_scenario_is_estimated_as_the_paper_says():
+def test_the_estimate_of_the_example_scenario_agrees_with_the_paper():
     scenario = paper.to_scenario(paper.EXAMPLE, 101, arrival_price=100.0, adv=1e6)
     trades = paper.discrete_trades(paper.EXAMPLE, 101)
     parent = ParentOrder(symbol="X", side=1, quantity=100_000, arrival_price=100.0)

@@ -1,4 +1,4 @@
-"""The scenarios that are registered under the names of papers are the papers' own examples."""
+"""Scenarios registered under the names of papers equal the examples of the papers."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ EXAMPLES = {
 
 
 def numbers_and_rest(scenario):
-    """The floats of a scenario, and all else that its hash covers."""
+    """Split a scenario, without its description, into its floats and its other values."""
     values = replace(scenario, description="").to_dict()
     return (
         {key: value for key, value in values.items() if isinstance(value, float)},
@@ -26,7 +26,7 @@ def numbers_and_rest(scenario):
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_registered_scenario_is_the_example_of_the_paper(name):
-    """To the last bits of the floats, which the mapping computes from the parameters of the paper."""
+    """Floats agree to rounding, because the mapping computes them from the parameters of the paper."""
     (registered, rest), (example, other) = map(numbers_and_rest, (get_scenario(name), EXAMPLES[name]))
     assert registered == pytest.approx(example, rel=1e-14, abs=0.0)
     assert rest == other
