@@ -14,3 +14,19 @@ import hypothesis
 
 hypothesis.settings.register_profile("laws", derandomize=True, database=None, deadline=None, max_examples=60, print_blob=False)
 hypothesis.settings.load_profile("laws")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the seconds and the cases of each file, longest first."""
+    seconds, cases = {}, {}
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports:
+            if hasattr(report, "duration"):
+                name = report.nodeid.partition("::")[0]
+                seconds[name] = seconds.get(name, 0.0) + report.duration
+                cases[name] = cases.get(name, 0) + (bool(outcome) and outcome != "deselected")
+    if len(seconds) > 1:
+        terminalreporter.section("seconds and cases per file")
+        for name in sorted(seconds, key=seconds.get, reverse=True):
+            terminalreporter.write_line(f"{seconds[name]:8.1f} s {cases[name]:5d}  {name}")
+        terminalreporter.write_line(f"{sum(seconds.values()):8.1f} s {sum(cases.values()):5d}  in all")
