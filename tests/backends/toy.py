@@ -15,6 +15,7 @@ from hyperexec_env.records import Constant, Half, Real, Single, Whole, Word, num
 ONE = np.uint64(1)
 Limits: Any = numbered("Limits", 3, Whole)
 FACTOR = 3.0
+FIRST = 0.25
 
 
 class Kind(NamedTuple):
@@ -98,9 +99,17 @@ class Closed(NamedTuple):
     count: Real
 
 
+def half_of(value):
+    return 0.5 * value
+
+
+def first_small():
+    return np.float32(half_of(FIRST))
+
+
 def open_counter(house: House) -> tuple[Counter, Note]:
     zero = 0.0
-    return Counter(np.float32(0.25), 0, Purse(zero, zero), house.salt, house.code, 0), Note(7.0, house.step, zero)
+    return Counter(first_small(), 0, Purse(zero, zero), house.salt, house.code, 0), Note(7.0, house.step, zero)
 
 
 def tariff_row(house: House, counter: Counter) -> int:
@@ -151,12 +160,17 @@ def weigh(weights, counter: Counter, coin: Coin) -> Coin:
     return Coin(coin.value * weights[0] + weights[1])
 
 
+def weighed(weights, house: House, counter: Counter, coin: Coin) -> tuple[int, float]:
+    return counter.count % house.rows, coin.value * weights[0] + weights[1]
+
+
 LOOKS = (Look(tariff_row, Tariff), Look(level_row, Level))
 SHOW = Show("seen", "pictures", picture_row, Seen)
 FED = (*LOOKS, Pass(charge), Pass(feed))
 
 PLANS = {
     "open": (Pick("chosen", Chosen, "flag"), For("chosen", Pass(open_counter)), Pass(see), SHOW),
+    "begin": (Pass(open_counter),),
     "feed": (
         Refuse(Coin, "value", -8.0, 8.0),
         Pick("resting", Counter, "full"),
@@ -181,7 +195,7 @@ PLANS = {
 }
 
 
-def program(lanes_only: str = "", **changes: Any) -> Program:
+def program(plan: str = "", **changes: Any) -> Program:
     """Return the program of the toy, or of one of its plans."""
     rng = np.random.default_rng(5)
     rows, kind = changes.pop("rows", 5), changes.pop("kind", Kind(True, FACTOR))
@@ -194,7 +208,7 @@ def program(lanes_only: str = "", **changes: Any) -> Program:
         rng.integers(0, 2**32, rows, dtype=np.uint32),
         limits,
     )
-    plans = {lanes_only: PLANS[lanes_only]} if lanes_only else PLANS
+    plans = {plan: PLANS[plan]} if plan else PLANS
     house = House(0.1, kind, rows, 3, np.uint64(2**64 - 977), np.float32(0.3), np.uint32(2**32 - 5))
     values: dict[str, Any] = {
         "plans": plans,
