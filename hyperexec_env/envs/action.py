@@ -17,7 +17,17 @@ from hyperexec_env.market.model import Market
 from hyperexec_env.market.numeric import maximum, minimum, where
 from hyperexec_env.records import Real, for_numbers
 
-__all__ = ["ACTION_MODES", "MASKS", "PACES", "Action", "ActionMode", "Base", "build_action_mode", "mask_place"]
+__all__ = [
+    "ACTION_MODES",
+    "CONTINUOUS_MODES",
+    "MASKS",
+    "PACES",
+    "Action",
+    "ActionMode",
+    "Base",
+    "build_action_mode",
+    "mask_place",
+]
 
 PACE_LIMIT: Final = 8.0
 """Largest pace of the continuous action, in multiples of the pace that finishes on time."""
@@ -149,6 +159,8 @@ _MODES: Final[dict[str, Callable[[Market], ActionMode]]] = {
 }
 ACTION_MODES: Final = tuple(_MODES)
 """Names of the action modes."""
+CONTINUOUS_MODES: Final = tuple(name for name in ACTION_MODES if name != "discrete")
+"""Names of the action modes whose action is a number in [-1, 1]."""
 
 
 def build_action_mode(name: str, market: Market) -> ActionMode:
