@@ -226,6 +226,21 @@ class Scenario:
         return cls.from_dict(_parse(text))
 
 
+def _check() -> None:
+    """Look for the unit, the meaning and the bounds of each field.
+
+    Raises:
+        TypeError: A field was declared without them; the message names it.
+    """
+    for item in fields(Scenario):
+        if item.name not in ("regimes", "provenance") and "meaning" not in item.metadata:
+            raise TypeError(f"scenario.Scenario must state unit and meaning of {item.name!r}: declare it with _unit()")
+        if item.type == "float" and "range" not in item.metadata:
+            raise TypeError(f"scenario.Scenario must state the bounds of {item.name!r}: low or above, and high")
+
+
+_check()
+
 # Never edit these two lists: every hash that is stored (leaderboards, solutions, trained policies) depends on them. A field in
 # a list is hashed by its value, so its default may change. A new field stays out of the lists: it is hashed only where it
 # differs from its default, so every present hash stays valid, and the default of a new field may never change.
