@@ -223,6 +223,24 @@ def test_what_is_no_record_is_passed_by_its_name():
     assert results[0].any()
 
 
+@both
+def test_a_number_that_is_the_same_for_all_lanes_counts_for_each(kind):
+    """Arrays may hold one number for all lanes, right after all of them were begun."""
+    plans = {
+        "begin": (
+            toy.Pass(toy.open_full),
+            toy.Add("sums", toy.one_each),
+            toy.Pick("full", toy.Counter, "full"),
+            toy.For("full", toy.Add("sums", toy.one_each), toy.Pass(toy.close_counter)),
+        )
+    }
+    lanes, arrays = kind(toy.program(plans=plans), 270), toy.arrays_for(270)
+    assert lanes.run("begin", arrays) == [270]
+    assert arrays["sums"].tolist() == [[0.0, 540.0, 0.0, 0.0, 0.0]]
+    assert (arrays["closed"][:, 3] == 0.0).all()
+    assert (arrays["closed"][:, 2] == float(2**64 - 977)).all()
+
+
 # --- what lanes remember
 
 

@@ -112,6 +112,15 @@ def open_counter(house: House) -> tuple[Counter, Note]:
     return Counter(first_small(), 0, Purse(zero, zero), house.salt, house.code, 0), Note(7.0, house.step, zero)
 
 
+def open_full(house: House) -> tuple[Counter, Note]:
+    counter, note = open_counter(house)
+    return Counter(counter.small, counter.count, counter.purse, counter.key, counter.half, 1), note
+
+
+def one_each(house: House) -> tuple[int, float]:
+    return 1, 1.0
+
+
 def tariff_row(house: House, counter: Counter) -> int:
     return counter.count % house.rows
 
