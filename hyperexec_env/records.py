@@ -7,6 +7,7 @@ store it in: `Real` (double precision; also any field annotated `Any`), `Single`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
@@ -90,8 +91,10 @@ def fill_record(kind: Any, values: Iterator[Any]) -> Any:
 
 
 def numbered(name: str, count: int, kind: Any = Any) -> Any:
-    """Return a new record type of `count` numbers of one kind."""
-    return NamedTuple(name, [(f"at_{index}", kind) for index in range(count)])  # type: ignore[misc]
+    """Return a new record type of `count` numbers of one kind; pickles find it in the module of the caller, by its name."""
+    record: Any = NamedTuple(name, [(f"at_{index}", kind) for index in range(count)])  # type: ignore[misc]
+    record.__module__ = sys._getframe(1).f_globals["__name__"]
+    return record
 
 
 def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:

@@ -113,6 +113,10 @@ class ActionMode:
 
         return ask_level if self.discrete else ask
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs: the stage is made anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "ask"}
+
     @property
     def discrete(self) -> bool:
         """Whether the action is one of the levels of :data:`PACES`."""
