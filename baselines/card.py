@@ -67,7 +67,9 @@ def _optimum(scenario: Scenario) -> list[str]:
     best = solution.optimum_bps
     if best is None:
         return [f"objective: not solved exactly ({solution.reason}); J* is at least {solution.bound_bps:.4f} bps"]
-    values = {"optimum J*": best, "regime known late": solution.regime_blind_bps, "best schedule": solution.open_loop_bps}
+    values = {"optimum J*": best}
+    late, schedule = solution.regime_blind_bps, solution.open_loop_bps
+    values |= {name: value for name, value in (("regime known late", late), ("best schedule", schedule)) if value is not None}
     for name, make in BASELINES.items():
         policy = make()
         if isinstance(policy, Schedule):

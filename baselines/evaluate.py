@@ -48,10 +48,15 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
         TypeError: An object is no policy.
         ValueError: There is no such name or folder, or two different policies have the same name.
     """
-    given = [policies] if isinstance(policies, (str, os.PathLike, Policy, Entrant)) else list(policies)
-    given = [os.fspath(item) if isinstance(item, os.PathLike) else item for item in given]
+    given = [policies] if isinstance(policies, (str, os.PathLike, Policy, Entrant)) else policies
+    texts: set[str] = set()
     found: dict[str, Entrant] = {}
-    for item in [item for index, item in enumerate(given) if not (isinstance(item, str) and item in given[:index])]:
+    for each in given:
+        item = os.fspath(each) if isinstance(each, os.PathLike) else each
+        if isinstance(item, str):
+            if item in texts:
+                continue
+            texts.add(item)
         for entrant in _named(item) if isinstance(item, str) else [_entrant(item)]:
             label = _label(entrant)
             if label in found and isinstance(item, str) and isinstance(entrant.policy, NetworkPolicy):

@@ -32,6 +32,7 @@ __all__ = [
     "numbers",
     "plus",
     "reached",
+    "record_type",
     "scaled",
     "sum_of",
 ]
@@ -91,10 +92,15 @@ def fill_record(kind: Any, values: Iterator[Any]) -> Any:
 
 
 def numbered(name: str, count: int, kind: Any = Any) -> Any:
-    """Return a new record type of `count` numbers of one kind; pickles find it in the module of the caller, by its name."""
-    record: Any = NamedTuple(name, [(f"at_{index}", kind) for index in range(count)])  # type: ignore[misc]
-    record.__module__ = sys._getframe(1).f_globals["__name__"]
-    return record
+    """Return a new record type of `count` numbers of one kind."""
+    return record_type(name, (f"at_{index}" for index in range(count)), kind, sys._getframe(1).f_globals["__name__"])
+
+
+def record_type(name: str, fields: Iterable[str], kind: Any = Any, module: str = "") -> Any:
+    """Return a new record type of numbers of one kind; pickles find it in a module, that of the caller, by its name."""
+    made: Any = NamedTuple(name, [(field, kind) for field in fields])  # type: ignore[misc]
+    made.__module__ = module or sys._getframe(1).f_globals["__name__"]
+    return made
 
 
 def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:
@@ -135,7 +141,7 @@ def scaled(record: Any, factor: Any) -> Any:
 @for_records(lambda fields: f"lambda value, limits: {' + '.join(f'(value >= limits.{name}) * 1' for name in fields)}")
 def reached(value: Any, limits: Any) -> Any:
     """Return how many of the limits, the fields of a record, a value reaches."""
-    return sum((value >= limit) * 1 for limit in limits)
+    return sum(value >= limit for limit in limits)
 
 
 def sum_of(record: type, names: Iterable[str]) -> Callable[[Any], Any]:

@@ -194,7 +194,7 @@ def certificate(scenario="regime-day"):
     """Return the parts that the certificate judges, and its verdict."""
     from hyperexec_env.evaluation.certificate import COMPONENTS, certify
 
-    found = certify(scenario, trips=500)
+    found = certify(scenario, trips=1_000)
     return {"parts": list(COMPONENTS), "judged": sorted({row.part for row in found.halvings}), "verdict": found.verdict}
 
 

@@ -240,7 +240,7 @@ def test_a_fee_is_shown(fee):
 
 
 def test_a_fee_is_in_the_json_of_the_command(fee):
-    words = ["evaluate", "regime-day", "--policies", "TWAP", "--episodes", "64", "--no-optimum", "--json"]
+    words = ["evaluate", "--policy", "TWAP", "--episodes", "64", "--no-optimum", "--backend", "numpy", "--json"]
     done = fee.run("-m", "hyperexec_env.cli", *words)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["rows"][0]["components_bps"]["fee"] == pytest.approx(1.0)

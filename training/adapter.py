@@ -123,7 +123,7 @@ def snapshot(model: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 - stable-baselines3 draws from the global generator
     tensors = {key: values.detach().cpu().numpy().copy() for key, values in _weights(model)}
     tensors |= {f"environment/{key}": values for key, values in model.get_env().position().items()}
-    tensors |= {"random/torch": torch.get_rng_state().numpy(), "random/numpy": keys}
+    tensors |= {"random/torch": torch.get_rng_state().numpy(), "random/numpy": np.asarray(keys)}
     if model._last_episode_starts is not None:
         tensors["episode_starts"] = np.array(model._last_episode_starts)
     buffer = getattr(model, "replay_buffer", None)

@@ -24,7 +24,7 @@ from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
 from .checkpoints import FOLDER, Checkpoint, checkpoint_to_resume, save_checkpoint
 from .interruption import Interrupted, Signals
@@ -54,7 +54,7 @@ _MAY_DIFFER: Final = ("scenario", "out", "threads", "checkpoint_every", "resume"
 class Args:
     """Options of ``hyperexec train pathwise``."""
 
-    scenario: str = scenario_option()
+    scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights and of the market")
     out: str = option("", "folder of the run (default: runs/pathwise-SCENARIO-SEED)")
     objective: str = option("expected", "what is minimised: J, or a risk of the realised cost", choices=OBJECTIVES)
@@ -114,7 +114,9 @@ class Trainer:
         self.torch = need("torch", "train")
         self.args, self.task = args, build_task(scenario, observe_regime=args.observe_regime)
         widths = (len(observation_names()), args.hidden, args.hidden, 1)
-        self.shapes = [shape for inner, outer in pairwise(widths) for shape in ((outer, inner), (outer,))]
+        self.shapes: list[tuple[int, ...]] = [
+            shape for inner, outer in pairwise(widths) for shape in ((outer, inner), (outer,))
+        ]
         self.weights = self._tensor(_first_weights(self.shapes, args.seed)).requires_grad_()
         self.average, self.best = self.weights.detach().clone(), self.weights.detach().clone()
         self.adam = self.torch.optim.Adam([self.weights], lr=args.learning_rate)
@@ -123,7 +125,8 @@ class Trainer:
         self.held_out = self.draw(_SEEDS + 2 * args.seed + 1, 0, args.validation)
 
     def _tensor(self, values: Any) -> torch.Tensor:
-        return self.torch.tensor(values, dtype=self.torch.float32, device=self.args.device)
+        tensor: torch.Tensor = self.torch.tensor(values, dtype=self.torch.float32, device=self.args.device)
+        return tensor
 
     def draw(self, seed: int, first: int, count: int) -> Lanes:
         """Return some episodes of a seed as constants for torch."""
@@ -135,7 +138,7 @@ class Trainer:
 
     def layers(self, weights: torch.Tensor) -> list[torch.Tensor]:
         """Return the weights and biases of the layers, in order, as views of the vector."""
-        parts = weights.split([math.prod(shape) for shape in self.shapes])
+        parts = self.torch.split(weights, [math.prod(shape) for shape in self.shapes])
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def roll(self, weights: torch.Tensor, lanes: Lanes) -> Outcome:
@@ -145,7 +148,7 @@ class Trainer:
         first, a, second, b, last, c = self.layers(weights)
         linear, tanh = self.torch.nn.functional.linear, self.torch.tanh
 
-        def act(observation: torch.Tensor) -> torch.Tensor:
+        def act(observation: torch.Tensor) -> Any:
             return tanh(linear(tanh(linear(tanh(linear(observation, first, a)), second, b)), last, c)[:, 0])
 
         return roll(self.task.observer, self.task.mode, lanes, act, self.args.objective != "expected")
@@ -175,7 +178,7 @@ class Trainer:
             group["lr"] = args.learning_rate * 0.5 * (1.0 + math.cos(math.pi * self.done()))
         self.adam.zero_grad()
         loss = self.loss(self.roll(self.weights, self.ahead.pop()))
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         self.step += 1
         kept = min(_AVERAGE, self.step / (10.0 + self.step))

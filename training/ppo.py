@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
 from .run import check_training, learn, make_env, output_folder
 
@@ -23,7 +23,7 @@ __all__ = ["Args", "build_model", "train"]
 class Args:
     """Options of ``hyperexec train ppo``."""
 
-    scenario: str = scenario_option()
+    scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)")
     timesteps: int = option(4_000_000, "slices to trade in all")

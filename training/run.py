@@ -53,8 +53,8 @@ def check_training(args: Any) -> None:
     check_integer("seed", args.seed, low=0, high=2**19 - 1)
     check_integer("timesteps", args.timesteps, low=1, high=10**12)
     check_integer("lanes", args.lanes, low=1, high=2**20)
-    whole = ("steps", "batch_size", "epochs", "hidden", "threads", "gradient_steps", "buffer_size", "target_interval")
-    whole += ("checkpoint_every",)
+    whole = {"steps", "batch_size", "epochs", "hidden", "threads", "gradient_steps", "buffer_size", "target_interval"}
+    whole.add("checkpoint_every")
     positive = {"learning_rate": 1.0, "clip": 1.0, "reward_scale": 1e6, "tau": 1.0}
     for item in fields(args):
         value = getattr(args, item.name)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.envs.action import CONTINUOUS_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
-from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
 from .run import check_training, learn, make_env, output_folder
 
@@ -18,7 +18,7 @@ __all__ = ["Args", "train"]
 class Args:
     """Options of ``hyperexec train sac``."""
 
-    scenario: str = scenario_option()
+    scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/sac-SCENARIO-SEED)")
     timesteps: int = option(1_000_000, "slices to trade in all")

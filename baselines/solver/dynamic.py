@@ -205,7 +205,7 @@ def _with_nothing_left(values: Floats) -> Floats:
     return np.concatenate([np.zeros((*values.shape[:-2], 1, values.shape[-1])), values], axis=-2)
 
 
-def _column(values: Floats) -> Floats:
+def _column(values: NDArray[Any]) -> Any:
     """Make (J, I) values fit the nodes."""
     return values[..., None, None]
 

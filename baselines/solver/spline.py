@@ -18,7 +18,7 @@ class Axis(NamedTuple):
 
     low: float
     high: float
-    count: int
+    count: int  # type: ignore[assignment]  # hides the method of tuples
     flat: bool = False
     """Whether the slope is known to be zero at the first node."""
 
@@ -55,10 +55,10 @@ def _taps(axis: Axis, values: Floats) -> Taps:
     t = place - first
     rest, square = 1.0 - t, t * t
     cube = square * t
-    weights = [rest**3 / 6.0, (3.0 * cube - 6.0 * square + 4.0) / 6.0, 0.0, cube / 6.0]
+    weights: list[Any] = [rest**3 / 6.0, (3.0 * cube - 6.0 * square + 4.0) / 6.0, 0.0, cube / 6.0]
     weights[2] = 1.0 - weights[0] - weights[1] - weights[3]
     scale = 1.0 / axis.spacing
-    slopes = [-0.5 * scale * rest * rest, scale * (1.5 * square - 2.0 * t), 0.0, 0.5 * scale * square]
+    slopes: list[Any] = [-0.5 * scale * rest * rest, scale * (1.5 * square - 2.0 * t), 0.0, 0.5 * scale * square]
     slopes[2] = -(slopes[0] + slopes[1] + slopes[3])
     return Taps(first, weights, slopes)
 
@@ -81,7 +81,7 @@ def _coefficients(count: int, flat: bool) -> Floats:
     else:
         system[count, : len(jump)] = jump
     system[count + 1, -len(jump) :] = jump
-    return np.linalg.solve(system, np.eye(count + 2)[:, :count])
+    return np.asarray(np.linalg.solve(system, np.eye(count + 2)[:, :count]), dtype=np.float64)
 
 
 def interpolation(axis: Axis, values: Any) -> Floats:

@@ -257,7 +257,7 @@ class CompiledLanes:
     def _start(self) -> None:
         """Make what cannot be copied."""
         self._layout = Layout(self.program)
-        self._loops = dict.fromkeys(self.program.plans)  # compiled when they are first run
+        self._plans: dict[str, Any] = {}  # compiled when they are first run
         self._texts = {name: write(name, self._layout) for name in self.program.plans}
         self._given, self._tables = pack(self.program, self._layout)
         self._rows = {name: np.ascontiguousarray(rows).ravel() for name, rows in self.program.rows.items()}
@@ -298,38 +298,38 @@ class CompiledLanes:
             For each part, how many lanes were picked last, in the order of :attr:`parts`; or one number, -1 - lane, where a
             line refuses what the lane is given.
         """
-        loop: Any = self._loops[name]
-        if loop is None:
-            loop = self._loops[name] = compiler().compile(self._texts[name])
-        text = self._texts[name]
-        chosen = [arrays[key] if key in arrays else self._rows[key] for key in text.arrays]
-        if len(self.parts) > 1:  # no part may begin where another one refuses
-            wrong = refused(self.program, name, arrays)
-            if wrong:
-                return [wrong]
+        loop, names, sums = self._plans.get(name) or self._prepared(name)
+        chosen = [arrays[key] if rows is None else rows for key, rows in names]
+        if len(self.parts) == 1 and not sums:
+            return [loop(*self._common, *self._scratch[0], *chosen, 0, self.lanes)]
+        wrong = refused(self.program, name, arrays)  # no part may begin where another one refuses
+        if wrong:
+            return [wrong]
 
         def call(part: int) -> int:
-            start, stop = self.parts[part]
-            own = [array[part] if key in text.sums else array for key, array in zip(text.arrays, chosen, strict=True)]
-            picked: int = loop(self._given, self._tables, self._kept, *self._scratch[part], *own, start, stop)
+            own = [array[part] if key in sums else array for (key, _), array in zip(names, chosen, strict=True)]
+            picked: int = loop(*self._common, *self._scratch[part], *own, *self.parts[part])
             return picked
 
-        if len(self.parts) == 1:
-            return [loop(self._given, self._tables, self._kept, *self._scratch[0], *self._own(text, chosen), 0, self.lanes)]
-        if self._pool is None:
-            return [call(part) for part in range(len(self.parts))]
-        mine = range(0, len(self.parts), self.threads)
-        others = {part: self._pool.submit(call, part) for part in range(len(self.parts)) if part not in mine}
+        mine = range(0, len(self.parts), self.threads if self._pool else 1)
+        others = {part: self._pool.submit(call, part) for part in range(len(self.parts)) if part not in mine and self._pool}
         try:
             found = {part: call(part) for part in mine}
         finally:  # an interrupt must not leave threads at work on lanes that are used again
             wait(others.values())
         return [found[part] if part in found else others[part].result() for part in range(len(self.parts))]
 
-    @staticmethod
-    def _own(text: Loop, chosen: list[Any]) -> list[Any]:
-        """Return the arrays of the first part."""
-        return [array[0] if key in text.sums else array for key, array in zip(text.arrays, chosen, strict=True)]
+    def _prepared(self, name: str) -> tuple[Any, list[tuple[str, Any]], frozenset[str]]:
+        """Compile a plan; return its driver, its arrays by name (with those that never change), and those that it adds to."""
+        text = self._texts[name]
+        names = [(key, self._rows.get(key)) for key in text.arrays]
+        prepared = self._plans[name] = compiler().compile(text), names, text.sums
+        return prepared
+
+    @property
+    def _common(self) -> tuple[NDArray[Any], ...]:
+        """The arrays that every driver takes first."""
+        return self._given, self._tables, self._kept
 
     def record(self, kind: Any) -> Any:
         """Return a copy of what the lanes remember in a record, arrays of shape (lanes,)."""

@@ -24,5 +24,11 @@ class Args:
 
 def main(args: Args) -> Estimates:
     """Return the estimates."""
-    order = {"quantity": args.quantity, "side": args.side, "algorithms": args.algorithm}
-    return estimate(args.scenario, **order, episodes=args.episodes, seed=args.seed)
+    return estimate(
+        args.scenario,
+        quantity=args.quantity,
+        side=args.side,
+        algorithms=args.algorithm,
+        episodes=args.episodes,
+        seed=args.seed,
+    )

@@ -27,7 +27,7 @@ RETURN_MINUTES: Final = 5
 TAIL: Final = 10.0
 """Degrees of freedom of returns within a regime, close to the maximum-likelihood value for SPY and for single stocks."""
 PRIOR: Final = 0.5
-"""Pseudo-count added to each transition, so that every regime can be entered and left."""
+"""Pseudo-count added to each transition between regimes, so that every regime can be entered and left."""
 NAMES: Final = ("SIDEWAYS_LOW", "SIDEWAYS_HIGH", "CRISIS")
 """Regimes by ascending volatility."""
 
@@ -123,8 +123,8 @@ def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Sce
     curve = (volume / volume.sum(axis=1, keepdims=True)).mean(axis=0)
     fit = _choose_regimes(sessions)
     relative = volume / (adv * curve)
-    busy = _regime_volume(relative, fit)
-    noise, level = _volume_noise(relative, fit.posterior @ np.log(busy))
+    volume_scale = _regime_volume(relative, fit)
+    noise, level = _volume_noise(relative, fit.posterior @ np.log(volume_scale))
     quantity = max(1.0, float(round(0.04 * adv)))
     price = float(sessions.close[-1, -1])
     files = ", ".join(Path(file).name for file in sessions.report.files)
@@ -140,7 +140,7 @@ def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Sce
         "volatility": _digits(math.sqrt(variance.sum(axis=1).mean())),
         "volume_curve": tuple(_digits(share) for share in curve),
         "volume_noise": _digits(noise),
-        "regimes": _regimes(fit, busy, sessions.day_minutes // SLICE_MINUTES),
+        "regimes": _regimes(fit, volume_scale, sessions.day_minutes // SLICE_MINUTES),
     }
     values = {**measured, **order}
     if "risk_aversion" not in order:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.features import OWN, assemble, own_features, reach, seen_of
-from hyperexec_env.envs.situation import Situation, situation_of
+from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import Task
 from hyperexec_env.market import account
 from hyperexec_env.market.account import Account, Statement
@@ -32,6 +32,8 @@ __all__ = ["Block", "Episode"]
 
 _write_own = struct.Struct(f"{OWN}f").pack_into  # numpy takes as long for one feature as this for all
 _UNSEEN = PredatorMemory(0.0, 0.0, 0.0, 0.0)
+_NOWHERE = World(0, 0.0, 0.0)
+"""A market for a settlement, which does not read it."""
 
 
 class Block:
@@ -160,13 +162,17 @@ class Episode:
     @property
     def lane(self) -> Lane:
         """The episode as a record of floats."""
-        k, index, world = self.k, self._index, self._block.path.world
-        now: World = map_leaves(lambda values: values[k, index].item(), world)
-        last = LastSlice(0.0, self.task.market.numbers.slice_volume, now.price, 0.0, 0.0)
-        if k:
-            price, paid = float(world.price[k - 1, index]), paid_cost(self._trail[-1][1])
-            last = LastSlice(self.last_shares, self._rows[k - 1][0], price, paid, self.asked)
-        return Lane(k, int(self.over), now, self.state, self._memory or _UNSEEN, self._account(), last)
+        world: World = map_leaves(lambda values: values[self.k, self._index].item(), self._block.path.world)
+        before = self._block.path.world.price[max(self.k - 1, 0), self._index].item()
+        return self._lane(world, before)
+
+    def _lane(self, world: World, price_before: float) -> Lane:
+        """Return the episode as a record, given the market now and the unaffected price a slice before."""
+        last = LastSlice(0.0, self.task.market.numbers.slice_volume, price_before, 0.0, 0.0)
+        if self.k:
+            paid = paid_cost(self._trail[-1][1])
+            last = LastSlice(self.last_shares, self._rows[self.k - 1][0], price_before, paid, self.asked)
+        return Lane(self.k, int(self.over), world, self.state, self._memory or _UNSEEN, self._account(), last)
 
     def _account(self) -> Account:
         """Return the account of the slices so far."""
@@ -180,8 +186,8 @@ class Episode:
 
     def situation(self) -> Situation:
         """Return what a policy may know now, in natural units."""
-        market = self.task.market
-        return situation_of(market, market.numbers, self.task.observer.hidden, self.order, self.lane)
+        market, hidden, order, lane = self.task.market, self.task.observer.hidden, self.order, self.lane
+        return situation_of(market, market.numbers, hidden, order, lane, float(price_of_last(hidden, order, lane)))
 
     @property
     def state(self) -> State:
@@ -217,7 +223,7 @@ class Episode:
 
     def settled(self) -> Settled:
         """Settle the account of the slices so far."""
-        return settle(self.task.market.numbers, self.order, self.lane)
+        return settle(self.task.market.numbers, self.order, self._lane(_NOWHERE, 0.0))
 
     def statement(self) -> Statement:
         """Return the statement of the slices so far, what is left marked at the mid."""

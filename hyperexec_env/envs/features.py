@@ -19,7 +19,7 @@ from hyperexec_env.market.lane import EpisodeOrder, Lane
 from hyperexec_env.market.model import Market, Numbers
 from hyperexec_env.market.numeric import minimum, power, signed
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
-from hyperexec_env.records import Real, Single, Whole
+from hyperexec_env.records import Real, Single, Whole, record_type
 
 __all__ = [
     "FEATURES",
@@ -137,7 +137,7 @@ FEATURES: Final = (*_OWN, *_DRAWN, *_KNOWN)
 """All features, in the order of the observation."""
 OWN: Final = len(_OWN)
 """Number of features that depend on the agent's trades; they come first."""
-Seen: Any = NamedTuple("Seen", [(feature.name, Single) for feature in (*_OWN, *_DRAWN)])  # type: ignore[misc]
+Seen: Any = record_type("Seen", (feature.name for feature in (*_OWN, *_DRAWN)), Single)
 """The features that are computed from a lane; the features of a table follow."""
 
 
@@ -215,7 +215,8 @@ def seen_of(numbers: Numbers, sight: Sight, view: View, situation: Situation) ->
 
 def observe(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane, view: View) -> Seen:
     """Return the features of a lane."""
-    return seen_of(numbers, sight, view, situation_of(None, numbers, sight.hidden, order, lane))
+    situation = situation_of(None, numbers, sight.hidden, order, lane, lane.world.price)
+    return seen_of(numbers, sight, view, situation)
 
 
 def _scales(market: Market, hidden: bool) -> Scales:

@@ -6,7 +6,6 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
-from numpy.typing import NDArray
 
 from hyperexec_env.backends.plan import For, Line, Look, Pass, Pick, Program, Refuse, Show, Unless
 from hyperexec_env.envs.action import MASKS, PACES, Action, Base, mask_place
@@ -31,7 +30,7 @@ from hyperexec_env.market.numeric import minimum
 from hyperexec_env.market.path import OrderNumbers, draw_shocks, draws_of, order_numbers
 from hyperexec_env.records import Whole, leaves
 
-__all__ = ["SETTLED", "Chosen", "arrays_for", "lane_program", "slice_lines"]
+__all__ = ["SETTLED", "Chosen", "lane_program", "output_arrays", "slice_lines"]
 
 SETTLED: Final = tuple(path for path, _ in leaves(Settled))
 """What is stated of an episode that ended: a column each."""
@@ -114,13 +113,12 @@ def lane_program(task: Task, mode: AutoresetMode) -> Program:
     )
 
 
-def arrays_for(task: Task, lanes: int) -> dict[str, NDArray[Any]]:
-    """Return the arrays that the plans write into, for a number of lanes."""
-    arrays: dict[str, NDArray[Any]] = {
-        "observation": np.empty((lanes, len(FEATURES)), np.float32),
-        "reward": np.empty(lanes),
-        "terminated": np.empty(lanes, np.bool_),
+def output_arrays(task: Task, lanes: int) -> dict[str, tuple[Any, Any]]:
+    """Return shape and type of the arrays that the plans write into, by name, for a number of lanes."""
+    masks = {"mask": ((lanes, len(PACES)), np.dtype(np.int8))} if task.mode.discrete else {}
+    return {
+        "observation": ((lanes, len(FEATURES)), np.dtype(np.float32)),
+        "reward": ((lanes,), np.dtype(np.float64)),
+        "terminated": ((lanes,), np.dtype(np.bool_)),
+        **masks,
     }
-    if task.mode.discrete:
-        arrays["mask"] = np.empty((lanes, len(PACES)), np.int8)
-    return arrays

@@ -9,7 +9,7 @@ from hyperexec_env.market.model import Numbers
 from hyperexec_env.market.numeric import where
 from hyperexec_env.records import Whole
 
-__all__ = ["Situation", "situation_of"]
+__all__ = ["Situation", "price_of_last", "situation_of"]
 
 
 class Situation(NamedTuple):
@@ -45,7 +45,7 @@ class Situation(NamedTuple):
     which the impact would betray)."""
 
 
-def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane) -> Situation:
+def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
     """Return the situation of a lane.
 
     Args:
@@ -54,23 +54,29 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         hidden: Whether the regime, and what would betray it, is kept from the observer.
         order: The order of the episode.
         lane: The episode.
+        last_price: See :func:`price_of_last`; observations do not need it.
     """
-    last, state, world = lane.last, lane.state, lane.world
-    blind = (world.regime >= 0) & (hidden != 0)  # one truth value for each lane
-    priced = (last.shares > 0.0) & (hidden == 0)
-    paid = last.paid / where(priced, last.shares, 1.0)
+    last, state, regime = lane.last, lane.state, lane.world.regime
     return Situation(
         market=market,
         k=lane.k,
-        seen=where(blind, numbers.width - 1, world.regime),
+        seen=regime * 0 + (numbers.width - 1) if hidden else regime,
         side=order.side,
         quantity=order.quantity,
         remaining=state.remaining,
         permanent=state.permanent,
-        transient=where(blind, 0.0, state.transient),
-        price=world.price,
-        flow=world.flow,
+        transient=state.transient * 0.0 if hidden else state.transient,
+        price=lane.world.price,
+        flow=lane.world.flow,
         last_shares=last.shares,
         last_volume=last.volume,
-        last_price=where(priced, last.price + order.side * paid, world.price),
+        last_price=last_price,
     )
+
+
+def price_of_last(hidden: Any, order: EpisodeOrder, lane: Lane) -> Any:
+    """Return the average price of the shares of the slice before, as :attr:`Situation.last_price` states it."""
+    last = lane.last
+    priced = (last.shares > 0.0) & (hidden == 0)
+    paid = last.paid / where(priced, last.shares, 1.0)
+    return where(priced, last.price + order.side * paid, lane.world.price)

@@ -17,8 +17,8 @@ from hyperexec_env.checks import check_choice, check_flag, check_integer
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.info import LazyInfo
-from hyperexec_env.envs.lanes import SETTLED, arrays_for, lane_program
-from hyperexec_env.envs.situation import Situation, situation_of
+from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
+from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import build_task, check_reset_options, final_info
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket
 from hyperexec_env.market.model import must_finish
@@ -93,7 +93,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._same_step, self._disabled = (autoreset_mode == mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
         self._discrete, self._shape = task.mode.discrete, self.action_space.shape
         self._lanes: Any = self._new_lanes()
-        self._returned = arrays_for(task, self.num_envs)
+        self._outputs = output_arrays(task, self.num_envs)
+        self._returned = self._empty()
         self._given = {"values": np.zeros(self.num_envs), "chosen": np.zeros(self.num_envs, np.bool_)}
         self._ended = {"settled": np.zeros((self.num_envs, len(SETTLED)))}
         """What lanes that ended came to, the first rows: read at once or lost at the next step."""
@@ -144,13 +145,14 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _observe(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin the next episode of some lanes, and return what all lanes observe."""
         self._given["chosen"][:] = chosen
-        arrays = self._new_arrays()
+        arrays = self._empty() if self._copy else self._returned
         self._lanes.run("reset", self._given | arrays)
         self._over &= ~chosen
         return arrays["observation"], self._shown(arrays)
 
-    def _new_arrays(self) -> dict[str, NDArray[Any]]:
-        return arrays_for(self.task, self.num_envs) if self._copy else self._returned
+    def _empty(self) -> dict[str, NDArray[Any]]:
+        """Return new arrays for what a plan writes."""
+        return {name: np.empty(shape, kind) for name, (shape, kind) in self._outputs.items()}
 
     def _seed_lanes(self, seed: int | list[int | None] | None, chosen: NDArray[np.bool_]) -> None:
         """Give seeds to the lanes that begin: a lane with a new seed begins with its episode 0."""
@@ -195,7 +197,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if self._disabled and self._over.any():
             lane, count = int(self._over.argmax()), int(self._over.sum())
             raise ResetNeeded(f"lane {lane} (one of {count}) is over: reset it with options={{'reset_mask': mask}}")
-        arrays = self._new_arrays()
+        arrays = self._empty() if self._copy else self._returned
         counts = self._lanes.run(plan, {**self._given, **arrays, **self._ended})
         if counts[0] < 0:
             raise self._refusal(given, -1 - counts[0])
@@ -232,11 +234,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     def _final_info(self, terminated: NDArray[np.bool_], counts: list[int], shown: dict[str, Any]) -> LazyInfo:
         """Return the `info` of a step in which lanes ended; what they came to is copied now and laid out when it is read."""
-        starts = [start for start, _ in self._lanes.parts]
-        rows = {
-            name: np.concatenate([values[start : start + count] for start, count in zip(starts, counts, strict=True)])
-            for name, values in self._ended.items()
-        }
+        filled = [slice(start, start + count) for (start, _), count in zip(self._lanes.parts, counts, strict=True)]
+        rows = {name: np.concatenate([values[part] for part in filled]) for name, values in self._ended.items()}
         mask = terminated.copy()
 
         def lay_out() -> dict[str, Any]:
@@ -262,8 +261,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if not self._begun:
             raise ResetNeeded("call reset() before asking for the situation")
         order, lane = self._lanes.record(EpisodeOrder), self._lanes.record(Lane)
-        market = self.task.market
-        return situation_of(market, market.numbers, self.task.observer.hidden, order, lane)
+        market, hidden = self.task.market, self.task.observer.hidden
+        return situation_of(market, market.numbers, hidden, order, lane, price_of_last(hidden, order, lane))
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return which discrete levels are worth trying in each lane, shape (lanes, levels)."""

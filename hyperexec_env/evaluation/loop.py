@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from hyperexec_env.backends.compiled import CompiledLanes
 from hyperexec_env.backends.generate import TILE
 from hyperexec_env.backends.plan import Add, Line, Look, Pass, Program, Repeat
-from hyperexec_env.envs.situation import Situation, situation_of
+from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.evaluation.rule import Rule
 from hyperexec_env.market.lane import (
     Asked,
@@ -94,7 +94,8 @@ def left_over(numbers: Numbers, tape: Tape, lane: Lane) -> tuple[int, float]:
 
 def observe_situation(numbers: Numbers, observing: Observing, order: EpisodeOrder, lane: Lane) -> Situation:
     """Return the situation of an episode."""
-    return situation_of(None, numbers, observing.hidden, order, lane)
+    last_price = price_of_last(observing.hidden, order, lane)
+    return situation_of(None, numbers, observing.hidden, order, lane, last_price)
 
 
 def _program(market: Market, rule: Rule, hidden: bool) -> Program:

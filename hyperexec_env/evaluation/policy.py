@@ -24,7 +24,10 @@ PACKAGES: Final = ("hyperexec_env",)
 class Policy(Protocol):
     """A policy: a name and one method."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Name on the board."""
+        ...
 
     def act(self, situation: Situation) -> Any:
         """Return the shares to trade in this slice: a number, or an array over episodes.
@@ -97,4 +100,4 @@ def first_situation(market: Market, episodes: int) -> Situation:
     lane = first_lane(market.numbers, orders.quantity, begin(market, keys))
     lane = map_leaves(lambda values: np.broadcast_to(values, keys.shape), lane)._replace(k=0)
     order = EpisodeOrder(keys, orders.side, orders.quantity, orders.scale)
-    return situation_of(market, market.numbers, False, order, lane)
+    return situation_of(market, market.numbers, False, order, lane, lane.world.price)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.backends.compiled import default_threads, resolve_backend
 from hyperexec_env.checks import check_integer
-from hyperexec_env.envs.situation import situation_of
+from hyperexec_env.envs.situation import price_of_last, situation_of
 from hyperexec_env.evaluation.identity import Cell, cell_of
 from hyperexec_env.evaluation.loop import RuleLoop
 from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
@@ -76,7 +76,8 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
     for k in range(market.slices):
         inventory[:, k] = np.bincount(start.regime, lane.state.remaining, market.regimes)
         lane = lane._replace(k=k)
-        shares = checked_shares(policy, read_only(situation_of(market, numbers, hidden, order, lane)))
+        situation = situation_of(market, numbers, hidden, order, lane, price_of_last(hidden, order, lane))
+        shares = checked_shares(policy, read_only(situation))
         slice = map_leaves(lambda values: values[k], path.slices)  # noqa: B023
         world = map_leaves(lambda values: values[k + 1], path.world)  # noqa: B023
         lane, _ = turn(numbers, lane, slice, world, Asked(shares))

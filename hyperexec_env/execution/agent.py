@@ -241,14 +241,14 @@ class ExecutionAgent:
                 order = heapq.heappop(self._deadlines)[2]
                 if not order.closed:
                     self._close(order, order.deadline, "expired")
-            made: list[ChildOrder] = []
+            created: list[ChildOrder] = []
             if self._state == RUNNING:
                 if self._regime_changed:
-                    self._replan_for_regime(moment, made)
+                    self._replan_for_regime(moment, created)
                 while self._queue:
-                    self._start_order(self._queue.popleft(), moment, made)
+                    self._start_order(self._queue.popleft(), moment, created)
             self._record_latency(time.perf_counter_ns() - begin)
-            return made
+            return created
 
     def _record_latency(self, nanoseconds: int) -> None:
         self._processed += 1
@@ -286,7 +286,7 @@ class ExecutionAgent:
                 order.first_mark -= first
             self._trim_sizes[symbol] = max(_MIN_TRIM_SIZE, 2 * len(marks))
 
-    def _start_order(self, order: _OrderState, now: float, made: list[ChildOrder]) -> None:
+    def _start_order(self, order: _OrderState, now: float, created: list[ChildOrder]) -> None:
         """Make the first plan of a parent."""
         parent = order.parent
         order.start = order.window_end = now
@@ -297,18 +297,18 @@ class ExecutionAgent:
             raise
         self._active[parent.id] = order
         order.first_plan = order.pending
-        made += order.pending
+        created += order.pending
         if self.config.verbose:
             _log.info("%s: cut %s into %d children by %s", self.config.name, parent.id, len(order.pending), order.algorithm)
 
-    def _replan_for_regime(self, now: float, made: list[ChildOrder]) -> None:
+    def _replan_for_regime(self, now: float, created: list[ChildOrder]) -> None:
         """Replan the unreleased shares of the orders whose algorithm or number of intervals changes with the regime."""
         self._regime_changed = False
         choice = resolve(ADAPTIVE, self._regime, self.config.slices)
         for order in self._active.values():
             if order.algorithm == ADAPTIVE and order.unreleased and order.choice != choice:
                 self._plan(order, now)
-                made += order.pending
+                created += order.pending
 
     # --- plans
 

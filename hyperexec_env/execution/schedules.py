@@ -96,9 +96,9 @@ def twap_in_children(slices: int, children: int) -> Weights:
 
 
 def exponential_fraction(slices: Any, done: Any, urgency: float) -> Any:
-    """Return the fraction of the remaining shares that :func:`exponential` trades in slice `done` of `slices` (or arrays).
+    """Return the fraction of the remaining shares that :func:`exponential` trades after `done` of `slices` slices.
 
-    The remaining weights are a geometric series.
+    The remaining weights are a geometric series. `slices` and `done` may be arrays.
     """
     rate = STEEPNESS * min(max(urgency, 0.0), 1.0) / np.maximum(slices - 1, 1)
     left = np.maximum(slices - done, 1)

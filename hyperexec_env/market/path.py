@@ -243,16 +243,19 @@ def _is_martingale(spec: MarketSpec) -> Any:
     return not spec.drifting and spec.flow_persistence == 0.0
 
 
-def _move_price(numbers: Numbers, row: SliceRow, world: World, draws: Draws) -> tuple[Any, Any, Any]:
+def _returns(numbers: Numbers, row: SliceRow, last_flow: Any, draws: Draws) -> tuple[Any, Any]:
+    """Return the predictable and the zero-mean return of a slice."""
+    spec, predictable = numbers.spec, row.step_drift if numbers.spec.drifting else 0.0
+    if spec.flow_persistence != 0.0:
+        predictable = predictable + row.step_volatility * (numbers.by_flow * spec.flow_persistence) * last_flow
+    return predictable, (numbers.by_flow_noise * draws.flow + numbers.by_news * draws.news) * row.step_volatility
+
+
+def _move_price(numbers: Numbers, volatility: Any, price: Any, predictable: Any, surprise: Any) -> tuple[Any, Any, Any]:
     """Return the predictable move of the unaffected price over a slice, its zero-mean move, and the price after it."""
-    spec, price = numbers.spec, world.price
-    persistence = spec.flow_persistence
-    predictable = row.step_drift if spec.drifting else 0.0
-    if persistence != 0.0:
-        predictable = predictable + row.step_volatility * (numbers.by_flow * persistence) * world.flow
-    surprise = (numbers.by_flow_noise * draws.flow + numbers.by_news * draws.news) * row.step_volatility
+    spec = numbers.spec
     if spec.geometric:
-        variance = row.step_volatility * row.step_volatility * (1.0 - numbers.flow_share * persistence * persistence)
+        variance = volatility * volatility * (1.0 - numbers.flow_share * spec.flow_persistence * spec.flow_persistence)
         drift = price * np.expm1(predictable)
         moved = price * np.exp(predictable + surprise - 0.5 * variance)
         return drift, moved - price - drift, moved
@@ -271,6 +274,26 @@ def _next_flow(spec: MarketSpec, last_flow: Any, flow_noise: Any) -> Any:
     return flow_noise
 
 
+def _slice_of(
+    numbers: Numbers, side: Any, k: Any, row: SliceRow, price: Any, volume_shock: Any, drift: Any, innovation: Any
+) -> Slice:
+    """Return slice `k` as our trades meet it, given the moves of the unaffected price over the slice."""
+    spec = numbers.spec
+    volume, finish = row.mean_volume * volume_shock, must_finish(numbers, k)
+    return Slice(
+        volume=volume,
+        least=where(finish, math.inf, 0.0),
+        limit=where(finish, math.inf, numbers.cap * volume) if spec.capped else math.inf,
+        temporary_scale=row.temporary_scale,
+        half_spread=row.half_spread,
+        transient_kept=row.transient_kept,
+        drift=0.0 if _is_martingale(spec) else signed(side, drift),
+        innovation=signed(side, innovation),
+        risk=row.risk,
+        holding=numbers.holding * price if spec.price_risk else 0.0,
+    )
+
+
 def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World, draws: Draws) -> tuple[Slice, World]:
     """Return slice `k` as our trades meet it, and the market at the start of the next one.
 
@@ -282,22 +305,11 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
         world: The market at the start of the slice.
         draws: The draws of the slice.
     """
-    spec = numbers.spec
-    drift, innovation, price = _move_price(numbers, row, world, draws)
-    volume, finish = row.mean_volume * draws.volume_shock, must_finish(numbers, k)
-    slice = Slice(
-        volume=volume,
-        least=where(finish, math.inf, 0.0),
-        limit=where(finish, math.inf, numbers.cap * volume) if spec.capped else math.inf,
-        temporary_scale=row.temporary_scale,
-        half_spread=row.half_spread,
-        transient_kept=row.transient_kept,
-        drift=0.0 if _is_martingale(spec) else signed(side, drift),
-        innovation=signed(side, innovation),
-        risk=row.risk,
-        holding=numbers.holding * world.price if spec.price_risk else 0.0,
-    )
-    return slice, World(reached(draws.regime_draw, row.thresholds), _next_flow(spec, world.flow, draws.flow), price)
+    predictable, surprise = _returns(numbers, row, world.flow, draws)
+    drift, innovation, price = _move_price(numbers, row.step_volatility, world.price, predictable, surprise)
+    slice = _slice_of(numbers, side, k, row, world.price, draws.volume_shock, drift, innovation)
+    regime = reached(draws.regime_draw, row.thresholds)
+    return slice, World(regime, _next_flow(numbers.spec, world.flow, draws.flow), price)
 
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
@@ -353,33 +365,31 @@ def trace(regimes: NDArray[Any]) -> noise.Words:
     return word
 
 
-def _draw_all(market: Market, keys: noise.Words) -> list[Draws]:
-    """Return the draws of each slice; as many are drawn at once as stay within the caches of the processor."""
+def _draw_all(market: Market, keys: noise.Words) -> Draws:
+    """Draw all slices, each field (N, episodes); as many at once as stay within the caches of the processor."""
     rows = max(1, _AT_ONCE // len(keys)) if len(keys) else market.slices
-    found: list[Draws] = []
-    for first in range(0, market.slices, rows):
-        k = np.arange(first, min(first + rows, market.slices))[:, None]
-        columns = (np.broadcast_to(values, (len(k), len(keys))) for values in draw(market, keys, k))
-        found += map(Draws._make, zip(*columns, strict=True))
-    return found
+    column = np.arange(market.slices)[:, None]
+    parts = [draw(market, keys, column[first : first + rows]) for first in range(0, market.slices, rows)]
+    whole = zip(*parts, strict=True)
+    return Draws(*(np.concatenate(values) if np.ndim(values[0]) else values[0] for values in whole))
 
 
 def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
-    """Draw all slices of each episode."""
-    slices, worlds = [], [begin(market, keys)]
-    for k, draws in enumerate(_draw_all(market, keys)):
-        slice, world = next_slice(market.numbers, side, k, market.row(k, worlds[-1].regime), worlds[-1], draws)
-        slices.append(slice)
-        worlds.append(world)
-    return Path(_beside(slices, keys.shape), _beside(worlds, keys.shape), keys)
-
-
-def _beside(records: list[Any], shape: tuple[int, ...]) -> Any:
-    """Return a record whose fields are those of some records, one row each; equal numbers are not repeated over episodes."""
-
-    def stacked(*values: Any) -> NDArray[Any]:
-        if any(np.ndim(value) for value in values):
-            return np.array([np.broadcast_to(value, shape) for value in values])
-        return np.broadcast_to(np.array(values)[:, None], (len(values), *shape))
-
-    return map_leaves(stacked, *records)
+    """Draw all slices of each episode: :func:`next_slice` for all slices at once, but for what follows from slice to slice."""
+    numbers, spec, draws = market.numbers, market.numbers.spec, _draw_all(market, keys)
+    first = begin(market, keys)
+    world: World = map_leaves(lambda values: np.repeat(values[None], market.slices + 1, axis=0), first)
+    for k in range(market.slices):
+        thresholds = map_leaves(lambda limit: limit.take(world.regime[k]), market.thresholds)  # noqa: B023
+        world.regime[k + 1] = reached(draws.regime_draw[k], thresholds)
+        world.flow[k + 1] = _next_flow(spec, world.flow[k], draws.flow[k])
+    column = np.arange(market.slices)[:, None]
+    row = market.row(column, world.regime[:-1])
+    predictable, surprise = _returns(numbers, row, world.flow[:-1], draws)
+    predictable = np.broadcast_to(predictable, surprise.shape)
+    drift, innovation = np.empty_like(surprise), np.empty_like(surprise)
+    for k in range(market.slices):
+        moves = _move_price(numbers, row.step_volatility[k], world.price[k], predictable[k], surprise[k])
+        drift[k], innovation[k], world.price[k + 1] = moves
+    slices = _slice_of(numbers, side, column, row, world.price[:-1], draws.volume_shock, drift, innovation)
+    return Path(Slice(*(np.broadcast_to(values, surprise.shape) for values in slices)), world, keys)

@@ -33,12 +33,12 @@ def matrix_exponential(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return result
 
 
-def thresholds(law: NDArray[np.float64]) -> NDArray[np.uint64]:
+def thresholds(distribution: NDArray[np.float64]) -> NDArray[np.uint64]:
     """Return the cumulative distribution of each row, scaled to 2^32, as integers of shape (M - 1, rows).
 
     The regime of a 32-bit random word is the number of thresholds at or below the word.
     """
-    cumulative = np.cumsum(np.atleast_2d(law), axis=-1)[:, :-1]
+    cumulative = np.cumsum(np.atleast_2d(distribution), axis=-1)[:, :-1]
     return np.ascontiguousarray(np.rint(np.clip(cumulative, 0.0, 1.0) * 2.0**32).astype(np.uint64).T)
 
 
@@ -119,8 +119,8 @@ class Regimes:
 
     def transition(self, days: float) -> NDArray[np.float64]:
         """Return P = expm(Q t): the probability of each regime (column) `days` after each regime (row)."""
-        law = np.clip(matrix_exponential(np.array(self.rates) * days), 0.0, None)
-        return np.asarray(law / law.sum(axis=1, keepdims=True))
+        matrix = np.clip(matrix_exponential(np.array(self.rates) * days), 0.0, None)
+        return np.asarray(matrix / matrix.sum(axis=1, keepdims=True))
 
     def stationary(self) -> NDArray[np.float64]:
         """Return the stationary distribution; if it is not unique, the limit from a uniform initial distribution."""
@@ -130,11 +130,11 @@ class Regimes:
             return np.full(len(self), 1.0 / len(self))
         # square P = I + Q / (2 max |q|) until even the slowest rate has converged
         fastest = float(np.abs(rates).max())
-        law = np.eye(len(self)) + 0.5 * (rates / fastest)
+        matrix = np.eye(len(self)) + 0.5 * (rates / fastest)
         for _ in range(60 + math.ceil(math.log2(fastest) - math.log2(moves.min()))):
-            law = law @ law
-            law /= law.sum(axis=1, keepdims=True)
-        return np.asarray(law.mean(axis=0))
+            matrix = matrix @ matrix
+            matrix /= matrix.sum(axis=1, keepdims=True)
+        return np.asarray(matrix.mean(axis=0))
 
     def start_law(self) -> NDArray[np.float64]:
         """Return the distribution of the regime in the first slice."""

@@ -350,10 +350,9 @@ for number, (name, replaced) in enumerate(json.loads(sys.argv[1])):
         text = text.replace(old, new)
     module = sys.modules[name] = types.ModuleType(name)
     exec(compile(text, "toy.py", "exec"), module.__dict__)
-    module.Pass
     lanes = CompiledLanes(module.program("begin"), 3, 1)
     lanes.run("begin", {{}})
-    stats = lanes._loops["begin"].stats
+    stats = lanes._plans["begin"][0].stats
     told.append([lanes.record(module.Counter).small.tolist()[0], sum(stats.cache_hits.values())])
 print(json.dumps(told))
 """

@@ -21,12 +21,12 @@ needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real bars: set HYPERE
 ADV, SIGMA, NOISE, LEVEL = 2_000_000.0, 0.02, 0.25, 0.3
 CURVE = np.array(U_CURVE) / sum(U_CURVE)
 PATTERN = CURVE / np.sqrt((CURVE**2).mean())  # intraday volatility, proportional to volume
-STATES = np.array([0.45, 0.95, 1.9])
-LAW = np.array([0.4, 0.4, 0.2])
-BUSY = np.array([0.7, 1.0, 1.6])
+VOLATILITY_SCALES = np.array([0.45, 0.95, 1.9])
+STATIONARY = np.array([0.4, 0.4, 0.2])
+VOLUME_SCALES = np.array([0.7, 1.0, 1.6])
 RATES = np.array([[-1.5, 1.5, 0.0], [1.5, -3.0, 1.5], [0.0, 3.0, -3.0]])
-STATES /= np.sqrt(LAW @ STATES**2)
-BUSY /= LAW @ BUSY
+VOLATILITY_SCALES /= np.sqrt(STATIONARY @ VOLATILITY_SCALES**2)
+VOLUME_SCALES /= STATIONARY @ VOLUME_SCALES
 
 
 def chain(rng, days, steps, regimes):
@@ -34,7 +34,7 @@ def chain(rng, days, steps, regimes):
     if regimes == 1:
         return np.ones((days, steps), dtype=int)
     transition = matrix_exponential(RATES / steps).cumsum(axis=1)
-    state = [rng.choice(3, days, p=LAW)]
+    state = [rng.choice(3, days, p=STATIONARY)]
     for _ in range(steps - 1):
         state.append((rng.random((days, 1)) > transition[state[-1]]).sum(axis=1))
     return np.stack(state, axis=1)
@@ -45,11 +45,11 @@ def write_bars(path, days, step=5, regimes=3, seed=0):
     rng = np.random.default_rng(seed)
     per_slice, bars = 15 // step, 390 // step
     state = chain(rng, days, 26, regimes)
-    states, busy = (STATES, BUSY) if regimes == 3 else (np.ones(3), np.ones(3))
-    scale = np.repeat(SIGMA * PATTERN * states[state], per_slice, axis=1) / np.sqrt(bars)
+    volatility_scales, volume_scales = (VOLATILITY_SCALES, VOLUME_SCALES) if regimes == 3 else (np.ones(3), np.ones(3))
+    scale = np.repeat(SIGMA * PATTERN * volatility_scales[state], per_slice, axis=1) / np.sqrt(bars)
     moves = scale * rng.standard_normal((days, bars))
     level = np.exp(LEVEL * rng.standard_normal((days, 1)) - LEVEL**2 / 2.0)
-    volume = ADV * CURVE * level * busy[state] * np.exp(NOISE * rng.standard_normal((days, 26)) - NOISE**2 / 2.0)
+    volume = ADV * CURVE * level * volume_scales[state] * np.exp(NOISE * rng.standard_normal((days, 26)) - NOISE**2 / 2.0)
     volume = np.repeat(volume / per_slice, per_slice, axis=1)
     lines = ["ts,open,high,low,close,volume"]
     price = 50.0
@@ -76,7 +76,7 @@ def market(tmp_path_factory):
 
 def test_volatility_excludes_overnight_returns(market):
     sessions, state, scenario = market
-    drawn = SIGMA * np.sqrt((STATES[state] ** 2 * PATTERN**2).mean())  # expected value given the drawn regimes
+    drawn = SIGMA * np.sqrt((VOLATILITY_SCALES[state] ** 2 * PATTERN**2).mean())  # expected value given the drawn regimes
     assert scenario.volatility == pytest.approx(drawn, rel=0.02)
     whole = np.diff(np.log(sessions.close[:, -1])).std()
     assert whole > scenario.volatility * 0.8
@@ -100,8 +100,8 @@ def test_three_regimes_are_recovered_by_ascending_volatility(market):
     _, state, scenario = market
     regimes = scenario.regimes
     assert regimes.names == NAMES
-    assert np.array(regimes.volatility) == pytest.approx(STATES, rel=0.12)
-    assert np.array(regimes.volume) == pytest.approx(BUSY, rel=0.15)
+    assert np.array(regimes.volatility) == pytest.approx(VOLATILITY_SCALES, rel=0.12)
+    assert np.array(regimes.volume) == pytest.approx(VOLUME_SCALES, rel=0.15)
     assert regimes.stationary() == pytest.approx(np.bincount(state.ravel()) / state.size, abs=0.08)
     assert -np.diag(regimes.rates) == pytest.approx(-np.diag(RATES), rel=0.45)
     assert regimes.rates[0][2] < 0.5

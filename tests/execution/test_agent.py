@@ -310,7 +310,7 @@ def test_frequent_regime_changes_do_not_delay_an_order(every):
     agent.submit_order(_parent())
     regimes = ("BEAR_TRENDING", "CRISIS")
     released = _run(agent, 200.0, regime=lambda now: regimes[int(now / every) % 2])
-    assert sum(child.quantity for child in released) == pytest.approx(667, abs=67)  # as TWAP would
+    assert sum(child.quantity for child in released) == pytest.approx(667, abs=67)  # as for TWAP
 
 
 def test_a_regime_with_the_same_choice_does_not_replan():

@@ -53,7 +53,7 @@ def test_kyles_move_is_reported_but_not_part_of_the_cost():
 def test_a_fifth_of_a_percent_of_the_daily_volume_costs_a_few_bps():
     """With the size of an average trade in place of the volume, the formula gives over 600 bps."""
     assert estimate_impact(10_000, 100.0, 0.02, 5_000_000, 5_000_000).cost_bps < 5.0
-    assert estimate_impact(10_000, 100.0, 0.02, 100, 5_000_000).cost_bps > 600.0  # that misreading
+    assert estimate_impact(10_000, 100.0, 0.02, 100, 5_000_000).cost_bps > 600.0  # volume = average trade size
 
 
 def test_buys_mirror_sells():
