@@ -7,6 +7,7 @@ store it in: `Real` (double precision; also any field annotated `Any`), `Single`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
@@ -92,12 +93,13 @@ def fill_record(kind: Any, values: Iterator[Any]) -> Any:
 
 def numbered(name: str, count: int, kind: Any = Any) -> Any:
     """Return a new record type of `count` numbers of one kind."""
-    return record_type(name, (f"at_{index}" for index in range(count)), kind)
+    return record_type(name, (f"at_{index}" for index in range(count)), kind, sys._getframe(1).f_globals["__name__"])
 
 
-def record_type(name: str, fields: Iterable[str], kind: Any = Any) -> Any:
-    """Return a new record type of numbers of one kind."""
+def record_type(name: str, fields: Iterable[str], kind: Any = Any, module: str = "") -> Any:
+    """Return a new record type of numbers of one kind; pickles find it in a module, that of the caller, by its name."""
     made: Any = NamedTuple(name, [(field, kind) for field in fields])  # type: ignore[misc]
+    made.__module__ = module or sys._getframe(1).f_globals["__name__"]
     return made
 
 

@@ -67,7 +67,8 @@ class ArrayLanes:
     def _run(self, lines: Iterable[Line]) -> None:
         for line in lines:
             if isinstance(line, Pick):
-                self._picked[line.name] = np.flatnonzero(getattr(self._known[line.record], line.field))
+                flags = getattr(self._known[line.record], line.field)  # one number where it is the same for all lanes
+                self._picked[line.name] = np.flatnonzero(np.broadcast_to(flags, self.lanes))
             elif isinstance(line, Unless):
                 if len(self._picked[line.name]) < self.lanes:
                     self._run(line.lines)
@@ -112,7 +113,8 @@ class ArrayLanes:
                 target[:, column] = values
             target[:, len(seen) :] = rows
         elif isinstance(line, Add):
-            index, value = _call(line.stage, known)
+            count = self.lanes if lanes is _ALL else len(lanes)
+            index, value = (np.broadcast_to(values, count) for values in _call(line.stage, known))
             np.add.at(self._arrays[line.target][0], index, value)
 
     def record(self, kind: Any) -> Any:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
@@ -85,7 +86,7 @@ class Compiler:
         name = f"{loop.driver.name}_{key}"  # two functions of one name and different code must not meet in a process
         text = loop.driver.text.replace(f"def {loop.driver.name}(", f"def {name}(", 1)
         file = _stored(key, text) if _storable(loop) else None
-        names: dict[str, Any] = {"__name__": __name__, "inf": np.inf, **lines}
+        names: dict[str, Any] = {"__name__": __name__, "np": np, "inf": np.inf, **lines}
         exec(compile(text, str(file or "<loop>"), "exec"), names)  # noqa: S102 - the text was written here
         options = {"error_model": "numpy", "nogil": True, "cache": file is not None}
         try:
@@ -166,27 +167,38 @@ def _functions(function: Any) -> list[Any]:
     return [value for _, value in _values(function) if isinstance(value, FunctionType)]
 
 
-def _fingerprint(function: Any) -> str:
-    """Return a hash of the code of a function, of the functions that it calls, and of the constants that they read."""
-    found, left = {id(function): function}, [function]
-    digest = hashlib.sha256()
+def _forms(function: Any) -> Iterator[Any]:
+    """Yield a function, and the forms of it that the compiler reads."""
+    forms = (function, getattr(function, "form_for_numbers", None), getattr(function, "form_for_records", None))
+    return filter(None, forms)
+
+
+def _reached(function: Any) -> list[Any]:
+    """Return a function, and the functions that it calls, and those that they call, each once."""
+    found: dict[int, Any] = {}
+    left = [function]
     while left:
         here = left.pop()
-        forms = (here, getattr(here, "form_for_numbers", None), getattr(here, "form_for_records", None))
-        for form in filter(None, forms):
-            digest.update(repr((_code(form.__code__), form.__defaults__, form.__kwdefaults__)).encode())
-            for name, value in _values(form):
-                if isinstance(value, FunctionType):
-                    if id(value) not in found:
-                        found[id(value)] = value
-                        left.append(value)
-                    digest.update(f"{name} {value.__module__} {value.__qualname__}".encode())
-                elif is_record(value):
-                    digest.update(f"{name} {list(leaves(value)) if isinstance(value, type) else value}".encode())
-                elif isinstance(value, np.ndarray):
-                    digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
-                elif isinstance(value, (int, float, str, tuple, np.generic)):
-                    digest.update(f"{name} {value!r}".encode())
+        if id(here) not in found:
+            found[id(here)] = here
+            left += [inner for form in _forms(here) for inner in _functions(form)]
+    return list(found.values())
+
+
+def _fingerprint(function: Any) -> str:
+    """Return a hash of the code of a function, of the functions that it calls, and of the constants that they read."""
+    digest = hashlib.sha256()
+    for form in (form for here in _reached(function) for form in _forms(here)):
+        digest.update(repr((_code(form.__code__), form.__defaults__, form.__kwdefaults__)).encode())
+        for name, value in _values(form):
+            if isinstance(value, FunctionType):
+                digest.update(f"{name} {value.__module__} {value.__qualname__}".encode())
+            elif is_record(value):
+                digest.update(f"{name} {list(leaves(value)) if isinstance(value, type) else value}".encode())
+            elif isinstance(value, np.ndarray):
+                digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
+            elif isinstance(value, (int, float, str, tuple, np.generic)):
+                digest.update(f"{name} {value!r}".encode())
     return digest.hexdigest()
 
 
@@ -200,7 +212,7 @@ def _storable(loop: Loop) -> bool:
     """Return whether all stages are functions of this package: nobody knows what the functions of others depend on."""
     package = __name__.split(".")[0]
     called = [value for function in loop.lines for value in function.names.values() if not is_record(value)]
-    reached = [inner for value in called for inner in (value, *_functions(value))]
+    reached = [inner for value in called for inner in _reached(value)]
     return all((inner.__module__ or package).split(".")[0] == package for inner in reached)
 
 
@@ -237,6 +249,8 @@ class CompiledLanes:
         """Lay the lanes out."""
         self.program, self.lanes, self.part = program, lanes, part
         self.threads = threads or default_threads(lanes)
+        if part is not None and (part < TILE or part % TILE):
+            raise ValueError(f"part must be a multiple of {TILE}, got {part}")
         self._start()
         self._kept = np.zeros((-(-lanes // TILE), self._layout.columns["kept"] * TILE))
 
@@ -323,10 +337,9 @@ class CompiledLanes:
 
         def number(path: str) -> Any:
             if path in columns:
-                column, machine = columns[path]
-                return self._column(column, machine).ravel()[: self.lanes].copy()
+                return self._column(*columns[path]).ravel()[: self.lanes].copy()
             value = self.program.fixed[kind, path]
-            value = getattr(self.program.given[value[0]], value[1]) if isinstance(value, tuple) else value
+            value = attrgetter(value[1])(self.program.given[value[0]]) if isinstance(value, tuple) else value
             return np.full(self.lanes, value)
 
         return fill_record(kind, iter([number(path) for path, _ in leaves(kind)]))
@@ -346,7 +359,8 @@ class CompiledLanes:
         map_leaves(lambda values: number(next(paths), values), record)
 
     def _column(self, column: int, machine: str) -> NDArray[Any]:
-        return self._kept.view(machine)[:, column * TILE : (column + 1) * TILE]
+        begin = column * TILE * (8 // np.dtype(machine).itemsize)  # a number of 32 bits has the place of one of 64
+        return self._kept.view(machine)[:, begin : begin + TILE]
 
     def close(self) -> None:
         """Let the threads go."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -38,8 +38,12 @@ TILE: Final = 264
 of a lane to the same few sets of the cache."""
 
 _VIEWS: Final = {"float64": "F", "int64": "I", "uint64": "U", "float32": "S", "uint32": "W"}
+_WIDE: Final = {"float32": "float64", "uint32": "uint64"}
+"""Type in which a number of 32 bits is stored among numbers of 64 bits; it holds each of them exactly."""
 _ROOMS: Final = {"kept": "float64", "draft": "float64", "single": "float32"}
 """Buffers and the type that each is allocated in: what is remembered, and what is needed within a run, by width."""
+
+_NOWHERE: Final = ", which no line before it makes for these lanes"
 
 
 class Function(NamedTuple):
@@ -88,7 +92,8 @@ class Layout:
         found = {}
         for path, kind in leaves(record):
             if (record, path) not in self.program.fixed:
-                found[path] = (int(re.findall(r"\[(\d+) \+ j\]", self.place(record, path, kind))[0]) // TILE, kind)
+                begin = int(re.findall(r"\[(\d+) \+ j\]", self.place(record, path, kind))[0])
+                found[path] = (begin // (TILE * _per_place(kind)), kind)
         return found
 
     def place(self, record: type, path: str, kind: str) -> str:
@@ -111,7 +116,8 @@ class Layout:
         if record in program.listed:
             return f"{program.listed[record]}[at + i, {names.index(path)}]"
         room = "kept" if record in program.kept else "single" if kind in ("float32", "uint32") else "draft"
-        text = f"{room}_{_VIEWS[kind]}[{self.columns[room] * TILE} + j]"
+        begin = self.columns[room] * TILE * (_per_place(kind) if room == "kept" else 1)
+        text = f"{room}_{_VIEWS[kind]}[{begin} + j]"
         self.columns[room] += 1
         return text
 
@@ -148,8 +154,7 @@ class Layout:
                 elif inner == "constant":
                     parts.append(repr(part))
                 else:
-                    number = f"given[{self.offsets[record, path]}]"
-                    parts.append(f"int({number})" if inner == "int64" else number)
+                    parts.append(_given_number(self.offsets[record, path], inner))
             return f"{kind.__name__}({', '.join(parts)})"
 
         return f"{_named(record)} = {text(record, values, '')}"
@@ -158,6 +163,18 @@ class Layout:
 def _named(record: type) -> str:
     """Return the name of the variable that holds a given record."""
     return f"the_{record.__name__}"
+
+
+def _given_number(place: int, kind: str) -> str:
+    """Return the text of a number in the array `given`."""
+    wide = _WIDE.get(kind, kind)
+    number = f"given[{place}]" if wide == "float64" else f"given.view(np.{wide})[{place}]"
+    return f"np.{kind}({number})" if kind in _WIDE else number
+
+
+def _per_place(kind: str) -> int:
+    """Return how many numbers of a machine type have the size of one number of 64 bits."""
+    return 8 // np.dtype(kind).itemsize
 
 
 def _indent(lines: Sequence[str], by: int = 1) -> list[str]:
@@ -177,7 +194,9 @@ class _Writer:
         self.layout, self.arguments = layout, _arrays(layout.program, plan)
         self.needed = _through_memory(layout.program, plan)
         self.functions: dict[str, Function] = {}
-        shown = {line.target for line in plan if isinstance(line, Show)}
+        shown = {target for target, picked in _shown(plan) if not picked}
+        for target in shown & {target for target, picked in _shown(plan) if picked}:
+            raise TypeError(f"the array {target!r} cannot show a row for each lane and rows of picked lanes")
         outputs = {name for names in layout.program.outputs.values() for name in names}
         self.by_lane = {*layout.program.inputs.values(), *outputs, *shown}
         """Arrays with one row for each lane: a line gets the rows of its tile."""
@@ -220,8 +239,8 @@ class _Writer:
             columns = self.layout.stored(record)
             begin = f"np.uint64(given[{self.layout.tables[record]}])"
             text.append(f"c{number} = {begin} + np.uint64(c) * np.uint64({len(columns)})")
-            kinds = dict(leaves(record))
-            sources += [f"tables_{_VIEWS[kinds[path]]}[c{number} + np.uint64({i})]" for i, (path, _) in enumerate(columns)]
+            kinds = {path: _VIEWS[_WIDE.get(kind, kind)] for path, kind in leaves(record)}
+            sources += [f"tables_{kinds[path]}[c{number} + np.uint64({i})]" for i, (path, _) in enumerate(columns)]
             targets += [place for _, place in columns]
         return text + _at_once(sources, targets)
 
@@ -259,14 +278,11 @@ class _Writer:
 
     def _finish(self, text: list[str], stages: list[Any], counts: list[str]) -> Function:
         words = set(re.findall(r"\w+", "\n".join(text)))
-        names: dict[str, Any] = {stage.__name__: stage for stage in stages}
-        head = []
-        for record in self.layout.program.given:
-            if _named(record) in words:
-                head.append(self.layout.given(record))
-                names |= _types(record)
-        for record in [r for stage in stages for r in (*taken_by(stage), *made_by(stage))]:
-            names |= _types(record)
+        given = [record for record in self.layout.program.given if _named(record) in words]
+        head = [self.layout.given(record) for record in given]
+        passed = [record for stage in stages for record in (*taken_by(stage), *made_by(stage))]
+        types = [pair for record in (*given, *passed) for pair in _types(record)]
+        names = _by_name([*((stage.__name__, stage) for stage in stages), *types])
         buffers = set()
         for view in sorted(w for w in words if re.fullmatch(r"(kept|draft|single|tables)_[FIUSW]", w)):
             room, letter = view.split("_")
@@ -281,7 +297,8 @@ class _Writer:
         label = "_".join(stage.__name__ for stage in stages) or "pick"
         name = f"{label}_{found}"
         function = Function(name, arguments, f"def {name}({', '.join(arguments)}):\n{body}\n", names)
-        self.functions[name] = function
+        if self.functions.setdefault(name, function).names != names:
+            raise TypeError(f"two stages or records of a plan are called alike among {sorted(names)}; rename one")
         return function
 
     # the driver
@@ -298,7 +315,7 @@ class _Writer:
                 call = self._call_line(self.function(line.lines, line.name), line.name)
                 text += [f"if n_{line.name} > 0:", f"    {call}"]
             elif isinstance(line, Repeat):
-                times = f"int(given[{self.layout.offsets[line.record, line.field]}])"
+                times = _given_number(self.layout.offsets[line.record, line.field], "int64")
                 text += [f"for _ in range({times}):", *_indent(self.calls(line.lines))]
             elif not isinstance(line, Refuse):
                 text.append(self._call_line(self.function([line])))
@@ -310,12 +327,25 @@ class _Writer:
         return f"{function.name}({', '.join(put.get(name, name) for name in function.arguments)})"
 
 
-def _types(record: Any) -> dict[str, Any]:
-    """Return a record and the records within it, by name."""
-    if not is_record(record):
-        return {}
-    inner = [kind for _, kind in fields_of(record) if is_record(kind)]
-    return {record.__name__: record} | {name: kind for part in inner for name, kind in _types(part).items()}
+def _types(record: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the name and the type of a record and of the records within it."""
+    if is_record(record):
+        yield record.__name__, record
+        for _, kind in fields_of(record):
+            yield from _types(kind)
+
+
+def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return what a text calls, by name.
+
+    Raises:
+        TypeError: Two stages, or records, of one name.
+    """
+    names: dict[str, Any] = {}
+    for name, value in pairs:
+        if names.setdefault(name, value) is not value:
+            raise TypeError(f"two stages or records that meet in a line are called {name!r}; rename one")
+    return names
 
 
 def _through_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
@@ -325,28 +355,61 @@ def _through_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
         TypeError: A stage takes a record that nothing before it makes; the message names both.
     """
     lasting = {*program.kept, *program.outputs, *program.listed}
-    there = {*lasting, *program.given, *program.inputs, *program.extra}
     needed: set[Any] = set(lasting)
-    for line in walk(plan):
-        made: set[Any] = set()
-        for stage in line.stages:
-            for record in set(taken_by(stage)) - made:
-                if record not in there:
-                    name = record if isinstance(record, str) else record.__name__
-                    raise TypeError(f"stage {stage.__name__} takes {name}, which no line before it makes")
-                needed.add(record)
-            made |= set(made_by(stage)) if isinstance(line, Pass) else set()
-        if isinstance(line, Show) and line.record is not None:
-            if line.record not in there:
-                raise TypeError(f"line Show takes {line.record.__name__}, which no line before it makes")
-            needed.add(line.record)
-        if isinstance(line, Pick) and line.record not in there:
-            raise TypeError(f"line Pick takes {line.record.__name__}, which no line before it makes")
-        for record in line.records if isinstance(line, Look) else ():
-            if record not in program.tables:
-                raise TypeError(f"line Look takes {record.__name__}, which has no table")
-        there |= made | set(line.records if isinstance(line, Look) else ())
+    _follow(program, plan, {*lasting, *program.given, *program.inputs, *program.extra}, needed)
     return needed
+
+
+def _follow(program: Program, lines: tuple[Line, ...], there: set[Any], needed: set[Any]) -> set[Any]:
+    """Add what the lines take from each other to `needed`; return what they make for all lanes that they are done for.
+
+    Lines for picked lanes leave a record only where the lines for the other lanes make it too.
+    """
+    made: set[Any] = set()
+    some: dict[tuple[str, type], set[Any]] = {}
+    for line in lines:
+        known = there | made
+        if isinstance(line, For):
+            some[line.name, type(line)] = some.get((line.name, type(line)), set()) | _follow(program, line.lines, known, needed)
+            made |= some.get((line.name, For), set()) & some.get((line.name, Unless), set())
+        elif isinstance(line, Repeat):
+            made |= _follow(program, line.lines, known, needed)
+        else:
+            made |= _made_in(program, line, known, needed)
+    return made
+
+
+def _made_in(program: Program, line: Line, known: set[Any], needed: set[Any]) -> set[Any]:
+    """Add what one line takes from others to `needed`; return what it makes."""
+    made: set[Any] = set()
+    for stage in line.stages:
+        taken = set(taken_by(stage)) - made
+        for record in taken - known:
+            raise TypeError(f"stage {stage.__name__} takes {_title(record)}{_NOWHERE}")
+        needed |= taken
+        made |= set(made_by(stage)) if isinstance(line, Pass) else set()
+    if isinstance(line, (Pick, Show)) and line.record is not None:
+        if line.record not in known - {*program.given}:
+            raise TypeError(f"line {type(line).__name__} takes {_title(line.record)}{_NOWHERE}")
+        needed.add(line.record)
+    for record in line.records if isinstance(line, Look) else ():
+        if record not in program.tables:
+            raise TypeError(f"line Look takes {_title(record)}, which has no table")
+        made.add(record)
+    return made
+
+
+def _title(record: Any) -> str:
+    """Return the name of a record, or of what is taken by its name."""
+    return record if isinstance(record, str) else str(record.__name__)
+
+
+def _shown(lines: Iterable[Line], picked: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield the arrays that rows are shown in, and whether the rows are those of picked lanes."""
+    for line in lines:
+        if isinstance(line, Show):
+            yield line.target, picked
+        yield from _shown(line.lines, picked or type(line) is For)
 
 
 def _arrays(program: Program, plan: tuple[Line, ...]) -> tuple[str, ...]:
@@ -400,24 +463,36 @@ def write(name: str, layout: Layout) -> Loop:
 
 def pack(program: Program, layout: Layout) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the arrays `given` and `tables` of a program."""
-    given = [float(value) for record in program.given for value in _numbers(record, program.given[record])]
+    given = [_stored(value, kind) for record in program.given for value, kind in _numbers(record, program.given[record])]
     parts: list[np.ndarray[Any, Any]] = []
     begins: list[float] = []
     length = 0
     for record, columns in program.tables.items():
         flat = dict(_columns(record, columns))
-        stored = [flat[path] for path, _ in leaves(record) if (record, path) not in program.fixed]
-        words = [np.ascontiguousarray(column).view(np.float64) for column in stored]
+        words = [_stored(flat[path], kind) for path, kind in leaves(record) if (record, path) not in program.fixed]
         begins.append(float(length))
         parts.append(np.stack(words, axis=1).ravel())
         length += parts[-1].size
-    return np.array([*given, *begins]), np.concatenate([*parts, np.zeros(1)])
+    return np.concatenate([*given, begins]), np.concatenate([*parts, np.zeros(1)])
 
 
-def _numbers(kind: Any, record: Any) -> Iterator[Any]:
-    """Yield the numbers of a given record that are not written into the text."""
+def _stored(values: Any, kind: str) -> np.ndarray[Any, Any]:
+    """Return numbers of a machine type as they are stored among numbers of 64 bits.
+
+    Raises:
+        TypeError: The machine type cannot hold what it is given.
+    """
+    given = np.atleast_1d(values)
+    held = np.ascontiguousarray(given, dtype=kind)
+    if kind != "float32" and not np.array_equal(held, given, equal_nan=given.dtype.kind == "f"):
+        raise TypeError(f"numbers of type {given.dtype} cannot be stored as {kind}")
+    return held.astype(_WIDE.get(kind, kind)).view(np.float64)
+
+
+def _numbers(kind: Any, record: Any) -> Iterator[tuple[Any, str]]:
+    """Yield the numbers of a given record that are not written into the text, and their machine types."""
     machines = dict(leaves(kind))
-    return (value for path, value in _columns(kind, record) if machines[path] != "constant")
+    return ((value, machines[path]) for path, value in _columns(kind, record) if machines[path] != "constant")
 
 
 def _columns(kind: Any, record: Any) -> Iterator[tuple[str, Any]]:

@@ -324,5 +324,5 @@ def build_observer(market: Market, observe_regime: bool = True) -> Observer:
         by_cell(market.plan[:, None]),
         by_cell(expected[:, None]),
         by_cell(np.maximum(market.rest_volume, 1.0)),
-        np.clip(known, 0.0, _BIG).astype(np.float32),
+        np.clip(known, *zip(*((feature.low, feature.high) for feature in _KNOWN), strict=True)).astype(np.float32),
     )
