@@ -116,7 +116,9 @@ class _Stage(NamedTuple):
         slice = self.slice._replace(volume=volume, limit=math.inf)
         liquidity = market.scenario.predator
         if liquidity < 0.0:  # best case: the liquidity anticipates every child order
-            (after, cost), _ = step_with_predator(market.impact, self.state, slice, shares, PredatorMemory(shares, 1.0, 1.0, 1.0), liquidity)
+            (after, cost), _ = step_with_predator(
+                market.impact, self.state, slice, shares, PredatorMemory(shares, 1.0, 1.0, 1.0), liquidity
+            )
         else:
             after, cost = move(market.impact, self.state, slice, shares)
         return expected_cost(cost), after

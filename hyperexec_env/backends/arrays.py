@@ -135,11 +135,11 @@ class _Table:
     def __init__(self, record: Any, columns: Any) -> None:
         """Stack the columns by type."""
         self._record, machines = record, [machine for _, machine in leaves(record)]
-        found = dict.fromkeys(machines, ())
-        self._places = []
+        found: dict[str, list[Any]] = {machine: [] for machine in machines}
+        self._places: list[tuple[str, int]] = []
         for machine, column in zip(machines, numbers(columns), strict=True):
             self._places.append((machine, len(found[machine])))
-            found[machine] = (*found[machine], column)
+            found[machine].append(column)
         self._stacks = {machine: np.stack(column) for machine, column in found.items()}
 
     def look(self, place: Any) -> Any:

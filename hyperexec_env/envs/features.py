@@ -163,8 +163,13 @@ def observation_names() -> tuple[str, ...]:
 
 def observation_space() -> spaces.Box:
     """Return the space of observations: float32, finite bounds, the same for every scenario."""
-    low, high = (np.array([getattr(feature, end) for feature in FEATURES], np.float32) for end in ("low", "high"))
-    return spaces.Box(low, high, dtype=np.float32)
+    return spaces.Box(*_bounds(FEATURES), dtype=np.float32)
+
+
+def _bounds(features: tuple[Feature, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the smallest and the largest value of some features."""
+    low, high = (np.array([getattr(feature, end) for feature in features], np.float32) for end in ("low", "high"))
+    return low, high
 
 
 class Sight(NamedTuple):
@@ -324,5 +329,5 @@ def build_observer(market: Market, observe_regime: bool = True) -> Observer:
         by_cell(market.plan[:, None]),
         by_cell(expected[:, None]),
         by_cell(np.maximum(market.rest_volume, 1.0)),
-        np.clip(known, *zip(*((feature.low, feature.high) for feature in _KNOWN), strict=True)).astype(np.float32),
+        np.clip(known, *_bounds(_KNOWN)).astype(np.float32),
     )
