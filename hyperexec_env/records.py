@@ -158,7 +158,7 @@ def maker(target: type, source: type, given: tuple[str, ...]) -> Callable[..., A
     Fields whose names are `given` are taken from the arguments, all others from the fields of the same name of the source.
 
     Raises:
-        TypeError: A field is in neither, or the source has a field that the target lacks and that is not given.
+        TypeError: A field of the target is in neither.
     """
     fields, known = target._fields, source._fields  # type: ignore[attr-defined]
     for name in fields:

@@ -254,7 +254,9 @@ def test_a_fee_is_paid_in_torch(fee):
 @needs_numba
 def test_a_fee_is_paid_in_compiled_lanes_and_rollouts(fee):
     lanes, rollouts, single = fee.checks(
-        ("lanes", {"backend": "numba", "reward": "realised"}), ("rollouts", {}), ("lanes", {"reward": "realised"})
+        ("lanes", {"backend": "numba", "reward": "realised"}),
+        ("rollouts", {"policies": ["VWAP"]}),
+        ("lanes", {"reward": "realised"}),
     )
     assert lanes == single
     assert rollouts["VWAP"]["fee"] == pytest.approx(1.0)
@@ -358,10 +360,12 @@ def test_seven_regimes_are_seen_in_torch(seventh):
 @needs_numba
 def test_seven_regimes_are_drawn_alike_in_compiled_lanes_and_rollouts(seventh):
     lanes, single, rollouts = seventh.checks(
-        ("lanes", {"scenario": SEVEN, "backend": "numba"}), ("lanes", {"scenario": SEVEN}), ("rollouts", {"scenario": SEVEN})
+        ("lanes", {"scenario": SEVEN, "backend": "numba"}),
+        ("lanes", {"scenario": SEVEN}),
+        ("rollouts", {"scenario": SEVEN, "policies": ["Adaptive"]}),
     )
     assert lanes == single
-    assert set(rollouts) == {"VWAP", "POV", "Adaptive"}
+    assert rollouts["Adaptive"]["objective"] > 0.0
 
 
 # --- a field of the scenario
