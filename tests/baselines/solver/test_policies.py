@@ -53,7 +53,7 @@ def test_a_hidden_regime_is_rejected(solution_of, name):
     market = build_market(get_scenario(name))
     situation = first_situation(market, 3)
     hidden = situation._replace(seen=np.full(3, market.unknown))
-    with pytest.raises(ValueError, match="must be told the regime, which is hidden here"):
+    with pytest.raises(ValueError, match="must observe the regime, which is hidden here"):
         solution_of(name).policy.act(hidden)
 
 
