@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.data.bars import read_sessions as read_sessions
     from hyperexec_env.data.calibration import calibrate as calibrate
-    from hyperexec_env.envs.hyperexec import HyperExecEnv as HyperExecEnv
-    from hyperexec_env.envs.observation import Situation as Situation
+    from hyperexec_env.envs.single import HyperExecEnv as HyperExecEnv
+    from hyperexec_env.envs.situation import Situation as Situation
     from hyperexec_env.envs.vector import HyperExecVectorEnv as HyperExecVectorEnv
     from hyperexec_env.evaluation.board import Board as Board
     from hyperexec_env.evaluation.board import Entrant as Entrant
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.optimum import Optimum as Optimum
     from hyperexec_env.evaluation.policy import Policy as Policy
     from hyperexec_env.evaluation.policy import check_policy as check_policy
+    from hyperexec_env.evaluation.rule import Rule as Rule
+    from hyperexec_env.evaluation.rule import RulePolicy as RulePolicy
     from hyperexec_env.evaluation.store import Store as Store
     from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
     from hyperexec_env.execution.agent import Quote as Quote
@@ -83,7 +85,7 @@ _MODULES: Final = {
     "ExecutionConfig": "execution.config",
     "ExecutionReport": "execution.report",
     "Fill": "orders",
-    "HyperExecEnv": "envs.hyperexec",
+    "HyperExecEnv": "envs.single",
     "HyperExecVectorEnv": "envs.vector",
     "NetworkPolicy": "evaluation.network",
     "Optimum": "evaluation.optimum",
@@ -91,9 +93,11 @@ _MODULES: Final = {
     "Policy": "evaluation.policy",
     "Quote": "execution.agent",
     "Regimes": "market.regime",
+    "Rule": "evaluation.rule",
+    "RulePolicy": "evaluation.rule",
     "Scenario": "market.scenario",
     "ScenarioLike": "market.scenario",
-    "Situation": "envs.observation",
+    "Situation": "envs.situation",
     "Solution": "baselines.solver",
     "Store": "evaluation.store",
     "almgren_2005": "execution.presets",
@@ -147,7 +151,7 @@ def make(scenario: ScenarioLike = "regime-day", **options: Any) -> Env[Any, Any]
 
     Args:
         scenario: A name, a dict, a path of a TOML file or a `Scenario`.
-        options: Arguments of :class:`~hyperexec_env.envs.hyperexec.HyperExecEnv` (`action_mode`, `reward`, `observe_regime`,
+        options: Arguments of :class:`~hyperexec_env.envs.single.HyperExecEnv` (`action_mode`, `reward`, `observe_regime`,
             `render_mode`, ...) and of `gymnasium.make`.
     """
     return _make("HyperExec-v0", scenario=scenario, **options)
