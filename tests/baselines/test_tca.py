@@ -476,7 +476,10 @@ def test_fills_that_another_zone_puts_outside_the_session_are_refused(capsys, ma
             "T02:00:00+00:00",
             "line 2: ts is on 2024-03-05 in UTC, but on another day in the time zone of the bars, UTC-05:00",
         ),
-        ("T23:00:00-11:00", "line 2: ts is on 2024-03-05 in UTC-11:00, but on another day in the time zone of the bars, UTC-05:00"),
+        (
+            "T23:00:00-11:00",
+            "line 2: ts is on 2024-03-05 in UTC-11:00, but on another day in the time zone of the bars, UTC-05:00",
+        ),
     ]:
         bars(tmp_path / "bars.csv", offset="-05:00")
         fills(f"{DAYS[1]}{stamp},buy,100,100.0")
