@@ -181,7 +181,7 @@ def maker(target: type, source: type, given: tuple[str, ...]) -> Callable[..., A
     fields, in_source = target._fields, source._fields  # type: ignore[attr-defined]
     for name in fields:
         if name not in in_source and name not in given:
-            raise TypeError(f"field {name!r} of {target.__name__} is neither a field of {source.__name__} nor an argument")
+            raise TypeError(f"field {name!r} of {target.__name__} is neither a field of {source.__name__} nor given")
     values = ", ".join(name if name in given else f"source.{name}" for name in fields)
     text = f"lambda source, {', '.join(given)}: target({values})"
     function: Callable[..., Any] = eval(text, {"target": target})  # noqa: S307 - the text holds field names only
