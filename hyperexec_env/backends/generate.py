@@ -361,7 +361,7 @@ class _Writer:
         return text
 
     def _call_line(self, function: Function, picked: str = "") -> str:
-        """Return the driver's call of a function, whose parameters stand for names of the driver; `picked` names its Pick."""
+        """Return the driver's call of a function, with the driver's names as arguments; `picked` names the function's Pick."""
         values = {"kept": "tile", "lanes": f"lanes_{picked}", "count": f"n_{picked}", "at": f"start + total_{picked}"}
         values |= {name: f"{name}[first:]" for name in self.by_lane}
         return f"{function.name}({', '.join(values.get(name, name) for name in function.arguments)})"
@@ -376,7 +376,7 @@ def _types(record: Any) -> dict[str, Any]:
 
 
 def _records_in_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
-    """Return the record types that need memory: those that one line makes and another takes, and those that outlive the run.
+    """Return the record types that need memory: one line makes and another takes them, or they outlive the run.
 
     Raises:
         TypeError: A line takes a record that no line before it makes; the message names both.
