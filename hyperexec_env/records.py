@@ -17,6 +17,7 @@ order of definition.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
@@ -108,12 +109,16 @@ def fill_record(kind: Any, values: Iterator[Any]) -> Any:
 
 def numbered(name: str, count: int, kind: Any = Any) -> Any:
     """Return a new record type with the fields at_0, at_1, ... of one kind, `count` in number."""
-    return record_type(name, (f"at_{index}" for index in range(count)), kind)
+    return record_type(name, (f"at_{index}" for index in range(count)), kind, sys._getframe(1).f_globals["__name__"])
 
 
-def record_type(name: str, fields: Iterable[str], kind: Any = Any) -> Any:
-    """Return a new record type with some field names, all of one kind."""
+def record_type(name: str, fields: Iterable[str], kind: Any = Any, module: str = "") -> Any:
+    """Return a new record type with some field names, all of one kind.
+
+    `module`, by default the caller's, is the module in which pickles find the type by its name.
+    """
     made: Any = NamedTuple(name, [(field, kind) for field in fields])  # type: ignore[misc]
+    made.__module__ = module or sys._getframe(1).f_globals["__name__"]
     return made
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
@@ -37,7 +38,7 @@ class Args:
     hidden: int = option(64, "units in each of the two hidden layers of actor and critic")
     reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
     reward_scale: float = option(0.1, "factor on the reward (bps)")
-    action_mode: str = option("pace", "action mode", choices=("pace", "fraction", "participation", "discrete"))
+    action_mode: str = option("pace", "action mode", choices=ACTION_MODES)
     observe_regime: bool = option(True, "whether the policy is told the regime")
     threads: int = option(1, "torch threads (a second one helps little, and on a busy machine costs much)")
     checkpoint_every: int = option(500_000, "slices between two checkpoints")

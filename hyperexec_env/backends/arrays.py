@@ -27,7 +27,7 @@ from hyperexec_env.backends.plan import (
     refused,
     taken_by,
 )
-from hyperexec_env.records import map_leaves, numbers
+from hyperexec_env.records import fill_record, leaves, map_leaves, numbers
 
 __all__ = ["ArrayLanes"]
 
@@ -47,6 +47,7 @@ class ArrayLanes:
         self.program, self.lanes = program, lanes
         self.parts = [(0, lanes)]
         self._persistent: dict[Any, Any] = {}
+        self._tables = {record: _Table(record, columns) for record, columns in program.tables.items()}
 
     def run(self, name: str, arrays: dict[str, Any]) -> list[int]:
         """Run a plan; see :meth:`CompiledLanes.run <hyperexec_env.backends.compiled.CompiledLanes.run>`."""
@@ -70,7 +71,8 @@ class ArrayLanes:
         """Execute lines for all lanes."""
         for line in lines:
             if isinstance(line, Pick):
-                self._picked[line.name] = np.flatnonzero(getattr(self._known[line.record], line.field))
+                flags = getattr(self._known[line.record], line.field)  # a single number is the flag of all lanes
+                self._picked[line.name] = np.flatnonzero(np.broadcast_to(flags, self.lanes))
             elif isinstance(line, Unless):
                 if len(self._picked[line.name]) < self.lanes:
                     self._run(line.lines)
@@ -106,7 +108,7 @@ class ArrayLanes:
         elif isinstance(line, Look):
             place = _call(line.place, known)
             for record in line.records:
-                known[record] = map_leaves(lambda column: column.take(place), self.program.tables[record])
+                known[record] = self._tables[record].look(place)
         elif isinstance(line, Show):
             seen = () if line.record is None else known[line.record]
             rows = self.program.rows[line.rows].take(_call(line.place, known), axis=0)
@@ -115,7 +117,8 @@ class ArrayLanes:
                 target[:, column] = values
             target[:, len(seen) :] = rows
         elif isinstance(line, Add):
-            index, value = _call(line.stage, known)
+            count = self.lanes if lanes is _ALL else len(lanes)
+            index, value = (np.broadcast_to(values, count) for values in _call(line.stage, known))
             np.add.at(self._arrays[line.target][0], index, value)
 
     def record(self, kind: Any) -> Any:
@@ -128,6 +131,26 @@ class ArrayLanes:
 
     def close(self) -> None:
         """Do nothing: there are no threads to stop."""
+
+
+class _Table:
+    """A table of records, with all numbers of one machine type in one array, which one `take` reads."""
+
+    def __init__(self, record: Any, columns: Any) -> None:
+        """Stack the columns of each machine type."""
+        self._record, machines = record, [machine for _, machine in leaves(record)]
+        by_machine: dict[str, list[Any]] = {machine: [] for machine in machines}
+        self._places: list[tuple[str, int]] = []
+        """Machine type and row of the stack of each number of the record."""
+        for machine, column in zip(machines, numbers(columns), strict=True):
+            self._places.append((machine, len(by_machine[machine])))
+            by_machine[machine].append(column)
+        self._stacks = {machine: np.stack(column) for machine, column in by_machine.items()}
+
+    def look(self, place: Any) -> Any:
+        """Return the record of some rows of the table, arrays of the shape of `place`."""
+        rows = {machine: stack.take(place, axis=1) for machine, stack in self._stacks.items()}
+        return fill_record(self._record, iter([rows[machine][index] for machine, index in self._places]))
 
 
 def _call(stage: Any, known: dict[Any, Any]) -> Any:

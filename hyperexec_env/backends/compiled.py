@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Final
@@ -96,7 +97,7 @@ class Compiler:
         name = f"{loop.driver.name}_{key}"  # functions with equal names and different code must not meet in a process
         text = loop.driver.text.replace(f"def {loop.driver.name}(", f"def {name}(", 1)
         file = _source_file(key, text) if _cacheable(loop) else None
-        names: dict[str, Any] = {"__name__": __name__, "inf": np.inf, **lines}
+        names: dict[str, Any] = {"__name__": __name__, "np": np, "inf": np.inf, **lines}
         exec(compile(text, str(file or "<loop>"), "exec"), names)  # noqa: S102 - the text is generated
         options = {"error_model": "numpy", "nogil": True, "cache": file is not None}
         try:
@@ -181,27 +182,38 @@ def _functions(function: Any) -> list[Any]:
     return [value for _, value in _values(function) if isinstance(value, FunctionType)]
 
 
-def _fingerprint(function: Any) -> str:
-    """Return a digest of the code of a function, of all functions that it calls, and of the constants that they read."""
-    found, queue = {id(function): function}, [function]
-    digest = hashlib.sha256()
+def _forms(function: Any) -> Iterator[Any]:
+    """Yield a function and its forms for the compiler."""
+    forms = (function, getattr(function, "form_for_numbers", None), getattr(function, "form_for_records", None))
+    return filter(None, forms)
+
+
+def _reached(function: Any) -> list[Any]:
+    """Return a function and all functions that it calls, directly or through others, each once."""
+    found: dict[int, Any] = {}
+    queue = [function]
     while queue:
         current = queue.pop()
-        forms = (current, getattr(current, "form_for_numbers", None), getattr(current, "form_for_records", None))
-        for form in filter(None, forms):
-            digest.update(repr((_code(form.__code__), form.__defaults__, form.__kwdefaults__)).encode())
-            for name, value in _values(form):
-                if isinstance(value, FunctionType):
-                    if id(value) not in found:
-                        found[id(value)] = value
-                        queue.append(value)
-                    digest.update(f"{name} {value.__module__} {value.__qualname__}".encode())
-                elif is_record(value):
-                    digest.update(f"{name} {list(leaves(value)) if isinstance(value, type) else value}".encode())
-                elif isinstance(value, np.ndarray):
-                    digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
-                elif isinstance(value, (int, float, str, tuple, np.generic)):
-                    digest.update(f"{name} {value!r}".encode())
+        if id(current) not in found:
+            found[id(current)] = current
+            queue += [inner for form in _forms(current) for inner in _functions(form)]
+    return list(found.values())
+
+
+def _fingerprint(function: Any) -> str:
+    """Return a digest of the code of a function, of all functions that it calls, and of the constants that they read."""
+    digest = hashlib.sha256()
+    for form in (form for reached in _reached(function) for form in _forms(reached)):
+        digest.update(repr((_code(form.__code__), form.__defaults__, form.__kwdefaults__)).encode())
+        for name, value in _values(form):
+            if isinstance(value, FunctionType):
+                digest.update(f"{name} {value.__module__} {value.__qualname__}".encode())
+            elif is_record(value):
+                digest.update(f"{name} {list(leaves(value)) if isinstance(value, type) else value}".encode())
+            elif isinstance(value, np.ndarray):
+                digest.update(f"{name} {value.dtype} {value.shape}".encode() + value.tobytes())
+            elif isinstance(value, (int, float, str, tuple, np.generic)):
+                digest.update(f"{name} {value!r}".encode())
     return digest.hexdigest()
 
 
@@ -215,7 +227,7 @@ def _cacheable(loop: Loop) -> bool:
     """Return whether a loop calls functions of this package only: :func:`_fingerprint` may miss what other code depends on."""
     package = __name__.split(".")[0]
     called = [value for function in loop.lines for value in function.names.values() if not is_record(value)]
-    reached = [inner for value in called for inner in (value, *_functions(value))]
+    reached = [inner for value in called for inner in _reached(value)]
     return all((inner.__module__ or package).split(".")[0] == package for inner in reached)
 
 
@@ -254,6 +266,8 @@ class CompiledLanes:
         """Allocate the buffers; plans are compiled when they are first run."""
         self.program, self.lanes, self.part = program, lanes, part
         self.threads = threads or default_threads(lanes)
+        if part is not None and (part < TILE or part % TILE):
+            raise ValueError(f"part must be a multiple of {TILE}, got {part}")
         self._start()
         self._kept = np.zeros((-(-lanes // TILE), self._layout.columns["kept"] * TILE))
         """Persistent records, shape (tiles, columns * TILE): a row for each tile, see :class:`Layout`."""
@@ -343,10 +357,9 @@ class CompiledLanes:
 
         def number(path: str) -> Any:
             if path in columns:
-                column, machine = columns[path]
-                return self._column(column, machine).ravel()[: self.lanes].copy()
+                return self._column(*columns[path]).ravel()[: self.lanes].copy()
             value = self.program.fixed[kind, path]
-            value = getattr(self.program.given[value[0]], value[1]) if isinstance(value, tuple) else value
+            value = attrgetter(value[1])(self.program.given[value[0]]) if isinstance(value, tuple) else value
             return np.full(self.lanes, value)
 
         return fill_record(kind, iter([number(path) for path, _ in leaves(kind)]))
@@ -367,7 +380,8 @@ class CompiledLanes:
 
     def _column(self, column: int, machine: str) -> NDArray[Any]:
         """Return the view of one column of `_kept` as its machine type, shape (tiles, TILE)."""
-        return self._kept.view(machine)[:, column * TILE : (column + 1) * TILE]
+        begin = column * TILE * (8 // np.dtype(machine).itemsize)  # a number of 32 bits uses the first half of a column
+        return self._kept.view(machine)[:, begin : begin + TILE]
 
     def close(self) -> None:
         """Stop the threads; a later run works in the calling thread."""

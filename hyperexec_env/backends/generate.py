@@ -19,14 +19,15 @@ becomes
             tick_b13a548a(n, tile)
             ...
 
-All numbers are in a few flat buffers. A number of a record in a lane is one *column* of a buffer, :data:`TILE` consecutive
-elements for one tile; the buffer is viewed in the machine type of the number (the suffixes of :data:`_VIEWS`).
+All numbers are in a few flat buffers. A number of a record is one *column* of a buffer, with :data:`TILE` consecutive elements
+for each tile; the buffer is viewed in the machine type of the number (the suffixes of :data:`_VIEWS`). In `kept`, a number of
+32 bits uses the first half of its column.
 
     kept      persistent records (:attr:`Program.kept`), float64, shape (tiles, columns * TILE); a function gets one row
     draft     temporary numbers of 64 bits, float64, one tile
     single    temporary numbers of 32 bits, float32, one tile
-    given     numbers of the shared records (:attr:`Program.given`), then the start of each table, float64
-    tables    the tables (:attr:`Program.tables`) one after another, float64; a row of a table is contiguous
+    given     numbers of the shared records (:attr:`Program.given`), then the start of each table, float64 or 64-bit words
+    tables    the tables (:attr:`Program.tables`) one after another, 64-bit words; a row of a table is contiguous
     lists     lists of picked lanes, int64, TILE elements for each Pick
 
 Inputs, outputs and the other arrays of a program are passed as they are. A temporary record that only the line that makes it
@@ -37,7 +38,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -68,8 +69,13 @@ columns of a lane to the same few sets of the cache."""
 
 _VIEWS: Final = {"float64": "F", "int64": "I", "uint64": "U", "float32": "S", "uint32": "W"}
 """Suffix of a buffer's view, by machine type: `kept_I` is `kept.view(np.int64)`."""
+_WIDE: Final = {"float32": "float64", "uint32": "uint64"}
+"""Machine type of 64 bits that stores a number of 32 bits exactly, in `given` and `tables`."""
 _BUFFERS: Final = ("kept", "draft", "single")
 """Buffers with columns of lanes: persistent numbers, temporary numbers of 64 bits, temporary numbers of 32 bits."""
+
+_NOT_MADE: Final = ", which no line before it makes for these lanes"
+"""End of the error of a line that takes a record too early."""
 
 
 class Function(NamedTuple):
@@ -123,7 +129,8 @@ class Layout:
         columns = {}
         for path, kind in leaves(record):
             if (record, path) not in self.program.fixed:
-                columns[path] = (int(re.findall(r"\[(\d+) \+ j\]", self.number(record, path, kind))[0]) // TILE, kind)
+                begin = int(re.findall(r"\[(\d+) \+ j\]", self.number(record, path, kind))[0])
+                columns[path] = (begin // (TILE * _per_element(kind)), kind)
         return columns
 
     def number(self, record: type, path: str, kind: str) -> str:
@@ -150,7 +157,8 @@ class Layout:
         if record in program.listed:
             return f"{program.listed[record]}[at + i, {names.index(path)}]"
         buffer = "kept" if record in program.kept else "single" if kind in ("float32", "uint32") else "draft"
-        expression = f"{buffer}_{_VIEWS[kind]}[{self.columns[buffer] * TILE} + j]"
+        begin = self.columns[buffer] * TILE * (_per_element(kind) if buffer == "kept" else 1)
+        expression = f"{buffer}_{_VIEWS[kind]}[{begin} + j]"
         self.columns[buffer] += 1
         return expression
 
@@ -180,7 +188,7 @@ class Layout:
         return self.number(record, path, dict(leaves(record))[path])
 
     def given(self, record: type) -> str:
-        """Return the statement that builds a shared record, such as `the_Reward = Reward(int(given[26]))`."""
+        """Return the statement that builds a shared record, such as `the_Reward = Reward(given.view(np.int64)[26])`."""
         values = self.program.given[record]
 
         def text(kind: type, value: Any, prefix: str) -> str:
@@ -192,8 +200,7 @@ class Layout:
                 elif inner == "constant":
                     parts.append(repr(part))
                 else:
-                    number = f"given[{self.offsets[record, path]}]"
-                    parts.append(f"int({number})" if inner == "int64" else number)
+                    parts.append(_given_number(self.offsets[record, path], inner))
             return f"{kind.__name__}({', '.join(parts)})"
 
         return f"{_local_name(record)} = {text(record, values, '')}"
@@ -202,6 +209,18 @@ class Layout:
 def _local_name(record: type) -> str:
     """Return the name of the local variable of a shared record."""
     return f"the_{record.__name__}"
+
+
+def _given_number(index: int, kind: str) -> str:
+    """Return the expression of a number in the array `given`."""
+    wide = _WIDE.get(kind, kind)
+    number = f"given[{index}]" if wide == "float64" else f"given.view(np.{wide})[{index}]"
+    return f"np.{kind}({number})" if kind in _WIDE else number
+
+
+def _per_element(kind: str) -> int:
+    """Return the number of values of a machine type in 64 bits: 1 or 2."""
+    return 8 // np.dtype(kind).itemsize
 
 
 def _indent(lines: Sequence[str]) -> list[str]:
@@ -223,7 +242,9 @@ class _Writer:
         self.in_memory = _records_in_memory(layout.program, plan)
         self.functions: dict[str, Function] = {}
         """The functions written so far, by name."""
-        shown = {line.target for line in plan if isinstance(line, Show)}
+        shown = {target for target, picked in _shown(plan) if not picked}
+        for target in shown & {target for target, picked in _shown(plan) if picked}:
+            raise TypeError(f"the array {target!r} cannot show a row for each lane and rows of picked lanes")
         outputs = {name for names in layout.program.outputs.values() for name in names}
         self.by_lane = {*layout.program.inputs.values(), *outputs, *shown}
         """Arrays with one row for each lane, of which a function gets the rows from the first lane of the tile."""
@@ -271,8 +292,8 @@ class _Writer:
             columns = self.layout.stored(record)
             begin = f"np.uint64(given[{self.layout.tables[record]}])"
             text.append(f"c{number} = {begin} + np.uint64(c) * np.uint64({len(columns)})")
-            kinds = dict(leaves(record))
-            sources += [f"tables_{_VIEWS[kinds[path]]}[c{number} + np.uint64({i})]" for i, (path, _) in enumerate(columns)]
+            kinds = {path: _VIEWS[_WIDE.get(kind, kind)] for path, kind in leaves(record)}
+            sources += [f"tables_{kinds[path]}[c{number} + np.uint64({i})]" for i, (path, _) in enumerate(columns)]
             targets += [target for _, target in columns]
         return text + _copies(sources, targets)
 
@@ -315,14 +336,11 @@ class _Writer:
         The name is that of the stages and a hash of the text, so equal lines of several plans are one function.
         """
         words = set(re.findall(r"\w+", "\n".join(text)))
-        names: dict[str, Any] = {stage.__name__: stage for stage in stages}
-        head = []
-        for record in self.layout.program.given:
-            if _local_name(record) in words:
-                head.append(self.layout.given(record))
-                names |= _types(record)
-        for record in [r for stage in stages for r in (*taken_by(stage), *made_by(stage))]:
-            names |= _types(record)
+        given = [record for record in self.layout.program.given if _local_name(record) in words]
+        head = [self.layout.given(record) for record in given]
+        passed = [record for stage in stages for record in (*taken_by(stage), *made_by(stage))]
+        types = [pair for record in (*given, *passed) for pair in _types(record)]
+        names = _by_name([*((stage.__name__, stage) for stage in stages), *types])
         buffers = set()
         for view in sorted(w for w in words if re.fullmatch(r"(kept|draft|single|tables)_[FIUSW]", w)):
             buffer, suffix = view.split("_")
@@ -337,7 +355,8 @@ class _Writer:
         label = "_".join(stage.__name__ for stage in stages) or "pick"
         name = f"{label}_{digest}"
         function = Function(name, arguments, f"def {name}({', '.join(arguments)}):\n{body}\n", names)
-        self.functions[name] = function
+        if self.functions.setdefault(name, function).names != names:
+            raise TypeError(f"two stages or records of a plan are called alike among {sorted(names)}; rename one")
         return function
 
     # the driver
@@ -354,56 +373,104 @@ class _Writer:
                 call = self._call_line(self.function(line.lines, line.name), line.name)
                 text += [f"if n_{line.name} > 0:", f"    {call}"]
             elif isinstance(line, Repeat):
-                times = f"int(given[{self.layout.offsets[line.record, line.field]}])"
+                times = _given_number(self.layout.offsets[line.record, line.field], "int64")
                 text += [f"for _ in range({times}):", *_indent(self.calls(line.lines))]
             elif not isinstance(line, Refuse):
                 text.append(self._call_line(self.function([line])))
         return text
 
     def _call_line(self, function: Function, picked: str = "") -> str:
-        """Return the driver's call of a function, with the driver's names as arguments; `picked` names the function's Pick."""
+        """Return the driver's call of a function, whose parameters stand for names of the driver; `picked` names its Pick."""
         values = {"kept": "tile", "lanes": f"lanes_{picked}", "count": f"n_{picked}", "at": f"start + total_{picked}"}
         values |= {name: f"{name}[first:]" for name in self.by_lane}
         return f"{function.name}({', '.join(values.get(name, name) for name in function.arguments)})"
 
 
-def _types(record: Any) -> dict[str, Any]:
-    """Return a record type and the record types nested in it, by name."""
-    if not is_record(record):
-        return {}
-    inner = [kind for _, kind in fields_of(record) if is_record(kind)]
-    return {record.__name__: record} | {name: kind for part in inner for name, kind in _types(part).items()}
+def _types(record: Any) -> Iterator[tuple[str, Any]]:
+    """Yield (name, type) of a record type and of the record types nested in it."""
+    if is_record(record):
+        yield record.__name__, record
+        for _, kind in fields_of(record):
+            yield from _types(kind)
+
+
+def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the stages and record types of a function, by name.
+
+    Raises:
+        TypeError: Two stages or record types have one name.
+    """
+    names: dict[str, Any] = {}
+    for name, value in pairs:
+        if names.setdefault(name, value) is not value:
+            raise TypeError(f"two stages or records that meet in a line are called {name!r}; rename one")
+    return names
 
 
 def _records_in_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
-    """Return the record types that need memory: one line makes and another takes them, or they outlive the run.
+    """Return the record types that need memory: those that one line makes and another takes, and those that outlive the run.
 
     Raises:
         TypeError: A line takes a record that no line before it makes; the message names both.
     """
     outliving = {*program.kept, *program.outputs, *program.listed}
-    available = {*outliving, *program.given, *program.inputs, *program.extra}
     in_memory: set[Any] = set(outliving)
-    for line in walk(plan):
-        made: set[Any] = set()
-        for stage in line.stages:
-            for record in set(taken_by(stage)) - made:
-                if record not in available:
-                    name = record if isinstance(record, str) else record.__name__
-                    raise TypeError(f"stage {stage.__name__} takes {name}, which no line before it makes")
-                in_memory.add(record)
-            made |= set(made_by(stage)) if isinstance(line, Pass) else set()
-        if isinstance(line, Show) and line.record is not None:
-            if line.record not in available:
-                raise TypeError(f"line Show takes {line.record.__name__}, which no line before it makes")
-            in_memory.add(line.record)
-        if isinstance(line, Pick) and line.record not in available:
-            raise TypeError(f"line Pick takes {line.record.__name__}, which no line before it makes")
-        for record in line.records if isinstance(line, Look) else ():
-            if record not in program.tables:
-                raise TypeError(f"line Look takes {record.__name__}, which has no table")
-        available |= made | set(line.records if isinstance(line, Look) else ())
+    _check_lines(program, plan, {*outliving, *program.given, *program.inputs, *program.extra}, in_memory)
     return in_memory
+
+
+def _check_lines(program: Program, lines: tuple[Line, ...], available: set[Any], in_memory: set[Any]) -> set[Any]:
+    """Add the records that the lines take from each other to `in_memory`; return the records that they make in all lanes.
+
+    `available` are the records made before the lines. A record made in a :class:`For` is made in all lanes only if the
+    :class:`Unless` of the same name makes it too.
+    """
+    made: set[Any] = set()
+    partial: dict[tuple[str, type], set[Any]] = {}
+    for line in lines:
+        known = available | made
+        if isinstance(line, For):
+            within = _check_lines(program, line.lines, known, in_memory)
+            partial[line.name, type(line)] = partial.get((line.name, type(line)), set()) | within
+            made |= partial.get((line.name, For), set()) & partial.get((line.name, Unless), set())
+        elif isinstance(line, Repeat):
+            made |= _check_lines(program, line.lines, known, in_memory)
+        else:
+            made |= _check_line(program, line, known, in_memory)
+    return made
+
+
+def _check_line(program: Program, line: Line, known: set[Any], in_memory: set[Any]) -> set[Any]:
+    """Add the records that one line takes from other lines to `in_memory`; return the records that it makes."""
+    made: set[Any] = set()
+    for stage in line.stages:
+        taken = set(taken_by(stage)) - made
+        for record in taken - known:
+            raise TypeError(f"stage {stage.__name__} takes {_name_of(record)}{_NOT_MADE}")
+        in_memory |= taken
+        made |= set(made_by(stage)) if isinstance(line, Pass) else set()
+    if isinstance(line, (Pick, Show)) and line.record is not None:
+        if line.record not in known - {*program.given}:
+            raise TypeError(f"line {type(line).__name__} takes {_name_of(line.record)}{_NOT_MADE}")
+        in_memory.add(line.record)
+    for record in line.records if isinstance(line, Look) else ():
+        if record not in program.tables:
+            raise TypeError(f"line Look takes {_name_of(record)}, which has no table")
+        made.add(record)
+    return made
+
+
+def _name_of(record: Any) -> str:
+    """Return the name of a record type, or of an extra argument."""
+    return record if isinstance(record, str) else str(record.__name__)
+
+
+def _shown(lines: Iterable[Line], picked: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield the target of each :class:`Show` line, and whether the line is for picked lanes only."""
+    for line in lines:
+        if isinstance(line, Show):
+            yield line.target, picked
+        yield from _shown(line.lines, picked or type(line) is For)
 
 
 def _arrays(program: Program, plan: tuple[Line, ...]) -> tuple[str, ...]:
@@ -457,25 +524,37 @@ def write(name: str, layout: Layout) -> Loop:
 
 
 def pack(program: Program, layout: Layout) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the arrays `given` and `tables` of a program, float64; 64-bit integers of tables keep their bits."""
-    given = [float(value) for record in program.given for value in _numbers(record, program.given[record])]
+    """Return the arrays `given` and `tables` of a program, float64; integers keep their bits."""
+    given = [_as_float64(value, kind) for record in program.given for value, kind in _numbers(record, program.given[record])]
     parts: list[np.ndarray[Any, Any]] = []
     starts: list[float] = []
     length = 0
     for record, columns in program.tables.items():
         flat = dict(_columns(record, columns))
-        stored = [flat[path] for path, _ in leaves(record) if (record, path) not in program.fixed]
-        words = [np.ascontiguousarray(column).view(np.float64) for column in stored]
+        words = [_as_float64(flat[path], kind) for path, kind in leaves(record) if (record, path) not in program.fixed]
         starts.append(float(length))
         parts.append(np.stack(words, axis=1).ravel())
         length += parts[-1].size
-    return np.array([*given, *starts]), np.concatenate([*parts, np.zeros(1)])
+    return np.concatenate([*given, starts]), np.concatenate([*parts, np.zeros(1)])
 
 
-def _numbers(kind: Any, record: Any) -> Iterator[Any]:
-    """Yield the numbers of a shared record that are not literals in the text."""
+def _as_float64(values: Any, kind: str) -> np.ndarray[Any, Any]:
+    """Return the bits of numbers of a machine type, widened to 64 bits, as float64, shape (numbers,).
+
+    Raises:
+        TypeError: A value is not representable in the machine type (single precision is rounded).
+    """
+    given = np.atleast_1d(values)
+    held = np.ascontiguousarray(given, dtype=kind)
+    if kind != "float32" and not np.array_equal(held, given, equal_nan=given.dtype.kind == "f"):
+        raise TypeError(f"numbers of type {given.dtype} cannot be stored as {kind}")
+    return held.astype(_WIDE.get(kind, kind)).view(np.float64)
+
+
+def _numbers(kind: Any, record: Any) -> Iterator[tuple[Any, str]]:
+    """Yield (number, machine type) of the numbers of a shared record that are not literals in the text."""
     machines = dict(leaves(kind))
-    return (value for path, value in _columns(kind, record) if machines[path] != "constant")
+    return ((value, machines[path]) for path, value in _columns(kind, record) if machines[path] != "constant")
 
 
 def _columns(kind: Any, record: Any) -> Iterator[tuple[str, Any]]:

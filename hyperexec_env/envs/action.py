@@ -17,7 +17,17 @@ from hyperexec_env.market.model import Market
 from hyperexec_env.market.numeric import maximum, minimum, where
 from hyperexec_env.records import Real, for_numbers
 
-__all__ = ["ACTION_MODES", "MASKS", "PACES", "Action", "ActionMode", "Base", "build_action_mode", "mask_place"]
+__all__ = [
+    "ACTION_MODES",
+    "CONTINUOUS_MODES",
+    "MASKS",
+    "PACES",
+    "Action",
+    "ActionMode",
+    "Base",
+    "build_action_mode",
+    "mask_place",
+]
 
 PACE_LIMIT: Final = 8.0
 """Largest pace of the continuous action, in multiples of the expected-volume schedule."""
@@ -108,6 +118,10 @@ class ActionMode:
 
         return ask_level if self.discrete else ask
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields without the cached stage `ask`, which cannot be pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "ask"}
+
     @property
     def discrete(self) -> bool:
         """Whether the action is the index of a level of :data:`PACES`."""
@@ -154,6 +168,8 @@ _MODES: Final[dict[str, Callable[[Market], ActionMode]]] = {
 }
 ACTION_MODES: Final = tuple(_MODES)
 """Names of the action modes."""
+CONTINUOUS_MODES: Final = tuple(name for name in ACTION_MODES if name != "discrete")
+"""Names of the action modes whose action is a number in [-1, 1]."""
 
 
 def build_action_mode(name: str, market: Market) -> ActionMode:

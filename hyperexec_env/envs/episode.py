@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from functools import reduce
-from operator import add
+from operator import add, itemgetter
 from typing import Any
 
 import numpy as np
@@ -180,7 +180,7 @@ class Episode:
 
     def _account(self) -> Account:
         """Return the account of the slices so far."""
-        columns = zip(*(cost for _, cost in self._history), strict=True) if self._history else ((),) * len(Cost._fields)
+        columns = zip(*map(itemgetter(1), self._history), strict=True) if self._history else ((),) * len(Cost._fields)
         cost = Cost(*(reduce(add, column, 0.0) for column in columns))  # sum() may round differently from arrays
         moves = (0.0, 0.0)
         if self._state[0] > 0.0:

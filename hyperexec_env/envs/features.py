@@ -176,8 +176,13 @@ def observation_names() -> tuple[str, ...]:
 
 def observation_space() -> spaces.Box:
     """Return the observation space: shape (features,), float32, finite bounds, equal for all scenarios."""
-    low, high = (np.array([getattr(feature, end) for feature in FEATURES], np.float32) for end in ("low", "high"))
-    return spaces.Box(low, high, dtype=np.float32)
+    return spaces.Box(*_bounds(FEATURES), dtype=np.float32)
+
+
+def _bounds(features: tuple[Feature, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the lower and the upper bounds of some features, each of shape (features,)."""
+    low, high = (np.array([getattr(feature, end) for feature in features], np.float32) for end in ("low", "high"))
+    return low, high
 
 
 class Sight(NamedTuple):
@@ -340,5 +345,5 @@ def build_observer(market: Market, observe_regime: bool = True) -> Observer:
         by_cell(market.plan[:, None]),
         by_cell(expected[:, None]),
         by_cell(np.maximum(market.rest_volume, 1.0)),
-        np.clip(known, 0.0, _BIG).astype(np.float32),
+        np.clip(known, *_bounds(_TABLE)).astype(np.float32),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
 from math import ceil, floor, log10
@@ -21,7 +22,8 @@ SIZE: Final = (960, 640)
 _SMOOTHING: Final = 3
 """Enlargement at which shapes are drawn before they are scaled down."""
 _INK, _FAINT, _GRID, _BLUE, _ORANGE, _RED, _GREEN = "#222222", "#777777", "#dddddd", "#1f5fa8", "#d9730d", "#b8322a", "#2e7d4f"
-_BANDS: Final = dict(zip(REGIME_NAMES, ("#d5ecd4", "#f6dfbe", "#e4ecf4", "#c9d3ee", "#f3c6c9", "#e6d7f0"), strict=True))
+_SHADES: Final = ("#d5ecd4", "#f6dfbe", "#e4ecf4", "#c9d3ee", "#f3c6c9", "#e6d7f0", "#cfe8ec", "#ece3d2")
+_BANDS: Final = dict(zip(REGIME_NAMES, itertools.cycle(_SHADES), strict=False))
 """Background colour of each regime."""
 _DASHED, _DOTTED = (5.0, 3.0), (1.5, 2.5)
 _LARGEST_FILL: Final = 7.0

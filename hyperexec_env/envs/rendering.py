@@ -120,16 +120,7 @@ def _adverse(frame: Frame) -> str:
 
 def cost_components(statement: Statement) -> list[tuple[str, float]]:
     """Return the components of the shortfall in display order, bps."""
-    components = statement.components
-    return [
-        ("spread", components.spread),
-        ("temporary", components.temporary),
-        ("transient", components.transient),
-        ("permanent", components.permanent),
-        ("timing", components.timing),
-        ("drift", components.drift),
-        ("opportunity", components.opportunity),
-    ]
+    return list(statement.components._asdict().items())
 
 
 def describe(frame: Frame) -> str:

@@ -83,11 +83,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise ValueError(
                 f"render_mode must be None for the vector environment (render one lane alone), got {self.render_mode!r}"
             )
-        compiled = resolve_backend(backend) == "numba"
+        self._compiled = resolve_backend(backend) == "numba"
         if num_threads is not None:
             num_threads = check_integer("num_threads", num_threads, low=1, high=256)
         check_flag("copy", copy)
-        self._copy = copy
+        self._copy, self._threads = copy, num_threads
         self.task = task = build_task(**options)
         self.single_action_space = task.mode.space
         self.single_observation_space = observation_space()
@@ -95,10 +95,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._same_step, self._disabled = (autoreset_mode == mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
         self._discrete, self._shape = task.mode.discrete, self.action_space.shape
-        program = lane_program(task, autoreset_mode)
-        self._lanes: Any = (
-            CompiledLanes(program, self.num_envs, num_threads) if compiled else ArrayLanes(program, self.num_envs)
-        )
+        self._lanes: Any = self._new_lanes()
         self._outputs = output_arrays(task, self.num_envs)
         self._returned = self._empty()
         self._given = {"values": np.zeros(self.num_envs), "chosen": np.zeros(self.num_envs, np.bool_)}
@@ -109,6 +106,23 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._begun = False
         self._over = np.zeros(self.num_envs, dtype=np.bool_)
         """Lanes that must be reset before the next step (autoreset mode "Disabled"), shape (lanes,)."""
+
+    def _new_lanes(self) -> CompiledLanes | ArrayLanes:
+        """Return new lanes, without persistent records."""
+        program = lane_program(self.task, self.autoreset_mode)
+        return CompiledLanes(program, self.num_envs, self._threads) if self._compiled else ArrayLanes(program, self.num_envs)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes, with the records of the lanes in place of the lanes, whose stages cannot be pickled."""
+        records = [self._lanes.record(kind) for kind in _PERSISTENT] if self._begun else []
+        return {**self.__dict__, "_lanes": records}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore the attributes and make new lanes with the records."""
+        self.__dict__.update(state)
+        records, self._lanes = self._lanes, self._new_lanes()
+        for kind, record in zip(_PERSISTENT, records, strict=False):
+            self._lanes.put(kind, record)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None

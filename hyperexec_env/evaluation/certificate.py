@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import text_table
-from hyperexec_env.market.kernel import Cost, Slice, State
+from hyperexec_env.market.kernel import ROLES, Cost, Slice, State
 from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.predator import PredatorMemory, trade, update_memory
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
@@ -77,12 +77,6 @@ _MAX_RATIO: Final = 0.95
 _ZERO_LIMIT: Final = 0.05
 """Fraction of the last cost below which the limit counts as zero."""
 
-_PAID_BY_CHILD: Final = {
-    **dict.fromkeys(("permanent", "transient", "temporary", "spread"), True),
-    **dict.fromkeys(("drift", "timing", "risk"), False),
-}
-"""Whether the shares of a slice pay a component of :class:`~hyperexec_env.market.kernel.Cost` beyond the unaffected price."""
-
 
 def child_components(names: Sequence[str]) -> tuple[str, ...]:
     """Return the cost components that the shares of a slice pay beyond the unaffected price, in the given order.
@@ -94,9 +88,9 @@ def child_components(names: Sequence[str]) -> tuple[str, ...]:
         TypeError: A component is unknown.
     """
     for name in names:
-        if name not in _PAID_BY_CHILD:
-            raise TypeError(f"cost component {name!r} is unknown: state whether the shares of a slice pay it")
-    return tuple(name for name in names if _PAID_BY_CHILD[name])
+        if name not in ROLES:
+            raise TypeError(f"cost component {name!r} is unknown: state its Role in kernel.Cost")
+    return tuple(name for name in names if ROLES[name].child)
 
 
 COMPONENTS: Final = child_components(Cost._fields)

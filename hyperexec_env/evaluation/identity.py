@@ -24,7 +24,7 @@ from hyperexec_env.version import __version__
 __all__ = ["Cell", "cell_of", "engine", "engines", "policy_hash"]
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
-_FOLDERS: Final = ("market", "envs", "execution", "evaluation", "baselines")
+_FOLDERS: Final = ("backends", "market", "envs", "execution", "evaluation", "baselines")
 """Subpackages whose code :func:`engine` covers."""
 
 
@@ -57,9 +57,9 @@ def cell_of(scenario: Scenario, policy: Policy, hidden: bool, seed: int, compile
 def engine(compiled: bool = False) -> str:
     """Return the fingerprint of the code that computes results, 32 hexadecimal digits.
 
-    The fingerprint covers the version, the source files of the market, the environments, the desk, the evaluation and the
-    baselines, the version of numpy, and the processor instructions that numpy found: a change of any of them may move the last
-    bits of a result. The fingerprint of compiled loops also covers the version of numba.
+    The fingerprint covers the version, the source files of the records, the backends, the market, the environments, the desk,
+    the evaluation and the baselines, the version of numpy, and the processor instructions that numpy found: a change of any of
+    them may move the last bits of a result. The fingerprint of compiled loops also covers the version of numba.
 
     Args:
         compiled: Whether compiled loops compute the results.
@@ -83,7 +83,7 @@ def engines() -> set[str]:
 
 def _sources() -> dict[str, Path]:
     """Return the source files that results depend on, by name; names do not depend on the kind of installation."""
-    files = {"orders.py": _PACKAGE / "orders.py"}
+    files = {name: _PACKAGE / name for name in ("orders.py", "records.py")}
     for name in _FOLDERS:
         folder = _folder(name)
         files |= {f"{name}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*.py")}

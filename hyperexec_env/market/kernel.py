@@ -157,7 +157,19 @@ class Components(NamedTuple):
     opportunity: Any
 
 
-ROLES: Final[dict[str, Role]] = {name: hint.__metadata__[0] for name, hint in get_type_hints(Cost, include_extras=True).items()}
+def _role(name: str, hint: Any) -> Role:
+    """Return the role in the annotation of a cost component.
+
+    Raises:
+        TypeError: The annotation has no role; the message names the component.
+    """
+    for mark in getattr(hint, "__metadata__", ()):
+        if isinstance(mark, Role):
+            return mark
+    raise TypeError(f"kernel.Cost must state the Role of {name!r}: Annotated[Any, Role(...)]")
+
+
+ROLES: Final[dict[str, Role]] = {name: _role(name, hint) for name, hint in get_type_hints(Cost, include_extras=True).items()}
 """Role of each cost component, by the field name of :class:`Cost`."""
 
 

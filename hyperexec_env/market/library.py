@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
-from hyperexec_env.market.regime import REGIME_NAMES, Regimes
+from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, register_scenario
 
 __all__ = ["SIX_REGIMES", "U_CURVE"]
@@ -20,7 +20,7 @@ SIX_REGIMES: Final = Regimes.from_transition(
         [0.15, 0.02, 0.10, 0.03, 0.02, 0.68],
     ],
     steps_per_day=26.0,
-    names=REGIME_NAMES,
+    names=("BULL_TRENDING", "BEAR_TRENDING", "SIDEWAYS_LOW", "SIDEWAYS_HIGH", "CRISIS", "RECOVERY"),
     volatility=(0.9, 1.2, 0.6, 1.5, 3.0, 1.3),
     volume=(1.1, 1.0, 0.8, 1.2, 0.15, 0.7),
     resilience=(1.0, 0.8, 1.0, 0.6, 0.2, 0.6),

@@ -35,6 +35,7 @@ __all__ = [
     "halves",
     "key",
     "mix",
+    "normal",
     "normal_pair",
     "normals",
     "octave",
@@ -44,6 +45,7 @@ __all__ = [
     "power_of_two",
     "root",
     "sagitta",
+    "slice_key",
     "upper_bits",
     "word",
     "words",
@@ -150,9 +152,14 @@ def counter(k: Any) -> Any:
     return np.asarray(k, dtype=np.uint64)
 
 
-def word(key: Any, k: Any, offset: Any) -> Any:
-    """Return the random word of a stream in slice `k` for each key; `offset` is the :func:`offset` of the stream."""
-    return mix(key + counter(k) * _STRIDE + offset)
+def slice_key(key: Any, k: Any) -> Any:
+    """Return the key of slice `k`, given the key of the episode; the key of slice 0 is the key of the episode."""
+    return key + counter(k) * _STRIDE
+
+
+def word(key: Any, offset: Any) -> Any:
+    """Return the random word of a stream, given the key of a slice and the :func:`offset` of the stream."""
+    return mix(key + offset)
 
 
 def offset(stream: int) -> np.uint64:
@@ -288,6 +295,13 @@ def normals(upper: Any, lower: Any) -> tuple[Any, Any]:
     """Return :func:`normal_pair` of words given as two 32-bit integers each, of which compiled loops draw eight at a time."""
     radius, fraction = _polar(np.float32(upper), np.float32(np.int32(lower)))
     return _pair(radius, fraction)
+
+
+def normal(upper: Any, lower: Any) -> Any:
+    """Return the first normal of :func:`normals`."""
+    radius, fraction = _polar(np.float32(upper), np.float32(np.int32(lower)))
+    sine = chord(fraction)
+    return radius - radius * sine * sine
 
 
 def _pair(radius: Any, fraction: Any) -> tuple[Any, Any]:

@@ -149,9 +149,9 @@ def draw_order(numbers: OrderNumbers, key: Any) -> Order:
     """
     side, quantity = numbers.side, numbers.quantity
     if numbers.random_side:
-        side = where(noise.word(key, 0, _SIDE) >> _TOP > 0, 1.0, -1.0)
+        side = where(noise.word(key, _SIDE) >> _TOP > 0, 1.0, -1.0)
     if numbers.random_size:
-        uniform = (np.float64(noise.word(key, 0, _SIZE) >> noise.UPPER) + 0.5) * 2.0**-32
+        uniform = (np.float64(noise.word(key, _SIZE) >> noise.UPPER) + 0.5) * 2.0**-32
         quantity = numbers.quantity * power_of(numbers.ratio, uniform)
     return Order(side, quantity)
 
@@ -226,10 +226,11 @@ def _halves(word: Any) -> Halves:
 
 def draw_words(key: Any, k: Any) -> Words:
     """Return the random words of slice `k` of the episode with a key."""
+    start = noise.slice_key(key, k)
     return Words(
-        _halves(noise.word(key, k, _PRICE_WORD)),
-        _halves(noise.word(key, k, _VOLUME_WORD)),
-        np.int64(noise.word(key, k, _NEXT_REGIME_WORD) >> noise.UPPER),
+        _halves(noise.word(start, _PRICE_WORD)),
+        _halves(noise.word(start, _VOLUME_WORD)),
+        np.int64(noise.word(start, _NEXT_REGIME_WORD) >> noise.UPPER),
     )
 
 
@@ -238,8 +239,7 @@ def draw_shocks(numbers: Numbers, words: Words) -> Shocks:
     flow, news = noise.normals(words.prices.upper, words.prices.lower)
     volume = _NO_SHOCK
     if numbers.spec.noisy_volume:
-        normal, _ = noise.normals(words.volume.upper, words.volume.lower)
-        volume = volume_factor(normal, np.float32(numbers.volume_noise))
+        volume = volume_factor(noise.normal(words.volume.upper, words.volume.lower), np.float32(numbers.volume_noise))
     return Shocks(flow, news, volume)
 
 
@@ -351,8 +351,8 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     """Return the market at the start of the first slice of the episode with a key."""
-    regime_draw = np.int64(noise.word(key, 0, _REGIME_WORD) >> noise.UPPER)
-    halves = _halves(noise.word(key, 0, _ORDER_WORD))
+    regime_draw = np.int64(noise.word(key, _REGIME_WORD) >> noise.UPPER)
+    halves = _halves(noise.word(key, _ORDER_WORD))
     flow, _ = noise.normals(halves.upper, halves.lower)
     return World(reached(regime_draw, start), np.float64(flow), numbers.arrival_price)
 

@@ -21,9 +21,16 @@ from hyperexec_env.market.volume import slice_profile
 __all__ = ["Scenario", "ScenarioLike", "get_scenario", "load_scenario", "register_scenario", "scenario_names"]
 
 
-def _unit(default: Any, unit: str, meaning: str) -> Any:
-    """Declare a field with its unit and meaning, which the card and the TOML file print."""
-    return field(default=default, metadata={"unit": unit, "meaning": meaning})
+def _unit(default: Any, unit: str, meaning: str, **bounds: float) -> Any:
+    """Declare a field with its unit and meaning, which the card and the TOML file print.
+
+    A number has bounds: `low` or `above`, its least value or the value that it must exceed, and `high`, its greatest value.
+    """
+    metadata: dict[str, Any] = {"unit": unit, "meaning": meaning}
+    if bounds:
+        low = bounds["above"] if "above" in bounds else bounds["low"]
+        metadata["range"] = {"low": low, "high": bounds["high"], "open_low": "above" in bounds}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -45,36 +52,50 @@ class Scenario:
     name: str = _unit("custom", "", "name of the scenario")
     description: str = _unit("", "", "purpose of the scenario")
     side: int = _unit(1, "+1 buy, -1 sell", "side of the order")
-    quantity: float = _unit(200_000.0, "shares", "size of the order X")
-    arrival_price: float = _unit(100.0, "currency per share", "arrival price P0")
-    start_minute: float = _unit(0.0, "minutes after the open", "start of the order")
-    horizon_minutes: float = _unit(390.0, "minutes", "time until the deadline")
+    quantity: float = _unit(200_000.0, "shares", "size of the order X", above=0.0, high=1e15)
+    arrival_price: float = _unit(100.0, "currency per share", "arrival price P0", above=0.0, high=1e9)
+    start_minute: float = _unit(0.0, "minutes after the open", "start of the order", low=0.0, high=1e6)
+    horizon_minutes: float = _unit(390.0, "minutes", "time until the deadline", above=0.0, high=1e6)
     slices: int = _unit(26, "", "number of slices N")
-    risk_aversion: float = _unit(1e-7, "1 / currency", "price of quadratic variation")
-    price_risk: float = _unit(0.0, "per day", "price of inventory risk, lambda in lambda x S (Gatheral and Schied 2011)")
+    risk_aversion: float = _unit(1e-7, "1 / currency", "price of quadratic variation", low=0.0, high=1e6)
+    price_risk: float = _unit(
+        0.0, "per day", "price of inventory risk, lambda in lambda x S (Gatheral and Schied 2011)", low=0.0, high=1e6
+    )
     max_participation: float | None = _unit(None, "fraction of the slice volume", "participation cap (none: no cap)")
     complete: bool = _unit(True, "", "the last slice executes the remaining shares (false: they are marked at the final mid)")
-    day_minutes: float = _unit(390.0, "minutes", "length of the trading day")
-    adv: float = _unit(5_000_000.0, "shares a day", "average daily volume ADV")
-    volatility: float = _unit(0.02, "fraction per square root of a day", "volatility sigma")
-    half_spread_bps: float = _unit(1.0, "bps of the arrival price", "half of the quoted spread")
-    perm_impact_gamma: float = _unit(0.2, "arrival prices for one ADV", "permanent impact, g = gamma P0 / ADV")
-    kyle_lambda: float = _unit(0.3, "arrival prices for one ADV", "Kyle's lambda, slope of the price in net flow")
-    temp_impact_alpha: float = _unit(0.3, "volatilities of a day", "temporary impact at a participation of one")
-    temp_impact_beta: float = _unit(0.5, "", "exponent of temporary impact in the participation")
-    resilience: float = _unit(10.0, "per day", "recovery rate rho of the transient impact")
+    day_minutes: float = _unit(390.0, "minutes", "length of the trading day", above=0.0, high=1e6)
+    adv: float = _unit(5_000_000.0, "shares a day", "average daily volume ADV", above=0.0, high=1e15)
+    volatility: float = _unit(0.02, "fraction per square root of a day", "volatility sigma", low=0.0, high=10.0)
+    half_spread_bps: float = _unit(1.0, "bps of the arrival price", "half of the quoted spread", low=0.0, high=5e3)
+    perm_impact_gamma: float = _unit(
+        0.2, "arrival prices for one ADV", "permanent impact, g = gamma P0 / ADV", low=0.0, high=1e6
+    )
+    kyle_lambda: float = _unit(
+        0.3, "arrival prices for one ADV", "Kyle's lambda, slope of the price in net flow", low=0.0, high=1e6
+    )
+    temp_impact_alpha: float = _unit(
+        0.3, "volatilities of a day", "temporary impact at a participation of one", low=0.0, high=1e6
+    )
+    temp_impact_beta: float = _unit(0.5, "", "exponent of temporary impact in the participation", above=0.0, high=2.0)
+    resilience: float = _unit(10.0, "per day", "recovery rate rho of the transient impact", low=0.0, high=1e6)
     transient_exponent: float = _unit(
-        1.0, "", "exponent of transient impact in the participation; only 1 is sound, any other rewards lumpy trading"
+        1.0,
+        "",
+        "exponent of transient impact in the participation; only 1 is sound, any other rewards lumpy trading",
+        above=0.0,
+        high=2.0,
     )
     volume_curve: tuple[float, ...] = _unit((), "relative", "volume of equal parts of the day (empty: flat)")
-    volume_noise: float = _unit(0.3, "sd of the log", "lognormal noise of the slice volume")
-    flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains")
-    flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow")
+    volume_noise: float = _unit(0.3, "sd of the log", "lognormal noise of the slice volume", low=0.0, high=3.0)
+    flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains", low=0.0, high=1.0)
+    flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow", low=-0.999, high=0.999)
     predator: float = _unit(
         0.0,
         "fraction of the expected child order",
         "position that a predator takes ahead of our child order (negative: liquidity that the order attracts; valid only for "
         "one-sided orders); not in the observation",
+        low=LEAST,
+        high=GREATEST,
     )
     price_model: str = _unit("abm", "abm or gbm", "arithmetic or geometric Brownian motion")
     regimes: Regimes = field(default_factory=Regimes)
@@ -82,32 +103,10 @@ class Scenario:
 
     def __post_init__(self) -> None:
         """Check every value once."""
-        limits: dict[str, tuple[float, float, bool]] = {
-            "quantity": (0.0, 1e15, True),
-            "arrival_price": (0.0, 1e9, True),
-            "start_minute": (0.0, 1e6, False),
-            "horizon_minutes": (0.0, 1e6, True),
-            "risk_aversion": (0.0, 1e6, False),
-            "price_risk": (0.0, 1e6, False),
-            "day_minutes": (0.0, 1e6, True),
-            "adv": (0.0, 1e15, True),
-            "volatility": (0.0, 10.0, False),
-            "half_spread_bps": (0.0, 5e3, False),
-            "perm_impact_gamma": (0.0, 1e6, False),
-            "kyle_lambda": (0.0, 1e6, False),
-            "temp_impact_alpha": (0.0, 1e6, False),
-            "temp_impact_beta": (0.0, 2.0, True),
-            "resilience": (0.0, 1e6, False),
-            "transient_exponent": (0.0, 2.0, True),
-            "volume_noise": (0.0, 3.0, False),
-            "flow_share": (0.0, 1.0, False),
-            "flow_persistence": (-0.999, 0.999, False),
-            "predator": (LEAST, GREATEST, False),
-        }
-        units = {item.name: item.metadata.get("unit", "") for item in fields(self)}
-        for key, (low, high, open_low) in limits.items():
-            value = check_number(key, getattr(self, key), low=low, high=high, open_low=open_low, unit=units[key])
-            object.__setattr__(self, key, value)
+        for item in fields(self):
+            if "range" in item.metadata:
+                value = check_number(item.name, getattr(self, item.name), unit=item.metadata["unit"], **item.metadata["range"])
+                object.__setattr__(self, item.name, value)
         for key in ("name", "description"):
             if not isinstance(getattr(self, key), str):
                 raise ValueError(f"{key} must be text, got {getattr(self, key)!r}")
@@ -226,6 +225,21 @@ class Scenario:
         """
         return cls.from_dict(_parse(text))
 
+
+def _check() -> None:
+    """Look for the unit, the meaning and the bounds of each field.
+
+    Raises:
+        TypeError: A field was declared without them; the message names it.
+    """
+    for item in fields(Scenario):
+        if item.name not in ("regimes", "provenance") and "meaning" not in item.metadata:
+            raise TypeError(f"scenario.Scenario must state unit and meaning of {item.name!r}: declare it with _unit()")
+        if item.type == "float" and "range" not in item.metadata:
+            raise TypeError(f"scenario.Scenario must state the bounds of {item.name!r}: low or above, and high")
+
+
+_check()
 
 # Never edit these two lists: every hash that is stored (leaderboards, solutions, trained policies) depends on them. A field in
 # a list is hashed by its value, so its default may change. A new field stays out of the lists: it is hashed only where it

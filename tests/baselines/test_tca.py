@@ -235,8 +235,8 @@ def test_a_faulty_other_day_is_left_out_and_told(capsys, market, tmp_path):
 
     bars(tmp_path / "bars.csv", spoil=no_volume)
     plain = numbers(capsys)
-    assert "sessions of the bars that were left out: 1 contaminated" in plain["remarks"]
-    assert any("are those of 1 other session" in text for text in plain["remarks"])
+    assert "sessions left out of the bars: 1 contaminated" in plain["remarks"]
+    assert any("are estimated from 1 other session" in text for text in plain["remarks"])
 
 
 def test_the_day_alone_tells_the_daily_volume(capsys, market, tmp_path):
@@ -266,7 +266,7 @@ def test_fills_outside_their_bar_are_told(capsys, market):
     fills(f"{DAYS[1]}T10:01:00,buy,100,{low - 0.01:.2f}", f"{DAYS[1]}T10:02:00,buy,100,{low}")
     remarks = numbers(capsys)["remarks"]
     assert any(
-        text.startswith("WARNING: 1 of 2 fills lie outside the low to high of their bar, the first on line 2")
+        text.startswith("WARNING: 1 of 2 fills lie outside the low-high range of their bar, the first on line 2")
         for text in remarks
     )
 
@@ -276,7 +276,7 @@ def test_more_fills_than_the_market_traded_are_told(capsys, market):
     fills(f"{DAYS[1]}T10:00:00,buy,{market[6][5]},{price}")
     assert not any("market volume of their bars" in text for text in numbers(capsys)["remarks"])
     fills(f"{DAYS[1]}T10:00:00,buy,{market[6][5] + 1},{price}")
-    assert any("more than the market volume of their bars" in text for text in numbers(capsys)["remarks"])
+    assert any("exceed the market volume of their bars" in text for text in numbers(capsys)["remarks"])
 
 
 def test_a_fill_on_the_edge_of_two_bars_may_be_of_either(market, tmp_path):
@@ -314,7 +314,7 @@ BAD = f"{DAYS[1]}T10:01:00,buy,100,100.0"
     (f"{DAYS[1]}T10:02:00,buy,many,100.0", "line 3: quantity must be a whole number in [1, 1000000000000000], got 'many'"),
     (f"{DAYS[1]}T10:02:00,buy,100,nan", "fills.csv, line 3: price must be a number in (0, 1e+09], got nan"),
     (f"{DAYS[1]}T10:02:00,buy,100,-1", "fills.csv, line 3: price must be a number in (0, 1e+09], got -1"),
-    (f"{DAYS[1]}T10:02:00,buy,100", "fills.csv, line 3: 3 values for the 4 columns of the header"),
+    (f"{DAYS[1]}T10:02:00,buy,100", "fills.csv, line 3: expected 4 values as in the header, got 3"),
     (f"{DAYS[1]}T10:02:00,sell,100,100.0", "fills.csv, line 3: side is -1, on line 2 it is 1; a report is about one order"),
     (f"{DAYS[2]}T10:02:00,buy,100,100.0", "fills.csv, line 3: date is '2024-03-06', on line 2 it is '2024-03-05'"),
     (f"{DAYS[1]}T10:02:00Z,buy,100,100.0", "fills.csv, line 3: offset is 'UTC', on line 2 it is ''"),
@@ -329,7 +329,7 @@ def test_a_bad_line_is_named(capsys, market, line, message):
 @pytest.mark.parametrize(("header", "message"), [
     ("ts,side,shares,price", "fills.csv, line 1: missing column quantity (found: ts, side, shares, price)"),
     ("", "fills.csv, line 1: missing column ts, side, quantity, price (found: nothing)"),
-    (HEADER + ",price", "fills.csv, line 1: the column price stands there 2 times"),
+    (HEADER + ",price", "fills.csv, line 1: column price must appear once, got it 2 times"),
     (HEADER, "fills.csv: no fills"),
     (HEADER + "\n  \n\t", "fills.csv: no fills"),
     ("ts,\x1b[31mside", r"(found: ts, \x1b[31mside)"),
@@ -349,7 +349,7 @@ def test_two_orders_in_one_file_are_refused(capsys, market, column, values):
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (("--quantity", "599"), "quantity must be at least what was filled, 600 shares in fills.csv, got 599"),
+    (("--quantity", "599"), "quantity must be at least the filled shares, 600 in fills.csv, got 599"),
     (("--quantity", "0"), "quantity must be a whole number in [1, 1000000000000000], got 0"),
     (("--arrival-price", "0"), "arrival_price must be a number in (0, 1e+09], got 0.0"),
     (("--arrival-price", "nan"), "arrival_price must be a number in (0, 1e+09], got nan"),
@@ -361,8 +361,8 @@ def test_two_orders_in_one_file_are_refused(capsys, market, column, values):
     (("--start", "10:02"), "fills.csv, line 2: ts must lie in start and close, [10:02:00, 16:00:00], got 10:01:00"),
     (("--start", "10:30"), "fills.csv, line 2: ts must lie in start and close, [10:30:00, 16:00:00], got 10:01:00"),
     (("--start", "16:00"), "start must be before the close, 16:00:00, got '16:00'"),
-    (("--decision", "2024-03-05T10:00:00Z"), "decision must be by the clock of the bars, without an offset, got"),
-    (("--start", "10:00+00:00"), "start must be by the clock of the bars, without an offset, got '10:00+00:00'"),
+    (("--decision", "2024-03-05T10:00:00Z"), "decision must be in the time zone of the bars, without an offset, got"),
+    (("--start", "10:00+00:00"), "start must be in the time zone of the bars, without an offset, got '10:00+00:00'"),
     (("--symbol", "X\x1b[31mY"), r"symbol must be printable text, got 'X\x1b[31mY'"),
     (("--deadline", "10:12"), "fills.csv, line 4: ts must lie in start and deadline, [10:00:00, 10:12:00], got 10:12:15"),
     (("--deadline", "10:00"), "deadline must be after the start, 10:00:00, got '10:00'"),
@@ -452,18 +452,18 @@ def test_a_zone_that_only_one_file_tells_is_that_of_both(capsys, market, tmp_pat
     plain = numbers(capsys)
     in_zone(-5.0)
     told = numbers(capsys, "--start", "10:00-05:00")
-    note = "the bars carry no offset from universal time: they are taken to be in that of the fills, UTC-05:00"
+    note = "the bars carry no UTC offset: they are assumed to be in the time zone of the fills, UTC-05:00"
     assert [text for text in told["remarks"] if text not in plain["remarks"]] == [note]
     bars(tmp_path / "bars.csv", offset="-05:00")
     order(market)
     assert numbers(capsys, "--start", "10:00-05:00") == plain
-    assert "start must be by the clock of the bars, UTC-05:00, or without an offset" in refused(capsys, "--start", "15:00Z")
+    assert "start must be in the time zone of the bars, UTC-05:00, or without an offset" in refused(capsys, "--start", "15:00Z")
 
 
 @pytest.mark.parametrize(("stamp", "message"), [
     ("T10:01:00+00:00", "fills.csv, line 2: ts must lie in the session, [09:30:00, 16:00:00], got 05:01:00 UTC-05:00"),
-    ("T02:00:00+00:00", "line 2: ts is on 2024-03-05 in UTC, but on another day by the clock of the bars, UTC-05:00; write"),
-    ("T23:00:00-11:00", "line 2: ts is on 2024-03-05 in UTC-11:00, but on another day by the clock of the bars, UTC-05:00"),
+    ("T02:00:00+00:00", "line 2: ts is on 2024-03-05 in UTC, but on another day in the time zone of the bars, UTC-05:00"),
+    ("T23:00:00-11:00", "line 2: ts is on 2024-03-05 in UTC-11:00, but on another day in the time zone of the bars, UTC-05:00"),
 ])  # fmt: skip
 def test_fills_that_another_zone_puts_outside_the_session_are_refused(capsys, market, tmp_path, stamp, message):
     bars(tmp_path / "bars.csv", offset="-05:00")
@@ -526,8 +526,8 @@ def test_bars_that_are_missing_are_told_and_the_unit_is_not_blamed(capsys, marke
     assert plain["participation"] is None
     warnings = [text for text in plain["remarks"] if "WARNING" in text]
     assert warnings == [
-        "WARNING: bars of the day that are missing: 8 of 390, 1 of them from the first to the last fill; "
-        "they are filled with the last price and no volume"
+        "WARNING: 8 of 390 bars of the day are missing, 1 of them between the first and the last fill; "
+        "a missing bar has the last price and no volume"
     ]
 
 
@@ -535,9 +535,9 @@ def test_bars_that_are_missing_elsewhere_excuse_nothing(capsys, market, tmp_path
     bars(tmp_path / "bars.csv", step=1, spoil=leave_out(40, 41))
     fills(f"{DAYS[1]}T10:01:00,buy,100000,90.0")
     remarks = numbers(capsys)["remarks"]
-    assert any(text.startswith("bars of the day that are missing: 2 of 390, 0 of them") for text in remarks)
-    assert any("more than the market volume of their bars: check the instrument and the unit" in text for text in remarks)
-    assert any("outside the low to high of their bar" in text for text in remarks)
+    assert any(text.startswith("2 of 390 bars of the day are missing, 0 of them") for text in remarks)
+    assert any("exceed the market volume of their bars: check the instrument and the unit" in text for text in remarks)
+    assert any("outside the low-high range of their bar" in text for text in remarks)
 
 
 def half_day(days):
@@ -549,7 +549,7 @@ def test_a_half_day_is_reported_with_the_length_of_its_session(capsys, market, t
     order(market)
     days = bars(tmp_path / "bars.csv", spoil=half_day)
     said = refused(capsys)
-    assert "(early close); the day of the order must be a full session; if the market itself closed then" in said
+    assert "(early close); the day of the order must be a full session; if the market closed early on that day" in said
     assert "--day-minutes 210" in said
     assert "--day-minutes" not in str(numbers_of_a_full_day(capsys, tmp_path)["remarks"])
     bars(tmp_path / "bars.csv", spoil=half_day)
@@ -573,9 +573,7 @@ def numbers_of_a_full_day(capsys, tmp_path):
 def test_a_day_that_the_bars_do_not_hold_is_named(capsys, market):
     fills("2024-03-07T10:01:00,buy,100,100.0")
     said = refused(capsys)
-    assert (
-        "bars.csv: no session of 2024-03-07, the day of the fills; its sessions are those of 2024-03-04 to 2024-03-06" in said
-    )
+    assert "bars.csv: no session on 2024-03-07, the day of the fills; the sessions are from 2024-03-04 to 2024-03-06" in said
 
 
 def test_a_file_of_fills_that_cannot_be_read_is_named(capsys, market):
@@ -612,7 +610,7 @@ def test_the_page_shows_what_a_file_names_as_text_and_the_first_fills(capsys, ma
     assert "<b>" not in drawn
     assert "&lt;b&gt;$x$&lt;/b&gt;" in drawn
     assert ("The first 50 of" in drawn) == (count > 50)
-    assert ("drawn together" in drawn) == (count > 1000)
+    assert ("fills are merged" in drawn) == (count > 1000)
 
 
 def test_the_page_of_an_order_of_which_nothing_is_known_is_drawn():
@@ -747,7 +745,7 @@ def test_a_day_that_closed_early_is_refused(capsys, tmp_path, monkeypatch):
     file = DATA / "bars_1min" / "SPY_1min_2024-03-26_2025-04-02_RTH.csv.gz"
     assert cli.main(["tca", "fills.csv", "--market", str(file), "--stamp", "start"]) == 2
     said = capsys.readouterr().err
-    assert "(early close); the day of the order must be a full session; if the market itself closed then" in said
+    assert "(early close); the day of the order must be a full session; if the market closed early on that day" in said
     words = ["tca", "fills.csv", "--market", str(file), "--day-minutes", "210", "--json"]
     assert cli.main(words) == 0
     plain = json.loads(capsys.readouterr().out)

@@ -390,7 +390,7 @@ def test_a_new_component_that_shares_pay_is_part_of_the_cost(monkeypatch):
     before = model.costs(trades, path)
     wider = namedtuple("wider", ("fee", *Cost._fields))
     _with_costs(monkeypatch, lambda cost: wider(fee=2.0 * cost.spread, **cost._asdict()))
-    monkeypatch.setitem(certificate._PAID_BY_CHILD, "fee", True)
+    monkeypatch.setitem(kernel.ROLES, "fee", kernel.Role(child=True))
     monkeypatch.setattr(certificate, "COMPONENTS", child_components(wider._fields))
     costs = model.costs(trades, path)
     assert costs["fee"] == pytest.approx(2.0 * before["spread"])
@@ -401,7 +401,7 @@ def test_a_new_component_that_shares_pay_is_part_of_the_cost(monkeypatch):
 
 def test_the_certificate_covers_the_components_that_shares_pay():
     assert COMPONENTS == ("permanent", "transient", "temporary", "spread")
-    with pytest.raises(TypeError, match="cost component 'fee' is unknown: state whether the shares of a slice pay it"):
+    with pytest.raises(TypeError, match="cost component 'fee' is unknown: state its Role"):
         child_components((*Cost._fields, "fee"))
 
 

@@ -272,12 +272,19 @@ def test_a_subclass_does_not_inherit_the_digest_of_a_network():
 
 def test_the_engine_covers_the_code_that_computes_results_and_no_other(tmp_path, monkeypatch):
     files = set(identity._sources())
-    assert {"market/kernel.py", "envs/observation.py", "execution/schedules.py", "evaluation/rollout.py"} <= files
+    assert {
+        "market/kernel.py",
+        "envs/features.py",
+        "records.py",
+        "backends/compiled.py",
+        "execution/schedules.py",
+        "evaluation/rollout.py",
+    } <= files
     assert {"baselines/policies.py", "baselines/solver/policies.py", "orders.py"} <= files
     assert not {"cli.py", "training/ppo.py"} & files
     kernel, other = tmp_path / "hyperexec_env/market/kernel.py", tmp_path / "hyperexec_env/cli.py"
     kernel.parent.mkdir(parents=True)
-    for path in (kernel, other, tmp_path / "hyperexec_env/orders.py"):
+    for path in (kernel, other, *(tmp_path / "hyperexec_env" / name for name in ("orders.py", "records.py"))):
         path.write_text("before")
     monkeypatch.setattr(identity, "_PACKAGE", tmp_path / "hyperexec_env")
     before = engine.__wrapped__()
