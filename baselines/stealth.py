@@ -293,7 +293,7 @@ class Children(NamedTuple):
     """Fine slice after the last one of the child's interval."""
 
 
-class Laid(NamedTuple):
+class Placement(NamedTuple):
     """The children of some episodes placed on the fine grid."""
 
     shares: Floats
@@ -390,31 +390,30 @@ def _children(bench: Bench, path: Path, column: int, episode: int, cell: Cell, m
     changes = [k for k in range(1, len(choices)) if choices[k] != choices[k - 1]]
     rng = np.random.default_rng([bench.seed, episode, 2])  # common draws for all cells make curves smooth in the factor
     rng = _Mirrored(rng.bit_generator) if mirrored else rng
-    left, parts, last = bench.parent.quantity, list[Children](), 0.0
-    for turn, end in pairwise([0, *(SPLIT * k for k in changes), slices]):
-        view = bench.view._replace(intervals=bench.view.intervals - turn // SPLIT)
+    remaining, parts, last = bench.parent.quantity, list[Children](), 0.0
+    for start, end in pairwise([0, *(SPLIT * k for k in changes), slices]):
+        view = bench.view._replace(intervals=bench.view.intervals - start // SPLIT)
         weights = _plan(
             algorithm,
             view,
-            regimes[turn // SPLIT],
+            regimes[start // SPLIT],
             lambda count: _previous_volumes(bench, path, column, count),
             1.0 / bench.volumes.sum(),
         )
-        now, interval = turn / slices, (1.0 - turn / slices) / len(weights)
-        phase = schedules.phase_after(now - last, interval, TIME_JITTER * factor) if turn else 0.5
-        made = cut(bench.parent, left, now, 1.0, weights, phase=phase, factor=factor, rng=rng)
-        part = _place(made, turn, slices, len(weights))
-        parts.append(_until(part, end, slices))
-        left -= int(parts[-1].shares.sum())
-        last = float(parts[-1].times[-1]) if len(parts[-1].times) else last if turn else -0.5 * interval
+        now, interval = start / slices, (1.0 - start / slices) / len(weights)
+        phase = schedules.phase_after(now - last, interval, TIME_JITTER * factor) if start else 0.5
+        children = cut(bench.parent, remaining, now, 1.0, weights, phase=phase, factor=factor, rng=rng)
+        parts.append(_until(_place(children, start, slices, len(weights)), end, slices))
+        remaining -= int(parts[-1].shares.sum())
+        last = float(parts[-1].times[-1]) if len(parts[-1].times) else last if start else -0.5 * interval
     times, shares, first, ends = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Children(times, shares, first, ends)
 
 
-def _until(part: Children, end: int, slices: int) -> Children:
+def _until(children: Children, end: int, slices: int) -> Children:
     """Return the children that trade before a fine slice, at which the rest is replanned."""
-    early = part.times * slices < end - 1e-6
-    return Children(part.times[early], part.shares[early], part.first[early], np.minimum(part.end[early], end))
+    early = children.times * slices < end - 1e-6
+    return Children(children.times[early], children.shares[early], children.first[early], np.minimum(children.end[early], end))
 
 
 def _previous_volumes(bench: Bench, path: Path, column: int, intervals: int) -> Floats:
@@ -429,15 +428,16 @@ def _edges(first: int, slices: int, intervals: int) -> NDArray[np.int64]:
     return first + np.arange(intervals + 1) * (slices - first) // intervals
 
 
-def _place(made: list[ChildOrder], first: int, slices: int, intervals: int) -> Children:
+def _place(children: list[ChildOrder], first: int, slices: int, intervals: int) -> Children:
     """Return the children of a plan that starts at fine slice `first`, with their intervals."""
-    times = np.array([child.schedule_time for child in made])
+    times = np.array([child.schedule_time for child in children])
     interval_of = ((times * slices - first) * (intervals / (slices - first)) + 1e-9).astype(np.int64)
     edges = _edges(first, slices, intervals)
-    return Children(times, np.array([float(child.quantity) for child in made]), edges[interval_of], edges[interval_of + 1])
+    shares = np.array([float(child.quantity) for child in children])
+    return Children(times, shares, edges[interval_of], edges[interval_of + 1])
 
 
-def _lay(orders: list[Children], path: Path) -> Laid:
+def _lay(orders: list[Children], path: Path) -> Placement:
     """Place the children of some episodes on the fine grid, each in the nearest fine slice of its interval."""
     volume = path.slices.volume.copy()
     slices, episodes = volume.shape
@@ -448,23 +448,23 @@ def _lay(orders: list[Children], path: Path) -> Laid:
     shares = np.zeros(volume.shape)
     shares[place, column] = traded
     volume[place, column] = cumulative[end, column] - cumulative[first, column]
-    return Laid(shares, path.slices._replace(volume=volume))
+    return Placement(shares, path.slices._replace(volume=volume))
 
 
-def _objectives(market: Market, laid: Laid, strength: float, detected: NDArray[np.bool_]) -> Floats:
+def _objectives(market: Market, placement: Placement, strength: float, detected: NDArray[np.bool_]) -> Floats:
     """Return the objective J of each episode, bps, with a predator that trades in the second half of the detected orders.
 
     Args:
         market: The market on the fine grid.
-        laid: The children.
+        placement: The children on the fine grid.
         strength: Strength of the predator; negative: attracted liquidity; 0: none.
         detected: Whether the predator has detected the order, shape (episodes,).
     """
-    zero, half = np.zeros(laid.shares.shape[1]), round(WATCHED * market.slices)
+    zero, half = np.zeros(placement.shares.shape[1]), round(WATCHED * market.slices)
     state: tuple[Any, ...] = (zero + market.scenario.quantity, zero, zero)
     memory, total = PredatorMemory(zero, zero, zero, zero), zero
     for k in range(market.slices):
-        slice, shares = [values[k] for values in laid.slices], laid.shares[k]
+        slice, shares = [values[k] for values in placement.slices], placement.shares[k]
         if strength and k >= half:
             gated = memory._replace(likeness=memory.likeness * detected)
             (state, cost), _ = step_with_predator(market.impact, state, slice, shares, gated, strength)
@@ -541,15 +541,17 @@ def _batches(
         scores = np.array([
             _detect(bench, episode, [orders[cell][column] for cell in cells]) for column, episode in enumerate(numbers)
         ])  # fmt: skip
-        nobody = np.zeros(len(numbers), dtype=bool)
+        undetected = np.zeros(len(numbers), dtype=bool)
         direct, antithetic = (
-            {cell: _objectives(bench.fine, _lay(own, path), 0.0, nobody) for cell, own in each.items()}
+            {cell: _objectives(bench.fine, _lay(own, path), 0.0, undetected) for cell, own in each.items()}
             for each in (orders, mirrored)
         )
         measured = []
         for index, cell in enumerate(cells, start=1):
-            laid, detected = _lay(orders[cell], path), scores[:, index, 1] > threshold
-            predator, liquidity = (_objectives(bench.fine, laid, strength, detected) - direct[cell] for strength in strengths)
+            placement, detected = _lay(orders[cell], path), scores[:, index, 1] > threshold
+            predator, liquidity = (
+                _objectives(bench.fine, placement, strength, detected) - direct[cell] for strength in strengths
+            )
             tracking_cost = 0.5 * (direct[cell] + antithetic[cell]) - direct[plain[cell[0]]]
             measured.append(Measured(scores[:, index, 0], detected, tracking_cost, (predator, liquidity)))
         yield scores[:, 0].T, measured

@@ -221,7 +221,7 @@ def estimate(scenario="almgren-chriss"):
     from hyperexec_env.orders import ParentOrder
 
     chosen = get_scenario(scenario)
-    parent = ParentOrder("X", chosen.side, int(chosen.quantity), chosen.arrival_price)
+    parent = ParentOrder(symbol="X", side=chosen.side, quantity=int(chosen.quantity), arrival_price=chosen.arrival_price)
     return dict(estimate_schedule(parent, chosen, algorithm="TWAP").components_bps)
 
 

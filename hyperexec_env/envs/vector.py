@@ -207,9 +207,9 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise self._refusal(given, -1 - counts[0])
         info = self._running_info(arrays)
         if any(counts):
-            info = self._final_info(arrays["terminated"], counts, info)
             if self._disabled:
                 self._over = arrays["terminated"].copy()
+            info = self._final_info(arrays["terminated"], counts, info)
         truncated = np.zeros(self.num_envs, np.bool_)
         return arrays["observation"], arrays["reward"], arrays["terminated"], truncated, info
 
