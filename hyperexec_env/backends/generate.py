@@ -242,8 +242,8 @@ class _Writer:
         self.in_memory = _records_in_memory(layout.program, plan)
         self.functions: dict[str, Function] = {}
         """The functions written so far, by name."""
-        shown = {target for target, picked in _shown(plan) if not picked}
-        for target in shown & {target for target, picked in _shown(plan) if picked}:
+        shown = {target for target, picked in _show_targets(plan) if not picked}
+        for target in shown & {target for target, picked in _show_targets(plan) if picked}:
             raise TypeError(f"the array {target!r} cannot show a row for each lane and rows of picked lanes")
         outputs = {name for names in layout.program.outputs.values() for name in names}
         self.by_lane = {*layout.program.inputs.values(), *outputs, *shown}
@@ -465,12 +465,12 @@ def _name_of(record: Any) -> str:
     return record if isinstance(record, str) else str(record.__name__)
 
 
-def _shown(lines: Iterable[Line], picked: bool = False) -> Iterator[tuple[str, bool]]:
+def _show_targets(lines: Iterable[Line], picked: bool = False) -> Iterator[tuple[str, bool]]:
     """Yield the target of each :class:`Show` line, and whether the line is for picked lanes only."""
     for line in lines:
         if isinstance(line, Show):
             yield line.target, picked
-        yield from _shown(line.lines, picked or type(line) is For)
+        yield from _show_targets(line.lines, picked or type(line) is For)
 
 
 def _arrays(program: Program, plan: tuple[Line, ...]) -> tuple[str, ...]:
