@@ -181,6 +181,11 @@ def _indent(lines: Sequence[str], by: int = 1) -> list[str]:
     return ["    " * by + line for line in lines]
 
 
+def _words(lines: Sequence[str]) -> set[str]:
+    """Return the names in a text; the name of a field is none."""
+    return set(re.findall(r"(?<![\w.])[^\W\d]\w*", "\n".join(lines)))
+
+
 def _at_once(sources: Sequence[str], targets: Sequence[str]) -> list[str]:
     """Read all numbers before the first is written: then the compiler may move several at once."""
     return [f"t{i} = {s}" for i, s in enumerate(sources)] + [f"{t} = t{i}" for i, t in enumerate(targets)]
@@ -277,7 +282,7 @@ class _Writer:
         return self._finish(text, [], ["n"])
 
     def _finish(self, text: list[str], stages: list[Any], counts: list[str]) -> Function:
-        words = set(re.findall(r"\w+", "\n".join(text)))
+        words = _words(text)
         given = [record for record in self.layout.program.given if _named(record) in words]
         head = [self.layout.given(record) for record in given]
         passed = [record for stage in stages for record in (*taken_by(stage), *made_by(stage))]
@@ -289,7 +294,7 @@ class _Writer:
             kind = next(kind for kind, known in _VIEWS.items() if known == letter)
             buffers.add(room)
             head.append(f"{view} = {room}.view(np.{kind})")
-        words |= set(re.findall(r"\w+", "\n".join(head)))
+        words |= _words(head)
         order = ("given", "tables", "kept", "draft", "single", "lanes", "at", *self.arguments)
         arguments = (*counts, *(word for word in order if word in words or word in buffers))
         body = "\n".join(_indent([*head, *text]))
@@ -452,7 +457,7 @@ def write(name: str, layout: Layout) -> Loop:
         text += [f"total_{pick} = 0", f"lanes_{pick} = lists[{index * TILE} : {(index + 1) * TILE}]"]
     text += [f"for first in range(start, stop, {TILE}):", *_indent(inside)]
     text.append(f"return total_{writer.picks[-1]}" if writer.picks else "return 0")
-    words = set(re.findall(r"\w+", "\n".join(text)))
+    words = _words(text)
     arrays = tuple(array for array in writer.arguments if array in words)
     every = ("given", "tables", "kept", "draft", "single", "lists", *arrays, "start", "stop")
     body = "\n".join(_indent(text))
