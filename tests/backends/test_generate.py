@@ -309,3 +309,8 @@ def test_a_constant_has_no_place_among_the_numbers_given():
 
     layout = Layout(replace(toy.program(), given={Mixed: Mixed(1, 2.0)}))
     assert layout.offsets == {(Mixed, "two"): 0}
+
+
+def test_a_field_with_the_name_of_an_array_does_not_ask_for_it():
+    """The counter has a field `full`, and so has an array that this plan does not write."""
+    assert write("begin", Layout(toy.program("begin"))).arrays == ()
