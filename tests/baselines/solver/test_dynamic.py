@@ -110,7 +110,7 @@ class Brute:
         wide = State(*(np.broadcast_to(values[:, None], volume.shape) for values in state))
         after, cost = step(market.impact, wide, slice, np.broadcast_to(shares[:, None], volume.shape))
         paid = (weights * cost.expected).sum(axis=1)
-        if not market.capped or math.isinf(market.cap[k]):  # then the volume leaves no trace in the state
+        if math.isinf(market.cap[k]):  # then the volume leaves no trace in the state
             after, weights = State(*(values[:, :1] for values in after)), np.ones((count, 1))
         goes_on = self.watched and k + 1 < market.slices
         nodes, chances = trapezoids() if goes_on else (np.zeros(1), np.ones(1))
@@ -177,27 +177,33 @@ def brute(market):
 # --- agreements
 
 
-@pytest.mark.parametrize("kyle_lambda", [0.2, 0.6])
-@pytest.mark.parametrize("slices", [1, 2, 8, 26])
-def test_it_agrees_with_riccati_where_the_optimum_has_one_side(slices, kyle_lambda):
-    even = replace(TWO, spread=())  # waiting for a narrow spread might take trades of both signs
-    market = small(
-        slices, even, temp_impact_beta=1.0, temp_impact_alpha=1.0, volume_noise=0.3, kyle_lambda=kyle_lambda, volume_curve=()
-    )
-    solution = solve_linear(market)
-    assert keeps_one_side(solution)
-    exact, fine = solution.values * market.scenario.notional, informed(market)
-    stated = np.abs(fine - informed(market, FINE.coarser())).max()
-    assert np.abs(fine - exact).max() <= max(stated, 1e-9 * exact.max())
-    if slices < 26:  # errors add up
-        assert fine == pytest.approx(exact, rel=1e-6)
+def test_it_agrees_with_riccati_where_the_optimum_has_one_side():
+    for slices in [1, 2, 8, 26]:
+        for kyle_lambda in [0.2, 0.6]:
+            even = replace(TWO, spread=())  # waiting for a narrow spread might take trades of both signs
+            market = small(
+                slices,
+                even,
+                temp_impact_beta=1.0,
+                temp_impact_alpha=1.0,
+                volume_noise=0.3,
+                kyle_lambda=kyle_lambda,
+                volume_curve=(),
+            )
+            solution = solve_linear(market)
+            assert keeps_one_side(solution)
+            exact, fine = solution.values * market.scenario.notional, informed(market)
+            stated = np.abs(fine - informed(market, FINE.coarser())).max()
+            assert np.abs(fine - exact).max() <= max(stated, 1e-9 * exact.max())
+            if slices < 26:  # errors add up
+                assert fine == pytest.approx(exact, rel=1e-6)
 
 
-@pytest.mark.parametrize("beta", [0.5, 0.6])
-@pytest.mark.parametrize("regimes", [TWO, DRIFTING], ids=["no drift", "drift"])
-def test_it_agrees_with_a_search_over_the_whole_tree(beta, regimes):
-    market = small(regimes=regimes, temp_impact_beta=beta, kyle_lambda=0.8)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+def test_it_agrees_with_a_search_over_the_whole_tree():
+    for regimes in [TWO, DRIFTING]:
+        for beta in [0.5, 0.6]:
+            market = small(regimes=regimes, temp_impact_beta=beta, kyle_lambda=0.8)
+            assert informed(market) == pytest.approx(brute(market), rel=1e-6)
 
 
 def test_it_agrees_with_a_search_over_a_tree_of_four_slices():
@@ -210,11 +216,11 @@ def test_it_averages_the_noise_of_the_volume():
     assert informed(market) == pytest.approx(brute(market), rel=1e-6)
 
 
-@pytest.mark.parametrize("cap", [0.05, 0.3])
-@pytest.mark.parametrize("noise", [0.3, 1.0])
-def test_it_averages_what_a_participation_cap_leaves(cap, noise):
-    market = small(2, max_participation=cap, volume_noise=noise)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+def test_it_averages_what_a_participation_cap_leaves():
+    for noise in [0.3, 1.0]:
+        for cap in [0.05, 0.3]:
+            market = small(2, max_participation=cap, volume_noise=noise)
+            assert informed(market) == pytest.approx(brute(market), rel=1e-6)
 
 
 @pytest.mark.slow
@@ -223,12 +229,12 @@ def test_it_averages_what_a_participation_cap_leaves_twice():
     assert informed(market) == pytest.approx(brute(market), rel=1e-6)
 
 
-@pytest.mark.parametrize("gamma", [0.0, 0.2])
-@pytest.mark.parametrize(("cap", "regimes"), [(None, DRIFTING), (0.08, Regimes(drift=(-0.02,)))], ids=["free", "capped"])
-def test_an_order_that_need_not_finish_is_marked_at_the_end(cap, regimes, gamma):
-    changes = {"complete": False, "volume_noise": 0.5, "perm_impact_gamma": gamma, "kyle_lambda": 0.4}
-    market = small(2, regimes, max_participation=cap, risk_aversion=3e-6, **changes)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+def test_an_order_that_need_not_finish_is_marked_at_the_end():
+    for cap, regimes in [(None, DRIFTING), (0.08, Regimes(drift=(-0.02,)))]:
+        for gamma in [0.0, 0.2]:
+            changes = {"complete": False, "volume_noise": 0.5, "perm_impact_gamma": gamma, "kyle_lambda": 0.4}
+            market = small(2, regimes, max_participation=cap, risk_aversion=3e-6, **changes)
+            assert informed(market) == pytest.approx(brute(market), rel=1e-6)
 
 
 @pytest.mark.parametrize(("slices", "regimes"), [(2, TWO), (3, ONE)])
@@ -300,10 +306,10 @@ def test_who_is_told_one_slice_late_may_still_watch_the_flow():
         assert values[0, node] == pytest.approx(search.start(flow=problem.signal[node]), rel=1e-6)
 
 
-@pytest.mark.parametrize("changes", [{}, {"max_participation": 0.1, "volume_noise": 0.5}, {"flow_persistence": 0.4}])
-def test_with_one_regime_there_is_nothing_to_be_told(changes):
-    problem, grid = build_problem(small(4, ONE, **changes), 17), Grid(31, 16, 17)
-    assert solve_blind(problem, grid).values == pytest.approx(solve_informed(problem, grid).values, rel=1e-7)
+def test_with_one_regime_there_is_nothing_to_be_told():
+    for changes in [{}, {"max_participation": 0.1, "volume_noise": 0.5}, {"flow_persistence": 0.4}]:
+        problem, grid = build_problem(small(4, ONE, **changes), 17), Grid(31, 16, 17)
+        assert solve_blind(problem, grid).values == pytest.approx(solve_informed(problem, grid).values, rel=1e-7)
 
 
 # --- fixed fractions

@@ -110,18 +110,19 @@ class Tree:
         return found
 
 
-@pytest.mark.parametrize("start", range(3))
-@pytest.mark.parametrize("name", MARKETS)
-def test_the_recursion_finds_the_optimum_of_the_whole_scenario_tree(name, start):
-    market = MARKETS[name]
-    tree, solution = Tree(market, start), solve_linear(market)
-    trades, objective = tree.optimum()
-    assert solution.values[start] * market.scenario.notional == pytest.approx(objective, rel=1e-10)
-    assert tree.followed(solution) == pytest.approx(trades, rel=1e-7, abs=1e-7 * market.scenario.quantity)
-    if name == "of both signs":
-        assert trades.min() < -0.05 * market.scenario.quantity
-        assert trades.max() > 0.5 * market.scenario.quantity
-        assert not keeps_one_side(solution)
+@pytest.mark.fast
+def test_the_recursion_finds_the_optimum_of_the_whole_scenario_tree():
+    for name in MARKETS:
+        for start in range(3):
+            market = MARKETS[name]
+            tree, solution = Tree(market, start), solve_linear(market)
+            trades, objective = tree.optimum()
+            assert solution.values[start] * market.scenario.notional == pytest.approx(objective, rel=1e-10)
+            assert tree.followed(solution) == pytest.approx(trades, rel=1e-7, abs=1e-7 * market.scenario.quantity)
+            if name == "of both signs":
+                assert trades.min() < -0.05 * market.scenario.quantity
+                assert trades.max() > 0.5 * market.scenario.quantity
+                assert not keeps_one_side(solution)
 
 
 def test_regimes_matter_in_these_markets():
@@ -151,15 +152,16 @@ def test_the_optimum_of_almgren_and_chriss():
     assert keeps_one_side(solution)
 
 
-@pytest.mark.parametrize("risk_aversion", [0.0, 1e-7])
-def test_the_optimum_of_obizhaeva_and_wang(risk_aversion):
-    model = replace(obizhaeva_wang.EXAMPLE, risk_aversion=risk_aversion)
-    scenario = obizhaeva_wang.to_scenario(model, 101, arrival_price=100.0, adv=1e6)
-    solution = solve_linear(build_market(scenario))
-    exact = obizhaeva_wang.discrete_cost(model, obizhaeva_wang.discrete_trades(model, 101)).objective
-    exact -= 0.5 * model.permanent * model.quantity**2
-    assert 1e4 * solution.values[0] == pytest.approx(bps(exact, scenario), rel=1e-10)
-    assert keeps_one_side(solution)
+@pytest.mark.fast
+def test_the_optimum_of_obizhaeva_and_wang():
+    for risk_aversion in [0.0, 1e-7]:
+        model = replace(obizhaeva_wang.EXAMPLE, risk_aversion=risk_aversion)
+        scenario = obizhaeva_wang.to_scenario(model, 101, arrival_price=100.0, adv=1e6)
+        solution = solve_linear(build_market(scenario))
+        exact = obizhaeva_wang.discrete_cost(model, obizhaeva_wang.discrete_trades(model, 101)).objective
+        exact -= 0.5 * model.permanent * model.quantity**2
+        assert 1e4 * solution.values[0] == pytest.approx(bps(exact, scenario), rel=1e-10)
+        assert keeps_one_side(solution)
 
 
 def test_the_optimum_of_bertsimas_and_lo_with_information():
@@ -226,25 +228,24 @@ def test_a_signal_or_a_drift_by_regime_is_never_called_one_sided():
     assert not keeps_one_side(solve_linear(build_market(get_scenario("flow-signal"))))
 
 
-@pytest.mark.parametrize(("drift", "one_sided"), [(0.002, True), (-0.2, False), (0.4, False)])
-def test_a_certain_drift_keeps_one_side_where_it_is_weak(drift, one_sided):
+def test_a_certain_drift_keeps_one_side_where_it_is_weak():
     """Strong and falling: first sell, to buy cheaper; strong and rising: buy more than the order, to sell dearer."""
-    solution = solve_linear(linear(Regimes(drift=(drift,)), 5))
-    left, sides = 1.0, []
-    for gain in solution.gains[:, 0]:
-        traded = gain[0] * left + gain[3]
-        sides.append(0.0 <= traded <= left * (1.0 + 1e-12))
-        left -= traded
-    assert all(sides) == one_sided
-    assert keeps_one_side(solution) == one_sided
+    for drift, one_sided in [(0.002, True), (-0.2, False), (0.4, False)]:
+        solution = solve_linear(linear(Regimes(drift=(drift,)), 5))
+        left, sides = 1.0, []
+        for gain in solution.gains[:, 0]:
+            traded = gain[0] * left + gain[3]
+            sides.append(0.0 <= traded <= left * (1.0 + 1e-12))
+            left -= traded
+        assert all(sides) == one_sided
+        assert keeps_one_side(solution) == one_sided
 
 
 # --- what is not linear
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
+def test_a_market_that_is_not_linear_is_refused():
+    for changes in [
         {"temp_impact_beta": 0.5},
         {"max_participation": 0.3},
         {"predator": 0.2},
@@ -252,20 +253,18 @@ def test_a_certain_drift_keeps_one_side_where_it_is_weak(drift, one_sided):
         {"transient_exponent": 0.5},
         {"price_model": "gbm", "flow_persistence": 0.3},
         {"price_risk": 0.1},
-    ],
-)
-def test_a_market_that_is_not_linear_is_refused(changes):
-    market = build_market(replace(get_scenario("flow-signal"), **{"name": "bent", "flow_persistence": 0.0, **changes}))
-    assert not is_linear(market)
-    with pytest.raises(ValueError, match="'bent' must have temp_impact_beta 1"):
-        solve_linear(market)
-
-
-@pytest.mark.parametrize("changes", [{"kyle_lambda": 0.2}, {"resilience": 0.0}])
-def test_a_market_in_which_nothing_costs_more_than_in_proportion_has_no_best_trade(changes):
-    """With a drift it would pay to trade without end; without one, all schedules cost the same."""
-    for drift in ((), (0.01,)):
-        free = {"temp_impact_alpha": 0.0, "risk_aversion": 0.0, "flow_persistence": 0.0, "regimes": Regimes(drift=drift)}
-        market = build_market(replace(get_scenario("flow-signal"), **free, **changes))
-        with pytest.raises(ValueError, match="'flow-signal' must have an impact or a risk that grows"):
+    ]:
+        market = build_market(replace(get_scenario("flow-signal"), **{"name": "bent", "flow_persistence": 0.0, **changes}))
+        assert not is_linear(market)
+        with pytest.raises(ValueError, match="'bent' must have temp_impact_beta 1"):
             solve_linear(market)
+
+
+def test_a_market_in_which_nothing_costs_more_than_in_proportion_has_no_best_trade():
+    """With a drift it would pay to trade without end; without one, all schedules cost the same."""
+    for changes in [{"kyle_lambda": 0.2}, {"resilience": 0.0}]:
+        for drift in ((), (0.01,)):
+            free = {"temp_impact_alpha": 0.0, "risk_aversion": 0.0, "flow_persistence": 0.0, "regimes": Regimes(drift=drift)}
+            market = build_market(replace(get_scenario("flow-signal"), **free, **changes))
+            with pytest.raises(ValueError, match="'flow-signal' must have an impact or a risk that grows"):
+                solve_linear(market)

@@ -17,28 +17,28 @@ def problem_of(name, nodes=33, **changes):
     return build_problem(build_market(replace(get_scenario(name), **changes)), nodes)
 
 
-@pytest.mark.parametrize("name", scenario_names())
-def test_laws_sum_to_one(name):
-    problem = problem_of(name)
-    assert problem.modes == (len(get_scenario(name).regimes), len(problem.signal))
-    assert problem.signal_law.sum() == pytest.approx(1.0, abs=1e-12)
-    assert problem.signal_step.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
-    laws = problem.laws()
-    assert len(laws) == problem.market.slices
-    for law in laws:
-        assert law.sum() == pytest.approx(1.0, abs=1e-10)
+def test_laws_sum_to_one():
+    for name in scenario_names():
+        problem = problem_of(name)
+        assert problem.modes == (len(get_scenario(name).regimes), len(problem.signal))
+        assert problem.signal_law.sum() == pytest.approx(1.0, abs=1e-12)
+        assert problem.signal_step.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
+        laws = problem.laws()
+        assert len(laws) == problem.market.slices
+        for law in laws:
+            assert law.sum() == pytest.approx(1.0, abs=1e-10)
 
 
-@pytest.mark.parametrize("kept", [0.4, -0.7, 0.95])
-def test_the_flow_has_the_moments_of_an_autoregression(kept):
-    problem = problem_of("flow-signal", flow_persistence=kept)
-    flow = problem.signal
-    inner = np.abs(flow) <= 2.0  # farther out the rule meets the end of the axis
-    assert (problem.signal_step[0] @ flow)[inner] == pytest.approx(kept * flow[inner], abs=1e-6)
-    assert (problem.signal_step[0] @ flow**2)[inner] == pytest.approx((kept * flow[inner]) ** 2 + 1.0 - kept**2, abs=1e-6)
-    for law in problem.laws():
-        assert law[0] @ flow == pytest.approx(0.0, abs=1e-6)
-        assert law[0] @ flow**2 == pytest.approx(1.0, abs=1e-6)
+def test_the_flow_has_the_moments_of_an_autoregression():
+    for kept in [0.4, -0.7, 0.95]:
+        problem = problem_of("flow-signal", flow_persistence=kept)
+        flow = problem.signal
+        inner = np.abs(flow) <= 2.0  # farther out the rule meets the end of the axis
+        assert (problem.signal_step[0] @ flow)[inner] == pytest.approx(kept * flow[inner], abs=1e-6)
+        assert (problem.signal_step[0] @ flow**2)[inner] == pytest.approx((kept * flow[inner]) ** 2 + 1.0 - kept**2, abs=1e-6)
+        for law in problem.laws():
+            assert law[0] @ flow == pytest.approx(0.0, abs=1e-6)
+            assert law[0] @ flow**2 == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_geometric_price_has_the_moments_of_its_law():
@@ -82,37 +82,36 @@ def test_where_nothing_hangs_on_a_signal_there_is_none():
         assert problem_of(name, **changes).modes[1] == 33
 
 
-@pytest.mark.parametrize("name", ["regime-day", "trending-day", "flow-signal", "gatheral-schied", "desk-5min"])
-def test_a_mode_meets_the_slice_that_the_paths_hold(name):
+def test_a_mode_meets_the_slice_that_the_paths_hold():
     """Volume, price noise and what hangs on the signal aside, which paths draw."""
-    problem = problem_of(name, volume_noise=0.0, flow_persistence=0.0, price_risk=0.0)
-    market = problem.market
-    path = draw_path(market, episode_keys(0, np.arange(200)), float(market.scenario.side))
-    for k in (0, market.slices - 1):
-        slices, regime = mode_slices(problem, k), path.world.regime[k]
-        for field in ("volume", "least", "limit", "temporary_scale", "half_spread", "transient_kept", "drift", "risk"):
-            assert getattr(slices, field)[regime, 0] == pytest.approx(getattr(path.slices, field)[k]), field
+    for name in ["regime-day", "trending-day", "flow-signal", "gatheral-schied", "desk-5min"]:
+        problem = problem_of(name, volume_noise=0.0, flow_persistence=0.0, price_risk=0.0)
+        market = problem.market
+        path = draw_path(market, episode_keys(0, np.arange(200)), float(market.scenario.side))
+        for k in (0, market.slices - 1):
+            slices, regime = mode_slices(problem, k), path.world.regime[k]
+            for field in ("volume", "least", "limit", "temporary_scale", "half_spread", "transient_kept", "drift", "risk"):
+                assert getattr(slices, field)[regime, 0] == pytest.approx(getattr(path.slices, field)[k]), field
 
 
-@pytest.mark.parametrize("beta", [0.5, 0.6, 1.0])
-@pytest.mark.parametrize("name", ["trending-day", "flow-signal"])
-def test_the_mean_slice_charges_the_mean_of_what_the_regimes_charge(name, beta):
-    regimes = get_scenario("trending-day").regimes
-    problem = problem_of(name, 9, regimes=regimes, temp_impact_beta=beta)
-    market, law = problem.market, np.random.default_rng(0).dirichlet(np.ones(6), 4)
-    slices = mode_slices(problem, 3)
-    mean = mean_slice(slices, law, beta)
-    state = State(150_000.0, 0.0, 0.7)
-    for shares in (0.0, 10.0, 40_000.0, 150_000.0):
-        each = step(market.impact, state, slices, np.full(problem.modes, shares))[1].expected
-        assert np.broadcast_to(step(market.impact, state, mean, np.full((4, 1), shares))[1].expected, (4, each.shape[1])) == (
-            pytest.approx(law @ each, rel=1e-12)
-        )
+def test_the_mean_slice_charges_the_mean_of_what_the_regimes_charge():
+    for name in ["trending-day", "flow-signal"]:
+        for beta in [0.5, 0.6, 1.0]:
+            regimes = get_scenario("trending-day").regimes
+            problem = problem_of(name, 9, regimes=regimes, temp_impact_beta=beta)
+            market, law = problem.market, np.random.default_rng(0).dirichlet(np.ones(6), 4)
+            slices = mode_slices(problem, 3)
+            mean = mean_slice(slices, law, beta)
+            state = State(150_000.0, 0.0, 0.7)
+            for shares in (0.0, 10.0, 40_000.0, 150_000.0):
+                each = step(market.impact, state, slices, np.full(problem.modes, shares))[1].expected
+                assert np.broadcast_to(
+                    step(market.impact, state, mean, np.full((4, 1), shares))[1].expected, (4, each.shape[1])
+                ) == (pytest.approx(law @ each, rel=1e-12))
 
 
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
+def test_what_cannot_be_solved_says_why():
+    for changes, reason in [
         ({}, ""),
         ({"flow_persistence": 0.3, "max_participation": 0.1, "complete": False}, ""),
         ({"price_model": "gbm", "price_risk": 0.1}, ""),
@@ -120,9 +119,7 @@ def test_the_mean_slice_charges_the_mean_of_what_the_regimes_charge(name, beta):
         ({"predator": -0.2}, "predator"),
         ({"price_model": "gbm", "flow_persistence": 0.3}, "two signals"),
         ({"price_risk": 0.1}, "arithmetic price"),
-    ],
-)
-def test_what_cannot_be_solved_says_why(changes, reason):
-    said = unsolved(build_market(replace(get_scenario("regime-day"), **changes)))
-    assert reason in said
-    assert bool(said) == bool(reason)
+    ]:
+        said = unsolved(build_market(replace(get_scenario("regime-day"), **changes)))
+        assert reason in said
+        assert bool(said) == bool(reason)

@@ -5,6 +5,8 @@ import pytest
 
 from hyperexec_env.baselines.solver.spline import Axis, interpolation, surfaces
 
+pytestmark = pytest.mark.fast
+
 
 def cubic(rng, flat=False):
     """Coefficients of a random cubic polynomial, lowest first; flat: with a slope of zero at zero."""
@@ -13,21 +15,21 @@ def cubic(rng, flat=False):
     return np.polynomial.Polynomial(coefficients)
 
 
-@pytest.mark.parametrize("counts", [(4, 4), (5, 9), (12, 4), (33, 61)])
-@pytest.mark.parametrize("flat", [False, True])
-def test_products_of_cubic_polynomials_are_reproduced_with_their_slopes(counts, flat):
-    rng = np.random.default_rng(counts[0])
-    first, second = Axis(0.0, 2.0, counts[0], flat), Axis(-1.0, 3.0, counts[1])
-    pairs = [(cubic(rng, flat), cubic(rng)) for _ in range(3)]
-    values = np.array([np.outer(p(first.nodes), q(second.nodes)) for p, q in pairs])
-    made, number = surfaces(first, second, values), rng.integers(0, 3, 500)
-    u, v = rng.uniform(0.0, 2.0, 500), rng.uniform(-1.0, 3.0, 500)
-    value, by_u, by_v = made.at(number, u, v, slopes=True)
-    for i, (p, q) in enumerate(pairs):
-        own, (x, y) = number == i, (u[number == i], v[number == i])
-        assert value[own] == pytest.approx(p(x) * q(y), rel=1e-10, abs=1e-10)
-        assert by_u[own] == pytest.approx(p.deriv()(x) * q(y), rel=1e-10, abs=1e-9)
-        assert by_v[own] == pytest.approx(p(x) * q.deriv()(y), rel=1e-10, abs=1e-9)
+def test_products_of_cubic_polynomials_are_reproduced_with_their_slopes():
+    for flat in [False, True]:
+        for counts in [(4, 4), (5, 9), (12, 4), (33, 61)]:
+            rng = np.random.default_rng(counts[0])
+            first, second = Axis(0.0, 2.0, counts[0], flat), Axis(-1.0, 3.0, counts[1])
+            pairs = [(cubic(rng, flat), cubic(rng)) for _ in range(3)]
+            values = np.array([np.outer(p(first.nodes), q(second.nodes)) for p, q in pairs])
+            made, number = surfaces(first, second, values), rng.integers(0, 3, 500)
+            u, v = rng.uniform(0.0, 2.0, 500), rng.uniform(-1.0, 3.0, 500)
+            value, by_u, by_v = made.at(number, u, v, slopes=True)
+            for i, (p, q) in enumerate(pairs):
+                own, (x, y) = number == i, (u[number == i], v[number == i])
+                assert value[own] == pytest.approx(p(x) * q(y), rel=1e-10, abs=1e-10)
+                assert by_u[own] == pytest.approx(p.deriv()(x) * q(y), rel=1e-10, abs=1e-9)
+                assert by_v[own] == pytest.approx(p(x) * q.deriv()(y), rel=1e-10, abs=1e-9)
 
 
 def test_a_surface_goes_through_its_nodes():
@@ -57,31 +59,31 @@ def test_a_flat_first_node_has_no_slope_whatever_the_values_are():
     assert abs(free.at(0, np.array([-1.0]), np.array([0.0]), slopes=True)[1][0]) > 1e-3
 
 
-@pytest.mark.parametrize("swapped", [False, True])
-def test_a_single_node_stands_for_a_coordinate_that_nothing_depends_on(swapped):
-    rng = np.random.default_rng(3)
-    long, single, law = Axis(0.0, 1.0, 6), Axis(0.0, 0.0, 1), cubic(rng)
-    axes, shape = ((single, long), (1, 1, 6)) if swapped else ((long, single), (1, 6, 1))
-    made = surfaces(*axes, law(long.nodes).reshape(shape))
-    x, anything = rng.uniform(size=50), rng.normal(size=50)
-    value, by_u, by_v = made.at(0, *((anything, x) if swapped else (x, anything)), slopes=True)
-    assert value == pytest.approx(law(x), abs=1e-12)
-    assert (by_v if swapped else by_u) == pytest.approx(law.deriv()(x), abs=1e-10)
-    assert ((by_u if swapped else by_v) == 0.0).all()
-    assert interpolation(single, anything) == pytest.approx(np.ones((50, 1)))
+def test_a_single_node_stands_for_a_coordinate_that_nothing_depends_on():
+    for swapped in [False, True]:
+        rng = np.random.default_rng(3)
+        long, single, law = Axis(0.0, 1.0, 6), Axis(0.0, 0.0, 1), cubic(rng)
+        axes, shape = ((single, long), (1, 1, 6)) if swapped else ((long, single), (1, 6, 1))
+        made = surfaces(*axes, law(long.nodes).reshape(shape))
+        x, anything = rng.uniform(size=50), rng.normal(size=50)
+        value, by_u, by_v = made.at(0, *((anything, x) if swapped else (x, anything)), slopes=True)
+        assert value == pytest.approx(law(x), abs=1e-12)
+        assert (by_v if swapped else by_u) == pytest.approx(law.deriv()(x), abs=1e-10)
+        assert ((by_u if swapped else by_v) == 0.0).all()
+        assert interpolation(single, anything) == pytest.approx(np.ones((50, 1)))
 
 
-@pytest.mark.parametrize("count", [4, 5, 20])
-@pytest.mark.parametrize("flat", [False, True])
-def test_interpolation_weights_sum_to_one_and_agree_with_the_surfaces(count, flat):
-    rng = np.random.default_rng(count)
-    axis, points = Axis(-2.0, 1.5, count, flat), rng.uniform(-2.0, 1.5, (7, 30))
-    matrix, values = interpolation(axis, points), rng.normal(size=count)
-    assert matrix.shape == (7, 30, count)
-    assert matrix.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
-    made = surfaces(axis, Axis(0.0, 0.0, 1), values.reshape(1, -1, 1))
-    assert matrix @ values == pytest.approx(made.at(0, points, np.zeros_like(points))[0], abs=1e-12)
-    assert interpolation(axis, axis.nodes) == pytest.approx(np.eye(count), abs=1e-12)
+def test_interpolation_weights_sum_to_one_and_agree_with_the_surfaces():
+    for flat in [False, True]:
+        for count in [4, 5, 20]:
+            rng = np.random.default_rng(count)
+            axis, points = Axis(-2.0, 1.5, count, flat), rng.uniform(-2.0, 1.5, (7, 30))
+            matrix, values = interpolation(axis, points), rng.normal(size=count)
+            assert matrix.shape == (7, 30, count)
+            assert matrix.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
+            made = surfaces(axis, Axis(0.0, 0.0, 1), values.reshape(1, -1, 1))
+            assert matrix @ values == pytest.approx(made.at(0, points, np.zeros_like(points))[0], abs=1e-12)
+            assert interpolation(axis, axis.nodes) == pytest.approx(np.eye(count), abs=1e-12)
 
 
 def test_halving_the_distance_of_the_nodes_divides_the_error_by_sixteen():
