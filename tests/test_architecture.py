@@ -179,7 +179,7 @@ def test_one_module_needs_numba_and_compiles():
 
 
 def test_the_backends_know_no_finance():
-    """They derive every layout from the records: no cost, number, regime or feature is named, and no function is written anew."""
+    """They derive every layout from the records: no cost, number, regime or feature is named, no function written anew."""
     from hyperexec_env.envs.features import observation_names
     from hyperexec_env.market import kernel, lane, path, regime
 
