@@ -78,9 +78,9 @@ def test_the_number_of_threads_changes_no_bit(lanes):
 
 @needs_numba
 def test_threads_are_let_go():
-    env = HyperExecVectorEnv(4, "NextStep", "numba", 2)
+    env = HyperExecVectorEnv(2 * TILE, "NextStep", "numba", 2)
     env.reset(seed=0)
-    env.step(np.zeros((4, 1)))
+    env.step(np.zeros((2 * TILE, 1)))
     threads = set(env._lanes._pool._threads)
     assert any(thread.is_alive() for thread in threads)
     env.close()
@@ -141,7 +141,7 @@ def test_shares_in_any_array_are_served_by_the_loop_that_is_there():
     other.reset(seed=0)
     env.trade(np.full(4, 200.0))
     other.trade(np.full(4, 200.0))
-    loop = env._lanes._loops["trade"]
+    loop, *_ = env._lanes._plans["trade"]
     (known,) = loop.signatures
     assert_same(env.trade(np.broadcast_to(np.float64(300.0), 4)), other.trade(np.full(4, 300.0)))
     assert_same(env.trade(np.full((4, 3), 300.0)[:, 1]), other.trade([300] * 4))

@@ -13,13 +13,14 @@ from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.features import observation_names, observation_space
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.market import noise
+from hyperexec_env.market import path
 from hyperexec_env.market.kernel import Slice, State, mid_price, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.regime import REGIME_NAMES, Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.records import leaves, map_leaves
 
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 NAMES = observation_names()
@@ -236,20 +237,20 @@ def test_who_is_not_told_the_regime_sees_that_it_is_unknown(name):
 # --- the future
 
 
-def change_draws(monkeypatch, first, streams=None):
-    """Let nature draw something else from slice `first` on, in some streams or in all."""
-    genuine = noise.word
-    drawn_in_a_slice = {  # all others are drawn before the first slice: the order, and what the market is at the open
-        noise.offset(stream): stream % noise.STREAMS for stream in (noise.PRICE, noise.VOLUME, noise.REGIME + noise.STREAMS)
-    }
+def change_draws(monkeypatch, first, fields=None):
+    """Let nature draw something else from slice `first` on, in some fields of the words of a slice or in all."""
+    genuine = path.draw_words
 
-    def word(key, k, offset):
-        drawn, stream = genuine(key, k, offset), drawn_in_a_slice.get(offset)
-        if stream is None or (streams is not None and stream not in streams):
-            return drawn
-        return np.where(np.asarray(k) >= first, genuine(key ^ np.uint64(0xA5A5A5A5A5A5A5A5), k, offset), drawn)
+    def draw_words(key, k):
+        names = iter(name.partition(".")[0] for name, _ in leaves(path.Words))
 
-    monkeypatch.setattr(noise, "word", word)
+        def changed(drawn, other):
+            name = next(names)
+            return np.where((np.asarray(k) >= first) & (fields is None or name in fields), other, drawn)
+
+        return map_leaves(changed, genuine(key, k), genuine(key ^ np.uint64(0xA5A5A5A5A5A5A5A5), k))
+
+    monkeypatch.setattr(path, "draw_words", draw_words)
 
 
 def environments(scenario, **options):
@@ -318,7 +319,7 @@ def test_who_is_not_told_the_regime_cannot_tell_it_from_the_observation(name, mo
                 observations, _, _ = tape(make(), seed, actions, slices - 1)
                 for k in (1, slices // 2):
                     with monkeypatch.context() as patch:
-                        change_draws(patch, k - 1, streams=(noise.REGIME,))  # the word of slice k - 1 is the regime of slice k
+                        change_draws(patch, k - 1, fields=("regime_draw",))  # of slice k - 1: the regime of slice k
                         others, _, _ = tape(make(), seed, actions, slices - 1)
                     assert np.array_equal(others[:k], observations[:k])
                     shows.append(not np.array_equal(others[k], observations[k]))
