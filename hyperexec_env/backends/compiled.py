@@ -83,8 +83,7 @@ class Compiler:
 
     def _driver(self, loop: Loop, lines: dict[str, Any], key: str) -> Callable[..., int]:
         """Compile the driver of a loop."""
-        name = f"{loop.driver.name}_{key}"  # two functions of one name and different code must not meet in a process
-        text = loop.driver.text.replace(f"def {loop.driver.name}(", f"def {name}(", 1)
+        name, text = _renamed(loop.driver, key)
         file = _stored(key, text) if _storable(loop) else None
         names: dict[str, Any] = {"__name__": __name__, "np": np, "inf": np.inf, **lines}
         exec(compile(text, str(file or "<loop>"), "exec"), names)  # noqa: S102 - the text was written here
@@ -107,8 +106,9 @@ class Compiler:
             for value in function.names.values():
                 if not is_record(value):
                     self.make_readable(value)
-            exec(compile(function.text, f"<{function.name}>", "exec"), names)  # noqa: S102 - the text was written here
-            self._lines[mark] = self._numba.njit(error_model="numpy")(names[function.name])
+            name, text = _renamed(function, mark)
+            exec(compile(text, f"<{name}>", "exec"), names)  # noqa: S102 - the text was written here
+            self._lines[mark] = self._numba.njit(error_model="numpy")(names[name])
         return mark
 
     def make_readable(self, function: Any) -> None:
@@ -126,6 +126,16 @@ class Compiler:
             self._extending.register_jitable(**_INLINE)(function)
         for called in _functions(form or function):
             self.make_readable(called)
+
+
+def _renamed(function: Function, mark: str) -> tuple[str, str]:
+    """Return a name of its own for a function, and its text under that name.
+
+    Two functions of one name and different code must not meet in a process: loops that are loaded and loops that are compiled
+    are linked by the names of their functions, and the text is the same where a stage has another code.
+    """
+    name = f"{function.name}_{mark[:24]}"
+    return name, function.text.replace(f"def {function.name}(", f"def {name}(", 1)
 
 
 def _form_of(write_form: Callable[..., str], types: tuple[Any, ...]) -> Any:
