@@ -1,1 +1,1 @@
-"""Policies to beat, and the script that judges them."""
+"""Baseline policies, the solver of the optimum, the evaluation against both, and cost studies before and after the trade."""

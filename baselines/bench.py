@@ -1,4 +1,4 @@
-"""Speed benchmarks of the execution agent, in steps of `CartPole-v1`, and of rolling out and evaluating a baseline."""
+"""Speed benchmarks of the execution agent, relative to a step of `CartPole-v1`, and of rollouts and `hyperexec evaluate`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hyperexec_env.market.scenario import get_scenario
 market, policies = build_market(get_scenario("regime-day")), [get_policy({_POLICY!r})]
 join([outcome for outcome, in rollouts(market, policies, [False], seed=0, episodes=int(sys.argv[1]), backend="numba")])
 """
-_WATCH: Final = """
+_MEASURE: Final = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
 done = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
@@ -48,8 +48,8 @@ def _parent() -> ParentOrder:
     return ParentOrder(symbol="X", side=1, quantity=10_007, arrival_price=150.0)
 
 
-def _process(seconds: float) -> float:
-    """Return the microseconds of a `process()` that cuts an order into twenty hidden children."""
+def _process_time(seconds: float) -> float:
+    """Return the mean time of a `process()` call that cuts an order into 20 hidden children, microseconds."""
     spent, calls = 0.0, 0
     while spent < seconds:
         agent = ExecutionAgent(seed=0)
@@ -58,16 +58,16 @@ def _process(seconds: float) -> float:
         for parent in [_parent() for _ in range(_BATCH)]:
             agent.submit_order(parent)
             start = perf_counter()
-            made = agent.process({"X": Quote(150.0, 200.0)}, "CRISIS")
+            children = agent.process({"X": Quote(150.0, 200.0)}, "CRISIS")
             spent += perf_counter() - start
-            if len(made) != _CHILDREN:
-                raise RuntimeError(f"process must make {_CHILDREN} children, got {len(made)}")
+            if len(children) != _CHILDREN:
+                raise RuntimeError(f"process must make {_CHILDREN} children, got {len(children)}")
         calls += _BATCH
     return 1e6 * spent / calls
 
 
-def _each(call: Callable[[], Any], seconds: float) -> float:
-    """Return the microseconds of a call, including the loop."""
+def _call_time(call: Callable[[], Any], seconds: float) -> float:
+    """Return the mean time of a call, loop overhead included, microseconds."""
     calls, start = 0, perf_counter()
     while perf_counter() - start < seconds:
         for _ in range(_BATCH):
@@ -77,7 +77,7 @@ def _each(call: Callable[[], Any], seconds: float) -> float:
 
 
 def agent_probes() -> list[Probe]:
-    """Return the probes of the agent, in microseconds, beside one step of `CartPole-v1`."""
+    """Return the probes of the agent, in microseconds; the reference is the time of one `CartPole-v1` step."""
     agent = ExecutionAgent(seed=0)
     agent.start()
     parent, rng, weights = _parent(), np.random.default_rng(0), schedules.twap(_CHILDREN)
@@ -87,24 +87,24 @@ def agent_probes() -> list[Probe]:
         agent.status  # noqa: B018 - the property is measured
 
     calls: list[tuple[str, float, Callable[[float], float]]] = [
-        ("process() that makes 20 children", 20.0, _process),
+        ("process() that makes 20 children", 20.0, _process_time),
         (
             "generation of 20 hidden children",
             5.0,
-            partial(_each, lambda: cut(parent, parent.quantity, 0.0, 300.0, weights, factor=0.3, rng=rng)),
+            partial(_call_time, lambda: cut(parent, parent.quantity, 0.0, 300.0, weights, factor=0.3, rng=rng)),
         ),
-        ("impact estimate", 0.2, partial(_each, lambda: agent.estimate_impact(10_000, 150.0, 0.02, 64_000.0, 5e6))),
-        ("status", 0.1, partial(_each, status)),
+        ("impact estimate", 0.2, partial(_call_time, lambda: agent.estimate_impact(10_000, 150.0, 0.02, 64_000.0, 5e6))),
+        ("status", 0.1, partial(_call_time, status)),
     ]
     steps = single_rate(REFERENCE)
     return [Probe(name, "us", goal, "lower", ours, lambda seconds: 1e6 / steps(seconds)) for name, goal, ours in calls]
 
 
 def rollout_probes(episodes: int = _EPISODES) -> list[Probe]:
-    """Return the probes of compiled rollouts: the rate beside numpy's, and the memory of a process that keeps all outcomes.
+    """Return the probes of compiled rollouts: the rate relative to numpy, and the peak memory of a run that holds all outcomes.
 
     Args:
-        episodes: Number of episodes of the process.
+        episodes: Number of episodes of the memory probe.
     """
     command = [sys.executable, "-c", _ROLLOUT, str(episodes)]
     memory = within(
@@ -114,51 +114,51 @@ def rollout_probes(episodes: int = _EPISODES) -> list[Probe]:
 
 
 class Spent(NamedTuple):
-    """Time and memory of a command."""
+    """Wall time and peak memory of a command."""
 
     seconds: float
     gigabytes: float
-    """Largest resident memory, 10^9 bytes."""
+    """Peak resident memory, 10^9 bytes."""
 
 
 def spent_by(command: list[str]) -> Spent:
-    """Run a command in a new process and return its time and memory.
+    """Run a command in a new process and return its wall time and peak memory.
 
-    A small process starts the command, because the memory of a parent counts as that of the child it forks.
+    A small intermediate process starts the command, because `ru_maxrss` of a forked child includes the memory of its parent.
 
     Raises:
-        RuntimeError: The command failed; the message holds its standard error.
+        RuntimeError: The command failed; the message contains its standard error.
     """
-    done = subprocess.run([sys.executable, "-c", _WATCH, *command], capture_output=True, text=True)  # noqa: S603
+    done = subprocess.run([sys.executable, "-c", _MEASURE, *command], capture_output=True, text=True)  # noqa: S603
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} failed: {done.stderr.strip()}")
-    seconds, most = map(float, done.stdout.split())
-    return Spent(seconds, most * (1.0 if sys.platform == "darwin" else 1024.0) / 1e9)
+    seconds, peak = map(float, done.stdout.split())
+    return Spent(seconds, peak * (1.0 if sys.platform == "darwin" else 1024.0) / 1e9)
 
 
-def _evaluation(backend: str, episodes: int) -> list[str]:
-    """Return the command that evaluates the baseline."""
+def _evaluate_command(backend: str, episodes: int) -> list[str]:
+    """Return the command line that evaluates TWAP."""
     words = ["evaluate", "--policy", _POLICY, "--episodes", str(episodes), "--no-optimum", "--backend", backend]
     return [sys.executable, "-m", "hyperexec_env.cli", *words]
 
 
 def command_probes(episodes: int = _EPISODES) -> list[Probe]:
-    """Return the probes of `hyperexec evaluate --policy TWAP`: its rate beside numpy's, and its memory.
+    """Return the probes of `hyperexec evaluate --policy TWAP`: the rate relative to numpy, and the peak memory.
 
     Args:
-        episodes: Number of episodes of a run.
+        episodes: Number of episodes of each run.
     """
 
     @cache
     def spent(backend: str) -> Spent:
-        spent_by(_evaluation(backend, 2))  # fills the cache of compiled code
-        return spent_by(_evaluation(backend, episodes))
+        spent_by(_evaluate_command(backend, 2))  # warms the cache of compiled code
+        return spent_by(_evaluate_command(backend, episodes))
 
     def rate(backend: str, _: float) -> float:
         return episodes / spent(backend).seconds
 
-    what, ours, numpy = f"evaluate, {episodes:,} episodes", partial(rate, "numba"), partial(rate, "numpy")
+    name, ours, numpy = f"evaluate, {episodes:,} episodes", partial(rate, "numba"), partial(rate, "numpy")
     return [
-        Probe(what, "episodes/s", None, "higher", ours, numpy, "--backend numpy", once=True),
-        within(f"{what}, memory", "GB", 1.0, lambda _: spent("numba").gigabytes, once=True),
+        Probe(name, "episodes/s", None, "higher", ours, numpy, "--backend numpy", once=True),
+        within(f"{name}, memory", "GB", 1.0, lambda _: spent("numba").gigabytes, once=True),
     ]

@@ -1,4 +1,4 @@
-"""The card of a scenario: its parameters with units, their sources, its optimum, and its certificate."""
+"""The card of a scenario: parameters with units and sources, computed optimum, and certificate of the market."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .solver import schedule_bps, solve
 __all__ = ["Card", "card"]
 
 _TRIPS: Final = 10_000
-"""Round trips that a card tries; ``hyperexec certify`` tries many more."""
+"""Number of round trips that the certificate of a card tries; ``hyperexec certify`` tries many more."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """A scenario that prints itself as its card."""
+    """The card of a scenario; `str` renders it as text."""
 
     scenario: Scenario
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the values of the scenario and its hash."""
+        """Return the fields of the scenario and its hash."""
         return {**self.scenario.to_dict(), "hash": self.scenario.hash}
 
     def __str__(self) -> str:
-        """Return the card. It solves the scenario, unless the solution is cached, and tries some round trips."""
+        """Return the card as text. The call solves the scenario, unless the solution is cached, and tries some round trips."""
         return _text(self.scenario)
 
 
@@ -62,14 +62,16 @@ def _text(scenario: Scenario) -> str:
 
 
 def _optimum(scenario: Scenario) -> list[str]:
-    """Return what the best policies can reach, and the fixed schedules among the baselines: all computed, nothing simulated."""
+    """Return the objectives of the optimal policies and of the scheduled baselines, all computed without simulation."""
     solution = solve(scenario)
     best = solution.optimum_bps
     if best is None:
         return [f"objective: not solved exactly ({solution.reason}); J* is at least {solution.bound_bps:.4f} bps"]
     values = {"optimum J*": best}
     late, schedule = solution.regime_blind_bps, solution.open_loop_bps
-    values |= {name: value for name, value in (("regime known late", late), ("best schedule", schedule)) if value is not None}
+    values |= {
+        name: value for name, value in (("regime one slice late", late), ("best schedule", schedule)) if value is not None
+    }
     for name, make in BASELINES.items():
         policy = make()
         if isinstance(policy, Schedule):
@@ -77,18 +79,18 @@ def _optimum(scenario: Scenario) -> list[str]:
     scale = abs(best) or 1.0
     return [
         f"objective, computed ({solution.accuracy})",
-        *(f"  {name:<20} {value:>16.4f}  bps, gap {100.0 * (value - best) / scale:.2f} %" for name, value in values.items()),
+        *(f"  {name:<21} {value:>15.4f}  bps, gap {100.0 * (value - best) / scale:.2f} %" for name, value in values.items()),
     ]
 
 
 def _regimes(scenario: Scenario) -> list[str]:
-    """Return the regimes as a table: what each scales, its stationary share and its mean stay."""
+    """Return the table of regimes: stationary probability, mean duration and multipliers."""
     regimes, law = scenario.regimes, scenario.regimes.stationary()
     header = [
         "",
         "regime",
         "share %",
-        "stay [min]",
+        "duration [min]",
         "volatility x",
         "volume x",
         "spread x",
@@ -99,7 +101,7 @@ def _regimes(scenario: Scenario) -> list[str]:
     cells = []
     for index, name in enumerate(regimes.names):
         rate = -regimes.rates[index][index]
-        scaled = (regimes.volatility, regimes.volume, regimes.spread, regimes.temporary, regimes.resilience, regimes.drift)
-        stay = f"{scenario.day_minutes / rate:.1f}" if rate > 0.0 else "for ever"
-        cells.append(["", name, f"{100.0 * law[index]:.1f}", stay, *(f"{values[index]:g}" for values in scaled)])
+        columns = (regimes.volatility, regimes.volume, regimes.spread, regimes.temporary, regimes.resilience, regimes.drift)
+        duration = f"{scenario.day_minutes / rate:.1f}" if rate > 0.0 else "infinite"
+        cells.append(["", name, f"{100.0 * law[index]:.1f}", duration, *(f"{values[index]:g}" for values in columns)])
     return [f"regimes (start: {regimes.start})", text_table(header, cells)]

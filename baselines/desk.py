@@ -1,7 +1,7 @@
-"""The desk's own agent as a policy: an ExecutionAgent for each episode, asked for its children slice by slice.
+"""The desk's execution agent as a policy: one ExecutionAgent per episode, polled for child orders slice by slice.
 
-Time is counted in slices, so that the agent's clock and the market's are one. Children are whole shares; what is smaller than a
-share is left to the last slice.
+The agent's clock counts slices, so that agent and market share one time. Children are whole shares; the fractional share of an
+order trades in the last slice.
 """
 
 from __future__ import annotations
@@ -29,9 +29,13 @@ _SYMBOL: Final = "X"
 
 
 def desk_config(market: Market, **changes: Any) -> ExecutionConfig:
-    """Return the settings of an agent that trades in a market: one interval a slice, the market's impact, a clock in slices.
+    """Return the configuration of an agent for a market: one interval per slice, the market's impact, time in slices.
 
-    The agent keeps no cap of its own and hides nothing, unless the changes say so: the market's cap holds in any case.
+    By default the agent has no participation cap of its own and does not hide the order. The cap of the market always binds.
+
+    Args:
+        market: The market.
+        changes: Fields of :class:`~hyperexec_env.execution.config.ExecutionConfig` that override these settings.
     """
     scenario = market.scenario
     values: dict[str, Any] = {
@@ -54,27 +58,27 @@ def desk_config(market: Market, **changes: Any) -> ExecutionConfig:
 
 @dataclass
 class _Lane:
-    """The agent of one episode, and what of its children the market has filled."""
+    """The agent of one episode, and the fills of its children so far."""
 
     agent: ExecutionAgent
-    out: list[ChildOrder] = field(default_factory=list)
-    """Children in the market."""
+    working: list[ChildOrder] = field(default_factory=list)
+    """Children sent to the market in the current slice."""
     mid: float = 0.0
-    """Mid when they went there."""
+    """Mid when the working children were sent, currency per share."""
     traded: float = 0.0
-    """Shares that traded so far."""
+    """Shares traded so far."""
     booked: int = 0
-    """Those of them that were reported as fills, whole shares."""
+    """Whole shares already reported to the agent as fills."""
     k: int = -1
-    """Slice in which it was asked last."""
-    asked: int = 0
-    """What it answered."""
+    """Slice of the last call."""
+    answer: int = 0
+    """Shares returned by the last call."""
 
     def book(self, now: Situation) -> None:
-        """Report what traded in the slice before, and take back what did not."""
+        """Report the fills of the previous slice to the agent, and cancel the unfilled rest of the working children."""
         self.traded += now.last_shares
         left = floor(self.traded + 0.5) - self.booked
-        for child in self.out:
+        for child in self.working:
             filled = min(child.quantity, left)
             if filled > 0:
                 self.agent.report_fill(child, filled, now.last_price, float(now.k), self.mid)
@@ -82,43 +86,43 @@ class _Lane:
                 left -= filled
             if filled < child.quantity:
                 self.agent.cancel(child, float(now.k))
-        self.out = []
+        self.working = []
 
-    def ask(self, now: Situation) -> int:
-        """Return the shares of the children that are due before the slice ends."""
+    def poll(self, now: Situation) -> int:
+        """Send the children that are due before the slice ends, and return their total shares."""
         market, clock = now.market, float(now.k)
         self.mid = now.price + now.side * (now.permanent + now.transient)
         regime = UNKNOWN if now.seen == market.unknown else market.scenario.regimes.names[now.seen]
         self.agent.process({_SYMBOL: Quote(self.mid, float(market.mean_volume[now.k, now.seen]))}, regime, clock)
         end = nextafter(clock + 1.0, clock)
         while (child := self.agent.get_next_child(end)) is not None:
-            self.out.append(child)
-        return sum(child.quantity for child in self.out)
+            self.working.append(child)
+        return sum(child.quantity for child in self.working)
 
 
 class AgentPolicy:
-    """An :class:`~hyperexec_env.execution.agent.ExecutionAgent` that trades an episode of the environment.
+    """A policy that trades each episode with its own :class:`~hyperexec_env.execution.agent.ExecutionAgent`.
 
     Args:
-        algorithm: Name of its algorithm.
+        algorithm: Name of the algorithm of the agents.
         changes: Changes to :func:`desk_config`, for example ``steganographic_factor=0.3`` or ``max_participation_rate=0.1``.
     """
 
     def __init__(self, algorithm: str = ADAPTIVE, **changes: Any) -> None:
-        """Have no agent yet: each episode gets one of its own when it begins."""
+        """Create no agents yet; each episode creates its own in slice 0."""
         self.name = f"desk:{algorithm}"
         self._changes = {"algorithm": algorithm, **changes}
         self._lanes: list[_Lane] = []
-        self._blind = False  # whether an episode was traded in which the prices of the fills were not told
+        self._hidden = False  # whether any episode had a hidden regime, and with it hidden fill prices
         self._market: Market | None = None
 
     def act(self, situation: Situation) -> Any:
-        """Ask the agent of each episode for the shares of its children in this slice.
+        """Return the shares of the children that the agent of each episode sends in this slice.
 
-        A situation after the last slice is taken too: the agents book their last fills and close their orders.
+        A situation after the last slice (k = N) is accepted: the agents book their last fills and close their orders.
 
         Raises:
-            ValueError: An episode was not shown from its first slice on, slice by slice.
+            ValueError: The situations of an episode do not start at slice 0 or skip a slice.
         """
         market, shape = situation.market, np.shape(situation.remaining)
         if market is not self._market:
@@ -130,27 +134,30 @@ class AgentPolicy:
         return np.array(shares, dtype=float).reshape(shape)
 
     def _trade(self, number: int, now: Situation) -> int:
-        """Book what one episode traded in the slice before, and return what it trades in this one."""
+        """Book the fills of one episode in the previous slice, and return its shares in this slice."""
         market, k = now.market, now.k
         if k == 0:
             self._lanes[number] = _Lane(self._new_agent(now))
         lane = self._lanes[number]
-        if k == lane.k:  # asked again
-            return lane.asked
+        if k == lane.k:  # a repeated call for the same slice
+            return lane.answer
         if k != lane.k + 1:
             raise ValueError(
-                f"k must be the slice after the one before ({lane.k + 1}): an agent sees all of its order, got {k}"
+                f"k must be the next slice, {lane.k + 1}, because an agent must see every slice of its order, got {k}"
             )
         if k:
             lane.book(now)
-        self._blind |= now.seen == market.unknown
-        lane.k, lane.asked = k, lane.ask(now) if k < market.slices else 0
+        self._hidden |= now.seen == market.unknown
+        lane.k, lane.answer = k, lane.poll(now) if k < market.slices else 0
         if k == market.slices:
             lane.agent.process(now=float(k))
-        return lane.asked
+        return lane.answer
 
     def _new_agent(self, now: Situation) -> ExecutionAgent:
-        """Start an agent with the order of an episode; its hiding follows from the episode, so that batches do not matter."""
+        """Start an agent with the order of an episode.
+
+        The seed of the agent is a hash of the episode's first flow, so that the hiding does not depend on the batch size.
+        """
         market, scenario = now.market, now.market.scenario
         volumes = market.mean_volume[:-1, market.unknown]
         seed = int(mix(np.array([now.flow]).view(np.uint64) + np.uint64(1))[0])
@@ -173,15 +180,13 @@ class AgentPolicy:
         return agent
 
     def reports(self) -> list[ExecutionReport]:
-        """Return the report of each episode that is over, after :meth:`act` has seen the situation at its end.
+        """Return the report of each finished episode; :meth:`act` must have been called with the situation at its end (k = N).
 
         Raises:
-            ValueError: The regime was not told, and with it the prices of the fills, without which there is nothing to report.
+            ValueError: The regime was hidden in an episode. Fill prices are hidden with it, and a report needs fill prices.
         """
-        if self._blind:
-            raise ValueError(
-                "observe_regime must be true for reports: the prices of the fills are not told without it, got false"
-            )
+        if self._hidden:
+            raise ValueError("observe_regime must be true for reports: without it the fill prices are hidden, got false")
         return [report for lane in self._lanes for report in lane.agent.get_reports()]
 
 

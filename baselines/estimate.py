@@ -1,4 +1,4 @@
-"""Pre-trade cost of an order in a scenario: the distribution of the shortfall by algorithm, and a simple estimate."""
+"""Pre-trade cost of an order in a scenario: the distribution of the shortfall by algorithm, and a closed-form estimate."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ SIDES: Final = {"buy": 1, "sell": -1}
 
 @dataclass(frozen=True)
 class Estimates:
-    """What an order costs in the market of a scenario, by several algorithms."""
+    """Estimated cost of an order in the market of a scenario, by algorithm."""
 
     scenario: Scenario
     parent: ParentOrder
     impact: MarketImpactEstimate | None
-    """At a steady pace, by the simple model; None where the scenario has no volatility."""
+    """Closed-form impact at a steady pace; None where the scenario has no volatility."""
     schedules: tuple[CostEstimate, ...]
-    """One for each algorithm."""
+    """One estimate per algorithm."""
     episodes: int
-    """Number of episodes where an estimate is simulated."""
+    """Number of episodes of each simulated estimate."""
     seed: int
     """Seed of the episodes."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain numbers, lists and texts."""
+        """Return plain values, for JSON."""
         return {
             "scenario": self.scenario.name,
             "scenario_hash": self.scenario.hash,
@@ -50,7 +50,7 @@ class Estimates:
         }
 
     def __str__(self) -> str:
-        """Return a table with a line for each algorithm, and the simple estimate below it."""
+        """Return a table with one line per algorithm, followed by the closed-form estimate."""
         parent, scenario = self.parent, self.scenario
         action = "buy" if parent.side > 0 else "sell"
         lines = [
@@ -63,7 +63,7 @@ class Estimates:
             ),
             "",
             *dict.fromkeys(row.method for row in self.schedules),
-            "every algorithm as planned before the day: POV by the expected volume, Adaptive for a regime that it is not told",
+            "every algorithm is planned before the day: POV on the expected volume, Adaptive for an unknown regime",
         ]
         if self.impact is not None:
             lines += ["", f"simple estimate, steady pace, without the spread: {self.impact}"]
@@ -71,18 +71,18 @@ class Estimates:
 
 
 def _cells(row: CostEstimate) -> list[str]:
-    """Return the line of one algorithm."""
+    """Return the table line of one algorithm."""
     low, high = row.interval
-    within = f"{low:.2f} to {high:.2f}" if row.error_bps else "exact"
-    marks = (row.quantile(level) for level in (0.05, 0.5, 0.95))
-    numbers = (f"{value:.2f}" for value in (row.sd_bps, *marks, row.objective_bps))
-    return ["", row.algorithm, f"{row.mean_bps:.2f}", within, *numbers, f"{row.cost:,.0f}"]
+    interval = f"{low:.2f} to {high:.2f}" if row.error_bps else "exact"
+    quantiles = (row.quantile(level) for level in (0.05, 0.5, 0.95))
+    numbers = (f"{value:.2f}" for value in (row.sd_bps, *quantiles, row.objective_bps))
+    return ["", row.algorithm, f"{row.mean_bps:.2f}", interval, *numbers, f"{row.cost:,.0f}"]
 
 
 def impact_in(scenario: ScenarioLike, parent: ParentOrder) -> MarketImpactEstimate | None:
-    """Estimate the impact of an order that trades steadily over the horizon of a scenario, at its mean volume and volatility.
+    """Estimate the impact of an order that trades steadily over the horizon of a scenario, at mean volume and volatility.
 
-    None where the scenario has no volatility: the model measures impact in volatilities.
+    Return None where the scenario has no volatility, because the model measures impact in units of volatility.
     """
     scenario = get_scenario(scenario)
     market = build_market(scenario)
@@ -113,18 +113,18 @@ def estimate(
     episodes: int = 10_000,
     seed: int = 0,
 ) -> Estimates:
-    """Estimate an order in a scenario by several algorithms, on the same episodes.
+    """Estimate the cost of an order in a scenario for several algorithms, all on the same episodes.
 
     Args:
-        scenario: The market, and the order where nothing else is said.
-        quantity: Whole shares; None: those of the scenario, rounded.
-        side: "buy" or "sell"; None: that of the scenario.
+        scenario: The market, and the default order.
+        quantity: Whole shares; None: the quantity of the scenario, rounded.
+        side: "buy" or "sell"; None: the side of the scenario.
         algorithms: Names of algorithms, or "all".
-        episodes: Number of episodes where an estimate is simulated.
+        episodes: Number of episodes of each simulated estimate.
         seed: Seed of the episodes.
 
     Raises:
-        ValueError: A value is out of range, or there is no such algorithm.
+        ValueError: A value is out of range, or an algorithm is unknown.
     """
     scenario = get_scenario(scenario)
     words = (algorithms,) if isinstance(algorithms, str) else algorithms
@@ -142,5 +142,5 @@ def estimate(
 
 
 def _named(word: str) -> str:
-    """Return the algorithm of a name, whose case does not matter."""
+    """Return the algorithm with a name (case-insensitive)."""
     return check_algorithm("algorithm", {name.lower(): name for name in algorithm_names()}.get(word.lower(), word))

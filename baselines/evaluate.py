@@ -1,4 +1,4 @@
-"""Evaluate policies on one scenario, against TWAP and the optimum, on the same episodes."""
+"""Evaluation of policies on one scenario: paired against TWAP, and relative to the optimum, on the same episodes."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ from .policies import BASELINES, SANITY, get_policy, policy_names
 __all__ = ["PolicyLike", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "resolution"]
 
 _PILOT: Final = 300
-"""Episodes of the pilot that tells how finely a run can tell policies apart."""
+"""Episodes of the pilot run that estimates the smallest detectable difference."""
 
 
 PolicyLike = str | os.PathLike[str] | Policy | Entrant
-"""What names a policy: its name or that of a group, the folder of a trained policy, a policy, or an entrant."""
+"""A policy, an entrant, the name of a policy or of a group of policies, or the folder of a trained policy."""
 
 
 def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
-    """Return the policies that take part, each once.
+    """Return the entrants of an evaluation, without duplicates.
 
     Args:
-        policies: Names of policies (case does not matter), the groups `baselines`, `sanity`, `all` and `desk`, folders of
-            trained policies, policies, or entrants. A known name takes precedence over a folder of that name (write `./TWAP`
-            for the folder).
+        policies: Names of policies (case-insensitive), the groups `baselines`, `sanity`, `all` and `desk`, folders of trained
+            policies, policies, or entrants. A known name takes precedence over a folder of that name (write `./TWAP` for the
+            folder).
 
     Raises:
-        TypeError: An object is no policy.
-        ValueError: There is no such name or folder, or two different policies have the same name.
+        TypeError: An object is not a policy.
+        ValueError: A name or folder is unknown, or two different policies have the same name.
     """
     given = [policies] if isinstance(policies, (str, os.PathLike, Policy, Entrant)) else policies
     texts: set[str] = set()
@@ -60,7 +60,7 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
         for entrant in _named(item) if isinstance(item, str) else [_entrant(item)]:
             label = _label(entrant)
             if label in found and isinstance(item, str) and isinstance(entrant.policy, NetworkPolicy):
-                # another run of the same training seed: its folder makes its name unique
+                # a second run with the same training seed: append its folder to make the name unique
                 entrant = replace(entrant, policy=replace(entrant.policy, name=f"{entrant.policy.name} {item}"))
                 label = _label(entrant)
             elif label in found and not _same(entrant.policy, found[label].policy):
@@ -73,7 +73,7 @@ _GROUPS: Final = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [
 
 
 def _named(name: str) -> list[Entrant]:
-    """Return the policies of a name, a group or a folder."""
+    """Return the entrants that a name, a group or a folder denotes."""
     if not name:
         raise ValueError("policy must be a name or a folder, got an empty one")
     known = name.lower() in _GROUPS or name.lower() in map(str.lower, policy_names())
@@ -83,7 +83,11 @@ def _named(name: str) -> list[Entrant]:
 
 
 def _entrant(item: Policy | Entrant) -> Entrant:
-    """Return a policy as one that takes part."""
+    """Wrap a policy as an entrant.
+
+    Raises:
+        TypeError: The object is not a policy.
+    """
     if isinstance(item, Entrant):
         return item
     if isinstance(item, NetworkPolicy):
@@ -95,18 +99,18 @@ def _entrant(item: Policy | Entrant) -> Entrant:
 
 
 def _label(entrant: Entrant) -> str:
-    """Return what distinguishes an entrant on a board."""
+    """Return the unique label of an entrant on a board: its name and training seed."""
     return entrant.policy.name if entrant.training_seed is None else f"{entrant.policy.name} {entrant.training_seed}"
 
 
 def _same(policy: Policy, other: Policy) -> bool:
-    """Whether two policies of one name are known to act alike."""
+    """Return whether two policies are the same object or have the same known hash."""
     identity = policy_hash(policy)
     return policy is other or (identity is not None and identity == policy_hash(other))
 
 
 def check_evaluation(episodes: int, seed: int) -> None:
-    """Refuse a number of episodes or a seed that is out of range."""
+    """Raise a ValueError if the number of episodes or the seed is out of range."""
     check_integer("episodes", episodes, low=2, high=1_000_000_000)
     check_integer("seed", seed, low=0, high=2**32 - 1)
 
@@ -126,27 +130,27 @@ def evaluate(
 
     Args:
         scenario: A name, a dict, a path or a scenario.
-        policies: What takes part, see :func:`entrants`: names, groups, folders, policies, or entrants.
+        policies: Names, groups, folders, policies or entrants; see :func:`entrants`.
         episodes: Number of episodes.
         seed: Seed of the episodes.
-        optimum: Whether to solve the scenario, so that the board has gaps; or the optimum, where it is known already.
-        store: Where results are kept, and read from.
+        optimum: Whether to solve the scenario, so that the board shows gaps to the optimum; or an optimum already computed.
+        store: Store that results are read from and written to.
         backend: "numba", "numpy" or "auto".
-        threads: Threads of compiled loops; 0: as many as help.
+        threads: Threads of compiled loops; 0: chosen from the batch size.
 
     Raises:
-        ValueError: A number of episodes, of threads or a seed that is out of range, or no such scenario or policy.
-        TypeError: An object is no policy.
+        ValueError: The number of episodes or threads or the seed is out of range, or a scenario or policy is unknown.
+        TypeError: An object is not a policy.
     """
     check_evaluation(episodes, seed)
     check_integer("threads", threads, low=0, high=256)
-    scenario, taking_part = get_scenario(scenario), entrants(policies)
+    scenario, chosen = get_scenario(scenario), entrants(policies)
     if optimum is True:
         optimum = known_optimum(scenario)
     with progress(episodes, f"evaluate {scenario.name}") as advance:
         return judge(
             scenario,
-            taking_part,
+            chosen,
             get_policy("TWAP"),
             episodes=episodes,
             seed=seed,
@@ -159,8 +163,8 @@ def evaluate(
 
 
 def known_optimum(scenario: ScenarioLike) -> Optimum:
-    """Return what is known of the optimum of a scenario; it may take a while."""
-    from .solver import optimum  # only whoever asks for it pays for its import
+    """Solve a scenario and return its optimum; solving may take minutes unless the solution is cached."""
+    from .solver import optimum  # a lazy import keeps the solver off the path of runs without an optimum
 
     return optimum(scenario)
 
@@ -168,12 +172,12 @@ def known_optimum(scenario: ScenarioLike) -> Optimum:
 def resolution(
     scenario: ScenarioLike, policies: PolicyLike | Iterable[PolicyLike], episodes: int = 10_000, seed: int = 0
 ) -> str:
-    """Say which differences to TWAP a run will find: those of the median policy, by a pilot on episodes of another seed.
+    """Return the smallest difference to TWAP that a run can detect, for the median policy, from a pilot on another seed.
 
     Returns:
-        One line; "" where no policy differs from TWAP.
+        One line of text; "" where no policy differs from TWAP.
     """
-    # in numpy: so few episodes take less time than a loop takes to compile
+    # numpy, because compiling a loop takes longer than these few episodes
     outcomes = play(scenario, entrants(policies), get_policy("TWAP"), episodes=_PILOT, seed=(seed + 1) % 2**32, backend="numpy")
     statements = [outcome.statement for outcome in outcomes]
     spreads = [
@@ -185,21 +189,21 @@ def resolution(
         return ""
     objective, shortfall = (_two_digits(smallest_difference(float(sd), episodes)) for sd in np.median(spreads, axis=0))
     return (
-        f"{episodes:,} episodes can tell J apart by {objective} bps, the realised shortfall by {shortfall} bps "
+        f"{episodes:,} episodes can detect differences of {objective} bps in J and {shortfall} bps in the realised shortfall "
         "(paired differences to TWAP; 95 %, power 80 %)"
     )
 
 
 def _two_digits(value: float) -> str:
-    """Return a number of at least zero with two digits that count, without an exponent."""
-    if value < 1e-9:  # nothing is left to chance but rounding
+    """Return a non-negative number with two significant digits, without an exponent."""
+    if value < 1e-9:  # only rounding error remains
         return "0"
     rounded = float(f"{value:.1e}")
     return f"{rounded:,.{max(0, 1 - math.floor(math.log10(rounded)))}f}"
 
 
 def announce(scenario: ScenarioLike, policies: PolicyLike | Iterable[PolicyLike], episodes: int, seed: int) -> None:
-    """Print on standard error, before a run, which differences it will find."""
+    """Print the smallest detectable difference of a run on standard error, before the run; see :func:`resolution`."""
     check_evaluation(episodes, seed)
     scenario = get_scenario(scenario)
     line = resolution(scenario, policies, episodes, seed)

@@ -1,4 +1,4 @@
-"""Fills of a desk: the file of one order on one day, read and checked."""
+"""Read and check a desk's fills: a CSV file with the fills of one order on one day."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from hyperexec_env.orders import MAX_SHARES
 __all__ = ["COLUMNS", "DeskFill", "DeskOrder", "check_printable", "number", "read_fills"]
 
 COLUMNS: Final = ("ts", "side", "quantity", "price")
-"""Columns that a file must have, in any order."""
+"""Required columns, in any order."""
 OPTIONAL: Final = ("symbol", "order_id")
-"""Columns that a file may have; each must hold one value. Others are ignored."""
+"""Optional columns; each must hold the same value on every line. Other columns are ignored."""
 SIDES: Final = {"buy": 1, "b": 1, "1": 1, "+1": 1, "sell": -1, "s": -1, "-1": -1}
 
 
 class DeskFill(NamedTuple):
-    """One line of the file."""
+    """One fill."""
 
     line: int
+    """Line of the fill in the file."""
     time: float
-    """Wall clock, seconds after midnight."""
+    """Wall-clock time, seconds after midnight."""
     quantity: int
     """Whole shares."""
     price: float
@@ -38,29 +39,32 @@ class DeskFill(NamedTuple):
 
 @dataclass(frozen=True)
 class DeskOrder:
-    """The fills of one order of one day."""
+    """The fills of one order on one day."""
 
     file: str
     date: str
     side: int
     """+1 buy, -1 sell."""
     fills: tuple[DeskFill, ...]
-    """By ascending time."""
+    """Fills in ascending order of time."""
     symbol: str = ""
     order_id: str = ""
     zone: timezone | None = None
-    """Offset of the times from universal time; None where the stamps carry none."""
+    """Offset of the times from UTC; None where the time stamps carry no offset."""
 
     @property
     def filled(self) -> int:
-        """Shares that have traded."""
+        """Total shares of the fills."""
         return sum(fill.quantity for fill in self.fills)
 
     def by_clock(self, zone: timezone | None) -> DeskOrder:
-        """Return the order with its times by the clock of a zone (None: not known); times without an offset are left.
+        """Return the order with its times converted to a zone. Times without an offset are taken to be in that zone already.
+
+        Args:
+            zone: Offset from UTC; None (unknown) returns the order unchanged.
 
         Raises:
-            ValueError: A fill is of another day by that clock.
+            ValueError: The conversion moves a fill to another day.
         """
         if zone is None:
             return self
@@ -69,14 +73,14 @@ class DeskOrder:
         for fill in fills:
             if not 0.0 <= fill.time < 86_400.0:
                 raise ValueError(
-                    f"{self.file}, line {fill.line}: ts is on {self.date} in {self.zone}, but on another day by the clock of "
-                    f"the bars, {zone}; write the times of the fills in {zone}"
+                    f"{self.file}, line {fill.line}: ts is on {self.date} in {self.zone}, but on another day in the time zone "
+                    f"of the bars, {zone}; write the times of the fills in {zone}"
                 )
         return replace(self, fills=fills, zone=zone)
 
 
 class _Line(NamedTuple):
-    """What of a line says which order it belongs to, and its fill."""
+    """One parsed line: the fields that identify the order, and the fill."""
 
     date: str
     zone: timezone | None
@@ -87,18 +91,18 @@ class _Line(NamedTuple):
 
     @property
     def offset(self) -> str:
-        """From universal time, as a reader wants it."""
+        """Offset from UTC as text; "" where the time stamp carries none."""
         return str(self.zone or "")
 
 
 def read_fills(path: str | os.PathLike[str]) -> DeskOrder:
-    """Read the fills of one order (csv, csv.gz): ts, side (buy, sell, +1, -1), quantity, price; symbol and order_id if given.
+    """Read the fills of one order (csv, csv.gz): ts, side (buy, sell, +1, -1), quantity, price; optional symbol and order_id.
 
-    Times are the wall clock of the stamp, as in bars, and its offset is kept. Fractions of a second are allowed, and the lines
-    may stand in any order.
+    Times are the wall-clock times of the stamps, as in bar files; the offset is stored in `zone`. Fractions of a second and
+    lines in any order are allowed.
 
     Raises:
-        ValueError: The file cannot be read, is faulty, or holds no fill or more than one order; the message names the line.
+        ValueError: The file is unreadable or malformed, or holds no fill or more than one order; the message names the line.
     """
     file = Path(path)
     lines = [_line(f"{file}, line {line}", line, values) for line, values in _rows(file)]
@@ -118,16 +122,16 @@ def read_fills(path: str | os.PathLike[str]) -> DeskOrder:
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Yield line number and the values of the known columns."""
+    """Yield the number and the values by column of each line below the header."""
     if not file.name.lower().endswith((".csv", ".csv.gz")) or file.is_dir():
-        raise ValueError(f"{file} is not a file that ends in .csv, .csv.gz")
+        raise ValueError(f"{file} must be a file with the extension .csv or .csv.gz")
     rows = csv_rows(file)
     _, names = next(rows, (0, []))
     header = [name.strip().lower() for name in names]
     _check_header(file, header)
     for line, values in rows:
         if len(values) != len(header):
-            raise ValueError(f"{file}, line {line}: {len(values)} values for the {len(header)} columns of the header")
+            raise ValueError(f"{file}, line {line}: expected {len(header)} values as in the header, got {len(values)}")
         yield line, {key: value.strip() for key, value in zip(header, values, strict=True)}
 
 
@@ -138,11 +142,11 @@ def _check_header(file: Path, header: list[str]) -> None:
         raise ValueError(f"{file}, line 1: missing column {', '.join(missing)} (found: {found or 'nothing'})")
     for name in (*COLUMNS, *OPTIONAL):
         if header.count(name) > 1:
-            raise ValueError(f"{file}, line 1: the column {name} stands there {header.count(name)} times")
+            raise ValueError(f"{file}, line 1: column {name} must appear once, got it {header.count(name)} times")
 
 
 def _line(where: str, line: int, values: dict[str, str]) -> _Line:
-    """Return a line of the file, checked."""
+    """Parse and check one line of the file."""
     moment = _moment(where, values["ts"])
     side = SIDES.get(values["side"].lower())
     if side is None:
@@ -158,7 +162,7 @@ def _line(where: str, line: int, values: dict[str, str]) -> _Line:
 
 
 def _moment(where: str, stamp: str) -> datetime:
-    """Return the wall clock of a stamp."""
+    """Parse a time stamp."""
     try:
         if len(stamp) > 10:
             return datetime.fromisoformat(stamp)
@@ -168,13 +172,13 @@ def _moment(where: str, stamp: str) -> datetime:
 
 
 def check_printable(name: str, text: str) -> None:
-    """Refuse a text that holds control characters: it will stand in a terminal."""
+    """Raise a ValueError if a text contains control characters, because reports print it to a terminal."""
     if not text.isprintable():
         raise ValueError(f"{name} must be printable text, got {text[:60]!r}")
 
 
 def number(text: str) -> Any:
-    """Return the number of a text, or the text for a check to refuse (such as 1_00, which Python takes for 100)."""
+    """Parse a number; return the text itself if it is none (or is 1_00, which Python reads as 100), so that a check fails."""
     try:
         value = float("" if "_" in text else text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""The market on the day of an order, from bars: prices and volume of that day, and what its other days let one expect."""
+"""The market on the day of an order, from bars: prices and volume of the day, and estimates from the other days."""
 
 from __future__ import annotations
 
@@ -19,53 +19,58 @@ __all__ = ["MarketDay", "read_day"]
 Floats = NDArray[np.float64]
 
 RETURN_MINUTES: Final = 5
-"""Length of the returns that tell the volatility."""
-HALF_DAY: Final = "if the market itself closed then, give the length of its session, as --day-minutes 210 for 09:30 to 13:00"
-"""What helps with a day that closed early."""
+"""Length of the returns from which the volatility is estimated."""
+HALF_DAY: Final = "if the market closed early on that day, pass its session length, e.g. --day-minutes 210 for 09:30 to 13:00"
+"""Hint for a day that closed early."""
 
 
 @dataclass(frozen=True, eq=False)
 class MarketDay:
-    """One full session; times are the wall clock in seconds after midnight, arrays have one value for each of N bars."""
+    """One full session. Times are wall-clock seconds after midnight; arrays have one value per bar, shape (N,)."""
 
     date: str
     edges: Floats
-    """Begin of each bar, and the end of the last, shape (N + 1,)."""
+    """Start of each bar, and the end of the last bar, shape (N + 1,)."""
     open: Floats
-    """Currency per share, as the other prices."""
+    """Price, currency per share, as are high, low and close."""
     high: Floats
     low: Floats
     close: Floats
     volume: Floats
     """Shares."""
     curve: Floats
-    """Share of a day's volume in each bar, mean of the other sessions."""
+    """Fraction of the daily volume in each bar, mean over the other sessions."""
     adv: float
-    """Mean daily volume of the other sessions, shares a day."""
+    """Mean daily volume of the other sessions, shares per day."""
     volatility: float
-    """Root of their mean realised variance, open to close, fraction per square root of a day."""
+    """Square root of the mean realised open-to-close variance of the other sessions, fraction per square root of a day."""
     others: int
-    """Number of other sessions; 0: this day itself tells curve, ADV and volatility."""
+    """Number of other sessions; 0: curve, ADV and volatility are estimated from this day itself."""
     missing: NDArray[np.bool_]
-    """Whether a bar was missing in the file: it has the last price, and a volume of 0."""
+    """Whether the bar is missing from the file; a missing bar repeats the last price with a volume of 0."""
     zone: timezone | None
-    """Offset of the wall clock from universal time; None where the bars carry none."""
+    """Offset of the wall clock from UTC; None where the bars carry none."""
     report: BarReport
 
     def bar(self, time: float) -> int:
-        """Return the bar of a time; the last one at the close."""
+        """Return the index of the bar that contains a time; the close belongs to the last bar."""
         return min(int(np.searchsorted(self.edges, time, "right")) - 1, len(self.open) - 1)
 
     def mid(self, time: float, bar: int | None = None) -> float:
-        """Return the price at a time: interpolated between the open and the close of its bar."""
+        """Return the mid at a time, interpolated linearly between the open and the close of its bar, currency per share.
+
+        Args:
+            time: Seconds after midnight.
+            bar: Index of the bar; None: the bar that contains the time.
+        """
         index = self.bar(time) if bar is None else bar
         part = (time - self.edges[index]) / (self.edges[index + 1] - self.edges[index])
         return float(self.open[index] + part * (self.close[index] - self.open[index]))
 
     def holds(self, time: float, price: float) -> bool:
-        """Return whether the bar of a time traded at a price; on the edge of two bars, whether one of them did.
+        """Return whether a price lies between the low and the high of the bar at a time (at a bar edge, of either bar).
 
-        Of a bar that was missing nobody knows: it may have traded at any price.
+        The result is True for a missing bar, whose price range is unknown.
         """
         last = self.bar(time)
         first = last - 1 if last and time == self.edges[last] else last
@@ -73,9 +78,9 @@ class MarketDay:
         return bool((self.missing[bars] | ((self.low[bars] <= price) & (price <= self.high[bars]))).any())
 
     def marks(self, start: float, end: float) -> list[Mark]:
-        """Return the market from start to end: the begin and the end of each bar, with its volume and typical price.
+        """Return marks from start to end: the mid at the start and the end of each bar, with its volume and typical price.
 
-        The typical price is (high + low + close) / 3. Of a bar that lies there in part, that part of the volume counts.
+        The typical price is (high + low + close) / 3. The volume of a partly covered bar is prorated by time.
         """
         marks = []
         for index in range(self.bar(start), self.bar(end) + 1):
@@ -88,9 +93,9 @@ class MarketDay:
         return marks
 
     def planned(self, quantity: int, start: float, end: float, by_volume: bool) -> list[tuple[float, float]]:
-        """Return the shares that are to be done by the start, the edges of the bars after it, and the end.
+        """Return the plan as (time, cumulative shares) at the start, at each bar edge in between, and at the end.
 
-        Even in time, or along the volume curve; either plan is a straight line within a bar.
+        The plan is uniform in time, or follows the volume curve if `by_volume`; both are linear within a bar.
         """
         inside = self.edges[(self.edges > start) & (self.edges < end)]
         times = np.array([start, *inside, end])
@@ -100,17 +105,17 @@ class MarketDay:
 
 
 def read_day(paths: Sequence[str], stamp: str, day: str, *, open_minute: int = 570, day_minutes: int = 390) -> MarketDay:
-    """Read the session of a day from bar files; sessions that are faulty are left out and counted, unless it is that one.
+    """Read the session of a day from bar files. Faulty sessions of other days are left out and counted.
 
     Args:
         paths: The files; see :func:`hyperexec_env.data.bars.read_sessions`.
-        stamp: "start" or "end" of the bar: what the column `ts` holds.
+        stamp: Whether the column `ts` holds the "start" or the "end" of each bar.
         day: The day, as 2024-03-26.
         open_minute: Opening of the session, minutes after midnight.
         day_minutes: Length of the session, minutes.
 
     Raises:
-        ValueError: A file cannot be read, or the day is no full session of it; the message says why.
+        ValueError: A file cannot be read, or the files hold no full session of the day; the message names the fault.
     """
     sessions = read_sessions(paths, stamp, lenient=True, open_minute=open_minute, day_minutes=day_minutes)
     report = sessions.report
@@ -119,8 +124,8 @@ def read_day(paths: Sequence[str], stamp: str, day: str, *, open_minute: int = 5
         if faulty:
             hint = f"; {HALF_DAY}" if faulty.kind == "early close" else ""
             raise ValueError(f"{faulty} ({faulty.kind}); the day of the order must be a full session{hint}")
-        span = f"its sessions are those of {report.first} to {report.last}"
-        raise ValueError(f"{', '.join(report.files)}: no session of {day}, the day of the fills; {span}")
+        span = f"the sessions are from {report.first} to {report.last}"
+        raise ValueError(f"{', '.join(report.files)}: no session on {day}, the day of the fills; {span}")
     at = sessions.dates.index(day)
     others = [index for index in range(len(sessions.dates)) if index != at] or [at]
     volume = sessions.volume[others]
@@ -143,7 +148,7 @@ def read_day(paths: Sequence[str], stamp: str, day: str, *, open_minute: int = 5
 
 
 def _volatility(sessions: Sessions, days: Iterable[int]) -> float:
-    """Return the root of the mean realised variance of some sessions, open to close."""
+    """Return the square root of the mean realised open-to-close variance of some sessions."""
     every = RETURN_MINUTES // sessions.bar_minutes
     chosen = list(days)
     prices = np.concatenate([sessions.open[chosen, :1], sessions.close[chosen, every - 1 :: every]], axis=1)

@@ -1,6 +1,6 @@
-"""The classical policies, and the sanity policies that must not win.
+"""Classical baseline policies (TWAP, VWAP, IS, AC, POV, Adaptive), and sanity policies that must not beat TWAP.
 
-A policy is one `act` method: a :class:`~hyperexec_env.envs.situation.Situation` goes in, shares come out. A new one is a
+A policy has one method, `act`, which maps a :class:`~hyperexec_env.envs.situation.Situation` to shares. A new policy is a
 class of a few lines and one line in a registry.
 """
 
@@ -31,24 +31,28 @@ __all__ = ["BASELINES", "SANITY", "Adaptive", "Schedule", "get_policy", "policy_
 Weights = NDArray[np.float64]
 
 _URGENCY: Final = 0.5
+"""Urgency of IS, 0 to 1."""
 
 
 @dataclass(frozen=True)
 class Schedule(RulePolicy):
-    """An algorithm of the desk as a fixed schedule: each slice trades its weight of what remains.
+    """An algorithm of the desk as a deterministic schedule: each slice trades a fixed fraction of the remaining shares.
 
-    Shares that a participation cap forbids are carried forward.
+    Shares held back by a participation cap are carried forward.
     """
 
     name: str
     """Name of the algorithm."""
 
     def fractions(self, market: Market) -> Weights:
-        """Return the fraction of what remains for each slice, shape (slices + 1,); the last is 1, for an order that is over."""
+        """Return the fraction of the remaining shares that each slice trades, shape (slices + 1,).
+
+        The last entry is 1, for the situation after the last slice.
+        """
         return _fractions(self.name, market)
 
     def rule(self, market: Market, hidden: bool) -> Rule:
-        """Return the fractions."""
+        """Return the schedule as a rule."""
         return plan_rule(self.fractions(market)[:-1], market)
 
 
@@ -58,29 +62,29 @@ def _fractions(algorithm: str, market: Market) -> Weights:
 
 
 class Adaptive:
-    """The desk's adaptive algorithm: IS in calm and rising markets, else TWAP; where a regime asks for the other, a new plan.
+    """The desk's adaptive algorithm: IS in calm and rising markets, else TWAP, replanned when the regime changes the choice.
 
-    The same plans as those of the ExecutionAgent, for all episodes at once.
+    The plans equal the plans of the ExecutionAgent, computed for all episodes at once.
     """
 
     name = "Adaptive"
 
     def __init__(self) -> None:
-        """Remember nothing."""
-        self._plan: tuple[NDArray[np.float64], ...] = ()
+        """Start without a plan."""
+        self._plan: tuple[NDArray[np.float64], ...] = ()  # choice, start, phase, time of the last child: shape (episodes,)
 
     def act(self, situation: Situation) -> Any:
-        """Follow the plan that was made when the regime last asked for another."""
+        """Return the shares of the current plan, after replanning the episodes whose regime calls for another algorithm."""
         market, seen = situation.market, np.asarray(situation.seen)
         k = np.broadcast_to(np.asarray(situation.k, dtype=float), seen.shape)
-        asked, most = _adaptive_choices(market)
+        choices, most = _adaptive_choices(market)
         if not self._plan or self._plan[0].shape != seen.shape:
             self._plan = tuple(np.full(seen.shape, np.nan) for _ in range(4))
         choice, start, phase, last = self._plan
-        changed = (k == 0) | (asked[seen] != choice)
-        choice, start = np.where(changed, asked[seen], choice), np.where(changed, k, start)
+        changed = (k == 0) | (choices[seen] != choice)
+        choice, start = np.where(changed, choices[seen], choice), np.where(changed, k, start)
         slices = market.slices - start
-        children = np.where(choice > 0, choice, slices)  # IS: one in each slice
+        children = np.where(choice > 0, choice, slices)  # IS trades one child per slice
         interval = slices / children
         last = np.where(k == 0, -0.5 * interval, last)
         phase = np.where(changed, schedules.phase_after(k - last, interval), phase)
@@ -94,23 +98,26 @@ class Adaptive:
 
 @lru_cache(maxsize=16)
 def _adaptive_choices(market: Market) -> tuple[NDArray[np.float64], int]:
-    """Return how many children of TWAP each regime (or unknown, the last) asks for, 0 for IS; and the most there can be."""
-    choices = [resolve(ADAPTIVE, name, market.slices) for name in (*market.scenario.regimes.names, UNKNOWN)]
-    asked = np.array([0.0 if name == "IS" else children for name, children in choices])
-    return asked, max(market.slices, int(asked.max()))
+    """Return the number of TWAP children by observed regime (0 for IS; last: unknown regime), and the maximum of any plan."""
+    resolved = [resolve(ADAPTIVE, name, market.slices) for name in (*market.scenario.regimes.names, UNKNOWN)]
+    choices = np.array([0.0 if name == "IS" else children for name, children in resolved])
+    return choices, max(market.slices, int(choices.max()))
 
 
 class Pov:
-    """Percentage of volume: the same participation in the expected volume so far, less what has traded."""
+    """Percentage of volume: trade a constant participation in the cumulative expected volume."""
 
     name = "POV"
 
     def __init__(self) -> None:
-        """Remember nothing."""
-        self._target: NDArray[np.float64] = np.empty(0)
+        """Start without a target."""
+        self._target: NDArray[np.float64] = np.empty(0)  # cumulative shares, shape (episodes,)
 
     def act(self, situation: Situation) -> Any:
-        """Trade the participation that the expected volume of the whole order asks for, and what a cap has forbidden."""
+        """Return the cumulative target less the shares traded so far, so that shares held back by a cap are caught up.
+
+        The participation rate is the quantity of the order over the volume expected for an unknown regime.
+        """
         market, shape = situation.market, np.shape(situation.remaining)
         rate = situation.quantity / market.rest_volume[0, market.unknown]
         if self._target.shape != shape:
@@ -121,45 +128,48 @@ class Pov:
 
 
 class AllAtOnce(RulePolicy):
-    """The whole order in the first slice."""
+    """Trade the whole order in the first slice."""
 
     name = "all-at-once"
 
     def rule(self, market: Market, hidden: bool) -> Rule:
-        """Trade all that remains, in every slice."""
+        """Return a rule that trades all remaining shares in every slice."""
         return plan_rule(np.ones(market.slices), market)
 
 
 class WaitThenDump(RulePolicy):
-    """Nothing until the last slice."""
+    """Trade nothing until the last slice, then the whole order."""
 
     name = "wait-then-dump"
 
     def rule(self, market: Market, hidden: bool) -> Rule:
-        """Return nothing but in the last slice."""
+        """Return a rule that trades in the last slice only."""
         return plan_rule(np.arange(market.slices) == market.slices - 1, market)
 
 
 @dataclass(frozen=True)
 class EveryKth(RulePolicy):
-    """Equal children in every k-th slice, the last one among them."""
+    """Trade equal children in every k-th slice, counted from the end, so that the last slice trades."""
 
     every: int = 5
     name: str = "every-5th"
 
     def rule(self, market: Market, hidden: bool) -> Rule:
-        """Trade an equal share of what remains in every k-th slice, counted from the end."""
+        """Return a rule that splits the remaining shares equally over the remaining k-th slices."""
         left = market.slices - 1 - np.arange(market.slices)
         return plan_rule((left % self.every == 0) / (left // self.every + 1), market)
 
 
 class Random:
-    """A uniformly random fraction of twice the TWAP pace; the draw is a hash of the flow, so that batches do not matter."""
+    """Trade at a random multiple of the TWAP pace, uniform on [0, 2].
+
+    The draw is a hash of the flow of the previous slice, so that results do not depend on the batch size.
+    """
 
     name = "random"
 
     def act(self, situation: Situation) -> Any:
-        """Trade a random multiple, 0 to 2, of an equal share of what remains."""
+        """Return a random multiple, 0 to 2, of the remaining shares over the remaining slices."""
         bits = np.array(situation.flow, dtype=np.float64, ndmin=1).view(np.uint64)
         uniform = ((mix(bits + np.uint64(1)) >> np.uint64(11)) * 2.0**-53).reshape(np.shape(situation.flow))
         return situation.remaining * (2.0 * uniform / (situation.market.slices - situation.k))
@@ -173,26 +183,26 @@ BASELINES: Final[dict[str, Callable[[], Policy]]] = {
     "POV": Pov,
     "Adaptive": Adaptive,
 }
-"""The classical policies by name."""
+"""Factories of the classical policies by name."""
 SANITY: Final[dict[str, Callable[[], Policy]]] = {
     "random": Random,
     "all-at-once": AllAtOnce,
     "wait-then-dump": WaitThenDump,
     "every-5th": EveryKth,
 }
-"""Policies that must not beat TWAP where the market is sound."""
+"""Factories of the sanity policies by name. In a market without a defect they do not beat TWAP."""
 
 
 def policy_names() -> tuple[str, ...]:
-    """Return the names of all policies that ship with the package."""
+    """Return the names of all policies of the package."""
     return (*BASELINES, *SANITY, *DESK)
 
 
 def get_policy(name: str) -> Policy:
-    """Return a fresh policy by name (case does not matter).
+    """Return a new policy by name (case-insensitive).
 
     Raises:
-        ValueError: No such policy; the message names the nearest one.
+        ValueError: The name is unknown; the message suggests the nearest name.
     """
     known = {key.lower(): make for key, make in {**BASELINES, **SANITY, **DESK}.items()}
     if name.lower() not in known:

@@ -1,17 +1,19 @@
-"""What order hiding is worth: can the order be seen on the tape, what does being seen cost, and what does hiding cost?
+"""Study of order hiding: how detectable the order is on the tape, what detection costs, and what hiding costs.
 
-For each algorithm and hiding factor, on the same paths of the market:
+For each algorithm and hiding factor, on the same paths of the market, the study measures:
 
-- detection: the AUC of a detector that reads tapes of background trades with and without the children;
-- leakage: what the market charges more because a predator trades ahead of us. It reads the first half of the order's life, and
-  hunts in the second half where the tape scores above a threshold that one clean tape in twenty reaches (set on 4,000 of them);
-- straying: what leaving the plan costs, without a predator: the mean of the jitter and of its mirror image, less the plan;
-- the price of stealth: their sum. The opposite case, liquidity that comes to an order that is seen, stands beside it.
+- detection: the AUC of a detector that scores tapes of background trades with and without the children;
+- leakage: the extra cost when a predator trades ahead of the children. The predator scores the first half of the order's life,
+  and trades in the second half if the score exceeds a threshold with a false-alarm rate of 5 % (set on 4,000 clean tapes);
+- tracking cost: the cost of deviating from the plan, without a predator: the mean cost of the jittered order and of its
+  antithetic mirror image, less the cost of the plan;
+- price of stealth: leakage plus tracking cost. The study repeats leakage and price for the opposite case, in which a detected
+  order attracts liquidity.
 
-A child trades at its time on a grid of 20 slices for each slice of the scenario. The regimes are those of the scenario: each
-holds for a whole slice of it. A child pays temporary impact on its share of the volume of its interval, as in the scenario,
-wherever in the interval it trades. Adaptive plans what remains anew when the regime asks for it, as the agent does. The
-participation cap is left out, and the flow has no memory.
+Each child trades at its scheduled time on a grid of 20 fine slices per slice of the scenario. Regimes switch on the slices of
+the scenario only. A child pays temporary impact on its share of the volume of its interval, as in the scenario, wherever in the
+interval it trades. Adaptive replans the remaining shares when the regime changes its choice, as the agent does. The study omits
+the participation cap and the persistence of the flow.
 """
 
 from __future__ import annotations
@@ -61,24 +63,25 @@ Cell = tuple[str, float]
 """An algorithm and a hiding factor."""
 
 FACTORS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
-"""Hiding factors that a study measures."""
+"""Default hiding factors of a study."""
 SPLIT: Final = 20
-"""Slices of the fine grid for each slice of the scenario."""
+"""Fine slices per slice of the scenario."""
 WATCHED: Final = 0.5
-"""Part of the order's life that the predator reads before it hunts."""
+"""Fraction of the order's life that the predator scores before it trades."""
 FALSE_ALARMS: Final = 0.05
-"""Share of clean tapes that reach the threshold."""
+"""Fraction of clean tapes that reach the threshold."""
 THRESHOLD_TAPES: Final = 4000
-"""Clean tapes that set the threshold, however many episodes there are: it is good to a third of a percent of false alarms."""
+"""Number of clean tapes that set the threshold, independent of the number of episodes. The standard error of the false-alarm
+rate is a third of a percent."""
 MOST_EPISODES: Final = 20_000
 MOST_FACTORS: Final = 20
-"""With so many of both, the numbers that are kept take a few hundred MB."""
+"""At both limits the stored results take a few hundred MB."""
 _BATCH: Final = 256
 _CASES: Final = ("predator", "liquidity")
 
 
 class Estimate(NamedTuple):
-    """A number with its 95 % interval: of the bootstrap where it is a mean, else as it says."""
+    """A number with its 95 % interval. The interval of a mean is a bootstrap interval; other fields name their method."""
 
     value: float
     low: float
@@ -91,14 +94,14 @@ class Estimate(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """What one factor costs in one kind of market, bps of the arrival notional."""
+    """Costs of one algorithm and factor with a predator, or with attracted liquidity, bps of the arrival notional."""
 
     leakage: Estimate
-    """What being seen costs (negative: what it saves)."""
+    """Cost of being detected; a saving is negative."""
     price: Estimate
-    """Leakage and straying together: the price of stealth."""
+    """Price of stealth: leakage plus tracking cost."""
     against_plain: Estimate
-    """The price less that of the smallest factor, paired: negative where hiding pays. An interval for this factor alone."""
+    """Price less the price of the smallest factor, paired; negative if hiding pays. The interval is pointwise."""
 
 
 @dataclass(frozen=True)
@@ -108,36 +111,36 @@ class Row:
     algorithm: str
     factor: float
     auc: Estimate
-    """Probability that a tape with the order scores higher than one without; 0.5 is chance. A score interval (Newcombe)."""
-    believed: float
-    """Share of the orders that the predator believes in after half of their life."""
-    straying: Estimate
-    """What leaving the plan costs, bps."""
+    """Probability that a tape with the order scores higher than a clean tape; 0.5 is chance. Score interval of Newcombe."""
+    detected: float
+    """Fraction of the orders that the predator detects in the first half of their life."""
+    tracking_cost: Estimate
+    """Cost of deviating from the plan, bps of the arrival notional."""
     predator: Case
     liquidity: Case
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Which factor is the cheapest of an algorithm in one kind of market. The intervals of all differences hold together."""
+    """The cheapest factor of one algorithm in one case. The intervals of all factor differences hold simultaneously."""
 
     algorithm: str
     case: str
-    """predator or liquidity."""
+    """"predator" or "liquidity"."""
     factor: float
-    """The factor with the lowest price."""
+    """Factor with the lowest price."""
     price: Estimate
     plain: float
-    """The smallest factor."""
+    """Smallest factor."""
     change: Estimate
-    """The lowest price less that of the smallest factor."""
+    """Lowest price less the price of the smallest factor."""
     rivals: tuple[float, ...]
-    """The other factors that may be as cheap: their difference to it is within the noise."""
+    """Other factors whose price is not significantly higher."""
     dearer: tuple[float, ...]
-    """The other factors that cost more beyond doubt."""
+    """Other factors whose price is significantly higher."""
 
     def __str__(self) -> str:
-        """Return it as a line of the report."""
+        """Return the verdict as a line of the report."""
         text = f"  {self.algorithm:<9} factor {self.factor:<4g} price {self.price}"
         if self.factor != self.plain:
             text += f"; less factor {self.plain:g}: {self.change}"
@@ -148,22 +151,22 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Study:
-    """What ``hyperexec stealth`` found."""
+    """Result of ``hyperexec stealth``."""
 
     scenario: Scenario
     episodes: int
     seed: int
     predator: float
-    """Strength of the predator."""
+    """Strength of the predator, fraction of the expected child."""
     liquidity: float
-    """Strength of the liquidity that comes to an order that is seen (negative)."""
+    """Strength of the attracted liquidity, a negative fraction of the expected child."""
     chance: Estimate
-    """AUC of tapes without a parent against other tapes without one: the false-alarm check."""
+    """AUC of clean tapes against other clean tapes, a check of the detector: 0.5 is expected."""
     false_alarms: Estimate
-    """Share of fresh clean tapes that the predator believes to hold an order. Wilson's interval."""
+    """Fraction of new clean tapes that the predator takes for an order. Wilson's interval."""
     rows: tuple[Row, ...]
     verdicts: tuple[Verdict, ...]
-    """Of each algorithm in each case."""
+    """One verdict per algorithm and case."""
 
     @property
     def algorithms(self) -> list[str]:
@@ -171,35 +174,35 @@ class Study:
         return list(dict.fromkeys(row.algorithm for row in self.rows))
 
     def verdict(self, algorithm: str, case: str) -> Verdict:
-        """Return which factor of an algorithm is the cheapest in a case: predator or liquidity."""
+        """Return the verdict on an algorithm in a case ("predator" or "liquidity")."""
         return next(found for found in self.verdicts if (found.algorithm, found.case) == (algorithm, case))
 
     def __str__(self) -> str:
-        """Return the report: the check, the table, and which factor is cheapest."""
-        header = ["", "algorithm", "factor", "AUC", "believed", "straying"]
+        """Return the report: the table, the false-alarm check, and the cheapest factors."""
+        header = ["", "algorithm", "factor", "AUC", "detected", "tracking"]
         header += [f"{case}: {name}" for case in _CASES for name in ("leakage", "price")]
         cells = [_cells(row) for row in self.rows]
         titles = {
-            "predator": f"cheapest factor where a predator hunts ({self.predator:g}):",
-            "liquidity": f"cheapest factor where liquidity comes to an order that is seen ({self.liquidity:g}):",
+            "predator": f"cheapest factor with a predator ({self.predator:g}):",
+            "liquidity": f"cheapest factor where a detected order attracts liquidity ({self.liquidity:g}):",
         }
         lines = [
             f"{self.scenario.name} ({self.scenario.hash}), {self.episodes:,} episodes of seed {self.seed}; "
-            f"predator {self.predator:g}, liquidity {self.liquidity:g} of the child that is expected",
+            f"predator {self.predator:g}, liquidity {self.liquidity:g} of the expected child",
             "brackets are 95 % intervals; costs in bps of the arrival notional, paired on the same paths",
             "",
             text_table(header, cells),
             "",
-            f"tapes without an order against others without one: AUC {self.chance}; "
+            f"clean tapes against other clean tapes: AUC {self.chance}; "
             f"false alarms {_percent(self.false_alarms)} (threshold set at {100.0 * FALSE_ALARMS:g} %)",
-            "below, the intervals of all differences between factors hold together; within the noise: may be as cheap",
+            "below, the intervals of all differences between factors hold simultaneously; within the noise: not significant",
         ]
         for case in _CASES:
             lines += ["", titles[case], *(str(found) for found in self.verdicts if found.case == case)]
         return "\n".join(lines)
 
     def to_json(self) -> str:
-        """Return the numbers under plain keys."""
+        """Return the result as JSON with flat keys."""
         plain: dict[str, Any] = {
             "scenario": self.scenario.name,
             "scenario_hash": self.scenario.hash,
@@ -218,7 +221,7 @@ class Study:
 
 
 def _percent(share: Estimate) -> str:
-    """Return a share and its interval in percent."""
+    """Return a fraction and its interval in percent."""
     value, low, high = (f"{100.0 * number:.1f}" for number in share)
     return f"{value} % [{low}, {high}]"
 
@@ -229,20 +232,20 @@ def _case(row: Row, case: str) -> Case:
 
 
 def _cells(row: Row) -> list[str]:
-    """Return a row of the table."""
+    """Return the cells of a table row."""
     costs = [str(value) for case in _CASES for value in (_case(row, case).leakage, _case(row, case).price)]
-    return ["", row.algorithm, f"{row.factor:g}", str(row.auc), f"{100.0 * row.believed:.0f} %", str(row.straying), *costs]
+    return ["", row.algorithm, f"{row.factor:g}", str(row.auc), f"{100.0 * row.detected:.0f} %", str(row.tracking_cost), *costs]
 
 
 def _plain(name: str, estimate: Estimate, unit: str = "") -> dict[str, float]:
-    """Return an estimate under plain keys: the name with its unit, and its interval."""
+    """Return an estimate under flat keys: the name with its unit, and the bounds of the interval."""
     return {f"{name}{unit}": estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 def _plain_row(row: Row) -> dict[str, Any]:
-    """Return a row under plain keys."""
-    plain: dict[str, Any] = {"algorithm": row.algorithm, "factor": row.factor, "believed": row.believed}
-    plain |= _plain("auc", row.auc) | _plain("straying", row.straying, "_bps")
+    """Return a row under flat keys."""
+    plain: dict[str, Any] = {"algorithm": row.algorithm, "factor": row.factor, "detected": row.detected}
+    plain |= _plain("auc", row.auc) | _plain("tracking_cost", row.tracking_cost, "_bps")
     for case in _CASES:
         for name in asdict(_case(row, case)):
             plain |= _plain(f"{case}_{name}", getattr(_case(row, case), name), "_bps")
@@ -250,7 +253,7 @@ def _plain_row(row: Row) -> dict[str, Any]:
 
 
 def _plain_verdict(found: Verdict) -> dict[str, Any]:
-    """Return a verdict under plain keys."""
+    """Return a verdict under flat keys."""
     plain: dict[str, Any] = {"algorithm": found.algorithm, "case": found.case, "factor": found.factor}
     plain |= _plain("price", found.price, "_bps") | {"smallest_factor": found.plain}
     return plain | _plain("less_smallest", found.change, "_bps") | {"within_noise": list(found.rivals)}
@@ -260,9 +263,9 @@ def _plain_verdict(found: Verdict) -> dict[str, Any]:
 
 
 def _fine(scenario: Scenario) -> Scenario:
-    """Return the scenario on the fine grid, its order in whole shares.
+    """Return the scenario on the fine grid, with a quantity in whole shares.
 
-    The noise of a fine slice is such that the volume of a slice of the scenario varies as much as it does there.
+    The volume noise of the fine slices is scaled so that the volume of a slice of the scenario keeps its variance.
     """
     variance = math.expm1(scenario.volume_noise**2)
     return replace(
@@ -278,32 +281,39 @@ def _fine(scenario: Scenario) -> Scenario:
 
 
 class Children(NamedTuple):
-    """The children of one order, in the order of their times."""
+    """The children of one order in ascending order of time; arrays of shape (children,)."""
 
     times: Floats
-    """When they trade, as a fraction of the order's life."""
+    """Trading time, fraction of the order's life."""
     shares: Floats
-    """Their sizes."""
+    """Size, shares."""
     first: NDArray[np.int64]
-    """Fine slice with which the interval of each begins."""
+    """First fine slice of the child's interval."""
     end: NDArray[np.int64]
-    """Fine slice before which it ends."""
+    """Fine slice after the last one of the child's interval."""
 
 
-class Laid(NamedTuple):
-    """The children of some episodes on the fine grid."""
+class Placement(NamedTuple):
+    """The children of some episodes placed on the fine grid."""
 
     shares: Floats
-    """What trades in each slice, shape (slices, episodes)."""
+    """Shares that trade in each fine slice, shape (slices, episodes)."""
     slices: Slice
-    """The slices; where a child trades, the volume is that of its interval (in which one regime holds)."""
+    """The fine slices. Where a child trades, the volume is the volume of the child's interval (in one regime)."""
 
 
 def _plan(algorithm: str, view: Outlook, regime: str, volumes: Callable[[int], Floats], rate: float) -> Weights:
-    """Return the weights of the intervals of an order, or of what remains of it, in a regime.
+    """Return the weights of the intervals of an order, or of its remaining shares, in a regime; they sum to one.
 
-    POV sizes its children by the volume that the market showed in the interval before (in the first: the expected one), and the
-    last one takes the rest.
+    POV sizes each child by the market volume of the previous interval (the first child: by the expected volume), and the last
+    child takes the rest.
+
+    Args:
+        algorithm: Name of the algorithm.
+        view: Inputs of the algorithm for the remaining time.
+        regime: Name of the regime.
+        volumes: Function of the number of intervals that returns the volume of the interval before each one, shares.
+        rate: Weight of POV per share of market volume.
     """
     name, intervals = resolve(algorithm, regime, view.intervals)
     if name != POV:
@@ -314,19 +324,19 @@ def _plan(algorithm: str, view: Outlook, regime: str, volumes: Callable[[int], F
 
 
 class Bench(NamedTuple):
-    """What all cells of a study share."""
+    """Inputs shared by all cells of a study."""
 
     coarse: Market
     fine: Market
     parent: ParentOrder
     view: Outlook
     volumes: Floats
-    """Market volume that is expected in each fine slice, shares."""
+    """Expected market volume of each fine slice, shares."""
     seed: int
 
 
 def _bench(scenario: Scenario, seed: int) -> Bench:
-    """Lay out a study."""
+    """Build the inputs of a study."""
     coarse, fine = build_market(scenario), build_market(_fine(scenario))
     quantity = int(fine.scenario.quantity)
     parent = ParentOrder(
@@ -338,7 +348,7 @@ def _bench(scenario: Scenario, seed: int) -> Bench:
 
 
 def _draw_path(bench: Bench, episodes: range) -> Path:
-    """Draw some episodes on the fine grid, in the regimes of the scenario: each holds for a whole slice of it."""
+    """Draw paths on the fine grid, with the regimes of the scenario's own paths: one regime per slice of the scenario."""
     keys, side = episode_keys(bench.seed, np.array(episodes)), float(bench.parent.side)
     regimes = draw_path(bench.coarse, keys, side).world.regime
     worlds, slices, world = [], [], begin(bench.fine, keys)
@@ -353,7 +363,7 @@ def _draw_path(bench: Bench, episodes: range) -> Path:
 
 
 class _Mirrored(np.random.Generator):
-    """A generator whose uniform draws are mirrored at one half: what it jitters moves the other way."""
+    """A generator whose uniform draws u are replaced by 1 - u, so that jitter has the opposite sign (antithetic draws)."""
 
     def random(self, *args: Any, **kwargs: Any) -> Any:
         """Return one minus the draw."""
@@ -361,80 +371,102 @@ class _Mirrored(np.random.Generator):
 
 
 def _children(bench: Bench, path: Path, column: int, episode: int, cell: Cell, mirrored: bool = False) -> Children:
-    """Cut the order of an episode (a column of the path); Adaptive cuts what remains anew when the regime asks for it."""
+    """Return the children of the order of an episode.
+
+    Adaptive replans the remaining shares when the regime changes its choice.
+
+    Args:
+        bench: Inputs of the study.
+        path: Paths of a batch.
+        column: Column of the episode in the path.
+        episode: Number of the episode, which seeds the jitter.
+        cell: Algorithm and hiding factor.
+        mirrored: Whether to mirror the jitter.
+    """
     algorithm, factor = cell
     slices, names = bench.fine.slices, bench.fine.scenario.regimes.names
     regimes = [names[regime] for regime in path.world.regime[:-1:SPLIT, column]]
     choices = [resolve(algorithm, regime, bench.view.intervals) for regime in regimes]
     changes = [k for k in range(1, len(choices)) if choices[k] != choices[k - 1]]
-    rng = np.random.default_rng([bench.seed, episode, 2])  # the same draws for every cell: curves are smooth in the factor
+    rng = np.random.default_rng([bench.seed, episode, 2])  # common draws for all cells make curves smooth in the factor
     rng = _Mirrored(rng.bit_generator) if mirrored else rng
-    left, parts, last = bench.parent.quantity, list[Children](), 0.0
-    for turn, end in pairwise([0, *(SPLIT * k for k in changes), slices]):
-        view = bench.view._replace(intervals=bench.view.intervals - turn // SPLIT)
+    remaining, parts, last = bench.parent.quantity, list[Children](), 0.0
+    for start, end in pairwise([0, *(SPLIT * k for k in changes), slices]):
+        view = bench.view._replace(intervals=bench.view.intervals - start // SPLIT)
         weights = _plan(
-            algorithm, view, regimes[turn // SPLIT], lambda count: _seen(bench, path, column, count), 1.0 / bench.volumes.sum()
+            algorithm,
+            view,
+            regimes[start // SPLIT],
+            lambda count: _previous_volumes(bench, path, column, count),
+            1.0 / bench.volumes.sum(),
         )
-        now, interval = turn / slices, (1.0 - turn / slices) / len(weights)
-        phase = schedules.phase_after(now - last, interval, TIME_JITTER * factor) if turn else 0.5
-        made = cut(bench.parent, left, now, 1.0, weights, phase=phase, factor=factor, rng=rng)
-        part = _place(made, turn, slices, len(weights))
-        parts.append(_until(part, end, slices))
-        left -= int(parts[-1].shares.sum())
-        last = float(parts[-1].times[-1]) if len(parts[-1].times) else last if turn else -0.5 * interval
+        now, interval = start / slices, (1.0 - start / slices) / len(weights)
+        phase = schedules.phase_after(now - last, interval, TIME_JITTER * factor) if start else 0.5
+        children = cut(bench.parent, remaining, now, 1.0, weights, phase=phase, factor=factor, rng=rng)
+        parts.append(_until(_place(children, start, slices, len(weights)), end, slices))
+        remaining -= int(parts[-1].shares.sum())
+        last = float(parts[-1].times[-1]) if len(parts[-1].times) else last if start else -0.5 * interval
     times, shares, first, ends = (np.concatenate(values) for values in zip(*parts, strict=True))
     return Children(times, shares, first, ends)
 
 
-def _until(part: Children, end: int, slices: int) -> Children:
-    """Return the children that trade before a fine slice; what is due at it is planned anew."""
-    out = part.times * slices < end - 1e-6
-    return Children(part.times[out], part.shares[out], part.first[out], np.minimum(part.end[out], end))
+def _until(children: Children, end: int, slices: int) -> Children:
+    """Return the children that trade before a fine slice, at which the rest is replanned."""
+    early = children.times * slices < end - 1e-6
+    return Children(children.times[early], children.shares[early], children.first[early], np.minimum(children.end[early], end))
 
 
-def _seen(bench: Bench, path: Path, column: int, intervals: int) -> Floats:
-    """Return the volume of the interval before each interval of an order: of the first, what is expected of itself."""
+def _previous_volumes(bench: Bench, path: Path, column: int, intervals: int) -> Floats:
+    """Return the market volume of the interval before each interval; for the first interval, its own expected volume."""
     edges = _edges(0, bench.fine.slices, intervals)
     before = np.diff(np.append(0.0, np.cumsum(path.slices.volume[:, column]))[edges])[:-1]
     return np.append(bench.volumes[: edges[1]].sum(), before)
 
 
 def _edges(first: int, slices: int, intervals: int) -> NDArray[np.int64]:
-    """Return the fine slices at which the intervals of what is planned from a fine slice on begin and end."""
+    """Return the edges of the intervals of a plan that starts at fine slice `first`, shape (intervals + 1,)."""
     return first + np.arange(intervals + 1) * (slices - first) // intervals
 
 
-def _place(made: list[ChildOrder], first: int, slices: int, intervals: int) -> Children:
-    """Return children that were cut from a fine slice on, with their intervals."""
-    times = np.array([child.schedule_time for child in made])
+def _place(children: list[ChildOrder], first: int, slices: int, intervals: int) -> Children:
+    """Return the children of a plan that starts at fine slice `first`, with their intervals."""
+    times = np.array([child.schedule_time for child in children])
     interval_of = ((times * slices - first) * (intervals / (slices - first)) + 1e-9).astype(np.int64)
     edges = _edges(first, slices, intervals)
-    return Children(times, np.array([float(child.quantity) for child in made]), edges[interval_of], edges[interval_of + 1])
+    shares = np.array([float(child.quantity) for child in children])
+    return Children(times, shares, edges[interval_of], edges[interval_of + 1])
 
 
-def _lay(orders: list[Children], path: Path) -> Laid:
-    """Lay the children of some episodes on the fine grid, each at the nearest time that its interval has there."""
+def _lay(orders: list[Children], path: Path) -> Placement:
+    """Place the children of some episodes on the fine grid, each in the nearest fine slice of its interval."""
     volume = path.slices.volume.copy()
     slices, episodes = volume.shape
     times, traded, first, end = (np.concatenate(values) for values in zip(*orders, strict=True))
     column = np.repeat(np.arange(episodes), [len(order.times) for order in orders])
     place = np.clip((times * slices + 0.5 + 1e-9).astype(np.int64), first, end - 1)
-    seen = np.concatenate([np.zeros((1, episodes)), np.cumsum(volume, axis=0)])
+    cumulative = np.concatenate([np.zeros((1, episodes)), np.cumsum(volume, axis=0)])
     shares = np.zeros(volume.shape)
     shares[place, column] = traded
-    volume[place, column] = seen[end, column] - seen[first, column]
-    return Laid(shares, path.slices._replace(volume=volume))
+    volume[place, column] = cumulative[end, column] - cumulative[first, column]
+    return Placement(shares, path.slices._replace(volume=volume))
 
 
-def _objectives(market: Market, laid: Laid, strength: float, believed: NDArray[np.bool_]) -> Floats:
-    """Return the objective J of each episode, bps, with another trader who acts in the second half where it believes."""
-    zero, half = np.zeros(laid.shares.shape[1]), round(WATCHED * market.slices)
+def _objectives(market: Market, placement: Placement, strength: float, detected: NDArray[np.bool_]) -> Floats:
+    """Return the objective J of each episode, bps, with a predator that trades in the second half of the detected orders.
+
+    Args:
+        market: The market on the fine grid.
+        placement: The children on the fine grid.
+        strength: Strength of the predator; negative: attracted liquidity; 0: none.
+        detected: Whether the predator has detected the order, shape (episodes,).
+    """
+    zero, half = np.zeros(placement.shares.shape[1]), round(WATCHED * market.slices)
     state: tuple[Any, ...] = (zero + market.scenario.quantity, zero, zero)
     memory, total = PredatorMemory(zero, zero, zero, zero), zero
     for k in range(market.slices):
-        slice, shares = [values[k] for values in laid.slices], laid.shares[k]
+        slice, shares = [values[k] for values in placement.slices], placement.shares[k]
         if strength and k >= half:
-            gated = memory._replace(likeness=memory.likeness * believed)
+            gated = memory._replace(likeness=memory.likeness * detected)
             (state, cost), _ = step_with_predator(market.impact, state, slice, shares, gated, strength)
         else:
             state, cost = move(market.impact, state, slice, shares)
@@ -443,24 +475,24 @@ def _objectives(market: Market, laid: Laid, strength: float, believed: NDArray[n
     return np.asarray(total * (1e4 / market.scenario.notional))
 
 
-# --- what is measured
+# --- the measurements
 
 
 class Measured(NamedTuple):
-    """Numbers of one cell, one for each episode."""
+    """Measurements of one cell; arrays of shape (episodes,)."""
 
     score: Floats
     """Score of the whole tape."""
-    believed: NDArray[np.bool_]
-    """Whether the predator believes in the order after half of its life."""
-    straying: Floats
-    """bps."""
+    detected: NDArray[np.bool_]
+    """Whether the predator detects the order in the first half of its life."""
+    tracking_cost: Floats
+    """Tracking cost, bps."""
     leakage: tuple[Floats, Floats]
-    """With a predator, and with liquidity that comes; bps."""
+    """Leakage with a predator, and with attracted liquidity, bps."""
 
 
 def _clean_scores(bench: Bench, end: float, stream: int, count: int) -> Floats:
-    """Return the scores of clean tapes, of the time until `end`, that no cell uses; each is scored as it is drawn."""
+    """Return the scores of clean tapes up to time `end` (fraction of the order's life), drawn from a stream of their own."""
     volumes, scores = bench.volumes[: round(end * len(bench.volumes))], np.empty(count)
     with progress(count, f"clean tapes, {100.0 * end:.0f} % of the time") as advance:
         for number in range(count):
@@ -470,12 +502,12 @@ def _clean_scores(bench: Bench, end: float, stream: int, count: int) -> Floats:
 
 
 def _threshold(bench: Bench) -> float:
-    """Return the score that one clean tape in twenty reaches after half of the time."""
+    """Return the score that a fraction `FALSE_ALARMS` of the clean tapes reaches in the first half of the order's life."""
     return float(np.quantile(_clean_scores(bench, WATCHED, 3, THRESHOLD_TAPES), 1.0 - FALSE_ALARMS))
 
 
 def _detect(bench: Bench, episode: int, orders: list[Children]) -> list[tuple[float, float]]:
-    """Return the scores of the whole tape and of its first half: without an order, then with each of some orders in it."""
+    """Return (score of the whole tape, score of its first half) for the clean tape, then for the tape with each order."""
     side = bench.parent.side
     volumes = bench.volumes
     tape = background(volumes, np.random.default_rng([bench.seed, episode, 0]))
@@ -493,7 +525,7 @@ def _detect(bench: Bench, episode: int, orders: list[Children]) -> list[tuple[fl
 def _batches(
     bench: Bench, cells: list[Cell], threshold: float, strengths: tuple[float, float], episodes: int
 ) -> Iterator[tuple[Floats, list[Measured]]]:
-    """Yield the scores without an order, (whole and half, episodes), and what was measured in each cell, batch after batch."""
+    """Yield, for each batch, the scores of clean tapes, shape (whole and half, episodes), and the measurements of each cell."""
     plain = {algorithm: (algorithm, 0.0) for algorithm, _ in cells}
     for first in range(0, episodes, _BATCH):
         numbers = range(first, min(first + _BATCH, episodes))
@@ -509,25 +541,27 @@ def _batches(
         scores = np.array([
             _detect(bench, episode, [orders[cell][column] for cell in cells]) for column, episode in enumerate(numbers)
         ])  # fmt: skip
-        nobody = np.zeros(len(numbers), dtype=bool)
-        alone, turned = (
-            {cell: _objectives(bench.fine, _lay(own, path), 0.0, nobody) for cell, own in each.items()}
+        undetected = np.zeros(len(numbers), dtype=bool)
+        direct, antithetic = (
+            {cell: _objectives(bench.fine, _lay(own, path), 0.0, undetected) for cell, own in each.items()}
             for each in (orders, mirrored)
         )
         measured = []
         for index, cell in enumerate(cells, start=1):
-            laid, believed = _lay(orders[cell], path), scores[:, index, 1] > threshold
-            hunted, met = (_objectives(bench.fine, laid, strength, believed) - alone[cell] for strength in strengths)
-            straying = 0.5 * (alone[cell] + turned[cell]) - alone[plain[cell[0]]]
-            measured.append(Measured(scores[:, index, 0], believed, straying, (hunted, met)))
+            placement, detected = _lay(orders[cell], path), scores[:, index, 1] > threshold
+            predator, liquidity = (
+                _objectives(bench.fine, placement, strength, detected) - direct[cell] for strength in strengths
+            )
+            tracking_cost = 0.5 * (direct[cell] + antithetic[cell]) - direct[plain[cell[0]]]
+            measured.append(Measured(scores[:, index, 0], detected, tracking_cost, (predator, liquidity)))
         yield scores[:, 0].T, measured
 
 
 def _gather(parts: list[Measured]) -> Measured:
     """Join the batches of a cell."""
-    whole, believed, straying, leakage = zip(*parts, strict=True)
-    hunted, met = (np.concatenate(column) for column in zip(*leakage, strict=True))
-    return Measured(np.concatenate(whole), np.concatenate(believed), np.concatenate(straying), (hunted, met))
+    score, detected, tracking_cost, leakage = zip(*parts, strict=True)
+    predator, liquidity = (np.concatenate(column) for column in zip(*leakage, strict=True))
+    return Measured(np.concatenate(score), np.concatenate(detected), np.concatenate(tracking_cost), (predator, liquidity))
 
 
 def study(
@@ -540,12 +574,12 @@ def study(
     """Measure every algorithm at every factor, in ascending order, with a progress bar.
 
     Args:
-        scenario: The market, as a name, a dict, a path or a scenario; its own predator and its cap are left out.
+        scenario: The market, as a name, a dict, a path or a scenario; its own predator and its participation cap are ignored.
         factors: Hiding factors, 0 to 1.
-        predator: What the predator trades ahead, as a fraction of the child that it expects, 0 to 2; the liquidity of the
-            opposite case has the same strength, at most 0.5.
+        predator: Position of the predator ahead of a child, as a fraction of the expected child, 0 to 2. Attracted liquidity
+            has the same strength, at most 0.5.
         episodes: Number of episodes.
-        seed: Seed of everything that is drawn.
+        seed: Seed of all draws.
 
     Raises:
         ValueError: A value is out of range.
@@ -557,13 +591,13 @@ def study(
     bench = _bench(scenario, seed)
     cells = [(algorithm, factor) for algorithm in algorithm_names() for factor in factors]
     threshold, clean = _threshold(bench), _clean_scores(bench, 1.0, 1, episodes)
-    nothing, parts = [], []
+    empty, parts = [], []
     with progress(episodes, f"stealth {scenario.name}") as advance:
-        for without, measured in _batches(bench, cells, threshold, strengths, episodes):
-            nothing.append(without)
+        for scores, measured in _batches(bench, cells, threshold, strengths, episodes):
+            empty.append(scores)
             parts.append(measured)
-            advance(without.shape[1])
-    whole, half = np.concatenate(nothing, axis=1)
+            advance(scores.shape[1])
+    whole, half = np.concatenate(empty, axis=1)
     found = dict(zip(cells, (_gather(list(column)) for column in zip(*parts, strict=True)), strict=True))
     rows, means = _rows(found, clean)
     return Study(
@@ -585,31 +619,31 @@ def _auc(found: Floats, clean: Floats) -> Estimate:
 
 
 def _rows(found: dict[Cell, Measured], clean: Floats) -> tuple[tuple[Row, ...], dict[str, Floats]]:
-    """Return the rows, and for each case the bootstrap means of their prices, (rows, resamples).
+    """Return the rows, and for each case the bootstrap means of their prices, shape (rows, resamples).
 
-    All means are of the same resampled episodes.
+    All means use the same resampled episodes.
     """
     table: list[Floats] = []
     first: dict[str, tuple[Floats, ...]] = {}
     for (algorithm, _), measured in found.items():
-        prices = tuple(leakage + measured.straying for leakage in measured.leakage)
+        prices = tuple(leakage + measured.tracking_cost for leakage in measured.leakage)
         changes = (p - f for p, f in zip(prices, first.setdefault(algorithm, prices), strict=True))
-        table.append(group_means(np.array([measured.straying, *measured.leakage, *prices, *changes])))
+        table.append(group_means(np.array([measured.tracking_cost, *measured.leakage, *prices, *changes])))
     resampled = bootstrap_means(np.concatenate(table)).reshape(len(table), 7, -1)
     rows = []
     for (algorithm, factor), values, draws in zip(found, table, resampled, strict=True):
-        straying, *rest = (Estimate(float(own.mean()), *interval(means)) for own, means in zip(values, draws, strict=True))
-        hunted, met = (Case(*rest[offset::2]) for offset in (0, 1))
+        tracking, *rest = (Estimate(float(own.mean()), *interval(means)) for own, means in zip(values, draws, strict=True))
+        predator, liquidity = (Case(*rest[offset::2]) for offset in (0, 1))
         measured = found[algorithm, factor]
-        area, believed = _auc(measured.score, clean), float(measured.believed.mean())
-        rows.append(Row(algorithm, factor, area, believed, straying, hunted, met))
+        area, detected = _auc(measured.score, clean), float(measured.detected.mean())
+        rows.append(Row(algorithm, factor, area, detected, tracking, predator, liquidity))
     return tuple(rows), {case: resampled[:, place] for case, place in zip(_CASES, (3, 4), strict=True)}
 
 
 def _verdicts(rows: tuple[Row, ...], means: dict[str, Floats]) -> tuple[Verdict, ...]:
-    """Return which factor is the cheapest, of each algorithm in each case.
+    """Return the cheapest factor of each algorithm in each case.
 
-    The choice is made on the same numbers, so the intervals of the differences of all pairs of factors hold together.
+    The cheapest factor is selected on the same data, so the intervals of all pairwise factor differences hold simultaneously.
     """
     algorithms = dict.fromkeys(row.algorithm for row in rows)
     own = {name: [index for index, row in enumerate(rows) if row.algorithm == name] for name in algorithms}
@@ -640,12 +674,12 @@ def _verdicts(rows: tuple[Row, ...], means: dict[str, Floats]) -> tuple[Verdict,
 
 
 def _check(slices: int, factors: tuple[float, ...], strength: float, episodes: int, seed: int) -> None:
-    """Refuse what is out of range."""
+    """Raise a ValueError if an option is out of range."""
     check_integer("slices of the scenario", slices, low=2, high=MOST_CYCLES)
     if not 1 <= len(set(factors)) <= MOST_FACTORS:
         raise ValueError(f"factors must be 1 to {MOST_FACTORS} different numbers, got {len(set(factors))}")
     for factor in factors:
         check_number("factors", factor, low=0.0, high=1.0)
-    check_number("predator", strength, low=0.0, high=GREATEST, unit="of the child that is expected")
+    check_number("predator", strength, low=0.0, high=GREATEST, unit="of the expected child")
     check_integer("episodes", episodes, low=20, high=MOST_EPISODES)
     check_integer("seed", seed, low=0, high=2**32 - 1)

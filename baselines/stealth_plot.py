@@ -1,4 +1,4 @@
-"""The picture of what hiding is worth: detection, straying, leakage and the price of stealth against the factor."""
+"""Figure of a stealth study: detection, tracking cost, leakage and price of stealth against the hiding factor."""
 
 from __future__ import annotations
 
@@ -21,28 +21,33 @@ _FORMATS: Final = (".png", ".svg", ".pdf")
 
 
 def check_plot(path: str | None) -> None:
-    """Refuse, before the work, a picture that could not be made after it."""
+    """Check, before the study runs, that a figure can be written to a path.
+
+    Raises:
+        ValueError: The path is not writable or has an unknown extension.
+        MissingExtra: matplotlib is not installed.
+    """
     if path is None:
         return
     check_target(path)
     if not path.lower().endswith(_FORMATS):
-        raise ValueError(f"plot must be a file that ends in {', '.join(_FORMATS)}, got {path!r}")
+        raise ValueError(f"plot must have one of the extensions {', '.join(_FORMATS)}, got {path!r}")
     need("matplotlib", "plot")
 
 
 def _draw(found: Study) -> Any:
-    """Draw what does not depend on the case in the first column, then leakage and the sum: a row for each case."""
+    """Draw AUC and tracking cost in the first column, then leakage and price of stealth with one row per case."""
     figure = need("matplotlib.figure", "plot").Figure(figsize=(13.0, 8.2), layout="constrained")
     axes = figure.subplots(2, 3)
     predator, liquidity = f"predator {found.predator:g}", f"liquidity {found.liquidity:g}"
     bps = "bps of the arrival notional"
     panels: tuple[tuple[str, str, Callable[[Row], Estimate]], ...] = (
-        ("Can the order be seen?", "AUC of the detector", lambda row: row.auc),
+        ("Detection", "AUC of the detector", lambda row: row.auc),
         (f"Leakage, {predator}", bps, lambda row: row.predator.leakage),
-        (f"Leakage + straying, {predator}", bps, lambda row: row.predator.price),
-        ("Straying: what leaving the plan costs", bps, lambda row: row.straying),
+        (f"Leakage + tracking cost, {predator}", bps, lambda row: row.predator.price),
+        ("Tracking cost: deviation from the plan", bps, lambda row: row.tracking_cost),
         (f"Leakage, {liquidity}", bps, lambda row: row.liquidity.leakage),
-        (f"Leakage + straying, {liquidity}", bps, lambda row: row.liquidity.price),
+        (f"Leakage + tracking cost, {liquidity}", bps, lambda row: row.liquidity.price),
     )
     for axis, (title, label, value) in zip(axes.flat, panels, strict=True):
         for place, algorithm in enumerate(found.algorithms):
@@ -55,12 +60,12 @@ def _draw(found: Study) -> Any:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].annotate("chance", (0.0, 0.5), xytext=(0, -11), textcoords="offset points", fontsize=9, color="#666")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
-    figure.suptitle(f"{found.scenario.name}: what hiding is worth ({found.episodes:,} episodes, 95 % intervals)", fontsize=12)
+    figure.suptitle(f"{found.scenario.name}: value of hiding ({found.episodes:,} episodes, 95 % intervals)", fontsize=12)
     return figure
 
 
 def _curve(axis: Any, rows: list[Row], estimates: list[Estimate], place: int, label: str) -> None:
-    """Draw one algorithm, moved a little to the side so that equal curves can be told apart."""
+    """Draw the curve of one algorithm, shifted sideways so that coinciding curves remain visible."""
     middle = np.array([estimate.value for estimate in estimates])
     below, above = (np.array([getattr(estimate, end) for estimate in estimates]) for end in ("low", "high"))
     axis.errorbar(
@@ -77,7 +82,7 @@ def _curve(axis: Any, rows: list[Row], estimates: list[Estimate], place: int, la
 
 
 def picture(found: Study, path: str) -> bytes:
-    """Return the picture as the bytes of a file; the same bytes for the same numbers."""
+    """Return the figure as the bytes of a file; the format follows the extension, and equal studies give equal bytes."""
     target = io.BytesIO()
     kind = path.lower().rpartition(".")[2]
     metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})

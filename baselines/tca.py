@@ -1,6 +1,6 @@
-"""Transaction cost analysis: the report on a desk's own fills against a real market, by source and against benchmarks.
+"""Transaction cost analysis: report a desk's own fills against a real market, by cost component and against benchmarks.
 
-The other sessions of the market give the ADV, the volatility and the volume curve. The mid before a fill is interpolated
+ADV, volatility and volume curve are estimated from the other sessions of the market. The mid before a fill is interpolated
 between the open and the close of its bar.
 """
 
@@ -25,55 +25,56 @@ from .market_day import MarketDay
 __all__ = ["PLANS", "Details", "tca"]
 
 PLANS: Final = ("TWAP", "VWAP")
-"""Schedules that an order may be compared with."""
+"""Benchmark schedules of a report."""
 _DAY_MINUTES: Final = 390
+"""Length of a full session of the ADV and volatility conventions, minutes."""
 
 
 @dataclass(frozen=True)
 class Details:
-    """What is known of an order beside its fills; times are clock times such as 10:30 or 10:30:05, or have the date too."""
+    """Order details beyond the fills. Times are times of day such as 10:30 or 10:30:05, with or without the date."""
 
     quantity: int | None = None
-    """Size of the order, shares; None: what was filled."""
+    """Size of the order, shares; None: the filled shares."""
     arrival_price: float | None = None
-    """Mid at the decision; None: that of the bars."""
+    """Mid at the decision, currency per share; None: the mid of the bars."""
     decision: str | None = None
     """Time of the decision; None: the start."""
     start: str | None = None
-    """Time at which the order started; None: the begin of the bar of its first fill."""
+    """Start of the order; None: the start of the bar of the first fill."""
     deadline: str | None = None
-    """Time at which it had to be done; None: the end of the bar of its last fill."""
+    """Deadline of the order; None: the end of the bar of the last fill."""
     adv: float | None = None
-    """Average daily volume, shares; None: that of the other sessions."""
+    """Average daily volume, shares; None: the mean of the other sessions."""
     plan: str = "TWAP"
-    """The schedule that it is compared with, one of :data:`PLANS`."""
+    """Benchmark schedule, one of :data:`PLANS`."""
     symbol: str = ""
-    """Name of what was traded; empty: that of the fills."""
+    """Instrument; empty: the symbol in the file of fills."""
 
 
 class _Times(NamedTuple):
-    """Moments of the order, seconds after midnight."""
+    """Times of the order, seconds after midnight."""
 
     decision: float
     start: float
     deadline: float
     end: float
-    """When it was done: the end of the bar of its last fill, or the deadline where shares were left."""
+    """End of the order: the end of the bar of the last fill, or the deadline if shares remained unfilled."""
 
 
 def tca(
     order: DeskOrder, day: MarketDay, details: Details | None = None, config: ExecutionConfig | None = None
 ) -> ExecutionReport:
-    """Return the report on an order that was executed in a market.
+    """Return the report on an executed order.
 
     Args:
         order: The fills.
         day: The market on the day of the fills.
-        details: What else is known of the order (default: nothing).
-        config: Parameters of the impact model, and the length of the day (default: those of the desk).
+        details: Further details of the order (default: none).
+        config: Parameters of the impact model, and the length of the day (default: the desk's configuration).
 
     Raises:
-        ValueError: A value is out of range, or the fills do not fit the times and the size of the order.
+        ValueError: A value is out of range, or the fills are inconsistent with the times or the size of the order.
     """
     details, config = details or Details(), config or ExecutionConfig()
     given, order = order.zone, order.by_clock(day.zone)
@@ -109,17 +110,21 @@ def tca(
 
 
 def _quantity(order: DeskOrder, quantity: int | None) -> int:
-    """Return the size of the order, at least what was filled."""
+    """Return the size of the order, which must be at least the filled shares."""
     if quantity is None:
         return order.filled
     check_integer("quantity", quantity, low=1, high=MAX_SHARES)
     if quantity < order.filled:
-        raise ValueError(f"quantity must be at least what was filled, {order.filled} shares in {order.file}, got {quantity}")
+        raise ValueError(f"quantity must be at least the filled shares, {order.filled} in {order.file}, got {quantity}")
     return quantity
 
 
 def _times(order: DeskOrder, day: MarketDay, details: Details, complete: bool) -> _Times:
-    """Return the moments of the order; refuse those that do not follow each other, and fills outside them."""
+    """Return the times of the order.
+
+    Raises:
+        ValueError: The times are not in order, or a fill lies outside the session, or outside start and deadline.
+    """
     opening, closing = float(day.edges[0]), float(day.edges[-1])
     first, last = order.fills[0], order.fills[-1]
     for fill in (first, last):
@@ -145,9 +150,20 @@ def _check_fill(order: DeskOrder, fill: DeskFill, low: float, high: float, what:
 
 
 def _moment(name: str, text: str | None, order: DeskOrder, low: float, high: float, default: float) -> float:
-    """Return a moment that was given as a time of day, or with the date of the order, in seconds after midnight.
+    """Parse a time of day, with or without the date of the order; return seconds after midnight.
 
-    It may carry the offset of the order, which is that of the bars (where they carry none, that of the fills), and no other.
+    The text may carry the UTC offset of the order (of the bars or, where they carry none, of the fills), but no other offset.
+
+    Args:
+        name: Name of the option, for messages.
+        text: The text; None: use the default.
+        order: The order, converted to the clock of the bars.
+        low: Earliest valid time, seconds after midnight.
+        high: Latest valid time, seconds after midnight.
+        default: Time if no text is given, seconds after midnight.
+
+    Raises:
+        ValueError: The text is no time, has another date or offset, or is out of range.
     """
     if text is None:
         return default
@@ -158,7 +174,7 @@ def _moment(name: str, text: str | None, order: DeskOrder, low: float, high: flo
         raise ValueError(f"{name} must be on {order.date}, the day of the fills, got {text!r}")
     if zone(moment) not in (None, order.zone):
         known = f"{order.zone}, or without an offset" if order.zone else "without an offset"
-        raise ValueError(f"{name} must be by the clock of the bars, {known}, got {text!r}")
+        raise ValueError(f"{name} must be in the time zone of the bars, {known}, got {text!r}")
     seconds = moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond * 1e-6
     if not low <= seconds <= high:
         raise ValueError(f"{name} must lie in [{clock(low)}, {clock(high)}], got {text!r}")
@@ -166,7 +182,7 @@ def _moment(name: str, text: str | None, order: DeskOrder, low: float, high: flo
 
 
 def _parsed(text: str) -> time | datetime | None:
-    """Return a time of day, or one with a date; None where the text is neither."""
+    """Parse a time of day, with or without a date; return None if the text is neither."""
     with contextlib.suppress(ValueError):
         return time.fromisoformat(text)
     with contextlib.suppress(ValueError):
@@ -175,46 +191,47 @@ def _parsed(text: str) -> time | datetime | None:
 
 
 def _child(parent: ParentOrder, number: int, fill: DeskFill, day: MarketDay) -> ChildOrder:
-    """Return a fill as a child of its own, of which nobody knows when it was released."""
+    """Return a fill as a child order of its own, with an unknown release time."""
     return ChildOrder(parent, number, fill.quantity, fill.time, None, (Fill(*fill[1:], day.mid(fill.time)),))
 
 
 def _clock_notes(given: timezone | None, day: MarketDay) -> list[str]:
-    """Say by which clock the times of the fills are taken, where their stamps carry an offset."""
+    """Return a note on the time zone of the fills, if their time stamps carry an offset that differs from the bars'."""
     if given is None or given == day.zone:
         return []
     if day.zone is None:
-        return [f"the bars carry no offset from universal time: they are taken to be in that of the fills, {given}"]
-    return [f"the times of the fills are converted from {given} to {day.zone}, the clock of the bars"]
+        return [f"the bars carry no UTC offset: they are assumed to be in the time zone of the fills, {given}"]
+    return [f"the times of the fills are converted from {given} to {day.zone}, the time zone of the bars"]
 
 
 def _notes(order: DeskOrder, day: MarketDay, details: Details, day_minutes: float) -> list[str]:
-    """Say what the numbers rest on."""
-    known = f"{day.others} other session{'s' * (day.others != 1)}" if day.others else "the day of the order itself"
+    """Return the notes on data and assumptions of the report."""
+    source = f"{day.others} other session{'s' * (day.others != 1)}" if day.others else "the day of the order itself"
+    estimated = "volatility and volume curve" if details.adv else "ADV, volatility and volume curve"
     notes = [
-        f"{'volatility and volume curve are' if details.adv else 'ADV, volatility and volume curve are'} those of {known}",
-        f"bars of {day.report.bar_minutes} min: the mid before a fill is interpolated between open and close; market VWAP by "
-        "the typical price (high + low + close) / 3 of each bar; the market volume holds these fills too",
+        f"{estimated} are estimated from {source}",
+        f"bars of {day.report.bar_minutes} min: the mid before a fill is interpolated between open and close; market VWAP uses "
+        "the typical price (high + low + close) / 3 of each bar; the market volume includes these fills",
     ]
     if day_minutes != _DAY_MINUTES:
-        those = "volatility is that" if details.adv else "ADV and volatility are those"
-        notes.append(f"{those} of sessions of {day_minutes:g} minutes: of a day that is longer, no more than a part")
+        partial = "volatility covers" if details.adv else "ADV and volatility cover"
+        notes.append(f"{partial} sessions of {day_minutes:g} minutes, which are only a part of a longer trading day")
     left_out = ", ".join(f"{count} {kind}" for kind, count in day.report.counts().items())
     if left_out:
-        notes.append(f"sessions of the bars that were left out: {left_out}")
+        notes.append(f"sessions left out of the bars: {left_out}")
     outside = [fill for fill in order.fills if not day.holds(fill.time, fill.price)]
     if outside:
         notes.append(
-            f"WARNING: {len(outside):,} of {len(order.fills):,} fills lie outside the low to high of their bar, the first on "
-            f"line {outside[0].line}: check the instrument, the time zone and the stamp"
+            f"WARNING: {len(outside):,} of {len(order.fills):,} fills lie outside the low-high range of their bar, the first "
+            f"on line {outside[0].line}: check the instrument, the time zone and the stamp"
         )
     inside = slice(day.bar(order.fills[0].time), day.bar(order.fills[-1].time) + 1)
-    missing, gone = int(day.missing.sum()), int(day.missing[inside].sum())
+    missing, missing_inside = int(day.missing.sum()), int(day.missing[inside].sum())
     if missing:
         notes.append(
-            f"{'WARNING: ' * (gone > 0)}bars of the day that are missing: {missing} of {len(day.missing)}, {gone} of them from "
-            "the first to the last fill; they are filled with the last price and no volume"
+            f"{'WARNING: ' * (missing_inside > 0)}{missing} of {len(day.missing)} bars of the day are missing, "
+            f"{missing_inside} of them between the first and the last fill; a missing bar has the last price and no volume"
         )
-    if not gone and order.filled > day.volume[inside].sum():
-        notes.append("WARNING: the fills are more than the market volume of their bars: check the instrument and the unit")
+    if not missing_inside and order.filled > day.volume[inside].sum():
+        notes.append("WARNING: the fills exceed the market volume of their bars: check the instrument and the unit")
     return notes

@@ -1,4 +1,4 @@
-"""The report on an order as one self-contained HTML page: its tables, and the picture of the order."""
+"""The TCA report as a self-contained HTML page: tables, inventory and price charts, and a cost waterfall."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from hyperexec_env.extras import need
 __all__ = ["page"]
 
 MAX_ROWS: Final = 50
-"""Fills that the table shows."""
+"""Maximum number of fills in the table."""
 MAX_DOTS: Final = 1000
-"""Dots that the picture of the fills shows: more fills than that are drawn together, neighbours in one dot."""
+"""Maximum number of dots in the price chart; beyond it, neighbouring fills are merged into one dot."""
 BLUE, ORANGE, GREEN, GREY = COLOURS[0], COLOURS[1], COLOURS[2], "#8a8a8a"
 
 
 def page(report: ExecutionReport, command: str = "") -> str:
-    """Return the page of a report.
+    """Return the HTML page of a report.
 
     Args:
         report: The report.
-        command: The command that made it, shown on the page; empty: none.
+        command: Command line shown on the page as the source of the report; empty: none.
 
     Raises:
         MissingExtra: matplotlib is not installed.
@@ -35,20 +35,20 @@ def page(report: ExecutionReport, command: str = "") -> str:
     made = f"Made by <code>{html.escape(command)}</code>. " if command else ""
     pictures = (
         (_order(report), _order_caption(report)),
-        (_costs(report), "Cost by component, bps of the paper notional: each bar starts where the one above ends."),
+        (_costs(report), "Cost by component, bps of the paper notional: each bar starts at the end of the bar above."),
     )
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in report.remarks if text.startswith("WARNING"))
     body = (
         f"<p>{html.escape(report.headline)}; {html.escape(span)}.</p>{warnings}"
         + "".join(f"<figure>{picture}<figcaption>{html.escape(text)}</figcaption></figure>" for picture, text in pictures)
         + _tables(report)
-        + f'<p class="caption">{made}Positive is a cost for buys and for sells.</p>'
+        + f'<p class="caption">{made}Positive numbers are costs, for buys and sells.</p>'
     )
-    return document(f"{report.parent.symbol}: what the order cost", body)
+    return document(f"{report.parent.symbol}: cost of the order", body)
 
 
 def _tables(report: ExecutionReport) -> str:
-    """Return every number of the report."""
+    """Return the tables of the report."""
     costs = [[name, f"{bps:,.2f}", f"{cash:,.2f}", MEANINGS.get(name, "")] for name, bps, cash in report.cost_table]
     prices = [
         [name, format_or_unknown(price, "{:,.4f}"), format_or_unknown(bps, "{:+,.2f}")]
@@ -57,18 +57,18 @@ def _tables(report: ExecutionReport) -> str:
     remarks = "".join(f"<li>{html.escape(text)}</li>" for text in report.remarks)
     return (
         "<h2>Cost by component</h2>"
-        + table(["component", "bps", "currency", "what it is"], costs, "glossary")
+        + table(["component", "bps", "currency", "meaning"], costs, "glossary")
         + "<h2>Average fill against benchmarks</h2>"
         + table(["benchmark", "price", "bps"], prices)
-        + "<h2>How it was worked</h2>"
+        + "<h2>Execution</h2>"
         + table(["", "value"], [list(pair) for pair in report.measures])
-        + f"<h2>What the numbers rest on</h2><ul>{remarks}</ul><h2>Fills</h2>"
+        + f"<h2>Data and assumptions</h2><ul>{remarks}</ul><h2>Fills</h2>"
         + _fills(report)
     )
 
 
 def _fills(report: ExecutionReport) -> str:
-    """Return the first fills as a table."""
+    """Return the table of the first fills."""
     shown = report.fills[:MAX_ROWS]
     mids = [report.mid_at(fill.time) if fill.mid is None else fill.mid for fill in shown]
     cells = [
@@ -82,20 +82,20 @@ def _fills(report: ExecutionReport) -> str:
         for fill, mid in zip(shown, mids, strict=True)
     ]
     rest = len(report.fills) - len(shown)
-    more = f'<p class="caption">The first {len(shown)} of {len(report.fills):,} fills; the JSON holds all.</p>' if rest else ""
+    more = f'<p class="caption">The first {len(shown)} of {len(report.fills):,} fills; the JSON has all.</p>' if rest else ""
     return table(["time", "shares", "price", "mid before", "against mid [bps]"], cells) + more
 
 
 def _order_caption(report: ExecutionReport) -> str:
-    together = " Neighbouring fills are drawn together." if len(report.fills) > MAX_DOTS else ""
+    merged = " Neighbouring fills are merged." if len(report.fills) > MAX_DOTS else ""
     return (
-        "Above: shares left, and what the plan would have left. Below: the fills on the price of the market; the area of a dot "
-        f"is its shares.{together}"
+        "Top: remaining shares of the order and of the plan. Bottom: fills on the market price; the area of a dot is "
+        f"proportional to its shares.{merged}"
     )
 
 
 def _order(report: ExecutionReport) -> str:
-    """Draw the inventory against the plan, and the fills on the price."""
+    """Draw the inventory against the plan, and the fills on the price; return the SVG."""
     drawing, (above, below) = figure(2, 1, 10.5, 6.6)
     first = min([report.start, *(mark.time for mark in report.marks[:1])])
     last = max([report.end, *(time for time, _ in report.plan[-1:])])
@@ -113,7 +113,7 @@ def _order(report: ExecutionReport) -> str:
 
 
 def _inventory(report: ExecutionReport, axis: Any, first: float, last: float) -> None:
-    """Draw what is left, in percent of the order."""
+    """Draw the remaining shares in percent of the order."""
     total = report.parent.quantity
     if report.plan:
         times, sums = np.array(report.plan).T
@@ -130,11 +130,11 @@ def _inventory(report: ExecutionReport, axis: Any, first: float, last: float) ->
     done = np.cumsum([0, *(fill.quantity for fill in report.fills), 0])
     times = [first, *(fill.time for fill in report.fills), report.end]
     axis.plot(times, 100.0 - 100.0 * done / total, color=BLUE, linewidth=1.8, drawstyle="steps-post", label="order")
-    axis.set(ylabel="left [%]", ylim=(-3.0, 103.0), title="inventory")
+    axis.set(ylabel="remaining [%]", ylim=(-3.0, 103.0), title="inventory")
 
 
 def _prices(report: ExecutionReport, axis: Any) -> None:
-    """Draw the mid, the arrival price and the market VWAP, and the fills as dots."""
+    """Draw mid, arrival price, market VWAP and average fill as lines, and the fills as dots."""
     if report.marks:
         axis.plot(*zip(*((mark.time, mark.mid) for mark in report.marks), strict=True), color=GREY, linewidth=1.0, label="mid")
     axis.axhline(report.parent.arrival_price, color=ORANGE, linewidth=1.0, linestyle="--", label="arrival price")
@@ -151,7 +151,7 @@ def _prices(report: ExecutionReport, axis: Any) -> None:
 
 
 def _dots(report: ExecutionReport) -> tuple[Any, Any, Any]:
-    """Return time, shares and price of each dot."""
+    """Return the volume-weighted time, the shares and the volume-weighted price of each dot."""
     values = np.array([fill[:3] for fill in report.fills], dtype=float).reshape(-1, 3)
     groups = np.array_split(values, min(len(values), MAX_DOTS)) if len(values) else []
     shares = np.array([group[:, 1].sum() for group in groups])
@@ -160,7 +160,7 @@ def _dots(report: ExecutionReport) -> tuple[Any, Any, Any]:
 
 
 def _time_axis(report: ExecutionReport, axis: Any, span: float) -> None:
-    """Label the time as the reader's clock."""
+    """Label the time axis with times of day."""
     ticker = need("matplotlib.ticker", "plot")
     steps = (1, 5, 10, 30, 60, 300, 600, 900, 1800, 3600, 7200, 14400, 43200)
     axis.xaxis.set_major_locator(ticker.MultipleLocator(next((step for step in steps if span / step <= 9.0), span / 8.0)))
@@ -168,7 +168,7 @@ def _time_axis(report: ExecutionReport, axis: Any, span: float) -> None:
 
 
 def _costs(report: ExecutionReport) -> str:
-    """Draw the components as a cascade that ends at the shortfall."""
+    """Draw the components as a waterfall that ends at the shortfall; return the SVG."""
     parts = report.decomposition._asdict()
     values = np.array([*parts.values(), report.shortfall])
     starts = np.array([0.0, *np.cumsum(values[:-2]), 0.0])

@@ -1,7 +1,9 @@
-"""Make the example of the README: five synthetic sessions of five-minute bars, and the fills of an order in the last of them.
+"""Generate the data of the README's TCA example: five synthetic sessions of five-minute bars, and the fills of one order.
 
-The market is the scenario `regime-day` in 78 slices. On the last day an ExecutionAgent sells 60,000 shares by VWAP between
-10:00 and 14:00; its trades and their impact are in the bars. Run: python benchmarks/example_order.py
+The market is the scenario `regime-day` with 78 slices. In the last session an ExecutionAgent sells 60,000 shares by VWAP
+between 10:00 and 14:00; the bars include its trades and their impact.
+
+    python benchmarks/example_order.py
 """
 
 from __future__ import annotations
@@ -18,19 +20,19 @@ from hyperexec_env.files import write_atomically
 from hyperexec_env.market.scenario import get_scenario
 
 SLICES, MINUTES = 78, 5
-FIRST, LAST = 6, 54  # the order lives from 10:00 to 14:00; the agent's clock counts slices
+FIRST, LAST = 6, 54  # slices of 10:00 and 14:00, start and deadline of the order; the agent's clock counts slices
 QUANTITY = 60_000
 OPENINGS = [datetime(2026, 3, day, 9, 30) for day in (2, 3, 4, 5, 6)]
 FOLDER = Path(__file__).parent
 
 
 def clock(opening: datetime, slices: float) -> str:
-    """Return a time of a session, counted in slices since the open, as text."""
+    """Return the ISO time that is `slices` slices after the opening."""
     return f"{opening + timedelta(minutes=MINUTES * slices):%Y-%m-%dT%H:%M:%S}"
 
 
-def order_of(env: HyperExecEnv) -> ParentOrder:
-    """Return the order that the agent gets at 10:00."""
+def parent_order(env: HyperExecEnv) -> ParentOrder:
+    """Return the parent order that is submitted at 10:00, with the expected volume profile until its deadline."""
     now, market = env.situation, env.task.market
     profile = tuple(market.mean_volume[FIRST:LAST, market.unknown].tolist())
     return ParentOrder(
@@ -38,8 +40,8 @@ def order_of(env: HyperExecEnv) -> ParentOrder:
     )
 
 
-def session(env: HyperExecEnv, opening: datetime, busy: bool, rng: np.random.Generator) -> tuple[list[str], list[str]]:
-    """Run one day, with the order or without; return the lines of its bars and of its fills."""
+def session(env: HyperExecEnv, opening: datetime, with_order: bool, rng: np.random.Generator) -> tuple[list[str], list[str]]:
+    """Simulate one session, with or without the order; return the CSV lines of its bars and of its fills."""
     config = ExecutionConfig(slices=LAST - FIRST, algorithm="VWAP", max_participation_rate=None)
     agent, market = ExecutionAgent(config, seed=3), env.task.market
     agent.start()
@@ -47,8 +49,8 @@ def session(env: HyperExecEnv, opening: datetime, busy: bool, rng: np.random.Gen
     for k in range(SLICES):
         now = env.situation
         before = now.price + now.side * (now.permanent + now.transient)
-        if busy and k == FIRST:
-            agent.submit_order(order_of(env), now=float(k))
+        if with_order and k == FIRST:
+            agent.submit_order(parent_order(env), now=float(k))
         agent.process({"XYZ": Quote(before, float(market.mean_volume[k, now.seen]))}, now=float(k))
         children = list(iter(lambda end=k + 0.999: agent.get_next_child(end), None))
         env.trade(float(sum(child.quantity for child in children)))
@@ -67,7 +69,7 @@ def session(env: HyperExecEnv, opening: datetime, busy: bool, rng: np.random.Gen
 
 def main() -> None:
     """Write example_bars.csv and example_fills.csv beside this file."""
-    # the order of the environment is larger than that of the agent, so that the day goes on when the agent is done
+    # the environment's order is larger than the agent's, so that the session continues after the agent has finished
     scenario = replace(get_scenario("regime-day"), slices=SLICES, side=-1, quantity=100.0 * QUANTITY, complete=False)
     env, rng = HyperExecEnv(scenario), np.random.default_rng(1)
     bars, fills = ["ts,open,high,low,close,volume"], ["ts,side,quantity,price,symbol"]

@@ -1,6 +1,8 @@
-"""Write the golden objectives: J* and J of every policy in every scenario, on the episodes that the tests run.
+"""Write tests/golden_objectives.json: the solver's objectives and the simulated objective of every policy in every scenario.
 
-Run it after a change that is meant to move a result, and show the difference: python benchmarks/golden_objectives.py
+Run this script after a change that is meant to change results, and commit the difference:
+
+    python benchmarks/golden_objectives.py
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ EPISODES, SEED = 512, 0
 
 
 def golden(name: str) -> dict[str, object]:
-    """Return J* and what else is computed, and the mean objective of each policy, bps."""
+    """Return the computed objectives of a scenario and the mean simulated objective of each policy, bps."""
     scenario = get_scenario(name)
     solution = solve(scenario)
     policies = [make() for make in {**BASELINES, **SANITY}.values()]

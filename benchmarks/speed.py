@@ -1,9 +1,9 @@
-"""Print the tables of the README's section on speed, in Markdown.
+"""Print the Markdown tables of the README's section on speed to standard output.
 
-    python benchmarks/speed.py                 measures everything (minutes), as `hyperexec bench --full` does
-    python benchmarks/speed.py bench.json      prints the numbers that `hyperexec bench --full --json bench.json` wrote
+The measurements come from a new run or from a file:
 
-Paste the standard output into the README.
+    python benchmarks/speed.py                 run all measurements (minutes), as `hyperexec bench --full`
+    python benchmarks/speed.py bench.json      read the measurements of `hyperexec bench --full --json bench.json`
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from hyperexec_env.training.bench import measure
 
 
 def number(value: float) -> str:
-    """Return a number with three significant digits, without decimals from 100 on."""
+    """Format a number with three significant digits, or as an integer from 100 on."""
     return f"{value:,.0f}" if value >= 100.0 else f"{value:.3g}"
 
 
 def line(row: dict[str, Any]) -> str:
-    """Return a row of the table."""
+    """Format one measurement as a table row."""
     goal = "" if row["goal"] is None else f"{'at least' if row['better'] == 'higher' else 'at most'} {row['goal']:g}"
     mark = {True: "reached", False: "missed", None: ""}[row["reached"]]
     reference = f"{number(row['reference'])} ({row['against']})"
@@ -30,7 +30,7 @@ def line(row: dict[str, Any]) -> str:
 
 
 def tables(numbers: dict[str, Any]) -> str:
-    """Return the tables of a benchmark from the numbers of its `--json`."""
+    """Format the JSON output of `hyperexec bench` as Markdown tables."""
     lines = [
         "| what | here | reference | ratio | goal | |",
         "| --- | --- | --- | --- | --- | --- |",

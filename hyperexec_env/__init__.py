@@ -1,10 +1,173 @@
-"""HyperExec: the Gymnasium environment of optimal execution, ``gym.make("HyperExec-v0")``."""
+"""HyperExec: optimal execution as a Gymnasium environment, with baselines, the exact optimum, training and a leaderboard.
 
+    import hyperexec_env as hx
+
+    env = hx.make("regime-day")  # or gymnasium.make("HyperExec-v0", scenario="regime-day")
+    print(hx.evaluate("regime-day", ["TWAP", "POV"], episodes=1000))
+
+`dir(hx)` lists the public API. A name is imported when it is first used, so that ``import hyperexec_env`` stays as light as
+``import gymnasium``. Every function that takes a scenario takes a name, a dict, a path of a TOML file or a `Scenario`.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from gymnasium.envs.registration import make as _make
+from gymnasium.envs.registration import make_vec as _make_vec
 from gymnasium.envs.registration import register, registry
 
 from hyperexec_env.version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from gymnasium import Env
+    from gymnasium.vector import VectorEnv
+
+    from hyperexec_env.baselines.card import card as card
+    from hyperexec_env.baselines.estimate import estimate as estimate
+    from hyperexec_env.baselines.evaluate import entrants as entrants
+    from hyperexec_env.baselines.evaluate import evaluate as evaluate
+    from hyperexec_env.baselines.evaluate import known_optimum as known_optimum
+    from hyperexec_env.baselines.policies import get_policy as get_policy
+    from hyperexec_env.baselines.policies import policy_names as policy_names
+    from hyperexec_env.baselines.solver import Solution as Solution
+    from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
+    from hyperexec_env.baselines.solver import solve as solve
+    from hyperexec_env.data.bars import read_sessions as read_sessions
+    from hyperexec_env.data.calibration import calibrate as calibrate
+    from hyperexec_env.envs.single import HyperExecEnv as HyperExecEnv
+    from hyperexec_env.envs.situation import Situation as Situation
+    from hyperexec_env.envs.vector import HyperExecVectorEnv as HyperExecVectorEnv
+    from hyperexec_env.evaluation.board import Board as Board
+    from hyperexec_env.evaluation.board import Entrant as Entrant
+    from hyperexec_env.evaluation.certificate import Certificate as Certificate
+    from hyperexec_env.evaluation.certificate import certify as certify
+    from hyperexec_env.evaluation.certificate import certify_model as certify_model
+    from hyperexec_env.evaluation.certificate import check_impact_model as check_impact_model
+    from hyperexec_env.evaluation.certificate import check_scenario as check_scenario
+    from hyperexec_env.evaluation.network import NetworkPolicy as NetworkPolicy
+    from hyperexec_env.evaluation.network import load_policy as load_policy
+    from hyperexec_env.evaluation.network import save_policy as save_policy
+    from hyperexec_env.evaluation.optimum import Optimum as Optimum
+    from hyperexec_env.evaluation.policy import Policy as Policy
+    from hyperexec_env.evaluation.policy import check_policy as check_policy
+    from hyperexec_env.evaluation.rule import Rule as Rule
+    from hyperexec_env.evaluation.rule import RulePolicy as RulePolicy
+    from hyperexec_env.evaluation.store import Store as Store
+    from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
+    from hyperexec_env.execution.agent import Quote as Quote
+    from hyperexec_env.execution.config import ExecutionConfig as ExecutionConfig
+    from hyperexec_env.execution.estimates import estimate_impact as estimate_impact
+    from hyperexec_env.execution.estimates import estimate_schedule as estimate_schedule
+    from hyperexec_env.execution.estimates import planned_shares as planned_shares
+    from hyperexec_env.execution.presets import almgren_2005 as almgren_2005
+    from hyperexec_env.execution.presets import preset as preset
+    from hyperexec_env.execution.report import ExecutionReport as ExecutionReport
+    from hyperexec_env.market.regime import Regimes as Regimes
+    from hyperexec_env.market.scenario import Scenario as Scenario
+    from hyperexec_env.market.scenario import ScenarioLike as ScenarioLike
+    from hyperexec_env.market.scenario import get_scenario as get_scenario
+    from hyperexec_env.market.scenario import register_scenario as register_scenario
+    from hyperexec_env.market.scenario import scenario_names as scenario_names
+    from hyperexec_env.orders import ChildOrder as ChildOrder
+    from hyperexec_env.orders import Fill as Fill
+    from hyperexec_env.orders import ParentOrder as ParentOrder
+    from hyperexec_env.training.leaderboard import leaderboard as leaderboard
+
+_MODULES: Final = {
+    "Board": "evaluation.board",
+    "Certificate": "evaluation.certificate",
+    "ChildOrder": "orders",
+    "Entrant": "evaluation.board",
+    "ExecutionAgent": "execution.agent",
+    "ExecutionConfig": "execution.config",
+    "ExecutionReport": "execution.report",
+    "Fill": "orders",
+    "HyperExecEnv": "envs.single",
+    "HyperExecVectorEnv": "envs.vector",
+    "NetworkPolicy": "evaluation.network",
+    "Optimum": "evaluation.optimum",
+    "ParentOrder": "orders",
+    "Policy": "evaluation.policy",
+    "Quote": "execution.agent",
+    "Regimes": "market.regime",
+    "Rule": "evaluation.rule",
+    "RulePolicy": "evaluation.rule",
+    "Scenario": "market.scenario",
+    "ScenarioLike": "market.scenario",
+    "Situation": "envs.situation",
+    "Solution": "baselines.solver",
+    "Store": "evaluation.store",
+    "almgren_2005": "execution.presets",
+    "calibrate": "data.calibration",
+    "card": "baselines.card",
+    "certify": "evaluation.certificate",
+    "certify_model": "evaluation.certificate",
+    "check_impact_model": "evaluation.certificate",
+    "check_policy": "evaluation.policy",
+    "check_scenario": "evaluation.certificate",
+    "entrants": "baselines.evaluate",
+    "estimate": "baselines.estimate",
+    "estimate_impact": "execution.estimates",
+    "estimate_schedule": "execution.estimates",
+    "evaluate": "baselines.evaluate",
+    "get_policy": "baselines.policies",
+    "get_scenario": "market.scenario",
+    "known_optimum": "baselines.evaluate",
+    "leaderboard": "training.leaderboard",
+    "load_policy": "evaluation.network",
+    "planned_shares": "execution.estimates",
+    "policy_names": "baselines.policies",
+    "preset": "execution.presets",
+    "read_sessions": "data.bars",
+    "register_scenario": "market.scenario",
+    "save_policy": "evaluation.network",
+    "scenario_names": "market.scenario",
+    "schedule_bps": "baselines.solver",
+    "solve": "baselines.solver",
+}
+"""Name of the public API and the module that it is imported from when it is first used."""
+
+__all__ = ["__version__", "make", "make_vec", *_MODULES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a name of the public API."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the names of the public API too, whether they are imported or not."""
+    return sorted({*globals(), *__all__})
+
+
+def make(scenario: ScenarioLike = "regime-day", **options: Any) -> Env[Any, Any]:
+    """Make the environment: ``gymnasium.make("HyperExec-v0", scenario=scenario, **options)``.
+
+    Args:
+        scenario: A name, a dict, a path of a TOML file or a `Scenario`.
+        options: Arguments of :class:`~hyperexec_env.envs.single.HyperExecEnv` (`action_mode`, `reward`, `observe_regime`,
+            `render_mode`, ...) and of `gymnasium.make`.
+    """
+    return _make("HyperExec-v0", scenario=scenario, **options)
+
+
+def make_vec(scenario: ScenarioLike = "regime-day", num_envs: int = 1, **options: Any) -> VectorEnv[Any, Any, Any]:
+    """Make a batch of environments: ``gymnasium.make_vec("HyperExec-v0", num_envs, scenario=scenario, **options)``.
+
+    Args:
+        scenario: A name, a dict, a path of a TOML file or a `Scenario`.
+        num_envs: Number of environments.
+        options: Arguments of :class:`~hyperexec_env.envs.vector.HyperExecVectorEnv` (`backend`, `num_threads`, `copy`,
+            `action_mode`, ...) and of `gymnasium.make_vec`.
+    """
+    return _make_vec("HyperExec-v0", num_envs, scenario=scenario, **options)
+
 
 if "HyperExec-v0" not in registry:
     register(

@@ -1,8 +1,18 @@
-"""Records of numbers: NamedTuples whose fields state the order of numbers once, for every execution.
+"""Records of numbers: NamedTuples from whose fields every execution derives its memory layout.
 
-A field is a number for one episode, or an array over episodes. Its annotation names the machine type that compiled loops
-store it in: `Real` (double precision; also any field annotated `Any`), `Single`, `Whole` (64-bit integer), `Word` and `Half`
-(64 and 32 random bits); `Constant` values are written into the text of a loop. A field may hold another record.
+    class State(NamedTuple):
+        remaining: Real
+        k: Whole
+
+    State(100.0, 0)                                  one episode
+    State(np.full(8, 100.0), np.zeros(8, int))       arrays over eight episodes
+    leaves(State)                                    (("remaining", "float64"), ("k", "int64"))
+
+A field holds a number of one episode, an array over episodes, or another record. The annotation of a field names the machine
+type in which compiled loops store the number: `Real` (double precision; also `Any`), `Single` (single precision), `Whole`
+(64-bit integer), `Word` and `Half` (64 and 32 random bits). A `Constant` is a literal in the text of a loop and takes no
+memory. The *numbers* of a record, its *leaves*, are the fields that hold no record, those of nested records included, in
+order of definition.
 """
 
 from __future__ import annotations
@@ -38,36 +48,42 @@ __all__ = [
 ]
 
 Real = Any
+"""Annotation of a double-precision number."""
 Single = Annotated[Any, "float32"]
+"""Annotation of a single-precision number."""
 Whole = Annotated[Any, "int64"]
+"""Annotation of a 64-bit integer."""
 Word = Annotated[Any, "uint64"]
+"""Annotation of 64 random bits."""
 Half = Annotated[Any, "uint32"]
+"""Annotation of 32 random bits."""
 Constant = Annotated[Any, "constant"]
+"""Annotation of a value on which compiled loops are specialised."""
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def is_record(kind: Any) -> bool:
-    """Return whether a type, or a value, is a record."""
+    """Return whether a type is a record type, or a value is a record."""
     return hasattr(kind, "_fields")
 
 
 @cache
 def fields_of(record: Any) -> tuple[tuple[str, Any], ...]:
-    """Return the name and the kind of each field of a record: a record type, or the name of a machine type."""
+    """Return (name, kind) of each field of a record type; a kind is a record type or the name of a machine type."""
     hints = get_type_hints(record, include_extras=True).items()
     return tuple((name, hint if is_record(hint) else _machine_type(hint)) for name, hint in hints)
 
 
 def _machine_type(hint: Any) -> str:
-    """Return the machine type that an annotation names; double precision where it names none."""
+    """Return the machine type that an annotation names, by default "float64"."""
     named = [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, str)]
     return named[0] if named else "float64"
 
 
 @cache
 def leaves(record: Any) -> tuple[tuple[str, str], ...]:
-    """Return the dotted name and the machine type of each number of a record, nested records included, in order."""
+    """Return (dotted name, machine type) of each number of a record type, for example ("state.remaining", "float64")."""
     found: list[tuple[str, str]] = []
     for name, kind in fields_of(record):
         inner = ((f"{name}.{path}", machine) for path, machine in leaves(kind)) if is_record(kind) else ((name, kind),)
@@ -76,35 +92,41 @@ def leaves(record: Any) -> tuple[tuple[str, str], ...]:
 
 
 def map_leaves(function: Callable[..., Any], record: Any, *others: Any) -> Any:
-    """Return the record of what a function makes of each number of a record, and of the same number of others."""
+    """Return a record of the values of a function of each number of `record` (and of the same number of `others`)."""
     parts = zip(record, *others, strict=True)
     return type(record)(*(map_leaves(function, *part) if is_record(part[0]) else function(*part) for part in parts))
 
 
 def numbers(record: Any) -> list[Any]:
-    """Return the numbers of a record, nested records included, in order."""
+    """Return the numbers of a record, in the order of :func:`leaves`."""
     return [number for value in record for number in (numbers(value) if is_record(value) else [value])]
 
 
 def fill_record(kind: Any, values: Iterator[Any]) -> Any:
-    """Return a record whose numbers, nested records included, are taken from an iterator in order."""
+    """Return a record of type `kind` with the next values of an iterator as its numbers, in the order of :func:`leaves`."""
     return kind(*(fill_record(inner, values) if is_record(inner) else next(values) for _, inner in fields_of(kind)))
 
 
 def numbered(name: str, count: int, kind: Any = Any) -> Any:
-    """Return a new record type of `count` numbers of one kind."""
+    """Return a new record type with the fields at_0, at_1, ... of one kind, `count` in number."""
     return record_type(name, (f"at_{index}" for index in range(count)), kind, sys._getframe(1).f_globals["__name__"])
 
 
 def record_type(name: str, fields: Iterable[str], kind: Any = Any, module: str = "") -> Any:
-    """Return a new record type of numbers of one kind; pickles find it in a module, that of the caller, by its name."""
+    """Return a new record type with some field names, all of one kind.
+
+    `module`, by default the caller's, is the module in which pickles find the type by its name.
+    """
     made: Any = NamedTuple(name, [(field, kind) for field in fields])  # type: ignore[misc]
     made.__module__ = module or sys._getframe(1).f_globals["__name__"]
     return made
 
 
 def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:
-    """Give a function that looks at the types of its arguments a form for single numbers, which the compiler reads instead."""
+    """Return a decorator for a function that inspects the types of its arguments, which compiled code cannot.
+
+    Compiled loops call `form`, the same function for single numbers, in its place.
+    """
 
     def mark(function: Function) -> Function:
         function.form_for_numbers = form  # type: ignore[attr-defined]
@@ -114,9 +136,10 @@ def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:
 
 
 def for_records(write: Callable[..., str]) -> Callable[[Function], Function]:
-    """Give a function of whole records a form for the compiler: `write(fields)` returns it as the text of a lambda.
+    """Return a decorator for a function that iterates over the fields of a record, which compiled code cannot.
 
-    `fields` are the names of the fields of the record among the arguments; the text may call its type `Record`.
+    Compiled loops call, in its place, the lambda whose source `write(fields)` returns. `fields` are the field names of the
+    first record among the arguments; the source may use the name `Record` for its type.
     """
 
     def mark(function: Function) -> Function:
@@ -128,51 +151,51 @@ def for_records(write: Callable[..., str]) -> Callable[[Function], Function]:
 
 @for_records(lambda fields: f"lambda a, b: Record({', '.join(f'a.{name} + b.{name}' for name in fields)})")
 def plus(a: Any, b: Any) -> Any:
-    """Return the sum of two records of one type, field by field."""
+    """Return the sum of two records of one type, field by field; fields are numbers."""
     return type(a)(*(x + y for x, y in zip(a, b, strict=True)))
 
 
 @for_records(lambda fields: f"lambda record, factor: Record({', '.join(f'record.{name} * factor' for name in fields)})")
 def scaled(record: Any, factor: Any) -> Any:
-    """Return a record with each field multiplied by a factor."""
+    """Return a record with each field multiplied by a factor; fields are numbers."""
     return type(record)(*(value * factor for value in record))
 
 
 @for_records(lambda fields: f"lambda value, limits: {' + '.join(f'(value >= limits.{name}) * 1' for name in fields)}")
 def reached(value: Any, limits: Any) -> Any:
-    """Return how many of the limits, the fields of a record, a value reaches."""
+    """Return the number of fields of the record `limits` that are at most `value`."""
     return sum(value >= limit for limit in limits)
 
 
 def sum_of(record: type, names: Iterable[str]) -> Callable[[Any], Any]:
-    """Return a function that adds some fields, in the order of the record, of a record or of a plain tuple in its place."""
+    """Return a function that adds the named fields, in field order, of a record or of a plain tuple in the same order."""
     chosen, fields = set(names), record._fields  # type: ignore[attr-defined]
     text = " + ".join(f"record[{index}]" for index, name in enumerate(fields) if name in chosen)
-    function: Callable[[Any], Any] = eval(f"lambda record: {text}", {})  # noqa: S307 - made of the names of fields
+    function: Callable[[Any], Any] = eval(f"lambda record: {text}", {})  # noqa: S307 - the text holds field numbers only
     return function
 
 
 def maker(target: type, source: type, given: tuple[str, ...]) -> Callable[..., Any]:
-    """Return a function `(source, *given)` that makes a record of another type.
+    """Return a function `(source, *given)` that builds a `target` record from a `source` record.
 
-    Fields whose names are `given` are taken from the arguments, all others from the fields of the same name of the source.
+    The fields named in `given` are arguments; every other field has the value of the source's field of the same name.
 
     Raises:
-        TypeError: A field of the target is in neither.
+        TypeError: A field of the target is neither a field of the source nor named in `given`.
     """
-    fields, known = target._fields, source._fields  # type: ignore[attr-defined]
+    fields, in_source = target._fields, source._fields  # type: ignore[attr-defined]
     for name in fields:
-        if name not in known and name not in given:
+        if name not in in_source and name not in given:
             raise TypeError(f"field {name!r} of {target.__name__} is neither a field of {source.__name__} nor given")
     values = ", ".join(name if name in given else f"source.{name}" for name in fields)
     text = f"lambda source, {', '.join(given)}: target({values})"
-    function: Callable[..., Any] = eval(text, {"target": target})  # noqa: S307 - made of the names of fields
+    function: Callable[..., Any] = eval(text, {"target": target})  # noqa: S307 - the text holds field names only
     return function
 
 
 def filler(target: type) -> Callable[[Any], Any]:
-    """Return a function that makes a record with the same value in each field."""
+    """Return a function that builds a record with one value in every field."""
     fields = target._fields  # type: ignore[attr-defined]
     text = f"lambda value: target({', '.join('value' for _ in fields)})"
-    function: Callable[[Any], Any] = eval(text, {"target": target})  # noqa: S307 - made of the number of fields
+    function: Callable[[Any], Any] = eval(text, {"target": target})  # noqa: S307 - the text holds no outside input
     return function

@@ -1,4 +1,4 @@
-"""What all tests share: inputs that never change from run to run, one thread for each library, and a cache of their own."""
+"""Settings of all tests: inputs that never change from run to run, a cache for the run, and a table of seconds per file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import tempfile
 
 os.environ.setdefault("MPLBACKEND", "Agg")
-if "PYTEST_XDIST_WORKER" not in os.environ:  # the workers of a run share the folder of the process that started them
+if "HYPEREXEC_CACHE" not in os.environ:  # set in the workers of a run, and by a user who keeps compiled loops between runs
     _CACHE = tempfile.TemporaryDirectory(prefix="hyperexec-cache-", ignore_cleanup_errors=True)
     os.environ["HYPEREXEC_CACHE"] = _CACHE.name
 
@@ -14,3 +14,25 @@ import hypothesis
 
 hypothesis.settings.register_profile("laws", derandomize=True, database=None, deadline=None, max_examples=60, print_blob=False)
 hypothesis.settings.load_profile("laws")
+
+
+def pytest_configure(config):
+    """Hand whole files to the processes of `pytest -n 2`: each solved scenario, trained policy and wheel is made once."""
+    if getattr(config.option, "dist", "no") == "load":
+        config.option.dist = "loadfile"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print the seconds and the cases of each file, longest first."""
+    seconds, cases = {}, {}
+    for outcome, reports in terminalreporter.stats.items():
+        for report in reports:
+            if hasattr(report, "duration"):
+                name = report.nodeid.partition("::")[0]
+                seconds[name] = seconds.get(name, 0.0) + report.duration
+                cases[name] = cases.get(name, 0) + (bool(outcome) and outcome != "deselected")
+    if len(seconds) > 1:
+        terminalreporter.section("seconds and cases per file")
+        for name in sorted(seconds, key=seconds.get, reverse=True):
+            terminalreporter.write_line(f"{seconds[name]:8.1f} s {cases[name]:5d}  {name}")
+        terminalreporter.write_line(f"{sum(seconds.values()):8.1f} s {sum(cases.values()):5d}  in all")

@@ -1,34 +1,48 @@
-"""The house: who may import whom, and that what is written once is written once."""
+"""The house: which room may import which, and that an equation stands in one place."""
 
 from __future__ import annotations
 
 import ast
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.fast
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = {"hyperexec_env": (), "baselines": ("hyperexec_env",), "training": ("hyperexec_env",)}
 """Folder of the repository -> package that it is installed below."""
 
-HOUSE = {
-    "orders": set(),
-    "market": {"orders"},
-    "envs": {"market", "orders"},
-    "execution": {"market", "orders"},
-    "evaluation": {"envs", "market", "orders"},
-    "data": {"market", "orders"},
-    "baselines": {"data", "evaluation", "envs", "execution", "market", "orders"},
-    "training": {"baselines", "data", "evaluation", "envs", "execution", "market", "orders"},
-    "cli": {"training", "baselines", "data", "evaluation", "envs", "execution", "market", "orders"},
-}
-"""Room -> rooms that it may import: cli -> training -> baselines -> evaluation -> envs -> market -> orders, and never back;
-execution and data stand on the market, and baselines use both."""
+ARROWS = """
+cli -> training -> baselines -> evaluation -> envs -> market -> orders
+baselines -> execution -> market, orders
+cli, training, baselines -> data -> market
+envs, evaluation -> backends
+"""
+"""A -> B: A may import B, and whatever B may import; never back."""
 
-TOOLS = {"version": set(), "extras": set(), "files": set(), "checks": set(), "arguments": set()}
-"""Small things that anybody may use; they use nothing of the house but each other."""
 
-ROOMS = {**HOUSE, **TOOLS}
+def _house():
+    """Return each room with the rooms that it may import, directly or through another room."""
+    direct = {}
+    for line in ARROWS.strip().splitlines():
+        for left, right in pairwise(line.split(" -> ")):
+            for name in left.split(", "):
+                direct.setdefault(name, set()).update(right.split(", "))
+    rooms = {*direct, *(name for below in direct.values() for name in below)}
+
+    def below(name):
+        return {found for each in direct.get(name, ()) for found in {each, *below(each)}}
+
+    return {name: below(name) for name in rooms}
+
+
+HOUSE = _house()
+
+TOOLS = {"version", "extras", "files", "checks", "arguments", "records"}
+"""Modules that every room may import; they import only each other."""
 
 
 def modules():
@@ -43,6 +57,7 @@ def modules():
 MODULES = dict(modules())
 
 
+@cache
 def imports(name):
     """What a module imports, anywhere in it: full names, also those it imports by text."""
     found = set()
@@ -78,48 +93,45 @@ def test_every_import_of_the_house_names_a_module():
     assert found == set()
 
 
-def test_every_module_has_a_room():
-    assert {room(name) for name in MODULES} <= {*ROOMS, "door"}
-    assert len(MODULES) > 20
-    assert set(HOUSE) == {room(name) for name in MODULES} & set(HOUSE)
+def test_every_module_has_a_room_and_every_room_has_a_module():
+    assert {room(name) for name in MODULES} == {*HOUSE, *TOOLS, "door"}
 
 
-def test_the_rooms_stand_in_one_order():
-    """The permitted imports have no cycle."""
-    left = dict(ROOMS)
-    while left:
-        ground = [name for name, above in left.items() if not above & set(left)]
-        assert ground, f"a cycle among {sorted(left)}"
-        for name in ground:
-            del left[name]
+def test_the_arrows_have_no_cycle():
+    assert [name for name, below in HOUSE.items() if name in below] == []
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "hyperexec_env"])
-def test_a_module_imports_only_what_its_room_may(name):
-    allowed = {room(name), "door", None, *ROOMS[room(name)]}
-    allowed |= set(TOOLS) - ({"arguments"} if room(name) in ("orders", "market") or room(name) in TOOLS else set())
-    found = {other: room(other) for other in imports(name)}
-    assert {other for other, where in found.items() if where not in allowed} == set()
+def test_a_module_imports_only_what_its_room_may():
+    wrong = set()
+    for name in MODULES:
+        here = room(name)
+        allowed = {here, "door", None, *HOUSE.get(here, ()), *TOOLS}
+        if here in ("orders", "market", "backends") or here in TOOLS:
+            allowed -= {"arguments"} - {here}  # command lines are made from it
+        wrong |= {(name, other) for other in imports(name) if room(other) not in allowed}
+    assert wrong == set()
 
 
 def test_the_door_opens_on_nothing():
-    """`import hyperexec_env` registers the environment and loads no part of the house."""
-    assert {other for other in imports("hyperexec_env") if room(other)} <= {"hyperexec_env.version"}
+    """`import hyperexec_env` registers the environment and loads no part of the house; type checkers see the public API."""
+    body = [node for node in MODULES["hyperexec_env"].body if not ast.unparse(node).startswith("if TYPE_CHECKING:")]
+    named = {node.module for node in ast.walk(ast.Module(body, [])) if isinstance(node, ast.ImportFrom)}
+    assert {other for other in named if room(other)} == {"hyperexec_env.version"}
 
 
-def test_nobody_imports_the_command_line():
-    assert [name for name in MODULES if room(name) != "cli" and "cli" in map(room, imports(name))] == []
+def outside(name):
+    """Return the packages outside the house that a module imports."""
+    return {other.split(".")[0] for other in imports(name)} - {"hyperexec_env"}
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if room(name) in ("market", "orders")])
-def test_the_market_has_never_heard_of_agents(name):
+def test_the_market_has_never_heard_of_agents():
     strangers = {"gymnasium", "torch", "stable_baselines3", "sb3_contrib", "matplotlib", "numba"}
-    assert {other.split(".")[0] for other in imports(name)} & strangers == set()
+    assert [name for name in MODULES if room(name) in ("market", "orders", "records") and outside(name) & strangers] == []
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if room(name) not in ("training",)])
-def test_only_training_knows_stable_baselines3(name):
-    assert {other.split(".")[0] for other in imports(name)} & {"stable_baselines3", "sb3_contrib"} == set()
+def test_only_training_knows_stable_baselines3():
+    knowing = {room(name) for name in MODULES if outside(name) & {"stable_baselines3", "sb3_contrib"}}
+    assert knowing <= {"training"}
 
 
 def functions(name):
@@ -141,46 +153,54 @@ def test_noise_is_drawn_in_one_place():
 
 
 def calls(tree):
-    """The calls in a syntax tree: the name of what is called, without what it belongs to, and the texts that are given."""
+    """Return the calls in a syntax tree: the last name of the function that is called, and the constants it is given."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             yield name, [argument.value for argument in node.args if isinstance(argument, ast.Constant)]
 
 
-COMPILING = {"hyperexec_env.market.compiled", "hyperexec_env.envs.compiled", "hyperexec_env.evaluation.fused"}
-"""The modules that know how something is compiled."""
+def needs_numba(name):
+    """Return whether a module asks for numba, in any function."""
+    return any(called == "need" and str(*given[:1]).split(".")[0] == "numba" for called, given in calls(MODULES[name]))
 
 
-@pytest.mark.parametrize("name", MODULES)
-def test_numba_is_imported_by_need_only(name):
+def test_numba_is_imported_by_need_only():
     """It takes half a second, and is an extra: no import statement, and no `need` before a function is called."""
-    assert "numba" not in {other.split(".")[0] for other in imports(name)}
-    runs_on_import = [node for node in MODULES[name].body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
-    assert not [given for node in runs_on_import for called, given in calls(node) if called == "need"]
-
-
-def test_only_three_modules_compile():
-    """The others ask for a backend by its name."""
-    needing, compiling = set(), set()
+    assert [name for name in MODULES if "numba" in outside(name)] == []
     for name, tree in MODULES.items():
-        found = list(calls(tree))
-        needing |= {name for called, given in found if called == "need" and str(*given[:1]).split(".")[0] == "numba"}
-        used = {called for called, _ in found} | {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        compiling |= {name for word in ("twins", "Twins", "tiles", "njit") if word in used}
-    assert needing == {"hyperexec_env.market.compiled"}
-    assert compiling == COMPILING
+        runs_on_import = [node for node in tree.body if not isinstance(node, (ast.FunctionDef, ast.ClassDef))]
+        assert not [given for node in runs_on_import for called, given in calls(node) if called == "need"], name
 
 
-def test_compiled_modules_write_no_equation_anew():
-    """They name the functions of the market and compile them: no twin has the name of a function of the kernel or the path."""
-    originals = {
-        function
-        for name in ("market.kernel", "market.predator", "market.path", "market.noise", "envs.observation", "envs.action")
-        for function in functions(f"hyperexec_env.{name}")
-    }
-    allowed = {"halves", "octave", "root", "power_of_two", "next_regime", "geometric", "level_shares"}
-    for name in COMPILING:
-        assert {function.lstrip("_") for function in functions(name)} & {each.lstrip("_") for each in originals} <= allowed, (
-            name
-        )
+def test_one_module_needs_numba_and_compiles():
+    """The others ask for a backend by its name."""
+    assert [name for name in MODULES if needs_numba(name)] == ["hyperexec_env.backends.compiled"]
+    words = {name: {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)} for name, tree in MODULES.items()}
+    assert [name for name in MODULES if "njit" in words[name]] == ["hyperexec_env.backends.compiled"]
+
+
+def test_the_backends_know_no_finance():
+    """They derive every layout from the records: no cost, number, regime or feature is named, no function is written anew."""
+    from hyperexec_env.envs.features import observation_names
+    from hyperexec_env.market import kernel, lane, path, regime
+
+    records = (kernel.State, kernel.Slice, kernel.Cost, kernel.Impact, path.World, path.Draws, lane.Lane, lane.Ticket)
+    finance = {field for record in records for field in record._fields} - {"key", "side", "order"}
+    finance |= {*observation_names(), *regime.REGIME_NAMES}
+    equations = (
+        "market.kernel",
+        "market.predator",
+        "market.path",
+        "market.lane",
+        "market.noise",
+        "envs.features",
+        "envs.action",
+    )
+    originals = {function for name in equations for function in functions(f"hyperexec_env.{name}")}
+    for name in (name for name in MODULES if room(name) == "backends"):
+        nodes = list(ast.walk(MODULES[name]))
+        used = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+        used |= {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        assert used & finance == set(), name
+        assert {function.lstrip("_") for function in functions(name)} & {each.lstrip("_") for each in originals} == set(), name

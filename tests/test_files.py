@@ -6,6 +6,8 @@ import pytest
 
 from hyperexec_env.files import check_target, printable, write_atomically
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(("content", "stored"), [("σ = 2 %\n", "σ = 2 %\n".encode()), (b"\x00\xff", b"\x00\xff")])
 def test_text_and_bytes_are_stored_unchanged(tmp_path, content, stored):

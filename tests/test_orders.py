@@ -8,6 +8,8 @@ import pytest
 
 from hyperexec_env.orders import MAX_SHARES, ChildOrder, Fill, ParentOrder
 
+pytestmark = pytest.mark.fast
+
 GOOD = {"symbol": "IBM", "side": 1, "quantity": 10_000, "arrival_price": 150.0}
 
 
@@ -32,30 +34,42 @@ def test_whole_quantities_of_any_numeric_type_become_int():
     assert ParentOrder(**{**GOOD, "quantity": MAX_SHARES}).quantity == int(np.int64(MAX_SHARES))
 
 
-@pytest.mark.parametrize(("urgency", "clamped"), [(-3.0, 0.0), (0.3, 0.3), (7, 1.0), (None, None)])
-def test_urgency_is_clamped(urgency, clamped):
-    assert ParentOrder(**GOOD, urgency=urgency).urgency == clamped
+def test_urgency_is_clamped():
+    for urgency, clamped in [(-3.0, 0.0), (0.3, 0.3), (7, 1.0), (None, None)]:
+        assert ParentOrder(**GOOD, urgency=urgency).urgency == clamped
 
 
-@pytest.mark.parametrize(("field", "value", "message"), [
-    ("quantity", 0, r"quantity must be a whole number in \[1, 1000000000000000\], got 0"),
-    ("quantity", -5, "quantity must be a whole number"), ("quantity", 1.5, "quantity must be a whole number"),
-    ("quantity", math.nan, "quantity must be"), ("quantity", "7", "quantity must be"), ("quantity", True, "quantity must be"),
-    ("quantity", MAX_SHARES + 1, "quantity must be"),
-    ("side", 0, r"side must be \+1 \(buy\) or -1 \(sell\), got 0"), ("side", 2, "side must be"),
-    ("side", "buy", "side must be"),
-    ("arrival_price", 0.0, "arrival_price must be"), ("arrival_price", math.nan, "arrival_price must be"),
-    ("arrival_price", -1.0, "arrival_price must be"), ("arrival_price", math.inf, "arrival_price must be"),
-    ("symbol", "", "symbol must be a non-empty text"), ("symbol", 5, "symbol must be"), ("id", "", "id must be"),
-    ("deadline", math.nan, "deadline must be"), ("urgency", math.nan, "urgency must be"), ("algorithm", 5, "algorithm must be"),
-    ("volume_profile", (1.0, -1.0), r"volume_profile\[1\] must be"), ("volume_profile", (0.0,), "volume_profile must sum to"),
-    ("volume_profile", 5.0, "volume_profile must be a list"),
-    ("expected_volume", 0.0, "expected_volume must be"), ("adv", -1.0, "adv must be"),
-    ("volatility", -0.1, "volatility must be"),
-])  # fmt: skip
-def test_an_invalid_value_is_named(field, value, message):
-    with pytest.raises(ValueError, match=message):
-        ParentOrder(**{**GOOD, field: value})
+def test_an_invalid_value_is_named():
+    for field, value, message in [
+        ("quantity", 0, r"quantity must be a whole number in \[1, 1000000000000000\], got 0"),
+        ("quantity", -5, "quantity must be a whole number"),
+        ("quantity", 1.5, "quantity must be a whole number"),
+        ("quantity", math.nan, "quantity must be"),
+        ("quantity", "7", "quantity must be"),
+        ("quantity", True, "quantity must be"),
+        ("quantity", MAX_SHARES + 1, "quantity must be"),
+        ("side", 0, r"side must be \+1 \(buy\) or -1 \(sell\), got 0"),
+        ("side", 2, "side must be"),
+        ("side", "buy", "side must be"),
+        ("arrival_price", 0.0, "arrival_price must be"),
+        ("arrival_price", math.nan, "arrival_price must be"),
+        ("arrival_price", -1.0, "arrival_price must be"),
+        ("arrival_price", math.inf, "arrival_price must be"),
+        ("symbol", "", "symbol must be a non-empty text"),
+        ("symbol", 5, "symbol must be"),
+        ("id", "", "id must be"),
+        ("deadline", math.nan, "deadline must be"),
+        ("urgency", math.nan, "urgency must be"),
+        ("algorithm", 5, "algorithm must be"),
+        ("volume_profile", (1.0, -1.0), r"volume_profile\[1\] must be"),
+        ("volume_profile", (0.0,), "volume_profile must sum to"),
+        ("volume_profile", 5.0, "volume_profile must be a list"),
+        ("expected_volume", 0.0, "expected_volume must be"),
+        ("adv", -1.0, "adv must be"),
+        ("volatility", -0.1, "volatility must be"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            ParentOrder(**{**GOOD, field: value})
 
 
 def test_replace_validates_the_new_value():

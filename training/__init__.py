@@ -1,1 +1,1 @@
-"""Training scripts, one method a file, and the leaderboard."""
+"""Training scripts, one method per file, and the leaderboard."""

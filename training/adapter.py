@@ -1,7 +1,7 @@
-"""stable-baselines3 meets the native batch: a `VecEnv` with no work per lane, and all that a training remembers as arrays.
+"""Adapter of the native vector environment to stable-baselines3, and snapshots of the complete training state as arrays.
 
-stable-baselines3 does not take Gymnasium's vector environments, so this class speaks its protocol and passes arrays through.
-Only lanes that end cost a dictionary each, because the protocol wants one.
+stable-baselines3 does not accept Gymnasium's vector environments. This class implements its `VecEnv` protocol and passes arrays
+through. Python work per lane occurs only when a lane ends, because the protocol requires a dictionary for that lane.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hyperexec_env.envs.vector import HyperExecVectorEnv
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
 TRAINING_SEEDS = 2**40
-"""Lane seeds of training start here; the seeds of evaluations are below 2^32."""
+"""Smallest lane seed of training; evaluation seeds are below 2^32."""
 
 
 class BatchVecEnv(VecEnv):
@@ -28,13 +28,13 @@ class BatchVecEnv(VecEnv):
 
     Args:
         lanes: Number of lanes.
-        seed: Training seed; lane i gets the seed 2^40 + 2^20 seed + i.
-        reward_scale: Multiplies the reward (bps), so that values are near one for the critic.
+        seed: Training seed; lane i has the seed 2^40 + 2^20 seed + i.
+        reward_scale: Multiplier of the reward (bps), so that the critic's targets are near one.
         options: Options of the environment.
     """
 
     def __init__(self, lanes: int, seed: int, reward_scale: float = 1.0, **options: Any) -> None:
-        """Make the environment and seed its lanes."""
+        """Create the environment and seed its lanes."""
         self.batch = HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, **options)
         super().__init__(lanes, self.batch.single_observation_space, self.batch.single_action_space)
         self.reward_scale = reward_scale
@@ -52,21 +52,24 @@ class BatchVecEnv(VecEnv):
         return observation
 
     def position(self) -> dict[str, NDArray[Any]]:
-        """Return where the episodes of all lanes stand, once they were begun."""
+        """Return the positions of all lanes in their episodes, after the first reset."""
         return {**self.batch.position(), "lengths": self._lengths.copy()}
 
     def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Put the lanes where :meth:`position` says, and return what they observe; the next episodes are new ones."""
+        """Restore the lanes to a position of :meth:`position`, and return the observations, shape (lanes, features).
+
+        The next reset does not reseed the lanes.
+        """
         self._lengths[:] = position["lengths"]
         self._first_seed = None
         return self.batch.go_on(position)
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for :meth:`step_wait`."""
+        """Store the actions for :meth:`step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Trade one slice in every lane; lanes that end begin their next episode at once."""
+        """Trade one slice in every lane; lanes whose episode ends begin the next episode in the same step."""
         observation, reward, ended, _, info = self.batch.step(self._actions)
         self._lengths += 1
         infos = self._none
@@ -84,14 +87,14 @@ class BatchVecEnv(VecEnv):
         return observation, (reward * self.reward_scale).astype(np.float32), ended, infos
 
     def close(self) -> None:
-        """Release nothing."""
+        """Do nothing: there is nothing to release."""
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """Return an attribute of the batch, the same for every lane."""
         return [getattr(self.batch, attr_name)] * len(list(self._get_indices(indices)))
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Refuse: the lanes share one batch."""
+        """Raise an AttributeError, because the lanes share one batch."""
         raise AttributeError(f"cannot set {attr_name!r} on lanes: they share one batch")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list[Any]:
@@ -100,11 +103,11 @@ class BatchVecEnv(VecEnv):
         return [result[lane] for lane in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
-        """Return False for every lane: nothing wraps them."""
+        """Return False for every lane, because lanes are never wrapped."""
         return [False] * len(list(self._get_indices(indices)))
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
-        """Seed the lanes from the next reset on, always in the range of training."""
+        """Seed the lanes at the next reset, offset into the range of training seeds."""
         if seed is not None:
             self._first_seed = TRAINING_SEEDS + 2**20 * seed
         return [None if self._first_seed is None else self._first_seed + lane for lane in range(self.num_envs)]
@@ -115,10 +118,10 @@ _BUFFER = ("observations", "next_observations", "actions", "rewards", "dones", "
 
 
 def snapshot(model: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-    """Return all that a model on a :class:`BatchVecEnv` remembers between two updates: arrays, and what JSON can hold.
+    """Return the complete state of a model on a :class:`BatchVecEnv` between two updates: arrays, and values for JSON.
 
-    These are the weights, the state of the optimisers, the filled part of a replay buffer, the position of the episodes, the
-    states of the random generators and the progress. The statistics of the last episodes, which are only logged, are not kept.
+    The state contains weights, optimiser states, the filled part of a replay buffer, the positions of the episodes, the states
+    of the random generators and the progress. It omits the statistics of recent episodes, which are only logged.
     """
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 - stable-baselines3 draws from the global generator
     tensors = {key: values.detach().cpu().numpy().copy() for key, values in _weights(model)}
@@ -139,10 +142,10 @@ def snapshot(model: Any) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
 
 
 def restore(model: Any, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
-    """Give a model that was made with the same options the memory that :func:`snapshot` took.
+    """Restore a state taken by :func:`snapshot` into a model built with the same options.
 
     Raises:
-        KeyError, RuntimeError, ValueError: It is the memory of another model.
+        KeyError, RuntimeError, ValueError: The state belongs to a different model.
     """
     for name, state in model.get_parameters().items():
         part = _part(model, name)
@@ -170,7 +173,7 @@ def restore(model: Any, tensors: Mapping[str, NDArray[Any]], about: Mapping[str,
 
 
 def _weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the weights and the state of the optimisers of a model by name."""
+    """Yield the weights and optimiser states of a model by name."""
     for name, state in model.get_parameters().items():
         if "param_groups" not in state:
             yield from ((f"{name}/{key}", values) for key, values in state.items())
@@ -182,7 +185,7 @@ def _weights(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _part(model: Any, name: str) -> Any:
-    """Return a part of a model by a name with dots."""
+    """Return the attribute of a model at a dotted path."""
     for word in name.split("."):
         model = getattr(model, word)
     return model
@@ -193,7 +196,7 @@ def _tensor(tensors: Mapping[str, NDArray[Any]], name: str) -> torch.Tensor:
 
 
 def _refill(model: Any, tensors: Mapping[str, NDArray[Any]], position: Mapping[str, Any] | None) -> None:
-    """Put the kept slices back into the replay buffer of a model that has one."""
+    """Restore the stored transitions into the replay buffer, if the model has one."""
     if position is None:
         return
     buffer = model.replay_buffer

@@ -1,4 +1,4 @@
-"""Speed, measured in interleaved rounds, as ratios: of the environments, of the desk's agent, of a training by PPO."""
+"""Speed benchmark in interleaved rounds, as ratios to references: environments, the desk's agent, and PPO training."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from . import ppo
 __all__ = ["PARTS", "Plan", "Result", "measure", "plan", "training_probes"]
 
 PARTS: Final = ("environment steps", "policy inference in collection", "rest of collection", "gradient updates")
-"""Parts of a training by PPO; the third is what the others are not."""
+"""Parts of a PPO training; the third is the time left over by the others."""
 _ENVIRONMENT, _INFERENCE, _REST, _UPDATES = PARTS
 _LANES: Final = 8
-"""Environments of the reference."""
+"""Number of environments of the reference."""
 
 Shares = dict[str, float]
-"""Percent of the time of a training, by part."""
+"""Percentage of the training time by part."""
 Spent = defaultdict[str, float]
-"""Seconds, by part."""
+"""Seconds by part."""
 
 
 def _default_model(threads: int, steps: int) -> Any:
-    """Return stable-baselines3's PPO as it comes, on single environments in a row."""
+    """Return stable-baselines3's PPO with its default options, on a `DummyVecEnv` of single environments."""
     from stable_baselines3 import PPO
     from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -55,19 +55,19 @@ def _default_model(threads: int, steps: int) -> Any:
 
 
 def _timed(call: Callable[..., Any], part: str, spent: Spent) -> Callable[..., Any]:
-    """Return a function that adds the seconds of each call to a part."""
+    """Return a function that wraps a call and adds its seconds to a part."""
 
-    def timed(*given: Any, **named: Any) -> Any:
+    def timed(*args: Any, **kwargs: Any) -> Any:
         start = perf_counter()
-        result = call(*given, **named)
+        result = call(*args, **kwargs)
         spent[part] += perf_counter() - start
         return result
 
     return timed
 
 
-def _watch(model: Any) -> Spent:
-    """Return the seconds that a model spends in the parts of its training from now on; it goes on counting."""
+def _profile(model: Any) -> Spent:
+    """Instrument a model, and return the seconds by part of its training; the record grows as the model trains."""
     spent: Spent = defaultdict(float)
     for owner, method, part in (
         (model.env, "step", _ENVIRONMENT),
@@ -80,7 +80,7 @@ def _watch(model: Any) -> Spent:
 
 
 def _learn(model: Any, updates: int, seconds: float) -> tuple[int, float]:
-    """Let a model learn for a time, so many updates at once; return the slices that it traded, and the seconds."""
+    """Train a model for at least `seconds`, `updates` updates at a time; return the traded slices and the elapsed seconds."""
     slices = updates * model.n_steps * model.n_envs
     traded, start = 0, perf_counter()
     while perf_counter() - start < seconds:
@@ -90,12 +90,12 @@ def _learn(model: Any, updates: int, seconds: float) -> tuple[int, float]:
 
 
 def _ours(args: ppo.Args, updates: int, history: list[Shares]) -> Measure:
-    """Return a measurement of the slices a second of our PPO, which notes where the time went."""
+    """Return a measurement of our PPO in slices per second, which appends each time profile to `history`."""
 
     @cache
     def ready() -> tuple[Any, Spent]:
         model = ppo.build_model(args, get_scenario(args.scenario))
-        return model, _watch(model)
+        return model, _profile(model)
 
     def measure(seconds: float) -> float:
         model, spent = ready()
@@ -109,7 +109,7 @@ def _ours(args: ppo.Args, updates: int, history: list[Shares]) -> Measure:
 
 
 def _theirs(threads: int, steps: int) -> Measure:
-    """Return a measurement of the slices a second of stable-baselines3's PPO, one update at a time."""
+    """Return a measurement of stable-baselines3's PPO in slices per second, one update at a time."""
     ready = cache(lambda: _default_model(threads, steps))
 
     def measure(seconds: float) -> float:
@@ -120,43 +120,43 @@ def _theirs(threads: int, steps: int) -> Measure:
 
 
 def training_probes(history: list[Shares], args: ppo.Args | None = None, updates: int = 4, steps: int = 2048) -> list[Probe]:
-    """Return what is measured of a training by PPO.
+    """Return the probes of a PPO training.
 
     Args:
-        history: Where each measurement notes its profile.
-        args: Options of our script (default: its own).
-        updates: Updates of ours in one measurement, at least; the learning rate falls to zero over them.
-        steps: Slices in each lane of the reference between two updates.
+        history: List to which each measurement appends its time profile.
+        args: Options of our script (default: the defaults of the script).
+        updates: Minimum number of our updates per measurement; the learning rate decays to zero over them.
+        steps: Slices per lane of the reference between two updates.
     """
     args = args or ppo.Args()
     ours, theirs = _ours(args, updates, history), _theirs(args.threads, steps)
     return [
         Probe("training by PPO", "slices/s", 15.0, "higher", ours, theirs, "stable-baselines3's defaults"),
-        # its own measurement would take as long again: it reads what the row above has noted in the same round
+        # reads the profile that the probe above appended in the same round, instead of training again
         within("environment's share of it", "%", 5.0, lambda _: history[-1][_ENVIRONMENT]),
     ]
 
 
 class Plan(NamedTuple):
-    """What is to be measured."""
+    """The probes of a benchmark run."""
 
     probes: list[Probe]
     left_out: list[str]
-    """A line for each kind of rows that needs what is not installed."""
+    """One line for each group of rows whose requirements are not installed."""
     history: list[Shares]
-    """Profile of each measurement of a training, the warm-up first."""
+    """Time profile of each training measurement, the warm-up first."""
 
 
 def plan(*, agent: bool = False, training: bool = False, full: bool = False) -> Plan:
-    """Return what is to be measured: of nothing that is chosen, the environments and the rollouts.
+    """Return the probes to measure; without a choice, the probes of environments and rollouts.
 
     Args:
-        agent: Choose the desk's agent, in steps of CartPole.
-        training: Choose a training by PPO, against stable-baselines3's defaults, and its profile.
-        full: Choose everything: environments, a million episodes of evaluate, agent and training.
+        agent: Measure the desk's agent, relative to a step of CartPole.
+        training: Measure a PPO training relative to stable-baselines3's defaults, and its time profile.
+        full: Measure everything: environments, rollouts, a million episodes of `evaluate`, agent and training.
 
     Raises:
-        MissingExtra: A training is asked for, and stable-baselines3 is not installed.
+        MissingExtra: `training` is set and stable-baselines3 is not installed.
     """
     chosen: list[Probe] = []
     lines: list[str] = []
@@ -180,22 +180,22 @@ def plan(*, agent: bool = False, training: bool = False, full: bool = False) -> 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured; as text it is the report."""
+    """Result of a benchmark; `str` renders the report."""
 
     rounds: int
     seconds: float
     rows: list[Row]
     profile: Shares | None
-    """Percent of the time of a training, medians over the rounds; None where no training was measured."""
+    """Percentage of the training time by part, medians over the rounds; None if no training was measured."""
     left_out: list[str]
-    """A line for each kind of rows that needs what is not installed."""
+    """One line for each group of rows whose requirements are not installed."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers under plain keys."""
+        """Return plain values, for JSON."""
         return {**asdict(self), "rows": [{**asdict(row), "reached": row.reached} for row in self.rows]}
 
     def __str__(self) -> str:
-        """Return the tables."""
+        """Return the table of rows and the time profile."""
         profile = [] if self.profile is None else ["", "where the time of a training by PPO goes"]
         profile += [f"{part:34}{share:6.1f} %" for part, share in (self.profile or {}).items()]
         return "\n".join([report(self.rows), *self.left_out, *profile])
@@ -204,14 +204,14 @@ class Result:
 def measure(
     *, agent: bool = False, training: bool = False, full: bool = False, rounds: int = 7, seconds: float = 0.3
 ) -> Result:
-    """Measure what is chosen, see :func:`plan`.
+    """Run a benchmark.
 
     Args:
-        agent: Choose the desk's agent.
-        training: Choose a training by PPO.
-        full: Choose everything.
-        rounds: Rounds; in each, everything is measured once, beside its reference.
-        seconds: Time for one measurement.
+        agent: See :func:`plan`.
+        training: See :func:`plan`.
+        full: See :func:`plan`.
+        rounds: Number of rounds; each round measures every probe and its reference once.
+        seconds: Time per measurement.
     """
     probes, lines, history = plan(agent=agent, training=training, full=full)
     rows = bench(probes, rounds, seconds)

@@ -1,6 +1,6 @@
-"""Checkpoints: the state of a training in one file, which is whole and the right one, or is not used.
+"""Checkpoints: the state of a training in one file, verified by a hash before it is used.
 
-A checkpoint is a safetensors file. Its metadata hold a description in JSON and the sha256 of description and tensors.
+A checkpoint is a safetensors file. Its metadata contain a description in JSON, and the sha256 of description and tensors.
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ from hyperexec_env.files import write_atomically
 __all__ = ["FOLDER", "Checkpoint", "checkpoint_to_resume", "newest_checkpoint", "save_checkpoint"]
 
 FOLDER = "checkpoints"
-"""Name of the folder of the checkpoints, in that of the run."""
+"""Name of the checkpoint folder within the folder of a run."""
 FORMAT = "hyperexec-checkpoint-1"
 _NAME = re.compile(r"checkpoint-(\d{1,18})\.safetensors")
-_LEFT_OVER = re.compile(r"\.[0-9a-f]{16}\.tmp")
-_KEPT = 2
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_STORED = 2
+"""Number of checkpoints that remain in the folder."""
 
 
 class Checkpoint(NamedTuple):
     """The state of a training."""
 
-    step: int  # how far it was, in the units of the one who saved it
+    step: int  # progress of the training; the unit is the caller's (slices, or gradient steps)
     tensors: dict[str, NDArray[Any]]
-    about: dict[str, Any]  # what JSON can hold
+    about: dict[str, Any]  # description, of JSON types
 
 
 def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> Path:
-    """Write a checkpoint, then remove those of later steps (of a run that was given up) and all but the newest two.
+    """Write a checkpoint, then delete checkpoints of later steps (from an abandoned run) and all but the newest two.
 
-    The folder must belong to one run: what a writer that was killed left behind in it is removed too.
+    The folder must belong to one run: temporary files of a killed writer are deleted too.
 
     Args:
-        folder: Folder of the checkpoints; it is made where there is none.
-        step: How far the training is, at least 0.
-        tensors: Arrays by name, of dtypes that safetensors knows.
-        about: What else is to be kept, of types that JSON knows (numbers must be finite).
+        folder: Folder of the checkpoints, created if missing.
+        step: Progress of the training, at least 0.
+        tensors: Arrays by name, of dtypes that safetensors supports.
+        about: Description, of JSON types; numbers must be finite.
 
     Raises:
-        ValueError: A bad step, a description that is no JSON, or the file cannot be written.
+        ValueError: The step is invalid, the description is not JSON, or the file cannot be written.
         MissingExtra: safetensors is not installed.
     """
     check_integer("step", step, low=0, high=10**18 - 1)
@@ -64,16 +65,16 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, NDArray[Any]]
         raise ValueError(f"cannot make the folder {folder}: {error}") from None
     path = folder / f"checkpoint-{step}.safetensors"
     write_atomically(path, need("safetensors.numpy", "train").save(arrays, metadata=metadata))
-    _tidy(folder, step)
+    _clean(folder, step)
     return path
 
 
 def newest_checkpoint(folder: Path, skipped: Callable[[Path], None] = lambda path: None) -> Checkpoint | None:
-    """Return the newest checkpoint of a folder that is whole and whose hash fits, or None.
+    """Return the newest checkpoint of a folder whose hash is valid, or None.
 
     Args:
         folder: Folder of the checkpoints.
-        skipped: Called with each newer file that is damaged.
+        skipped: Called with the path of each newer file that is damaged.
     """
     for step, path in sorted(_files(folder).items(), reverse=True):
         checkpoint = _read(path, step)
@@ -84,19 +85,19 @@ def newest_checkpoint(folder: Path, skipped: Callable[[Path], None] = lambda pat
 
 
 def checkpoint_to_resume(folder: Path) -> Checkpoint | None:
-    """Return the newest checkpoint, and say on standard error which ones are damaged, and whether there is none."""
+    """Return the newest valid checkpoint, or None; report damaged checkpoints, or the lack of any, on standard error."""
 
-    def tell(path: Path) -> None:
+    def warn(path: Path) -> None:
         print(f"the checkpoint {path} is damaged and not used", file=sys.stderr)
 
-    checkpoint = newest_checkpoint(folder, tell)
+    checkpoint = newest_checkpoint(folder, warn)
     if checkpoint is None:
         print(f"no checkpoint in {folder}: training starts from the beginning", file=sys.stderr)
     return checkpoint
 
 
 def _files(folder: Path) -> dict[int, Path]:
-    """Return the files of a folder that are named like a checkpoint, by step."""
+    """Return the paths of a folder that have the name of a checkpoint, by step."""
     if not folder.is_dir():
         return {}
     named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
@@ -104,7 +105,7 @@ def _files(folder: Path) -> dict[int, Path]:
 
 
 def _read(path: Path, step: int) -> Checkpoint | None:
-    """Return the checkpoint in a file, or None if the file is not what was once written under this name."""
+    """Return the checkpoint in a file, or None if the file is unreadable or fails its hash."""
     safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
     try:
         data = path.read_bytes()
@@ -119,7 +120,7 @@ def _read(path: Path, step: int) -> Checkpoint | None:
 
 
 def _digest(step: int, tensors: Mapping[str, NDArray[Any]], about: str) -> str:
-    """Return the sha256 of everything that a checkpoint holds."""
+    """Return the sha256 of step, description and tensors."""
     described = [(name, str(values.dtype), values.shape) for name, values in sorted(tensors.items())]
     content = hashlib.sha256(json.dumps([step, about, described]).encode())
     for _, values in sorted(tensors.items()):
@@ -127,11 +128,11 @@ def _digest(step: int, tensors: Mapping[str, NDArray[Any]], about: str) -> str:
     return content.hexdigest()
 
 
-def _tidy(folder: Path, step: int) -> None:
-    """Remove the checkpoints that are not needed once that of a step is written, and unfinished files."""
+def _clean(folder: Path, step: int) -> None:
+    """Delete checkpoints of later steps, all but the newest ones up to a step, and temporary files."""
     files = _files(folder)
-    kept = sorted(other for other in files if other <= step)[-_KEPT:]
-    unneeded = [path for other, path in files.items() if other not in kept]
-    for path in [*unneeded, *(path for path in folder.iterdir() if _LEFT_OVER.fullmatch(path.name))]:
+    stored = sorted(other for other in files if other <= step)[-_STORED:]
+    unneeded = [path for other, path in files.items() if other not in stored]
+    for path in [*unneeded, *(path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name))]:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -1,7 +1,7 @@
-"""A stable-baselines3 model as a policy without pickles: safetensors and JSON, which numpy alone runs.
+"""Export a stable-baselines3 model as a policy without pickles: safetensors and JSON, evaluated with numpy alone.
 
-The model must have been trained on HyperExec-v0 with an `MlpPolicy`, on the observations as the environment gives them (not
-normalised by a wrapper). Pickles are loaded nowhere else, and here only when the user says that the file can be trusted.
+The model must have been trained on HyperExec-v0 with an `MlpPolicy`, on the observations of the environment itself (not
+normalised by a wrapper). This is the only module that loads pickles, and only if the user declares the file trusted.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ __all__ = ["ALGORITHMS", "export", "policy_of"]
 
 ALGORITHMS: Final = ("ppo", "sac", "dqn")
 """Algorithms of stable-baselines3 whose models can be exported."""
-_NOT_NEEDED: Final = {"learning_rate": 0.0, "lr_schedule": 0.0, "clip_range": 0.0, "clip_range_vf": None, "buffer_size": 1}
-"""What a model needs to learn and not to act: it is not unpickled, and no memory is kept for replay."""
+_REPLACED: Final = {"learning_rate": 0.0, "lr_schedule": 0.0, "clip_range": 0.0, "clip_range_vf": None, "buffer_size": 1}
+"""Attributes used only for training, replaced at loading: they are not unpickled, and no replay buffer is allocated."""
 _EPISODES: Final = 4
 """Episodes on which an exported policy is compared with its model."""
 
@@ -38,7 +38,7 @@ _EPISODES: Final = 4
 class _Parts(NamedTuple):
     """The parts of a stable-baselines3 policy that lead from the observation to the action."""
 
-    extractor: Any  # what makes features of the observation
+    extractor: Any  # features extractor of the observation
     modules: list[Any]  # linear layers and the activations between them, in order
     head: str
 
@@ -54,7 +54,11 @@ def _parts(policy: Any, algorithm: str, discrete: bool) -> _Parts:
 
 
 def _check_kind(model: Any, algorithm: str) -> None:
-    """Refuse what is not an `MlpPolicy` of the algorithm, or squashes the actions of PPO."""
+    """Check that the model's policy is the algorithm's `MlpPolicy`, and that PPO does not squash actions.
+
+    Raises:
+        ValueError: The policy is of another class, or squashes actions.
+    """
     expected = need(f"stable_baselines3.{algorithm}", "train").MlpPolicy
     if type(model.policy) is not expected:
         raise ValueError(f"the policy of a {algorithm} model must be an MlpPolicy, got {type(model.policy).__name__}")
@@ -63,31 +67,35 @@ def _check_kind(model: Any, algorithm: str) -> None:
 
 
 def _check_spaces(model: Any, env: HyperExecEnv) -> None:
-    """Refuse a model that sees or does anything else than the environment shows and takes."""
+    """Check that the model's spaces are the spaces of the environment.
+
+    Raises:
+        ValueError: The observation space or the action space differs.
+    """
     if model.observation_space.shape != env.observation_space.shape:
         inputs = f"observations of shape {env.observation_space.shape}"
         raise ValueError(f"the model must take the {inputs} of HyperExec-v0, got {model.observation_space.shape}")
     if model.observation_space != env.observation_space:
         raise ValueError(
-            "the model must take the observations of HyperExec-v0, got others of the same shape, with other bounds or of "
-            "another type; was there a wrapper around the environment?"
+            "the model must take the observations of HyperExec-v0, got the same shape with other bounds or another type; "
+            "was there a wrapper around the environment?"
         )
     if model.action_space != env.action_space:
         mode = f"action_mode {env.task.mode.name!r}"
-        raise ValueError(f"the actions of the model must be {env.action_space}, those of {mode}, got {model.action_space}")
+        raise ValueError(f"the action space of the model must be {env.action_space} for {mode}, got {model.action_space}")
 
 
 def _layers(modules: list[Any]) -> tuple[Layers, str]:
-    """Return the weights of linear layers, and the activation between them (tanh where there is one layer only).
+    """Return the weights of the linear layers, and the activation between them (tanh if there is only one layer).
 
     Raises:
-        ValueError: They are not linear layers with one known activation between them; the message names what was found.
+        ValueError: The modules are not linear layers separated by one known activation; the message names the modules.
     """
     nn = need("torch.nn", "train")
     linear, between = modules[::2], modules[1::2]
     activations = {type(module).__name__.lower() for module in between} or {"tanh"}
-    sound = len(linear) == len(between) + 1 and all(type(module) is nn.Linear and module.bias is not None for module in linear)
-    if not sound or len(activations) > 1 or not activations <= set(ACTIVATIONS):
+    valid = len(linear) == len(between) + 1 and all(type(module) is nn.Linear and module.bias is not None for module in linear)
+    if not valid or len(activations) > 1 or not activations <= set(ACTIVATIONS):
         found = ", ".join(type(module).__name__ for module in modules)
         raise ValueError(f"layers must be Linear with Tanh, or with ReLU, between all of them, got {found}")
     return tuple((_plain(layer.weight), _plain(layer.bias)) for layer in linear), activations.pop()
@@ -98,20 +106,24 @@ def _plain(tensor: Any) -> NDArray[np.float32]:
 
 
 def _check_same_actions(model: Any, policy: NetworkPolicy, env: HyperExecEnv) -> None:
-    """Refuse a policy that does not act as its model does, whatever the reason (a tie of two levels may go either way)."""
+    """Check that a policy acts as its model on random episodes; 1 % of the slices may differ (ties between two levels).
+
+    Raises:
+        ValueError: The actions differ in more slices.
+    """
     env.action_space.seed(0)
-    seen = []
+    observations = []
     for episode in range(_EPISODES):
         observation, _ = env.reset(seed=0, options={"episode": episode})
         ended = False
         while not ended:
-            seen.append(observation)
+            observations.append(observation)
             observation, _, ended, _, _ = env.step(env.action_space.sample())
-    expected, _ = model.predict(np.stack(seen), deterministic=True)
-    differs = np.abs(policy.action(np.stack(seen)) - np.ravel(expected)) > 1e-4
+    expected, _ = model.predict(np.stack(observations), deterministic=True)
+    differs = np.abs(policy.action(np.stack(observations)) - np.ravel(expected)) > 1e-4
     if differs.mean() > 0.01:
         raise ValueError(
-            f"its layers, as they were found, act otherwise than the model in {differs.sum()} of {len(seen)} slices"
+            f"the exported layers and the model choose different actions in {differs.sum()} of {len(observations)} slices"
         )
 
 
@@ -121,12 +133,12 @@ def policy_of(model: Any, algorithm: str, action_mode: str, observe_regime: bool
     Args:
         model: The model, trained on HyperExec-v0.
         algorithm: One of the :data:`ALGORITHMS`.
-        action_mode: The action mode it was trained in.
-        observe_regime: Whether it was told the regime.
+        action_mode: Action mode of the training.
+        observe_regime: Whether the model observed the regime in training.
         name: Name on the board.
 
     Raises:
-        ValueError: A model of another kind; the message says what was found and what must be.
+        ValueError: The model cannot be exported; the message names the fault.
     """
     env = HyperExecEnv(action_mode=action_mode, observe_regime=observe_regime)
     _check_kind(model, algorithm)
@@ -149,17 +161,17 @@ def policy_of(model: Any, algorithm: str, action_mode: str, observe_regime: bool
 
 
 def _load(path: Path, algorithm: str) -> Any:
-    """Load a model that is trusted.
+    """Unpickle a trusted model.
 
     Raises:
-        ValueError: There is none, or not one of this algorithm.
+        ValueError: The file does not exist, or holds no model of the algorithm.
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     kind = getattr(need("stable_baselines3", "train"), algorithm.upper())
     try:
-        return kind.load(path, device="cpu", custom_objects=_NOT_NEEDED)
-    except Exception as error:  # what is unpickled may fail in any way
+        return kind.load(path, device="cpu", custom_objects=_REPLACED)
+    except Exception as error:  # unpickling can raise any exception
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{path} cannot be loaded as a stable-baselines3 model of {algorithm}: {reason}") from None
 
@@ -173,18 +185,18 @@ def export(
     observe_regime: bool = True,
     trust_pickle: bool = False,
 ) -> NetworkPolicy:
-    """Load a model, write its policy, and return the policy.
+    """Load a model, write its policy to a folder, and return the policy.
 
     Args:
-        model: Zip file that the model's `save` wrote.
+        model: Zip file written by the model's `save`.
         algorithm: One of the :data:`ALGORITHMS`.
-        out: Folder to write the policy into.
-        action_mode: The action mode it was trained in; None: pace, of dqn discrete.
-        observe_regime: Whether it was told the regime (the file does not say).
+        out: Folder of the policy.
+        action_mode: Action mode of the training; None: "discrete" for dqn, else "pace".
+        observe_regime: Whether the model observed the regime in training; the file does not record it.
         trust_pickle: Load the file although its pickles can run any code.
 
     Raises:
-        ValueError: A bad option, a file that is not trusted, or a model that is no network of known layers.
+        ValueError: An option is invalid, the file is not trusted, or the model cannot be exported.
         MissingExtra: The packages of the extra `train` are not installed.
     """
     check_choice("algorithm", algorithm, ALGORITHMS)
@@ -194,7 +206,7 @@ def export(
     path = Path(model)
     if not check_flag("trust_pickle", trust_pickle):
         raise ValueError(
-            f"{path} is not loaded: the zip files of stable-baselines3 hold pickles, and loading a pickle can run any "
+            f"{path} is not loaded: the zip files of stable-baselines3 contain pickles, and loading a pickle can run any "
             "code; pass --trust-pickle for a file that you made yourself"
         )
     for module in ("torch", "stable_baselines3", "safetensors"):

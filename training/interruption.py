@@ -1,4 +1,4 @@
-"""Interruption: a signal becomes a flag, so that work stops where it can be taken up again."""
+"""Signal handling: SIGINT and SIGTERM set a flag, so that a training stops at a point from which it can resume."""
 
 from __future__ import annotations
 
@@ -13,39 +13,42 @@ _CAUGHT = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(SystemExit):
-    """Work stopped because of a signal, and may be resumed; not caught, it ends the process with 128 + the signal's number."""
+    """Resumable work stopped by a signal. If not caught, the exception ends the process with exit code 128 + signal number."""
 
     def __init__(self, received: int) -> None:
-        """Take the number of the signal."""
+        """Store the exit code of a signal number."""
         super().__init__(exit_code(received))
 
 
 class Signals:
-    """While the block runs, SIGINT and SIGTERM only set a flag; a second SIGINT raises KeyboardInterrupt at once.
+    """Context in which SIGINT and SIGTERM only set a flag; a second SIGINT raises KeyboardInterrupt immediately.
 
-    Python lets only the main thread handle signals: in another one nothing is caught and the flag stays 0. A signal that
-    the process was told to ignore (SIGINT in a background job of a shell) stays ignored.
+    Python handles signals in the main thread only: in other threads the context catches nothing and the flag stays 0. Signals
+    that the process ignores (SIGINT in a background job of a shell) stay ignored.
 
     Attributes:
-        received: Number of the first signal that came, or 0.
+        received: Number of the first signal received, or 0.
     """
 
     def __init__(self) -> None:
-        """Catch nothing yet."""
+        """Install no handlers yet."""
         self.received = 0
         self._old: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Signals:
-        """Take over the handlers."""
+        """Install the handlers."""
         self.received = 0
         if threading.current_thread() is threading.main_thread():
             for number in _CAUGHT:
-                if signal.getsignal(number) not in (None, signal.SIG_IGN):  # None: not Python's, it could not be restored
+                if signal.getsignal(number) not in (
+                    None,
+                    signal.SIG_IGN,
+                ):  # None: not a Python handler
                     self._old[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """Put the old handlers back."""
+        """Restore the previous handlers."""
         while self._old:
             signal.signal(*self._old.popitem())
 
@@ -57,5 +60,5 @@ class Signals:
 
 
 def exit_code(received: int) -> int:
-    """Return the exit code of a process that a signal ended, as a shell reports it: 128 + its number."""
+    """Return the exit code that a shell reports for a process ended by a signal: 128 + signal number."""
     return 128 + received

@@ -1,9 +1,9 @@
-"""The leaderboard: baselines and PPO with several training seeds, judged on the same episodes of each scenario.
+"""The leaderboard: baselines, and PPO with several training seeds, evaluated on the same episodes of each scenario.
 
-It writes, for each scenario, SCENARIO.md and SCENARIO.json, the trained policies, and one page, leaderboard.html, with the
-tables and the pictures. A policy that was trained with the same options on the same scenario is not trained again, and every
-batch of episodes that was judged is kept in results.sqlite: a run that was interrupted goes on where it stopped, a training
-from its newest checkpoint.
+The output is SCENARIO.md and SCENARIO.json for each scenario, the trained policies, and one page, leaderboard.html, with tables
+and figures. Policies already trained with the same options on the same scenario are reused, and every evaluated batch of
+episodes is stored in results.sqlite, so that an interrupted run resumes where it stopped, and a training from its newest
+checkpoint.
 """
 
 from __future__ import annotations
@@ -63,22 +63,22 @@ def leaderboard(
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> list[Board]:
-    """Train and judge on each scenario, and write the results.
+    """Train PPO and evaluate all policies on each scenario, and write the results.
 
     Args:
-        scenarios: Names, dicts, paths or scenarios; `all`: those that ship with the package.
-        quick: A small run: the defaults are one training seed, 300,000 slices, 2,000 episodes.
+        scenarios: Names, dicts, paths or scenarios; `all`: every scenario of the package.
+        quick: Use the small defaults: one training seed, 300,000 slices, 2,000 episodes.
         episodes: Number of episodes, the same for every policy (default: 20,000).
         seed: Seed of the episodes.
         training_seeds: Number of training seeds, 0, 1, ... (default: 3).
         timesteps: Slices to trade in each training (default: 2,000,000).
-        optimum: Whether to solve for the optimum, and to show each policy's gap to it.
+        optimum: Whether to solve for the optimum and show each policy's gap to it.
         out: Folder of the results.
-        store: File in which the results of all episodes are kept (default: results.sqlite in that folder).
+        store: File in which the results of all episodes are stored (default: results.sqlite in the folder of the results).
         progress: Whether to show progress bars.
 
     Raises:
-        ValueError: A bad option, or two scenarios of one name.
+        ValueError: An option is invalid, or two scenarios have the same name.
         MissingExtra: The packages of the extras `train` and `plot` are not installed.
     """
     given = (training_seeds, timesteps, episodes)
@@ -114,19 +114,19 @@ def leaderboard(
 
 
 def _listed(scenarios: ScenarioLike | Iterable[ScenarioLike]) -> list[ScenarioLike]:
-    """Return the scenarios one by one; `all` stands for those that ship with the package."""
+    """Return the scenarios as a list, with `all` expanded to every scenario of the package."""
     single = isinstance(scenarios, (str, os.PathLike, Mapping, Scenario))
     given: list[ScenarioLike] = [scenarios] if single else list(scenarios)  # type: ignore[list-item, arg-type]
     return [name for scenario in given for name in (scenario_names() if scenario == "all" else (scenario,))]
 
 
 def store_path(out: str | os.PathLike[str], store: str | os.PathLike[str] | None = None) -> Path:
-    """Return the file in which a leaderboard keeps the results of all episodes."""
+    """Return the file in which a leaderboard stores the results of all episodes."""
     return Path(out) / "results.sqlite" if store is None else Path(store)
 
 
 def _board(scenario: Scenario, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store) -> Board:
-    """Train and judge on one scenario and return its board."""
+    """Train and evaluate on one scenario, and return the board."""
     trained = []
     for number, options in enumerate(trainings, start=1):
         print(f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})", flush=True)
@@ -139,16 +139,16 @@ def _board(scenario: Scenario, trainings: Sequence[ppo.Args], episodes: int, see
 def verified(
     out: str | os.PathLike[str] = "leaderboard", store: str | os.PathLike[str] | None = None, *, optimum: bool = True
 ) -> Verification:
-    """Compute every stored cell again and compare; trained policies are those of OUT/policies, the optimum is solved for again.
+    """Recompute every stored cell and compare; trained policies are read from OUT/policies, optimal policies solved again.
 
     Args:
         out: Folder of the results.
-        store: File of the results of all episodes (default: results.sqlite in that folder).
-        optimum: Whether to solve for the optimal policies too.
+        store: File of the results of all episodes (default: results.sqlite in the folder of the results).
+        optimum: Whether to verify the optimal policies too.
 
     Raises:
-        ValueError: There is no store, or it cannot be read.
-        MissingExtra: There are trained policies, and the packages of the extra `train` are not installed.
+        ValueError: The store does not exist or cannot be read.
+        MissingExtra: The folder has trained policies, and the packages of the extra `train` are not installed.
     """
     path = store_path(out, store)
     if not path.is_file():
@@ -163,13 +163,13 @@ def verified(
 
 
 def _known_policies(folder: Path) -> dict[str, Policy]:
-    """Return the policies that ship with the package and the trained ones of a folder, by their hash."""
+    """Return the policies of the package and the trained policies of a folder, by policy hash."""
     trained = [load_policy(path.parent) for path in sorted(folder.glob("*/policy.json"))]
     return _by_hash([*map(get_policy, policy_names()), *trained])
 
 
 def _optimal_policies(store: Store, cells: Sequence[Cell]) -> dict[str, Policy]:
-    """Return the optimal policies of the scenarios of some cells, by their hash."""
+    """Return the optimal policies of the scenarios of some cells, by policy hash."""
     known = engines()
     scenarios = dict.fromkeys(cell.scenario for cell in cells if cell.engine in known)
     solved = [known_optimum(store.scenario(scenario)).policy for scenario in scenarios]
@@ -181,33 +181,33 @@ def _by_hash(policies: Sequence[Policy]) -> dict[str, Policy]:
 
 
 def _trained(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
-    """Return the policy of a run: read where it is there already, else trained, from its newest checkpoint on if it has one."""
+    """Return the policy of a run: loaded if already trained, else trained from the newest checkpoint of the run, if any."""
     try:
         found = load_policy(options.out)
     except ValueError:
         return _train(options, scenario)
-    return found if _is_of(found, options, scenario) else _train(options, scenario)
+    return found if _matches(found, options, scenario) else _train(options, scenario)
 
 
-def _is_of(found: NetworkPolicy, options: ppo.Args, scenario: Scenario) -> bool:
-    """Whether a policy says of itself that these options made it, on this scenario and with this version."""
+def _matches(found: NetworkPolicy, options: ppo.Args, scenario: Scenario) -> bool:
+    """Return whether a policy's metadata match the options, the scenario and the version of the package."""
     about = found.about
     args, versions, traded = about.get("args"), about.get("versions"), about.get("timesteps")
     if not (isinstance(args, dict) and isinstance(versions, dict) and isinstance(traded, int)):
         return False
-    made = (about.get("scenario_hash"), versions.get("hyperexec_env"), found.training_seed)
-    no_matter = ("out", "progress", "scenario", "checkpoint_every", "resume")
-    kept = {key: value for key, value in plain_args(options, scenario).items() if key not in no_matter}
-    same = made == (scenario.hash, __version__, options.seed) and kept.items() <= args.items()
+    origin = (about.get("scenario_hash"), versions.get("hyperexec_env"), found.training_seed)
+    ignored = ("out", "progress", "scenario", "checkpoint_every", "resume")
+    compared = {key: value for key, value in plain_args(options, scenario).items() if key not in ignored}
+    same = origin == (scenario.hash, __version__, options.seed) and compared.items() <= args.items()
     return same and traded >= options.timesteps
 
 
 def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
-    """Train, from the newest checkpoint on if it is that of the same training."""
+    """Train a policy, from the newest checkpoint if it belongs to the same training."""
     try:
         return ppo.train(replace(options, resume=begun("ppo", scenario, options)))
     except Interrupted:
-        print("(a leaderboard needs no --resume: the same command goes on from that checkpoint)", file=sys.stderr)
+        print("(a leaderboard needs no --resume: the same command resumes from that checkpoint)", file=sys.stderr)
         raise
 
 
@@ -217,7 +217,7 @@ def _write(folder: Path, name: str, board: Board) -> None:
 
 
 def _command(scenarios: ScenarioLike | Iterable[ScenarioLike], budget: _Budget, seed: int) -> str:
-    """Return the command that makes the boards again."""
+    """Return the command line that reproduces the boards."""
     named = [given if isinstance(given, str) else get_scenario(given).name for given in _listed(scenarios)]
     words = ["hyperexec leaderboard --scenario", *named, "--seed", str(seed), "--episodes", str(budget.episodes)]
     return " ".join([*words, "--training-seeds", str(budget.training_seeds), "--timesteps", str(budget.timesteps)])

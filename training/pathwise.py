@@ -1,4 +1,4 @@
-"""Train a policy by the gradient of whole episodes: torch differentiates the market itself (pathwise gradients)."""
+"""Train a policy by pathwise gradients: torch differentiates the cost of whole episodes through the market model."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ if TYPE_CHECKING:
 __all__ = ["OBJECTIVES", "Args", "Trainer", "train"]
 
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
-"""What may be minimised."""
+"""Objectives that can be minimised."""
 _SEEDS: Final = 2**41
-"""Seeds start here: those of evaluations are below 2^32, those of the environments that train below 2^41. Training seed s
+"""Smallest seed of this trainer; evaluation seeds are below 2^32, seeds of training environments below 2^41. Training seed s
 draws from 2^41 + 2 s, its validation from 2^41 + 2 s + 1."""
 _AHEAD: Final = 8
-"""Gradient steps whose paths are drawn at once."""
+"""Number of gradient steps whose paths are drawn at once."""
 _AVERAGE: Final = 0.99
-"""Share of the averaged weights that a step keeps (Polyak and Juditsky 1992, with exponential weights)."""
+"""Decay of the averaged weights per step (Polyak and Juditsky 1992, with exponential weights)."""
 _MAY_DIFFER: Final = ("scenario", "out", "threads", "checkpoint_every", "resume", "progress")
 """Options that a resumed run may change; the scenario is compared by its hash."""
 
@@ -57,21 +57,21 @@ class Args:
     scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights and of the market")
     out: str = option("", "folder of the run (default: runs/pathwise-SCENARIO-SEED)")
-    objective: str = option("expected", "what is minimised: J, or a risk of the realised cost", choices=OBJECTIVES)
-    risk: float = option(1.0, "mean-variance: weight of the variance, 1/bps; cvar: share of CVaR against the mean, 0 to 1")
+    objective: str = option("expected", "objective to minimise: J, or a risk measure of the realised cost", choices=OBJECTIVES)
+    risk: float = option(1.0, "mean-variance: weight of the variance, 1/bps; cvar: weight of CVaR against the mean, 0 to 1")
     level: float = option(0.95, "level of CVaR")
     steps: int = option(1000, "gradient steps")
-    seconds: float = option(0.0, "budget of time instead of steps, seconds of wall time (0: none; not repeatable)")
-    lanes: int = option(1024, "episodes of a gradient step")
-    learning_rate: float = option(3e-3, "learning rate at the start; it falls to zero along a cosine")
+    seconds: float = option(0.0, "wall-time budget that replaces the steps, seconds (0: none; results are not reproducible)")
+    lanes: int = option(1024, "episodes per gradient step")
+    learning_rate: float = option(3e-3, "initial learning rate; decays to zero along a cosine")
     hidden: int = option(64, "units in each of the two hidden layers")
-    observe_regime: bool = option(True, "whether the policy is told the regime")
-    validation: int = option(4096, "episodes on which the best of all policies on the way is chosen")
+    observe_regime: bool = option(True, "whether the policy observes the regime")
+    validation: int = option(4096, "validation episodes, on which the best policy of the training is selected")
     validate_every: int = option(50, "gradient steps between two validations")
-    patience: int = option(20, "stop after so many validations without a better policy")
+    patience: int = option(20, "stop after this many validations without improvement")
     checkpoint_every: int = option(250, "gradient steps between two checkpoints")
-    resume: bool = option(False, "go on from the newest checkpoint in the folder of the run, if there is one")
-    device: str = option("cpu", "where torch computes", choices=("cpu", "cuda"))
+    resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
+    device: str = option("cpu", "device of torch", choices=("cpu", "cuda"))
     threads: int = option(1, "torch threads")
     progress: bool = option(True, "show a progress bar")
 
@@ -80,7 +80,7 @@ def _check(args: Args) -> Scenario:
     """Check the options and return the scenario.
 
     Raises:
-        ValueError: A bad option, or a scenario that cannot be differentiated.
+        ValueError: An option is invalid, or the scenario is not differentiable.
         MissingExtra: The packages of the extra `train` are not installed.
     """
     check_choice("objective", args.objective, OBJECTIVES)
@@ -91,7 +91,7 @@ def _check(args: Args) -> Scenario:
     for name in ("lanes", "validation"):
         check_integer(name, getattr(args, name), low=2, high=2**20)
     check_number("risk", args.risk, low=0.0, high=1.0 if args.objective == "cvar" else math.inf)
-    if args.objective == "cvar":  # at least one episode must be beyond the level
+    if args.objective == "cvar":  # the tail must contain at least one episode
         check_number("level", args.level, low=0.0, high=1.0 - 1.0 / args.lanes)
     check_number("seconds", args.seconds, low=0.0, unit="s")
     check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
@@ -99,25 +99,25 @@ def _check(args: Args) -> Scenario:
         check_flag(name, getattr(args, name))
     scenario = get_scenario(args.scenario)
     if scenario.predator:
-        raise ValueError(f"predator must be 0 for pathwise gradients, got {scenario.predator}: what it expects of us jumps")
+        raise ValueError(f"predator must be 0 for pathwise gradients, got {scenario.predator}: its forecasts are discontinuous")
     need("safetensors", "train")
     if args.device == "cuda" and not need("torch", "train").cuda.is_available():
-        raise ValueError("device must be 'cpu' where torch finds no GPU, got 'cuda'")
+        raise ValueError("device must be 'cpu', because torch finds no GPU, got 'cuda'")
     return scenario
 
 
 class Trainer:
-    """The state of a training: weights as one vector, their average, Adam's moments, and the best policy so far."""
+    """The state of a training: weights as one vector, averaged weights, Adam's moments, and the best policy so far."""
 
     def __init__(self, args: Args, scenario: Scenario) -> None:
-        """Draw the first weights, and the episodes of the validation."""
+        """Draw the initial weights and the validation episodes."""
         self.torch = need("torch", "train")
         self.args, self.task = args, build_task(scenario, observe_regime=args.observe_regime)
         widths = (len(observation_names()), args.hidden, args.hidden, 1)
         self.shapes: list[tuple[int, ...]] = [
             shape for inner, outer in pairwise(widths) for shape in ((outer, inner), (outer,))
         ]
-        self.weights = self._tensor(_first_weights(self.shapes, args.seed)).requires_grad_()
+        self.weights = self._tensor(_initial_weights(self.shapes, args.seed)).requires_grad_()
         self.average, self.best = self.weights.detach().clone(), self.weights.detach().clone()
         self.adam = self.torch.optim.Adam([self.weights], lr=args.learning_rate)
         self.step, self.best_step, self.best_value, self.failures, self.spent = 0, 0, math.inf, 0, 0.0
@@ -129,7 +129,7 @@ class Trainer:
         return tensor
 
     def draw(self, seed: int, first: int, count: int) -> Lanes:
-        """Return some episodes of a seed as constants for torch."""
+        """Draw episodes `first` to `first + count - 1` of a seed, and return them as torch constants."""
         from .torch_rollout import lanes_of
 
         market = self.task.market
@@ -137,24 +137,24 @@ class Trainer:
         return lanes_of(self.task.observer, self.task.mode, path, self.torch.float32, self.args.device)
 
     def layers(self, weights: torch.Tensor) -> list[torch.Tensor]:
-        """Return the weights and biases of the layers, in order, as views of the vector."""
+        """Return the weights and biases of the layers, in order, as views of a weight vector."""
         parts = self.torch.split(weights, [math.prod(shape) for shape in self.shapes])
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def roll(self, weights: torch.Tensor, lanes: Lanes) -> Outcome:
-        """Run the policy of some weights over episodes."""
+        """Run the policy with a weight vector over episodes, and return the costs."""
         from .torch_rollout import roll
 
-        first, a, second, b, last, c = self.layers(weights)
+        w1, b1, w2, b2, w3, b3 = self.layers(weights)
         linear, tanh = self.torch.nn.functional.linear, self.torch.tanh
 
         def act(observation: torch.Tensor) -> Any:
-            return tanh(linear(tanh(linear(tanh(linear(observation, first, a)), second, b)), last, c)[:, 0])
+            return tanh(linear(tanh(linear(tanh(linear(observation, w1, b1)), w2, b2)), w3, b3)[:, 0])
 
         return roll(self.task.observer, self.task.mode, lanes, act, self.args.objective != "expected")
 
     def loss(self, outcome: Outcome) -> torch.Tensor:
-        """Return what is minimised, bps."""
+        """Return the training objective of a batch, bps."""
         args, cost = self.args, outcome.shortfall
         if args.objective == "expected":
             return outcome.objective.mean()
@@ -164,12 +164,12 @@ class Trainer:
         return (1.0 - args.risk) * cost.mean() + args.risk * worst.mean()
 
     def done(self) -> float:
-        """Return which share of the budget is used."""
+        """Return the used fraction of the budget, 0 to 1."""
         args = self.args
         return min(1.0, self.spent / args.seconds if args.seconds else self.step / args.steps)
 
     def learn(self) -> bool:
-        """Take one gradient step; return whether all numbers stayed finite."""
+        """Take one gradient step; return whether the loss and the weights are finite."""
         args = self.args
         if not self.ahead:
             seed, first = _SEEDS + 2 * args.seed, self.step * args.lanes
@@ -181,12 +181,12 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self.adam.step()
         self.step += 1
-        kept = min(_AVERAGE, self.step / (10.0 + self.step))
-        self.average.lerp_(self.weights.detach(), 1.0 - kept)
+        decay = min(_AVERAGE, self.step / (10.0 + self.step))
+        self.average.lerp_(self.weights.detach(), 1.0 - decay)
         return bool(self.torch.isfinite(loss)) and bool(self.torch.isfinite(self.weights).all())
 
     def validate(self) -> None:
-        """Keep the averaged weights if they are the best so far on the episodes of the validation."""
+        """Evaluate the averaged weights on the validation episodes, and store them if they are the best so far."""
         with self.torch.no_grad():
             value = float(self.loss(self.roll(self.average, self.held_out)))
         if value < self.best_value:
@@ -196,7 +196,7 @@ class Trainer:
             self.failures += 1
 
     def identity(self, scenario: Scenario) -> dict[str, Any]:
-        """Return what a checkpoint and the run that goes on from it must have in common."""
+        """Return the options and the scenario hash that a checkpoint and a resumed run must share."""
         same = {key: value for key, value in asdict(self.args).items() if key not in _MAY_DIFFER}
         return {**same, "scenario_hash": scenario.hash}
 
@@ -210,10 +210,10 @@ class Trainer:
         save_checkpoint(folder, self.step, tensors, {"progress": progress, "args": self.identity(scenario)})
 
     def restore(self, checkpoint: Checkpoint, scenario: Scenario) -> None:
-        """Go on from a checkpoint.
+        """Restore the state of a checkpoint.
 
         Raises:
-            ValueError: It is that of another training; the message names the first difference.
+            ValueError: The checkpoint belongs to another training; the message names the first difference.
         """
         old = checkpoint.about.get("args", {})
         for key, value in self.identity(scenario).items():
@@ -231,15 +231,15 @@ class Trainer:
             setattr(self, name, value)
 
     def policy(self, about: dict[str, Any]) -> NetworkPolicy:
-        """Return the best policy as plain data."""
+        """Return the best policy as a :class:`NetworkPolicy`."""
         arrays = [np.array(values.cpu().numpy()) for values in self.layers(self.best)]
         layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
         args = self.args
         return NetworkPolicy("Pathwise", layers, "tanh", "tanh", "pace", args.observe_regime, args.seed, about)
 
 
-def _first_weights(shapes: list[tuple[int, ...]], seed: int) -> Any:
-    """Return the first weights: normal with variance 1/inputs, biases zero, the last layer small (a policy near VWAP)."""
+def _initial_weights(shapes: list[tuple[int, ...]], seed: int) -> Any:
+    """Draw the initial weights: normal with variance 1 / inputs, zero biases, a small last layer (a policy near VWAP)."""
     rng = np.random.default_rng([seed, _SEEDS])
     parts = [np.zeros(shape) if len(shape) == 1 else rng.normal(size=shape) / math.sqrt(shape[1]) for shape in shapes]
     parts[-2] *= 0.1
@@ -247,10 +247,10 @@ def _first_weights(shapes: list[tuple[int, ...]], seed: int) -> Any:
 
 
 def _run(trainer: Trainer, checkpoints: Path, scenario: Scenario) -> str:
-    """Train until the budget is used; return why it stopped.
+    """Train until the budget is used; return the reason to stop: "finished", "patience" or "diverged".
 
     Raises:
-        Interrupted: A signal came; a checkpoint was written.
+        Interrupted: A signal was received; a checkpoint was written.
     """
     args = trainer.args
     started = time.monotonic() - trainer.spent
@@ -259,7 +259,7 @@ def _run(trainer: Trainer, checkpoints: Path, scenario: Scenario) -> str:
     with Signals() as signals, bar as advance:
         if trainer.step == 0:
             trainer.validate()
-        shown = 0
+        reported = 0
         while trainer.done() < 1.0 and trainer.failures < args.patience:
             if not trainer.learn():
                 return "diverged"
@@ -269,20 +269,20 @@ def _run(trainer: Trainer, checkpoints: Path, scenario: Scenario) -> str:
             if signals.received or trainer.step % args.checkpoint_every == 0:
                 trainer.save(checkpoints, scenario)
             if signals.received:
-                print(f"interrupted after {trainer.step:,} steps; go on with --resume", file=sys.stderr)
+                print(f"interrupted after {trainer.step:,} steps; pass --resume to continue", file=sys.stderr)
                 raise Interrupted(signals.received)
-            now = int(total * trainer.done())
-            advance(now - shown)
-            shown = now
+            done = int(total * trainer.done())
+            advance(done - reported)
+            reported = done
     return "finished" if trainer.done() >= 1.0 else "patience"
 
 
 def train(args: Args) -> NetworkPolicy:
-    """Train, save, and return the policy.
+    """Train a policy, save it in the folder of the run, and return it.
 
     Raises:
-        ValueError: A bad option, or a checkpoint of another training.
-        Interrupted: A signal came; a checkpoint was written.
+        ValueError: An option is invalid, or the checkpoint belongs to another training.
+        Interrupted: A signal was received; a checkpoint was written.
     """
     scenario = _check(args)
     folder = output_folder(args.out, "pathwise", scenario, args.seed)
@@ -297,7 +297,7 @@ def train(args: Args) -> NetworkPolicy:
     stopped = _run(trainer, checkpoints, scenario)
     if stopped == "diverged":
         print(
-            f"training diverged in step {trainer.step:,}: kept the best policy before it, of step {trainer.best_step:,}; "
+            f"training diverged in step {trainer.step:,}: saved the best earlier policy, of step {trainer.best_step:,}; "
             "try a smaller learning rate",
             file=sys.stderr,
         )

@@ -1,4 +1,4 @@
-"""Train a policy by PPO (Schulman et al. 2017, stable-baselines3) on the native batch of environments."""
+"""Train a policy by PPO (Schulman et al. 2017, stable-baselines3) in the native vector environment."""
 
 from __future__ import annotations
 
@@ -26,46 +26,46 @@ class Args:
     scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)")
-    timesteps: int = option(4_000_000, "slices to trade in all")
-    lanes: int = option(192, "environments side by side")
-    steps: int = option(96, "slices in each lane between two updates, at most: as many whole episodes as fit (at least one)")
-    batch_size: int = option(1664, "slices in a gradient step, at most: an update is cut into equal ones")
+    timesteps: int = option(4_000_000, "total slices to trade")
+    lanes: int = option(192, "parallel environments")
+    steps: int = option(96, "maximum slices per lane between updates; rounded down to whole episodes, at least one")
+    batch_size: int = option(1664, "maximum slices per gradient step; an update is split into equal batches")
     epochs: int = option(5, "passes over the slices of an update")
-    learning_rate: float = option(1e-3, "learning rate at the start; it falls to zero linearly")
+    learning_rate: float = option(1e-3, "initial learning rate; decays linearly to zero")
     clip: float = option(0.2, "clipping range of the probability ratio")
     gae_lambda: float = option(0.98, "lambda of the generalised advantage estimate")
-    log_std: float = option(-1.0, "log of the exploration's standard deviation at the start")
+    log_std: float = option(-1.0, "initial log standard deviation of the actions")
     hidden: int = option(64, "units in each of the two hidden layers of actor and critic")
     reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
-    reward_scale: float = option(0.1, "factor on the reward (bps)")
+    reward_scale: float = option(0.1, "multiplier of the reward (bps)")
     action_mode: str = option("pace", "action mode", choices=ACTION_MODES)
-    observe_regime: bool = option(True, "whether the policy is told the regime")
-    threads: int = option(1, "torch threads (a second one helps little, and on a busy machine costs much)")
+    observe_regime: bool = option(True, "whether the policy observes the regime")
+    threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(500_000, "slices between two checkpoints")
-    resume: bool = option(False, "go on from the newest checkpoint in the folder of the run, if there is one")
+    resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
 
 
 def whole_episodes(steps: int, slices: int) -> int:
-    """Return the slices between two updates: as many episodes of `slices` as fit into `steps`, and one where none fits.
+    """Return the slices per lane between two updates: `steps` rounded down to whole episodes, at least one episode.
 
-    Updates that hold whole episodes see every part of the day equally often, and no return ends in a guess of the critic.
+    With whole episodes every part of the day is sampled equally often, and no return bootstraps from the critic.
     """
     return max(1, steps // slices) * slices
 
 
 def equal_batches(rows: int, most: int) -> int:
-    """Return the size of the largest equal batches of at most `most` slices that an update of `rows` slices can be cut into.
+    """Return the largest batch size, at most `most` slices, that divides an update of `rows` slices evenly.
 
-    Where they would be smaller than about half of that, batches are as large as they may be, and the last one is what is left.
+    If the largest such size is below about half of `most`, return `most`; the last batch is then smaller.
     """
     least = -(-rows // most)
     return next((rows // count for count in range(least, 2 * least + 1) if rows % count == 0), most)
 
 
 def build_model(args: Args, scenario: Scenario) -> PPO:
-    """Return the model that :func:`train` lets learn, and its environments."""
+    """Return the untrained model of :func:`train`, with its environments."""
     import torch
     from stable_baselines3 import PPO
 
@@ -79,7 +79,7 @@ def build_model(args: Args, scenario: Scenario) -> PPO:
         n_steps=steps,
         batch_size=equal_batches(args.lanes * steps, args.batch_size),
         n_epochs=args.epochs,
-        gamma=1.0,  # the horizon is part of the problem: nothing is discounted
+        gamma=1.0,  # finite horizon: rewards are not discounted
         gae_lambda=args.gae_lambda,
         clip_range=args.clip,
         ent_coef=0.0,
@@ -98,7 +98,7 @@ def _layers(model: PPO) -> list[nn.Module]:
 
 
 def train(args: Args) -> NetworkPolicy:
-    """Train, save, and return the policy."""
+    """Train a policy, save it in the folder of the run, and return it."""
     check_training(args)
     scenario = get_scenario(args.scenario)
     folder = output_folder(args.out, "ppo", scenario, args.seed)

@@ -1,4 +1,4 @@
-"""What every stable-baselines3 script does around the learning: threads, progress, checkpoints, export, atomic writes."""
+"""Shared run logic of the stable-baselines3 scripts: option checks, folders, checkpoints, divergence, interruption, export."""
 
 from __future__ import annotations
 
@@ -44,21 +44,21 @@ _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_l
 
 
 def check_training(args: Any) -> None:
-    """Check what all scripts have in common, before anything heavy is loaded.
+    """Check the options shared by all scripts, before the heavy imports.
 
     Raises:
-        ValueError: A bad option.
+        ValueError: An option is invalid.
         MissingExtra: The packages of the extra `train` are not installed.
     """
     check_integer("seed", args.seed, low=0, high=2**19 - 1)
     check_integer("timesteps", args.timesteps, low=1, high=10**12)
     check_integer("lanes", args.lanes, low=1, high=2**20)
-    whole = {"steps", "batch_size", "epochs", "hidden", "threads", "gradient_steps", "buffer_size", "target_interval"}
-    whole.add("checkpoint_every")
+    integers = {"steps", "batch_size", "epochs", "hidden", "threads", "gradient_steps", "buffer_size", "target_interval"}
+    integers.add("checkpoint_every")
     positive = {"learning_rate": 1.0, "clip": 1.0, "reward_scale": 1e6, "tau": 1.0}
     for item in fields(args):
         value = getattr(args, item.name)
-        if item.name in whole:
+        if item.name in integers:
             check_integer(item.name, value, low=1, high=10**9)
         elif item.name in positive:
             check_number(item.name, value, low=0.0, high=positive[item.name], open_low=True)
@@ -85,36 +85,36 @@ def run_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
 
 
 def file_name(scenario: Scenario) -> str:
-    """Return the name of a scenario as the name of a file."""
+    """Return the name of a scenario as a file name, with all other characters replaced by "-"."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in scenario.name).strip(".") or "scenario"
 
 
 def output_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
-    """Return the folder of a run, made if it is not there.
+    """Return the folder of a run, created if missing.
 
     Raises:
-        ValueError: It cannot be made.
+        ValueError: The folder cannot be created or is not writable.
     """
     return make_folder(run_folder(out, algorithm, scenario, seed))
 
 
 def make_folder(folder: Path) -> Path:
-    """Make a folder where there is none and return it.
+    """Create a folder if it is missing, check that it is writable, and return it.
 
     Raises:
-        ValueError: It cannot be made.
+        ValueError: The folder cannot be created or is not writable.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"cannot make the folder {folder}: {error}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):  # else a run would only find out at its end
+    if not os.access(folder, os.W_OK | os.X_OK):  # fail before the training, not after it
         raise ValueError(f"cannot write to the folder {folder}")
     return folder
 
 
 def make_env(args: Any, scenario: Scenario) -> Any:
-    """Return the batch of environments that a script's options describe, and set the number of torch threads."""
+    """Return the vector environment of a script's options, and set the number of torch threads."""
     from .adapter import BatchVecEnv
 
     need("torch", "train").set_num_threads(args.threads)
@@ -124,12 +124,12 @@ def make_env(args: Any, scenario: Scenario) -> Any:
 
 @dataclass(frozen=True)
 class Trained:
-    """A policy that was trained, and where it is."""
+    """Result of a training script: the policy and its folder."""
 
     policy: NetworkPolicy
     folder: Path
     scenario: str
-    """What names the scenario."""
+    """Name or path of the scenario, for the command line."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -143,60 +143,60 @@ class Trained:
         }
 
     def __str__(self) -> str:
-        """Say what was trained and how to judge it."""
+        """Return a summary of the training and the command line that evaluates the policy."""
         slices, seconds = self.policy.about["timesteps"], self.policy.about["seconds"]
         return (
             f"trained {self.policy.name} for {slices:,} slices in {seconds:.0f} s; saved in {self.folder}\n"
-            f"judge it: hyperexec evaluate --scenario {self.scenario} --policy baselines {self.folder}"
+            f"evaluate it: hyperexec evaluate --scenario {self.scenario} --policy baselines {self.folder}"
         )
 
 
 def trained(policy: NetworkPolicy, args: Any) -> Trained:
-    """Return the result of a script: its policy, and the folder of its run."""
+    """Return the result of a script from its policy and options."""
     scenario = get_scenario(args.scenario)
     folder = run_folder(args.out, policy.about["algorithm"], scenario, args.seed)
     return Trained(policy, folder, plain_args(args, scenario)["scenario"])
 
 
 def plain_args(args: Any, scenario: Scenario) -> dict[str, Any]:
-    """Return the options of a script as plain values; a scenario that is not given as a text is known by its name."""
+    """Return the options of a script as plain values; a scenario given as an object is replaced by its name."""
     return asdict(replace(args, scenario=args.scenario if isinstance(args.scenario, str) else scenario.name))
 
 
 def _identity(algorithm: str, scenario: Scenario, args: Any) -> dict[str, Any]:
-    """Return what makes a training another one."""
+    """Return the values that identify a training: algorithm, scenario hash and options."""
     same = {key: value for key, value in asdict(args).items() if key not in _MAY_DIFFER}
     return {"algorithm": algorithm, "scenario_hash": scenario.hash, "args": same}
 
 
 def _difference(about: dict[str, Any], identity: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    """Return the first option in which a checkpoint is that of another training, its value there and here; None: it is not."""
+    """Return the first differing option of a checkpoint and a training as (name, value in checkpoint, value now), or None."""
     old, new = ({**side["args"], **{key: side[key] for key in identity if key != "args"}} for side in (about, identity))
     return next(((key, old.get(key), value) for key, value in new.items() if old.get(key) != value), None)
 
 
 def begun(algorithm: str, scenario: Scenario, args: Any) -> bool:
-    """Whether the folder of a run holds a checkpoint of this very training, from which `resume` would go on."""
+    """Return whether the folder of a run contains a checkpoint of the same training, from which `resume` would continue."""
     checkpoint = newest_checkpoint(run_folder(args.out, algorithm, scenario, args.seed) / FOLDER)
     return checkpoint is not None and _difference(checkpoint.about, _identity(algorithm, scenario, args)) is None
 
 
 class Diverged(ValueError):
-    """The weights or a loss are no longer finite."""
+    """The weights or a loss are not finite."""
 
 
 @dataclass
 class Run:
-    """One training of a stable-baselines3 model, from its first slice or from a checkpoint to its export.
+    """One training of a stable-baselines3 model, from its first slice or a checkpoint to the export of the policy.
 
     Attributes:
-        model: The model, ready to learn.
+        model: The model.
         layers: Function that returns the torch linear layers from observation to action, in order.
         args: Options of the script.
-        scenario: The scenario it trains on.
+        scenario: Scenario of the training.
         folder: Folder of the run.
         algorithm: Name of the algorithm.
-        head: What makes the last layer an action, see :class:`NetworkPolicy`.
+        head: Function from the last layer to the action, see :class:`NetworkPolicy`.
         activation: "tanh" or "relu".
     """
 
@@ -210,10 +210,10 @@ class Run:
     activation: str
 
     def __post_init__(self) -> None:
-        """Start the clock; no good weights are known yet."""
+        """Start the clock."""
         self.started = time.monotonic()
         self.saved = 0  # slices traded at the last checkpoint
-        self.good: tuple[Layers, int] | None = None  # the last weights that were finite, and the slices behind them
+        self.good: tuple[Layers, int] | None = None  # the last finite weights, and the slices traded for them
 
     @property
     def checkpoints(self) -> Path:
@@ -222,7 +222,7 @@ class Run:
 
     @property
     def seconds(self) -> float:
-        """Seconds of training so far, those before the interruption included."""
+        """Seconds of training so far, including the time before an interruption."""
         return time.monotonic() - self.started
 
     def save(self) -> None:
@@ -235,10 +235,10 @@ class Run:
         self.saved = self.model.num_timesteps
 
     def resume(self) -> None:
-        """Go on from the newest checkpoint, or say that there is none.
+        """Restore the newest checkpoint, or report on standard error that there is none.
 
         Raises:
-            ValueError: It is that of another training.
+            ValueError: The checkpoint belongs to another training.
         """
         from .adapter import restore
 
@@ -257,21 +257,21 @@ class Run:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What a checkpoint and the run that goes on from it must have in common."""
+        """Values that a checkpoint and a resumed run must share."""
         return _identity(self.algorithm, self.scenario, self.args)
 
     def _check_same(self, about: dict[str, Any]) -> None:
-        """Refuse the checkpoint of another training, naming the first difference."""
+        """Raise a ValueError that names the first difference if a checkpoint belongs to another training."""
         other = _difference(about, self.identity)
         if other is not None:
             key, was, now = other
             raise ValueError(f"cannot resume: {key} must be {was!r} as in the checkpoint in {self.checkpoints}, got {now!r}")
 
     def check(self) -> None:
-        """Remember the weights if they and the last losses are finite.
+        """Store the weights if the weights and the last losses are finite.
 
         Raises:
-            Diverged: They are not.
+            Diverged: A weight or a loss is not finite.
         """
         losses = self.model.logger.name_to_value
         weights = [values.numpy() for values in self.model.policy.state_dict().values()]
@@ -281,14 +281,14 @@ class Run:
         self.good = self.weights(), self.model.num_timesteps
 
     def weights(self) -> Layers:
-        """Return the weights from observation to action, copied."""
+        """Return copies of the weights from observation to action."""
         return tuple(
             (layer.weight.detach().numpy().astype(np.float32), layer.bias.detach().numpy().astype(np.float32))
             for layer in self.layers(self.model)
         )
 
     def export(self, weights: Layers, timesteps: int, folder: Path) -> NetworkPolicy:
-        """Write a policy and its scenario, and return the policy."""
+        """Write a policy and its scenario to a folder, and return the policy."""
         args = self.args
         about = {
             "algorithm": self.algorithm,
@@ -310,7 +310,7 @@ class Run:
         return policy
 
     def give_up(self) -> ValueError:
-        """Save the last good policy beside the run, and return what is to be said."""
+        """Save the last finite policy in the subfolder last-good, and return the error to raise."""
         message = (
             f"training diverged: the {self.algorithm} policy or its loss holds numbers that are not finite "
             f"after {self.model.num_timesteps:,} slices; try a smaller learning rate"
@@ -325,11 +325,11 @@ class Run:
 def learn(
     model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, algorithm: str, head: str, activation: str
 ) -> NetworkPolicy:
-    """Run a stable-baselines3 model for its budget, export its deterministic policy and save both; see :class:`Run`.
+    """Train a stable-baselines3 model for its budget, and save a checkpoint and the deterministic policy; see :class:`Run`.
 
     Raises:
-        ValueError: It diverged, or cannot be resumed.
-        Interrupted: SIGINT or SIGTERM came; what was learned is in a checkpoint.
+        ValueError: The training diverged or cannot be resumed.
+        Interrupted: SIGINT or SIGTERM was received; a checkpoint was written.
     """
     run = Run(model, layers, args, scenario, folder, algorithm, head, activation)
     log = need("stable_baselines3.common.logger", "train")
@@ -349,18 +349,18 @@ def learn(
                 run.save()
             policy = run.export(run.weights(), model.num_timesteps, folder)
     if signals.received:
-        again = f"; go on with --resume (checkpoint of {run.saved:,} slices in {run.checkpoints})" if stopped else ""
+        again = f"; pass --resume to continue (checkpoint of {run.saved:,} slices in {run.checkpoints})" if stopped else ""
         print(f"\ninterrupted after {run.saved:,} of {args.timesteps:,} slices{again}", file=sys.stderr)
         raise Interrupted(signals.received)
     return policy
 
 
 def _learn(run: Run, signals: Signals) -> bool:
-    """Let the model learn, with checkpoints between its updates; return whether a signal stopped it within its budget."""
+    """Train the model, with checkpoints between updates; return whether a signal stopped it before the end of its budget."""
     from stable_baselines3.common.callbacks import BaseCallback
 
     class Checkpoints(BaseCallback):
-        """Between two updates: check the weights, write a checkpoint where one is due, and stop after a signal."""
+        """Callback between updates: check the weights, write a checkpoint if one is due, and stop after a signal."""
 
         stop = False
 
@@ -380,6 +380,6 @@ def _learn(run: Run, signals: Signals) -> bool:
         callback=checkpoints,
         progress_bar=args.progress,
         log_interval=interval,
-        reset_num_timesteps=model._last_obs is None,  # a resumed model stands in its episodes
+        reset_num_timesteps=model._last_obs is None,  # a resumed model continues its episodes
     )
     return checkpoints.stop

@@ -1,4 +1,4 @@
-"""Train a policy by SAC (Haarnoja et al. 2018, stable-baselines3) on the native batch of environments."""
+"""Train a policy by SAC (Haarnoja et al. 2018, stable-baselines3) in the native vector environment."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ class Args:
     scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/sac-SCENARIO-SEED)")
-    timesteps: int = option(1_000_000, "slices to trade in all")
-    lanes: int = option(256, "environments side by side")
-    gradient_steps: int = option(8, "gradient steps after each slice of all lanes")
-    batch_size: int = option(1024, "slices in a gradient step")
-    buffer_size: int = option(500_000, "slices kept for replay")
-    learning_starts: int = option(20_000, "slices traded at random first")
-    tau: float = option(0.02, "share of the critics that goes to the target critics in a gradient step")
-    learning_rate: float = option(1e-3, "learning rate at the start; it falls to zero linearly")
+    timesteps: int = option(1_000_000, "total slices to trade")
+    lanes: int = option(256, "parallel environments")
+    gradient_steps: int = option(8, "gradient steps per environment step (one slice in every lane)")
+    batch_size: int = option(1024, "slices per gradient step")
+    buffer_size: int = option(500_000, "capacity of the replay buffer, slices")
+    learning_starts: int = option(20_000, "slices traded at random before the first gradient step")
+    tau: float = option(0.02, "Polyak coefficient: weight of the critics in the update of the target critics per gradient step")
+    learning_rate: float = option(1e-3, "initial learning rate; decays linearly to zero")
     hidden: int = option(64, "units in each of the two hidden layers of actor and critics")
     reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
-    reward_scale: float = option(0.1, "factor on the reward (bps)")
+    reward_scale: float = option(0.1, "multiplier of the reward (bps)")
     action_mode: str = option("pace", "action mode", choices=CONTINUOUS_MODES)
-    observe_regime: bool = option(True, "whether the policy is told the regime")
-    threads: int = option(1, "torch threads (a second one helps little, and on a busy machine costs much)")
+    observe_regime: bool = option(True, "whether the policy observes the regime")
+    threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(250_000, "slices between two checkpoints")
-    resume: bool = option(False, "go on from the newest checkpoint in the folder of the run, if there is one")
+    resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
 
 
 def train(args: Args) -> NetworkPolicy:
-    """Train, save, and return the policy."""
+    """Train a policy, save it in the folder of the run, and return it."""
     check_training(args)
     import torch
     from stable_baselines3 import SAC
@@ -57,7 +57,7 @@ def train(args: Args) -> NetworkPolicy:
         buffer_size=args.buffer_size,
         learning_starts=args.learning_starts,
         batch_size=args.batch_size,
-        gamma=1.0,  # the horizon is part of the problem: nothing is discounted
+        gamma=1.0,  # finite horizon: rewards are not discounted
         tau=args.tau,
         train_freq=1,
         gradient_steps=args.gradient_steps,

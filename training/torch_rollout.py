@@ -1,9 +1,9 @@
-"""Rollouts in torch: the market, the observations and the actions of the environment, with gradients.
+"""Differentiable rollouts in torch: market, observations and actions of the environment, with gradients.
 
-Nothing of them is written here a second time: trades go through :func:`hyperexec_env.market.kernel.move`, which runs on
-tensors, observations and actions are those of :mod:`hyperexec_env.envs`. What nature draws does not depend on the policy, so
-it is drawn by numpy and enters as constants; the gradient of a cost is the derivative of the path itself (the pathwise
-estimator, Glasserman 2003, section 7.2), exact for every episode and much less noisy than a likelihood ratio.
+The rollout reuses the environment's equations: trades call :func:`hyperexec_env.market.kernel.move` on tensors, and
+observations and actions call :mod:`hyperexec_env.envs`. The market noise does not depend on the policy, so numpy draws it and
+it enters as constants. The gradient of a cost is the derivative along each path (the pathwise estimator, Glasserman 2003,
+section 7.2): exact for every episode, with a much lower variance than a likelihood-ratio estimator.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = ["Lanes", "Outcome", "lanes_of", "roll"]
 
 
 class Lanes(NamedTuple):
-    """Some episodes as constants for torch: for each slice, in order, tensors over episodes."""
+    """Drawn episodes as torch constants: one entry per slice, each a tensor of shape (episodes,) unless stated otherwise."""
 
     slices: tuple[Slice, ...]
-    """The slices; what is the same for all episodes is a float."""
-    nature: tuple[torch.Tensor, ...]
-    """The features that do not depend on our trades, shape (episodes, features - OWN)."""
+    """The slices; a field that is equal for all episodes is a float."""
+    exogenous: tuple[torch.Tensor, ...]
+    """Features that do not depend on our trades, shape (episodes, features - OWN)."""
     drifted: tuple[torch.Tensor, ...]
     """Move of the unaffected price against the order since arrival, currency per share."""
     last_volume: tuple[torch.Tensor, ...]
-    """Market volume of the slice before, shares."""
+    """Market volume of the previous slice, shares."""
     rest_volume: tuple[torch.Tensor, ...]
-    """Expected volume of the rest, shares."""
+    """Expected market volume of the remaining slices, shares."""
     base: tuple[torch.Tensor, ...]
-    """What the action multiplies, see :class:`ActionMode`."""
+    """Shares that the action multiplies, see :class:`ActionMode`."""
 
     @property
     def episodes(self) -> int:
@@ -46,23 +46,23 @@ class Lanes(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What each episode came to, bps of the arrival notional, shape (episodes,); positive is a cost."""
+    """Cost of each episode, bps of the arrival notional, shape (episodes,); positive is a cost."""
 
     objective: torch.Tensor
-    """J in the expected account, risk term included."""
+    """Objective J in the expected account, risk term included."""
     shortfall: torch.Tensor
-    """Implementation shortfall, as the desk sees it."""
+    """Realised implementation shortfall."""
 
 
 def lanes_of(observer: Observer, mode: ActionMode, path: Path, dtype: torch.dtype, device: str = "cpu") -> Lanes:
-    """Turn the paths of some episodes into constants for torch.
+    """Convert drawn paths into torch constants.
 
     Args:
-        observer: How situations become observations.
+        observer: Observer that computes the observations.
         mode: The action mode.
         path: The paths, drawn by numpy.
         dtype: Precision of the tensors, float32 or float64.
-        device: Where they go.
+        device: Device of the tensors.
     """
     market = observer.market
     column = np.arange(market.slices)[:, None]
@@ -89,21 +89,21 @@ def lanes_of(observer: Observer, mode: ActionMode, path: Path, dtype: torch.dtyp
 
 
 def _constants(values: NDArray[np.float64]) -> tuple[float, ...]:
-    """Return one float for each slice where a field was spread over the episodes from fewer numbers, else nothing."""
+    """Return one float per slice if a field is broadcast over the episodes, else an empty tuple."""
     return tuple(float(value) for value in values[:, 0]) if values.strides[1] == 0 else ()
 
 
 def roll(
     observer: Observer, mode: ActionMode, lanes: Lanes, act: Callable[[torch.Tensor], torch.Tensor], shortfall: bool = True
 ) -> Outcome:
-    """Run a policy over whole episodes; costs have gradients where the policy's parameters do.
+    """Run a policy over whole episodes; the costs are differentiable in the policy's parameters.
 
     Args:
-        observer: How situations become observations.
+        observer: Observer that computes the observations.
         mode: The action mode.
         lanes: The episodes.
         act: The policy: observations of shape (episodes, features) -> actions of shape (episodes,).
-        shortfall: Whether to book the realised account too (else its sum is zero).
+        shortfall: Whether to compute the realised shortfall (zero otherwise).
     """
     market = observer.market
     quantity, impact = float(market.scenario.quantity), Impact(*map(float, market.impact))
@@ -114,7 +114,7 @@ def roll(
     for k, slice in enumerate(lanes.slices):
         known = (lanes.drifted[k], float(market.plan[k]), lanes.rest_volume[k])
         own = own_features(observer.sight.scales, quantity, largest, state, last_shares, lanes.last_volume[k], known)
-        action = act(torch.cat([torch.stack(own, dim=1), lanes.nature[k]], dim=1))
+        action = act(torch.cat([torch.stack(own, dim=1), lanes.exogenous[k]], dim=1))
         before = state[0]
         state, cost = move(impact, state, slice, mode.shares(action, before, lanes.base[k]))
         last_shares = before - state[0]

@@ -1,4 +1,4 @@
-"""The exact optimum of a scenario: what no policy can beat, and the policy that reaches it."""
+"""Exact solver: the minimal objective J* of a scenario, a lower bound for every policy, and the policy that attains it."""
 
 from .solution import Solution, optimum, schedule_bps, solve
 

@@ -1,11 +1,12 @@
-"""The best fixed schedule: what a plan can reach that is made before the order starts and looks at nothing.
+"""The best fixed schedule: the optimal open-loop policy, which is set before the order starts and ignores observations.
 
-Without a participation cap a fixed schedule trades what it says, and its expected cost is a convex function of the trades:
-the cost of each slice for the law of its mode, and the displacement that earlier trades left, whose decay is averaged over
-the paths of the regime. It is minimised by Newton steps with a logarithmic barrier (Boyd and Vandenberghe 2004, chapter 11).
+Without a participation cap a fixed schedule is a vector of trades, and its expected cost is a convex function of the trades:
+the cost of each slice averaged over the distribution of its mode, plus the cost of the displacement by earlier trades, whose
+decay is averaged over regime paths. The cost is minimised by Newton steps with a logarithmic barrier (Boyd and Vandenberghe
+2004, chapter 11).
 
-With a cap a schedule is a fraction of what remains for each slice, so that what the cap forbids is carried forward, and its
-cost comes from the dynamic programme.
+With a cap a fixed schedule is a vector of fractions of the remaining shares, so that shares above the cap are carried forward.
+Its cost is computed by dynamic programming.
 """
 
 from __future__ import annotations
@@ -26,35 +27,35 @@ __all__ = ["OpenLoop", "best_fractions", "best_schedule", "build_open_loop", "sc
 
 Floats = NDArray[np.float64]
 
-_STEP: Final = 1e-4  # relative step of differences
+_STEP: Final = 1e-4  # relative step of finite differences
 _NEWTON_STEPS: Final = 200
 
 
 class OpenLoop(NamedTuple):
-    """What the cost of a fixed schedule hangs on."""
+    """Averages over modes that determine the cost of a fixed schedule."""
 
     problem: Problem
     slices: Slice
-    """Each slice in each mode, fields of shape (slices, modes, 1)."""
+    """All slices in each mode, fields of shape (slices, modes, 1)."""
     laws: Floats
-    """Law of the mode in each slice, shape (slices, modes, 1)."""
+    """Distribution of the mode in each slice, shape (slices, modes, 1)."""
     decay: Floats
-    """Expected share of the displacement of a trade in slice j that slice k meets, shape (j, k); zero for k <= j."""
+    """Expected fraction of the displacement by a trade in slice j that is left in slice k, shape (j, k); zero for k <= j."""
 
 
 def build_open_loop(problem: Problem) -> OpenLoop:
-    """Average what can be averaged before a schedule is known."""
+    """Compute the averages over modes for the fixed schedules of a problem."""
     market = problem.market
-    kept, count = market.transient_kept, market.slices
+    decay_by_regime, count = market.transient_kept, market.slices
     laws = problem.laws()
     decay = np.zeros((count, count))
     for j, law in enumerate(laws):
-        carried = law.sum(axis=1)
+        left = law.sum(axis=1)
         for k in range(j + 1, count):
-            carried = (carried * kept) @ problem.transition
-            decay[j, k] = carried.sum()
-    each = [mode_slices(problem, k) for k in range(count)]
-    fields = (np.array([values.ravel() for values in column])[..., None] for column in zip(*each, strict=True))
+            left = (left * decay_by_regime) @ problem.transition
+            decay[j, k] = left.sum()
+    by_slice = [mode_slices(problem, k) for k in range(count)]
+    fields = (np.array([values.ravel() for values in column])[..., None] for column in zip(*by_slice, strict=True))
     slices = Slice(*fields)
     deviation, beta = market.scenario.volume_noise, market.impact.beta
     slices = slices._replace(volume=slices.volume * math.exp(-0.5 * (1.0 + beta) * deviation**2), limit=math.inf)
@@ -62,70 +63,73 @@ def build_open_loop(problem: Problem) -> OpenLoop:
 
 
 def _slice_costs(loop: OpenLoop, before: Floats, trades: Floats) -> Floats:
-    """Return the expected cost of each slice without the displacement of earlier ones, shape (slices, candidates)."""
+    """Return the expected cost of each slice without the displacement by earlier trades, shape (slices, candidates)."""
     state = (before[:, None, :], 0.0, 0.0)
     _, cost = move(loop.problem.market.impact, state, loop.slices._replace(least=-math.inf), trades[:, None, :])
     return np.asarray((loop.laws * expected_cost(cost)).sum(axis=1))
 
 
 def schedule_cost(loop: OpenLoop, trades: Any) -> Floats:
-    """Return the expected objective of schedules, currency.
+    """Return the expected objective of fixed schedules, currency, shape () or (candidates,).
 
     Args:
-        loop: What the cost hangs on.
-        trades: Shares of each slice, shape (slices,) or (slices, candidates); each column sums to the order.
+        loop: Averages over modes.
+        trades: Shares of each slice, shape (slices,) or (slices, candidates); each column sums to the quantity.
     """
     trades = np.asarray(trades, dtype=float)
     columns = trades.reshape(len(trades), -1)
-    before = _before(columns)
+    before = _remaining_before(columns)
     displaced = loop.decay.T @ (loop.problem.market.impact.transient_slope * columns)
     cost = _slice_costs(loop, before, columns).sum(axis=0) + (columns * displaced).sum(axis=0)
     return np.asarray(cost.reshape(trades.shape[1:]))
 
 
-def _before(trades: Floats) -> Floats:
-    """Return what remains before each trade of schedules that finish."""
+def _remaining_before(trades: Floats) -> Floats:
+    """Return the remaining shares before each trade of completed schedules, in the shape of `trades`."""
     return np.cumsum(trades[::-1], axis=0)[::-1]
 
 
 def _gradient(loop: OpenLoop, trades: Floats) -> Floats:
-    """Return the slope of the cost in each trade, shape of `trades`, up to a constant (the trades sum to the order)."""
-    slope, before = loop.problem.market.impact.transient_slope, _before(trades)
+    """Return the gradient of the cost in the trades, in the shape of `trades`.
 
-    def difference(more: Floats, traded: Floats, width: Floats) -> Floats:
-        above, below = (_slice_costs(loop, before + sign * more, trades + sign * traded) for sign in (1.0, -1.0))
+    The gradient is exact up to an additive constant, which has no effect because the trades sum to the quantity.
+    """
+    slope, before = loop.problem.market.impact.transient_slope, _remaining_before(trades)
+
+    def difference(before_step: Floats, trade_step: Floats, width: Floats) -> Floats:
+        above, below = (_slice_costs(loop, before + sign * before_step, trades + sign * trade_step) for sign in (1.0, -1.0))
         return (above - below) / (2.0 * width)
 
     width = _STEP * trades
-    own = difference(width, width, width)  # what remains after the trade is held: so far it only costs the trade
+    own = difference(width, width, width)  # at constant shares after the trade
     held = before - trades
-    held[-1] = 1.0  # nothing is held after the last slice, and its slope is not used
+    held[-1] = 1.0  # no shares are left after the last slice; its slope is not used
     holding = difference(_STEP * held, np.zeros_like(held), _STEP * held)
-    waiting = np.cumsum(holding, axis=0)  # a share of slice k is held over slices 0..k-1
+    waiting = np.cumsum(holding, axis=0)  # a share traded in slice k is held over slices 0..k-1
     waiting = np.concatenate([np.zeros((1, trades.shape[1])), waiting[:-1]])
     return np.asarray(own + waiting + slope * ((loop.decay + loop.decay.T) @ trades))
 
 
 def best_schedule(loop: OpenLoop) -> tuple[Floats, float]:
-    """Return the trades of the best schedule without a cap, shape (slices,), and its objective, currency."""
+    """Return the best fixed schedule without a cap as trades, shape (slices,), and its objective, currency."""
     count, quantity = loop.problem.market.slices, loop.problem.market.scenario.quantity
     trades = np.full(count, quantity / count)
     barrier = 0.1 * abs(float(schedule_cost(loop, trades))) / count
     steps = 0
     while barrier > 1e-9 * abs(float(schedule_cost(loop, trades))) / count and steps < _NEWTON_STEPS:
-        trades, moved = _newton(loop, trades, barrier)
+        trades, length = _newton(loop, trades, barrier)
         steps += 1
-        if moved < 1e-2:
+        if length < 1e-2:
             barrier *= 0.2
     return trades, float(schedule_cost(loop, trades))
 
 
 def _newton(loop: OpenLoop, trades: Floats, barrier: float) -> tuple[Floats, float]:
-    """Make one Newton step of the cost less `barrier` times the sum of the logarithms; return also its relative length."""
+    """Return the trades after one Newton step on cost - barrier * sum(log(trades)), and the largest relative step."""
     count = len(trades)
     width = 1e-3 * trades
-    around = np.concatenate([trades[:, None] + np.diag(width), trades[:, None] - np.diag(width), trades[:, None]], axis=1)
-    slopes = _gradient(loop, around)
+    candidates = np.concatenate([trades[:, None] + np.diag(width), trades[:, None] - np.diag(width), trades[:, None]], axis=1)
+    slopes = _gradient(loop, candidates)
     hessian = (slopes[:, :count] - slopes[:, count : 2 * count]) / (2.0 * width)
     hessian = 0.5 * (hessian + hessian.T) + np.diag(barrier / trades**2)
     gradient = slopes[:, -1] - barrier / trades
@@ -146,9 +150,15 @@ def _newton(loop: OpenLoop, trades: Floats, barrier: float) -> tuple[Floats, flo
 def best_fractions(
     problem: Problem, starts: list[Floats], grid: Grid, progress: Callable[[], None] = lambda: None
 ) -> tuple[Floats, float]:
-    """Return the best fractions of what remains that a search finds under a participation cap, and their objective, currency.
+    """Search the best fractions of the remaining shares; return them, shape (slices,), and their objective, currency.
 
-    One fraction after the other is moved by steps that shrink (Hooke and Jeeves 1961), from the best of some starts.
+    The coordinate search moves one fraction after the other by shrinking steps (Hooke and Jeeves 1961).
+
+    Args:
+        problem: The decision problem.
+        starts: Candidate starting points, each of shape (slices,); the search begins at the best one.
+        grid: Grid of the dynamic programme that computes the objective.
+        progress: Called before each evaluation of the objective.
     """
     law = problem.regime_law[:, None] * problem.signal_law
 

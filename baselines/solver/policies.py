@@ -1,4 +1,4 @@
-"""The solutions as policies that run in the environment."""
+"""Solver solutions as policies that run in the environment: optimal table, delayed table, linear feedback, fixed schedule."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ Floats = NDArray[np.float64]
 
 
 def _digest(*arrays: Any) -> str:
-    """Hash some arrays."""
-    total = hashlib.sha256()
+    """Return the sha256 of some arrays, 16 hex digits."""
+    content = hashlib.sha256()
     for values in arrays:
-        total.update(np.ascontiguousarray(values).tobytes())
-    return total.hexdigest()[:16]
+        content.update(np.ascontiguousarray(values).tobytes())
+    return content.hexdigest()[:16]
 
 
-def _check_known(situation: Situation) -> None:
-    """Refuse a situation that the optimum was not solved for.
+def _check_solved(situation: Situation) -> None:
+    """Check that a situation is one that the optimum was solved for.
 
     Raises:
-        ValueError: The regime is hidden, or the order is not the order of the scenario.
+        ValueError: The regime is hidden, or the quantity differs from the quantity of the scenario.
     """
     quantity = situation.market.scenario.quantity
     if np.any(np.asarray(situation.quantity) != quantity):
-        raise ValueError(f"quantity must be that of the scenario, {quantity:g}, for which the optimum was solved")
+        raise ValueError(f"quantity must be the quantity of the scenario, {quantity:g}, for which the optimum was solved")
     if np.any(np.asarray(situation.seen) == situation.market.unknown):
-        raise ValueError("the optimal policy must be told the regime, which is hidden here")
+        raise ValueError("the optimal policy must observe the regime, which is hidden here; pass observe_regime=True")
 
 
 @dataclass(eq=False)
 class TablePolicy:
-    """The solution of the dynamic programme: the fraction of what remains, linear between the nodes of its grid."""
+    """Policy of the dynamic programme: a fraction of the remaining shares, interpolated linearly on the solution's grid."""
 
     problem: Problem = field(repr=False)
     table: Table = field(repr=False)
@@ -54,17 +54,17 @@ class TablePolicy:
 
     @property
     def digest(self) -> str:
-        """Hash of what the policy does."""
+        """Hash of the numbers that determine the trades."""
         axes = (self.problem.axis, self.table.remaining, self.table.transient)
         return _digest(self.table.fractions, self.problem.signal, *(np.array(axis, dtype=float) for axis in axes))
 
     @cached_property
     def _rule(self) -> Rule:
-        """The table as a rule."""
+        """Rule that interpolates the table."""
         problem, table, market = self.problem, self.table, self.problem.market
         scenario = market.scenario
         return Rule(
-            _from_table,
+            _table_shares,
             TableParameters(
                 quantity=scenario.quantity,
                 slope=float(market.impact.transient_slope),
@@ -82,51 +82,51 @@ class TablePolicy:
         )
 
     def rule(self, market: Market, hidden: bool) -> Rule | None:
-        """Return the table; None where the regime is hidden or the market is another."""
+        """Return the rule; None if the regime is hidden or the market is not the market of the solution."""
         return None if hidden or market is not self.problem.market else self._rule
 
     def act(self, situation: Situation) -> Any:
-        """Trade the fraction of the table."""
-        _check_known(situation)
+        """Return the interpolated fraction times the remaining shares."""
+        _check_solved(situation)
         return self._rule.decide(self._rule.parameters, situation)
 
 
 @dataclass(eq=False)
 class DelayedPolicy(TablePolicy):
-    """The best policy of an observer who learns each regime one slice late; it remembers what it saw in the slice before."""
+    """Optimal policy if the regime is observed one slice late; the policy remembers the regime of the previous slice."""
 
-    name: str = "told late"
-    before: Any = field(default=0, init=False, repr=False)
-    """Regime of the slice before."""
+    name: str = "regime one slice late"
+    previous: Any = field(default=0, init=False, repr=False)
+    """Regime of the previous slice."""
 
     def rule(self, market: Market, hidden: bool) -> None:
-        """Return None: the regime of the slice before is no part of a situation."""
+        """Return None, because a situation does not contain the regime of the previous slice."""
 
     def act(self, situation: Situation) -> Any:
-        """Trade the fraction for the regime of the slice before."""
-        _check_known(situation)
-        row = np.where(np.equal(situation.k, 0), 0, self.before)
-        self.before = np.asarray(situation.seen)
+        """Return the fraction for the regime of the previous slice times the remaining shares."""
+        _check_solved(situation)
+        row = np.where(np.equal(situation.k, 0), 0, self.previous)
+        self.previous = np.asarray(situation.seen)
         return self._rule.decide(self._rule.parameters, situation._replace(seen=row))
 
 
 @dataclass(frozen=True, eq=False)
 class LinearPolicy:
-    """The solution of the Riccati recursions: the trade is linear in what remains, the displacement and the signal."""
+    """Policy of the Riccati recursions: a trade linear in the remaining shares, the transient displacement and the signal."""
 
     gains: Floats = field(repr=False)
-    """Shape (slices, regimes, 4)."""
+    """Gains on (remaining, displacement, signal, constant), shape (slices, regimes, 4)."""
     by_flow: bool = True
-    """Whether the signal is the last order flow; else it is the price over the arrival price."""
+    """Whether the signal is the order flow of the previous slice; otherwise it is price / arrival price."""
     name: str = "optimum"
 
     @property
     def digest(self) -> str:
-        """Hash of what the policy does."""
+        """Hash of the numbers that determine the trades."""
         return _digest(self.gains)
 
     def rule(self, market: Market, hidden: bool) -> Rule | None:
-        """Return the gains; None where the regime is hidden."""
+        """Return the rule; None if the regime is hidden."""
         return None if hidden else self._rule(market)
 
     def _rule(self, market: Market) -> Rule:
@@ -134,46 +134,46 @@ class LinearPolicy:
         gains = LinearParameters(
             scenario.quantity, scenario.arrival_price, float(self.by_flow), market.regimes, self.gains.ravel()
         )
-        return Rule(_by_gains, gains)
+        return Rule(_linear_shares, gains)
 
     def act(self, situation: Situation) -> Any:
-        """Trade what the gains say, but never the other way."""
-        _check_known(situation)
+        """Return the linear trade, floored at zero."""
+        _check_solved(situation)
         rule = self._rule(situation.market)
         return rule.decide(rule.parameters, situation)
 
 
 @dataclass(frozen=True, eq=False)
 class SchedulePolicy(RulePolicy):
-    """A fixed schedule, as fractions of what remains, so that what a cap forbids is carried forward."""
+    """A deterministic schedule. Fractions refer to the remaining shares, so shares held back by a cap are carried forward."""
 
     fractions: Floats = field(repr=False)
-    """Shape (slices,)."""
+    """Fraction of the remaining shares that each slice trades, shape (slices,)."""
     name: str = "best schedule"
 
     @property
     def digest(self) -> str:
-        """Hash of what the policy does."""
+        """Hash of the numbers that determine the trades."""
         return _digest(self.fractions)
 
     def rule(self, market: Market, hidden: bool) -> Rule:
-        """Return the fractions."""
+        """Return the schedule as a rule."""
         return plan_rule(self.fractions, market)
 
 
 class TableParameters(NamedTuple):
-    """The solution of a dynamic programme, flat."""
+    """Parameters of a table rule: the solution of the dynamic programme as numbers and one flat array."""
 
     quantity: float
     slope: float
     """kappa, currency per share for each share traded."""
     least: float
-    """Smallest displacement that counts, currency per share."""
+    """Lower bound of the displacement that scales the share axis, currency per share."""
     arrival_price: float
     by_flow: float
-    """1 where the signal is the order flow, 0 where it is the log of the price over the arrival price."""
+    """1 if the signal is the order flow, 0 if it is log(price / arrival price)."""
     rows: int
-    """Rows of the table in each slice: regimes."""
+    """Rows of the table per slice, one per regime."""
     signal_count: int
     signal_low: float
     signal_spacing: float
@@ -184,57 +184,57 @@ class TableParameters(NamedTuple):
     share_low: float
     share_spacing: float
     fractions: NDArray[np.float32]
-    """Fraction of what remains, flat, shape (slices, rows, signal, root of the remaining share, share of the displacement)."""
+    """Fraction of the remaining shares, flattened from (slices, rows, signal, root of remaining share, displacement share)."""
 
 
 class LinearParameters(NamedTuple):
-    """The gains of a linear policy, flat."""
+    """Parameters of a linear rule."""
 
     quantity: float
     arrival_price: float
     by_flow: float
-    """1 where the signal is the order flow, 0 where it is the price over the arrival price."""
+    """1 if the signal is the order flow, 0 if it is price / arrival price."""
     regimes: int
     gains: Floats
-    """Shape (slices, regimes, 4), flat."""
+    """Gains, flattened from (slices, regimes, 4)."""
 
 
-def _from_table(table: TableParameters, situation: Situation) -> Any:
-    """Trade the fraction of the table, linear between the nodes of its grid."""
-    left = maximum(situation.remaining, 0.0)
-    most = maximum(table.slope * (table.quantity - left), table.least)
+def _table_shares(table: TableParameters, situation: Situation) -> Any:
+    """Return the shares of a table rule: the fraction interpolated trilinearly, times the remaining shares."""
+    remaining = maximum(situation.remaining, 0.0)
+    largest = maximum(table.slope * (table.quantity - remaining), table.least)
     signal = situation.flow if table.by_flow > 0.0 else np.log(situation.price / table.arrival_price)
-    first, up = _on_axis(signal, table.signal_low, table.signal_spacing, table.signal_count)
-    second, wide = _on_axis(np.sqrt(left / table.quantity), table.root_low, table.root_spacing, table.root_count)
-    third, far = _on_axis(minimum(situation.transient / most, 1.0), table.share_low, table.share_spacing, table.share_count)
-    total, index = 0.0, situation.k * table.rows + situation.seen
+    x, u = _locate(signal, table.signal_low, table.signal_spacing, table.signal_count)
+    y, v = _locate(np.sqrt(remaining / table.quantity), table.root_low, table.root_spacing, table.root_count)
+    z, w = _locate(minimum(situation.transient / largest, 1.0), table.share_low, table.share_spacing, table.share_count)
+    fraction, index = 0.0, situation.k * table.rows + situation.seen
     for corner in range(8):
         a, b, c = corner & 1, (corner >> 1) & 1, (corner >> 2) & 1
-        weight = (up if a else 1.0 - up) * (wide if b else 1.0 - wide) * (far if c else 1.0 - far)
-        row = index * table.signal_count + minimum(first + a, table.signal_count - 1)
-        row = row * table.root_count + minimum(second + b, table.root_count - 1)
-        total = total + weight * table.fractions[row * table.share_count + minimum(third + c, table.share_count - 1)]
-    return total * situation.remaining
+        weight = (u if a else 1.0 - u) * (v if b else 1.0 - v) * (w if c else 1.0 - w)
+        row = index * table.signal_count + minimum(x + a, table.signal_count - 1)
+        row = row * table.root_count + minimum(y + b, table.root_count - 1)
+        fraction = fraction + weight * table.fractions[row * table.share_count + minimum(z + c, table.share_count - 1)]
+    return fraction * situation.remaining
 
 
-def _on_axis(value: Any, low: Any, spacing: Any, count: Any) -> tuple[Any, Any]:
-    """Return the node below a value on an axis, and how far the value is on the way to the next node."""
+def _locate(value: Any, low: Any, spacing: Any, count: Any) -> tuple[Any, Any]:
+    """Return the index of the node below a value, and the fraction of the distance to the next node (0 to 1)."""
     if count == 1:
         return np.int64(0), 0.0
-    steps = minimum(maximum((value - low) / spacing, 0.0), count - 1.0)
-    below = minimum(np.int64(steps), count - 2)
-    return below, steps - below
+    position = minimum(maximum((value - low) / spacing, 0.0), count - 1.0)
+    below = minimum(np.int64(position), count - 2)
+    return below, position - below
 
 
-def _by_gains(linear: LinearParameters, situation: Situation) -> Any:
-    """Trade linearly in what remains, the displacement and the signal, but never the other way."""
+def _linear_shares(linear: LinearParameters, situation: Situation) -> Any:
+    """Return the shares of a linear rule, floored at zero."""
     row = 4 * (situation.k * linear.regimes + situation.seen)
     signal = situation.flow if linear.by_flow > 0.0 else situation.price / linear.arrival_price
-    fixed, held, by_signal, constant = (
+    on_remaining, on_displacement, on_signal, constant = (
         linear.gains[row],
         linear.gains[row + 1],
         linear.gains[row + 2],
         linear.gains[row + 3],
     )
-    moved = held * (situation.transient / linear.arrival_price) + by_signal * signal + constant
-    return maximum(fixed * situation.remaining + linear.quantity * moved, 0.0)
+    fraction = on_displacement * (situation.transient / linear.arrival_price) + on_signal * signal + constant
+    return maximum(on_remaining * situation.remaining + linear.quantity * fraction, 0.0)

@@ -1,4 +1,4 @@
-"""A scenario as a problem of control: what one may know, how it moves on, and what a slice then charges."""
+"""A scenario as a Markov decision problem: observed states, their transition probabilities, and the slice in each state."""
 
 from __future__ import annotations
 
@@ -18,42 +18,47 @@ __all__ = ["Problem", "build_problem", "mean_slice", "mode_slices", "unsolved"]
 
 Floats = NDArray[np.float64]
 
-_FLOW_REACH: Final = 6.0
-"""The nodes of the order flow reach this many standard deviations."""
-_POINTS: Final = 64
+_SIGNAL_RANGE: Final = 6.0
+"""Range of the signal grid on either side, in standard deviations."""
+_HERMITE_POINTS: Final = 64
 """Nodes of the Gauss-Hermite rule that averages over the next signal."""
 
 
 class Problem(NamedTuple):
-    """What is known at the start of a slice is a mode: a regime, and the node of a signal where there is one.
+    """A scenario as a Markov decision problem over modes.
 
-    The signal is the last order flow where flow persists, and the price where it is geometric and something hangs on it.
-    Modes are arrays of shape (regimes, nodes).
+    A mode is the part of the observed state that trades cannot influence: the regime of the slice and, if the scenario has a
+    signal, the grid node of the signal. The signal is the last order flow if the flow is persistent, or the price if it is
+    geometric and costs depend on it (through a drift or price risk). Without a signal there is a single node. Arrays over
+    modes have shape (regimes, nodes).
     """
 
     market: Market
     signal: Floats
-    """Value of the signal at each node (standard deviations, or currency per share), shape (nodes,)."""
+    """Signal at each node, in standard deviations of the flow or currency per share, shape (nodes,)."""
     axis: Axis
-    """The coordinate of the nodes: the flow, or the log of the price over the arrival price."""
+    """Grid of the signal coordinate: the flow, or log(price / arrival price)."""
     by_flow: bool
-    """Whether the signal is the flow; else it is the price."""
+    """Whether the signal is the order flow; otherwise it is the price."""
     regime_law: Floats
-    """Law of the regime in the first slice, shape (regimes,)."""
+    """Probabilities of the regimes in the first slice, shape (regimes,)."""
     transition: Floats
-    """Law of the next regime, shape (regimes, regimes)."""
+    """Transition probabilities of the regimes from slice to slice, shape (regimes, regimes)."""
     signal_law: Floats
-    """Weights that average over the signal in the first slice, shape (nodes,)."""
+    """Quadrature weights of the signal in the first slice, shape (nodes,)."""
     signal_step: Floats
-    """Weights that average over the signal of the next slice, for the regime of this one, shape (regimes, nodes, nodes)."""
+    """Quadrature weights of the next signal given the current regime and node, shape (regimes, nodes, nodes)."""
 
     @property
     def modes(self) -> tuple[int, int]:
-        """Number of regimes and of nodes."""
+        """Number of regimes and number of signal nodes."""
         return len(self.regime_law), len(self.signal)
 
     def laws(self) -> list[Floats]:
-        """Return the law of the mode in each slice, shapes (regimes, nodes); weights of a rule, not all of them positive."""
+        """Return the distribution of the mode in each slice, one array of shape (regimes, nodes) per slice.
+
+        The entries are quadrature weights that sum to one; some of them may be negative.
+        """
         laws = [self.regime_law[:, None] * self.signal_law]
         for _ in range(self.market.slices - 1):
             moved = np.einsum("mf,mfg->mg", laws[-1], self.signal_step)
@@ -61,65 +66,66 @@ class Problem(NamedTuple):
         return laws
 
     def coordinate(self, flow: Floats, price: Floats) -> Floats:
-        """Return the place of a market on the axis of the signal."""
+        """Return the signal coordinate of flows (standard deviations) or prices (currency per share), in their shape."""
         return np.asarray(flow if self.by_flow else np.log(price / self.market.scenario.arrival_price))
 
 
 def unsolved(market: Market) -> str:
-    """Say why a scenario cannot be solved exactly ("" where it can)."""
+    """Return the reason why the scenario of a market cannot be solved exactly; the empty string if it can."""
     scenario = market.scenario
     if scenario.transient_exponent != 1.0:
-        return "transient impact that is not linear is no sound market"
+        return "transient impact is not linear, so the market is not sound"
     if scenario.predator:
-        return "what the predator remembers would be four more state variables"
+        return "the memory of the predator would add four state variables"
     if scenario.price_model == "gbm" and scenario.flow_persistence:
-        return "a geometric price and a persistent flow would be two signals"
+        return "a geometric price and a persistent flow would be two signals, and the solver supports one"
     if scenario.price_model == "abm" and scenario.price_risk:
-        return "an arithmetic price that is paid for would be a signal"
+        return "an arithmetic price with price_risk would be a signal, and the solver supports only a geometric price"
     return ""
 
 
 def build_problem(market: Market, nodes: int = 33) -> Problem:
-    """Lay out what is known in a scenario.
+    """Build the decision problem of a market.
 
     Args:
         market: The market.
-        nodes: Nodes of the signal, where there is one.
+        nodes: Number of nodes of the signal; ignored if the scenario has no signal.
     """
     scenario = market.scenario
     regimes, tau = scenario.regimes, scenario.tau
     law, transition = regimes.start_law(), regimes.transition(tau)
     count = len(law)
-    points, weights = np.polynomial.hermite_e.hermegauss(_POINTS)
+    points, weights = np.polynomial.hermite_e.hermegauss(_HERMITE_POINTS)
     weights = weights / weights.sum()
-    kept = scenario.flow_persistence
-    priced = scenario.price_model == "gbm" and (market.numbers.spec.drifting or scenario.price_risk > 0.0)
-    if kept and market.numbers.by_flow:
-        axis = Axis(-_FLOW_REACH, _FLOW_REACH, nodes)
-        ahead = kept * axis.nodes[:, None] + math.sqrt(1.0 - kept * kept) * points
-        step = np.einsum("fpg,p->fg", interpolation(axis, _within(axis, ahead)), weights)
-        start = np.einsum("pg,p->g", interpolation(axis, _within(axis, points)), weights)
+    phi = scenario.flow_persistence
+    price_matters = scenario.price_model == "gbm" and (market.numbers.spec.drifting or scenario.price_risk > 0.0)
+    if phi and market.numbers.by_flow:
+        axis = Axis(-_SIGNAL_RANGE, _SIGNAL_RANGE, nodes)
+        following = phi * axis.nodes[:, None] + math.sqrt(1.0 - phi * phi) * points
+        step = np.einsum("fpg,p->fg", interpolation(axis, _clip(axis, following)), weights)
+        start = np.einsum("pg,p->g", interpolation(axis, _clip(axis, points)), weights)
         return Problem(market, axis.nodes, axis, True, law, transition, start, np.broadcast_to(step, (count, nodes, nodes)))
-    if priced:
-        spread = float(market.step_volatility.max()) * math.sqrt(market.slices)
-        moves = market.slices * np.array([market.step_drift.min(), market.step_drift.max()])
-        axis = Axis(min(moves[0], 0.0) - _FLOW_REACH * spread, max(moves[1], 0.0) + _FLOW_REACH * spread, nodes)
+    if price_matters:
+        deviation = float(market.step_volatility.max()) * math.sqrt(market.slices)
+        drifts = market.slices * np.array([market.step_drift.min(), market.step_drift.max()])
+        reach = _SIGNAL_RANGE * deviation
+        axis = Axis(min(drifts[0], 0.0) - reach, max(drifts[1], 0.0) + reach, nodes)
         volatility, drift = market.step_volatility[:, None, None], market.step_drift[:, None, None]
-        ahead = axis.nodes[:, None] + drift - 0.5 * volatility**2 + volatility * points
-        step = np.einsum("mfpg,p->mfg", interpolation(axis, _within(axis, ahead)), weights)
+        following = axis.nodes[:, None] + drift - 0.5 * volatility**2 + volatility * points
+        step = np.einsum("mfpg,p->mfg", interpolation(axis, _clip(axis, following)), weights)
         price = scenario.arrival_price * np.exp(axis.nodes)
         return Problem(market, price, axis, False, law, transition, interpolation(axis, 0.0), step)
     axis = Axis(0.0, 0.0, 1)
     return Problem(market, np.zeros(1), axis, True, law, transition, np.ones(1), np.ones((count, 1, 1)))
 
 
-def _within(axis: Axis, values: Floats) -> Floats:
-    """Keep values on an axis: what lies beyond it has a probability of about 1e-9."""
+def _clip(axis: Axis, values: Floats) -> Floats:
+    """Clip values to an axis; values outside it have a probability of about 1e-9."""
     return np.asarray(np.clip(values, axis.low, axis.high))
 
 
 def mode_slices(problem: Problem, k: int) -> Slice:
-    """Return slice `k` as each mode expects it, without price noise and at the mean volume; fields (regimes, nodes)."""
+    """Return slice `k` in each mode, without price noise and at the mean volume; fields have shape (regimes, nodes)."""
     market, (count, nodes) = problem.market, problem.modes
     scenario = market.scenario
     regime = np.repeat(np.arange(count), nodes)
@@ -132,19 +138,22 @@ def mode_slices(problem: Problem, k: int) -> Slice:
 
 
 def mean_slice(slices: Slice, law: Floats, beta: float) -> Slice:
-    """Return the slice that charges what the slices of some regimes charge on average: costs are linear in all but the volume.
+    """Return the slice whose cost is the average of the costs of the slices over regimes.
+
+    The cost is linear in every field except the volume, so the volume is chosen such that the temporary cost is the average.
 
     Args:
-        slices: Fields of shape (regimes, nodes).
-        law: Weights of the regimes, shape (..., regimes).
-        beta: Exponent of temporary impact, in which the volume enters as V^-beta.
+        slices: Slices in each mode, fields of shape (regimes, nodes).
+        law: Probabilities of the regimes, shape (..., regimes).
+        beta: Exponent of the temporary impact, which is proportional to V^-beta.
 
     Returns:
-        Fields of shape (..., nodes). What is left of the displacement is not averaged: it is 1, to be taken care of elsewhere.
+        Slice with fields of shape (..., nodes). It has no participation limit, and its `transient_kept` is 1: the caller must
+        average over the decay of the displacement.
     """
     mean = Slice(*(law @ values for values in slices._replace(least=slices.risk, limit=slices.risk)))
-    toll = law @ (slices.temporary_scale * slices.volume**-beta)
-    charged = toll > 0.0
-    volume = np.where(charged, (mean.temporary_scale / np.where(charged, toll, 1.0)) ** (1.0 / beta), mean.volume)
+    coefficient = law @ (slices.temporary_scale * slices.volume**-beta)
+    positive = coefficient > 0.0
+    volume = np.where(positive, (mean.temporary_scale / np.where(positive, coefficient, 1.0)) ** (1.0 / beta), mean.volume)
     least = np.broadcast_to(slices.least[0], volume.shape)
     return mean._replace(volume=volume, transient_kept=np.ones_like(volume), least=least, limit=np.full(volume.shape, math.inf))

@@ -1,4 +1,4 @@
-"""Solve a scenario: its exact optimum, or where there is none to be had, a bound and the reason."""
+"""Solve a scenario: choose the exact method, compute J* and the reference objectives, and cache the solution."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
-from .dynamic import FINE, Grid, Table, evaluate_fractions, solve_blind, solve_informed
+from .dynamic import FINE, Grid, Table, evaluate_fractions, solve_delayed, solve_informed
 from .linear import Riccati, keeps_one_side, solve_linear
 from .open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
 from .policies import LinearPolicy, SchedulePolicy, TablePolicy
@@ -38,63 +38,71 @@ __all__ = ["Solution", "optimum", "schedule_bps", "solve"]
 
 Floats = NDArray[np.float64]
 
-GOAL: Final = 1e-4
-"""Largest relative error that is let pass without a finer grid."""
-_FINEST: Final = 3
+_MAX_RELATIVE_ERROR: Final = 1e-4
+"""Relative error of J* above which the grid is refined."""
+_MAX_GRIDS: Final = 3
+"""Number of grids to try, beside the coarser grid of the first error estimate."""
 _BOUND_PATHS: Final = 20_000
+"""Number of simulated paths for a lower bound."""
 _ROUNDING: Final = 1e-12
-"""Differences of two grids below this, bps, are rounding."""
+"""Differences between two grids below this, bps, count as rounding."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
-    """What is known of the best that can be done; objectives in bps of the arrival notional."""
+    """Optimum of a scenario and reference objectives, in bps of the arrival notional.
+
+    If the scenario is not solved exactly, only a lower bound is available: the other objectives and the policy are None.
+    """
 
     scenario: Scenario
     method: str
     """"Riccati", "dynamic programming", or "bound" where the scenario is not solved exactly."""
     reason: str
-    """Why it is not solved ("" where it is)."""
+    """Reason why the scenario is not solved exactly; empty if it is solved."""
     by_regime: dict[str, float]
-    """J* for an order that starts in each regime; empty where not solved."""
+    """J* by the regime of the first slice; empty if not solved."""
     optimum_bps: float | None
-    """J* for the start of the scenario."""
+    """J* for the scenario's distribution of the first regime."""
     stationary_bps: float | None
-    """J* for a start that is drawn from the stationary law."""
+    """J* if the first regime is drawn from the stationary distribution."""
     bound_bps: float | None
-    """Lower bound where not solved; where solved and linear, the optimum of an order that may trade both ways."""
+    """Lower bound on J* if not solved; if solved and linear, the optimum of an order that may trade both ways."""
     open_loop_bps: float | None
+    """Objective of the best fixed schedule."""
     regime_blind_bps: float | None
+    """Optimal objective of a policy that observes the regime one slice late."""
     twap_bps: float | None
+    """Objective of TWAP."""
     relative_error: float | None
-    """Of J*, by a coarser grid: the largest difference over the regimes of the start, as a fraction of J*."""
+    """Relative error of J*: the largest difference to a coarser grid over the first regimes; 0 if exact to rounding."""
     seconds: float
-    """Time that solving took."""
+    """Time to solve the scenario, seconds."""
     fractions: Floats = field(repr=False)
-    """The best fixed schedule as fractions of what remains, shape (slices,); empty where not solved."""
+    """Best fixed schedule as fractions of the remaining shares, shape (slices,); empty if not solved."""
     policy: TablePolicy | LinearPolicy | None = field(repr=False)
-    """The optimal policy; it runs in the environment."""
+    """Optimal policy, which runs in the environment."""
 
     @property
     def accuracy(self) -> str:
-        """Say how J* was found and how exact it is."""
-        exact = f"relative error {self.relative_error:.1e} by two grids" if self.relative_error else "exact"
+        """Describe the method and the error of J*."""
+        exact = f"relative error {self.relative_error:.1e} from two grids" if self.relative_error else "exact"
         return f"{self.method}, {exact}"
 
     @property
     def schedule(self) -> Floats:
-        """The best fixed schedule where no cap binds, fractions of the order, shape (slices,)."""
+        """Best fixed schedule if no cap binds, as fractions of the order, shape (slices,)."""
         left = np.concatenate([[1.0], np.cumprod(1.0 - self.fractions)[:-1]]) if len(self.fractions) else self.fractions
         return np.asarray(left * self.fractions)
 
     @property
     def best_schedule(self) -> SchedulePolicy | None:
-        """The best fixed schedule as a policy."""
+        """Best fixed schedule as a policy; None if not solved."""
         return SchedulePolicy(self.fractions) if len(self.fractions) else None
 
     @property
     def reference(self) -> Optimum:
-        """What a board compares with."""
+        """Reference values for a board."""
         return Optimum(
             optimum_bps=self.optimum_bps,
             bound_bps=self.bound_bps if self.optimum_bps is None else None,
@@ -126,7 +134,7 @@ class Solution:
         known = [
             ("TWAP", self.twap_bps),
             ("best fixed schedule", self.open_loop_bps),
-            ("regime known one slice late", self.regime_blind_bps),
+            ("regime observed one slice late", self.regime_blind_bps),
             ("optimum J*", best),
         ]
         cells = [
@@ -143,7 +151,7 @@ class Solution:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values, for JSON."""
+        """Return the solution without its policy as plain values for JSON."""
         by_regime: dict[str, float | None] = dict(self.by_regime)
         return {
             "scenario": self.scenario.name,
@@ -162,53 +170,55 @@ class Solution:
 
 
 def solve(scenario: ScenarioLike, *, cached: bool = True) -> Solution:
-    """Solve a scenario; what was solved once is read from the cache.
+    """Solve a scenario, or read its solution from the cache.
 
     Args:
         scenario: A name, a dict, a path or a scenario.
-        cached: Whether to look into the cache, and to write to it.
+        cached: Whether to read and write the cache.
     """
     scenario = get_scenario(scenario)
-    return _remembered(scenario.to_toml(), scenario.hash) if cached else _solve(scenario)
+    return _solve_cached(scenario.to_toml(), scenario.hash) if cached else _solve(scenario)
 
 
 def optimum(scenario: ScenarioLike) -> Optimum:
-    """Return what a board compares with: see :func:`solve`."""
+    """Solve a scenario (see :func:`solve`) and return the reference values for a board."""
     return solve(scenario).reference
 
 
 @lru_cache(maxsize=16)
-def _remembered(text: str, scenario_hash: str) -> Solution:
+def _solve_cached(text: str, scenario_hash: str) -> Solution:
+    """Return the solution of a scenario as TOML from the cache, or solve the scenario and cache the solution."""
     scenario = Scenario.from_toml(text)
-    found = _read(scenario)
+    found = _read_cache(scenario)
     if found is None:
         found = _solve(scenario)
-        _write(found)
+        _write_cache(found)
     return found
 
 
 def schedule_bps(scenario: ScenarioLike, fractions: Any) -> float:
-    """Return the expected objective of a fixed schedule, computed and not simulated, bps.
+    """Compute the expected objective of a fixed schedule without simulation, bps of the arrival notional.
 
     Args:
-        scenario: A scenario that can be solved.
-        fractions: Fraction of what remains to trade in each slice, shape (slices,); what a cap forbids is carried forward.
+        scenario: A scenario that can be solved exactly.
+        fractions: Fraction of the remaining shares to trade in each slice, shape (slices,). A participation cap carries the
+            excess shares forward.
 
     Raises:
-        ValueError: The scenario cannot be solved exactly, or the fractions do not fit it.
+        ValueError: The scenario cannot be solved exactly, or the fractions are not one number in [0, 1] for each slice.
     """
     scenario = get_scenario(scenario)
     market = build_market(scenario)
     reason, fractions = unsolved(market), np.asarray(fractions, dtype=float)
     if reason:
-        raise ValueError(f"scenario {scenario.name!r} must be one that can be solved: {reason}")
+        raise ValueError(f"scenario {scenario.name!r} must be solvable exactly, but {reason}")
     if fractions.shape != (market.slices,) or not ((fractions >= 0.0) & (fractions <= 1.0)).all():
         raise ValueError(f"fractions must be {market.slices} numbers in [0, 1], got {fractions!r}")
     return _schedule_cost(build_problem(market, FINE.signal), fractions) * _bps(market)
 
 
 def _schedule_cost(problem: Problem, fractions: Floats) -> float:
-    """Return the expected objective of fractions of what remains, currency."""
+    """Return the expected objective of fractions of the remaining shares, currency."""
     market = problem.market
     if market.numbers.spec.capped or not market.scenario.complete:
         law = problem.regime_law[:, None] * problem.signal_law
@@ -219,11 +229,11 @@ def _schedule_cost(problem: Problem, fractions: Floats) -> float:
 
 
 def _solve(scenario: Scenario) -> Solution:
-    """Solve a scenario by the method that is exact for it."""
+    """Solve a scenario by its exact method, or compute a lower bound if there is none."""
     start, market = time.perf_counter(), build_market(scenario)
     reason = unsolved(market)
     if reason:
-        bound = _bound(market)
+        bound = _lower_bound(market)
         return Solution(
             scenario=scenario,
             method="bound",
@@ -241,34 +251,41 @@ def _solve(scenario: Scenario) -> Solution:
             policy=None,
         )
     with progress(market.slices * 4, f"solve {scenario.name}") as advance:
-        return _solved(market, start, lambda: advance(1))
+        return _solve_exactly(market, start, lambda: advance(1))
 
 
 def _bps(market: Market) -> float:
+    """Return the factor from currency to bps of the arrival notional."""
     return 1e4 / market.scenario.notional
 
 
-def _solved(market: Market, start: float, tick: Callable[[], None]) -> Solution:
-    """Solve a market that can be solved."""
+def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> Solution:
+    """Solve a market for which :func:`unsolved` gives no reason.
+
+    Args:
+        market: The market.
+        start: Time at which solving started, in seconds of `time.perf_counter`.
+        tick: Called after each step, to report progress.
+    """
     scenario, bps = market.scenario, _bps(market)
     regimes = scenario.regimes
-    signed = _signed(market)
+    two_sided = _solve_two_sided(market)
     policy: TablePolicy | LinearPolicy
     grid = FINE
-    if signed is not None and keeps_one_side(signed):
+    if two_sided is not None and keeps_one_side(two_sided):
         method, error = "Riccati", 0.0
-        values, policy = 1e4 * signed.values, LinearPolicy(signed.gains, signed.by_flow)
+        values, policy = 1e4 * two_sided.values, LinearPolicy(two_sided.gains, two_sided.by_flow)
     else:
         method = "dynamic programming"
-        values, error, table, grid = _converged(market, tick)
+        values, error, table, grid = _solve_to_tolerance(market, tick)
         policy = TablePolicy(build_problem(market, grid.signal), table)
     value = float(values @ regimes.start_law())
     problem = build_problem(market, grid.signal)
     fractions, open_loop, twap = _schedules(problem, tick)
-    blind = value
+    delayed = value
     if market.regimes > 1:
-        blind_values = solve_blind(problem, grid, tick).values
-        blind = float(blind_values[0] @ problem.signal_law) * bps
+        delayed_values = solve_delayed(problem, grid, tick).values
+        delayed = float(delayed_values[0] @ problem.signal_law) * bps
     return Solution(
         scenario=scenario,
         method=method,
@@ -276,9 +293,9 @@ def _solved(market: Market, start: float, tick: Callable[[], None]) -> Solution:
         by_regime=dict(zip(regimes.names, map(float, values), strict=True)),
         optimum_bps=value,
         stationary_bps=float(values @ regimes.stationary()),
-        bound_bps=None if signed is None else float(1e4 * signed.values @ regimes.start_law()),
+        bound_bps=None if two_sided is None else float(1e4 * two_sided.values @ regimes.start_law()),
         open_loop_bps=open_loop * bps,
-        regime_blind_bps=blind,
+        regime_blind_bps=delayed,
         twap_bps=twap * bps,
         relative_error=error,
         seconds=time.perf_counter() - start,
@@ -287,15 +304,15 @@ def _solved(market: Market, start: float, tick: Callable[[], None]) -> Solution:
     )
 
 
-def _signed(market: Market) -> Riccati | None:
-    """Return the optimum of an order that may trade both ways, where impact is linear and there is such an optimum."""
+def _solve_two_sided(market: Market) -> Riccati | None:
+    """Return the optimum of an order that may trade both ways; None if the market is not linear or has no unique optimum."""
     with contextlib.suppress(ValueError):
         return solve_linear(market)
     return None
 
 
-def _converged(market: Market, tick: Callable[[], None]) -> tuple[Floats, float, Table, Grid]:
-    """Return J* by regime (bps), its error, the table, and the grid that is fine enough for them."""
+def _solve_to_tolerance(market: Market, tick: Callable[[], None]) -> tuple[Floats, float, Table, Grid]:
+    """Refine the grid until the error is small enough; return J* by first regime (bps), relative error, table and grid."""
     law, grid = market.scenario.regimes.start_law(), FINE
 
     def values(grid: Grid) -> tuple[Floats, Table]:
@@ -304,58 +321,59 @@ def _converged(market: Market, tick: Callable[[], None]) -> tuple[Floats, float,
         return np.asarray(table.values @ problem.signal_law) * _bps(market), table
 
     coarse, _ = values(grid.coarser())
-    for attempt in range(_FINEST):
+    for attempt in range(_MAX_GRIDS):
         fine, table = values(grid)
         scale = abs(float(fine @ law))
         difference = float(np.abs(fine - coarse).max())
         error = difference / max(scale, _ROUNDING) if difference > _ROUNDING else 0.0
-        if error <= GOAL or attempt == _FINEST - 1:
+        if error <= _MAX_RELATIVE_ERROR or attempt == _MAX_GRIDS - 1:
             break
         coarse, grid = fine, grid.finer()
     return fine, error, table, grid
 
 
 def _schedules(problem: Problem, tick: Callable[[], None]) -> tuple[Floats, float, float]:
-    """Return the best fixed schedule as fractions of what remains, its objective, and TWAP's, currency."""
+    """Return the best fixed schedule as fractions of the remaining shares, its objective and TWAP's objective, currency."""
     market = problem.market
     even = 1.0 / np.arange(market.slices, 0, -1)
     if market.numbers.spec.capped or not market.scenario.complete:
-        search = Grid(31, 16, 11)
-        rough = build_problem(market, search.signal)
+        search_grid = Grid(31, 16, 11)
+        search_problem = build_problem(market, search_grid.signal)
         starts = [even, np.ones(market.slices), np.zeros(market.slices)]
-        fractions, _ = best_fractions(rough, starts, search, tick)
+        fractions, _ = best_fractions(search_problem, starts, search_grid, tick)
     else:
         trades, _ = best_schedule(build_open_loop(problem))
         fractions = trades / np.cumsum(trades[::-1])[::-1]
     return fractions, _schedule_cost(problem, fractions), _schedule_cost(problem, even)
 
 
-def _bound(market: Market) -> float:
-    """Return a lower bound on J* of a scenario that is not solved, bps."""
+def _lower_bound(market: Market) -> float:
+    """Return a lower bound on J* of a market that is not solved exactly, bps."""
     scenario = market.scenario
-    if scenario.transient_exponent != 1.0:  # one-sided orders never earn from their own transient displacement
-        return _least_bps(replace(scenario, transient_exponent=1.0, perm_impact_gamma=scenario.kyle_lambda))
-    if scenario.predator > 0.0:  # it only makes children dearer
-        return _least_bps(replace(scenario, predator=0.0))
-    if not unsolved(build_market(replace(scenario, predator=0.0))):  # liquidity at its best, for every child
-        return _solved_bps(scenario)
+    if scenario.transient_exponent != 1.0:  # a one-sided order never earns from its own transient displacement
+        return _lower_bound_bps(replace(scenario, transient_exponent=1.0, perm_impact_gamma=scenario.kyle_lambda))
+    if scenario.predator > 0.0:  # a predator only raises the cost of child orders
+        return _lower_bound_bps(replace(scenario, predator=0.0))
+    if not unsolved(build_market(replace(scenario, predator=0.0))):
+        return _dynamic_bps(scenario)  # with predator < 0 every child order gets the full benefit of the liquidity
     keys = episode_keys(0, np.arange(_BOUND_PATHS))
-    still = replace(scenario, flow_persistence=0.0, price_risk=0.0, regimes=replace(scenario.regimes, drift=()))
+    without_drift = replace(scenario, flow_persistence=0.0, price_risk=0.0, regimes=replace(scenario.regimes, drift=()))
     slices = draw_path(market, keys, float(scenario.side)).slices
-    gains = np.minimum(slices.drift + slices.holding, 0.0).sum(axis=0)  # in hindsight: all that can be earned by holding
+    # largest gain per share from waiting, with perfect foresight
+    gains = np.minimum(slices.drift + slices.holding, 0.0).sum(axis=0)
     hindsight = float(gains.mean() - 4.0 * gains.std(ddof=1) / math.sqrt(_BOUND_PATHS))
-    return _least_bps(still) + 1e4 * hindsight / scenario.arrival_price
+    return _lower_bound_bps(without_drift) + 1e4 * hindsight / scenario.arrival_price
 
 
-def _least_bps(scenario: Scenario) -> float:
-    """Return J* of a scenario, less its error, or where it is not solved a lower bound, bps."""
+def _lower_bound_bps(scenario: Scenario) -> float:
+    """Return J* of a scenario minus its error, or a lower bound if the scenario is not solved exactly, bps."""
     market = build_market(scenario)
-    return _bound(market) if unsolved(market) else _solved_bps(scenario)
+    return _lower_bound(market) if unsolved(market) else _dynamic_bps(scenario)
 
 
-def _solved_bps(scenario: Scenario) -> float:
-    """Return the value of the dynamic programme, less its error, bps."""
-    values, error, _, _ = _converged(build_market(scenario), lambda: None)
+def _dynamic_bps(scenario: Scenario) -> float:
+    """Return the value of the dynamic programme minus its error, bps."""
+    values, error, _, _ = _solve_to_tolerance(build_market(scenario), lambda: None)
     value = float(values @ scenario.regimes.start_law())
     return value - error * abs(value)
 
@@ -364,8 +382,8 @@ def _solved_bps(scenario: Scenario) -> float:
 
 
 @lru_cache(maxsize=1)
-def _engine() -> str:
-    """Hash the code that a solution hangs on: a solution of other code is not read."""
+def _code_hash() -> str:
+    """Return a hash of the solver's and the market's code, so that changed code invalidates cached solutions."""
     total = hashlib.sha256()
     for folder in (Path(__file__).parent, Path(hyperexec_env.market.__file__).parent):
         for path in sorted(folder.glob("*.py")):
@@ -374,11 +392,11 @@ def _engine() -> str:
 
 
 def _cache_file(scenario: Scenario) -> Path:
-    return cache_folder() / f"optimum-{scenario.hash}-{_engine()}.npz"
+    return cache_folder() / f"optimum-{scenario.hash}-{_code_hash()}.npz"
 
 
-def _write(solution: Solution) -> None:
-    """Keep a solution; where that is not possible, it is solved again next time."""
+def _write_cache(solution: Solution) -> None:
+    """Write a solution to the cache; if that fails, the scenario is solved again next time."""
     about = {**solution.to_dict(), "stationary": solution.stationary_bps, "by_regime": solution.by_regime}
     arrays: dict[str, Any] = {"fractions": solution.fractions}
     policy = solution.policy
@@ -391,23 +409,24 @@ def _write(solution: Solution) -> None:
         arrays.update(values=policy.table.values, table=policy.table.fractions)
     content = io.BytesIO()
     np.savez_compressed(content, about=np.array(json.dumps(about)), **arrays)
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # of the last kind: there is no home
+    with contextlib.suppress(OSError, ValueError, RuntimeError):  # RuntimeError: there is no home directory
         cache_folder().mkdir(parents=True, exist_ok=True)
         write_atomically(_cache_file(solution.scenario), content.getvalue())
 
 
-def _read(scenario: Scenario) -> Solution | None:
-    """Return a solution that was kept; None where there is none that can be read."""
+def _read_cache(scenario: Scenario) -> Solution | None:
+    """Return the cached solution of a scenario; None if there is no readable one."""
     try:
-        with np.load(io.BytesIO(_cache_file(scenario).read_bytes()), allow_pickle=False) as kept:
-            about = json.loads(str(kept["about"]))
-            arrays = {name: kept[name] for name in kept.files if name != "about"}
-            return _restored(scenario, about, arrays)
-    except Exception:  # a damaged file is as good as none
+        with np.load(io.BytesIO(_cache_file(scenario).read_bytes()), allow_pickle=False) as stored:
+            about = json.loads(str(stored["about"]))
+            arrays = {name: stored[name] for name in stored.files if name != "about"}
+            return _restore(scenario, about, arrays)
+    except Exception:  # a damaged file counts as missing
         return None
 
 
-def _restored(scenario: Scenario, about: dict[str, Any], arrays: dict[str, Any]) -> Solution:
+def _restore(scenario: Scenario, about: dict[str, Any], arrays: dict[str, Any]) -> Solution:
+    """Build the solution from the contents of a cache file."""
     policy: TablePolicy | LinearPolicy | None = None
     if "gains" in arrays:
         policy = LinearPolicy(arrays["gains"], bool(about["by_flow"]))

@@ -1,4 +1,4 @@
-"""Cubic splines on even nodes, in one and two dimensions, with their slopes: many surfaces at once. numpy only."""
+"""Cubic spline interpolation on uniform grids in one and two dimensions, with derivatives, vectorised over many surfaces."""
 
 from __future__ import annotations
 
@@ -14,45 +14,47 @@ Floats = NDArray[np.float64]
 
 
 class Axis(NamedTuple):
-    """Even nodes from `low` to `high`; a single node stands for a coordinate that nothing depends on."""
+    """Uniform grid from `low` to `high`; a grid with one node represents a coordinate on which the values do not depend."""
 
     low: float
     high: float
     count: int  # type: ignore[assignment]  # hides the method of tuples
     flat: bool = False
-    """Whether the slope is known to be zero at the first node."""
+    """Whether the spline has zero slope at the first node."""
 
     @property
     def nodes(self) -> Floats:
-        """The nodes, shape (count,)."""
+        """Nodes, shape (count,)."""
         return np.linspace(self.low, self.high, self.count)
 
     @property
     def spacing(self) -> float:
-        """Distance of two nodes."""
+        """Distance between neighbouring nodes (1 for a single node)."""
         return (self.high - self.low) / max(self.count - 1, 1) or 1.0
 
 
-class Taps(NamedTuple):
-    """Where a value stands on an axis: the first of its B-splines, and the weights of all of them."""
+class _Basis(NamedTuple):
+    """B-splines that are non-zero at some points; arrays have the shape of the points."""
 
     first: NDArray[np.intp]
+    """Index of the first B-spline."""
     weights: list[Floats]
+    """Values of the B-splines, one array for each."""
     slopes: list[Floats]
-    """Derivatives of the weights."""
+    """Derivatives of the B-splines, one array for each."""
 
 
-def _taps(axis: Axis, values: Floats) -> Taps:
-    """Return the four cubic B-splines that a value meets (one constant where the axis has one node).
+def _basis(axis: Axis, values: Floats) -> _Basis:
+    """Evaluate the four cubic B-splines that are non-zero at each value (the constant 1 if the axis has a single node).
 
-    Beyond the last node the last piece goes on.
+    Values outside the axis are extrapolated with the first or last polynomial piece.
     """
     if axis.count == 1:
         one = np.ones_like(values)
-        return Taps(np.zeros(values.shape, dtype=np.intp), [one], [0.0 * one])
-    place = (values - axis.low) / axis.spacing
-    first = np.clip(place.astype(np.intp), 0, axis.count - 2)
-    t = place - first
+        return _Basis(np.zeros(values.shape, dtype=np.intp), [one], [0.0 * one])
+    position = (values - axis.low) / axis.spacing
+    first = np.clip(position.astype(np.intp), 0, axis.count - 2)
+    t = position - first
     rest, square = 1.0 - t, t * t
     cube = square * t
     weights: list[Any] = [rest**3 / 6.0, (3.0 * cube - 6.0 * square + 4.0) / 6.0, 0.0, cube / 6.0]
@@ -60,15 +62,15 @@ def _taps(axis: Axis, values: Floats) -> Taps:
     scale = 1.0 / axis.spacing
     slopes: list[Any] = [-0.5 * scale * rest * rest, scale * (1.5 * square - 2.0 * t), 0.0, 0.5 * scale * square]
     slopes[2] = -(slopes[0] + slopes[1] + slopes[3])
-    return Taps(first, weights, slopes)
+    return _Basis(first, weights, slopes)
 
 
 @cache
 def _coefficients(count: int, flat: bool) -> Floats:
-    """Return the matrix from values at `count` nodes to the B-spline coefficients, shape (count + 2, count).
+    """Return the matrix that maps values at `count` nodes to B-spline coefficients, shape (count + 2, count).
 
-    The ends are "not a knot": the first two pieces are one polynomial, and so are the last two (de Boor 1978); but a first node
-    with a slope of zero has that.
+    Both ends use the not-a-knot condition (de Boor 1978): the first two pieces are one polynomial, and so are the last two.
+    With `flat`, the first node has zero slope instead.
     """
     if count == 1:
         return np.ones((1, 1))
@@ -85,26 +87,44 @@ def _coefficients(count: int, flat: bool) -> Floats:
 
 
 def interpolation(axis: Axis, values: Any) -> Floats:
-    """Return the matrix that takes values at the nodes to the spline at some points, shape (*points, count)."""
-    taps = _taps(axis, np.asarray(values, dtype=float))
+    """Return the matrix that maps values at the nodes to spline values at given points.
+
+    Args:
+        axis: The nodes.
+        values: Points, array of any shape.
+
+    Returns:
+        Matrix of shape (*values.shape, axis.count).
+    """
+    basis = _basis(axis, np.asarray(values, dtype=float))
     matrix = _coefficients(axis.count, axis.flat)
-    return np.asarray(sum(weight[..., None] * matrix[taps.first + i] for i, weight in enumerate(taps.weights)))
+    return np.asarray(sum(weight[..., None] * matrix[basis.first + i] for i, weight in enumerate(basis.weights)))
 
 
 class Surfaces(NamedTuple):
-    """Spline surfaces over two axes, numbered."""
+    """Bicubic spline surfaces over a common pair of axes."""
 
     first: Axis
     second: Axis
     coefficients: Floats
-    """Shape (surfaces, first.count + 2, second.count + 2), flat."""
+    """Flattened B-spline coefficients, shape (surfaces, first.count + 2, second.count + 2); size 1 for an axis of one node."""
 
-    def at(self, number: Any, u: Floats, v: Floats, slopes: bool = False) -> tuple[Floats, Floats, Floats]:
-        """Return the value of surface `number` at (u, v), and where asked for its two slopes, all of the shape of `u`."""
+    def at(self, index: Any, u: Floats, v: Floats, slopes: bool = False) -> tuple[Floats, Floats, Floats]:
+        """Return the values of surfaces at (u, v) and their partial derivatives.
+
+        Args:
+            index: Surface index, broadcastable to the shape of `u`.
+            u: Coordinate on the first axis.
+            v: Coordinate on the second axis, in the shape of `u`.
+            slopes: Whether to compute the derivatives; without them the derivatives are zeros.
+
+        Returns:
+            Value, derivative in u and derivative in v, each in the shape of `u`.
+        """
         width = self.second.count + 2 * (self.second.count > 1)
         height = self.first.count + 2 * (self.first.count > 1)
-        one, two = _taps(self.first, u), _taps(self.second, v)
-        start = (number * height + one.first) * width + two.first
+        one, two = _basis(self.first, u), _basis(self.second, v)
+        start = (index * height + one.first) * width + two.first
         value, by_u, by_v = np.zeros(u.shape), np.zeros(u.shape), np.zeros(u.shape)
         for i, (weight, slope) in enumerate(zip(one.weights, one.slopes, strict=True)):
             line, change = np.zeros(u.shape), np.zeros(u.shape)
@@ -121,6 +141,6 @@ class Surfaces(NamedTuple):
 
 
 def surfaces(first: Axis, second: Axis, values: Floats) -> Surfaces:
-    """Return the surfaces through values at the nodes, shape (surfaces, first.count, second.count)."""
-    made = _coefficients(first.count, first.flat) @ values @ _coefficients(second.count, second.flat).T
-    return Surfaces(first, second, np.ascontiguousarray(made).ravel())
+    """Return the surfaces that interpolate values at the nodes, shape (surfaces, first.count, second.count)."""
+    coefficients = _coefficients(first.count, first.flat) @ values @ _coefficients(second.count, second.flat).T
+    return Surfaces(first, second, np.ascontiguousarray(coefficients).ravel())

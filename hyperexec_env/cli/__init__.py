@@ -1,8 +1,8 @@
-"""The command ``hyperexec``: one module for each command, named by its words (``train_ppo`` is ``hyperexec train ppo``).
+"""The command ``hyperexec``: one module per command, named by its words (``train_ppo`` is ``hyperexec train ppo``).
 
-A command module has a docstring, whose first line (up to a colon) describes the command in ``hyperexec --help``; a dataclass
-`Args`, the options; and `main(args)`, which returns the result. `ORDER`, a number, places the command in the list; without it
-the command comes last. What all commands share, ``--json`` above all, is in :mod:`hyperexec_env.cli._command`. No module
+A command module has a docstring, whose first line (up to a colon) is the description in ``hyperexec --help``; a dataclass
+`Args` of the options; and `main(args)`, which returns the result. The number `ORDER` sets the position in the list; a command
+without it comes last. :mod:`hyperexec_env.cli._command` implements the behaviour of all commands, such as ``--json``. No module
 outside this package imports it.
 """
 
@@ -33,13 +33,13 @@ class _Entry(NamedTuple):
 
 
 def commands() -> dict[tuple[str, ...], str]:
-    """Return the words of each command and the name of its module."""
+    """Return the module name of each command, by the words of the command."""
     names = (found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
     return {tuple(name.split("_")): f"{__name__}.{name}" for name in names}
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command; return the exit code: 0, 1 for a failure, 2 for bad input, 130 for an interruption."""
+    """Run one command and return the exit code: 0 success, 1 failure, 2 bad input, 130 interruption."""
     words = list(sys.argv[1:] if words is None else words)
     known = commands()
     key = next((key for size in (2, 1) if (key := tuple(words[:size])) in known), None)
@@ -64,7 +64,7 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _explain(words: list[str], known: dict[tuple[str, ...], str]) -> int:
-    """Answer words that name no command: with the help, the version, or an error."""
+    """Print the help, the version or an error for words that name no command."""
     parser = Parser(prog="hyperexec", description="Optimal execution: environment, baselines, training, leaderboard.")
     parser.add_argument("--version", action="version", version=f"hyperexec {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
@@ -76,7 +76,7 @@ def _explain(words: list[str], known: dict[tuple[str, ...], str]) -> int:
 
 
 def _entry(words: str, module: str) -> _Entry:
-    """Return the line of a command, read from its source: importing all commands would take seconds."""
+    """Return the help line of a command, parsed from its source, because importing every command takes seconds."""
     spec = find_spec(module)
     tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else "")
     meaning = (ast.get_docstring(tree) or "").partition("\n")[0].partition(":")[0].rstrip(".")
@@ -86,6 +86,6 @@ def _entry(words: str, module: str) -> _Entry:
 
 
 def _fail(message: str) -> int:
-    """Print on one line what is wrong with the input."""
+    """Print an error message on one line and return exit code 2."""
     print(f"hyperexec: error: {' '.join(message.split())}", file=sys.stderr)
     return 2

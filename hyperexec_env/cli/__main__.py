@@ -1,4 +1,4 @@
-"""The command ``hyperexec`` as ``python -m hyperexec_env.cli``."""
+"""Entry point of ``python -m hyperexec_env.cli``, the same as the command ``hyperexec``."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""What all commands share: options from `Args`, checks of files before the work, results as text and as JSON, the exit code."""
+"""Shared behaviour of all commands: parse `Args`, check files before the work, show results as text or JSON, exit code."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Report", "run"]
 
 
 class Report(NamedTuple):
-    """A result that has no class of its own."""
+    """Result of a command without a result class of its own."""
 
     text: str
     plain: Any
-    """What ``--json`` writes: dicts, lists, texts and numbers."""
+    """Value for ``--json``: dicts, lists, texts and numbers."""
     exit_code: int = 0
 
     def __str__(self) -> str:
@@ -35,14 +35,19 @@ class Report(NamedTuple):
 
 
 def run(command: ModuleType, prog: str, words: Sequence[str]) -> int:
-    """Parse the options of a command, check its files, run it, and show its result.
+    """Parse the options of a command, check its files, run it, show its result, and return the exit code.
 
-    The result of `command.main` prints itself (`str`) and has `to_json()` or `to_dict()`; its `exit_code`, if it has one, is
-    returned. With JSON on standard output, whatever the command prints on its way goes to standard error.
+    The result of `command.main` must support `str` and have `to_json()` or `to_dict()`; its attribute `exit_code`, if any, is
+    the exit code. With JSON on standard output, the other output of the command goes to standard error.
+
+    Args:
+        command: Module of the command.
+        prog: Name of the command in the help.
+        words: Command-line arguments.
 
     Raises:
-        ValueError: Bad input; nothing was written.
-        SystemExit: Words that the parser refuses, ``--help``, or a determinism alarm of the store.
+        ValueError: The input is invalid; nothing was written.
+        SystemExit: The parser rejects the arguments, ``--help``, or a determinism alarm of the store.
     """
     parser = Parser(prog=prog, description=command.__doc__, allow_abbrev=False)
     add_arguments(parser, command.Args)
@@ -63,7 +68,11 @@ def run(command: ModuleType, prog: str, words: Sequence[str]) -> int:
 
 
 def _check_files(args: Any, target: str | None) -> None:
-    """Refuse, before the work, files that could not be written after it, or that would replace an input or each other."""
+    """Check, before the work, that output files are writable and replace neither an input nor each other.
+
+    Raises:
+        ValueError: An output file is invalid; the message names it.
+    """
     outputs = files_of(args, "output")
     inputs = [path for _, path in files_of(args, "input")] + list(getattr(args, "inputs", ()))
     for name, path in outputs:
@@ -78,13 +87,13 @@ def _check_files(args: Any, target: str | None) -> None:
 
 
 def _is_alarm(error: RuntimeError) -> bool:
-    """Whether an error is the determinism alarm of a store; the store is imported only by commands that use it."""
+    """Return whether an error is a determinism alarm of the store, without importing the store."""
     store = sys.modules.get("hyperexec_env.evaluation.store")
     return store is not None and isinstance(error, store.DeterminismAlarm)
 
 
 def _show(result: Any, written: Sequence[str], target: str | None) -> None:
-    """Print a result: as JSON where `target` is "-", else as text; write JSON to any other target."""
+    """Print a result as JSON if `target` is "-", else as text; write JSON to any other target."""
     if target is not None:
         content = (
             result.to_json() if hasattr(result, "to_json") else json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n"

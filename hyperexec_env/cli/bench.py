@@ -1,4 +1,4 @@
-"""Measure the speed in interleaved rounds, as ratios: of the environments, of the desk's agent, of a training by PPO."""
+"""Measure speed in interleaved rounds, as ratios to references: environments, the desk's agent, PPO training."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ ORDER = 16
 class Args:
     """Options of ``hyperexec bench``."""
 
-    agent: bool = option(False, "measure the desk's agent only, in steps of CartPole")
-    training: bool = option(False, "measure a training by PPO only, against stable-baselines3's defaults, and its profile")
+    agent: bool = option(False, "measure the desk's agent only, relative to a step of CartPole")
+    training: bool = option(False, "measure PPO training only, relative to stable-baselines3's defaults, and its time profile")
     full: bool = option(False, "measure everything: environments, a million episodes of evaluate, agent and training")
-    rounds: int = option(7, "rounds; in each, everything is measured once, beside its reference")
-    seconds: float = option(0.3, "time for one measurement, seconds")
+    rounds: int = option(7, "number of rounds; each round measures every row and its reference once")
+    seconds: float = option(0.3, "time per measurement, seconds")
 
 
 def main(args: Args) -> Result:
-    """Measure, and return what was found."""
+    """Run the benchmark and return the result."""
     return measure(**asdict(args))

@@ -1,8 +1,8 @@
 """Calibrate a scenario to one-minute or five-minute OHLCV bars: csv, csv.gz, or parquet with the extra `data`.
 
-The bars are checked first (order, gaps, half days, prices, bars that hold a running total of the day). A file that fails is
-refused with the line; with --lenient the session is left out and counted. The scenario says of each parameter how it was found
-or that it is the default.
+Bars are checked first (order, gaps, half days, prices, volumes that are a running total of the day). A faulty file is an error
+that names the line; with --lenient the faulty session is left out and counted. The scenario records for each parameter how it
+was estimated, or that it is the default.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Args:
     bars: tuple[str, ...] = option(
         meaning="files of bars: columns ts, open, high, low, close, volume", positional=True, file="input"
     )
-    stamp: str = option(meaning="whether a bar is stamped at its start or its end", choices=("start", "end"))
-    out: str = option(meaning="the scenario, a .toml file", file="output")
-    lenient: bool = option(False, "leave bad sessions out and count them, where the file would be refused")
-    name: str = option("", "name of the scenario (default: that of the file)")
+    stamp: str = option(meaning="whether ts is the start or the end of a bar", choices=("start", "end"))
+    out: str = option(meaning="output file of the scenario, .toml", file="output")
+    lenient: bool = option(False, "leave faulty sessions out and count them, instead of failing")
+    name: str = option("", "name of the scenario (default: name of the output file)")
     side: int | None = option(None, "side of the order: 1 buy, -1 sell (default: 1)")
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
     slices: int | None = option(None, "number of slices (default: 26)")
@@ -39,9 +39,9 @@ class Args:
 
 
 def main(args: Args) -> Calibration:
-    """Read, check, calibrate, write the scenario, and return what was found."""
+    """Read and check the bars, calibrate, write the scenario, and return the calibration."""
     if not args.out.endswith(".toml"):
-        raise ValueError(f"out must end in .toml, so that commands know it for a scenario, got {args.out!r}")
+        raise ValueError(f"out must end in .toml, so that commands recognise it as a scenario, got {args.out!r}")
     sessions = read_sessions(args.bars, args.stamp, args.lenient, open_minute=args.open_minute, day_minutes=args.day_minutes)
     order = {key: getattr(args, key) for key in ("side", "quantity", "slices", "max_participation", "risk_aversion")}
     scenario = calibrate(sessions, args.name or Path(args.out).stem, **order)

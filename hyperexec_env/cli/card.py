@@ -1,4 +1,4 @@
-"""Print the card of a scenario: its parameters with units, where they came from, its optimum, and its certificate."""
+"""Print the card of a scenario: parameters with units and sources, computed optimum, and certificate of the market."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Certify the market of a scenario: try round trips that earn, costs that depend on the slices, bursts that pay."""
+"""Certify the market of a scenario: search for profitable round trips, slice-dependent costs, and bursts that pay."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Args:
     """Options of ``hyperexec certify``."""
 
     scenario: str = scenario_option(positional=True)
-    trips: int | None = option(None, "number of round trips to try (default: what some seconds allow)")
+    trips: int | None = option(None, "number of round trips to try (default: a few seconds' worth)")
     seed: int = option(0, "seed of the search")
 
 

@@ -1,4 +1,4 @@
-"""Estimate what an order costs before it trades: the distribution of the shortfall by each algorithm, and a simple estimate."""
+"""Estimate the cost of an order before it trades: distribution of the shortfall by algorithm, and a closed-form estimate."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ class Args:
     """Options of ``hyperexec estimate``."""
 
     scenario: str = scenario_option()
-    quantity: int | None = option(None, "whole shares to execute (default: as the scenario says)")
-    side: str | None = option(None, "buy or sell (default: as the scenario says)", choices=tuple(SIDES))
+    quantity: int | None = option(None, "size of the order, whole shares (default: quantity of the scenario)")
+    side: str | None = option(None, "buy or sell (default: side of the scenario)", choices=tuple(SIDES))
     algorithm: tuple[str, ...] = option(("all",), "algorithms of the desk, or `all`")
-    episodes: int = option(10_000, "number of episodes where an estimate is simulated, the same for every algorithm")
+    episodes: int = option(10_000, "number of episodes of each simulated estimate, the same for every algorithm")
     seed: int = option(0, "seed of the episodes")
 
 

@@ -1,6 +1,6 @@
 """Evaluate policies on one scenario.
 
-Prints realised and expected cost, risk, the paired difference to TWAP, and the gap to the optimum, with intervals.
+Prints realised and expected cost, risk, the paired difference to TWAP, and the gap to the optimum, with confidence intervals.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class Args:
     scenario: str = scenario_option()
     policy: tuple[str, ...] = option(("all",), "names, folders of trained policies, `baselines`, `sanity`, `all` or `desk`")
     episodes: int = option(10_000, "number of episodes, the same for every policy")
-    seed: int = option(0, "seed of the episodes (training never uses the seeds below 2^32)")
+    seed: int = option(0, "seed of the episodes (training uses only seeds of 2^32 and above)")
     optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
-    backend: str = option("auto", "how schedules are run: compiled where numba is installed, or not", choices=BACKENDS)
-    threads: int = option(0, "threads of compiled loops (0: as many as help)")
-    store: str | None = option(None, "keep the results in this file, and take from it what is there", file="input")
+    backend: str = option("auto", "backend of rule policies; auto: numba where it is installed, else numpy", choices=BACKENDS)
+    threads: int = option(0, "threads of compiled loops (0: chosen automatically)")
+    store: str | None = option(None, "store results in this file, and reuse results that it contains", file="input")
 
 
 def main(args: Args) -> Board:

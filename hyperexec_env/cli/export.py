@@ -1,7 +1,7 @@
-"""Export a stable-baselines3 model of your own as a policy without pickles: safetensors and JSON, which numpy alone runs.
+"""Export a stable-baselines3 model of your own as a policy without pickles: safetensors and JSON, evaluated with numpy alone.
 
-The model must have been trained on HyperExec-v0 with an `MlpPolicy`, on the observations as the environment gives them (not
-normalised by a wrapper). Pickles are loaded nowhere else, and here only when the user says that the file can be trusted.
+The model must have been trained on HyperExec-v0 with an `MlpPolicy`, on the observations of the environment itself (not
+normalised by a wrapper). This is the only command that loads pickles, and only with --trust-pickle.
 """
 
 from __future__ import annotations
@@ -20,19 +20,21 @@ ORDER = 7
 class Args:
     """Options of ``hyperexec export``."""
 
-    model: str = option(meaning="zip file that the model's `save` wrote", positional=True, file="input")
+    model: str = option(meaning="zip file written by the model's `save`", positional=True, file="input")
     algorithm: str = option(meaning="algorithm of the model", choices=ALGORITHMS)
-    out: str = option(meaning="folder to write the policy into")
-    action_mode: str | None = option(None, "action mode it learned (default: pace; of dqn: discrete)", choices=ACTION_MODES)
-    observe_regime: bool = option(True, "whether it was told the regime (the file does not say)")
+    out: str = option(meaning="folder of the policy")
+    action_mode: str | None = option(
+        None, "action mode of the training (default: discrete for dqn, else pace)", choices=ACTION_MODES
+    )
+    observe_regime: bool = option(True, "whether the model observed the regime in training (the file does not record it)")
     trust_pickle: bool = option(False, "load the file although its pickles can run any code: for files that you made yourself")
 
 
 def main(args: Args) -> Report:
-    """Export, and say how to judge the policy."""
+    """Export the policy, and return a report with the command line that evaluates it."""
     policy = export(**asdict(args))
     text = (
         f"exported {policy.name}, {len(policy.layers)} layers, to {args.out}\n"
-        f"judge it: hyperexec evaluate --policy baselines {args.out}"
+        f"evaluate it: hyperexec evaluate --policy baselines {args.out}"
     )
     return Report(text, {"policy": policy.name, "folder": args.out, "layers": len(policy.layers), **policy.about})

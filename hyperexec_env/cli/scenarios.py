@@ -17,7 +17,7 @@ class Args:
 
 
 def main(args: Args) -> Report:
-    """Return one line for each scenario."""
+    """Return a table with one line per scenario."""
     scenarios = [get_scenario(name) for name in scenario_names()]
     header = ["hash", "name", "slices", "regimes", "% of volume", "description"]
     cells = [

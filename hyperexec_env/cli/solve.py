@@ -1,4 +1,4 @@
-"""Solve a scenario: its exact optimum, the best fixed schedule, and what knowing the regime is worth."""
+"""Solve a scenario: exact optimum, best deterministic schedule, and the value of observing the regime."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Args:
     """Options of ``hyperexec solve``."""
 
     scenario: str = scenario_option(positional=True)
-    cache: bool = option(True, "read and keep solutions (in HYPEREXEC_CACHE, or hyperexec in the user's cache folder)")
+    cache: bool = option(True, "read and store solutions (in HYPEREXEC_CACHE, or hyperexec in the user's cache folder)")
 
 
 def main(args: Args) -> Solution:

@@ -1,10 +1,10 @@
-"""Report on a desk's own fills against a real market: what the order cost, by source and against benchmarks.
+"""Report a desk's own fills against a real market: cost of the order by component and against benchmarks.
 
-FILLS has the columns ts, side (buy, sell, +1, -1), quantity and price, and may have symbol and order_id; it holds one order
-of one day. Its times are the wall clock of the bars, seconds and fractions allowed; where both carry an offset from universal
-time and the two differ, those of the fills are converted. The bars are checked as by `calibrate`;
-the day of the order must be a full session, faulty other days are left out and counted. The other days tell the ADV, the
-volatility and the volume curve. The mid before a fill is interpolated between the open and the close of its bar.
+FILLS has the columns ts, side (buy, sell, +1, -1), quantity and price, and optionally symbol and order_id; the file holds one
+order of one day. Times are wall-clock times in the time zone of the bars, with optional seconds and fractions. If fills and
+bars carry different UTC offsets, the times of the fills are converted. Bars are checked as in `calibrate`: the day of the order
+must be a full session, and faulty sessions of other days are left out and counted. ADV, volatility and volume curve are
+estimated from the other days. The mid before a fill is interpolated between the open and the close of its bar.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ class Args:
         meaning="file of fills: columns ts, side, quantity, price (symbol, order_id)", positional=True, file="input"
     )
     market: tuple[str, ...] = option(meaning="files of bars: columns ts, open, high, low, close, volume", file="input")
-    stamp: str = option("start", "whether a bar is stamped at its start or its end", choices=("start", "end"))
-    quantity: int | None = option(None, "size of the order, shares (default: what was filled)")
-    arrival_price: float | None = option(None, "mid at the decision (default: that of the bars)")
+    stamp: str = option("start", "whether ts is the start or the end of a bar", choices=("start", "end"))
+    quantity: int | None = option(None, "size of the order, shares (default: the filled shares)")
+    arrival_price: float | None = option(None, "mid at the decision, currency per share (default: mid of the bars)")
     decision: str | None = option(None, "time of the decision, 10:30, 10:30:05 or with the date (default: the start)")
-    start: str | None = option(None, "time at which the order started (default: begin of the bar of its first fill)")
-    deadline: str | None = option(None, "time at which it had to be done (default: end of the bar of its last fill)")
-    adv: float | None = option(None, "average daily volume, shares (default: that of the other sessions)")
-    plan: str = option("TWAP", "the plan it is held against", choices=PLANS)
-    symbol: str = option("", "name of what was traded (default: that of the fills)")
+    start: str | None = option(None, "start of the order (default: start of the bar of the first fill)")
+    deadline: str | None = option(None, "deadline of the order (default: end of the bar of the last fill)")
+    adv: float | None = option(None, "average daily volume, shares (default: mean of the other sessions)")
+    plan: str = option("TWAP", "benchmark schedule", choices=PLANS)
+    symbol: str = option("", "instrument (default: symbol in the file of fills)")
     half_spread_bps: float = option(_DEFAULT.half_spread_bps, "half of the quoted spread, bps of the arrival price")
-    perm_impact_gamma: float = option(_DEFAULT.perm_impact_gamma, "permanent impact, arrival prices for one ADV")
-    kyle_lambda: float = option(_DEFAULT.kyle_lambda, "permanent and transient impact, arrival prices for one ADV")
+    perm_impact_gamma: float = option(_DEFAULT.perm_impact_gamma, "permanent impact, in arrival prices per ADV traded")
+    kyle_lambda: float = option(_DEFAULT.kyle_lambda, "permanent plus transient impact, in arrival prices per ADV traded")
     resilience: float = option(_DEFAULT.resilience, "recovery of the transient impact, per day")
     open_minute: int = option(570, "minute of the day at which the session opens (570: 09:30)")
     day_minutes: int = option(390, "length of the session, minutes")
-    html: str | None = option(None, "write the report as a page with the picture of the order to this file", file="output")
+    html: str | None = option(None, "write the report as an HTML page with charts of the order to this file", file="output")
 
 
 def main(args: Args) -> ExecutionReport:
-    """Read, report, write the page, and return the report."""
+    """Read fills and bars, build the report, write the page if asked for, and return the report."""
     if args.html is not None:
         need("matplotlib", "plot")
     order = read_fills(args.fills)
@@ -67,7 +67,7 @@ def main(args: Args) -> ExecutionReport:
 
 
 def _command(args: Args) -> str:
-    """Return the command that makes the report again."""
+    """Return the command line that reproduces the report."""
     words = ["hyperexec", "tca", args.fills, "--market", *args.market]
     files = {name for role in ("input", "output") for name, _ in files_of(args, role)}
     for item in fields(Args):

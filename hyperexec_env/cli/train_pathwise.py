@@ -1,4 +1,4 @@
-"""Train a policy by the gradient of whole episodes: torch differentiates the market itself."""
+"""Train a policy by pathwise gradients: torch differentiates the cost of whole episodes through the market model."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ ORDER = 4
 
 
 def main(args: Args) -> Trained:
-    """Train, and return the policy and its folder."""
+    """Train a policy, and return the policy and its folder."""
     return trained(train(args), args)

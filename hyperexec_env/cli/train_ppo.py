@@ -11,5 +11,5 @@ ORDER = 3
 
 
 def main(args: Args) -> Trained:
-    """Train, and return the policy and its folder."""
+    """Train a policy, and return the policy and its folder."""
     return trained(train(args), args)

@@ -1,13 +1,13 @@
 """Speed benchmarks, as ratios to a reference measured in the same rounds: `CartPole-v1`, `import gymnasium`, another backend.
 
-The actions of every row are uniform over the whole action space, unless its name says "in step". Episodes therefore end at
-different times in different lanes, as under a learner that explores and under gymnasium's own benchmark. Lanes in step always
-take action 0, the schedule of the expected volume, so all of them end in the same step.
+Actions are uniform over the whole action space in every row, unless its name says "in step". Episodes therefore end at
+different times in different lanes, as with an exploring learner and in gymnasium's own benchmark. Lanes in step always take
+action 0, the schedule of the expected volume, so that all lanes end in the same step.
 
-Vector environments run on one thread. Actions are drawn before they are timed. The clock runs during `step` only and, with
-discrete actions, while `info["action_mask"]` is read; a level is then chosen among the allowed ones with the clock stopped.
-Every lane counts in every step, also in a step that begins its next episode. `benchmark_vector_step` is gymnasium's function
-as it is: it times the sampling of actions too, and does not count steps that begin an episode.
+Vector environments run on one thread. Actions are drawn before the timed section. The clock runs during `step` and, with
+discrete actions, while `info["action_mask"]` is read; an allowed level is then chosen with the clock stopped. Every lane counts
+in every step, including a step that begins its next episode. `benchmark_vector_step` is gymnasium's unmodified function, which
+also times the sampling of actions and does not count steps that begin an episode.
 """
 
 from __future__ import annotations
@@ -60,31 +60,31 @@ LIMIT: Final = "the limit"
 """Reference of a row whose goal is absolute."""
 
 Measure = Callable[[float], float]
-"""Seconds to spend -> the measurement."""
+"""Function from the time budget in seconds to the measured value."""
 Chooser = Callable[[Any], Any]
-"""Mask of the allowed levels, or None -> the actions of all lanes."""
+"""Function from the mask of allowed levels (or None) to the actions of all lanes."""
 
 _ACTIONS: Final = 512
-"""Actions of a single environment that are drawn before the clock runs."""
+"""Number of actions of a single environment drawn before the timed section."""
 _MIXING: Final = 64
-"""Steps before the first measurement, after which lanes end at all times."""
+"""Number of untimed steps after which the ends of the lanes are spread over all steps."""
 _EPISODES: Final = 1_000_000
 
 
 class _Goals(NamedTuple):
-    """Ratios to `CartPole-v1` that vector environments should reach."""
+    """Target ratios to `CartPole-v1` of vector environments."""
 
     lanes: int
     pace: float
     discrete: float
     sampled: float
-    """With `benchmark_vector_step`, where sampling the actions bounds the ratio."""
+    """Target with `benchmark_vector_step`, in which the sampling of actions bounds the ratio."""
 
 
 _VECTORS: Final = (_Goals(64, 4.0, 3.0, 1.3), _Goals(1_024, 4.0, 2.5, 1.6), _Goals(16_384, 2.0, 1.5, 1.3))
 _NUMPY_LANES: Final = 1_000
 _ENDING: Final = 1.4
-"""Time of lanes that end at all times, over that of lanes in step."""
+"""Target ratio of the step time of lanes that end at all times to the step time of lanes in step."""
 
 _NOW: Final = "from time import perf_counter as now; start = now(); "
 _FIRST_STEP: Final = (
@@ -100,7 +100,7 @@ _FIRST_FRAME: Final = (
 
 @dataclass(frozen=True)
 class Row:
-    """A measurement beside its reference: medians over the rounds."""
+    """A measurement and its reference, medians over the rounds."""
 
     name: str
     rate: float
@@ -110,7 +110,7 @@ class Row:
     ratio: float
     """Median over the rounds of rate / reference within a round."""
     goal: float | None
-    """Ratio to reach, or not to exceed; None for a row without a goal."""
+    """Target of the ratio: a minimum if higher is better, else a maximum; None: no target."""
     better: str
     """"higher" or "lower"."""
     against: str = REFERENCE
@@ -125,7 +125,7 @@ class Row:
 
 
 class Probe(NamedTuple):
-    """A measurement and that of its reference."""
+    """A measurement and its reference measurement."""
 
     name: str
     unit: str
@@ -136,16 +136,16 @@ class Probe(NamedTuple):
     against: str = REFERENCE
     """Name of the reference."""
     once: bool = False
-    """Whether one round has to do, without a warm-up, because the measurement takes long."""
+    """Whether to measure in one round only and without a warm-up, because the measurement takes long."""
 
 
 def within(name: str, unit: str, limit: float, ours: Measure, once: bool = False) -> Probe:
-    """Return a probe with an absolute goal: the reference is the limit, and the ratio to it is to be at most 1."""
+    """Return a probe with an absolute goal: the reference is the limit, and the goal of the ratio is at most 1."""
     return Probe(name, unit, 1.0, "lower", ours, lambda _: limit, LIMIT, once)
 
 
 def left_out(what: str, module: str, extra: str) -> str:
-    """Return one line that names the missing extra of some rows; "" where their module is installed."""
+    """Return one line that names the missing extra of some rows; "" if the module is installed."""
     try:
         need(module, extra)
     except MissingExtra as error:
@@ -154,14 +154,14 @@ def left_out(what: str, module: str, extra: str) -> str:
 
 
 def left_out_by_gymnasium() -> str:
-    """Return one line that says that gymnasium has no `benchmark_vector_step` yet; "" where it has one."""
+    """Return one line that reports a gymnasium without `benchmark_vector_step`; "" if it has the function."""
     if hasattr(performance, "benchmark_vector_step"):
         return ""
     return f"rows of benchmark_vector_step are left out: it needs gymnasium 1.4, got {gym.__version__}"
 
 
 def single_rate(name: str) -> Measure:
-    """Return a measurement of the steps a second of a single environment; a reset takes time and counts as no step."""
+    """Return a measurement of a single environment in steps per second; resets are timed and do not count as steps."""
     env = gym.make(name)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(_ACTIONS)]
@@ -181,14 +181,14 @@ def single_rate(name: str) -> Measure:
 
 
 def _uniform(env: Any) -> Chooser:
-    """Return a chooser of actions uniform over the whole space; a pass of them is drawn once and repeated."""
+    """Return a chooser of actions uniform over the whole space; a finite sequence is drawn once and repeated."""
     env.action_space.seed(0)
     actions = cycle([env.action_space.sample() for _ in range(max(16, 32_768 // env.num_envs))])
     return lambda mask: next(actions)
 
 
 def _uniform_allowed(env: Any) -> Chooser:
-    """Return a chooser of discrete actions uniform over the levels that the mask allows: the allowed level of highest score."""
+    """Return a chooser of discrete actions uniform over the allowed levels: the allowed level with the highest random score."""
     shape = max(16, 32_768 // env.num_envs), env.num_envs, env.single_action_space.n
     scores = cycle(1.0 - np.random.default_rng(0).random(shape, dtype=np.float32))  # in (0, 1]
     return lambda mask: (mask * next(scores)).argmax(axis=1)
@@ -201,10 +201,10 @@ def _schedule(env: Any) -> Chooser:
 
 
 class _Lanes:
-    """A vector environment of which the steps, and nothing else, are timed; it is made at the first measurement."""
+    """A vector environment whose steps alone are timed; it is created at the first measurement."""
 
     def __init__(self, name: str, lanes: int, chooser: Callable[[Any], Chooser] = _uniform, **options: Any) -> None:
-        """Take the name, the number of lanes, the maker of the chooser of actions, and the options of the environment."""
+        """Store the id, the number of lanes, the factory of the action chooser, and the options of the environment."""
         self._make = partial(_make, name, lanes, **options)
         self._lanes, self._chooser, self._masked = lanes, chooser, chooser is _uniform_allowed
         self._env: Any = None
@@ -212,7 +212,7 @@ class _Lanes:
         self._mask: Any = None
 
     def rate(self, seconds: float) -> float:
-        """Return the steps a second, all lanes counted."""
+        """Return the steps per second, summed over the lanes."""
         if self._env is None:
             self._begin()
         steps, spent = 0, 0.0
@@ -222,7 +222,7 @@ class _Lanes:
         return steps * self._lanes / spent
 
     def nanoseconds(self, seconds: float) -> float:
-        """Return the nanoseconds a step takes a lane."""
+        """Return the nanoseconds per step and lane."""
         return 1e9 / self.rate(seconds)
 
     def _begin(self) -> None:
@@ -233,7 +233,7 @@ class _Lanes:
             self._step()
 
     def _step(self) -> float:
-        """Step, read the mask, and return the seconds of both."""
+        """Step, read the mask, and return the elapsed seconds of both."""
         step, actions = self._env.step, self._choose(self._mask)
         start = perf_counter()
         info = step(actions)[4]
@@ -247,19 +247,19 @@ def _make(name: str, lanes: int, **options: Any) -> Any:
 
 
 def _sampled(name: str, lanes: int, **options: Any) -> Measure:
-    """Return the measurement of gymnasium's `benchmark_vector_step`, in steps a second."""
+    """Return a measurement by gymnasium's `benchmark_vector_step`, in steps per second."""
     ready = cache(lambda: _make(name, lanes, **options))
-    benchmark: Callable[..., float] = performance.benchmark_vector_step  # annotated for whole seconds, right for any
+    benchmark: Callable[..., float] = performance.benchmark_vector_step  # annotated for int seconds, accepts any float
     return lambda seconds: benchmark(ready(), target_duration=seconds, seed=0)
 
 
 def _options(backend: str) -> dict[str, Any]:
-    """Return the options of a backend on one thread."""
+    """Return the options for a backend on one thread."""
     return {"backend": backend, "num_threads": 1}
 
 
 def _rolled(policy: Policy, backend: str) -> Measure:
-    """Return a measurement of the slices a second of rollouts on the default scenario, up to 10^6 episodes."""
+    """Return a measurement of rollouts in `regime-day`, in slices per second, over at most 10^6 episodes."""
     market = build_market(get_scenario("regime-day"))
 
     def measure(seconds: float) -> float:
@@ -274,7 +274,7 @@ def _rolled(policy: Policy, backend: str) -> Measure:
 
 
 def _process_time(code: str) -> Measure:
-    """Return a measurement of the seconds that a program prints in a new process."""
+    """Return a measurement in seconds, which a program prints in a new process."""
 
     def measure(_: float) -> float:
         done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)  # noqa: S603
@@ -284,12 +284,12 @@ def _process_time(code: str) -> Measure:
 
 
 def _import_time(module: str) -> Measure:
-    """Return a measurement of the seconds of an import in a new process."""
+    """Return a measurement of the import of a module in a new process, in seconds."""
     return _process_time(f"{_NOW}import {module}; print(now() - start)")
 
 
 def _decision_time() -> Measure:
-    """Return a measurement of the microseconds a network policy (two layers of 64 units) takes for one observation."""
+    """Return a measurement of one action of a network policy (two layers of 64 units), in microseconds."""
     rng, space = np.random.default_rng(0), observation_space()
     widths = (*space.shape, 64, 64, 1)
     layers = tuple(
@@ -312,7 +312,7 @@ def _decision_time() -> Measure:
 
 
 def _compiled_probes(goals: _Goals) -> list[Probe]:
-    """Return the probes of the compiled vector environment with a number of lanes."""
+    """Return the probes of the compiled vector environment with a given number of lanes."""
     lanes, numba, words = goals.lanes, _options("numba"), f"{goals.lanes:,} lanes"
     uniform, in_step = (_Lanes(ENVIRONMENT, lanes, chooser, **numba) for chooser in (_uniform, _schedule))
     discrete = _Lanes(ENVIRONMENT, lanes, _uniform_allowed, action_mode="discrete", **numba)
@@ -335,7 +335,7 @@ def _compiled_probes(goals: _Goals) -> list[Probe]:
 
 
 def _numpy_probes() -> list[Probe]:
-    """Return the probes of the vector environment in numpy."""
+    """Return the probes of the vector environment on the numpy backend."""
     in_step, uniform = (_Lanes(ENVIRONMENT, _NUMPY_LANES, chooser, **_options("numpy")) for chooser in (_schedule, _uniform))
     words, cartpole = f"make_vec, numpy, {_NUMPY_LANES:,} lanes", _Lanes(REFERENCE, _NUMPY_LANES)
     return [
@@ -345,7 +345,7 @@ def _numpy_probes() -> list[Probe]:
 
 
 def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
-    """Return the probes of the environments, of a policy's decision, of the import and of first calls in a new process.
+    """Return the probes of environments, of a policy's action, of the import and of first calls in a new process.
 
     Args:
         numba: Whether to measure the compiled backend.
@@ -365,10 +365,10 @@ def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
 
 
 def rollout_probes(policy: Policy) -> list[Probe]:
-    """Return the probe of compiled rollouts beside rollouts in numpy.
+    """Return the probe of compiled rollouts, relative to rollouts in numpy.
 
     Args:
-        policy: A policy that the compiled backend can run.
+        policy: A policy with a rule.
     """
     rates = _rolled(policy, "numba"), _rolled(policy, "numpy")
     return [Probe("rollouts, numba", "slices/s", 13.0, "higher", *rates, "rollouts, numpy")]
@@ -381,15 +381,15 @@ def check_budget(rounds: int, seconds: float) -> None:
 
 
 def bench(probes: Sequence[Probe], rounds: int = 7, seconds: float = 0.3) -> list[Row]:
-    """Measure every probe `rounds` times, beside its reference, and return medians.
+    """Measure every probe and its reference `rounds` times, and return medians.
 
-    The reference comes second in even rounds and first in odd ones. Ratios within a round hardly depend on the machine and
-    its load; rates do.
+    The reference is measured second in even rounds and first in odd rounds. Ratios within a round depend little on the machine
+    and its load; rates depend strongly on both.
 
     Args:
         probes: Measurements and their references.
         rounds: Number of rounds.
-        seconds: Time for one measurement; a measurement in a new process takes as long as it needs.
+        seconds: Time per measurement; a measurement in a new process takes as long as it needs.
     """
     check_budget(rounds, seconds)
     for probe in probes:
@@ -412,13 +412,13 @@ def bench(probes: Sequence[Probe], rounds: int = 7, seconds: float = 0.3) -> lis
 
 
 def _row(probe: Probe, pairs: Any) -> Row:
-    """Return the row of a probe from the pairs of its rounds."""
+    """Return the row of a probe from its (measurement, reference) pairs, shape (rounds, 2)."""
     ours, reference, ratio = (float(median(column)) for column in (*pairs.T, pairs[:, 0] / pairs[:, 1]))
     return Row(probe.name, ours, probe.unit, reference, ratio, probe.goal, probe.better, probe.against)
 
 
 def _number(value: float) -> str:
-    """Return a number as text, without decimals from 100 on."""
+    """Format a number, without decimals from 100 on."""
     return f"{value:,.0f}" if value >= 100.0 else f"{value:.3f}"
 
 
@@ -430,4 +430,4 @@ def report(rows: Sequence[Row]) -> str:
         mark = {True: "reached", False: "missed", None: ""}[row.reached]
         numbers = f"{_number(row.rate):>13} {_number(row.reference):>13} {row.unit:12}{row.ratio:7.2f}{goal:>8}"
         lines.append(f"{row.name:52}{numbers}  {mark:7}  {row.against}")
-    return "\n".join([*lines, f"{REFERENCE} and `import gymnasium` are those of gymnasium {gym.__version__}"])
+    return "\n".join([*lines, f"{REFERENCE} and `import gymnasium` are measured with gymnasium {gym.__version__}"])

@@ -1,4 +1,4 @@
-"""Rollouts of rules in one compiled loop (extra `fast`): draws, the policy, trades and the account, no Python in between."""
+"""Rollouts of rules in one compiled loop (extra `fast`): draws, policy, trades and account without Python in between."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from hyperexec_env.records import Whole, Word, fill_record, leaves
 __all__ = ["RuleLoop", "Run"]
 
 _PART: Final = 4 * TILE
-"""Episodes that one thread takes at a time; the results do not depend on the number of threads."""
+"""Episodes per unit of work of a thread; results do not depend on the number of threads."""
 _SETTLED: Final = tuple(f"settled_{place}" for place, _ in enumerate(leaves(Settled)))
 _ZERO: Final = np.uint64(0)
 
@@ -43,53 +43,51 @@ Floats = NDArray[np.float64]
 
 
 class Run(NamedTuple):
-    """The results of some episodes; fields of the same name are those of
-    :class:`~hyperexec_env.evaluation.rollout.Outcome`.
-    """
+    """Results of some episodes; see :class:`~hyperexec_env.evaluation.rollout.Outcome` for the fields of the same name."""
 
     settled: Settled
     start_regime: NDArray[np.int64]
     inventory: Floats
     trace: Words
-    """The regimes of each episode as one word, see :func:`~hyperexec_env.market.path.trace`."""
+    """Hash of the regimes of each episode, shape (episodes,); see :func:`~hyperexec_env.market.path.trace`."""
 
 
-class Tape(NamedTuple):
-    """What is recorded of an episode on its way."""
+class EpisodeRecord(NamedTuple):
+    """Values recorded along an episode."""
 
     start_regime: Whole
     trace: Word
-    """The regimes up to the slice that comes, see :func:`~hyperexec_env.market.path.trace_step`."""
+    """Hash of the regimes up to the coming slice; see :func:`~hyperexec_env.market.path.trace_step`."""
     missing: Whole
-    """How often the rule returned no finite number."""
+    """Number of slices in which the rule did not return a finite number."""
 
 
 class Observing(NamedTuple):
-    """What a policy observes, in numbers."""
+    """Observation settings as numbers, for compiled loops."""
 
     hidden: Whole
-    """1 where the regime is kept from the policy, else 0."""
+    """1 if the regime is hidden from the policy, else 0."""
 
 
-def begin_tape(lane: Lane) -> Tape:
-    """Begin a record."""
-    return Tape(lane.world.regime, _ZERO, 0)
+def begin_record(lane: Lane) -> EpisodeRecord:
+    """Start the record of an episode."""
+    return EpisodeRecord(lane.world.regime, _ZERO, 0)
 
 
-def record_regime(tape: Tape, lane: Lane) -> Tape:
-    """Record the regime of the slice that comes."""
-    return Tape(tape.start_regime, trace_step(tape.trace, lane.world.regime), tape.missing)
+def record_regime(record: EpisodeRecord, lane: Lane) -> EpisodeRecord:
+    """Record the regime of the coming slice."""
+    return EpisodeRecord(record.start_regime, trace_step(record.trace, lane.world.regime), record.missing)
 
 
-def record_answer(tape: Tape, lane: Lane, asked: Asked) -> Tape:
-    """Record the regime of the slice that comes, and whether the answer of the rule is a finite number."""
+def record_decision(record: EpisodeRecord, lane: Lane, asked: Asked) -> EpisodeRecord:
+    """Record the regime of the coming slice, and whether the rule returned a finite number."""
     missing = where(abs(asked.shares) < np.inf, 0, 1)
-    return Tape(tape.start_regime, trace_step(tape.trace, lane.world.regime), tape.missing + missing)
+    return EpisodeRecord(record.start_regime, trace_step(record.trace, lane.world.regime), record.missing + missing)
 
 
-def left_over(numbers: Numbers, tape: Tape, lane: Lane) -> tuple[int, float]:
-    """Return the place in the inventory, by regime of the start and slice, and the shares that remain."""
-    return tape.start_regime * (numbers.slices + 1) + lane.k, lane.state.remaining
+def remaining_shares(numbers: Numbers, record: EpisodeRecord, lane: Lane) -> tuple[int, float]:
+    """Return the index in the flat inventory, (start regime, slice), and the remaining shares."""
+    return record.start_regime * (numbers.slices + 1) + lane.k, lane.state.remaining
 
 
 def observe_situation(numbers: Numbers, observing: Observing, order: EpisodeOrder, lane: Lane) -> Situation:
@@ -99,7 +97,7 @@ def observe_situation(numbers: Numbers, observing: Observing, order: EpisodeOrde
 
 
 def _program(market: Market, rule: Rule, hidden: bool) -> Program:
-    """Return the program of whole episodes under a rule."""
+    """Return the program that runs whole episodes of a market under a rule."""
     decide, orders = rule.decide, order_numbers(market)
 
     def ask(parameters, situation: Situation) -> Asked:  # type: ignore[no-untyped-def]
@@ -107,18 +105,18 @@ def _program(market: Market, rule: Rule, hidden: bool) -> Program:
 
     ask.__module__ = decide.__module__
     episodes: tuple[Line, ...] = (
-        Pass(begin_episode, begin_tape),
+        Pass(begin_episode, begin_record),
         Repeat(
             Numbers,
             "slices",
-            Add("inventory", left_over),
-            Pass(observe_situation, ask, record_answer),
+            Add("inventory", remaining_shares),
+            Pass(observe_situation, ask, record_decision),
             Look(slice_cell, SliceRow),
             Pass(draw_words),
             Pass(draw_shocks),
             Pass(draws_of, next_slice, turn),
         ),
-        Add("inventory", left_over),
+        Add("inventory", remaining_shares),
         Pass(record_regime),
         Pass(settle),
     )
@@ -132,7 +130,7 @@ def _program(market: Market, rule: Rule, hidden: bool) -> Program:
             Observing: Observing(int(hidden)),
         },
         inputs={EpisodeKey: "keys"},
-        outputs={Tape: Tape._fields, Settled: _SETTLED},
+        outputs={EpisodeRecord: EpisodeRecord._fields, Settled: _SETTLED},
         tables={SliceRow: market.table},
         fixed=constant_fields(market.numbers, orders),
         extra={"parameters": rule.parameters},
@@ -140,29 +138,29 @@ def _program(market: Market, rule: Rule, hidden: bool) -> Program:
 
 
 class RuleLoop:
-    """Runs whole episodes of a market under a rule.
+    """A compiled loop that runs whole episodes of a market under a rule.
 
     Args:
         market: The market.
         rule: The rule.
-        hidden: Whether the regime is kept from the rule.
-        threads: Threads that share the episodes.
+        hidden: Whether the regime is hidden from the rule.
+        threads: Number of threads.
 
     Raises:
         MissingExtra: numba is not installed.
     """
 
     def __init__(self, market: Market, rule: Rule, hidden: bool = False, threads: int = 1) -> None:
-        """State the program."""
+        """Build the program; compilation happens on the first run."""
         self._market, self._threads = market, threads
         self._program = _program(market, rule, hidden)
         self._lanes: dict[int, CompiledLanes] = {}
 
     def run(self, keys: Words) -> Run:
-        """Run the episodes of some keys.
+        """Run the episodes with some noise keys, shape (episodes,).
 
         Raises:
-            ValueError: The rule returned something that is not a finite number.
+            ValueError: The rule returned a number that is not finite.
         """
         count, market = len(keys), self._market
         if count not in self._lanes:
@@ -172,12 +170,12 @@ class RuleLoop:
             np.empty((len(_SETTLED), count)),
             np.zeros((len(lanes.parts), market.regimes * (market.slices + 1))),
         )
-        tape = Tape(np.empty(count, np.int64), np.empty(count, np.uint64), np.empty(count, np.int64))
-        arrays = dict(zip(_SETTLED, settled, strict=True)) | tape._asdict()
+        record = EpisodeRecord(np.empty(count, np.int64), np.empty(count, np.uint64), np.empty(count, np.int64))
+        arrays = dict(zip(_SETTLED, settled, strict=True)) | record._asdict()
         lanes.run("episodes", {"keys": keys, "inventory": inventory, **arrays, **self._program.extra})
-        missing = int(tape.missing.sum())
+        missing = int(record.missing.sum())
         if missing:
             raise ValueError(f"a rule must return finite shares, got something else {missing:,} times")
         total = np.add.reduce(inventory, axis=0).reshape(market.regimes, market.slices + 1)
         states = fill_record(Settled, iter(settled))
-        return Run(states, tape.start_regime, total / market.scenario.quantity, tape.trace)
+        return Run(states, record.start_regime, total / market.scenario.quantity, record.trace)

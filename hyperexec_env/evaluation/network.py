@@ -1,4 +1,4 @@
-"""A trained policy as plain data, run by numpy: weights in safetensors, everything else in JSON. Nothing is ever unpickled."""
+"""Trained policies as plain data, evaluated with numpy: weights in safetensors, all else in JSON. No pickle is ever loaded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 """Weights (out, in) and biases (out,) of each layer, from the observation to the action."""
 FORMAT: Final = 1
 _BLOCK: Final = 8
-"""Rows that are multiplied at once: a single decision pays for all of them, and larger blocks save a batch nothing."""
+"""Rows per matrix product. A single decision costs one whole block; larger blocks do not speed up batches."""
 ACTIVATIONS: Final[dict[str, Callable[[Any], Any]]] = {  # in place
     "tanh": lambda values: np.tanh(values, out=values),
     "relu": lambda values: np.maximum(values, 0.0, out=values),
@@ -45,13 +45,13 @@ class NetworkPolicy:
 
     Args:
         name: Name on the board.
-        layers: Weights (out, in) and biases (out,) of each layer, float32; they are locked.
+        layers: Weights (out, in) and biases (out,) of each layer, float32; the arrays become read-only.
         activation: "tanh" or "relu", between the layers.
-        head: What makes the last layer an action: "clip", "tanh" or "argmax".
-        action_mode: The action mode it was trained in.
-        observe_regime: Whether it was told the regime.
-        training_seed: Seed of its training.
-        about: How it was made: algorithm, options, scenario.
+        head: Function from the last layer to the action: "clip", "tanh" or "argmax".
+        action_mode: Action mode of the training.
+        observe_regime: Whether the policy observes the regime.
+        training_seed: Seed of the training.
+        about: Metadata of the training: algorithm, options, scenario.
     """
 
     name: str
@@ -64,13 +64,13 @@ class NetworkPolicy:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Lock the weights: what follows from them is computed once."""
+        """Make the weights read-only, because derived arrays are cached."""
         for values in (array for layer in self.layers for array in layer):
             values.flags.writeable = False
 
     @property
     def digest(self) -> str:
-        """Hash of everything that moves an action (not of the name, the training seed or how it was made)."""
+        """Hash of everything that determines an action; it excludes name, training seed and metadata."""
         described = [self.activation, self.head, self.action_mode, self.observe_regime]
         shapes = [[list(values.shape) for values in layer] for layer in self.layers]
         content = hashlib.sha256(json.dumps([*described, shapes]).encode())
@@ -80,13 +80,13 @@ class NetworkPolicy:
 
     @cached_property
     def _columns(self) -> Layers:
-        """Weights (in, out) and biases of each layer: laid out so, numpy multiplies by them in the least time."""
+        """Weights (in, out), contiguous for the fastest product in numpy, and biases of each layer."""
         return tuple((np.ascontiguousarray(weight.T), bias) for weight, bias in self.layers)
 
     def action(self, observation: NDArray[np.float32]) -> NDArray[Any]:
         """Return the action for each observation, shape (episodes, features) -> (episodes,).
 
-        Matrices are multiplied in blocks of one size: in others the last bits of an action would depend on how many there are.
+        Products use blocks of a fixed size, because otherwise the last bits of an action depend on the number of observations.
         """
         values, squash = _blocks(observation), ACTIVATIONS[self.activation]
         *hidden, (last_weight, last_bias) = self._columns
@@ -99,7 +99,7 @@ class NetworkPolicy:
         return np.asarray(_HEADS[self.head](values.reshape(-1, len(last_bias))[: len(observation)]))
 
     def act(self, situation: Situation) -> Any:
-        """Return the shares that the action asks for: a float for a situation of floats, else an array over episodes."""
+        """Return the shares of the action: a float for a situation of floats, else an array of shape (episodes,)."""
         market, remaining = situation.market, situation.remaining
         observer, mode = _translation(market, self.action_mode, self.observe_regime)
         cell = market.cell(situation.k, situation.seen)
@@ -110,7 +110,7 @@ class NetworkPolicy:
 
 
 def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the observations in blocks, the last one filled with zeros, shape (blocks, rows, features)."""
+    """Return the observations in blocks, zero-padded, shape (blocks, rows, features)."""
     episodes, features = observation.shape
     blocks = -(-episodes // _BLOCK)
     filled = np.zeros((blocks * _BLOCK, features), dtype=np.float32)
@@ -124,7 +124,7 @@ def _translation(market: Market, action_mode: str, observe_regime: bool) -> tupl
 
 
 def save_policy(policy: NetworkPolicy, folder: Path) -> None:
-    """Write a policy into a folder: `policy.safetensors`, then `policy.json`, which holds the hash of the weights."""
+    """Write a policy to a folder: `policy.safetensors`, then `policy.json`, which contains the hash of the weights."""
     tensors = {}
     for index, (weight, bias) in enumerate(policy.layers):
         tensors[f"{index}.weight"], tensors[f"{index}.bias"] = np.ascontiguousarray(weight), np.ascontiguousarray(bias)
@@ -146,7 +146,7 @@ def save_policy(policy: NetworkPolicy, folder: Path) -> None:
 
 
 def _check_fields(described: Any) -> None:
-    """Refuse values of a wrong type, and a head that does not fit the action mode."""
+    """Raise a ValueError if a field of a policy file has a wrong type or value, or the head does not fit the action mode."""
     types = {"name": str, "action_mode": str, "observe_regime": bool, "training_seed": int, "about": dict}
     for key, kind in types.items():
         if type(described[key]) is not kind:
@@ -160,10 +160,11 @@ def _check_fields(described: Any) -> None:
 
 
 def check_layers(layers: Layers, head: str) -> None:
-    """Refuse layers that do not lead from the observation to the action.
+    """Check that layers map an observation to an action.
 
     Raises:
-        ValueError: Sizes that do not follow one another, or numbers that are not finite float32; the message names the layer.
+        ValueError: The sizes of successive layers do not match, or a number is not a finite float32; the message names the
+            layer.
     """
     width, outputs = len(observation_names()), len(PACES) if head == "argmax" else 1
     for index, (weight, bias) in enumerate(layers):
@@ -182,7 +183,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
     """Read a policy from a folder.
 
     Raises:
-        ValueError: There is none, or its parts do not fit together; the message names the file.
+        ValueError: The folder has no policy, or its files are inconsistent; the message names the file.
         MissingExtra: safetensors is not installed.
     """
     folder = Path(folder)
@@ -196,7 +197,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
         if described["format"] != FORMAT:
             raise ValueError(f"format must be {FORMAT}, got {described['format']!r}")
         if described["observation_names"] != list(observation_names()):
-            raise ValueError("it was trained on other observations than this version has")
+            raise ValueError("observation_names differ from the observation names of this version")
         if hashlib.sha256(weights).hexdigest() != described["sha256"]:
             raise ValueError("policy.safetensors is not the file that policy.json describes")
         _check_fields(described)

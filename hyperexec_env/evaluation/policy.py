@@ -1,4 +1,4 @@
-"""What a policy is: one method that turns a situation into shares."""
+"""The policy protocol: one method that maps a situation to shares; and checks of policies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hyperexec_env.records import map_leaves
 __all__ = ["PACKAGES", "Policy", "check_policy", "checked_shares", "first_situation", "offers", "read_only"]
 
 PACKAGES: Final = ("hyperexec_env",)
-"""The import roots of the code of this project."""
+"""Import roots of the code of this project."""
 
 
 @runtime_checkable
@@ -30,17 +30,22 @@ class Policy(Protocol):
         ...
 
     def act(self, situation: Situation) -> Any:
-        """Return the shares to trade in this slice: a number, or an array over episodes.
+        """Return the shares to trade in this slice: a number, or an array of shape (episodes,).
 
-        `situation.k == 0` begins an episode: whoever remembers something forgets it there.
+        `situation.k == 0` marks the start of an episode, at which a policy with memory must reset it.
         """
         ...
 
 
 def offers(policy: Any, name: str) -> bool:
-    """Whether what a policy offers beside `act` speaks for its `act`: it has it itself, or inherits it within the package.
+    """Return whether an optional attribute of a policy (`rule`, `digest`) can be trusted to describe the policy's own `act`.
 
-    A subclass elsewhere may have another `act`; what it inherits then tells of a policy that it no longer is.
+    It can if the policy's own class (or instance) defines it, or inherits it through classes of this package only. A subclass
+    outside the package may override `act`, so that an inherited attribute describes another policy.
+
+    Args:
+        policy: The policy.
+        name: Name of the attribute.
     """
     own = getattr(policy, "__dict__", {})
     if name in own or "act" in own:
@@ -54,11 +59,11 @@ def offers(policy: Any, name: str) -> bool:
 
 
 def check_policy(policy: Any, market: Market) -> None:
-    """Refuse a policy that does not answer a situation with finite shares.
+    """Check that a policy returns finite shares for the first situation of three episodes.
 
     Raises:
-        TypeError: It has no name or no `act`.
-        ValueError: It returns the wrong shape, or something that is not a number.
+        TypeError: The policy has no `name` or no `act`.
+        ValueError: The policy returns a wrong shape, or numbers that are not finite.
     """
     if not isinstance(policy, Policy):
         raise TypeError(f"a policy needs a `name` and an `act(situation)` method, got {type(policy).__name__}")
@@ -66,21 +71,21 @@ def check_policy(policy: Any, market: Market) -> None:
 
 
 def read_only(situation: Situation) -> Situation:
-    """Return the same situation in copies that cannot be written to: nothing leads back to the arrays themselves."""
-    return Situation._make(_locked(value) if isinstance(value, np.ndarray) else value for value in situation)
+    """Return the situation with every array replaced by a read-only copy, so that a policy cannot reach the original."""
+    return Situation._make(_frozen_copy(value) if isinstance(value, np.ndarray) else value for value in situation)
 
 
-def _locked(values: NDArray[Any]) -> NDArray[Any]:
+def _frozen_copy(values: NDArray[Any]) -> NDArray[Any]:
     copy = values.copy()
     copy.flags.writeable = False
     return copy
 
 
 def checked_shares(policy: Policy, situation: Situation) -> NDArray[np.float64]:
-    """Ask a policy and return its shares, a number or one for each episode.
+    """Call a policy and return its shares, of shape () or (episodes,).
 
     Raises:
-        ValueError: They are not finite numbers of that shape, or the policy tried to change what it was given.
+        ValueError: The shares are not finite or have another shape, or the policy wrote to the situation.
     """
     answer = policy.act(situation)
     try:

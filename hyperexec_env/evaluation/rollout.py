@@ -1,4 +1,4 @@
-"""Rollouts: whole batches of episodes, every policy on the same paths."""
+"""Rollouts: batches of whole episodes, with every policy on the same paths."""
 
 from __future__ import annotations
 
@@ -31,42 +31,42 @@ if TYPE_CHECKING:
 __all__ = ["BATCH", "Outcome", "join", "roll", "roll_rule", "rollouts"]
 
 BATCH: Final = 4096
-"""Episodes of a batch; a fixed grid, so that a longer run finds what a shorter one has stored."""
+"""Episodes per batch. Batches lie on a fixed grid, so that a longer run can reuse the stored results of a shorter one."""
 _TRIED: Final = 64
-"""Episodes on which a rule is compared with the answers of its policy."""
-_NEAR: Final = 1e-4
-"""How far apart, relative and in bps, an objective may be."""
+"""Number of episodes on which a rule is compared with the `act` of its policy."""
+_TOLERANCE: Final = 1e-4
+"""Tolerance of the objectives in that comparison: relative, and absolute in bps."""
 
 Floats = NDArray[np.float64]
 
 
 class Outcome(NamedTuple):
-    """What some episodes of one policy came to; arrays are over episodes unless they say otherwise."""
+    """Results of one policy on some episodes; arrays have shape (episodes,) unless stated otherwise."""
 
     statement: Statement
     """Costs, bps of the arrival notional."""
     forced: Floats
-    """Shares that the end of the order forced, fraction of the order."""
+    """Shares forced at the end of the order, fraction of the order."""
     start_regime: NDArray[np.int64]
     """Regime of the first slice."""
     inventory: Floats
     """Remaining fraction at the start of each slice and at the end, summed over the episodes that start in each regime:
     shape (regimes, N + 1)."""
     path_hash: str
-    """Hash of the market that the policy met (its regimes and the keys of its noise): equal for all that are compared."""
+    """Hash of the paths (regimes and noise keys); equal for all policies that are compared."""
 
 
 def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Outcome:
-    """Run a policy over whole paths. The policy may read what it is given, not change it.
+    """Run a policy over whole paths. The policy receives read-only situations.
 
     Args:
         market: The market of the paths.
         policy: The policy.
         path: The paths, fields of shape (N, episodes).
-        hidden: Whether the policy is not told the regime.
+        hidden: Whether the regime is hidden from the policy.
 
     Raises:
-        ValueError: The policy changed what it was given, or returned something that is not shares.
+        ValueError: The policy wrote to a situation, or did not return finite shares.
     """
     numbers, orders, episodes = market.numbers, order_numbers(market), path.keys.shape
     order = EpisodeOrder(path.keys, orders.side, orders.quantity, orders.scale)
@@ -83,24 +83,25 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
         lane, _ = turn(numbers, lane, slice, world, Asked(shares))
     inventory[:, -1] = np.bincount(start.regime, lane.state.remaining, market.regimes)
     settled: Settled = map_leaves(lambda values: np.broadcast_to(values, episodes), settle(numbers, order, lane))
-    met = _hash(market, path.keys, trace(path.world.regime))
-    return Outcome(settled.statement, settled.forced, start.regime, inventory / orders.quantity, met)
+    path_hash = _path_hash(market, path.keys, trace(path.world.regime))
+    return Outcome(settled.statement, settled.forced, start.regime, inventory / orders.quantity, path_hash)
 
 
 @dataclass
 class _Entrant:
-    """A policy that takes part, and how."""
+    """A policy in a comparison, and the way it is run."""
 
     policy: Policy
     hidden: bool
+    """Whether the regime is hidden from the policy."""
     loop: RuleLoop | None
-    """The compiled loop of its rule, where it has one."""
+    """Compiled loop of the policy's rule; None: the policy runs in numpy."""
     cell: Cell | None
-    """Its cell in the store, before the episodes are given."""
+    """Cell of the policy in the store, without the range of episodes; None: results are not stored."""
     twin: int | None
-    """Which of the entrants before it is the same policy: its outcomes are taken."""
+    """Index of an earlier entrant with the same cell, whose outcomes are reused; None: no such entrant."""
     tried: bool = False
-    """Whether its rule has been compared with its answers."""
+    """Whether the rule has been compared with the policy's `act`."""
 
 
 def rollouts(
@@ -114,56 +115,55 @@ def rollouts(
     backend: str = "auto",
     num_threads: int | None = None,
 ) -> Iterator[list[Outcome]]:
-    """Yield the outcomes of all policies on the same paths, batch after batch; the batch size changes no result.
+    """Yield the outcomes of all policies on the same paths, batch by batch; results do not depend on the batch size.
 
-    With a store, what it holds is read, bit for bit what would be rolled, and the rest is rolled and put there before it is
-    yielded. A policy without an identity (:func:`~hyperexec_env.evaluation.identity.policy_hash`) is always rolled.
+    With a store, stored outcomes are read, which equal recomputed outcomes bit for bit; other outcomes are computed, and stored
+    before they are yielded. A policy without a hash (:func:`~hyperexec_env.evaluation.identity.policy_hash`) is never stored.
 
     Args:
         market: The market.
         policies: The policies.
-        hidden: Whether each of them is not told the regime.
+        hidden: Whether the regime is hidden, one value per policy.
         seed: Seed of the episodes.
         episodes: Number of episodes.
-        batch: Episodes of a batch.
-        store: Where results are kept, and taken from.
-        backend: "numba": policies that offer a rule (:class:`~hyperexec_env.evaluation.rule.Ruled`) run in one compiled loop,
-            with the same results to 1e-9; "numpy"; "auto": numba where it is installed.
-        num_threads: Threads of the compiled loop; None: one below 4,096 episodes a batch, else the processors there are. It
-            changes no result.
+        batch: Episodes per batch.
+        store: Store that results are read from and written to.
+        backend: "numba": policies with a rule (:class:`~hyperexec_env.evaluation.rule.Ruled`) run in one compiled loop, with
+            the same results to 1e-9; "numpy"; "auto": numba where it is installed.
+        num_threads: Threads of the compiled loop; None: one below 4,096 episodes per batch, else one per processor. Results do
+            not depend on it.
 
     Raises:
-        ValueError: A policy returned something that is not shares, its rule does something else than it does itself, or the
-            store cannot be used.
-        MissingExtra: numba is asked for and not installed.
-        DeterminismAlarm: What was rolled contradicts what the store holds.
+        ValueError: A policy did not return finite shares, a rule disagrees with the policy's `act`, or the store is unusable.
+        MissingExtra: numba is requested and not installed.
+        DeterminismAlarm: A computed outcome contradicts the store.
         RuntimeError: A policy changed the market or the path.
     """
     compiled = resolve_backend(backend) == "numba"
     threads = default_threads(batch) if num_threads is None else check_integer("num_threads", num_threads, low=1, high=256)
     entrants: list[_Entrant] = []
     cells: list[Cell | None] = []
-    for policy, blind in zip(policies, hidden, strict=True):
-        rule = rule_of(policy, market, blind) if compiled else None
-        loop = None if rule is None else RuleLoop(market, rule, blind, threads)
-        cell = cell_of(market.scenario, policy, blind, seed, compiled=loop is not None)
+    for policy, is_hidden in zip(policies, hidden, strict=True):
+        rule = rule_of(policy, market, is_hidden) if compiled else None
+        loop = None if rule is None else RuleLoop(market, rule, is_hidden, threads)
+        cell = cell_of(market.scenario, policy, is_hidden, seed, compiled=loop is not None)
         twin = cells.index(cell) if cell and cell in cells else None
         cells.append(cell)
-        entrants.append(_Entrant(policy, blind, loop, cell if store else None, twin))
+        entrants.append(_Entrant(policy, is_hidden, loop, cell if store else None, twin))
     for first in range(0, episodes, batch):
         numbers = range(first, min(first + batch, episodes))
         yield _batch(market, entrants, seed, numbers, store)
 
 
 def _batch(market: Market, entrants: Sequence[_Entrant], seed: int, numbers: range, store: Store | None) -> list[Outcome]:
-    """Return the outcomes of some episodes: read where they are stored, else rolled; a path is drawn where one is needed."""
+    """Return the outcomes of one batch: read if stored, else computed. Paths are drawn only if a policy runs in numpy."""
     path: Path | None = None
     trial: Path | None = None
     keys = episode_keys(seed, np.arange(numbers.start, numbers.stop))
     outcomes: list[Outcome] = []
-    sealed, sealed_path = _market_seal(market), 0
+    market_checksum, path_checksum = _market_checksum(market), 0
     for entrant in entrants:
-        policy, blind, loop = entrant.policy, entrant.hidden, entrant.loop
+        policy, hidden, loop = entrant.policy, entrant.hidden, entrant.loop
         if entrant.twin is not None:
             outcomes.append(outcomes[entrant.twin])
             continue
@@ -173,49 +173,56 @@ def _batch(market: Market, entrants: Sequence[_Entrant], seed: int, numbers: ran
             if loop is None:
                 if path is None:
                     path = draw_path(market, keys, float(market.scenario.side))
-                    sealed_path = _seal((*path.slices, *path.world))
-                outcome = roll(market, policy, path, blind)
+                    path_checksum = _checksum((*path.slices, *path.world))
+                outcome = roll(market, policy, path, hidden)
             else:
                 if not entrant.tried:
                     trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
-                    _try_rule(market, policy, loop, trial, blind)
+                    _check_rule(market, policy, loop, trial, hidden)
                     entrant.tried = True
                 outcome = roll_rule(market, loop, keys)
-            if _market_seal(market) != sealed:
-                raise RuntimeError(f"policy {policy.name!r} has changed the market that it was given")
+            if _market_checksum(market) != market_checksum:
+                raise RuntimeError(f"policy {policy.name!r} has changed the market")
             if store and cell:
                 store.put(cell, outcome, market.scenario, policy.name)
         outcomes.append(outcome)
-    if path is not None and _seal((*path.slices, *path.world)) != sealed_path:
-        raise RuntimeError("the policies did not meet the same market: a policy has changed the path that it was given")
+    if path is not None and _checksum((*path.slices, *path.world)) != path_checksum:
+        raise RuntimeError("the policies did not meet the same market: a policy has changed the path")
     return outcomes
 
 
-def _try_rule(market: Market, policy: Policy, loop: RuleLoop, path: Path, hidden: bool) -> None:
-    """Compare the rule of a policy with its own answers, on some episodes.
+def _check_rule(market: Market, policy: Policy, loop: RuleLoop, path: Path, hidden: bool) -> None:
+    """Check, on the episodes of a path, that the rule of a policy and its `act` have equal objectives.
 
     Raises:
-        ValueError: The objectives differ.
+        ValueError: The objectives differ by more than the tolerance.
     """
     own = roll(market, policy, path, hidden).statement.objective
     ruled = roll_rule(market, loop, path.keys).statement.objective
-    off = ~(np.abs(ruled - own) <= _NEAR * (1.0 + np.abs(own)))
+    off = ~(np.abs(ruled - own) <= _TOLERANCE * (1.0 + np.abs(own)))
     if off.any():
         worst = int(np.argmax(np.abs(ruled - own)))
         raise ValueError(
-            f"the rule of policy {policy.name!r} must do what its `act` does, got objectives of {ruled[worst]:.6g} and "
-            f"{own[worst]:.6g} bps in one (others in {off.sum()} of {len(off)} episodes); correct it, or use backend='numpy'"
+            f"the rule of policy {policy.name!r} must trade as its `act`, got objectives of {ruled[worst]:.6g} and "
+            f"{own[worst]:.6g} bps in one episode ({off.sum()} of {len(off)} episodes differ); correct the rule, or use "
+            "backend='numpy'"
         )
 
 
 def roll_rule(market: Market, loop: RuleLoop, keys: Words) -> Outcome:
-    """Run a policy by its rule over whole episodes, in a compiled loop; what :func:`roll` does, to 1e-9."""
+    """Run a rule over whole episodes in a compiled loop; the outcome equals that of :func:`roll` to 1e-9.
+
+    Args:
+        market: The market.
+        loop: Compiled loop of the rule.
+        keys: Noise keys of the episodes, shape (episodes,).
+    """
     settled, start, inventory, traces = loop.run(keys)
-    return Outcome(settled.statement, settled.forced, start, inventory, _hash(market, keys, traces))
+    return Outcome(settled.statement, settled.forced, start, inventory, _path_hash(market, keys, traces))
 
 
 def join(outcomes: Sequence[Outcome]) -> Outcome:
-    """Join the outcomes of the batches of one policy."""
+    """Concatenate the outcomes of the batches of one policy."""
     statements = [outcome.statement for outcome in outcomes]
     shortfall, objective, expected, risk = (
         np.concatenate(column) for column in zip(*(statement[:4] for statement in statements), strict=True)
@@ -230,19 +237,19 @@ def join(outcomes: Sequence[Outcome]) -> Outcome:
     )
 
 
-def _hash(market: Market, keys: Words, traces: Words) -> str:
-    """Hash what tells a market from others and is a whole number: the same however it was computed."""
+def _path_hash(market: Market, keys: Words, traces: Words) -> str:
+    """Return a hash of scenario, noise keys and regimes: integers and text only, so that it is equal for every backend."""
     digest = hashlib.sha256(market.scenario.hash.encode())
     digest.update(np.ascontiguousarray(keys).tobytes())
     digest.update(traces.tobytes())
     return digest.hexdigest()[:16]
 
 
-def _seal(arrays: Iterable[NDArray[Any]]) -> int:
-    """Return a sum over the bits of some arrays of 64-bit numbers: another one after a change."""
+def _checksum(arrays: Iterable[NDArray[Any]]) -> int:
+    """Return a checksum over the bits of some arrays of 64-bit numbers, to detect changes."""
     return sum(place * int(np.add.reduce(values.view(np.uint64), axis=None)) for place, values in enumerate(arrays, start=1))
 
 
-def _market_seal(market: Market) -> tuple[Any, ...]:
-    """Return what is another one after a change of a market."""
-    return _seal(market.arrays()), market.impact, market.numbers, market.scenario
+def _market_checksum(market: Market) -> tuple[Any, ...]:
+    """Return a value that differs after a change of the market."""
+    return _checksum(market.arrays()), market.impact, market.numbers, market.scenario

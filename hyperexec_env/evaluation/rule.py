@@ -1,4 +1,4 @@
-"""Rules: policies as a function of single numbers, so that whole episodes run in one compiled loop."""
+"""Rules: policies as functions of single numbers, so that whole episodes run in one compiled loop."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ Floats = NDArray[np.float64]
 
 
 class Rule(NamedTuple):
-    """A policy that answers each episode from a few numbers."""
+    """A decision function and its parameters."""
 
     decide: Callable[[Any, Situation], Any]
-    """Function of the parameters and a situation that returns shares. The same function is called with single numbers in
-    compiled loops, where the situation has no market, and with arrays over episodes: write it in arithmetic, with `np.sqrt` and
-    the like, and with `minimum`, `maximum` and `where` of :mod:`hyperexec_env.market.numeric`. Constants of its module and
-    functions that it calls are read once, when it is compiled."""
+    """Function (parameters, situation) -> shares. Compiled loops call it with single numbers and `situation.market` None; numpy
+    calls the same function with arrays of shape (episodes,). Write it in arithmetic, with `np.sqrt` and the like, and with
+    `minimum`, `maximum` and `where` of :mod:`hyperexec_env.market.numeric`. Module constants and called functions are read
+    once, at compilation."""
     parameters: Any
-    """A NamedTuple of finite numbers and of flat arrays, which the function reads by name."""
+    """A NamedTuple of finite numbers and flat arrays, which the function reads by name."""
 
 
 @runtime_checkable
 class Ruled(Protocol):
-    """A policy that compiled loops can run."""
+    """A policy with an optional rule, which compiled loops can run."""
 
     def rule(self, market: Market, hidden: bool) -> Rule | None:
-        """Return the rule of the policy in a market; None where it has none. `hidden`: the regime is not observed."""
+        """Return the rule of the policy in a market, or None. `hidden`: whether the regime is hidden from the policy."""
         ...
 
 
 class RulePolicy:
-    """A policy whose `act` is its rule, for one episode and for arrays over episodes."""
+    """A policy whose `act` evaluates its rule, for floats and for arrays of shape (episodes,)."""
 
     def rule(self, market: Market, hidden: bool) -> Rule:
         """Return the rule of the policy in a market."""
         raise NotImplementedError
 
     def act(self, situation: Situation) -> Any:
-        """Return the shares that the rule asks for."""
+        """Return the shares of the rule."""
         rule = self.rule(situation.market, False)
         return rule.decide(rule.parameters, situation)
 
 
 def rule_of(policy: Any, market: Market, hidden: bool) -> Rule | None:
-    """Return the rule of a policy; None where it has none, or only inherits one (see
-    :func:`~hyperexec_env.evaluation.policy.offers`).
+    """Return the rule of a policy, or None if it has none that can be trusted; see
+    :func:`~hyperexec_env.evaluation.policy.offers`.
 
     Raises:
-        ValueError: The policy offers something that is no rule, or parameters that are not finite numbers and flat arrays.
+        ValueError: The result is not a `Rule`, or its parameters are not a NamedTuple of finite numbers and flat arrays.
     """
     name = getattr(policy, "name", "a policy")
     rule = policy.rule(market, hidden) if isinstance(policy, Ruled) and offers(policy, "rule") else None
@@ -75,32 +75,32 @@ def rule_of(policy: Any, market: Market, hidden: bool) -> Rule | None:
 
 
 class Plan(NamedTuple):
-    """Parameters of a plan: the fraction of what remains that each slice trades."""
+    """Parameters of a plan: the fraction of the remaining shares that each slice trades, by observed regime."""
 
     width: int
-    """Columns of the fractions."""
+    """Number of columns: the regimes, and the unknown regime."""
     fractions: Floats
-    """Shape ((slices + 1) columns,), flat; the last row, for an order that is over, is 1."""
+    """Fractions, flattened from (slices + 1, width); the last row, for the situation after the last slice, is 1."""
 
 
 def plan_rule(plan: Any, market: Market) -> Rule:
-    """Return the rule that trades a fraction of what remains, known before the first episode.
+    """Return the rule that trades a predetermined fraction of the remaining shares in each slice.
 
     Args:
-        plan: The fractions, shape (slices,), or (slices, regimes + 1) where they depend on the regime that is observed; the
-            last column is for an observer from whom the regime is hidden.
+        plan: Fractions of shape (slices,), or (slices, regimes + 1) if they depend on the observed regime; the last column
+            applies if the regime is hidden.
         market: The market.
 
     Raises:
-        ValueError: Another shape.
+        ValueError: The plan has another shape.
     """
     fractions, width = np.asarray(plan, dtype=float), market.regimes + 1
     if fractions.shape not in ((market.slices,), (market.slices, width)):
         raise ValueError(f"a plan must have the shape {(market.slices,)} or {(market.slices, width)}, got {fractions.shape}")
     rows = np.broadcast_to(fractions.reshape(market.slices, -1), (market.slices, width))
-    return Rule(_planned, Plan(width, np.append(rows, np.ones((1, width)))))
+    return Rule(_plan_shares, Plan(width, np.append(rows, np.ones((1, width)))))
 
 
-def _planned(plan: Plan, situation: Situation) -> Any:
-    """Trade the fraction of the slice and the observed regime."""
+def _plan_shares(plan: Plan, situation: Situation) -> Any:
+    """Return the fraction for the slice and the observed regime times the remaining shares."""
     return situation.remaining * plan.fractions[situation.k * plan.width + situation.seen]

@@ -25,10 +25,10 @@ __all__ = ["Finding", "Verification", "verify"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Result of the verification of all cells of one policy on one scenario and seed."""
+    """Verification result for all cells of one policy on one scenario and seed."""
 
     scenario: str
-    """Name of the scenario; "" where another engine computed the cells."""
+    """Name of the scenario; "" if another engine computed the cells."""
     scenario_hash: str
     policy: str
     """Name of the policy."""
@@ -38,7 +38,7 @@ class Finding:
     cells: int
     episodes: int
     skipped: str
-    """Reason why the cells were not recomputed; "" where they were."""
+    """Reason for which the cells were not recomputed; "" if they were."""
     differences: tuple[str, ...]
     """One line for each cell that differs or is damaged."""
 
@@ -94,7 +94,7 @@ def verify(
     Args:
         store: The store.
         policies: Policies by :func:`~hyperexec_env.evaluation.identity.policy_hash`; cells of other policies are skipped.
-        progress: Called with the number of episodes after each cell.
+        progress: Called after each cell with its number of episodes.
 
     Raises:
         ValueError: The structure of the file or a scenario in it is damaged.
@@ -123,7 +123,7 @@ def _finding(key: _Key, cells: Sequence[tuple[Cell, str]]) -> Finding:
 
 
 def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Policy]) -> dict[Cell, str]:
-    """Return how each cell of one batch of episodes differs from the stored outcome; "" where both are equal."""
+    """Recompute the cells of one batch of episodes; return the difference to each stored outcome, "" if there is none."""
     if not cells:
         return {}
     fingerprint, scenario, seed, first, episodes, *_ = cells[0]

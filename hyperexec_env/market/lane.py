@@ -1,7 +1,12 @@
-"""One episode as records, and the stages that move it: begin, draw, trade a slice, settle.
+"""One episode as records, and the stages that run it: begin, draw a slice, trade the slice, settle.
 
-A lane is one episode on its way. Numbers of records are those of one episode, or arrays over episodes; compiled loops call
-the stages for each lane.
+A *lane* is one running episode. A *stage* is a function of records, whose numbers belong to one episode or are arrays over
+episodes; compiled loops call a stage for each lane. One slice of an episode is
+
+    row      = table[slice_cell(numbers, lane)]
+    words    = draw_words(order, lane)                       then path.draw_shocks, path.draws_of
+    slice, world = next_slice(numbers, order, lane, row, draws)
+    lane, cost   = turn(numbers, lane, slice, world, asked)
 """
 
 from __future__ import annotations
@@ -39,92 +44,103 @@ __all__ = [
 
 
 class Ticket(NamedTuple):
-    """The next episode of a lane."""
+    """Seed and number of the next episode of a lane."""
 
     seed: Word
+    """Seed of the lane, modulo 2^64."""
     episode: Word
-    """Number of the next episode."""
+    """Number of the next episode of the seed."""
 
 
 class EpisodeKey(NamedTuple):
-    """The key of an episode: equal keys meet the same market."""
+    """The key of an episode; episodes with equal keys have the same market."""
 
     key: Word
+    """Hash of seed and episode number (:func:`~hyperexec_env.market.noise.episode_keys`)."""
 
 
 class EpisodeOrder(NamedTuple):
-    """What is fixed from the beginning of an episode to its end."""
+    """The numbers of an episode that do not change while it runs."""
 
     key: Word
-    """Key of the noise."""
+    """Key of the noise, see :class:`EpisodeKey`."""
     side: Real
     """+1 buy, -1 sell."""
     quantity: Real
     """Shares of the whole order, X."""
     scale: Real
-    """Reward of one unit of currency, bps: :func:`~hyperexec_env.market.path.cost_scale`."""
+    """Reward of a cost of one unit of currency, bps: :func:`~hyperexec_env.market.path.cost_scale` of the quantity."""
 
 
 class LastSlice(NamedTuple):
-    """The slice before."""
+    """The previous slice."""
 
     shares: Real
-    """Shares of the order that traded."""
+    """Shares of the order that traded; 0 before the first slice."""
     volume: Real
-    """Market volume, shares; before the first slice the mean expected volume of a slice."""
+    """Market volume, shares; before the first slice, the mean expected volume of a slice."""
     price: Real
-    """Unaffected price at its start, currency per share."""
+    """Unaffected price at the start of the slice, currency per share; before the first slice, the arrival price."""
     paid: Real
-    """Cost of the shares beyond the unaffected price, currency."""
+    """Cost of the traded shares on top of the unaffected price, currency."""
     asked: Real
-    """Shares that were asked for."""
+    """Shares that the policy asked for."""
 
 
 class Lane(NamedTuple):
-    """All that an episode remembers from slice to slice."""
+    """The state of an episode at the start of a slice."""
 
     k: Whole
-    """The slice that comes, 0..N."""
+    """The slice to trade next, 0..N."""
     over: Whole
-    """1 where the episode is over, else 0."""
+    """1 if the episode is over, else 0."""
     world: World
+    """The market at the start of slice k."""
     state: State
+    """Remaining shares and our displacement of the price."""
     memory: PredatorMemory
+    """The predator's memory of our children; zeros without a predator."""
     account: Account
+    """Costs of the slices before k."""
     last: LastSlice
+    """Slice k - 1."""
 
 
 class Asked(NamedTuple):
-    """What is asked for in a slice."""
+    """The request of a policy in a slice."""
 
     shares: Real
+    """Shares to trade; :func:`~hyperexec_env.market.kernel.step` limits them."""
 
 
 class Settled(NamedTuple):
-    """What an episode that ended came to."""
+    """The result of an episode that ended."""
 
     statement: Statement
+    """Costs, bps of the arrival notional."""
     forced: Real
-    """Share of the order that the deadline forced beyond the last action, fraction."""
+    """Fraction of the order that the deadline forced beyond the last request."""
     side: Real
+    """+1 buy, -1 sell."""
     quantity: Real
+    """Shares of the whole order, X."""
 
 
 def begin(numbers: Numbers, orders: OrderNumbers, start: Thresholds, ticket: Ticket) -> tuple[Ticket, EpisodeOrder, Lane]:
-    """Begin the next episode of a lane."""
+    """Return the ticket of the episode after next, and the order and first state of the next episode of a lane."""
     order, lane = begin_episode(numbers, orders, start, EpisodeKey(noise.key(ticket.seed, ticket.episode)))
     return Ticket(ticket.seed, ticket.episode + noise.ONE), order, lane
 
 
 def begin_episode(numbers: Numbers, orders: OrderNumbers, start: Thresholds, episode: EpisodeKey) -> tuple[EpisodeOrder, Lane]:
-    """Begin the episode of a key."""
+    """Return the order and the first state of the episode with a key."""
     order, world = path.draw_order(orders, episode.key), path.begin_world(numbers, start, episode.key)
     scale = path.cost_scale(order.quantity, numbers.arrival_price)
     return EpisodeOrder(episode.key, order.side, order.quantity, scale), first_lane(numbers, order.quantity, world)
 
 
 def first_lane(numbers: Numbers, quantity: Any, world: World) -> Lane:
-    """Return an episode before its first slice."""
+    """Return the state of an episode before its first slice."""
     zero = 0.0
     return Lane(
         k=0,
@@ -138,33 +154,39 @@ def first_lane(numbers: Numbers, quantity: Any, world: World) -> Lane:
 
 
 def draw_words(order: EpisodeOrder, lane: Lane) -> Words:
-    """Return the random words of the slice that comes."""
+    """Return the random words of slice `lane.k`."""
     return path.draw_words(order.key, lane.k)
 
 
 def slice_cell(numbers: Numbers, lane: Lane) -> int:
-    """Return the place of the slice that comes in the tables; finished lanes are clamped to the last slice."""
+    """Return the cell of slice `lane.k` and its regime in the flat tables; finished lanes are clamped to the last slice."""
     cell: int = minimum(lane.k, numbers.slices - 1) * numbers.width + lane.world.regime
     return cell
 
 
 def next_slice(numbers: Numbers, order: EpisodeOrder, lane: Lane, row: SliceRow, draws: Draws) -> tuple[Slice, World]:
-    """Return the slice that comes, and the market at the start of the one after it."""
+    """Return slice `lane.k` for the order, and the market at the start of the next slice."""
     return path.next_slice(numbers, order.side, lane.k, row, lane.world, draws)
 
 
 def turn(numbers: Numbers, lane: Lane, slice: Slice, world: World, asked: Asked) -> tuple[Lane, Cost]:
-    """Trade in a slice, book its cost, and move the market and the clock on.
+    """Trade one slice and book its cost; return the episode at the start of the next slice.
+
+    With (x, G, D) the state and n_k the request limited by the slice:
+
+        (x, G, D)_{k+1}, cost_k = step(impact, (x, G, D)_k, slice_k, n_k)      with a predator: step_with_predator
+        account_{k+1}           = account_k + cost_k, and the moves of the unaffected price if the order may stay unfilled
+        over                    = k + 1 = N or x_{k+1} = 0
 
     Args:
         numbers: The numbers of the market.
         lane: The episode at the start of the slice.
-        slice: The slice as our trades meet it.
-        world: The market at the start of the next slice.
-        asked: What is asked for.
+        slice: The market of the slice, from :func:`next_slice`.
+        world: The market at the start of the next slice, from :func:`next_slice`.
+        asked: The request of the policy.
 
     Returns:
-        The episode at the start of the next slice, and the cost of this one, currency.
+        The episode at the start of the next slice, and the cost of this slice, currency.
     """
     spec, impact, before, memory = numbers.spec, impact_of(numbers), lane.state, lane.memory
     if spec.hunted:
@@ -173,7 +195,7 @@ def turn(numbers: Numbers, lane: Lane, slice: Slice, world: World, asked: Asked)
     else:
         state, cost = step(impact, before, slice, asked.shares)
     account = lane.account
-    if spec.complete:  # moves of the price matter where an order may stay unfilled
+    if spec.complete:  # the price moves are read only for unfilled shares
         account = Account(plus(account.cost, cost), account.drift_move, account.timing_move)
     else:
         account = book(account, cost, slice.drift, slice.innovation)
@@ -193,7 +215,7 @@ def turn(numbers: Numbers, lane: Lane, slice: Slice, world: World, asked: Asked)
 
 
 def settle(numbers: Numbers, order: EpisodeOrder, lane: Lane) -> Settled:
-    """State what an episode that ended came to, in bps of the arrival notional."""
+    """Return the result of an episode that ended."""
     bps, last = -order.scale, lane.last
     state = State(0.0, 0.0, 0.0) if numbers.spec.complete else lane.state
     statement = settle_in_bps(lane.account, impact_of(numbers), state, order.quantity, bps)
@@ -203,10 +225,10 @@ def settle(numbers: Numbers, order: EpisodeOrder, lane: Lane) -> Settled:
 
 
 def constant_fields(numbers: Numbers, orders: OrderNumbers) -> dict[tuple[type, str], Any]:
-    """Return the fields that are the same in all lanes of a market, so that compiled loops need no memory for them.
+    """Return the fields that are equal in all lanes of a market, for which compiled loops need no memory.
 
     Returns:
-        By record and dotted name of a field: its number, or the record and the name of the field that it is equal to.
+        For each record and dotted field name: the constant, or (record, field name) of a shared record that has the value.
     """
     spec, fixed = numbers.spec, dict[tuple[type, str], Any]()
     if not spec.drifting:

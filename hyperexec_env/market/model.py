@@ -1,4 +1,4 @@
-"""A scenario in numbers: the slopes, tables and thresholds that the path and the kernel read."""
+"""The numbers of a scenario: slopes, tables by slice and regime, and transition thresholds, computed once per scenario."""
 
 from __future__ import annotations
 
@@ -20,33 +20,37 @@ __all__ = ["Market", "MarketSpec", "Numbers", "SliceRow", "Thresholds", "build_m
 Floats = NDArray[np.float64]
 
 Thresholds: Any = numbered("Thresholds", len(REGIME_NAMES) - 1, Whole)
-"""Cumulative law of a regime as 32-bit integers: the regime is the number of thresholds that a draw reaches."""
+"""Cumulative distribution of the regime as 32-bit integers, one per regime but the last: the regime of a draw is the number of
+thresholds that it reaches."""
 _NEVER: Final = 2**40
-"""A threshold that no 32-bit draw reaches."""
+"""Threshold that no 32-bit draw reaches; it fills the record of a market with fewer than six regimes."""
 
 
 class MarketSpec(NamedTuple):
-    """The kind of a market. Compiled loops are made for one kind, in which these values are constants."""
+    """The numbers of a market that select code: compiled loops are specialised on them, so they are constants in a loop."""
 
     beta: Constant
     """Exponent of the temporary impact."""
     transient_exponent: Constant
+    """Exponent of the transient impact; 1 is linear."""
     flow_persistence: Constant
+    """AR(1) coefficient phi of the order flow, per slice."""
     regimes: Constant
     """Number of regimes M."""
     geometric: Constant
-    """Whether the price is geometric; else it is arithmetic."""
+    """Whether the unaffected price is a geometric Brownian motion; if not, it is arithmetic."""
     drifting: Constant
-    """Whether a regime has a drift."""
+    """Whether any regime has a drift."""
     capped: Constant
-    """Whether there is a participation cap."""
+    """Whether the scenario has a participation cap."""
     price_risk: Constant
-    """Whether holding has a price."""
+    """Whether the scenario charges price_risk S_k tau on each remaining share."""
     noisy_volume: Constant
+    """Whether the market volume is random."""
     hunted: Constant
-    """Whether a predator (or liquidity that comes to an order that is seen) watches our children."""
+    """Whether the strength of the predator is not zero (:mod:`hyperexec_env.market.predator`)."""
     complete: Constant
-    """Whether the last slice trades what is left."""
+    """Whether the last slice trades all remaining shares."""
 
 
 class Numbers(NamedTuple):
@@ -58,31 +62,33 @@ class Numbers(NamedTuple):
     width: Whole
     """Columns of a table: M + 1."""
     arrival_price: Real
+    """P0, currency per share."""
     permanent_slope: Real
     """g, currency per share for each share traded."""
     transient_slope: Real
     """kappa, currency per share for each share traded (see :class:`~hyperexec_env.market.kernel.Impact`)."""
     cap: Real
-    """Participation cap, infinity where there is none."""
+    """Participation cap, fraction of the market volume; infinity without a cap."""
     holding: Real
-    """price_risk tau: the price of holding a unit of value over a slice."""
+    """price_risk tau: charge for each unit of remaining value per slice, fraction."""
     by_flow: Real
-    """sqrt(flow_share): standard deviation of the price that order flow brings, in volatilities."""
+    """sqrt(flow_share): loading of the return of a slice on its order flow, in step volatilities."""
     by_flow_noise: Real
-    """The part of `by_flow` that the flow of the slice before does not predict."""
+    """sqrt(flow_share (1 - flow_persistence^2)): loading on the innovation of the order flow, in step volatilities."""
     by_news: Real
-    """sqrt(1 - flow_share)."""
+    """sqrt(1 - flow_share): loading on the news, in step volatilities."""
     flow_share: Real
+    """Share of the price variance that order flow explains, fraction."""
     volume_noise: Real
-    """Standard deviation of the log volume."""
+    """Standard deviation of the log of the volume shock."""
     predator: Real
-    """Strength of the predator."""
+    """Strength of the predator: fraction of the expected child that it trades ahead."""
     slice_volume: Real
-    """Mean expected volume of a slice, shares: also the volume before the first slice."""
+    """Mean expected volume of a slice, shares; also used as the volume of the slice before the first."""
 
 
 class SliceRow(NamedTuple):
-    """The numbers of a market in one slice and one regime; fields have the names of the tables of :class:`Market`."""
+    """The numbers of a market in one slice and one regime; units are those of the table of the same name in :class:`Market`."""
 
     mean_volume: Real
     half_spread: Real
@@ -92,44 +98,47 @@ class SliceRow(NamedTuple):
     transient_kept: Real
     risk: Real
     thresholds: Thresholds
-    """Thresholds of the next regime."""
+    """Thresholds of the regime of the next slice."""
 
 
 def must_finish(numbers: Numbers, k: Any) -> Any:
-    """Return whether slice `k` has to trade what is left."""
+    """Return whether slice `k` must trade all remaining shares."""
     return (k == numbers.slices - 1) & numbers.spec.complete
 
 
 @dataclass(frozen=True, eq=False)
 class Market:
-    """Everything about a scenario that is computed once.
+    """The numbers of a scenario, computed once by :func:`build_market`.
 
-    Tables have a row for each slice and one more for the end of the order, and a column for each regime and one more (the
-    last, `unknown`) for an observer who is not told the regime: that column holds the mean over the law of the start.
+    Tables have a row for each slice and a last row for the end of the order; they have a column for each regime and a last
+    column, `unknown`, for a policy that does not observe the regime. For volumes that column holds the mean over the
+    distribution of the regime in each slice; for volatility and spread, the mean over the stationary distribution (where the
+    scenario names the first regime: over the average distribution of the slices). Tables of shape (M,) have no such column.
     """
 
     scenario: Scenario
     impact: Impact
     regimes: int
-    """Number of regimes M; also the column of the observer who does not know."""
+    """Number of regimes M."""
     slices: int
+    """Number of slices N."""
     tau: float
     """Length of a slice, days."""
     numbers: Numbers
     start: Thresholds
-    """Thresholds of the first regime."""
+    """Thresholds of the regime of the first slice."""
     thresholds: Thresholds
-    """Thresholds of the next regime, each (M + 1,)."""
+    """Thresholds of the regime of the next slice, each of shape (M + 1,), by the present regime."""
     mean_volume: Floats
     """Expected volume of the slice, shares, shape (N + 1, M + 1); zero in the last row."""
     rest_volume: Floats
-    """Expected volume of the slice and of all later ones, shares, shape (N + 1, M + 1)."""
+    """Expected volume of the slice and of all later slices, shares, shape (N + 1, M + 1)."""
     plan: Floats
-    """Share of the order that the schedule of the expected volume has left at the start of each slice, shape (N + 1,)."""
+    """Remaining fraction of the order in the expected-volume (VWAP) schedule at the start of each slice, shape (N + 1,)."""
     volatility: Floats
     """sigma_m / sigma, shape (M + 1,)."""
     half_spread: Floats
-    """Currency per share, shape (M + 1,)."""
+    """Half of the quoted spread, currency per share, shape (M + 1,)."""
     step_volatility: Floats
     """sigma_m sqrt(tau), fraction, shape (M,)."""
     step_drift: Floats
@@ -137,12 +146,12 @@ class Market:
     temporary_scale: Floats
     """alpha_m sigma_m P0, currency per share, shape (M,)."""
     transient_kept: Floats
-    """exp(-rho_m tau), shape (M,)."""
+    """exp(-rho_m tau), decay of the transient displacement over a slice, shape (M,)."""
     risk: Floats
     """risk_aversion (sigma_m P0)^2 tau, currency per squared share, shape (M,)."""
 
     def __post_init__(self) -> None:
-        """Lock the tables: policies are shown the market, and must not make it another one."""
+        """Make the tables read-only: policies receive the market and must not change it."""
         for array in self.arrays():
             array.flags.writeable = False
 
@@ -152,7 +161,10 @@ class Market:
 
     @cached_property
     def table(self) -> SliceRow:
-        """The numbers of each slice and regime, one flat array for each field of :class:`SliceRow`, by :meth:`cell`."""
+        """The numbers of all slices and regimes: one array of shape ((N + 1)(M + 1),) for each field, indexed by :meth:`cell`.
+
+        Fields of shape (M,) repeat the last regime in the column `unknown`, as padding.
+        """
         shape = (self.slices + 1, self.regimes + 1)
 
         def flat(values: Floats) -> Floats:
@@ -163,38 +175,38 @@ class Market:
         return row
 
     def row(self, k: Any, regime: Any) -> SliceRow:
-        """Return the numbers of slice `k`, 0..N-1, in a regime: numbers, or arrays over episodes."""
+        """Return the numbers of slice `k`, 0..N-1, in a regime; `k` and `regime` may be arrays."""
         cell = self.cell(k, regime)
         row: SliceRow = map_leaves(lambda column: column.take(cell), self.table)
         return row
 
     @property
     def least(self) -> Floats:
-        """Shares that must trade: zero, and infinity in the slice that has to finish the order, shape (N,)."""
+        """Shares that must trade in each slice: zero, or infinity in the slice that must complete the order, shape (N,)."""
         return np.where(must_finish(self.numbers, np.arange(self.slices)), math.inf, 0.0)
 
     @property
     def cap(self) -> Floats:
-        """Participation cap of each slice, infinity where there is none, shape (N,)."""
+        """Participation cap of each slice, fraction; infinity where no cap applies, shape (N,)."""
         return np.where(must_finish(self.numbers, np.arange(self.slices)), math.inf, self.numbers.cap)
 
     def cell(self, k: Any, regime: Any) -> Any:
-        """Return the flat index of a slice and a regime (or `unknown`) in the tables."""
+        """Return the index of a slice and a regime (or `unknown`) in the flat arrays of :attr:`table`."""
         return k * (self.regimes + 1) + regime
 
     @property
     def unknown(self) -> int:
-        """Column of the tables for an observer who is not told the regime."""
+        """Column of the tables for a policy that does not observe the regime: M."""
         return self.regimes
 
 
 @lru_cache(maxsize=64)
-def _compile(text: str, scenario_hash: str) -> Market:  # the text is the whole scenario; the hash only names it in tracebacks
+def _compile(text: str, scenario_hash: str) -> Market:  # the text is the key; the hash names the scenario in tracebacks
     return _build(Scenario.from_toml(text))
 
 
 def build_market(scenario: Scenario) -> Market:
-    """Compute the tables of a scenario (kept for the last 64 scenarios)."""
+    """Return the market of a scenario; the markets of the last 64 scenarios are cached."""
     return _compile(scenario.to_toml(), scenario.hash)
 
 
@@ -212,7 +224,7 @@ def _build(scenario: Scenario) -> Market:
     scale = np.array(regimes.volume)
     mean_volume = np.zeros((slices + 1, count + 1))
     rest_volume = np.zeros((slices + 1, count + 1))
-    laws = np.array(_powers(law, transition, slices))
+    laws = np.array(_laws(law, transition, slices))
     mean_volume[:slices, :count] = profile[:, None] * scale
     mean_volume[:slices, count] = profile * (laws @ scale)
     for k in range(slices - 1, -1, -1):
@@ -285,21 +297,21 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
 
 
 def _thresholds(known: NDArray[np.uint64]) -> Thresholds:
-    """Return thresholds of a market, one row each, filled up with thresholds that are never reached."""
+    """Return the record of thresholds whose first fields are the rows of `known`; draws never reach the others."""
     never = np.full(known.shape[1:], _NEVER)
     missing = len(Thresholds._fields) - len(known)
     return Thresholds(*(row.astype(np.int64) for row in known), *(never for _ in range(missing)))
 
 
 def _arrays(value: Any) -> list[NDArray[Any]]:
-    """Return a value as a list where it is an array, or of its fields where it is a record, else nothing."""
+    """Return the arrays within a value: the value itself, or the arrays among the fields of a record."""
     if isinstance(value, np.ndarray):
         return [value]
     return [array for field in value for array in _arrays(field)] if isinstance(value, tuple) else []
 
 
-def _powers(law: Floats, transition: Floats, slices: int) -> list[Floats]:
-    """Return the law of the regime in each slice."""
+def _laws(law: Floats, transition: Floats, slices: int) -> list[Floats]:
+    """Return the distribution of the regime in each slice, N arrays of shape (M,): `law` times powers of `transition`."""
     laws = [law]
     for _ in range(slices - 1):
         laws.append(laws[-1] @ transition)
@@ -307,5 +319,5 @@ def _powers(law: Floats, transition: Floats, slices: int) -> list[Floats]:
 
 
 def _with_mean(values: Any, law: Floats) -> Floats:
-    """Append the mean over a law of the regimes: what an observer who does not know would say."""
+    """Return the values by regime with their mean under a distribution appended, shape (M + 1,): the column `unknown`."""
     return np.append(values, float(np.dot(values, law)))

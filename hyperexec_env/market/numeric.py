@@ -1,6 +1,8 @@
-"""The few helpers that the kernel needs, for Python floats, numpy arrays and torch tensors alike.
+"""Elementwise helpers of the market's equations, for Python floats, numpy arrays and torch tensors.
 
-Numbers, arrays and tensors may be mixed. torch is never imported here: what has a `clamp` method is a tensor.
+Floats, arrays and tensors may be mixed. This module does not import torch: an object with a `clamp` method is a tensor.
+The functions inspect the types of their arguments, which compiled code cannot, so each has a form for single numbers
+(:func:`~hyperexec_env.records.for_numbers`) that compiled loops use.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ def maximum(a: Any, b: Any) -> Any:
 
 @for_numbers(_between)
 def between(value: Any, low: Any, high: Any, cap: Any) -> Any:
-    """Return a value raised to `low` and then lowered to `high` and to `cap`, element by element."""
+    """Return min(max(value, low), high, cap), element by element."""
     if type(value) is type(low) is type(high) is type(cap) is float:
         value = value if value > low else low
         value = value if value < high else high
@@ -65,11 +67,11 @@ def between(value: Any, low: Any, high: Any, cap: Any) -> Any:
 
 @for_numbers(_power)
 def power(base: Any, exponent: float) -> Any:
-    """Raise a non-negative base to a plain number.
+    """Return a non-negative base raised to a float exponent, element by element.
 
-    The exponents 3/2 and 2 (square-root and linear impact) and 1/2 are written with `sqrt` and `*`, which IEEE arithmetic
-    rounds correctly: there floats and arrays agree to the last bit. Tensors keep `pow`, whose gradient at zero is finite for
-    exponents of at least 1.
+    The exponents 1/2, 3/2 and 2 (the last two: square-root and linear impact) are computed with `sqrt` and `*`, which IEEE
+    arithmetic rounds correctly, so floats and arrays agree to the last bit. Tensors use `**`, whose gradient at zero is finite
+    for exponents of at least 1.
     """
     if type(base) is float:
         if exponent == 1.5:
@@ -87,13 +89,13 @@ def power(base: Any, exponent: float) -> Any:
 
 @for_numbers(lambda value: value != 0.0)
 def present(value: Any) -> Any:
-    """Return whether a value is there to be reckoned with: always, unless it is the float zero."""
+    """Return False for the float zero, for which a term can be skipped, and True for every other float, array or tensor."""
     return type(value) is not float or value != 0.0
 
 
 @for_numbers(lambda side, value: value if side > 0.0 else -value)
 def signed(side: Any, value: Any) -> Any:
-    """Return the value times the side, which is +1 or -1; one side for all costs nothing where it is +1."""
+    """Return the value times the side, +1 or -1; a float side takes no multiplication."""
     if type(side) is float:
         return value if side > 0.0 else -value
     return side * value
@@ -101,7 +103,7 @@ def signed(side: Any, value: Any) -> Any:
 
 @for_numbers(lambda condition, a, b: a if condition else b)
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """Return the first value where a condition holds and the second elsewhere, element by element."""
+    """Return `a` where the condition holds, else `b`, element by element."""
     if isinstance(condition, bool):
         return a if condition else b
     return np.where(condition, a, b)
@@ -109,7 +111,7 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 @for_numbers(lambda base, exponent: base**exponent)
 def power_of(base: float, exponent: Any) -> Any:
-    """Return a number raised to some exponents, by the C library's `pow`: arrays agree with single numbers to the last bit."""
+    """Return base**exponent for an array of exponents, by the C library's `pow`: equal to single numbers to the last bit."""
     return np.asarray(_pow(base, exponent), dtype=np.float64)
 
 

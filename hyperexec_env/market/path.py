@@ -1,7 +1,27 @@
-"""The path of the market: everything that our trades cannot influence, drawn slice by slice.
+r"""The path of the market: order, volume, price, order flow and regime, which our trades do not influence.
 
-The functions of records are *stages* (:mod:`hyperexec_env.market.lane` has the others): their numbers are those of one
-episode, or arrays over episodes, and compiled loops call them for each lane.
+Each slice is drawn from its own random words, so a path depends on the key of the episode alone:
+
+    draw_words(key, k) -> Words -> draw_shocks -> Shocks -> draws_of -> Draws -> next_slice -> Slice, World
+
+These functions of records are *stages* (:mod:`hyperexec_env.market.lane` has the others): the numbers of a record belong to
+one episode, or are arrays over episodes, and compiled loops call a stage for each lane. :func:`draw_path` draws all slices of
+many episodes at once.
+
+:func:`next_slice` takes slice k in regime m from the unaffected price S_k and the last order flow u_{k-1} to S_{k+1} and u_k.
+With phi = flow_persistence, R^2 = flow_share, s_m = sigma_m sqrt(tau), standard normals z (flow) and xi (news), and a
+volume shock eps of mean one:
+
+    mu_k    = mu_m tau + s_m sqrt(R^2) phi u_{k-1}                           predictable return
+    e_k     = s_m [ sqrt(R^2 (1 - phi^2)) z_k + sqrt(1 - R^2) xi_k ]         zero-mean return
+    S_{k+1} = S_k + P0 mu_k + P0 e_k                                         arithmetic price
+    S_{k+1} = S_k exp(mu_k + e_k - s_m^2 (1 - R^2 phi^2) / 2)                geometric price
+    u_k     = phi u_{k-1} + sqrt(1 - phi^2) z_k                              order flow
+    V_k     = E[V_k | m] eps_k                                               market volume
+    m_{k+1} = number of thresholds of row m that the 32-bit regime draw reaches
+
+The predictable move (`drift`) is P0 mu_k, for a geometric price S_k (exp(mu_k) - 1); the zero-mean move (`innovation`) is the
+rest of S_{k+1} - S_k.
 """
 
 from __future__ import annotations
@@ -55,60 +75,61 @@ class World(NamedTuple):
     """The market at the start of a slice."""
 
     regime: Whole
-    """Index m of the regime that holds in the slice."""
+    """Index m of the regime of the slice, 0..M-1."""
     flow: Real
-    """Net order flow of the slice before, in standard deviations, positive is buying."""
+    """Net order flow of the previous slice, standard deviations; positive is buying."""
     price: Real
     """Unaffected price S, currency per share."""
 
 
 class Path(NamedTuple):
-    """A whole path; arrays are (time, episode)."""
+    """All slices of some episodes; arrays have shape (time, episodes)."""
 
     slices: Slice
-    """The slices, each field (N, episodes)."""
+    """The slices, each field of shape (N, episodes)."""
     world: World
-    """The market at the start of each slice and at the end, each field (N + 1, episodes)."""
+    """The market at the start of each slice and at the end, each field of shape (N + 1, episodes)."""
     keys: noise.Words
-    """The keys of the episodes, (episodes,): equal keys mean equal paths."""
+    """Keys of the episodes, shape (episodes,); equal keys give equal paths."""
 
 
 # --- the order of an episode
 
 
 class OrderDraw(NamedTuple):
-    """How orders vary from episode to episode; the default is the scenario's order, always."""
+    """How orders vary between episodes; by default every episode has the order of the scenario."""
 
     random_side: bool = False
+    """Whether each episode draws its side."""
     quantity_range: tuple[float, float] | None = None
-    """Smallest and largest size, as multiples of the scenario's quantity (log-uniform)."""
+    """Smallest and largest quantity, as multiples of the scenario's, drawn log-uniformly; None: the scenario's quantity."""
 
 
 class OrderNumbers(NamedTuple):
-    """The order of a scenario, and how it varies, in numbers."""
+    """The order of a scenario, and the range of its draws."""
 
     side: Real
     """+1 buy, -1 sell."""
     quantity: Real
-    """Shares; the smallest where the size is drawn."""
+    """Shares; the smallest quantity if the quantity is drawn."""
     scale: Real
-    """Reward of one unit of currency, bps: :func:`cost_scale` of the quantity."""
+    """Reward of a cost of one unit of currency, bps: :func:`cost_scale` of `quantity`."""
     ratio: Real
-    """Largest over smallest size, 1 where the size is not drawn."""
+    """Largest over smallest quantity; 1 if the quantity is not drawn."""
     random_side: Constant
-    """Whether the side is drawn for each episode."""
+    """Whether each episode draws its side."""
     random_size: Constant
-    """Whether the quantity is drawn for each episode."""
+    """Whether each episode draws its quantity."""
 
 
-_NOTHING_VARIES = OrderDraw()
+_SAME_ORDER = OrderDraw()
 _SIDE: Final = noise.offset(noise.ORDER + noise.STREAMS)
 _SIZE: Final = noise.offset(noise.ORDER + 2 * noise.STREAMS)
 _TOP: Final = np.uint64(63)
 
 
-def order_numbers(market: Market, draw: OrderDraw = _NOTHING_VARIES) -> OrderNumbers:
-    """Return the order of a market, and how it varies, in numbers."""
+def order_numbers(market: Market, draw: OrderDraw = _SAME_ORDER) -> OrderNumbers:
+    """Return the numbers of the orders of a market."""
     low, high = draw.quantity_range or (1.0, 1.0)
     scenario = market.scenario
     quantity = scenario.quantity * low if draw.quantity_range else scenario.quantity
@@ -122,18 +143,21 @@ def cost_scale(quantity: Any, arrival_price: Any) -> Any:
 
 
 def draw_order(numbers: OrderNumbers, key: Any) -> Order:
-    """Return the order of the episode of a key."""
+    """Return the order of the episode with a key.
+
+    A drawn side is +1 or -1 with equal probability; a drawn quantity is quantity * ratio^U, with U uniform on (0, 1).
+    """
     side, quantity = numbers.side, numbers.quantity
     if numbers.random_side:
-        side = where(noise.word(key, 0, _SIDE) >> _TOP > 0, 1.0, -1.0)
+        side = where(noise.word(key, _SIDE) >> _TOP > 0, 1.0, -1.0)
     if numbers.random_size:
-        uniform = (np.float64(noise.word(key, 0, _SIZE) >> noise.UPPER) + 0.5) * 2.0**-32
+        uniform = (np.float64(noise.word(key, _SIZE) >> noise.UPPER) + 0.5) * 2.0**-32
         quantity = numbers.quantity * power_of(numbers.ratio, uniform)
     return Order(side, quantity)
 
 
-def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = _NOTHING_VARIES) -> Order:
-    """Return the order of each episode: plain numbers where nothing varies, else arrays of shape (episodes,)."""
+def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = _SAME_ORDER) -> Order:
+    """Return the order of each episode; a drawn side or quantity is an array of shape (episodes,), else a number."""
     return draw_order(order_numbers(market, draw), keys)
 
 
@@ -141,90 +165,100 @@ def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = _NOTHING_VA
 
 
 class Halves(NamedTuple):
-    """A random word in halves: compiled loops draw normals eight at a time from 32-bit integers."""
+    """A random word as two 32-bit integers, from which compiled loops draw eight normals at a time."""
 
     upper: Half
+    """Upper 32 bits."""
     lower: Half
+    """Lower 32 bits."""
 
 
 class Words(NamedTuple):
     """The random words of a slice."""
 
     prices: Halves
-    """Order flow and news."""
+    """Word of the order flow and the news."""
     volume: Halves
+    """Word of the volume shock."""
     regime_draw: Whole
-    """32-bit integer that decides the next regime."""
+    """32-bit integer, 0..2^32 - 1, that decides the regime of the next slice."""
 
 
 class Shocks(NamedTuple):
-    """The shocks of a slice in the precision in which they are drawn."""
+    """The shocks of a slice in single precision, in which they are drawn."""
 
     flow: Single
+    """Standard normal of the order flow."""
     news: Single
+    """Standard normal of the news."""
     volume: Single
+    """Market volume over its expectation: positive, mean one."""
 
 
 class Draws(NamedTuple):
-    """What is drawn for a slice, whatever the market is like."""
+    """The draws of a slice, in double precision."""
 
     flow: Real
     """Standard normal of the order flow."""
     news: Real
     """Standard normal of the news."""
     volume_shock: Real
-    """Market volume over its expectation, positive, mean one."""
+    """Market volume over its expectation: positive, mean one."""
     regime_draw: Whole
-    """32-bit integer that decides the next regime."""
+    """32-bit integer, 0..2^32 - 1, that decides the regime of the next slice."""
 
 
 _HALF = np.float32(0.5)
-_CALM = np.float32(1.0)
+_NO_SHOCK = np.float32(1.0)
 _PRICE_WORD: Final = noise.offset(noise.PRICE)
 _VOLUME_WORD: Final = noise.offset(noise.VOLUME)
 _REGIME_WORD: Final = noise.offset(noise.REGIME)
 _NEXT_REGIME_WORD: Final = noise.offset(noise.REGIME + noise.STREAMS)
 _ORDER_WORD: Final = noise.offset(noise.ORDER)
 _AT_ONCE = 16_384
-"""Slices, over all episodes, whose noise is drawn at once."""
+"""Slices, counted over all episodes, whose noise :func:`draw_path` draws at once: their arrays stay in the caches."""
 
 
 def _halves(word: Any) -> Halves:
-    """Return the two halves of a word."""
+    """Return a word as two 32-bit halves."""
     return Halves(np.uint32(word >> noise.UPPER), np.uint32(word & noise.LOWER))
 
 
 def draw_words(key: Any, k: Any) -> Words:
-    """Return the random words of slice `k` of the episode of a key."""
+    """Return the random words of slice `k` of the episode with a key."""
+    start = noise.slice_key(key, k)
     return Words(
-        _halves(noise.word(key, k, _PRICE_WORD)),
-        _halves(noise.word(key, k, _VOLUME_WORD)),
-        np.int64(noise.word(key, k, _NEXT_REGIME_WORD) >> noise.UPPER),
+        _halves(noise.word(start, _PRICE_WORD)),
+        _halves(noise.word(start, _VOLUME_WORD)),
+        np.int64(noise.word(start, _NEXT_REGIME_WORD) >> noise.UPPER),
     )
 
 
 def draw_shocks(numbers: Numbers, words: Words) -> Shocks:
-    """Return the shocks that the words of a slice stand for."""
+    """Return the shocks of the words of a slice."""
     flow, news = noise.normals(words.prices.upper, words.prices.lower)
-    volume = _CALM
+    volume = _NO_SHOCK
     if numbers.spec.noisy_volume:
-        normal, _ = noise.normals(words.volume.upper, words.volume.lower)
-        volume = volume_factor(normal, np.float32(numbers.volume_noise))
+        volume = volume_factor(noise.normal(words.volume.upper, words.volume.lower), np.float32(numbers.volume_noise))
     return Shocks(flow, news, volume)
 
 
 def volume_factor(normal: Any, deviation: Any) -> Any:
-    """Return market volume over its expectation: lognormal with mean one, from a standard normal, in single precision."""
+    """Return the volume shock exp(d z - d^2 / 2) of a normal z and a deviation d: lognormal, mean one, single precision."""
     return noise.exponential(deviation * normal - _HALF * deviation * deviation)
 
 
 def draws_of(words: Words, shocks: Shocks) -> Draws:
-    """Return the draws of a slice in double precision."""
+    """Return the draws of a slice: its shocks in double precision, and its regime draw."""
     return Draws(np.float64(shocks.flow), np.float64(shocks.news), np.float64(shocks.volume), words.regime_draw)
 
 
 def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
-    """Draw slice `k` of the episodes of some keys: one number, one for each episode, or a column for several slices at once."""
+    """Return the draws of slice `k` of the episodes with some keys.
+
+    `k` is a number, an array of shape (episodes,), or a column of shape (slices, 1); the fields have the shape of `keys`
+    broadcast with `k`.
+    """
     words = draw_words(keys, k)
     return draws_of(words, draw_shocks(market.numbers, words))
 
@@ -233,18 +267,18 @@ def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
 
 
 def impact_of(numbers: Numbers) -> Impact:
-    """Return the impact of a market."""
+    """Return the impact parameters of a market."""
     spec = numbers.spec
     return Impact(numbers.permanent_slope, numbers.transient_slope, spec.beta, spec.transient_exponent)
 
 
 def _is_martingale(spec: MarketSpec) -> Any:
-    """Return whether the unaffected price has no predictable move at all."""
+    """Return whether the unaffected price is a martingale: no drift, and no persistence of the order flow."""
     return not spec.drifting and spec.flow_persistence == 0.0
 
 
 def _returns(numbers: Numbers, row: SliceRow, last_flow: Any, draws: Draws) -> tuple[Any, Any]:
-    """Return the predictable and the zero-mean return of a slice."""
+    """Return the predictable return mu_k and the zero-mean return e_k of a slice."""
     spec, predictable = numbers.spec, row.step_drift if numbers.spec.drifting else 0.0
     if spec.flow_persistence != 0.0:
         predictable = predictable + row.step_volatility * (numbers.by_flow * spec.flow_persistence) * last_flow
@@ -252,7 +286,10 @@ def _returns(numbers: Numbers, row: SliceRow, last_flow: Any, draws: Draws) -> t
 
 
 def _move_price(numbers: Numbers, volatility: Any, price: Any, predictable: Any, surprise: Any) -> tuple[Any, Any, Any]:
-    """Return the predictable move of the unaffected price over a slice, its zero-mean move, and the price after it."""
+    """Return the predictable and the zero-mean move of the unaffected price over a slice, and S_{k+1}; currency per share.
+
+    `volatility` is s_m, `price` S_k, `predictable` mu_k and `surprise` e_k.
+    """
     spec = numbers.spec
     if spec.geometric:
         variance = volatility * volatility * (1.0 - numbers.flow_share * spec.flow_persistence * spec.flow_persistence)
@@ -267,7 +304,7 @@ def _move_price(numbers: Numbers, volatility: Any, price: Any, predictable: Any,
 
 
 def _next_flow(spec: MarketSpec, last_flow: Any, flow_noise: Any) -> Any:
-    """Return the order flow of a slice: AR(1) with variance one."""
+    """Return the order flow u_k = phi u_{k-1} + sqrt(1 - phi^2) z_k: AR(1) with variance one."""
     persistence = spec.flow_persistence
     if persistence != 0.0:
         return persistence * last_flow + math.sqrt(1.0 - persistence * persistence) * flow_noise
@@ -277,7 +314,7 @@ def _next_flow(spec: MarketSpec, last_flow: Any, flow_noise: Any) -> Any:
 def _slice_of(
     numbers: Numbers, side: Any, k: Any, row: SliceRow, price: Any, volume_shock: Any, drift: Any, innovation: Any
 ) -> Slice:
-    """Return slice `k` as our trades meet it, given the moves of the unaffected price over the slice."""
+    """Return slice `k` for the order of a side, given `price` S_k and the two moves of the unaffected price in the slice."""
     spec = numbers.spec
     volume, finish = row.mean_volume * volume_shock, must_finish(numbers, k)
     return Slice(
@@ -295,15 +332,15 @@ def _slice_of(
 
 
 def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World, draws: Draws) -> tuple[Slice, World]:
-    """Return slice `k` as our trades meet it, and the market at the start of the next one.
+    """Return slice `k` for the order of a side, and the market at the start of slice `k + 1`; the module has the equations.
 
     Args:
         numbers: The numbers of the market.
-        side: Side of the order.
-        k: The slice.
-        row: The numbers of the market in slice `k` and the regime of `world` (:meth:`Market.row`).
-        world: The market at the start of the slice.
-        draws: The draws of the slice.
+        side: +1 buy, -1 sell.
+        k: Slice, 0..N-1.
+        row: The numbers of the market in slice `k` and in the regime of `world` (:meth:`Market.row`).
+        world: The market at the start of slice `k`.
+        draws: The draws of slice `k`.
     """
     predictable, surprise = _returns(numbers, row, world.flow, draws)
     drift, innovation, price = _move_price(numbers, row.step_volatility, world.price, predictable, surprise)
@@ -313,31 +350,31 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
 
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
-    """Draw the market at the start of the first slice of the episode of a key."""
-    regime_draw = np.int64(noise.word(key, 0, _REGIME_WORD) >> noise.UPPER)
-    halves = _halves(noise.word(key, 0, _ORDER_WORD))
+    """Return the market at the start of the first slice of the episode with a key."""
+    regime_draw = np.int64(noise.word(key, _REGIME_WORD) >> noise.UPPER)
+    halves = _halves(noise.word(key, _ORDER_WORD))
     flow, _ = noise.normals(halves.upper, halves.lower)
     return World(reached(regime_draw, start), np.float64(flow), numbers.arrival_price)
 
 
 def begin(market: Market, keys: noise.Words) -> World:
-    """Draw the market at the start of the first slice, each field (episodes,)."""
+    """Return the market at the start of the first slice of some episodes, each field of shape (episodes,)."""
     world = begin_world(market.numbers, market.start, keys)
     return world._replace(price=np.full(keys.shape, world.price))
 
 
 def draw_slice(market: Market, keys: noise.Words, k: int, world: World, side: Any) -> tuple[Slice, World]:
-    """Draw slice `k` of some episodes; return it and the market at the start of the next one."""
+    """Return slice `k` of some episodes, and the market at the start of the next slice, each field of shape (episodes,)."""
     return next_slice(market.numbers, side, k, market.row(k, world.regime), world, draw(market, keys, k))
 
 
 def expected_slice(market: Market, k: Any, world: World) -> Slice:
-    """Return slice `k` of the scenario's order without noise: the mean volume, and no zero-mean move of the price.
+    """Return slice `k` for the scenario's order without noise: the expected volume, and no zero-mean move of the price.
 
     Args:
         market: The market.
-        k: The slice, or an array of them.
-        world: The market at the start of the slice, arrays.
+        k: Slice, or an array of slices.
+        world: The market at the start of the slice; fields are arrays.
     """
     zero = np.zeros(np.shape(world.flow))
     draws = Draws(zero, zero, 1.0, np.zeros(zero.shape, dtype=np.int64))
@@ -349,16 +386,19 @@ def expected_slice(market: Market, k: Any, world: World) -> Slice:
 
 
 TRACE: Final = np.uint64(0x9E3779B97F4A7C15)
-"""Odd, so that a change of one regime always changes the trace."""
+"""Multiplier of the trace; odd, so that a change of one regime always changes the trace."""
 
 
 def trace_step(word: Any, regime: Any) -> Any:
-    """Return the trace of the regimes up to one slice, given the trace before it."""
+    """Return the trace of the regimes up to and including a slice, given the trace before the slice."""
     return word * TRACE + np.uint64(regime)
 
 
 def trace(regimes: NDArray[Any]) -> noise.Words:
-    """Return the regimes of each episode, shape (time, episodes), as one word: the same for all executions."""
+    """Return one word for the regimes of each episode, shape (episodes,), to compare paths of different executions.
+
+    `regimes` has shape (time, episodes).
+    """
     word = np.zeros(regimes.shape[1], dtype=np.uint64)
     for row in regimes:
         word = trace_step(word, row)
@@ -366,16 +406,24 @@ def trace(regimes: NDArray[Any]) -> noise.Words:
 
 
 def _draw_all(market: Market, keys: noise.Words) -> Draws:
-    """Draw all slices, each field (N, episodes); as many at once as stay within the caches of the processor."""
+    """Return the draws of all slices, fields of shape (N, episodes) or one number, drawn in cache-sized groups of slices."""
     rows = max(1, _AT_ONCE // len(keys)) if len(keys) else market.slices
     column = np.arange(market.slices)[:, None]
-    parts = [draw(market, keys, column[first : first + rows]) for first in range(0, market.slices, rows)]
-    whole = zip(*parts, strict=True)
-    return Draws(*(np.concatenate(values) if np.ndim(values[0]) else values[0] for values in whole))
+    groups = [draw(market, keys, column[first : first + rows]) for first in range(0, market.slices, rows)]
+    fields = zip(*groups, strict=True)
+    return Draws(*(np.concatenate(values) if np.ndim(values[0]) else values[0] for values in fields))
 
 
 def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
-    """Draw all slices of each episode: :func:`next_slice` for all slices at once, but for what follows from slice to slice."""
+    """Return the paths of some episodes, equal to :func:`next_slice` slice by slice.
+
+    Only regime, order flow and price are computed in a loop over slices; everything else is computed for all slices at once.
+
+    Args:
+        market: The market.
+        keys: Keys of the episodes, shape (episodes,).
+        side: +1 buy, -1 sell: a number, or an array of shape (episodes,).
+    """
     numbers, spec, draws = market.numbers, market.numbers.spec, _draw_all(market, keys)
     first = begin(market, keys)
     world: World = map_leaves(lambda values: np.repeat(values[None], market.slices + 1, axis=0), first)

@@ -226,7 +226,7 @@ def test_an_agent_that_misses_a_slice_says_so():
     env = gym.make("hyperexec_env:HyperExec-v0").unwrapped
     env.reset(seed=1)
     env.trade(100.0)
-    with pytest.raises(ValueError, match=r"k must be the slice after the one before \(0\): .* got 1"):
+    with pytest.raises(ValueError, match=r"k must be the next slice, 0, .* got 1"):
         AgentPolicy("TWAP").act(env.situation)
 
 

@@ -27,7 +27,7 @@ TAPES = stealth.THRESHOLD_TAPES
 EPISODES = 70
 """No share of these is one in twenty."""
 DESK = get_scenario("desk-5min")
-ESTIMATES = ("auc", "straying", *(f"{case}_{name}" for case in ("predator", "liquidity") for name in ("leakage", "price")))
+ESTIMATES = ("auc", "tracking_cost", *(f"{case}_{name}" for case in ("predator", "liquidity") for name in ("leakage", "price")))
 
 
 def run(capsys, *words):
@@ -65,9 +65,9 @@ def test_every_algorithm_is_measured_at_every_factor(found):
     assert [row.factor for row in found.rows] == [0.0, 0.3, 1.0] * len(algorithm_names())
 
 
-def test_an_order_that_does_not_hide_does_not_stray_and_is_seen(found):
+def test_an_order_without_hiding_has_no_tracking_cost_and_is_detected(found):
     for row in rows_of(found, 0.0):
-        assert row.straying == (0.0, 0.0, 0.0)
+        assert row.tracking_cost == (0.0, 0.0, 0.0)
         assert row.predator.price == row.predator.leakage
         assert row.predator.against_plain == (0.0, 0.0, 0.0)
         assert row.auc.value > 0.9
@@ -78,9 +78,9 @@ def test_an_order_that_does_not_hide_does_not_stray_and_is_seen(found):
 def test_hiding_takes_detection_and_leakage_away_and_costs(found):
     for plain, hidden in zip(rows_of(found, 0.0), rows_of(found, 1.0), strict=True):
         assert hidden.auc.value < 0.65
-        assert hidden.believed < plain.believed
+        assert hidden.detected < plain.detected
         assert abs(hidden.predator.leakage.value) < plain.predator.leakage.value
-        assert hidden.straying.low > 0.0
+        assert hidden.tracking_cost.low > 0.0
 
 
 def test_hiding_may_lose_where_liquidity_comes_to_an_order_that_is_seen(found):
@@ -96,13 +96,13 @@ def test_a_tape_without_an_order_is_no_better_than_chance(found):
 def test_the_price_is_the_sum(found):
     for row in found.rows:
         for case in (row.predator, row.liquidity):
-            assert case.price.value == pytest.approx(case.leakage.value + row.straying.value, abs=1e-12)
+            assert case.price.value == pytest.approx(case.leakage.value + row.tracking_cost.value, abs=1e-12)
 
 
 def test_no_predator_no_leakage():
     for row in study(DESK, (0.0, 1.0), 0.0, 20, 1).rows:
         assert row.predator.leakage == row.liquidity.leakage == (0.0, 0.0, 0.0)
-        assert row.predator.price == row.straying
+        assert row.predator.price == row.tracking_cost
 
 
 def test_the_batch_size_and_the_other_factors_change_no_number(found, monkeypatch):
@@ -110,8 +110,8 @@ def test_the_batch_size_and_the_other_factors_change_no_number(found, monkeypatc
     assert study(DESK, (1.0, 0.3, 0.0, 0.3), 0.3, EPISODES, 0).rows == found.rows
     other = study(DESK, (0.3, 0.6), 0.3, EPISODES, 0)
     for one, same in zip(rows_of(other, 0.3), rows_of(found, 0.3), strict=True):
-        assert (one.auc, one.believed) == (same.auc, same.believed)
-        assert one.straying.value == pytest.approx(same.straying.value, abs=1e-12)
+        assert (one.auc, one.detected) == (same.auc, same.detected)
+        assert one.tracking_cost.value == pytest.approx(same.tracking_cost.value, abs=1e-12)
 
 
 def test_a_predator_of_no_strength_has_no_sign():
@@ -178,7 +178,7 @@ def test_the_volume_that_is_expected_is_what_comes():
 
 @pytest.mark.parametrize("name", ["TWAP", "Adaptive"])
 def test_what_a_child_pays_does_not_depend_on_where_in_its_interval_it_trades(name):
-    """Else a regime that switches within a jitter makes a few episodes decide what straying costs."""
+    """Else a regime that switches within a jitter makes a few episodes dominate the tracking cost."""
     scenario = replace(get_scenario("regime-day"), risk_aversion=0.0, kyle_lambda=0.0, perm_impact_gamma=0.0, flow_share=0.0)
     bench = stealth._bench(scenario, 1)
     path = stealth._draw_path(bench, range(40))
@@ -199,7 +199,7 @@ def test_what_a_child_pays_does_not_depend_on_where_in_its_interval_it_trades(na
 
 
 def test_the_grid_moves_no_child_on_average():
-    """The middles of the intervals and their jitter trade at the same mean time: else straying would be a bit of risk."""
+    """The middles of the intervals and their jitter trade at the same mean time: else the tracking cost would contain risk."""
     bench = stealth._bench(get_scenario("hunted-day"), 0)
     path = stealth._draw_path(bench, range(200))
     grid = np.arange(bench.fine.slices)[:, None]
@@ -213,7 +213,7 @@ def test_the_grid_moves_no_child_on_average():
     assert (0.5 * (means[1] + means[2])).mean() == pytest.approx(means[0].mean(), abs=0.03)
 
 
-def test_straying_has_no_rare_and_large_values():
+def test_tracking_cost_has_no_rare_and_large_values():
     bench = stealth._bench(DESK, 0)
     path = stealth._draw_path(bench, range(1500))
     nobody = np.zeros(1500, dtype=bool)
@@ -226,9 +226,9 @@ def test_straying_has_no_rare_and_large_values():
         )
         for factor, turned in ((0.0, False), (0.2, False), (0.2, True))
     )
-    straying = 0.5 * (one + other) - plain
-    assert straying.std() / np.sqrt(1500) < 0.0005
-    assert np.abs(straying).max() < 0.5
+    tracking_cost = 0.5 * (one + other) - plain
+    assert tracking_cost.std() / np.sqrt(1500) < 0.0005
+    assert np.abs(tracking_cost).max() < 0.5
 
 
 @pytest.mark.parametrize("name", ["TWAP", "VWAP", "IS", "AC", "Adaptive"])
@@ -295,14 +295,14 @@ def laid(bench, cell, episodes=8):
 
 
 def test_it_hunts_in_the_second_half_alone_and_only_the_orders_that_it_believes_in(bench):
-    believed = np.arange(8) % 2 == 0
+    detected = np.arange(8) % 2 == 0
     order = laid(bench, ("TWAP", 0.0))
-    extra = stealth._objectives(bench.fine, order, 0.3, believed) - stealth._objectives(bench.fine, order, 0.0, believed)
+    extra = stealth._objectives(bench.fine, order, 0.3, detected) - stealth._objectives(bench.fine, order, 0.0, detected)
     scenario = bench.fine.scenario
     child, slope = 1_000.0, scenario.kyle_lambda * scenario.arrival_price / scenario.adv
-    assert extra == pytest.approx(np.where(believed, 1e4 * slope * 0.3 * child**2 * 5 / scenario.notional, 0.0), abs=1e-9)
+    assert extra == pytest.approx(np.where(detected, 1e4 * slope * 0.3 * child**2 * 5 / scenario.notional, 0.0), abs=1e-9)
     early = order._replace(shares=np.where(np.arange(bench.fine.slices)[:, None] < 100, order.shares, 0.0))
-    assert np.array_equal(*(stealth._objectives(bench.fine, early, strength, believed) for strength in (0.3, 0.0)))
+    assert np.array_equal(*(stealth._objectives(bench.fine, early, strength, detected) for strength in (0.3, 0.0)))
 
 
 def measured(bench, cells, threshold, episodes=30):
@@ -315,7 +315,7 @@ def test_the_predator_does_not_know_the_future(bench, monkeypatch):
     cells = [("TWAP", 0.0), ("TWAP", 0.2), ("IS", 0.1)]
     threshold = stealth._threshold(bench)
     before = measured(bench, cells, threshold)
-    assert 0.05 < np.mean([cell.believed.mean() for cell in before]) < 0.95
+    assert 0.05 < np.mean([cell.detected.mean() for cell in before]) < 0.95
 
     def cut_off(volumes, rng):
         tape = background(volumes, rng)
@@ -331,7 +331,7 @@ def test_the_predator_does_not_know_the_future(bench, monkeypatch):
     monkeypatch.setattr(stealth, "background", cut_off)
     monkeypatch.setattr(stealth, "_children", stop)
     for one, same in zip(before, measured(bench, cells, threshold), strict=True):
-        assert np.array_equal(one.believed, same.believed)
+        assert np.array_equal(one.detected, same.detected)
         assert not np.array_equal(one.score, same.score)
 
 
@@ -344,8 +344,8 @@ def test_it_believes_in_the_tapes_that_score_above_the_threshold_after_half_of_t
         tape = background(bench.volumes, np.random.default_rng([0, episode, 0]))
         seen.append(score(truncate(join(tape, Tape(order.times, order.shares)), 0.5), curve))
     row = next(row for row in found.rows if (row.algorithm, row.factor) == ("IS", 0.0))
-    assert 0.0 < row.believed < 1.0
-    assert row.believed == pytest.approx(np.mean(np.array(seen) > threshold), abs=1e-9)
+    assert 0.0 < row.detected < 1.0
+    assert row.detected == pytest.approx(np.mean(np.array(seen) > threshold), abs=1e-9)
 
 
 def test_the_threshold_is_that_of_one_in_twenty_of_many_clean_tapes_of_half_the_time(bench):
@@ -438,19 +438,19 @@ def test_one_factor_has_no_rivals():
 @pytest.mark.parametrize("name", ["sunshine-day", "small-cap", "flow-signal"])
 def test_other_scenarios_are_measured_too(name):
     rows = study(replace(get_scenario(name), side=-1), (0.0, 1.0), 1.0, 20, 0).rows
-    assert all(np.isfinite([*row.auc, *row.straying, *row.predator.price, *row.liquidity.price]).all() for row in rows)
+    assert all(np.isfinite([*row.auc, *row.tracking_cost, *row.predator.price, *row.liquidity.price]).all() for row in rows)
 
 
 # --- the picture
 
 
-def test_the_picture_shows_detection_straying_leakage_and_the_sum_in_both_cases(found):
+def test_the_picture_shows_detection_tracking_cost_leakage_and_price_in_both_cases(found):
     figure = stealth_plot._draw(found)
     values = [
         lambda row: row.auc.value,
         lambda row: row.predator.leakage.value,
         lambda row: row.predator.price.value,
-        lambda row: row.straying.value,
+        lambda row: row.tracking_cost.value,
         lambda row: row.liquidity.leakage.value,
         lambda row: row.liquidity.price.value,
     ]
@@ -473,7 +473,7 @@ def test_the_command_prints_draws_and_writes(capsys, tmp_path):
     words = ("--episodes", "20", "--factors", "0", "0.5", "--predator", "1", "--json", str(target), "--plot", str(picture))
     code, out, _ = run(capsys, *words)
     assert code == 0
-    for text in ("20 episodes of seed 0; predator 1, liquidity -0.5", "cheapest factor where a predator hunts", "false alarms"):
+    for text in ("20 episodes of seed 0; predator 1, liquidity -0.5", "cheapest factor with a predator", "false alarms"):
         assert text in out
     assert picture.read_bytes().startswith(b"\x89PNG")
     plain = json.loads(target.read_text())

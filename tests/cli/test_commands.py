@@ -75,7 +75,7 @@ def test_evaluate_says_on_standard_error_which_differences_it_will_find(capsys):
     _, out, err = _run(capsys, *words, "10000")
     assert json.loads(out)["episodes"] == 10_000
     said = re.fullmatch(
-        r"regime-day: 10,000 episodes can tell J apart by (\S+) bps, the realised shortfall by (\S+) bps "
+        r"regime-day: 10,000 episodes can detect differences of (\S+) bps in J and (\S+) bps in the realised shortfall "
         r"\(paired differences to TWAP; 95 %, power 80 %\)\n",
         err,
     )

@@ -18,7 +18,7 @@ REPLAY = f"{QUICK} --timesteps 40 --learning-starts 10 --batch-size 4 --gradient
 
 TINY = {
     "leaderboard": "--training-seeds 0 --episodes 20 --no-optimum --no-progress",
-    "evaluate": "--scenario almgren-chriss --policy TWAP --episodes 10 --backend numpy",
+    "evaluate": "--scenario almgren-chriss --policy TWAP --episodes 10",
     "train ppo": f"{QUICK} --timesteps 104 --steps 26 --batch-size 26 --epochs 1 --no-tensorboard",
     "train pathwise": f"{QUICK} --steps 1 --validation 4",
     "train sac": REPLAY,
@@ -34,7 +34,7 @@ TINY = {
     "stealth": "--factors 0 1 --episodes 20",
     "bench": "--agent --rounds 1 --seconds 0.001",
 }
-"""A run of each command that takes a second or so, where the loops of regime-day are compiled already."""
+"""A run of each command that takes a second or so."""
 NEEDS = {"leaderboard": "matplotlib", "export": "stable_baselines3"} | dict.fromkeys(
     ("train ppo", "train sac", "train dqn", "train pathwise"), "stable_baselines3"
 )
@@ -52,8 +52,9 @@ def run(capsys, *words):
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder to run in, and fewer tapes for the study of hiding."""
+    """An empty folder to run in, and nothing that takes long: no compiled loops, few tapes for the study of hiding."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "numba", None)
     monkeypatch.setattr("hyperexec_env.baselines.stealth.THRESHOLD_TAPES", 100)
     return tmp_path
 

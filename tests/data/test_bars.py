@@ -51,17 +51,17 @@ def same(a, b):
     return a.dates == b.dates and all(np.array_equal(getattr(a, key), getattr(b, key)) for key in ("open", "close", "volume"))
 
 
-@pytest.mark.parametrize("step", [1, 5])
-def test_sessions_contain_the_bars_of_the_file(path, step):
-    rows = session("2024-03-05", step) + session("2024-03-06", step, seed=1)
-    read = read_sessions(write(path, rows), "start")
-    assert read.dates == ("2024-03-05", "2024-03-06")
-    assert read.bar_minutes == step
-    assert read.volume.shape == (2, 390 // step)
-    assert read.open.ravel().tolist() == [row[1] for row in rows]
-    assert read.close.ravel().tolist() == [row[4] for row in rows]
-    assert read.volume.ravel().tolist() == [row[5] for row in rows]
-    assert (read.report.used, read.report.filled_bars, read.report.outside_bars, read.report.left_out) == (2, 0, 0, ())
+def test_sessions_contain_the_bars_of_the_file(path):
+    for step in [1, 5]:
+        rows = session("2024-03-05", step) + session("2024-03-06", step, seed=1)
+        read = read_sessions(write(path, rows), "start")
+        assert read.dates == ("2024-03-05", "2024-03-06")
+        assert read.bar_minutes == step
+        assert read.volume.shape == (2, 390 // step)
+        assert read.open.ravel().tolist() == [row[1] for row in rows]
+        assert read.close.ravel().tolist() == [row[4] for row in rows]
+        assert read.volume.ravel().tolist() == [row[5] for row in rows]
+        assert (read.report.used, read.report.filled_bars, read.report.outside_bars, read.report.left_out) == (2, 0, 0, ())
 
 
 @pytest.mark.parametrize("step", [1, 5])
@@ -91,14 +91,14 @@ def test_the_utc_offset_of_each_session_is_returned(path):
     assert zones == (timezone(timedelta(hours=-4)), timezone(timedelta(hours=-5)), None, UTC)
 
 
-@pytest.mark.parametrize(("offset", "named"), [("-05:00", "UTC-05:00"), ("", "no offset")])
-def test_the_utc_offset_must_be_constant_within_a_session(path, offset, named):
-    rows = session("2024-03-05", offset="-04:00") + session("2024-03-06", offset="-04:00", seed=1)
-    rows[90][0] = rows[90][0].replace("-04:00", offset)
-    message = rf"bars\.csv, line 92: 2024-03-06: the offset is {named}, but UTC-04:00 on line 80"
-    with pytest.raises(ValueError, match=message):
-        read_sessions(write(path, rows), "start")
-    assert read_sessions(path, "start", lenient=True).report.counts() == {"disorder": 1}
+def test_the_utc_offset_must_be_constant_within_a_session(path):
+    for offset, named in [("-05:00", "UTC-05:00"), ("", "no offset")]:
+        rows = session("2024-03-05", offset="-04:00") + session("2024-03-06", offset="-04:00", seed=1)
+        rows[90][0] = rows[90][0].replace("-04:00", offset)
+        message = rf"bars\.csv, line 92: 2024-03-06: the offset is {named}, but UTC-04:00 on line 80"
+        with pytest.raises(ValueError, match=message):
+            read_sessions(write(path, rows), "start")
+        assert read_sessions(path, "start", lenient=True).report.counts() == {"disorder": 1}
 
 
 def test_blank_lines_are_ignored(tmp_path, path):
@@ -207,18 +207,18 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("corrupt", "kind", "reason"), FAULTS)
-def test_a_faulty_session_raises_with_its_line_or_is_left_out_if_lenient(path, corrupt, kind, reason):
-    first, second, third = (session(f"2024-03-0{day}", seed=day) for day in (5, 6, 7))
-    corrupt(second)
-    write(path, first + second + third)
-    line = {"gap": 93}.get(kind, 92)
-    with pytest.raises(ValueError, match=rf"bars\.csv, line {line}: 2024-03-06: .*{reason}.*--lenient"):
-        read_sessions(path, "start")
-    read = read_sessions(path, "start", lenient=True)
-    assert read.dates == ("2024-03-05", "2024-03-07")
-    assert read.report.counts() == {kind: 1}
-    assert (read.report.left_out[0].line, read.report.left_out[0].date) == (line, "2024-03-06")
+def test_a_faulty_session_raises_with_its_line_or_is_left_out_if_lenient(path):
+    for corrupt, kind, reason in FAULTS:
+        first, second, third = (session(f"2024-03-0{day}", seed=day) for day in (5, 6, 7))
+        corrupt(second)
+        write(path, first + second + third)
+        line = {"gap": 93}.get(kind, 92)
+        with pytest.raises(ValueError, match=rf"bars\.csv, line {line}: 2024-03-06: .*{reason}.*--lenient"):
+            read_sessions(path, "start")
+        read = read_sessions(path, "start", lenient=True)
+        assert read.dates == ("2024-03-05", "2024-03-07")
+        assert read.report.counts() == {kind: 1}
+        assert (read.report.left_out[0].line, read.report.left_out[0].date) == (line, "2024-03-06")
 
 
 def test_an_out_of_order_bar_makes_its_own_day_faulty(path):
@@ -249,11 +249,11 @@ def test_the_largest_share_of_a_bar_depends_on_its_length(path, step, limit):
                 read_sessions(path, "start")
 
 
-@pytest.mark.parametrize("place", [0, -1])
-def test_any_volume_is_accepted_in_the_auctions(path, place):
-    rows = session()
-    rows[place][5] = 200_000
-    assert read_sessions(write(path, rows), "start").report.used == 1
+def test_any_volume_is_accepted_in_the_auctions(path):
+    for place in [0, -1]:
+        rows = session()
+        rows[place][5] = 200_000
+        assert read_sessions(write(path, rows), "start").report.used == 1
 
 
 def test_a_few_missing_bars_are_filled_with_the_last_price_and_counted(path):
@@ -279,12 +279,12 @@ def half_day(day):
     return rows[:45] + rows[47::2]
 
 
-@pytest.mark.parametrize("short", [half_day("2024-03-06"), session("2024-03-06", stop=780), session("2024-03-06", stop=925)])
-@pytest.mark.parametrize("lenient", [True, False])
-def test_an_early_close_is_left_out_without_an_error(path, short, lenient):
-    read = read_sessions(write(path, session("2024-03-05") + short + session("2024-03-07")), "start", lenient)
-    assert read.dates == ("2024-03-05", "2024-03-07")
-    assert read.report.counts() == {"early close": 1}
+def test_an_early_close_is_left_out_without_an_error(path):
+    for lenient in [True, False]:
+        for short in [half_day("2024-03-06"), session("2024-03-06", stop=780), session("2024-03-06", stop=925)]:
+            read = read_sessions(write(path, session("2024-03-05") + short + session("2024-03-07")), "start", lenient)
+            assert read.dates == ("2024-03-05", "2024-03-07")
+            assert read.report.counts() == {"early close": 1}
 
 
 def test_a_late_start_is_accepted_only_in_the_first_session(path):
@@ -302,31 +302,28 @@ def test_a_session_in_two_files_is_used_once(tmp_path):
     assert read_sessions(files, "start", lenient=True).report.counts() == {"repeated session": 1}
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [
-        ("bars.csv", "", "line 1: the file is empty"),
-        ("bars.csv", HEADER + "\n", "0 bars; at least two are needed"),
-        ("bars.csv", "<!DOCTYPE html>\n<html>Not found</html>", "line 1: an HTML or XML page"),
-        ("bars.csv", text(session(), "time,open,high,low,close,vol"), r"line 1: missing column ts, volume \(found: time,"),
-        ("bars.csv", text(session()).replace("open", '"open', 1), "line 1: missing column"),
-        ("bars.csv", f"{HEADER}\nsoon,1,1,1,1,1\n", "line 2: ts must be a date and time"),
-        ("bars.csv", text(session(step=15)), "bars must be one or five minutes long, got 15"),
-        ("bars.csv", b"\x89PNG\r\n\x1a\n\xff\xfe", "not text in UTF-8"),
-        ("bars.csv", f'{HEADER}\n"{"x" * 200_000}"\n', "after line 0: not a csv file"),
-        ("bars.csv", text(session(stop=700)), r"no full session of 390 minutes; left out, for example: .*bars\.csv, line"),
-        ("bars.csv.gz", text(session()), r"the compressed data are damaged or cut off \(Not a gzipped file"),
-        ("bars.xlsx", "", r"is not a file that ends in \.csv, \.csv\.gz, \.parquet"),
-    ],
-)
-@pytest.mark.parametrize("lenient", [True, False])
-def test_a_file_without_valid_bars_is_named_in_the_error(tmp_path, name, content, reason, lenient):
-    path = tmp_path / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError, match=reason) as caught:
-        read_sessions(path, "start", lenient)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+def test_a_file_without_valid_bars_is_named_in_the_error(tmp_path):
+    for lenient in [True, False]:
+        for name, content, reason in [
+            ("bars.csv", "", "line 1: the file is empty"),
+            ("bars.csv", HEADER + "\n", "0 bars; at least two are needed"),
+            ("bars.csv", "<!DOCTYPE html>\n<html>Not found</html>", "line 1: an HTML or XML page"),
+            ("bars.csv", text(session(), "time,open,high,low,close,vol"), r"line 1: missing column ts, volume \(found: time,"),
+            ("bars.csv", text(session()).replace("open", '"open', 1), "line 1: missing column"),
+            ("bars.csv", f"{HEADER}\nsoon,1,1,1,1,1\n", "line 2: ts must be a date and time"),
+            ("bars.csv", text(session(step=15)), "bars must be one or five minutes long, got 15"),
+            ("bars.csv", b"\x89PNG\r\n\x1a\n\xff\xfe", "not text in UTF-8"),
+            ("bars.csv", f'{HEADER}\n"{"x" * 200_000}"\n', "after line 0: not a csv file"),
+            ("bars.csv", text(session(stop=700)), r"no full session of 390 minutes; left out, for example: .*bars\.csv, line"),
+            ("bars.csv.gz", text(session()), r"the compressed data are damaged or cut off \(Not a gzipped file"),
+            ("bars.xlsx", "", r"is not a file that ends in \.csv, \.csv\.gz, \.parquet"),
+        ]:
+            path = tmp_path / name
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+            with pytest.raises(ValueError, match=reason) as caught:
+                read_sessions(path, "start", lenient)
+            assert str(path) in str(caught.value)
+            assert "\n" not in str(caught.value)
 
 
 def test_missing_files_and_folders_are_named_in_the_error(tmp_path):
@@ -345,27 +342,24 @@ def test_files_of_different_bar_lengths_are_refused(tmp_path):
         read_sessions(files, "start")
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
+def test_the_session_hours_are_validated(path):
+    for values, message in [
         ({"stamp": "begin"}, "stamp must be one of start, end"),
         ({"open_minute": -1}, "open_minute"),
         ({"day_minutes": 1000}, "day_minutes must be a whole number"),
         ({"day_minutes": 100}, "day_minutes must be a multiple of 15, got 100"),
-    ],
-)
-def test_the_session_hours_are_validated(path, values, message):
-    with pytest.raises(ValueError, match=message):
-        read_sessions(write(path, session()), **{"stamp": "start", **values})
+    ]:
+        with pytest.raises(ValueError, match=message):
+            read_sessions(write(path, session()), **{"stamp": "start", **values})
 
 
-@pytest.mark.parametrize("part", [0.0, 0.001, 0.1, 0.5, 0.9, 0.999])
-def test_a_truncated_compressed_file_is_refused(tmp_path, part):
-    packed = gzip.compress(text(session() + session("2024-03-06")).encode())
-    path = tmp_path / "bars.csv.gz"
-    path.write_bytes(packed[: int(part * len(packed))])
-    with pytest.raises(ValueError, match=r"bars\.csv\.gz, (after )?line \d+: (the compressed data|the file is empty)"):
-        read_sessions(path, "start", lenient=True)
+def test_a_truncated_compressed_file_is_refused(tmp_path):
+    for part in [0.0, 0.001, 0.1, 0.5, 0.9, 0.999]:
+        packed = gzip.compress(text(session() + session("2024-03-06")).encode())
+        path = tmp_path / "bars.csv.gz"
+        path.write_bytes(packed[: int(part * len(packed))])
+        with pytest.raises(ValueError, match=r"bars\.csv\.gz, (after )?line \d+: (the compressed data|the file is empty)"):
+            read_sessions(path, "start", lenient=True)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -458,32 +452,32 @@ def test_every_contaminated_session_is_detected(name, step, count):
 
 
 @needs_data
-@pytest.mark.parametrize("name", ["AAPL", "MSFT", "BA", "OXY", "ORCL", "IWM"])
-def test_all_sessions_of_clean_five_minute_files_are_used(name):
-    read = read_sessions(next((DATA / "bars_5min").glob(f"{name}_*")), "start")
-    assert len(read.dates) == {"AAPL": 41, "MSFT": 41, "BA": 56, "OXY": 57, "ORCL": 56, "IWM": 55}[name]
-    assert read.report.left_out == ()
-    assert 0 < read.report.filled_bars <= 4
+def test_all_sessions_of_clean_five_minute_files_are_used():
+    for name in ["AAPL", "MSFT", "BA", "OXY", "ORCL", "IWM"]:
+        read = read_sessions(next((DATA / "bars_5min").glob(f"{name}_*")), "start")
+        assert len(read.dates) == {"AAPL": 41, "MSFT": 41, "BA": 56, "OXY": 57, "ORCL": 56, "IWM": 55}[name]
+        assert read.report.left_out == ()
+        assert 0 < read.report.filled_bars <= 4
 
 
 @needs_data
-@pytest.mark.parametrize("name", ["AAPL", "MSFT", "JPM"])
-def test_all_sessions_of_clean_files_with_end_stamps_are_used(name):
-    file = next((DATA / "bars_1min").glob(f"{name}_1min_2019*"))
-    assert len(read_sessions(file, "end").dates) == 5
-    with pytest.raises(ValueError, match="--stamp end"):
-        read_sessions(file, "start")
-
-
-@needs_data
-@pytest.mark.parametrize("name", NO_VOLUME)
-def test_clean_one_minute_files_are_used_except_sessions_with_a_minute_without_volume(name):
-    file = next((DATA / "bars_1min").glob(f"{name}_1min_2026*"))
-    read = read_sessions(file, "start", lenient=True)
-    assert [(item.date, item.kind) for item in read.report.left_out] == [(day, "contaminated") for day in NO_VOLUME[name]]
-    if NO_VOLUME[name]:
-        with pytest.raises(ValueError, match=rf"{NO_VOLUME[name][0]}: the volume of \d\d:\d\d is 0.*--lenient"):
+def test_all_sessions_of_clean_files_with_end_stamps_are_used():
+    for name in ["AAPL", "MSFT", "JPM"]:
+        file = next((DATA / "bars_1min").glob(f"{name}_1min_2019*"))
+        assert len(read_sessions(file, "end").dates) == 5
+        with pytest.raises(ValueError, match="--stamp end"):
             read_sessions(file, "start")
+
+
+@needs_data
+def test_clean_one_minute_files_are_used_except_sessions_with_a_minute_without_volume():
+    for name in NO_VOLUME:
+        file = next((DATA / "bars_1min").glob(f"{name}_1min_2026*"))
+        read = read_sessions(file, "start", lenient=True)
+        assert [(item.date, item.kind) for item in read.report.left_out] == [(day, "contaminated") for day in NO_VOLUME[name]]
+        if NO_VOLUME[name]:
+            with pytest.raises(ValueError, match=rf"{NO_VOLUME[name][0]}: the volume of \d\d:\d\d is 0.*--lenient"):
+                read_sessions(file, "start")
 
 
 @needs_data

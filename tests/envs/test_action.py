@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 every_mode = pytest.mark.parametrize("action_mode", ACTION_MODES)
 CONTINUOUS = [mode for mode in ACTION_MODES if mode != "discrete"]
@@ -49,31 +51,34 @@ def test_spaces_are_what_learners_expect(action_mode):
         assert space == spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
+@pytest.mark.fast
 @every_scenario
-@pytest.mark.parametrize(("action", "pace"), [(-1.0, 0.0), (0.0, 1.0), (1.0, 8.0), (0.5, 2.4)])
-def test_a_pace_is_relative_to_the_schedule_of_the_expected_volume(name, action, pace):
+def test_a_pace_is_relative_to_the_schedule_of_the_expected_volume(name):
     market = build_market(free(name))
-    traded, before = first_trade(HyperExecEnv(free(name)), np.array([action]))
-    schedule = before.quantity * market.mean_volume[0, before.seen] / market.rest_volume[0, before.seen]
-    assert traded == pytest.approx(min(pace * schedule, before.quantity), rel=1e-12)
+    for action, pace in ((-1.0, 0.0), (0.0, 1.0), (1.0, 8.0), (0.5, 2.4)):
+        traded, before = first_trade(HyperExecEnv(free(name)), np.array([action]))
+        schedule = before.quantity * market.mean_volume[0, before.seen] / market.rest_volume[0, before.seen]
+        assert traded == pytest.approx(min(pace * schedule, before.quantity), rel=1e-12)
 
 
+@pytest.mark.fast
 @every_scenario
-@pytest.mark.parametrize("action", [-1.0, -0.5, 0.0, 0.9, 1.0])
-def test_a_fraction_is_of_what_remains(name, action):
-    traded, before = first_trade(HyperExecEnv(free(name), "fraction"), np.array([action]))
-    assert traded == pytest.approx(before.quantity * (1.0 + action) / 2.0)
+def test_a_fraction_is_of_what_remains(name):
+    for action in (-1.0, -0.5, 0.0, 0.9, 1.0):
+        traded, before = first_trade(HyperExecEnv(free(name), "fraction"), np.array([action]))
+        assert traded == pytest.approx(before.quantity * (1.0 + action) / 2.0)
 
 
+@pytest.mark.fast
 @every_scenario
-@pytest.mark.parametrize("action", [-1.0, -0.9, 0.0, 1.0])
-@pytest.mark.parametrize("cap", [None, 0.05])
-def test_a_participation_is_of_the_expected_volume_up_to_the_cap(name, action, cap):
-    scenario = replace(get_scenario(name), quantity=1e12, max_participation=cap, volume_noise=0.0)
-    market = build_market(scenario)
-    traded, before = first_trade(HyperExecEnv(scenario, "participation"), np.array([action]))
-    expected = (1.0 if cap is None else cap) * market.mean_volume[0, before.seen] * (1.0 + action) / 2.0
-    assert traded == pytest.approx(expected, rel=1e-3, abs=1e-3)  # so large an order is known to a thousandth of a share
+def test_a_participation_is_of_the_expected_volume_up_to_the_cap(name):
+    for cap in (None, 0.05):
+        scenario = replace(get_scenario(name), quantity=1e12, max_participation=cap, volume_noise=0.0)
+        market = build_market(scenario)
+        for action in (-1.0, -0.9, 0.0, 1.0):
+            traded, before = first_trade(HyperExecEnv(scenario, "participation"), np.array([action]))
+            expected = (1.0 if cap is None else cap) * market.mean_volume[0, before.seen] * (1.0 + action) / 2.0
+            assert traded == pytest.approx(expected, rel=1e-3, abs=1e-3)  # an order of 1e12 is known to a thousandth of a share
 
 
 @every_scenario
@@ -98,6 +103,7 @@ def test_staying_at_pace_one_finishes_on_the_plan():
         assert info["forced_fraction"] == pytest.approx(0.0, abs=1e-9)
 
 
+@pytest.mark.fast
 @given(unit, unit, st.sampled_from(CONTINUOUS))
 def test_a_higher_action_asks_for_more(one, other, action_mode):
     mode = build_action_mode(action_mode, build_market(get_scenario("regime-day")))
@@ -106,6 +112,7 @@ def test_a_higher_action_asks_for_more(one, other, action_mode):
     assert mode.shares(-1.0, 1000.0, 0.04) == 0.0
 
 
+@pytest.mark.fast
 @given(unit, st.floats(0.0, 1e6), st.floats(0.0, 1.0), st.sampled_from(CONTINUOUS))
 def test_floats_and_arrays_ask_for_the_same_shares_to_the_last_bit(action, remaining, base, action_mode):
     mode = build_action_mode(action_mode, build_market(get_scenario("regime-day")))
@@ -114,17 +121,11 @@ def test_floats_and_arrays_ask_for_the_same_shares_to_the_last_bit(action, remai
 
 
 @pytest.mark.parametrize("action_mode", CONTINUOUS)
-@pytest.mark.parametrize(("beyond", "bound"), [(7.0, 1.0), (np.inf, 1.0), (-7.0, -1.0), (-np.inf, -1.0)])
-def test_an_action_beyond_the_bounds_is_the_bound(action_mode, beyond, bound):
+def test_an_action_beyond_the_bounds_is_the_bound(action_mode):
+    """In lanes: `test_actions_beyond_the_ends_mean_the_ends` of the vector environment."""
     env = HyperExecEnv("regime-day", action_mode)
-    assert first_trade(env, np.array([beyond]))[0] == first_trade(env, np.array([bound]))[0]
-    vector = HyperExecVectorEnv(2, action_mode=action_mode)
-    shares = []
-    for action in (beyond, bound):
-        vector.reset(seed=0)
-        vector.step(np.full((2, 1), action))
-        shares.append(vector.situation.last_shares.tolist())
-    assert shares[0] == shares[1]
+    for beyond, bound in ((7.0, 1.0), (np.inf, 1.0), (-7.0, -1.0), (-np.inf, -1.0)):
+        assert first_trade(env, np.array([beyond]))[0] == first_trade(env, np.array([bound]))[0]
 
 
 # --- masks of the discrete levels
@@ -144,14 +145,16 @@ def play_masked(env, rng):
         _, _, terminated, _, info = env.step(int(rng.choice(np.flatnonzero(mask))))
 
 
-@every_scenario
-@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize(
+    ("name", "complete"),
+    [*((name, i % 2 == 0) for i, name in enumerate(scenario_names())), ("regime-day", False), ("desk-5min", True)],
+)
 def test_allowed_levels_are_all_the_different_trades(name, complete):
     scenario = replace(free(name), complete=complete)
     env, market = HyperExecEnv(scenario, "discrete"), build_market(scenario)
     base = build_action_mode("discrete", market).base
     rng = np.random.default_rng(0)
-    for _ in range(20):
+    for _ in range(max(3, 520 // market.slices)):
         for now, mask in play_masked(env, rng):
             trades = [min(pace * base[now.k, now.seen] * now.remaining, now.remaining) for pace in PACES]
             if now.k == market.slices - 1 and complete:
@@ -162,8 +165,9 @@ def test_allowed_levels_are_all_the_different_trades(name, complete):
             assert set(allowed) == set(trades)
 
 
+@pytest.mark.fast
 def test_masks_of_the_vector_environment_are_those_of_its_lanes():
-    env = HyperExecVectorEnv(6, action_mode="discrete")
+    env = HyperExecVectorEnv(6, backend="numpy", action_mode="discrete")
     lanes = [HyperExecEnv(action_mode="discrete") for _ in range(6)]
     _, info = env.reset(seed=4)
     masks = [lane.reset(seed=4 + i)[1]["action_mask"] for i, lane in enumerate(lanes)]
@@ -186,7 +190,7 @@ def test_a_masked_learner_finds_the_masks():
     assert maskable.get_action_masks(env).tolist() == env.unwrapped.action_masks().tolist()
 
 
-@pytest.mark.parametrize("backend", ["numpy", "auto"])
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=needs_numba)])
 def test_there_are_no_masks_before_the_first_reset(backend):
     env = HyperExecVectorEnv(2, action_mode="discrete", backend=backend)
     with pytest.raises(ResetNeeded, match=r"^call reset\(\) before asking for action masks$"):

@@ -8,11 +8,13 @@ import inspect
 import numpy as np
 import pytest
 
-from hyperexec_env.envs import hyperexec
+from hyperexec_env.envs import single
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.task import REWARDS
+
+pytestmark = pytest.mark.fast
 
 CARD = inspect.getdoc(HyperExecEnv) or ""
 
@@ -93,6 +95,6 @@ def test_arguments_are_those_of_the_class():
 
 def test_the_example_runs():
     finder = doctest.DocTestFinder(recurse=False)
-    (example,) = finder.find(HyperExecEnv, "HyperExecEnv", module=hyperexec)
+    (example,) = finder.find(HyperExecEnv, "HyperExecEnv", module=single)
     assert example.examples
     assert doctest.DocTestRunner().run(example).failed == 0

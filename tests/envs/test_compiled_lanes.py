@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
+from hyperexec_env.backends.generate import TILE
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.market.compiled import TILE
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
 every_backend = pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=needs_numba)])
-every_autoreset = pytest.mark.parametrize("autoreset", [mode.value for mode in AutoresetMode])
 
 VARIED = {"random_side": True, "quantity_range": (0.5, 2.0), "observe_regime": False, "reward": "realised"}
 
@@ -60,12 +59,11 @@ def advance(envs, actions):
 
 
 @needs_numba
-@pytest.mark.parametrize("options", [{}, VARIED], ids=["alike", "varied"])
 @pytest.mark.parametrize("lanes", [1, 2, TILE - 1, TILE, TILE + 1, 1000])
-def test_the_number_of_threads_changes_no_bit(lanes, options):
+def test_the_number_of_threads_changes_no_bit(lanes):
     """Whether lanes fill their tiles, or there are more threads than lanes."""
-    envs = [HyperExecVectorEnv(lanes, "SameStep", "numpy", **options)]
-    envs += [HyperExecVectorEnv(lanes, "SameStep", "numba", threads, **options) for threads in (1, 2, 3)]
+    envs = [HyperExecVectorEnv(lanes, "SameStep", "numpy", **VARIED)]
+    envs += [HyperExecVectorEnv(lanes, "SameStep", "numba", threads, **VARIED) for threads in (1, 2, 3)]
     rng, ends = np.random.default_rng(lanes), 0
     expected, *others = [env.reset(seed=4) for env in envs]
     for _ in range(35):
@@ -141,10 +139,13 @@ def test_shares_in_any_array_are_served_by_the_loop_that_is_there():
     env, other = (HyperExecVectorEnv(4, backend="numba") for _ in range(2))
     env.reset(seed=0)
     other.reset(seed=0)
-    loop = env._lanes._loops.step
-    known = len(loop.signatures)
+    env.trade(np.full(4, 200.0))
+    other.trade(np.full(4, 200.0))
+    loop = env._lanes._loops["trade"]
+    (known,) = loop.signatures
     assert_same(env.trade(np.broadcast_to(np.float64(300.0), 4)), other.trade(np.full(4, 300.0)))
-    assert len(loop.signatures) == max(known, 1)
+    assert_same(env.trade(np.full((4, 3), 300.0)[:, 1]), other.trade([300] * 4))
+    assert loop.signatures == [known]
 
 
 @needs_numba
@@ -169,31 +170,61 @@ def test_lanes_begin_and_end_wherever_they_lie_in_their_tiles():
                 assert_same(numba.reset(**reset), numpy.reset(**reset))
 
 
-@needs_numba
-def test_what_lanes_remember_can_be_laid_into_others():
+@every_backend
+@pytest.mark.parametrize("begun", [True, False])
+def test_lanes_go_on_from_a_position(backend, begun):
+    """To the end of the episode and into the next one, and the position that was taken stays what it was."""
     lanes = 2 * TILE + 3
-    one, other = (HyperExecVectorEnv(lanes, backend="numba", scenario="hunted-day", **VARIED) for _ in range(2))
+    one, other = (HyperExecVectorEnv(lanes, backend=backend, scenario="hunted-day", **VARIED) for _ in range(2))
     one.reset(seed=1)
-    other.reset(seed=2)
+    if begun:
+        other.reset(seed=2)
     rng = np.random.default_rng(0)
     for _ in range(5):
-        one.step(rng.uniform(-1.0, -0.5, (lanes, 1)))
-    floats, whole = one._lanes.remembered()
-    other._lanes.remember(floats, whole)
-    for mine, kept in zip(other._lanes.remembered(), (floats, whole), strict=True):
-        assert np.array_equal(mine, kept)
-    assert np.array_equal(other._lanes.observe_all(), one._lanes.observe_all())
-    for _ in range(3):  # no episode ends here: the next ones are others
-        actions = rng.uniform(-1.0, -0.5, (lanes, 1))
+        seen = one.step(draw_actions(rng, lanes))[0]
+    position = one.position()
+    kept = copy.deepcopy(position)
+    assert np.array_equal(other.go_on(position), seen)
+    assert_same(other.position(), position)
+    for _ in range(30):
+        actions = draw_actions(rng, lanes)
         assert_same(other.step(actions), one.step(actions))
+    assert_same(position, kept)
+
+
+@needs_numba
+def test_a_position_of_one_backend_is_one_of_the_other():
+    numpy, numba = (HyperExecVectorEnv(5, backend=backend, scenario="hunted-day", **VARIED) for backend in ("numpy", "numba"))
+    numpy.reset(seed=1)
+    rng = np.random.default_rng(0)
+    for here, there in ((numpy, numba), (numba, numpy)):
+        for _ in range(20):
+            here.step(draw_actions(rng, 5))
+        there.go_on(here.position())
+        assert_same(there.position(), here.position())
+        actions = draw_actions(rng, 5)
+        assert_same(there.step(actions), here.step(actions))
+
+
+def test_a_position_that_lacks_something_is_refused_by_its_name():
+    env = HyperExecVectorEnv(3, backend="numpy")
+    env.reset(seed=0)
+    position = env.position()
+    del position["Lane.state.remaining"]
+    with pytest.raises(KeyError, match=r"Lane\.state\.remaining"):
+        env.go_on(position)
 
 
 # --- arrays that are used again
 
 
+PROGRAMS = (("NextStep", {}), ("SameStep", VARIED), ("Disabled", {"action_mode": "fraction"}))
+"""The programs that all tests of this file share: each costs seconds to compile."""
+every_program = pytest.mark.parametrize(("autoreset", "options"), PROGRAMS, ids=[mode for mode, _ in PROGRAMS])
+
+
 @needs_numba
-@every_autoreset
-@pytest.mark.parametrize("options", [{}, {**VARIED, "action_mode": "participation"}], ids=["alike", "varied"])
+@every_program
 def test_without_copies_the_same_arrays_hold_the_same_numbers(autoreset, options):
     again, fresh = (HyperExecVectorEnv(5, autoreset, "numba", copy=copies, **options) for copies in (False, True))
     assert_same(again.reset(seed=2), fresh.reset(seed=2))
@@ -223,29 +254,37 @@ def test_what_a_user_does_to_arrays_that_are_used_again_does_not_come_back():
 
 
 @needs_numba
-@every_autoreset
-def test_the_situation_of_compiled_lanes_is_that_of_numpy(autoreset):
+@every_program
+def test_the_situation_of_compiled_lanes_is_that_of_numpy(autoreset, options):
     """At all times: where lanes wait, where they have just begun, where they have not traded."""
-    numpy, numba = (HyperExecVectorEnv(5, autoreset, backend, **VARIED) for backend in ("numpy", "numba"))
-    shown, told = (HyperExecVectorEnv(5, autoreset, backend) for backend in ("numpy", "numba"))
-    for env in (numpy, numba, shown, told):
+    numpy, numba = (HyperExecVectorEnv(5, autoreset, backend, **options) for backend in ("numpy", "numba"))
+    for env in (numpy, numba):
         env.reset(seed=2)
     rng = np.random.default_rng(7)
     for _ in range(60):
-        for ours, theirs in ((numba, numpy), (told, shown)):
-            for name, one, other in zip(ours.situation._fields[1:], ours.situation[1:], theirs.situation[1:], strict=True):
-                assert np.array_equal(one, other), name
-        actions = draw_actions(rng, 5)
-        advance([numpy, numba], actions)
-        advance([shown, told], actions)
+        ours, theirs = numba.situation, numpy.situation
+        for name, one, other in zip(ours._fields[1:], ours[1:], theirs[1:], strict=True):
+            assert np.array_equal(one, other), name
+        advance([numpy, numba], draw_actions(rng, 5))
 
 
 # --- copies of an environment
 
 
-@every_backend
-@every_autoreset
-@pytest.mark.parametrize("how", [copy.deepcopy, lambda env: pickle.loads(pickle.dumps(env))], ids=["deepcopy", "pickle"])  # noqa: S301
+def pickled(env):
+    return pickle.loads(pickle.dumps(env))  # noqa: S301 - made one line before
+
+
+@pytest.mark.parametrize(
+    ("backend", "autoreset", "how"),
+    [
+        ("numpy", "NextStep", copy.deepcopy),
+        ("numpy", "SameStep", pickled),
+        ("numpy", "Disabled", copy.deepcopy),
+        pytest.param("numba", "NextStep", copy.deepcopy, marks=needs_numba),
+        pytest.param("numba", "NextStep", pickled, marks=needs_numba),
+    ],
+)
 def test_a_copy_of_an_environment_goes_on_alike_and_by_itself(backend, autoreset, how):
     env = HyperExecVectorEnv(5, autoreset, backend, num_threads=2, scenario="hunted-day", **VARIED)
     reference = HyperExecVectorEnv(5, autoreset, backend, scenario="hunted-day", **VARIED)
@@ -271,22 +310,25 @@ def test_a_copy_of_an_environment_that_never_began_is_one(backend):
         assert_same(twin.step(np.zeros((3, 1))), env.step(np.zeros((3, 1))))
 
 
-@needs_numba
-def test_lanes_whose_end_was_interrupted_stay_within_their_tables(monkeypatch):
-    """An interrupt between the trades of a step and what is said of its end leaves lanes beyond the last slice."""
-    env = HyperExecVectorEnv(4, backend="numba", scenario="desk-5min")
+@every_backend
+def test_lanes_whose_end_was_interrupted_begin_their_next_episode(backend, monkeypatch):
+    """An interrupt between the trades of a step and the statements of its end loses the statements and nothing else."""
+    env, clean = (HyperExecVectorEnv(4, backend=backend) for _ in range(2))
     env.reset(seed=1)
+    clean.reset(seed=1)
 
     def interrupt(*_):
         raise KeyboardInterrupt
 
     slices = env.task.market.slices
     with monkeypatch.context() as patched:
-        patched.setattr(env, "_final", interrupt)
+        patched.setattr(env, "_final_info", interrupt)
         for _ in range(slices - 1):
             env.step(np.full((4, 1), -1.0))
+            clean.step(np.full((4, 1), -1.0))
         with pytest.raises(KeyboardInterrupt):
             env.step(np.full((4, 1), -1.0))
+        clean.step(np.full((4, 1), -1.0))
     for _ in range(3):
-        env.step(np.full((4, 1), -1.0))
+        assert_same(env.step(np.full((4, 1), -1.0)), clean.step(np.full((4, 1), -1.0)))
         assert (env.situation.k <= slices).all()

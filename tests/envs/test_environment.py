@@ -19,7 +19,10 @@ from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
 every_scenario = pytest.mark.parametrize("scenario", scenario_names())
-every_mode = pytest.mark.parametrize("action_mode", ACTION_MODES)
+with_a_mode = pytest.mark.parametrize(
+    ("scenario", "action_mode"), [(name, ACTION_MODES[i % len(ACTION_MODES)]) for i, name in enumerate(scenario_names())]
+)
+"""Every scenario in one action mode, every action mode in several scenarios."""
 
 VARIANTS = (
     {"reward": "realised"},
@@ -70,14 +73,15 @@ def check_both_ways(env):
         checker.check_env(env, warn=True)
 
 
-@every_scenario
-@every_mode
+@with_a_mode
 def test_both_checkers_pass_without_a_warning(scenario, action_mode):
     check_both_ways(gym.make("HyperExec-v0", scenario=scenario, action_mode=action_mode).unwrapped)
 
 
-@pytest.mark.parametrize("options", VARIANTS)
-@every_mode
+@pytest.mark.parametrize(
+    ("options", "action_mode"),
+    [(options, ACTION_MODES[(i + j) % len(ACTION_MODES)]) for i, options in enumerate(VARIANTS) for j in range(2)],
+)
 def test_both_checkers_pass_for_every_option(options, action_mode):
     check_both_ways(gym.make("HyperExec-v0", action_mode=action_mode, **options).unwrapped)
 
@@ -85,8 +89,8 @@ def test_both_checkers_pass_for_every_option(options, action_mode):
 # --- episodes and seeds
 
 
-@every_scenario
-@every_mode
+@pytest.mark.fast
+@with_a_mode
 def test_a_seed_gives_the_same_episodes_again(scenario, action_mode):
     first, second = (HyperExecEnv(scenario, action_mode) for _ in range(2))
     actions = random_actions(first)
@@ -98,8 +102,11 @@ def test_a_seed_gives_the_same_episodes_again(scenario, action_mode):
     assert same(one[0], play(second, actions, seed=7))
 
 
-@every_scenario
-@pytest.mark.parametrize("options", [{}, *VARIANTS])
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("scenario", "options"),
+    [(name, ({}, *VARIANTS)[i % (len(VARIANTS) + 1)]) for i, name in enumerate(scenario_names())],
+)
 def test_an_episode_is_the_same_whatever_came_before(scenario, options):
     """Episode 5 of a seed is episode 5 alone: neither arrival price nor order nor displacement is left from earlier ones."""
     env, alone = HyperExecEnv(scenario, **options), HyperExecEnv(scenario, **options)
@@ -162,6 +169,7 @@ def test_global_seeds_are_neither_read_nor_touched():
     assert same(play(env, actions, seed=5), one)
 
 
+@pytest.mark.fast
 @every_scenario
 def test_every_episode_starts_undisturbed(scenario):
     env = HyperExecEnv(scenario)
@@ -181,6 +189,7 @@ def test_every_episode_starts_undisturbed(scenario):
                 break
 
 
+@pytest.mark.fast
 def test_what_was_returned_never_changes():
     env = HyperExecEnv(action_mode="discrete")
     returned, copies = [], []
@@ -200,8 +209,8 @@ def test_what_was_returned_never_changes():
 # --- how an episode ends
 
 
-@every_scenario
-@every_mode
+@pytest.mark.fast
+@with_a_mode
 @pytest.mark.parametrize("complete", [True, False])
 def test_an_episode_terminates_when_the_order_or_the_time_is_up(scenario, action_mode, complete):
     env = HyperExecEnv(replace(get_scenario(scenario), complete=complete), action_mode)
@@ -221,6 +230,7 @@ def test_an_episode_terminates_when_the_order_or_the_time_is_up(scenario, action
         assert components["spread"] == components["temporary"] == components["permanent"] == 0.0
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("scenario", [name for name in scenario_names() if get_scenario(name).max_participation is None])
 def test_an_order_that_is_done_early_ends_its_episode(scenario):
     env = HyperExecEnv(scenario, "fraction")
@@ -331,17 +341,18 @@ def test_stepping_before_the_beginning_or_after_the_end_says_reset():
 
 
 @pytest.mark.parametrize(
-    ("action", "message"),
+    ("action_mode", "action", "message"),
     [
-        (np.array([np.nan], np.float32), "action must be a number in [-1, 1], got nan"),
-        (np.array([0.0, 0.0]), "action must be an array of shape (1,), got shape (2,)"),
-        (np.array([[0.0]]), "action must be an array of shape (1,), got shape (1, 1)"),
-        (np.float32(0.0), "action must be an array of shape (1,), got shape ()"),
-        (0.5, "action must be an array of shape (1,), got shape ()"),
-        ([], "action must be an array of shape (1,), got shape (0,)"),
+        ("pace", np.array([np.nan], np.float32), "action must be a number in [-1, 1], got nan"),
+        ("fraction", np.array([np.nan], np.float32), "action must be a number in [-1, 1], got nan"),
+        ("participation", np.array([np.nan]), "action must be a number in [-1, 1], got nan"),
+        ("pace", np.array([0.0, 0.0]), "action must be an array of shape (1,), got shape (2,)"),
+        ("fraction", np.array([[0.0]]), "action must be an array of shape (1,), got shape (1, 1)"),
+        ("participation", np.float32(0.0), "action must be an array of shape (1,), got shape ()"),
+        ("pace", 0.5, "action must be an array of shape (1,), got shape ()"),
+        ("fraction", [], "action must be an array of shape (1,), got shape (0,)"),
     ],
 )
-@pytest.mark.parametrize("action_mode", [mode for mode in ACTION_MODES if mode != "discrete"])
 def test_a_bad_action_gets_one_line_and_changes_nothing(action, message, action_mode):
     env = HyperExecEnv("desk-5min", action_mode)
     env.reset(seed=0)

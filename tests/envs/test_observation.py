@@ -63,7 +63,6 @@ def test_names_are_one_for_each_feature():
 
 
 EXTREMES = (
-    {},
     {"volatility": 2.0, "price_model": "gbm"},
     {"quantity": 1e12},
     {"quantity": 1e-3},
@@ -81,15 +80,24 @@ EXTREMES = (
 )
 
 
-@every_scenario
-@pytest.mark.parametrize("change", EXTREMES, ids=lambda change: "-".join(change) or "plain")
-@pytest.mark.parametrize("observe_regime", [True, False])
+def extremes():
+    """Every scenario as it is, and every extreme in four scenarios, half of them with a hidden regime."""
+    names = scenario_names()
+    yield from ((name, {}, i % 2 == 0) for i, name in enumerate(names))
+    for i, change in enumerate(EXTREMES):
+        yield from ((names[(5 * i + 3 * j) % len(names)], change, j % 2 == 0) for j in range(4))
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "observe_regime"),
+    [pytest.param(*case, id="-".join([case[0], *case[1], "observed" if case[2] else "hidden"])) for case in extremes()],
+)
 def test_observations_stay_within_their_bounds(name, change, observe_regime):
     scenario = replace(get_scenario(name), **change)
     env = HyperExecVectorEnv(
         16,
         "SameStep",
-        backend="numpy",  # so many kinds of markets would take minutes to compile; compiled lanes are equal to these
+        backend="numpy",  # so many specifications would take minutes to compile; compiled lanes are equal to these
         scenario=scenario,
         observe_regime=observe_regime,
         random_side=True,
@@ -102,8 +110,8 @@ def test_observations_stay_within_their_bounds(name, change, observe_regime):
         observation = env.step(rng.choice([-1.0, 1.0, 0.0, 0.5], (16, 1)))[0]
 
 
-@every_scenario
-@pytest.mark.parametrize("observe_regime", [True, False])
+@pytest.mark.fast
+@pytest.mark.parametrize(("name", "observe_regime"), [(name, i % 2 == 1) for i, name in enumerate(scenario_names())])
 def test_the_single_environment_stays_within_the_bounds(name, observe_regime):
     env = HyperExecEnv(name, observe_regime=observe_regime)
     for seed in range(3):
@@ -132,8 +140,10 @@ def pushing_schedule(market):
     return quantity * weights / weights.sum()
 
 
-@every_scenario
-@pytest.mark.parametrize("side", [1, -1])
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("name", "side"), [*((name, 1 - 2 * (i % 2)) for i, name in enumerate(scenario_names())), ("regime-day", -1)]
+)
 def test_features_mean_what_they_are_called(name, side):
     scenario = replace(get_scenario(name), side=side)
     market, env = build_market(scenario), HyperExecEnv(scenario)
@@ -228,25 +238,25 @@ def test_who_is_not_told_the_regime_sees_that_it_is_unknown(name):
 
 def change_draws(monkeypatch, first, streams=None):
     """Let nature draw something else from slice `first` on, in some streams or in all."""
-    genuine = noise.words
+    genuine = noise.word
+    drawn_in_a_slice = {  # all others are drawn before the first slice: the order, and what the market is at the open
+        noise.offset(stream): stream % noise.STREAMS for stream in (noise.PRICE, noise.VOLUME, noise.REGIME + noise.STREAMS)
+    }
 
-    def words(keys, wanted, slice):
-        drawn = genuine(keys, wanted, slice)
-        if noise.PRICE not in wanted:  # drawn before the first slice: the order, and what the market is at the open
+    def word(key, k, offset):
+        drawn, stream = genuine(key, k, offset), drawn_in_a_slice.get(offset)
+        if stream is None or (streams is not None and stream not in streams):
             return drawn
-        other = genuine(keys ^ np.uint64(0xA5A5A5A5A5A5A5A5), wanted, slice)
-        changed = np.broadcast_to(np.asarray(slice) >= first, drawn.shape).copy()
-        if streams is not None:
-            which = np.array([stream % noise.STREAMS in streams for stream in wanted])
-            changed &= which.reshape(-1, *[1] * (drawn.ndim - 1))  # streams come first
-        return np.where(changed, other, drawn)
+        return np.where(np.asarray(k) >= first, genuine(key ^ np.uint64(0xA5A5A5A5A5A5A5A5), k, offset), drawn)
 
-    monkeypatch.setattr(noise, "words", words)
+    monkeypatch.setattr(noise, "word", word)
 
 
 def environments(scenario, **options):
-    """The single and the vector environment, with actions for either. Nature is changed under numpy's feet here; compiled
-    lanes, which are equal to these bit for bit (`test_vector.py`), do not ask it."""
+    """The single and the vector environment, with actions for either.
+
+    Draws are changed in Python; compiled lanes, which are equal to those of numpy bit for bit, would not notice.
+    """
     for lanes in (None, 3):
         if lanes is None:
             yield lambda: HyperExecEnv(scenario, **options), slow_actions(1)
@@ -254,9 +264,11 @@ def environments(scenario, **options):
             yield lambda: HyperExecVectorEnv(3, scenario=scenario, backend="numpy", **options), slow_actions(1, 3)
 
 
-@every_scenario
-@pytest.mark.parametrize("observe_regime", [True, False])
-@pytest.mark.parametrize("reward", ["expected", "realised"])
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("name", "observe_regime", "reward"),
+    [(name, i % 2 == 0, ("expected", "realised")[i // 2 % 2]) for i, name in enumerate(scenario_names())],
+)
 def test_observation_ignores_the_future(name, observe_regime, reward, monkeypatch):
     """Whatever nature draws from slice k on, all up to the start of slice k stays, and later things change."""
     for make, actions in environments(get_scenario(name), observe_regime=observe_regime, reward=reward):
@@ -273,7 +285,7 @@ def test_observation_ignores_the_future(name, observe_regime, reward, monkeypatc
             assert not np.array_equal(other_rewards[k], rewards[k]) or k == slices - 1 or get_scenario(name).volume_noise == 0.0
 
 
-@pytest.mark.parametrize("name", ["regime-day", "desk-5min", "crisis-day"])
+@pytest.mark.parametrize("name", ["regime-day", "desk-5min"])
 def test_masks_ignore_the_future(name, monkeypatch):
     slices = get_scenario(name).slices
     actions = np.random.default_rng(2).integers(0, len(PACES) - 3, 400)
@@ -285,7 +297,11 @@ def test_masks_ignore_the_future(name, monkeypatch):
         assert others[: k + 1] == masks[: k + 1]
 
 
-@pytest.mark.parametrize("name", [name for name in scenario_names() if len(get_scenario(name).regimes) > 1])
+BY_REGIMES = {get_scenario(name).regimes: name for name in reversed(scenario_names()) if len(get_scenario(name).regimes) > 1}
+"""One scenario for each law of the regimes."""
+
+
+@pytest.mark.parametrize("name", BY_REGIMES.values())
 def test_who_is_not_told_the_regime_cannot_tell_it_from_the_observation(name, monkeypatch):
     """Another regime from slice k on: it shows at once to who is told, and not before it moved the market to who is not."""
     scenario = get_scenario(name)
@@ -341,12 +357,13 @@ def test_wrappers_of_gymnasium_read_the_space():
     assert np.array_equal(observation, HyperExecEnv().reset(seed=0)[0])
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("options", [{}, {"random_side": True, "quantity_range": (0.5, 2.0)}, {"scenario": "hunted-day"}])
 def test_the_last_price_is_what_the_shares_cost(options):
     """Shares times their price is what the desk pays: the shortfall."""
     env = gym.make("hyperexec_env:HyperExec-v0", **options).unwrapped
     lanes = 3
-    vector = gym.make_vec("hyperexec_env:HyperExec-v0", num_envs=lanes, vectorization_mode="vector_entry_point", **options)
+    vector = HyperExecVectorEnv(lanes, backend="numpy", **options)
     vector.reset(seed=4)
     paces = np.random.default_rng(1).uniform(0.0, 1.2, env.task.market.slices)
     told = []
@@ -369,9 +386,7 @@ def test_the_last_price_is_what_the_shares_cost(options):
 
 def test_a_hidden_regime_is_not_betrayed_by_the_last_price():
     env = gym.make("hyperexec_env:HyperExec-v0", observe_regime=False).unwrapped
-    vector = gym.make_vec(
-        "hyperexec_env:HyperExec-v0", num_envs=2, vectorization_mode="vector_entry_point", observe_regime=False
-    )
+    vector = HyperExecVectorEnv(2, backend="numpy", observe_regime=False)
     env.reset(seed=4)
     vector.reset(seed=4)
     for _ in range(5):

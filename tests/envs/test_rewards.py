@@ -9,19 +9,28 @@ import pytest
 
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market.account import book, open_account, settle
-from hyperexec_env.market.kernel import Cost, Slice, State, step
+from hyperexec_env.market.kernel import Slice, State
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import OrderDraw, draw_orders, draw_path
-from hyperexec_env.market.predator import Hunt, ambush
+from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
 every_scenario = pytest.mark.parametrize("name", scenario_names())
-every_mode = pytest.mark.parametrize("action_mode", ACTION_MODES)
 both_rewards = pytest.mark.parametrize("reward", ["expected", "realised"])
 
-NOISELESS = tuple(name for name in scenario_names() if build_market(get_scenario(name)).martingale)
+NOISELESS = tuple(
+    name for name in scenario_names() if not any(get_scenario(name).regimes.drift) and not get_scenario(name).flow_persistence
+)
+"""Scenarios in which the price is a martingale."""
+
+CASES = (("expected", True), ("realised", False), ("expected", False), ("realised", True))
+MODES_AND_CASES = [
+    (name, mode, *CASES[(i + j) % len(CASES)]) for i, name in enumerate(scenario_names()) for j, mode in enumerate(ACTION_MODES)
+]
+"""Every scenario in every action mode, each with another reward and end of the order."""
 
 
 def actions(env, seed):
@@ -46,10 +55,8 @@ def play(env, seed):
 # --- sums
 
 
-@every_scenario
-@every_mode
-@both_rewards
-@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.fast
+@pytest.mark.parametrize(("name", "action_mode", "reward", "complete"), MODES_AND_CASES)
 def test_rewards_sum_to_minus_what_the_episode_cost(name, action_mode, reward, complete):
     env = HyperExecEnv(replace(get_scenario(name), complete=complete), action_mode, reward)
     for seed in range(4):
@@ -71,6 +78,7 @@ def test_rewards_sum_for_drawn_orders_and_geometric_prices(reward, price_model):
         assert sum(shares) == pytest.approx(info["quantity"], rel=1e-12)
 
 
+@pytest.mark.fast
 @every_scenario
 def test_the_rewards_differ_by_the_noise_and_the_permanent_cost(name):
     expected, realised = (HyperExecEnv(name, reward=reward) for reward in ("expected", "realised"))
@@ -83,6 +91,7 @@ def test_the_rewards_differ_by_the_noise_and_the_permanent_cost(name):
         assert sum(other) - sum(one) == pytest.approx(-components["timing"] - components["permanent"], abs=1e-8)
 
 
+@pytest.mark.fast
 @every_scenario
 def test_the_environment_pays_what_the_market_charges(name):
     """The same shares through the kernel, on the path of the same seed and episode, cost the same."""
@@ -94,15 +103,11 @@ def test_the_environment_pays_what_the_market_charges(name):
         order = draw_orders(market, keys, OrderDraw(True, (0.5, 2.0)))
         path = draw_path(market, keys, order.side)
         state, account = State(order.quantity, np.zeros(1), np.zeros(1)), open_account()
-        hunt = Hunt(*np.zeros((4, 1)))
+        memory = PredatorMemory(*np.zeros((4, 1)))
         paid = []
         for k, traded in enumerate(shares):
             slice = Slice(*(values[k] for values in path.slices))
-            if market.hunted:
-                (after, charged), hunt = ambush(market.impact, state, slice, np.array([traded]), hunt, market.scenario.predator)
-                state, cost = State(*after), Cost(*charged)
-            else:
-                state, cost = step(market.impact, state, slice, np.array([traded]))
+            state, cost, memory = trade(market.impact, state, slice, np.array([traded]), memory, market.scenario.predator)
             account = book(account, cost, slice.drift, slice.innovation)
             paid.append(cost.expected[0] * 1e4 / (order.quantity[0] * market.scenario.arrival_price))
         statement = settle(account, market.impact, state, order, market.scenario.arrival_price)
@@ -118,22 +123,20 @@ def test_the_environment_pays_what_the_market_charges(name):
 def test_an_expected_reward_is_never_a_gift(name):
     """Without drift and persistent flow there is nothing to earn: trading costs, and so does waiting."""
     env = HyperExecEnv(name)
-    for seed in range(10):
+    for seed in range(4):
         assert max(play(env, seed)[0]) <= 0.0
 
 
 @pytest.mark.parametrize("name", ["regime-day", "small-cap"])
 def test_the_objective_does_not_know_the_price_noise_of_its_episode(name):
     """Over many episodes the shortfall averages to the expected cost and the constant."""
-    env = HyperExecEnv(name)
-    gaps = []
-    for seed in range(400):
-        env.reset(seed=seed)
-        terminated = False
-        while not terminated:
-            _, _, terminated, _, info = env.step(np.zeros(1))
-        constant = info["components_bps"]["permanent"]
-        gaps.append(info["shortfall_bps"] - (info["objective_bps"] - info["risk_bps"]) - constant)
+    env = HyperExecVectorEnv(400, backend="numpy", scenario=name)
+    env.reset(seed=0)
+    terminated = np.zeros(400, bool)
+    while not terminated.all():
+        _, _, terminated, _, info = env.step(np.zeros((400, 1)))
+    constant = info["components_bps"]["permanent"]
+    gaps = info["shortfall_bps"] - (info["objective_bps"] - info["risk_bps"]) - constant
     assert abs(np.mean(gaps)) < 4.0 * np.std(gaps) / 20.0
     assert np.std(gaps) > 10.0
 
@@ -141,9 +144,15 @@ def test_the_objective_does_not_know_the_price_noise_of_its_episode(name):
 # --- buying and selling
 
 
-@every_scenario
-@every_mode
-@pytest.mark.parametrize("price_model", ["abm", "gbm"])
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("name", "action_mode", "price_model"),
+    [
+        (name, ACTION_MODES[(i + j) % len(ACTION_MODES)], model)
+        for i, name in enumerate(scenario_names())
+        for j, model in enumerate(("abm", "gbm"))
+    ],
+)
 def test_buying_mirrors_selling(name, action_mode, price_model):
     """On the same path both sides pay the same impact, and the price does to one the opposite of what it does to the other."""
     scenario = replace(get_scenario(name), price_model=price_model)
@@ -157,11 +166,12 @@ def test_buying_mirrors_selling(name, action_mode, price_model):
         for component in ("timing", "drift"):
             assert ours[component] == pytest.approx(-theirs[component], rel=1e-12, abs=1e-12)
         assert bought[2]["risk_bps"] == pytest.approx(sold[2]["risk_bps"], rel=1e-12)
-        if buyer.task.market.martingale:
+        if name in NOISELESS:
             assert bought[0] == pytest.approx(sold[0], rel=1e-12)
             assert bought[2]["objective_bps"] == pytest.approx(sold[2]["objective_bps"], rel=1e-12)
 
 
+@pytest.mark.fast
 @every_scenario
 def test_shares_and_actions_are_two_ways_to_say_the_same(name):
     by_action, by_shares = HyperExecEnv(name), HyperExecEnv(name)

@@ -29,7 +29,6 @@ every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 MODES = tuple(mode.value for mode in AutoresetMode)
 every_autoreset = pytest.mark.parametrize("autoreset", MODES)
-every_scenario = pytest.mark.parametrize("scenario", scenario_names())
 
 LANES = 5
 OPTIONS = (
@@ -48,9 +47,6 @@ OPTIONS = (
     {"action_mode": "participation"},
     {"action_mode": "discrete"},
 )
-every_option = pytest.mark.parametrize(
-    "options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())) or "default"
-)
 
 FULL = replace(
     get_scenario("trending-day"),
@@ -60,7 +56,7 @@ FULL = replace(
     complete=False,
     max_participation=0.1,
 )
-"""All that makes a market a kind of its own and leaves the arithmetic exact: drift, signal, predator, cap and an open end."""
+"""All that a specification may hold and that leaves the arithmetic exact: drift, signal, predator, cap and an open end."""
 ROUGH = replace(FULL, name="rough", temp_impact_beta=0.6, price_model="gbm", price_risk=0.02, side=-1)
 """The same with powers and exponentials, which libraries round differently."""
 FEW = replace(
@@ -75,17 +71,22 @@ FEW = replace(
         start="RECOVERY",
     ),
 )
-"""Fewer regimes than a compiled loop is made for."""
-COMPILED = {
-    "regime-day": OPTIONS,
-    FEW: (OPTIONS[0], OPTIONS[2]),
-    FULL: OPTIONS,
-    ROUGH: (OPTIONS[1], OPTIONS[4]),
-    "flow-signal": (OPTIONS[2], OPTIONS[3]),
-    "gatheral-schied": (OPTIONS[1], OPTIONS[6]),
-    "geo-compat": (OPTIONS[3],),
-}
-"""A market of each kind, and with which options its lanes are compiled."""
+"""Half of the regimes that there are."""
+VARIED = {"reward": "realised", "observe_regime": False, "random_side": True, "quantity_range": (0.5, 2.0)}
+COMPILED = (
+    ("regime-day", "NextStep", {}),
+    ("regime-day", "SameStep", VARIED),
+    ("regime-day", "Disabled", {"action_mode": "fraction", "observe_regime": False}),
+    ("regime-day", "NextStep", {"action_mode": "discrete", "reward": "realised"}),
+    (FEW, "NextStep", {"observe_regime": False}),
+    (FULL, "SameStep", {**VARIED, "action_mode": "discrete"}),
+    (FULL, "NextStep", {"action_mode": "participation"}),
+    (ROUGH, "Disabled", VARIED),
+    ("flow-signal", "NextStep", {"observe_regime": False}),
+    ("gatheral-schied", "SameStep", {"action_mode": "participation", "reward": "realised"}),
+    ("geo-compat", "NextStep", {}),
+)
+"""Each specification of a market, autoreset mode and action mode at least once: every program costs seconds to compile."""
 
 
 def make(lanes, autoreset, **options):
@@ -186,23 +187,23 @@ def assert_lanes_are_single_environments(backend, autoreset, lanes=LANES, seed=1
 # --- lane i is the single environment
 
 
-@every_scenario
-@every_autoreset
-@every_option
+@pytest.mark.parametrize(
+    ("scenario", "autoreset", "options"),
+    [
+        pytest.param(name, mode, OPTIONS[(i + 3 * j) % len(OPTIONS)], id=f"{name}-{mode}-{(i + 3 * j) % len(OPTIONS)}")
+        for i, name in enumerate(scenario_names())
+        for j, mode in enumerate(MODES)
+    ],
+)
 def test_lane_i_is_the_single_environment(scenario, autoreset, options):
     ends = assert_lanes_are_single_environments("numpy", autoreset, scenario=scenario, **options)
     assert (ends != ends[:, :1]).any() or get_scenario(scenario).max_participation is not None  # lanes fell out of step
 
 
 @needs_numba
-@every_autoreset
 @pytest.mark.parametrize(
-    ("scenario", "options"),
-    [
-        pytest.param(scenario, options, id="-".join([getattr(scenario, "name", scenario), *map(str, options.values())]))
-        for scenario, several in COMPILED.items()
-        for options in several
-    ],
+    ("scenario", "autoreset", "options"),
+    [pytest.param(*case, id=f"{getattr(case[0], 'name', case[0])}-{case[1]}-{number}") for number, case in enumerate(COMPILED)],
 )
 def test_compiled_lane_i_is_the_single_environment(scenario, autoreset, options):
     """Bit for bit where prices are arithmetic and powers are square roots or products, else to 1e-9."""
@@ -210,19 +211,24 @@ def test_compiled_lane_i_is_the_single_environment(scenario, autoreset, options)
     assert_lanes_are_single_environments("numba", autoreset, scenario=given, **options)
 
 
-@every_autoreset
-@pytest.mark.parametrize("action_mode", ACTION_MODES)
-@pytest.mark.parametrize("reward", ["expected", "realised"])
+CHANGES = (
+    {"complete": False, "max_participation": 0.1},
+    {"temp_impact_beta": 0.6, "price_model": "gbm"},
+    {"flow_persistence": 0.5, "side": -1, "slices": 3},
+    {"slices": 1},
+    {"max_participation": 0.05},
+)
+
+
 @pytest.mark.parametrize(
-    "change",
+    ("change", "autoreset", "action_mode", "reward"),
     [
-        {"complete": False, "max_participation": 0.1},
-        {"temp_impact_beta": 0.6, "price_model": "gbm"},
-        {"flow_persistence": 0.5, "side": -1, "slices": 3},
-        {"slices": 1},
-        {"max_participation": 0.05},
+        pytest.param(
+            change, mode, ACTION_MODES[(i + j) % 4], ("expected", "realised")[(i + j // 2) % 2], id="-".join([*change, mode])
+        )
+        for i, change in enumerate(CHANGES)
+        for j, mode in enumerate(MODES)
     ],
-    ids=lambda change: "-".join(change),
 )
 def test_variants_of_a_scenario_agree_too(autoreset, action_mode, reward, change):
     """As a dict, which is what a configuration file would hold."""
@@ -233,8 +239,7 @@ def test_variants_of_a_scenario_agree_too(autoreset, action_mode, reward, change
 @every_backend
 def test_a_lane_does_not_know_its_neighbours(backend):
     """Lane 40 of 64 is the only lane of an environment of its own."""
-    many = HyperExecVectorEnv(64, AutoresetMode.NEXT_STEP, backend, random_side=True)
-    one = HyperExecVectorEnv(1, AutoresetMode.NEXT_STEP, backend, random_side=True)
+    many, one = (HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, backend, **VARIED) for lanes in (64, 1))
     observation, _ = many.reset(seed=100)
     assert np.array_equal(one.reset(seed=140)[0][0], observation[40])
     rng = np.random.default_rng(0)
@@ -264,8 +269,8 @@ def test_shares_and_actions_are_two_ways_to_say_the_same(backend):
 @every_backend
 @pytest.mark.parametrize("observe_regime", [True, False])
 def test_the_situation_of_a_lane_is_that_of_the_single_environment(backend, observe_regime):
-    env = HyperExecVectorEnv(3, backend=backend, observe_regime=observe_regime, random_side=True)
-    lanes = [HyperExecEnv(observe_regime=observe_regime, random_side=True) for _ in range(3)]
+    env = HyperExecVectorEnv(3, backend=backend, observe_regime=observe_regime)
+    lanes = [HyperExecEnv(observe_regime=observe_regime) for _ in range(3)]
     env.reset(seed=5)
     for i, lane in enumerate(lanes):
         lane.reset(seed=5 + i)
@@ -285,7 +290,7 @@ def test_the_situation_of_a_lane_is_that_of_the_single_environment(backend, obse
 @every_backend
 @pytest.mark.parametrize("restart", [False, True], ids=["step", "reset"])
 def test_a_situation_never_changes_later(backend, restart):
-    env = HyperExecVectorEnv(4, "SameStep", backend, random_side=True, quantity_range=(0.5, 2.0))
+    env = HyperExecVectorEnv(4, "SameStep", backend, **VARIED)
     rng = np.random.default_rng(3)
     env.reset(seed=0)
     kept, copies, ends = [], [], 0
@@ -328,29 +333,38 @@ def test_no_seed_means_the_next_episode_of_each_lane(backend):
 
 
 def test_unseeded_environments_differ():
-    assert not np.array_equal(HyperExecVectorEnv(3).reset()[0], HyperExecVectorEnv(3).reset()[0])
-    assert len(np.unique(HyperExecVectorEnv(50).reset()[0], axis=0)) > 40
+    assert not np.array_equal(*(HyperExecVectorEnv(3, backend="numpy").reset()[0] for _ in range(2)))
+    assert len(np.unique(HyperExecVectorEnv(50, backend="numpy").reset()[0], axis=0)) > 40
 
 
-@every_backend
-@every_autoreset
+@pytest.mark.parametrize(
+    ("backend", "autoreset"),
+    [
+        ("numpy", "NextStep"),
+        ("numpy", "SameStep"),
+        ("numpy", "Disabled"),
+        pytest.param("numba", "NextStep", marks=needs_numba),
+        pytest.param("numba", "Disabled", marks=needs_numba),
+    ],
+)
 def test_a_masked_reset_restarts_its_lanes_and_leaves_the_others(backend, autoreset):
-    env, lanes = HyperExecVectorEnv(3, autoreset, backend), [HyperExecEnv() for _ in range(3)]
+    env = HyperExecVectorEnv(3, autoreset, backend, action_mode="fraction")
+    lanes = [HyperExecEnv(action_mode="fraction") for _ in range(3)]
     env.reset(seed=7)
     for i, lane in enumerate(lanes):
         lane.reset(seed=7 + i)
     for _ in range(5):
-        before = env.step(np.zeros((3, 1)))[0]
+        before = env.step(np.full((3, 1), -0.5))[0]
         for lane in lanes:
-            lane.step(np.zeros(1))
+            lane.step(np.full(1, -0.5))
     observation, _ = env.reset(options={"reset_mask": np.array([True, False, True])}, seed=[None, None, 33])
     assert np.array_equal(observation[1], before[1])
     assert np.array_equal(observation[0], lanes[0].reset()[0])
     assert np.array_equal(observation[2], lanes[2].reset(seed=33)[0])
     for _ in range(20):
-        after = env.step(np.zeros((3, 1)))
+        after = env.step(np.full((3, 1), -0.5))
         for i, lane in enumerate(lanes):
-            expected = lane.step(np.zeros(1))
+            expected = lane.step(np.full(1, -0.5))
             assert np.array_equal(after[0][i], expected[0])
             assert after[1][i] == expected[1]
 
@@ -371,6 +385,22 @@ def test_lanes_that_go_on_waiting_show_their_end(backend):
         assert np.array_equal(observation[2], kept[2])
         assert observation[lane, 0] == 1.0
     assert not env.step(np.zeros((4, 1)))[2].any()
+
+
+@every_backend
+def test_a_lane_whose_end_was_interrupted_still_waits_for_its_reset(backend, monkeypatch):
+    env = HyperExecVectorEnv(3, "Disabled", backend, action_mode="fraction")
+    env.reset(seed=0)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(env, "_final_info", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            env.step(np.array([[0.0], [1.0], [0.0]]))
+    with pytest.raises(ResetNeeded, match=r"^lane 1 \(one of 1\) is over"):
+        env.step(np.zeros((3, 1)))
 
 
 @every_backend
@@ -453,11 +483,20 @@ def assert_unchanged(value, remembered):
         assert np.array_equal(value, remembered)
 
 
-@every_backend
-@every_autoreset
-@pytest.mark.parametrize("action_mode", ["pace", "discrete"])
-def test_returned_arrays_never_change_later(backend, autoreset, action_mode):
-    env = HyperExecVectorEnv(4, autoreset, backend, action_mode=action_mode, random_side=True)
+@pytest.mark.parametrize(
+    ("backend", "autoreset", "options"),
+    [
+        ("numpy", "NextStep", VARIED),
+        ("numpy", "SameStep", {**VARIED, "action_mode": "discrete"}),
+        ("numpy", "Disabled", {"action_mode": "discrete"}),
+        pytest.param("numba", "NextStep", {"action_mode": "discrete"}, marks=needs_numba),
+        pytest.param("numba", "SameStep", VARIED, marks=needs_numba),
+        pytest.param("numba", "Disabled", {"action_mode": "fraction"}, marks=needs_numba),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_returned_arrays_never_change_later(backend, autoreset, options):
+    env = HyperExecVectorEnv(4, autoreset, backend, **options)
     rng = np.random.default_rng(0)
     returned = [env.reset(seed=0)]
     copies = [remember(returned[-1])]
@@ -474,11 +513,11 @@ def test_returned_arrays_never_change_later(backend, autoreset, action_mode):
 
 @every_backend
 def test_what_a_user_does_to_a_returned_array_does_not_come_back(backend):
-    spoilt, clean = (HyperExecVectorEnv(3, "Disabled", backend) for _ in range(2))
+    spoilt, clean = (HyperExecVectorEnv(3, "Disabled", backend, action_mode="fraction") for _ in range(2))
     spoilt.reset(seed=0)[0][:] = 7.0
     clean.reset(seed=0)
     for _ in range(10):
-        one, other = spoilt.step(np.zeros((3, 1))), clean.step(np.zeros((3, 1)))
+        one, other = (env.step(np.full((3, 1), -0.5)) for env in (spoilt, clean))
         for mine, theirs in zip(one[:4], other[:4], strict=True):
             assert np.array_equal(mine, theirs)
             mine[:] = 1
@@ -496,8 +535,13 @@ def test_the_environment_says_how_it_resets(autoreset):
     assert HyperExecVectorEnv.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
 
 
-@every_backend
-@pytest.mark.parametrize("action_mode", ACTION_MODES)
+@pytest.mark.parametrize(
+    ("backend", "action_mode"),
+    [
+        *(("numpy", action_mode) for action_mode in ACTION_MODES),
+        *(pytest.param("numba", action_mode, marks=needs_numba) for action_mode in ("pace", "discrete")),
+    ],
+)
 def test_spaces_are_batches_of_the_single_ones(backend, action_mode):
     env, single = HyperExecVectorEnv(3, backend=backend, action_mode=action_mode), HyperExecEnv(action_mode=action_mode)
     assert env.single_action_space == single.action_space
@@ -577,8 +621,13 @@ def test_bad_actions_get_one_line_and_change_nothing(backend, action_mode, actio
             assert_unchanged(one, other)
 
 
-@every_backend
-@pytest.mark.parametrize("action_mode", ["pace", "fraction", "participation"])
+@pytest.mark.parametrize(
+    ("backend", "action_mode"),
+    [
+        *(("numpy", action_mode) for action_mode in ACTION_MODES if action_mode != "discrete"),
+        *(pytest.param("numba", action_mode, marks=needs_numba) for action_mode in ("pace", "fraction")),
+    ],
+)
 def test_actions_beyond_the_ends_mean_the_ends(backend, action_mode):
     beyond, ends = (HyperExecVectorEnv(4, backend=backend, action_mode=action_mode) for _ in range(2))
     beyond.reset(seed=0)
@@ -612,7 +661,7 @@ def test_stepping_before_the_first_reset_says_reset():
     ],
 )
 def test_a_bad_reset_gets_one_line(arguments, message):
-    env = HyperExecVectorEnv(2)
+    env = HyperExecVectorEnv(2, backend="numpy")
     env.reset(seed=0)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
         env.reset(**arguments)

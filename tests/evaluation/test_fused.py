@@ -360,7 +360,7 @@ def test_a_rule_that_does_something_else_than_its_policy_is_refused():
             return super().rule(market, hidden)
 
     market = build_market(get_scenario("regime-day"))
-    with pytest.raises(ValueError, match=r"^the rule of policy 'two-faced' must do what its `act` does, got objectives of"):
+    with pytest.raises(ValueError, match=r"^the rule of policy 'two-faced' must trade as its `act`, got objectives of"):
         run(market, [TwoFaced()], backend="numba")
     run(market, [TwoFaced()], backend="numpy")
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from hyperexec_env.baselines.evaluate import entrants
-from hyperexec_env.envs.features import Situation, observation_names, observation_space
+from hyperexec_env.envs.features import observation_names, observation_space
 from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.model import build_market
@@ -43,9 +44,14 @@ def _observations(episodes):
     return np.clip(drawn, low, high).astype(np.float32)
 
 
-@pytest.mark.parametrize("hidden", [(), (1,), (3, 5), (16, 16), (64, 64), (100, 30, 7), (257,)])
-@pytest.mark.parametrize(("head", "outputs"), [("clip", 1), ("tanh", 1), ("argmax", 7)])
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize(
+    ("hidden", "head", "outputs", "activation"),
+    [
+        (hidden, *(("clip", 1), ("tanh", 1), ("argmax", 7))[(i + j) % 3], ("tanh", "relu")[j])
+        for i, hidden in enumerate([(), (1,), (3, 5), (16, 16), (64, 64), (100, 30, 7), (257,)])
+        for j in range(2)
+    ],
+)
 def test_actions_are_those_of_the_same_network_in_torch(activation, head, outputs, hidden):
     torch = pytest.importorskip("torch", reason="needs the extra `train`")
     between = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU}[activation]
@@ -66,8 +72,15 @@ def test_actions_are_those_of_the_same_network_in_torch(activation, head, output
     assert np.abs(network.action(observations) - expected).max() <= 1e-6
 
 
-@pytest.mark.parametrize("hidden", [(1,), (3, 5), (64, 64), (100, 30, 7), (512, 512)])
-@pytest.mark.parametrize(("action_mode", "head", "outputs"), MODES)
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("hidden", "action_mode", "head", "outputs"),
+    [
+        (hidden, *MODES[(i + j) % len(MODES)])
+        for i, hidden in enumerate([(1,), (3, 5), (64, 64), (100, 30, 7), (512, 512)])
+        for j in (0, 3)
+    ],
+)
 def test_an_action_depends_on_no_other_episode_to_the_last_bit(action_mode, head, outputs, hidden):
     network, observations = _network(action_mode, head, outputs, hidden), _observations(203)
     whole = network.action(observations)
@@ -78,9 +91,15 @@ def test_an_action_depends_on_no_other_episode_to_the_last_bit(action_mode, head
     assert np.array_equal(network.action(observations[::-1]), whole[::-1])
 
 
-@pytest.mark.parametrize("scenario", ["regime-day", "desk-5min", "flow-signal", "geo-compat"])
-@pytest.mark.parametrize("told", [True, False])
-@pytest.mark.parametrize(("action_mode", "head", "outputs"), MODES)
+@pytest.mark.fast
+@pytest.mark.parametrize(
+    ("scenario", "told", "action_mode", "head", "outputs"),
+    [
+        (scenario, (i + j) % 2 == 0, *MODES[(i + 2 * j + j // 2) % len(MODES)])
+        for i, scenario in enumerate(["regime-day", "desk-5min", "flow-signal", "geo-compat"])
+        for j in range(2)
+    ],
+)
 def test_a_situation_of_floats_is_answered_as_one_of_many_to_the_last_bit(action_mode, head, outputs, told, scenario):
     network = replace(_network(action_mode, head, outputs, (64, 64)), observe_regime=told)
     env = HyperExecEnv(scenario, random_side=True, observe_regime=told)

@@ -264,14 +264,14 @@ def test_hiding_is_reproducible_from_a_seed_and_random_without_one():
 # --- regimes
 
 
-@pytest.mark.parametrize(("regime", "count"), [
-    ("BULL_TRENDING", 12), ("SIDEWAYS_LOW", 12), ("RECOVERY", 12), ("CRISIS", 20), ("SIDEWAYS_HIGH", 20),
-    ("BEAR_TRENDING", 10), ("UNKNOWN", 10),
-])  # fmt: skip
-def test_adaptive_plans_by_the_regime(regime, count):
-    children = _cut(_agent(slices=12), _parent(12_000), regime=regime)
-    assert len(children) == count
-    assert (children[0].quantity == children[-1].quantity) == (count != 12)
+def test_adaptive_plans_by_the_regime():
+    for regime, count in [
+        ("BULL_TRENDING", 12), ("SIDEWAYS_LOW", 12), ("RECOVERY", 12), ("CRISIS", 20), ("SIDEWAYS_HIGH", 20),
+        ("BEAR_TRENDING", 10), ("UNKNOWN", 10),
+    ]:  # fmt: skip
+        children = _cut(_agent(slices=12), _parent(12_000), regime=regime)
+        assert len(children) == count
+        assert (children[0].quantity == children[-1].quantity) == (count != 12)
 
 
 def test_a_change_of_regime_replans_only_the_unreleased_shares():
@@ -304,13 +304,13 @@ def test_other_algorithms_do_not_replan_when_the_regime_changes():
     assert agent.process(regime="CRISIS", now=10.0) == []
 
 
-@pytest.mark.parametrize("every", [1.0, 5.0])
-def test_frequent_regime_changes_do_not_delay_an_order(every):
-    agent = _agent()
-    agent.submit_order(_parent())
+def test_frequent_regime_changes_do_not_delay_an_order():
     regimes = ("BEAR_TRENDING", "CRISIS")
-    released = _run(agent, 200.0, regime=lambda now: regimes[int(now / every) % 2])
-    assert sum(child.quantity for child in released) == pytest.approx(667, abs=67)  # as for TWAP
+    for every in (1.0, 5.0):
+        agent = _agent()
+        agent.submit_order(_parent())
+        released = _run(agent, 200.0, regime=lambda now, every=every: regimes[int(now / every) % 2])
+        assert sum(child.quantity for child in released) == pytest.approx(667, abs=67)  # as TWAP would
 
 
 def test_a_regime_with_the_same_choice_does_not_replan():
@@ -444,13 +444,13 @@ def test_only_the_last_interval_is_forced():
     assert [child.number for child in released] == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("complete", [True, False])
-def test_a_child_blocked_by_the_cap_waits_for_volume(complete):
-    agent = _agent(max_participation_rate=0.1, complete=complete, algorithm="IS", urgency=1.0)
-    agent.submit_order(_parent(1))
-    assert _run(agent, 199.0, portfolio={"X": Quote(100.0, 0.0)}) == []
-    (child,) = _run(agent, 299.0, portfolio={"X": Quote(100.0, 1000.0)})
-    assert (child.quantity, child.forced) == (1, 0)
+def test_a_child_blocked_by_the_cap_waits_for_volume():
+    for complete in [True, False]:
+        agent = _agent(max_participation_rate=0.1, complete=complete, algorithm="IS", urgency=1.0)
+        agent.submit_order(_parent(1))
+        assert _run(agent, 199.0, portfolio={"X": Quote(100.0, 0.0)}) == []
+        (child,) = _run(agent, 299.0, portfolio={"X": Quote(100.0, 1000.0)})
+        assert (child.quantity, child.forced) == (1, 0)
 
 
 def test_replanning_does_not_reset_the_cap():
@@ -545,20 +545,20 @@ def test_partial_fills_and_over_fills():
         agent.report_fill(child, 1, 101.0)
 
 
-@pytest.mark.parametrize(("values", "message"), [
-    ((0, 100.0), "quantity must be a whole number"), ((-1, 100.0), "quantity must be"), ((1.5, 100.0), "quantity must be"),
-    ((1, 0.0), "price must be"), ((1, math.nan), "price must be"), ((1, -5.0), "price must be"),
-    ((1, 100.0, None, math.nan), "mid must be"),
-])  # fmt: skip
-def test_an_invalid_fill_is_refused_and_not_booked(values, message):
-    agent = _agent()
-    parent = _parent()
-    _cut(agent, parent)
-    child = agent.get_next_child(20.0)
-    with pytest.raises(ValueError, match=message):
-        agent.report_fill(child, *values)
-    assert agent.children(parent)[0] == child
-    assert agent.status.working == 1
+def test_an_invalid_fill_is_refused_and_not_booked():
+    for values, message in [
+        ((0, 100.0), "quantity must be a whole number"), ((-1, 100.0), "quantity must be"), ((1.5, 100.0), "quantity must be"),
+        ((1, 0.0), "price must be"), ((1, math.nan), "price must be"), ((1, -5.0), "price must be"),
+        ((1, 100.0, None, math.nan), "mid must be"),
+    ]:  # fmt: skip
+        agent = _agent()
+        parent = _parent()
+        _cut(agent, parent)
+        child = agent.get_next_child(20.0)
+        with pytest.raises(ValueError, match=message):
+            agent.report_fill(child, *values)
+        assert agent.children(parent)[0] == child
+        assert agent.status.working == 1
 
 
 def test_a_fill_of_an_unknown_child_names_the_nearest_one():
@@ -826,13 +826,13 @@ def test_get_reports_forgets_orders_except_those_with_children_in_the_market():
 # --- quotes, marks and status
 
 
-@pytest.mark.parametrize(("portfolio", "message"), [
-    ({"X": Quote(0.0, 1.0)}, "mid of X must be"), ({"X": Quote(math.nan, 1.0)}, "mid of X must be"),
-    ({"X": Quote(1.0, -1.0)}, "volume_rate of X must be"), ({"X": Quote(1.0, math.nan)}, "volume_rate of X must be"),
-])  # fmt: skip
-def test_an_invalid_quote_is_named(portfolio, message):
-    with pytest.raises(ValueError, match=message):
-        _agent().process(portfolio)
+def test_an_invalid_quote_is_named():
+    for portfolio, message in [
+        ({"X": Quote(0.0, 1.0)}, "mid of X must be"), ({"X": Quote(math.nan, 1.0)}, "mid of X must be"),
+        ({"X": Quote(1.0, -1.0)}, "volume_rate of X must be"), ({"X": Quote(1.0, math.nan)}, "volume_rate of X must be"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            _agent().process(portfolio)
 
 
 def test_no_quote_is_stored_if_one_is_invalid():
@@ -949,14 +949,14 @@ def test_slow_calls_are_counted_and_logged(caplog):
     assert "into 10 children by Adaptive" in caplog.text
 
 
-@pytest.mark.parametrize(("field", "value"), [
-    ("slices", 0), ("slices", 2.5), ("urgency", 1.5), ("urgency", math.nan), ("horizon_seconds", 0.0), ("algorithm", "TWP"),
-    ("max_participation_rate", 0.0), ("max_participation_rate", 1.1), ("steganographic_factor", -0.1), ("kyle_lambda", 0.1),
-    ("steganographic_factor", 1.1), ("temp_impact_beta", 0.0), ("name", ""), ("enabled", 1), ("day_seconds", 0.0),
-])  # fmt: skip
-def test_an_invalid_setting_is_named(field, value):
-    with pytest.raises(ValueError, match=f"{field} must be"):
-        ExecutionConfig(**{field: value})
+def test_an_invalid_setting_is_named():
+    for field, value in [
+        ("slices", 0), ("slices", 2.5), ("urgency", 1.5), ("urgency", math.nan), ("horizon_seconds", 0.0), ("algorithm", "TWP"),
+        ("max_participation_rate", 0.0), ("max_participation_rate", 1.1), ("steganographic_factor", -0.1), ("kyle_lambda", 0.1),
+        ("steganographic_factor", 1.1), ("temp_impact_beta", 0.0), ("name", ""), ("enabled", 1), ("day_seconds", 0.0),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"{field} must be"):
+            ExecutionConfig(**{field: value})
 
 
 # --- threads

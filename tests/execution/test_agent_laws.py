@@ -1,6 +1,7 @@
 """The agent under random call sequences: shares are conserved, and each child is released between its time and the deadline."""
 
 import hypothesis
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -9,6 +10,8 @@ from hyperexec_env.execution.algorithms import algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.orders import ParentOrder
+
+pytestmark = pytest.mark.fast
 
 
 class AgentMachine(RuleBasedStateMachine):

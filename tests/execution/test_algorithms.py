@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, Outlook, algorithm_names, check_algorithm, resolve
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 @given(intervals=st.integers(1, 60), urgency=st.floats(0.0, 1.0), rate=st.floats(0.0, 5.0))
@@ -17,17 +19,17 @@ def test_weights_are_never_negative_and_sum_to_one(name, intervals, urgency, rat
     assert weights.sum() == pytest.approx(1.0, abs=1e-12)
 
 
-@pytest.mark.parametrize(("regime", "choice"), [
-    ("BULL_TRENDING", ("IS", 7)), ("SIDEWAYS_LOW", ("IS", 7)), ("RECOVERY", ("IS", 7)),
-    ("CRISIS", ("TWAP", 20)), ("SIDEWAYS_HIGH", ("TWAP", 20)), ("BEAR_TRENDING", ("TWAP", 10)), ("UNKNOWN", ("TWAP", 10)),
-])  # fmt: skip
-def test_adaptive_depends_on_the_regime(regime, choice):
-    assert resolve(ADAPTIVE, regime, 7) == choice
+def test_adaptive_depends_on_the_regime():
+    for regime, choice in [
+        ("BULL_TRENDING", ("IS", 7)), ("SIDEWAYS_LOW", ("IS", 7)), ("RECOVERY", ("IS", 7)),
+        ("CRISIS", ("TWAP", 20)), ("SIDEWAYS_HIGH", ("TWAP", 20)), ("BEAR_TRENDING", ("TWAP", 10)), ("UNKNOWN", ("TWAP", 10)),
+    ]:  # fmt: skip
+        assert resolve(ADAPTIVE, regime, 7) == choice
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_other_algorithms_do_not_depend_on_the_regime(name):
-    assert {resolve(name, regime, 7) for regime in ("CRISIS", "BULL_TRENDING", "UNKNOWN")} == {(name, 7)}
+def test_other_algorithms_do_not_depend_on_the_regime():
+    for name in ALGORITHMS:
+        assert {resolve(name, regime, 7) for regime in ("CRISIS", "BULL_TRENDING", "UNKNOWN")} == {(name, 7)}
 
 
 def test_an_unknown_algorithm_names_the_nearest_one():

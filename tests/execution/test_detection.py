@@ -90,11 +90,11 @@ def test_truncate_keeps_and_rescales_the_early_trades():
 # --- the score
 
 
-@pytest.mark.parametrize("side", [1, -1])
-def test_an_unhidden_twap_is_detected(clean, side):
-    found = scores_of(twap(10), 0.0, side)
-    assert auc(found, clean) > 0.95
-    assert interval(found, clean)[0] > 0.95
+def test_an_unhidden_twap_is_detected(clean):
+    for side in [1, -1]:
+        found = scores_of(twap(10), 0.0, side)
+        assert auc(found, clean) > 0.95
+        assert interval(found, clean)[0] > 0.95
 
 
 def test_an_unhidden_front_loaded_order_is_detected(clean):
@@ -133,12 +133,12 @@ def test_the_score_is_deterministic_and_independent_of_order_and_side():
     assert score(Tape(tape.times, -tape.sizes)) == score(tape)
 
 
-@pytest.mark.parametrize("weights", [twap(10), exponential(10, 1.0), twap(1), twap(30)], ids=["twap", "steep", "one", "many"])
-def test_children_added_to_a_spectrum_score_as_children_on_the_tape(weights):
-    for episode in range(5):
-        order, tape = children(weights, 0.5, episode), tape_of(episode, 0)
-        added = score_with_order((spectrum(tape, 1), spectrum(tape, -1)), order.times, order.sizes)
-        assert added == pytest.approx(score(join(tape, order)), rel=1e-3)
+def test_children_added_to_a_spectrum_score_as_children_on_the_tape():
+    for weights in [twap(10), exponential(10, 1.0), twap(1), twap(30)]:
+        for episode in range(5):
+            order, tape = children(weights, 0.5, episode), tape_of(episode, 0)
+            added = score_with_order((spectrum(tape, 1), spectrum(tape, -1)), order.times, order.sizes)
+            assert added == pytest.approx(score(join(tape, order)), rel=1e-3)
 
 
 def test_a_tape_with_too_few_trades_scores_zero():

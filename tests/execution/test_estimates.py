@@ -19,6 +19,8 @@ from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.orders import ParentOrder
 
+pytestmark = pytest.mark.fast
+
 USUAL = {"quantity": 10_000, "arrival_price": 100.0, "daily_volatility": 0.02, "volume": 250_000.0, "adv": 5_000_000.0}
 QUANTITIES = st.integers(1, 10**12)
 
@@ -83,31 +85,31 @@ def test_more_market_volume_lowers_the_cost_and_raises_the_risk(quantity, volume
     assert slow.risk_bps > fast.risk_bps
 
 
-@pytest.mark.parametrize("field", USUAL)
-@pytest.mark.parametrize("value", [0, -1, -0.5, math.nan, math.inf, -math.inf, "1", None, np.array([1.0, 2.0]), 1e30, 1j])
-def test_an_invalid_value_is_named(field, value):
-    with pytest.raises(ValueError, match=rf"^{field} must be a (whole )?number in [\[(].*, got ") as said:
-        estimate_impact(**{**USUAL, field: value})
-    assert "\n" not in str(said.value)
+def test_an_invalid_value_is_named():
+    for value in [0, -1, -0.5, math.nan, math.inf, -math.inf, "1", None, np.array([1.0, 2.0]), 1e30, 1j]:
+        for field in USUAL:
+            with pytest.raises(ValueError, match=rf"^{field} must be a (whole )?number in [\[(].*, got ") as said:
+                estimate_impact(**{**USUAL, field: value})
+            assert "\n" not in str(said.value)
 
 
-@pytest.mark.parametrize("value", [1.5, True, np.float64(2.5), 10**15 + 1])
-def test_a_quantity_must_be_whole(value):
-    with pytest.raises(ValueError, match=r"^quantity must be a whole number in \[1, 1000000000000000\], got "):
-        estimate_impact(**{**USUAL, "quantity": value})
+def test_a_quantity_must_be_whole():
+    for value in [1.5, True, np.float64(2.5), 10**15 + 1]:
+        with pytest.raises(ValueError, match=r"^quantity must be a whole number in \[1, 1000000000000000\], got "):
+            estimate_impact(**{**USUAL, "quantity": value})
 
 
-@pytest.mark.parametrize("side", [0, 2, "buy", None, math.nan])
-def test_an_invalid_side_is_named(side):
-    with pytest.raises(ValueError, match=r"^side must be \+1 \(buy\) or -1 \(sell\), got "):
-        estimate_impact(**USUAL, side=side)
+def test_an_invalid_side_is_named():
+    for side in [0, 2, "buy", None, math.nan]:
+        with pytest.raises(ValueError, match=r"^side must be \+1 \(buy\) or -1 \(sell\), got "):
+            estimate_impact(**USUAL, side=side)
 
 
-@pytest.mark.parametrize("kind", [int, float, np.int64, np.int32, np.uint16, np.float64])
-def test_whole_quantities_of_any_numeric_type_become_int(kind):
-    found = estimate_impact(**{**USUAL, "quantity": kind(10_000)})
-    assert found == estimate_impact(**USUAL)
-    assert type(found.quantity) is int
+def test_whole_quantities_of_any_numeric_type_become_int():
+    for kind in [int, float, np.int64, np.int32, np.uint16, np.float64]:
+        found = estimate_impact(**{**USUAL, "quantity": kind(10_000)})
+        assert found == estimate_impact(**USUAL)
+        assert type(found.quantity) is int
 
 
 def test_the_largest_values_give_finite_numbers():
@@ -176,22 +178,24 @@ def _both(scenario, plan, episodes=20_000):
     return estimates._closed_form(market, plan, episodes, 1), estimates._simulation(market, plan, episodes, 2)
 
 
-@pytest.mark.parametrize("side", [1, -1])
-@pytest.mark.parametrize("beta", [0.5, 1.0])
-@pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"flow_persistence": 0.6},
-        {"flow_persistence": -0.5, "flow_share": 1.0},
-        {"regimes": Regimes(drift=(0.03,), volatility=(1.4,), volume=(0.5,), resilience=(2.0,))},
-        {"predator": 1.0},
-        {"complete": False},
-    ],
-    ids=str,
+CLOSED = (
+    {},
+    {"flow_persistence": 0.6},
+    {"flow_persistence": -0.5, "flow_share": 1.0},
+    {"regimes": Regimes(drift=(0.03,), volatility=(1.4,), volume=(0.5,), resilience=(2.0,))},
+    {"predator": 1.0},
+    {"complete": False},
 )
-def test_closed_form_and_simulation_agree(side, beta, noise, changes):
+PAIRWISE = [
+    (changes, noise, (0.5, 1.0)[(i + j) % 2], (1, -1)[(i // 2 + j) % 2])
+    for i, changes in enumerate(CLOSED)
+    for j, noise in enumerate((0.0, 0.3, 1.0))
+]
+"""Each pair of a market, a volume noise, an exponent and a side occurs."""
+
+
+@pytest.mark.parametrize(("changes", "noise", "beta", "side"), PAIRWISE, ids=str)
+def test_closed_form_and_simulation_agree(changes, noise, beta, side):
     scenario = Scenario(
         side=side, slices=8, volume_curve=U_CURVE, temp_impact_beta=beta, volume_noise=noise, temp_impact_alpha=3.0, **changes
     )
@@ -223,9 +227,8 @@ def test_the_distribution_is_normal_without_volume_noise():
     assert found.quantile(0.95) == pytest.approx(found.mean_bps + 1.6448536 * found.sd_bps)
 
 
-@pytest.mark.parametrize(
-    ("changes", "closed"),
-    [
+def test_which_scenarios_have_a_closed_form():
+    for changes, closed in [
         ({"volume_noise": 0.0}, True),
         ({"volume_noise": 0.3}, True),
         ({"volume_noise": 0.0, "max_participation": 0.2}, True),  # the cap cannot bind
@@ -233,20 +236,18 @@ def test_the_distribution_is_normal_without_volume_noise():
         ({"volume_noise": 0.3, "max_participation": 0.2}, False),
         ({"price_model": "gbm"}, False),
         ({"regimes": get_scenario("regime-day").regimes}, False),
-    ],
-)
-def test_which_scenarios_have_a_closed_form(changes, closed):
-    found = estimate_schedule(order(), Scenario(**changes), algorithm="TWAP", episodes=10)
-    assert found.method.startswith("closed form" if closed else "simulation (10 episodes of seed 0)")
+    ]:
+        found = estimate_schedule(order(), Scenario(**changes), algorithm="TWAP", episodes=10)
+        assert found.method.startswith("closed form" if closed else "simulation (10 episodes of seed 0)")
 
 
-@pytest.mark.parametrize("name", ["regime-day", "desk-5min", "trending-day", "illiquid", "flow-signal"])
-@pytest.mark.parametrize("complete", [True, False])
-def test_components_sum_to_the_mean(name, complete):
-    scenario = replace(get_scenario(name), complete=complete, max_participation=0.05)
-    found = estimate_schedule(order(quantity=int(scenario.quantity)), scenario, algorithm="IS", episodes=200)
-    assert sum(found.components_bps.values()) == pytest.approx(found.mean_bps, abs=1e-9)
-    assert found.components_bps["timing"] == 0.0
+def test_components_sum_to_the_mean():
+    for complete in [True, False]:
+        for name in ["regime-day", "desk-5min", "trending-day", "illiquid", "flow-signal"]:
+            scenario = replace(get_scenario(name), complete=complete, max_participation=0.05)
+            found = estimate_schedule(order(quantity=int(scenario.quantity)), scenario, algorithm="IS", episodes=200)
+            assert sum(found.components_bps.values()) == pytest.approx(found.mean_bps, abs=1e-9)
+            assert found.components_bps["timing"] == 0.0
 
 
 def test_buying_mirrors_selling_without_drift():
@@ -288,12 +289,12 @@ def test_the_parent_overrides_the_order_of_the_scenario():
     assert found.expected_price < 20.0
 
 
-@pytest.mark.parametrize("algorithm", ["TWAP", "VWAP", "IS", "AC", "POV", "Adaptive", None])
-def test_a_plan_has_whole_shares_that_sum_to_the_quantity(algorithm):
-    shares = planned_shares(order(quantity=12_347), get_scenario("regime-day"), algorithm)
-    assert len(shares) == 26
-    assert sum(shares) == 12_347
-    assert all(isinstance(piece, int) and piece >= 0 for piece in shares)
+def test_a_plan_has_whole_shares_that_sum_to_the_quantity():
+    for algorithm in ["TWAP", "VWAP", "IS", "AC", "POV", "Adaptive", None]:
+        shares = planned_shares(order(quantity=12_347), get_scenario("regime-day"), algorithm)
+        assert len(shares) == 26
+        assert sum(shares) == 12_347
+        assert all(isinstance(piece, int) and piece >= 0 for piece in shares)
 
 
 def test_the_plan_uses_the_algorithm_and_urgency_of_the_parent():
@@ -311,9 +312,8 @@ def test_a_schedule_can_be_given():
     assert found.shares == tuple(shares)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
+def test_an_invalid_argument_raises_one_line():
+    for values, message in [
         ({"shares": [1.0, 2.0]}, "shares must hold 26 numbers, got 2"),
         ({"shares": [200_001.0] + [0.0] * 25}, r"shares must sum to the quantity of the order \(200000\), got 200001"),
         ({"shares": [-1.0] + [0.0] * 25}, r"shares\[0\] must be a number in"),
@@ -323,18 +323,16 @@ def test_a_schedule_can_be_given():
         ({"episodes": 1}, r"episodes must be a whole number in \[2, 10000000\], got 1"),
         ({"seed": -1}, "seed must be a whole number in"),
         ({"scenario": "regme-day"}, "did you mean 'regime-day'"),
-    ],
-)
-def test_an_invalid_argument_raises_one_line(values, message):
-    with pytest.raises(ValueError, match=message):
-        estimate_schedule(order(), **{"scenario": "regime-day", **values})
+    ]:
+        with pytest.raises(ValueError, match=message):
+            estimate_schedule(order(), **{"scenario": "regime-day", **values})
 
 
-@pytest.mark.parametrize("level", [0.0, 1.0, -1.0, math.nan, "0.5"])
-def test_a_quantile_level_must_lie_between_0_and_1(level):
-    found = estimate_schedule(order(), Scenario(), algorithm="TWAP", episodes=10)
-    with pytest.raises(ValueError, match="level must be a number in"):
-        found.quantile(level)
+def test_a_quantile_level_must_lie_between_0_and_1():
+    for level in [0.0, 1.0, -1.0, math.nan, "0.5"]:
+        found = estimate_schedule(order(), Scenario(), algorithm="TWAP", episodes=10)
+        with pytest.raises(ValueError, match="level must be a number in"):
+            found.quantile(level)
 
 
 def test_the_text_and_json_of_a_cost_estimate():

@@ -9,6 +9,8 @@ from hyperexec_env.execution.children import cut, whole_shares
 from hyperexec_env.execution.hiding import SIZE_JITTER, TIME_JITTER, jitter, jittered_times, jittered_weights
 from hyperexec_env.orders import MAX_SHARES, ParentOrder
 
+pytestmark = pytest.mark.fast
+
 FACTORS = st.floats(0.0, 1.0)
 WEIGHTS = st.lists(st.floats(0.0, 1e6), min_size=1, max_size=60).filter(lambda weights: sum(weights) > 1e-3)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -107,22 +109,22 @@ def test_jitter_of_children_uses_its_whole_range_and_is_centred():
     assert multipliers.mean() == pytest.approx(1.0, abs=4.0 * 0.2 / np.sqrt(3.0 * 20_000))
 
 
-@pytest.mark.parametrize("phase", [0.0, 0.2, 0.5])
-def test_the_phase_is_the_position_of_a_child_within_its_interval(phase):
-    children = cut(_parent(100), 100, 20.0, 30.0, np.ones(5), phase=phase)
-    assert [child.schedule_time for child in children] == pytest.approx([20.0 + 2.0 * (j + phase) for j in range(5)])
+def test_the_phase_is_the_position_of_a_child_within_its_interval():
+    for phase in [0.0, 0.2, 0.5]:
+        children = cut(_parent(100), 100, 20.0, 30.0, np.ones(5), phase=phase)
+        assert [child.schedule_time for child in children] == pytest.approx([20.0 + 2.0 * (j + phase) for j in range(5)])
 
 
-@pytest.mark.parametrize("weights", [[2.0, -1.0], [-1.0, 2.0, 3.0]])
-def test_negative_weights_are_refused(weights):
-    with pytest.raises(ValueError, match="weights must be non-negative"):
-        whole_shares(10, weights)
+def test_negative_weights_are_refused():
+    for weights in [[2.0, -1.0], [-1.0, 2.0, 3.0]]:
+        with pytest.raises(ValueError, match="weights must be non-negative"):
+            whole_shares(10, weights)
 
 
-@pytest.mark.parametrize("weights", [[], [0.0, 0.0], [np.nan], [np.inf, 1.0], [0.0, 1e-300]])
-def test_weights_without_a_positive_finite_sum_are_refused(weights):
-    with pytest.raises(ValueError, match="weights must sum to a positive number"):
-        whole_shares(10, weights)
+def test_weights_without_a_positive_finite_sum_are_refused():
+    for weights in [[], [0.0, 0.0], [np.nan], [np.inf, 1.0], [0.0, 1e-300]]:
+        with pytest.raises(ValueError, match="weights must sum to a positive number"):
+            whole_shares(10, weights)
 
 
 def test_jitter_needs_a_generator():

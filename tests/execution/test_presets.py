@@ -7,6 +7,8 @@ import pytest
 from hyperexec_env.execution.estimates import estimate_impact
 from hyperexec_env.execution.presets import INFORMATION, LIQUIDITY, PREDATION, VOLATILITY, almgren_2005, preset
 
+pytestmark = pytest.mark.fast
+
 RANGES = {
     "kyle_lambda": (
         LIQUIDITY,
@@ -30,17 +32,26 @@ def test_the_ranges_are_those_of_the_table():
         assert dict(table) == ranges
 
 
-@pytest.mark.parametrize("names", list(itertools.product(LIQUIDITY, VOLATILITY, INFORMATION, PREDATION)))
-@pytest.mark.parametrize("position", [0.0, 0.5, 1.0])
-def test_every_combination_lies_in_its_ranges_or_is_refused_as_inconsistent(names, position):
-    if names[0] == "large_cap" and names[2] == "high":
-        with pytest.raises(ValueError, match=r"information 'high' .* must go with a liquidity .* got 'large_cap'"):
-            preset(*names, position=position)
-        return
-    config = preset(*names, position=position)
-    for (setting, (table, _)), name in zip(RANGES.items(), names, strict=True):
-        low, high = table[name]
-        assert getattr(config, setting) == pytest.approx(low + position * (high - low))
+def test_a_preset_lies_in_the_ranges_of_the_table():
+    """A setting depends on one table only, so every value of every table is met by combining the tables at the same place."""
+    for place, position in itertools.product(range(4), (0.0, 0.5, 1.0)):
+        names = [list(table)[place % len(table)] for table, _ in RANGES.values()]
+        config = preset(*names, position=position)
+        for (setting, (table, _)), name in zip(RANGES.items(), names, strict=True):
+            low, high = table[name]
+            assert getattr(config, setting) == pytest.approx(low + position * (high - low))
+
+
+def test_a_combination_is_refused_only_where_its_ranges_are_inconsistent():
+    """All combinations: a permanent impact above Kyle's lambda is refused, and nothing else."""
+    for names in itertools.product(LIQUIDITY, VOLATILITY, INFORMATION, PREDATION):
+        if names[0] == "large_cap" and names[2] == "high":
+            with pytest.raises(ValueError, match=r"information 'high' .* must go with a liquidity .* got 'large_cap'"):
+                preset(*names)
+        else:
+            config = preset(*names)
+            for (setting, (table, _)), name in zip(RANGES.items(), names, strict=True):
+                assert getattr(config, setting) == pytest.approx(sum(table[name]) / 2.0)
 
 
 def test_other_settings_pass_through_and_override_the_table():
@@ -52,9 +63,8 @@ def test_other_settings_pass_through_and_override_the_table():
         preset("large_cap", information="high", perm_impact_gamma=0.25)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
+def test_an_invalid_argument_raises_one_line():
+    for values, message in [
         ({"liquidity": "midcap"}, "liquidity must be one of large_cap, .*did you mean 'mid_cap'"),
         ({"volatility": "hihg"}, "volatility must be one of .*did you mean 'high'"),
         ({"information": "lowe"}, "information must be one of .*did you mean 'low'"),
@@ -62,22 +72,20 @@ def test_other_settings_pass_through_and_override_the_table():
         ({"position": 1.5}, r"position must be a number in \[0, 1\], got 1.5"),
         ({"slice": 3}, "unknown setting slice; did you mean 'slices'"),
         ({"slices": 0}, r"slices must be a whole number in \[1, 100000\], got 0"),
-    ],
-)
-def test_an_invalid_argument_raises_one_line(values, message):
-    with pytest.raises(ValueError, match=message):
-        preset(**values)
+    ]:
+        with pytest.raises(ValueError, match=message):
+            preset(**values)
 
 
-@pytest.mark.parametrize("share", CALIBRATED)
-@pytest.mark.parametrize("case", range(3))
-@pytest.mark.parametrize("adv", [1_000_000, 6_561_000])
-def test_the_published_costs_of_almgren_thum_hauptmann_and_li(share, case, adv):
-    sigma, ratio, printed, exact = CALIBRATED[share]
-    days = (0.1, 0.2, 0.5)[case]
-    found = estimate_impact(adv // 10, 50.0, sigma, days * adv, adv, config=almgren_2005(sigma, ratio))
-    assert round(found.cost_bps) == printed[case]
-    assert found.cost_bps == pytest.approx(exact[case], abs=1e-4)
+def test_the_published_costs_of_almgren_thum_hauptmann_and_li():
+    for adv in [1_000_000, 6_561_000]:
+        for case in range(3):
+            for share in CALIBRATED:
+                sigma, ratio, printed, exact = CALIBRATED[share]
+                days = (0.1, 0.2, 0.5)[case]
+                found = estimate_impact(adv // 10, 50.0, sigma, days * adv, adv, config=almgren_2005(sigma, ratio))
+                assert round(found.cost_bps) == printed[case]
+                assert found.cost_bps == pytest.approx(exact[case], abs=1e-4)
 
 
 def test_almgren_2005_has_no_transient_impact():
@@ -86,7 +94,7 @@ def test_almgren_2005_has_no_transient_impact():
     assert (config.temp_impact_alpha, config.temp_impact_beta, config.max_participation_rate) == (0.142, 0.6, None)
 
 
-@pytest.mark.parametrize("values", [(0.0, 100.0), (float("nan"), 100.0), (0.02, 0.0), (0.02, float("inf"))])
-def test_almgren_2005_refuses_values_out_of_range(values):
-    with pytest.raises(ValueError, match=r"(daily_volatility|turnover_ratio) must be a number in \(0, "):
-        almgren_2005(*values)
+def test_almgren_2005_refuses_values_out_of_range():
+    for values in [(0.0, 100.0), (float("nan"), 100.0), (0.02, 0.0), (0.02, float("inf"))]:
+        with pytest.raises(ValueError, match=r"(daily_volatility|turnover_ratio) must be a number in \(0, "):
+            almgren_2005(*values)

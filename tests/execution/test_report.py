@@ -21,6 +21,8 @@ from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.orders import ChildOrder, Fill, Order, ParentOrder
 
+pytestmark = pytest.mark.fast
+
 NAMES = ("delay", "spread", "temporary", "transient", "permanent", "timing", "opportunity")
 DAY = 23_400.0
 
@@ -136,66 +138,68 @@ def assert_agreement(report, statement):
     assert report.shortfall == pytest.approx(statement.shortfall, rel=1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("side", [1, -1])
-@pytest.mark.parametrize("volatility", [0.0, 0.05])
-@pytest.mark.parametrize("complete", [True, False])
-@pytest.mark.parametrize("seed", range(3))
-def test_the_components_agree_with_the_account_of_random_slices(side, volatility, complete, seed):
-    rng = np.random.default_rng(seed)
-    count, seconds, arrival, adv = 12, 600.0, 80.0, 1e6
-    config = ExecutionConfig(kyle_lambda=0.5, perm_impact_gamma=0.2, half_spread_bps=2.5, resilience=7.0, day_seconds=DAY)
-    asked = (rng.integers(0, 2, count) * rng.integers(1, 5000, count)).tolist()
-    quantity = sum(asked) + (0 if complete else 3000)
-    slices = [
-        Slice(
-            volume=float(rng.uniform(2e4, 6e4)),
-            least=0.0,
-            limit=math.inf,
-            temporary_scale=0.5,
-            half_spread=2.5e-4 * arrival,
-            transient_kept=math.exp(-7.0 * seconds / DAY),
-            drift=0.0,
-            innovation=volatility * float(rng.standard_normal()),
-            risk=0.0,
-        )
-        for _ in range(count)
-    ]
-    report, statement = traded(
-        slices, asked, side=side, arrival=arrival, quantity=quantity, adv=adv, config=config, seconds=seconds
-    )
-    assert report.decomposition.temporary > 0.1
-    assert (report.decomposition.timing == pytest.approx(0.0, abs=1e-9)) == (volatility == 0.0)
-    assert report.decomposition.permanent == pytest.approx(1e4 * 0.5 * 0.2 / adv * sum(asked) ** 2 / quantity)
-    assert_agreement(report, statement)
+def test_the_components_agree_with_the_account_of_random_slices():
+    for seed in range(3):
+        for complete in [True, False]:
+            for volatility in [0.0, 0.05]:
+                for side in [1, -1]:
+                    rng = np.random.default_rng(seed)
+                    count, seconds, arrival, adv = 12, 600.0, 80.0, 1e6
+                    config = ExecutionConfig(
+                        kyle_lambda=0.5, perm_impact_gamma=0.2, half_spread_bps=2.5, resilience=7.0, day_seconds=DAY
+                    )
+                    asked = (rng.integers(0, 2, count) * rng.integers(1, 5000, count)).tolist()
+                    quantity = sum(asked) + (0 if complete else 3000)
+                    slices = [
+                        Slice(
+                            volume=float(rng.uniform(2e4, 6e4)),
+                            least=0.0,
+                            limit=math.inf,
+                            temporary_scale=0.5,
+                            half_spread=2.5e-4 * arrival,
+                            transient_kept=math.exp(-7.0 * seconds / DAY),
+                            drift=0.0,
+                            innovation=volatility * float(rng.standard_normal()),
+                            risk=0.0,
+                        )
+                        for _ in range(count)
+                    ]
+                    report, statement = traded(
+                        slices, asked, side=side, arrival=arrival, quantity=quantity, adv=adv, config=config, seconds=seconds
+                    )
+                    assert report.decomposition.temporary > 0.1
+                    assert (report.decomposition.timing == pytest.approx(0.0, abs=1e-9)) == (volatility == 0.0)
+                    assert report.decomposition.permanent == pytest.approx(1e4 * 0.5 * 0.2 / adv * sum(asked) ** 2 / quantity)
+                    assert_agreement(report, statement)
 
 
-@pytest.mark.parametrize("side", [1, -1])
-@pytest.mark.parametrize("episode", range(3))
-def test_the_components_agree_with_the_account_of_a_scenario(side, episode):
-    calm = Regimes(names=("SIDEWAYS_LOW",), volatility=(1.0,), volume=(1.0,), rates=((0.0,),))
-    scenario = replace(get_scenario("regime-day"), side=side, regimes=calm)
-    market = build_market(scenario)
-    path = draw_path(market, noise.episode_keys(5, np.arange(3)), float(side))
-    slices = [Slice(*(float(values[k, episode]) for values in path.slices)) for k in range(market.slices)]
-    config = ExecutionConfig(
-        kyle_lambda=scenario.kyle_lambda,
-        perm_impact_gamma=scenario.perm_impact_gamma,
-        half_spread_bps=scenario.half_spread_bps,
-        resilience=scenario.resilience,
-    )
-    asked = [5000] * market.slices
-    report, statement = traded(
-        [slice._replace(least=0.0) for slice in slices],
-        asked,
-        side=side,
-        arrival=scenario.arrival_price,
-        quantity=int(scenario.quantity),
-        adv=scenario.adv,
-        config=config,
-        seconds=DAY / market.slices,
-    )
-    assert report.filled == 130_000
-    assert_agreement(report, statement)
+def test_the_components_agree_with_the_account_of_a_scenario():
+    for episode in range(3):
+        for side in [1, -1]:
+            calm = Regimes(names=("SIDEWAYS_LOW",), volatility=(1.0,), volume=(1.0,), rates=((0.0,),))
+            scenario = replace(get_scenario("regime-day"), side=side, regimes=calm)
+            market = build_market(scenario)
+            path = draw_path(market, noise.episode_keys(5, np.arange(3)), float(side))
+            slices = [Slice(*(float(values[k, episode]) for values in path.slices)) for k in range(market.slices)]
+            config = ExecutionConfig(
+                kyle_lambda=scenario.kyle_lambda,
+                perm_impact_gamma=scenario.perm_impact_gamma,
+                half_spread_bps=scenario.half_spread_bps,
+                resilience=scenario.resilience,
+            )
+            asked = [5000] * market.slices
+            report, statement = traded(
+                [slice._replace(least=0.0) for slice in slices],
+                asked,
+                side=side,
+                arrival=scenario.arrival_price,
+                quantity=int(scenario.quantity),
+                adv=scenario.adv,
+                config=config,
+                seconds=DAY / market.slices,
+            )
+            assert report.filled == 130_000
+            assert_agreement(report, statement)
 
 
 def test_permanent_cost_does_not_depend_on_the_schedule():
@@ -285,21 +289,23 @@ def test_a_continuous_plan_is_a_straight_line_between_its_times():
     assert json.loads(make(plan=plan, plan_is_continuous=True).to_json())["plan_is_continuous"] is True
 
 
-@pytest.mark.parametrize("continuous", [True, False])
-@pytest.mark.parametrize("seed", range(5))
-def test_the_tracking_error_agrees_with_a_fine_grid(continuous, seed):
+def test_the_tracking_error_agrees_with_a_fine_grid():
     """Plan and fills may begin before the order starts or end after it closes."""
-    rng = np.random.default_rng(seed)
-    times = np.sort(rng.uniform(-10.0, 120.0, 6))
-    sums = np.cumsum(rng.integers(0, 200, 6)).astype(float)
-    fills = [Fill(float(at), int(shares), 100.0) for at, shares in zip(rng.uniform(-5.0, 105.0, 7), [100] * 7, strict=True)]
-    plan = tuple(zip(times.tolist(), sums.tolist(), strict=True))
-    grid = (np.arange(1_000_000) + 0.5) * 1e-4
-    steps = np.concatenate([[0.0], sums])[np.searchsorted(times, grid, "right")]
-    planned = np.interp(grid, times, sums) if continuous else steps
-    done = sum(100.0 * (grid >= fill.time) for fill in fills)
-    brute = 100.0 * math.sqrt(((done - planned) ** 2).mean()) / 1000
-    assert make(fills, plan=plan, plan_is_continuous=continuous).tracking_error == pytest.approx(brute, rel=1e-4)
+    for seed in range(5):
+        for continuous in [True, False]:
+            rng = np.random.default_rng(seed)
+            times = np.sort(rng.uniform(-10.0, 120.0, 6))
+            sums = np.cumsum(rng.integers(0, 200, 6)).astype(float)
+            fills = [
+                Fill(float(at), int(shares), 100.0) for at, shares in zip(rng.uniform(-5.0, 105.0, 7), [100] * 7, strict=True)
+            ]
+            plan = tuple(zip(times.tolist(), sums.tolist(), strict=True))
+            grid = (np.arange(1_000_000) + 0.5) * 1e-4
+            steps = np.concatenate([[0.0], sums])[np.searchsorted(times, grid, "right")]
+            planned = np.interp(grid, times, sums) if continuous else steps
+            done = sum(100.0 * (grid >= fill.time) for fill in fills)
+            brute = 100.0 * math.sqrt(((done - planned) ** 2).mean()) / 1000
+            assert make(fills, plan=plan, plan_is_continuous=continuous).tracking_error == pytest.approx(brute, rel=1e-4)
 
 
 def test_the_displacement_decays_in_trading_days_of_the_configuration():

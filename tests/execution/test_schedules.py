@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from hyperexec_env.execution import schedules
 
+pytestmark = pytest.mark.fast
+
 SLICES = st.integers(1, 300)
 
 

@@ -22,6 +22,8 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
 
+pytestmark = pytest.mark.fast
+
 SCENARIO = get_scenario("geo-compat")
 PUSH, MEMORY, BARS, BAR_VOLUME = 7.3e-5, 64.3, 120, 5_000_000.0 / 390.0
 
@@ -76,7 +78,7 @@ def test_the_order_is_five_percent_of_the_volume_of_its_120_minutes():
     assert SCENARIO.quantity == pytest.approx(0.05 * BAR_VOLUME * BARS)
 
 
-@pytest.mark.parametrize("schedule", [every(1), every(15), every(120), *random_schedules(20)])
+@pytest.mark.parametrize("schedule", [every(1), every(15), every(120), *random_schedules(5)])
 def test_the_kernel_costs_what_the_published_recursion_costs(schedule):
     """Half of the own push comes as temporary impact, which here is the same square root."""
     cost = kernel_cost(schedule)

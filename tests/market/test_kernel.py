@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.market.kernel import (
+    ROLES,
+    Components,
     Cost,
     Impact,
     Slice,
@@ -19,9 +21,13 @@ from hyperexec_env.market.kernel import (
     fill_price,
     mid_price,
     move,
+    paid_cost,
+    realised_cost,
     shortfall_cost,
     step,
 )
+
+pytestmark = pytest.mark.fast
 
 BETAS = (0.5, 0.6, 1.0)
 EXPONENTS = (0.5, 0.7, 1.0, 2.0)
@@ -112,6 +118,17 @@ def test_costs_are_sums_of_their_components():
     cost = Cost(permanent=1.0, transient=2.0, temporary=4.0, spread=8.0, drift=16.0, timing=32.0, risk=64.0)
     assert cost.expected == 2.0 + 4.0 + 8.0 + 16.0 + 64.0
     assert cost.shortfall == 1.0 + 2.0 + 4.0 + 8.0 + 16.0 + 32.0
+    assert realised_cost(cost) == 1.0 + 2.0 + 4.0 + 8.0 + 16.0 + 32.0 + 64.0
+    assert paid_cost(cost) == 1.0 + 2.0 + 4.0 + 8.0
+
+
+def test_every_cost_of_the_shortfall_is_stated_and_every_cost_has_a_role():
+    assert set(ROLES) == set(Cost._fields)
+    assert {name for name, role in ROLES.items() if role.shortfall} == {*Components._fields} - {"opportunity"}
+    for total, chosen in ((expected_cost, "objective"), (shortfall_cost, "shortfall"), (paid_cost, "child")):
+        for name, role in ROLES.items():
+            only = Cost(*(float(field == name) for field in Cost._fields))
+            assert total(only) == float(getattr(role, chosen)), (chosen, name)
 
 
 def test_floats_stay_floats_and_arrays_keep_their_shape():

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 
 from hyperexec_env.market.kernel import Slice, State, step
-from hyperexec_env.market.model import build_market
+from hyperexec_env.market.model import MarketSpec, SliceRow, build_market
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.records import numbers
+
+pytestmark = pytest.mark.fast
 
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 
@@ -26,7 +31,7 @@ def test_tables_are_the_formulas(name):
     per_share = transient if exponent == 1.0 else transient / adv  # any other exponent counts in participation
     assert permanent + per_share == pytest.approx(scenario.kyle_lambda * price / adv)
     assert (beta, exponent) == (scenario.temp_impact_beta, scenario.transient_exponent)
-    assert market.holding == pytest.approx(scenario.price_risk * tau)
+    assert market.numbers.holding == pytest.approx(scenario.price_risk * tau)
     for m in range(len(regimes)):
         sigma = scenario.volatility * regimes.volatility[m]
         assert market.volatility[m] == pytest.approx(regimes.volatility[m])
@@ -37,7 +42,7 @@ def test_tables_are_the_formulas(name):
         assert market.transient_kept[m] == pytest.approx(math.exp(-scenario.resilience * regimes.resilience[m] * tau))
         assert market.risk[m] == pytest.approx(scenario.risk_aversion * (sigma * price) ** 2 * tau)
         assert market.mean_volume[:-1, m] == pytest.approx(adv * np.array(scenario.profile()) * regimes.volume[m])
-    assert market.by_flow**2 + market.by_news**2 == pytest.approx(1.0)
+    assert market.numbers.by_flow**2 + market.numbers.by_news**2 == pytest.approx(1.0)
 
 
 @every_scenario
@@ -89,7 +94,7 @@ def test_volume_and_variance_of_the_order_do_not_depend_on_the_number_of_slices(
             "volume": market.rest_volume[0, market.unknown],
             "variance": slices * (law @ market.step_volatility**2),
             "risk": slices * (law @ market.risk),
-            "holding": slices * market.holding,
+            "holding": slices * market.numbers.holding,
             "drift": slices * (law @ market.step_drift),
             "kept": (market.transient_kept**slices).tolist(),
         }
@@ -112,15 +117,15 @@ def test_the_law_of_the_regime_at_the_end_does_not_depend_on_the_number_of_slice
     assert laws[2] == pytest.approx(laws[0], abs=1e-10)
 
 
-@every_scenario
 @pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("cap", [None, 0.05])
-def test_only_the_last_slice_may_force_and_only_where_the_order_has_to_be_completed(name, complete, cap):
-    market = build_market(replace(get_scenario(name), complete=complete, max_participation=cap))
+@pytest.mark.parametrize("slices", [1, 26])
+def test_only_the_last_slice_may_force_and_only_where_the_order_has_to_be_completed(slices, complete, cap):
+    market = build_market(replace(get_scenario("regime-day"), slices=slices, complete=complete, max_participation=cap))
     limit = math.inf if cap is None else cap
     assert market.least.tolist() == [0.0] * (market.slices - 1) + [math.inf if complete else 0.0]
     assert market.cap.tolist() == [limit] * (market.slices - 1) + [math.inf if complete else limit]
-    assert market.capped == (cap is not None)
+    assert market.numbers.spec.capped == (cap is not None)
 
 
 @pytest.mark.parametrize("exponent", [0.3, 0.5, 1.5, 2.0])
@@ -137,11 +142,81 @@ def test_another_exponent_pushes_by_kappa_at_a_participation_of_one(exponent):
         assert state.transient == pytest.approx(0.25**exponent * 0.3 * scenario.arrival_price)
 
 
-def test_the_price_is_a_martingale_without_drift_and_persistent_flow():
-    plain = Scenario()
-    assert build_market(plain).martingale
-    assert not build_market(replace(plain, flow_persistence=0.1)).martingale
-    assert not build_market(replace(plain, regimes=Regimes(drift=(0.01,)))).martingale
+@pytest.mark.parametrize("price_model", ["abm", "gbm"])
+def test_the_price_is_a_martingale_without_drift_and_persistent_flow(price_model):
+    def drifts(**change):
+        market = build_market(Scenario(price_model=price_model, **change))
+        return bool(draw_path(market, episode_keys(0, np.arange(3)), 1.0).slices.drift.any())
+
+    assert not drifts()
+    assert drifts(flow_persistence=0.1)
+    assert drifts(regimes=Regimes(drift=(0.01,)))
+
+
+@every_scenario
+def test_a_row_holds_the_numbers_of_its_slice_and_regime(name):
+    market = build_market(get_scenario(name))
+    count, never = market.regimes, 2**32
+    assert all(len(column) == (market.slices + 1) * (count + 1) for column in numbers(market.table))
+    for k in (0, 1, market.slices - 1):
+        for m in range(count):
+            row = market.row(k, m)
+            for field in set(SliceRow._fields) - {"mean_volume", "thresholds"}:
+                assert getattr(row, field) == getattr(market, field)[m], field
+            assert row.mean_volume == market.mean_volume[k, m]
+            law = scenario_law(name)[m]
+            cuts = np.array([0, *row.thresholds[: count - 1], never])
+            assert np.diff(cuts) / 2.0**32 == pytest.approx(law, abs=1e-9)
+            assert all(threshold >= never for threshold in row.thresholds[count - 1 :])
+    assert all(threshold >= never for threshold in market.start[count - 1 :])
+    rows = market.row(np.array([0, 2]), np.array([0, 0]))
+    assert rows.mean_volume.tolist() == [market.mean_volume[0, 0], market.mean_volume[2, 0]]
+
+
+def scenario_law(name):
+    """Transition matrix of the regimes over a slice."""
+    scenario = get_scenario(name)
+    return scenario.regimes.transition(scenario.tau)
+
+
+# --- the kind of a market
+
+DAY = get_scenario("regime-day")
+SPEC = build_market(DAY).numbers.spec
+CHANGES = {
+    "beta": {"temp_impact_beta": 0.6},
+    "transient_exponent": {"transient_exponent": 0.5},
+    "flow_persistence": {"flow_persistence": 0.3},
+    "regimes": {"regimes": get_scenario("almgren-chriss").regimes},
+    "geometric": {"price_model": "gbm"},
+    "drifting": {"regimes": get_scenario("trending-day").regimes},
+    "capped": {"max_participation": 0.2},
+    "price_risk": {"price_risk": 0.01},
+    "noisy_volume": {"volume_noise": 0.0},
+    "hunted": {"predator": -0.2},
+    "complete": {"complete": False},
+}
+"""Field of a market's specification -> a change of the scenario that changes it and no other field."""
+
+
+def test_a_specification_holds_what_branches_and_nothing_else():
+    assert tuple(CHANGES) == MarketSpec._fields
+    for field, change in CHANGES.items():
+        spec = build_market(replace(DAY, **change)).numbers.spec
+        assert [name for name in spec._fields if getattr(spec, name) != getattr(SPEC, name)] == [field]
+
+
+def test_scenarios_that_differ_in_numbers_share_a_specification():
+    """One compiled loop serves them all: each specification costs seconds of compilation."""
+    numbers = {"quantity": 1e5, "slices": 13, "volatility": 0.05, "risk_aversion": 0.0, "side": -1, "resilience": 0.0}
+    for field, value in numbers.items():
+        assert build_market(replace(DAY, **{field: value})).numbers.spec == SPEC, field
+    assert len({build_market(get_scenario(name)).numbers.spec for name in scenario_names()}) < len(scenario_names())
+
+
+def test_the_tables_of_a_market_are_locked():
+    for array in build_market(DAY).arrays():
+        assert not array.flags.writeable
 
 
 def test_tables_are_computed_once_for_a_scenario():

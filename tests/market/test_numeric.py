@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from hyperexec_env.market.numeric import between, maximum, minimum, power
 
+pytestmark = pytest.mark.fast
+
 finite = st.floats(-1e12, 1e12)
 
 

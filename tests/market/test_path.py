@@ -16,7 +16,7 @@ import pytest
 from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import OrderDraw, World, advance, begin, draw_orders, draw_path, trace
+from hyperexec_env.market.path import OrderDraw, World, begin, draw_orders, draw_path, draw_slice, trace
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 
@@ -29,7 +29,9 @@ def surprising(tests):
     return -NormalDist().inv_cdf(0.001 / (2 * tests))
 
 
-def paths(scenario, episodes=20_000, seed=31, side=1.0):
+def paths(scenario, episodes=None, seed=31, side=1.0):
+    """Draw paths, by default as many as make the same number of slices in every scenario."""
+    episodes = episodes or min(20_000, 520_000 // scenario.slices)
     return draw_path(build_market(scenario), episode_keys(seed, np.arange(episodes)), side)
 
 
@@ -48,11 +50,22 @@ def fields_of(path):
 # --- the same path however it is drawn
 
 
-@every_scenario
-@pytest.mark.parametrize("price_model", ["abm", "gbm"])
-def test_an_episode_is_the_same_in_any_batch_to_the_last_bit(name, price_model):
-    market = build_market(replace(get_scenario(name), price_model=price_model))
-    count = 10_000 if price_model == "abm" else 1_000
+VARIANTS = [(name, {}) for name in scenario_names()] + [
+    ("trending-day", {"price_model": "gbm"}),
+    ("flow-signal", {"flow_persistence": -0.3}),
+    ("trending-day", {"price_model": "gbm", "flow_persistence": -0.3}),
+]
+"""Every scenario as it is, and the equations of the price that no scenario has."""
+every_variant = pytest.mark.parametrize(
+    ("name", "change"), VARIANTS, ids=["-".join([name, *change]) for name, change in VARIANTS]
+)
+
+
+@pytest.mark.fast
+@every_variant
+def test_an_episode_is_the_same_in_any_batch_to_the_last_bit(name, change):
+    market = build_market(replace(get_scenario(name), **change))
+    count = 10_000 if name == "regime-day" else 1_000
     batch = fields_of(draw_path(market, episode_keys(5, np.arange(count)), 1.0))
     backwards = fields_of(draw_path(market, episode_keys(5, np.arange(count)[::-1]), 1.0))
     for field, values in batch.items():
@@ -63,25 +76,23 @@ def test_an_episode_is_the_same_in_any_batch_to_the_last_bit(name, price_model):
             assert np.array_equal(values, batch[field][:, first : first + size]), (field, first, size)
 
 
-@every_scenario
-@pytest.mark.parametrize("price_model", ["abm", "gbm"])
-@pytest.mark.parametrize("persistence", [None, -0.3])
-def test_a_path_drawn_slice_by_slice_is_the_path_drawn_at_once(name, price_model, persistence):
-    scenario = replace(get_scenario(name), price_model=price_model)
-    market = build_market(scenario if persistence is None else replace(scenario, flow_persistence=persistence))
+@pytest.mark.fast
+@every_variant
+def test_a_path_drawn_slice_by_slice_is_the_path_drawn_at_once(name, change):
+    market = build_market(replace(get_scenario(name), **change))
     keys = episode_keys(6, np.arange(9))
     whole = draw_path(market, keys, 1.0)
     start = world = begin(market, keys)
     for k in range(market.slices):
-        drawn, world = advance(market, keys, k, world, 1.0)
+        drawn, world = draw_slice(market, keys, k, world, 1.0)
         for one, values in zip(
             (*drawn, *world), (*(s[k] for s in whole.slices), *(w[k + 1] for w in whole.world)), strict=True
         ):
             assert np.array_equal(np.broadcast_to(one, (9,)), values)
-    # lanes that stand at different slices, as in the vector environment
+    # lanes in different slices, as in the vector environment
     clocks = np.arange(9) % market.slices
     here = World(*(values[clocks, np.arange(9)] for values in whole.world))
-    drawn, after = advance(market, keys, clocks, here, 1.0)
+    drawn, after = draw_slice(market, keys, clocks, here, 1.0)
     for one, values in zip(Slice(*drawn), whole.slices, strict=True):
         assert np.array_equal(np.broadcast_to(one, (9,)), values[clocks, np.arange(9)])
     for one, values in zip(after, whole.world, strict=True):
@@ -119,6 +130,7 @@ def test_another_process_draws_the_same_paths():
         assert done.stdout.strip() == digest.hexdigest()
 
 
+@pytest.mark.fast
 def test_another_regime_anywhere_leaves_another_trace():
     regimes = np.random.default_rng(2).integers(0, 6, (27, 40))
     traces = trace(regimes)
@@ -130,6 +142,7 @@ def test_another_regime_anywhere_leaves_another_trace():
     assert np.array_equal(trace(regimes.astype(np.int8)[:, :3]), traces[:3])
 
 
+@pytest.mark.fast
 @every_scenario
 def test_a_seller_meets_the_market_of_the_buyer(name):
     buyer, seller = (fields_of(paths(get_scenario(name), 50, side=side)) for side in (1.0, -1.0))
@@ -138,6 +151,7 @@ def test_a_seller_meets_the_market_of_the_buyer(name):
         assert np.array_equal(sign * values, seller[field]), field
 
 
+@pytest.mark.fast
 @every_scenario
 def test_the_price_moves_by_its_drift_and_its_innovation(name):
     path = paths(get_scenario(name), 200)
@@ -146,6 +160,7 @@ def test_the_price_moves_by_its_drift_and_its_innovation(name):
     assert (path.world.price[0] == get_scenario(name).arrival_price).all()
 
 
+@pytest.mark.fast
 @every_scenario
 def test_what_a_slice_holds_is_what_its_regime_says(name):
     market = build_market(get_scenario(name))
@@ -157,7 +172,7 @@ def test_what_a_slice_holds_is_what_its_regime_says(name):
     assert np.array_equal(path.slices.risk, market.risk[regime])
     assert path.slices.holding == pytest.approx(get_scenario(name).price_risk * market.tau * path.world.price[:-1])
     assert np.array_equal(path.slices.least, np.broadcast_to(market.least[:, None], regime.shape))
-    if market.capped:
+    if market.numbers.spec.capped:
         assert np.array_equal(path.slices.limit, market.cap[:, None] * path.slices.volume)
     else:
         assert np.isinf(path.slices.limit).all()
@@ -193,8 +208,7 @@ def test_the_variance_over_the_day_does_not_depend_on_the_number_of_slices():
         assert z_of_mean(moves**2, PLAIN.volatility**2) < surprising(2)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.35, 1.0])
-@pytest.mark.parametrize("persistence", [0.0, 0.6, -0.4])
+@pytest.mark.parametrize(("share", "persistence"), [(0.0, 0.6), (0.1, -0.4), (0.35, 0.0), (0.35, 0.6), (1.0, 0.0), (1.0, -0.4)])
 def test_order_flow_explains_its_share_of_the_price(share, persistence):
     """R^2 of the move on the flow of the same slice is flow_share, and the slope of the price in the flow is Kyle's."""
     scenario = replace(PLAIN, flow_share=share, flow_persistence=persistence)
@@ -220,8 +234,7 @@ def test_the_flow_is_autoregressive_and_stationary(persistence):
     assert z_of_mean((flow[9] - persistence * flow[8]) * flow[8], 0.0) < surprising(40)
 
 
-@pytest.mark.parametrize("price_model", ["abm", "gbm"])
-@pytest.mark.parametrize("persistence", [0.0, 0.5])
+@pytest.mark.parametrize(("price_model", "persistence"), [("abm", 0.5), ("gbm", 0.0), ("gbm", 0.5)])
 def test_innovations_have_mean_zero_whatever_is_known_before(price_model, persistence):
     regimes = replace(get_scenario("trending-day").regimes, drift=(0.5, -0.5, 0.1, 0.0, -1.0, 0.2))
     scenario = replace(PLAIN, regimes=regimes, flow_persistence=persistence, price_model=price_model, volatility=0.2)
@@ -297,6 +310,7 @@ def test_the_expected_volume_of_the_order_is_what_markets_show(name):
 # --- the orders
 
 
+@pytest.mark.fast
 def test_the_order_is_that_of_the_scenario_unless_it_is_drawn():
     scenario = replace(PLAIN, side=-1, quantity=123.0)
     assert draw_orders(build_market(scenario), episode_keys(0, [0, 1])) == (-1.0, 123.0)
@@ -334,6 +348,7 @@ def test_orders_are_drawn_apart_from_the_market_and_from_each_other():
         assert z_of_mean((size - size.mean()) * (other - other.mean()), 0.0) < surprising(10)
 
 
+@pytest.mark.fast
 def test_an_order_does_not_depend_on_the_batch():
     market, draw = build_market(PLAIN), OrderDraw(True, (0.5, 2.0))
     side, quantity = draw_orders(market, episode_keys(2, np.arange(5000)), draw)

@@ -17,10 +17,12 @@ from hyperexec_env.market.kernel import Impact, Slice, expected_cost, move
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
-from hyperexec_env.market.predator import GREATEST, LEAST, Hunt, ahead, ambush, watch
+from hyperexec_env.market.predator import GREATEST, LEAST, PredatorMemory, predator_position, step_with_predator, update_memory
 from hyperexec_env.market.scenario import get_scenario
 
-NOTHING_SEEN = Hunt(0.0, 0.0, 0.0, 0.0)
+pytestmark = pytest.mark.fast
+
+NOTHING_SEEN = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 IMPACT = Impact(4e-6, 2e-6, 0.5)
 SLICE = Slice(200_000.0, 0.0, float("inf"), 0.6, 0.01, 0.7, 0.0, 0.01, 1e-9)
 children = st.lists(st.just(0.0) | st.floats(1.0, 1e5), min_size=1, max_size=30)
@@ -40,11 +42,11 @@ def objective(market, policy):
 
 def trade(shares, strength):
     """Trade a list of children, one in each slice; return what was held ahead of each, the costs and the states."""
-    state, hunt = (sum(shares), 0.0, 0.0), NOTHING_SEEN
+    state, memory = (sum(shares), 0.0, 0.0), NOTHING_SEEN
     held, costs, states = [], [], []
     for child in shares:
-        held.append(ahead(strength, hunt, child))
-        (state, cost), hunt = ambush(IMPACT, state, SLICE, child, hunt, strength)
+        held.append(predator_position(strength, memory, child))
+        (state, cost), memory = step_with_predator(IMPACT, state, SLICE, child, memory, strength)
         costs.append(cost)
         states.append(state)
     return held, costs, states
@@ -96,21 +98,22 @@ def test_dust_between_the_children_does_not_blind_it(strength):
 @pytest.mark.parametrize("limit", [float("inf"), 100.0])
 def test_it_remembers_what_traded_not_what_was_asked_for(limit):
     left = 100.0 if limit == float("inf") else 500.0
-    (after, _), hunt = ambush(IMPACT, (left, 0.0, 0.0), SLICE._replace(limit=limit), 300.0, NOTHING_SEEN, 1.0)
+    (after, _), memory = step_with_predator(IMPACT, (left, 0.0, 0.0), SLICE._replace(limit=limit), 300.0, NOTHING_SEEN, 1.0)
     assert after[0] == left - 100.0
-    assert hunt == Hunt(100.0, 1.0, 0.0, 0.0)
+    assert memory == PredatorMemory(100.0, 1.0, 0.0, 0.0)
 
 
 def test_it_holds_its_position_for_fifteen_hundredths_of_a_period_around_the_expected_time():
-    hunt = Hunt(100.0, 0.0, 100.0, 1.0)
-    held = [since for since in range(200) if ahead(1.0, hunt._replace(since=float(since)), 100.0)]
+    memory = PredatorMemory(100.0, 0.0, 100.0, 1.0)
+    held = [since for since in range(200) if predator_position(1.0, memory._replace(since=float(since)), 100.0)]
     assert held == list(range(85, 116))
 
 
 def test_it_expects_the_next_child_later_by_half_of_a_delay_and_the_period_longer_by_a_quarter():
-    assert watch(Hunt(100.0, 24.0, 20.0, 1.0), 100.0) == Hunt(100.0, 3.0, 21.0, 1.0)
-    assert watch(Hunt(100.0, 16.0, 20.0, 1.0), 100.0) == Hunt(100.0, -1.0, 19.0, 1.0)
-    assert watch(Hunt(100.0, 31.0, 20.0, 1.0), 100.0) == Hunt(100.0, 1.0, 31.0, 1.0)  # it has lost the count
+    assert update_memory(PredatorMemory(100.0, 24.0, 20.0, 1.0), 100.0) == PredatorMemory(100.0, 3.0, 21.0, 1.0)
+    assert update_memory(PredatorMemory(100.0, 16.0, 20.0, 1.0), 100.0) == PredatorMemory(100.0, -1.0, 19.0, 1.0)
+    lost = PredatorMemory(100.0, 31.0, 20.0, 1.0)
+    assert update_memory(lost, 100.0) == PredatorMemory(100.0, 1.0, 31.0, 1.0)
 
 
 def test_on_a_fine_grid_it_holds_its_position_around_the_expected_time():
@@ -135,10 +138,10 @@ def test_it_follows_a_schedule_that_jitters_around_a_regular_one():
 def test_floats_and_arrays_agree_to_the_last_bit(shares, strength):
     held, costs, states = trade(shares, strength)
     slice = Slice(*(np.full(2, value) for value in SLICE))
-    state, hunt = (np.full(2, sum(shares)), np.zeros(2), np.zeros(2)), Hunt(*np.zeros((4, 2)))
+    state, memory = (np.full(2, sum(shares)), np.zeros(2), np.zeros(2)), PredatorMemory(*np.zeros((4, 2)))
     for k, child in enumerate(shares):
-        assert np.array_equal(ahead(strength, hunt, np.full(2, child)), np.full(2, held[k]))
-        (state, cost), hunt = ambush(IMPACT, state, slice, np.full(2, child), hunt, strength)
+        assert np.array_equal(predator_position(strength, memory, np.full(2, child)), np.full(2, held[k]))
+        (state, cost), memory = step_with_predator(IMPACT, state, slice, np.full(2, child), memory, strength)
         assert np.array_equal(np.array(cost), np.array([costs[k]] * 2).T)
         assert np.array_equal(np.array(state), np.array([states[k]] * 2).T)
 
@@ -198,7 +201,7 @@ def test_liquidity_makes_a_regular_schedule_cheaper_and_never_pays_for_it():
 
 def test_without_a_predator_nothing_changes():
     market, path = hunted(0.0), path_of(hunted(0.0))
-    assert not market.hunted
+    assert not market.numbers.spec.hunted
     assert np.array_equal(
         objective(market, get_policy("IS")), roll(build_market(get_scenario("regime-day")), get_policy("IS"), path)[0].objective
     )
@@ -217,9 +220,10 @@ def test_liquidity_would_pay_for_a_round_trip_that_an_order_of_one_side_cannot_m
         legs = 0.0
         for displaced, slope in ((0.0, 6e-6), (26 * 7_692.0 * 6e-6, -6e-6)):  # selling moves back what buying moved
             slice = Slice(200_000.0, 0.0, float("inf"), 0.0, spread, 1.0, 0.0, 0.0, 0.0)
-            state, hunt = (26 * 7_692.0, displaced if slope > 0.0 else -displaced, 0.0), NOTHING_SEEN
+            state, memory = (26 * 7_692.0, displaced if slope > 0.0 else -displaced, 0.0), NOTHING_SEEN
+            impact = Impact(abs(slope), 0.0, 0.5)
             for _ in range(26):
-                (state, cost), hunt = ambush(Impact(abs(slope), 0.0, 0.5), state, slice, 7_692.0, hunt, strength)
+                (state, cost), memory = step_with_predator(impact, state, slice, 7_692.0, memory, strength)
                 legs += sum(cost[:4])
         return legs
 
@@ -233,8 +237,9 @@ def test_liquidity_would_pay_for_a_round_trip_that_an_order_of_one_side_cannot_m
 # --- one predator, three ways to run an episode
 
 
-@pytest.mark.parametrize("strength", [0.3, -0.5])
-@pytest.mark.parametrize("name", ["TWAP", "random", "Adaptive", "every-5th", "wait-then-dump"])
+@pytest.mark.parametrize(
+    ("name", "strength"), [("TWAP", 0.3), ("random", -0.5), ("Adaptive", 0.3), ("every-5th", -0.5), ("wait-then-dump", 0.3)]
+)
 def test_the_environments_and_the_rollout_agree_to_the_last_bit(name, strength):
     market = hunted(strength)
     outcome = roll(market, get_policy(name), path_of(market, episodes=4, seed=11)).statement
@@ -251,8 +256,14 @@ def test_the_environments_and_the_rollout_agree_to_the_last_bit(name, strength):
         assert info["components_bps"]["transient"] == outcome.components.transient[episode]
 
 
-@pytest.mark.parametrize("autoreset", ["NextStep", "SameStep", "Disabled"])
-@pytest.mark.parametrize("options", [{}, {"random_side": True, "quantity_range": (0.5, 2.0)}, {"reward": "realised"}])
+@pytest.mark.parametrize(
+    ("autoreset", "options"),
+    [
+        ("NextStep", {}),
+        ("SameStep", {"random_side": True, "quantity_range": (0.5, 2.0)}),
+        ("Disabled", {"reward": "realised"}),
+    ],
+)
 def test_a_lane_forgets_the_last_order_when_the_next_one_begins(autoreset, options):
     scenario = replace(get_scenario("hunted-day"), slices=4)
     lanes = HyperExecVectorEnv(3, autoreset, backend="numpy", scenario=scenario, **options)
@@ -290,7 +301,7 @@ def test_what_it_remembers_does_not_reach_the_observation():
 def test_costs_of_a_hunted_order_are_those_that_the_kernel_books():
     env = HyperExecEnv("hunted-day")
     env.reset(seed=0)
-    total, hunt = 0.0, NOTHING_SEEN
+    total, memory = 0.0, NOTHING_SEEN
     while True:
         _, reward, ended, _, _ = env.trade(200_000.0 / 26)
         total += reward
@@ -301,12 +312,12 @@ def test_costs_of_a_hunted_order_are_those_that_the_kernel_books():
     spent = 0.0
     for k in range(26):
         row = [float(values[k, 0]) for values in path.slices]
-        (state, cost), hunt = ambush(env.unwrapped.task.market.impact, state, row, 200_000.0 / 26, hunt, 0.3)
+        (state, cost), memory = step_with_predator(env.unwrapped.task.market.impact, state, row, 200_000.0 / 26, memory, 0.3)
         spent += expected_cost(cost)
     assert -total == pytest.approx(1e4 * spent / 2e7, rel=1e-12)
 
 
 def test_watching_forgets_nothing_while_no_child_comes():
-    hunt = watch(watch(watch(NOTHING_SEEN, 100.0), 100.0), 0.0)
-    assert (hunt.size, hunt.period, hunt.likeness) == (100.0, 1.0, 1.0)
-    assert hunt.since == 2.0
+    memory = update_memory(update_memory(update_memory(NOTHING_SEEN, 100.0), 100.0), 0.0)
+    assert (memory.size, memory.period, memory.likeness) == (100.0, 1.0, 1.0)
+    assert memory.since == 2.0

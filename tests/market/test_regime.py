@@ -121,7 +121,7 @@ def test_thresholds_divide_the_random_words_in_proportion_to_the_distribution(we
 def test_simulated_regimes_follow_the_distributions_of_the_scenario(name):
     scenario = get_scenario(name)
     regimes, market = scenario.regimes, build_market(scenario)
-    count = 20_000
+    count = min(20_000, 520_000 // scenario.slices)
     drawn = draw_path(market, episode_keys(21, np.arange(count)), 1.0).world.regime
     law, transition = regimes.start_law(), regimes.transition(scenario.tau)
     checks = 2 * len(regimes) + len(regimes) ** 2

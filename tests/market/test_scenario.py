@@ -105,7 +105,7 @@ def test_any_scenario_round_trips_through_a_dict_and_toml(scenario):
     assert build_market(scenario).scenario == scenario
 
 
-@every_scenario
+@pytest.mark.parametrize("name", ["regime-day", "desk-5min", "geo-compat"])
 def test_toml_comments_give_meaning_and_unit_of_each_field(name):
     lines = get_scenario(name).to_toml().split("\n\n")[0].splitlines()
     for item in fields(Scenario):
@@ -343,6 +343,7 @@ def test_the_hash_depends_on_every_field_of_the_regimes(field):
     assert replace(start, regimes=replace(start.regimes, **{field: change})).hash != start.hash
 
 
+@pytest.mark.fast
 @every_scenario
 def test_the_hash_of_a_registered_scenario_never_changes(name):
     assert get_scenario(name).hash == GOLDEN_HASHES[name]

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 from hyperexec_env.market.library import U_CURVE
 from hyperexec_env.market.volume import slice_profile
 
+pytestmark = pytest.mark.fast
+
 curves = st.lists(st.floats(0.01, 10.0), min_size=0, max_size=30)
 
 

@@ -178,8 +178,8 @@ def test_with_trust_the_code_of_a_pickle_runs(trap, tmp_path, capsys):
     ("text.zip", "ppo", (), "cannot be loaded as a stable-baselines3 model of ppo"),
     ("sac.zip", "ppo", (), "cannot be loaded as a stable-baselines3 model of ppo"),
     ("ppo.zip", "dqn", (), "cannot be loaded as a stable-baselines3 model of dqn"),
-    ("ppo.zip", "ppo", ("--action-mode", "discrete"), "must be Discrete(7), those of action_mode 'discrete'"),
-    ("dqn.zip", "dqn", ("--action-mode", "pace"), "those of action_mode 'pace', got Discrete(7)"),
+    ("ppo.zip", "ppo", ("--action-mode", "discrete"), "must be Discrete(7) for action_mode 'discrete'"),
+    ("dqn.zip", "dqn", ("--action-mode", "pace"), "for action_mode 'pace', got Discrete(7)"),
 ])  # fmt: skip
 def test_a_file_that_is_not_what_was_said_is_one_line(name, algorithm, more, message, models, tmp_path, capsys):
     folder, _ = models
@@ -223,7 +223,7 @@ def _doing_more():
     (PPO, "MlpPolicy", _env, {"squash_output": True}, {"use_sde": True}, "squash_output must be False"),
     (SAC, "MlpPolicy", _env, {}, {"use_sde": True, "buffer_size": 9}, "got Linear, ReLU, Linear, ReLU, Sequential"),
     (PPO, "MlpPolicy", _seeing_less, {}, {}, r"of shape \(21,\) of HyperExec-v0, got \(5,\)"),
-    (PPO, "MlpPolicy", _normalised, {}, {}, "got others of the same shape"),
+    (PPO, "MlpPolicy", _normalised, {}, {}, "got the same shape with other bounds"),
     (PPO, "MlpPolicy", _doing_more, {}, {}, r"actions of the model must be Box\(-1.0, 1.0, .* got Box\(-2.0"),
 ])  # fmt: skip
 def test_a_policy_of_another_kind_is_refused(kind, policy, env, network, options, message):
@@ -264,7 +264,7 @@ def test_a_model_that_acts_otherwise_than_its_layers_is_refused(monkeypatch):
     model = _scrambled(PPO("MlpPolicy", _env()))
     predict = model.policy._predict
     monkeypatch.setattr(model.policy, "_predict", lambda seen, **options: 0.5 * predict(seen, **options))
-    with pytest.raises(ValueError, match=r"act otherwise than the model in (\d+) of \1 slices"):
+    with pytest.raises(ValueError, match=r"choose different actions in (\d+) of \1 slices"):
         policy_of(model, "ppo", "pace", True, "mine")
 
 

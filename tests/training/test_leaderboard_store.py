@@ -86,7 +86,7 @@ def test_a_training_that_is_interrupted_goes_on_from_its_checkpoint(tmp_path, mo
     with pytest.raises(SystemExit) as stopped:
         cli.main([*words, str(tmp_path / "cut")])
     assert stopped.value.code == 143
-    assert "the same command goes on from that checkpoint" in capsys.readouterr().err
+    assert "the same command resumes from that checkpoint" in capsys.readouterr().err
     assert cli.main([*words, str(tmp_path / "cut")]) == 0
     assert "resumed from the checkpoint" in capsys.readouterr().err
     weights = [(tmp_path / run / "policies/ppo-desk-5min-0/policy.safetensors").read_bytes() for run in ("whole", "cut")]
@@ -136,7 +136,7 @@ def test_a_run_that_is_interrupted_goes_on(made, tmp_path, monkeypatch):
     assert stored > 0
     rolled = []
     monkeypatch.setattr(Pov, "act", act)
-    monkeypatch.setattr(rollout, "_try_rule", lambda *args: None)  # which rolls a few episodes of its own
+    monkeypatch.setattr(rollout, "_check_rule", lambda *args: None)  # which rolls a few episodes of its own
     roll, roll_rule = rollout.roll, rollout.roll_rule
     monkeypatch.setattr(rollout, "roll", lambda *args: rolled.append("roll") or roll(*args))
     monkeypatch.setattr(rollout, "roll_rule", lambda *args: rolled.append("rule") or roll_rule(*args))

@@ -139,7 +139,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_best_policy(tmp_path, m
         Trainer, "loss", lambda trainer, outcome: loss(trainer, outcome) * (torch.nan if trainer.step == 7 else 1)
     )
     train(replace(TINY, out=str(tmp_path)))
-    assert "training diverged in step 8: kept the best policy before it, of step 5" in capsys.readouterr().err
+    assert "training diverged in step 8: saved the best earlier policy, of step 5" in capsys.readouterr().err
     about = json.loads((tmp_path / "policy.json").read_text())["about"]
     assert (about["stopped"], about["best_step"]) == ("diverged", 5)
     assert all(np.isfinite(values).all() for layer in load_policy(tmp_path).layers for values in layer)

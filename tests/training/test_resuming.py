@@ -118,7 +118,7 @@ def test_checkpoints_change_nothing(tmp_path):
 def test_an_interrupted_run_says_how_to_go_on(number, tmp_path, monkeypatch, capsys):
     stopped = interrupt(monkeypatch, ppo.train, replace(TINY["ppo"], out=str(tmp_path)), 20, number)
     assert stopped.code == 128 + number
-    assert "interrupted after 416 of 2,000 slices; go on with --resume" in capsys.readouterr().err
+    assert "interrupted after 416 of 2,000 slices; pass --resume to continue" in capsys.readouterr().err
 
 
 def test_a_signal_in_the_last_update_still_gives_the_policy(tmp_path, monkeypatch):

@@ -145,11 +145,11 @@ def test_the_optimum_is_continuous_at_zero_risk_aversion(model):
 @given(MODELS, st.floats(1.1, 100.0))
 def test_risk_aversion_lowers_the_variance_and_raises_the_cost(model, factor):
     model = replace(model, risk_aversion=max(model.risk_aversion, 1e-10))
-    calm, keen = paper.continuous(model), paper.continuous(replace(model, risk_aversion=factor * model.risk_aversion))
-    assert keen.expected >= calm.expected * (1.0 - 1e-9)
-    assert keen.variance <= calm.variance * (1.0 + 1e-9)
-    assert keen.first >= calm.first * (1.0 - 1e-9)
-    assert calm.first >= calm.last * (1.0 - 1e-9)
+    low, high = paper.continuous(model), paper.continuous(replace(model, risk_aversion=factor * model.risk_aversion))
+    assert high.expected >= low.expected * (1.0 - 1e-9)
+    assert high.variance <= low.variance * (1.0 + 1e-9)
+    assert high.first >= low.first * (1.0 - 1e-9)
+    assert low.first >= low.last * (1.0 - 1e-9)
 
 
 @given(MODELS)
@@ -166,9 +166,9 @@ def test_limits_of_resilience_and_risk_aversion():
     assert fast.first == pytest.approx(1e5 / (2.0 + 1e5))
     slow = paper.continuous(replace(paper.EXAMPLE, resilience=1e-6))
     assert slow.expected == pytest.approx(0.5 * 1e10 / 5_000.0, rel=1e-5)  # without recovery every schedule costs X^2 / (2 q)
-    keen = paper.continuous(replace(paper.EXAMPLE, volatility=1.0, risk_aversion=1e5))
-    assert keen.first == pytest.approx(1e5, rel=1e-4)
-    assert keen.expected == pytest.approx(0.5 * 1e10 / 5_000.0, rel=1e-4)
+    averse = paper.continuous(replace(paper.EXAMPLE, volatility=1.0, risk_aversion=1e5))
+    assert averse.first == pytest.approx(1e5, rel=1e-4)
+    assert averse.expected == pytest.approx(0.5 * 1e10 / 5_000.0, rel=1e-4)
     assert paper.discrete_trades(paper.EXAMPLE, 1).tolist() == [1e5]
 
 

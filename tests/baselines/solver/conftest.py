@@ -1,4 +1,4 @@
-"""What the tests of the solver share: each registered scenario is solved once."""
+"""Fixtures of the solver tests: each registered scenario is solved once."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ from hyperexec_env.market.scenario import get_scenario
 
 @pytest.fixture(scope="session")
 def solution_of():
-    """The solution of a registered scenario by its name; HYPEREXEC_CACHE hands it to the other processes of the run."""
+    """Function from the name of a registered scenario to its solution; processes share solutions through HYPEREXEC_CACHE."""
     return cache(lambda name: solve(get_scenario(name)))

@@ -1,4 +1,4 @@
-"""The dynamic programme against brute force: nested searches over whole trees, with quadratures of their own."""
+"""The dynamic programme against brute_force force: nested searches over full scenario trees, with independent quadratures."""
 
 import math
 from dataclasses import replace
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hyperexec_env.baselines.solver import dynamic
-from hyperexec_env.baselines.solver.dynamic import FINE, Grid, evaluate_fractions, solve_blind, solve_informed
+from hyperexec_env.baselines.solver.dynamic import FINE, Grid, evaluate_fractions, solve_delayed, solve_informed
 from hyperexec_env.baselines.solver.linear import keeps_one_side, solve_linear
 from hyperexec_env.baselines.solver.problem import build_problem
 from hyperexec_env.market.kernel import Slice, State, close, step
@@ -28,114 +28,111 @@ ONE = Regimes()
 
 
 def small(slices=3, regimes=TWO, **changes):
-    """A market of a few slices in which impact, risk and resilience all count."""
+    """A market of a few slices in which impact, risk and resilience all affect the optimum."""
     values = {"quantity": 400_000.0, "volume_noise": 0.0, "volume_curve": (0.4, 0.25, 0.35), "risk_aversion": 3e-7}
     return build_market(Scenario(name="small", slices=slices, regimes=regimes, **{**values, **changes}))
 
 
-# --- brute force
+# --- brute_force force
 
 
-class World:
-    """What brute force knows of nature beside the regime: the last flow and the price, arrays of the shape of the states."""
+class Signals:
+    """Last order flow and price in each state; arrays in the shape of the states."""
 
     def __init__(self, flow, price):
         self.flow, self.price = flow, price
 
 
 def trapezoids(count=41):
-    """Nodes and weights of the standard normal: the trapezoidal rule."""
+    """Nodes and weights of the trapezoidal rule for the standard normal distribution."""
     nodes = np.linspace(-8.0, 8.0, count)
     return nodes, (nodes[1] - nodes[0]) * np.exp(-0.5 * nodes**2) / math.sqrt(2.0 * math.pi)
 
 
-class Brute:
-    """The optimum of a few slices by a search at each state that can be met; `told` is whether the present regime is known."""
+class BruteForce:
+    """Optimum of a few slices by a search in every reachable state; `observed` is whether the policy observes the regime."""
 
-    def __init__(self, market, told=True, fractions=None):
-        self.market, self.told, self.fractions = market, told, fractions
+    def __init__(self, market, observed=True, fractions=None):
+        self.market, self.observed, self.fractions = market, observed, fractions
         scenario = market.scenario
         self.law = scenario.regimes
         self.transition = self.law.transition(scenario.tau)
-        self.watched = bool(scenario.flow_persistence) or scenario.price_model == "gbm"
+        self.has_signal = bool(scenario.flow_persistence) or scenario.price_model == "gbm"
 
     def start(self, regime=None, flow=0.0):
-        """Objective from the first slice, currency, for one who knows its regime, or (None) only the law of the start."""
+        """Objective from the first slice, currency, given its regime, or given only the distribution at the start (None)."""
         one = np.ones(1)
         scenario = self.market.scenario
         state = State(scenario.quantity * one, 0.0 * one, 0.0 * one)
         law = self.law.start_law() if regime is None else np.eye(self.market.regimes)[regime]
-        return float(self.value(0, state, World(flow * one, scenario.arrival_price * one), law)[0])
+        return float(self.value(0, state, Signals(flow * one, scenario.arrival_price * one), law)[0])
 
-    def value(self, k, state, world, law):
-        """Least objective that is still to come in some states (arrays of one dimension)."""
+    def value(self, k, state, signals, law):
+        """Value function in states given as arrays of one dimension, currency."""
         if k == self.market.slices:
             return close(self.market.impact, state, self.market.scenario.quantity)[1]
         if math.isinf(self.market.least[k]):
-            return self.cost(k, state, world, law, state.remaining)
+            return self.cost(k, state, signals, law, state.remaining)
         if self.fractions is not None:
-            return self.cost(k, state, world, law, self.fractions[k] * state.remaining)
-        return least(lambda shares: self.try_out(k, state, world, law, shares), len(state.remaining))
+            return self.cost(k, state, signals, law, self.fractions[k] * state.remaining)
+        return minimum(lambda shares: self.cost_of_fractions(k, state, signals, law, shares), len(state.remaining))
 
-    def try_out(self, k, state, world, law, shares):
-        """Objective of trading fractions of what remains, shape (candidates, states)."""
+    def cost_of_fractions(self, k, state, signals, law, shares):
+        """Objective of trading fractions of the remaining shares, shape (candidates, states)."""
         many = State(*(np.tile(values, len(shares)) for values in state))
-        around = World(*(np.tile(values, len(shares)) for values in (world.flow, world.price)))
-        return self.cost(k, many, around, law, shares.ravel() * many.remaining).reshape(shares.shape)
+        repeated = Signals(*(np.tile(values, len(shares)) for values in (signals.flow, signals.price)))
+        return self.cost(k, many, repeated, law, shares.ravel() * many.remaining).reshape(shares.shape)
 
-    def cost(self, k, state, world, law, shares):
-        """Objective of trades, and of the best that can follow, in the mean over the regimes of a law."""
-        return sum(chance * self.meet(k, m, state, world, shares) for m, chance in enumerate(law) if chance > 0.0)
+    def cost(self, k, state, signals, law, shares):
+        """Objective of trades and optimal later trades, averaged over the regimes by their probabilities `law`."""
+        return sum(p * self.cost_in_regime(k, m, state, signals, shares) for m, p in enumerate(law) if p > 0.0)
 
-    def meet(self, k, m, state, world, shares):
-        """Objective of trades in a slice of regime m, and of the best that can follow."""
+    def cost_in_regime(self, k, m, state, signals, shares):
+        """Objective of trades in a slice of regime m and optimal later trades."""
         market, scenario, count = self.market, self.market.scenario, len(shares)
         volume, weights = self.volumes(k, m, shares)
         sigma = scenario.volatility * self.law.volatility[m]
         flow_volatility = sigma * math.sqrt(scenario.tau * scenario.flow_share)
-        moved = self.law.drift[m] * scenario.tau + flow_volatility * scenario.flow_persistence * world.flow
-        drift = world.price * np.expm1(moved) if scenario.price_model == "gbm" else scenario.arrival_price * moved
+        moved = self.law.drift[m] * scenario.tau + flow_volatility * scenario.flow_persistence * signals.flow
+        drift = signals.price * np.expm1(moved) if scenario.price_model == "gbm" else scenario.arrival_price * moved
         slice = Slice(
             volume=volume,
             least=market.least[k],
             limit=market.cap[k] * volume,
-            temporary_scale=scenario.temp_impact_alpha * self.temporary(m) * sigma * scenario.arrival_price,
+            temporary_scale=scenario.temp_impact_alpha * self.law.temporary[m] * sigma * scenario.arrival_price,
             half_spread=scenario.half_spread_bps * 1e-4 * scenario.arrival_price * self.law.spread[m],
             transient_kept=math.exp(-scenario.resilience * self.law.resilience[m] * scenario.tau),
             drift=scenario.side * drift[:, None],
             innovation=0.0,
             risk=scenario.risk_aversion * (sigma * scenario.arrival_price) ** 2 * scenario.tau,
-            holding=scenario.price_risk * scenario.tau * world.price[:, None],
+            holding=scenario.price_risk * scenario.tau * signals.price[:, None],
         )
-        wide = State(*(np.broadcast_to(values[:, None], volume.shape) for values in state))
-        after, cost = step(market.impact, wide, slice, np.broadcast_to(shares[:, None], volume.shape))
+        before = State(*(np.broadcast_to(values[:, None], volume.shape) for values in state))
+        after, cost = step(market.impact, before, slice, np.broadcast_to(shares[:, None], volume.shape))
         paid = (weights * cost.expected).sum(axis=1)
-        if not market.capped or math.isinf(market.cap[k]):  # then the volume leaves no trace in the state
+        if not market.capped or math.isinf(market.cap[k]):  # then the state does not depend on the volume
             after, weights = State(*(values[:, :1] for values in after)), np.ones((count, 1))
-        goes_on = self.watched and k + 1 < market.slices
-        nodes, chances = trapezoids() if goes_on else (np.zeros(1), np.ones(1))
-        kept = scenario.flow_persistence
-        flow = kept * world.flow[:, None] + math.sqrt(1.0 - kept**2) * nodes
+        has_next = self.has_signal and k + 1 < market.slices
+        nodes, probabilities = trapezoids() if has_next else (np.zeros(1), np.ones(1))
+        phi = scenario.flow_persistence
+        flow = phi * signals.flow[:, None] + math.sqrt(1.0 - phi**2) * nodes
         growth = moved[:, None] + sigma * math.sqrt(scenario.tau) * (nodes - 0.5 * sigma * math.sqrt(scenario.tau))
-        price = world.price[:, None] * np.exp(growth if scenario.price_model == "gbm" else 0.0 * growth)
+        price = signals.price[:, None] * np.exp(growth if scenario.price_model == "gbm" else 0.0 * growth)
         shape = (count, weights.shape[1], len(nodes))
         state = State(*(np.broadcast_to(values[:, :, None], shape).ravel() for values in after))
-        world = World(*(np.broadcast_to(values[:, None, :], shape).ravel() for values in (flow, price)))
-        ahead = self.ahead(k + 1, m, state, world).reshape(shape) @ chances
-        return paid + (weights * ahead).sum(axis=1)
+        signals = Signals(*(np.broadcast_to(values[:, None, :], shape).ravel() for values in (flow, price)))
+        continuation = self.continuation(k + 1, m, state, signals).reshape(shape) @ probabilities
+        return paid + (weights * continuation).sum(axis=1)
 
-    def temporary(self, m):
-        return self.law.temporary[m]
-
-    def ahead(self, k, m, state, world):
-        """Objective of what follows a slice of regime m: for one who will be told the next regime, or who knows its law."""
+    def continuation(self, k, m, state, signals):
+        """Value after a slice of regime m, for a policy that observes the next regime or knows only its probabilities."""
         law = self.transition[m]
-        if not self.told:
-            return self.value(k, state, world, law)
-        return sum(chance * self.value(k, state, world, np.eye(len(law))[n]) for n, chance in enumerate(law))
+        if not self.observed:
+            return self.value(k, state, signals, law)
+        return sum(p * self.value(k, state, signals, np.eye(len(law))[n]) for n, p in enumerate(law))
 
     def volumes(self, k, m, shares):
-        """Volumes and their weights, shape (states, nodes): where a cap may bind, each side of the kink has its own rule."""
+        """Volumes and their weights, shape (states, nodes); with a cap, each side of the kink has its own quadrature rule."""
         scenario = self.market.scenario
         mean, deviation = scenario.profile()[k] * scenario.adv * self.law.volume[m], scenario.volume_noise
         if not deviation:
@@ -153,8 +150,8 @@ class Brute:
         return mean * np.exp(deviation * nodes - 0.5 * deviation**2), weights
 
 
-def least(function, count, rounds=5):
-    """Least value of a function of fractions (candidates, states) for each of some states: rows that are drawn ever closer."""
+def minimum(function, count, rounds=5):
+    """Minimum over fractions of a function on (candidates, states), for each state, by successively finer grids."""
     row, centre, reach, lowest = np.linspace(-1.0, 1.0, 17), np.full(count, 0.5), 0.5, np.full(count, np.inf)
     for _ in range(rounds + 1):
         shares = np.clip(centre + reach * row[:, None], 0.0, 1.0)
@@ -170,8 +167,8 @@ def informed(market, grid=FINE):
     return solve_informed(problem, grid).values @ problem.signal_law
 
 
-def brute(market):
-    return [Brute(market).start(m) for m in range(market.regimes)]
+def brute_force(market):
+    return [BruteForce(market).start(m) for m in range(market.regimes)]
 
 
 # --- agreements
@@ -179,8 +176,8 @@ def brute(market):
 
 @pytest.mark.parametrize("kyle_lambda", [0.2, 0.6])
 @pytest.mark.parametrize("slices", [1, 2, 8, 26])
-def test_it_agrees_with_riccati_where_the_optimum_has_one_side(slices, kyle_lambda):
-    even = replace(TWO, spread=())  # waiting for a narrow spread might take trades of both signs
+def test_it_agrees_with_riccati_where_the_optimum_is_one_sided(slices, kyle_lambda):
+    even = replace(TWO, spread=())  # a spread by regime could make trades of both signs optimal
     market = small(
         slices, even, temp_impact_beta=1.0, temp_impact_alpha=1.0, volume_noise=0.3, kyle_lambda=kyle_lambda, volume_curve=()
     )
@@ -189,69 +186,69 @@ def test_it_agrees_with_riccati_where_the_optimum_has_one_side(slices, kyle_lamb
     exact, fine = solution.values * market.scenario.notional, informed(market)
     stated = np.abs(fine - informed(market, FINE.coarser())).max()
     assert np.abs(fine - exact).max() <= max(stated, 1e-9 * exact.max())
-    if slices < 26:  # errors add up
+    if slices < 26:  # errors accumulate over slices
         assert fine == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("beta", [0.5, 0.6])
 @pytest.mark.parametrize("regimes", [TWO, DRIFTING], ids=["no drift", "drift"])
-def test_it_agrees_with_a_search_over_the_whole_tree(beta, regimes):
+def test_it_agrees_with_a_search_over_the_full_tree(beta, regimes):
     market = small(regimes=regimes, temp_impact_beta=beta, kyle_lambda=0.8)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+    assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
 
 
 def test_it_agrees_with_a_search_over_a_tree_of_four_slices():
     market = small(4, kyle_lambda=0.4, volume_curve=())
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+    assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
 
 
 def test_it_averages_the_noise_of_the_volume():
     market = small(volume_noise=0.7, temp_impact_beta=0.6, side=-1)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+    assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
 
 
 @pytest.mark.parametrize("cap", [0.05, 0.3])
 @pytest.mark.parametrize("noise", [0.3, 1.0])
-def test_it_averages_what_a_participation_cap_leaves(cap, noise):
+def test_it_averages_the_volume_noise_under_a_participation_cap(cap, noise):
     market = small(2, max_participation=cap, volume_noise=noise)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+    assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
 
 
 @pytest.mark.slow
-def test_it_averages_what_a_participation_cap_leaves_twice():
+def test_it_averages_the_volume_noise_under_a_cap_over_three_slices():
     market = small(3, ONE, max_participation=0.08, volume_noise=0.5, kyle_lambda=0.5)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+    assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
 
 
 @pytest.mark.parametrize("gamma", [0.0, 0.2])
 @pytest.mark.parametrize(("cap", "regimes"), [(None, DRIFTING), (0.08, Regimes(drift=(-0.02,)))], ids=["free", "capped"])
-def test_an_order_that_need_not_finish_is_marked_at_the_end(cap, regimes, gamma):
+def test_an_incomplete_order_is_marked_at_the_end(cap, regimes, gamma):
     changes = {"complete": False, "volume_noise": 0.5, "perm_impact_gamma": gamma, "kyle_lambda": 0.4}
     market = small(2, regimes, max_participation=cap, risk_aversion=3e-6, **changes)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+    assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
 
 
 @pytest.mark.parametrize(("slices", "regimes"), [(2, TWO), (3, ONE)])
-def test_it_heeds_a_persistent_flow(slices, regimes):
+def test_it_uses_a_persistent_flow(slices, regimes):
     market = small(slices, regimes, flow_persistence=0.4, flow_share=0.2, kyle_lambda=0.4)
     problem = build_problem(market)
-    values, search = solve_informed(problem).values, Brute(market)
+    values, search = solve_informed(problem).values, BruteForce(market)
     for node in (12, 18):
         expected = [search.start(m, problem.signal[node]) for m in range(market.regimes)]
         assert values[:, node] == pytest.approx(expected, rel=1e-6)
 
 
-def test_it_heeds_a_flow_that_turns_back():
+def test_it_uses_a_mean_reverting_flow():
     market = small(2, ONE, flow_persistence=-0.4, flow_share=0.3)
     problem = build_problem(market)
-    values, search = solve_informed(problem).values, Brute(market)
+    values, search = solve_informed(problem).values, BruteForce(market)
     for node in (8, 16, 24):
         assert values[0, node] == pytest.approx(search.start(0, problem.signal[node]), rel=1e-6)
 
 
 def test_it_averages_the_flow_before_the_first_slice():
     market = small(2, ONE, flow_persistence=0.5, flow_share=0.3)
-    search, (nodes, weights) = Brute(market), trapezoids(161)
+    search, (nodes, weights) = BruteForce(market), trapezoids(161)
     assert informed(market)[0] == pytest.approx(
         sum(w * search.start(0, u) for u, w in zip(nodes, weights, strict=True)), rel=1e-6
     )
@@ -266,12 +263,12 @@ def test_it_averages_the_flow_before_the_first_slice():
         (3, ONE, {"price_risk": 0.02}),
     ],
 )
-def test_it_heeds_a_geometric_price(slices, regimes, changes):
+def test_it_uses_a_geometric_price(slices, regimes, changes):
     market = small(slices, regimes, price_model="gbm", volatility=0.1, risk_aversion=1e-8, **changes)
-    assert informed(market) == pytest.approx(brute(market), rel=1e-6)
+    assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
 
 
-# --- told one slice late
+# --- regime observed one slice late
 
 
 @pytest.mark.parametrize(
@@ -284,26 +281,26 @@ def test_it_heeds_a_geometric_price(slices, regimes, changes):
         {"slices": 2, "complete": False, "risk_aversion": 3e-6, "volume_noise": 0.6},
     ],
 )
-def test_who_is_told_one_slice_late_does_what_a_tree_allows_him(changes):
+def test_the_delayed_optimum_agrees_with_a_search_over_the_full_tree(changes):
     market = small(**changes)
-    value = float(solve_blind(build_problem(market)).values[0, 0])
-    assert value == pytest.approx(Brute(market, told=False).start(), rel=1e-6)
+    value = float(solve_delayed(build_problem(market)).values[0, 0])
+    assert value == pytest.approx(BruteForce(market, observed=False).start(), rel=1e-6)
     start = market.scenario.regimes.start_law()
     assert value > informed(market) @ start
 
 
-def test_who_is_told_one_slice_late_may_still_watch_the_flow():
+def test_the_delayed_optimum_uses_a_persistent_flow():
     market = small(2, TWO, flow_persistence=0.6, flow_share=0.5)
     problem = build_problem(market)
-    values, search = solve_blind(problem).values, Brute(market, told=False)
+    values, search = solve_delayed(problem).values, BruteForce(market, observed=False)
     for node in (12, 21):
         assert values[0, node] == pytest.approx(search.start(flow=problem.signal[node]), rel=1e-6)
 
 
 @pytest.mark.parametrize("changes", [{}, {"max_participation": 0.1, "volume_noise": 0.5}, {"flow_persistence": 0.4}])
-def test_with_one_regime_there_is_nothing_to_be_told(changes):
+def test_with_one_regime_the_delayed_and_the_informed_optimum_are_equal(changes):
     problem, grid = build_problem(small(4, ONE, **changes), 17), Grid(31, 16, 17)
-    assert solve_blind(problem, grid).values == pytest.approx(solve_informed(problem, grid).values, rel=1e-7)
+    assert solve_delayed(problem, grid).values == pytest.approx(solve_informed(problem, grid).values, rel=1e-7)
 
 
 # --- fixed fractions
@@ -318,15 +315,15 @@ def test_with_one_regime_there_is_nothing_to_be_told(changes):
         {"price_model": "gbm", "volatility": 0.1, "price_risk": 0.01, "risk_aversion": 0.0},
     ],
 )
-def test_fixed_fractions_cost_what_a_tree_says(changes):
+def test_the_cost_of_fixed_fractions_agrees_with_the_full_tree(changes):
     market = small(**changes)
     problem, fractions = build_problem(market), np.array([0.3, 0.6, 0.9])[-market.slices :]
     value = evaluate_fractions(problem, fractions) @ problem.signal_law
-    search = Brute(market, fractions=fractions)
+    search = BruteForce(market, fractions=fractions)
     assert value == pytest.approx([search.start(m) for m in range(2)], rel=1e-6)
 
 
-# --- the search of the programme itself
+# --- the minimisation in a slice
 
 
 @pytest.mark.parametrize(
@@ -341,9 +338,9 @@ def test_fixed_fractions_cost_what_a_tree_says(changes):
         {"temp_impact_alpha": 0.0, "kyle_lambda": 0.6},
     ],
 )
-@pytest.mark.parametrize("solver", [solve_informed, solve_blind])
-def test_no_trade_of_a_row_beats_the_one_that_was_found(monkeypatch, solver, changes):
-    grid, search, seen = Grid(17, 9, 9), dynamic._best, []
+@pytest.mark.parametrize("solver", [solve_informed, solve_delayed])
+def test_no_trade_on_a_grid_beats_the_optimal_trade(monkeypatch, solver, changes):
+    grid, search, excess = Grid(17, 9, 9), dynamic._best_root, []
     market = small(4, volume_curve=(), **({"regimes": TWO} | changes))
 
     def checked(stage, forced):
@@ -352,23 +349,23 @@ def test_no_trade_of_a_row_beats_the_one_that_was_found(monkeypatch, solver, cha
             left = stage.state[0]
             found = stage.value(left * root * root)
             rows = [stage.value(left * np.full_like(root, share)) for share in np.linspace(0.0, 1.0, 51)]
-            seen.append(float((found - np.min(rows, axis=0)).max()))
+            excess.append(float((found - np.min(rows, axis=0)).max()))
         return root
 
-    monkeypatch.setattr(dynamic, "_best", checked)
+    monkeypatch.setattr(dynamic, "_best_root", checked)
     solver(build_problem(market, grid.signal), grid)
-    assert len(seen) >= 3
-    assert max(seen) < 1e-8 * market.scenario.notional
+    assert len(excess) >= 3
+    assert max(excess) < 1e-8 * market.scenario.notional
 
 
 @pytest.mark.parametrize("name", ["regime-day", "trending-day", "illiquid", "gatheral-schied", "bertsimas-lo"])
-def test_the_difference_of_two_grids_bounds_the_error(name):
+def test_the_difference_between_two_grids_bounds_the_error(name):
     scenario = get_scenario(name)
     market = build_market(replace(scenario, slices=min(scenario.slices, 10)))
     coarse, fine, finest = (informed(market, grid) for grid in (FINE.coarser(), FINE, FINE.finer().finer()))
     assert np.abs(fine - finest).max() <= np.abs(fine - coarse).max()
 
 
-def test_grids_grow_and_shrink_by_half():
+def test_coarser_and_finer_grids_are_inverse():
     assert FINE.finer().coarser() == FINE
     assert all(a < b < c for a, b, c in zip(FINE.coarser(), FINE, FINE.finer(), strict=True))

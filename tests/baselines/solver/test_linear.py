@@ -1,4 +1,4 @@
-"""The coupled Riccati recursions against whole scenario trees and against the closed forms of the papers."""
+"""The coupled Riccati recursions against full scenario trees and against the closed forms of the papers."""
 
 import math
 from dataclasses import replace
@@ -29,30 +29,30 @@ def linear(regimes, slices=4, **changes):
 
 
 MARKETS = {
-    "of both signs": linear(three_regimes(drift=(0.08, 0.0, -0.15)), kyle_lambda=0.2),
+    "trades of both signs": linear(three_regimes(drift=(0.08, 0.0, -0.15)), kyle_lambda=0.2),
     "drift by regime": linear(three_regimes(drift=(0.01, -0.005, 0.02)), side=-1, risk_aversion=1e-6),
     "transient impact": linear(three_regimes(resilience=(2.0, 0.7, 0.1)), kyle_lambda=1.4, resilience=4.0),
-    "all together": linear(
+    "drift and transient impact": linear(
         three_regimes(resilience=(2.0, 0.7, 0.0), drift=(0.03, -0.02, -0.05)), 5, kyle_lambda=1.0, temp_impact_alpha=0.7
     ),
 }
 
 
 class Tree:
-    """All that an order can meet: the paths of the regime, and an unknown for the trade at each history of it."""
+    """All regime paths of an order, with one unknown trade for each regime history."""
 
     def __init__(self, market, start):
         self.market = market
         transition = market.scenario.regimes.transition(market.tau)
         paths = [(start, *rest) for rest in product(range(market.regimes), repeat=market.slices - 1)]
         self.paths = np.array(paths)
-        self.chances = np.array([math.prod(transition[i, j] for i, j in pairwise(path)) for path in paths])
+        self.probabilities = np.array([math.prod(transition[i, j] for i, j in pairwise(path)) for path in paths])
         histories = sorted({path[: k + 1] for path in paths for k in range(market.slices - 1)}, key=lambda h: (len(h), h))
         self.number = {history: i for i, history in enumerate(histories)}
         self.own = np.array([[self.number[path[: k + 1]] for k in range(market.slices - 1)] for path in paths])
 
     def slice(self, k):
-        """Slice k as the paths meet it, written from the definitions; 1 / V at its mean over the noise."""
+        """Slice k on each path, written from the definitions; 1 / V is at its mean over the volume noise."""
         scenario, regime = self.market.scenario, self.paths[:, k]
         law, tau, price = scenario.regimes, scenario.tau, scenario.arrival_price
         sigma = scenario.volatility * price * np.array(law.volatility)[regime]
@@ -70,7 +70,7 @@ class Tree:
         )
 
     def cost(self, trades):
-        """Expected objective of trades at the histories, shape (candidates, histories), currency."""
+        """Expected objective of trades for the histories, shape (candidates, histories), currency."""
         market = self.market
         zero = np.zeros((len(trades), len(self.paths)))
         state, total = State(zero + market.scenario.quantity, zero, zero), zero
@@ -78,12 +78,12 @@ class Tree:
             shares = trades[:, self.own[:, k]] if k < market.slices - 1 else state.remaining
             state, cost = step(market.impact, state, self.slice(k), shares)
             total = total + cost.expected
-        return total @ self.chances
+        return total @ self.probabilities
 
     def optimum(self):
-        """Trades at the histories and the objective: the normal equations, read off by differences, which are exact here."""
+        """Optimal trades for the histories and their objective, from normal equations by differences, exact for quadratics."""
         count, quantity = len(self.number), self.market.scenario.quantity
-        base = np.full(count, quantity / (2.0 * self.market.slices))  # inside the bounds: nothing is clipped, nothing negative
+        base = np.full(count, quantity / (2.0 * self.market.slices))  # interior trades: none is clipped or negative
         width = 0.5 * base[0]
         unit = width * np.eye(count)
         i, j = np.tril_indices(count)
@@ -96,8 +96,8 @@ class Tree:
         move = np.linalg.solve(hessian, -slope)
         return base + move, centre + 0.5 * slope @ move
 
-    def followed(self, solution):
-        """Trades at the histories when one follows the gains."""
+    def trades_of(self, solution):
+        """Trades of the gains for the histories."""
         market, scenario = self.market, self.market.scenario
         left, displaced = np.ones(len(self.paths)), np.zeros(len(self.paths))
         found = np.zeros(len(self.number))
@@ -112,20 +112,20 @@ class Tree:
 
 @pytest.mark.parametrize("start", range(3))
 @pytest.mark.parametrize("name", MARKETS)
-def test_the_recursion_finds_the_optimum_of_the_whole_scenario_tree(name, start):
+def test_the_recursion_agrees_with_the_full_scenario_tree(name, start):
     market = MARKETS[name]
     tree, solution = Tree(market, start), solve_linear(market)
     trades, objective = tree.optimum()
     assert solution.values[start] * market.scenario.notional == pytest.approx(objective, rel=1e-10)
-    assert tree.followed(solution) == pytest.approx(trades, rel=1e-7, abs=1e-7 * market.scenario.quantity)
-    if name == "of both signs":
+    assert tree.trades_of(solution) == pytest.approx(trades, rel=1e-7, abs=1e-7 * market.scenario.quantity)
+    if name == "trades of both signs":
         assert trades.min() < -0.05 * market.scenario.quantity
         assert trades.max() > 0.5 * market.scenario.quantity
         assert not keeps_one_side(solution)
 
 
-def test_regimes_matter_in_these_markets():
-    """Else the trees would test nothing."""
+def test_the_objective_depends_on_the_regime_in_these_markets():
+    """Otherwise the tests with trees would not test the coupling of the regimes."""
     for market in MARKETS.values():
         values = solve_linear(market).values
         assert values.max() - values.min() > 0.01 * abs(values).max()
@@ -138,7 +138,7 @@ def bps(value, scenario):
     return 1e4 * value / scenario.notional
 
 
-def test_the_optimum_of_almgren_and_chriss():
+def test_the_optimum_agrees_with_almgren_and_chriss():
     model, scenario = almgren_chriss.EXAMPLE, get_scenario("almgren-chriss")
     solution, paper = solve_linear(build_market(scenario)), almgren_chriss.optimum(model, 1e-6)
     exact = paper.expected - 0.5 * model.gamma * model.quantity**2 + 1e-6 * paper.variance
@@ -152,7 +152,7 @@ def test_the_optimum_of_almgren_and_chriss():
 
 
 @pytest.mark.parametrize("risk_aversion", [0.0, 1e-7])
-def test_the_optimum_of_obizhaeva_and_wang(risk_aversion):
+def test_the_optimum_agrees_with_obizhaeva_and_wang(risk_aversion):
     model = replace(obizhaeva_wang.EXAMPLE, risk_aversion=risk_aversion)
     scenario = obizhaeva_wang.to_scenario(model, 101, arrival_price=100.0, adv=1e6)
     solution = solve_linear(build_market(scenario))
@@ -162,16 +162,16 @@ def test_the_optimum_of_obizhaeva_and_wang(risk_aversion):
     assert keeps_one_side(solution)
 
 
-def test_the_optimum_of_bertsimas_and_lo_with_information():
+def test_the_optimum_agrees_with_bertsimas_and_lo():
     model, scenario = bertsimas_lo.EXAMPLE, get_scenario("bertsimas-lo")
     solution = solve_linear(build_market(scenario))
     paper = bertsimas_lo.informed_cost(model) - model.price * model.quantity - 0.5 * model.theta * model.quantity**2
-    assert round(paper + 250_000.0, 2) == 258_349.13  # the paper, less the price of the shares
+    assert round(paper + 250_000.0, 2) == 258_349.13  # the cost of the paper without the price of the shares
     assert solution.values[0] * scenario.notional == pytest.approx(paper, rel=1e-9)
     assert not keeps_one_side(solution)
 
 
-def test_the_optimum_of_gatheral_and_schied():
+def test_the_optimum_agrees_with_gatheral_and_schied():
     model, scenario = gatheral_schied.EXAMPLE, get_scenario("gatheral-schied")
     solution = solve_linear(build_market(scenario))
     assert solution.values[0] * scenario.notional == pytest.approx(
@@ -184,7 +184,7 @@ def test_the_optimum_of_gatheral_and_schied():
 
 
 def random_market(seed):
-    """A market whose optimum may be one-sided: no drift; impact, resilience and regimes at random."""
+    """A market without drift and with random impact, resilience and regimes, whose optimum may be one-sided."""
     rng = np.random.default_rng(seed)
     regimes = three_regimes(
         volatility=tuple(np.exp(rng.normal(size=3))),
@@ -203,9 +203,9 @@ def random_market(seed):
 
 
 def is_one_sided(solution):
-    """Whether no path of the regime trades the other way or too much: all of them, one after the other."""
+    """Whether the trades lie between zero and the remaining shares on every regime path, by enumeration."""
     market = solution.market
-    left = [Tree(market, start).followed(solution) for start in range(market.regimes)]
+    left = [Tree(market, start).trades_of(solution) for start in range(market.regimes)]
     for start, trades in enumerate(left):
         tree = Tree(market, start)
         sold = trades[tree.own]
@@ -214,21 +214,21 @@ def is_one_sided(solution):
     return True
 
 
-def test_keeping_one_side_is_what_every_path_does():
+def test_keeps_one_side_agrees_with_the_enumeration_of_paths():
     solutions = [solve_linear(random_market(seed)) for seed in range(60)]
-    truths = [is_one_sided(solution) for solution in solutions]
-    assert [keeps_one_side(solution) for solution in solutions] == truths
-    assert 6 <= sum(truths) <= 54  # both answers are tried
+    enumerated = [is_one_sided(solution) for solution in solutions]
+    assert [keeps_one_side(solution) for solution in solutions] == enumerated
+    assert 6 <= sum(enumerated) <= 54  # both outcomes occur
 
 
-def test_a_signal_or_a_drift_by_regime_is_never_called_one_sided():
+def test_markets_with_a_signal_or_a_drift_by_regime_are_not_reported_as_one_sided():
     assert not keeps_one_side(solve_linear(MARKETS["drift by regime"]))
     assert not keeps_one_side(solve_linear(build_market(get_scenario("flow-signal"))))
 
 
 @pytest.mark.parametrize(("drift", "one_sided"), [(0.002, True), (-0.2, False), (0.4, False)])
-def test_a_certain_drift_keeps_one_side_where_it_is_weak(drift, one_sided):
-    """Strong and falling: first sell, to buy cheaper; strong and rising: buy more than the order, to sell dearer."""
+def test_a_single_regime_keeps_one_side_if_its_drift_is_weak(drift, one_sided):
+    """A strong downward drift makes the optimum sell first, a strong upward drift makes it buy more than the order."""
     solution = solve_linear(linear(Regimes(drift=(drift,)), 5))
     left, sides = 1.0, []
     for gain in solution.gains[:, 0]:
@@ -239,7 +239,7 @@ def test_a_certain_drift_keeps_one_side_where_it_is_weak(drift, one_sided):
     assert keeps_one_side(solution) == one_sided
 
 
-# --- what is not linear
+# --- markets that are not linear
 
 
 @pytest.mark.parametrize(
@@ -254,18 +254,18 @@ def test_a_certain_drift_keeps_one_side_where_it_is_weak(drift, one_sided):
         {"price_risk": 0.1},
     ],
 )
-def test_a_market_that_is_not_linear_is_refused(changes):
-    market = build_market(replace(get_scenario("flow-signal"), **{"name": "bent", "flow_persistence": 0.0, **changes}))
+def test_a_market_that_is_not_linear_is_rejected(changes):
+    market = build_market(replace(get_scenario("flow-signal"), **{"name": "nonlinear", "flow_persistence": 0.0, **changes}))
     assert not is_linear(market)
-    with pytest.raises(ValueError, match="'bent' must have temp_impact_beta 1"):
+    with pytest.raises(ValueError, match="'nonlinear' must have temp_impact_beta 1"):
         solve_linear(market)
 
 
 @pytest.mark.parametrize("changes", [{"kyle_lambda": 0.2}, {"resilience": 0.0}])
-def test_a_market_in_which_nothing_costs_more_than_in_proportion_has_no_best_trade(changes):
-    """With a drift it would pay to trade without end; without one, all schedules cost the same."""
+def test_a_market_without_convex_costs_is_rejected(changes):
+    """With a drift the objective is unbounded below; without a drift every schedule costs the same."""
     for drift in ((), (0.01,)):
         free = {"temp_impact_alpha": 0.0, "risk_aversion": 0.0, "flow_persistence": 0.0, "regimes": Regimes(drift=drift)}
         market = build_market(replace(get_scenario("flow-signal"), **free, **changes))
-        with pytest.raises(ValueError, match="'flow-signal' must have an impact or a risk that grows"):
+        with pytest.raises(ValueError, match="'flow-signal' must have an impact or a risk that makes the objective convex"):
             solve_linear(market)

@@ -1,4 +1,4 @@
-"""Fixed schedules: what they cost, three ways, and that the best one is."""
+"""Fixed schedules: three computations of their cost agree, and the best schedule is optimal."""
 
 import math
 from dataclasses import replace
@@ -33,14 +33,14 @@ def fractions_of(trades):
 
 
 def random_schedules(market, count, seed=0):
-    """Schedules of all kinds, from almost even to lumpy, shape (slices, count)."""
+    """Draw schedules from almost even to lumpy, shape (slices, count)."""
     rng = np.random.default_rng(seed)
     shares = [rng.dirichlet(np.full(market.slices, 10.0 ** rng.uniform(-0.5, 1.5))) for _ in range(count)]
     return market.scenario.quantity * np.array(shares).T
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_a_schedule_costs_the_same_computed_simulated_and_by_the_programme(name):
+def test_the_cost_of_a_schedule_agrees_with_dynamic_programming_and_simulation(name):
     market = market_of(name)
     problem = build_problem(market)
     loop, law = build_open_loop(problem), problem.regime_law[:, None] * problem.signal_law
@@ -49,15 +49,15 @@ def test_a_schedule_costs_the_same_computed_simulated_and_by_the_programme(name)
     computed = 1e4 * schedule_cost(loop, schedules) / market.scenario.notional
     for trades, expected in zip(schedules.T, computed, strict=True):
         fractions = fractions_of(trades)
-        programme = float((law * evaluate_fractions(problem, fractions)).sum()) * 1e4 / market.scenario.notional
-        assert programme == pytest.approx(expected, rel=1e-6)
+        dynamic_cost = float((law * evaluate_fractions(problem, fractions)).sum()) * 1e4 / market.scenario.notional
+        assert dynamic_cost == pytest.approx(expected, rel=1e-6)
         outcome = join([batch[0] for batch in rollouts(market, [SchedulePolicy(fractions)], [False], 1, 4096)])
         objective = outcome.statement.objective
         assert abs(objective.mean() - expected) < 4.0 * objective.std(ddof=1) / math.sqrt(len(objective))
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_no_schedule_near_or_far_beats_the_best(name):
+def test_no_random_schedule_beats_the_best_schedule(name):
     market = market_of(name)
     loop = build_open_loop(build_problem(market))
     trades, cost = best_schedule(loop)
@@ -71,8 +71,8 @@ def test_no_schedule_near_or_far_beats_the_best(name):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_the_best_schedule_meets_the_first_order_conditions(name):
-    """The slopes of the cost are equal where something trades, and no smaller where nothing does."""
+def test_the_best_schedule_satisfies_the_first_order_conditions(name):
+    """The slopes of the cost are equal over slices with trades and no smaller in slices without."""
     market = market_of(name)
     quantity, loop = market.scenario.quantity, build_open_loop(build_problem(market))
     trades, cost = best_schedule(loop)
@@ -91,28 +91,28 @@ def test_the_best_schedule_meets_the_first_order_conditions(name):
             assert above > cost - 1e-8 * abs(cost)
 
 
-def test_the_best_schedule_is_that_of_almgren_and_chriss():
+def test_the_best_schedule_agrees_with_almgren_and_chriss():
     trades, _ = best_schedule(build_open_loop(build_problem(build_market(get_scenario("almgren-chriss")))))
     exact = almgren_chriss.trades(almgren_chriss.EXAMPLE, 1e-6)
     assert trades == pytest.approx(exact, abs=1e-5 * almgren_chriss.EXAMPLE.quantity)
 
 
-def test_the_best_schedule_is_that_of_obizhaeva_and_wang():
+def test_the_best_schedule_agrees_with_obizhaeva_and_wang():
     trades, _ = best_schedule(build_open_loop(build_problem(build_market(get_scenario("obizhaeva-wang")))))
     exact = obizhaeva_wang.neutral_trades(obizhaeva_wang.EXAMPLE, 101)
     assert trades == pytest.approx(exact, abs=1e-5 * obizhaeva_wang.EXAMPLE.quantity)
 
 
 @pytest.mark.parametrize("risk_aversion", [1e-3, 1.0, 1e3])
-def test_who_fears_risk_above_all_trades_at_once(risk_aversion):
-    """TWAP's cost says nothing of the best one here: it is a billion times as large."""
+def test_with_extreme_risk_aversion_the_best_schedule_is_no_worse_than_trading_at_once(risk_aversion):
+    """The barrier starts at the scale of the cost of TWAP, which here can be a billion times the optimum."""
     market = build_market(replace(get_scenario("regime-day"), risk_aversion=risk_aversion, slices=5))
     loop = build_open_loop(build_problem(market))
     at_once = np.array([market.scenario.quantity, 0.0, 0.0, 0.0, 0.0])
     assert best_schedule(loop)[1] <= float(schedule_cost(loop, at_once)) * (1.0 + 1e-8)
 
 
-# --- with a cap, or an order that need not finish
+# --- with a cap or complete = false
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_who_fears_risk_above_all_trades_at_once(risk_aversion):
         {"complete": False, "risk_aversion": 1e-6},
     ],
 )
-def test_the_search_of_fractions_is_no_worse_than_any_of_some_plans(changes):
+def test_the_search_is_no_worse_than_random_fractions(changes):
     market = build_market(replace(get_scenario("regime-day"), slices=3, volume_curve=(), **changes))
     problem, grid = build_problem(market), Grid(31, 16, 11)
     law = problem.regime_law[:, None] * problem.signal_law
@@ -134,8 +134,8 @@ def test_the_search_of_fractions_is_no_worse_than_any_of_some_plans(changes):
     assert cost <= min(float((law * evaluate_fractions(problem, plan, grid)).sum()) for plan in plans)
 
 
-def test_an_order_that_need_not_finish_may_leave_its_last_slice_out():
-    """A single slice in which trading costs more than it saves."""
+def test_an_incomplete_order_may_skip_its_last_slice():
+    """In this single slice the cost of trading exceeds its benefit."""
     scenario = replace(get_scenario("regime-day"), slices=1, complete=False, risk_aversion=0.0)
     problem = build_problem(build_market(scenario))
     best, cost = best_fractions(problem, [np.ones(1)], Grid(31, 16, 11))

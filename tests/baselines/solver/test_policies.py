@@ -1,4 +1,4 @@
-"""The solutions as policies: they reach what was computed, and act alike wherever they run."""
+"""Solutions as policies: they attain the computed objectives and act identically in the environment and in rollouts."""
 
 import math
 from dataclasses import replace
@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from hyperexec_env.baselines.solver.dynamic import solve_blind
+from hyperexec_env.baselines.solver.dynamic import solve_delayed
 from hyperexec_env.baselines.solver.policies import DelayedPolicy, SchedulePolicy
 from hyperexec_env.baselines.solver.problem import build_problem
 from hyperexec_env.evaluation.policy import check_policy, first_situation
@@ -25,12 +25,12 @@ def objectives(market, policy, seed=0):
 
 
 def agrees(sample, value, error=0.0):
-    """Whether the mean of a sample is a value, within 4 standard errors."""
+    """Whether the mean of a sample is within 4 standard errors of a value."""
     return abs(sample.mean() - value) <= 4.0 * sample.std(ddof=1) / math.sqrt(len(sample)) + error
 
 
 @pytest.mark.parametrize("name", ["regime-day", "trending-day", "almgren-chriss", "gatheral-schied", "bertsimas-lo"])
-def test_the_best_schedule_costs_what_was_computed(solution_of, name):
+def test_the_best_schedule_attains_its_computed_objective(solution_of, name):
     solution = solution_of(name)
     policy = solution.best_schedule
     assert isinstance(policy, SchedulePolicy)
@@ -39,26 +39,26 @@ def test_the_best_schedule_costs_what_was_computed(solution_of, name):
 
 
 @pytest.mark.parametrize("name", ["regime-day", "trending-day", "crisis-day"])
-def test_who_is_told_one_slice_late_costs_what_was_computed(solution_of, name):
+def test_the_delayed_policy_attains_its_computed_objective(solution_of, name):
     market = build_market(get_scenario(name))
     problem = build_problem(market)
-    delayed = DelayedPolicy(problem, solve_blind(problem))
+    delayed = DelayedPolicy(problem, solve_delayed(problem))
     sample = objectives(market, delayed)
     assert agrees(sample, solution_of(name).regime_blind_bps)
-    assert np.array_equal(objectives(market, delayed), sample)  # it forgets at the start of an episode
+    assert np.array_equal(objectives(market, delayed), sample)  # the state is reset at the start of an episode
 
 
 @pytest.mark.parametrize("name", ["regime-day", "obizhaeva-wang"])
-def test_a_hidden_regime_is_refused(solution_of, name):
+def test_a_hidden_regime_is_rejected(solution_of, name):
     market = build_market(get_scenario(name))
     situation = first_situation(market, 3)
     hidden = situation._replace(seen=np.full(3, market.unknown))
-    with pytest.raises(ValueError, match="must be told the regime, which is hidden here"):
+    with pytest.raises(ValueError, match="must observe the regime, which is hidden here"):
         solution_of(name).policy.act(hidden)
 
 
 @pytest.mark.parametrize("name", ["regime-day", "bertsimas-lo", "gatheral-schied", "almgren-chriss"])
-def test_the_optimal_policy_trades_in_the_environment_as_in_the_rollout(solution_of, name):
+def test_the_optimal_policy_has_equal_objectives_in_environment_and_rollout(solution_of, name):
     policy, market = solution_of(name).policy, build_market(get_scenario(name))
     check_policy(policy, market)
     path = draw_path(market, episode_keys(11, np.arange(4)), float(market.scenario.side))
@@ -73,9 +73,9 @@ def test_the_optimal_policy_trades_in_the_environment_as_in_the_rollout(solution
 
 
 @pytest.mark.parametrize("name", ["regime-day", "bertsimas-lo", "gatheral-schied"])
-def test_it_never_trades_the_other_way_or_more_than_remains(solution_of, name):
-    class Watched:
-        name = "watched"
+def test_trades_lie_between_zero_and_the_remaining_shares(solution_of, name):
+    class Checked:
+        name = "checked"
 
         def act(self, situation):
             shares = np.asarray(solution_of(name).policy.act(situation))
@@ -84,21 +84,21 @@ def test_it_never_trades_the_other_way_or_more_than_remains(solution_of, name):
             return shares
 
     market = build_market(get_scenario(name))
-    roll(market, Watched(), draw_path(market, episode_keys(0, np.arange(500)), float(market.scenario.side)))
+    roll(market, Checked(), draw_path(market, episode_keys(0, np.arange(500)), float(market.scenario.side)))
 
 
 def test_policies_that_act_differently_have_different_digests(solution_of):
     names = ("regime-day", "crisis-day", "gatheral-schied", "almgren-chriss", "obizhaeva-wang")
     policies = [policy for name in names for policy in (solution_of(name).policy, solution_of(name).best_schedule)]
     digests = [policy.digest for policy in policies]
-    same = {"regime-day", "crisis-day"}  # where the regime is known, it does not count how likely it was
+    same = {"regime-day", "crisis-day"}  # scenarios that differ only in the distribution of the first regime
     optimal = {name: solution_of(name).policy.digest for name in names}
     assert optimal["regime-day"] == optimal["crisis-day"]
     assert len(set(digests)) == len(digests) - (len(same) - 1)
 
 
-def test_the_optimal_policy_serves_an_order_on_the_other_side():
-    """A sale in the mirrored market is the purchase."""
+def test_the_optimum_does_not_depend_on_the_side_of_a_mirrored_market():
+    """A sell order in a market with mirrored drifts has the objective of the buy order."""
     from hyperexec_env.baselines.solver import solve
 
     scenario = replace(get_scenario("trending-day"), slices=4)

@@ -1,4 +1,4 @@
-"""What a scenario is as a problem: the laws of what is known, and the slices that it is met with."""
+"""The decision problem of a scenario: distributions of regimes and signals, and the slices in each mode."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ def problem_of(name, nodes=33, **changes):
 
 
 @pytest.mark.parametrize("name", scenario_names())
-def test_laws_sum_to_one(name):
+def test_probabilities_and_quadrature_weights_sum_to_one(name):
     problem = problem_of(name)
     assert problem.modes == (len(get_scenario(name).regimes), len(problem.signal))
     assert problem.signal_law.sum() == pytest.approx(1.0, abs=1e-12)
@@ -29,19 +29,19 @@ def test_laws_sum_to_one(name):
         assert law.sum() == pytest.approx(1.0, abs=1e-10)
 
 
-@pytest.mark.parametrize("kept", [0.4, -0.7, 0.95])
-def test_the_flow_has_the_moments_of_an_autoregression(kept):
-    problem = problem_of("flow-signal", flow_persistence=kept)
+@pytest.mark.parametrize("phi", [0.4, -0.7, 0.95])
+def test_the_flow_has_the_moments_of_an_autoregression(phi):
+    problem = problem_of("flow-signal", flow_persistence=phi)
     flow = problem.signal
-    inner = np.abs(flow) <= 2.0  # farther out the rule meets the end of the axis
-    assert (problem.signal_step[0] @ flow)[inner] == pytest.approx(kept * flow[inner], abs=1e-6)
-    assert (problem.signal_step[0] @ flow**2)[inner] == pytest.approx((kept * flow[inner]) ** 2 + 1.0 - kept**2, abs=1e-6)
+    inner = np.abs(flow) <= 2.0  # beyond, the quadrature rule is clipped at the end of the axis
+    assert (problem.signal_step[0] @ flow)[inner] == pytest.approx(phi * flow[inner], abs=1e-6)
+    assert (problem.signal_step[0] @ flow**2)[inner] == pytest.approx((phi * flow[inner]) ** 2 + 1.0 - phi**2, abs=1e-6)
     for law in problem.laws():
         assert law[0] @ flow == pytest.approx(0.0, abs=1e-6)
         assert law[0] @ flow**2 == pytest.approx(1.0, abs=1e-6)
 
 
-def test_a_geometric_price_has_the_moments_of_its_law():
+def test_a_geometric_price_has_the_moments_of_its_distribution():
     regimes = get_scenario("trending-day").regimes
     problem = problem_of("gatheral-schied", 65, regimes=regimes)
     market, price = problem.market, problem.signal
@@ -54,7 +54,7 @@ def test_a_geometric_price_has_the_moments_of_its_law():
     assert problem.signal_law @ price == pytest.approx(50.0, rel=1e-9)
 
 
-def test_a_geometric_price_stays_on_its_axis_to_the_end():
+def test_a_geometric_price_keeps_its_moments_in_all_slices():
     problem = problem_of("gatheral-schied", 65)
     for k, law in enumerate(problem.laws()):
         assert law[0] @ problem.signal == pytest.approx(50.0, rel=1e-6)
@@ -62,7 +62,7 @@ def test_a_geometric_price_stays_on_its_axis_to_the_end():
         assert law[0] @ problem.signal**2 == pytest.approx(grown, rel=1e-6)
 
 
-def test_regimes_follow_each_other_as_in_the_paths():
+def test_regime_probabilities_agree_with_drawn_paths():
     problem = problem_of("crisis-day")
     path = draw_path(problem.market, episode_keys(0, np.arange(20_000)), 1.0)
     for k in (0, 3, 12, 25):
@@ -71,7 +71,7 @@ def test_regimes_follow_each_other_as_in_the_paths():
         assert (np.abs(counts - expected) <= 5.0 * np.sqrt(expected * (1.0 - expected) / 20_000) + 1e-9).all()
 
 
-def test_where_nothing_hangs_on_a_signal_there_is_none():
+def test_only_scenarios_with_a_signal_have_signal_nodes():
     for name, changes in (("regime-day", {}), ("trending-day", {}), ("regime-day", {"price_model": "gbm"})):
         assert problem_of(name, **changes).modes[1] == 1
     for name, changes in (
@@ -83,8 +83,8 @@ def test_where_nothing_hangs_on_a_signal_there_is_none():
 
 
 @pytest.mark.parametrize("name", ["regime-day", "trending-day", "flow-signal", "gatheral-schied", "desk-5min"])
-def test_a_mode_meets_the_slice_that_the_paths_hold(name):
-    """Volume, price noise and what hangs on the signal aside, which paths draw."""
+def test_the_slice_of_a_mode_agrees_with_drawn_paths(name):
+    """Compare without volume noise and signal, which the paths draw; price noise is not compared."""
     problem = problem_of(name, volume_noise=0.0, flow_persistence=0.0, price_risk=0.0)
     market = problem.market
     path = draw_path(market, episode_keys(0, np.arange(200)), float(market.scenario.side))
@@ -96,7 +96,7 @@ def test_a_mode_meets_the_slice_that_the_paths_hold(name):
 
 @pytest.mark.parametrize("beta", [0.5, 0.6, 1.0])
 @pytest.mark.parametrize("name", ["trending-day", "flow-signal"])
-def test_the_mean_slice_charges_the_mean_of_what_the_regimes_charge(name, beta):
+def test_the_mean_slice_charges_the_mean_cost_of_the_regimes(name, beta):
     regimes = get_scenario("trending-day").regimes
     problem = problem_of(name, 9, regimes=regimes, temp_impact_beta=beta)
     market, law = problem.market, np.random.default_rng(0).dirichlet(np.ones(6), 4)
@@ -122,7 +122,7 @@ def test_the_mean_slice_charges_the_mean_of_what_the_regimes_charge(name, beta):
         ({"price_risk": 0.1}, "arithmetic price"),
     ],
 )
-def test_what_cannot_be_solved_says_why(changes, reason):
-    said = unsolved(build_market(replace(get_scenario("regime-day"), **changes)))
-    assert reason in said
-    assert bool(said) == bool(reason)
+def test_a_scenario_that_cannot_be_solved_has_a_reason(changes, reason):
+    found = unsolved(build_market(replace(get_scenario("regime-day"), **changes)))
+    assert reason in found
+    assert bool(found) == bool(reason)
