@@ -94,8 +94,7 @@ class Compiler:
 
     def _driver(self, loop: Loop, lines: dict[str, Any], key: str) -> Callable[..., int]:
         """Compile the driver of a loop; `lines` are the compiled functions that it calls, `key` is its digest."""
-        name = f"{loop.driver.name}_{key}"  # functions with equal names and different code must not meet in a process
-        text = loop.driver.text.replace(f"def {loop.driver.name}(", f"def {name}(", 1)
+        name, text = _renamed(loop.driver, key)
         file = _source_file(key, text) if _cacheable(loop) else None
         names: dict[str, Any] = {"__name__": __name__, "np": np, "inf": np.inf, **lines}
         exec(compile(text, str(file or "<loop>"), "exec"), names)  # noqa: S102 - the text is generated
@@ -118,8 +117,9 @@ class Compiler:
             for value in function.names.values():
                 if not is_record(value):
                     self.register(value)
-            exec(compile(function.text, f"<{function.name}>", "exec"), names)  # noqa: S102 - the text is generated
-            self._lines[digest] = self._numba.njit(error_model="numpy")(names[function.name])
+            name, text = _renamed(function, digest)
+            exec(compile(text, f"<{name}>", "exec"), names)  # noqa: S102 - the text is generated
+            self._lines[digest] = self._numba.njit(error_model="numpy")(names[name])
         return digest
 
     def register(self, function: Any) -> None:
@@ -141,6 +141,16 @@ class Compiler:
             self._extending.register_jitable(**_INLINE)(function)
         for called in _functions(form or function):
             self.register(called)
+
+
+def _renamed(function: Function, digest: str) -> tuple[str, str]:
+    """Return a name of its own for a function, and its text under that name.
+
+    Functions with equal names and different code must not meet in a process: loaded and compiled loops are linked by the names
+    of their functions, and texts are equal where only the code of a stage differs.
+    """
+    name = f"{function.name}_{digest[:24]}"
+    return name, function.text.replace(f"def {function.name}(", f"def {name}(", 1)
 
 
 def _form_of(write_form: Callable[..., str], types: tuple[Any, ...]) -> Any:
