@@ -173,21 +173,21 @@ def test_with_trust_the_code_of_a_pickle_runs(trap, tmp_path, capsys):
     assert trace.exists()
 
 
-@pytest.mark.parametrize(("name", "algorithm", "more", "message"), [
-    ("missing.zip", "ppo", (), "there is no file"),
-    ("text.zip", "ppo", (), "cannot be loaded as a stable-baselines3 model of ppo"),
-    ("sac.zip", "ppo", (), "cannot be loaded as a stable-baselines3 model of ppo"),
-    ("ppo.zip", "dqn", (), "cannot be loaded as a stable-baselines3 model of dqn"),
-    ("ppo.zip", "ppo", ("--action-mode", "discrete"), "must be Discrete(7), those of action_mode 'discrete'"),
-    ("dqn.zip", "dqn", ("--action-mode", "pace"), "those of action_mode 'pace', got Discrete(7)"),
-])  # fmt: skip
-def test_a_file_that_is_not_what_was_said_is_one_line(name, algorithm, more, message, models, tmp_path, capsys):
-    folder, _ = models
-    (folder / "text.zip").write_text("no zip")
-    assert cli.main(_words(folder / name, algorithm, tmp_path / "out", "--trust-pickle", *more)) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert message in line
-    assert not (tmp_path / "out").exists()
+def test_a_file_that_is_not_what_was_said_is_one_line(models, tmp_path, capsys):
+    for name, algorithm, more, message in [
+        ("missing.zip", "ppo", (), "there is no file"),
+        ("text.zip", "ppo", (), "cannot be loaded as a stable-baselines3 model of ppo"),
+        ("sac.zip", "ppo", (), "cannot be loaded as a stable-baselines3 model of ppo"),
+        ("ppo.zip", "dqn", (), "cannot be loaded as a stable-baselines3 model of dqn"),
+        ("ppo.zip", "ppo", ("--action-mode", "discrete"), "must be Discrete(7), those of action_mode 'discrete'"),
+        ("dqn.zip", "dqn", ("--action-mode", "pace"), "those of action_mode 'pace', got Discrete(7)"),
+    ]:  # fmt: skip
+        folder, _ = models
+        (folder / "text.zip").write_text("no zip")
+        assert cli.main(_words(folder / name, algorithm, tmp_path / "out", "--trust-pickle", *more)) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
+        assert not (tmp_path / "out").exists()
 
 
 class Features(BaseFeaturesExtractor):
@@ -216,20 +216,20 @@ def _doing_more():
     return gym.wrappers.RescaleAction(_env(), np.float32([-2.0]), np.float32([2.0]))
 
 
-@pytest.mark.parametrize(("kind", "policy", "env", "network", "options", "message"), [
-    (PPO, "MlpPolicy", _env, {"activation_fn": torch.nn.ELU}, {}, "Linear with Tanh, or with ReLU, .* got Linear, ELU"),
-    (PPO, "MlpPolicy", _env, {"features_extractor_class": Features}, {}, "FlattenExtractor, got Features"),
-    (PPO, OwnPolicy, _env, {}, {}, "must be an MlpPolicy, got OwnPolicy"),
-    (PPO, "MlpPolicy", _env, {"squash_output": True}, {"use_sde": True}, "squash_output must be False"),
-    (SAC, "MlpPolicy", _env, {}, {"use_sde": True, "buffer_size": 9}, "got Linear, ReLU, Linear, ReLU, Sequential"),
-    (PPO, "MlpPolicy", _seeing_less, {}, {}, r"of shape \(21,\) of HyperExec-v0, got \(5,\)"),
-    (PPO, "MlpPolicy", _normalised, {}, {}, "got others of the same shape"),
-    (PPO, "MlpPolicy", _doing_more, {}, {}, r"actions of the model must be Box\(-1.0, 1.0, .* got Box\(-2.0"),
-])  # fmt: skip
-def test_a_policy_of_another_kind_is_refused(kind, policy, env, network, options, message):
-    model = kind(policy, env(), policy_kwargs=network, **options)
-    with pytest.raises(ValueError, match=message):
-        policy_of(model, kind.__name__.lower(), "pace", True, "mine")
+def test_a_policy_of_another_kind_is_refused():
+    for kind, policy, env, network, options, message in [
+        (PPO, "MlpPolicy", _env, {"activation_fn": torch.nn.ELU}, {}, "Linear with Tanh, or with ReLU, .* got Linear, ELU"),
+        (PPO, "MlpPolicy", _env, {"features_extractor_class": Features}, {}, "FlattenExtractor, got Features"),
+        (PPO, OwnPolicy, _env, {}, {}, "must be an MlpPolicy, got OwnPolicy"),
+        (PPO, "MlpPolicy", _env, {"squash_output": True}, {"use_sde": True}, "squash_output must be False"),
+        (SAC, "MlpPolicy", _env, {}, {"use_sde": True, "buffer_size": 9}, "got Linear, ReLU, Linear, ReLU, Sequential"),
+        (PPO, "MlpPolicy", _seeing_less, {}, {}, r"of shape \(21,\) of HyperExec-v0, got \(5,\)"),
+        (PPO, "MlpPolicy", _normalised, {}, {}, "got others of the same shape"),
+        (PPO, "MlpPolicy", _doing_more, {}, {}, r"actions of the model must be Box\(-1.0, 1.0, .* got Box\(-2.0"),
+    ]:  # fmt: skip
+        model = kind(policy, env(), policy_kwargs=network, **options)
+        with pytest.raises(ValueError, match=message):
+            policy_of(model, kind.__name__.lower(), "pace", True, "mine")
 
 
 def test_a_policy_for_pictures_is_refused():
@@ -303,10 +303,10 @@ def test_no_other_module_loads_a_pickle():
     assert found == {"training/export.py"}
 
 
-@pytest.mark.parametrize("code", [
-    "import pickle", "import torch, cloudpickle as c", "from pickle import Unpickler", "from torch import load",
-    "torch.load(x)", "PPO.load(x)", "kind(algorithm).load(x)", "getattr(kind, 'load')(x)", "need('dill', 'train')",
-    "model.set_parameters(x)", "np.load(x, allow_pickle=True)", "np.load(x, allow_pickle=trusted)",
-])  # fmt: skip
-def test_what_loads_a_pickle_is_found(code):
-    assert any(map(_may_unpickle, ast.walk(ast.parse(code))))
+def test_what_loads_a_pickle_is_found():
+    for code in [
+        "import pickle", "import torch, cloudpickle as c", "from pickle import Unpickler", "from torch import load",
+        "torch.load(x)", "PPO.load(x)", "kind(algorithm).load(x)", "getattr(kind, 'load')(x)", "need('dill', 'train')",
+        "model.set_parameters(x)", "np.load(x, allow_pickle=True)", "np.load(x, allow_pickle=trusted)",
+    ]:  # fmt: skip
+        assert any(map(_may_unpickle, ast.walk(ast.parse(code))))
