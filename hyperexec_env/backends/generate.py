@@ -228,7 +228,7 @@ def _indent(lines: Sequence[str]) -> list[str]:
     return ["    " + line for line in lines]
 
 
-def _words(lines: Sequence[str]) -> set[str]:
+def _identifiers(lines: Sequence[str]) -> set[str]:
     """Return the names in a text; the name of a field is none."""
     return set(re.findall(r"(?<![\w.])[^\W\d]\w*", "\n".join(lines)))
 
@@ -340,7 +340,7 @@ class _Writer:
 
         The name is that of the stages and a hash of the text, so equal lines of several plans are one function.
         """
-        words = _words(text)
+        words = _identifiers(text)
         given = [record for record in self.layout.program.given if _local_name(record) in words]
         head = [self.layout.given(record) for record in given]
         passed = [record for stage in stages for record in (*taken_by(stage), *made_by(stage))]
@@ -352,7 +352,7 @@ class _Writer:
             kind = next(kind for kind, letter in _VIEWS.items() if letter == suffix)
             buffers.add(buffer)
             head.append(f"{view} = {buffer}.view(np.{kind})")
-        words |= _words(head)
+        words |= _identifiers(head)
         order = ("given", "tables", "kept", "draft", "single", "lanes", "at", *self.arguments)
         arguments = (*counts, *(word for word in order if word in words or word in buffers))
         body = "\n".join(_indent([*head, *text]))
@@ -519,7 +519,7 @@ def write(name: str, layout: Layout) -> Loop:
         text += [f"total_{pick} = 0", f"lanes_{pick} = lists[{index * TILE} : {(index + 1) * TILE}]"]
     text += [f"for first in range(start, stop, {TILE}):", *_indent(inside)]
     text.append(f"return total_{writer.picks[-1]}" if writer.picks else "return 0")
-    words = _words(text)
+    words = _identifiers(text)
     arrays = tuple(array for array in writer.arguments if array in words)
     every = ("given", "tables", "kept", "draft", "single", "lists", *arrays, "start", "stop")
     body = "\n".join(_indent(text))
