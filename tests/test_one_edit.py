@@ -265,13 +265,13 @@ def test_a_fee_is_paid_in_compiled_lanes_and_rollouts(fee):
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
-        ([COST_FIELD, COMPONENT], "kernel.move returns 7 costs, kernel.Cost has 8 fields"),
-        ([COST_VALUE, COMPONENT], "kernel.move returns 8 costs, kernel.Cost has 7 fields"),
-        ([COST_FIELD, COST_VALUE], "kernel.Components must state each cost of the shortfall: differs in ['fee']"),
-        ([COMPONENT], "kernel.Components must state each cost of the shortfall: differs in ['fee']"),
+        ([COST_FIELD, COMPONENT], "kernel.move returns 7 costs ... kernel.Cost"),
+        ([COST_VALUE, COMPONENT], "kernel.move returns 8 costs ... kernel.Cost"),
+        ([COST_FIELD, COST_VALUE], "kernel.Components ... differs in ['fee']"),
+        ([COMPONENT], "kernel.Components ... differs in ['fee']"),
         (
             [(COST_FIELD[0], COST_FIELD[0] + "    fee: Any\n"), COST_VALUE, COMPONENT],
-            "kernel.Cost must state the Role of 'fee'",
+            "kernel.Cost ... Role ... 'fee'",
         ),
     ],
     ids=["no value", "no field", "no component", "component alone", "no role"],
@@ -279,7 +279,8 @@ def test_a_fee_is_paid_in_compiled_lanes_and_rollouts(fee):
 def test_a_cost_that_is_not_everywhere_is_an_error_at_import(house, edits, message):
     house.edit(KERNEL, *edits)
     for module in ("hyperexec_env.market.kernel", "hyperexec_env.envs.single"):
-        assert message in house.refusal(module)
+        refusal = house.refusal(module)
+        assert all(part in refusal for part in message.split(" ... ")), refusal
 
 
 def test_a_cost_outside_the_shortfall_needs_no_component(house):
