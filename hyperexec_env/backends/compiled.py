@@ -144,10 +144,10 @@ class Compiler:
 
 
 def _renamed(function: Function, digest: str) -> tuple[str, str]:
-    """Return a name of its own for a function, and its text under that name.
+    """Return a unique name for a function, and the text with that name.
 
-    Functions with equal names and different code must not meet in a process: loaded and compiled loops are linked by the names
-    of their functions, and texts are equal where only the code of a stage differs.
+    numba links compiled and loaded loops by the names of their functions, so functions with different code need different
+    names, also if their texts are equal and only the code of a stage differs.
     """
     name = f"{function.name}_{digest[:24]}"
     return name, function.text.replace(f"def {function.name}(", f"def {name}(", 1)

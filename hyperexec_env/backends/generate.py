@@ -229,7 +229,7 @@ def _indent(lines: Sequence[str]) -> list[str]:
 
 
 def _identifiers(lines: Sequence[str]) -> set[str]:
-    """Return the names in a text; the name of a field is none."""
+    """Return the identifiers in lines of source, without field names (those after a dot)."""
     return set(re.findall(r"(?<![\w.])[^\W\d]\w*", "\n".join(lines)))
 
 

@@ -149,7 +149,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _observe(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin the next episode of the chosen lanes, and return the observations of all lanes."""
         self._given["chosen"][:] = chosen
-        arrays = self._empty()  # what the last step returned stays: it shows how lanes ended
+        arrays = self._empty()  # never overwrite the arrays of the last step: they show how lanes ended
         self._lanes.run("reset", self._given | arrays)
         self._over &= ~chosen
         return arrays["observation"], self._running_info(arrays)
