@@ -113,8 +113,9 @@ def numbered(name: str, count: int, kind: Any = Any) -> Any:
 
 
 def record_type(name: str, fields: Iterable[str], kind: Any = Any, module: str = "") -> Any:
-    """Return a new record type with some field names, all of one kind; `module`, by default the caller's, is where pickles
-    find the type by its name.
+    """Return a new record type with some field names, all of one kind.
+
+    `module`, by default the caller's, is the module in which pickles find the type by its name.
     """
     made: Any = NamedTuple(name, [(field, kind) for field in fields])  # type: ignore[misc]
     made.__module__ = module or sys._getframe(1).f_globals["__name__"]
@@ -185,7 +186,7 @@ def maker(target: type, source: type, given: tuple[str, ...]) -> Callable[..., A
     fields, in_source = target._fields, source._fields  # type: ignore[attr-defined]
     for name in fields:
         if name not in in_source and name not in given:
-            raise TypeError(f"field {name!r} of {target.__name__} is neither a field of {source.__name__} nor an argument")
+            raise TypeError(f"field {name!r} of {target.__name__} is neither a field of {source.__name__} nor given")
     values = ", ".join(name if name in given else f"source.{name}" for name in fields)
     text = f"lambda source, {', '.join(given)}: target({values})"
     function: Callable[..., Any] = eval(text, {"target": target})  # noqa: S307 - the text holds field names only

@@ -87,22 +87,31 @@ def picture(scenario="regime-day"):
 
 
 def rollouts(scenario="regime-day", compiled=True, policies=("VWAP", "POV", "Adaptive"), episodes=300):
-    """The rollout in arrays is the one in a compiled loop; return the mean statement of each policy."""
+    """The rollout in arrays is the one in a compiled loop; return the mean statement of each policy.
+
+    The policy "by regime" trades another fraction of what remains in each regime.
+    """
     from hyperexec_env.baselines.policies import get_policy
     from hyperexec_env.evaluation.loop import RuleLoop
     from hyperexec_env.evaluation.rollout import roll, roll_rule
-    from hyperexec_env.evaluation.rule import rule_of
+    from hyperexec_env.evaluation.rule import RulePolicy, plan_rule, rule_of
     from hyperexec_env.market.model import build_market
     from hyperexec_env.market.noise import episode_keys
     from hyperexec_env.market.path import draw_path
     from hyperexec_env.market.scenario import get_scenario
     from hyperexec_env.records import numbers
 
+    class ByRegime(RulePolicy):
+        name = "by regime"
+
+        def rule(self, market, hidden):
+            return plan_rule(np.tile(np.linspace(0.02, 0.2, market.regimes + 1), (market.slices, 1)), market)
+
     market = build_market(get_scenario(scenario))
     path = draw_path(market, episode_keys(3, np.arange(episodes)), float(market.scenario.side))
     found = {}
     for name in policies:
-        policy = get_policy(name)
+        policy = ByRegime() if name == "by regime" else get_policy(name)
         outcome = roll(market, policy, path)
         statement = outcome.statement
         near(sum(statement.components), statement.shortfall)

@@ -103,7 +103,7 @@ def test_the_arrows_have_no_cycle():
 
 def test_a_module_imports_only_what_its_room_may():
     wrong = set()
-    for name in MODULES:
+    for name in set(MODULES) - {"hyperexec_env"}:  # the door, which names all rooms to type checkers
         here = room(name)
         allowed = {here, "door", None, *HOUSE.get(here, ()), *TOOLS}
         if here in ("orders", "market", "backends") or here in TOOLS:

@@ -78,3 +78,38 @@ def test_every_module_of_the_core_and_of_the_baselines_imports_without_any_extra
     ]
     loaded = loaded_after("\n".join(f"import {name}" for name in names), block=EXTRAS)
     assert set(names) <= loaded
+
+
+OWN = """
+import baselines, training, training.ppo
+import hyperexec_env as hx
+import hyperexec_env.baselines.policies, hyperexec_env.training.ppo
+from hyperexec_env import cli
+
+assert baselines.OWNER == training.OWNER == training.ppo.OWNER == "user"
+assert hyperexec_env.training.ppo.Args().scenario == "regime-day"
+assert hx.get_policy("TWAP").name == "TWAP"
+print(hx.evaluate("almgren-chriss", "AC", episodes=4, backend="numpy", optimum=False).rows[0].policy)
+print(cli.main(["train", "ppo", "--timesteps", "0"]))
+"""
+
+
+def test_a_users_own_folders_training_and_baselines_shadow_nothing_and_are_not_shadowed(tmp_path):
+    for name in ("baselines", "training"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("OWNER = 'user'\n")
+        for module in ("ppo", "policies", "evaluate", "run"):
+            (tmp_path / name / f"{module}.py").write_text("OWNER = 'user'\n")
+    script = tmp_path / "script.py"
+    script.write_text(OWN)
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["AC", "2"]
+    assert "timesteps must be a whole number" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["baselines", "training"])
+def test_only_hyperexec_env_is_installed(name, tmp_path):
+    done = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"No module named '{name}'" in done.stderr

@@ -362,10 +362,10 @@ def test_seven_regimes_are_drawn_alike_in_compiled_lanes_and_rollouts(seventh):
     lanes, single, rollouts = seventh.checks(
         ("lanes", {"scenario": SEVEN, "backend": "numba"}),
         ("lanes", {"scenario": SEVEN}),
-        ("rollouts", {"scenario": SEVEN, "policies": ["Adaptive"]}),
+        ("rollouts", {"scenario": SEVEN, "policies": ["by regime"]}),
     )
     assert lanes == single
-    assert rollouts["Adaptive"]["objective"] > 0.0
+    assert rollouts["by regime"]["objective"] > 0.0
 
 
 # --- a field of the scenario

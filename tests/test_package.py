@@ -52,9 +52,25 @@ def test_the_command_works_from_the_wheel_in_an_empty_folder(wheel, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     command = [str(site / "bin" / "hyperexec")]
     assert "regime-day" in _run(*command, "scenarios", cwd=empty, env=environment)
-    assert "TWAP" in _run(*command, "evaluate", "--episodes", "10", cwd=empty, env=environment)
-    where = "import hyperexec_env.baselines as b, hyperexec_env.training as t; print(b.__file__, t.__file__)"
-    assert _run(sys.executable, "-c", where, cwd=empty, env=environment).count(str(site)) == 2
+    assert "TWAP" in _run(*command, "evaluate", "--episodes", "10", "--backend", "numpy", cwd=empty, env=environment)
+    code = "import hyperexec_env as hx; print(hx.solve.__code__.co_filename, hx.leaderboard.__code__.co_filename, hx.__file__)"
+    assert _run(sys.executable, "-c", code, cwd=empty, env=environment).count(str(site)) == 3
+
+
+def test_a_wheel_and_a_checkout_have_one_engine(wheel, tmp_path):
+    """Results that one has stored are those of the other."""
+    site = tmp_path / "site"
+    zipfile.ZipFile(wheel).extractall(site)
+    code = "from hyperexec_env.evaluation.identity import _sources, engine; print(engine(), *sorted(_sources()))"
+    safe = {**os.environ, "PYTHONSAFEPATH": "1"}
+    ours = _run(sys.executable, "-c", code, cwd=tmp_path, env=safe)
+    theirs = _run(sys.executable, "-c", code, cwd=tmp_path, env={**safe, "PYTHONPATH": str(site)})
+    assert ours == theirs
+    assert {"baselines/policies.py", "market/kernel.py"} <= set(ours.split())
+
+
+def test_only_one_name_is_installed(wheel):
+    assert {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name} == {"hyperexec_env"}
 
 
 def test_the_core_needs_gymnasium_and_numpy_only():

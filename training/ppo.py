@@ -37,17 +37,10 @@ class Args:
     log_std: float = option(-1.0, "initial log standard deviation of the actions")
     hidden: int = option(64, "units in each of the two hidden layers of actor and critic")
     reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
-<<<<<<< HEAD
-    reward_scale: float = option(0.1, "factor on the reward (bps)")
-    action_mode: str = option("pace", "action mode", choices=ACTION_MODES)
-    observe_regime: bool = option(True, "whether the policy is told the regime")
-    threads: int = option(1, "torch threads (a second one helps little, and on a busy machine costs much)")
-=======
     reward_scale: float = option(0.1, "multiplier of the reward (bps)")
-    action_mode: str = option("pace", "action mode", choices=("pace", "fraction", "participation", "discrete"))
+    action_mode: str = option("pace", "action mode", choices=ACTION_MODES)
     observe_regime: bool = option(True, "whether the policy observes the regime")
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
->>>>>>> 8132ce8e038b8adc21a6d4fc0d4e8dcf8764a0f7
     checkpoint_every: int = option(500_000, "slices between two checkpoints")
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")

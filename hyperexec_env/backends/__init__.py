@@ -1,1 +1,1 @@
-"""How functions of records run on many lanes: on numpy arrays, or in loops that are written for numba. Knows no finance."""
+"""Run functions of records on many lanes: on numpy arrays, or in generated loops that numba compiles. Knows no finance."""

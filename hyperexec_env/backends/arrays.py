@@ -1,4 +1,7 @@
-"""Run a program on numpy arrays: the readable reference of the compiled loops. A record holds one array over lanes a field."""
+"""Run a program on numpy arrays: the readable reference for the compiled loops.
+
+Every stage is called once for all lanes, on records whose numbers are arrays of shape (lanes,).
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ _ALL: Any = slice(None)
 
 
 class ArrayLanes:
-    """The lanes of a program, run on arrays; what :class:`~hyperexec_env.backends.compiled.CompiledLanes` does in loops.
+    """The lanes of a program, run on arrays; :class:`~hyperexec_env.backends.compiled.CompiledLanes` has the same methods.
 
     Args:
         program: The program.
@@ -40,10 +43,10 @@ class ArrayLanes:
     """
 
     def __init__(self, program: Program, lanes: int) -> None:
-        """Remember nothing yet."""
+        """Start without persistent records: the first run makes them, or :meth:`put` sets them."""
         self.program, self.lanes = program, lanes
         self.parts = [(0, lanes)]
-        self._kept: dict[Any, Any] = {}
+        self._persistent: dict[Any, Any] = {}
         self._tables = {record: _Table(record, columns) for record, columns in program.tables.items()}
 
     def run(self, name: str, arrays: dict[str, Any]) -> list[int]:
@@ -53,11 +56,11 @@ class ArrayLanes:
         if wrong:
             return [wrong]
         self._arrays = arrays
-        self._known: dict[Any, Any] = {**program.given, **program.extra, **self._kept}
+        self._known: dict[Any, Any] = {**program.given, **program.extra, **self._persistent}
         self._known |= {record: record(arrays[array]) for record, array in program.inputs.items() if array in arrays}
         self._picked: dict[str, NDArray[np.int64]] = {}
         self._run(plan)
-        self._kept = {record: self._known[record] for record in program.kept if record in self._known}
+        self._persistent = {record: self._known[record] for record in program.kept if record in self._known}
         for record, names in program.outputs.items():
             for array, values in zip(names, self._known.get(record, ()), strict=False):
                 arrays[array][:] = values
@@ -65,38 +68,39 @@ class ArrayLanes:
         return [len(self._picked[last[-1]]) if last else 0]
 
     def _run(self, lines: Iterable[Line]) -> None:
+        """Execute lines for all lanes."""
         for line in lines:
             if isinstance(line, Pick):
-                flags = getattr(self._known[line.record], line.field)  # one number where it is the same for all lanes
+                flags = getattr(self._known[line.record], line.field)  # a single number is the flag of all lanes
                 self._picked[line.name] = np.flatnonzero(np.broadcast_to(flags, self.lanes))
             elif isinstance(line, Unless):
                 if len(self._picked[line.name]) < self.lanes:
                     self._run(line.lines)
             elif isinstance(line, For):
                 if self._picked[line.name].size:
-                    self._for(line.lines, self._picked[line.name])
+                    self._run_for(line.lines, self._picked[line.name])
             elif isinstance(line, Repeat):
                 for _ in range(getattr(self._known[line.record], line.field)):
                     self._run(line.lines)
             elif not isinstance(line, Refuse):
-                self._do(line, self._known, _ALL)
+                self._execute(line, self._known, _ALL)
 
-    def _for(self, lines: Iterable[Line], lanes: NDArray[np.int64]) -> None:
-        """Do some lines for picked lanes: on a copy of their numbers, which is then put back."""
+    def _run_for(self, lines: Iterable[Line], lanes: NDArray[np.int64]) -> None:
+        """Execute lines for picked lanes: gather their numbers, execute, scatter the records that changed."""
         fixed = {*self.program.given, *self.program.extra}
-        some = {key: value if key in fixed else _taken(value, lanes) for key, value in self._known.items()}
+        some = {key: value if key in fixed else _gathered(value, lanes) for key, value in self._known.items()}
         before = dict(some)
         for line in lines:
-            self._do(line, some, lanes)
+            self._execute(line, some, lanes)
         for key, value in some.items():
             if key in self.program.listed:
                 for column, values in enumerate(numbers(value)):
                     self._arrays[self.program.listed[key]][: len(lanes), column] = values
             elif value is not before.get(key):
-                self._known[key] = _put(self._known.get(key), value, lanes, self.lanes)
+                self._known[key] = _scattered(self._known.get(key), value, lanes, self.lanes)
 
-    def _do(self, line: Line, known: dict[Any, Any], lanes: Any) -> None:
-        """Do one line with the records of some lanes."""
+    def _execute(self, line: Line, known: dict[Any, Any], lanes: Any) -> None:
+        """Execute one line on the records `known`, which hold the numbers of `lanes`; the line adds the records it makes."""
         if isinstance(line, Pass):
             for stage in line.stages:
                 made = _call(stage, known)
@@ -118,47 +122,49 @@ class ArrayLanes:
             np.add.at(self._arrays[line.target][0], index, value)
 
     def record(self, kind: Any) -> Any:
-        """Return a copy of what the lanes remember in a record, arrays of shape (lanes,)."""
-        return map_leaves(lambda values: np.array(np.broadcast_to(values, self.lanes)), self._kept[kind])
+        """Return a copy of a persistent record, arrays of shape (lanes,)."""
+        return map_leaves(lambda values: np.array(np.broadcast_to(values, self.lanes)), self._persistent[kind])
 
     def put(self, kind: Any, record: Any) -> None:
-        """Make the lanes remember a record."""
-        self._kept[kind] = map_leaves(np.array, record)
+        """Set a persistent record to a copy of `record`, arrays of shape (lanes,)."""
+        self._persistent[kind] = map_leaves(np.array, record)
 
     def close(self) -> None:
-        """Do nothing: arrays need no threads."""
+        """Do nothing: there are no threads to stop."""
 
 
 class _Table:
-    """A table of records: the numbers of one machine type in one array, so that one look-up serves all of them."""
+    """A table of records, with all numbers of one machine type in one array, which one `take` reads."""
 
     def __init__(self, record: Any, columns: Any) -> None:
-        """Stack the columns by type."""
+        """Stack the columns of each machine type."""
         self._record, machines = record, [machine for _, machine in leaves(record)]
-        found: dict[str, list[Any]] = {machine: [] for machine in machines}
+        by_machine: dict[str, list[Any]] = {machine: [] for machine in machines}
         self._places: list[tuple[str, int]] = []
+        """Machine type and row of the stack of each number of the record."""
         for machine, column in zip(machines, numbers(columns), strict=True):
-            self._places.append((machine, len(found[machine])))
-            found[machine].append(column)
-        self._stacks = {machine: np.stack(column) for machine, column in found.items()}
+            self._places.append((machine, len(by_machine[machine])))
+            by_machine[machine].append(column)
+        self._stacks = {machine: np.stack(column) for machine, column in by_machine.items()}
 
     def look(self, place: Any) -> Any:
-        """Return the records of some rows."""
+        """Return the record of some rows of the table, arrays of the shape of `place`."""
         rows = {machine: stack.take(place, axis=1) for machine, stack in self._stacks.items()}
         return fill_record(self._record, iter([rows[machine][index] for machine, index in self._places]))
 
 
 def _call(stage: Any, known: dict[Any, Any]) -> Any:
+    """Call a stage on the records that it takes."""
     return stage(*(known[record] for record in taken_by(stage)))
 
 
-def _taken(record: Any, lanes: NDArray[np.int64]) -> Any:
-    """Return the numbers of some lanes; a number that is the same for all lanes stays one."""
+def _gathered(record: Any, lanes: NDArray[np.int64]) -> Any:
+    """Return a record with the numbers of some lanes; a number that is no array is equal in all lanes and stays."""
     return map_leaves(lambda values: values[lanes] if np.ndim(values) else values, record)
 
 
-def _put(record: Any, some: Any, lanes: NDArray[np.int64], count: int) -> Any:
-    """Return a record in which some lanes have other numbers."""
+def _scattered(record: Any, some: Any, lanes: NDArray[np.int64], count: int) -> Any:
+    """Return a record of `count` lanes: the numbers `some` in the lanes `lanes`, those of `record` (None: zeros) elsewhere."""
 
     def put(before: Any, values: Any) -> NDArray[Any]:
         after = np.array(np.broadcast_to(before, count), dtype=np.result_type(before, values))

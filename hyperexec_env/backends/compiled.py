@@ -1,4 +1,9 @@
-"""Run a program in loops that numba compiles (extra `fast`). numba is imported when the first program is compiled."""
+"""Run a program in loops that numba compiles (extra `fast`).
+
+:mod:`~hyperexec_env.backends.generate` writes the text of the loops; here :class:`Compiler` compiles the text and caches the
+machine code on disk, and :class:`CompiledLanes` owns the buffers and the threads. numba is imported when the first loop is
+compiled.
+"""
 
 from __future__ import annotations
 
@@ -27,21 +32,21 @@ from hyperexec_env.records import fill_record, is_record, leaves, map_leaves
 __all__ = ["BACKENDS", "CompiledLanes", "Compiler", "compiler", "default_threads", "resolve_backend"]
 
 BACKENDS: Final = ("auto", "numba", "numpy")
-"""How lanes may be executed; auto: by numba where it is installed."""
+"""Names of the backends; "auto" is numba if it is installed, else numpy."""
 
 _ALONE: Final = 4_096
-"""Below so many lanes one thread works."""
+"""Number of lanes below which :func:`default_threads` returns one thread."""
 _A_THREAD: Final = 2_048
-"""Lanes for which a thread is worth it."""
+"""Number of lanes for each thread of :func:`default_threads`."""
 _INLINE: Final = {"forceinline": True, "error_model": "numpy"}
-"""How stages are compiled: a call with records of many fields takes as long as a lane."""
+"""Options of stages: inlined, because passing a record of many fields to a call takes as long as computing a lane."""
 
 
 def resolve_backend(name: str) -> str:
-    """Return "numba" or "numpy".
+    """Return the backend "numba" or "numpy" for one of :data:`BACKENDS`.
 
     Raises:
-        MissingExtra: "numba" is asked for and not installed.
+        MissingExtra: "numba" is requested and not installed.
         ValueError: No such backend.
     """
     if check_choice("backend", name, BACKENDS) == "auto":
@@ -52,13 +57,16 @@ def resolve_backend(name: str) -> str:
 
 
 def default_threads(lanes: int) -> int:
-    """Return how many threads should share some lanes: one where waiting for a second could take longer than the work."""
+    """Return a number of threads for some lanes: one if starting a second thread could take longer than its work."""
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 1 if lanes < _ALONE else max(1, min(processors, lanes // _A_THREAD))
 
 
 class Compiler:
-    """Makes the functions of stages readable for numba as they stand, and compiles loops.
+    """Compiles loops, and registers the plain Python functions that they call with numba.
+
+    Each line of a plan is a function of its own, compiled once per process for all loops that contain it. Only drivers are
+    cached on disk; the machine code of a driver contains that of its lines.
 
     Raises:
         MissingExtra: numba is not installed.
@@ -68,70 +76,87 @@ class Compiler:
         """Import numba."""
         self._numba = need("numba", "fast")
         self._extending = need("numba.extending", "fast")
-        self._readable: dict[int, Any] = {}
+        self._registered: dict[int, Any] = {}
+        """Functions that compiled code can call, by id."""
         self._lines: dict[str, Any] = {}
+        """Compiled functions of lines, by digest."""
         self._drivers: dict[str, Callable[..., int]] = {}
+        """Compiled drivers, by digest."""
 
     def compile(self, loop: Loop) -> Callable[..., int]:
-        """Return the compiled driver of a loop; the result is stored on disk where that is possible."""
-        marks = [self._line(function) for function in loop.lines]
-        lines = {function.name: self._lines[mark] for function, mark in zip(loop.lines, marks, strict=True)}
-        key = hashlib.sha256("\n".join([_own_source(), loop.driver.text, *marks]).encode()).hexdigest()[:24]
+        """Return the compiled driver of a loop, from the disk cache if it is there."""
+        digests = [self._line(function) for function in loop.lines]
+        lines = {function.name: self._lines[digest] for function, digest in zip(loop.lines, digests, strict=True)}
+        key = hashlib.sha256("\n".join([_own_source(), loop.driver.text, *digests]).encode()).hexdigest()[:24]
         if key not in self._drivers:
             self._drivers[key] = self._driver(loop, lines, key)
         return self._drivers[key]
 
     def _driver(self, loop: Loop, lines: dict[str, Any], key: str) -> Callable[..., int]:
-        """Compile the driver of a loop."""
-        name = f"{loop.driver.name}_{key}"  # two functions of one name and different code must not meet in a process
-        text = loop.driver.text.replace(f"def {loop.driver.name}(", f"def {name}(", 1)
-        file = _stored(key, text) if _storable(loop) else None
+        """Compile the driver of a loop; `lines` are the compiled functions that it calls, `key` is its digest."""
+        name, text = _renamed(loop.driver, key)
+        file = _source_file(key, text) if _cacheable(loop) else None
         names: dict[str, Any] = {"__name__": __name__, "np": np, "inf": np.inf, **lines}
-        exec(compile(text, str(file or "<loop>"), "exec"), names)  # noqa: S102 - the text was written here
+        exec(compile(text, str(file or "<loop>"), "exec"), names)  # noqa: S102 - the text is generated
         options = {"error_model": "numpy", "nogil": True, "cache": file is not None}
         try:
             driver: Callable[..., int] = self._numba.njit(**options)(names[name])
-        except RuntimeError:  # numba finds no folder to store it in
+        except RuntimeError:  # numba can write to no cache folder
             driver = self._numba.njit(**{**options, "cache": False})(names[name])
         return driver
 
     def _line(self, function: Function) -> str:
-        """Compile the function of a line, once for all loops that have it; return its mark."""
-        digest = hashlib.sha256(function.text.encode())
+        """Compile the function of a line unless it is compiled; return the digest of its text and of all code that it calls."""
+        sha = hashlib.sha256(function.text.encode())
         for name, value in sorted(function.names.items()):
-            digest.update(name.encode())
-            digest.update(repr(list(leaves(value)) if is_record(value) else _fingerprint(value)).encode())
-        mark = digest.hexdigest()
-        if mark not in self._lines:
+            sha.update(name.encode())
+            sha.update(repr(list(leaves(value)) if is_record(value) else _fingerprint(value)).encode())
+        digest = sha.hexdigest()
+        if digest not in self._lines:
             names = {"__name__": __name__, "np": np, "inf": np.inf, **function.names}
             for value in function.names.values():
                 if not is_record(value):
-                    self.make_readable(value)
-            exec(compile(function.text, f"<{function.name}>", "exec"), names)  # noqa: S102 - the text was written here
-            self._lines[mark] = self._numba.njit(error_model="numpy")(names[function.name])
-        return mark
+                    self.register(value)
+            name, text = _renamed(function, digest)
+            exec(compile(text, f"<{name}>", "exec"), names)  # noqa: S102 - the text is generated
+            self._lines[digest] = self._numba.njit(error_model="numpy")(names[name])
+        return digest
 
-    def make_readable(self, function: Any) -> None:
-        """Make a function, and the functions that it calls, callable in compiled code."""
-        if id(function) in self._readable:
+    def register(self, function: Any) -> None:
+        """Make a function, and the functions that it calls, callable in compiled code.
+
+        A function with a form for the compiler (:func:`~hyperexec_env.records.for_numbers`,
+        :func:`~hyperexec_env.records.for_records`) is overloaded with that form; numba compiles any other function as it is.
+        """
+        if id(function) in self._registered:
             return
-        self._readable[id(function)] = function  # and keep it: an id is unique only while its object lives
+        self._registered[id(function)] = function  # holds a reference: an id is unique only while its object lives
         form = getattr(function, "form_for_numbers", None)
-        written = getattr(function, "form_for_records", None)
+        write_form = getattr(function, "form_for_records", None)
         if form is not None:
             self._extending.overload(function, jit_options=_INLINE, strict=False)(lambda *types: form)
-        elif written is not None:
-            self._extending.overload(function, jit_options=_INLINE, strict=False)(lambda *types: _form_of(written, types))
+        elif write_form is not None:
+            self._extending.overload(function, jit_options=_INLINE, strict=False)(lambda *types: _form_of(write_form, types))
         else:
             self._extending.register_jitable(**_INLINE)(function)
         for called in _functions(form or function):
-            self.make_readable(called)
+            self.register(called)
+
+
+def _renamed(function: Function, digest: str) -> tuple[str, str]:
+    """Return a name of its own for a function, and its text under that name.
+
+    Functions with equal names and different code must not meet in a process: loaded and compiled loops are linked by the names
+    of their functions, and texts are equal where only the code of a stage differs.
+    """
+    name = f"{function.name}_{digest[:24]}"
+    return name, function.text.replace(f"def {function.name}(", f"def {name}(", 1)
 
 
 def _form_of(write_form: Callable[..., str], types: tuple[Any, ...]) -> Any:
-    """Return the form of a function of whole records for the types of its arguments."""
+    """Return the form of a function of whole records for numba types of arguments, one of which is a NamedTuple."""
     record = next(kind for kind in types if hasattr(kind, "instance_class"))
-    return eval(write_form(record.fields), {"Record": record.instance_class})  # noqa: S307 - made of the names of fields
+    return eval(write_form(record.fields), {"Record": record.instance_class})  # noqa: S307 - the text holds field names only
 
 
 @cache
@@ -142,12 +167,12 @@ def compiler() -> Compiler:
 
 @cache
 def _own_source() -> str:
-    """Return the source of this module, which decides how loops are compiled."""
+    """Return the source of this module: part of the cache key, because it holds the compiler options."""
     return Path(__file__).read_text(encoding="utf-8")
 
 
 def _values(function: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values that a function takes from around it."""
+    """Yield (name, value) of the globals, attributes of modules and closure variables that a function reads."""
     codes = [function.__code__]
     while codes:
         code = codes.pop()
@@ -163,32 +188,32 @@ def _values(function: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _functions(function: Any) -> list[Any]:
-    """Return the functions that a function calls by name."""
+    """Return the Python functions among :func:`_values`."""
     return [value for _, value in _values(function) if isinstance(value, FunctionType)]
 
 
 def _forms(function: Any) -> Iterator[Any]:
-    """Yield a function, and the forms of it that the compiler reads."""
+    """Yield a function and its forms for the compiler."""
     forms = (function, getattr(function, "form_for_numbers", None), getattr(function, "form_for_records", None))
     return filter(None, forms)
 
 
 def _reached(function: Any) -> list[Any]:
-    """Return a function, and the functions that it calls, and those that they call, each once."""
+    """Return a function and all functions that it calls, directly or through others, each once."""
     found: dict[int, Any] = {}
-    left = [function]
-    while left:
-        here = left.pop()
-        if id(here) not in found:
-            found[id(here)] = here
-            left += [inner for form in _forms(here) for inner in _functions(form)]
+    queue = [function]
+    while queue:
+        current = queue.pop()
+        if id(current) not in found:
+            found[id(current)] = current
+            queue += [inner for form in _forms(current) for inner in _functions(form)]
     return list(found.values())
 
 
 def _fingerprint(function: Any) -> str:
-    """Return a hash of the code of a function, of the functions that it calls, and of the constants that they read."""
+    """Return a digest of the code of a function, of all functions that it calls, and of the constants that they read."""
     digest = hashlib.sha256()
-    for form in (form for here in _reached(function) for form in _forms(here)):
+    for form in (form for reached in _reached(function) for form in _forms(reached)):
         digest.update(repr((_code(form.__code__), form.__defaults__, form.__kwdefaults__)).encode())
         for name, value in _values(form):
             if isinstance(value, FunctionType):
@@ -203,24 +228,24 @@ def _fingerprint(function: Any) -> str:
 
 
 def _code(code: CodeType) -> str:
-    """Return a code object as text that is the same in all processes."""
+    """Return a code object as text that is equal in all processes."""
     constants = [_code(value) if isinstance(value, CodeType) else repr(value) for value in code.co_consts]
     return repr((code.co_code, constants, code.co_names, code.co_varnames, code.co_freevars))
 
 
-def _storable(loop: Loop) -> bool:
-    """Return whether all stages are functions of this package: nobody knows what the functions of others depend on."""
+def _cacheable(loop: Loop) -> bool:
+    """Return whether a loop calls functions of this package only: :func:`_fingerprint` may miss what other code depends on."""
     package = __name__.split(".")[0]
     called = [value for function in loop.lines for value in function.names.values() if not is_record(value)]
     reached = [inner for value in called for inner in _reached(value)]
     return all((inner.__module__ or package).split(".")[0] == package for inner in reached)
 
 
-def _stored(key: str, text: str) -> Path | None:
-    """Return the file of a loop in a folder of its own; None where it cannot be written.
+def _source_file(key: str, text: str) -> Path | None:
+    """Write the text of a loop to a file, beside which numba caches the machine code; return None if it cannot be written.
 
-    Each loop has its own folder because numba numbers the files of a folder, and processes that compile at the same time would
-    take the same numbers. The file only says where the machine code belongs: its text is never read back.
+    Each loop has a folder of its own because numba numbers the files of a folder, and processes that compile at the same time
+    would use the same numbers. The file only locates the cache: its text is not read back.
     """
     try:
         folder = cache_folder() / "compiled" / key
@@ -238,39 +263,44 @@ def _stored(key: str, text: str) -> Path | None:
 class CompiledLanes:
     """The lanes of a program, run by compiled loops.
 
+    The lanes are split into *parts* of whole tiles; a thread runs the driver of a plan on one part at a time.
+
     Args:
         program: The program.
         lanes: Number of lanes.
-        threads: Threads that share the lanes; None: one below 4,096 lanes, else the processors there are, one for 2,048 lanes.
-        part: Lanes of a part, which one thread works on at a time, a multiple of :data:`TILE`; None: one part a thread.
+        threads: Number of threads; None: one below 4,096 lanes, else one for each 2,048 lanes, at most one per processor.
+        part: Lanes of a part, a multiple of :data:`TILE`; None: one part for each thread.
     """
 
     def __init__(self, program: Program, lanes: int, threads: int | None = None, part: int | None = None) -> None:
-        """Lay the lanes out."""
+        """Allocate the buffers; plans are compiled when they are first run."""
         self.program, self.lanes, self.part = program, lanes, part
         self.threads = threads or default_threads(lanes)
         if part is not None and (part < TILE or part % TILE):
             raise ValueError(f"part must be a multiple of {TILE}, got {part}")
         self._start()
         self._kept = np.zeros((-(-lanes // TILE), self._layout.columns["kept"] * TILE))
+        """Persistent records, shape (tiles, columns * TILE): a row for each tile, see :class:`Layout`."""
 
     def _start(self) -> None:
-        """Make what cannot be copied."""
+        """Make everything but the persistent records: compiled plans, buffers and threads, which cannot be pickled."""
         self._layout = Layout(self.program)
-        self._plans: dict[str, Any] = {}  # compiled when they are first run
-        self._texts = {name: write(name, self._layout) for name in self.program.plans}
+        self._plans: dict[str, Any] = {}
+        """Results of :meth:`_prepared` by plan."""
+        self._loops = {name: write(name, self._layout) for name in self.program.plans}
         self._given, self._tables = pack(self.program, self._layout)
         self._rows = {name: np.ascontiguousarray(rows).ravel() for name, rows in self.program.rows.items()}
         edges = np.linspace(0, -(-self.lanes // TILE), self.threads + 1).astype(int) * TILE
         if self.part is not None:
             edges = np.arange(0, self.lanes + self.part, self.part)
         self.parts = [part for part in pairwise(np.minimum(edges, self.lanes).tolist()) if part[0] < part[1]]
-        """First lane and end of each part that one thread works on."""
+        """(first lane, end) of each part."""
         self._scratch = [self._new_scratch() for _ in self.parts]
-        helpers = min(self.threads, len(self.parts)) - 1
-        self._pool = ThreadPoolExecutor(helpers) if helpers > 0 else None
+        others = min(self.threads, len(self.parts)) - 1  # the calling thread works too
+        self._pool = ThreadPoolExecutor(others) if others > 0 else None
 
     def _new_scratch(self) -> tuple[NDArray[Any], ...]:
+        """Return the temporary buffers `draft`, `single` and `lists` of one part, each for one tile."""
         columns, picks = self._layout.columns, max(_picks(plan) for plan in self.program.plans.values())
         return (
             np.zeros(columns["draft"] * TILE + 1),
@@ -279,11 +309,11 @@ class CompiledLanes:
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs."""
+        """Return the arguments and the persistent records, for copy and pickle."""
         return {name: getattr(self, name) for name in ("program", "lanes", "threads", "part", "_kept")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make a copy work."""
+        """Restore from the arguments and the persistent records."""
         self.__dict__.update(state)
         self._start()
 
@@ -292,47 +322,47 @@ class CompiledLanes:
 
         Args:
             name: Name of the plan.
-            arrays: Its inputs and outputs by name.
+            arrays: The input and output arrays of the program, by name.
 
         Returns:
-            For each part, how many lanes were picked last, in the order of :attr:`parts`; or one number, -1 - lane, where a
-            line refuses what the lane is given.
+            For each part, in the order of :attr:`parts`, the number of lanes in the last :class:`Pick` of the plan (0 without
+            one); or the single number -1 - lane if a :class:`Refuse` line rejects the input of a lane.
         """
-        loop, names, sums = self._plans.get(name) or self._prepared(name)
-        chosen = [arrays[key] if rows is None else rows for key, rows in names]
+        driver, names, sums = self._plans.get(name) or self._prepared(name)
+        passed = [arrays[key] if rows is None else rows for key, rows in names]
         if len(self.parts) == 1 and not sums:
-            return [loop(*self._common, *self._scratch[0], *chosen, 0, self.lanes)]
-        wrong = refused(self.program, name, arrays)  # no part may begin where another one refuses
+            return [driver(*self._common, *self._scratch[0], *passed, 0, self.lanes)]
+        wrong = refused(self.program, name, arrays)  # check all parts before any part begins
         if wrong:
             return [wrong]
 
         def call(part: int) -> int:
-            own = [array[part] if key in sums else array for (key, _), array in zip(names, chosen, strict=True)]
-            picked: int = loop(*self._common, *self._scratch[part], *own, *self.parts[part])
+            own = [array[part] if key in sums else array for (key, _), array in zip(names, passed, strict=True)]
+            picked: int = driver(*self._common, *self._scratch[part], *own, *self.parts[part])
             return picked
 
-        mine = range(0, len(self.parts), self.threads if self._pool else 1)
+        mine = range(0, len(self.parts), self.threads if self._pool else 1)  # parts of the calling thread
         others = {part: self._pool.submit(call, part) for part in range(len(self.parts)) if part not in mine and self._pool}
         try:
             found = {part: call(part) for part in mine}
-        finally:  # an interrupt must not leave threads at work on lanes that are used again
+        finally:  # after an interrupt no thread may still write to the buffers
             wait(others.values())
         return [found[part] if part in found else others[part].result() for part in range(len(self.parts))]
 
     def _prepared(self, name: str) -> tuple[Any, list[tuple[str, Any]], frozenset[str]]:
-        """Compile a plan; return its driver, its arrays by name (with those that never change), and those that it adds to."""
-        text = self._texts[name]
-        names = [(key, self._rows.get(key)) for key in text.arrays]
-        prepared = self._plans[name] = compiler().compile(text), names, text.sums
+        """Compile a plan; return its driver, (name, constant array or None) of each array argument, and the names of sums."""
+        loop = self._loops[name]
+        names = [(key, self._rows.get(key)) for key in loop.arrays]
+        prepared = self._plans[name] = compiler().compile(loop), names, loop.sums
         return prepared
 
     @property
     def _common(self) -> tuple[NDArray[Any], ...]:
-        """The arrays that every driver takes first."""
+        """The arrays that every driver takes first: `given`, `tables` and `kept`."""
         return self._given, self._tables, self._kept
 
     def record(self, kind: Any) -> Any:
-        """Return a copy of what the lanes remember in a record, arrays of shape (lanes,)."""
+        """Return a copy of a persistent record, arrays of shape (lanes,)."""
         columns = self._layout.kept_columns(kind)
 
         def number(path: str) -> Any:
@@ -345,7 +375,7 @@ class CompiledLanes:
         return fill_record(kind, iter([number(path) for path, _ in leaves(kind)]))
 
     def put(self, kind: Any, record: Any) -> None:
-        """Make the lanes remember a record."""
+        """Set a persistent record to a copy of `record`, arrays of shape (lanes,); fixed fields are ignored."""
         columns = self._layout.kept_columns(kind)
 
         def number(path: str, values: Any) -> None:
@@ -359,15 +389,17 @@ class CompiledLanes:
         map_leaves(lambda values: number(next(paths), values), record)
 
     def _column(self, column: int, machine: str) -> NDArray[Any]:
-        begin = column * TILE * (8 // np.dtype(machine).itemsize)  # a number of 32 bits has the place of one of 64
+        """Return the view of one column of `_kept` as its machine type, shape (tiles, TILE)."""
+        begin = column * TILE * (8 // np.dtype(machine).itemsize)  # a number of 32 bits uses the first half of a column
         return self._kept.view(machine)[:, begin : begin + TILE]
 
     def close(self) -> None:
-        """Let the threads go."""
+        """Stop the threads; a later run works in the calling thread."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
 
 
 def _picks(plan: tuple[Any, ...]) -> int:
+    """Return the number of :class:`Pick` lines of a plan."""
     return sum(isinstance(line, Pick) for line in walk(plan))

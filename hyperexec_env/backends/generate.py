@@ -1,7 +1,37 @@
-"""Write the loops of a program from its records and the signatures of its stages.
+"""Write the source of compiled loops from the plans of a program, the fields of its records and the signatures of its stages.
 
-Each line of a plan becomes one short loop over the lanes of a tile, without branches and with literal distances, which is what
-lets a compiler work on several lanes at once. :class:`Layout` is the only place where columns are counted.
+Lanes are processed in *tiles* of :data:`TILE` lanes, whose numbers stay in the processor's cache. Each line of a plan becomes
+a function with one short loop over the lanes j of a tile, without branches and with literal offsets, so that the compiler can
+vectorise it. A *driver* calls these functions in order, tile by tile. The example of :mod:`~hyperexec_env.backends.plan`
+becomes
+
+    def tick_b13a548a(n, kept):                                          the line Pass(tick)
+        kept_I = kept.view(np.int64)
+        for j in range(n):
+            r_Clock = tick(Clock(kept_I[0 + j], kept_I[264 + j]))        k is column 0, over is column 1
+            kept_I[0 + j] = r_Clock.k
+            kept_I[264 + j] = r_Clock.over
+
+    def step(given, tables, kept, draft, single, lists, start, stop):    the driver
+        for first in range(start, stop, 264):
+            n = min(264, stop - first)
+            tile = kept[(first // 264) % len(kept)]
+            tick_b13a548a(n, tile)
+            ...
+
+All numbers are in a few flat buffers. A number of a record is one *column* of a buffer, with :data:`TILE` consecutive elements
+for each tile; the buffer is viewed in the machine type of the number (the suffixes of :data:`_VIEWS`). In `kept`, a number of
+32 bits uses the first half of its column.
+
+    kept      persistent records (:attr:`Program.kept`), float64, shape (tiles, columns * TILE); a function gets one row
+    draft     temporary numbers of 64 bits, float64, one tile
+    single    temporary numbers of 32 bits, float32, one tile
+    given     numbers of the shared records (:attr:`Program.given`), then the start of each table, float64 or 64-bit words
+    tables    the tables (:attr:`Program.tables`) one after another, 64-bit words; a row of a table is contiguous
+    lists     lists of picked lanes, int64, TILE elements for each Pick
+
+Inputs, outputs and the other arrays of a program are passed as they are. A temporary record that only the line that makes it
+takes is a local variable, without memory. :class:`Layout` is the only place that assigns columns.
 """
 
 from __future__ import annotations
@@ -34,79 +64,90 @@ from hyperexec_env.records import fields_of, is_record, leaves, numbers
 __all__ = ["TILE", "Layout", "Loop", "write"]
 
 TILE: Final = 264
-"""Lanes of a tile: what a line needs of them stays within the second cache. Not a power of two, which would map the columns
-of a lane to the same few sets of the cache."""
+"""Lanes of a tile: the numbers that a line needs fit into the second-level cache. Not a power of two, which would map the
+columns of a lane to the same few sets of the cache."""
 
 _VIEWS: Final = {"float64": "F", "int64": "I", "uint64": "U", "float32": "S", "uint32": "W"}
+"""Suffix of a buffer's view, by machine type: `kept_I` is `kept.view(np.int64)`."""
 _WIDE: Final = {"float32": "float64", "uint32": "uint64"}
-"""Type in which a number of 32 bits is stored among numbers of 64 bits; it holds each of them exactly."""
-_ROOMS: Final = {"kept": "float64", "draft": "float64", "single": "float32"}
-"""Buffers and the type that each is allocated in: what is remembered, and what is needed within a run, by width."""
+"""Machine type of 64 bits that stores a number of 32 bits exactly, in `given` and `tables`."""
+_BUFFERS: Final = ("kept", "draft", "single")
+"""Buffers with columns of lanes: persistent numbers, temporary numbers of 64 bits, temporary numbers of 32 bits."""
 
-_NOWHERE: Final = ", which no line before it makes for these lanes"
+_NOT_MADE: Final = ", which no line before it makes for these lanes"
+"""End of the error of a line that takes a record too early."""
 
 
 class Function(NamedTuple):
-    """A function of a loop as text."""
+    """The source of one function: of a line of a plan, or of a driver."""
 
     name: str
     arguments: tuple[str, ...]
     text: str
     names: dict[str, Any]
-    """Stages and records that the text calls."""
+    """Stages and record types that the text uses, by name."""
 
 
 class Loop(NamedTuple):
-    """A plan as text: a driver over the tiles, and one function for each of its lines."""
+    """The source of a plan."""
 
     driver: Function
+    """The function that calls the functions of the lines for each tile."""
     lines: tuple[Function, ...]
+    """The functions of the lines."""
     arrays: tuple[str, ...]
-    """Names of the arrays that the plan reads or writes beside the buffers, in the order of the driver's arguments."""
+    """Names of the arrays that the plan reads or writes besides the buffers, in the order of the driver's arguments."""
     sums: frozenset[str]
-    """Arrays of these that numbers are added to: each part of the lanes has its own."""
+    """Names of those arrays that :class:`Add` lines add to; each part of the lanes passes its own row."""
 
 
 class Layout:
-    """Where each number of each record of lane j lies."""
+    """The position in memory of each number of each record, and the expressions that read it.
+
+    `self.columns` counts the columns of each buffer.
+    """
 
     def __init__(self, program: Program) -> None:
-        """Lay out what lanes remember; the rest is laid out when it is first used."""
+        """Assign columns to the persistent records; other records get columns when an expression first uses them."""
         self.program = program
-        self.columns = dict.fromkeys(_ROOMS, 0)
-        self._places: dict[tuple[type, str], str] = {}
+        self.columns = dict.fromkeys(_BUFFERS, 0)
+        self._expressions: dict[tuple[type, str], str] = {}
         self.offsets: dict[tuple[type, str], int] = {}
-        """Place of each number of a given record in the array `given`."""
+        """Index in `given` of each number of a shared record, by (record type, dotted name)."""
         for record in program.given:
             for path, kind in leaves(record):
                 if kind != "constant":
                     self.offsets[record, path] = len(self.offsets)
         self.tables = {record: len(self.offsets) + index for index, record in enumerate(program.tables)}
-        """Place in the array `given` of the number that says where the table of a record begins."""
+        """Index in `given` of the start of a record's table in `tables`."""
         for record in program.kept:
             for path, kind in leaves(record):
-                self.place(record, path, kind)
+                self.number(record, path, kind)
 
     def kept_columns(self, record: type) -> dict[str, tuple[int, str]]:
-        """Return column and machine type of each number of a kept record that has a column."""
-        found = {}
+        """Return (column, machine type) of each number of a persistent record, by dotted name; fixed fields have no column."""
+        columns = {}
         for path, kind in leaves(record):
             if (record, path) not in self.program.fixed:
-                begin = int(re.findall(r"\[(\d+) \+ j\]", self.place(record, path, kind))[0])
-                found[path] = (begin // (TILE * _per_place(kind)), kind)
-        return found
+                begin = int(re.findall(r"\[(\d+) \+ j\]", self.number(record, path, kind))[0])
+                columns[path] = (begin // (TILE * _per_element(kind)), kind)
+        return columns
 
-    def place(self, record: type, path: str, kind: str) -> str:
-        """Return the text of one number of a record of lane j."""
+    def number(self, record: type, path: str, kind: str) -> str:
+        """Return the expression of one number of a record in lane j, such as `kept_F[528 + j]`.
+
+        A fixed field is a literal, or a field of a shared record, such as `the_OrderNumbers.side`.
+        """
         program, key = self.program, (record, path)
         if key in program.fixed:
             value = program.fixed[key]
-            return f"{_named(value[0])}.{value[1]}" if isinstance(value, tuple) else repr(value)
-        if key not in self._places:
-            self._places[key] = self._new_place(record, path, kind)
-        return self._places[key]
+            return f"{_local_name(value[0])}.{value[1]}" if isinstance(value, tuple) else repr(value)
+        if key not in self._expressions:
+            self._expressions[key] = self._new_number(record, path, kind)
+        return self._expressions[key]
 
-    def _new_place(self, record: type, path: str, kind: str) -> str:
+    def _new_number(self, record: type, path: str, kind: str) -> str:
+        """Return the expression of a number that is not fixed: an element of an array, or of a new column."""
         program = self.program
         if record in program.inputs:
             return f"{program.inputs[record]}[j]"
@@ -115,34 +156,39 @@ class Layout:
             return f"{program.outputs[record][names.index(path)]}[j]"
         if record in program.listed:
             return f"{program.listed[record]}[at + i, {names.index(path)}]"
-        room = "kept" if record in program.kept else "single" if kind in ("float32", "uint32") else "draft"
-        begin = self.columns[room] * TILE * (_per_place(kind) if room == "kept" else 1)
-        text = f"{room}_{_VIEWS[kind]}[{begin} + j]"
-        self.columns[room] += 1
-        return text
+        buffer = "kept" if record in program.kept else "single" if kind in ("float32", "uint32") else "draft"
+        begin = self.columns[buffer] * TILE * (_per_element(kind) if buffer == "kept" else 1)
+        expression = f"{buffer}_{_VIEWS[kind]}[{begin} + j]"
+        self.columns[buffer] += 1
+        return expression
 
     def stored(self, record: type) -> list[tuple[str, str]]:
-        """Return name and text of each number of a record that goes through memory."""
+        """Return (dotted name, expression) of each number of a record that is not fixed."""
         fixed = self.program.fixed
-        return [(path, self.place(record, path, kind)) for path, kind in leaves(record) if (record, path) not in fixed]
+        return [(path, self.number(record, path, kind)) for path, kind in leaves(record) if (record, path) not in fixed]
 
     def load(self, record: Any, top: Any = None, prefix: str = "") -> str:
-        """Return the text that makes a record of lane j."""
+        """Return the expression of a whole record in lane j, such as `Clock(kept_I[0 + j], kept_I[264 + j])`.
+
+        A string, the name of an extra argument, is its own expression. `top` and `prefix` are the outermost record type and
+        the dotted name within it when the method calls itself for a nested record.
+        """
         if isinstance(record, str):
             return record
         if top is None and record in self.program.given:
-            return _named(record)
+            return _local_name(record)
         parts = []
         for name, kind in fields_of(record):
             path = prefix + name
-            parts.append(self.load(kind, top or record, f"{path}.") if is_record(kind) else self._number(top or record, path))
+            parts.append(self.load(kind, top or record, f"{path}.") if is_record(kind) else self.of_path(top or record, path))
         return f"{record.__name__}({', '.join(parts)})"
 
-    def _number(self, record: type, path: str) -> str:
-        return self.place(record, path, dict(leaves(record))[path])
+    def of_path(self, record: type, path: str) -> str:
+        """Return the expression of the number with a dotted name; see :meth:`number`."""
+        return self.number(record, path, dict(leaves(record))[path])
 
     def given(self, record: type) -> str:
-        """Return the text that makes a given record."""
+        """Return the statement that builds a shared record, such as `the_Reward = Reward(given.view(np.int64)[26])`."""
         values = self.program.given[record]
 
         def text(kind: type, value: Any, prefix: str) -> str:
@@ -157,55 +203,64 @@ class Layout:
                     parts.append(_given_number(self.offsets[record, path], inner))
             return f"{kind.__name__}({', '.join(parts)})"
 
-        return f"{_named(record)} = {text(record, values, '')}"
+        return f"{_local_name(record)} = {text(record, values, '')}"
 
 
-def _named(record: type) -> str:
-    """Return the name of the variable that holds a given record."""
+def _local_name(record: type) -> str:
+    """Return the name of the local variable of a shared record."""
     return f"the_{record.__name__}"
 
 
-def _given_number(place: int, kind: str) -> str:
-    """Return the text of a number in the array `given`."""
+def _given_number(index: int, kind: str) -> str:
+    """Return the expression of a number in the array `given`."""
     wide = _WIDE.get(kind, kind)
-    number = f"given[{place}]" if wide == "float64" else f"given.view(np.{wide})[{place}]"
+    number = f"given[{index}]" if wide == "float64" else f"given.view(np.{wide})[{index}]"
     return f"np.{kind}({number})" if kind in _WIDE else number
 
 
-def _per_place(kind: str) -> int:
-    """Return how many numbers of a machine type have the size of one number of 64 bits."""
+def _per_element(kind: str) -> int:
+    """Return the number of values of a machine type in 64 bits: 1 or 2."""
     return 8 // np.dtype(kind).itemsize
 
 
-def _indent(lines: Sequence[str], by: int = 1) -> list[str]:
-    return ["    " * by + line for line in lines]
+def _indent(lines: Sequence[str]) -> list[str]:
+    """Return lines of source with one more level of indentation."""
+    return ["    " + line for line in lines]
 
 
-def _at_once(sources: Sequence[str], targets: Sequence[str]) -> list[str]:
-    """Read all numbers before the first is written: then the compiler may move several at once."""
+def _identifiers(lines: Sequence[str]) -> set[str]:
+    """Return the names in a text; the name of a field is none."""
+    return set(re.findall(r"(?<![\w.])[^\W\d]\w*", "\n".join(lines)))
+
+
+def _copies(sources: Sequence[str], targets: Sequence[str]) -> list[str]:
+    """Return statements that copy numbers, all reads before the first write, so that the compiler can vectorise the copies."""
     return [f"t{i} = {s}" for i, s in enumerate(sources)] + [f"{t} = t{i}" for i, t in enumerate(targets)]
 
 
 class _Writer:
-    """Writes the lines of one plan."""
+    """Writes the functions of the lines of one plan, and the calls of its driver."""
 
     def __init__(self, layout: Layout, plan: tuple[Line, ...]) -> None:
-        """Find out which records go through memory."""
+        """Find the records that need memory and the arrays that are passed by tile."""
         self.layout, self.arguments = layout, _arrays(layout.program, plan)
-        self.needed = _through_memory(layout.program, plan)
+        self.in_memory = _records_in_memory(layout.program, plan)
         self.functions: dict[str, Function] = {}
-        shown = {target for target, picked in _shown(plan) if not picked}
-        for target in shown & {target for target, picked in _shown(plan) if picked}:
+        """The functions written so far, by name."""
+        shown = {target for target, picked in _show_targets(plan) if not picked}
+        for target in shown & {target for target, picked in _show_targets(plan) if picked}:
             raise TypeError(f"the array {target!r} cannot show a row for each lane and rows of picked lanes")
         outputs = {name for names in layout.program.outputs.values() for name in names}
         self.by_lane = {*layout.program.inputs.values(), *outputs, *shown}
-        """Arrays with one row for each lane: a line gets the rows of its tile."""
+        """Arrays with one row for each lane, of which a function gets the rows from the first lane of the tile."""
         self.picks = [line.name for line in walk(plan) if isinstance(line, Pick)]
+        self.inside = False
+        """Whether the function being written is for picked lanes."""
 
-    # what a line does with lane j
+    # statements of a line for lane j
 
     def body(self, line: Line) -> list[str]:
-        """Return what a line does with lane j."""
+        """Return the statements of a line for lane j."""
         if isinstance(line, Pass):
             return self._pass(line)
         if isinstance(line, Look):
@@ -214,12 +269,14 @@ class _Writer:
             return self._show(line)
         if isinstance(line, Add):
             return [f"index, value = {self._call(line.stage, {})}", f"{line.target}[index] += value"]
-        raise TypeError(f"a {type(line).__name__} cannot stand within another line")
+        raise TypeError(f"a {type(line).__name__} line cannot be nested in a For line")
 
     def _call(self, stage: Callable[..., Any], made: dict[Any, str]) -> str:
+        """Return the call of a stage; `made` has the local variables of the records that the line has made already."""
         return f"{stage.__name__}({', '.join(made.get(record) or self.layout.load(record) for record in taken_by(stage))})"
 
     def _pass(self, line: Pass) -> list[str]:
+        """Return the calls of the stages, and the writes of the records that need memory."""
         text: list[str] = []
         made: dict[Any, str] = {}
         for stage in line.stages:
@@ -227,11 +284,12 @@ class _Writer:
             made |= {record: f"r_{record.__name__}" for record in results}
             text.append(f"{', '.join(made[record] for record in results)} = {call}")
         for record, name in made.items():
-            if record in self.needed:
-                text += [f"{place} = {name}.{path}" for path, place in self.layout.stored(record)]
+            if record in self.in_memory:
+                text += [f"{target} = {name}.{path}" for path, target in self.layout.stored(record)]
         return text
 
     def _look(self, line: Look) -> list[str]:
+        """Return the copies of one row of each table to the columns of lane j; the row of a table starts at c0, c1, ..."""
         text = [f"c = {self._call(line.place, {})}"]
         sources: list[str] = []
         targets: list[str] = []
@@ -241,26 +299,24 @@ class _Writer:
             text.append(f"c{number} = {begin} + np.uint64(c) * np.uint64({len(columns)})")
             kinds = {path: _VIEWS[_WIDE.get(kind, kind)] for path, kind in leaves(record)}
             sources += [f"tables_{kinds[path]}[c{number} + np.uint64({i})]" for i, (path, _) in enumerate(columns)]
-            targets += [place for _, place in columns]
-        return text + _at_once(sources, targets)
+            targets += [target for _, target in columns]
+        return text + _copies(sources, targets)
 
     def _show(self, line: Show) -> list[str]:
+        """Return the copies of a record, and of the row behind it, to one row of the target."""
         width = self.layout.program.rows[line.rows].shape[1]
-        seen = [] if line.record is None else [place for _, place in self.layout.stored(line.record)]
+        seen = [] if line.record is None else [number for _, number in self.layout.stored(line.record)]
         row = "at + i" if self.inside else "j"
         text = [f"c = np.uint64({self._call(line.place, {})}) * np.uint64({width})", f"target = {line.target}[{row}]"]
-        text += _at_once(
+        text += _copies(
             [f"{line.rows}[c + np.uint64({i})]" for i in range(width)], [f"target[{len(seen) + i}]" for i in range(width)]
         )
-        return text + _at_once(seen, [f"target[{i}]" for i in range(len(seen))])
-
-    inside = False
-    """Whether the line is written for picked lanes."""
+        return text + _copies(seen, [f"target[{i}]" for i in range(len(seen))])
 
     # functions
 
     def function(self, lines: Sequence[Line], name: str = "") -> Function:
-        """Return the function of a line for all lanes of a tile, or of some lines for picked lanes."""
+        """Return the function of lines for all lanes of a tile; with the name of a :class:`Pick`, for its lanes only."""
         self.inside = bool(name)
         text = [part for line in lines for part in self.body(line)]
         if name:
@@ -270,32 +326,39 @@ class _Writer:
         return self._finish(text, [stage for line in lines for stage in line.stages], ["n" if not name else "count"])
 
     def pick(self, line: Pick) -> Function:
-        """Return the function that lists lanes and returns how many they are."""
-        flag = self.layout._number(line.record, line.field)
+        """Return the function that writes the list of a :class:`Pick` and returns its length.
+
+        The loop that writes has no branch: a lane that is not picked is overwritten by the next one.
+        """
+        flag = self.layout.of_path(line.record, line.field)
         text = ["count = 0", "for j in range(n):", f"    count += {flag} != 0", "if count > 0:", "    i = 0"]
         text += ["    for j in range(n):", "        lanes[i] = j", f"        i += {flag} != 0", "return count"]
         return self._finish(text, [], ["n"])
 
     def _finish(self, text: list[str], stages: list[Any], counts: list[str]) -> Function:
-        words = set(re.findall(r"\w+", "\n".join(text)))
-        given = [record for record in self.layout.program.given if _named(record) in words]
+        """Return the function of some statements: add the shared records and the views that they use, and the arguments.
+
+        The name is that of the stages and a hash of the text, so equal lines of several plans are one function.
+        """
+        words = _identifiers(text)
+        given = [record for record in self.layout.program.given if _local_name(record) in words]
         head = [self.layout.given(record) for record in given]
         passed = [record for stage in stages for record in (*taken_by(stage), *made_by(stage))]
         types = [pair for record in (*given, *passed) for pair in _types(record)]
         names = _by_name([*((stage.__name__, stage) for stage in stages), *types])
         buffers = set()
         for view in sorted(w for w in words if re.fullmatch(r"(kept|draft|single|tables)_[FIUSW]", w)):
-            room, letter = view.split("_")
-            kind = next(kind for kind, known in _VIEWS.items() if known == letter)
-            buffers.add(room)
-            head.append(f"{view} = {room}.view(np.{kind})")
-        words |= set(re.findall(r"\w+", "\n".join(head)))
+            buffer, suffix = view.split("_")
+            kind = next(kind for kind, letter in _VIEWS.items() if letter == suffix)
+            buffers.add(buffer)
+            head.append(f"{view} = {buffer}.view(np.{kind})")
+        words |= _identifiers(head)
         order = ("given", "tables", "kept", "draft", "single", "lanes", "at", *self.arguments)
         arguments = (*counts, *(word for word in order if word in words or word in buffers))
         body = "\n".join(_indent([*head, *text]))
-        found = hashlib.sha256(f"{arguments}{body}".encode()).hexdigest()[:8]
+        digest = hashlib.sha256(f"{arguments}{body}".encode()).hexdigest()[:8]
         label = "_".join(stage.__name__ for stage in stages) or "pick"
-        name = f"{label}_{found}"
+        name = f"{label}_{digest}"
         function = Function(name, arguments, f"def {name}({', '.join(arguments)}):\n{body}\n", names)
         if self.functions.setdefault(name, function).names != names:
             raise TypeError(f"two stages or records of a plan are called alike among {sorted(names)}; rename one")
@@ -304,7 +367,7 @@ class _Writer:
     # the driver
 
     def calls(self, plan: tuple[Line, ...]) -> list[str]:
-        """Return the lines of the driver within a tile."""
+        """Return the statements of the driver for one tile; `n_NAME` is the number of lanes that the Pick of a name listed."""
         text: list[str] = []
         for line in plan:
             if isinstance(line, Pick):
@@ -322,13 +385,14 @@ class _Writer:
         return text
 
     def _call_line(self, function: Function, picked: str = "") -> str:
-        put = {"kept": "tile", "lanes": f"lanes_{picked}", "count": f"n_{picked}", "at": f"start + total_{picked}"}
-        put |= {name: f"{name}[first:]" for name in self.by_lane}
-        return f"{function.name}({', '.join(put.get(name, name) for name in function.arguments)})"
+        """Return the driver's call of a function, whose parameters stand for names of the driver; `picked` names its Pick."""
+        values = {"kept": "tile", "lanes": f"lanes_{picked}", "count": f"n_{picked}", "at": f"start + total_{picked}"}
+        values |= {name: f"{name}[first:]" for name in self.by_lane}
+        return f"{function.name}({', '.join(values.get(name, name) for name in function.arguments)})"
 
 
 def _types(record: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the name and the type of a record and of the records within it."""
+    """Yield (name, type) of a record type and of the record types nested in it."""
     if is_record(record):
         yield record.__name__, record
         for _, kind in fields_of(record):
@@ -336,10 +400,10 @@ def _types(record: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return what a text calls, by name.
+    """Return the stages and record types of a function, by name.
 
     Raises:
-        TypeError: Two stages, or records, of one name.
+        TypeError: Two stages or record types have one name.
     """
     names: dict[str, Any] = {}
     for name, value in pairs:
@@ -348,72 +412,74 @@ def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return names
 
 
-def _through_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
-    """Return the records that a line takes from another, or that outlive the plan.
+def _records_in_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
+    """Return the record types that need memory: those that one line makes and another takes, and those that outlive the run.
 
     Raises:
-        TypeError: A stage takes a record that nothing before it makes; the message names both.
+        TypeError: A line takes a record that no line before it makes; the message names both.
     """
-    lasting = {*program.kept, *program.outputs, *program.listed}
-    needed: set[Any] = set(lasting)
-    _follow(program, plan, {*lasting, *program.given, *program.inputs, *program.extra}, needed)
-    return needed
+    outliving = {*program.kept, *program.outputs, *program.listed}
+    in_memory: set[Any] = set(outliving)
+    _check_lines(program, plan, {*outliving, *program.given, *program.inputs, *program.extra}, in_memory)
+    return in_memory
 
 
-def _follow(program: Program, lines: tuple[Line, ...], there: set[Any], needed: set[Any]) -> set[Any]:
-    """Add what the lines take from each other to `needed`; return what they make for all lanes that they are done for.
+def _check_lines(program: Program, lines: tuple[Line, ...], available: set[Any], in_memory: set[Any]) -> set[Any]:
+    """Add the records that the lines take from each other to `in_memory`; return the records that they make in all lanes.
 
-    Lines for picked lanes leave a record only where the lines for the other lanes make it too.
+    `available` are the records made before the lines. A record made in a :class:`For` is made in all lanes only if the
+    :class:`Unless` of the same name makes it too.
     """
     made: set[Any] = set()
-    some: dict[tuple[str, type], set[Any]] = {}
+    partial: dict[tuple[str, type], set[Any]] = {}
     for line in lines:
-        known = there | made
+        known = available | made
         if isinstance(line, For):
-            some[line.name, type(line)] = some.get((line.name, type(line)), set()) | _follow(program, line.lines, known, needed)
-            made |= some.get((line.name, For), set()) & some.get((line.name, Unless), set())
+            within = _check_lines(program, line.lines, known, in_memory)
+            partial[line.name, type(line)] = partial.get((line.name, type(line)), set()) | within
+            made |= partial.get((line.name, For), set()) & partial.get((line.name, Unless), set())
         elif isinstance(line, Repeat):
-            made |= _follow(program, line.lines, known, needed)
+            made |= _check_lines(program, line.lines, known, in_memory)
         else:
-            made |= _made_in(program, line, known, needed)
+            made |= _check_line(program, line, known, in_memory)
     return made
 
 
-def _made_in(program: Program, line: Line, known: set[Any], needed: set[Any]) -> set[Any]:
-    """Add what one line takes from others to `needed`; return what it makes."""
+def _check_line(program: Program, line: Line, known: set[Any], in_memory: set[Any]) -> set[Any]:
+    """Add the records that one line takes from other lines to `in_memory`; return the records that it makes."""
     made: set[Any] = set()
     for stage in line.stages:
         taken = set(taken_by(stage)) - made
         for record in taken - known:
-            raise TypeError(f"stage {stage.__name__} takes {_title(record)}{_NOWHERE}")
-        needed |= taken
+            raise TypeError(f"stage {stage.__name__} takes {_name_of(record)}{_NOT_MADE}")
+        in_memory |= taken
         made |= set(made_by(stage)) if isinstance(line, Pass) else set()
     if isinstance(line, (Pick, Show)) and line.record is not None:
         if line.record not in known - {*program.given}:
-            raise TypeError(f"line {type(line).__name__} takes {_title(line.record)}{_NOWHERE}")
-        needed.add(line.record)
+            raise TypeError(f"line {type(line).__name__} takes {_name_of(line.record)}{_NOT_MADE}")
+        in_memory.add(line.record)
     for record in line.records if isinstance(line, Look) else ():
         if record not in program.tables:
-            raise TypeError(f"line Look takes {_title(record)}, which has no table")
+            raise TypeError(f"line Look takes {_name_of(record)}, which has no table")
         made.add(record)
     return made
 
 
-def _title(record: Any) -> str:
-    """Return the name of a record, or of what is taken by its name."""
+def _name_of(record: Any) -> str:
+    """Return the name of a record type, or of an extra argument."""
     return record if isinstance(record, str) else str(record.__name__)
 
 
-def _shown(lines: Iterable[Line], picked: bool = False) -> Iterator[tuple[str, bool]]:
-    """Yield the arrays that rows are shown in, and whether the rows are those of picked lanes."""
+def _show_targets(lines: Iterable[Line], picked: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield the target of each :class:`Show` line, and whether the line is for picked lanes only."""
     for line in lines:
         if isinstance(line, Show):
             yield line.target, picked
-        yield from _shown(line.lines, picked or type(line) is For)
+        yield from _show_targets(line.lines, picked or type(line) is For)
 
 
 def _arrays(program: Program, plan: tuple[Line, ...]) -> tuple[str, ...]:
-    """Return the names of the arrays that a plan may read or write beside the buffers."""
+    """Return the names of the arrays that a plan may read or write besides the buffers, in the order of arguments."""
     outputs = [name for names in program.outputs.values() for name in names]
     names = [*program.inputs.values(), *outputs, *program.listed.values()]
     names += [getattr(line, key) for line in walk(plan) for key in ("target", "rows") if hasattr(line, key)]
@@ -423,15 +489,16 @@ def _arrays(program: Program, plan: tuple[Line, ...]) -> tuple[str, ...]:
 def write(name: str, layout: Layout) -> Loop:
     """Return the source of a plan of a program.
 
-    The driver is `name(given, tables, kept, draft, single, lists, *arrays, start, stop)`; it works on the lanes from `start`,
-    where a tile begins, to `stop`, and returns how many lanes were picked last, or -1 - lane where a line refuses a number.
+    The driver is `name(given, tables, kept, draft, single, lists, *arrays, start, stop)`. It runs the plan for the lanes from
+    `start`, the first lane of a tile, to `stop`, and returns the number of lanes in the last :class:`Pick`, or -1 - lane if a
+    :class:`Refuse` line rejects the input of a lane.
 
     Args:
         name: Name of the plan.
-        layout: The layout of the program, shared by its plans.
+        layout: The layout of the program; all plans of the program share it, because they share the persistent records.
 
     Raises:
-        TypeError: The lines do not fit together.
+        TypeError: A line takes a record that no line before it makes, or is nested where it cannot be.
     """
     plan = layout.program.plans[name]
     writer = _Writer(layout, plan)
@@ -452,7 +519,7 @@ def write(name: str, layout: Layout) -> Loop:
         text += [f"total_{pick} = 0", f"lanes_{pick} = lists[{index * TILE} : {(index + 1) * TILE}]"]
     text += [f"for first in range(start, stop, {TILE}):", *_indent(inside)]
     text.append(f"return total_{writer.picks[-1]}" if writer.picks else "return 0")
-    words = set(re.findall(r"\w+", "\n".join(text)))
+    words = _identifiers(text)
     arrays = tuple(array for array in writer.arguments if array in words)
     every = ("given", "tables", "kept", "draft", "single", "lists", *arrays, "start", "stop")
     body = "\n".join(_indent(text))
@@ -462,25 +529,25 @@ def write(name: str, layout: Layout) -> Loop:
 
 
 def pack(program: Program, layout: Layout) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the arrays `given` and `tables` of a program."""
-    given = [_stored(value, kind) for record in program.given for value, kind in _numbers(record, program.given[record])]
+    """Return the arrays `given` and `tables` of a program, float64; integers keep their bits."""
+    given = [_as_float64(value, kind) for record in program.given for value, kind in _numbers(record, program.given[record])]
     parts: list[np.ndarray[Any, Any]] = []
-    begins: list[float] = []
+    starts: list[float] = []
     length = 0
     for record, columns in program.tables.items():
         flat = dict(_columns(record, columns))
-        words = [_stored(flat[path], kind) for path, kind in leaves(record) if (record, path) not in program.fixed]
-        begins.append(float(length))
+        words = [_as_float64(flat[path], kind) for path, kind in leaves(record) if (record, path) not in program.fixed]
+        starts.append(float(length))
         parts.append(np.stack(words, axis=1).ravel())
         length += parts[-1].size
-    return np.concatenate([*given, begins]), np.concatenate([*parts, np.zeros(1)])
+    return np.concatenate([*given, starts]), np.concatenate([*parts, np.zeros(1)])
 
 
-def _stored(values: Any, kind: str) -> np.ndarray[Any, Any]:
-    """Return numbers of a machine type as they are stored among numbers of 64 bits.
+def _as_float64(values: Any, kind: str) -> np.ndarray[Any, Any]:
+    """Return the bits of numbers of a machine type, widened to 64 bits, as float64, shape (numbers,).
 
     Raises:
-        TypeError: The machine type cannot hold what it is given.
+        TypeError: A value is not representable in the machine type (single precision is rounded).
     """
     given = np.atleast_1d(values)
     held = np.ascontiguousarray(given, dtype=kind)
@@ -490,11 +557,11 @@ def _stored(values: Any, kind: str) -> np.ndarray[Any, Any]:
 
 
 def _numbers(kind: Any, record: Any) -> Iterator[tuple[Any, str]]:
-    """Yield the numbers of a given record that are not written into the text, and their machine types."""
+    """Yield (number, machine type) of the numbers of a shared record that are not literals in the text."""
     machines = dict(leaves(kind))
     return ((value, machines[path]) for path, value in _columns(kind, record) if machines[path] != "constant")
 
 
 def _columns(kind: Any, record: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the dotted name and the value of each number of a record."""
+    """Yield (dotted name, value) of each number of a record of type `kind`."""
     return zip((path for path, _ in leaves(kind)), numbers(record), strict=True)

@@ -1,7 +1,29 @@
-"""Plans: what is done with many lanes, stated in lines. A backend runs a plan on arrays, or writes a loop from it.
+"""Plans: the steps of a computation on many lanes, independent of how it is executed.
 
-A *lane* is one episode. A *stage* is a function of records; its signature says which records it takes and makes. A plan is a
-tuple of lines, in the order in which they are done for all lanes.
+A *lane* is one of many computations of the same kind, for example one episode. A *record* is a NamedTuple of numbers
+(:mod:`hyperexec_env.records`), one set for each lane. A *stage* is a pure function of records: the annotations of its
+parameters and of its result name the record types that it takes and makes. A *plan* is a tuple of *lines*; every line is
+executed for all lanes before the next line begins. A *program* is some plans and the data that they read and write.
+
+    class Clock(NamedTuple):
+        k: Whole
+        over: Whole
+
+    def tick(clock: Clock) -> Clock:
+        return Clock(clock.k + 1, (clock.k + 1 == 3) * 1)
+
+    def begin() -> Clock:
+        return Clock(0, 0)
+
+    plan = (Pass(tick), Pick("ended", Clock, "over"), For("ended", Pass(begin)))
+    program = Program(plans={"step": plan}, kept=(Clock,), given={})
+    lanes = ArrayLanes(program, 4)  # or CompiledLanes
+    lanes.put(Clock, Clock(np.array([0, 1, 2, 0]), np.zeros(4, int)))
+    lanes.run("step", {})           # [1]: one lane ended
+    lanes.record(Clock).k           # [1, 2, 0, 1]
+
+:class:`~hyperexec_env.backends.arrays.ArrayLanes` calls the stages on arrays over lanes;
+:class:`~hyperexec_env.backends.compiled.CompiledLanes` compiles loops that call them lane by lane.
 """
 
 from __future__ import annotations
@@ -25,7 +47,7 @@ Stage = Callable[..., Any]
 
 
 class Line:
-    """One line of a plan."""
+    """One line of a plan: an operation on all lanes."""
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -34,18 +56,22 @@ class Line:
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        """The lines within the line."""
+        """The lines nested in the line."""
         return ()
 
 
 @dataclass(frozen=True, init=False)
 class Pass(Line):
-    """Call stages for every lane; a stage may take what a stage before it in the line makes."""
+    """Call stages, one after another, for every lane; a stage may take the records made by earlier stages of the line.
+
+    Stages of one line share one loop: a record that no later line takes needs no memory. Several short loops, one line each,
+    vectorise better than one long loop.
+    """
 
     called: tuple[Stage, ...]
 
     def __init__(self, *called: Stage) -> None:
-        """Keep the stages."""
+        """Store the stages."""
         object.__setattr__(self, "called", called)
 
     @property
@@ -56,13 +82,13 @@ class Pass(Line):
 
 @dataclass(frozen=True, init=False)
 class Look(Line):
-    """Look records up in their tables; the stage `place` returns the row."""
+    """Read records from their tables (:attr:`Program.tables`); the stage `place` returns the row of the lane."""
 
     place: Stage
     records: tuple[type, ...]
 
     def __init__(self, place: Stage, *records: type) -> None:
-        """Keep the stage and the records."""
+        """Store the stage and the record types."""
         object.__setattr__(self, "place", place)
         object.__setattr__(self, "records", records)
 
@@ -74,7 +100,11 @@ class Look(Line):
 
 @dataclass(frozen=True)
 class Show(Line):
-    """Lay a record out in a row of the array `target`, and behind it a row of the array `rows`, which `place` returns."""
+    """Write the row of each lane in the array `target`: the numbers of a record, then a row of a constant array.
+
+    `target` names an array of shape (lanes, numbers) given to the run, `rows` an array of :attr:`Program.rows`, of which the
+    stage `place` returns the row. Within :class:`For`, the i-th picked lane of a part writes the i-th row of the part.
+    """
 
     target: str
     rows: str
@@ -89,9 +119,10 @@ class Show(Line):
 
 @dataclass(frozen=True)
 class Add(Line):
-    """Add a number to an element of the array `target`; the stage returns the index and the number.
+    """Add a number to an element of the array `target`; the stage returns the index of the element and the number.
 
-    The array has a row for each part of the lanes (:attr:`CompiledLanes.parts`), to be added up by the caller.
+    The array has shape (parts, elements), with a row for each part of the lanes (:attr:`CompiledLanes.parts`), which threads
+    write independently; the caller adds the rows.
     """
 
     target: str
@@ -99,13 +130,13 @@ class Add(Line):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The stage that returns index and number."""
+        """The stage that returns the index and the number."""
         return (self.stage,)
 
 
 @dataclass(frozen=True)
 class Pick(Line):
-    """List the lanes in which a field of a record is not zero, under a name."""
+    """List the lanes whose field `field` of a record is not zero; later lines refer to the list by its name."""
 
     name: str
     record: type
@@ -114,13 +145,13 @@ class Pick(Line):
 
 @dataclass(frozen=True, init=False)
 class For(Line):
-    """Do some lines for the lanes that were picked under a name."""
+    """Execute lines (:class:`Pass`, :class:`Look`, :class:`Show`, :class:`Add`) for the lanes of a :class:`Pick` only."""
 
     name: str
     inner: tuple[Line, ...]
 
     def __init__(self, name: str, *inner: Line) -> None:
-        """Keep the name and the lines."""
+        """Store the name and the lines."""
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "inner", inner)
 
@@ -131,19 +162,22 @@ class For(Line):
 
 
 class Unless(For):
-    """Do some lines for all lanes, unless all of them were picked under a name."""
+    """Execute lines for all lanes, but skip them if the :class:`Pick` of that name listed every lane.
+
+    It saves time only: lines after it must overwrite the records of the listed lanes. (Compiled loops decide tile by tile.)
+    """
 
 
 @dataclass(frozen=True, init=False)
 class Repeat(Line):
-    """Do some lines as often as a field of a record that is given says."""
+    """Execute lines repeatedly; the count is a field of a record of :attr:`Program.given`."""
 
     record: type
     field: str
     inner: tuple[Line, ...]
 
     def __init__(self, record: type, field: str, *inner: Line) -> None:
-        """Keep the count and the lines."""
+        """Store the field of the count, and the lines."""
         object.__setattr__(self, "record", record)
         object.__setattr__(self, "field", field)
         object.__setattr__(self, "inner", inner)
@@ -156,7 +190,7 @@ class Repeat(Line):
 
 @dataclass(frozen=True)
 class Refuse(Line):
-    """Do nothing at all if a number that some lane is given lies outside a range, or is none."""
+    """Stop the run before its first line if the input of any lane is NaN or outside [low, high]."""
 
     record: type
     field: str
@@ -166,52 +200,54 @@ class Refuse(Line):
 
 @dataclass(frozen=True)
 class Program:
-    """Plans, and the data that they work on."""
+    """Plans, and the records, tables and arrays that they work on."""
 
     plans: Mapping[str, tuple[Line, ...]]
+    """The plans by name."""
     kept: tuple[type, ...]
-    """Records that lanes remember from run to run."""
+    """Record types that persist between runs, numbers per lane; all other records are temporary."""
     given: Mapping[type, Any]
-    """Records that are the same for all lanes."""
+    """Records that all lanes share, by type."""
     inputs: Mapping[type, str] = field(default_factory=dict)
-    """Records of one number that each lane is given: the name of the array, shape (lanes,)."""
+    """Record types of one number that a run reads for each lane: name of the array of shape (lanes,)."""
     outputs: Mapping[type, tuple[str, ...]] = field(default_factory=dict)
-    """Records whose numbers are put into arrays of shape (lanes,): the names of the arrays."""
+    """Record types that a run writes to arrays of shape (lanes,): the name of the array of each number."""
     listed: Mapping[type, str] = field(default_factory=dict)
-    """Records made for picked lanes only, laid out in a row each: the name of the array, whose rows are filled in order."""
+    """Record types made within :class:`For`: name of the array of shape (lanes, numbers), in which the i-th picked lane of a
+    part writes the i-th row of the part."""
     tables: Mapping[type, Any] = field(default_factory=dict)
-    """Records that are looked up: a record of flat arrays with one number for each row of the table."""
+    """Record types that :class:`Look` reads: a record of arrays of shape (rows,)."""
     rows: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-    """Arrays of shape (rows, numbers) that are shown row by row."""
+    """Constant arrays of shape (rows, numbers) that :class:`Show` reads, by name."""
     fixed: Mapping[tuple[type, str], Any] = field(default_factory=dict)
-    """Fields that are the same for all lanes, by record and dotted name: a number, or record and name of a given field."""
+    """Fields equal in all lanes, which need no memory, by (record type, dotted name): a number, or (type, field) of `given`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
-    """What stages take beside records, by the name of the parameter."""
+    """Arguments of stages that are no records, by the name of the parameter."""
 
 
 @lru_cache(maxsize=4096)
 def taken_by(stage: Stage) -> tuple[Any, ...]:
-    """Return the records that a stage takes, in the order of its parameters; a parameter that is no record by its name."""
+    """Return, for each parameter of a stage, the record type that it takes, or the parameter's name if it takes no record."""
     hints = get_type_hints(stage)
     return tuple(hints[name] if is_record(hints.get(name)) else name for name in signature(stage).parameters)
 
 
 @lru_cache(maxsize=4096)
 def made_by(stage: Stage) -> tuple[Any, ...]:
-    """Return the types that a stage makes."""
+    """Return the record types that a stage makes (for a stage of :class:`Look`, :class:`Show`, :class:`Add`: plain types)."""
     made = get_type_hints(stage)["return"]
     return get_args(made) if get_origin(made) is tuple else (made,)
 
 
 def walk(lines: tuple[Line, ...]) -> Iterator[Line]:
-    """Yield the lines of a plan, and the lines within them, in order."""
+    """Yield the lines of a plan in order, each followed by the lines nested in it."""
     for line in lines:
         yield line
         yield from walk(line.lines)
 
 
 def refused(program: Program, name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
-    """Return -1 - lane for the first lane whose input a plan refuses, else 0."""
+    """Return -1 - lane for the first lane whose input a :class:`Refuse` line of the plan rejects, else 0."""
     for line in program.plans[name]:
         if isinstance(line, Refuse):
             values = arrays[program.inputs[line.record]]

@@ -1,4 +1,4 @@
-"""What an agent sees, may do and is paid. It translates; it does not simulate."""
+"""The Gymnasium environments: observations, actions and rewards. `envs` translates for agents; `market` simulates."""
 
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv

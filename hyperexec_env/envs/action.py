@@ -1,4 +1,4 @@
-"""Actions: how the number that an agent gives becomes shares to trade in the slice."""
+"""Action modes: the conversion of an agent's action to the shares that it requests in a slice."""
 
 from __future__ import annotations
 
@@ -30,58 +30,61 @@ __all__ = [
 ]
 
 PACE_LIMIT: Final = 8.0
-"""Largest pace of the continuous action, in multiples of the pace that finishes on time."""
+"""Largest pace of the continuous action, in multiples of the expected-volume schedule."""
 PACES: Final = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
-"""Paces of the discrete action."""
+"""Paces of the discrete action, in multiples of the expected-volume schedule."""
 _PACE_SLOPE: Final = 1.0 - 2.0 / PACE_LIMIT
 _LEVELS: Final = np.array(PACES)
 MASKS: Final = np.concatenate([np.tri(len(PACES)), np.eye(len(PACES))[-1:]]).astype(np.int8)
-"""Masks of the levels: the levels up to the i-th in row i, the highest alone in the last row."""
+"""Masks of the discrete levels, shape (levels + 1, levels): row i allows levels 0..i, the last row the highest level only."""
 MASKS.flags.writeable = False
 
 
 class Action(NamedTuple):
-    """What an agent gives, as a number."""
+    """The action of an agent."""
 
     value: Real
+    """Number in [-1, 1], or index of a discrete level."""
 
 
 class Base(NamedTuple):
-    """What an action multiplies: a fraction of what remains, or shares."""
+    """The factor of an action in one slice and one regime."""
 
     base: Real
+    """Fraction of the remaining shares, or shares: see :attr:`ActionMode.base`."""
 
 
 def pace_shares(action: Any, remaining: Any, base: Any) -> Any:
-    """Trade at a pace relative to the schedule that finishes on time; the base is that schedule's fraction.
+    """Return the shares x f (1 + a) / (1 - 3a/4) of an action a, with x remaining shares and the schedule's fraction f.
 
-    The pace (1 + a) / (1 - 3a/4) of an action in [-1, 1] is 0 at -1, 1 at 0 and 8 at +1: a smooth log-like scale that, unlike a
-    logarithm, reaches zero; plain arithmetic, so that floats and arrays agree to the last bit.
+    The base f is the fraction of the remaining shares that the expected-volume schedule trades in the slice. The pace (1 + a) /
+    (1 - 3a/4) is 0 at -1, 1 at 0 and 8 at +1: a smooth, nearly logarithmic scale that reaches zero. It needs no library
+    function, so floats and arrays agree to the last bit.
     """
     return remaining * base * ((1.0 + action) / (1.0 - _PACE_SLOPE * action))
 
 
 def fraction_shares(action: Any, remaining: Any, base: Any) -> Any:
-    """Trade a fraction (1 + a) / 2 of what remains."""
+    """Return the shares x (1 + a) / 2 of an action a, with x remaining shares; the base is 1."""
     return remaining * base * (0.5 * (1.0 + action))
 
 
 def participation_shares(action: Any, remaining: Any, base: Any) -> Any:
-    """Trade (1 + a) / 2 of the base, which is in shares."""
+    """Return the shares b (1 + a) / 2 of an action a; the base b is in shares."""
     return base * (0.5 * (1.0 + action))
 
 
 @for_numbers(lambda action, remaining, base: remaining * base * _LEVELS[np.int64(action)])
 def level_shares(action: Any, remaining: Any, base: Any) -> Any:
-    """Trade at one of the paces of :data:`PACES`."""
+    """Return the shares x f p of a discrete action: x remaining shares, the schedule's fraction f, p from :data:`PACES`."""
     return remaining * base * (PACES[action] if isinstance(action, int) else _LEVELS[np.asarray(action, dtype=np.int64)])
 
 
 def mask_place(remaining: Any, base: Any, forced: Any) -> Any:
-    """Return the row of :data:`MASKS` that says which levels differ from the level below.
+    """Return the row of :data:`MASKS` that allows the levels which trade more than the level below.
 
-    Above the first level that would finish the order all levels are the same trade; where the slice must finish
-    the order, only the highest is left.
+    All levels above the first level that completes the order make the same trade. If the slice must complete the order
+    (`forced`), only the highest level is allowed.
     """
     highest = 0
     for pace in PACES[:-1]:
@@ -91,18 +94,20 @@ def mask_place(remaining: Any, base: Any, forced: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class ActionMode:
-    """An action mode as data."""
+    """An action mode of one market."""
 
     name: str
+    """One of :data:`ACTION_MODES`."""
     space: spaces.Space[Any]
+    """Action space of one episode."""
     shares: Callable[[Any, Any, Any], Any]
-    """(action, remaining, base) -> shares asked for: floats, or arrays over episodes."""
+    """(action, remaining, base) -> requested shares: floats, or arrays over episodes."""
     base: NDArray[np.float64]
-    """What the action multiplies: a fraction of what remains, or shares; by slice and regime, shape (N + 1, M + 1)."""
+    """Factor of the action by slice and regime, shape (N + 1, M + 1): a fraction of the remaining shares, or shares."""
 
     @cached_property
     def ask(self) -> Callable[[Lane, Base, Action], Asked]:
-        """The stage that makes an action shares."""
+        """The stage that converts an action to requested shares; continuous actions are clipped to [-1, 1]."""
         shares = self.shares
 
         def ask(lane: Lane, base: Base, action: Action) -> Asked:
@@ -114,21 +119,21 @@ class ActionMode:
         return ask_level if self.discrete else ask
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs: the stage is made anew."""
+        """Return the fields without the cached stage `ask`, which cannot be pickled."""
         return {name: value for name, value in self.__dict__.items() if name != "ask"}
 
     @property
     def discrete(self) -> bool:
-        """Whether the action is one of the levels of :data:`PACES`."""
+        """Whether the action is the index of a level of :data:`PACES`."""
         return isinstance(self.space, spaces.Discrete)
 
     def mask(self, remaining: Any, base: Any, forced: Any) -> NDArray[np.int8]:
-        """Return which discrete levels differ from the level below, shape (..., levels), 1 is allowed."""
+        """Return the mask of the discrete levels, shape (..., levels), 1 is allowed; see :func:`mask_place`."""
         return np.asarray(MASKS[mask_place(remaining, base, forced)])
 
 
 def _vwap_fraction(market: Market) -> NDArray[np.float64]:
-    """Return the fraction of what remains that the schedule of the expected volume trades in each slice."""
+    """Return the fraction of the remaining shares that the expected-volume schedule trades, shape (N + 1, M + 1)."""
     fraction = np.ones_like(market.mean_volume)
     fraction[:-1] = market.mean_volume[:-1] / market.rest_volume[:-1]
     return fraction
@@ -168,7 +173,7 @@ CONTINUOUS_MODES: Final = tuple(name for name in ACTION_MODES if name != "discre
 
 
 def build_action_mode(name: str, market: Market) -> ActionMode:
-    """Return an action mode for a market.
+    """Return the action mode of a name for a market.
 
     Raises:
         ValueError: No such action mode; the message names the nearest one.

@@ -1,7 +1,7 @@
-"""One episode of the single environment, in Python floats, and the block of paths that it is cut from.
+"""An episode of the single environment, in Python floats, on a path drawn ahead.
 
-Records of floats would take four times as long as the step itself, so an episode calls the equations (`move`, `own_features`,
-the action mode's `shares`) on plain tuples, on a path drawn ahead. It agrees with the stages to the last bit.
+Building records of floats would take four times as long as the step itself, so an episode calls the equations (`move`,
+`own_features`, the action mode's `shares`) on plain tuples. Its results equal those of the stages to the last bit.
 """
 
 from __future__ import annotations
@@ -30,14 +30,18 @@ from hyperexec_env.records import map_leaves
 
 __all__ = ["Block", "Episode"]
 
-_write_own = struct.Struct(f"{OWN}f").pack_into  # numpy takes as long for one feature as this for all
-_UNSEEN = PredatorMemory(0.0, 0.0, 0.0, 0.0)
-_NOWHERE = World(0, 0.0, 0.0)
-"""A market for a settlement, which does not read it."""
+_write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
+_EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
+_NO_WORLD = World(0, 0.0, 0.0)
+"""Placeholder for :func:`settle`, which does not read the market."""
 
 
 class Block:
-    """The paths of some consecutive episodes of one seed, drawn together because numpy is fast in bulk only."""
+    """The paths of consecutive episodes of one seed, drawn together because numpy is fast only in bulk.
+
+    Arrays have shape (episodes, time, ...). `observations` are complete but for the features that depend on trades, which
+    :class:`Episode` overwrites.
+    """
 
     def __init__(self, task: Task, seed: int, first: int, count: int) -> None:
         """Draw the episodes `first`, ..., `first + count - 1`."""
@@ -48,7 +52,7 @@ class Block:
         self.first, self.count, self.path = first, count, path
         self.side: list[float] = np.broadcast_to(order.side, keys.shape).tolist()
         self.quantity: list[float] = np.broadcast_to(order.quantity, keys.shape).tolist()
-        # situations of an order that never trades, fields (time, episode): features of the draws do not depend on trades
+        # the situations of an order that never trades, fields (time, episodes), have the right features of draws and tables
         before = np.concatenate([np.full((1, count), market.numbers.slice_volume), path.slices.volume])
         k = np.arange(market.slices + 1)[:, None]
         seen = observer.seen(path.world.regime)
@@ -59,17 +63,17 @@ class Block:
         cell = market.cell(k, seen)
         view = observer.view(cell)
         observations = assemble(seen_of(market.numbers, observer.sight, view, untraded), observer.known.take(cell, axis=0))
-        # from here on the episode comes first
+        # from here arrays have shape (episodes, time, ...)
         self.seen = np.ascontiguousarray(seen.T)
         self.base = task.mode.base.take(cell.T)
         drifted = order.side * (path.world.price - market.scenario.arrival_price)
-        self.known = _beside(drifted.T, view.plan.T, view.rest_volume.T)
-        self.slices = _beside(*(values.T for values in path.slices))
+        self.known = _stacked(drifted.T, view.plan.T, view.rest_volume.T)
+        self.slices = _stacked(*(values.T for values in path.slices))
         self.observations = np.ascontiguousarray(observations.swapaxes(0, 1))
 
 
-def _beside(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lay fields of shape (episodes, time) side by side, shape (episodes, time, fields)."""
+def _stacked(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Stack fields of shape (episodes, time) along a new last axis, shape (episodes, time, fields)."""
     table = np.empty((*fields[0].shape, len(fields)))
     for column, values in enumerate(fields):
         table[..., column] = values
@@ -77,7 +81,7 @@ def _beside(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 class Episode:
-    """An episode that runs: its path as plain lists, the state of the order, and the cost of each slice."""
+    """A running episode: its path as plain lists, the state of the order, and the cost of each slice."""
 
     __slots__ = (
         *(
@@ -93,11 +97,11 @@ class Episode:
             "_scales",
             "_shares",
         ),
-        *("_slice_cost", "_state", "_trail", "asked", "k", "over", "quantity", "scale", "side", "task"),
+        *("_slice_cost", "_state", "_history", "asked", "k", "over", "quantity", "scale", "side", "task"),
     )
 
     def __init__(self, task: Task, block: Block, number: int) -> None:
-        """Lay out episode `number` of a block."""
+        """Begin episode `number`, which must be one of the block."""
         index = number - block.first
         self.task, self._block, self._index = task, block, index
         self._impact, self._scales = task.market.impact, task.observer.sight.scales
@@ -110,8 +114,8 @@ class Episode:
         self._reach = reach(self.quantity, self._impact.transient_exponent)
         self.scale = cost_scale(self.quantity, task.scenario.arrival_price)
         self._state: tuple[float, float, float] = (self.quantity, 0.0, 0.0)
-        self._trail: list[tuple[Any, Any]] = []
-        self._memory = _UNSEEN if task.market.numbers.spec.hunted else None
+        self._history: list[tuple[Any, Any]] = []
+        self._memory = _EMPTY_MEMORY if task.market.numbers.spec.hunted else None
         self.k, self.over, self.asked = 0, False, 0.0
 
     @property
@@ -121,22 +125,22 @@ class Episode:
         return observation
 
     def act(self, action: Any) -> tuple[NDArray[np.float32], float]:
-        """Trade what a valid action asks for; see :meth:`trade`."""
-        shares = self._shares  # calling an attribute of an instance in place costs a look-up that this saves
+        """Trade the shares that a valid action requests; see :meth:`trade`."""
+        shares = self._shares  # a local variable saves the attempt to bind a method
         return self.trade(shares(action, self._state[0], self._base[self.k]))
 
     def trade(self, shares: float) -> tuple[NDArray[np.float32], float]:
-        """Trade in this slice; return the next observation and the reward, bps."""
+        """Trade some shares in this slice; return the next observation and the reward, bps of the arrival notional."""
         k, before, slice_cost = self.k, self._state, self._slice_cost
         row = self._rows[k]
         if self._memory is None:
-            done = move(self._impact, before, row, shares)
+            result = move(self._impact, before, row, shares)
         else:
-            done, self._memory = step_with_predator(
+            result, self._memory = step_with_predator(
                 self._impact, before, row, shares, self._memory, self.task.scenario.predator
             )
-        after, cost = done
-        self._trail.append(done)
+        after, cost = result
+        self._history.append(result)
         self._state, self.asked = after, shares
         self.k = k = k + 1
         paid = slice_cost(cost)
@@ -144,13 +148,13 @@ class Episode:
         if left <= 0.0 or k == len(self._rows):
             self.over = True
             paid += close(self._impact, self.state, self.quantity)[0 if self.task.realised else 1]
-        observation = self._observations[k]  # each slice has an observation of its own, which is completed once
+        observation = self._observations[k]  # every slice has an array of its own, written once
         own = own_features(self._scales, self.quantity, self._reach, after, before[0] - left, row[0], self._known[k])
         _write_own(observation, 0, *own)
         return observation, paid * self.scale
 
     def mask(self) -> NDArray[np.int8]:
-        """Return which discrete levels are worth trying."""
+        """Return the mask of the discrete levels, shape (levels,), 1 is allowed."""
         k = min(self.k, len(self._rows) - 1)
         return self.task.mode.mask(self._state[0], self._base[k], must_finish(self.task.market.numbers, k))
 
@@ -161,23 +165,23 @@ class Episode:
 
     @property
     def lane(self) -> Lane:
-        """The episode as a record of floats."""
+        """The episode as a record of floats, at the start of the present slice."""
         world: World = map_leaves(lambda values: values[self.k, self._index].item(), self._block.path.world)
         before = self._block.path.world.price[max(self.k - 1, 0), self._index].item()
         return self._lane(world, before)
 
     def _lane(self, world: World, price_before: float) -> Lane:
-        """Return the episode as a record, given the market now and the unaffected price a slice before."""
+        """Return the episode as a record, given the market now and the unaffected price at the start of the previous slice."""
         last = LastSlice(0.0, self.task.market.numbers.slice_volume, price_before, 0.0, 0.0)
         if self.k:
-            paid = paid_cost(self._trail[-1][1])
+            paid = paid_cost(self._history[-1][1])
             last = LastSlice(self.last_shares, self._rows[self.k - 1][0], price_before, paid, self.asked)
-        return Lane(self.k, int(self.over), world, self.state, self._memory or _UNSEEN, self._account(), last)
+        return Lane(self.k, int(self.over), world, self.state, self._memory or _EMPTY_MEMORY, self._account(), last)
 
     def _account(self) -> Account:
         """Return the account of the slices so far."""
-        columns = zip(*map(itemgetter(1), self._trail), strict=True) if self._trail else ((),) * len(Cost._fields)
-        cost = Cost(*(reduce(add, column, 0.0) for column in columns))  # sum() may round in another way than arrays do
+        columns = zip(*map(itemgetter(1), self._history), strict=True) if self._history else ((),) * len(Cost._fields)
+        cost = Cost(*(reduce(add, column, 0.0) for column in columns))  # sum() may round differently from arrays
         moves = (0.0, 0.0)
         if self._state[0] > 0.0:
             booked = self.slices[: self.k]
@@ -185,47 +189,47 @@ class Episode:
         return Account(cost, *moves)
 
     def situation(self) -> Situation:
-        """Return what a policy may know now, in natural units."""
+        """Return the information of a policy now, in natural units."""
         market, hidden, order, lane = self.task.market, self.task.observer.hidden, self.order, self.lane
         return situation_of(market, market.numbers, hidden, order, lane, float(price_of_last(hidden, order, lane)))
 
     @property
     def state(self) -> State:
-        """What the trades have done so far."""
+        """The state of the order now."""
         return State(*self._state)
 
     @property
     def last_shares(self) -> float:
-        """Shares that traded in the slice before."""
-        before = self._trail[-2][0][0] if self.k > 1 else self.quantity
+        """Shares that traded in the previous slice."""
+        before = self._history[-2][0][0] if self.k > 1 else self.quantity
         return before - self._state[0]
 
     @property
     def slices(self) -> list[Slice]:
-        """The slices of the whole path, the future too: for reports, not for policies."""
+        """All slices of the path, future slices included: for reports, not for policies."""
         return [Slice(*row) for row in self._rows]
 
     @property
     def costs(self) -> list[Cost]:
         """The cost of each slice so far, currency."""
-        return [Cost(*cost) for _, cost in self._trail]
+        return [Cost(*cost) for _, cost in self._history]
 
     @property
     def states(self) -> list[State]:
-        """The state at the start of each slice up to now, one more than costs."""
-        return [State(self.quantity, 0.0, 0.0), *(State(*state) for state, _ in self._trail)]
+        """The state at the start of each slice up to now; one element more than `costs`."""
+        return [State(self.quantity, 0.0, 0.0), *(State(*state) for state, _ in self._history)]
 
     @property
     def world(self) -> World:
-        """The market at the start of each slice and at the end, each field (N + 1,), the future too: for reports."""
+        """The market at the start of each slice and at the end, each field of shape (N + 1,), future included: for reports."""
         world: World = map_leaves(lambda values: values[:, self._index], self._block.path.world)
         return world
 
     def settled(self) -> Settled:
-        """Settle the account of the slices so far."""
-        return settle(self.task.market.numbers, self.order, self._lane(_NOWHERE, 0.0))
+        """Return the result of the episode up to now."""
+        return settle(self.task.market.numbers, self.order, self._lane(_NO_WORLD, 0.0))
 
     def statement(self) -> Statement:
-        """Return the statement of the slices so far, what is left marked at the mid."""
+        """Return the statement of the slices up to now, with the remaining shares marked at the mid."""
         order, market = Order(self.side, self.quantity), self.task.market
         return account.settle(self._account(), self._impact, self.state, order, market.scenario.arrival_price)

@@ -1,6 +1,8 @@
-"""Observations: what an agent sees of the market and of its own order. Past only.
+"""Observations: the features of the market and of the agent's own order, past only.
 
-A feature is one :class:`Feature` in a list. Spaces, names, tables and the records of every execution follow from the lists.
+Each feature is one :class:`Feature` in one of three lists: computed from the agent's trades (`_OWN`), computed from the draws
+(`_DRAWN`), or read from a table by slice and regime (`_TABLE`). The observation space, the names, the tables and the records
+of every execution are derived from the lists.
 """
 
 from __future__ import annotations
@@ -41,18 +43,19 @@ __all__ = [
 ]
 
 _BIG: Final = 20.0
-_FLOW: Final = 400.0  # 7.45 sqrt((1 + phi) / (1 - phi)) for the largest persistence that a scenario may have
-_FARTHEST: Final = 6.77  # the largest normal number that the noise can draw
+_BIGGEST_FLOW: Final = 400.0  # 7.45 sqrt((1 + phi) / (1 - phi)) for the largest persistence that a scenario may have
+_LARGEST_NORMAL: Final = 6.77  # of the noise
 
 
 class Scales(NamedTuple):
     """Units of the features."""
 
     transient: Real
-    """One over the largest displacement by an order of one share: where impact is linear, 1 / kappa, shares per currency (0
-    where nothing is transient, or where the regime is not observed)."""
+    """One over the largest transient displacement of an order of one share, shares per currency: 1 / kappa for linear impact.
+    0 without transient impact, and if the regime is not observed."""
     move: Real
-    """One over the standard deviation of the price over the order, per currency."""
+    """One over the standard deviation of the unaffected price over the whole order, shares per currency (0 without
+    volatility)."""
 
 
 class Feature(NamedTuple):
@@ -60,12 +63,14 @@ class Feature(NamedTuple):
 
     name: str
     low: float
+    """Lower bound in the observation space."""
     high: float
+    """Upper bound in the observation space."""
     table: Callable[[Market], Any] | None = None
-    """Values by slice and regime, to be broadcast to shape (N + 1, M + 1); None: the feature is computed from the lane."""
+    """Function of the market that returns values by slice and regime, broadcastable to (N + 1, M + 1); None: no table."""
 
 
-# computed from the agent's trades, by own_features
+# computed from the agent's trades by own_features
 _OWN: Final = (
     Feature("remaining", 0.0, 1.0),
     Feature("behind_schedule", -1.0, 1.0),
@@ -74,10 +79,10 @@ _OWN: Final = (
     Feature("price_move", -1.0, 1.0),
     Feature("last_participation", 0.0, 1.0),
 )
-# computed from the draws, by drawn_features
+# computed from the draws by drawn_features
 _DRAWN: Final = (
     Feature("last_volume", 0.0, _BIG),
-    Feature("last_flow", -_FLOW, _FLOW),
+    Feature("last_flow", -_BIGGEST_FLOW, _BIGGEST_FLOW),
     Feature("side", -1.0, 1.0),
 )
 
@@ -91,12 +96,20 @@ def own_features(
     last_volume: Any,
     known: tuple[Any, Any, Any],
 ) -> tuple[Any, Any, Any, Any, Any, Any]:
-    """Return the features that depend on the agent's trades. Bounded by their form, not by clipping.
+    """Return the features that depend on the agent's trades. Their formulas bound them, without clipping.
 
-    `reach` is :func:`reach` of the quantity. `known` holds the move of the unaffected price against the order since arrival,
-    the share of the order that the schedule has left, and the expected volume of the rest. The price move is x / (1 + |x|) of
-    the move of the mid in standard deviations over the whole order (without the transient displacement where the regime is
-    not observed).
+    The price move is y / (1 + |y|), with y the move of the mid against the order since arrival in standard deviations over the
+    whole order; if the regime is not observed, y excludes the transient displacement.
+
+    Args:
+        scales: Units of the features.
+        quantity: Shares of the whole order.
+        reach: :func:`reach` of the quantity.
+        state: Remaining shares; permanent and transient displacement, currency per share.
+        last_shares: Shares of the order that traded in the previous slice.
+        last_volume: Market volume of the previous slice, shares.
+        known: Move of the unaffected price against the order since arrival, currency per share; remaining fraction of the
+            order in the expected-volume schedule; expected market volume until the deadline, shares.
     """
     remaining, permanent, transient = state
     by_transient, by_move = scales
@@ -114,17 +127,17 @@ def own_features(
 
 
 def drawn_features(last_expected: Any, side: Any, last_volume: Any, flow: Any) -> tuple[Any, Any, Any]:
-    """Return the features of the draws: last volume over its expectation, last flow against us, side."""
+    """Return the features of the draws: last volume over its expectation (at most 20), last flow times the side, side."""
     return minimum(last_volume / last_expected, _BIG), signed(side, flow), side
 
 
 def _one_hot(name: str) -> Callable[[Market], Any]:
-    """Return the table of whether a regime holds."""
+    """Return the table function of the feature `regime_NAME`: 1 in the column of the regime, else 0."""
     return lambda market: np.array([name == other for other in (*market.scenario.regimes.names, UNKNOWN)], dtype=float)
 
 
-# looked up by slice and regime
-_KNOWN: Final = (
+# read from tables by slice and regime
+_TABLE: Final = (
     Feature("time_left", 0.0, 1.0, lambda market: (1.0 - np.arange(market.slices + 1) / market.slices)[:, None]),
     Feature("expected_volume", 0.0, _BIG, lambda market: market.mean_volume / market.numbers.slice_volume),
     Feature("expected_volume_rest", 0.0, _BIG, lambda market: market.rest_volume / market.rest_volume[0, market.unknown]),
@@ -133,19 +146,19 @@ _KNOWN: Final = (
     *(Feature(f"regime_{name}", 0.0, 1.0, _one_hot(name)) for name in (*REGIME_NAMES, UNKNOWN)),
 )
 
-FEATURES: Final = (*_OWN, *_DRAWN, *_KNOWN)
+FEATURES: Final = (*_OWN, *_DRAWN, *_TABLE)
 """All features, in the order of the observation."""
 OWN: Final = len(_OWN)
 """Number of features that depend on the agent's trades; they come first."""
 Seen: Any = record_type("Seen", (feature.name for feature in (*_OWN, *_DRAWN)), Single)
-"""The features that are computed from a lane; the features of a table follow."""
+"""The features that are computed, first `_OWN`, then `_DRAWN`; the features of tables follow in the observation."""
 
 
 def _check() -> None:
-    """Compare the lists of features with what the functions return.
+    """Check at import that the lists and the functions have the same number of features.
 
     Raises:
-        TypeError: A feature was added in one place and not in another; the message names the place.
+        TypeError: A feature is missing in one of the places; the message names the function.
     """
     own = own_features(Scales(1.0, 1.0), 1.0, 1.0, (1.0, 0.0, 0.0), 0.0, 1.0, (0.0, 1.0, 1.0))
     for name, listed, returned in (("own", _OWN, own), ("drawn", _DRAWN, drawn_features(1.0, 1.0, 1.0, 0.0))):
@@ -162,48 +175,49 @@ def observation_names() -> tuple[str, ...]:
 
 
 def observation_space() -> spaces.Box:
-    """Return the space of observations: float32, finite bounds, the same for every scenario."""
+    """Return the observation space: shape (features,), float32, finite bounds, equal for all scenarios."""
     return spaces.Box(*_bounds(FEATURES), dtype=np.float32)
 
 
 def _bounds(features: tuple[Feature, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the smallest and the largest value of some features."""
+    """Return the lower and the upper bounds of some features, each of shape (features,)."""
     low, high = (np.array([getattr(feature, end) for feature in features], np.float32) for end in ("low", "high"))
     return low, high
 
 
 class Sight(NamedTuple):
-    """What an observer is shown, in numbers."""
+    """The numbers of an observer."""
 
     scales: Scales
+    """Units of the features."""
     hidden: Whole
-    """1 where the regime, and what would betray it, is kept from the observer, else 0."""
+    """1 if the regime, and quantities that would reveal it, are hidden from the observer, else 0."""
 
 
 class View(NamedTuple):
-    """The numbers of one slice and one regime that observations are made of; fields have the names of :class:`Observer`."""
+    """The numbers of one slice and one regime that computed features need; :class:`Observer` has the tables of these names."""
 
     plan: Real
-    """Share of the order that the schedule of the expected volume has left."""
+    """Remaining fraction of the order in the expected-volume schedule."""
     last_expected: Real
-    """Volume that the schedule expected of the slice before, shares."""
+    """Expected market volume of the previous slice, averaged over regimes, shares."""
     rest_volume: Real
-    """Expected volume of the rest, shares."""
+    """Expected market volume until the deadline, shares, at least 1."""
 
 
 def reach(quantity: Any, exponent: float) -> Any:
-    """Return the largest transient displacement by an order, in those of one share: its shares, where impact is linear."""
+    """Return X^p: the largest transient displacement of an order of X shares over that of one share, p the exponent."""
     return quantity if exponent == 1.0 else power(quantity, exponent)
 
 
 def view_cell(numbers: Numbers, lane: Lane) -> int:
-    """Return the place of the slice that comes, or of the end, in the tables of an observer."""
+    """Return the cell of slice `lane.k`, 0..N, and its regime in the flat tables of an observer."""
     cell: int = minimum(lane.k, numbers.slices) * numbers.width + lane.world.regime
     return cell
 
 
 def seen_of(numbers: Numbers, sight: Sight, view: View, situation: Situation) -> Any:
-    """Return the features (:data:`Seen`) of a situation."""
+    """Return the computed features (:data:`Seen`) of a situation."""
     drifted = signed(situation.side, situation.price - numbers.arrival_price)
     own = own_features(
         sight.scales,
@@ -219,7 +233,7 @@ def seen_of(numbers: Numbers, sight: Sight, view: View, situation: Situation) ->
 
 
 def observe(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane, view: View) -> Seen:
-    """Return the features of a lane."""
+    """Return the computed features of a lane."""
     situation = situation_of(None, numbers, sight.hidden, order, lane, lane.world.price)
     return seen_of(numbers, sight, view, situation)
 
@@ -236,50 +250,52 @@ def _scales(market: Market, hidden: bool) -> Scales:
 
 
 def _of_one_share(market: Market) -> float:
-    """Return the largest transient displacement that an order of one share could cause, currency per share.
+    """Return the largest transient displacement that an order of one share can cause, currency per share.
 
-    An order of X shares can cause X^p times as much, p the exponent of the transient impact: traded at once where p is at least
-    1, else spread over the slices as n_j ~ kept^(j / (1 - p)), j slices before the end (Hoelder's inequality).
+    An order of X shares can cause X^p times as much, with p the exponent of the transient impact. If p is at least 1, the
+    largest displacement is that of trading at once; else that of shares n_j ~ decay^(j / (1 - p)), j slices before the end
+    (Hoelder's inequality).
     """
     impact, exponent, noise = market.impact, market.impact.transient_exponent, market.scenario.volume_noise
     if exponent == 1.0:
         return float(impact.transient_slope)
-    least_volume = market.mean_volume[:-1, : market.unknown].min() * math.exp(-noise * (_FARTHEST + 0.5 * noise))
+    least_volume = market.mean_volume[:-1, : market.unknown].min() * math.exp(-noise * (_LARGEST_NORMAL + 0.5 * noise))
     at_once = float(impact.transient_slope * least_volume**-exponent)
     if exponent > 1.0:
         return at_once
-    kept = market.transient_kept.max() ** (np.arange(market.slices) / (1.0 - exponent))
-    return at_once * float(kept.sum() ** (1.0 - exponent))
+    decays = market.transient_kept.max() ** (np.arange(market.slices) / (1.0 - exponent))
+    return at_once * float(decays.sum() ** (1.0 - exponent))
 
 
 @dataclass(frozen=True, eq=False)
 class Observer:
-    """How the situations of one market become observations: the tables that are computed once.
+    """The tables that turn the situations of one market into observations, computed once by :func:`build_observer`.
 
-    An observer who does not observe the regime is shown expectations over the law of the regimes where others see the regime's
-    numbers, and no transient displacement: its decay would betray the resilience.
+    A table has one row for each *cell*, a slice and a regime (:meth:`Market.cell`). If the regime is hidden, the cells of all
+    regimes hold expectations over the distribution of the regimes, and the transient displacement is not observed, because its
+    decay would reveal the resilience.
     """
 
     market: Market
     hidden: bool
-    """Whether the regime, and what would betray it, is kept from the observer."""
+    """Whether the regime, and quantities that would reveal it, are hidden."""
     sight: Sight
     plan: NDArray[np.float64]
-    """Share of the order that the schedule of the expected volume has left, by cell."""
+    """Remaining fraction of the order in the expected-volume schedule, shape (cells,)."""
     last_expected: NDArray[np.float64]
-    """Volume that the schedule expected of the slice before, shares, by cell."""
+    """Expected market volume of the previous slice, averaged over regimes, shares, shape (cells,)."""
     rest_volume: NDArray[np.float64]
-    """Expected volume of the rest, at least one share, so that nothing is divided by zero, by cell."""
+    """Expected market volume until the deadline, at least one share to avoid division by zero, shape (cells,)."""
     known: NDArray[np.float32]
-    """The features of a table, shape (cells, features)."""
+    """The features of tables, shape (cells, features of tables)."""
 
     @property
     def table(self) -> View:
-        """The numbers of each cell, one array for each field of :class:`View`."""
+        """The numbers of all cells, one array of shape (cells,) for each field of :class:`View`."""
         return View(*(getattr(self, name) for name in View._fields))
 
     def view(self, cell: Any) -> View:
-        """Return what observations are made of in some cells."""
+        """Return the numbers of some cells."""
         return View(*(column.take(cell) for column in self.table))
 
     def observe(self, situation: Situation) -> NDArray[np.float32]:
@@ -289,12 +305,12 @@ class Observer:
         return assemble(seen, self.known.take(cell, axis=0))
 
     def seen(self, regime: Any) -> Any:
-        """Return the column of the tables that the observer sees."""
+        """Return the column of the market's tables for regimes: the regimes, or `unknown` if they are hidden."""
         return np.full_like(regime, self.market.unknown) if self.hidden else regime
 
 
 def assemble(seen: Any, known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the observations: the features of :data:`Seen`, then those of a table, shape (..., features)."""
+    """Return observations of shape (..., features): the computed features (:data:`Seen`), then the features of tables."""
     observation = np.empty((*known.shape[:-1], len(FEATURES)), np.float32)
     for column, values in enumerate(seen):
         observation[..., column] = values
@@ -303,9 +319,9 @@ def assemble(seen: Any, known: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def shown(market: Market, table: NDArray[Any], hidden: bool) -> NDArray[Any]:
-    """Return a table, to be broadcast to shape (N + 1, M + 1), with one row a cell, as an observer is shown it.
+    """Return a table, broadcastable to shape (N + 1, M + 1), as the flat table of an observer, shape (cells,).
 
-    Where the regime is not observed, each regime has the numbers of the last column, the expectations.
+    If the regime is hidden, every column is the last column, which holds the expectations over regimes.
     """
     shape = (market.slices + 1, market.regimes + 1)
     columns = table[:, -1:] if hidden else table
@@ -313,14 +329,14 @@ def shown(market: Market, table: NDArray[Any], hidden: bool) -> NDArray[Any]:
 
 
 def build_observer(market: Market, observe_regime: bool = True) -> Observer:
-    """Compute the tables of the observations of a market."""
+    """Return the observer of a market."""
     hidden = not observe_regime
 
     def by_cell(table: Any) -> NDArray[Any]:
         return shown(market, table, hidden)
 
     expected = np.append(market.numbers.slice_volume, market.mean_volume[:-1, market.unknown])
-    columns = [np.atleast_2d(feature.table(market)) for feature in _KNOWN if feature.table is not None]
+    columns = [np.atleast_2d(feature.table(market)) for feature in _TABLE if feature.table is not None]
     known = np.stack([by_cell(column) for column in columns], axis=1)
     return Observer(
         market,
@@ -329,5 +345,5 @@ def build_observer(market: Market, observe_regime: bool = True) -> Observer:
         by_cell(market.plan[:, None]),
         by_cell(expected[:, None]),
         by_cell(np.maximum(market.rest_volume, 1.0)),
-        np.clip(known, *_bounds(_KNOWN)).astype(np.float32),
+        np.clip(known, *_bounds(_TABLE)).astype(np.float32),
     )

@@ -1,7 +1,7 @@
-"""The `info` of a vector environment, laid out when it is first read.
+"""The `info` of a vector environment, built when it is first read.
 
-Gymnasium wants an array over all lanes for each number of the lanes that ended. Most steps end some lane and nobody reads what
-they ended with: laying it out at every step would take as long as the step.
+Gymnasium requires an array over all lanes for each number of the lanes that ended. Most steps end some lane, and few users read
+the result: building these arrays at every step would take as long as the step.
 """
 
 from __future__ import annotations
@@ -13,52 +13,54 @@ __all__ = ["LazyInfo"]
 
 
 class LazyInfo(dict[str, Any]):
-    """A dictionary that fills itself when it is read (but for what it has already), written to, compared, copied or pickled.
+    """A dictionary that computes its content when it is first read, written, compared, copied or pickled.
+
+    Reading a key of `known` by `info[key]` does not compute the rest.
 
     Args:
-        known: What it has from the start.
-        lay_out: Returns the rest; it is called at most once.
+        known: Entries that exist from the start.
+        build: Returns the other entries; it is called at most once.
     """
 
-    def __init__(self, known: dict[str, Any], lay_out: Callable[[], dict[str, Any]]) -> None:
-        """Keep the function for later."""
+    def __init__(self, known: dict[str, Any], build: Callable[[], dict[str, Any]]) -> None:
+        """Store the known entries and the function."""
         super().__init__(known)
-        self._lay_out: Callable[[], dict[str, Any]] | None = lay_out
+        self._build: Callable[[], dict[str, Any]] | None = build
 
     def fill(self) -> None:
-        """Lay the content out, if it is not."""
-        if self._lay_out is not None:
-            lay_out, self._lay_out = self._lay_out, None
-            super().update(lay_out())
+        """Compute the other entries unless they are computed."""
+        if self._build is not None:
+            build, self._build = self._build, None
+            super().update(build())
 
     def __getitem__(self, key: str) -> Any:
-        """Return a value; the dictionary is filled if it does not have the key yet."""
-        if self._lay_out is not None and not dict.__contains__(self, key):
+        """Return the value of a key; compute the other entries if the key is not known."""
+        if self._build is not None and not dict.__contains__(self, key):
             self.fill()
         return super().__getitem__(key)
 
     def __reduce__(self) -> Any:
-        """Copy and pickle as the plain dictionary that it stands for."""
+        """Copy and pickle as a plain dictionary."""
         self.fill()
         return dict, (dict(self),)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Copy and pickle as the plain dictionary that it stands for."""
+        """Copy and pickle as a plain dictionary."""
         return self.__reduce__()
 
     def copy(self) -> dict[str, Any]:
-        """Return a plain dictionary."""
+        """Return a plain dictionary of all entries."""
         self.fill()
         return dict(self)
 
 
 def _filling(name: str) -> Callable[..., Any]:
-    """Return a method of a dictionary that fills it first."""
+    """Return the method of `dict` of a name, preceded by :meth:`LazyInfo.fill`."""
     original = getattr(dict, name)
 
     def method(self: LazyInfo, *args: Any, **kwargs: Any) -> Any:
         self.fill()
-        if args and isinstance(args[0], LazyInfo):  # C code reads the other dictionary without asking it
+        if args and isinstance(args[0], LazyInfo):  # dict's C code does not call the methods of the other dictionary
             args[0].fill()
         return original(self, *args, **kwargs)
 

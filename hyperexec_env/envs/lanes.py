@@ -1,4 +1,4 @@
-"""The plans of the vector environment: what is done with all lanes at a reset and at a step, in each autoreset mode."""
+"""The plans of the vector environment: the stages of a reset and of a step, in each autoreset mode."""
 
 from __future__ import annotations
 
@@ -33,28 +33,34 @@ from hyperexec_env.records import Whole, leaves
 __all__ = ["SETTLED", "Chosen", "lane_program", "output_arrays", "slice_lines"]
 
 SETTLED: Final = tuple(path for path, _ in leaves(Settled))
-"""What is stated of an episode that ended: a column each."""
+"""Dotted names of the results of an episode that ended: the columns of the array `settled`."""
 
 
 class Chosen(NamedTuple):
-    """Whether a reset begins the next episode of a lane."""
+    """The choice of a lane at a reset."""
 
     flag: Whole
+    """1 if the reset begins the next episode of the lane, else 0."""
 
 
 def ask_shares(action: Action) -> Asked:
-    """Take the number that a lane is given for shares."""
+    """Return the request of an action that is a number of shares, for the plan `trade`."""
     return Asked(action.value)
 
 
 def mask_row(numbers: Numbers, lane: Lane, base: Base) -> int:
-    """Return the row of the masks for the slice that comes."""
+    """Return the row of :data:`MASKS` for slice `lane.k`."""
     place: int = mask_place(lane.state.remaining, base.base, must_finish(numbers, minimum(lane.k, numbers.slices - 1)))
     return place
 
 
 def slice_lines(*ask: Any, records: tuple[type, ...] = ()) -> tuple[Line, ...]:
-    """Return the lines that trade a slice: `ask` are the stages that make the shares, `records` what they are looked up."""
+    """Return the lines that trade one slice.
+
+    Args:
+        ask: The stages that make the request (:class:`Asked`).
+        records: Record types that these stages read from tables, by the cell of the slice.
+    """
     return (
         Look(slice_cell, SliceRow, *records),
         Pass(draw_words),
@@ -64,7 +70,7 @@ def slice_lines(*ask: Any, records: tuple[type, ...] = ()) -> tuple[Line, ...]:
 
 
 def _plans(task: Task, mode: AutoresetMode) -> dict[str, tuple[Line, ...]]:
-    """Return the plans `reset`, `step` and `trade` (which takes shares for actions)."""
+    """Return the plans `reset`, `step` and `trade`; the actions of `trade` are shares."""
     discrete = task.mode.discrete
 
     def looks(observation: str, mask: str) -> tuple[Line, ...]:
@@ -114,7 +120,7 @@ def lane_program(task: Task, mode: AutoresetMode) -> Program:
 
 
 def output_arrays(task: Task, lanes: int) -> dict[str, tuple[Any, Any]]:
-    """Return shape and type of the arrays that the plans write into, by name, for a number of lanes."""
+    """Return (shape, dtype) of each array that the plans write for all lanes, by name."""
     masks = {"mask": ((lanes, len(PACES)), np.dtype(np.int8))} if task.mode.discrete else {}
     return {
         "observation": ((lanes, len(FEATURES)), np.dtype(np.float32)),

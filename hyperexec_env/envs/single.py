@@ -1,4 +1,4 @@
-"""The single environment, in Python floats."""
+"""The single environment: one episode at a time, in Python floats."""
 
 from __future__ import annotations
 
@@ -29,97 +29,96 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     ## Description
 
     A parent order to buy or sell X shares is cut into N child orders, one for each slice of the time until the deadline.
-    Trade fast, and your own impact moves the price against you; trade slowly, and the market moves while you wait. How much
-    an impact costs and how fast it recovers depends on the regime of the market, which changes while the order runs. The
-    scenario says what the order, the market and the price of risk are; ``hyperexec card NAME`` prints one. It may hold a
-    predator, who trades ahead of children that come regularly (or, with a negative strength, liquidity that comes to them).
+    Trade fast, and your own impact moves the price against you; trade slowly, and the market moves while you wait. The cost
+    of impact and the speed of its recovery depend on the regime of the market, which changes during the order. The scenario
+    sets the order, the market and the price of risk; ``hyperexec card NAME`` prints one. It may include a predator that trades
+    ahead of regular child orders (or, with a negative strength, liquidity that they attract).
 
     ## Action Space
 
-    One number a slice says how many shares n_k to trade in it. Here x_k is what is left, and f_k is the share of it that the
-    schedule of the expected volume (VWAP) would trade in the slice, given the regime.
+    One number per slice requests n_k shares. Here x_k are the remaining shares, and f_k is the fraction of them that the
+    expected-volume (VWAP) schedule trades in the slice, given the regime.
 
-    | action_mode | space | shares asked for |
+    | action_mode | space | requested shares |
     | --- | --- | --- |
     | `pace` (default) | `Box(-1, 1, (1,), float32)` | n_k = x_k f_k (1 + a) / (1 - 3a/4): 0 at -1, the schedule at 0, 8 times its pace at +1 |
-    | `fraction` | `Box(-1, 1, (1,), float32)` | n_k = x_k (1 + a) / 2: nothing at -1, all that is left at +1 |
-    | `participation` | `Box(-1, 1, (1,), float32)` | n_k = c E[V_k] (1 + a) / 2, with V_k the market volume of the slice and c the participation cap (1 where there is none) |
+    | `fraction` | `Box(-1, 1, (1,), float32)` | n_k = x_k (1 + a) / 2: none at -1, all remaining shares at +1 |
+    | `participation` | `Box(-1, 1, (1,), float32)` | n_k = c E[V_k] (1 + a) / 2, with V_k the market volume of the slice and c the participation cap (1 without a cap) |
     | `discrete` | `Discrete(7)` | n_k = x_k f_k p_a with the paces p = 0, 1/4, 1/2, 1, 2, 4, 8 |
 
-    At most what is left trades, and at most the participation cap times the volume of the slice. In the last slice all that
-    is left trades whatever the action (unless the scenario has `complete = false`). Numbers beyond the bounds count as the
-    bound. `trade(shares)` is `step` for policies that count in shares.
+    At most the remaining shares trade, and at most the participation cap times the volume of the slice. In the last slice all
+    remaining shares trade, whatever the action (unless the scenario has `complete = false`). Actions are clipped to the bounds.
+    `trade(shares)` is `step` with a number of shares as the action.
 
     ## Observation Space
 
-    A `Box` of 21 features, float32. All are known when the slice starts.
+    A `Box` of 21 features, float32. All are known at the start of the slice. *Schedule* is the expected-volume schedule.
 
     | number | name | meaning | unit | minimum | maximum |
     | --- | --- | --- | --- | --- | --- |
-    | 0 | remaining | what is left to trade | fraction of the order | 0 | 1 |
-    | 1 | behind_schedule | what is left, less what the schedule of the expected volume has left | fraction of the order | -1 | 1 |
-    | 2 | required_participation | what is left, over that plus the expected market volume until the deadline | fraction | 0 | 1 |
-    | 3 | transient_displacement | own displacement of the price that still recovers; 0 where the regime is not told | of the largest that the order could cause: all at once (where the transient exponent is below 1, spread out) | 0 | 1 |
-    | 4 | price_move | x / (1 + abs(x)) of the move of the mid against the order since arrival (where the regime is not told, without what still recovers) | x: standard deviations over the whole order (0 without volatility) | -1 | 1 |
-    | 5 | last_participation | shares traded in the slice before, over those plus its market volume | fraction | 0 | 1 |
-    | 6 | last_volume | market volume of the slice before | of its expected volume | 0 | 20 |
-    | 7 | last_flow | order flow of the others in the slice before; positive is on our side, moving the price against us | standard deviations | -400 | 400 |
+    | 0 | remaining | remaining shares | fraction of the order | 0 | 1 |
+    | 1 | behind_schedule | remaining shares minus the remaining shares of the schedule | fraction of the order | -1 | 1 |
+    | 2 | required_participation | remaining shares over (remaining shares plus expected market volume until the deadline) | fraction | 0 | 1 |
+    | 3 | transient_displacement | own transient displacement of the price; 0 if the regime is not observed | fraction of the largest that the order could cause: traded at once (if the transient exponent is below 1, spread over the slices) | 0 | 1 |
+    | 4 | price_move | x / (1 + abs(x)) of the move of the mid against the order since arrival (if the regime is not observed, without the transient displacement) | x: standard deviations over the whole order (0 without volatility) | -1 | 1 |
+    | 5 | last_participation | shares traded in the previous slice over (these shares plus its market volume) | fraction | 0 | 1 |
+    | 6 | last_volume | market volume of the previous slice | multiple of its expected volume | 0 | 20 |
+    | 7 | last_flow | order flow of the others in the previous slice; positive is on our side and moves the price against us | standard deviations | -400 | 400 |
     | 8 | side | side of the order | +1 buy, -1 sell | -1 | 1 |
     | 9 | time_left | time until the deadline | fraction of the horizon | 0 | 1 |
-    | 10 | expected_volume | expected market volume of this slice | mean volumes of a slice | 0 | 20 |
-    | 11 | expected_volume_rest | expected market volume until the deadline | that at the start | 0 | 20 |
-    | 12 | volatility | volatility now | of the scenario's | 0 | 20 |
-    | 13 | spread | half of the quoted spread now | of its mean | 0 | 20 |
+    | 10 | expected_volume | expected market volume of this slice | multiple of the mean over slices | 0 | 20 |
+    | 11 | expected_volume_rest | expected market volume until the deadline | multiple of that at the start | 0 | 20 |
+    | 12 | volatility | volatility now | multiple of the scenario's | 0 | 20 |
+    | 13 | spread | half of the quoted spread now | multiple of its mean | 0 | 20 |
     | 14 | regime_BULL_TRENDING | whether this is the regime of the slice | 0 or 1 | 0 | 1 |
     | 15 | regime_BEAR_TRENDING | the same | 0 or 1 | 0 | 1 |
     | 16 | regime_SIDEWAYS_LOW | the same | 0 or 1 | 0 | 1 |
     | 17 | regime_SIDEWAYS_HIGH | the same | 0 or 1 | 0 | 1 |
     | 18 | regime_CRISIS | the same | 0 or 1 | 0 | 1 |
     | 19 | regime_RECOVERY | the same | 0 or 1 | 0 | 1 |
-    | 20 | regime_UNKNOWN | whether the regime is not told (`observe_regime=False`) | 0 or 1 | 0 | 1 |
+    | 20 | regime_UNKNOWN | whether the regime is not observed (`observe_regime=False`) | 0 or 1 | 0 | 1 |
 
-    Where the regime is not told, features 10 to 13 hold expectations over the regimes. `observation_names()` returns the
-    names, and `env.unwrapped.situation` the same facts in natural units.
+    If the regime is not observed, features 10 to 13 hold expectations over the regimes. `observation_names()` returns the
+    names, and `env.unwrapped.situation` the same information in natural units.
 
     ## Rewards
 
-    In bps of the arrival notional X P0, a cost is negative.
+    In bps of the arrival notional X P0; a cost is negative.
 
     | reward | of a slice | summed over the episode |
     | --- | --- | --- |
     | `expected` (default) | -1e4 / (X P0) (transient + temporary + spread + drift + risk) | exactly minus `objective_bps` |
     | `realised` | the same, plus the permanent cost and the price noise (timing) | exactly minus (`shortfall_bps` + `risk_bps`) |
 
-    The risk term is risk_aversion (sigma_m P0)^2 tau x_{k+1}^2 + price_risk S_k tau x_{k+1}. The objective leaves out the zero-mean price noise, which no
-    policy can change, and the permanent cost g X^2 / 2, which no schedule can change; the same policies are best under
-    both rewards, and `expected` needs far fewer episodes to tell them apart. Rewards have no bound; `expected` is never
-    positive where regimes have no drift and order flow does not persist.
+    The risk term is risk_aversion (sigma_m P0)^2 tau x_{k+1}^2 + price_risk S_k tau x_{k+1}. The objective excludes the
+    zero-mean price noise, which no policy can change, and the permanent cost g X^2 / 2, which no schedule can change; the same
+    policies are optimal under both rewards, and `expected` needs far fewer episodes to distinguish policies. Rewards are
+    unbounded; `expected` is never positive if regimes have no drift and order flow does not persist.
 
     ## Starting State
 
-    All is left to trade, and the price is undisturbed. The regime is drawn from its stationary law unless the scenario
-    names one. A seed begins episode 0 of that seed, each further `reset()` the next episode;
-    `reset(options={"episode": i})` begins episode i. What the market does depends on the seed, the episode and the slice
-    alone, never on the actions, so two policies with one seed meet the same market. Boards judge by seeds below 2^32: train on
-    others.
+    The whole order remains, and our displacement of the price is zero. The regime is drawn from its stationary distribution
+    unless the scenario names one. `reset(seed=s)` begins episode 0 of the seed s, and each further `reset()` the next episode;
+    `reset(options={"episode": i})` begins episode i. The market depends on the seed, the episode and the slice only, never on
+    the actions, so two policies with one seed meet the same market. Boards evaluate on seeds below 2^32: train on others.
 
     ## Episode End
 
-    `terminated` when the order is complete or the last slice is done: the deadline is part of the problem. `truncated` is
-    always false.
+    `terminated` is true when the order is complete or the last slice has traded: the deadline is part of the problem.
+    `truncated` is always false.
 
     ## Information
 
-    `info` is empty while the episode runs, except for `action_mask` (int8, 1 is allowed) with `action_mode="discrete"`. At the
-    end it holds:
+    `info` is empty during the episode, except for `action_mask` (int8, 1 is allowed) with `action_mode="discrete"`. At the end
+    it has:
 
     | key | meaning |
     | --- | --- |
-    | `shortfall_bps` | implementation shortfall as the desk sees it |
-    | `objective_bps` | J: what policies minimise, the risk term included |
+    | `shortfall_bps` | implementation shortfall as the desk measures it |
+    | `objective_bps` | J, which policies minimise; the risk term included |
     | `risk_bps` | the risk term |
     | `components_bps` | the shortfall by source: spread, temporary, transient, permanent, timing, drift, opportunity |
-    | `forced_fraction` | share of the order that the deadline forced beyond the last action |
+    | `forced_fraction` | fraction of the order that the deadline forced beyond the last action |
     | `side`, `quantity` | the order |
 
     ## Arguments
@@ -128,10 +127,10 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         scenario: Name of a registered scenario, a dict of its values, a path to a TOML file, or a `Scenario`.
         action_mode: "pace", "fraction", "participation" or "discrete".
         reward: "expected" or "realised".
-        observe_regime: Whether the observer is told the regime; if not, memory helps.
-        random_side: Whether each episode draws its side; if not, the scenario's.
-        quantity_range: Smallest and largest size as multiples of the scenario's quantity, drawn log-uniformly; None: always
-            the scenario's.
+        observe_regime: Whether the policy observes the regime; if not, a policy with memory can do better.
+        random_side: Whether each episode draws its side; if not, every episode has the scenario's side.
+        quantity_range: Smallest and largest quantity as multiples of the scenario's, drawn log-uniformly; None: the
+            scenario's quantity.
         render_mode: None, "ansi" (text), "rgb_array" (pixels) or "human" (a window); pictures need the extra `plot`.
 
     Raises:
@@ -170,7 +169,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         render_mode: str | None = None,
         **unknown: Any,
     ) -> None:
-        """Check the options; see the class for what they mean."""
+        """Check the options, which the class documents."""
         if render_mode is not None:
             check_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.task = build_task(
@@ -187,7 +186,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         space: Any = observation_space()
         self.observation_space = space
         self._discrete, self._human = self.task.mode.discrete, render_mode == "human"
-        self._chatty = self._discrete or self._human
+        self._has_extras = self._discrete or self._human
         self._read = self._level if self._discrete else self._value
         self._block: Block | None = None
         self._running: Episode | None = None
@@ -198,7 +197,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start the next episode of the seed (of a new seed: episode 0; `options={"episode": i}`: that one)."""
+        """Begin the next episode of the seed; of a new seed, episode 0; with `options={"episode": i}`, episode i."""
         super().reset(seed=seed)
         if seed is not None or self._seed is None:
             self._seed, self._number, self._block = self.np_random_seed, -1, None
@@ -212,7 +211,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         return self._running.first, self._info()
 
     def _block_of(self, number: int) -> Block:
-        """Return the block that holds an episode; blocks double in size while episodes follow one another."""
+        """Return the block that holds an episode; block sizes double, up to 512 episodes, while episodes are consecutive."""
         block = self._block
         if block is None or not block.first <= number < block.first + block.count:
             follows = block is not None and number == block.first + block.count
@@ -221,29 +220,29 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         return block
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Trade one slice as the action says."""
+        """Trade one slice, given an action of the action space."""
         episode = self._running
         if episode is None or episode.over:
             raise ResetNeeded(_OVER)
         read = self._read
         observation, reward = episode.act(read(action))
-        if episode.over or self._chatty:
-            return self._tell(episode, observation, reward)
+        if episode.over or self._has_extras:
+            return self._complete(episode, observation, reward)
         return observation, reward, False, False, {}
 
     def trade(self, shares: float) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Trade a number of shares in this slice: what :meth:`step` does with an action, for policies that count in shares."""
+        """Trade one slice: :meth:`step` with a number of shares as the action, instead of an action of the mode."""
         episode = self._running
         if episode is None or episode.over:
             raise ResetNeeded(_OVER)
         if shares != shares:
             raise ValueError(f"shares to trade must be a number, got {shares}")
-        return self._tell(episode, *episode.trade(float(shares)))
+        return self._complete(episode, *episode.trade(float(shares)))
 
-    def _tell(
+    def _complete(
         self, episode: Episode, observation: NDArray[np.float32], reward: float
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Return the results of a step: of the last one, or of one that has to be shown or has a mask."""
+        """Return the results of a step that ends the episode, is rendered or returns an action mask."""
         if self._human:
             self.render()
         if episode.over:
@@ -252,7 +251,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
 
     @staticmethod
     def _value(action: Any) -> float:
-        """Return a continuous action as a float within the bounds."""
+        """Return a continuous action as a float, clipped to the bounds."""
         try:
             if action.ndim == 1:
                 value: float = action.item()
@@ -279,17 +278,18 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         return int(level)
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Return which discrete levels are worth trying (the name that sb3-contrib's MaskablePPO looks for)."""
+        """Return the mask of the discrete levels, True is allowed; sb3-contrib's MaskablePPO calls the method by this name."""
         if not self._discrete or self._running is None:
             raise ValueError(f"action masks belong to action_mode='discrete' after reset(), got {self.task.mode.name!r}")
         return self._running.mask().astype(bool)
 
     def _info(self) -> dict[str, Any]:
+        """Return the `info` of a running episode."""
         return {"action_mask": self.action_masks().astype(np.int8)} if self._discrete else {}
 
     @property
     def situation(self) -> Situation:
-        """What a policy may know now, in natural units (floats)."""
+        """The information of a policy now, in natural units (floats)."""
         if self._running is None:
             raise ResetNeeded("call reset() before asking for the situation")
         return self._running.situation()
@@ -298,8 +298,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         """Show the episode so far: text ("ansi"), pixels of shape (640, 960, 3) ("rgb_array") or a window ("human").
 
         Raises:
-            ResetNeeded: There is no episode yet.
-            DependencyNotInstalled: A picture needs matplotlib, the extra `plot`.
+            ResetNeeded: No episode has begun.
+            DependencyNotInstalled: A picture needs Pillow, and a window matplotlib: the extra `plot`.
         """
         if self.render_mode is None:
             name = self.spec.id if self.spec else "HyperExec-v0"
@@ -319,7 +319,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         return None if self._human else self._painter.pixels()
 
     def close(self) -> None:
-        """Close the figure, if one was drawn. The environment can be used again."""
+        """Close the window or picture. The environment can be used again."""
         if self._painter is not None:
             self._painter.close()
             self._painter = None

@@ -1,4 +1,4 @@
-"""The situation of a trader at the start of a slice: what a policy may know, in natural units. Past only."""
+"""The situation of a trader at the start of a slice: the information of a policy, in natural units, past only."""
 
 from __future__ import annotations
 
@@ -13,48 +13,48 @@ __all__ = ["Situation", "price_of_last", "situation_of"]
 
 
 class Situation(NamedTuple):
-    """What a policy may know at the start of a slice: floats, or arrays over episodes.
-
-    `seen` is the column of the market's tables: the regime, or `market.unknown` where the regime is not observed.
-    """
+    """The information of a policy at the start of a slice: each number is a float, or an array over episodes."""
 
     market: Any
     """The :class:`~hyperexec_env.market.model.Market`; None in compiled loops."""
     k: Whole
     """Slice, 0..N."""
     seen: Whole
+    """Column of the market's tables: the index of the regime, or `market.unknown` if the regime is not observed."""
     side: Any
+    """+1 buy, -1 sell."""
     quantity: Any
     """Shares of the whole order."""
     remaining: Any
     """Shares still to trade."""
     permanent: Any
-    """Permanent displacement, currency per share, adverse is positive."""
+    """Permanent displacement, currency per share; adverse is positive."""
     transient: Any
-    """Transient displacement, currency per share, adverse is positive (zero where the regime is not observed)."""
+    """Transient displacement, currency per share; adverse is positive. Zero if the regime is not observed, because its decay
+    would reveal the regime."""
     price: Any
     """Unaffected price, currency per share."""
     flow: Any
-    """Order flow of the slice before, standard deviations, positive is buying."""
+    """Order flow of the previous slice, standard deviations; positive is buying."""
     last_shares: Any
-    """Shares of the order that traded in the slice before."""
+    """Shares of the order that traded in the previous slice."""
     last_volume: Any
-    """Market volume of the slice before, shares (before the first slice: the mean expected volume of a slice)."""
+    """Market volume of the previous slice, shares; before the first slice, the mean expected volume of a slice."""
     last_price: Any
-    """Average price of `last_shares`, currency per share (`price` where none traded, and where the regime is not observed,
-    which the impact would betray)."""
+    """Average fill price of `last_shares`, currency per share. Equal to `price` if no shares traded, and if the regime is not
+    observed, because the impact would reveal it."""
 
 
 def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
     """Return the situation of a lane.
 
     Args:
-        market: The market, for policies in Python; None in compiled loops.
+        market: The market, for policies in Python; None in compiled loops and for observations.
         numbers: The numbers of the market.
-        hidden: Whether the regime, and what would betray it, is kept from the observer.
+        hidden: Whether the regime is not observed; quantities that would reveal it are then hidden too.
         order: The order of the episode.
-        lane: The episode.
-        last_price: See :func:`price_of_last`; observations do not need it.
+        lane: The episode at the start of the slice.
+        last_price: The result of :func:`price_of_last`; observations do not read it.
     """
     last, state, regime = lane.last, lane.state, lane.world.regime
     return Situation(
@@ -75,7 +75,7 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
 
 
 def price_of_last(hidden: Any, order: EpisodeOrder, lane: Lane) -> Any:
-    """Return the average price of the shares of the slice before, as :attr:`Situation.last_price` states it."""
+    """Return :attr:`Situation.last_price`, currency per share: S_{k-1} plus the side times the cost per share paid on top."""
     last = lane.last
     priced = (last.shares > 0.0) & (hidden == 0)
     paid = last.paid / where(priced, last.shares, 1.0)

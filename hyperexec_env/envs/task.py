@@ -1,4 +1,4 @@
-"""The task of an agent: the market it meets, what it sees, what it may do and what it is paid."""
+"""The task of an agent: its market, observation, action mode and reward."""
 
 from __future__ import annotations
 
@@ -39,22 +39,27 @@ REWARDS: Final = ("expected", "realised")
 
 
 class Reward(NamedTuple):
-    """How an agent is paid, in numbers."""
+    """The kind of the reward."""
 
     realised: Whole
-    """1 where the reward holds the price noise and the permanent cost, else 0."""
+    """1 if the reward includes the price noise and the permanent cost, else 0."""
 
 
 class Paid(NamedTuple):
-    """What an agent is paid for a slice."""
+    """The reward of a slice."""
 
     reward: Real
-    """Bps of the arrival notional, a cost is negative."""
+    """Bps of the arrival notional; a cost is negative."""
     terminated: Any
+    """Whether the slice ended the episode."""
 
 
 def pay(numbers: Numbers, reward: Reward, order: EpisodeOrder, lane: Lane, cost: Cost) -> Paid:
-    """Pay for a slice; `lane` is the episode after it."""
+    """Return the reward of a slice: minus its cost, currency, in bps of the arrival notional.
+
+    At the end of an episode with unfilled shares the cost includes their mark at the final mid. `lane` is the episode after
+    the slice.
+    """
     realised, over = reward.realised != 0, lane.over != 0
     charged = where(realised, realised_cost(cost), expected_cost(cost))
     if not numbers.spec.complete:
@@ -64,12 +69,12 @@ def pay(numbers: Numbers, reward: Reward, order: EpisodeOrder, lane: Lane, cost:
 
 
 def no_pay() -> Paid:
-    """Pay nothing, for a step that begins an episode."""
+    """Return the reward 0 of a step that begins an episode."""
     return Paid(0.0, False)
 
 
 def final_info(settled: Settled) -> dict[str, Any]:
-    """Return the `info` of an episode that ended: numbers, or arrays over episodes."""
+    """Return the `info` of an episode that ended; values are numbers, or arrays over episodes."""
     statement = settled.statement
     return {
         "shortfall_bps": statement.shortfall,
@@ -84,7 +89,7 @@ def final_info(settled: Settled) -> dict[str, Any]:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What the single and the vector environment have in common, computed once."""
+    """What the single and the vector environment share, computed once by :func:`build_task`."""
 
     market: Market
     mode: ActionMode
@@ -92,11 +97,11 @@ class Task:
     reward: Reward
     draw: OrderDraw
     slice_cost: Callable[[Any], Any]
-    """Cost of a slice that the reward charges, of a record or of a plain tuple, currency."""
+    """Cost of a slice that the reward charges, currency, of a :class:`Cost` or of a plain tuple in its field order."""
 
     @property
     def realised(self) -> bool:
-        """Whether the reward holds the price noise and the permanent cost."""
+        """Whether the reward includes the price noise and the permanent cost."""
         return bool(self.reward.realised)
 
     @property
@@ -115,7 +120,7 @@ def build_task(
     quantity_range: Any = None,
     **unknown: Any,
 ) -> Task:
-    """Check the options of the environment and compute what they mean.
+    """Check the options of the environment, which `HyperExecEnv` documents, and return its task.
 
     Raises:
         TypeError: An unknown option; the message names the nearest one.
@@ -144,7 +149,7 @@ def build_task(
 
 
 def check_reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the options of a reset.
+    """Check the names of the options of a reset, and return the options (empty for None).
 
     Raises:
         ValueError: An unknown option; the message names the nearest one.

@@ -1,4 +1,4 @@
-"""The vector environment: many episodes at once, each with its own clock."""
+"""The vector environment: many episodes side by side, each at its own slice."""
 
 from __future__ import annotations
 
@@ -28,29 +28,32 @@ from hyperexec_env.records import fill_record, leaves, numbers
 __all__ = ["HyperExecVectorEnv"]
 
 _LARGEST_SEED = 2**1000
-_KEPT = (Ticket, EpisodeOrder, Lane)
-_LAST = (("", "observation"), ("_mask", "mask"))
-"""Arrays that lanes are shown, by the end of the name under which their last rows are listed."""
+_PERSISTENT = (Ticket, EpisodeOrder, Lane)
+"""Records that hold the position of a lane."""
+_FINAL = (("final", "observation"), ("final_mask", "mask"))
+"""Array with a row for each lane that ended, and the array over all lanes whose rows it has."""
 Stepped = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
 
 class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     """``gym.make_vec("HyperExec-v0", num_envs=N)``: lane i is the single environment with the seed of lane i.
 
-    The options are those of :class:`HyperExecEnv`. A seed s gives lane i the seed s + i; every reset of a lane begins its
-    next episode. `info` is laid out when it is first read: statements of lanes that ended cost nothing where nobody reads them.
+    The other options are those of :class:`HyperExecEnv`. A seed s gives lane i the seed s + i; every reset of a lane begins its
+    next episode. The results of lanes that ended are computed in `info` when it is first read, so they cost nothing unread.
 
     Args:
         num_envs: Number of lanes.
-        backend: "numba" (compiled loops, extra `fast`), "numpy" (the readable reference), or "auto" (default: numba where it is
+        autoreset_mode: "NextStep" (default: the step after the end begins the next episode, with reward 0), "SameStep" (the
+            last step returns the first observation of the next episode, and the last observation in `info["final_obs"]`) or
+            "Disabled" (lanes that ended wait for `reset(options={"reset_mask": mask})`); or a member of gymnasium's
+            `AutoresetMode`.
+        backend: "numba" (compiled loops, extra `fast`), "numpy" (the readable reference), or "auto" (default: numba if it is
             installed). Both return the same numbers to 1e-9, and the same regimes.
-        num_threads: Threads of the compiled loops, each of which takes at least 264 lanes; None: one below 4,096 lanes, else
-            one for 2,048 lanes, at most as many as there are processors.
-        copy: Whether returned arrays are never changed later (default). With False each step returns the same arrays of
-            observations, rewards and ends, overwritten.
-        autoreset_mode: "NextStep" (default: the step after the end begins the next episode and pays 0), "SameStep" (the last
-            step returns the first observation of the next episode, and the last one in `info["final_obs"]`) or "Disabled"
-            (lanes that ended wait for `reset(options={"reset_mask": mask})`); or gymnasium's enumeration.
+        num_threads: Threads of the compiled loops, at least 264 lanes for each; None: one below 4,096 lanes, else one for
+            each 2,048 lanes, at most one per processor.
+        copy: Whether every step returns new arrays (default). If False, each step overwrites and returns the same arrays of
+            observations, rewards and terminations.
+        options: Options of :class:`HyperExecEnv`.
 
     Raises:
         ValueError: A bad option; the message names it, its value and the range.
@@ -67,7 +70,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         copy: bool = True,
         **options: Any,
     ) -> None:
-        """Check the options; see the class for what they mean."""
+        """Check the options, which the class documents."""
         self.num_envs = check_integer("num_envs", num_envs, low=1, high=10_000_000)
         if not isinstance(autoreset_mode, AutoresetMode):
             autoreset_mode = AutoresetMode(
@@ -97,36 +100,37 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._returned = self._empty()
         self._given = {"values": np.zeros(self.num_envs), "chosen": np.zeros(self.num_envs, np.bool_)}
         self._ended = {"settled": np.zeros((self.num_envs, len(SETTLED)))}
-        """What lanes that ended came to, the first rows: read at once or lost at the next step."""
+        """Results of the lanes that ended in the last step, in the first rows of each part; the next step overwrites them."""
         if self._same_step:
-            self._ended |= {f"final{end}": np.zeros_like(self._returned[name]) for end, name in _LAST if name in self._returned}
+            self._ended |= {final: np.zeros_like(self._returned[name]) for final, name in _FINAL if name in self._returned}
         self._begun = False
         self._over = np.zeros(self.num_envs, dtype=np.bool_)
-        """Lanes that are over and have to be reset before the next step (autoreset mode "Disabled")."""
+        """Lanes that must be reset before the next step (autoreset mode "Disabled"), shape (lanes,)."""
 
     def _new_lanes(self) -> CompiledLanes | ArrayLanes:
-        """Return the lanes, which remember nothing yet."""
+        """Return new lanes, without persistent records."""
         program = lane_program(self.task, self.autoreset_mode)
         return CompiledLanes(program, self.num_envs, self._threads) if self._compiled else ArrayLanes(program, self.num_envs)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs: the stages of the lanes are made anew, and cannot be pickled."""
-        kept = [self._lanes.record(kind) for kind in _KEPT] if self._begun else []
-        return {**self.__dict__, "_lanes": kept}
+        """Return the attributes, with the records of the lanes in place of the lanes, whose stages cannot be pickled."""
+        records = [self._lanes.record(kind) for kind in _PERSISTENT] if self._begun else []
+        return {**self.__dict__, "_lanes": records}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make a copy work."""
+        """Restore the attributes and make new lanes with the records."""
         self.__dict__.update(state)
-        kept, self._lanes = self._lanes, self._new_lanes()
-        for kind, record in zip(_KEPT, kept, strict=False):
+        records, self._lanes = self._lanes, self._new_lanes()
+        for kind, record in zip(_PERSISTENT, records, strict=False):
             self._lanes.put(kind, record)
 
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start the next episode of each lane, or of the lanes of `options["reset_mask"]` (bool, shape (lanes,)).
+        """Begin the next episode of each lane, or of the lanes of `options["reset_mask"]` (bool, shape (lanes,)).
 
-        The first reset starts all lanes, whatever the mask.
+        The first reset begins all lanes and ignores the mask. `seed` is a number s, which gives lane i the seed s + i, or a
+        list with a seed or None for each lane; a lane with a new seed begins with episode 0 of the seed.
         """
         given = check_reset_options(options, ("reset_mask",))
         mask = given.get("reset_mask")
@@ -143,19 +147,19 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return self._observe(chosen)
 
     def _observe(self, chosen: NDArray[np.bool_]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of some lanes, and return what all lanes observe."""
+        """Begin the next episode of the chosen lanes, and return the observations of all lanes."""
         self._given["chosen"][:] = chosen
         arrays = self._empty()  # what the last step returned stays: it shows how lanes ended
         self._lanes.run("reset", self._given | arrays)
         self._over &= ~chosen
-        return arrays["observation"], self._shown(arrays)
+        return arrays["observation"], self._running_info(arrays)
 
     def _empty(self) -> dict[str, NDArray[Any]]:
-        """Return new arrays for what a plan writes."""
+        """Return new output arrays of a plan, by name."""
         return {name: np.empty(shape, kind) for name, (shape, kind) in self._outputs.items()}
 
     def _seed_lanes(self, seed: int | list[int | None] | None, chosen: NDArray[np.bool_]) -> None:
-        """Give seeds to the lanes that begin: a lane with a new seed begins with its episode 0."""
+        """Set the seeds of the chosen lanes; a lane with a new seed begins with episode 0."""
         if isinstance(seed, (int, np.integer)):
             super().reset(seed=int(seed))
             seed = [int(seed) + lane for lane in range(self.num_envs)]
@@ -176,14 +180,14 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             self._lanes.put(Ticket, ticket)
 
     def step(self, actions: NDArray[Any]) -> Stepped:
-        """Trade one slice in every lane as its action says."""
+        """Trade one slice in every lane, given the actions of all lanes."""
         if not self._begun:
             raise ResetNeeded("the episodes were never begun: call reset() before step()")
         self._given["values"].reshape(self._shape or ())[...] = self._checked(actions)
         return self._run("step", actions)
 
     def trade(self, shares: NDArray[np.float64]) -> Stepped:
-        """Trade a number of shares in each lane: what :meth:`step` does with actions, for policies that count in shares."""
+        """Trade one slice in every lane: :meth:`step` with shares as actions, shape (lanes,)."""
         if not self._begun:
             raise ResetNeeded("the episodes were never begun: call reset() before trade()")
         shares = np.asarray(shares, dtype=np.float64)
@@ -193,7 +197,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return self._run("trade", shares)
 
     def _run(self, plan: str, given: Any) -> Stepped:
-        """Trade one slice in every lane, and begin the episodes that are to begin."""
+        """Run the plan `step` or `trade`; `given` are the actions, for the message of a refused action."""
         if self._disabled and self._over.any():
             lane, count = int(self._over.argmax()), int(self._over.sum())
             raise ResetNeeded(f"lane {lane} (one of {count}) is over: reset it with options={{'reset_mask': mask}}")
@@ -201,7 +205,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         counts = self._lanes.run(plan, {**self._given, **arrays, **self._ended})
         if counts[0] < 0:
             raise self._refusal(given, -1 - counts[0])
-        info = self._shown(arrays)
+        info = self._running_info(arrays)
         if any(counts):
             if self._disabled:
                 self._over = arrays["terminated"].copy()
@@ -210,7 +214,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return arrays["observation"], arrays["reward"], arrays["terminated"], truncated, info
 
     def _checked(self, given: Any) -> NDArray[Any]:
-        """Return actions of the right shape and kind; the numbers are looked at within the step."""
+        """Check shape and dtype of actions; the compiled step checks their values."""
         actions: NDArray[Any] = np.asarray(given)
         if actions.shape != self._shape:
             raise ValueError(f"actions must be an array of shape {self._shape}, got shape {actions.shape}")
@@ -221,24 +225,24 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return actions
 
     def _refusal(self, actions: Any, lane: int) -> ValueError:
-        """Return the error of a lane whose action is refused."""
+        """Return the error for the invalid action of a lane."""
         if self._discrete:
             return ValueError(f"actions must be whole numbers in [0, {len(PACES) - 1}], got {actions!r}")
         return ValueError(f"actions must be numbers in [-1, 1], got nan in lane {lane}")
 
-    def _shown(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        """Return the `info` of lanes that run."""
+    def _running_info(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        """Return the `info` of running lanes: the action masks in the discrete action mode."""
         if not self._discrete:
             return {}
         return {"action_mask": arrays["mask"], "_action_mask": np.ones(self.num_envs, np.bool_)}
 
-    def _final_info(self, terminated: NDArray[np.bool_], counts: list[int], shown: dict[str, Any]) -> LazyInfo:
-        """Return the `info` of a step in which lanes ended; what they came to is copied now and laid out when it is read."""
+    def _final_info(self, terminated: NDArray[np.bool_], counts: list[int], running: dict[str, Any]) -> LazyInfo:
+        """Return the `info` of a step in which lanes ended: results are copied now and put into arrays when `info` is read."""
         filled = [slice(start, start + count) for (start, _), count in zip(self._lanes.parts, counts, strict=True)]
         rows = {name: np.concatenate([values[part] for part in filled]) for name, values in self._ended.items()}
         mask = terminated.copy()
 
-        def lay_out() -> dict[str, Any]:
+        def build() -> dict[str, Any]:
             columns = np.zeros((len(SETTLED), self.num_envs))
             columns[:, mask] = rows["settled"].T
             info = _masked(final_info(fill_record(Settled, iter(columns))), mask)
@@ -253,11 +257,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                 last[lane] = row
             return {"final_obs": last, "_final_obs": mask, "final_info": info, "_final_info": mask.copy()}
 
-        return LazyInfo(shown, lay_out)
+        return LazyInfo(running, build)
 
     @property
     def situation(self) -> Situation:
-        """What a policy may know now, in natural units (arrays over lanes)."""
+        """The information of a policy now, in natural units (arrays over lanes)."""
         if not self._begun:
             raise ResetNeeded("call reset() before asking for the situation")
         order, lane = self._lanes.record(EpisodeOrder), self._lanes.record(Lane)
@@ -265,7 +269,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return situation_of(market, market.numbers, hidden, order, lane, price_of_last(hidden, order, lane))
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Return which discrete levels are worth trying in each lane, shape (lanes, levels)."""
+        """Return the mask of the discrete levels in each lane, shape (lanes, levels); True is allowed."""
         if not self._discrete:
             raise ValueError(f"action masks belong to action_mode='discrete', got {self.task.mode.name!r}")
         if not self._begun:
@@ -276,20 +280,20 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return task.mode.mask(lane.state.remaining, base, must_finish(market.numbers, k)).astype(bool)
 
     def position(self) -> dict[str, NDArray[Any]]:
-        """Return all that the lanes remember, for :meth:`go_on`: arrays of shape (lanes,) by name."""
+        """Return the state of all lanes, for :meth:`go_on`: arrays of shape (lanes,) by name."""
         return {
             f"{kind.__name__}.{path}": values
-            for kind in _KEPT
+            for kind in _PERSISTENT
             for (path, _), values in zip(leaves(kind), numbers(self._lanes.record(kind)), strict=True)
         }
 
     def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """Put the lanes where an environment with the same options stood, and return what they observe.
+        """Restore the state of all lanes from :meth:`position` of an environment with equal options; return their observations.
 
         Raises:
-            KeyError: The position is of another environment; the message names what it lacks.
+            KeyError: The position lacks an array; the message names the array.
         """
-        for kind in _KEPT:
+        for kind in _PERSISTENT:
             values = [position[f"{kind.__name__}.{path}"] for path, _ in leaves(kind)]
             self._lanes.put(kind, fill_record(kind, iter(values)))
         self._begun = True
@@ -297,12 +301,12 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return self._observe(np.zeros(self.num_envs, np.bool_))[0]
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Let the threads go."""
+        """Stop the threads of the compiled loops."""
         self._lanes.close()
 
 
 def _masked(info: dict[str, Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Put a mask, the same for all, beside each of the arrays over lanes."""
+    """Return an `info` that has, beside each array over lanes, the mask under its key with a leading underscore (gymnasium)."""
     masked: dict[str, Any] = {}
     for key, value in info.items():
         masked[key] = _masked(value, mask) if isinstance(value, dict) else value

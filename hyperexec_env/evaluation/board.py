@@ -459,7 +459,7 @@ class _Comparison(NamedTuple):
     ranks: list[int]
     """Rank of each policy after the reference; 0 for the optimal policy."""
     p_twap: list[float]
-    """p-values of the differences to the reference, Holm-adjusted over the entrants."""
+    """p-values of the differences to the reference, Holm-adjusted over the entrants; the optimal policy's is not adjusted."""
 
     @property
     def target(self) -> Floats | float | None:
@@ -515,7 +515,7 @@ def _rows(entrants: Sequence[Entrant], joined: Sequence[Outcome], comparison: _C
 
 
 def _row(index: int, entrant: Entrant, outcome: Outcome, comparison: _Comparison) -> Row:
-    """Return the row of the policy with an index of the comparison."""
+    """Return the row of one policy; `index` is its position in the comparison."""
     objectives, means = comparison.objectives, comparison.objective_means
     shortfalls, shortfall_means = comparison.shortfalls, comparison.shortfall_means
     statement, best, dispersion = outcome.statement, comparison.best, comparison.dispersions[index]
@@ -572,8 +572,7 @@ def _gap(index: int, comparison: _Comparison) -> _Gap:
     target, exact = comparison.target, comparison.optimum.optimum_bps
     if target is None or exact is None:
         return _Gap()
-    means = comparison.objective_means
-    objectives = comparison.objectives
+    objectives, means = comparison.objectives, comparison.objective_means
     objective, twap, best = (float(np.mean(values)) for values in (objectives[index], objectives[0], target))
     low, high = interval(means[index] - (exact if comparison.optimum.policy is None else means[-1]))
     gap = _Gap(objective - best, low, high, score=(twap - objective) / (twap - best) if twap != best else None)

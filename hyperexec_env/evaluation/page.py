@@ -73,7 +73,7 @@ def page(boards: Sequence[Board], command: str) -> str:
 
 
 def _overview(boards: Sequence[Board]) -> str:
-    """Return the summary table; "" for a single board, or where the optimum was not requested."""
+    """Return the summary table; "" for a single board, or where no board has an optimum."""
     if len(boards) < 2 or all(board.optimum is None for board in boards):
         return ""
     header, cells, caption = summary(boards)

@@ -158,7 +158,11 @@ class Components(NamedTuple):
 
 
 def _role(name: str, hint: Any) -> Role:
-    """Return the role in the annotation of a cost component."""
+    """Return the role in the annotation of a cost component.
+
+    Raises:
+        TypeError: The annotation has no role; the message names the component.
+    """
     for mark in getattr(hint, "__metadata__", ()):
         if isinstance(mark, Role):
             return mark

@@ -298,7 +298,7 @@ def normals(upper: Any, lower: Any) -> tuple[Any, Any]:
 
 
 def normal(upper: Any, lower: Any) -> Any:
-    """Return the first of :func:`normals`."""
+    """Return the first normal of :func:`normals`."""
     radius, fraction = _polar(np.float32(upper), np.float32(np.int32(lower)))
     sine = chord(fraction)
     return radius - radius * sine * sine

@@ -110,8 +110,8 @@ def test_columns_have_the_order_of_the_fields_and_fixed_fields_have_none():
         "full": (6, "int64"),
     }
     assert layout.kept_columns(toy.Note) == {"told": (7, "float64")}
-    assert layout.place(toy.Note, "tag", "float64") == "7.0"
-    assert layout.place(toy.Note, "step", "float64") == "the_House.step"
+    assert layout.number(toy.Note, "tag", "float64") == "7.0"
+    assert layout.number(toy.Note, "step", "float64") == "the_House.step"
 
 
 def test_no_two_numbers_of_a_lane_share_memory():
@@ -232,7 +232,7 @@ def test_a_given_record_is_the_same_for_all_lanes_and_cannot_pick_among_them():
 
 def test_lines_for_picked_lanes_cannot_pick_again():
     pick = Pick("full", toy.Counter, "full")
-    assert "Pick cannot stand within" in refusal(pick, For("full", Pick("again", toy.Counter, "full")))
+    assert "Pick line cannot be nested" in refusal(pick, For("full", Pick("again", toy.Counter, "full")))
 
 
 def test_an_array_shows_all_lanes_or_picked_ones():
@@ -296,7 +296,7 @@ def test_a_machine_type_has_a_view_of_its_own(kind, letter):
     record = numbered("Record", 2, kind)
     layout = Layout(replace(toy.program(), kept=(record,)))
     step = TILE * (2 if letter in "SW" else 1)
-    assert [layout.place(record, path, machine) for path, machine in leaves(record)] == [
+    assert [layout.number(record, path, machine) for path, machine in leaves(record)] == [
         f"kept_{letter}[0 + j]",
         f"kept_{letter}[{step} + j]",
     ]
@@ -309,3 +309,8 @@ def test_a_constant_has_no_place_among_the_numbers_given():
 
     layout = Layout(replace(toy.program(), given={Mixed: Mixed(1, 2.0)}))
     assert layout.offsets == {(Mixed, "two"): 0}
+
+
+def test_a_field_with_the_name_of_an_array_does_not_ask_for_it():
+    """The counter has a field `full`, and so has an array that this plan does not write."""
+    assert write("begin", Layout(toy.program("begin"))).arrays == ()

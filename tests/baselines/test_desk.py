@@ -91,35 +91,35 @@ def test_the_policy_is_the_agent_that_one_can_run_by_hand(algorithm):
         assert traded == alone[: len(traded)].tolist()
 
 
-@pytest.mark.parametrize("observe_regime", [True, False])
-@pytest.mark.parametrize("name", DESK)
-def test_single_vector_and_rollout_agree(name, observe_regime):
-    options = {"scenario": "regime-day", "observe_regime": observe_regime}
-    market = build_market(get_scenario("regime-day"))
-    lanes = 4
-    path = draw_path(market, episode_keys(range(7, 7 + lanes), np.zeros(lanes, dtype=int)), 1.0)
-    outcome = roll(market, get_policy(name), path, hidden=not observe_regime)
-    vector = gym.make_vec("hyperexec_env:HyperExec-v0", num_envs=lanes, vectorization_mode="vector_entry_point", **options)
-    vector.reset(seed=7)
-    policy, found = get_policy(name), np.full(lanes, np.nan)
-    for _ in range(market.slices):
-        _, _, ended, _, info = vector.trade(policy.act(vector.situation))
-        if ended.any():
-            found[ended] = info["objective_bps"][ended]
-    env, single = gym.make("hyperexec_env:HyperExec-v0", **options).unwrapped, get_policy(name)
-    for lane in range(lanes):
-        env.reset(seed=7 + lane)
-        _, info = _trade(env, single)
-        assert info["objective_bps"] == found[lane] == pytest.approx(outcome.statement.objective[lane], rel=1e-12)
+def test_single_vector_and_rollout_agree():
+    for name in DESK:
+        for observe_regime in [True, False]:
+            options = {"scenario": "regime-day", "observe_regime": observe_regime}
+            market = build_market(get_scenario("regime-day"))
+            lanes = 4
+            path = draw_path(market, episode_keys(range(7, 7 + lanes), np.zeros(lanes, dtype=int)), 1.0)
+            outcome = roll(market, get_policy(name), path, hidden=not observe_regime)
+            vector = gym.make_vec(
+                "hyperexec_env:HyperExec-v0", num_envs=lanes, vectorization_mode="vector_entry_point", **options
+            )
+            vector.reset(seed=7)
+            policy, found = get_policy(name), np.full(lanes, np.nan)
+            for _ in range(market.slices):
+                _, _, ended, _, info = vector.trade(policy.act(vector.situation))
+                if ended.any():
+                    found[ended] = info["objective_bps"][ended]
+            env, single = gym.make("hyperexec_env:HyperExec-v0", **options).unwrapped, get_policy(name)
+            for lane in range(lanes):
+                env.reset(seed=7 + lane)
+                _, info = _trade(env, single)
+                assert info["objective_bps"] == found[lane] == pytest.approx(outcome.statement.objective[lane], rel=1e-12)
 
 
-@pytest.mark.parametrize("hidden", [False, True])
-@pytest.mark.parametrize("algorithm", algorithm_names())
-def test_the_baselines_of_the_leaderboard_are_the_agent_without_whole_shares(algorithm, hidden):
+def test_the_baselines_of_the_leaderboard_are_the_agent_without_whole_shares():
     market = build_market(get_scenario("regime-day"))
     path = draw_path(market, episode_keys(3, np.arange(50)), 1.0)
 
-    def asked(policy):
+    def asked(policy, hidden):
         taken = []
 
         class Recorder:
@@ -134,7 +134,10 @@ def test_the_baselines_of_the_leaderboard_are_the_agent_without_whole_shares(alg
         roll(market, Recorder(), path, hidden)
         return np.array(taken)
 
-    assert np.abs(asked(AgentPolicy(algorithm)) - asked(get_policy(algorithm))).max() <= 2.0
+    for algorithm in algorithm_names():
+        for hidden in (False, True):
+            agent, baseline = asked(AgentPolicy(algorithm), hidden), asked(get_policy(algorithm), hidden)
+            assert np.abs(agent - baseline).max() <= 2.0, algorithm
 
 
 def test_a_cap_is_carried_forward_as_the_baseline_does():

@@ -503,9 +503,8 @@ def test_the_same_command_gives_the_same_numbers_and_the_same_picture(capsys, tm
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_a_mistake_is_one_clear_line_before_the_work(capsys, tmp_path, monkeypatch):
+    for words, message in [
         (("--factors", "1.5"), "factors must be a number in [0, 1], got 1.5"),
         (("--factors", "nan"), "factors must be a number in [0, 1], got nan"),
         (("--predator", "-1"), "predator must be a number in [0, 2] of the child that is expected, got -1.0"),
@@ -519,15 +518,13 @@ def test_the_same_command_gives_the_same_numbers_and_the_same_picture(capsys, tm
         (("--plot", "x.bmp"), "plot must be a file that ends in .png, .svg, .pdf, got 'x.bmp'"),
         (("--plot", "no/such/x.png"), "cannot write no/such/x.png"),
         (("--json", "no/such/x.json"), "cannot write no/such/x.json"),
-    ],
-)
-def test_a_mistake_is_one_clear_line_before_the_work(capsys, tmp_path, monkeypatch, words, message):
-    monkeypatch.chdir(tmp_path)
-    code, out, err = run(capsys, *words)
-    assert (code, out) == (2, "")
-    assert message in err
-    assert err.count("\n") == 1
-    assert not list(tmp_path.iterdir())
+    ]:
+        monkeypatch.chdir(tmp_path)
+        code, out, err = run(capsys, *words)
+        assert (code, out) == (2, "")
+        assert message in err
+        assert err.count("\n") == 1
+        assert not list(tmp_path.iterdir())
 
 
 def test_a_scenario_that_is_cut_too_finely_is_refused():

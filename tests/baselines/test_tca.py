@@ -452,7 +452,7 @@ def test_fills_of_another_zone_are_converted_to_the_clock_of_the_bars(capsys, ma
         assert plain.pop("remarks") == [text for text in remarks if "converted" not in text]
         assert converted == plain
         there = str(timezone(timedelta(hours=hours)))
-        note = f"the times of the fills are converted from {there} to UTC-05:00, the clock of the bars"
+        note = f"the times of the fills are converted from {there} to UTC-05:00, the time zone of the bars"
         assert (note in remarks) == (hours != -5.0)
 
 
@@ -572,9 +572,9 @@ def test_a_half_day_is_reported_with_the_length_of_its_session(capsys, market, t
     assert plain["adv"] == np.mean([sum(row[5] for row in days[number][:42]) for number in (0, 2)])
     assert plain["close_price"] == market[41][4]
     assert plain["model"]["day_seconds"] == 12_600.0
-    note = " of sessions of 210 minutes: of a day that is longer, no more than a part"
-    assert f"ADV and volatility are those{note}" in plain["remarks"]
-    assert f"volatility is that{note}" in numbers(capsys, "--day-minutes", "210", "--adv", "1e6")["remarks"]
+    note = "sessions of 210 minutes, which are only a part of a longer trading day"
+    assert f"ADV and volatility cover {note}" in plain["remarks"]
+    assert f"volatility covers {note}" in numbers(capsys, "--day-minutes", "210", "--adv", "1e6")["remarks"]
 
 
 def numbers_of_a_full_day(capsys, tmp_path):
@@ -749,7 +749,7 @@ def test_an_order_in_a_real_market(capsys, tmp_path, monkeypatch, name, file, da
         assert plain["benchmarks"][key]["price"] == pytest.approx(benchmark)
         assert plain["benchmarks"][key]["bps"] == pytest.approx(sign * 1e4 * (average / benchmark - 1.0))
     assert plain["participation"] == pytest.approx(3000 / price["volume"].sum())
-    assert any(f"of {others} other sessions" in text for text in plain["remarks"])
+    assert any(f"estimated from {others} other sessions" in text for text in plain["remarks"])
     assert not any("WARNING" in text for text in plain["remarks"])
 
 

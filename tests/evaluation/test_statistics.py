@@ -54,14 +54,14 @@ def test_differences_of_bootstrap_means_are_paired():
     assert means[1] - means[0] == pytest.approx(0.25)
 
 
-@pytest.mark.parametrize("episodes", [GROUPS + 1, 6000, 10_000, 3 * GROUPS - 1, 50_000])
-def test_group_means_preserve_the_mean_and_its_standard_error(episodes):
-    values = 30.0 + np.random.default_rng(4).standard_normal((2, episodes))
-    grouped = group_means(values)
-    assert grouped.shape == (2, GROUPS)
-    assert grouped.mean(axis=1) == pytest.approx(values.mean(axis=1), abs=1e-12)
-    errors = grouped.std(axis=1) / np.sqrt(GROUPS)
-    assert errors == pytest.approx(values.std(axis=1) / np.sqrt(episodes), rel=0.08)
+def test_group_means_preserve_the_mean_and_its_standard_error():
+    for episodes in [GROUPS + 1, 6000, 10_000, 3 * GROUPS - 1, 50_000]:
+        values = 30.0 + np.random.default_rng(4).standard_normal((2, episodes))
+        grouped = group_means(values)
+        assert grouped.shape == (2, GROUPS)
+        assert grouped.mean(axis=1) == pytest.approx(values.mean(axis=1), abs=1e-12)
+        errors = grouped.std(axis=1) / np.sqrt(GROUPS)
+        assert errors == pytest.approx(values.std(axis=1) / np.sqrt(episodes), rel=0.08)
 
 
 def test_policies_that_differ_by_chance_share_a_rank():
@@ -77,21 +77,22 @@ def test_equal_policies_share_a_rank_despite_rounding():
     assert ranks(np.array([values, values + 0.25, values])) == [1, 3, 1]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 4, 5, 6, 7, 8, 9, 10])
-def test_policies_that_do_not_differ_share_a_rank_and_a_better_rank_has_a_lower_mean(seed):
-    rng = np.random.default_rng(seed)
-    values = rng.standard_normal((6, 200)) * rng.uniform(0.2, 3.0, (6, 1)) + rng.uniform(0.0, 0.8, (6, 1))
-    pairs = list(combinations(range(6), 2))
-    differ = holm(np.array([p_value(values[i] - values[j]) for i, j in pairs])) <= 0.05
-    found, means = ranks(values), values.mean(axis=1)
-    assert differ.any()
-    assert not differ.all()
-    for (i, j), significant in zip(pairs, differ, strict=True):
-        if not significant:
-            assert found[i] == found[j]
-        elif found[i] != found[j]:
-            assert (found[i] < found[j]) == (means[i] < means[j])
-    assert found == [1 + sum(other < own for other in found) for own in found]
+@pytest.mark.fast
+def test_policies_that_do_not_differ_share_a_rank_and_a_better_rank_has_a_lower_mean():
+    for seed in [0, 1, 2, 4, 5, 6, 7, 8, 9, 10]:
+        rng = np.random.default_rng(seed)
+        values = rng.standard_normal((6, 200)) * rng.uniform(0.2, 3.0, (6, 1)) + rng.uniform(0.0, 0.8, (6, 1))
+        pairs = list(combinations(range(6), 2))
+        differ = holm(np.array([p_value(values[i] - values[j]) for i, j in pairs])) <= 0.05
+        found, means = ranks(values), values.mean(axis=1)
+        assert differ.any()
+        assert not differ.all()
+        for (i, j), significant in zip(pairs, differ, strict=True):
+            if not significant:
+                assert found[i] == found[j]
+            elif found[i] != found[j]:
+                assert (found[i] < found[j]) == (means[i] < means[j])
+        assert found == [1 + sum(other < own for other in found) for own in found]
 
 
 def test_equal_policies_get_different_ranks_no_more_often_than_the_level_allows():
@@ -116,12 +117,12 @@ def test_the_p_value_of_many_episodes_is_the_normal_one_with_students_first_orde
         assert p_value(values + z / math.sqrt(20_000)) == pytest.approx(2.0 * students, rel=1e-4)
 
 
-@pytest.mark.parametrize("episodes", [5, 12, 100])
-def test_p_values_are_uniform_without_a_difference(episodes):
-    rng, draws = np.random.default_rng(episodes), 4000
-    found = np.array([p_value(rng.standard_normal(episodes)) for _ in range(draws)])
-    for level in (0.01, 0.05, 0.25, 0.5):
-        assert abs(np.mean(found <= level) - level) < 4.0 * math.sqrt(level * (1.0 - level) / draws)
+def test_p_values_are_uniform_without_a_difference():
+    for episodes in [5, 12, 100]:
+        rng, draws = np.random.default_rng(episodes), 4000
+        found = np.array([p_value(rng.standard_normal(episodes)) for _ in range(draws)])
+        for level in (0.01, 0.05, 0.25, 0.5):
+            assert abs(np.mean(found <= level) - level) < 4.0 * math.sqrt(level * (1.0 - level) / draws)
 
 
 def test_the_p_value_is_1_without_a_difference_and_0_for_a_constant_one():
@@ -130,13 +131,14 @@ def test_the_p_value_is_1_without_a_difference_and_0_for_a_constant_one():
     assert p_value(np.full(50, 0.1)) == 0.0
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_holm_is_the_closure_of_bonferroni(seed):
-    # closed testing: the p-value of a hypothesis is the largest Bonferroni p-value of the subsets that contain it
-    found = np.random.default_rng(seed).uniform(size=5) ** 3
-    subsets = [set(chosen) for size in range(1, 6) for chosen in combinations(range(5), size)]
-    closed = [max(min(1.0, len(s) * min(found[k] for k in s)) for s in subsets if i in s) for i in range(5)]
-    assert holm(found) == pytest.approx(closed, rel=1e-12)
+@pytest.mark.fast
+def test_holm_is_the_closure_of_bonferroni():
+    for seed in range(20):
+        # closed testing: the p-value of a hypothesis is the largest Bonferroni p-value of the subsets that contain it
+        found = np.random.default_rng(seed).uniform(size=5) ** 3
+        subsets = [set(chosen) for size in range(1, 6) for chosen in combinations(range(5), size)]
+        closed = [max(min(1.0, len(s) * min(found[k] for k in s)) for s in subsets if i in s) for i in range(5)]
+        assert holm(found) == pytest.approx(closed, rel=1e-12)
 
 
 def test_holm_does_not_change_a_single_p_value_and_accepts_none():
@@ -174,12 +176,12 @@ def test_the_interval_of_identical_training_seeds_is_the_interval_over_episodes(
     )
 
 
-@pytest.mark.parametrize("power", [0.5, 0.8, 0.95])
-def test_the_smallest_difference_is_detected_as_often_as_its_power_says(power):
-    rng, episodes, draws, sd = np.random.default_rng(11), 200, 3000, 7.0
-    shift = smallest_difference(sd, episodes, power=power)
-    found = np.mean([p_value(shift + sd * rng.standard_normal(episodes)) <= 0.05 for _ in range(draws)])
-    assert abs(found - power) < 4.0 * math.sqrt(power * (1.0 - power) / draws)
+def test_the_smallest_difference_is_detected_as_often_as_its_power_says():
+    for power in [0.5, 0.8, 0.95]:
+        rng, episodes, draws, sd = np.random.default_rng(11), 200, 3000, 7.0
+        shift = smallest_difference(sd, episodes, power=power)
+        found = np.mean([p_value(shift + sd * rng.standard_normal(episodes)) <= 0.05 for _ in range(draws)])
+        assert abs(found - power) < 4.0 * math.sqrt(power * (1.0 - power) / draws)
 
 
 def test_the_smallest_difference_halves_with_four_times_the_episodes():
@@ -187,11 +189,11 @@ def test_the_smallest_difference_halves_with_four_times_the_episodes():
     assert smallest_difference(0.0, 100) == 0.0
 
 
-@pytest.mark.parametrize(("arguments", "message"), [
-    ((-1.0, 10), "sd must be a number in"), ((1.0, 0), "episodes must be a whole number in"),
-    ((1.0, 10, 1.0), r"level must be a number in \(0, 1\), got 1.0"),
-    ((1.0, 10, 0.95, 0.0), r"power must be a number in \(0, 1\), got 0.0"),
-])  # fmt: skip
-def test_smallest_difference_rejects_arguments_out_of_range(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        smallest_difference(*arguments)
+def test_smallest_difference_rejects_arguments_out_of_range():
+    for arguments, message in [
+        ((-1.0, 10), "sd must be a number in"), ((1.0, 0), "episodes must be a whole number in"),
+        ((1.0, 10, 1.0), r"level must be a number in \(0, 1\), got 1.0"),
+        ((1.0, 10, 0.95, 0.0), r"power must be a number in \(0, 1\), got 0.0"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            smallest_difference(*arguments)

@@ -151,7 +151,7 @@ def test_the_path_is_drawn_once_for_all_missing_cells(tmp_path, monkeypatch):
     monkeypatch.setattr(rollout, "draw_path", lambda *args: drawn.append(args) or draw_path(*args))
     with Store(tmp_path / "s") as store:
         _rolled([get_policy(name) for name in NAMES], 100, store)
-    tried = resolve_backend("auto") == "numba"  # rules are compared with their policies on one more path
+    tried = resolve_backend("auto") == "numba"  # rules are compared with their policies, all on one more path
     assert len(drawn) == 2 + tried
 
 

@@ -8,6 +8,8 @@ from hyperexec_env.evaluation.statistics import cvar
 from hyperexec_env.evaluation.tally import Tally
 from hyperexec_env.market.account import Components, Statement
 
+pytestmark = pytest.mark.fast
+
 
 def _outcome(episodes, seed=0):
     """An outcome whose columns all differ."""

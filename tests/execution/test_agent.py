@@ -141,6 +141,7 @@ def test_stop_closes_every_order_with_a_report():
 # --- children
 
 
+@pytest.mark.fast
 @pytest.mark.parametrize("algorithm", algorithm_names())
 @given(
     quantity=st.integers(1, 10**7),

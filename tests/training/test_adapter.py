@@ -10,8 +10,10 @@ pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.training.adapter import TRAINING_SEEDS, BatchVecEnv
 
-NEEDS_NUMBA = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
-BACKENDS = ("numpy", pytest.param("numba", marks=NEEDS_NUMBA))
+BACKENDS = (
+    "numpy",
+    pytest.param("numba", marks=pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")),
+)
 
 
 def test_the_adapter_passes_the_batch_through():
@@ -86,15 +88,10 @@ def assert_same_step(ours, theirs):
         assert np.array_equal(one.get("terminal_observation", 0), other.get("terminal_observation", 0))
 
 
-@pytest.mark.parametrize(
-    ("backend", "market", "stop"),
-    [
-        *(("numpy", market, stop) for i, market in enumerate(MARKETS) for stop in ((0, 13, 26), (1, 26, 40))[i % 2]),
-        *(pytest.param("numba", "alike", stop, marks=NEEDS_NUMBA) for stop in (0, 13, 26)),
-    ],
-)
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize(("market", "stop"), list(zip([*MARKETS, "predator"], (0, 1, 13, 26, 40), strict=True)))
 def test_a_batch_that_goes_on_from_a_position_is_the_one_that_was_not_interrupted(backend, market, stop):
-    """Another batch, of another seed, that has gone some way of its own."""
+    """Another batch, of another seed, that has gone some way of its own; each market and each way of stopping."""
     options = {"backend": backend, **MARKETS[market]}
     whole, other = BatchVecEnv(6, 1, 0.1, **options), BatchVecEnv(6, 2, 0.1, **options)
     seen = whole.reset()
@@ -130,7 +127,7 @@ def test_a_batch_that_was_made_to_go_on_knows_its_situation(backend):
         assert np.array_equal(one, another), name
 
 
-@pytest.mark.parametrize("market", ["alike"])
+@pytest.mark.parametrize("market", MARKETS)
 def test_a_position_of_one_backend_is_one_of_the_other(market):
     """A training may go on where numba is not installed: these markets are the same to the last bit."""
     pytest.importorskip("numba", reason="needs the extra `fast`")

@@ -168,24 +168,21 @@ def test_every_option_is_explained():
     assert all(item.metadata["help"] for item in fields(Args))
 
 
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
+def test_a_wrong_argument_is_one_line(capsys):
+    for words, said in [
         (("--rounds", "0"), "rounds must be a whole number in [1, 1000], got 0"),
         (("--seconds", "nan"), "seconds must be a number in (0, 60], got nan"),
         (("--seconds", "soon"), "argument --seconds: invalid float value: 'soon'"),
         (("--trainin",), "unrecognized arguments: --trainin; did you mean '--training'?"),
-    ],
-)
-def test_a_wrong_argument_is_one_line(capsys, words, said):
-    try:
-        code = cli.main(["bench", *words])
-    except SystemExit as stop:
-        code = stop.code
-    out, err = capsys.readouterr()
-    assert (code, out) == (2, "")
-    assert err.count("\n") == 1
-    assert said in err
+    ]:
+        try:
+            code = cli.main(["bench", *words])
+        except SystemExit as stop:
+            code = stop.code
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "")
+        assert err.count("\n") == 1
+        assert said in err
 
 
 def test_the_model_that_is_measured_is_the_one_of_the_script(monkeypatch, tmp_path):

@@ -113,10 +113,10 @@ def test_there_is_none_where_there_is_no_folder(tmp_path):
     assert newest_checkpoint(tmp_path / "missing") is None
 
 
-@pytest.mark.parametrize("step", [-1, 0.5, 10**18])
-def test_a_bad_step_is_refused(step, tmp_path):
-    with pytest.raises(ValueError, match="step must be a whole number"):
-        save_checkpoint(tmp_path, step, TENSORS, ABOUT)
+def test_a_bad_step_is_refused(tmp_path):
+    for step in [-1, 0.5, 10**18]:
+        with pytest.raises(ValueError, match="step must be a whole number"):
+            save_checkpoint(tmp_path, step, TENSORS, ABOUT)
 
 
 def test_a_description_that_is_not_finite_is_refused(tmp_path):

@@ -13,7 +13,6 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 import torch
 
 from hyperexec_env import cli
-from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.network import load_policy
@@ -36,7 +35,7 @@ class Linear:
 
     def __init__(self, task, scale=0.3):
         self.task, self.met = task, []
-        self.weights = scale * np.random.default_rng(0).normal(size=len(observation_names()))
+        self.weights = scale * np.random.default_rng(0).normal(size=task.observer.rows.shape[1])
 
     def act(self, situation):
         observation = self.task.observer.observe(situation)
@@ -49,7 +48,9 @@ def _path(task, episodes=64):
     return draw_path(task.market, episode_keys(3, np.arange(episodes)), float(task.scenario.side))
 
 
-@pytest.mark.parametrize(("name", "told"), [(name, i % 2 == 0) for i, name in enumerate(SMOOTH)] + [("regime-day", False)])
+@pytest.mark.parametrize(
+    ("name", "told"), [*((name, number % 2 == 0) for number, name in enumerate(SMOOTH)), ("regime-day", False)]
+)
 def test_the_rollout_in_torch_is_the_rollout_of_the_evaluation(name, told):
     task = build_task(name, observe_regime=told)
     path, policy = _path(task), Linear(task)
@@ -150,15 +151,15 @@ def test_training_is_repeatable_from_its_seed(tmp_path):
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize(("option", "value", "message"), [
-    ("steps", 0, "steps must be a whole number"), ("lanes", 1, "lanes must be a whole number"),
-    ("objective", "mean", "objective must be one of"), ("risk", -1.0, "risk must be a number"),
-    ("learning_rate", float("nan"), "learning_rate must be"), ("scenario", "hunted-day", "predator must be 0"),
-])  # fmt: skip
-def test_a_bad_option_is_refused(option, value, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        train(replace(TINY, out=str(tmp_path / "run"), **{option: value}))
-    assert not (tmp_path / "run").exists()
+def test_a_bad_option_is_refused(tmp_path):
+    for option, value, message in [
+        ("steps", 0, "steps must be a whole number"), ("lanes", 1, "lanes must be a whole number"),
+        ("objective", "mean", "objective must be one of"), ("risk", -1.0, "risk must be a number"),
+        ("learning_rate", float("nan"), "learning_rate must be"), ("scenario", "hunted-day", "predator must be 0"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            train(replace(TINY, out=str(tmp_path / "run"), **{option: value}))
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_level_beyond_all_episodes_is_refused(tmp_path):

@@ -16,6 +16,8 @@ from hyperexec_env.market.kernel import Slice, State, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.orders import ParentOrder
 
+pytestmark = pytest.mark.fast
+
 LAMBDA = 1e-6
 MODELS = st.builds(
     paper.AlmgrenChriss,
@@ -173,12 +175,12 @@ def test_the_frontier_is_decreasing_and_convex(model, seed):
         assert (expected - expected[k] + aversion * (variance - variance[k]) >= -1e-8 * (expected + aversion * variance)).all()
 
 
-@pytest.mark.parametrize("aversion", [1e-8, 1e-7, 1e-6, 1e-5])
-def test_the_slope_of_the_frontier_is_the_risk_aversion(aversion):
-    step_size = 1e-4 * aversion
-    up, down = paper.optimum(paper.EXAMPLE, aversion + step_size), paper.optimum(paper.EXAMPLE, aversion - step_size)
-    slope = (up.expected - down.expected) / (up.variance - down.variance)
-    assert slope == pytest.approx(-aversion, rel=1e-5)
+def test_the_slope_of_the_frontier_is_the_risk_aversion():
+    for aversion in [1e-8, 1e-7, 1e-6, 1e-5]:
+        step_size = 1e-4 * aversion
+        up, down = paper.optimum(paper.EXAMPLE, aversion + step_size), paper.optimum(paper.EXAMPLE, aversion - step_size)
+        slope = (up.expected - down.expected) / (up.variance - down.variance)
+        assert slope == pytest.approx(-aversion, rel=1e-5)
 
 
 # --- drift
@@ -219,23 +221,23 @@ def test_holdings_with_drift_are_continuous_at_zero_risk_aversion():
 # --- serial correlation
 
 
-@pytest.mark.parametrize("rho", [-0.5, -0.2, 0.3, 0.7])
-def test_the_gain_from_serial_correlation_agrees_with_a_simulation(rho):
+def test_the_gain_from_serial_correlation_agrees_with_a_simulation():
     """Simulate the policy of the docstring on AR(1) price moves; the mean gain lies within 4 standard errors."""
-    sigma, eta, tau, periods, episodes = 0.95, 2.5e-6, 1.0 / 39.0, 80, 4_000
-    rng = np.random.default_rng(7)
-    move = rng.normal(size=episodes)
-    signal, bought, gains = [], [], np.zeros(episodes)
-    for _ in range(periods):
-        signal.append(rho * sigma * math.sqrt(tau) * move)
-        bought.append(signal[-1] * tau / (2.0 * eta * (1.0 - rho)))
-        move = rho * move + math.sqrt(1.0 - rho**2) * rng.normal(size=episodes)
-        gains += sum(bought) * sigma * math.sqrt(tau) * move - eta / tau * bought[-1] ** 2
-    # value of the final position: the expected sum of all later moves per share
-    gains += sum(bought) * rho * sigma * math.sqrt(tau) * move / (1.0 - rho)
-    per_period = gains / periods
-    error = per_period.std(ddof=1) / math.sqrt(episodes)
-    assert abs(per_period.mean() - paper.correlation_gain(sigma, eta, rho, tau)) < 4.0 * error
+    for rho in [-0.5, -0.2, 0.3, 0.7]:
+        sigma, eta, tau, periods, episodes = 0.95, 2.5e-6, 1.0 / 39.0, 80, 4_000
+        rng = np.random.default_rng(7)
+        move = rng.normal(size=episodes)
+        signal, bought, gains = [], [], np.zeros(episodes)
+        for _ in range(periods):
+            signal.append(rho * sigma * math.sqrt(tau) * move)
+            bought.append(signal[-1] * tau / (2.0 * eta * (1.0 - rho)))
+            move = rho * move + math.sqrt(1.0 - rho**2) * rng.normal(size=episodes)
+            gains += sum(bought) * sigma * math.sqrt(tau) * move - eta / tau * bought[-1] ** 2
+        # value of the final position: the expected sum of all later moves per share
+        gains += sum(bought) * rho * sigma * math.sqrt(tau) * move / (1.0 - rho)
+        per_period = gains / periods
+        error = per_period.std(ddof=1) / math.sqrt(episodes)
+        assert abs(per_period.mean() - paper.correlation_gain(sigma, eta, rho, tau)) < 4.0 * error
 
 
 def test_the_policy_for_serial_correlation_is_optimal():
@@ -426,9 +428,8 @@ def test_the_power_schedule_converges_to_the_holdings_without_deadline():
 # --- errors
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_a_wrong_parameter_is_named():
+    for changes, message in [
         ({"quantity": 0.0}, r"quantity must be a number in \(0, 1e\+15\] shares, got 0.0"),
         ({"horizon": math.nan}, "horizon must be a number"),
         ({"slices": 0}, r"slices must be a whole number in \[1, 100000\], got 0"),
@@ -437,11 +438,9 @@ def test_the_power_schedule_converges_to_the_holdings_without_deadline():
         ({"gamma": math.inf}, "gamma must be a number"),
         ({"drift": None}, "drift must be a number"),
         ({"eta": 1e-7}, "eta must be more than gamma tau / 2 = 1.25e-07.*got 1e-07"),
-    ],
-)
-def test_a_wrong_parameter_is_named(changes, message):
-    with pytest.raises(ValueError, match=message):
-        replace(paper.EXAMPLE, **changes)
+    ]:
+        with pytest.raises(ValueError, match=message):
+            replace(paper.EXAMPLE, **changes)
 
 
 def test_other_wrong_values_are_named():

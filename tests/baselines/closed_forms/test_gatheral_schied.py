@@ -14,6 +14,8 @@ from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 
+pytestmark = pytest.mark.fast
+
 MODELS = st.builds(
     paper.GatheralSchied,
     quantity=st.floats(1.0, 1e7),
@@ -76,16 +78,16 @@ def test_no_other_schedule_beats_the_deterministic_schedule_at_a_constant_price(
     assert path_cost(model, other, constant) >= least - 1e-9 * scale
 
 
-@pytest.mark.parametrize("volatility", [0.0, 0.019, 0.3])
-def test_discrete_time_converges_to_the_theorem(volatility):
-    model = replace(paper.EXAMPLE, volatility=volatility)
-    exact = paper.expected_cost(model)
-    errors = [abs(paper.discrete_cost(model, n) / exact - 1.0) for n in (100, 200, 400)]
-    assert errors[0] < 2e-2
-    assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.05)
-    assert errors[1] / errors[2] == pytest.approx(2.0, rel=0.05)
-    static = [paper.discrete_static_cost(model, n) for n in (1_000, 2_000)]
-    assert 2.0 * static[1] - static[0] == pytest.approx(paper.static_cost(model), rel=1e-6)
+def test_discrete_time_converges_to_the_theorem():
+    for volatility in [0.0, 0.019, 0.3]:
+        model = replace(paper.EXAMPLE, volatility=volatility)
+        exact = paper.expected_cost(model)
+        errors = [abs(paper.discrete_cost(model, n) / exact - 1.0) for n in (100, 200, 400)]
+        assert errors[0] < 2e-2
+        assert errors[0] / errors[1] == pytest.approx(2.0, rel=0.05)
+        assert errors[1] / errors[2] == pytest.approx(2.0, rel=0.05)
+        static = [paper.discrete_static_cost(model, n) for n in (1_000, 2_000)]
+        assert 2.0 * static[1] - static[0] == pytest.approx(paper.static_cost(model), rel=1e-6)
 
 
 @given(MODELS)
@@ -191,9 +193,8 @@ def test_the_kernel_agrees_with_the_paper():
 # --- errors
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_a_wrong_parameter_is_named():
+    for changes, message in [
         ({"quantity": 0.0}, "quantity must be a number"),
         ({"price": -1.0}, "price must be a number"),
         ({"horizon": math.nan}, "horizon must be a number"),
@@ -201,11 +202,9 @@ def test_the_kernel_agrees_with_the_paper():
         ({"volatility": 9.0, "horizon": 5.0}, "volatility must be at most 10 over the whole horizon"),
         ({"eta": 0.0}, "eta must be a number"),
         ({"risk_aversion": -1.0}, "risk_aversion must be a number"),
-    ],
-)
-def test_a_wrong_parameter_is_named(changes, message):
-    with pytest.raises(ValueError, match=message):
-        replace(paper.EXAMPLE, **changes)
+    ]:
+        with pytest.raises(ValueError, match=message):
+            replace(paper.EXAMPLE, **changes)
 
 
 def test_other_wrong_values_are_named():

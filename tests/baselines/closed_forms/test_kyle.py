@@ -12,6 +12,8 @@ from hyperexec_env.baselines.closed_forms import kyle as paper
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario
 
+pytestmark = pytest.mark.fast
+
 MODELS = st.builds(paper.Kyle, prior_variance=st.floats(1e-6, 1e6), noise=st.floats(1e-3, 1e9))
 SEEDS = st.integers(0, 2**32 - 1)
 

@@ -14,6 +14,8 @@ from hyperexec_env.market.kernel import Slice, State, step
 from hyperexec_env.market.model import build_market
 from hyperexec_env.orders import ParentOrder
 
+pytestmark = pytest.mark.fast
+
 MODELS = st.builds(
     lambda depth, share, **rest: paper.ObizhaevaWang(depth=depth, permanent=share / depth, **rest),
     depth=st.floats(10.0, 1e6),
@@ -120,20 +122,20 @@ def test_no_other_trades_have_a_lower_objective(model, count, seed, size):
     assert least >= paper.continuous(model).objective * (1.0 - 1e-9)  # continuous trading is never worse
 
 
-@pytest.mark.parametrize("aversion", [0.0, 1e-6, 1e-4, 1e-2])
-def test_discrete_trades_converge_to_continuous_trading(aversion):
-    model = replace(paper.EXAMPLE, volatility=1.0, risk_aversion=aversion)
-    limit, errors = paper.continuous(model), []
-    for count in (101, 201, 401):
-        trades = paper.discrete_trades(model, count)
-        errors.append(paper.discrete_cost(model, trades).objective / limit.objective - 1.0)
-    assert 0.0 < errors[2] < errors[1] < errors[0] < 2e-2
-    assert errors[1] / errors[2] > 1.8  # convergence is at least of first order in the time between trades
-    trades = paper.discrete_trades(model, 4_001)
-    assert trades[0] == pytest.approx(limit.first, rel=1e-2)
-    assert trades[-1] == pytest.approx(limit.last, rel=2e-2, abs=1.0)
-    left = model.quantity - np.cumsum(trades)
-    assert left[[1_000, 2_000, 3_000]] == pytest.approx(paper.remaining(model, [0.25, 0.5, 0.75]), rel=1e-2, abs=1.0)
+def test_discrete_trades_converge_to_continuous_trading():
+    for aversion in [0.0, 1e-6, 1e-4, 1e-2]:
+        model = replace(paper.EXAMPLE, volatility=1.0, risk_aversion=aversion)
+        limit, errors = paper.continuous(model), []
+        for count in (101, 201, 401):
+            trades = paper.discrete_trades(model, count)
+            errors.append(paper.discrete_cost(model, trades).objective / limit.objective - 1.0)
+        assert 0.0 < errors[2] < errors[1] < errors[0] < 2e-2
+        assert errors[1] / errors[2] > 1.8  # convergence is at least of first order in the time between trades
+        trades = paper.discrete_trades(model, 4_001)
+        assert trades[0] == pytest.approx(limit.first, rel=1e-2)
+        assert trades[-1] == pytest.approx(limit.last, rel=2e-2, abs=1.0)
+        left = model.quantity - np.cumsum(trades)
+        assert left[[1_000, 2_000, 3_000]] == pytest.approx(paper.remaining(model, [0.25, 0.5, 0.75]), rel=1e-2, abs=1.0)
 
 
 @given(MODELS)
@@ -172,15 +174,15 @@ def test_limits_of_resilience_and_risk_aversion():
     assert paper.discrete_trades(paper.EXAMPLE, 1).tolist() == [1e5]
 
 
-@pytest.mark.parametrize("resilience", [1e-4, 9.9e-3, 1.01e-2, 1.0, 30.0])
-def test_a_constant_rate_agrees_with_equal_trades(resilience):
-    model = replace(paper.EXAMPLE, resilience=resilience, volatility=0.5, risk_aversion=1e-5)
-    found, count = paper.constant_rate(model), 4_000
-    trades = paper.discrete_cost(model, np.full(count, model.quantity / count))
-    assert found.expected == pytest.approx(trades.expected, rel=5e-3)
-    assert found.variance == pytest.approx(trades.variance, rel=1e-3)
-    assert found.objective == pytest.approx(found.expected + 1e-5 * found.variance, rel=1e-12)
-    assert found.objective >= paper.continuous(model).objective
+def test_a_constant_rate_agrees_with_equal_trades():
+    for resilience in [1e-4, 9.9e-3, 1.01e-2, 1.0, 30.0]:
+        model = replace(paper.EXAMPLE, resilience=resilience, volatility=0.5, risk_aversion=1e-5)
+        found, count = paper.constant_rate(model), 4_000
+        trades = paper.discrete_cost(model, np.full(count, model.quantity / count))
+        assert found.expected == pytest.approx(trades.expected, rel=5e-3)
+        assert found.variance == pytest.approx(trades.variance, rel=1e-3)
+        assert found.objective == pytest.approx(found.expected + 1e-5 * found.variance, rel=1e-12)
+        assert found.objective >= paper.continuous(model).objective
 
 
 # --- the kernel
@@ -226,9 +228,8 @@ def test_the_estimate_of_the_example_scenario_agrees_with_the_paper():
 # --- errors
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_a_wrong_parameter_is_named():
+    for changes, message in [
         ({"quantity": -1.0}, "quantity must be a number"),
         ({"horizon": 0.0}, "horizon must be a number"),
         ({"depth": math.nan}, "depth must be a number"),
@@ -237,11 +238,9 @@ def test_the_estimate_of_the_example_scenario_agrees_with_the_paper():
         ({"resilience": 0.0}, r"resilience must be a number in \(0, 1e\+06\] per day, got 0.0"),
         ({"volatility": "x"}, "volatility must be a number"),
         ({"risk_aversion": -1e-9}, "risk_aversion must be a number"),
-    ],
-)
-def test_a_wrong_parameter_is_named(changes, message):
-    with pytest.raises(ValueError, match=message):
-        replace(paper.EXAMPLE, **changes)
+    ]:
+        with pytest.raises(ValueError, match=message):
+            replace(paper.EXAMPLE, **changes)
 
 
 def test_other_wrong_values_are_named():

@@ -7,6 +7,8 @@ import pytest
 from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, obizhaeva_wang
 from hyperexec_env.market.scenario import get_scenario
 
+pytestmark = pytest.mark.fast
+
 EXAMPLES = {
     "almgren-chriss": almgren_chriss.to_scenario(almgren_chriss.EXAMPLE, 1e-6, arrival_price=50.0, adv=5e6),
     "obizhaeva-wang": obizhaeva_wang.to_scenario(obizhaeva_wang.EXAMPLE, 101, arrival_price=100.0, adv=1e6),

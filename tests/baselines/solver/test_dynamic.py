@@ -110,7 +110,7 @@ class BruteForce:
         before = State(*(np.broadcast_to(values[:, None], volume.shape) for values in state))
         after, cost = step(market.impact, before, slice, np.broadcast_to(shares[:, None], volume.shape))
         paid = (weights * cost.expected).sum(axis=1)
-        if not market.capped or math.isinf(market.cap[k]):  # then the state does not depend on the volume
+        if math.isinf(market.cap[k]):  # then the state does not depend on the volume
             after, weights = State(*(values[:, :1] for values in after)), np.ones((count, 1))
         has_next = self.has_signal and k + 1 < market.slices
         nodes, probabilities = trapezoids() if has_next else (np.zeros(1), np.ones(1))

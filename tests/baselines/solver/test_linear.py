@@ -14,6 +14,8 @@ from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario
 
+pytestmark = pytest.mark.fast
+
 NAMES = ("BULL_TRENDING", "SIDEWAYS_LOW", "CRISIS")
 RATES = ((-2.0, 1.5, 0.5), (1.0, -3.0, 2.0), (0.5, 2.5, -3.0))
 

@@ -12,6 +12,8 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
+pytestmark = pytest.mark.fast
+
 
 def problem_of(name, nodes=33, **changes):
     return build_problem(build_market(replace(get_scenario(name), **changes)), nodes)

@@ -5,6 +5,8 @@ import pytest
 
 from hyperexec_env.baselines.solver.spline import Axis, interpolation, surfaces
 
+pytestmark = pytest.mark.fast
+
 
 def cubic(rng, flat=False):
     """Return a random cubic polynomial; with `flat` its slope at zero is zero."""
