@@ -19,15 +19,19 @@ from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.store import Store
-from hyperexec_env.market import kernel, noise
+from hyperexec_env.market import kernel, noise, path
 from hyperexec_env.market.account import settle_in_bps
+from hyperexec_env.market.lane import Lane
 from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, draw_path
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.records import leaves, map_leaves
 
 DAY = get_scenario("regime-day")
+OTHER = np.uint64(0xA5A5A5A5A5A5A5A5)
+"""Turns the key of an episode into another key."""
 SEEDS = range(11, 51)
 LARGEST_SEED_OF_A_BOARD = 2**32 - 1
 
@@ -51,27 +55,35 @@ def in_place_of(genuine, broken):
 
 
 def another_nature(changes):
-    """Nature draws another word wherever `changes(stream, slice)` says so."""
-    genuine = noise.words
+    """Nature draws another word where `changes(field, slice)` says so; a regime draw decides the regime of the next slice."""
+    genuine = path.draw_words
 
-    def words(keys, streams, slice):
-        drawn, others = genuine(keys, streams, slice), genuine(keys ^ np.uint64(0xA5A5A5A5A5A5A5A5), streams, slice)
-        for row, stream in enumerate(streams):  # a stream beyond the last one is that of a later slice
-            ahead, stream = divmod(stream, noise.STREAMS)
-            drawn[row] = np.where(changes(stream, np.asarray(slice).astype(np.int64) + ahead), others[row], drawn[row])
-        return drawn
+    def draw_words(key, k):
+        fields = iter(name.partition(".")[0] for name, _ in leaves(path.Words))
 
-    return in_place_of(genuine, words)
+        def changed(drawn, other):
+            return np.where(changes(next(fields), np.asarray(k)), other, drawn)
+
+        return map_leaves(changed, genuine(key, k), genuine(key ^ OTHER, k))
+
+    return in_place_of(genuine, draw_words)
 
 
 def another_future(k):
     """Another price and volume from slice `k` on, and another regime in the slices after it."""
-    return another_nature(lambda stream, slice: (slice >= k + (stream == noise.REGIME)) & (stream != noise.ORDER))
+    return another_nature(lambda field, slice: slice >= k)
 
 
 def another_regime(k):
     """Another regime in slice `k`; what comes after follows from it."""
-    return another_nature(lambda stream, slice: (slice == k) & (stream == noise.REGIME))
+    if k:
+        return another_nature(lambda field, slice: (slice == k - 1) & (field == "regime_draw"))
+    genuine = path.begin_world
+
+    def begin_world(numbers, start, key):
+        return genuine(numbers, start, key)._replace(regime=genuine(numbers, start, key ^ OTHER).regime)
+
+    return in_place_of(genuine, begin_world)
 
 
 def paths(scenario, seeds=SEEDS):
@@ -278,7 +290,9 @@ class TellsTheDisplacement(HyperExecEnv):
     def __init__(self, scenario):
         super().__init__(scenario, observe_regime=False)
         told = build_observer(self.task.market, observe_regime=True)
-        self.task = replace(self.task, observer=replace(self.task.observer, scales=told.scales, units=told.units))
+        observer = self.task.observer
+        sight = observer.sight._replace(scales=told.sight.scales)
+        self.task = replace(self.task, observer=replace(observer, sight=sight))
 
 
 class TellsTheDisplacementAside(HyperExecEnv):
@@ -298,8 +312,9 @@ class TellsTheDisplacementInLanes(HyperExecVectorEnv):
     def __init__(self, scenario):
         super().__init__(len(SEEDS), "Disabled", scenario=scenario, observe_regime=False)
 
-    def _situation(self, side):
-        return super()._situation(side)._replace(transient=self._state.transient)
+    @property
+    def situation(self):
+        return super().situation._replace(transient=self._lanes.record(Lane).state.transient)
 
 
 @pytest.mark.parametrize("make", [TellsTheDisplacement, TellsTheDisplacementAside, TellsTheDisplacementInLanes])
@@ -420,11 +435,22 @@ class KeepsTheFirstArrival(HyperExecEnv):
 class KeepsThePrice(HyperExecVectorEnv):
     """A lane that begins anew keeps the price of the episode before."""
 
-    def _restart(self, lanes):
-        before = self._world.price[lanes] if self._begun else None
-        super()._restart(lanes)
+    _moved = False
+
+    def _run(self, *given):
+        return self._keeping(super()._run, *given)
+
+    def _observe(self, *given):
+        return self._keeping(super()._observe, *given)
+
+    def _keeping(self, method, *given):
+        before = self._lanes.record(Lane).world.price if self._moved else None
+        returned, self._moved = method(*given), True
+        lane = self._lanes.record(Lane)
         if before is not None:
-            self._world.price[lanes] = before
+            world = lane.world._replace(price=np.where(lane.k == 0, before, lane.world.price))
+            self._lanes.put(Lane, lane._replace(world=world))
+        return returned
 
 
 @priced
@@ -715,19 +741,19 @@ def training(tmp_path):
 
 def check_the_seeds_of_boards_are_left_alone(train):
     """Training, and the choice of what it returns, meet no episode that a board may judge on."""
-    genuine, seeds, keys = noise.episode_keys, set(), set()
+    genuine, seeds, keys = noise.key, set(), set()
 
-    def recorded(given, episodes):
-        drawn = genuine(given, episodes)
-        seeds.update(noise.as_words(given).tolist())
-        keys.update(drawn.ravel().tolist())
+    def recorded(seed, episode):
+        drawn = genuine(seed, episode)
+        seeds.update(np.ravel(seed).tolist())
+        keys.update(np.ravel(drawn).tolist())
         return drawn
 
     with in_place_of(genuine, recorded):
         train()
     require(seeds, "training draws no episode")
     assert min(seeds) > LARGEST_SEED_OF_A_BOARD
-    assert not keys & set(genuine(0, np.arange(20_000)).tolist())
+    assert not keys & set(episode_keys(0, np.arange(20_000)).tolist())
 
 
 def test_a_board_takes_no_other_seeds():
