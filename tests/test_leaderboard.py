@@ -20,6 +20,7 @@ from hyperexec_env.market.scenario import get_scenario, scenario_names
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "golden_objectives.json").read_text(encoding="utf-8"))
 EPISODES = 512
+RENEW = "; a change that is meant to move it renews the golden values: python benchmarks/golden_objectives.py"
 COMPUTED = ("optimum_bps", "stationary_bps", "bound_bps", "open_loop_bps", "regime_blind_bps", "twap_bps")
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 
@@ -34,13 +35,13 @@ def test_every_scenario_has_golden_values():
 def test_computed_objectives_are_the_golden_ones(name):
     """Up to what the grids leave open: a solver may become better, a scenario may not become another."""
     solution = solve(get_scenario(name))
-    assert get_scenario(name).hash == GOLDEN[name]["scenario_hash"]
+    assert get_scenario(name).hash == GOLDEN[name]["scenario_hash"], f"the hash of {name}{RENEW}"
     for key in COMPUTED:
         value = GOLDEN[name]["computed"][key]
         if value is None:
-            assert getattr(solution, key) is None
+            assert getattr(solution, key) is None, key + RENEW
         else:
-            assert getattr(solution, key) == pytest.approx(value, rel=1e-5)
+            assert getattr(solution, key) == pytest.approx(value, rel=1e-5), key + RENEW
 
 
 @every_scenario
@@ -48,7 +49,7 @@ def test_simulated_objectives_are_the_golden_ones(name):
     policies = [get_policy(policy) for policy in GOLDEN[name]["simulated"]]
     (outcomes,) = rollouts(build_market(get_scenario(name)), policies, [False] * len(policies), 0, EPISODES)
     means = {policy.name: outcome.statement.objective.mean() for policy, outcome in zip(policies, outcomes, strict=True)}
-    assert means == pytest.approx(GOLDEN[name]["simulated"], rel=1e-9)
+    assert means == pytest.approx(GOLDEN[name]["simulated"], rel=1e-9), f"an objective{RENEW}"
 
 
 def _trained():

@@ -43,9 +43,8 @@ def test_json_holds_the_same_numbers(capsys, tmp_path):
     assert json.loads((tmp_path / "x.json").read_text()) == plain
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
+def test_a_mistake_is_one_clear_line(capsys):
+    for words, message in [
         (("--quantity", "0"), "quantity must be a whole number in [1, 1000000000000000], got 0"),
         (("--quantity", "1.5"), "argument --quantity: invalid int value: '1.5'"),
         (("--side", "bui"), "did you mean 'buy'?"),
@@ -54,14 +53,12 @@ def test_json_holds_the_same_numbers(capsys, tmp_path):
         (("--seed", "-1"), "seed must be a whole number in"),
         (("--scenario", "regme-day"), "did you mean 'regime-day'?"),
         (("--json", "no/such/x.json"), "cannot write no/such/x.json"),
-    ],
-)
-def test_a_mistake_is_one_clear_line(capsys, words, message):
-    code, out, err = _run(capsys, *words)
-    assert code == 2
-    assert out == ""
-    assert message in err
-    assert err.count("\n") == 1
+    ]:
+        code, out, err = _run(capsys, *words)
+        assert code == 2
+        assert out == ""
+        assert message in err
+        assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", scenario_names())
@@ -71,17 +68,17 @@ def test_every_scenario_can_be_estimated(name):
     assert get_scenario(name).hash in str(found)
 
 
-@pytest.mark.parametrize("name", ["TWAP", "VWAP", "IS", "AC"])
-@pytest.mark.parametrize("scenario", ["regime-day", "desk-5min", "trending-day"])
-def test_the_estimate_of_a_schedule_is_what_the_board_measures(name, scenario):
+def test_the_estimate_of_a_schedule_is_what_the_board_measures():
     """The same paths and the same market: what is left is the rounding to whole shares."""
-    found = estimate(get_scenario(scenario), algorithms=[name], episodes=500, seed=4).schedules[0]
-    board = judge(get_scenario(scenario), [Entrant(get_policy(name))], get_policy("TWAP"), episodes=500, seed=4)
-    (row,) = [row for row in board.rows if row.policy == name]
-    assert found.objective_bps == pytest.approx(row.objective_bps, abs=0.01)
-    assert found.sd_bps == pytest.approx(row.is_sd_bps, rel=1e-3)
-    for part in ("spread", "temporary", "transient", "permanent", "drift"):
-        assert found.components_bps[part] == pytest.approx(row.components_bps[part], abs=0.01)
+    for scenario in ["regime-day", "desk-5min", "trending-day"]:
+        for name in ["TWAP", "VWAP", "IS", "AC"]:
+            found = estimate(get_scenario(scenario), algorithms=[name], episodes=500, seed=4).schedules[0]
+            board = judge(get_scenario(scenario), [Entrant(get_policy(name))], get_policy("TWAP"), episodes=500, seed=4)
+            (row,) = [row for row in board.rows if row.policy == name]
+            assert found.objective_bps == pytest.approx(row.objective_bps, abs=0.01)
+            assert found.sd_bps == pytest.approx(row.is_sd_bps, rel=1e-3)
+            for part in ("spread", "temporary", "transient", "permanent", "drift"):
+                assert found.components_bps[part] == pytest.approx(row.components_bps[part], abs=0.01)
 
 
 def test_the_simple_estimate_and_the_steady_schedule_agree_in_a_plain_market():

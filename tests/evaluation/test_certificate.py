@@ -289,29 +289,31 @@ def _mixed(slices, regimes, count, seed):
     return rng.standard_normal((slices, count)), rng.integers(regimes, size=(slices, count))
 
 
-@pytest.mark.parametrize("name", ["regime-day", "obizhaeva-wang", "desk-5min"])
-def test_the_cost_of_signed_trades_agrees_with_the_kernel(name):
+@pytest.mark.fast
+def test_the_cost_of_signed_trades_agrees_with_the_kernel():
     """Where impact is linear, the kernel accepts trades of both signs."""
-    model = ScenarioImpact(get_scenario(name))
-    market, scenario = model.market(1), model.scenario
-    trades, path = _mixed(model.slices, len(model.regimes), 5, seed=1)
-    state, spent = State(np.full(5, 1e9), 0.0, 0.0), dict.fromkeys(COMPONENTS, 0.0)
-    for k, (shares, regime) in enumerate(zip(trades, path, strict=True)):
-        rows = (table[regime] for table in (market.temporary_scale, market.half_spread, market.transient_kept))
-        slice = Slice(market.mean_volume[k, regime], -np.inf, np.inf, *rows, 0.0, 0.0, 0.0)
-        state, cost = step(market.impact, state, slice, scenario.quantity * shares)
-        spent = {part: total + getattr(cost, part) for part, total in spent.items()}
-    for part, value in model.costs(trades, path).items():
-        assert value == pytest.approx(spent[part] / scenario.notional, rel=1e-6, abs=1e-12), part
+    for name in ["regime-day", "obizhaeva-wang", "desk-5min"]:
+        model = ScenarioImpact(get_scenario(name))
+        market, scenario = model.market(1), model.scenario
+        trades, path = _mixed(model.slices, len(model.regimes), 5, seed=1)
+        state, spent = State(np.full(5, 1e9), 0.0, 0.0), dict.fromkeys(COMPONENTS, 0.0)
+        for k, (shares, regime) in enumerate(zip(trades, path, strict=True)):
+            rows = (table[regime] for table in (market.temporary_scale, market.half_spread, market.transient_kept))
+            slice = Slice(market.mean_volume[k, regime], -np.inf, np.inf, *rows, 0.0, 0.0, 0.0)
+            state, cost = step(market.impact, state, slice, scenario.quantity * shares)
+            spent = {part: total + getattr(cost, part) for part, total in spent.items()}
+        for part, value in model.costs(trades, path).items():
+            assert value == pytest.approx(spent[part] / scenario.notional, rel=1e-6, abs=1e-12), part
 
 
-@pytest.mark.parametrize("name", ["regime-day", "hunted-day", "sunshine-day", "geo-compat"])
-def test_selling_mirrors_buying(name):
-    model = ScenarioImpact(get_scenario(name))
-    trades, path = _mixed(model.slices, len(model.regimes), 20, seed=2)
-    bought, sold = model.costs(trades, path), model.costs(-trades, path)
-    for part in COMPONENTS:
-        assert np.array_equal(bought[part], sold[part]), part
+@pytest.mark.fast
+def test_selling_mirrors_buying():
+    for name in ["regime-day", "hunted-day", "sunshine-day", "geo-compat"]:
+        model = ScenarioImpact(get_scenario(name))
+        trades, path = _mixed(model.slices, len(model.regimes), 20, seed=2)
+        bought, sold = model.costs(trades, path), model.costs(-trades, path)
+        for part in COMPONENTS:
+            assert np.array_equal(bought[part], sold[part]), part
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.3, -0.3])
@@ -428,12 +430,12 @@ def test_components_that_a_model_does_not_give_are_zero():
 # --- the paths, the verdicts, the numbers
 
 
-@pytest.mark.parametrize(("regimes", "slices"), [(1, 50), (2, 9), (3, 6)])
-def test_few_regime_paths_are_all_tried(regimes, slices):
-    paths, every = regime_paths(regimes, slices, np.random.default_rng(0))
-    assert every
-    assert {tuple(path) for path in paths.T} == set(itertools.product(range(regimes), repeat=slices))
-    assert paths.shape == (slices, regimes**slices)
+def test_few_regime_paths_are_all_tried():
+    for regimes, slices in [(1, 50), (2, 9), (3, 6)]:
+        paths, every = regime_paths(regimes, slices, np.random.default_rng(0))
+        assert every
+        assert {tuple(path) for path in paths.T} == set(itertools.product(range(regimes), repeat=slices))
+        assert paths.shape == (slices, regimes**slices)
 
 
 def test_of_many_regime_paths_the_constant_ones_and_those_with_one_change_are_tried():
@@ -506,30 +508,30 @@ def test_the_certificate_counts_the_round_trips():
     assert usual_trips(26) > usual_trips(260) > 0
 
 
-@pytest.mark.parametrize(("values", "message"), [
-    ({"trips": 999}, r"trips must be a whole number in \[1000, 1000000000\], got 999"),
-    ({"seed": -1}, r"seed must be a whole number in \[0, 4294967295\], got -1"),
-])  # fmt: skip
-def test_an_argument_out_of_range_is_named(values, message):
-    with pytest.raises(ValueError, match=message):
-        certify(get_scenario("regime-day"), **values)
+def test_an_argument_out_of_range_is_named():
+    for values, message in [
+        ({"trips": 999}, r"trips must be a whole number in \[1000, 1000000000\], got 999"),
+        ({"seed": -1}, r"seed must be a whole number in \[0, 4294967295\], got -1"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            certify(get_scenario("regime-day"), **values)
 
 
-@pytest.mark.parametrize("slices", [1, 2, 3])
-def test_an_order_of_few_slices_is_cut_finer(slices):
-    found = certify(replace(get_scenario("regime-day"), slices=slices), trips=1_000)
-    assert found.sound
-    assert len(found.trips[0].trades) >= 8
+def test_an_order_of_few_slices_is_cut_finer():
+    for slices in [1, 2, 3]:
+        found = certify(replace(get_scenario("regime-day"), slices=slices), trips=1_000)
+        assert found.sound
+        assert len(found.trips[0].trades) >= 8
 
 
-@pytest.mark.parametrize("name", ["regime-day", "geo-compat"])
-def test_the_certificate_is_json_and_the_report_shows_its_numbers(name):
-    found = certified(name)
-    plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
-    assert plain["sound"] == found.sound
-    assert plain["round_trips"] == found.tried
-    report = str(found)
-    assert found.verdict in report
-    assert all(fault in report for fault in plain["faults"])
-    assert all(f"{trip['cost_bps']:.4f}" in report for trip in plain["trips"])
-    assert all(f"{burst['burst_bps']:.4f}" in report for burst in plain["bursts"])
+def test_the_certificate_is_json_and_the_report_shows_its_numbers():
+    for name in ["regime-day", "geo-compat"]:
+        found = certified(name)
+        plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
+        assert plain["sound"] == found.sound
+        assert plain["round_trips"] == found.tried
+        report = str(found)
+        assert found.verdict in report
+        assert all(fault in report for fault in plain["faults"])
+        assert all(f"{trip['cost_bps']:.4f}" in report for trip in plain["trips"])
+        assert all(f"{burst['burst_bps']:.4f}" in report for burst in plain["bursts"])

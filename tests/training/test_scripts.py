@@ -72,20 +72,20 @@ def test_tensorboard_writes_into_the_folder_of_the_run(algorithm, tmp_path):
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-@pytest.mark.parametrize(("scenario", "steps", "whole"), [
-    ("regime-day", 13, 26), ("regime-day", 26, 26), ("regime-day", 51, 26), ("regime-day", 52, 52),
-    ("almgren-chriss", 13, 10),
-])  # fmt: skip
-def test_an_update_of_ppo_holds_whole_episodes_in_equal_batches(scenario, steps, whole, tmp_path, monkeypatch):
+def test_an_update_of_ppo_holds_whole_episodes_in_equal_batches(tmp_path, monkeypatch):
     taken = []
     monkeypatch.setattr(ppo, "learn", lambda model, *rest: taken.append(model))
-    ppo.train(replace(TINY["ppo"], scenario=scenario, steps=steps, batch_size=100, out=str(tmp_path)))
-    (model,) = taken
-    assert model.n_steps == whole
-    rows = model.n_steps * model.n_envs
-    assert model.batch_size <= 100
-    assert rows % model.batch_size == 0
-    assert all(rows % larger for larger in range(model.batch_size + 1, 101))
+    for scenario, steps, whole in [
+        ("regime-day", 13, 26), ("regime-day", 26, 26), ("regime-day", 51, 26), ("regime-day", 52, 52),
+        ("almgren-chriss", 13, 10),
+    ]:  # fmt: skip
+        ppo.train(replace(TINY["ppo"], scenario=scenario, steps=steps, batch_size=100, out=str(tmp_path)))
+        model = taken.pop()
+        assert model.n_steps == whole
+        rows = model.n_steps * model.n_envs
+        assert model.batch_size <= 100
+        assert rows % model.batch_size == 0
+        assert all(rows % larger for larger in range(model.batch_size + 1, 101))
 
 
 def test_an_episode_that_is_longer_than_the_steps_of_an_update_is_held_whole():
@@ -109,14 +109,14 @@ def test_an_unusable_folder_is_refused_before_training(tmp_path):
         ppo.train(replace(TINY["ppo"], out=str(tmp_path / "file" / "run")))
 
 
-@pytest.mark.parametrize(("option", "value", "message"), [
-    ("timesteps", 0, "timesteps must be a whole number"), ("lanes", -1, "lanes must be a whole number"),
-    ("seed", -1, "seed must be"), ("epochs", 0, "epochs must be"), ("batch_size", 0, "batch_size must be"),
-    ("learning_rate", float("nan"), "learning_rate must be"),
-])  # fmt: skip
-def test_a_bad_option_is_refused(option, value, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        ppo.train(replace(TINY["ppo"], out=str(tmp_path), **{option: value}))
+def test_a_bad_option_is_refused(tmp_path):
+    for option, value, message in [
+        ("timesteps", 0, "timesteps must be a whole number"), ("lanes", -1, "lanes must be a whole number"),
+        ("seed", -1, "seed must be"), ("epochs", 0, "epochs must be"), ("batch_size", 0, "batch_size must be"),
+        ("learning_rate", float("nan"), "learning_rate must be"),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=message):
+            ppo.train(replace(TINY["ppo"], out=str(tmp_path), **{option: value}))
 
 
 def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, monkeypatch):
