@@ -30,7 +30,7 @@ _ROLLOUT: Final = f"""
 import sys
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.evaluation.rollout import join, rollouts
-from hyperexec_env.market.model import build_market
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.market.scenario import get_scenario
 market, policies = build_market(get_scenario("regime-day")), [get_policy({_POLICY!r})]
 join([outcome for outcome, in rollouts(market, policies, [False], seed=0, episodes=int(sys.argv[1]), backend="numba")])

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.certificate import certify
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.tables import build_market
 
 from .policies import BASELINES, Schedule
 from .solver import schedule_bps, solve

@@ -18,9 +18,9 @@ from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import ADAPTIVE, algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport
-from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
+from hyperexec_env.market.tables import Market
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
 __all__ = ["DESK", "AgentPolicy", "desk_config"]

@@ -11,8 +11,8 @@ from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.execution.algorithms import algorithm_names, check_algorithm
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import CostEstimate, MarketImpactEstimate, estimate_impact, estimate_schedule
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.orders import ParentOrder
 
 __all__ = ["SIDES", "Estimates", "estimate", "impact_in"]

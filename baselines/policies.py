@@ -20,9 +20,9 @@ from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outlook, resolve
-from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
+from hyperexec_env.market.tables import Market
 
 from .desk import DESK
 

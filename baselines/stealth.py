@@ -49,11 +49,11 @@ from hyperexec_env.execution.detection import (
 from hyperexec_env.execution.hiding import TIME_JITTER
 from hyperexec_env.execution.schedules import Weights
 from hyperexec_env.market.kernel import Slice, expected_cost, move
-from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, begin, draw_path, draw_slice
 from hyperexec_env.market.predator import GREATEST, LEAST, PredatorMemory, step_with_predator, update_memory
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
 __all__ = ["FACTORS", "Case", "Estimate", "Row", "Study", "Verdict", "study"]

@@ -14,8 +14,8 @@ from hyperexec_env.baselines.policies import BASELINES, SANITY
 from hyperexec_env.baselines.solver import solve
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.files import write_atomically
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 TARGET = Path(__file__).parent.parent / "tests" / "golden_objectives.json"
 EPISODES, SEED = 512, 0

@@ -95,10 +95,10 @@ def rollouts(scenario="regime-day", compiled=True, policies=("VWAP", "POV", "Ada
     from hyperexec_env.evaluation.loop import RuleLoop
     from hyperexec_env.evaluation.rollout import roll, roll_rule
     from hyperexec_env.evaluation.rule import RulePolicy, plan_rule, rule_of
-    from hyperexec_env.market.model import build_market
     from hyperexec_env.market.noise import episode_keys
     from hyperexec_env.market.path import draw_path
     from hyperexec_env.market.scenario import get_scenario
+    from hyperexec_env.market.tables import build_market
     from hyperexec_env.records import numbers
 
     class ByRegime(RulePolicy):
@@ -183,8 +183,8 @@ def scenario_field(name, value, wrong):
     from dataclasses import replace
 
     from hyperexec_env.baselines.card import card
-    from hyperexec_env.market.model import build_market
     from hyperexec_env.market.scenario import Scenario, get_scenario
+    from hyperexec_env.market.tables import build_market
 
     changed = replace(get_scenario("regime-day"), **{name: value})
     assert Scenario.from_toml(changed.to_toml()) == changed

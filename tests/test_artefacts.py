@@ -22,11 +22,11 @@ from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market import kernel, noise, path
 from hyperexec_env.market.account import settle_in_bps
 from hyperexec_env.market.lane import Lane
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, draw_path
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.records import leaves, map_leaves
 
 DAY = get_scenario("regime-day")
@@ -840,7 +840,7 @@ def test_the_judge_refuses_a_policy_that_changes_the_path(field):
         judge(DAY, [Entrant(Vandal())], Recorder(get_policy("TWAP")), episodes=50, seed=3)
 
 
-@pytest.mark.parametrize("table", ["mean_volume", "temporary_scale", "half_spread", "risk", "transient_kept"])
+@pytest.mark.parametrize("table", ["mean_volume", "temporary_scale", "half_spread", "risk", "transient_decay"])
 def test_a_policy_cannot_change_the_market(table):
     class Vandal:
         name = "vandal"

@@ -14,8 +14,8 @@ from hyperexec_env.baselines.solver import solve
 from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.rollout import rollouts
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "golden_objectives.json").read_text(encoding="utf-8"))

@@ -156,7 +156,7 @@ class _Stage(NamedTuple):
         below, _ = self.charge(shares - width, volume)
         _, after = self.charge(shares, volume)
         _, by_remaining, by_transient = self.continuation(after, slopes=True)
-        displaced = self.problem.market.impact.transient_slope * self.slice.transient_kept
+        displaced = self.problem.market.impact.transient_slope * self.slice.transient_decay
         total = (above - below) / (2.0 * width) - by_remaining + displaced * by_transient
         return np.asarray((self.weights * probability * total).sum(axis=1, keepdims=True))
 
@@ -272,7 +272,7 @@ def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_value
         slice = Slice(*(_column(values.ravel()[index]) for values in slices))
         next_value = surfaces(*axes, expected.reshape(count * nodes, *shape))
         return _Stage(problem, slice, _column(weights), _column(index), next_value, True, _node_states(problem, axes))
-    decay = slices.transient_kept[:, 0]
+    decay = slices.transient_decay[:, 0]
     decayed = [
         values @ interpolation(axes[1], factor * axes[1].nodes).T for factor, values in zip(decay, expected, strict=True)
     ]

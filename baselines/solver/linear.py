@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import expected_cost, move
-from hyperexec_env.market.model import Market
 from hyperexec_env.market.path import World, expected_slice
+from hyperexec_env.market.tables import Market
 
 __all__ = ["Riccati", "is_linear", "keeps_one_side", "solve_linear"]
 
@@ -119,7 +119,7 @@ def _dynamics(market: Market) -> Floats:
     scenario, matrices = market.scenario, np.zeros((market.regimes, _STATE, 5))
     slope = market.impact.transient_slope * scenario.quantity / scenario.arrival_price
     matrices[:, 0, 0], matrices[:, 0, 2] = 1.0, -1.0
-    matrices[:, 1, 1], matrices[:, 1, 2] = market.transient_kept, slope * market.transient_kept
+    matrices[:, 1, 1], matrices[:, 1, 2] = market.transient_decay, slope * market.transient_decay
     matrices[:, 2, 3] = scenario.flow_persistence if scenario.price_model == "abm" else np.exp(market.step_drift)
     matrices[:, 3, 4] = 1.0
     return matrices
@@ -188,7 +188,7 @@ def keeps_one_side(solution: Riccati) -> bool:
     low = high = 0.0
     for gain in gains:
         ends: list[Any] = []
-        for row, decay in zip(gain, market.transient_kept, strict=True):
+        for row, decay in zip(gain, market.transient_decay, strict=True):
             for ratio in (low, high):
                 traded = row[0] + row[1] * ratio
                 if not -1e-12 <= traded <= 1.0 + 1e-12:
@@ -208,6 +208,6 @@ def _path_keeps_one_side(solution: Riccati, slope: float) -> bool:
         traded = float(gain @ state)
         if not -1e-12 <= traded <= state[0] + 1e-12:
             return False
-        decay = float(solution.market.transient_kept[0])
+        decay = float(solution.market.transient_decay[0])
         state = np.array([state[0] - traded, (state[1] + slope * traded) * decay, 0.0, 1.0])
     return True

@@ -46,7 +46,7 @@ class OpenLoop(NamedTuple):
 def build_open_loop(problem: Problem) -> OpenLoop:
     """Compute the averages over modes for the fixed schedules of a problem."""
     market = problem.market
-    decay_by_regime, count = market.transient_kept, market.slices
+    decay_by_regime, count = market.transient_decay, market.slices
     laws = problem.laws()
     decay = np.zeros((count, count))
     for j, law in enumerate(laws):

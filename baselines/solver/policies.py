@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule
-from hyperexec_env.market.model import Market
 from hyperexec_env.market.numeric import maximum, minimum
+from hyperexec_env.market.tables import Market
 
 from .dynamic import Table
 from .problem import Problem

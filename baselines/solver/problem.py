@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import Slice
-from hyperexec_env.market.model import Market
 from hyperexec_env.market.path import World, expected_slice
+from hyperexec_env.market.tables import Market
 
 from .spline import Axis, interpolation
 
@@ -148,7 +148,7 @@ def mean_slice(slices: Slice, law: Floats, beta: float) -> Slice:
         beta: Exponent of the temporary impact, which is proportional to V^-beta.
 
     Returns:
-        Slice with fields of shape (..., nodes). It has no participation limit, and its `transient_kept` is 1: the caller must
+        Slice with fields of shape (..., nodes). It has no participation limit, and its `transient_decay` is 1: the caller must
         average over the decay of the displacement.
     """
     mean = Slice(*(law @ values for values in slices._replace(least=slices.risk, limit=slices.risk)))
@@ -156,4 +156,6 @@ def mean_slice(slices: Slice, law: Floats, beta: float) -> Slice:
     positive = coefficient > 0.0
     volume = np.where(positive, (mean.temporary_scale / np.where(positive, coefficient, 1.0)) ** (1.0 / beta), mean.volume)
     least = np.broadcast_to(slices.least[0], volume.shape)
-    return mean._replace(volume=volume, transient_kept=np.ones_like(volume), least=least, limit=np.full(volume.shape, math.inf))
+    return mean._replace(
+        volume=volume, transient_decay=np.ones_like(volume), least=least, limit=np.full(volume.shape, math.inf)
+    )

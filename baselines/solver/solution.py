@@ -22,10 +22,10 @@ from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.files import cache_folder, write_atomically
-from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.tables import Market, build_market
 
 from .dynamic import FINE, Grid, Table, evaluate_fractions, solve_delayed, solve_informed
 from .linear import Riccati, keeps_one_side, solve_linear

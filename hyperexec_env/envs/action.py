@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice
 from hyperexec_env.market.lane import Asked, Lane
-from hyperexec_env.market.model import Market
 from hyperexec_env.market.numeric import maximum, minimum, where
+from hyperexec_env.market.tables import Market
 from hyperexec_env.records import Real, for_numbers
 
 __all__ = [

@@ -21,10 +21,10 @@ from hyperexec_env.market import account
 from hyperexec_env.market.account import Account, Statement
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle
-from hyperexec_env.market.model import must_finish
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, cost_scale, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
+from hyperexec_env.market.tables import must_finish
 from hyperexec_env.orders import Order
 from hyperexec_env.records import map_leaves
 

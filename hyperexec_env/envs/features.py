@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.market.lane import EpisodeOrder, Lane
-from hyperexec_env.market.model import Market, Numbers
 from hyperexec_env.market.numeric import minimum, power, signed
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
+from hyperexec_env.market.tables import Market, Numbers
 from hyperexec_env.records import Real, Single, Whole, record_type
 
 __all__ = [
@@ -263,7 +263,7 @@ def _of_one_share(market: Market) -> float:
     at_once = float(impact.transient_slope * least_volume**-exponent)
     if exponent > 1.0:
         return at_once
-    decays = market.transient_kept.max() ** (np.arange(market.slices) / (1.0 - exponent))
+    decays = market.transient_decay.max() ** (np.arange(market.slices) / (1.0 - exponent))
     return at_once * float(decays.sum() ** (1.0 - exponent))
 
 

@@ -25,9 +25,9 @@ from hyperexec_env.market.lane import (
     slice_cell,
     turn,
 )
-from hyperexec_env.market.model import Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.market.numeric import minimum
 from hyperexec_env.market.path import OrderNumbers, draw_shocks, draws_of, order_numbers
+from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.records import Whole, leaves
 
 __all__ = ["SETTLED", "Chosen", "lane_program", "output_arrays", "slice_lines"]

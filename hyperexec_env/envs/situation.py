@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from hyperexec_env.market.lane import EpisodeOrder, Lane
-from hyperexec_env.market.model import Numbers
 from hyperexec_env.market.numeric import where
+from hyperexec_env.market.tables import Numbers
 from hyperexec_env.records import Whole
 
 __all__ = ["Situation", "price_of_last", "situation_of"]
@@ -16,7 +16,7 @@ class Situation(NamedTuple):
     """The information of a policy at the start of a slice: each number is a float, or an array over episodes."""
 
     market: Any
-    """The :class:`~hyperexec_env.market.model.Market`; None in compiled loops."""
+    """The :class:`~hyperexec_env.market.tables.Market`; None in compiled loops."""
     k: Whole
     """Slice, 0..N."""
     seen: Whole

@@ -11,10 +11,10 @@ from hyperexec_env.envs.action import ActionMode, build_action_mode
 from hyperexec_env.envs.features import Observer, build_observer
 from hyperexec_env.market.kernel import Cost, close, expected_cost, realised_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled
-from hyperexec_env.market.model import Market, Numbers, build_market
 from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import OrderDraw, impact_of
 from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.tables import Market, Numbers, build_market
 from hyperexec_env.records import Real, Whole
 
 __all__ = [

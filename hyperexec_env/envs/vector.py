@@ -21,8 +21,8 @@ from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import build_task, check_reset_options, final_info
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket
-from hyperexec_env.market.model import must_finish
 from hyperexec_env.market.noise import as_words
+from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import fill_record, leaves, numbers
 
 __all__ = ["HyperExecVectorEnv"]

@@ -34,8 +34,8 @@ from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.extras import MissingExtra, need
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 __all__ = [
     "ENVIRONMENT",

@@ -32,8 +32,8 @@ from hyperexec_env.evaluation.statistics import (
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.tally import Dispersion, Tally, group_size
 from hyperexec_env.market.kernel import Components
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.tables import build_market
 
 __all__ = ["Board", "Entrant", "Row", "TrainingGroup", "judge", "play", "text_table"]
 

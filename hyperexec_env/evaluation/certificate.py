@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.market.kernel import ROLES, Cost, Slice, State
-from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.predator import PredatorMemory, trade, update_memory
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.tables import Market, build_market
 
 __all__ = [
     *("COMPONENTS", "Burst", "Certificate", "Halving", "ImpactCost", "ImpactModel", "ScenarioImpact", "Trip", "certify"),
@@ -208,7 +208,7 @@ def _slice(market: Market, k: int, regime: Paths) -> Slice:
         limit=math.inf,
         temporary_scale=market.temporary_scale.take(regime),
         half_spread=market.half_spread.take(regime),
-        transient_kept=market.transient_kept.take(regime),
+        transient_decay=market.transient_decay.take(regime),
         drift=0.0,
         innovation=0.0,
         risk=0.0,

@@ -26,10 +26,10 @@ from hyperexec_env.market.lane import (
     slice_cell,
     turn,
 )
-from hyperexec_env.market.model import Market, Numbers, SliceRow, Thresholds
 from hyperexec_env.market.noise import Words
 from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import OrderNumbers, draw_shocks, draws_of, order_numbers, trace_step
+from hyperexec_env.market.tables import Market, Numbers, SliceRow, Thresholds
 from hyperexec_env.records import Whole, Word, fill_record, leaves
 
 __all__ = ["RuleLoop", "Run"]

@@ -19,7 +19,7 @@ from hyperexec_env.envs.features import Observer, build_observer, observation_na
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
-from hyperexec_env.market.model import Market
+from hyperexec_env.market.tables import Market
 
 __all__ = ["ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "save_policy"]
 

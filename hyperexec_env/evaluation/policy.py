@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.market.lane import EpisodeOrder, first_lane
-from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import begin, order_numbers
+from hyperexec_env.market.tables import Market
 from hyperexec_env.records import map_leaves
 
 __all__ = ["PACKAGES", "Policy", "check_policy", "checked_shares", "first_situation", "offers", "read_only"]

@@ -20,9 +20,9 @@ from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, Settled, first_lane, settle, turn
-from hyperexec_env.market.model import Market
 from hyperexec_env.market.noise import Words, episode_keys
 from hyperexec_env.market.path import Path, World, draw_path, order_numbers, trace
+from hyperexec_env.market.tables import Market
 from hyperexec_env.records import map_leaves
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.policy import offers
-from hyperexec_env.market.model import Market
+from hyperexec_env.market.tables import Market
 
 __all__ = ["Plan", "Rule", "RulePolicy", "Ruled", "plan_rule", "rule_of"]
 

@@ -16,9 +16,9 @@ from hyperexec_env.evaluation.rollout import roll, roll_rule
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.evaluation.store import DamagedCell, Store, difference
 from hyperexec_env.files import printable
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.tables import build_market
 
 __all__ = ["Finding", "Verification", "verify"]
 

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from hyperexec_env.checks import check_choice
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.schedules import Weights
-from hyperexec_env.market.model import Market
+from hyperexec_env.market.tables import Market
 
 __all__ = ["ADAPTIVE", "ALGORITHMS", "POV", "Outlook", "algorithm_names", "check_algorithm", "market_outlook", "resolve"]
 

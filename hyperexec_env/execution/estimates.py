@@ -25,12 +25,12 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.schedules import Weights
 from hyperexec_env.market.account import Statement, book, open_account, settle
 from hyperexec_env.market.kernel import Components, Slice, State, step
-from hyperexec_env.market.model import Market, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, draw_path, expected_slice
 from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.orders import MAX_SHARES, Order, ParentOrder
 
 __all__ = ["CostEstimate", "MarketImpactEstimate", "estimate_impact", "estimate_schedule", "planned_shares"]

@@ -438,7 +438,7 @@ def _quiet_slice(half_spread: float, decay: float) -> Slice:
         limit=math.inf,
         temporary_scale=0.0,
         half_spread=half_spread,
-        transient_kept=decay,
+        transient_decay=decay,
         drift=0.0,
         innovation=0.0,
         risk=0.0,

@@ -85,7 +85,7 @@ class Slice(NamedTuple):
     """alpha_m sigma_m P0, currency per share at a participation of one."""
     half_spread: Any
     """Currency per share."""
-    transient_kept: Any
+    transient_decay: Any
     """exp(-rho_m tau), decay of the transient displacement over the slice, fraction."""
     drift: Any
     """Predictable move of the unaffected price over the slice, times the side; currency per share."""
@@ -208,7 +208,7 @@ def move(
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Compute :func:`step` on plain tuples: for floats, building the records would take as long as the arithmetic."""
     left, permanent, transient = state
-    volume, least, limit, temporary_scale, half_spread, transient_kept, drift, innovation, risk, holding = slice
+    volume, least, limit, temporary_scale, half_spread, transient_decay, drift, innovation, risk, holding = slice
     permanent_slope, transient_slope, beta, exponent = impact
 
     shares = between(shares, least, left, limit)
@@ -225,7 +225,7 @@ def move(
         remaining * innovation,
         (risk * remaining + holding) * remaining,
     )
-    return (remaining, permanent_after, transient_after * transient_kept), cost
+    return (remaining, permanent_after, transient_after * transient_decay), cost
 
 
 def close(impact: Impact, state: State, quantity: Any) -> tuple[Any, Any]:

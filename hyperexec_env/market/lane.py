@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 from hyperexec_env.market import noise, path
 from hyperexec_env.market.account import Account, Statement, book, forced_shares, open_account, settle_in_bps
 from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost, step
-from hyperexec_env.market.model import Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.market.numeric import minimum, where
 from hyperexec_env.market.path import Draws, OrderNumbers, Words, World, impact_of
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
+from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.records import Real, Whole, Word, plus
 
 __all__ = [

@@ -34,8 +34,8 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market import noise
 from hyperexec_env.market.kernel import Impact, Slice
-from hyperexec_env.market.model import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.market.numeric import power_of, signed, where
+from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.orders import Order
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, map_leaves, reached
 
@@ -323,7 +323,7 @@ def _slice_of(
         limit=where(finish, math.inf, numbers.cap * volume) if spec.capped else math.inf,
         temporary_scale=row.temporary_scale,
         half_spread=row.half_spread,
-        transient_kept=row.transient_kept,
+        transient_decay=row.transient_decay,
         drift=0.0 if _is_martingale(spec) else signed(side, drift),
         innovation=signed(side, innovation),
         risk=row.risk,

@@ -314,9 +314,9 @@ def test_backends_name_no_thing_of_the_house():
     from hyperexec_env import backends
     from hyperexec_env.envs.features import FEATURES
     from hyperexec_env.market.kernel import Components, Cost, Impact, Slice
-    from hyperexec_env.market.model import MarketSpec, Numbers, SliceRow
     from hyperexec_env.market.regime import REGIME_NAMES, Regimes
     from hyperexec_env.market.scenario import Scenario
+    from hyperexec_env.market.tables import MarketSpec, Numbers, SliceRow
 
     words = {*Cost._fields, *Components._fields, *REGIME_NAMES, *(feature.name for feature in FEATURES)}
     words |= {*Impact._fields, *Slice._fields, *MarketSpec._fields, *Numbers._fields, *SliceRow._fields}

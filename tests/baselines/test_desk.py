@@ -12,10 +12,10 @@ from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import algorithm_names
 from hyperexec_env.market.kernel import mid_price
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 
 def _trade(env, policy):

@@ -10,10 +10,10 @@ from hyperexec_env.baselines.closed_forms import obizhaeva_wang
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy, policy_names
 from hyperexec_env.evaluation.policy import check_policy
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 
 def _path(market, episodes=64, seed=3):

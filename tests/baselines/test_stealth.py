@@ -18,10 +18,10 @@ from hyperexec_env.evaluation.statistics import bootstrap_means, interval, share
 from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.algorithms import algorithm_names
 from hyperexec_env.execution.detection import Tape, auc, auc_interval, background, join, score, truncate
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 TAPES = stealth.THRESHOLD_TAPES
 EPISODES = 70
@@ -165,7 +165,7 @@ def test_the_regimes_are_those_of_the_scenario():
     regime = path.world.regime[:-1]
     assert np.array_equal(path.slices.temporary_scale, bench.fine.temporary_scale[regime])
     assert np.array_equal(path.slices.risk, bench.fine.risk[regime])
-    assert np.array_equal(path.slices.transient_kept, bench.fine.transient_kept[regime])
+    assert np.array_equal(path.slices.transient_decay, bench.fine.transient_decay[regime])
 
 
 def test_the_volume_that_is_expected_is_what_comes():

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hyperexec_env.envs.action import ACTION_MODES, PACES, build_action_mode
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
 every_scenario = pytest.mark.parametrize("name", scenario_names())

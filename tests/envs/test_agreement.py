@@ -27,10 +27,10 @@ from hyperexec_env.evaluation.loop import RuleLoop
 from hyperexec_env.evaluation.rollout import roll, roll_rule
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.market import lane as stages
-from hyperexec_env.market.model import SliceRow, build_market
 from hyperexec_env.market.noise import as_words, episode_keys
 from hyperexec_env.market.path import draw_path, draw_shocks, draws_of, order_numbers
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import SliceRow, build_market
 from hyperexec_env.records import leaves, map_leaves, numbers
 
 pytestmark = pytest.mark.fast

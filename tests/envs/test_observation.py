@@ -15,11 +15,11 @@ from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market import path
 from hyperexec_env.market.kernel import Slice, State, mid_price, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.regime import REGIME_NAMES, Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.records import leaves, map_leaves
 
 every_scenario = pytest.mark.parametrize("name", scenario_names())
@@ -129,7 +129,7 @@ def greatest_displacement(market, schedule):
     state = State(float(sum(schedule)), 0.0, 0.0)
     for shares in schedule:
         state, _ = step(market.impact, state, row._replace(least=0.0), float(shares))
-    return state.transient / row.transient_kept
+    return state.transient / row.transient_decay
 
 
 def pushing_schedule(market):
@@ -137,7 +137,7 @@ def pushing_schedule(market):
     exponent, quantity = market.impact.transient_exponent, market.scenario.quantity
     if exponent == 1.0:
         return [quantity]
-    weights = market.transient_kept[0] ** (np.arange(market.slices)[::-1] / (1.0 - exponent))
+    weights = market.transient_decay[0] ** (np.arange(market.slices)[::-1] / (1.0 - exponent))
     return quantity * weights / weights.sum()
 
 

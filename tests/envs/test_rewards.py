@@ -12,11 +12,11 @@ from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market.account import book, open_account, settle
 from hyperexec_env.market.kernel import Slice, State
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import OrderDraw, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 both_rewards = pytest.mark.parametrize("reward", ["expected", "realised"])

@@ -18,10 +18,10 @@ from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.statistics import holm, interquartile_mean, p_value
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.account import Components
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 
 @pytest.fixture(scope="module")

@@ -33,10 +33,10 @@ from hyperexec_env.evaluation.certificate import (
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market import kernel
 from hyperexec_env.market.kernel import Cost, Slice, State, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 TRIPS = 4_000
 UNSOUND = {"geo-compat", "sunshine-day"}
@@ -298,7 +298,7 @@ def test_the_cost_of_signed_trades_agrees_with_the_kernel():
         trades, path = _mixed(model.slices, len(model.regimes), 5, seed=1)
         state, spent = State(np.full(5, 1e9), 0.0, 0.0), dict.fromkeys(COMPONENTS, 0.0)
         for k, (shares, regime) in enumerate(zip(trades, path, strict=True)):
-            rows = (table[regime] for table in (market.temporary_scale, market.half_spread, market.transient_kept))
+            rows = (table[regime] for table in (market.temporary_scale, market.half_spread, market.transient_decay))
             slice = Slice(market.mean_volume[k, regime], -np.inf, np.inf, *rows, 0.0, 0.0, 0.0)
             state, cost = step(market.impact, state, slice, scenario.quantity * shares)
             spent = {part: total + getattr(cost, part) for part, total in spent.items()}

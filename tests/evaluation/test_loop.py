@@ -27,10 +27,10 @@ from hyperexec_env.evaluation.rollout import join, roll, roll_rule, rollouts
 from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule, rule_of
 from hyperexec_env.evaluation.store import Store, difference
 from hyperexec_env.evaluation.verification import verify
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 observed_or_hidden = pytest.mark.parametrize("hidden", [False, True], ids=["observed", "hidden"])
 
@@ -521,7 +521,7 @@ def test_the_optimum_has_no_rule_where_the_regime_is_hidden():
 SPECIFICATIONS_OF_ARGUMENTS = """
 import sys
 from hyperexec_env.evaluation.rollout import rollouts
-from hyperexec_env.market.model import build_market
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.baselines.policies import get_policy
 

@@ -18,10 +18,10 @@ from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy
 from hyperexec_env.evaluation.rollout import roll
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 ROOT = Path(__file__).parent.parent.parent
 MODES = [("pace", "clip", 1), ("fraction", "tanh", 1), ("participation", "clip", 1), ("discrete", "argmax", 7)]

@@ -24,9 +24,9 @@ from hyperexec_env.evaluation.store import DamagedCell, DeterminismAlarm, Store,
 from hyperexec_env.evaluation.verification import verify
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import Components
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 SCENARIO = get_scenario("regime-day")
 MARKET = build_market(SCENARIO)

@@ -14,9 +14,9 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import estimate_impact, estimate_schedule, planned_shares
 from hyperexec_env.execution.schedules import almgren_chriss
 from hyperexec_env.market.library import U_CURVE
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.orders import ParentOrder
 
 pytestmark = pytest.mark.fast

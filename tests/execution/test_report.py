@@ -15,10 +15,10 @@ from hyperexec_env.execution.report import ExecutionReport, Mark
 from hyperexec_env.market import noise
 from hyperexec_env.market.account import book, open_account, settle
 from hyperexec_env.market.kernel import Impact, Slice, State, fill_price, mid_price, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.orders import ChildOrder, Fill, Order, ParentOrder
 
 pytestmark = pytest.mark.fast
@@ -157,7 +157,7 @@ def test_the_components_agree_with_the_account_of_random_slices():
                             limit=math.inf,
                             temporary_scale=0.5,
                             half_spread=2.5e-4 * arrival,
-                            transient_kept=math.exp(-7.0 * seconds / DAY),
+                            transient_decay=math.exp(-7.0 * seconds / DAY),
                             drift=0.0,
                             innovation=volatility * float(rng.standard_normal()),
                             risk=0.0,

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from hyperexec_env.market.account import book, open_account, settle
 from hyperexec_env.market.kernel import Cost, Impact, Slice, State, fill_price, mid_price, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.orders import Order
 
 pytestmark = pytest.mark.fast

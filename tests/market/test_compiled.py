@@ -19,8 +19,8 @@ import pytest
 from hyperexec_env.extras import MissingExtra
 from hyperexec_env.market import compiled, noise, numeric, path
 from hyperexec_env.market.compiled import kind_of, resolve_backend, tables_of, twins
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
 

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 
 from hyperexec_env.market.kernel import Cost, Slice, State, fill_price, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 pytestmark = pytest.mark.fast
 

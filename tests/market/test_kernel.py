@@ -40,7 +40,7 @@ PLAIN = Slice(
     limit=math.inf,
     temporary_scale=0.6,
     half_spread=0.01,
-    transient_kept=0.7,
+    transient_decay=0.7,
     drift=0.002,
     innovation=-0.15,
     risk=3e-9,
@@ -148,7 +148,7 @@ def test_gradients_are_finite_where_nothing_trades(beta):
     (cost.expected + after.transient).sum().backward()
     # the first share bought pays the displacement and the spread (sold, it would pay the spread with the other sign), and
     # takes the drift and the risk of what remains with it
-    marginal = 0.01 - PLAIN.drift - 2 * PLAIN.risk * 1000.0 + IMPACT.transient_slope * PLAIN.transient_kept
+    marginal = 0.01 - PLAIN.drift - 2 * PLAIN.risk * 1000.0 + IMPACT.transient_slope * PLAIN.transient_decay
     assert bool(torch.isfinite(shares.grad).all())
     assert bool((abs(shares.grad - marginal) <= PLAIN.half_spread + 1e-12).all())
 
@@ -184,7 +184,7 @@ def test_with_exponent_one_the_transient_push_is_the_slope_times_the_shares_to_t
     assert step(impact, state, slice, shares) == step(Impact(*impact[:3]), state, slice, shares)  # 1 is the default
     after, _ = step(impact, state, slice, shares)
     traded = min(max(shares, slice.least), state.remaining, slice.limit)
-    assert after.transient == (state.transient + impact.transient_slope * traded) * slice.transient_kept
+    assert after.transient == (state.transient + impact.transient_slope * traded) * slice.transient_decay
 
 
 @given(situations(), st.sampled_from(EXPONENTS))
@@ -195,7 +195,7 @@ def test_a_child_pushes_by_the_slope_times_a_power_of_its_participation(situatio
     after, cost = step(other, state, slice, shares)
     traded = min(max(shares, slice.least), state.remaining, slice.limit)
     push = impact.transient_slope * (traded if exponent == 1.0 else (traded / slice.volume) ** exponent)
-    assert after.transient == pytest.approx((state.transient + push) * slice.transient_kept, rel=1e-12, abs=1e-300)
+    assert after.transient == pytest.approx((state.transient + push) * slice.transient_decay, rel=1e-12, abs=1e-300)
     assert cost.transient == pytest.approx(traded * (state.transient + 0.5 * push), rel=1e-12, abs=1e-300)
     reference, reference_cost = step(linear, state, slice, shares)
     assert after._replace(transient=0.0) == reference._replace(transient=0.0)
@@ -208,7 +208,7 @@ def test_a_square_root_push_is_the_same_to_the_last_bit_for_floats_and_arrays():
     by_array, cost = step(impact, State(np.full(2000, 1e6), 0.0, 0.0), PLAIN, shares)
     by_float = [step(impact, State(1e6, 0.0, 0.0), PLAIN, child) for child in shares.tolist()]
     assert by_array.transient.tolist() == [state.transient for state, _ in by_float]
-    assert by_array.transient.tolist() == (7.3e-3 * np.sqrt(shares / PLAIN.volume) * PLAIN.transient_kept).tolist()
+    assert by_array.transient.tolist() == (7.3e-3 * np.sqrt(shares / PLAIN.volume) * PLAIN.transient_decay).tolist()
     assert cost.transient.tolist() == [cost.transient for _, cost in by_float]
 
 
@@ -262,7 +262,7 @@ def test_trading_nothing_costs_nothing(remaining, permanent, transient, beta):
     quiet = PLAIN._replace(drift=0.0, innovation=0.0, risk=0.0)
     state, cost = step(IMPACT._replace(beta=beta), State(remaining, permanent, transient), quiet, 0.0)
     assert cost == Cost(0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    assert state == State(remaining, permanent, transient * quiet.transient_kept)
+    assert state == State(remaining, permanent, transient * quiet.transient_decay)
 
 
 @given(fractions, quantities)
@@ -363,7 +363,7 @@ def test_two_slices_by_hand():
 @given(st.lists(st.floats(0.0, 1e4), min_size=1, max_size=8), st.floats(0.0, 1.0))
 def test_transient_displacement_is_the_sum_of_decaying_trades(schedule, kept):
     """Obizhaeva and Wang (2013): D_k is the sum over past trades of kappa n_j kept^(k - j)."""
-    state, _ = trade(schedule, 1e9, slice=PLAIN._replace(transient_kept=kept))
+    state, _ = trade(schedule, 1e9, slice=PLAIN._replace(transient_decay=kept))
     count = len(schedule)
     expected = sum(IMPACT.transient_slope * shares * kept ** (count - j) for j, shares in enumerate(schedule))
     assert state.transient == pytest.approx(expected, rel=1e-12, abs=1e-300)
@@ -376,7 +376,7 @@ def test_obizhaeva_and_wang_cost_of_a_schedule():
     times = tau * np.arange(9)
     kernel = np.exp(-rho * np.abs(times[:, None] - times[None, :]))
     expected = 0.5 * IMPACT.transient_slope * shares @ kernel @ shares
-    _, cost = trade(shares.tolist(), 1e9, slice=PLAIN._replace(transient_kept=math.exp(-rho * tau)))
+    _, cost = trade(shares.tolist(), 1e9, slice=PLAIN._replace(transient_decay=math.exp(-rho * tau)))
     assert cost.transient == pytest.approx(expected, rel=1e-12)
 
 

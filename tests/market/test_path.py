@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 
 from hyperexec_env.market.kernel import Slice
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import OrderDraw, World, begin, draw_orders, draw_path, draw_slice, trace
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 PLAIN = Scenario(risk_aversion=0.0)
@@ -103,7 +103,7 @@ def test_a_path_drawn_slice_by_slice_is_the_path_drawn_at_once(name, change):
 
 PRINT_DIGEST = """
 import hashlib, numpy as np
-from hyperexec_env.market.model import build_market
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
@@ -168,7 +168,7 @@ def test_what_a_slice_holds_is_what_its_regime_says(name):
     regime = path.world.regime[:-1]
     assert np.array_equal(path.slices.temporary_scale, market.temporary_scale[regime])
     assert np.array_equal(path.slices.half_spread, market.half_spread[regime])
-    assert np.array_equal(path.slices.transient_kept, market.transient_kept[regime])
+    assert np.array_equal(path.slices.transient_decay, market.transient_decay[regime])
     assert np.array_equal(path.slices.risk, market.risk[regime])
     assert path.slices.holding == pytest.approx(get_scenario(name).price_risk * market.tau * path.world.price[:-1])
     assert np.array_equal(path.slices.least, np.broadcast_to(market.least[:, None], regime.shape))

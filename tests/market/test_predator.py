@@ -14,11 +14,11 @@ from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.kernel import Impact, Slice, expected_cost, move
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.predator import GREATEST, LEAST, PredatorMemory, predator_position, step_with_predator, update_memory
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 pytestmark = pytest.mark.fast
 

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.market.library import SIX_REGIMES
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.regime import REGIME_NAMES, Regimes, matrix_exponential, thresholds
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 
 def z_limit(tests):

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import REGIME_NAMES, Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario, register_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 LABELS = ("name", "description", "provenance")

@@ -13,7 +13,7 @@ from hyperexec_env.baselines.closed_forms import almgren_chriss as paper
 from hyperexec_env.execution.estimates import estimate_schedule
 from hyperexec_env.execution.schedules import almgren_chriss, twap
 from hyperexec_env.market.kernel import Slice, State, step
-from hyperexec_env.market.model import build_market
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.orders import ParentOrder
 
 pytestmark = pytest.mark.fast
@@ -59,7 +59,7 @@ def kernel_cost(scenario, trades):
             limit=math.inf,
             temporary_scale=float(market.temporary_scale[0]),
             half_spread=float(market.half_spread[0]),
-            transient_kept=float(market.transient_kept[0]),
+            transient_decay=float(market.transient_decay[0]),
             drift=0.0,
             innovation=float(market.step_volatility[0]) * scenario.arrival_price,
             risk=float(market.risk[0]),

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from hyperexec_env.baselines.closed_forms import bertsimas_lo as paper
 from hyperexec_env.market.kernel import Slice, State, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.tables import build_market
 
 pytestmark = pytest.mark.fast
 

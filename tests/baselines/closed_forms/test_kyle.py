@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.baselines.closed_forms import kyle as paper
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.tables import build_market
 
 pytestmark = pytest.mark.fast
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hyperexec_env.baselines.closed_forms import obizhaeva_wang as paper
 from hyperexec_env.execution.estimates import estimate_schedule
 from hyperexec_env.market.kernel import Slice, State, step
-from hyperexec_env.market.model import build_market
+from hyperexec_env.market.tables import build_market
 from hyperexec_env.orders import ParentOrder
 
 pytestmark = pytest.mark.fast
@@ -201,7 +201,7 @@ def test_the_kernel_agrees_with_the_paper(model, count, seed):
             limit=math.inf,
             temporary_scale=float(market.temporary_scale[0]),
             half_spread=float(market.half_spread[0]),
-            transient_kept=float(market.transient_kept[0]),
+            transient_decay=float(market.transient_decay[0]),
             drift=0.0,
             innovation=float(market.step_volatility[0]) * 100.0,
             risk=float(market.risk[0]),

@@ -11,9 +11,9 @@ from hyperexec_env.baselines.solver.dynamic import FINE, Grid, evaluate_fraction
 from hyperexec_env.baselines.solver.linear import keeps_one_side, solve_linear
 from hyperexec_env.baselines.solver.problem import build_problem
 from hyperexec_env.market.kernel import Slice, State, close, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.tables import build_market
 
 TWO = Regimes(
     names=("SIDEWAYS_LOW", "CRISIS"),
@@ -101,7 +101,7 @@ class BruteForce:
             limit=market.cap[k] * volume,
             temporary_scale=scenario.temp_impact_alpha * self.law.temporary[m] * sigma * scenario.arrival_price,
             half_spread=scenario.half_spread_bps * 1e-4 * scenario.arrival_price * self.law.spread[m],
-            transient_kept=math.exp(-scenario.resilience * self.law.resilience[m] * scenario.tau),
+            transient_decay=math.exp(-scenario.resilience * self.law.resilience[m] * scenario.tau),
             drift=scenario.side * drift[:, None],
             innovation=0.0,
             risk=scenario.risk_aversion * (sigma * scenario.arrival_price) ** 2 * scenario.tau,

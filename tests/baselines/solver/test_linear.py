@@ -10,9 +10,9 @@ import pytest
 from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, obizhaeva_wang
 from hyperexec_env.baselines.solver.linear import is_linear, keeps_one_side, solve_linear
 from hyperexec_env.market.kernel import Slice, State, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.tables import build_market
 
 pytestmark = pytest.mark.fast
 
@@ -65,7 +65,7 @@ class Tree:
             limit=math.inf,
             temporary_scale=scenario.temp_impact_alpha * sigma,
             half_spread=scenario.half_spread_bps * 1e-4 * price * np.array(law.spread)[regime],
-            transient_kept=np.exp(-scenario.resilience * np.array(law.resilience)[regime] * tau),
+            transient_decay=np.exp(-scenario.resilience * np.array(law.resilience)[regime] * tau),
             drift=scenario.side * price * np.array(law.drift)[regime] * tau,
             innovation=0.0,
             risk=scenario.risk_aversion * sigma**2 * tau,
@@ -108,7 +108,7 @@ class Tree:
             state = np.stack([left, displaced, np.zeros_like(left), np.ones_like(left)], axis=1)
             traded = (solution.gains[k, self.paths[:, k]] * state).sum(axis=1)
             found[self.own[:, k]] = traded * scenario.quantity
-            left, displaced = left - traded, (displaced + slope * traded) * self.slice(k).transient_kept
+            left, displaced = left - traded, (displaced + slope * traded) * self.slice(k).transient_decay
         return found
 
 

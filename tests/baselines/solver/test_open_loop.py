@@ -12,8 +12,8 @@ from hyperexec_env.baselines.solver.open_loop import best_fractions, best_schedu
 from hyperexec_env.baselines.solver.policies import SchedulePolicy
 from hyperexec_env.baselines.solver.problem import build_problem
 from hyperexec_env.evaluation.rollout import join, rollouts
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 VARIANTS = {
     "regime-day": {},

@@ -12,10 +12,10 @@ from hyperexec_env.baselines.solver.policies import DelayedPolicy, SchedulePolic
 from hyperexec_env.baselines.solver.problem import build_problem
 from hyperexec_env.evaluation.policy import check_policy, first_situation
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
 
 EPISODES = 4096
 

@@ -7,10 +7,10 @@ import pytest
 
 from hyperexec_env.baselines.solver.problem import build_problem, mean_slice, mode_slices, unsolved
 from hyperexec_env.market.kernel import State, step
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 pytestmark = pytest.mark.fast
 
@@ -92,7 +92,7 @@ def test_the_slice_of_a_mode_agrees_with_drawn_paths(name):
     path = draw_path(market, episode_keys(0, np.arange(200)), float(market.scenario.side))
     for k in (0, market.slices - 1):
         slices, regime = mode_slices(problem, k), path.world.regime[k]
-        for field in ("volume", "least", "limit", "temporary_scale", "half_spread", "transient_kept", "drift", "risk"):
+        for field in ("volume", "least", "limit", "temporary_scale", "half_spread", "transient_decay", "drift", "risk"):
             assert getattr(slices, field)[regime, 0] == pytest.approx(getattr(path.slices, field)[k]), field
 
 

@@ -16,9 +16,9 @@ from hyperexec_env.baselines.solver.policies import SchedulePolicy
 from hyperexec_env.baselines.solver.problem import build_problem
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.rollout import join, rollouts
-from hyperexec_env.market.model import build_market
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 EPISODES = 4096
 UNSOLVED = ("hunted-day", "sunshine-day", "geo-compat")

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from hyperexec_env.market.kernel import Slice, State, step
-from hyperexec_env.market.model import MarketSpec, SliceRow, build_market
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.market.tables import MarketSpec, SliceRow, build_market
 from hyperexec_env.records import numbers
 
 pytestmark = pytest.mark.fast
@@ -39,7 +39,7 @@ def test_tables_are_the_formulas(name):
         assert market.step_drift[m] == pytest.approx(regimes.drift[m] * tau)
         assert market.temporary_scale[m] == pytest.approx(scenario.temp_impact_alpha * regimes.temporary[m] * sigma * price)
         assert market.half_spread[m] == pytest.approx(scenario.half_spread_bps * 1e-4 * regimes.spread[m] * price)
-        assert market.transient_kept[m] == pytest.approx(math.exp(-scenario.resilience * regimes.resilience[m] * tau))
+        assert market.transient_decay[m] == pytest.approx(math.exp(-scenario.resilience * regimes.resilience[m] * tau))
         assert market.risk[m] == pytest.approx(scenario.risk_aversion * (sigma * price) ** 2 * tau)
         assert market.mean_volume[:-1, m] == pytest.approx(adv * np.array(scenario.profile()) * regimes.volume[m])
     assert market.numbers.by_flow**2 + market.numbers.by_news**2 == pytest.approx(1.0)
@@ -96,7 +96,7 @@ def test_volume_and_variance_of_the_order_do_not_depend_on_the_number_of_slices(
             "risk": slices * (law @ market.risk),
             "holding": slices * market.numbers.holding,
             "drift": slices * (law @ market.step_drift),
-            "kept": (market.transient_kept**slices).tolist(),
+            "kept": (market.transient_decay**slices).tolist(),
         }
 
     coarse = totals(scenario.slices)

@@ -95,7 +95,7 @@ class SliceRow(NamedTuple):
     step_volatility: Real
     step_drift: Real
     temporary_scale: Real
-    transient_kept: Real
+    transient_decay: Real
     risk: Real
     thresholds: Thresholds
     """Thresholds of the regime of the next slice."""
@@ -145,7 +145,7 @@ class Market:
     """mu_m tau, fraction, shape (M,)."""
     temporary_scale: Floats
     """alpha_m sigma_m P0, currency per share, shape (M,)."""
-    transient_kept: Floats
+    transient_decay: Floats
     """exp(-rho_m tau), decay of the transient displacement over a slice, shape (M,)."""
     risk: Floats
     """risk_aversion (sigma_m P0)^2 tau, currency per squared share, shape (M,)."""
@@ -257,7 +257,7 @@ def _build(scenario: Scenario) -> Market:
         step_volatility=sigma * math.sqrt(tau),
         step_drift=np.array(regimes.drift) * tau,
         temporary_scale=scenario.temp_impact_alpha * multipliers["temporary"] * sigma * price,
-        transient_kept=np.exp(-scenario.resilience * multipliers["resilience"] * tau),
+        transient_decay=np.exp(-scenario.resilience * multipliers["resilience"] * tau),
         risk=scenario.risk_aversion * (sigma * price) ** 2 * tau,
     )
 
