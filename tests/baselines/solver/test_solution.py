@@ -39,7 +39,7 @@ def statements_of(solution_of):
         if name not in known:
             market, optimal = build_market(get_scenario(name)), solution_of(name).policy
             policies = [*([optimal] if optimal else []), *(get_policy(other) for other in OTHERS)]
-            outcomes = zip(*rollouts(market, policies, [False] * len(policies), 0, EPISODES), strict=True)
+            outcomes = zip(*rollouts(market, policies, [False] * len(policies), 0, EPISODES, backend="numpy"), strict=True)
             played = [join(batches).statement for batches in outcomes]
             known[name] = dict(zip([policy.name for policy in policies], played, strict=True))
         return known[name]
@@ -63,28 +63,28 @@ def slack(solution):
     return (solution.relative_error + 1e-9) * abs(solution.optimum_bps)
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_the_references_are_in_order(solution_of, name):
-    solution = solution_of(name)
-    assert solution.reason == ""
-    assert solution.method in ("Riccati", "dynamic programming")
-    assert 0.0 <= solution.relative_error <= 1e-4
-    error = slack(solution)
-    assert solution.optimum_bps <= solution.regime_blind_bps + error
-    assert solution.regime_blind_bps <= solution.open_loop_bps + error
-    assert solution.open_loop_bps <= solution.twap_bps + error
-    assert solution.reference.contradictions == []
-    if solution.bound_bps is not None:
-        assert solution.bound_bps <= solution.optimum_bps + error
+def test_the_references_are_in_order(solution_of):
+    for name in SOLVED:
+        solution = solution_of(name)
+        assert solution.reason == ""
+        assert solution.method in ("Riccati", "dynamic programming")
+        assert 0.0 <= solution.relative_error <= 1e-4
+        error = slack(solution)
+        assert solution.optimum_bps <= solution.regime_blind_bps + error
+        assert solution.regime_blind_bps <= solution.open_loop_bps + error
+        assert solution.open_loop_bps <= solution.twap_bps + error
+        assert solution.reference.contradictions == []
+        if solution.bound_bps is not None:
+            assert solution.bound_bps <= solution.optimum_bps + error
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_the_start_is_the_mean_over_the_regimes(solution_of, name):
-    solution, regimes = solution_of(name), get_scenario(name).regimes
-    values = np.array([solution.by_regime[regime] for regime in regimes.names])
-    assert solution.optimum_bps == pytest.approx(values @ regimes.start_law(), rel=1e-12)
-    assert solution.stationary_bps == pytest.approx(values @ regimes.stationary(), rel=1e-12)
-    assert solution.schedule.sum() == pytest.approx(1.0, abs=1e-9)
+def test_the_start_is_the_mean_over_the_regimes(solution_of):
+    for name in SOLVED:
+        solution, regimes = solution_of(name), get_scenario(name).regimes
+        values = np.array([solution.by_regime[regime] for regime in regimes.names])
+        assert solution.optimum_bps == pytest.approx(values @ regimes.start_law(), rel=1e-12)
+        assert solution.stationary_bps == pytest.approx(values @ regimes.stationary(), rel=1e-12)
+        assert solution.schedule.sum() == pytest.approx(1.0, abs=1e-9)
 
 
 @pytest.mark.parametrize("name", SOLVED)
@@ -94,41 +94,41 @@ def test_the_optimal_policy_reaches_the_optimum(solution_of, statements_of, name
         assert abs(sample.mean() - solution.optimum_bps) <= LEVEL * deviation(sample) + slack(solution)
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_the_optimal_policy_beats_twap_by_what_was_computed(solution_of, statements_of, name):
+def test_the_optimal_policy_beats_twap_by_what_was_computed(solution_of, statements_of):
     """TWAP as a control variate: the difference is known better than either."""
-    solution, statements = solution_of(name), statements_of(name)
-    difference = statements["optimum"].objective - statements["TWAP"].objective
-    expected = solution.optimum_bps - solution.twap_bps
-    assert abs(difference.mean() - expected) <= LEVEL * deviation(difference) + slack(solution) + 1e-6 * solution.twap_bps
+    for name in SOLVED:
+        solution, statements = solution_of(name), statements_of(name)
+        difference = statements["optimum"].objective - statements["TWAP"].objective
+        expected = solution.optimum_bps - solution.twap_bps
+        assert abs(difference.mean() - expected) <= LEVEL * deviation(difference) + slack(solution) + 1e-6 * solution.twap_bps
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_no_policy_lies_below_the_optimum_beyond_doubt(solution_of, statements_of, name):
-    solution, statements = solution_of(name), statements_of(name)
-    optimal = statements["optimum"]
-    for other in OTHERS:
-        own = statements[other]
-        for sample in (own.objective, realised(own, solution.scenario)):
-            assert sample.mean() >= solution.optimum_bps - DOUBT * deviation(sample) - slack(solution), other
-        for paired in (
-            own.objective - optimal.objective,
-            realised(own, solution.scenario) - realised(optimal, solution.scenario),
-        ):
-            assert paired.mean() >= -DOUBT * deviation(paired) - slack(solution), other
+def test_no_policy_lies_below_the_optimum_beyond_doubt(solution_of, statements_of):
+    for name in SOLVED:
+        solution, statements = solution_of(name), statements_of(name)
+        optimal = statements["optimum"]
+        for other in OTHERS:
+            own = statements[other]
+            for sample in (own.objective, realised(own, solution.scenario)):
+                assert sample.mean() >= solution.optimum_bps - DOUBT * deviation(sample) - slack(solution), other
+            for paired in (
+                own.objective - optimal.objective,
+                realised(own, solution.scenario) - realised(optimal, solution.scenario),
+            ):
+                assert paired.mean() >= -DOUBT * deviation(paired) - slack(solution), other
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_starts_cost_what_their_regimes_say(solution_of, statements_of, name):
+def test_starts_cost_what_their_regimes_say(solution_of, statements_of):
     """Simulated for each regime of the start; regimes in which few orders start say little."""
-    solution, regimes = solution_of(name), get_scenario(name).regimes
-    market = build_market(solution.scenario)
-    outcome = join([batch[0] for batch in rollouts(market, [solution.policy], [False], 0, EPISODES)])
-    for m, regime in enumerate(regimes.names):
-        sample = outcome.statement.objective[outcome.start_regime == m]
-        if len(sample) >= 100:
-            error = 1.25 * LEVEL * deviation(sample)  # six regimes: a further Bonferroni
-            assert abs(sample.mean() - solution.by_regime[regime]) <= error + slack(solution)
+    for name in SOLVED:
+        solution, regimes = solution_of(name), get_scenario(name).regimes
+        market = build_market(solution.scenario)
+        outcome = join([batch[0] for batch in rollouts(market, [solution.policy], [False], 0, EPISODES)])
+        for m, regime in enumerate(regimes.names):
+            sample = outcome.statement.objective[outcome.start_regime == m]
+            if len(sample) >= 100:
+                error = 1.25 * LEVEL * deviation(sample)  # six regimes: a further Bonferroni
+                assert abs(sample.mean() - solution.by_regime[regime]) <= error + slack(solution)
 
 
 # --- what is not solved
