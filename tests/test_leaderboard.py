@@ -47,7 +47,8 @@ def test_computed_objectives_are_the_golden_ones(name):
 @every_scenario
 def test_simulated_objectives_are_the_golden_ones(name):
     policies = [get_policy(policy) for policy in GOLDEN[name]["simulated"]]
-    (outcomes,) = rollouts(build_market(get_scenario(name)), policies, [False] * len(policies), 0, EPISODES)
+    market, hidden = build_market(get_scenario(name)), [False] * len(policies)
+    (outcomes,) = rollouts(market, policies, hidden, 0, EPISODES, backend="numpy")
     means = {policy.name: outcome.statement.objective.mean() for policy, outcome in zip(policies, outcomes, strict=True)}
     assert means == pytest.approx(GOLDEN[name]["simulated"], rel=1e-9), f"an objective{RENEW}"
 

@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 import torch
 
 from hyperexec_env import cli
+from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.network import load_policy
@@ -35,7 +36,7 @@ class Linear:
 
     def __init__(self, task, scale=0.3):
         self.task, self.met = task, []
-        self.weights = scale * np.random.default_rng(0).normal(size=task.observer.rows.shape[1])
+        self.weights = scale * np.random.default_rng(0).normal(size=len(observation_names()))
 
     def act(self, situation):
         observation = self.task.observer.observe(situation)

@@ -39,7 +39,7 @@ def statements_of(solution_of):
         if name not in by_scenario:
             market, optimal = build_market(get_scenario(name)), solution_of(name).policy
             policies = [*([optimal] if optimal else []), *(get_policy(other) for other in OTHERS)]
-            outcomes = zip(*rollouts(market, policies, [False] * len(policies), 0, EPISODES), strict=True)
+            outcomes = zip(*rollouts(market, policies, [False] * len(policies), 0, EPISODES, backend="numpy"), strict=True)
             results = [join(batches).statement for batches in outcomes]
             by_scenario[name] = dict(zip([policy.name for policy in policies], results, strict=True))
         return by_scenario[name]
