@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.market.kernel import ROLES, Cost, Slice, State
+from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.predator import PredatorMemory, trade, update_memory
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
@@ -202,17 +203,9 @@ class ScenarioImpact:
 
 def _slice(market: Market, k: int, regime: Paths) -> Slice:
     """Return slice `k` without noise, drift, risk and limits."""
-    return Slice(
-        volume=market.mean_volume[k].take(regime),
-        least=0.0,
-        limit=math.inf,
-        temporary_scale=market.temporary_scale.take(regime),
-        half_spread=market.half_spread.take(regime),
-        transient_decay=market.transient_decay.take(regime),
-        drift=0.0,
-        innovation=0.0,
-        risk=0.0,
-    )
+    zero = np.zeros(regime.shape)
+    expected = expected_slice(market, k, World(regime, zero, zero + market.scenario.arrival_price))
+    return expected._replace(least=0.0, limit=math.inf, drift=0.0, innovation=0.0, risk=0.0, holding=0.0)
 
 
 def _swapped(mine: PredatorMemory, other: PredatorMemory, turned: NDArray[np.bool_]) -> tuple[PredatorMemory, PredatorMemory]:
