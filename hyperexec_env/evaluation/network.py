@@ -197,7 +197,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
         if described["format"] != FORMAT:
             raise ValueError(f"format must be {FORMAT}, got {described['format']!r}")
         if described["observation_names"] != list(observation_names()):
-            raise ValueError("observation_names differ from the observation names of this version")
+            raise ValueError("the policy was trained on other observations than this version has")
         if hashlib.sha256(weights).hexdigest() != described["sha256"]:
             raise ValueError("policy.safetensors is not the file that policy.json describes")
         _check_fields(described)

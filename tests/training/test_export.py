@@ -224,7 +224,7 @@ def _doing_more():
     (SAC, "MlpPolicy", _env, {}, {"use_sde": True, "buffer_size": 9}, "got Linear, ReLU, Linear, ReLU, Sequential"),
     (PPO, "MlpPolicy", _seeing_less, {}, {}, r"of shape \(21,\) of HyperExec-v0, got \(5,\)"),
     (PPO, "MlpPolicy", _normalised, {}, {}, "got the same shape with other bounds"),
-    (PPO, "MlpPolicy", _doing_more, {}, {}, r"actions of the model must be Box\(-1.0, 1.0, .* got Box\(-2.0"),
+    (PPO, "MlpPolicy", _doing_more, {}, {}, r"action space of the model must be Box\(-1.0, 1.0, .* got Box\(-2.0"),
 ])  # fmt: skip
 def test_a_policy_of_another_kind_is_refused(kind, policy, env, network, options, message):
     model = kind(policy, env(), policy_kwargs=network, **options)
