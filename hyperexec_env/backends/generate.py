@@ -167,7 +167,7 @@ class Layout:
         fixed = self.program.fixed
         return [(path, self.number(record, path, kind)) for path, kind in leaves(record) if (record, path) not in fixed]
 
-    def load(self, record: Any, top: Any = None, prefix: str = "") -> str:
+    def construct(self, record: Any, top: Any = None, prefix: str = "") -> str:
         """Return the expression of a whole record in lane j, such as `Clock(kept_I[0 + j], kept_I[264 + j])`.
 
         A string, the name of an extra argument, is its own expression. `top` and `prefix` are the outermost record type and
@@ -180,7 +180,7 @@ class Layout:
         parts = []
         for name, kind in fields_of(record):
             path = prefix + name
-            parts.append(self.load(kind, top or record, f"{path}.") if is_record(kind) else self.of_path(top or record, path))
+            parts.append(self.construct(kind, top or record, f"{path}.") if is_record(kind) else self.of_path(top or record, path))
         return f"{record.__name__}({', '.join(parts)})"
 
     def of_path(self, record: type, path: str) -> str:
@@ -273,7 +273,7 @@ class _Writer:
 
     def _call(self, stage: Callable[..., Any], made: dict[Any, str]) -> str:
         """Return the call of a stage; `made` has the local variables of the records that the line has made already."""
-        return f"{stage.__name__}({', '.join(made.get(record) or self.layout.load(record) for record in taken_by(stage))})"
+        return f"{stage.__name__}({', '.join(made.get(record) or self.layout.construct(record) for record in taken_by(stage))})"
 
     def _pass(self, line: Pass) -> list[str]:
         """Return the calls of the stages, and the writes of the records that need memory."""
