@@ -507,7 +507,7 @@ def test_a_mistake_is_one_clear_line_before_the_work(capsys, tmp_path, monkeypat
     for words, message in [
         (("--factors", "1.5"), "factors must be a number in [0, 1], got 1.5"),
         (("--factors", "nan"), "factors must be a number in [0, 1], got nan"),
-        (("--predator", "-1"), "predator must be a number in [0, 2] of the child that is expected, got -1.0"),
+        (("--predator", "-1"), "predator must be a number in [0, 2] of the expected child, got -1.0"),
         (("--episodes", "1"), "episodes must be a whole number in [20, 20000], got 1"),
         (("--episodes", "20001"), "episodes must be a whole number in [20, 20000], got 20001"),
         (("--factors", *(f"{k / 100}" for k in range(21))), "factors must be 1 to 20 different numbers, got 21"),
