@@ -180,7 +180,9 @@ class Layout:
         parts = []
         for name, kind in fields_of(record):
             path = prefix + name
-            parts.append(self.construct(kind, top or record, f"{path}.") if is_record(kind) else self.of_path(top or record, path))
+            parts.append(
+                self.construct(kind, top or record, f"{path}.") if is_record(kind) else self.of_path(top or record, path)
+            )
         return f"{record.__name__}({', '.join(parts)})"
 
     def of_path(self, record: type, path: str) -> str:
