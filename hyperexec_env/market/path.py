@@ -151,7 +151,7 @@ def draw_order(numbers: OrderNumbers, key: Any) -> Order:
     if numbers.random_side:
         side = where(noise.word(key, _SIDE) >> _TOP > 0, 1.0, -1.0)
     if numbers.random_size:
-        uniform = (np.float64(noise.word(key, _SIZE) >> noise.UPPER) + 0.5) * 2.0**-32
+        uniform = (np.float64(noise.upper_bits(noise.word(key, _SIZE))) + 0.5) * 2.0**-32
         quantity = numbers.quantity * power_of(numbers.ratio, uniform)
     return Order(side, quantity)
 
@@ -230,7 +230,7 @@ def draw_words(key: Any, k: Any) -> Words:
     return Words(
         _halves(noise.word(start, _PRICE_WORD)),
         _halves(noise.word(start, _VOLUME_WORD)),
-        np.int64(noise.word(start, _NEXT_REGIME_WORD) >> noise.UPPER),
+        np.int64(noise.upper_bits(noise.word(start, _NEXT_REGIME_WORD))),
     )
 
 
@@ -351,7 +351,7 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     """Return the market at the start of the first slice of the episode with a key."""
-    regime_draw = np.int64(noise.word(key, _REGIME_WORD) >> noise.UPPER)
+    regime_draw = np.int64(noise.upper_bits(noise.word(key, _REGIME_WORD)))
     halves = _halves(noise.word(key, _ORDER_WORD))
     flow, _ = noise.normals(halves.upper, halves.lower)
     return World(reached(regime_draw, start), np.float64(flow), numbers.arrival_price)
