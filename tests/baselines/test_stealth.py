@@ -515,7 +515,7 @@ def test_a_mistake_is_one_clear_line_before_the_work(capsys, tmp_path, monkeypat
         (("--json", "./x.svg", "--plot", "x.svg"), "json and plot must be two files, got 'x.svg' twice"),
         (("--seed", "-1"), "seed must be a whole number in [0, 4294967295], got -1"),
         (("--scenario", "desk5min"), "unknown scenario 'desk5min'; did you mean 'desk-5min'?"),
-        (("--plot", "x.bmp"), "plot must be a file that ends in .png, .svg, .pdf, got 'x.bmp'"),
+        (("--plot", "x.bmp"), "plot must have one of the extensions .png, .svg, .pdf, got 'x.bmp'"),
         (("--plot", "no/such/x.png"), "cannot write no/such/x.png"),
         (("--json", "no/such/x.json"), "cannot write no/such/x.json"),
     ]:
