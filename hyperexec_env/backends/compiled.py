@@ -22,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.backends.generate import TILE, Function, Layout, Loop, pack, write
+from hyperexec_env.backends.generate import TILE, Function, Layout, Loop, pack, stored_as, write
 from hyperexec_env.backends.plan import Pick, Program, refused, walk
 from hyperexec_env.checks import check_choice
 from hyperexec_env.extras import need
@@ -367,7 +367,7 @@ class CompiledLanes:
 
         def number(path: str) -> Any:
             if path in columns:
-                return self._column(*columns[path]).ravel()[: self.lanes].copy()
+                return self._column(*columns[path]).ravel()[: self.lanes].astype(columns[path][1])
             value = self.program.fixed[kind, path]
             value = attrgetter(value[1])(self.program.given[value[0]]) if isinstance(value, tuple) else value
             return np.full(self.lanes, value)
@@ -380,18 +380,16 @@ class CompiledLanes:
 
         def number(path: str, values: Any) -> None:
             if path in columns:
-                column, machine = columns[path]
-                tiles = np.zeros(len(self._kept) * TILE, dtype=machine)
+                tiles = np.zeros(len(self._kept) * TILE, dtype=columns[path][1])
                 tiles[: self.lanes] = values
-                self._column(column, machine)[:] = tiles.reshape(-1, TILE)
+                self._column(*columns[path])[:] = tiles.reshape(-1, TILE)
 
         paths = (path for path, _ in leaves(kind))
         map_leaves(lambda values: number(next(paths), values), record)
 
     def _column(self, column: int, machine: str) -> NDArray[Any]:
-        """Return the view of one column of `_kept` as its machine type, shape (tiles, TILE)."""
-        begin = column * TILE * (8 // np.dtype(machine).itemsize)  # a number of 32 bits uses the first half of a column
-        return self._kept.view(machine)[:, begin : begin + TILE]
+        """Return the view of one column of `_kept` as the machine type in which it is stored, shape (tiles, TILE)."""
+        return self._kept.view(stored_as(machine))[:, column * TILE : (column + 1) * TILE]
 
     def close(self) -> None:
         """Stop the threads; a later run works in the calling thread."""

@@ -5,12 +5,11 @@ a function with one short loop over the lanes j of a tile, without branches and 
 vectorise it. A *driver* calls these functions in order, tile by tile. The example of :mod:`~hyperexec_env.backends.plan`
 becomes
 
-    def tick_b13a548a(n, kept):                                          the line Pass(tick)
-        kept_I = kept.view(np.int64)
-        for j in range(n):
-            r_Clock = tick(Clock(kept_I[0 + j], kept_I[264 + j]))        k is column 0, over is column 1
-            kept_I[0 + j] = r_Clock.k
-            kept_I[264 + j] = r_Clock.over
+    def tick_b13a548a(n, kept):                               the line Pass(tick); k is column 0, over is column 1
+        for j in range(np.uint64(n)):
+            r_Clock = tick(Clock(np.float64(kept[np.uint64(0) + j]).view(np.int64), np.float64(kept[...]).view(np.int64)))
+            kept[np.uint64(0) + j] = np.int64(r_Clock.k).view(np.float64)
+            kept[np.uint64(264) + j] = np.int64(r_Clock.over).view(np.float64)
 
     def step(given, tables, kept, draft, single, lists, start, stop):    the driver
         for first in range(start, stop, 264):
@@ -20,14 +19,15 @@ becomes
             ...
 
 All numbers are in a few flat buffers. A number of a record is one *column* of a buffer, with :data:`TILE` consecutive elements
-for each tile; the buffer is viewed in the machine type of the number (the suffixes of :data:`_VIEWS`). In `kept`, a number of
-32 bits uses the first half of its column.
+for each tile. Indices are unsigned: a signed index may count from the end of an array, and a loop that has to ask does not
+vectorise. A number of another machine type than the buffer is stored bit for bit (:class:`Place`): arrays are not viewed as
+another type, because numba counts the references of a view, which takes longer than a short loop.
 
     kept      persistent records (:attr:`Program.kept`), float64, shape (tiles, columns * TILE); a function gets one row
     draft     temporary numbers of 64 bits, float64, one tile
     single    temporary numbers of 32 bits, float32, one tile
-    given     numbers of the shared records (:attr:`Program.given`), then the start of each table, float64 or 64-bit words
-    tables    the tables (:attr:`Program.tables`) one after another, 64-bit words; a row of a table is contiguous
+    given     numbers of the shared records (:attr:`Program.given`), then the start of each table, float64
+    tables    the tables (:attr:`Program.tables`) one after another, float64; a row of a table is contiguous
     lists     lists of picked lanes, int64, TILE elements for each Pick
 
 Inputs, outputs and the other arrays of a program are passed as they are. A temporary record that only the line that makes it
@@ -61,21 +61,49 @@ from hyperexec_env.backends.plan import (
 )
 from hyperexec_env.records import fields_of, is_record, leaves, numbers
 
-__all__ = ["TILE", "Layout", "Loop", "write"]
+__all__ = ["TILE", "Function", "Layout", "Loop", "Place", "pack", "stored_as", "write"]
 
 TILE: Final = 264
 """Lanes of a tile: the numbers that a line needs fit into the second-level cache. Not a power of two, which would map the
 columns of a lane to the same few sets of the cache."""
 
-_VIEWS: Final = {"float64": "F", "int64": "I", "uint64": "U", "float32": "S", "uint32": "W"}
-"""Suffix of a buffer's view, by machine type: `kept_I` is `kept.view(np.int64)`."""
 _WIDE: Final = {"float32": "float64", "uint32": "uint64"}
-"""Machine type of 64 bits that stores a number of 32 bits exactly, in `given` and `tables`."""
-_BUFFERS: Final = ("kept", "draft", "single")
-"""Buffers with columns of lanes: persistent numbers, temporary numbers of 64 bits, temporary numbers of 32 bits."""
+"""Machine type of 64 bits that stores a number of 32 bits exactly, in a buffer of double precision."""
+_BUFFERS: Final = {"kept": "float64", "draft": "float64", "single": "float32"}
+"""Buffers with columns of lanes and their machine types: persistent numbers, temporary numbers of 64 and of 32 bits."""
 
 _NOT_MADE: Final = ", which no line before it makes for these lanes"
 """End of the error of a line that takes a record too early."""
+
+
+class Place(NamedTuple):
+    """One number in memory.
+
+    A buffer of double precision stores integers bit for bit, and numbers of 32 bits widened (:data:`_WIDE`); a buffer of single
+    precision stores 32 random bits bit for bit.
+    """
+
+    element: str
+    """Expression of the element of an array, such as `kept[np.uint64(264) + j]`."""
+    kind: str
+    """Machine type of the number."""
+    buffer: str = ""
+    """Machine type of the array; "": that of the number."""
+
+    def read(self) -> str:
+        """Return the expression of the number."""
+        if self.buffer in ("", self.kind):
+            return self.element
+        wide = stored_as(self.kind) if self.buffer == "float64" else self.kind
+        held = self.element if wide == self.buffer else f"np.{self.buffer}({self.element}).view(np.{wide})"
+        return held if wide == self.kind else f"np.{self.kind}({held})"
+
+    def write(self, value: str) -> str:
+        """Return the statement that stores the value of an expression."""
+        if self.buffer in ("", self.kind):
+            return f"{self.element} = {value}"
+        wide = stored_as(self.kind) if self.buffer == "float64" else self.kind
+        return f"{self.element} = np.{wide}({value})" + ("" if wide == self.buffer else f".view(np.{self.buffer})")
 
 
 class Function(NamedTuple):
@@ -111,7 +139,8 @@ class Layout:
         """Assign columns to the persistent records; other records get columns when an expression first uses them."""
         self.program = program
         self.columns = dict.fromkeys(_BUFFERS, 0)
-        self._expressions: dict[tuple[type, str], str] = {}
+        self._places: dict[tuple[type, str], Place] = {}
+        self._columns: dict[tuple[type, str], int] = {}
         self.offsets: dict[tuple[type, str], int] = {}
         """Index in `given` of each number of a shared record, by (record type, dotted name)."""
         for record in program.given:
@@ -121,54 +150,51 @@ class Layout:
         self.tables = {record: len(self.offsets) + index for index, record in enumerate(program.tables)}
         """Index in `given` of the start of a record's table in `tables`."""
         for record in program.kept:
-            for path, kind in leaves(record):
-                self.number(record, path, kind)
+            for path, _ in leaves(record):
+                self.number(record, path)
 
     def kept_columns(self, record: type) -> dict[str, tuple[int, str]]:
         """Return (column, machine type) of each number of a persistent record, by dotted name; fixed fields have no column."""
-        columns = {}
-        for path, kind in leaves(record):
-            if (record, path) not in self.program.fixed:
-                begin = int(re.findall(r"\[(\d+) \+ j\]", self.number(record, path, kind))[0])
-                columns[path] = (begin // (TILE * _per_element(kind)), kind)
-        return columns
+        return {path: (self._columns[record, path], place.kind) for path, place in self.stored(record)}
 
-    def number(self, record: type, path: str, kind: str) -> str:
-        """Return the expression of one number of a record in lane j, such as `kept_F[528 + j]`.
+    def number(self, record: type, path: str) -> str:
+        """Return the expression of one number of a record in lane j, such as `kept[np.uint64(528) + j]`.
 
         A fixed field is a literal, or a field of a shared record, such as `the_OrderNumbers.side`.
         """
-        program, key = self.program, (record, path)
-        if key in program.fixed:
-            value = program.fixed[key]
+        fixed = self.program.fixed
+        if (record, path) in fixed:
+            value = fixed[record, path]
             return f"{_local_name(value[0])}.{value[1]}" if isinstance(value, tuple) else repr(value)
-        if key not in self._expressions:
-            self._expressions[key] = self._new_number(record, path, kind)
-        return self._expressions[key]
+        return self.place(record, path).read()
 
-    def _new_number(self, record: type, path: str, kind: str) -> str:
-        """Return the expression of a number that is not fixed: an element of an array, or of a new column."""
+    def place(self, record: type, path: str) -> Place:
+        """Return the place of a number that is not fixed: an element of an array, or of a column."""
+        if (record, path) not in self._places:
+            self._places[record, path] = self._new_place(record, path, dict(leaves(record))[path])
+        return self._places[record, path]
+
+    def _new_place(self, record: type, path: str, kind: str) -> Place:
+        """Return the element of an array of the program, or of a new column."""
         program = self.program
         if record in program.inputs:
-            return f"{program.inputs[record]}[j]"
+            return Place(f"{program.inputs[record]}[j]", kind)
         names = [name for name, _ in leaves(record)]
         if record in program.outputs:
-            return f"{program.outputs[record][names.index(path)]}[j]"
+            return Place(f"{program.outputs[record][names.index(path)]}[j]", kind)
         if record in program.listed:
-            return f"{program.listed[record]}[at + i, {names.index(path)}]"
-        buffer = "kept" if record in program.kept else "single" if kind in ("float32", "uint32") else "draft"
-        begin = self.columns[buffer] * TILE * (_per_element(kind) if buffer == "kept" else 1)
-        expression = f"{buffer}_{_VIEWS[kind]}[{begin} + j]"
+            return Place(f"{program.listed[record]}[at + i, {names.index(path)}]", kind)
+        buffer = "kept" if record in program.kept else "single" if kind in _WIDE else "draft"
+        column = self._columns[record, path] = self.columns[buffer]
         self.columns[buffer] += 1
-        return expression
+        return Place(f"{buffer}[np.uint64({column * TILE}) + j]", kind, _BUFFERS[buffer])
 
-    def stored(self, record: type) -> list[tuple[str, str]]:
-        """Return (dotted name, expression) of each number of a record that is not fixed."""
-        fixed = self.program.fixed
-        return [(path, self.number(record, path, kind)) for path, kind in leaves(record) if (record, path) not in fixed]
+    def stored(self, record: type) -> list[tuple[str, Place]]:
+        """Return (dotted name, place) of each number of a record that is not fixed."""
+        return [(path, self.place(record, path)) for path, _ in leaves(record) if (record, path) not in self.program.fixed]
 
     def construct(self, record: Any, top: Any = None, prefix: str = "") -> str:
-        """Return the expression of a whole record in lane j, such as `Clock(kept_I[0 + j], kept_I[264 + j])`.
+        """Return the expression of a whole record in lane j, such as `Price(kept[np.uint64(0) + j], kept[np.uint64(264) + j])`.
 
         A string, the name of an extra argument, is its own expression. `top` and `prefix` are the outermost record type and
         the dotted name within it when the method calls itself for a nested record.
@@ -181,16 +207,12 @@ class Layout:
         for name, kind in fields_of(record):
             path = prefix + name
             parts.append(
-                self.construct(kind, top or record, f"{path}.") if is_record(kind) else self.of_path(top or record, path)
+                self.construct(kind, top or record, f"{path}.") if is_record(kind) else self.number(top or record, path)
             )
         return f"{record.__name__}({', '.join(parts)})"
 
-    def of_path(self, record: type, path: str) -> str:
-        """Return the expression of the number with a dotted name; see :meth:`number`."""
-        return self.number(record, path, dict(leaves(record))[path])
-
     def given(self, record: type) -> str:
-        """Return the statement that builds a shared record, such as `the_Reward = Reward(given.view(np.int64)[26])`."""
+        """Return the statement that builds a shared record, such as `the_Reward = Reward(np.float64(given[26]).view(np.int64))`."""
         values = self.program.given[record]
 
         def text(kind: type, value: Any, prefix: str) -> str:
@@ -208,6 +230,11 @@ class Layout:
         return f"{_local_name(record)} = {text(record, values, '')}"
 
 
+def stored_as(kind: str) -> str:
+    """Return the machine type of 64 bits in which a number of a machine type is stored in `kept`, `given` and `tables`."""
+    return _WIDE.get(kind, kind)
+
+
 def _local_name(record: type) -> str:
     """Return the name of the local variable of a shared record."""
     return f"the_{record.__name__}"
@@ -215,14 +242,7 @@ def _local_name(record: type) -> str:
 
 def _given_number(index: int, kind: str) -> str:
     """Return the expression of a number in the array `given`."""
-    wide = _WIDE.get(kind, kind)
-    number = f"given[{index}]" if wide == "float64" else f"given.view(np.{wide})[{index}]"
-    return f"np.{kind}({number})" if kind in _WIDE else number
-
-
-def _per_element(kind: str) -> int:
-    """Return the number of values of a machine type in 64 bits: 1 or 2."""
-    return 8 // np.dtype(kind).itemsize
+    return Place(f"given[{index}]", kind, "float64").read()
 
 
 def _indent(lines: Sequence[str]) -> list[str]:
@@ -235,9 +255,9 @@ def _identifiers(lines: Sequence[str]) -> set[str]:
     return set(re.findall(r"(?<![\w.])[^\W\d]\w*", "\n".join(lines)))
 
 
-def _copies(sources: Sequence[str], targets: Sequence[str]) -> list[str]:
+def _copies(sources: Sequence[str], targets: Sequence[Place]) -> list[str]:
     """Return statements that copy numbers, all reads before the first write, so that the compiler can vectorise the copies."""
-    return [f"t{i} = {s}" for i, s in enumerate(sources)] + [f"{t} = t{i}" for i, t in enumerate(targets)]
+    return [f"t{i} = {s}" for i, s in enumerate(sources)] + [t.write(f"t{i}") for i, t in enumerate(targets)]
 
 
 class _Writer:
@@ -287,33 +307,33 @@ class _Writer:
             text.append(f"{', '.join(made[record] for record in results)} = {call}")
         for record, name in made.items():
             if record in self.in_memory:
-                text += [f"{target} = {name}.{path}" for path, target in self.layout.stored(record)]
+                text += [place.write(f"{name}.{path}") for path, place in self.layout.stored(record)]
         return text
 
     def _look(self, line: Look) -> list[str]:
         """Return the copies of one row of each table to the columns of lane j; the row of a table starts at c0, c1, ..."""
         text = [f"c = {self._call(line.place, {})}"]
         sources: list[str] = []
-        targets: list[str] = []
+        targets: list[Place] = []
         for number, record in enumerate(line.records):
-            columns = self.layout.stored(record)
-            begin = f"np.uint64(given[{self.layout.tables[record]}])"
-            text.append(f"c{number} = {begin} + np.uint64(c) * np.uint64({len(columns)})")
-            kinds = {path: _VIEWS[_WIDE.get(kind, kind)] for path, kind in leaves(record)}
-            sources += [f"tables_{kinds[path]}[c{number} + np.uint64({i})]" for i, (path, _) in enumerate(columns)]
-            targets += [target for _, target in columns]
+            places = [place for _, place in self.layout.stored(record)]
+            text.append(f"c{number} = np.uint64(given[{self.layout.tables[record]}]) + np.uint64(c) * np.uint64({len(places)})")
+            elements = [f"tables[c{number} + np.uint64({i})]" for i in range(len(places))]
+            for place, element in zip(places, elements, strict=True):
+                as_stored = place.buffer == "float64" and place.kind not in _WIDE  # copied bit for bit
+                sources.append(element if as_stored else Place(element, place.kind, "float64").read())
+                targets.append(Place(place.element, "float64", "float64") if as_stored else place)
         return text + _copies(sources, targets)
 
     def _show(self, line: Show) -> list[str]:
         """Return the copies of a record, and of the row behind it, to one row of the target."""
         width = self.layout.program.rows[line.rows].shape[1]
-        seen = [] if line.record is None else [number for _, number in self.layout.stored(line.record)]
+        seen = [] if line.record is None else [place.read() for _, place in self.layout.stored(line.record)]
         row = "at + i" if self.inside else "j"
         text = [f"c = np.uint64({self._call(line.place, {})}) * np.uint64({width})", f"target = {line.target}[{row}]"]
-        text += _copies(
-            [f"{line.rows}[c + np.uint64({i})]" for i in range(width)], [f"target[{len(seen) + i}]" for i in range(width)]
-        )
-        return text + _copies(seen, [f"target[{i}]" for i in range(len(seen))])
+        targets = [Place(f"target[{i}]", "float32") for i in range(len(seen) + width)]
+        text += _copies([f"{line.rows}[c + np.uint64({i})]" for i in range(width)], targets[len(seen) :])
+        return text + _copies(seen, targets[: len(seen)])
 
     # functions
 
@@ -322,9 +342,9 @@ class _Writer:
         self.inside = bool(name)
         text = [part for line in lines for part in self.body(line)]
         if name:
-            text = ["for i in range(count):", "    j = lanes[i]", *_indent(text)]
+            text = ["for i in range(count):", "    j = np.uint64(lanes[i])", *_indent(text)]
         else:
-            text = ["for j in range(n):", *_indent(text)]
+            text = ["for j in range(np.uint64(n)):", *_indent(text)]
         return self._finish(text, [stage for line in lines for stage in line.stages], ["n" if not name else "count"])
 
     def pick(self, line: Pick) -> Function:
@@ -332,13 +352,13 @@ class _Writer:
 
         The loop that writes has no branch: a lane that is not picked is overwritten by the next one.
         """
-        flag = self.layout.of_path(line.record, line.field)
-        text = ["count = 0", "for j in range(n):", f"    count += {flag} != 0", "if count > 0:", "    i = 0"]
-        text += ["    for j in range(n):", "        lanes[i] = j", f"        i += {flag} != 0", "return count"]
+        flag = self.layout.number(line.record, line.field)
+        text = ["count = 0", "for j in range(np.uint64(n)):", f"    count += {flag} != 0", "if count > 0:", "    i = 0"]
+        text += ["    for j in range(np.uint64(n)):", "        lanes[i] = j", f"        i += {flag} != 0", "return count"]
         return self._finish(text, [], ["n"])
 
     def _finish(self, text: list[str], stages: list[Any], counts: list[str]) -> Function:
-        """Return the function of some statements: add the shared records and the views that they use, and the arguments.
+        """Return the function of some statements: add the shared records that they use, and the arguments.
 
         The name is that of the stages and a hash of the text, so equal lines of several plans are one function.
         """
@@ -348,15 +368,9 @@ class _Writer:
         passed = [record for stage in stages for record in (*taken_by(stage), *made_by(stage))]
         types = [pair for record in (*given, *passed) for pair in _types(record)]
         names = _by_name([*((stage.__name__, stage) for stage in stages), *types])
-        buffers = set()
-        for view in sorted(w for w in words if re.fullmatch(r"(kept|draft|single|tables)_[FIUSW]", w)):
-            buffer, suffix = view.split("_")
-            kind = next(kind for kind, letter in _VIEWS.items() if letter == suffix)
-            buffers.add(buffer)
-            head.append(f"{view} = {buffer}.view(np.{kind})")
         words |= _identifiers(head)
         order = ("given", "tables", "kept", "draft", "single", "lanes", "at", *self.arguments)
-        arguments = (*counts, *(word for word in order if word in words or word in buffers))
+        arguments = (*counts, *(word for word in order if word in words))
         body = "\n".join(_indent([*head, *text]))
         digest = hashlib.sha256(f"{arguments}{body}".encode()).hexdigest()[:8]
         label = "_".join(stage.__name__ for stage in stages) or "pick"
@@ -555,7 +569,7 @@ def _as_float64(values: Any, kind: str) -> np.ndarray[Any, Any]:
     held = np.ascontiguousarray(given, dtype=kind)
     if kind != "float32" and not np.array_equal(held, given, equal_nan=given.dtype.kind == "f"):
         raise TypeError(f"numbers of type {given.dtype} cannot be stored as {kind}")
-    return held.astype(_WIDE.get(kind, kind)).view(np.float64)
+    return held.astype(stored_as(kind)).view(np.float64)
 
 
 def _numbers(kind: Any, record: Any) -> Iterator[tuple[Any, str]]:

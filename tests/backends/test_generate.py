@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from hyperexec_env.backends.arrays import ArrayLanes
-from hyperexec_env.backends.generate import TILE, Layout, pack, write
+from hyperexec_env.backends.generate import TILE, Layout, Place, pack, stored_as, write
 from hyperexec_env.backends.plan import Add, For, Look, Pass, Pick, Refuse, Repeat, Show, Unless, made_by, taken_by, walk
-from hyperexec_env.records import Constant, Half, Real, Single, Whole, Word, leaves, numbered, numbers
+from hyperexec_env.records import Constant, Real, Whole, leaves, numbered, numbers
 
 
 def _load(name: str) -> Any:
@@ -59,9 +59,8 @@ class TextLanes:
         columns = self.layout.kept_columns(kind)
         found = {}
         for path, (column, machine) in columns.items():
-            wide = 8 // np.dtype(machine).itemsize
-            values = self.kept.view(machine)[:, column * TILE * wide : column * TILE * wide + TILE]
-            found[path] = values.ravel()[: self.lanes].copy()
+            values = self.kept.view(stored_as(machine))[:, column * TILE : (column + 1) * TILE]
+            found[path] = values.ravel()[: self.lanes].astype(machine)
         return found
 
 
@@ -110,20 +109,13 @@ def test_columns_have_the_order_of_the_fields_and_fixed_fields_have_none():
         "full": (6, "int64"),
     }
     assert layout.kept_columns(toy.Note) == {"told": (7, "float64")}
-    assert layout.number(toy.Note, "tag", "float64") == "7.0"
-    assert layout.number(toy.Note, "step", "float64") == "the_House.step"
+    assert layout.number(toy.Note, "tag") == "7.0"
+    assert layout.number(toy.Note, "step") == "the_House.step"
 
 
 def test_no_two_numbers_of_a_lane_share_memory():
-    """Numbers of 32 bits have the place of a number of 64 bits."""
-    lanes = TextLanes(toy.program(), TILE)
-    columns = lanes.layout.kept_columns(toy.Counter) | lanes.layout.kept_columns(toy.Note)
-    for path, (column, machine) in columns.items():
-        lanes.kept[:] = 0.0
-        wide = 8 // np.dtype(machine).itemsize
-        lanes.kept.view(machine)[:, column * TILE * wide : column * TILE * wide + TILE] = 1
-        assert np.flatnonzero(lanes.kept[0].view(np.uint64)).min() >= column * TILE, path
-        assert np.flatnonzero(lanes.kept[0].view(np.uint64)).max() < (column + 1) * TILE, path
+    columns = {**Layout(toy.program()).kept_columns(toy.Counter), **Layout(toy.program()).kept_columns(toy.Note)}
+    assert len({column for column, _ in columns.values()}) == len(columns) == Layout(toy.program()).columns["kept"]
 
 
 def test_constants_are_written_into_the_text_and_not_into_the_numbers():
@@ -291,15 +283,33 @@ def test_a_picture_may_stand_alone():
     assert "target[3]" not in text
 
 
-@pytest.mark.parametrize(("kind", "letter"), [(Real, "F"), (Single, "S"), (Whole, "I"), (Word, "U"), (Half, "W"), (Any, "F")])
-def test_a_machine_type_has_a_view_of_its_own(kind, letter):
-    record = numbered("Record", 2, kind)
+@pytest.mark.parametrize("buffer", ["float64", "float32", ""])
+def test_a_number_of_every_machine_type_is_read_as_it_was_written(buffer):
+    rng = np.random.default_rng(2)
+    words = rng.integers(0, 2**64, 50, dtype=np.uint64)
+    values = {
+        "float64": rng.normal(size=50),
+        "int64": words.view(np.int64),
+        "uint64": words,
+        "float32": rng.normal(size=50).astype(np.float32),
+        "uint32": (words >> np.uint64(32)).astype(np.uint32),
+    }
+    for kind, written in values.items():
+        if buffer == "float32" and np.dtype(kind).itemsize > 4:
+            continue
+        place, kept = Place("kept[j]", kind, buffer), np.zeros(50, buffer or kind)
+        for j, number in enumerate(written):
+            exec(place.write("number"), {"np": np, "kept": kept, "j": j, "number": number})  # noqa: S102
+        found = [eval(place.read(), {"np": np, "kept": kept, "j": j}) for j in range(50)]  # noqa: S307
+        np.testing.assert_array_equal(found, written, err_msg=kind)
+        assert {value.dtype for value in found} == {np.dtype(kind)}
+
+
+def test_a_column_of_memory_has_one_number_for_each_lane_of_a_tile():
+    record = numbered("Record", 2, Whole)
     layout = Layout(replace(toy.program(), kept=(record,)))
-    step = TILE * (2 if letter in "SW" else 1)
-    assert [layout.number(record, path, machine) for path, machine in leaves(record)] == [
-        f"kept_{letter}[0 + j]",
-        f"kept_{letter}[{step} + j]",
-    ]
+    elements = [f"np.float64(kept[np.uint64({column * TILE}) + j]).view(np.int64)" for column in range(2)]
+    assert [layout.number(record, path) for path, _ in leaves(record)] == elements
 
 
 def test_a_constant_has_no_place_among_the_numbers_given():
