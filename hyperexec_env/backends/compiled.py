@@ -17,7 +17,7 @@ from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,7 @@ from hyperexec_env.extras import need
 from hyperexec_env.files import cache_folder
 from hyperexec_env.records import fill_record, is_record, leaves, map_leaves
 
-__all__ = ["BACKENDS", "CompiledLanes", "Compiler", "compiler", "default_threads", "resolve_backend"]
+__all__ = ["BACKENDS", "CompiledLanes", "CompiledProgram", "Compiler", "compiler", "default_threads", "resolve_backend"]
 
 BACKENDS: Final = ("auto", "numba", "numpy")
 """Names of the backends; "auto" is numba if it is installed, else numpy."""
@@ -38,6 +38,8 @@ _ALONE: Final = 4_096
 """Number of lanes below which :func:`default_threads` returns one thread."""
 _A_THREAD: Final = 2_048
 """Number of lanes for each thread of :func:`default_threads`."""
+_FINGERPRINTS: Final[dict[Any, str]] = {}
+"""Results of :func:`_fingerprint`."""
 _INLINE: Final = {"forceinline": True, "error_model": "numpy"}
 """Options of stages: inlined, because passing a record of many fields to a call takes as long as computing a lane."""
 
@@ -211,7 +213,20 @@ def _reached(function: Any) -> list[Any]:
 
 
 def _fingerprint(function: Any) -> str:
-    """Return a digest of the code of a function, of all functions that it calls, and of the constants that they read."""
+    """Return a digest of the code of a function, of all functions that it calls, and of the constants that they read.
+
+    The digest of a function that calls this package only is computed once: the package does not change while it runs.
+    """
+    if function not in _FINGERPRINTS:
+        digest = _new_fingerprint(function)
+        if not all(map(_is_own, _reached(function))):
+            return digest
+        _FINGERPRINTS[function] = digest
+    return _FINGERPRINTS[function]
+
+
+def _new_fingerprint(function: Any) -> str:
+    """Return the digest of :func:`_fingerprint`."""
     digest = hashlib.sha256()
     for form in (form for reached in _reached(function) for form in _forms(reached)):
         digest.update(repr((_code(form.__code__), form.__defaults__, form.__kwdefaults__)).encode())
@@ -235,10 +250,14 @@ def _code(code: CodeType) -> str:
 
 def _cacheable(loop: Loop) -> bool:
     """Return whether a loop calls functions of this package only: :func:`_fingerprint` may miss what other code depends on."""
-    package = __name__.split(".")[0]
     called = [value for function in loop.lines for value in function.names.values() if not is_record(value)]
-    reached = [inner for value in called for inner in _reached(value)]
-    return all((inner.__module__ or package).split(".")[0] == package for inner in reached)
+    return all(_is_own(inner) for value in called for inner in _reached(value))
+
+
+def _is_own(function: Any) -> bool:
+    """Return whether a function belongs to this package."""
+    package = __name__.split(".")[0]
+    return bool((function.__module__ or package).split(".")[0] == package)
 
 
 def _source_file(key: str, text: str) -> Path | None:
@@ -260,53 +279,84 @@ def _source_file(key: str, text: str) -> Path | None:
         return None
 
 
+class CompiledPlan(NamedTuple):
+    """A compiled plan."""
+
+    driver: Callable[..., int]
+    arrays: tuple[tuple[str, NDArray[Any] | None], ...]
+    """(name, constant array or None) of each array argument."""
+    sums: frozenset[str]
+    """Names of the arrays of which each part gets a row."""
+
+
+class CompiledProgram:
+    """The text of the plans of a program, compiled when they are first run, and the numbers that all lanes share.
+
+    Args:
+        program: The program.
+    """
+
+    def __init__(self, program: Program) -> None:
+        """Write the plans and pack the numbers."""
+        self.program, self.layout = program, Layout(program)
+        self.given, self.tables = pack(program, self.layout)
+        self._rows = {name: np.ascontiguousarray(rows).ravel() for name, rows in program.rows.items()}
+        self._loops = {name: write(name, self.layout) for name in program.plans}
+        self._plans: dict[str, CompiledPlan] = {}
+
+    def plan(self, name: str) -> CompiledPlan:
+        """Return a compiled plan."""
+        if name not in self._plans:
+            loop = self._loops[name]
+            arrays = tuple((key, self._rows.get(key)) for key in loop.arrays)
+            self._plans[name] = CompiledPlan(compiler().compile(loop), arrays, loop.sums)
+        return self._plans[name]
+
+    def scratch(self) -> tuple[NDArray[Any], ...]:
+        """Return new temporary buffers `draft`, `single` and `lists` for one tile."""
+        columns, picks = self.layout.columns, max(_picks(plan) for plan in self.program.plans.values())
+        return (
+            np.zeros(columns["draft"] * TILE + 1),
+            np.zeros(columns["single"] * TILE + 2, np.float32)[: columns["single"] * TILE],
+            np.zeros(picks * TILE, np.int64),
+        )
+
+
 class CompiledLanes:
     """The lanes of a program, run by compiled loops.
 
     The lanes are split into *parts* of whole tiles; a thread runs the driver of a plan on one part at a time.
 
     Args:
-        program: The program.
+        program: The program, or a compiled program, which several lanes can share.
         lanes: Number of lanes.
         threads: Number of threads; None: one below 4,096 lanes, else one for each 2,048 lanes, at most one per processor.
         part: Lanes of a part, a multiple of :data:`TILE`; None: one part for each thread.
     """
 
-    def __init__(self, program: Program, lanes: int, threads: int | None = None, part: int | None = None) -> None:
+    def __init__(
+        self, program: Program | CompiledProgram, lanes: int, threads: int | None = None, part: int | None = None
+    ) -> None:
         """Allocate the buffers; plans are compiled when they are first run."""
-        self.program, self.lanes, self.part = program, lanes, part
+        self._compiled = program if isinstance(program, CompiledProgram) else CompiledProgram(program)
+        self.program, self.lanes, self.part = self._compiled.program, lanes, part
         self.threads = threads or default_threads(lanes)
         if part is not None and (part < TILE or part % TILE):
             raise ValueError(f"part must be a multiple of {TILE}, got {part}")
         self._start()
-        self._kept = np.zeros((-(-lanes // TILE), self._layout.columns["kept"] * TILE))
+        self._kept = np.zeros((-(-lanes // TILE), self._compiled.layout.columns["kept"] * TILE))
         """Persistent records, shape (tiles, columns * TILE): a row for each tile, see :class:`Layout`."""
 
     def _start(self) -> None:
-        """Make everything but the persistent records: compiled plans, buffers and threads, which cannot be pickled."""
-        self._layout = Layout(self.program)
-        self._plans: dict[str, Any] = {}
-        """Results of :meth:`_prepared` by plan."""
-        self._loops = {name: write(name, self._layout) for name in self.program.plans}
-        self._given, self._tables = pack(self.program, self._layout)
-        self._rows = {name: np.ascontiguousarray(rows).ravel() for name, rows in self.program.rows.items()}
+        """Make the temporary buffers and the threads, which cannot be pickled."""
         edges = np.linspace(0, -(-self.lanes // TILE), self.threads + 1).astype(int) * TILE
         if self.part is not None:
             edges = np.arange(0, self.lanes + self.part, self.part)
         self.parts = [part for part in pairwise(np.minimum(edges, self.lanes).tolist()) if part[0] < part[1]]
         """(first lane, end) of each part."""
-        self._scratch = [self._new_scratch() for _ in self.parts]
+        self._scratch = [self._compiled.scratch() for _ in self.parts]
         others = min(self.threads, len(self.parts)) - 1  # the calling thread works too
         self._pool = ThreadPoolExecutor(others) if others > 0 else None
-
-    def _new_scratch(self) -> tuple[NDArray[Any], ...]:
-        """Return the temporary buffers `draft`, `single` and `lists` of one part, each for one tile."""
-        columns, picks = self._layout.columns, max(_picks(plan) for plan in self.program.plans.values())
-        return (
-            np.zeros(columns["draft"] * TILE + 1),
-            np.zeros(columns["single"] * TILE + 2, np.float32)[: columns["single"] * TILE],
-            np.zeros(picks * TILE, np.int64),
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the arguments and the persistent records, for copy and pickle."""
@@ -315,6 +365,7 @@ class CompiledLanes:
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from the arguments and the persistent records."""
         self.__dict__.update(state)
+        self._compiled = CompiledProgram(self.program)
         self._start()
 
     def run(self, name: str, arrays: dict[str, Any]) -> list[int]:
@@ -328,17 +379,19 @@ class CompiledLanes:
             For each part, in the order of :attr:`parts`, the number of lanes in the last :class:`Pick` of the plan (0 without
             one); or the single number -1 - lane if a :class:`Refuse` line rejects the input of a lane.
         """
-        driver, names, sums = self._plans.get(name) or self._prepared(name)
+        compiled = self._compiled
+        driver, names, sums = compiled.plan(name)
         passed = [arrays[key] if rows is None else rows for key, rows in names]
         if len(self.parts) == 1 and not sums:
-            return [driver(*self._common, *self._scratch[0], *passed, 0, self.lanes)]
+            return [driver(compiled.given, compiled.tables, self._kept, *self._scratch[0], *passed, 0, self.lanes)]
         wrong = refused(self.program, name, arrays)  # check all parts before any part begins
         if wrong:
             return [wrong]
 
         def call(part: int) -> int:
             own = [array[part] if key in sums else array for (key, _), array in zip(names, passed, strict=True)]
-            picked: int = driver(*self._common, *self._scratch[part], *own, *self.parts[part])
+            common = (compiled.given, compiled.tables, self._kept, *self._scratch[part])
+            picked: int = driver(*common, *own, *self.parts[part])
             return picked
 
         mine = range(0, len(self.parts), self.threads if self._pool else 1)  # parts of the calling thread
@@ -349,21 +402,9 @@ class CompiledLanes:
             wait(others.values())
         return [found[part] if part in found else others[part].result() for part in range(len(self.parts))]
 
-    def _prepared(self, name: str) -> tuple[Any, list[tuple[str, Any]], frozenset[str]]:
-        """Compile a plan; return its driver, (name, constant array or None) of each array argument, and the names of sums."""
-        loop = self._loops[name]
-        names = [(key, self._rows.get(key)) for key in loop.arrays]
-        prepared = self._plans[name] = compiler().compile(loop), names, loop.sums
-        return prepared
-
-    @property
-    def _common(self) -> tuple[NDArray[Any], ...]:
-        """The arrays that every driver takes first: `given`, `tables` and `kept`."""
-        return self._given, self._tables, self._kept
-
     def record(self, kind: Any) -> Any:
         """Return a copy of a persistent record, arrays of shape (lanes,)."""
-        columns = self._layout.kept_columns(kind)
+        columns = self._compiled.layout.kept_columns(kind)
 
         def number(path: str) -> Any:
             if path in columns:
@@ -376,7 +417,7 @@ class CompiledLanes:
 
     def put(self, kind: Any, record: Any) -> None:
         """Set a persistent record to a copy of `record`, arrays of shape (lanes,); fixed fields are ignored."""
-        columns = self._layout.kept_columns(kind)
+        columns = self._compiled.layout.kept_columns(kind)
 
         def number(path: str, values: Any) -> None:
             if path in columns:

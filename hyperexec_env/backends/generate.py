@@ -212,7 +212,7 @@ class Layout:
         return f"{record.__name__}({', '.join(parts)})"
 
     def given(self, record: type) -> str:
-        """Return the statement that builds a shared record, such as `the_Reward = Reward(np.float64(given[26]).view(np.int64))`."""
+        """Return the statement that builds a shared record, such as `the_Sight = Sight(given[24], given[25])`."""
         values = self.program.given[record]
 
         def text(kind: type, value: Any, prefix: str) -> str:

@@ -239,21 +239,21 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _final_info(self, terminated: NDArray[np.bool_], counts: list[int], running: dict[str, Any]) -> LazyInfo:
         """Return the `info` of a step in which lanes ended: results are copied now and put into arrays when `info` is read."""
         filled = [slice(start, start + count) for (start, _), count in zip(self._lanes.parts, counts, strict=True)]
-        rows = {name: np.concatenate([values[part] for part in filled]) for name, values in self._ended.items()}
+        rows = {name: [values[part].copy() for part in filled] for name, values in self._ended.items()}
         mask = terminated.copy()
 
         def build() -> dict[str, Any]:
             columns = np.zeros((len(SETTLED), self.num_envs))
-            columns[:, mask] = rows["settled"].T
+            columns[:, mask] = np.concatenate(rows["settled"]).T
             info = _masked(final_info(fill_record(Settled, iter(columns))), mask)
             if not self._same_step:
                 return info
             if self._discrete:
                 masks = np.zeros((self.num_envs, len(PACES)), np.int8)
-                masks[mask] = rows["final_mask"]
+                masks[mask] = np.concatenate(rows["final_mask"])
                 info |= {"action_mask": masks, "_action_mask": mask.copy()}
             last = np.full(self.num_envs, None, dtype=object)
-            for lane, row in zip(np.flatnonzero(mask).tolist(), rows["final"], strict=True):
+            for lane, row in zip(np.flatnonzero(mask).tolist(), np.concatenate(rows["final"]), strict=True):
                 last[lane] = row
             return {"final_obs": last, "_final_obs": mask, "final_info": info, "_final_info": mask.copy()}
 

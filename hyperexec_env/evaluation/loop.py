@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.backends.compiled import CompiledLanes
+from hyperexec_env.backends.compiled import CompiledLanes, CompiledProgram
 from hyperexec_env.backends.generate import TILE
 from hyperexec_env.backends.plan import Add, Line, Look, Pass, Program, Repeat
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
@@ -153,7 +153,7 @@ class RuleLoop:
     def __init__(self, market: Market, rule: Rule, hidden: bool = False, threads: int = 1) -> None:
         """Build the program; compilation happens on the first run."""
         self._market, self._threads = market, threads
-        self._program = _program(market, rule, hidden)
+        self._program = CompiledProgram(_program(market, rule, hidden))
         self._lanes: dict[int, CompiledLanes] = {}
 
     def run(self, keys: Words) -> Run:
@@ -172,7 +172,7 @@ class RuleLoop:
         )
         record = EpisodeRecord(np.empty(count, np.int64), np.empty(count, np.uint64), np.empty(count, np.int64))
         arrays = dict(zip(_SETTLED, settled, strict=True)) | record._asdict()
-        lanes.run("episodes", {"keys": keys, "inventory": inventory, **arrays, **self._program.extra})
+        lanes.run("episodes", {"keys": keys, "inventory": inventory, **arrays, **self._program.program.extra})
         missing = int(record.missing.sum())
         if missing:
             raise ValueError(f"a rule must return finite shares, got something else {missing:,} times")

@@ -352,7 +352,7 @@ for number, (name, replaced) in enumerate(json.loads(sys.argv[1])):
     exec(compile(text, "toy.py", "exec"), module.__dict__)
     lanes = CompiledLanes(module.program("begin"), 3, 1)
     lanes.run("begin", {{}})
-    stats = lanes._plans["begin"][0].stats
+    stats = lanes._compiled.plan("begin").driver.stats
     told.append([lanes.record(module.Counter).small.tolist()[0], sum(stats.cache_hits.values())])
 print(json.dumps(told))
 """

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import copy
 import pickle
+import platform
+import re
 from importlib.util import find_spec
 
 import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
+from hyperexec_env.backends.compiled import compiler
 from hyperexec_env.backends.generate import TILE
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 
@@ -134,6 +137,22 @@ def test_an_action_that_is_no_number_names_its_lane_and_changes_nothing(threads,
 
 
 @needs_numba
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads the machine code of x86-64")
+@pytest.mark.parametrize("stage", ["draw_shocks", "turn", "observe"])
+def test_a_loop_computes_several_lanes_at_once(stage):
+    """A line that is compiled alone must vectorise: the driver that was compiled in this process calls that copy."""
+    lanes = HyperExecVectorEnv(4, backend="numba")._lanes
+    program, (draft, single, _) = lanes._compiled, lanes._scratch[0]
+    (line,) = (line for line in program._loops["step"].lines if stage in line.names)
+    arrays = {"given": program.given, "tables": program.tables, "kept": lanes._kept[0], "draft": draft, "single": single}
+    arrays |= {"n": 4, "values": np.zeros(4), "reward": np.zeros(4), "terminated": np.zeros(4, np.bool_)}
+    alone = compiler()._lines[compiler()._line(line)]
+    alone(*(arrays[name] for name in line.arguments))
+    (machine_code,) = alone.inspect_asm().values()
+    assert re.search(r"\bv?(mul|div|sqrt)p[sd]\b", machine_code)
+
+
+@needs_numba
 def test_shares_in_any_array_are_served_by_the_loop_that_is_there():
     """Compiling another one for arrays that are read-only, or a column of a table, would take seconds."""
     env, other = (HyperExecVectorEnv(4, backend="numba") for _ in range(2))
@@ -141,7 +160,7 @@ def test_shares_in_any_array_are_served_by_the_loop_that_is_there():
     other.reset(seed=0)
     env.trade(np.full(4, 200.0))
     other.trade(np.full(4, 200.0))
-    loop, *_ = env._lanes._plans["trade"]
+    loop = env._lanes._compiled.plan("trade").driver
     (known,) = loop.signatures
     assert_same(env.trade(np.broadcast_to(np.float64(300.0), 4)), other.trade(np.full(4, 300.0)))
     assert_same(env.trade(np.full((4, 3), 300.0)[:, 1]), other.trade([300] * 4))
