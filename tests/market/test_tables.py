@@ -223,3 +223,10 @@ def test_tables_are_computed_once_for_a_scenario():
     assert build_market(get_scenario("regime-day")) is build_market(get_scenario("regime-day"))
     named = replace(get_scenario("regime-day"), name="another")
     assert build_market(named).scenario == named
+
+
+@every_scenario
+def test_the_limits_are_the_thresholds_of_all_regimes(name):
+    market = build_market(get_scenario(name))
+    for limits, thresholds in zip(market.limits, market.thresholds, strict=True):
+        assert np.array_equal(limits, thresholds)
