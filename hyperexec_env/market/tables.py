@@ -213,7 +213,7 @@ def _compile(text: str, scenario_hash: str) -> Market:  # the text is the key; t
 
 def build_market(scenario: Scenario) -> Market:
     """Return the market of a scenario; the markets of the last 64 scenarios are cached."""
-    return _compile(scenario.to_toml(), scenario.hash)
+    return _compile(scenario.text, scenario.hash)
 
 
 def _build(scenario: Scenario) -> Market:
