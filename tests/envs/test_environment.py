@@ -14,6 +14,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from hyperexec_env.envs.action import ACTION_MODES, PACES
+from hyperexec_env.envs.episode import Episode
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.market.scenario import get_scenario, scenario_names
@@ -204,6 +205,15 @@ def test_what_was_returned_never_changes():
         result[0][:] = 99.0  # and nothing that a user does to it comes back
     again = play(env, random_actions(env, 0), seed=1)
     assert same(again, copies[: len(again)])
+
+
+def test_a_situation_books_no_costs(monkeypatch):
+    """A policy asks for the situation in every slice: its time must not grow with the number of slices before."""
+    env = HyperExecEnv()
+    env.reset(seed=3)
+    env.trade(1_000.0)
+    monkeypatch.setattr(Episode, "_account", lambda self: pytest.fail("booked"))
+    assert env.situation.last_shares == 1_000.0
 
 
 # --- how an episode ends
