@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -338,8 +338,9 @@ def shown(market: Market, table: NDArray[Any], hidden: bool) -> NDArray[Any]:
     return np.ascontiguousarray(np.broadcast_to(columns, shape)).ravel()
 
 
+@lru_cache(maxsize=64)
 def build_observer(market: Market, observe_regime: bool = True) -> Observer:
-    """Return the observer of a market."""
+    """Return the observer of a market; the last 64 observers are cached."""
     hidden = not observe_regime
 
     def by_cell(table: Any) -> NDArray[Any]:

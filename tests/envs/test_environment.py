@@ -207,6 +207,16 @@ def test_what_was_returned_never_changes():
     assert same(again, copies[: len(again)])
 
 
+def test_environments_of_a_market_share_its_tables_and_no_action_space():
+    one, other = HyperExecEnv(), HyperExecEnv()
+    assert one.task.observer is other.task.observer
+    one.action_space.seed(0)
+    other.action_space.seed(0)
+    first = one.action_space.sample()
+    assert np.array_equal(other.action_space.sample(), first)
+    assert one.task.observer is not HyperExecEnv(observe_regime=False).task.observer
+
+
 def test_a_situation_books_no_costs(monkeypatch):
     """A policy asks for the situation in every slice: its time must not grow with the number of slices before."""
     env = HyperExecEnv()
