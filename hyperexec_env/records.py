@@ -21,6 +21,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from operator import add
+from types import FunctionType
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "map_leaves",
     "numbered",
     "numbers",
+    "on_numbers",
     "plus",
     "reached",
     "record_type",
@@ -135,6 +137,17 @@ def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:
         return function
 
     return mark
+
+
+def on_numbers(function: Any) -> Any:
+    """Return a function with each helper that has a form for single numbers (:func:`for_numbers`) replaced with that form.
+
+    Compiled loops do the same. The single environment saves the time in which helpers inspect the types of their arguments.
+    """
+    names = {name: getattr(value, "form_for_numbers", value) for name, value in function.__globals__.items()}
+    made = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
 
 
 def for_records(write: Callable[..., str]) -> Callable[[Function], Function]:

@@ -32,6 +32,7 @@ from hyperexec_env.records import (
     map_leaves,
     numbered,
     numbers,
+    on_numbers,
     plus,
     reached,
     record_type,
@@ -193,6 +194,23 @@ def test_marks_leave_a_function_as_it_is():
     assert double.form_for_numbers is abs
     assert double.form_for_records is text
     assert double(2) == 4
+
+
+@for_numbers(lambda value: value + 1)
+def inspecting(value):
+    raise AssertionError(f"inspected {value}")
+
+
+def calling(value, more=1, *, most=10):
+    return min(inspecting(value) * more, most)
+
+
+def test_on_numbers_calls_the_forms_of_helpers():
+    assert on_numbers(calling)(2) == 3
+    assert on_numbers(calling)(2, more=2) == 6
+    assert on_numbers(calling)(2, more=9) == 10
+    with pytest.raises(AssertionError, match="inspected 2"):
+        calling(2)
 
 
 def test_maker_takes_fields_of_the_source_and_what_is_given():

@@ -25,7 +25,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, cost_scale, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import must_finish
-from hyperexec_env.records import adder, map_leaves
+from hyperexec_env.records import adder, map_leaves, on_numbers
 
 __all__ = ["Block", "Episode"]
 
@@ -34,6 +34,7 @@ _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _NO_ACCOUNT = open_account()
 """Placeholder for :func:`situation_of`, which does not read the account."""
 _COST = itemgetter(1)
+_move = on_numbers(move)
 _sum_of_costs, _sum_of_slices = adder(Cost), adder(Slice)
 
 
@@ -121,7 +122,7 @@ class Episode:
         k, before, slice_cost = self.k, self._state, self._slice_cost
         row, shares = self._rows[k], request(action, before[0], self._base[k])
         if self._memory is None:
-            result = move(self._impact, before, row, shares)
+            result = _move(self._impact, before, row, shares)
         else:
             result, self._memory = step_with_predator(
                 self._impact, before, row, shares, self._memory, self.task.scenario.predator
