@@ -20,6 +20,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from operator import add
+from types import FunctionType
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Single",
     "Whole",
     "Word",
+    "adder",
     "fields_of",
     "fill_record",
     "filler",
@@ -40,6 +43,7 @@ __all__ = [
     "map_leaves",
     "numbered",
     "numbers",
+    "on_numbers",
     "plus",
     "reached",
     "record_type",
@@ -135,6 +139,17 @@ def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:
     return mark
 
 
+def on_numbers(function: Any) -> Any:
+    """Return a function with each helper that has a form for single numbers (:func:`for_numbers`) replaced with that form.
+
+    Compiled loops do the same. The single environment saves the time in which helpers inspect the types of their arguments.
+    """
+    names = {name: getattr(value, "form_for_numbers", value) for name, value in function.__globals__.items()}
+    made = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    made.__kwdefaults__ = function.__kwdefaults__
+    return made
+
+
 def for_records(write: Callable[..., str]) -> Callable[[Function], Function]:
     """Return a decorator for a function that iterates over the fields of a record, which compiled code cannot.
 
@@ -152,19 +167,22 @@ def for_records(write: Callable[..., str]) -> Callable[[Function], Function]:
 @for_records(lambda fields: f"lambda a, b: Record({', '.join(f'a.{name} + b.{name}' for name in fields)})")
 def plus(a: Any, b: Any) -> Any:
     """Return the sum of two records of one type, field by field; fields are numbers."""
-    return type(a)(*(x + y for x, y in zip(a, b, strict=True)))
+    return type(a)._make(map(add, a, b))
 
 
 @for_records(lambda fields: f"lambda record, factor: Record({', '.join(f'record.{name} * factor' for name in fields)})")
 def scaled(record: Any, factor: Any) -> Any:
     """Return a record with each field multiplied by a factor; fields are numbers."""
-    return type(record)(*(value * factor for value in record))
+    return type(record)._make([value * factor for value in record])
 
 
 @for_records(lambda fields: f"lambda value, limits: {' + '.join(f'(value >= limits.{name}) * 1' for name in fields)}")
 def reached(value: Any, limits: Any) -> Any:
-    """Return the number of fields of the record `limits` that are at most `value`."""
-    return sum(value >= limit for limit in limits)
+    """Return the number of `limits` that are at most `value`.
+
+    `limits` is a record of numbers or arrays, or one array with a row for each limit, for which numpy calls are fewest.
+    """
+    return sum(value >= limit for limit in limits) if isinstance(limits, tuple) else (value >= limits).sum(axis=0)
 
 
 def sum_of(record: type, names: Iterable[str]) -> Callable[[Any], Any]:
@@ -172,6 +190,22 @@ def sum_of(record: type, names: Iterable[str]) -> Callable[[Any], Any]:
     chosen, fields = set(names), record._fields  # type: ignore[attr-defined]
     text = " + ".join(f"record[{index}]" for index, name in enumerate(fields) if name in chosen)
     function: Callable[[Any], Any] = eval(f"lambda record: {text}", {})  # noqa: S307 - the text holds field numbers only
+    return function
+
+
+def adder(record: type) -> Callable[[Iterable[Any]], Any]:
+    """Return a function that adds plain tuples in the field order of a record, and returns a record of the sums.
+
+    Each sum starts at 0.0 and adds from left to right, as arrays do; `sum` rounds differently in some versions of Python.
+    """
+    fields = record._fields  # type: ignore[attr-defined]
+    sums, values = ([f"{letter}{index}" for index in range(len(fields))] for letter in "sv")
+    lines = [f"{' = '.join(sums)} = 0.0", f"for {', '.join(values)} in rows:"]
+    lines += [f"    {total} += {value}" for total, value in zip(sums, values, strict=True)]
+    lines += [f"return record({', '.join(sums)})"]
+    names: dict[str, Any] = {"record": record}
+    exec("\n    ".join(("def function(rows):", *lines)), names)  # noqa: S102 - the text holds field numbers only
+    function: Callable[[Iterable[Any]], Any] = names["function"]
     return function
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from functools import reduce
+from operator import add
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from hyperexec_env.records import (
     Single,
     Whole,
     Word,
+    adder,
     fields_of,
     fill_record,
     filler,
@@ -29,6 +32,7 @@ from hyperexec_env.records import (
     map_leaves,
     numbered,
     numbers,
+    on_numbers,
     plus,
     reached,
     record_type,
@@ -144,6 +148,23 @@ def test_reached_counts_limits_of_arrays():
     assert found.tolist() == [0, 1, 3]
 
 
+@given(st.lists(st.integers(0, 20), min_size=1), st.lists(st.integers(0, 20), min_size=3, max_size=3))
+def test_limits_may_be_the_rows_of_one_array(values, limits):
+    column = np.array(limits)[:, None]
+    assert reached(np.array(values), column).tolist() == [reached(value, Limits(*limits)) for value in values]
+
+
+@given(st.lists(st.tuples(st.floats(-1e20, 1e20), st.floats(-1.0, 1.0))))
+def test_adder_adds_field_by_field_from_left_to_right(rows):
+    one, two = ([row[index] for row in rows] for index in (0, 1))
+    assert adder(Pair)(rows) == Pair(reduce(add, one, 0.0), reduce(add, two, 0.0))
+
+
+def test_adder_rounds_each_sum_as_an_account_does():
+    """The built-in `sum` of some versions of Python returns 1.0 here."""
+    assert adder(Pair)([(1e16, 0.1), (1.0, 0.2), (-1e16, 0.3)]) == Pair(0.0, 0.1 + 0.2 + 0.3)
+
+
 def test_sum_of_adds_in_the_order_of_the_record_whatever_the_names_order():
     total = sum_of(Outer, ["last", "first"])
     assert total(EXAMPLE) == total(tuple(EXAMPLE)) == 8.0
@@ -173,6 +194,23 @@ def test_marks_leave_a_function_as_it_is():
     assert double.form_for_numbers is abs
     assert double.form_for_records is text
     assert double(2) == 4
+
+
+@for_numbers(lambda value: value + 1)
+def inspecting(value):
+    raise AssertionError(f"inspected {value}")
+
+
+def calling(value, more=1, *, most=10):
+    return min(inspecting(value) * more, most)
+
+
+def test_on_numbers_calls_the_forms_of_helpers():
+    assert on_numbers(calling)(2) == 3
+    assert on_numbers(calling)(2, more=2) == 6
+    assert on_numbers(calling)(2, more=9) == 10
+    with pytest.raises(AssertionError, match="inspected 2"):
+        calling(2)
 
 
 def test_maker_takes_fields_of_the_source_and_what_is_given():

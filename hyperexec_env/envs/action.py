@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -92,6 +92,19 @@ def mask_place(remaining: Any, base: Any, forced: Any) -> Any:
     return where(forced, len(PACES), highest)
 
 
+@cache
+def _stage(shares: Callable[[Any, Any, Any], Any], discrete: bool) -> Callable[[Lane, Base, Action], Asked]:
+    """Return :attr:`ActionMode.ask`, one function for all markets, whose signature is then read once."""
+
+    def ask(lane: Lane, base: Base, action: Action) -> Asked:
+        return Asked(shares(minimum(maximum(action.value, -1.0), 1.0), lane.state.remaining, base.base))
+
+    def ask_level(lane: Lane, base: Base, action: Action) -> Asked:
+        return Asked(shares(action.value, lane.state.remaining, base.base))
+
+    return ask_level if discrete else ask
+
+
 @dataclass(frozen=True, eq=False)
 class ActionMode:
     """An action mode of one market."""
@@ -105,22 +118,10 @@ class ActionMode:
     base: NDArray[np.float64]
     """Factor of the action by slice and regime, shape (N + 1, M + 1): a fraction of the remaining shares, or shares."""
 
-    @cached_property
+    @property
     def ask(self) -> Callable[[Lane, Base, Action], Asked]:
         """The stage that converts an action to requested shares; continuous actions are clipped to [-1, 1]."""
-        shares = self.shares
-
-        def ask(lane: Lane, base: Base, action: Action) -> Asked:
-            return Asked(shares(minimum(maximum(action.value, -1.0), 1.0), lane.state.remaining, base.base))
-
-        def ask_level(lane: Lane, base: Base, action: Action) -> Asked:
-            return Asked(shares(action.value, lane.state.remaining, base.base))
-
-        return ask_level if self.discrete else ask
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the fields without the cached stage `ask`, which cannot be pickled."""
-        return {name: value for name, value in self.__dict__.items() if name != "ask"}
+        return _stage(self.shares, self.discrete)
 
     @property
     def discrete(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -88,7 +89,7 @@ _DRAWN: Final = (
 
 
 def own_features(
-    scales: Scales,
+    scales: tuple[Any, Any],
     quantity: Any,
     reach: Any,
     state: tuple[Any, Any, Any],
@@ -102,7 +103,7 @@ def own_features(
     whole order; if the regime is not observed, y excludes the transient displacement.
 
     Args:
-        scales: Units of the features.
+        scales: Units of the features (:class:`Scales`).
         quantity: Shares of the whole order.
         reach: :func:`reach` of the quantity.
         state: Remaining shares; permanent and transient displacement, currency per share.
@@ -289,7 +290,12 @@ class Observer:
     known: NDArray[np.float32]
     """The features of tables, shape (cells, features of tables)."""
 
-    @property
+    @cached_property
+    def rows(self) -> NDArray[np.float32]:
+        """The observations of all cells, shape (cells, features), with zeros for the computed features."""
+        return np.pad(self.known, ((0, 0), (len(Seen._fields), 0)))
+
+    @cached_property
     def table(self) -> View:
         """The numbers of all cells, one array of shape (cells,) for each field of :class:`View`."""
         return View(*(getattr(self, name) for name in View._fields))
@@ -302,20 +308,24 @@ class Observer:
         """Return the observations of a batch of situations, shape (episodes, features)."""
         cell = self.market.cell(situation.k, situation.seen)
         seen = seen_of(self.market.numbers, self.sight, self.view(cell), situation)
-        return assemble(seen, self.known.take(cell, axis=0))
+        return assemble(seen, self.rows.take(cell, axis=0))
 
     def seen(self, regime: Any) -> Any:
         """Return the column of the market's tables for regimes: the regimes, or `unknown` if they are hidden."""
         return np.full_like(regime, self.market.unknown) if self.hidden else regime
 
 
-def assemble(seen: Any, known: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return observations of shape (..., features): the computed features (:data:`Seen`), then the features of tables."""
-    observation = np.empty((*known.shape[:-1], len(FEATURES)), np.float32)
-    for column, values in enumerate(seen):
-        observation[..., column] = values
-    observation[..., len(seen) :] = known
-    return observation
+def assemble(computed: Any, rows: NDArray[np.float32], first: int = 0) -> NDArray[np.float32]:
+    """Write computed features over those of rows of :attr:`Observer.rows`, shape (..., features), and return the rows.
+
+    Args:
+        computed: Consecutive features of :data:`Seen`.
+        rows: Observations with the features of tables.
+        first: Number of the first of the computed features.
+    """
+    for column, values in enumerate(computed, start=first):
+        rows[..., column] = values
+    return rows
 
 
 def shown(market: Market, table: NDArray[Any], hidden: bool) -> NDArray[Any]:
@@ -328,8 +338,9 @@ def shown(market: Market, table: NDArray[Any], hidden: bool) -> NDArray[Any]:
     return np.ascontiguousarray(np.broadcast_to(columns, shape)).ravel()
 
 
+@lru_cache(maxsize=64)
 def build_observer(market: Market, observe_regime: bool = True) -> Observer:
-    """Return the observer of a market."""
+    """Return the observer of a market; the last 64 observers are cached."""
     hidden = not observe_regime
 
     def by_cell(table: Any) -> NDArray[Any]:

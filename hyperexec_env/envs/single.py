@@ -23,6 +23,11 @@ _BLOCK = 512
 _OVER = "the episode is over or was never begun: call reset() first"
 
 
+def _requested(shares: float, remaining: float, base: float) -> float:
+    """Return the shares of an action that is a number of shares."""
+    return shares
+
+
 class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     r"""Execute a parent order before its deadline, slice by slice, at the least cost.
 
@@ -188,6 +193,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         self._discrete, self._human = self.task.mode.discrete, render_mode == "human"
         self._has_extras = self._discrete or self._human
         self._read = self._level if self._discrete else self._value
+        self._request = self.task.mode.shares
         self._block: Block | None = None
         self._running: Episode | None = None
         self._seed: int | None = None
@@ -224,8 +230,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         episode = self._running
         if episode is None or episode.over:
             raise ResetNeeded(_OVER)
-        read = self._read
-        observation, reward = episode.act(read(action))
+        read = self._read  # a local variable saves the attempt to bind a method
+        observation, reward = episode.trade(self._request, read(action))
         if episode.over or self._has_extras:
             return self._complete(episode, observation, reward)
         return observation, reward, False, False, {}
@@ -237,7 +243,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             raise ResetNeeded(_OVER)
         if shares != shares:
             raise ValueError(f"shares to trade must be a number, got {shares}")
-        return self._complete(episode, *episode.trade(float(shares)))
+        return self._complete(episode, *episode.trade(_requested, float(shares)))
 
     def _complete(
         self, episode: Episode, observation: NDArray[np.float32], reward: float

@@ -37,7 +37,7 @@ from hyperexec_env.market.kernel import Impact, Slice
 from hyperexec_env.market.numeric import power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.orders import Order
-from hyperexec_env.records import Constant, Half, Real, Single, Whole, map_leaves, reached
+from hyperexec_env.records import Constant, Half, Real, Single, Whole, is_record, map_leaves, reached
 
 __all__ = [
     "Draws",
@@ -410,6 +410,8 @@ def _draw_all(market: Market, keys: noise.Words) -> Draws:
     rows = max(1, _AT_ONCE // len(keys)) if len(keys) else market.slices
     column = np.arange(market.slices)[:, None]
     groups = [draw(market, keys, column[first : first + rows]) for first in range(0, market.slices, rows)]
+    if len(groups) == 1:
+        return groups[0]
     fields = zip(*groups, strict=True)
     return Draws(*(np.concatenate(values) if np.ndim(values[0]) else values[0] for values in fields))
 
@@ -428,16 +430,23 @@ def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
     first = begin(market, keys)
     world: World = map_leaves(lambda values: np.repeat(values[None], market.slices + 1, axis=0), first)
     for k in range(market.slices):
-        thresholds = map_leaves(lambda limit: limit.take(world.regime[k]), market.thresholds)  # noqa: B023
-        world.regime[k + 1] = reached(draws.regime_draw[k], thresholds)
-        world.flow[k + 1] = _next_flow(spec, world.flow[k], draws.flow[k])
+        world.regime[k + 1] = reached(draws.regime_draw[k], market.limits.take(world.regime[k], axis=1))
+    if spec.flow_persistence == 0.0:
+        world.flow[1:] = draws.flow
+    else:
+        for k in range(market.slices):
+            world.flow[k + 1] = _next_flow(spec, world.flow[k], draws.flow[k])
     column = np.arange(market.slices)[:, None]
-    row = market.row(column, world.regime[:-1])
-    predictable, surprise = _returns(numbers, row, world.flow[:-1], draws)
-    predictable = np.broadcast_to(predictable, surprise.shape)
-    drift, innovation = np.empty_like(surprise), np.empty_like(surprise)
+    cell = market.cell(column, world.regime[:-1])
+    row = SliceRow(*(None if is_record(values) else values.take(cell) for values in market.table))  # thresholds are not read
+    volatility, (predictable, surprise) = row.step_volatility, _returns(numbers, row, world.flow[:-1], draws)
+    # a geometric price is a product of moves, an arithmetic price a sum
+    combine, start = (np.multiply, 1.0) if spec.geometric else (np.add, 0.0)
+    moves = _move_price(numbers, volatility, start, predictable, surprise)[2]
     for k in range(market.slices):
-        moves = _move_price(numbers, row.step_volatility[k], world.price[k], predictable[k], surprise[k])
-        drift[k], innovation[k], world.price[k + 1] = moves
-    slices = _slice_of(numbers, side, column, row, world.price[:-1], draws.volume_shock, drift, innovation)
-    return Path(Slice(*(np.broadcast_to(values, surprise.shape) for values in slices)), world, keys)
+        combine(world.price[k], moves[k], out=world.price[k + 1])
+    drift, innovation, _ = _move_price(numbers, volatility, world.price[:-1], predictable, surprise)
+    fields = _slice_of(numbers, side, column, row, world.price[:-1], draws.volume_shock, drift, innovation)
+    shape = market.slices, len(keys)
+    slices = (values if np.shape(values) == shape else np.broadcast_to(values, shape) for values in fields)
+    return Path(Slice(*slices), world, keys)

@@ -172,6 +172,11 @@ class Scenario:
         content["regimes"] = _hashed_values(self.regimes, always=_HASHED_REGIME_FIELDS)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
+    @cached_property
+    def text(self) -> str:
+        """The result of :meth:`to_toml`, computed once."""
+        return self.to_toml()
+
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain lists, numbers and texts; :meth:`from_dict` is the inverse."""
         plain: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}

@@ -157,7 +157,8 @@ class Market:
 
     def arrays(self) -> list[NDArray[Any]]:
         """Return all tables."""
-        return [array for item in fields(self) for array in _arrays(getattr(self, item.name))] + _arrays(self.table)
+        own = [array for item in fields(self) for array in _arrays(getattr(self, item.name))]
+        return [*own, *_arrays(self.table), self.limits]
 
     @cached_property
     def table(self) -> SliceRow:
@@ -173,6 +174,11 @@ class Market:
 
         row: SliceRow = map_leaves(flat, SliceRow(*(getattr(self, name) for name in SliceRow._fields)))
         return row
+
+    @cached_property
+    def limits(self) -> NDArray[np.int64]:
+        """The thresholds of all regimes in one array of shape (thresholds, M + 1)."""
+        return np.stack(self.thresholds)
 
     def row(self, k: Any, regime: Any) -> SliceRow:
         """Return the numbers of slice `k`, 0..N-1, in a regime; `k` and `regime` may be arrays."""
@@ -207,7 +213,7 @@ def _compile(text: str, scenario_hash: str) -> Market:  # the text is the key; t
 
 def build_market(scenario: Scenario) -> Market:
     """Return the market of a scenario; the markets of the last 64 scenarios are cached."""
-    return _compile(scenario.to_toml(), scenario.hash)
+    return _compile(scenario.text, scenario.hash)
 
 
 def _build(scenario: Scenario) -> Market:

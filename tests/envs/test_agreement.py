@@ -192,7 +192,7 @@ def observation_of(task, order, lane):
     """What stages show of a lane."""
     cell = view_cell(task.market.numbers, lane)
     seen = observe(task.market.numbers, task.observer.sight, order, lane, task.observer.view(cell))
-    return np.ravel(assemble(seen, task.observer.known.take(cell, axis=0)))
+    return np.ravel(assemble(seen, task.observer.rows.take(cell, axis=0)))
 
 
 def stated(info):

@@ -14,6 +14,7 @@ from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
 from hyperexec_env.envs.action import ACTION_MODES, PACES
+from hyperexec_env.envs.episode import Episode
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.market.scenario import get_scenario, scenario_names
@@ -204,6 +205,25 @@ def test_what_was_returned_never_changes():
         result[0][:] = 99.0  # and nothing that a user does to it comes back
     again = play(env, random_actions(env, 0), seed=1)
     assert same(again, copies[: len(again)])
+
+
+def test_environments_of_a_market_share_its_tables_and_no_action_space():
+    one, other = HyperExecEnv(), HyperExecEnv()
+    assert one.task.observer is other.task.observer
+    one.action_space.seed(0)
+    other.action_space.seed(0)
+    first = one.action_space.sample()
+    assert np.array_equal(other.action_space.sample(), first)
+    assert one.task.observer is not HyperExecEnv(observe_regime=False).task.observer
+
+
+def test_a_situation_books_no_costs(monkeypatch):
+    """A policy asks for the situation in every slice: its time must not grow with the number of slices before."""
+    env = HyperExecEnv()
+    env.reset(seed=3)
+    env.trade(1_000.0)
+    monkeypatch.setattr(Episode, "_account", lambda self: pytest.fail("booked"))
+    assert env.situation.last_shares == 1_000.0
 
 
 # --- how an episode ends

@@ -223,3 +223,17 @@ def test_tables_are_computed_once_for_a_scenario():
     assert build_market(get_scenario("regime-day")) is build_market(get_scenario("regime-day"))
     named = replace(get_scenario("regime-day"), name="another")
     assert build_market(named).scenario == named
+
+
+def test_a_scenario_is_written_once_however_often_its_market_is_asked_for(monkeypatch):
+    scenario, written = replace(DAY, description="written once"), []
+    monkeypatch.setattr(Scenario, "to_toml", lambda self, to_toml=Scenario.to_toml: written.append(self) or to_toml(self))
+    assert build_market(scenario) is build_market(scenario)
+    assert len(written) == 1
+
+
+@every_scenario
+def test_the_limits_are_the_thresholds_of_all_regimes(name):
+    market = build_market(get_scenario(name))
+    for limits, thresholds in zip(market.limits, market.thresholds, strict=True):
+        assert np.array_equal(limits, thresholds)
