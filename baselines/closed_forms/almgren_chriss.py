@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer, check_number, check_numbers
 from hyperexec_env.execution import schedules
+from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = [
@@ -385,7 +386,7 @@ def to_scenario(
     """Return the model as a sell scenario in which every schedule has the expected cost and the variance of the paper.
 
     The scenario's day is the whole horizon (one session of T days without nights), so volatility, volume and rates refer to
-    that day. The drift of the model is ignored: in a scenario a drift belongs to a regime.
+    that day. The drift of the model becomes the drift of the scenario's only regime.
 
     Args:
         model: The market and the order.
@@ -424,6 +425,7 @@ def to_scenario(
         resilience=0.0,
         volume_noise=0.0,
         flow_share=0.0,
+        regimes=Regimes(drift=(model.drift * model.horizon / arrival_price,)),
     )
 
 

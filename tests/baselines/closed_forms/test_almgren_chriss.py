@@ -60,12 +60,12 @@ def kernel_cost(scenario, trades):
             temporary_scale=float(market.temporary_scale[0]),
             half_spread=float(market.half_spread[0]),
             transient_decay=float(market.transient_decay[0]),
-            drift=0.0,
+            drift=scenario.side * scenario.arrival_price * float(market.step_drift[0]),
             innovation=float(market.step_volatility[0]) * scenario.arrival_price,
             risk=float(market.risk[0]),
         )
         state, cost = step(market.impact, state, slice, shares)
-        total += cost.permanent + cost.transient + cost.temporary + cost.spread
+        total += cost.permanent + cost.transient + cost.temporary + cost.spread + cost.drift
         risk += cost.risk
         timing += cost.timing**2
     return total, timing, risk
@@ -308,12 +308,14 @@ def test_value_at_risk_at_confidence_one_half_is_the_cost_of_twap():
 # --- the kernel
 
 
-@given(MODELS, st.floats(1e-12, 1e-3), SEEDS)
-def test_the_kernel_agrees_with_the_paper(model, aversion, seed):
+@given(MODELS, st.floats(1e-12, 1e-3), st.floats(-1.0, 1.0), SEEDS)
+def test_the_kernel_agrees_with_the_paper(model, aversion, drift, seed):
+    model = replace(model, drift=drift * model.volatility)
     scenario = paper.to_scenario(model, aversion, arrival_price=50.0, adv=5e6)
     sold = model.quantity * np.random.default_rng(seed).dirichlet(np.ones(model.slices))
     total, timing, risk = kernel_cost(scenario, sold)
-    assert total == pytest.approx(paper.expected_cost(model, sold), rel=1e-9)
+    scale = abs(model.drift) * model.horizon * model.quantity
+    assert total == pytest.approx(paper.expected_cost(model, sold), rel=1e-9, abs=1e-9 * scale)
     assert timing == pytest.approx(paper.variance(model, sold), rel=1e-9, abs=1e-12 * paper.twap(model).variance)
     assert risk == pytest.approx(aversion * paper.variance(model, sold), rel=1e-9, abs=1e-20)
 

@@ -1,6 +1,6 @@
-"""Scenarios registered under the names of papers equal the examples of the papers."""
+"""Scenarios of papers: the registered ones equal the papers' examples, and the mappings drop no parameter."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
@@ -9,12 +9,19 @@ from hyperexec_env.market.scenario import get_scenario
 
 pytestmark = pytest.mark.fast
 
-EXAMPLES = {
-    "almgren-chriss": almgren_chriss.to_scenario(almgren_chriss.EXAMPLE, 1e-6, arrival_price=50.0, adv=5e6),
-    "obizhaeva-wang": obizhaeva_wang.to_scenario(obizhaeva_wang.EXAMPLE, 101, arrival_price=100.0, adv=1e6),
-    "bertsimas-lo": bertsimas_lo.to_scenario(bertsimas_lo.EXAMPLE, sd_noise=0.125, adv=1e6),
-    "gatheral-schied": gatheral_schied.to_scenario(gatheral_schied.EXAMPLE, 26, adv=5e6),
+MAPPINGS = {
+    "almgren-chriss": (
+        almgren_chriss.EXAMPLE,
+        lambda model: almgren_chriss.to_scenario(model, 1e-6, arrival_price=50.0, adv=5e6),
+    ),
+    "obizhaeva-wang": (
+        obizhaeva_wang.EXAMPLE,
+        lambda model: obizhaeva_wang.to_scenario(model, 101, arrival_price=100.0, adv=1e6),
+    ),
+    "bertsimas-lo": (bertsimas_lo.EXAMPLE, lambda model: bertsimas_lo.to_scenario(model, sd_noise=0.125, adv=1e6)),
+    "gatheral-schied": (gatheral_schied.EXAMPLE, lambda model: gatheral_schied.to_scenario(model, 26, adv=5e6)),
 }
+EXAMPLES = {name: convert(example) for name, (example, convert) in MAPPINGS.items()}
 
 
 def numbers_and_rest(scenario):
@@ -32,3 +39,12 @@ def test_the_registered_scenario_is_the_example_of_the_paper(name):
     (registered, rest), (example, other) = map(numbers_and_rest, (get_scenario(name), EXAMPLES[name]))
     assert registered == pytest.approx(example, rel=1e-14, abs=0.0)
     assert rest == other
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_the_mapping_to_a_scenario_drops_no_parameter(name):
+    example, convert = MAPPINGS[name]
+    for item in fields(example):
+        value = getattr(example, item.name)
+        changed = value + 1 if isinstance(value, int) else 1.1 * value or 0.01
+        assert convert(replace(example, **{item.name: changed})).hash != convert(example).hash, item.name
