@@ -75,7 +75,7 @@ def _optimum(scenario: Scenario) -> list[str]:
     for name, make in BASELINES.items():
         policy = make()
         if isinstance(policy, Schedule):
-            values[name] = schedule_bps(scenario, policy.fractions(build_market(scenario))[:-1])
+            values[name] = schedule_bps(scenario, fractions=policy.fractions(build_market(scenario))[:-1])
     scale = abs(best) or 1.0
     return [
         f"objective, computed ({solution.accuracy})",

@@ -108,7 +108,7 @@ TAKERS = {
     "solve": lambda scenario, _: hx.solve(scenario).optimum_bps,
     "optimum": lambda scenario, _: importlib.import_module("hyperexec_env.baselines.solver").optimum(scenario).optimum_bps,
     "known_optimum": lambda scenario, _: hx.known_optimum(scenario).optimum_bps,
-    "schedule_bps": lambda scenario, _: hx.schedule_bps(scenario, [0.5, 0.5, 0.5, 0.5, 1.0]),
+    "schedule_bps": lambda scenario, _: hx.schedule_bps(scenario, [0.4, 0.3, 0.1, 0.1, 0.1]),
     "card": lambda scenario, _: hx.card(scenario).to_dict(),
     "certify": lambda scenario, _: hx.certify(scenario, trips=1000).to_dict(),
     "check_scenario": lambda scenario, _: hx.check_scenario(scenario, trips=1000),
