@@ -47,6 +47,8 @@ _BOUND_PATHS: Final = 20_000
 """Number of simulated paths for a lower bound."""
 _ROUNDING: Final = 1e-12
 """Differences between two grids below this, bps, count as rounding."""
+_EXACT: Final = 1e-9
+"""Relative rounding error of an objective that is computed without a grid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,13 +307,17 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         method = "dynamic programming"
         values, error, table, grid = _solve_to_tolerance(market, tick)
         policy = TablePolicy(build_problem(market, grid.signal), table)
+        if two_sided is not None:
+            values = _within(values, 1e4 * two_sided.values, math.inf, error)
     value = float(values @ regimes.start_law())
     problem = build_problem(market, grid.signal)
     fractions, open_loop, twap = _schedules(problem, tick)
+    twap = float(_within(twap * bps, value, math.inf, error))
+    open_loop = float(_within(open_loop * bps, value, twap, error))
     delayed = value
     if market.regimes > 1:
         delayed_values = solve_delayed(problem, grid, tick).values
-        delayed = float(delayed_values[0] @ problem.signal_law) * bps
+        delayed = float(_within(delayed_values[0] @ problem.signal_law * bps, value, open_loop, error))
     return Solution(
         scenario=scenario,
         method=method,
@@ -320,14 +326,23 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         optimum_bps=value,
         stationary_bps=float(values @ regimes.stationary()),
         bound_bps=None if two_sided is None else float(1e4 * two_sided.values @ regimes.start_law()),
-        open_loop_bps=open_loop * bps,
+        open_loop_bps=open_loop,
         regime_blind_bps=delayed,
-        twap_bps=twap * bps,
+        twap_bps=twap,
         relative_error=error,
         seconds=time.perf_counter() - start,
         fractions=fractions,
         policy=policy,
     )
+
+
+def _within(value: Any, low: Any, high: Any, error: float) -> Floats:
+    """Clip values to bounds that hold in theory where they violate a bound by at most their relative error.
+
+    A larger violation is a fault of the solver and stays visible.
+    """
+    clipped = np.clip(value, low, high)
+    return np.where(np.abs(clipped - value) <= max(error, _EXACT) * np.abs(value), clipped, value)
 
 
 def _solve_two_sided(market: Market) -> Riccati | None:

@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from hyperexec_env.baselines.closed_forms.gatheral_schied import EXAMPLE, discrete_cost
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
 from hyperexec_env.baselines.solver import schedule_bps, solve
 from hyperexec_env.baselines.solver import solution as module
@@ -70,13 +71,26 @@ def test_the_reference_objectives_are_in_order(solution_of, name):
     assert solution.reason == ""
     assert solution.method in ("Riccati", "dynamic programming")
     assert 0.0 <= solution.relative_error <= 1e-4
-    error = slack(solution)
-    assert solution.optimum_bps <= solution.regime_blind_bps + error
-    assert solution.regime_blind_bps <= solution.open_loop_bps + error
-    assert solution.open_loop_bps <= solution.twap_bps + error
+    bound = -math.inf if solution.bound_bps is None else solution.bound_bps
+    known = (bound, solution.optimum_bps, solution.regime_blind_bps, solution.open_loop_bps, solution.twap_bps)
+    assert known == tuple(sorted(known))  # to the last bit
     assert solution.reference.contradictions == []
-    if solution.bound_bps is not None:
-        assert solution.bound_bps <= solution.optimum_bps + error
+
+
+def test_the_optimum_of_gatheral_and_schied_is_its_closed_form(solution_of):
+    """The grid of the dynamic programme gives 201.500718, below the optimum of an order that may trade both ways."""
+    solution = solution_of("gatheral-schied")
+    closed_form = 1e4 * discrete_cost(EXAMPLE, 26) / solution.scenario.notional
+    assert closed_form == pytest.approx(201.500740, abs=5e-7)
+    assert solution.optimum_bps == pytest.approx(closed_form, rel=1e-10)
+    assert solution.optimum_bps == solution.bound_bps
+
+
+def test_a_violation_of_the_order_beyond_the_error_stays_visible():
+    assert module._within(0.999, 1.0, 2.0, error=1e-2) == 1.0
+    assert module._within(2.001, 1.0, 2.0, error=1e-2) == 2.0
+    assert module._within(0.9, 1.0, 2.0, error=1e-2) == 0.9
+    assert module._within(np.array([0.999, 1.5]), np.array([1.0, 1.0]), math.inf, error=1e-2).tolist() == [1.0, 1.5]
 
 
 @pytest.mark.parametrize("name", SOLVED)
