@@ -246,6 +246,12 @@ def test_what_is_no_policy_is_a_type_error(wrong):
         hx.evaluate(NAME, wrong, episodes=4)
 
 
+def test_a_whole_float_counts_episodes():
+    assert judged("TWAP", seed=1.0, threads=1.0) == ["TWAP"]
+    given = hx.evaluate(NAME, "TWAP", episodes=4.0, optimum=False, backend="numpy")
+    assert given.to_json() == hx.evaluate(NAME, "TWAP", episodes=4, optimum=False, backend="numpy").to_json()
+
+
 def test_the_optimum_is_solved_for_is_given_or_is_left_out():
     solved = hx.evaluate(NAME, "TWAP", episodes=4, backend="numpy")
     given = hx.evaluate(NAME, "TWAP", episodes=4, backend="numpy", optimum=hx.known_optimum(NAME))

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_integer, check_number, check_numbers
+from hyperexec_env.checks import check_integer, check_number, check_numbers, put_integer, put_number
 from hyperexec_env.execution import schedules
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario
@@ -65,14 +65,14 @@ class AlmgrenChriss:
 
     def __post_init__(self) -> None:
         """Validate the parameters."""
-        check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
-        check_number("horizon", self.horizon, low=0.0, high=1e6, open_low=True, unit="days")
-        check_integer("slices", self.slices, low=1, high=100_000)
-        check_number("volatility", self.volatility, low=0.0, high=1e9, unit="currency per share and square root of a day")
-        check_number("epsilon", self.epsilon, low=0.0, high=1e9, unit="currency per share")
-        check_number("gamma", self.gamma, low=0.0, high=1e9, unit="currency per share for each share")
-        check_number("eta", self.eta, low=0.0, high=1e9, open_low=True, unit="currency per share for each share a day")
-        check_number("drift", self.drift, low=-1e9, high=1e9, unit="currency per share and day")
+        put_number(self, "quantity", low=0.0, high=1e15, open_low=True, unit="shares")
+        put_number(self, "horizon", low=0.0, high=1e6, open_low=True, unit="days")
+        put_integer(self, "slices", low=1, high=100_000)
+        put_number(self, "volatility", low=0.0, high=1e9, unit="currency per share and square root of a day")
+        put_number(self, "epsilon", low=0.0, high=1e9, unit="currency per share")
+        put_number(self, "gamma", low=0.0, high=1e9, unit="currency per share for each share")
+        put_number(self, "eta", low=0.0, high=1e9, open_low=True, unit="currency per share for each share a day")
+        put_number(self, "drift", low=-1e9, high=1e9, unit="currency per share and day")
         if not self.eta_tilde > 0.0:
             raise ValueError(
                 f"eta must be more than gamma tau / 2 = {0.5 * self.gamma * self.tau:g}, otherwise the cost is not convex "
@@ -455,11 +455,11 @@ class PowerCost:
 
     def __post_init__(self) -> None:
         """Validate the parameters."""
-        check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
-        check_number("volatility", self.volatility, low=0.0, high=1e9, open_low=True, unit="currency per share")
-        check_number("eta", self.eta, low=0.0, high=1e9, open_low=True, unit="currency per share")
-        check_number("beta", self.beta, low=0.0, high=10.0, open_low=True)
-        check_number("risk_aversion", self.risk_aversion, low=0.0, high=1e6, open_low=True, unit="1 / currency")
+        put_number(self, "quantity", low=0.0, high=1e15, open_low=True, unit="shares")
+        put_number(self, "volatility", low=0.0, high=1e9, open_low=True, unit="currency per share")
+        put_number(self, "eta", low=0.0, high=1e9, open_low=True, unit="currency per share")
+        put_number(self, "beta", low=0.0, high=10.0, open_low=True)
+        put_number(self, "risk_aversion", low=0.0, high=1e6, open_low=True, unit="1 / currency")
 
 
 def power_time(model: PowerCost) -> float:

@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_integer, check_number
+from hyperexec_env.checks import check_integer, check_number, put_number
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = [
@@ -57,12 +57,12 @@ class GatheralSchied:
 
     def __post_init__(self) -> None:
         """Validate the parameters."""
-        check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
-        check_number("price", self.price, low=0.0, high=1e9, open_low=True, unit="currency per share")
-        check_number("horizon", self.horizon, low=0.0, high=1e6, open_low=True, unit="days")
-        check_number("volatility", self.volatility, low=0.0, high=10.0, unit="fraction per square root of a day")
-        check_number("eta", self.eta, low=0.0, high=1e9, open_low=True, unit="currency per share for each share a day")
-        check_number("risk_aversion", self.risk_aversion, low=0.0, high=1e6, unit="per day")
+        put_number(self, "quantity", low=0.0, high=1e15, open_low=True, unit="shares")
+        put_number(self, "price", low=0.0, high=1e9, open_low=True, unit="currency per share")
+        put_number(self, "horizon", low=0.0, high=1e6, open_low=True, unit="days")
+        put_number(self, "volatility", low=0.0, high=10.0, unit="fraction per square root of a day")
+        put_number(self, "eta", low=0.0, high=1e9, open_low=True, unit="currency per share for each share a day")
+        put_number(self, "risk_aversion", low=0.0, high=1e6, unit="per day")
         if self.volatility**2 * self.horizon > 100.0:
             raise ValueError(
                 f"volatility must be at most 10 over the whole horizon, got {self.volatility * math.sqrt(self.horizon):g}"
@@ -168,7 +168,7 @@ def discrete_trades(model: GatheralSchied, prices: Any) -> Floats:
 
 def _discrete(model: GatheralSchied, slices: int, growth: float) -> float:
     """Return the minimal cost in discrete time, currency, when E[S^2] grows by the factor `growth` in each slice."""
-    check_integer("slices", slices, low=1, high=100_000)
+    slices = check_integer("slices", slices, low=1, high=100_000)
     tau = model.horizon / slices
     risk, squared = model.risk_aversion * tau, 0.0
     for left in range(1, slices):

@@ -2,9 +2,10 @@
 
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
-from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, obizhaeva_wang
+from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, kyle, obizhaeva_wang
 from hyperexec_env.market.scenario import get_scenario
 
 pytestmark = pytest.mark.fast
@@ -48,3 +49,24 @@ def test_the_mapping_to_a_scenario_drops_no_parameter(name):
         value = getattr(example, item.name)
         changed = value + 1 if isinstance(value, int) else 1.1 * value or 0.01
         assert convert(replace(example, **{item.name: changed})).hash != convert(example).hash, item.name
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_a_model_keeps_ints_and_floats_whatever_numbers_are_given(name):
+    example, _ = MAPPINGS[name]
+    kinds = {item.name: type(getattr(example, item.name)) for item in fields(example)}
+    given = replace(example, **{field: np.float64(getattr(example, field)) for field in kinds})
+    assert {field: type(getattr(given, field)) for field in kinds} == kinds
+    assert set(kinds.values()) <= {int, float}
+    assert given == example
+
+
+def test_a_whole_float_counts_slices_and_trades():
+    """They were checked as whole numbers, but arrays and ranges were made from the floats."""
+    assert almgren_chriss.trades(replace(almgren_chriss.EXAMPLE, slices=5.0), 1e-6).shape == (5,)
+    assert bertsimas_lo.coefficients(replace(bertsimas_lo.EXAMPLE, periods=20.0)).a.shape == (20,)
+    model = gatheral_schied.EXAMPLE
+    assert gatheral_schied.discrete_cost(model, 26.0) == gatheral_schied.discrete_cost(model, 26)
+    for trades in (obizhaeva_wang.discrete_trades, obizhaeva_wang.neutral_trades):
+        assert trades(obizhaeva_wang.EXAMPLE, 11.0).tolist() == trades(obizhaeva_wang.EXAMPLE, 11).tolist()
+    assert kyle.sequential(kyle.Kyle(1.0, 1.0), 4.0).profit == kyle.sequential(kyle.Kyle(1.0, 1.0), 4).profit
