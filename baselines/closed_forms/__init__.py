@@ -5,7 +5,8 @@ equation numbers, in the paper's convention. `EXAMPLE` is the paper's numerical 
 docstring says so. `to_scenario` converts a model to a :class:`~hyperexec_env.market.scenario.Scenario` where the kernel can
 represent it.
 
-- :mod:`~hyperexec_env.baselines.closed_forms.almgren_chriss`: Almgren and Chriss (2000); the power-law cost of Almgren (2003)
+- :mod:`~hyperexec_env.baselines.closed_forms.almgren_chriss`: Almgren and Chriss (2000)
+- :mod:`~hyperexec_env.baselines.closed_forms.almgren`: Almgren (2003), power-law cost
 - :mod:`~hyperexec_env.baselines.closed_forms.obizhaeva_wang`: Obizhaeva and Wang (2013)
 - :mod:`~hyperexec_env.baselines.closed_forms.bertsimas_lo`: Bertsimas and Lo (1998)
 - :mod:`~hyperexec_env.baselines.closed_forms.gatheral_schied`: Gatheral and Schied (2011)
