@@ -7,6 +7,8 @@ represent it.
 
 - :mod:`~hyperexec_env.baselines.closed_forms.almgren_chriss`: Almgren and Chriss (2000)
 - :mod:`~hyperexec_env.baselines.closed_forms.almgren`: Almgren (2003), power-law cost
+- :mod:`~hyperexec_env.baselines.closed_forms.schied_schoeneborn_tehranchi`: Schied, Schoeneborn and Tehranchi (2010), exponential
+  utility
 - :mod:`~hyperexec_env.baselines.closed_forms.obizhaeva_wang`: Obizhaeva and Wang (2013)
 - :mod:`~hyperexec_env.baselines.closed_forms.bertsimas_lo`: Bertsimas and Lo (1998)
 - :mod:`~hyperexec_env.baselines.closed_forms.gatheral_schied`: Gatheral and Schied (2011)
