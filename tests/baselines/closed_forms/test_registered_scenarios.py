@@ -1,10 +1,14 @@
 """Scenarios of papers: the registered ones equal the papers' examples, and the mappings drop no parameter."""
 
+import importlib
+import pkgutil
+import re
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
+from hyperexec_env.baselines import closed_forms
 from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, kyle, obizhaeva_wang
 from hyperexec_env.market.scenario import get_scenario
 
@@ -23,6 +27,15 @@ MAPPINGS = {
     "gatheral-schied": (gatheral_schied.EXAMPLE, lambda model: gatheral_schied.to_scenario(model, 26, adv=5e6)),
 }
 EXAMPLES = {name: convert(example) for name, (example, convert) in MAPPINGS.items()}
+
+
+def test_every_module_is_listed_in_the_package_with_its_paper():
+    names = {found.name for found in pkgutil.iter_modules(closed_forms.__path__)}
+    listed = dict(re.findall(r"^- `(\w+)`: (.+)$", closed_forms.__doc__, re.MULTILINE))
+    assert set(listed) == names
+    for name, source in listed.items():
+        opening = importlib.import_module(f"{closed_forms.__name__}.{name}").__doc__.partition(",")[0]
+        assert source.startswith(opening.split("(")[0].rstrip('"')), name
 
 
 def numbers_and_rest(scenario):
