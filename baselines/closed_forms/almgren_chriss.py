@@ -157,22 +157,38 @@ def variance(model: AlmgrenChriss, trades: Sequence[float] | Floats) -> float:
 def urgency(model: AlmgrenChriss, risk_aversion: float) -> float:
     """Return the urgency kappa, per day (Almgren and Chriss 2000, equation 16 and below).
 
-    kappa solves 2 (cosh(kappa tau) - 1) / tau^2 = lambda sigma^2 / eta_tilde.
+    kappa solves 2 (cosh(kappa tau) - 1) / tau^2 = lambda sigma^2 / eta_tilde. A negative lambda (a trader who likes risk:
+    trajectory C of the paper's Figure 2) makes kappa imaginary. The holdings are then sines of its absolute value, which is
+    returned with a minus sign.
 
     Args:
         model: The market and the order.
         risk_aversion: lambda, the weight of the variance in E + lambda V, 1 / currency.
 
     Raises:
-        ValueError: The risk aversion is out of range.
+        ValueError: The risk aversion is out of range. From -(2 sin(pi / 2N) / tau)^2 eta_tilde / sigma^2 downwards, E + lambda V
+            is not convex, and round trips lower it without bound.
     """
-    half = 0.5 * model.tau * math.sqrt(_check_risk_aversion(risk_aversion) * model.volatility**2 / model.eta_tilde)
-    return 2.0 * math.asinh(half) / model.tau  # cosh(a) - 1 = 2 sinh(a / 2)^2
+    value = check_number("risk_aversion", risk_aversion, low=-1e6, high=1e6, unit="1 / currency")
+    half = 0.5 * model.tau * math.sqrt(abs(value) * model.volatility**2 / model.eta_tilde)
+    if value >= 0.0:
+        return 2.0 * math.asinh(half) / model.tau  # cosh(a) - 1 = 2 sinh(a / 2)^2
+    limit = math.sin(0.5 * math.pi / model.slices)
+    if not half < limit:
+        least = -((2.0 * limit / (model.tau * model.volatility)) ** 2) * model.eta_tilde
+        raise ValueError(
+            f"risk_aversion must be more than {least:g}, where round trips lower E + lambda V without bound, got {value:g}"
+        )
+    return -2.0 * math.asin(half) / model.tau
 
 
 def half_life(model: AlmgrenChriss, risk_aversion: float) -> float:
-    """Return 1 / kappa, days, which the paper calls the half-life of a trade (section 2.3); infinity for zero urgency."""
-    rate = urgency(model, risk_aversion)
+    """Return 1 / kappa, days, which the paper calls the half-life of a trade (section 2.3); infinity for zero urgency.
+
+    Raises:
+        ValueError: The risk aversion is negative or out of range.
+    """
+    rate = urgency(model, _check_risk_aversion(risk_aversion))
     return 1.0 / rate if rate else math.inf
 
 
@@ -180,7 +196,10 @@ def holdings(model: AlmgrenChriss, risk_aversion: float) -> Floats:
     """Return the optimal holdings x_0 = X ... x_N = 0, shares, shape (N + 1,) (Almgren and Chriss 2000, equations 17 and 26).
 
     With a drift the holdings may leave [0, X], because the model may trade in both directions. The optimisation does not
-    charge epsilon for such additional trades.
+    charge epsilon for such additional trades. A negative risk aversion postpones the sale (see :func:`urgency`).
+
+    Raises:
+        ValueError: The risk aversion is out of range.
     """
     rate = urgency(model, risk_aversion)
     left = 1.0 - np.append(0.0, np.cumsum(_weights(model, rate)))
@@ -189,6 +208,10 @@ def holdings(model: AlmgrenChriss, risk_aversion: float) -> Floats:
 
 
 def _weights(model: AlmgrenChriss, rate: float) -> Floats:
+    """Return the trades without a drift as fractions of the order, shape (N,)."""
+    if rate < 0.0:
+        left = model.slices - np.arange(model.slices + 1)
+        return np.asarray(-np.diff(np.sin(-rate * model.tau * left)) / math.sin(-rate * model.horizon))
     return schedules.almgren_chriss(model.slices, rate * model.tau)
 
 
@@ -199,14 +222,21 @@ def _drift_correction(model: AlmgrenChriss, rate: float) -> Floats:
     """
     times = model.tau * np.arange(model.slices + 1)
     scale = 0.25 * model.drift / model.eta_tilde
-    if rate * model.tau < _TWAP_URGENCY:
+    if abs(rate) * model.tau < _TWAP_URGENCY:
         return np.asarray(scale * times * (model.horizon - times))
+    if rate < 0.0:
+        waves = np.sin(0.5 * rate * times) * np.sin(0.5 * rate * (model.horizon - times)) / math.cos(0.5 * rate * model.horizon)
+        return np.asarray(scale * (model.tau / math.sin(0.5 * rate * model.tau)) ** 2 * waves)
     shape = np.expm1(-rate * times) * np.expm1(-rate * (model.horizon - times)) / (1.0 + math.exp(-rate * model.horizon))
     return np.asarray(0.5 * scale * (model.tau / math.sinh(0.5 * rate * model.tau)) ** 2 * shape)
 
 
 def trades(model: AlmgrenChriss, risk_aversion: float) -> Floats:
-    """Return the optimal trade list n_1 ... n_N, shares, shape (N,) (Almgren and Chriss 2000, equations 18 and 27)."""
+    """Return the optimal trade list n_1 ... n_N, shares, shape (N,) (Almgren and Chriss 2000, equations 18 and 27).
+
+    Raises:
+        ValueError: The risk aversion is out of range.
+    """
     rate = urgency(model, risk_aversion)
     return np.asarray(model.quantity * _weights(model, rate) - np.diff(_drift_correction(model, rate)))
 
@@ -214,8 +244,11 @@ def trades(model: AlmgrenChriss, risk_aversion: float) -> Floats:
 def optimum(model: AlmgrenChriss, risk_aversion: float) -> Moments:
     """Return mean and variance of the optimal strategy (Almgren and Chriss 2000, equation 20).
 
-    Equation 20 holds without drift. With a drift, and for small urgency, the moments are computed from the optimal trades
-    by equations 24 and 5.
+    Equation 20 holds without drift. With a drift, and for a small or negative urgency, the moments are computed from the
+    optimal trades by equations 24 and 5.
+
+    Raises:
+        ValueError: The risk aversion is out of range.
     """
     rate = urgency(model, risk_aversion)
     if model.drift or rate * model.horizon < 0.1:  # equation 20 loses digits to cancellation at small urgency

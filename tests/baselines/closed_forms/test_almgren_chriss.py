@@ -183,6 +183,52 @@ def test_the_slope_of_the_frontier_is_the_risk_aversion():
         assert slope == pytest.approx(-aversion, rel=1e-5)
 
 
+# --- negative risk aversion
+
+
+def least_aversion(model):
+    """Limit of lambda, from the smallest eigenvalue of the trades' cost relative to the risk of the holdings between them."""
+    n = model.slices
+    second = 2.0 * np.eye(n - 1) - np.eye(n - 1, k=1) - np.eye(n - 1, k=-1)
+    return -np.linalg.eigvalsh(second).min() * model.eta_tilde / (model.volatility * model.tau) ** 2
+
+
+@given(MODELS, st.floats(0.0, 0.98), st.floats(-1.0, 1.0))
+def test_a_negative_risk_aversion_solves_the_normal_equations_too(model, share, drift):
+    model = replace(model, slices=max(model.slices, 2), drift=drift * model.eta * model.quantity / model.horizon**2)
+    aversion = max(share * least_aversion(model), -1e6)
+    found, solved = paper.trades(model, aversion), least_squares(model, aversion)
+    assert found == pytest.approx(solved, rel=1e-6, abs=1e-6 * (model.quantity + abs(found).max()))
+    assert paper.holdings(model, aversion)[1:] == pytest.approx(model.quantity - np.cumsum(found), abs=1e-8 * abs(found).sum())
+    point = paper.optimum(model, aversion)
+    assert point.variance == pytest.approx(paper.variance(model, found), rel=1e-9, abs=1e-12 * point.variance)
+
+
+def test_a_trader_who_likes_risk_postpones_the_sale():
+    """Trajectory C of Figure 2 has this lambda; the paper prints no numbers of it."""
+    held, even = paper.holdings(paper.EXAMPLE, -2e-7), paper.holdings(paper.EXAMPLE, 0.0)
+    assert (held[1:-1] > even[1:-1]).all()
+    assert (np.diff(held, 2) < 0.0).all()
+    point, steady = paper.optimum(paper.EXAMPLE, -2e-7), paper.twap(paper.EXAMPLE)
+    assert point.expected > steady.expected
+    assert point.variance > steady.variance
+    assert paper.holdings(paper.EXAMPLE, -1e-17) == pytest.approx(even, rel=1e-9)
+
+
+def test_a_risk_aversion_below_the_limit_is_refused():
+    limit = least_aversion(paper.EXAMPLE)
+    assert paper.trades(paper.EXAMPLE, 0.999 * limit).min() < 0.0  # buys first
+    with pytest.raises(
+        ValueError, match=r"risk_aversion must be more than -1\.00517e-06, where round trips .* got -1\.00618e-06"
+    ):
+        paper.trades(paper.EXAMPLE, 1.001 * limit)
+    for function in (paper.half_life, paper.static_holdings):
+        with pytest.raises(ValueError, match=r"risk_aversion must be a number in \[0, 1e\+06\]"):
+            function(paper.EXAMPLE, -1e-7)
+    with pytest.raises(ValueError, match=r"risk_aversion must be a number in \[0, 1e\+06\]"):
+        paper.to_scenario(paper.EXAMPLE, -1e-7, arrival_price=50.0, adv=5e6)
+
+
 # --- drift
 
 
@@ -347,8 +393,8 @@ def test_a_wrong_parameter_is_named():
 
 
 def test_other_wrong_values_are_named():
-    with pytest.raises(ValueError, match="risk_aversion must be a number"):
-        paper.trades(paper.EXAMPLE, -1.0)
+    with pytest.raises(ValueError, match=r"risk_aversion must be a number in \[-1e\+06, 1e\+06\]"):
+        paper.trades(paper.EXAMPLE, math.nan)
     with pytest.raises(ValueError, match="trades must hold 5 numbers, got 2"):
         paper.expected_cost(paper.EXAMPLE, [1.0, 2.0])
     with pytest.raises(ValueError, match=r"trades must sum to the quantity \(1e\+06\), got 5"):
