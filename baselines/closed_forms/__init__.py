@@ -6,6 +6,7 @@ docstring says so. `to_scenario` converts a model to a :class:`~hyperexec_env.ma
 represent it.
 
 - `almgren_chriss`: Almgren and Chriss (2000)
+- `almgren_chriss_shift`: Almgren and Chriss (2000), section 4.3, a shift of the parameters
 - `almgren`: Almgren (2003), power-law cost
 - `schied_schoeneborn_tehranchi`: Schied, Schoeneborn and Tehranchi (2010), exponential utility
 - `cartea_jaimungal`: Cartea, Jaimungal and Penalva (2015), finite terminal penalty

@@ -166,8 +166,8 @@ def urgency(model: AlmgrenChriss, risk_aversion: float) -> float:
         risk_aversion: lambda, the weight of the variance in E + lambda V, 1 / currency.
 
     Raises:
-        ValueError: The risk aversion is out of range. From -(2 sin(pi / 2N) / tau)^2 eta_tilde / sigma^2 downwards, E + lambda V
-            is not convex, and round trips lower it without bound.
+        ValueError: The risk aversion is out of range. It must exceed -(2 sin(pi / 2N) / tau)^2 eta_tilde / sigma^2, where
+            E + lambda V stops being convex and round trips lower it without bound.
     """
     value = check_number("risk_aversion", risk_aversion, low=-1e6, high=1e6, unit="1 / currency")
     half = 0.5 * model.tau * math.sqrt(abs(value) * model.volatility**2 / model.eta_tilde)
