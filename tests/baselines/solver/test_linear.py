@@ -186,8 +186,10 @@ def test_the_optimum_agrees_with_bertsimas_and_lo(rho):
     assert keeps_one_side(solution) == (rho == 0.0)
 
 
-def test_the_optimum_agrees_with_gatheral_and_schied():
-    model, scenario = gatheral_schied.EXAMPLE, get_scenario("gatheral-schied")
+@pytest.mark.parametrize("variance_aversion", [0.0, 1e-6])
+def test_the_optimum_agrees_with_gatheral_and_schied(variance_aversion):
+    model = replace(gatheral_schied.EXAMPLE, variance_aversion=variance_aversion)
+    scenario = gatheral_schied.to_scenario(model, 26, adv=5e6)
     solution = solve_linear(build_market(scenario))
     assert solution.values[0] * scenario.notional == pytest.approx(
         gatheral_schied.discrete_cost(model, scenario.slices), rel=1e-10
