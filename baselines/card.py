@@ -75,7 +75,7 @@ def _optimum(scenario: Scenario) -> list[str]:
     for name, make in BASELINES.items():
         policy = make()
         if isinstance(policy, Schedule):
-            values[name] = schedule_bps(scenario, policy.fractions(build_market(scenario))[:-1])
+            values[name] = schedule_bps(scenario, fractions=policy.fractions(build_market(scenario))[:-1])
     scale = abs(best) or 1.0
     return [
         f"objective, computed ({solution.accuracy})",
@@ -84,7 +84,7 @@ def _optimum(scenario: Scenario) -> list[str]:
 
 
 def _regimes(scenario: Scenario) -> list[str]:
-    """Return the table of regimes: stationary probability, mean duration and multipliers."""
+    """Return the table of regimes (stationary probability, mean duration, multipliers) and the transition matrix of a slice."""
     regimes, law = scenario.regimes, scenario.regimes.stationary()
     header = [
         "",
@@ -104,4 +104,11 @@ def _regimes(scenario: Scenario) -> list[str]:
         columns = (regimes.volatility, regimes.volume, regimes.spread, regimes.temporary, regimes.resilience, regimes.drift)
         duration = f"{scenario.day_minutes / rate:.1f}" if rate > 0.0 else "infinite"
         cells.append(["", name, f"{100.0 * law[index]:.1f}", duration, *(f"{values[index]:g}" for values in columns)])
-    return [f"regimes (start: {regimes.start})", text_table(header, cells)]
+    lines = [f"regimes (start: {regimes.start})", text_table(header, cells)]
+    if len(regimes) > 1:
+        moves = regimes.transition(scenario.tau)
+        rows = [["", name, *(f"{100.0 * share:.2f}" for share in row)] for name, row in zip(regimes.names, moves, strict=True)]
+        minutes = scenario.tau * scenario.day_minutes
+        lines += ["", f"regime one slice ({minutes:g} minutes) later, by the regime of the row [%]"]
+        lines.append(text_table(["", "from", *regimes.names], rows))
+    return lines

@@ -109,10 +109,12 @@ def _same(policy: Policy, other: Policy) -> bool:
     return policy is other or (identity is not None and identity == policy_hash(other))
 
 
-def check_evaluation(episodes: int, seed: int) -> None:
-    """Raise a ValueError if the number of episodes or the seed is out of range."""
-    check_integer("episodes", episodes, low=2, high=1_000_000_000)
-    check_integer("seed", seed, low=0, high=2**32 - 1)
+def check_evaluation(episodes: int, seed: int) -> tuple[int, int]:
+    """Return the number of episodes and the seed as ints; raise a ValueError if one is out of range."""
+    return (
+        check_integer("episodes", episodes, low=2, high=1_000_000_000),
+        check_integer("seed", seed, low=0, high=2**32 - 1),
+    )
 
 
 def evaluate(
@@ -142,8 +144,8 @@ def evaluate(
         ValueError: The number of episodes or threads or the seed is out of range, or a scenario or policy is unknown.
         TypeError: An object is not a policy.
     """
-    check_evaluation(episodes, seed)
-    check_integer("threads", threads, low=0, high=256)
+    episodes, seed = check_evaluation(episodes, seed)
+    threads = check_integer("threads", threads, low=0, high=256)
     scenario, chosen = get_scenario(scenario), entrants(policies)
     if optimum is True:
         optimum = known_optimum(scenario)

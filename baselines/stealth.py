@@ -586,6 +586,7 @@ def study(
     """
     scenario = get_scenario(scenario)
     _check(scenario.slices, factors, predator, episodes, seed)
+    episodes, seed = int(episodes), int(seed)
     factors = tuple(sorted(set(factors)))
     strengths = (predator, max(0.0 - predator, LEAST))
     bench = _bench(scenario, seed)

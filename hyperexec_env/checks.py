@@ -8,7 +8,9 @@ import numbers
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["check_choice", "check_flag", "check_integer", "check_number", "check_numbers", "nearest"]
+__all__ = [
+    *("check_choice", "check_flag", "check_integer", "check_number", "check_numbers", "nearest", "put_integer", "put_number"),
+]
 
 
 def nearest(word: Any, choices: Iterable[str]) -> str:
@@ -35,9 +37,14 @@ def _range(low: float, high: float, open_low: bool, unit: str) -> str:
 def check_number(
     field: str, value: Any, *, low: float = -math.inf, high: float = math.inf, open_low: bool = False, unit: str = ""
 ) -> float:
-    """Return a number as a float; raise ValueError if it is not finite or outside the range."""
+    """Return a number as a float; raise ValueError if it is not finite or outside the range.
+
+    A fraction (by its unit) above the range may be a percentage: the message then says which fraction to pass.
+    """
     if not _finite(value) or not low <= value <= high or (open_low and value == low):
-        raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {value!r}")
+        percent = unit.startswith("fraction") and _finite(value) and high < value <= 100.0 * high
+        hint = f"; for {value:g} % pass {value / 100.0:g}" if percent else ""
+        raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {value!r}{hint}")
     return float(value)
 
 
@@ -56,6 +63,16 @@ def check_numbers(field: str, values: Any, *, low: float, high: float, length: i
     if length is not None and len(checked) != length:
         raise ValueError(f"{field} must hold {length} numbers, got {len(checked)}")
     return checked
+
+
+def put_number(record: Any, field: str, **bounds: Any) -> None:
+    """Check a number of a frozen record and keep it as a float; arguments as in :func:`check_number`."""
+    object.__setattr__(record, field, check_number(field, getattr(record, field), **bounds))
+
+
+def put_integer(record: Any, field: str, *, low: int, high: int) -> None:
+    """Check a whole number of a frozen record and keep it as an int; arguments as in :func:`check_integer`."""
+    object.__setattr__(record, field, check_integer(field, getattr(record, field), low=low, high=high))
 
 
 def check_choice(field: str, value: Any, choices: Iterable[str]) -> str:

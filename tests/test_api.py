@@ -108,7 +108,7 @@ TAKERS = {
     "solve": lambda scenario, _: hx.solve(scenario).optimum_bps,
     "optimum": lambda scenario, _: importlib.import_module("hyperexec_env.baselines.solver").optimum(scenario).optimum_bps,
     "known_optimum": lambda scenario, _: hx.known_optimum(scenario).optimum_bps,
-    "schedule_bps": lambda scenario, _: hx.schedule_bps(scenario, [0.5, 0.5, 0.5, 0.5, 1.0]),
+    "schedule_bps": lambda scenario, _: hx.schedule_bps(scenario, [0.4, 0.3, 0.1, 0.1, 0.1]),
     "card": lambda scenario, _: hx.card(scenario).to_dict(),
     "certify": lambda scenario, _: hx.certify(scenario, trips=1000).to_dict(),
     "check_scenario": lambda scenario, _: hx.check_scenario(scenario, trips=1000),
@@ -244,6 +244,12 @@ def test_two_policies_of_one_name_are_refused():
 def test_what_is_no_policy_is_a_type_error(wrong):
     with pytest.raises(TypeError, match=r"policies must be names|not iterable"):
         hx.evaluate(NAME, wrong, episodes=4)
+
+
+def test_a_whole_float_counts_episodes():
+    assert judged("TWAP", seed=1.0, threads=1.0) == ["TWAP"]
+    given = hx.evaluate(NAME, "TWAP", episodes=4.0, optimum=False, backend="numpy")
+    assert given.to_json() == hx.evaluate(NAME, "TWAP", episodes=4, optimum=False, backend="numpy").to_json()
 
 
 def test_the_optimum_is_solved_for_is_given_or_is_left_out():

@@ -5,9 +5,13 @@ equation numbers, in the paper's convention. `EXAMPLE` is the paper's numerical 
 docstring says so. `to_scenario` converts a model to a :class:`~hyperexec_env.market.scenario.Scenario` where the kernel can
 represent it.
 
-- :mod:`~hyperexec_env.baselines.closed_forms.almgren_chriss`: Almgren and Chriss (2000); the power-law cost of Almgren (2003)
-- :mod:`~hyperexec_env.baselines.closed_forms.obizhaeva_wang`: Obizhaeva and Wang (2013)
-- :mod:`~hyperexec_env.baselines.closed_forms.bertsimas_lo`: Bertsimas and Lo (1998)
-- :mod:`~hyperexec_env.baselines.closed_forms.gatheral_schied`: Gatheral and Schied (2011)
-- :mod:`~hyperexec_env.baselines.closed_forms.kyle`: Kyle (1985)
+- `almgren_chriss`: Almgren and Chriss (2000)
+- `almgren_chriss_shift`: Almgren and Chriss (2000), section 4.3, a shift of the parameters
+- `almgren`: Almgren (2003), power-law cost
+- `schied_schoeneborn_tehranchi`: Schied, Schoeneborn and Tehranchi (2010), exponential utility
+- `cartea_jaimungal`: Cartea, Jaimungal and Penalva (2015), finite terminal penalty
+- `obizhaeva_wang`: Obizhaeva and Wang (2013)
+- `bertsimas_lo`: Bertsimas and Lo (1998)
+- `gatheral_schied`: Gatheral and Schied (2011)
+- `kyle`: Kyle (1985)
 """

@@ -1,4 +1,4 @@
-r"""Almgren and Chriss (2000), "Optimal execution of portfolio transactions", and the power-law cost of Almgren (2003).
+r"""Almgren and Chriss (2000), "Optimal execution of portfolio transactions".
 
 In a sell programme the price follows :math:`S_k = S_{k-1} + \sigma\sqrt\tau\,\xi_k + \alpha\tau - \gamma n_k` (equations 1, 6
 and 23), and the trade :math:`n_k` fills at :math:`S_{k-1} - \epsilon - \eta n_k / \tau` (equations 2 and 7), before its own
@@ -18,23 +18,21 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_integer, check_number, check_numbers
+from hyperexec_env.checks import check_number, check_numbers, put_integer, put_number
 from hyperexec_env.execution import schedules
+from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = [
-    *("EXAMPLE", "AlmgrenChriss", "LiquidityVar", "Moments", "PowerCost", "correlation_gain", "correlation_gain_estimate"),
-    *("drift_gain", "drift_gain_bound", "expected_cost", "frontier", "half_life", "holdings", "liquidity_var", "optimum"),
-    *("power_holdings", "power_moments", "power_schedule", "power_time", "static_holdings", "to_scenario", "trades", "twap"),
-    *("urgency", "variance"),
+    *("EXAMPLE", "AlmgrenChriss", "LiquidityVar", "Moments", "correlation_gain", "correlation_gain_estimate", "drift_gain"),
+    *("drift_gain_bound", "expected_cost", "frontier", "half_life", "holdings", "liquidity_var", "optimum", "static_holdings"),
+    *("to_scenario", "trades", "twap", "urgency", "variance"),
 ]
 
 Floats = NDArray[np.float64]
 
 _TWAP_URGENCY: Final = 1e-8
 """Urgency times slice length below which the schedule is TWAP, as in `hyperexec_env.execution.schedules`."""
-_SMALLEST_WEIGHT: Final = 1e-300
-"""Smallest last weight that :func:`power_schedule` represents; smaller weights are zero."""
 
 
 @dataclass(frozen=True)
@@ -64,14 +62,14 @@ class AlmgrenChriss:
 
     def __post_init__(self) -> None:
         """Validate the parameters."""
-        check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
-        check_number("horizon", self.horizon, low=0.0, high=1e6, open_low=True, unit="days")
-        check_integer("slices", self.slices, low=1, high=100_000)
-        check_number("volatility", self.volatility, low=0.0, high=1e9, unit="currency per share and square root of a day")
-        check_number("epsilon", self.epsilon, low=0.0, high=1e9, unit="currency per share")
-        check_number("gamma", self.gamma, low=0.0, high=1e9, unit="currency per share for each share")
-        check_number("eta", self.eta, low=0.0, high=1e9, open_low=True, unit="currency per share for each share a day")
-        check_number("drift", self.drift, low=-1e9, high=1e9, unit="currency per share and day")
+        put_number(self, "quantity", low=0.0, high=1e15, open_low=True, unit="shares")
+        put_number(self, "horizon", low=0.0, high=1e6, open_low=True, unit="days")
+        put_integer(self, "slices", low=1, high=100_000)
+        put_number(self, "volatility", low=0.0, high=1e9, unit="currency per share and square root of a day")
+        put_number(self, "epsilon", low=0.0, high=1e9, unit="currency per share")
+        put_number(self, "gamma", low=0.0, high=1e9, unit="currency per share for each share")
+        put_number(self, "eta", low=0.0, high=1e9, open_low=True, unit="currency per share for each share a day")
+        put_number(self, "drift", low=-1e9, high=1e9, unit="currency per share and day")
         if not self.eta_tilde > 0.0:
             raise ValueError(
                 f"eta must be more than gamma tau / 2 = {0.5 * self.gamma * self.tau:g}, otherwise the cost is not convex "
@@ -159,22 +157,38 @@ def variance(model: AlmgrenChriss, trades: Sequence[float] | Floats) -> float:
 def urgency(model: AlmgrenChriss, risk_aversion: float) -> float:
     """Return the urgency kappa, per day (Almgren and Chriss 2000, equation 16 and below).
 
-    kappa solves 2 (cosh(kappa tau) - 1) / tau^2 = lambda sigma^2 / eta_tilde.
+    kappa solves 2 (cosh(kappa tau) - 1) / tau^2 = lambda sigma^2 / eta_tilde. A negative lambda (a trader who likes risk:
+    trajectory C of the paper's Figure 2) makes kappa imaginary. The holdings are then sines of its absolute value, which is
+    returned with a minus sign.
 
     Args:
         model: The market and the order.
         risk_aversion: lambda, the weight of the variance in E + lambda V, 1 / currency.
 
     Raises:
-        ValueError: The risk aversion is out of range.
+        ValueError: The risk aversion is out of range. It must exceed -(2 sin(pi / 2N) / tau)^2 eta_tilde / sigma^2, where
+            E + lambda V stops being convex and round trips lower it without bound.
     """
-    half = 0.5 * model.tau * math.sqrt(_check_risk_aversion(risk_aversion) * model.volatility**2 / model.eta_tilde)
-    return 2.0 * math.asinh(half) / model.tau  # cosh(a) - 1 = 2 sinh(a / 2)^2
+    value = check_number("risk_aversion", risk_aversion, low=-1e6, high=1e6, unit="1 / currency")
+    half = 0.5 * model.tau * math.sqrt(abs(value) * model.volatility**2 / model.eta_tilde)
+    if value >= 0.0:
+        return 2.0 * math.asinh(half) / model.tau  # cosh(a) - 1 = 2 sinh(a / 2)^2
+    limit = math.sin(0.5 * math.pi / model.slices)
+    if not half < limit:
+        least = -((2.0 * limit / (model.tau * model.volatility)) ** 2) * model.eta_tilde
+        raise ValueError(
+            f"risk_aversion must be more than {least:g}, where round trips lower E + lambda V without bound, got {value:g}"
+        )
+    return -2.0 * math.asin(half) / model.tau
 
 
 def half_life(model: AlmgrenChriss, risk_aversion: float) -> float:
-    """Return 1 / kappa, days, which the paper calls the half-life of a trade (section 2.3); infinity for zero urgency."""
-    rate = urgency(model, risk_aversion)
+    """Return 1 / kappa, days, which the paper calls the half-life of a trade (section 2.3); infinity for zero urgency.
+
+    Raises:
+        ValueError: The risk aversion is negative or out of range.
+    """
+    rate = urgency(model, _check_risk_aversion(risk_aversion))
     return 1.0 / rate if rate else math.inf
 
 
@@ -182,7 +196,10 @@ def holdings(model: AlmgrenChriss, risk_aversion: float) -> Floats:
     """Return the optimal holdings x_0 = X ... x_N = 0, shares, shape (N + 1,) (Almgren and Chriss 2000, equations 17 and 26).
 
     With a drift the holdings may leave [0, X], because the model may trade in both directions. The optimisation does not
-    charge epsilon for such additional trades.
+    charge epsilon for such additional trades. A negative risk aversion postpones the sale (see :func:`urgency`).
+
+    Raises:
+        ValueError: The risk aversion is out of range.
     """
     rate = urgency(model, risk_aversion)
     left = 1.0 - np.append(0.0, np.cumsum(_weights(model, rate)))
@@ -191,6 +208,10 @@ def holdings(model: AlmgrenChriss, risk_aversion: float) -> Floats:
 
 
 def _weights(model: AlmgrenChriss, rate: float) -> Floats:
+    """Return the trades without a drift as fractions of the order, shape (N,)."""
+    if rate < 0.0:
+        left = model.slices - np.arange(model.slices + 1)
+        return np.asarray(-np.diff(np.sin(-rate * model.tau * left)) / math.sin(-rate * model.horizon))
     return schedules.almgren_chriss(model.slices, rate * model.tau)
 
 
@@ -201,14 +222,21 @@ def _drift_correction(model: AlmgrenChriss, rate: float) -> Floats:
     """
     times = model.tau * np.arange(model.slices + 1)
     scale = 0.25 * model.drift / model.eta_tilde
-    if rate * model.tau < _TWAP_URGENCY:
+    if abs(rate) * model.tau < _TWAP_URGENCY:
         return np.asarray(scale * times * (model.horizon - times))
+    if rate < 0.0:
+        waves = np.sin(0.5 * rate * times) * np.sin(0.5 * rate * (model.horizon - times)) / math.cos(0.5 * rate * model.horizon)
+        return np.asarray(scale * (model.tau / math.sin(0.5 * rate * model.tau)) ** 2 * waves)
     shape = np.expm1(-rate * times) * np.expm1(-rate * (model.horizon - times)) / (1.0 + math.exp(-rate * model.horizon))
     return np.asarray(0.5 * scale * (model.tau / math.sinh(0.5 * rate * model.tau)) ** 2 * shape)
 
 
 def trades(model: AlmgrenChriss, risk_aversion: float) -> Floats:
-    """Return the optimal trade list n_1 ... n_N, shares, shape (N,) (Almgren and Chriss 2000, equations 18 and 27)."""
+    """Return the optimal trade list n_1 ... n_N, shares, shape (N,) (Almgren and Chriss 2000, equations 18 and 27).
+
+    Raises:
+        ValueError: The risk aversion is out of range.
+    """
     rate = urgency(model, risk_aversion)
     return np.asarray(model.quantity * _weights(model, rate) - np.diff(_drift_correction(model, rate)))
 
@@ -216,8 +244,11 @@ def trades(model: AlmgrenChriss, risk_aversion: float) -> Floats:
 def optimum(model: AlmgrenChriss, risk_aversion: float) -> Moments:
     """Return mean and variance of the optimal strategy (Almgren and Chriss 2000, equation 20).
 
-    Equation 20 holds without drift. With a drift, and for small urgency, the moments are computed from the optimal trades
-    by equations 24 and 5.
+    Equation 20 holds without drift. With a drift, and for a small or negative urgency, the moments are computed from the
+    optimal trades by equations 24 and 5.
+
+    Raises:
+        ValueError: The risk aversion is out of range.
     """
     rate = urgency(model, risk_aversion)
     if model.drift or rate * model.horizon < 0.1:  # equation 20 loses digits to cancellation at small urgency
@@ -385,7 +416,7 @@ def to_scenario(
     """Return the model as a sell scenario in which every schedule has the expected cost and the variance of the paper.
 
     The scenario's day is the whole horizon (one session of T days without nights), so volatility, volume and rates refer to
-    that day. The drift of the model is ignored: in a scenario a drift belongs to a regime.
+    that day. The drift of the model becomes the drift of the scenario's only regime.
 
     Args:
         model: The market and the order.
@@ -424,129 +455,5 @@ def to_scenario(
         resilience=0.0,
         volume_noise=0.0,
         flow_share=0.0,
+        regimes=Regimes(drift=(model.drift * model.horizon / arrival_price,)),
     )
-
-
-# --- power-law cost (Almgren 2003)
-
-
-@dataclass(frozen=True)
-class PowerCost:
-    """Parameters of Almgren (2003), "Optimal execution with nonlinear impact functions and trading-enhanced risk".
-
-    Selling at v shares a day costs eta v^beta per share; there is no deadline.
-
-    Raises:
-        ValueError: A value is out of range; the message names the field, the value and the range.
-    """
-
-    quantity: float
-    """X, shares."""
-    volatility: float
-    """sigma, currency per share and square root of a day."""
-    eta: float
-    """Temporary impact, currency per share at a rate of one share a day."""
-    beta: float
-    """Exponent of the temporary impact, the paper's k; 1 is linear, 0.5 the square root."""
-    risk_aversion: float
-    """lambda, 1 / currency."""
-
-    def __post_init__(self) -> None:
-        """Validate the parameters."""
-        check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
-        check_number("volatility", self.volatility, low=0.0, high=1e9, open_low=True, unit="currency per share")
-        check_number("eta", self.eta, low=0.0, high=1e9, open_low=True, unit="currency per share")
-        check_number("beta", self.beta, low=0.0, high=10.0, open_low=True)
-        check_number("risk_aversion", self.risk_aversion, low=0.0, high=1e6, open_low=True, unit="1 / currency")
-
-
-def power_time(model: PowerCost) -> float:
-    r"""Return the characteristic time T*, days: X over the initial trading rate (Almgren 2003, power-law cost).
-
-    .. math:: T_* = \left(\frac{k \eta X^{k-1}}{\lambda\sigma^2}\right)^{1/(k+1)}
-    """
-    k = model.beta
-    aversion = model.risk_aversion * model.volatility**2
-    return float((k * model.eta * model.quantity ** (k - 1.0) / aversion) ** (1.0 / (k + 1.0)))
-
-
-def power_holdings(model: PowerCost, times: Any) -> Floats:
-    r"""Return the optimal holdings, shares, in the shape of `times` (Almgren 2003, power-law cost).
-
-    .. math:: x(t) = X \left(1 + \frac{1-k}{1+k}\frac{t}{T_*}\right)^{-(1+k)/(1-k)}
-
-    For k = 1 the holdings decay exponentially; for k > 1 the order is finished at (k + 1) / (k - 1) T*.
-
-    Args:
-        model: The market and the order.
-        times: t, days, non-negative.
-
-    Raises:
-        ValueError: A time is negative.
-    """
-    at = np.asarray(times, dtype=float)
-    if not (at >= 0.0).all():
-        raise ValueError(f"times must be non-negative (days), got {float(at.min()):g}")
-    scaled, slope = at / power_time(model), (1.0 - model.beta) / (1.0 + model.beta)
-    if abs(slope) < 1e-12:
-        return np.asarray(model.quantity * np.exp(-scaled))
-    with np.errstate(divide="ignore"):  # log(0) after the order is finished
-        return np.asarray(model.quantity * np.exp(-np.log1p(np.maximum(slope * scaled, -1.0)) / slope))
-
-
-def power_moments(model: PowerCost) -> Moments:
-    r"""Return mean and variance of the optimal strategy without permanent impact and spread (Almgren 2003, power-law cost).
-
-    .. math:: E = \frac{k+1}{3k+1}\,\eta X \left(\frac{X}{T_*}\right)^k, \qquad V = \frac{k+1}{3k+1}\,\sigma^2 X^2 T_*
-    """
-    k, time = model.beta, power_time(model)
-    share = (k + 1.0) / (3.0 * k + 1.0)
-    expected = share * model.eta * model.quantity * (model.quantity / time) ** k
-    return Moments(expected, share * model.volatility**2 * model.quantity**2 * time)
-
-
-def power_schedule(slices: int, beta: float, risk: float) -> Floats:
-    """Return the weights w_k, shape (N,), that minimise the sum over slices of w_k^(1 + beta) + risk x_{k+1}^2.
-
-    x_{k+1} is the fraction of the order that remains after slice k. This is the problem of Almgren (2003) with a deadline,
-    in the kernel's convention: risk is charged on the shares that remain after a trade. The first-order condition
-    (1 + beta) (w_k^beta - w_{k+1}^beta) = 2 risk x_{k+1} determines all weights from the last one, which a bisection
-    chooses so that the weights sum to one.
-
-    Args:
-        slices: Number of slices N.
-        beta: Exponent of the temporary impact.
-        risk: Ratio of the risk of holding the whole order for one slice to the temporary cost of trading it in one slice.
-
-    Raises:
-        ValueError: A value is out of range.
-    """
-    count = check_integer("slices", slices, low=1, high=100_000)
-    check_number("beta", beta, low=0.05, high=10.0)
-    slope = 2.0 * check_number("risk", risk, low=0.0, high=1e12) / (1.0 + beta)
-    for active in range(count, 0, -1):  # drop last slices whose weights underflow; their weight is zero
-        if _weights_from_last(active, beta, slope, _SMALLEST_WEIGHT).sum() < 1.0:
-            break
-    low, high = math.log(_SMALLEST_WEIGHT), 0.0
-    for _ in range(100):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if _weights_from_last(active, beta, slope, math.exp(middle)).sum() < 1.0 else (low, middle)
-    weights = _weights_from_last(active, beta, slope, math.exp(0.5 * (low + high)))
-    return np.append(weights / weights.sum(), np.zeros(count - active))
-
-
-def _weights_from_last(slices: int, beta: float, slope: float, last: float) -> Floats:
-    """Return the weights that satisfy the first-order condition for a last weight, shape (slices,).
-
-    The first weight is infinite if the sum of the weights exceeds two.
-    """
-    weights, left, power = np.zeros(slices), last, last**beta
-    weights[-1] = last
-    for k in range(slices - 2, -1, -1):
-        power += slope * left
-        weights[k] = power ** (1.0 / beta)
-        left += weights[k]
-        if left > 2.0:
-            weights[0] = math.inf
-            break
-    return weights

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_integer, check_number
+from hyperexec_env.checks import check_number, put_integer, put_number
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = [
@@ -56,13 +56,13 @@ class BertsimasLo:
 
     def __post_init__(self) -> None:
         """Validate the parameters."""
-        check_number("price", self.price, low=0.0, high=1e9, open_low=True, unit="currency per share")
-        check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
-        check_integer("periods", self.periods, low=1, high=100_000)
-        check_number("theta", self.theta, low=0.0, high=1e9, open_low=True, unit="currency per share for each share")
-        check_number("gamma", self.gamma, low=-1e9, high=1e9, unit="currency per share")
-        check_number("rho", self.rho, low=-0.999, high=0.999)
-        check_number("var_eta", self.var_eta, low=0.0, high=1e9)
+        put_number(self, "price", low=0.0, high=1e9, open_low=True, unit="currency per share")
+        put_number(self, "quantity", low=0.0, high=1e15, open_low=True, unit="shares")
+        put_integer(self, "periods", low=1, high=100_000)
+        put_number(self, "theta", low=0.0, high=1e9, open_low=True, unit="currency per share for each share")
+        put_number(self, "gamma", low=-1e9, high=1e9, unit="currency per share")
+        put_number(self, "rho", low=-0.999, high=0.999)
+        put_number(self, "var_eta", low=0.0, high=1e9)
 
     @property
     def stationary_variance(self) -> float:

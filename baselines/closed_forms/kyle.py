@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_integer, check_number
+from hyperexec_env.checks import check_integer, check_number, put_number
 
 __all__ = ["Auction", "Auctions", "Continuous", "Kyle", "continuous", "kyle_lambda", "sequential", "single_auction"]
 
@@ -36,8 +36,8 @@ class Kyle:
 
     def __post_init__(self) -> None:
         """Validate the parameters."""
-        check_number("prior_variance", self.prior_variance, low=1e-30, high=1e30, unit="squared currency per share")
-        check_number("noise", self.noise, low=1e-15, high=1e15, unit="shares")
+        put_number(self, "prior_variance", low=1e-30, high=1e30, unit="squared currency per share")
+        put_number(self, "noise", low=1e-15, high=1e15, unit="shares")
 
     @property
     def prior_sd(self) -> float:
@@ -117,7 +117,7 @@ def sequential(model: Kyle, auctions: int) -> Auctions:
     Raises:
         ValueError: The number of auctions is not a whole number from 1 to 10,000.
     """
-    check_integer("auctions", auctions, low=1, high=10_000)
+    auctions = check_integer("auctions", auctions, low=1, high=10_000)
     a, roots, alphas, ratios = 0.0, np.empty(auctions), np.empty(auctions), np.empty(auctions)
     for n in range(auctions - 1, -1, -1):
         root = _root(a)

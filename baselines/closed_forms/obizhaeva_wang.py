@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_integer, check_number, check_numbers
+from hyperexec_env.checks import check_integer, check_number, check_numbers, put_number
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = [
@@ -54,13 +54,13 @@ class ObizhaevaWang:
 
     def __post_init__(self) -> None:
         """Validate the parameters."""
-        check_number("quantity", self.quantity, low=0.0, high=1e15, open_low=True, unit="shares")
-        check_number("horizon", self.horizon, low=0.0, high=1e6, open_low=True, unit="days")
-        check_number("depth", self.depth, low=0.0, high=1e15, open_low=True, unit="shares for each currency unit")
-        check_number("permanent", self.permanent, low=0.0, high=1e9, unit="currency per share for each share")
-        check_number("resilience", self.resilience, low=0.0, high=1e6, open_low=True, unit="per day")
-        check_number("volatility", self.volatility, low=0.0, high=1e9, unit="currency per share and square root of a day")
-        check_number("risk_aversion", self.risk_aversion, low=0.0, high=1e6, unit="1 / currency")
+        put_number(self, "quantity", low=0.0, high=1e15, open_low=True, unit="shares")
+        put_number(self, "horizon", low=0.0, high=1e6, open_low=True, unit="days")
+        put_number(self, "depth", low=0.0, high=1e15, open_low=True, unit="shares for each currency unit")
+        put_number(self, "permanent", low=0.0, high=1e9, unit="currency per share for each share")
+        put_number(self, "resilience", low=0.0, high=1e6, open_low=True, unit="per day")
+        put_number(self, "volatility", low=0.0, high=1e9, unit="currency per share and square root of a day")
+        put_number(self, "risk_aversion", low=0.0, high=1e6, unit="1 / currency")
         if not self.kappa > 0.0:
             raise ValueError(f"permanent must be below 1 / depth = {1.0 / self.depth:g}, got {self.permanent:g}")
 
@@ -232,7 +232,7 @@ def discrete_trades(model: ObizhaevaWang, count: int) -> Floats:
     Raises:
         ValueError: The count is not a whole number from 1 to 100,000.
     """
-    check_integer("count", count, low=1, high=100_000)
+    count = check_integer("count", count, low=1, high=100_000)
     kappa, tau = model.kappa, _interval(model, count)
     decay, risk = math.exp(-model.resilience * tau), model.aversion * tau
     a, b, c = 0.5 * kappa, 1.0, 0.0
@@ -262,7 +262,7 @@ def neutral_trades(model: ObizhaevaWang, count: int) -> Floats:
     Raises:
         ValueError: The count is not a whole number from 2 to 100,000.
     """
-    check_integer("count", count, low=2, high=100_000)
+    count = check_integer("count", count, low=2, high=100_000)
     share = -math.expm1(-model.resilience * _interval(model, count))
     weights = np.full(count, share)
     weights[[0, -1]] = 1.0
@@ -312,7 +312,7 @@ def to_scenario(
     Raises:
         ValueError: A value is out of range.
     """
-    check_integer("count", count, low=2, high=100_000)
+    count = check_integer("count", count, low=2, high=100_000)
     check_number("arrival_price", arrival_price, low=0.0, high=1e9, open_low=True, unit="currency per share")
     check_number("adv", adv, low=0.0, high=1e15, open_low=True, unit="shares a day")
     days = model.horizon * count / (count - 1)

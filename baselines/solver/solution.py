@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hyperexec_env.market
+from hyperexec_env.checks import check_numbers
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.progress import progress
@@ -46,6 +47,8 @@ _BOUND_PATHS: Final = 20_000
 """Number of simulated paths for a lower bound."""
 _ROUNDING: Final = 1e-12
 """Differences between two grids below this, bps, count as rounding."""
+_EXACT: Final = 1e-9
+"""Relative rounding error of an objective that is computed without a grid."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,25 +199,50 @@ def _solve_cached(text: str, scenario_hash: str) -> Solution:
     return found
 
 
-def schedule_bps(scenario: ScenarioLike, fractions: Any) -> float:
+def schedule_bps(scenario: ScenarioLike, schedule: Any = None, *, fractions: Any = None) -> float:
     """Compute the expected objective of a fixed schedule without simulation, bps of the arrival notional.
+
+    Give the schedule in one of two forms, as in :class:`Solution`. A participation cap carries the excess shares forward.
 
     Args:
         scenario: A scenario that can be solved exactly.
-        fractions: Fraction of the remaining shares to trade in each slice, shape (slices,). A participation cap carries the
-            excess shares forward.
+        schedule: Share of the order to trade in each slice, shape (slices,), summing to 1.
+        fractions: Fraction of the remaining shares to trade in each slice, shape (slices,). Where the scenario completes the
+            order, the last slice trades all of them.
 
     Raises:
-        ValueError: The scenario cannot be solved exactly, or the fractions are not one number in [0, 1] for each slice.
+        ValueError: The scenario cannot be solved exactly, not exactly one form is given, the shares or fractions are not one
+            number in [0, 1] for each slice, or the shares do not sum to 1.
     """
     scenario = get_scenario(scenario)
     market = build_market(scenario)
-    reason, fractions = unsolved(market), np.asarray(fractions, dtype=float)
+    reason = unsolved(market)
     if reason:
         raise ValueError(f"scenario {scenario.name!r} must be solvable exactly, but {reason}")
-    if fractions.shape != (market.slices,) or not ((fractions >= 0.0) & (fractions <= 1.0)).all():
-        raise ValueError(f"fractions must be {market.slices} numbers in [0, 1], got {fractions!r}")
-    return _schedule_cost(build_problem(market, FINE.signal), fractions) * _bps(market)
+    if (schedule is None) == (fractions is None):
+        raise ValueError(
+            f"schedule (shares of the order) or fractions (of the remaining shares) must be given, and not both, "
+            f"got schedule={schedule!r} and fractions={fractions!r}"
+        )
+    checked = _check_fractions(market, fractions) if schedule is None else _check_schedule(market, schedule)
+    return _schedule_cost(build_problem(market, FINE.signal), checked) * _bps(market)
+
+
+def _check_fractions(market: Market, fractions: Any) -> Floats:
+    """Validate fractions of the remaining shares."""
+    return np.array(check_numbers("fractions", fractions, low=0.0, high=1.0, length=market.slices))
+
+
+def _check_schedule(market: Market, schedule: Any) -> Floats:
+    """Validate shares of the order and return them as fractions of the remaining shares; 1 where no shares remain."""
+    shares = np.array(check_numbers("schedule", schedule, low=0.0, high=1.0, length=market.slices))
+    if abs(shares.sum() - 1.0) > 1e-9:
+        raise ValueError(
+            f"schedule must sum to 1 (shares of the order), got a sum of {shares.sum():.10g}; pass fractions=... for "
+            "fractions of the remaining shares"
+        )
+    left = np.cumsum(shares[::-1])[::-1]
+    return np.divide(shares, left, out=np.ones_like(shares), where=left > 0.0)
 
 
 def _schedule_cost(problem: Problem, fractions: Floats) -> float:
@@ -279,13 +307,17 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         method = "dynamic programming"
         values, error, table, grid = _solve_to_tolerance(market, tick)
         policy = TablePolicy(build_problem(market, grid.signal), table)
+        if two_sided is not None:
+            values = _within(values, 1e4 * two_sided.values, math.inf, error)
     value = float(values @ regimes.start_law())
     problem = build_problem(market, grid.signal)
     fractions, open_loop, twap = _schedules(problem, tick)
+    twap = float(_within(twap * bps, value, math.inf, error))
+    open_loop = float(_within(open_loop * bps, value, twap, error))
     delayed = value
     if market.regimes > 1:
         delayed_values = solve_delayed(problem, grid, tick).values
-        delayed = float(delayed_values[0] @ problem.signal_law) * bps
+        delayed = float(_within(delayed_values[0] @ problem.signal_law * bps, value, open_loop, error))
     return Solution(
         scenario=scenario,
         method=method,
@@ -294,14 +326,23 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         optimum_bps=value,
         stationary_bps=float(values @ regimes.stationary()),
         bound_bps=None if two_sided is None else float(1e4 * two_sided.values @ regimes.start_law()),
-        open_loop_bps=open_loop * bps,
+        open_loop_bps=open_loop,
         regime_blind_bps=delayed,
-        twap_bps=twap * bps,
+        twap_bps=twap,
         relative_error=error,
         seconds=time.perf_counter() - start,
         fractions=fractions,
         policy=policy,
     )
+
+
+def _within(value: Any, low: Any, high: Any, error: float) -> Floats:
+    """Clip values to bounds that hold in theory where they violate a bound by at most their relative error.
+
+    A larger violation is a fault of the solver and stays visible.
+    """
+    clipped = np.clip(value, low, high)
+    return np.where(np.abs(clipped - value) <= max(error, _EXACT) * np.abs(value), clipped, value)
 
 
 def _solve_two_sided(market: Market) -> Riccati | None:

@@ -51,6 +51,9 @@ PREDATION: Final[Mapping[str, Range]] = {
 }
 """Hiding factor by the activity of predatory traders."""
 
+_MAX_VOLATILITY: Final = 0.25
+"""Largest daily volatility that :func:`almgren_2005` accepts, several times that of any stock of the fit."""
+
 
 def preset(
     liquidity: str = "mid_cap",
@@ -99,14 +102,15 @@ def almgren_2005(daily_volatility: float, turnover_ratio: float, **changes: Any)
     of 2001 to 2003. Their model has no transient impact, so Kyle's lambda equals gamma and the resilience has no effect.
 
     Args:
-        daily_volatility: sigma, fraction per square root of a day, positive.
+        daily_volatility: sigma, fraction per square root of a day, positive, at most 0.25.
         turnover_ratio: Theta / ADV, shares outstanding over the average daily volume, positive.
         **changes: Other settings of :class:`ExecutionConfig`.
 
     Raises:
         ValueError: A value is out of range.
     """
-    sigma = check_number("daily_volatility", daily_volatility, low=0.0, high=10.0, open_low=True)
+    unit = "fraction per square root of a day"
+    sigma = check_number("daily_volatility", daily_volatility, low=0.0, high=_MAX_VOLATILITY, open_low=True, unit=unit)
     ratio = check_number("turnover_ratio", turnover_ratio, low=0.0, high=1e9, open_low=True, unit="days of average volume")
     gamma = 0.314 * sigma * ratio**0.25
     values = {"temp_impact_alpha": 0.142, "temp_impact_beta": 0.6, "perm_impact_gamma": gamma, "kyle_lambda": gamma}

@@ -5,25 +5,37 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+import numpy as np
+
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, register_scenario
 
 __all__ = ["SIX_REGIMES", "U_CURVE"]
 
-SIX_REGIMES: Final = Regimes.from_transition(
-    [
-        [0.90, 0.02, 0.05, 0.02, 0.005, 0.005],
-        [0.02, 0.88, 0.02, 0.05, 0.03, 0.00],
-        [0.05, 0.03, 0.88, 0.03, 0.01, 0.00],
-        [0.02, 0.05, 0.05, 0.80, 0.08, 0.00],
-        [0.00, 0.02, 0.00, 0.08, 0.75, 0.15],
-        [0.15, 0.02, 0.10, 0.03, 0.02, 0.68],
-    ],
-    steps_per_day=26.0,
+_PER_QUARTER_HOUR: Final = (
+    (0.90, 0.02, 0.05, 0.02, 0.005, 0.005),
+    (0.02, 0.88, 0.02, 0.05, 0.03, 0.00),
+    (0.05, 0.03, 0.88, 0.03, 0.01, 0.00),
+    (0.02, 0.05, 0.05, 0.80, 0.08, 0.00),
+    (0.00, 0.02, 0.00, 0.08, 0.75, 0.15),
+    (0.15, 0.02, 0.10, 0.03, 0.02, 0.68),
+)
+"""Off the diagonal, rates per quarter-hour from regime (row) to regime (column). The probabilities of a quarter-hour are the
+exponential of these rates, which the card of a scenario prints."""
+
+
+def _rates_per_day() -> tuple[tuple[float, ...], ...]:
+    rates = (np.array(_PER_QUARTER_HOUR) - np.eye(6)) * 26.0
+    rates -= np.diag(rates.sum(axis=1))
+    return tuple(tuple(row) for row in rates.tolist())
+
+
+SIX_REGIMES: Final = Regimes(
     names=("BULL_TRENDING", "BEAR_TRENDING", "SIDEWAYS_LOW", "SIDEWAYS_HIGH", "CRISIS", "RECOVERY"),
     volatility=(0.9, 1.2, 0.6, 1.5, 3.0, 1.3),
     volume=(1.1, 1.0, 0.8, 1.2, 0.15, 0.7),
     resilience=(1.0, 0.8, 1.0, 0.6, 0.2, 0.6),
+    rates=_rates_per_day(),
 )
 """The six intraday regimes. In CRISIS, volatility is three times the base; volume and resilience nearly vanish."""
 

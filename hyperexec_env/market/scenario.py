@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number, check_numbers, nearest
 from hyperexec_env.market.predator import GREATEST, LEAST
-from hyperexec_env.market.regime import Regimes
+from hyperexec_env.market.regime import Regimes, refuse_slopes
 from hyperexec_env.market.volume import slice_profile
 
 __all__ = ["Scenario", "ScenarioLike", "get_scenario", "load_scenario", "register_scenario", "scenario_names"]
@@ -189,7 +189,8 @@ class Scenario:
     def from_dict(cls, values: Mapping[str, Any]) -> Scenario:
         """Return a scenario made from plain values.
 
-        The key ``base`` names a scenario that provides the values of all fields that are not given.
+        The key ``base`` names a scenario that provides the values of all fields that are not given; within `regimes`, unless
+        other regimes are named there.
 
         Raises:
             ValueError: A field is unknown (the message names the nearest one) or a value is invalid.
@@ -200,8 +201,9 @@ class Scenario:
         base = given.pop("base", None)
         if base is not None:
             start = get_scenario(base).to_dict()
-            if isinstance(given.get("regimes"), Mapping):
-                given["regimes"] = {**start["regimes"], **given["regimes"]}
+            table = given.get("regimes")
+            if isinstance(table, Mapping) and list(table.get("names", start["regimes"]["names"])) == start["regimes"]["names"]:
+                given["regimes"] = {**start["regimes"], **table}
             given = {**start, "name": f"{start['name']}*", **given}
         scenario: Scenario = _build(cls, given, "")
         return scenario
@@ -291,6 +293,8 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
     if not isinstance(values, Mapping):
         raise ValueError(f"{prefix.rstrip('.') or 'scenario'} must be a table of values, got {values!r}")
     known = {item.name for item in fields(cls)}
+    if cls is Regimes:
+        refuse_slopes(values)
     for key in values:
         if key not in known:
             raise ValueError(f"unknown field {prefix}{key}{nearest(key, known)}")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from hyperexec_env import cli
@@ -142,6 +143,19 @@ def test_the_card_shows_every_parameter_with_its_unit(capsys):
             get_scenario(name).hash,
         ):
             assert text in out
+
+
+def test_the_card_shows_the_transition_matrix_of_a_slice(capsys):
+    """The rates of regime-day are 26 (P - I) of a rounded matrix P, so that its slices do not have the probabilities of P."""
+    scenario = get_scenario("regime-day")
+    _, out, _ = _run(capsys, "card", "regime-day")
+    table = out.split("regime one slice (15 minutes) later, by the regime of the row [%]")[1].splitlines()[3:9]
+    shown = {name: [float(cell) for cell in cells] for name, *cells in map(str.split, table)}
+    assert shown["BULL_TRENDING"][0] == 90.67
+    assert shown["SIDEWAYS_HIGH"][3] == 82.33
+    expected = 100.0 * scenario.regimes.transition(scenario.tau)
+    assert np.array(list(shown.values())) == pytest.approx(expected, abs=0.005)
+    assert tuple(shown) == scenario.regimes.names
 
 
 def test_the_card_of_every_scenario_is_json(capsys):

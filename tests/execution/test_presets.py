@@ -98,3 +98,14 @@ def test_almgren_2005_refuses_values_out_of_range():
     for values in [(0.0, 100.0), (float("nan"), 100.0), (0.02, 0.0), (0.02, float("inf"))]:
         with pytest.raises(ValueError, match=r"(daily_volatility|turnover_ratio) must be a number in \(0, "):
             almgren_2005(*values)
+
+
+def test_a_volatility_in_percent_is_refused_with_the_fraction_to_pass():
+    with pytest.raises(
+        ValueError, match=r"daily_volatility must be a number in \(0, 0.25\] .*, got 1.57; for 1.57 % pass 0.0157"
+    ):
+        almgren_2005(1.57, 263.0)
+    with pytest.raises(ValueError, match=r"got 15.7; for 15.7 % pass 0.157"):
+        estimate_impact(1_000, 50.0, 15.7, 1e5, 1e6)
+    with pytest.raises(ValueError, match=r"got -0.1$"):
+        almgren_2005(-0.1, 263.0)

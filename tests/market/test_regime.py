@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperexec_env.market.library import SIX_REGIMES
+from hyperexec_env.market.library import _PER_QUARTER_HOUR, SIX_REGIMES
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
-from hyperexec_env.market.regime import REGIME_NAMES, Regimes, matrix_exponential, thresholds
+from hyperexec_env.market.regime import REGIME_NAMES, Regimes, generator, matrix_exponential, thresholds
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
@@ -94,12 +94,94 @@ def test_the_stationary_distribution_of_two_regimes_balances_the_rates():
     assert two_states(2.0, 6.0).stationary() == pytest.approx([0.75, 0.25])
 
 
-def test_from_transition_returns_the_rates_of_a_short_step():
-    matrix = np.array([[0.9, 0.1], [0.3, 0.7]])
-    ones = (1.0, 1.0)
-    regimes = Regimes.from_transition(matrix.tolist(), 26.0, names=REGIME_NAMES[:2], volatility=ones, volume=ones)
-    assert np.array(regimes.rates) == pytest.approx(26.0 * (matrix - np.eye(2)))
-    assert regimes.transition(1e-6) == pytest.approx(np.eye(2) + 26e-6 * (matrix - np.eye(2)), abs=1e-9)
+# --- the generator of a transition matrix
+
+
+def of_matrix(matrix, steps=26.0, **values):
+    return Regimes.from_transition(matrix, steps, names=REGIME_NAMES[: len(matrix)], **values)
+
+
+@given(chains(largest=8.0), st.floats(4.0, 100.0))
+def test_from_transition_inverts_transition(regimes, steps):
+    """The rates of a step are recovered from its probabilities: at most two moves a step, so that no eigenvalue is tiny."""
+    matrix = regimes.transition(1.0 / steps)
+    found = of_matrix(matrix, steps)
+    assert found.transition(1.0 / steps) == pytest.approx(matrix, abs=1e-12)
+    assert np.array(found.rates) == pytest.approx(np.array(regimes.rates), abs=1e-6)
+
+
+def test_one_step_of_from_transition_has_the_given_probabilities():
+    """(P - I) x steps would give 0.907 instead of 0.90, and 0.823 instead of 0.80."""
+    matrix = [[0.90, 0.04, 0.06], [0.08, 0.80, 0.12], [0.05, 0.07, 0.88]]
+    assert of_matrix(matrix).transition(1.0 / 26.0) == pytest.approx(np.array(matrix), abs=1e-13)
+
+
+def test_the_generator_of_two_regimes_agrees_with_the_closed_form():
+    """P = I + (1 - exp(-(a + b) t)) Q / (a + b), so Q t = -log(1 - p - q) / (p + q) (P - I)."""
+    regimes = of_matrix([[0.9, 0.1], [0.3, 0.7]])
+    scale = 26.0 * -math.log(0.6) / 0.4
+    assert np.array(regimes.rates) == pytest.approx(scale * np.array([[-0.1, 0.1], [0.3, -0.3]]))
+
+
+def test_a_matrix_with_coinciding_eigenvalues_has_its_generator():
+    """A chain of equal one-way moves has one eigenvector for two eigenvalues."""
+    rates = np.array([[-1.0, 1.0, 0.0], [0.0, -1.0, 1.0], [0.0, 0.0, 0.0]])
+    assert np.array(of_matrix(matrix_exponential(rates), 1.0).rates) == pytest.approx(rates, abs=1e-14)
+
+
+def test_a_cycle_has_its_generator_though_its_eigenvalues_are_complex():
+    rates = np.array([[-1.0, 1.0, 0.0], [0.0, -1.0, 1.0], [1.0, 0.0, -1.0]])
+    assert np.array(of_matrix(matrix_exponential(rates), 1.0).rates) == pytest.approx(rates, abs=1e-13)
+
+
+def test_staying_for_ever_has_zero_rates():
+    assert of_matrix(np.eye(3)).rates == ((0.0,) * 3,) * 3
+    assert of_matrix([[1]]).rates == ((0.0,),)
+
+
+NO_GENERATOR = {
+    "its logarithm has the negative rate -0.0198 per step at matrix[4][0]": _PER_QUARTER_HOUR,
+    "its eigenvalue -0.6 is not positive": [[0.2, 0.8], [0.8, 0.2]],
+    "its eigenvalue 0 is not positive": [[0.0, 1.0], [0.0, 1.0]],
+    "its logarithm has the negative rate -0.00575 per step at matrix[0][2]": [[0.9, 0.1, 0], [0, 0.9, 0.1], [0, 0, 1]],
+}
+
+
+@pytest.mark.parametrize("obstacle", NO_GENERATOR)
+def test_a_matrix_without_generator_is_refused_and_its_nearest_generator_is_offered(obstacle):
+    matrix = NO_GENERATOR[obstacle]
+    with pytest.raises(ValueError, match=re.escape(f"over one step, but {obstacle}; pass nearest=True")) as caught:
+        of_matrix(matrix)
+    nearest = of_matrix(matrix, nearest=True)
+    difference = np.abs(nearest.transition(1.0 / 26.0) - np.array(matrix)).max()
+    assert f"whose step differs from the matrix by at most {difference:.2g}" in str(caught.value)
+
+
+@given(st.integers(1, 6), st.floats(-2.0, 1.0), st.integers(0, 2**32 - 1))
+def test_every_transition_matrix_has_a_nearest_generator(count, concentration, seed):
+    rng = np.random.default_rng(seed)
+    matrix = rng.dirichlet(np.full(count, 10.0**concentration), size=count)
+    rates, difference = generator(matrix)
+    assert (rates[~np.eye(count, dtype=bool)] >= 0.0).all()
+    assert rates.sum(axis=1) == pytest.approx(np.zeros(count), abs=1e-9 * np.abs(rates).max())
+    assert np.abs(matrix_exponential(rates) - matrix).max() == pytest.approx(difference, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "steps", "message"),
+    [
+        ([[0.9, 0.2], [0.3, 0.7]], 26.0, "matrix[0] must sum to 1 (probabilities), got a sum of 1.1"),
+        ([[0.9, 0.1], [0.3, 0.6999]], 26.0, "matrix[1] must sum to 1 (probabilities), got a sum of 0.9999"),
+        ([[1.1, -0.1], [0.3, 0.7]], 26.0, "matrix[0][0] must be a number in [0, 1], got 1.1"),
+        ([[0.9, 0.1]], 26.0, "matrix[0] must hold 1 numbers, got 2"),
+        ([[0.9, 0.1], 0.7], 26.0, "matrix[1] must be a list of numbers, got 0.7"),
+        ("stay", 26.0, "matrix must be a list of rows of probabilities, one row per regime, got 'stay'"),
+        ([[0.9, 0.1], [0.3, 0.7]], 0.0, "steps_per_day must be a number in (0, 1e+06], got 0.0"),
+    ],
+)
+def test_an_invalid_transition_matrix_raises_an_error_that_names_it(matrix, steps, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        Regimes.from_transition(matrix, steps)
 
 
 def test_start_law_is_the_given_regime_or_the_stationary_distribution():
@@ -201,10 +283,24 @@ def test_an_invalid_value_raises_an_error_that_names_it(change, message):
         Regimes(**{**TWO, **change})
 
 
-def test_omitted_multipliers_default_to_one_and_the_drift_to_zero():
-    regimes = Regimes(**TWO)
-    assert regimes.spread == regimes.temporary == regimes.resilience == (1.0, 1.0)
-    assert regimes.drift == (0.0, 0.0)
+def test_omitted_multipliers_default_to_one_and_drift_and_rates_to_zero():
+    regimes = Regimes(names=("CRISIS", "RECOVERY", "SIDEWAYS_LOW"))
+    for field in ("volatility", "volume", "spread", "temporary", "resilience"):
+        assert getattr(regimes, field) == (1.0,) * 3
+    assert regimes.drift == (0.0,) * 3
+    assert regimes.rates == ((0.0,) * 3,) * 3
+    assert regimes.transition(1.0) == pytest.approx(np.eye(3))
+    assert Regimes(names=("CRISIS", "RECOVERY"), drift=(0.1, 0.0)).volume == (1.0, 1.0)
+    assert Regimes() == Regimes(volatility=(1.0,), volume=(1.0,), rates=((0.0,),))
+
+
+@pytest.mark.parametrize("make", [Regimes, lambda **values: Scenario.from_dict({"regimes": values})])
+def test_a_regime_that_scales_permanent_or_transient_impact_is_refused_with_the_reason(make):
+    for name in ("kappa", "kyle_lambda", "perm_impact_gamma"):
+        with pytest.raises(
+            ValueError, match=rf"^regimes\.{name} must not be given: .* a round trip across regimes .* certify_model"
+        ):
+            make(names=["CRISIS", "RECOVERY"], **{name: [1.0, 2.0]})
 
 
 def test_regimes_do_not_scale_permanent_or_transient_impact():

@@ -130,6 +130,14 @@ def test_base_provides_the_values_of_omitted_fields():
     assert Scenario.from_toml('base = "crisis-day"\nname = "mine"\nquantity = 1000\n[regimes]\nstart = "RECOVERY"\n') == variant
 
 
+def test_base_provides_no_values_of_other_regimes():
+    """The multipliers of the base belong to its regimes, so that other names would get them by position."""
+    two = get_scenario({"base": "regime-day", "regimes": {"names": ["CRISIS", "RECOVERY"], "volatility": [2.0, 1.0]}}).regimes
+    assert two == Regimes(names=("CRISIS", "RECOVERY"), volatility=(2.0, 1.0))
+    same = get_scenario("regime-day").regimes
+    assert get_scenario({"base": "regime-day", "regimes": {"names": list(same.names)}}).regimes == same
+
+
 def test_numeric_types_do_not_change_the_scenario():
     plain = Scenario(side=-1, quantity=1000.0, slices=5, volume_curve=(1.0, 2.0))
     other = Scenario(side=np.int64(-1), quantity=np.float32(1000), slices=5.0, volume_curve=np.array([1, 2]))

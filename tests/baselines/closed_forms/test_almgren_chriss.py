@@ -1,4 +1,4 @@
-"""Almgren and Chriss (2000), Almgren (2003): published numbers, optimality by independent methods, the kernel."""
+"""Almgren and Chriss (2000): published numbers, optimality by independent methods, the kernel."""
 
 import math
 from dataclasses import replace
@@ -60,12 +60,12 @@ def kernel_cost(scenario, trades):
             temporary_scale=float(market.temporary_scale[0]),
             half_spread=float(market.half_spread[0]),
             transient_decay=float(market.transient_decay[0]),
-            drift=0.0,
+            drift=scenario.side * scenario.arrival_price * float(market.step_drift[0]),
             innovation=float(market.step_volatility[0]) * scenario.arrival_price,
             risk=float(market.risk[0]),
         )
         state, cost = step(market.impact, state, slice, shares)
-        total += cost.permanent + cost.transient + cost.temporary + cost.spread
+        total += cost.permanent + cost.transient + cost.temporary + cost.spread + cost.drift
         risk += cost.risk
         timing += cost.timing**2
     return total, timing, risk
@@ -181,6 +181,52 @@ def test_the_slope_of_the_frontier_is_the_risk_aversion():
         up, down = paper.optimum(paper.EXAMPLE, aversion + step_size), paper.optimum(paper.EXAMPLE, aversion - step_size)
         slope = (up.expected - down.expected) / (up.variance - down.variance)
         assert slope == pytest.approx(-aversion, rel=1e-5)
+
+
+# --- negative risk aversion
+
+
+def least_aversion(model):
+    """Limit of lambda, from the smallest eigenvalue of the trades' cost relative to the risk of the holdings between them."""
+    n = model.slices
+    second = 2.0 * np.eye(n - 1) - np.eye(n - 1, k=1) - np.eye(n - 1, k=-1)
+    return -np.linalg.eigvalsh(second).min() * model.eta_tilde / (model.volatility * model.tau) ** 2
+
+
+@given(MODELS, st.floats(0.0, 0.98), st.floats(-1.0, 1.0))
+def test_a_negative_risk_aversion_solves_the_normal_equations_too(model, share, drift):
+    model = replace(model, slices=max(model.slices, 2), drift=drift * model.eta * model.quantity / model.horizon**2)
+    aversion = max(share * least_aversion(model), -1e6)
+    found, solved = paper.trades(model, aversion), least_squares(model, aversion)
+    assert found == pytest.approx(solved, rel=1e-6, abs=1e-6 * (model.quantity + abs(found).max()))
+    assert paper.holdings(model, aversion)[1:] == pytest.approx(model.quantity - np.cumsum(found), abs=1e-8 * abs(found).sum())
+    point = paper.optimum(model, aversion)
+    assert point.variance == pytest.approx(paper.variance(model, found), rel=1e-9, abs=1e-12 * point.variance)
+
+
+def test_a_trader_who_likes_risk_postpones_the_sale():
+    """Trajectory C of Figure 2 has this lambda; the paper prints no numbers of it."""
+    held, even = paper.holdings(paper.EXAMPLE, -2e-7), paper.holdings(paper.EXAMPLE, 0.0)
+    assert (held[1:-1] > even[1:-1]).all()
+    assert (np.diff(held, 2) < 0.0).all()
+    point, steady = paper.optimum(paper.EXAMPLE, -2e-7), paper.twap(paper.EXAMPLE)
+    assert point.expected > steady.expected
+    assert point.variance > steady.variance
+    assert paper.holdings(paper.EXAMPLE, -1e-17) == pytest.approx(even, rel=1e-9)
+
+
+def test_a_risk_aversion_below_the_limit_is_refused():
+    limit = least_aversion(paper.EXAMPLE)
+    assert paper.trades(paper.EXAMPLE, 0.999 * limit).min() < 0.0  # buys first
+    with pytest.raises(
+        ValueError, match=r"risk_aversion must be more than -1\.00517e-06, where round trips .* got -1\.00618e-06"
+    ):
+        paper.trades(paper.EXAMPLE, 1.001 * limit)
+    for function in (paper.half_life, paper.static_holdings):
+        with pytest.raises(ValueError, match=r"risk_aversion must be a number in \[0, 1e\+06\]"):
+            function(paper.EXAMPLE, -1e-7)
+    with pytest.raises(ValueError, match=r"risk_aversion must be a number in \[0, 1e\+06\]"):
+        paper.to_scenario(paper.EXAMPLE, -1e-7, arrival_price=50.0, adv=5e6)
 
 
 # --- drift
@@ -308,12 +354,14 @@ def test_value_at_risk_at_confidence_one_half_is_the_cost_of_twap():
 # --- the kernel
 
 
-@given(MODELS, st.floats(1e-12, 1e-3), SEEDS)
-def test_the_kernel_agrees_with_the_paper(model, aversion, seed):
+@given(MODELS, st.floats(1e-12, 1e-3), st.floats(-1.0, 1.0), SEEDS)
+def test_the_kernel_agrees_with_the_paper(model, aversion, drift, seed):
+    model = replace(model, drift=drift * model.volatility)
     scenario = paper.to_scenario(model, aversion, arrival_price=50.0, adv=5e6)
     sold = model.quantity * np.random.default_rng(seed).dirichlet(np.ones(model.slices))
     total, timing, risk = kernel_cost(scenario, sold)
-    assert total == pytest.approx(paper.expected_cost(model, sold), rel=1e-9)
+    scale = abs(model.drift) * model.horizon * model.quantity
+    assert total == pytest.approx(paper.expected_cost(model, sold), rel=1e-9, abs=1e-9 * scale)
     assert timing == pytest.approx(paper.variance(model, sold), rel=1e-9, abs=1e-12 * paper.twap(model).variance)
     assert risk == pytest.approx(aversion * paper.variance(model, sold), rel=1e-9, abs=1e-20)
 
@@ -324,105 +372,6 @@ def test_the_estimate_of_the_example_scenario_agrees_with_the_paper():
     found = estimate_schedule(parent, scenario, shares=paper.trades(paper.EXAMPLE, LAMBDA))
     assert round(found.cost) == 911_227
     assert round(1e-4 * found.sd_bps * scenario.notional) == 603_431
-
-
-# --- power-law cost
-
-POWERS = st.builds(
-    paper.PowerCost,
-    quantity=st.floats(1.0, 1e7),
-    volatility=st.floats(0.1, 5.0),
-    eta=st.floats(1e-7, 1e-2),
-    beta=st.floats(0.2, 3.0),
-    risk_aversion=st.floats(1e-10, 1e-3),
-)
-
-
-@given(POWERS)
-def test_the_power_moments_agree_with_quadrature(model):
-    time = paper.power_time(model)
-    grid = time * np.concatenate([[0.0], np.geomspace(1e-5, 1e5, 200_001)])
-    held = paper.power_holdings(model, grid)
-    rate, middle = -np.diff(held) / np.diff(grid), 0.5 * (held[1:] + held[:-1])
-    expected = float((model.eta * rate ** (model.beta + 1.0) * np.diff(grid)).sum())
-    variance = float((model.volatility**2 * middle**2 * np.diff(grid)).sum())
-    found = paper.power_moments(model)
-    assert expected == pytest.approx(found.expected, rel=2e-4)
-    assert variance == pytest.approx(found.variance, rel=2e-4)
-
-
-@given(POWERS)
-def test_the_initial_rate_of_the_power_cost_is_the_order_over_its_characteristic_time(model):
-    time = paper.power_time(model)
-    slope = (model.quantity - paper.power_holdings(model, 1e-6 * time)) / (1e-6 * time)
-    assert slope == pytest.approx(model.quantity / time, rel=1e-4)
-    assert model.beta * model.eta * (model.quantity / time) ** (model.beta + 1.0) == pytest.approx(
-        model.risk_aversion * model.volatility**2 * model.quantity**2
-    )
-
-
-def test_linear_power_cost_is_almgren_chriss_without_deadline():
-    model = paper.PowerCost(quantity=1e6, volatility=0.95, eta=2.5e-6, beta=1.0, risk_aversion=1e-6)
-    rate = math.sqrt(1e-6 * 0.95**2 / 2.5e-6)
-    assert paper.power_time(model) == pytest.approx(1.0 / rate)
-    assert paper.power_holdings(model, [0.0, 2.0]) == pytest.approx([1e6, 1e6 * math.exp(-2.0 * rate)])
-    near = replace(model, beta=1.0 + 1e-9)
-    assert paper.power_holdings(near, 2.0) == pytest.approx(paper.power_holdings(model, 2.0), rel=1e-6)
-    long = paper.AlmgrenChriss(1e6, 40.0, 20_000, 0.95, 0.0, 0.0, 2.5e-6)
-    limit, found = paper.power_moments(model), paper.optimum(long, 1e-6)
-    assert found.expected == pytest.approx(limit.expected, rel=1e-2)
-    assert found.variance == pytest.approx(limit.variance, rel=1e-2)
-
-
-def test_a_convex_cost_ends_in_finite_time():
-    model = paper.PowerCost(quantity=1e6, volatility=0.95, eta=1e-9, beta=2.0, risk_aversion=1e-6)
-    end = 3.0 * paper.power_time(model)
-    assert paper.power_holdings(model, [0.99 * end, end, 2.0 * end]) == pytest.approx([1.0, 0.0, 0.0], abs=1e-3)
-
-
-def test_square_root_cost_starts_fast_and_has_a_long_tail():
-    root, linear = (
-        paper.PowerCost(quantity=1e6, volatility=0.95, eta=eta, beta=beta, risk_aversion=1e-6)
-        for eta, beta in ((2.5e-3, 0.5), (2.5e-6, 1.0))
-    )
-    late = 30.0
-    assert paper.power_holdings(root, late * paper.power_time(root)) > paper.power_holdings(
-        linear, late * paper.power_time(linear)
-    )
-
-
-@given(st.integers(1, 60), st.floats(0.2, 2.0), st.one_of(st.just(0.0), st.floats(1e-6, 1e4)), SEEDS)
-def test_no_other_schedule_beats_the_power_schedule(slices, beta, risk, seed):
-    best = paper.power_schedule(slices, beta, risk)
-    rng = np.random.default_rng(seed)
-
-    def cost(weights):
-        left = np.append(np.cumsum(weights[:0:-1])[::-1], 0.0)
-        return float((weights ** (1.0 + beta)).sum() + risk * left @ left)
-
-    assert best.min() >= 0.0
-    assert best.sum() == pytest.approx(1.0, abs=1e-12)
-    for size in (1.0, 0.1, 1e-3):
-        assert cost((1.0 - size) * best + size * rng.dirichlet(np.ones(slices))) >= cost(best) * (1.0 - 1e-9)
-    if risk == 0.0:
-        assert best == pytest.approx(twap(slices))
-
-
-@given(st.integers(1, 100), st.floats(1e-6, 1e3))
-def test_the_linear_power_schedule_is_almgren_chriss(slices, risk):
-    found = paper.power_schedule(slices, 1.0, risk)
-    assert found == pytest.approx(almgren_chriss(slices, 2.0 * math.asinh(0.5 * math.sqrt(risk))), abs=1e-9)
-
-
-def test_the_power_schedule_converges_to_the_holdings_without_deadline():
-    model = paper.PowerCost(quantity=1e6, volatility=0.95, eta=1e-3, beta=0.5, risk_aversion=1e-6)
-    horizon, slices = 200.0 * paper.power_time(model), 20_000
-    tau = horizon / slices
-    temporary = model.eta * model.quantity**1.5 / tau**0.5
-    weights = paper.power_schedule(slices, 0.5, 1e-6 * 0.95**2 * model.quantity**2 * tau / temporary)
-    held = 1.0 - np.cumsum(weights)
-    exact = paper.power_holdings(model, tau * np.arange(1, slices + 1)) / model.quantity
-    assert abs(held - exact).max() < 5e-3
 
 
 # --- errors
@@ -444,8 +393,8 @@ def test_a_wrong_parameter_is_named():
 
 
 def test_other_wrong_values_are_named():
-    with pytest.raises(ValueError, match="risk_aversion must be a number"):
-        paper.trades(paper.EXAMPLE, -1.0)
+    with pytest.raises(ValueError, match=r"risk_aversion must be a number in \[-1e\+06, 1e\+06\]"):
+        paper.trades(paper.EXAMPLE, math.nan)
     with pytest.raises(ValueError, match="trades must hold 5 numbers, got 2"):
         paper.expected_cost(paper.EXAMPLE, [1.0, 2.0])
     with pytest.raises(ValueError, match=r"trades must sum to the quantity \(1e\+06\), got 5"):
@@ -458,11 +407,5 @@ def test_other_wrong_values_are_named():
         paper.static_holdings(replace(paper.EXAMPLE, drift=0.02), 0.0)
     with pytest.raises(ValueError, match="rho must be a number"):
         paper.correlation_gain(0.95, 2.5e-6, 1.0, 0.1)
-    with pytest.raises(ValueError, match="times must be non-negative"):
-        paper.power_holdings(paper.PowerCost(1e6, 0.95, 1e-9, 2.0, 1e-6), [-1.0])
-    with pytest.raises(ValueError, match="beta must be a number"):
-        paper.power_schedule(5, 0.0, 1.0)
     with pytest.raises(ValueError, match="volatility must be positive in a scenario"):
         paper.to_scenario(replace(paper.EXAMPLE, volatility=0.0), 0.0, arrival_price=50.0, adv=5e6)
-    with pytest.raises(ValueError, match="risk_aversion must be a number"):
-        paper.PowerCost(1e6, 0.95, 1e-9, 2.0, 0.0)

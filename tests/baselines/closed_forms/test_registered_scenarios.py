@@ -1,20 +1,41 @@
-"""Scenarios registered under the names of papers equal the examples of the papers."""
+"""Scenarios of papers: the registered ones equal the papers' examples, and the mappings drop no parameter."""
 
-from dataclasses import replace
+import importlib
+import pkgutil
+import re
+from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 
-from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, obizhaeva_wang
+from hyperexec_env.baselines import closed_forms
+from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, kyle, obizhaeva_wang
 from hyperexec_env.market.scenario import get_scenario
 
 pytestmark = pytest.mark.fast
 
-EXAMPLES = {
-    "almgren-chriss": almgren_chriss.to_scenario(almgren_chriss.EXAMPLE, 1e-6, arrival_price=50.0, adv=5e6),
-    "obizhaeva-wang": obizhaeva_wang.to_scenario(obizhaeva_wang.EXAMPLE, 101, arrival_price=100.0, adv=1e6),
-    "bertsimas-lo": bertsimas_lo.to_scenario(bertsimas_lo.EXAMPLE, sd_noise=0.125, adv=1e6),
-    "gatheral-schied": gatheral_schied.to_scenario(gatheral_schied.EXAMPLE, 26, adv=5e6),
+MAPPINGS = {
+    "almgren-chriss": (
+        almgren_chriss.EXAMPLE,
+        lambda model: almgren_chriss.to_scenario(model, 1e-6, arrival_price=50.0, adv=5e6),
+    ),
+    "obizhaeva-wang": (
+        obizhaeva_wang.EXAMPLE,
+        lambda model: obizhaeva_wang.to_scenario(model, 101, arrival_price=100.0, adv=1e6),
+    ),
+    "bertsimas-lo": (bertsimas_lo.EXAMPLE, lambda model: bertsimas_lo.to_scenario(model, sd_noise=0.125, adv=1e6)),
+    "gatheral-schied": (gatheral_schied.EXAMPLE, lambda model: gatheral_schied.to_scenario(model, 26, adv=5e6)),
 }
+EXAMPLES = {name: convert(example) for name, (example, convert) in MAPPINGS.items()}
+
+
+def test_every_module_is_listed_in_the_package_with_its_paper():
+    names = {found.name for found in pkgutil.iter_modules(closed_forms.__path__)}
+    listed = dict(re.findall(r"^- `(\w+)`: (.+)$", closed_forms.__doc__, re.MULTILINE))
+    assert set(listed) == names
+    for name, source in listed.items():
+        opening = importlib.import_module(f"{closed_forms.__name__}.{name}").__doc__.partition(",")[0]
+        assert source.startswith(opening.split("(")[0].rstrip('"')), name
 
 
 def numbers_and_rest(scenario):
@@ -32,3 +53,33 @@ def test_the_registered_scenario_is_the_example_of_the_paper(name):
     (registered, rest), (example, other) = map(numbers_and_rest, (get_scenario(name), EXAMPLES[name]))
     assert registered == pytest.approx(example, rel=1e-14, abs=0.0)
     assert rest == other
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_the_mapping_to_a_scenario_drops_no_parameter(name):
+    example, convert = MAPPINGS[name]
+    for item in fields(example):
+        value = getattr(example, item.name)
+        changed = value + 1 if isinstance(value, int) else 1.1 * value or 0.01
+        assert convert(replace(example, **{item.name: changed})).hash != convert(example).hash, item.name
+
+
+@pytest.mark.parametrize("name", MAPPINGS)
+def test_a_model_keeps_ints_and_floats_whatever_numbers_are_given(name):
+    example, _ = MAPPINGS[name]
+    kinds = {item.name: type(getattr(example, item.name)) for item in fields(example)}
+    given = replace(example, **{field: np.float64(getattr(example, field)) for field in kinds})
+    assert {field: type(getattr(given, field)) for field in kinds} == kinds
+    assert set(kinds.values()) <= {int, float}
+    assert given == example
+
+
+def test_a_whole_float_counts_slices_and_trades():
+    """They were checked as whole numbers, but arrays and ranges were made from the floats."""
+    assert almgren_chriss.trades(replace(almgren_chriss.EXAMPLE, slices=5.0), 1e-6).shape == (5,)
+    assert bertsimas_lo.coefficients(replace(bertsimas_lo.EXAMPLE, periods=20.0)).a.shape == (20,)
+    model = gatheral_schied.EXAMPLE
+    assert gatheral_schied.discrete_cost(model, 26.0) == gatheral_schied.discrete_cost(model, 26)
+    for trades in (obizhaeva_wang.discrete_trades, obizhaeva_wang.neutral_trades):
+        assert trades(obizhaeva_wang.EXAMPLE, 11.0).tolist() == trades(obizhaeva_wang.EXAMPLE, 11).tolist()
+    assert kyle.sequential(kyle.Kyle(1.0, 1.0), 4.0).profit == kyle.sequential(kyle.Kyle(1.0, 1.0), 4).profit

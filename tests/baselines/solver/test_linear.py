@@ -153,6 +153,16 @@ def test_the_optimum_agrees_with_almgren_and_chriss():
     assert keeps_one_side(solution)
 
 
+def test_the_optimum_agrees_with_almgren_and_chriss_with_a_drift():
+    model = replace(almgren_chriss.EXAMPLE, drift=0.02)
+    scenario = almgren_chriss.to_scenario(model, 1e-6, arrival_price=50.0, adv=5e6)
+    solution, paper = solve_linear(build_market(scenario)), almgren_chriss.optimum(model, 1e-6)
+    found = solution.values[0] * scenario.notional
+    assert round(found, 3) == 1_129_306.244
+    assert found == pytest.approx(paper.expected - 0.5 * model.gamma * model.quantity**2 + 1e-6 * paper.variance, rel=1e-10)
+    assert keeps_one_side(solution)
+
+
 @pytest.mark.parametrize("risk_aversion", [0.0, 1e-7])
 def test_the_optimum_agrees_with_obizhaeva_and_wang(risk_aversion):
     model = replace(obizhaeva_wang.EXAMPLE, risk_aversion=risk_aversion)
@@ -164,17 +174,22 @@ def test_the_optimum_agrees_with_obizhaeva_and_wang(risk_aversion):
     assert keeps_one_side(solution)
 
 
-def test_the_optimum_agrees_with_bertsimas_and_lo():
-    model, scenario = bertsimas_lo.EXAMPLE, get_scenario("bertsimas-lo")
+@pytest.mark.parametrize("rho", [-0.9, 0.0, 0.5, 0.999])
+def test_the_optimum_agrees_with_bertsimas_and_lo(rho):
+    model = replace(bertsimas_lo.EXAMPLE, rho=rho)
+    scenario = bertsimas_lo.to_scenario(model, sd_noise=0.125, adv=1e6)
     solution = solve_linear(build_market(scenario))
     paper = bertsimas_lo.informed_cost(model) - model.price * model.quantity - 0.5 * model.theta * model.quantity**2
-    assert round(paper + 250_000.0, 2) == 258_349.13  # the cost of the paper without the price of the shares
+    if model == bertsimas_lo.EXAMPLE:
+        assert round(paper + 250_000.0, 2) == 258_349.13  # the cost of the paper without the price of the shares
     assert solution.values[0] * scenario.notional == pytest.approx(paper, rel=1e-9)
-    assert not keeps_one_side(solution)
+    assert keeps_one_side(solution) == (rho == 0.0)
 
 
-def test_the_optimum_agrees_with_gatheral_and_schied():
-    model, scenario = gatheral_schied.EXAMPLE, get_scenario("gatheral-schied")
+@pytest.mark.parametrize("variance_aversion", [0.0, 1e-6])
+def test_the_optimum_agrees_with_gatheral_and_schied(variance_aversion):
+    model = replace(gatheral_schied.EXAMPLE, variance_aversion=variance_aversion)
+    scenario = gatheral_schied.to_scenario(model, 26, adv=5e6)
     solution = solve_linear(build_market(scenario))
     assert solution.values[0] * scenario.notional == pytest.approx(
         gatheral_schied.discrete_cost(model, scenario.slices), rel=1e-10

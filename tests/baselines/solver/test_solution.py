@@ -1,15 +1,17 @@
 """Solutions of the registered scenarios: order of the objectives, agreement with simulation, lower bounds, the cache."""
 
 import math
+import re
 from dataclasses import replace
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 
+from hyperexec_env.baselines.closed_forms.gatheral_schied import EXAMPLE, discrete_cost
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
+from hyperexec_env.baselines.solver import schedule_bps, solve
 from hyperexec_env.baselines.solver import solution as module
-from hyperexec_env.baselines.solver import solve
 from hyperexec_env.baselines.solver.linear import is_linear
 from hyperexec_env.baselines.solver.open_loop import best_schedule, build_open_loop
 from hyperexec_env.baselines.solver.policies import SchedulePolicy
@@ -69,13 +71,26 @@ def test_the_reference_objectives_are_in_order(solution_of, name):
     assert solution.reason == ""
     assert solution.method in ("Riccati", "dynamic programming")
     assert 0.0 <= solution.relative_error <= 1e-4
-    error = slack(solution)
-    assert solution.optimum_bps <= solution.regime_blind_bps + error
-    assert solution.regime_blind_bps <= solution.open_loop_bps + error
-    assert solution.open_loop_bps <= solution.twap_bps + error
+    bound = -math.inf if solution.bound_bps is None else solution.bound_bps
+    known = (bound, solution.optimum_bps, solution.regime_blind_bps, solution.open_loop_bps, solution.twap_bps)
+    assert known == tuple(sorted(known))  # to the last bit
     assert solution.reference.contradictions == []
-    if solution.bound_bps is not None:
-        assert solution.bound_bps <= solution.optimum_bps + error
+
+
+def test_the_optimum_of_gatheral_and_schied_is_its_closed_form(solution_of):
+    """The grid of the dynamic programme gives 201.500718, below the optimum of an order that may trade both ways."""
+    solution = solution_of("gatheral-schied")
+    closed_form = 1e4 * discrete_cost(EXAMPLE, 26) / solution.scenario.notional
+    assert closed_form == pytest.approx(201.500740, abs=5e-7)
+    assert solution.optimum_bps == pytest.approx(closed_form, rel=1e-10)
+    assert solution.optimum_bps == solution.bound_bps
+
+
+def test_a_violation_of_the_order_beyond_the_error_stays_visible():
+    assert module._within(0.999, 1.0, 2.0, error=1e-2) == 1.0
+    assert module._within(2.001, 1.0, 2.0, error=1e-2) == 2.0
+    assert module._within(0.9, 1.0, 2.0, error=1e-2) == 0.9
+    assert module._within(np.array([0.999, 1.5]), np.array([1.0, 1.0]), math.inf, error=1e-2).tolist() == [1.0, 1.5]
 
 
 @pytest.mark.parametrize("name", SOLVED)
@@ -129,6 +144,56 @@ def test_the_objective_by_first_regime_agrees_with_simulation(solution_of, state
         if len(sample) >= 100:
             error = 1.25 * LEVEL * standard_error(sample)  # wider, because six regimes are compared
             assert abs(sample.mean() - solution.by_regime[regime]) <= error + slack(solution)
+
+
+# --- the objective of a schedule
+
+
+def test_a_schedule_holds_shares_of_the_order(solution_of):
+    """[0.2] * 5 is TWAP, 324.10 bps; as fractions of the remaining shares it leaves 41 % to the last slice, 403.17 bps."""
+    twap = schedule_bps("almgren-chriss", [0.2] * 5)
+    assert twap == pytest.approx(324.1, abs=1e-9)
+    assert twap == pytest.approx(solution_of("almgren-chriss").twap_bps, rel=1e-12)
+    assert schedule_bps("almgren-chriss", fractions=[0.2] * 5) == pytest.approx(403.1675788800, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "difference"), [("regime-day", 1e-9), ("desk-5min", 1e-6)])
+def test_both_forms_of_a_schedule_have_the_same_objective(solution_of, name, difference):
+    """The second scenario has a participation cap: what is carried beyond the last planned trade has no fraction of its own."""
+    solution = solution_of(name)
+    by_fractions = schedule_bps(name, fractions=solution.fractions)
+    assert schedule_bps(name, solution.schedule) == pytest.approx(by_fractions, rel=difference)
+    assert by_fractions == pytest.approx(solution.open_loop_bps, rel=1e-12)
+
+
+def test_a_schedule_may_end_before_the_deadline():
+    at_once = schedule_bps("almgren-chriss", [1, 0, 0, 0, 0])
+    assert at_once == pytest.approx(schedule_bps("almgren-chriss", fractions=[1.0, 0.0, 0.0, 0.0, 0.0]))
+    assert at_once == pytest.approx(487.5)  # half-spread 12.5 bps, temporary cost (2.5e-6 - 2.5e-7 / 2) 1e12 / 1 over 5e7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"schedule": [0.5, 0.5, 0.5, 0.5, 1.0]},
+            "schedule must sum to 1 (shares of the order), got a sum of 3; pass fractions=...",
+        ),
+        (
+            {"schedule": [0.2, 0.2, 0.2, 0.2, 0.1]},
+            "schedule must sum to 1 (shares of the order), got a sum of 0.9; pass fractions=...",
+        ),
+        ({"schedule": [0.5, 0.5]}, "schedule must hold 5 numbers, got 2"),
+        ({"schedule": [1.5, -0.5, 0, 0, 0]}, "schedule[0] must be a number in [0, 1], got 1.5"),
+        ({"schedule": "TWAP"}, "schedule must be a list of numbers, got 'TWAP'"),
+        ({"fractions": [0.5, 0.5, 0.5, 0.5, math.nan]}, "fractions[4] must be a number in [0, 1], got nan"),
+        ({}, "schedule (shares of the order) or fractions (of the remaining shares) must be given, and not both"),
+        ({"schedule": [0.2] * 5, "fractions": [0.2] * 5}, "schedule (shares of the order) or fractions"),
+    ],
+)
+def test_an_invalid_schedule_is_named(arguments, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        schedule_bps("almgren-chriss", **arguments)
 
 
 # --- scenarios without an exact solution
