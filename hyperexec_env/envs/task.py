@@ -127,7 +127,9 @@ def build_task(
         ValueError: A bad option; the message names it, its value and the range.
     """
     for key in unknown:
-        raise TypeError(f"unknown option {key!r}{nearest(key, OPTIONS)} (known: {', '.join(OPTIONS)})")
+        # Python's own words, by which gymnasium and torchrl recognise an option that the environment does not have
+        message = f"the environment got an unexpected keyword argument {key!r}"
+        raise TypeError(f"{message}{nearest(key, OPTIONS)} (known: {', '.join(OPTIONS)})")
     check_choice("reward", reward, REWARDS)
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)

@@ -402,10 +402,14 @@ def test_masks_belong_to_discrete_actions():
         env.action_masks()
 
 
-def test_an_unknown_option_names_the_nearest_one():
-    for make in (gym.make, gym.make_vec):
-        with pytest.raises(TypeError, match="unknown option 'action_mod'; did you mean 'action_mode'"):
-            make("HyperExec-v0", action_mod="pace")
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_an_unknown_option_is_refused_in_pythons_words_and_names_the_nearest_one(make):
+    """torchrl passes `frameskip`, and takes it back where these words name it."""
+    message = "got an unexpected keyword argument 'action_mod'; did you mean 'action_mode'?"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        make("HyperExec-v0", action_mod="pace")
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip'"):
+        make("HyperExec-v0", frameskip=1)
 
 
 @pytest.mark.parametrize("action", [np.array(["x"]), [None], np.array([1j])], ids=str)
