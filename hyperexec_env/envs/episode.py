@@ -43,10 +43,10 @@ class Block:
     :class:`Episode` overwrites.
     """
 
-    def __init__(self, task: Task, seed: int, first: int, count: int) -> None:
-        """Draw the episodes `first`, ..., `first + count - 1`."""
+    def __init__(self, task: Task, seed: int, first: int, count: int, board: bool = False) -> None:
+        """Draw the episodes `first`, ..., `first + count - 1` of a seed, or of the board of that seed."""
         market, observer = task.market, task.observer
-        keys = episode_keys(seed, np.arange(first, first + count))
+        keys = episode_keys(seed, np.uint64(first) + np.arange(count, dtype=np.uint64), board)
         order = draw_orders(market, keys, task.draw)
         path = draw_path(market, keys, order.side)
         self.first, self.count, self.path = first, count, path

@@ -9,13 +9,13 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_integer
+from hyperexec_env.checks import check_choice, check_seed
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.episode import Block, Episode
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import build_task, check_reset_options, final_info
+from hyperexec_env.envs.task import build_task, check_episode, check_reset_options, final_info
 
 __all__ = ["HyperExecEnv"]
 
@@ -100,7 +100,11 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     The whole order remains, and our displacement of the price is zero. The regime is drawn from its stationary distribution
     unless the scenario names one. `reset(seed=s)` begins episode 0 of the seed s, and each further `reset()` the next episode;
     `reset(options={"episode": i})` begins episode i. The market depends on the seed, the episode and the slice only, never on
-    the actions, so two policies with one seed meet the same market. Boards evaluate on seeds below 2^32: train on others.
+    the actions, so two policies with one seed meet the same market.
+
+    The board of a seed has episodes of its own, which no reset with a seed alone begins, so any seed is fit for training.
+    `reset(seed=s, options={"board": True, "episode": i})` replays episode i of the board of seed s (`hyperexec evaluate --seed
+    s`), for the study of single episodes; later resets without a seed go on with the board's episodes.
 
     ## Episode End
 
@@ -191,20 +195,30 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         self._block: Block | None = None
         self._running: Episode | None = None
         self._seed: int | None = None
+        self._board = False
         self._number = -1
         self._painter: Painter | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of the seed; of a new seed, episode 0; with `options={"episode": i}`, episode i."""
-        super().reset(seed=seed)
+        """Begin the next episode of the seed; of a new seed, episode 0.
+
+        Args:
+            seed: Seed, a whole number of any size; None: the seed of the last reset, or a random one.
+            options: `episode`: the number of the episode to begin; `board`: whether the seed is that of a board, whose
+                episodes are replayed.
+
+        Raises:
+            ValueError: A bad seed or option; the environment stays as it is.
+        """
+        given = check_reset_options(options, ("episode", "board"), seed is not None)
+        number = check_episode(given["episode"]) if "episode" in given else None
+        super().reset(seed=None if seed is None else check_seed(seed))
         if seed is not None or self._seed is None:
             self._seed, self._number, self._block = self.np_random_seed, -1, None
-        self._number += 1
-        if options:
-            given = check_reset_options(options, ("episode",))
-            self._number = check_integer("reset option 'episode'", given["episode"], low=0, high=2**63 - 1)
+            self._board = given.get("board", False)
+        self._number = self._number + 1 if number is None else number
         self._running = Episode(self.task, self._block_of(self._number), self._number)
         if self._human:
             self.render()
@@ -216,7 +230,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if block is None or not block.first <= number < block.first + block.count:
             follows = block is not None and number == block.first + block.count
             count = min(2 * block.count, _BLOCK) if block is not None and follows else 1
-            block = self._block = Block(self.task, int(self._seed or 0), number, count)
+            block = self._block = Block(self.task, int(self._seed or 0), number, count, self._board)
         return block
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:

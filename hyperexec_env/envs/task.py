@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from hyperexec_env.checks import check_choice, check_flag, check_numbers, nearest
+from hyperexec_env.checks import check_choice, check_flag, check_integer, check_numbers, nearest
 from hyperexec_env.envs.action import ActionMode, build_action_mode
 from hyperexec_env.envs.features import Observer, build_observer
 from hyperexec_env.market.kernel import Cost, close, expected_cost, realised_cost
@@ -23,6 +23,7 @@ __all__ = [
     "Reward",
     "Task",
     "build_task",
+    "check_episode",
     "check_reset_options",
     "final_info",
     "no_pay",
@@ -150,13 +151,29 @@ def build_task(
     )
 
 
-def check_reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> Mapping[str, Any]:
-    """Check the names of the options of a reset, and return the options (empty for None).
+def check_reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...], seeded: bool) -> Mapping[str, Any]:
+    """Check the names of the options of a reset and the option `board`, and return the options (empty for None).
+
+    Args:
+        options: The options.
+        known: Names of the known options.
+        seeded: Whether the reset has a seed.
 
     Raises:
-        ValueError: An unknown option; the message names the nearest one.
+        ValueError: An unknown option (the message names the nearest one), or `board` is not a flag or has no seed.
     """
     for key in options or {}:
         if key not in known:
             raise ValueError(f"unknown reset option {key!r}{nearest(key, known)} (known: {', '.join(known)})")
+    if options and check_flag("reset option 'board'", options.get("board", False)) and not seeded:
+        raise ValueError("reset option 'board' needs the seed of the board in the same reset, got no seed")
     return options or {}
+
+
+def check_episode(number: Any) -> int:
+    """Return the number of an episode, the reset option `episode`, as an int.
+
+    Raises:
+        ValueError: The number is not whole or out of range.
+    """
+    return check_integer("reset option 'episode'", number, low=0, high=2**63 - 1)

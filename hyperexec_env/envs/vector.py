@@ -13,21 +13,20 @@ from numpy.typing import NDArray
 
 from hyperexec_env.backends.arrays import ArrayLanes
 from hyperexec_env.backends.compiled import CompiledLanes, resolve_backend
-from hyperexec_env.checks import check_choice, check_flag, check_integer
+from hyperexec_env.checks import check_choice, check_flag, check_integer, check_seed
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.info import LazyInfo
 from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
-from hyperexec_env.envs.task import build_task, check_reset_options, final_info
+from hyperexec_env.envs.task import build_task, check_episode, check_reset_options, final_info
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket
-from hyperexec_env.market.noise import as_words
+from hyperexec_env.market.noise import as_words, seed_words
 from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import fill_record, leaves, numbers
 
 __all__ = ["HyperExecVectorEnv"]
 
-_LARGEST_SEED = 2**1000
 _PERSISTENT = (Ticket, EpisodeOrder, Lane)
 """Records that hold the position of a lane."""
 _FINAL = (("final", "observation"), ("final_mask", "mask"))
@@ -127,12 +126,19 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of each lane, or of the lanes of `options["reset_mask"]` (bool, shape (lanes,)).
+        """Begin the next episode of each lane.
 
-        The first reset begins all lanes and ignores the mask. `seed` is a number s, which gives lane i the seed s + i, or a
-        list with a seed or None for each lane; a lane with a new seed begins with episode 0 of the seed.
+        Args:
+            seed: A whole number s, which gives lane i the seed s + i, or a list with a seed or None for each lane; a lane with
+                a new seed begins with episode 0 of the seed.
+            options: `reset_mask` (bool, shape (lanes,)): the lanes to reset; the first reset begins all lanes and ignores it.
+                `episode`: the number of the episode to begin, or an array of shape (lanes,) of them. `board`: whether the
+                seeds are those of a board, whose episodes are replayed.
+
+        Raises:
+            ValueError: A bad seed or option; the lanes stay as they are.
         """
-        given = check_reset_options(options, ("reset_mask",))
+        given = check_reset_options(options, ("reset_mask", "episode", "board"), seed is not None)
         mask = given.get("reset_mask")
         if mask is not None:
             mask = np.asarray(mask)
@@ -142,7 +148,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                     f"got {mask!r}"
                 )
         chosen = np.ones(self.num_envs, np.bool_) if mask is None or not self._begun else mask
-        self._seed_lanes(seed, chosen)
+        self._seed_lanes(seed, chosen, self._episodes(given.get("episode")), given.get("board", False))
         self._begun = True
         return self._observe(chosen)
 
@@ -158,25 +164,41 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return new output arrays of a plan, by name."""
         return {name: np.empty(shape, kind) for name, (shape, kind) in self._outputs.items()}
 
-    def _seed_lanes(self, seed: int | list[int | None] | None, chosen: NDArray[np.bool_]) -> None:
-        """Set the seeds of the chosen lanes; a lane with a new seed begins with episode 0."""
+    def _episodes(self, given: Any) -> NDArray[np.uint64] | None:
+        """Return the reset option `episode` as words, shape (lanes,), or None."""
+        if given is None:
+            return None
+        episodes = np.asarray(given)
+        if episodes.shape not in ((), (self.num_envs,)):
+            raise ValueError(
+                f"reset option 'episode' must be a whole number or {self.num_envs} of them, got an array of shape "
+                f"{episodes.shape}"
+            )
+        return np.broadcast_to(as_words([check_episode(number) for number in episodes.ravel().tolist()]), self.num_envs)
+
+    def _seed_lanes(
+        self, seed: int | list[int | None] | None, chosen: NDArray[np.bool_], episodes: NDArray[np.uint64] | None, board: bool
+    ) -> None:
+        """Set the seeds and the episode numbers of the chosen lanes; a lane with a new seed begins with episode 0."""
+        seeds: Any = [None] * self.num_envs if seed is None else seed
         if isinstance(seed, (int, np.integer)):
-            super().reset(seed=int(seed))
-            seed = [int(seed) + lane for lane in range(self.num_envs)]
-        if seed is None:
-            seed = [None] * self.num_envs
-        if not isinstance(seed, (list, tuple, np.ndarray)) or len(seed) != self.num_envs:
+            seeds = [check_seed(seed) + lane for lane in range(self.num_envs)]
+        if not isinstance(seeds, (list, tuple, np.ndarray)) or len(seeds) != self.num_envs:
             raise ValueError(f"seed must be a whole number or a list of {self.num_envs} of them, got {seed!r}")
-        seed = [None if value is None else check_integer("seed", value, low=0, high=_LARGEST_SEED) for value in seed]
+        seeds = [None if value is None else check_seed(value) for value in seeds]
+        if isinstance(seed, (int, np.integer)):
+            super().reset(seed=seeds[0])
         if self._begun:
             ticket: Ticket = self._lanes.record(Ticket)
         else:
             drawn = np.random.SeedSequence().generate_state(self.num_envs, np.uint64)
-            ticket = Ticket(drawn, np.zeros(self.num_envs, dtype=np.uint64))
-        given = [lane for lane in np.flatnonzero(chosen).tolist() if seed[lane] is not None]
-        if given or not self._begun:
-            ticket.seed[given] = as_words([seed[lane] for lane in given])
+            ticket = Ticket(seed_words(drawn), np.zeros(self.num_envs, dtype=np.uint64))
+        given = [lane for lane in np.flatnonzero(chosen).tolist() if seeds[lane] is not None]
+        if given or episodes is not None or not self._begun:
+            ticket.seed[given] = seed_words([seeds[lane] for lane in given], board)
             ticket.episode[given] = 0
+            if episodes is not None:
+                ticket.episode[chosen] = episodes[chosen]
             self._lanes.put(Ticket, ticket)
 
     def step(self, actions: NDArray[Any]) -> Stepped:

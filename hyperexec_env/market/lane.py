@@ -47,7 +47,7 @@ class Ticket(NamedTuple):
     """Seed and number of the next episode of a lane."""
 
     seed: Word
-    """Seed of the lane, modulo 2^64."""
+    """Seed of the lane, as a word of :func:`~hyperexec_env.market.noise.seed_words`."""
     episode: Word
     """Number of the next episode of the seed."""
 

@@ -15,8 +15,11 @@ from gymnasium.utils.env_checker import check_env
 
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.features import observation_names
+from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 every_scenario = pytest.mark.parametrize("scenario", scenario_names())
 with_a_mode = pytest.mark.parametrize(
@@ -146,6 +149,27 @@ def test_huge_seeds_are_seeds():
     actions = random_actions(env)
     assert same(play(env, actions, seed=2**64 + 5), play(env, actions, seed=2**64 + 5))
     assert not same(play(env, actions, seed=2**63), play(env, actions, seed=2**62))
+
+
+@pytest.mark.parametrize("name", ["desk-5min", "regime-day"])
+def test_a_board_is_replayed_by_its_option_and_by_nothing_else(name):
+    """The cost of each replayed episode is the cost on the board."""
+    market, twap, env = build_market(get_scenario(name)), get_policy("TWAP"), HyperExecEnv(name)
+    ((outcome,),) = rollouts(market, [twap], [False], seed=7, episodes=6, backend="numpy")
+
+    def objective(**reset):
+        env.reset(**reset)
+        ended = False
+        while not ended:
+            _, _, ended, _, info = env.trade(float(twap.act(env.situation)))
+        return info["objective_bps"]
+
+    board = outcome.statement.objective.tolist()
+    assert [objective(seed=7, options={"board": True, "episode": number}) for number in range(6)] == board
+    assert [objective(seed=7, options={"board": True}), objective(), objective()] == board[:3]  # a later reset goes on there
+    for seed in (7, 7 + 2**63, 7 + 2**64, 7 + 2**32):
+        assert not {objective(seed=seed), *(objective() for _ in range(5))} & set(board)
+    assert objective(seed=7, options={"board": False}) == objective(seed=7, options={"episode": 0}) not in board
 
 
 def test_without_a_seed_every_environment_has_its_own():
@@ -383,16 +407,30 @@ def test_trading_nan_shares_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"episodes": 1}, "unknown reset option 'episodes'; did you mean 'episode'? (known: episode)"),
+        ({"episodes": 1}, "unknown reset option 'episodes'; did you mean 'episode'? (known: episode, board)"),
         ({"seed": 1}, "unknown reset option 'seed'"),
         ({"episode": -1}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got -1"),
         ({"episode": 1.5}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got 1.5"),
         ({"episode": "1"}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got '1'"),
+        ({"board": 1}, "reset option 'board' must be true or false, got 1"),
     ],
 )
-def test_an_unknown_reset_option_gets_one_line(options, message):
+def test_a_bad_reset_option_gets_one_line_and_changes_nothing(options, message):
+    env, clean = HyperExecEnv("desk-5min"), HyperExecEnv("desk-5min")
+    env.reset(seed=0)
+    clean.reset(seed=0)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        HyperExecEnv("desk-5min").reset(seed=0, options=options)
+        env.reset(seed=1, options=options)
+    assert env.situation == clean.situation
+    assert env.np_random_seed == clean.np_random_seed == 0
+    assert same(env.reset(), clean.reset())
+
+
+def test_a_board_is_replayed_with_its_seed_only():
+    env = HyperExecEnv("desk-5min")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"^reset option 'board' needs the seed of the board in the same reset, got no seed$"):
+        env.reset(options={"board": True})
 
 
 def test_masks_belong_to_discrete_actions():

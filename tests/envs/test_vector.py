@@ -332,6 +332,30 @@ def test_no_seed_means_the_next_episode_of_each_lane(backend):
     assert np.array_equal(observation, [lanes[0].reset()[0], lanes[1].reset(seed=1)[0], lanes[2].reset()[0]])
 
 
+@every_backend
+def test_lanes_begin_any_episode_and_replay_a_board(backend):
+    env, single = HyperExecVectorEnv(3, "SameStep", backend, action_mode="fraction"), HyperExecEnv(action_mode="fraction")
+
+    def first(**reset):
+        return single.reset(**reset)[0]
+
+    observation, _ = env.reset(seed=7, options={"episode": 12})
+    assert np.array_equal(observation, [first(seed=7 + lane, options={"episode": 12}) for lane in range(3)])
+    observation, _ = env.reset(options={"episode": [0, 2**63 - 1, 5]})
+    expected = [(7, 0), (8, 2**63 - 1), (9, 5)]
+    assert np.array_equal(observation, [first(seed=seed, options={"episode": number}) for seed, number in expected])
+    mask = np.array([True, False, True])
+    observation, _ = env.reset(seed=[4, 4, None], options={"board": True, "episode": np.array([3, 4, 6]), "reset_mask": mask})
+    assert np.array_equal(observation[0], first(seed=4, options={"board": True, "episode": 3}))
+    assert np.array_equal(observation[2], first(seed=9, options={"episode": 6}))  # a lane without a new seed keeps its own
+    for number in (4, 5):  # the next episode is the next one of the board
+        ended = env.step(np.ones((3, 1)))
+        assert ended[2].all()
+        assert np.array_equal(ended[0][0], first(seed=4, options={"board": True, "episode": number}))
+    observation, _ = env.reset(seed=4)
+    assert np.array_equal(observation, [first(seed=4 + lane) for lane in range(3)])
+
+
 def test_unseeded_environments_differ():
     assert not np.array_equal(*(HyperExecVectorEnv(3, backend="numpy").reset()[0] for _ in range(2)))
     assert len(np.unique(HyperExecVectorEnv(50, backend="numpy").reset()[0], axis=0)) > 40
@@ -650,7 +674,14 @@ def test_stepping_before_the_first_reset_says_reset():
     ("arguments", "message"),
     [
         ({"options": {"reset_masks": np.ones(2, bool)}}, "unknown reset option 'reset_masks'; did you mean 'reset_mask'?"),
-        ({"options": {"episode": 3}}, "unknown reset option 'episode'"),
+        ({"options": {"episode": -1}}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got -1"),
+        (
+            {"options": {"episode": [1, 2, 3]}},
+            "reset option 'episode' must be a whole number or 2 of them, got an array of shape (3,)",
+        ),
+        ({"options": {"episode": [1, None]}}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got No"),
+        ({"options": {"board": True}}, "reset option 'board' needs the seed of the board in the same reset, got no seed"),
+        ({"seed": 1, "options": {"board": "yes"}}, "reset option 'board' must be true or false, got 'yes'"),
         ({"options": {"reset_mask": np.ones(3, bool)}}, "reset option 'reset_mask' must be a bool array of shape (2,)"),
         ({"options": {"reset_mask": np.ones(2)}}, "reset option 'reset_mask' must be a bool array of shape (2,)"),
         (
@@ -660,11 +691,14 @@ def test_stepping_before_the_first_reset_says_reset():
         ({"seed": [1]}, "seed must be a whole number or a list of 2 of them, got [1]"),
     ],
 )
-def test_a_bad_reset_gets_one_line(arguments, message):
-    env = HyperExecVectorEnv(2, backend="numpy")
+def test_a_bad_reset_gets_one_line_and_changes_nothing(arguments, message):
+    env, clean = (HyperExecVectorEnv(2, backend="numpy") for _ in range(2))
     env.reset(seed=0)
+    clean.reset(seed=0)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        env.reset(**arguments)
+        env.reset(**{"seed": 1, **arguments} if "board" not in arguments.get("options", {}) else arguments)
+    assert np.array_equal(env.reset()[0], clean.reset()[0])
+    assert env.np_random_seed == clean.np_random_seed == 0
 
 
 def test_masks_belong_to_discrete_actions():
