@@ -20,7 +20,7 @@ from hyperexec_env.envs.task import Task
 from hyperexec_env.market import account
 from hyperexec_env.market.account import Account, Statement
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
-from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle
+from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle, settle_so_far
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, cost_scale, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
@@ -227,7 +227,8 @@ class Episode:
 
     def settled(self) -> Settled:
         """Return the result of the episode up to now."""
-        return settle(self.task.market.numbers, self.order, self._lane(_NO_WORLD, 0.0))
+        numbers, order, lane = self.task.market.numbers, self.order, self._lane(_NO_WORLD, 0.0)
+        return settle(numbers, order, lane) if self.over else settle_so_far(numbers, order, lane, over=False)
 
     def statement(self) -> Statement:
         """Return the statement of the slices up to now, with the remaining shares marked at the mid."""

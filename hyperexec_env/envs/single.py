@@ -15,7 +15,7 @@ from hyperexec_env.envs.episode import Block, Episode
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import build_task, check_episode, check_reset_options, final_info
+from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
 
 __all__ = ["HyperExecEnv"]
 
@@ -114,7 +114,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     ## Information
 
     `info` is empty during the episode, except for `action_mask` (int8, 1 is allowed) with `action_mode="discrete"`. At the end
-    it has:
+    (with `info="full"` at every step and at the reset, for the slices so far) it has:
 
     | key | meaning |
     | --- | --- |
@@ -124,6 +124,9 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | `components_bps` | the shortfall by source: spread, temporary, transient, permanent, timing, drift, opportunity |
     | `forced_fraction` | fraction of the order that the deadline forced beyond the last action |
     | `side`, `quantity` | the order |
+
+    With `info="full"`, the sums of rewards above hold at every step. If the regime is not observed, costs are nan until the
+    end, because they would reveal it.
 
     ## Arguments
 
@@ -136,6 +139,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         quantity_range: Smallest and largest quantity as multiples of the scenario's, drawn log-uniformly; None: the
             scenario's quantity.
         render_mode: None, "ansi" (text), "rgb_array" (pixels) or "human" (a window); pictures need the extra `plot`.
+        info: "final" (results at the end of an episode) or "full" (results so far at every step, with the same keys).
 
     Raises:
         ValueError: A bad option; the message names it, its value and the range.
@@ -171,11 +175,13 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         random_side: bool = False,
         quantity_range: Any = None,
         render_mode: str | None = None,
+        info: str = "final",
         **unknown: Any,
     ) -> None:
         """Check the options, which the class documents."""
         if render_mode is not None:
             check_choice("render_mode", render_mode, self.metadata["render_modes"])
+        check_choice("info", info, INFOS)
         self.task = build_task(
             scenario,
             action_mode=action_mode,
@@ -190,7 +196,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         space: Any = observation_space()
         self.observation_space = space
         self._discrete, self._human = self.task.mode.discrete, render_mode == "human"
-        self._has_extras = self._discrete or self._human
+        self._full = info == "full"
+        self._has_extras = self._discrete or self._human or self._full
         self._read = self._level if self._discrete else self._value
         self._block: Block | None = None
         self._running: Episode | None = None
@@ -222,7 +229,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         self._running = Episode(self.task, self._block_of(self._number), self._number)
         if self._human:
             self.render()
-        return self._running.first, self._info()
+        return self._running.first, self._info(self._running)
 
     def _block_of(self, number: int) -> Block:
         """Return the block that holds an episode; block sizes double, up to 512 episodes, while episodes are consecutive."""
@@ -259,9 +266,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         """Return the results of a step that ends the episode, is rendered or returns an action mask."""
         if self._human:
             self.render()
-        if episode.over:
-            return observation, reward, True, False, self._info() | final_info(episode.settled())
-        return observation, reward, False, False, self._info()
+        return observation, reward, episode.over, False, self._info(episode)
 
     @staticmethod
     def _value(action: Any) -> float:
@@ -297,9 +302,15 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             raise ValueError(f"action masks belong to action_mode='discrete' after reset(), got {self.task.mode.name!r}")
         return self._running.mask().astype(bool)
 
-    def _info(self) -> dict[str, Any]:
-        """Return the `info` of a running episode."""
-        return {"action_mask": self.action_masks().astype(np.int8)} if self._discrete else {}
+    def _info(self, episode: Episode) -> dict[str, Any]:
+        """Return the `info` of an episode."""
+        info: dict[str, Any] = {"action_mask": self.action_masks().astype(np.int8)} if self._discrete else {}
+        if not (episode.over or self._full):
+            return info
+        settled = episode.settled()
+        if self.task.observer.hidden:
+            settled = unseen(settled, episode.over)
+        return info | final_info(settled)
 
     @property
     def situation(self) -> Situation:

@@ -302,6 +302,42 @@ def test_without_completion_the_cap_holds_to_the_end():
     assert info["forced_fraction"] == 0.0
 
 
+# --- info at every step
+
+
+def keys_of(info):
+    return {key: keys_of(value) if isinstance(value, dict) else type(value) for key, value in info.items()}
+
+
+@pytest.mark.parametrize("action_mode", ["pace", "discrete"])
+@pytest.mark.parametrize(("observe_regime", "complete"), [(True, True), (True, False), (False, True)])
+def test_full_info_has_the_same_keys_at_every_step(action_mode, observe_regime, complete):
+    scenario = replace(get_scenario("regime-day"), complete=complete)
+    env = HyperExecEnv(scenario, action_mode, observe_regime=observe_regime, info="full")
+    plain = HyperExecEnv(scenario, action_mode, observe_regime=observe_regime)
+    returned, theirs = (play(each, random_actions(env), seed=5) for each in (env, plain))
+    infos = [step[-1] for step in returned]
+    assert all(keys_of(info) == keys_of(infos[-1]) for info in infos)
+    assert same(infos[-1], theirs[-1][-1])  # the end is told as ever
+    assert all(same(one[:4], other[:4]) for one, other in zip(returned[1:], theirs[1:], strict=True))
+    costs = np.array([[info["objective_bps"], *info["components_bps"].values()] for info in infos])
+    assert np.isnan(costs[:-1]).all() if not observe_regime else np.isfinite(costs).all()
+    assert np.isfinite(costs[-1]).all()
+    assert all(info["forced_fraction"] == 0.0 for info in infos[:-1])
+
+
+@pytest.mark.parametrize(("name", "complete"), [("regime-day", True), ("trending-day", False), ("gatheral-schied", True)])
+@pytest.mark.parametrize("reward", ["expected", "realised"])
+def test_full_info_holds_minus_the_sum_of_rewards_so_far(name, complete, reward):
+    env = HyperExecEnv(replace(get_scenario(name), complete=complete), reward=reward, info="full")
+    paid = 0.0
+    for _, *step in play(env, random_actions(env), seed=5)[1:]:
+        paid, info = paid + step[0], step[-1]
+        cost = info["objective_bps"] if reward == "expected" else info["shortfall_bps"] + info["risk_bps"]
+        assert cost == pytest.approx(-paid, abs=1e-9)
+        assert sum(info["components_bps"].values()) == pytest.approx(info["shortfall_bps"], abs=1e-9)
+
+
 # --- the order
 
 
@@ -345,6 +381,7 @@ def test_the_order_is_that_of_the_scenario_where_it_may_not_vary(side):
         ({"quantity_range": (1.0,)}, "quantity_range must hold 2 numbers, got 1"),
         ({"quantity_range": 2.0}, "quantity_range must be a list of numbers, got 2.0"),
         ({"render_mode": "rgb"}, "render_mode must be one of ansi, rgb_array, human, got 'rgb'"),
+        ({"info": "all"}, "info must be one of final, full, got 'all'"),
     ],
 )
 def test_a_bad_option_gets_one_line(options, message):
@@ -431,6 +468,17 @@ def test_a_board_is_replayed_with_its_seed_only():
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"^reset option 'board' needs the seed of the board in the same reset, got no seed$"):
         env.reset(options={"board": True})
+
+
+@pytest.mark.parametrize("seed", [True, False, np.True_, -1, 1.0, "1", [1]])
+def test_a_seed_is_a_whole_number_and_no_flag(seed):
+    env = HyperExecEnv("desk-5min")
+    env.reset(seed=3)
+    with pytest.raises(ValueError, match=rf"^seed must be a whole number, 0 or larger, got {re.escape(repr(seed))}$"):
+        env.reset(seed=seed)
+    assert env.np_random_seed == 3
+    env.reset(seed=np.int64(4))
+    assert env.np_random_seed == 4
 
 
 def test_masks_belong_to_discrete_actions():
