@@ -13,9 +13,9 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
+from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.features import observation_names
-from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.market.scenario import get_scenario, scenario_names
