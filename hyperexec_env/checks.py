@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 __all__ = [
-    *("check_choice", "check_flag", "check_integer", "check_number", "check_numbers", "nearest", "put_integer", "put_number"),
+    *("check_choice", "check_flag", "check_integer", "check_number", "check_numbers", "check_seed", "nearest"),
+    *("put_integer", "put_number"),
 ]
 
 
@@ -52,6 +53,13 @@ def check_integer(field: str, value: Any, *, low: int, high: int) -> int:
     """Return a whole number as an int; raise ValueError if it is not whole or outside the range."""
     if not _finite(value) or value != int(value) or not low <= value <= high:
         raise ValueError(f"{field} must be a whole number in [{low}, {high}], got {value!r}")
+    return int(value)
+
+
+def check_seed(value: Any) -> int:
+    """Return a seed as an int; raise ValueError if it is not a whole number of any size, 0 or larger."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"seed must be a whole number, 0 or larger, got {value!r}")
     return int(value)
 
 

@@ -257,3 +257,28 @@ def test_the_optimum_is_solved_for_is_given_or_is_left_out():
     given = hx.evaluate(NAME, "TWAP", episodes=4, backend="numpy", optimum=hx.known_optimum(NAME))
     assert solved.optimum.optimum_bps == given.optimum.optimum_bps == hx.solve(NAME).optimum_bps
     assert hx.evaluate(NAME, "TWAP", episodes=4, backend="numpy", optimum=False).optimum is None
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda seed: hx.make(NAME).reset(seed=seed),
+        lambda seed: hx.make_vec(NAME, num_envs=1).reset(seed=seed),
+        lambda seed: hx.make_vec(NAME, num_envs=1).reset(seed=[seed]),
+        lambda seed: hx.evaluate(NAME, "TWAP", episodes=2, seed=seed),
+        lambda seed: hx.leaderboard(NAME, seed=seed),
+        lambda seed: hx.certify(NAME, seed=seed),
+        lambda seed: hx.estimate(NAME, seed=seed),
+        lambda seed: hx.estimate_schedule(ORDER, NAME, seed=seed),
+        lambda seed: study(NAME, seed=seed),
+        lambda seed: hx.ExecutionAgent(seed=seed),
+        *(
+            lambda seed, train=script.train, args=script.Args: train(args(scenario=NAME, seed=seed))
+            for script in (ppo, pathwise)
+        ),
+    ],
+)
+@pytest.mark.parametrize("seed", [True, -1])
+def test_a_seed_is_refused_everywhere_unless_it_is_a_whole_number(call, seed):
+    with pytest.raises(ValueError, match=rf"^seed must be a whole number.*, got {seed}$"):
+        call(seed)

@@ -717,7 +717,7 @@ def test_idle_time_that_decays_the_impact_twice_is_found(simulate, broken):
         check_idle_time_decays_the_impact_by_the_clock(simulate)
 
 
-# --- 7: nothing is trained or chosen on the seeds of a board
+# --- 7: nothing is trained or chosen on the episodes of a board
 
 SMALL = {
     "ppo": {"timesteps": 416, "lanes": 16, "steps": 13, "batch_size": 104, "epochs": 1},
@@ -739,7 +739,7 @@ def training(tmp_path):
     return train
 
 
-def check_the_seeds_of_boards_are_left_alone(train):
+def check_the_episodes_of_boards_are_left_alone(train):
     """Training, and the choice of what it returns, meet no episode that a board may judge on."""
     genuine, seeds, keys = noise.key, set(), set()
 
@@ -752,8 +752,8 @@ def check_the_seeds_of_boards_are_left_alone(train):
     with in_place_of(genuine, recorded):
         train()
     require(seeds, "training draws no episode")
-    assert min(seeds) > LARGEST_SEED_OF_A_BOARD
-    assert not keys & set(episode_keys(0, np.arange(20_000)).tolist())
+    assert max(seeds) < noise.BOARD
+    assert not keys & set(episode_keys(0, np.arange(20_000), board=True).tolist())
 
 
 def test_a_board_takes_no_other_seeds():
@@ -764,7 +764,7 @@ def test_a_board_takes_no_other_seeds():
 
 @pytest.mark.parametrize("algorithm", SMALL)
 def test_training_never_meets_the_episodes_of_a_board(training, algorithm):
-    check_the_seeds_of_boards_are_left_alone(lambda: training(algorithm))
+    check_the_episodes_of_boards_are_left_alone(lambda: training(algorithm))
 
 
 def test_a_checkpoint_that_is_chosen_on_the_board_is_found(training):
@@ -774,13 +774,33 @@ def test_a_checkpoint_that_is_chosen_on_the_board_is_found(training):
         return policies[judge(DAY, taking_part, get_policy("TWAP"), episodes=20, seed=0).rows[0].training_seed]
 
     with pytest.raises(AssertionError):
-        check_the_seeds_of_boards_are_left_alone(chosen)
+        check_the_episodes_of_boards_are_left_alone(chosen)
 
 
-def test_training_on_the_seeds_of_the_board_is_found(training, monkeypatch):
-    monkeypatch.setattr("hyperexec_env.training.adapter.TRAINING_SEEDS", 0)
+def test_training_on_the_episodes_of_the_board_is_found(training):
+    genuine = noise.seed_words
+    with in_place_of(genuine, lambda seeds, board=False: genuine(seeds, board=True)), pytest.raises(AssertionError):
+        check_the_episodes_of_boards_are_left_alone(lambda: training("ppo"))
+
+
+def learn_by_stable_baselines3(env, seed):
+    """What a user does who has never heard of boards."""
+    learner = pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
+    learner.PPO("MlpPolicy", env, n_steps=64, batch_size=64, n_epochs=1, seed=seed, device="cpu").learn(64)
+
+
+@pytest.mark.parametrize("seed", [0, LARGEST_SEED_OF_A_BOARD])
+def test_a_users_own_training_meets_no_episode_of_the_board_of_its_seed(seed):
+    check_the_episodes_of_boards_are_left_alone(lambda: learn_by_stable_baselines3(HyperExecEnv(), seed))
+
+
+def test_a_training_on_replayed_episodes_of_the_board_is_found():
+    class Replay(HyperExecEnv):
+        def reset(self, *, seed=None, options=None):
+            return super().reset(seed=0, options={"board": True, "episode": self._number + 1})
+
     with pytest.raises(AssertionError):
-        check_the_seeds_of_boards_are_left_alone(lambda: training("ppo"))
+        check_the_episodes_of_boards_are_left_alone(lambda: learn_by_stable_baselines3(Replay(), 0))
 
 
 # --- 8: policies are judged on the same episodes

@@ -20,7 +20,7 @@ from hyperexec_env.envs.vector import HyperExecVectorEnv
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
 TRAINING_SEEDS = 2**40
-"""Smallest lane seed of training; evaluation seeds are below 2^32."""
+"""Smallest lane seed of training. Boards have a stream of their own, so this only separates trainings from small seeds."""
 
 
 class BatchVecEnv(VecEnv):

@@ -40,8 +40,8 @@ __all__ = ["OBJECTIVES", "Args", "Trainer", "train"]
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
 """Objectives that can be minimised."""
 _SEEDS: Final = 2**41
-"""Smallest seed of this trainer; evaluation seeds are below 2^32, seeds of training environments below 2^41. Training seed s
-draws from 2^41 + 2 s, its validation from 2^41 + 2 s + 1."""
+"""Smallest seed of this trainer; seeds of training environments are below 2^41. Training seed s draws from 2^41 + 2 s, its
+validation from 2^41 + 2 s + 1."""
 _AHEAD: Final = 8
 """Number of gradient steps whose paths are drawn at once."""
 _AVERAGE: Final = 0.99

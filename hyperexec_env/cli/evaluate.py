@@ -26,7 +26,7 @@ class Args:
     scenario: str = scenario_option()
     policy: tuple[str, ...] = option(("all",), "names, folders of trained policies, `baselines`, `sanity`, `all` or `desk`")
     episodes: int = option(10_000, "number of episodes, the same for every policy")
-    seed: int = option(0, "seed of the episodes (training uses only seeds of 2^32 and above)")
+    seed: int = option(0, "seed of the board's episodes, which no training meets")
     optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
     backend: str = option("auto", "backend of rule policies; auto: numba where it is installed, else numpy", choices=BACKENDS)
     threads: int = option(0, "threads of compiled loops (0: chosen automatically)")

@@ -23,7 +23,7 @@ class Args:
     scenario: tuple[str, ...] = option(("regime-day",), "names of scenarios, paths of .toml files, or `all`", file="input")
     quick: bool = option(False, "use small defaults: one training seed, 300,000 slices, 2,000 episodes")
     episodes: int | None = option(None, "number of episodes, the same for every policy (default: 20000)")
-    seed: int = option(0, "seed of the episodes (training uses only seeds of 2^32 and above)")
+    seed: int = option(0, "seed of the board's episodes, which no training meets")
     training_seeds: int | None = option(None, "number of training seeds, 0, 1, ... (default: 3)")
     timesteps: int | None = option(None, "slices to trade in each training (default: 2000000)")
     optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")

@@ -20,7 +20,7 @@ from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import Task
 from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
-from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled
+from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle_so_far
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, cost_scale, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
@@ -32,6 +32,7 @@ __all__ = ["Block", "Episode"]
 _write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
 _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _NO_ACCOUNT = open_account()
+_NO_WORLD = World(0, 0.0, 0.0)
 """Placeholder for :func:`situation_of`, which does not read the account."""
 _COST = itemgetter(1)
 _move = on_numbers(move)
@@ -45,10 +46,10 @@ class Block:
     writes.
     """
 
-    def __init__(self, task: Task, seed: int, first: int, count: int) -> None:
-        """Draw the episodes `first`, ..., `first + count - 1`."""
+    def __init__(self, task: Task, seed: int, first: int, count: int, board: bool = False) -> None:
+        """Draw the episodes `first`, ..., `first + count - 1` of a seed, or of the board of that seed."""
         market, observer = task.market, task.observer
-        keys = episode_keys(seed, np.arange(first, first + count))
+        keys = episode_keys(seed, np.uint64(first) + np.arange(count, dtype=np.uint64), board)
         order = draw_orders(market, keys, task.draw)
         path = draw_path(market, keys, order.side)
         self.first, self.count, self.path = first, count, path
@@ -219,7 +220,10 @@ class Episode:
         return settle_in_bps(self._account(), self.task.market.impact, self.state, self.quantity, -self.scale)
 
     def settled(self) -> Settled:
-        """Return the result of the episode, which must be over."""
+        """Return the result of the episode up to now."""
+        if not self.over:
+            lane = self._lane(_NO_WORLD, 0.0, self._account())
+            return settle_so_far(self.task.market.numbers, self.order, lane, over=False)
         last = Slice(*self._rows[self.k - 1])
         cap = self.task.market.numbers.cap
         forced = forced_shares(last.least, last.volume, cap, self.asked, self.last_shares) / self.quantity

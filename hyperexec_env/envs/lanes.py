@@ -10,7 +10,7 @@ from gymnasium.vector import AutoresetMode
 from hyperexec_env.backends.plan import For, Line, Look, Pass, Pick, Program, Refuse, Show, Unless
 from hyperexec_env.envs.action import MASKS, PACES, Action, Base, mask_place
 from hyperexec_env.envs.features import FEATURES, Seen, Sight, View, observe, shown, view_cell
-from hyperexec_env.envs.task import Paid, Reward, Task, no_pay, pay
+from hyperexec_env.envs.task import Cut, Limit, Paid, Reward, Task, cut, no_pay, pay, settle_cut
 from hyperexec_env.market.lane import (
     Asked,
     EpisodeOrder,
@@ -69,9 +69,10 @@ def slice_lines(*ask: Any, records: tuple[type, ...] = ()) -> tuple[Line, ...]:
     )
 
 
-def _plans(task: Task, mode: AutoresetMode) -> dict[str, tuple[Line, ...]]:
+def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Line, ...]]:
     """Return the plans `reset`, `step` and `trade`; the actions of `trade` are shares."""
     discrete = task.mode.discrete
+    cuts, settles = ((Pass(cut),), settle_cut) if limited else ((), settle)
 
     def looks(observation: str, mask: str) -> tuple[Line, ...]:
         seen = (Look(view_cell, View), Pass(observe), Show(observation, "known", view_cell, Seen))
@@ -81,12 +82,12 @@ def _plans(task: Task, mode: AutoresetMode) -> dict[str, tuple[Line, ...]]:
         refuse, ended = Refuse(Action, "value", low, high), Pick("ended", Lane, "over")
         traded = slice_lines(*ask, records=(Base,))
         if mode == AutoresetMode.SAME_STEP:
-            last = (Pass(settle), *looks("final", "final_mask"), Pass(begin))
-            return (refuse, *traded, ended, For("ended", *last), *looks("observation", "mask"))
+            last = (Pass(settles), *looks("final", "final_mask"), Pass(begin))
+            return (refuse, *traded, *cuts, ended, For("ended", *last), *looks("observation", "mask"))
         if mode == AutoresetMode.NEXT_STEP:
             waiting = Pick("waiting", Lane, "over")
             traded = (waiting, Unless("waiting", *traded), For("waiting", Pass(begin), Pass(no_pay)))
-        return (refuse, *traded, ended, For("ended", Pass(settle)), *looks("observation", "mask"))
+        return (refuse, *traded, *cuts, ended, For("ended", Pass(settles)), *looks("observation", "mask"))
 
     low, high = (0.0, len(PACES) - 1.0) if discrete else (-np.inf, np.inf)
     return {
@@ -96,12 +97,13 @@ def _plans(task: Task, mode: AutoresetMode) -> dict[str, tuple[Line, ...]]:
     }
 
 
-def lane_program(task: Task, mode: AutoresetMode) -> Program:
-    """Return the program of the lanes of a vector environment."""
+def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> Program:
+    """Return the program of the lanes of a vector environment; `limit` is the largest number of steps of an episode."""
     market, observer = task.market, task.observer
+    limits: dict[type, Any] = {} if limit is None else {Limit: Limit(limit)}
     orders = order_numbers(market, task.draw)
     return Program(
-        plans=_plans(task, mode),
+        plans=_plans(task, mode, limited=limit is not None),
         kept=(Ticket, EpisodeOrder, Lane),
         given={
             Numbers: market.numbers,
@@ -109,9 +111,10 @@ def lane_program(task: Task, mode: AutoresetMode) -> Program:
             Thresholds: market.start,
             Sight: observer.sight,
             Reward: task.reward,
+            **limits,
         },
         inputs={Action: "values", Chosen: "chosen"},
-        outputs={Paid: ("reward", "terminated")},
+        outputs={Paid: ("reward", "terminated"), **({Cut: ("truncated",)} if limits else {})},
         listed={Settled: "settled"},
         tables={SliceRow: market.table, Base: Base(shown(market, task.mode.base, observer.hidden)), View: observer.table},
         rows={"known": observer.known, "masks": MASKS},
@@ -119,12 +122,14 @@ def lane_program(task: Task, mode: AutoresetMode) -> Program:
     )
 
 
-def output_arrays(task: Task, lanes: int) -> dict[str, tuple[Any, Any]]:
-    """Return (shape, dtype) of each array that the plans write for all lanes, by name."""
+def output_arrays(task: Task, lanes: int, limit: int | None = None) -> dict[str, tuple[Any, Any]]:
+    """Return (shape, dtype) of each array that the plans of :func:`lane_program` write for all lanes, by name."""
+    flag = (lanes,), np.dtype(np.bool_)
     masks = {"mask": ((lanes, len(PACES)), np.dtype(np.int8))} if task.mode.discrete else {}
     return {
         "observation": ((lanes, len(FEATURES)), np.dtype(np.float32)),
         "reward": ((lanes,), np.dtype(np.float64)),
-        "terminated": ((lanes,), np.dtype(np.bool_)),
+        "terminated": flag,
+        **({} if limit is None else {"truncated": flag}),
         **masks,
     }

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from gymnasium.error import DependencyNotInstalled
 from numpy.typing import NDArray
 
-from hyperexec_env.envs.episode import Episode
+from hyperexec_env.envs.episode import Block, Episode
+from hyperexec_env.envs.task import Task
 from hyperexec_env.extras import MissingExtra, need
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import mid_price, paid_cost
+from hyperexec_env.market.lane import Lane, Ticket
+from hyperexec_env.market.noise import BOARD
 
-__all__ = ["Frame", "Painter", "cost_components", "describe", "headline", "look", "progress", "shown_regime"]
+__all__ = ["Frame", "Gallery", "Painter", "cost_components", "describe", "headline", "look", "progress", "shown_regime"]
 
 _BAR: Final = 40
 """Characters of the bar that shows the remaining shares."""
 _WINDOW: Final = (9.6, 6.4)
 """Width and height of a new window, inches."""
+
+
+_DRAWN: Final = 16
+"""Largest number of lanes of a vector environment that are drawn."""
+_FULL_SIZE: Final = 4
+"""Largest number of lanes whose pictures have full size."""
 
 
 class Frame(NamedTuple):
@@ -236,6 +246,59 @@ def _open_window() -> _Window | None:
 
 def _pyplot() -> Any:
     return _import("matplotlib.pyplot", "matplotlib")
+
+
+class Gallery:
+    """The shares that the first lanes asked for in their episodes, from which their pictures are drawn on request.
+
+    A lane keeps the last slice only; its episode is traded again on its path, which the noise of its seed and number gives.
+
+    Args:
+        task: The task of the lanes.
+        lanes: Number of lanes.
+    """
+
+    def __init__(self, task: Task, lanes: int) -> None:
+        """Begin without a slice."""
+        self._task, self._lanes = task, lanes
+        self._asked: list[list[float] | None] = [[] for _ in range(min(lanes, _DRAWN))]
+        """Shares asked for in each slice so far, by lane; None where the beginning of the episode was not noted."""
+
+    def note(self, lane: Lane) -> None:
+        """Note the last slice of the lanes."""
+        count = len(self._asked)
+        for number, (k, asked) in enumerate(zip(lane.k[:count].tolist(), lane.last.asked[:count].tolist(), strict=True)):
+            before = self._asked[number]
+            if k == 0:
+                self._asked[number] = []
+            elif before is not None and k == len(before) + 1:
+                before.append(asked)
+            elif before is None or k != len(before):  # restored in the middle of an episode
+                self._asked[number] = None
+
+    def pictures(self, ticket: Ticket) -> tuple[NDArray[np.uint8], ...]:
+        """Return a picture of each lane, given their tickets; black where a lane is not drawn."""
+        painter = Painter(window=False)
+        from hyperexec_env.envs.picture import SIZE
+
+        width, height = SIZE
+        # sides are divided by 1, 2, 4, 8 or 16, so that the pictures of many lanes stay small together
+        factor = min(2 ** math.ceil(math.log2(max(self._lanes / _FULL_SIZE, 1.0)) / 2.0), 16)
+        pictures = [np.zeros((height // factor, width // factor, 3), np.uint8)] * self._lanes
+        for number, asked in enumerate(self._asked):
+            if asked is not None:
+                painter.paint(look(self._episode(ticket, number, asked)))
+                blocks = painter.pixels().reshape(height // factor, factor, width // factor, factor, 3)
+                pictures[number] = blocks.mean(axis=(1, 3)).astype(np.uint8)
+        return tuple(pictures)
+
+    def _episode(self, ticket: Ticket, lane: int, asked: list[float]) -> Episode:
+        """Return the episode of a lane, traded as far as the lane."""
+        seed, number = int(ticket.seed[lane]), int(ticket.episode[lane]) - 1  # a ticket is that of the next episode
+        episode = Episode(self._task, Block(self._task, seed, number, 1, board=bool(seed >= BOARD)), number)
+        for shares in asked:
+            episode.trade(shares)
+        return episode
 
 
 def _import(module: str, package: str) -> Any:

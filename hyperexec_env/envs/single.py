@@ -9,13 +9,13 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_integer
+from hyperexec_env.checks import check_choice, check_seed
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.episode import Block, Episode
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import build_task, check_reset_options, final_info
+from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
 
 __all__ = ["HyperExecEnv"]
 
@@ -105,7 +105,11 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     The whole order remains, and our displacement of the price is zero. The regime is drawn from its stationary distribution
     unless the scenario names one. `reset(seed=s)` begins episode 0 of the seed s, and each further `reset()` the next episode;
     `reset(options={"episode": i})` begins episode i. The market depends on the seed, the episode and the slice only, never on
-    the actions, so two policies with one seed meet the same market. Boards evaluate on seeds below 2^32: train on others.
+    the actions, so two policies with one seed meet the same market.
+
+    The board of a seed has episodes of its own, which no reset with a seed alone begins, so any seed is fit for training.
+    `reset(seed=s, options={"board": True, "episode": i})` replays episode i of the board of seed s (`hyperexec evaluate --seed
+    s`), for the study of single episodes; later resets without a seed go on with the board's episodes.
 
     ## Episode End
 
@@ -115,7 +119,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     ## Information
 
     `info` is empty during the episode, except for `action_mask` (int8, 1 is allowed) with `action_mode="discrete"`. At the end
-    it has:
+    (with `info="full"` at every step and at the reset, for the slices so far) it has:
 
     | key | meaning |
     | --- | --- |
@@ -125,6 +129,9 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | `components_bps` | the shortfall by source: spread, temporary, transient, permanent, timing, drift, opportunity |
     | `forced_fraction` | fraction of the order that the deadline forced beyond the last action |
     | `side`, `quantity` | the order |
+
+    With `info="full"`, the sums of rewards above hold at every step. If the regime is not observed, costs are nan until the
+    end, because they would reveal it.
 
     ## Arguments
 
@@ -137,6 +144,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         quantity_range: Smallest and largest quantity as multiples of the scenario's, drawn log-uniformly; None: the
             scenario's quantity.
         render_mode: None, "ansi" (text), "rgb_array" (pixels) or "human" (a window); pictures need the extra `plot`.
+        info: "final" (results at the end of an episode) or "full" (results so far at every step, with the same keys).
 
     Raises:
         ValueError: A bad option; the message names it, its value and the range.
@@ -172,11 +180,13 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         random_side: bool = False,
         quantity_range: Any = None,
         render_mode: str | None = None,
+        info: str = "final",
         **unknown: Any,
     ) -> None:
         """Check the options, which the class documents."""
         if render_mode is not None:
             check_choice("render_mode", render_mode, self.metadata["render_modes"])
+        check_choice("info", info, INFOS)
         self.task = build_task(
             scenario,
             action_mode=action_mode,
@@ -191,30 +201,41 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         space: Any = observation_space()
         self.observation_space = space
         self._discrete, self._human = self.task.mode.discrete, render_mode == "human"
-        self._has_extras = self._discrete or self._human
+        self._full = info == "full"
+        self._has_extras = self._discrete or self._human or self._full
         self._read = self._level if self._discrete else self._value
         self._request = self.task.mode.shares
         self._block: Block | None = None
         self._running: Episode | None = None
         self._seed: int | None = None
+        self._board = False
         self._number = -1
         self._painter: Painter | None = None
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of the seed; of a new seed, episode 0; with `options={"episode": i}`, episode i."""
-        super().reset(seed=seed)
+        """Begin the next episode of the seed; of a new seed, episode 0.
+
+        Args:
+            seed: Seed, a whole number of any size; None: the seed of the last reset, or a random one.
+            options: `episode`: the number of the episode to begin; `board`: whether the seed is that of a board, whose
+                episodes are replayed.
+
+        Raises:
+            ValueError: A bad seed or option; the environment stays as it is.
+        """
+        given = check_reset_options(options, ("episode", "board"), seed is not None)
+        number = check_episode(given["episode"]) if "episode" in given else None
+        super().reset(seed=None if seed is None else check_seed(seed))
         if seed is not None or self._seed is None:
             self._seed, self._number, self._block = self.np_random_seed, -1, None
-        self._number += 1
-        if options:
-            given = check_reset_options(options, ("episode",))
-            self._number = check_integer("reset option 'episode'", given["episode"], low=0, high=2**63 - 1)
+            self._board = given.get("board", False)
+        self._number = self._number + 1 if number is None else number
         self._running = Episode(self.task, self._block_of(self._number), self._number)
         if self._human:
             self.render()
-        return self._running.first, self._info()
+        return self._running.first, self._info(self._running)
 
     def _block_of(self, number: int) -> Block:
         """Return the block that holds an episode; block sizes double, up to 512 episodes, while episodes are consecutive."""
@@ -222,7 +243,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if block is None or not block.first <= number < block.first + block.count:
             follows = block is not None and number == block.first + block.count
             count = min(2 * block.count, _BLOCK) if block is not None and follows else 1
-            block = self._block = Block(self.task, int(self._seed or 0), number, count)
+            block = self._block = Block(self.task, int(self._seed or 0), number, count, self._board)
         return block
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -251,9 +272,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         """Return the results of a step that ends the episode, is rendered or returns an action mask."""
         if self._human:
             self.render()
-        if episode.over:
-            return observation, reward, True, False, self._info() | final_info(episode.settled())
-        return observation, reward, False, False, self._info()
+        return observation, reward, episode.over, False, self._info(episode)
 
     @staticmethod
     def _value(action: Any) -> float:
@@ -289,9 +308,15 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             raise ValueError(f"action masks belong to action_mode='discrete' after reset(), got {self.task.mode.name!r}")
         return self._running.mask().astype(bool)
 
-    def _info(self) -> dict[str, Any]:
-        """Return the `info` of a running episode."""
-        return {"action_mask": self.action_masks().astype(np.int8)} if self._discrete else {}
+    def _info(self, episode: Episode) -> dict[str, Any]:
+        """Return the `info` of an episode."""
+        info: dict[str, Any] = {"action_mask": self.action_masks().astype(np.int8)} if self._discrete else {}
+        if not (episode.over or self._full):
+            return info
+        settled = episode.settled()
+        if self.task.observer.hidden:
+            settled = unseen(settled, episode.over)
+        return info | final_info(settled)
 
     @property
     def situation(self) -> Situation:

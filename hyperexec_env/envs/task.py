@@ -2,40 +2,50 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
-from hyperexec_env.checks import check_choice, check_flag, check_numbers, nearest
+from hyperexec_env.checks import check_choice, check_flag, check_integer, check_numbers, nearest
 from hyperexec_env.envs.action import ActionMode, build_action_mode
 from hyperexec_env.envs.features import Observer, build_observer
 from hyperexec_env.market.kernel import Cost, close, expected_cost, realised_cost
-from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled
+from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, end, settle_so_far
 from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import OrderDraw, impact_of
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.market.tables import Market, Numbers, build_market
-from hyperexec_env.records import Real, Whole
+from hyperexec_env.records import Real, Whole, map_leaves
 
 __all__ = [
+    "INFOS",
     "REWARDS",
+    "Cut",
+    "Limit",
     "Paid",
     "Reward",
     "Task",
     "build_task",
+    "check_episode",
     "check_reset_options",
+    "cut",
     "final_info",
     "no_pay",
     "pay",
+    "settle_cut",
+    "unseen",
 ]
 
 OPTIONS: Final = (
     *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "render_mode"),
-    *("num_envs", "autoreset_mode", "backend", "num_threads", "copy"),
+    *("info", "num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads", "copy"),
 )
-"""Names of the options of the environments; the last five are the vector environment's."""
+"""Names of the options of the environments; the last six are the vector environment's."""
 REWARDS: Final = ("expected", "realised")
 """Names of the rewards."""
+INFOS: Final = ("final", "full")
+"""Names of the contents of `info`: the result of an episode at its end, or its result so far at every step."""
 
 
 class Reward(NamedTuple):
@@ -73,8 +83,38 @@ def no_pay() -> Paid:
     return Paid(0.0, False)
 
 
+class Limit(NamedTuple):
+    """The limit of an episode."""
+
+    steps: Whole
+    """Largest number of slices of an episode."""
+
+
+class Cut(NamedTuple):
+    """The effect of the limit on an episode."""
+
+    truncated: Any
+    """Whether the episode has reached the limit."""
+
+
+def cut(limit: Limit, lane: Lane) -> tuple[Lane, Cut]:
+    """Return the episode, over where it has reached the limit, and whether it has."""
+    reached = lane.k >= limit.steps
+    return end(lane, reached), Cut(reached)
+
+
+def settle_cut(numbers: Numbers, order: EpisodeOrder, lane: Lane, paid: Paid) -> Settled:
+    """Return the result of an episode that ended or has reached the limit."""
+    return settle_so_far(numbers, order, lane, paid.terminated)
+
+
+def unseen(settled: Settled, over: Any) -> Settled:
+    """Return the result with costs of nan while the episode runs: they would reveal a regime that is not observed."""
+    return settled._replace(statement=map_leaves(lambda value: where(over, value, math.nan), settled.statement))
+
+
 def final_info(settled: Settled) -> dict[str, Any]:
-    """Return the `info` of an episode that ended; values are numbers, or arrays over episodes."""
+    """Return the `info` of the result of an episode; values are numbers, or arrays over episodes."""
     statement = settled.statement
     return {
         "shortfall_bps": statement.shortfall,
@@ -127,7 +167,9 @@ def build_task(
         ValueError: A bad option; the message names it, its value and the range.
     """
     for key in unknown:
-        raise TypeError(f"unknown option {key!r}{nearest(key, OPTIONS)} (known: {', '.join(OPTIONS)})")
+        # Python's own words, by which gymnasium and torchrl recognise an option that the environment does not have
+        message = f"the environment got an unexpected keyword argument {key!r}"
+        raise TypeError(f"{message}{nearest(key, OPTIONS)} (known: {', '.join(OPTIONS)})")
     check_choice("reward", reward, REWARDS)
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)
@@ -148,13 +190,29 @@ def build_task(
     )
 
 
-def check_reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...]) -> Mapping[str, Any]:
-    """Check the names of the options of a reset, and return the options (empty for None).
+def check_reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...], seeded: bool) -> Mapping[str, Any]:
+    """Check the names of the options of a reset and the option `board`, and return the options (empty for None).
+
+    Args:
+        options: The options.
+        known: Names of the known options.
+        seeded: Whether the reset has a seed.
 
     Raises:
-        ValueError: An unknown option; the message names the nearest one.
+        ValueError: An unknown option (the message names the nearest one), or `board` is not a flag or has no seed.
     """
     for key in options or {}:
         if key not in known:
             raise ValueError(f"unknown reset option {key!r}{nearest(key, known)} (known: {', '.join(known)})")
+    if options and check_flag("reset option 'board'", options.get("board", False)) and not seeded:
+        raise ValueError("reset option 'board' needs the seed of the board in the same reset, got no seed")
     return options or {}
+
+
+def check_episode(number: Any) -> int:
+    """Return the number of an episode, the reset option `episode`, as an int.
+
+    Raises:
+        ValueError: The number is not whole or out of range.
+    """
+    return check_integer("reset option 'episode'", number, low=0, high=2**63 - 1)

@@ -13,21 +13,22 @@ from numpy.typing import NDArray
 
 from hyperexec_env.backends.arrays import ArrayLanes
 from hyperexec_env.backends.compiled import CompiledLanes, resolve_backend
-from hyperexec_env.checks import check_choice, check_flag, check_integer
+from hyperexec_env.checks import check_choice, check_flag, check_integer, check_seed
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.info import LazyInfo
 from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
+from hyperexec_env.envs.rendering import Gallery
+from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
-from hyperexec_env.envs.task import build_task, check_reset_options, final_info
-from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket
-from hyperexec_env.market.noise import as_words
+from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket, settle_so_far
+from hyperexec_env.market.noise import as_words, seed_words
 from hyperexec_env.market.tables import must_finish
-from hyperexec_env.records import fill_record, leaves, numbers
+from hyperexec_env.records import fill_record, leaves, map_leaves, numbers
 
 __all__ = ["HyperExecVectorEnv"]
 
-_LARGEST_SEED = 2**1000
 _PERSISTENT = (Ticket, EpisodeOrder, Lane)
 """Records that hold the position of a lane."""
 _FINAL = (("final", "observation"), ("final_mask", "mask"))
@@ -43,6 +44,9 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     Args:
         num_envs: Number of lanes.
+        max_episode_steps: Largest number of steps of an episode, after which the lane is truncated as by gymnasium's
+            `TimeLimit`; None or -1: no limit.
+        render_mode: None or "rgb_array", see :meth:`render`.
         autoreset_mode: "NextStep" (default: the step after the end begins the next episode, with reward 0), "SameStep" (the
             last step returns the first observation of the next episode, and the last observation in `info["final_obs"]`) or
             "Disabled" (lanes that ended wait for `reset(options={"reset_mask": mask})`); or a member of gymnasium's
@@ -59,7 +63,11 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         ValueError: A bad option; the message names it, its value and the range.
     """
 
-    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}  # noqa: RUF012 - gymnasium's
+    metadata: dict[str, Any] = {  # noqa: RUF012 - gymnasium's
+        "render_modes": ["rgb_array"],
+        "render_fps": HyperExecEnv.metadata["render_fps"],
+        "autoreset_mode": AutoresetMode.NEXT_STEP,
+    }
 
     def __init__(
         self,
@@ -68,6 +76,9 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         backend: str = "auto",
         num_threads: int | None = None,
         copy: bool = True,
+        max_episode_steps: int | None = None,
+        render_mode: str | None = None,
+        info: str = "final",
         **options: Any,
     ) -> None:
         """Check the options, which the class documents."""
@@ -78,11 +89,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             )
         self.autoreset_mode = autoreset_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}
-        self.render_mode = options.pop("render_mode", None)
-        if self.render_mode is not None:
-            raise ValueError(
-                f"render_mode must be None for the vector environment (render one lane alone), got {self.render_mode!r}"
-            )
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
+        self._full = check_choice("info", info, INFOS) == "full"
+        if max_episode_steps == -1:  # gymnasium's other way to say that there is no limit
+            max_episode_steps = None
+        if max_episode_steps is not None:
+            max_episode_steps = check_integer("max_episode_steps", max_episode_steps, low=1, high=2**31 - 1)
+        self._limit = max_episode_steps
         self._compiled = resolve_backend(backend) == "numba"
         if num_threads is not None:
             num_threads = check_integer("num_threads", num_threads, low=1, high=256)
@@ -96,7 +111,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._same_step, self._disabled = (autoreset_mode == mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
         self._discrete, self._shape = task.mode.discrete, self.action_space.shape
         self._lanes: Any = self._new_lanes()
-        self._outputs = output_arrays(task, self.num_envs)
+        self._outputs = output_arrays(task, self.num_envs, self._limit)
         self._returned = self._empty()
         self._given = {"values": np.zeros(self.num_envs), "chosen": np.zeros(self.num_envs, np.bool_)}
         self._ended = {"settled": np.zeros((self.num_envs, len(SETTLED)))}
@@ -106,10 +121,12 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self._begun = False
         self._over = np.zeros(self.num_envs, dtype=np.bool_)
         """Lanes that must be reset before the next step (autoreset mode "Disabled"), shape (lanes,)."""
+        self._gallery = Gallery(task, self.num_envs) if render_mode else None
+        self._watching = self._full or self._gallery is not None
 
     def _new_lanes(self) -> CompiledLanes | ArrayLanes:
         """Return new lanes, without persistent records."""
-        program = lane_program(self.task, self.autoreset_mode)
+        program = lane_program(self.task, self.autoreset_mode, self._limit)
         return CompiledLanes(program, self.num_envs, self._threads) if self._compiled else ArrayLanes(program, self.num_envs)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -127,12 +144,19 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of each lane, or of the lanes of `options["reset_mask"]` (bool, shape (lanes,)).
+        """Begin the next episode of each lane.
 
-        The first reset begins all lanes and ignores the mask. `seed` is a number s, which gives lane i the seed s + i, or a
-        list with a seed or None for each lane; a lane with a new seed begins with episode 0 of the seed.
+        Args:
+            seed: A whole number s, which gives lane i the seed s + i, or a list with a seed or None for each lane; a lane with
+                a new seed begins with episode 0 of the seed.
+            options: `reset_mask` (bool, shape (lanes,)): the lanes to reset; the first reset begins all lanes and ignores it.
+                `episode`: the number of the episode to begin, or an array of shape (lanes,) of them. `board`: whether the
+                seeds are those of a board, whose episodes are replayed.
+
+        Raises:
+            ValueError: A bad seed or option; the lanes stay as they are.
         """
-        given = check_reset_options(options, ("reset_mask",))
+        given = check_reset_options(options, ("reset_mask", "episode", "board"), seed is not None)
         mask = given.get("reset_mask")
         if mask is not None:
             mask = np.asarray(mask)
@@ -142,7 +166,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
                     f"got {mask!r}"
                 )
         chosen = np.ones(self.num_envs, np.bool_) if mask is None or not self._begun else mask
-        self._seed_lanes(seed, chosen)
+        self._seed_lanes(seed, chosen, self._episodes(given.get("episode")), given.get("board", False))
         self._begun = True
         return self._observe(chosen)
 
@@ -152,31 +176,50 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         arrays = self._empty()  # never overwrite the arrays of the last step: they show how lanes ended
         self._lanes.run("reset", self._given | arrays)
         self._over &= ~chosen
-        return arrays["observation"], self._running_info(arrays)
+        info = self._running_info(arrays)
+        if self._watching:
+            info = self._watched(info, info, False, chosen.copy())
+        return arrays["observation"], info
 
     def _empty(self) -> dict[str, NDArray[Any]]:
         """Return new output arrays of a plan, by name."""
         return {name: np.empty(shape, kind) for name, (shape, kind) in self._outputs.items()}
 
-    def _seed_lanes(self, seed: int | list[int | None] | None, chosen: NDArray[np.bool_]) -> None:
-        """Set the seeds of the chosen lanes; a lane with a new seed begins with episode 0."""
+    def _episodes(self, given: Any) -> NDArray[np.uint64] | None:
+        """Return the reset option `episode` as words, shape (lanes,), or None."""
+        if given is None:
+            return None
+        episodes = np.asarray(given)
+        if episodes.shape not in ((), (self.num_envs,)):
+            raise ValueError(
+                f"reset option 'episode' must be a whole number or {self.num_envs} of them, got an array of shape "
+                f"{episodes.shape}"
+            )
+        return np.broadcast_to(as_words([check_episode(number) for number in episodes.ravel().tolist()]), self.num_envs)
+
+    def _seed_lanes(
+        self, seed: int | list[int | None] | None, chosen: NDArray[np.bool_], episodes: NDArray[np.uint64] | None, board: bool
+    ) -> None:
+        """Set the seeds and the episode numbers of the chosen lanes; a lane with a new seed begins with episode 0."""
+        seeds: Any = [None] * self.num_envs if seed is None else seed
         if isinstance(seed, (int, np.integer)):
-            super().reset(seed=int(seed))
-            seed = [int(seed) + lane for lane in range(self.num_envs)]
-        if seed is None:
-            seed = [None] * self.num_envs
-        if not isinstance(seed, (list, tuple, np.ndarray)) or len(seed) != self.num_envs:
+            seeds = [check_seed(seed) + lane for lane in range(self.num_envs)]
+        if not isinstance(seeds, (list, tuple, np.ndarray)) or len(seeds) != self.num_envs:
             raise ValueError(f"seed must be a whole number or a list of {self.num_envs} of them, got {seed!r}")
-        seed = [None if value is None else check_integer("seed", value, low=0, high=_LARGEST_SEED) for value in seed]
+        seeds = [None if value is None else check_seed(value) for value in seeds]
+        if isinstance(seed, (int, np.integer)):
+            super().reset(seed=seeds[0])
         if self._begun:
             ticket: Ticket = self._lanes.record(Ticket)
         else:
             drawn = np.random.SeedSequence().generate_state(self.num_envs, np.uint64)
-            ticket = Ticket(drawn, np.zeros(self.num_envs, dtype=np.uint64))
-        given = [lane for lane in np.flatnonzero(chosen).tolist() if seed[lane] is not None]
-        if given or not self._begun:
-            ticket.seed[given] = as_words([seed[lane] for lane in given])
+            ticket = Ticket(seed_words(drawn), np.zeros(self.num_envs, dtype=np.uint64))
+        given = [lane for lane in np.flatnonzero(chosen).tolist() if seeds[lane] is not None]
+        if given or episodes is not None or not self._begun:
+            ticket.seed[given] = seed_words([seeds[lane] for lane in given], board)
             ticket.episode[given] = 0
+            if episodes is not None:
+                ticket.episode[chosen] = episodes[chosen]
             self._lanes.put(Ticket, ticket)
 
     def step(self, actions: NDArray[Any]) -> Stepped:
@@ -205,13 +248,17 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         counts = self._lanes.run(plan, {**self._given, **arrays, **self._ended})
         if counts[0] < 0:
             raise self._refusal(given, -1 - counts[0])
-        info = self._running_info(arrays)
+        info = running = self._running_info(arrays)
+        terminated = arrays["terminated"]
+        truncated = np.zeros(self.num_envs, np.bool_) if self._limit is None else arrays["truncated"]
         if any(counts):
+            ended = terminated if self._limit is None else terminated | truncated
             if self._disabled:
-                self._over = arrays["terminated"].copy()
-            info = self._final_info(arrays["terminated"], counts, info)
-        truncated = np.zeros(self.num_envs, np.bool_)
-        return arrays["observation"], arrays["reward"], arrays["terminated"], truncated, info
+                self._over = ended.copy()
+            info = self._final_info(terminated, ended, counts, running)
+        if self._watching:
+            info = self._watched(running, info, terminated.copy(), np.ones(self.num_envs, np.bool_))
+        return arrays["observation"], arrays["reward"], terminated, truncated, info
 
     def _checked(self, given: Any) -> NDArray[Any]:
         """Check shape and dtype of actions; the compiled step checks their values."""
@@ -236,28 +283,72 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             return {}
         return {"action_mask": arrays["mask"], "_action_mask": np.ones(self.num_envs, np.bool_)}
 
-    def _final_info(self, terminated: NDArray[np.bool_], counts: list[int], running: dict[str, Any]) -> LazyInfo:
-        """Return the `info` of a step in which lanes ended: results are copied now and put into arrays when `info` is read."""
+    def _final_info(
+        self, terminated: NDArray[np.bool_], ended: NDArray[np.bool_], counts: list[int], running: dict[str, Any]
+    ) -> LazyInfo:
+        """Return the `info` of a step in which lanes ended (terminated, or truncated too).
+
+        Results are copied now and put into arrays when `info` is read.
+        """
         filled = [slice(start, start + count) for (start, _), count in zip(self._lanes.parts, counts, strict=True)]
         rows = {name: [values[part].copy() for part in filled] for name, values in self._ended.items()}
-        mask = terminated.copy()
+        terminated, ended = terminated.copy(), ended.copy()
 
         def build() -> dict[str, Any]:
             columns = np.zeros((len(SETTLED), self.num_envs))
-            columns[:, mask] = np.concatenate(rows["settled"]).T
-            info = _masked(final_info(fill_record(Settled, iter(columns))), mask)
+            columns[:, ended] = np.concatenate(rows["settled"]).T
+            told = ended if self._full else terminated
+            info = self._told(fill_record(Settled, iter(columns)), terminated, told) if told.any() else {}
             if not self._same_step:
                 return info
             if self._discrete:
                 masks = np.zeros((self.num_envs, len(PACES)), np.int8)
-                masks[mask] = np.concatenate(rows["final_mask"])
-                info |= {"action_mask": masks, "_action_mask": mask.copy()}
+                masks[ended] = np.concatenate(rows["final_mask"])
+                info |= {"action_mask": masks, "_action_mask": ended.copy()}
             last = np.full(self.num_envs, None, dtype=object)
-            for lane, row in zip(np.flatnonzero(mask).tolist(), np.concatenate(rows["final"]), strict=True):
+            for lane, row in zip(np.flatnonzero(ended).tolist(), np.concatenate(rows["final"]), strict=True):
                 last[lane] = row
-            return {"final_obs": last, "_final_obs": mask, "final_info": info, "_final_info": mask.copy()}
+            return {"final_obs": last, "_final_obs": ended, "final_info": info, "_final_info": ended.copy()}
 
         return LazyInfo(running, build)
+
+    def _told(self, settled: Settled, terminated: NDArray[np.bool_], lanes: NDArray[np.bool_]) -> dict[str, Any]:
+        """Return the results of some lanes as `info`, given the lanes whose episode terminated."""
+        hide = self._full and self.task.observer.hidden
+        return _masked(final_info(unseen(settled, terminated) if hide else settled), lanes)
+
+    def _watched(
+        self, running: dict[str, Any], info: dict[str, Any], terminated: Any, lanes: NDArray[np.bool_]
+    ) -> dict[str, Any]:
+        """Note the lanes for their pictures, and return the `info` of some lanes, in full where that is asked for."""
+        lane: Lane = self._lanes.record(Lane)
+        if self._gallery is not None:
+            self._gallery.note(lane)
+        if not self._full:
+            return info
+        order, over = self._lanes.record(EpisodeOrder), terminated & (lane.over != 0)
+
+        def build() -> dict[str, Any]:
+            settled = settle_so_far(self.task.market.numbers, order, lane, over)
+            values = map_leaves(lambda value: np.array(np.broadcast_to(value, self.num_envs)), settled)
+            return dict(info.items()) | self._told(values, over, lanes)
+
+        return LazyInfo(running, build)
+
+    def render(self) -> tuple[NDArray[np.uint8], ...] | None:
+        """Return a picture of every lane, from which gymnasium's `RecordVideo` tiles one picture; None without a render mode.
+
+        The pictures have shape (640, 960, 3) for up to 4 lanes, and are smaller for more. Lanes beyond the first 16 are black.
+
+        Raises:
+            ResetNeeded: No episode has begun.
+            DependencyNotInstalled: A picture needs Pillow: the extra `plot`.
+        """
+        if self._gallery is None:
+            return None
+        if not self._begun:
+            raise ResetNeeded("there is no episode to render yet: call reset() before render()")
+        return self._gallery.pictures(self._lanes.record(Ticket))
 
     @property
     def situation(self) -> Situation:
@@ -297,6 +388,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             values = [position[f"{kind.__name__}.{path}"] for path, _ in leaves(kind)]
             self._lanes.put(kind, fill_record(kind, iter(values)))
         self._begun = True
+        if self._gallery is not None:
+            self._gallery = Gallery(self.task, self.num_envs)
         self._over = np.asarray(position["Lane.over"] != 0) & self._disabled
         return self._observe(np.zeros(self.num_envs, np.bool_))[0]
 

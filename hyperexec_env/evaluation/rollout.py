@@ -124,7 +124,7 @@ def rollouts(
         market: The market.
         policies: The policies.
         hidden: Whether the regime is hidden, one value per policy.
-        seed: Seed of the episodes.
+        seed: Seed of the episodes, which come from the stream of boards (:func:`~hyperexec_env.market.noise.seed_words`).
         episodes: Number of episodes.
         batch: Episodes per batch.
         store: Store that results are read from and written to.
@@ -159,7 +159,7 @@ def _batch(market: Market, entrants: Sequence[_Entrant], seed: int, numbers: ran
     """Return the outcomes of one batch: read if stored, else computed. Paths are drawn only if a policy runs in numpy."""
     path: Path | None = None
     trial: Path | None = None
-    keys = episode_keys(seed, np.arange(numbers.start, numbers.stop))
+    keys = episode_keys(seed, np.arange(numbers.start, numbers.stop), board=True)
     outcomes: list[Outcome] = []
     market_checksum, path_checksum = _market_checksum(market), 0
     for entrant in entrants:

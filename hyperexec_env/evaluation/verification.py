@@ -127,7 +127,8 @@ def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Poli
     if not cells:
         return {}
     fingerprint, scenario, seed, first, episodes, *_ = cells[0]
-    market, keys = build_market(store.scenario(scenario)), episode_keys(seed, np.arange(first, first + episodes))
+    market = build_market(store.scenario(scenario))
+    keys = episode_keys(seed, np.arange(first, first + episodes), board=True)
     path = draw_path(market, keys, float(market.scenario.side)) if fingerprint == engine() else None
     found = {}
     for cell in cells:

@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from hyperexec_env.checks import check_choice, check_integer, check_number, nearest
+from hyperexec_env.checks import check_choice, check_integer, check_number, check_seed, nearest
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, POV, Outlook, check_algorithm, resolve
 from hyperexec_env.execution.children import cut, whole_shares
@@ -128,7 +128,7 @@ class ExecutionAgent:
         """Make an agent in the state "created"."""
         self.config = ExecutionConfig() if config is None else config
         self._name = self.config.name
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(None if seed is None else check_seed(seed))
         self._clock = clock
         self._lock = RLock()
         self._tie_breaker = itertools.count()

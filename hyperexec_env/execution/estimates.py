@@ -324,13 +324,13 @@ def estimate_schedule(
         shares: Shares of each slice, length N, not necessarily whole, that sum to the quantity; None: planned by the algorithm.
         algorithm: Algorithm of the schedule (see :func:`planned_shares`); None: that of the parent, or else Adaptive.
         episodes: Number of simulated episodes, 2 to 10,000,000.
-        seed: Seed of the simulation, 0 to 2^64 - 1; a seed gives every schedule the same episodes.
+        seed: Seed of the simulation, 0 to 2^63 - 1; a seed gives every schedule the same episodes.
 
     Raises:
         ValueError: A value is out of range, or both a schedule and an algorithm are given.
     """
     check_integer("episodes", episodes, low=2, high=10_000_000)
-    check_integer("seed", seed, low=0, high=2**64 - 1)
+    check_integer("seed", seed, low=0, high=2**63 - 1)
     if shares is not None and algorithm is not None:
         raise ValueError(f"algorithm must be None where shares are given, got {algorithm!r}")
     world = _scenario_of(parent, get_scenario(scenario))

@@ -21,7 +21,7 @@ from hyperexec_env.market.numeric import minimum, where
 from hyperexec_env.market.path import Draws, OrderNumbers, Words, World, impact_of
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds, must_finish
-from hyperexec_env.records import Real, Whole, Word, plus
+from hyperexec_env.records import Real, Whole, Word, maker, plus, scaled
 
 __all__ = [
     "Asked",
@@ -35,9 +35,11 @@ __all__ = [
     "begin_episode",
     "constant_fields",
     "draw_words",
+    "end",
     "first_lane",
     "next_slice",
     "settle",
+    "settle_so_far",
     "slice_cell",
     "turn",
 ]
@@ -47,7 +49,7 @@ class Ticket(NamedTuple):
     """Seed and number of the next episode of a lane."""
 
     seed: Word
-    """Seed of the lane, modulo 2^64."""
+    """Seed of the lane, as a word of :func:`~hyperexec_env.market.noise.seed_words`."""
     episode: Word
     """Number of the next episode of the seed."""
 
@@ -214,6 +216,16 @@ def turn(numbers: Numbers, lane: Lane, slice: Slice, world: World, asked: Asked)
     )
 
 
+_with_over = maker(Lane, Lane, ("over",))
+_with_state = maker(Lane, Lane, ("state",))
+
+
+def end(lane: Lane, ended: Any) -> Lane:
+    """Return the episode, over where `ended` is true."""
+    stopped: Lane = _with_over(lane, (lane.over | ended) * 1)
+    return stopped
+
+
 def settle(numbers: Numbers, order: EpisodeOrder, lane: Lane) -> Settled:
     """Return the result of an episode that ended."""
     bps, last = -order.scale, lane.last
@@ -222,6 +234,11 @@ def settle(numbers: Numbers, order: EpisodeOrder, lane: Lane) -> Settled:
     least = where(must_finish(numbers, lane.k - 1), math.inf, 0.0)
     forced = forced_shares(least, last.volume, numbers.cap, last.asked, last.shares) / order.quantity
     return Settled(statement, forced, order.side, order.quantity)
+
+
+def settle_so_far(numbers: Numbers, order: EpisodeOrder, lane: Lane, over: Any) -> Settled:
+    """Return the result of the slices so far; shares that remain cost nothing unless the episode is over."""
+    return settle(numbers, order, _with_state(lane, scaled(lane.state, over * 1.0)))
 
 
 def constant_fields(numbers: Numbers, orders: OrderNumbers) -> dict[tuple[type, str], Any]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hyperexec_env.records import for_numbers
 
 __all__ = [
+    "BOARD",
     "LOWER",
     "ONE",
     "ORDER",
@@ -45,6 +46,7 @@ __all__ = [
     "power_of_two",
     "root",
     "sagitta",
+    "seed_words",
     "slice_key",
     "upper_bits",
     "word",
@@ -65,6 +67,8 @@ STREAMS: Final = 4
 """Number of streams, which is the number of words of a slice."""
 
 ONE: Final = np.uint64(1)
+BOARD: Final = np.uint64(2**63)
+"""Added to the word of a seed for the episodes of boards, see :func:`seed_words`."""
 _GAMMA: Final = np.uint64(0x9E3779B97F4A7C15)
 _STRIDE: Final = np.uint64((STREAMS * 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF)
 _FIRST: Final = np.uint64(0xBF58476D1CE4E5B9)
@@ -131,13 +135,28 @@ def as_words(numbers: Any) -> Words:
     )
 
 
-def episode_keys(seeds: Any, episodes: Any) -> Words:
+def seed_words(seeds: Any, board: bool = False) -> Words:
+    """Return the words of seeds: the seeds modulo 2^63, plus :data:`BOARD` for the episodes on which boards judge.
+
+    The words of boards differ from the words of all seeds that an environment or a training draws from, so no such seed has
+    an episode of a board.
+    """
+    words: Words = as_words(seeds) % BOARD
+    return words + BOARD if board else words
+
+
+def episode_keys(seeds: Any, episodes: Any, board: bool = False) -> Words:
     """Return the 64-bit key of each pair of seed and episode number, shape (episodes,).
 
     The keys of a seed are the SplitMix64 sequence that starts at the hash of the seed, so seed and episode are not
-    interchangeable. Seeds are taken modulo 2^64; 0 is a valid seed. A single seed or episode is broadcast.
+    interchangeable. Seeds are taken modulo 2^63; 0 is a valid seed. A single seed or episode is broadcast.
+
+    Args:
+        seeds: Seeds.
+        episodes: Episode numbers.
+        board: Whether the episodes are those of a board, which has its own stream (:func:`seed_words`).
     """
-    keys: Words = key(as_words(seeds), as_words(episodes))
+    keys: Words = key(seed_words(seeds, board), as_words(episodes))
     return keys
 
 

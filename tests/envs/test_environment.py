@@ -13,11 +13,14 @@ import pytest
 from gymnasium.error import ResetNeeded
 from gymnasium.utils.env_checker import check_env
 
+from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.episode import Episode
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 every_scenario = pytest.mark.parametrize("scenario", scenario_names())
 with_a_mode = pytest.mark.parametrize(
@@ -147,6 +150,27 @@ def test_huge_seeds_are_seeds():
     actions = random_actions(env)
     assert same(play(env, actions, seed=2**64 + 5), play(env, actions, seed=2**64 + 5))
     assert not same(play(env, actions, seed=2**63), play(env, actions, seed=2**62))
+
+
+@pytest.mark.parametrize("name", ["desk-5min", "regime-day"])
+def test_a_board_is_replayed_by_its_option_and_by_nothing_else(name):
+    """The cost of each replayed episode is the cost on the board."""
+    market, twap, env = build_market(get_scenario(name)), get_policy("TWAP"), HyperExecEnv(name)
+    ((outcome,),) = rollouts(market, [twap], [False], seed=7, episodes=6, backend="numpy")
+
+    def objective(**reset):
+        env.reset(**reset)
+        ended = False
+        while not ended:
+            _, _, ended, _, info = env.trade(float(twap.act(env.situation)))
+        return info["objective_bps"]
+
+    board = outcome.statement.objective.tolist()
+    assert [objective(seed=7, options={"board": True, "episode": number}) for number in range(6)] == board
+    assert [objective(seed=7, options={"board": True}), objective(), objective()] == board[:3]  # a later reset goes on there
+    for seed in (7, 7 + 2**63, 7 + 2**64, 7 + 2**32):
+        assert not {objective(seed=seed), *(objective() for _ in range(5))} & set(board)
+    assert objective(seed=7, options={"board": False}) == objective(seed=7, options={"episode": 0}) not in board
 
 
 def test_without_a_seed_every_environment_has_its_own():
@@ -298,6 +322,42 @@ def test_without_completion_the_cap_holds_to_the_end():
     assert info["forced_fraction"] == 0.0
 
 
+# --- info at every step
+
+
+def keys_of(info):
+    return {key: keys_of(value) if isinstance(value, dict) else type(value) for key, value in info.items()}
+
+
+@pytest.mark.parametrize("action_mode", ["pace", "discrete"])
+@pytest.mark.parametrize(("observe_regime", "complete"), [(True, True), (True, False), (False, True)])
+def test_full_info_has_the_same_keys_at_every_step(action_mode, observe_regime, complete):
+    scenario = replace(get_scenario("regime-day"), complete=complete)
+    env = HyperExecEnv(scenario, action_mode, observe_regime=observe_regime, info="full")
+    plain = HyperExecEnv(scenario, action_mode, observe_regime=observe_regime)
+    returned, theirs = (play(each, random_actions(env), seed=5) for each in (env, plain))
+    infos = [step[-1] for step in returned]
+    assert all(keys_of(info) == keys_of(infos[-1]) for info in infos)
+    assert same(infos[-1], theirs[-1][-1])  # the end is told as ever
+    assert all(same(one[:4], other[:4]) for one, other in zip(returned[1:], theirs[1:], strict=True))
+    costs = np.array([[info["objective_bps"], *info["components_bps"].values()] for info in infos])
+    assert np.isnan(costs[:-1]).all() if not observe_regime else np.isfinite(costs).all()
+    assert np.isfinite(costs[-1]).all()
+    assert all(info["forced_fraction"] == 0.0 for info in infos[:-1])
+
+
+@pytest.mark.parametrize(("name", "complete"), [("regime-day", True), ("trending-day", False), ("gatheral-schied", True)])
+@pytest.mark.parametrize("reward", ["expected", "realised"])
+def test_full_info_holds_minus_the_sum_of_rewards_so_far(name, complete, reward):
+    env = HyperExecEnv(replace(get_scenario(name), complete=complete), reward=reward, info="full")
+    paid = 0.0
+    for _, *step in play(env, random_actions(env), seed=5)[1:]:
+        paid, info = paid + step[0], step[-1]
+        cost = info["objective_bps"] if reward == "expected" else info["shortfall_bps"] + info["risk_bps"]
+        assert cost == pytest.approx(-paid, abs=1e-9)
+        assert sum(info["components_bps"].values()) == pytest.approx(info["shortfall_bps"], abs=1e-9)
+
+
 # --- the order
 
 
@@ -341,6 +401,7 @@ def test_the_order_is_that_of_the_scenario_where_it_may_not_vary(side):
         ({"quantity_range": (1.0,)}, "quantity_range must hold 2 numbers, got 1"),
         ({"quantity_range": 2.0}, "quantity_range must be a list of numbers, got 2.0"),
         ({"render_mode": "rgb"}, "render_mode must be one of ansi, rgb_array, human, got 'rgb'"),
+        ({"info": "all"}, "info must be one of final, full, got 'all'"),
     ],
 )
 def test_a_bad_option_gets_one_line(options, message):
@@ -403,16 +464,41 @@ def test_trading_nan_shares_is_refused():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"episodes": 1}, "unknown reset option 'episodes'; did you mean 'episode'? (known: episode)"),
+        ({"episodes": 1}, "unknown reset option 'episodes'; did you mean 'episode'? (known: episode, board)"),
         ({"seed": 1}, "unknown reset option 'seed'"),
         ({"episode": -1}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got -1"),
         ({"episode": 1.5}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got 1.5"),
         ({"episode": "1"}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got '1'"),
+        ({"board": 1}, "reset option 'board' must be true or false, got 1"),
     ],
 )
-def test_an_unknown_reset_option_gets_one_line(options, message):
+def test_a_bad_reset_option_gets_one_line_and_changes_nothing(options, message):
+    env, clean = HyperExecEnv("desk-5min"), HyperExecEnv("desk-5min")
+    env.reset(seed=0)
+    clean.reset(seed=0)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        HyperExecEnv("desk-5min").reset(seed=0, options=options)
+        env.reset(seed=1, options=options)
+    assert env.situation == clean.situation
+    assert env.np_random_seed == clean.np_random_seed == 0
+    assert same(env.reset(), clean.reset())
+
+
+def test_a_board_is_replayed_with_its_seed_only():
+    env = HyperExecEnv("desk-5min")
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"^reset option 'board' needs the seed of the board in the same reset, got no seed$"):
+        env.reset(options={"board": True})
+
+
+@pytest.mark.parametrize("seed", [True, False, np.True_, -1, 1.0, "1", [1]])
+def test_a_seed_is_a_whole_number_and_no_flag(seed):
+    env = HyperExecEnv("desk-5min")
+    env.reset(seed=3)
+    with pytest.raises(ValueError, match=rf"^seed must be a whole number, 0 or larger, got {re.escape(repr(seed))}$"):
+        env.reset(seed=seed)
+    assert env.np_random_seed == 3
+    env.reset(seed=np.int64(4))
+    assert env.np_random_seed == 4
 
 
 def test_masks_belong_to_discrete_actions():
@@ -422,10 +508,14 @@ def test_masks_belong_to_discrete_actions():
         env.action_masks()
 
 
-def test_an_unknown_option_names_the_nearest_one():
-    for make in (gym.make, gym.make_vec):
-        with pytest.raises(TypeError, match="unknown option 'action_mod'; did you mean 'action_mode'"):
-            make("HyperExec-v0", action_mod="pace")
+@pytest.mark.parametrize("make", [gym.make, gym.make_vec])
+def test_an_unknown_option_is_refused_in_pythons_words_and_names_the_nearest_one(make):
+    """torchrl passes `frameskip`, and takes it back where these words name it."""
+    message = "got an unexpected keyword argument 'action_mod'; did you mean 'action_mode'?"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        make("HyperExec-v0", action_mod="pace")
+    with pytest.raises(TypeError, match="got an unexpected keyword argument 'frameskip'"):
+        make("HyperExec-v0", frameskip=1)
 
 
 @pytest.mark.parametrize("action", [np.array(["x"]), [None], np.array([1j])], ids=str)

@@ -109,9 +109,9 @@ def draw_actions(env, rng):
 
 def assert_same_numbers(ours, theirs, exact):
     if exact:
-        assert np.array_equal(ours, theirs)
+        assert np.array_equal(ours, theirs, equal_nan=True)
     else:
-        assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-9)
+        assert ours == pytest.approx(theirs, rel=1e-12, abs=1e-9, nan_ok=True)
 
 
 def assert_same_observations(ours, theirs, exact):
@@ -170,14 +170,14 @@ def assert_lanes_are_single_environments(backend, autoreset, lanes=LANES, seed=1
             assert one.shape == other.shape
         assert_same_observations(ours[0], theirs[0], bits)
         assert np.array_equal(ours[2], theirs[2])
-        assert not ours[3].any()
+        assert np.array_equal(ours[3], theirs[3])
+        assert "max_episode_steps" in options or not ours[3].any()
         assert_same_numbers(ours[1], theirs[1], exact)
         assert_same_info(ours[4], theirs[4], exact, bits)
-        ends.append(ours[2])
-        if autoreset == "Disabled" and ours[2].any():
-            (ours, our_info), (theirs, their_info) = (
-                both.reset(options={"reset_mask": ours[2].copy()}) for both in (env, reference)
-            )
+        ended = ours[2] | ours[3]
+        ends.append(ended)
+        if autoreset == "Disabled" and ended.any():
+            (ours, our_info), (theirs, their_info) = (both.reset(options={"reset_mask": ended}) for both in (env, reference))
             assert_same_observations(ours, theirs, bits)
             assert_same_info(our_info, their_info, exact, bits)
     assert np.sum(ends, axis=0).min() >= 2
@@ -234,6 +234,49 @@ def test_variants_of_a_scenario_agree_too(autoreset, action_mode, reward, change
     """As a dict, which is what a configuration file would hold."""
     scenario = {**replace(get_scenario("regime-day"), **change).to_dict(), "name": "variant"}
     assert_lanes_are_single_environments("numpy", autoreset, scenario=scenario, action_mode=action_mode, reward=reward)
+
+
+HIDDEN = {"observe_regime": False, "reward": "realised"}
+OPEN = {**get_scenario("regime-day").to_dict(), "name": "open", "complete": False}
+LIMITED = (
+    ("numpy", "NextStep", {"max_episode_steps": 5}),
+    ("numpy", "SameStep", {"max_episode_steps": 5, "info": "full", "scenario": OPEN, "action_mode": "discrete"}),
+    ("numpy", "Disabled", {"max_episode_steps": 26}),
+    pytest.param("numba", "NextStep", {"max_episode_steps": 5, "info": "full", **HIDDEN}, marks=needs_numba),
+    pytest.param("numba", "SameStep", {"max_episode_steps": 5, "info": "full", "scenario": OPEN, **HIDDEN}, marks=needs_numba),
+    pytest.param("numba", "Disabled", {"max_episode_steps": 1}, marks=needs_numba),
+)
+
+
+@pytest.mark.parametrize(("backend", "autoreset", "options"), LIMITED)
+def test_a_lane_is_truncated_as_by_the_time_limit_of_the_single_environment(backend, autoreset, options):
+    ends = assert_lanes_are_single_environments(backend, autoreset, **options)
+    assert ends.sum() > LANES * 26 / options["max_episode_steps"]
+
+
+@every_autoreset
+def test_a_limit_that_no_episode_reaches_changes_nothing(autoreset):
+    unlimited, *limited = (make(3, autoreset, backend="numpy", max_episode_steps=steps) for steps in (None, -1, 1_000))
+    for env in limited:
+        unlimited.reset(seed=1)
+        env.reset(seed=1)
+        for _ in range(25):
+            for one, other in zip(unlimited.step(np.zeros((3, 1))), env.step(np.zeros((3, 1))), strict=True):
+                assert_unchanged(one, other)
+
+
+@pytest.mark.parametrize(
+    ("backend", "autoreset", "options"),
+    [
+        ("numpy", "NextStep", {}),
+        ("numpy", "SameStep", {**VARIED, "scenario": OPEN, "action_mode": "discrete"}),
+        ("numpy", "Disabled", {"observe_regime": False}),
+        pytest.param("numba", "NextStep", {"action_mode": "discrete"}, marks=needs_numba),
+        pytest.param("numba", "SameStep", VARIED, marks=needs_numba),
+    ],
+)
+def test_the_full_info_of_a_lane_is_that_of_the_single_environment(backend, autoreset, options):
+    assert_lanes_are_single_environments(backend, autoreset, info="full", **options)
 
 
 @every_backend
@@ -330,6 +373,30 @@ def test_no_seed_means_the_next_episode_of_each_lane(backend):
         assert np.array_equal(observation, [lane.reset()[0] for lane in lanes])
     observation, _ = env.reset(seed=[None, 1, None])
     assert np.array_equal(observation, [lanes[0].reset()[0], lanes[1].reset(seed=1)[0], lanes[2].reset()[0]])
+
+
+@every_backend
+def test_lanes_begin_any_episode_and_replay_a_board(backend):
+    env, single = HyperExecVectorEnv(3, "SameStep", backend, action_mode="fraction"), HyperExecEnv(action_mode="fraction")
+
+    def first(**reset):
+        return single.reset(**reset)[0]
+
+    observation, _ = env.reset(seed=7, options={"episode": 12})
+    assert np.array_equal(observation, [first(seed=7 + lane, options={"episode": 12}) for lane in range(3)])
+    observation, _ = env.reset(options={"episode": [0, 2**63 - 1, 5]})
+    expected = [(7, 0), (8, 2**63 - 1), (9, 5)]
+    assert np.array_equal(observation, [first(seed=seed, options={"episode": number}) for seed, number in expected])
+    mask = np.array([True, False, True])
+    observation, _ = env.reset(seed=[4, 4, None], options={"board": True, "episode": np.array([3, 4, 6]), "reset_mask": mask})
+    assert np.array_equal(observation[0], first(seed=4, options={"board": True, "episode": 3}))
+    assert np.array_equal(observation[2], first(seed=9, options={"episode": 6}))  # a lane without a new seed keeps its own
+    for number in (4, 5):  # the next episode is the next one of the board
+        ended = env.step(np.ones((3, 1)))
+        assert ended[2].all()
+        assert np.array_equal(ended[0][0], first(seed=4, options={"board": True, "episode": number}))
+    observation, _ = env.reset(seed=4)
+    assert np.array_equal(observation, [first(seed=4 + lane) for lane in range(3)])
 
 
 def test_unseeded_environments_differ():
@@ -568,6 +635,80 @@ def test_gymnasium_counts_the_return_of_an_episode(reward):
     assert counted >= 16
 
 
+# --- pictures
+
+
+@pytest.mark.parametrize(
+    ("backend", "autoreset", "options"),
+    [
+        ("numpy", "SameStep", {"scenario": "hunted-day", "random_side": True}),
+        ("numpy", "Disabled", {}),
+        pytest.param("numba", "NextStep", {"quantity_range": (0.5, 2.0)}, marks=needs_numba),
+    ],
+)
+def test_the_picture_of_a_lane_is_that_of_the_single_environment(backend, autoreset, options):
+    pytest.importorskip("PIL", reason="needs the extra `plot`")
+    env, reference = (
+        maker(2, autoreset, render_mode="rgb_array", action_mode="fraction", **options)
+        for maker in (lambda *given, **more: make(*given, backend=backend, **more), make_reference)
+    )
+    for both in (env, reference):
+        both.reset(seed=3)
+    for hurry in (-0.5, -0.5, 1.0, -0.5):
+        actions = np.array([[-0.5], [hurry]], np.float32)
+        _, _, ended, _, _ = env.step(actions)
+        reference.step(actions)
+        if autoreset == "Disabled" and ended.any():
+            for both in (env, reference):
+                both.reset(options={"reset_mask": ended})
+        ours, theirs = env.render(), reference.render()
+        assert [one.shape for one in ours] == [(640, 960, 3)] * 2
+        assert all(np.array_equal(one, other) for one, other in zip(ours, theirs, strict=True))
+    replay = {"board": True, "episode": [2, 3]}
+    for both in (env, reference):  # the reference takes one number for all
+        both.reset(seed=8, options=replay if both is env else {"board": True, "episode": 2})
+    assert np.array_equal(env.render()[0], reference.render()[0])
+
+
+def test_the_pictures_of_many_lanes_are_small_and_the_last_ones_black():
+    pytest.importorskip("PIL", reason="needs the extra `plot`")
+    env = HyperExecVectorEnv(17, backend="numpy", render_mode="rgb_array")
+    with pytest.raises(ResetNeeded, match=r"call reset\(\) before render\(\)"):
+        env.render()
+    env.reset(seed=0)
+    pictures = env.render()
+    assert [picture.shape for picture in pictures] == [(160, 240, 3)] * 17
+    assert [bool(picture.any()) for picture in pictures] == [True] * 16 + [False]
+    assert HyperExecVectorEnv(2, backend="numpy").render() is None
+
+
+def test_a_lane_that_was_restored_within_an_episode_is_black_until_its_next_one():
+    pytest.importorskip("PIL", reason="needs the extra `plot`")
+    env, other = (HyperExecVectorEnv(1, "Disabled", "numpy", render_mode="rgb_array") for _ in range(2))
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(np.zeros((1, 1)))
+    other.go_on(env.position())
+    assert not other.render()[0].any()
+    other.reset()
+    env.reset()
+    assert np.array_equal(other.render()[0], env.render()[0])
+
+
+@pytest.mark.parametrize("first_only", [False, True])
+def test_gymnasium_records_a_video_of_the_lanes(tmp_path, first_only):
+    pytest.importorskip("moviepy", reason="gymnasium records videos with moviepy")
+    env = make(2, "NextStep", backend="numpy", scenario="desk-5min", render_mode="rgb_array")
+    recorded = gym.wrappers.vector.RecordVideo(
+        env, str(tmp_path / "videos"), record_first_only=first_only, episode_trigger=lambda episode: episode == 0
+    )
+    recorded.reset(seed=0)
+    for _ in range(12):
+        recorded.step(np.zeros((2, 1)))
+    recorded.close()
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["rl-video-episode-0.mp4"]
+
+
 # --- errors
 
 
@@ -577,7 +718,10 @@ def test_gymnasium_counts_the_return_of_an_episode(reward):
         ({"num_envs": 0}, "num_envs must be a whole number in [1, 10000000], got 0"),
         ({"num_envs": 2.5}, "num_envs must be a whole number in [1, 10000000], got 2.5"),
         ({"autoreset_mode": "Next"}, "autoreset_mode must be one of NextStep, SameStep, Disabled, got 'Next'"),
-        ({"render_mode": "ansi"}, "render_mode must be None for the vector environment (render one lane alone), got 'ansi'"),
+        ({"render_mode": "ansi"}, "render_mode must be one of rgb_array, got 'ansi'"),
+        ({"max_episode_steps": 0}, "max_episode_steps must be a whole number in [1, 2147483647], got 0"),
+        ({"max_episode_steps": True}, "max_episode_steps must be a whole number in [1, 2147483647], got True"),
+        ({"info": "all"}, "info must be one of final, full, got 'all'"),
         ({"reward": "real"}, "reward must be one of expected, realised, got 'real'"),
         ({"scenario": "regime_day"}, "unknown scenario 'regime_day'; did you mean 'regime-day'?"),
         ({"backend": "nunba"}, "backend must be one of auto, numba, numpy, got 'nunba'; did you mean 'numba'?"),
@@ -650,7 +794,17 @@ def test_stepping_before_the_first_reset_says_reset():
     ("arguments", "message"),
     [
         ({"options": {"reset_masks": np.ones(2, bool)}}, "unknown reset option 'reset_masks'; did you mean 'reset_mask'?"),
-        ({"options": {"episode": 3}}, "unknown reset option 'episode'"),
+        ({"options": {"episode": -1}}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got -1"),
+        (
+            {"options": {"episode": [1, 2, 3]}},
+            "reset option 'episode' must be a whole number or 2 of them, got an array of shape (3,)",
+        ),
+        (
+            {"options": {"episode": [1, None]}},
+            "reset option 'episode' must be a whole number in [0, 9223372036854775807], got ",
+        ),
+        ({"options": {"board": True}}, "reset option 'board' needs the seed of the board in the same reset, got no seed"),
+        ({"seed": 1, "options": {"board": "yes"}}, "reset option 'board' must be true or false, got 'yes'"),
         ({"options": {"reset_mask": np.ones(3, bool)}}, "reset option 'reset_mask' must be a bool array of shape (2,)"),
         ({"options": {"reset_mask": np.ones(2)}}, "reset option 'reset_mask' must be a bool array of shape (2,)"),
         (
@@ -660,11 +814,14 @@ def test_stepping_before_the_first_reset_says_reset():
         ({"seed": [1]}, "seed must be a whole number or a list of 2 of them, got [1]"),
     ],
 )
-def test_a_bad_reset_gets_one_line(arguments, message):
-    env = HyperExecVectorEnv(2, backend="numpy")
+def test_a_bad_reset_gets_one_line_and_changes_nothing(arguments, message):
+    env, clean = (HyperExecVectorEnv(2, backend="numpy") for _ in range(2))
     env.reset(seed=0)
+    clean.reset(seed=0)
     with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        env.reset(**arguments)
+        env.reset(**{"seed": 1, **arguments} if "board" not in arguments.get("options", {}) else arguments)
+    assert np.array_equal(env.reset()[0], clean.reset()[0])
+    assert env.np_random_seed == clean.np_random_seed == 0
 
 
 def test_masks_belong_to_discrete_actions():
@@ -674,7 +831,7 @@ def test_masks_belong_to_discrete_actions():
         env.action_masks()
 
 
-@pytest.mark.parametrize("seed", [[-1, 2], [1.5, 2], 1.5, "ab", [1], ["x", 1]])
+@pytest.mark.parametrize("seed", [[-1, 2], [1.5, 2], 1.5, "ab", [1], ["x", 1], True, [True, 2], np.True_, [np.False_, 2]])
 def test_a_bad_seed_is_refused(seed):
     with pytest.raises(ValueError, match=r"^seed must be a whole number"):
         HyperExecVectorEnv(2).reset(seed=seed)

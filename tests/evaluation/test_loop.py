@@ -186,7 +186,7 @@ def test_a_policy_without_a_rule_takes_part_as_before():
 
 def test_the_number_of_threads_changes_no_bit():
     """Also where each of them takes many parts of the episodes."""
-    market, keys = build_market(get_scenario("regime-day")), episode_keys(3, np.arange(40_000))
+    market, keys = build_market(get_scenario("regime-day")), episode_keys(3, np.arange(40_000), board=True)
     rule = ByRegime().rule(market, False)
     alone = roll_rule(market, RuleLoop(market, rule), keys)
     for threads in (2, 3, 7):

@@ -11,11 +11,12 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hyperexec_env.market import noise
 from hyperexec_env.market.noise import (
+    BOARD,
     as_words,
     chord,
     episode_keys,
@@ -24,6 +25,7 @@ from hyperexec_env.market.noise import (
     normal_pair,
     polar,
     sagitta,
+    seed_words,
     upper_bits,
     words,
 )
@@ -32,6 +34,7 @@ from hyperexec_env.market.scenario import Scenario
 
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 MODULUS = 2**64
+SEEDS = 2**63
 ALL_STREAMS = tuple(range(noise.STREAMS))
 
 REFERENCE = (
@@ -107,11 +110,26 @@ def test_mix_is_a_bijection(numbers):
 
 @given(st.integers(-(2**200), 2**200))
 def test_any_whole_number_is_a_seed(seed):
-    assert np.array_equal(episode_keys(seed, [0, 1]), episode_keys(seed % MODULUS, [0, 1]))
+    assert np.array_equal(episode_keys(seed, [0, 1]), episode_keys(seed % SEEDS, [0, 1]))
+
+
+@given(st.integers(0, 2**200), st.integers(0, 2**32 - 1), st.integers(0, 10**6))
+@example(seed=2**63 + 7, board=7, episode=0)
+@example(seed=2**64 + 2**63, board=0, episode=3)
+def test_no_seed_has_an_episode_of_a_board(seed, board, episode):
+    """A board has words of its own, so that the hash of a seed and an episode is never that of a board and its episode."""
+    assert seed_words(seed)[0] < BOARD <= seed_words(board, board=True)[0]
+    assert episode_keys(seed, episode) != episode_keys(board, episode, board=True)
+
+
+def test_boards_of_two_seeds_share_no_episode():
+    seeds, episodes = np.meshgrid(np.arange(500), np.arange(1000))
+    keys = np.concatenate([episode_keys(seeds.ravel(), episodes.ravel(), board) for board in (False, True)])
+    assert len(np.unique(keys)) == keys.size
 
 
 def test_zero_and_negative_seeds_are_seeds_like_any_other():
-    seeds = [0, 1, -1, -2, 2**63, 2**64 - 3, 10**30]
+    seeds = [0, 1, -1, -2, 2**62, 2**64 - 3, 10**30]
     keys = episode_keys(seeds, np.zeros(len(seeds), dtype=np.int64))
     assert len(set(keys.tolist())) == len(seeds)
     assert 0 not in keys.tolist()
@@ -134,7 +152,7 @@ def test_no_two_pairs_of_seed_and_episode_share_a_key():
 def test_no_distance_between_seeds_makes_their_episodes_overlap():
     """The keys of a seed are a sequence; that of another seed must not be a later part of it."""
     keys = episode_keys(5, np.arange(1000))
-    for apart in (1, 2, GOLDEN_GAMMA, -GOLDEN_GAMMA, 3 * GOLDEN_GAMMA, 2**63, 2**32):
+    for apart in (1, 2, GOLDEN_GAMMA, -GOLDEN_GAMMA, 3 * GOLDEN_GAMMA, 2**62, 2**32):
         assert not np.isin(episode_keys(5 + apart, np.arange(1000)), keys).any(), apart
     assert not np.isin(episode_keys(keys.tolist(), np.zeros(1000, int)), keys).any()
 
@@ -236,10 +254,10 @@ def test_upper_bits_are_uniform():
 
 def test_every_bit_of_a_key_is_fair_and_depends_on_every_bit_of_seed_and_episode():
     seeds = np.arange(2000, dtype=np.uint64)
-    base = episode_keys(seeds, seeds + np.uint64(9))
+    base = noise.key(seeds, seeds + np.uint64(9))
     for bit in range(0, 64, 3):
         flip = np.uint64(1 << bit)
-        for flipped in (episode_keys(seeds ^ flip, seeds + np.uint64(9)), episode_keys(seeds, (seeds + np.uint64(9)) ^ flip)):
+        for flipped in (noise.key(seeds ^ flip, seeds + np.uint64(9)), noise.key(seeds, (seeds + np.uint64(9)) ^ flip)):
             changed = np.unpackbits((base ^ flipped).view(np.uint8)).reshape(len(seeds), 64)
             assert np.max(np.abs(changed.mean(axis=0) - 0.5)) * 2 * math.sqrt(len(seeds)) < surprising(64 * 2 * 22)
 

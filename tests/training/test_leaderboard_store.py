@@ -212,7 +212,7 @@ def test_a_contradiction_ends_a_run_with_code_1_and_keeps_what_was_stored(folder
     with sqlite3.connect(folder / "results.sqlite") as connection:
         connection.execute("DELETE FROM cells WHERE name <> 'VWAP'")
     connection.close()
-    monkeypatch.setattr(rollout, "episode_keys", lambda seed, episodes: episode_keys(seed, episodes) + np.uint64(1))
+    monkeypatch.setattr(rollout, "episode_keys", lambda *given, **board: episode_keys(*given, **board) + np.uint64(1))
     with pytest.raises(SystemExit) as ended:
         cli.main([*WORDS, str(folder)])
     assert "the market differs from the stored market of policy VWAP" in str(ended.value)
