@@ -11,8 +11,12 @@ import zlib
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
-__all__ = ["cache_folder", "check_target", "csv_rows", "printable", "write_atomically"]
+__all__ = ["cache_folder", "check_folder", "check_target", "csv_rows", "make_folder", "printable", "write_atomically"]
+
+_COMPANIONS: Final = ("-wal", "-shm", "-journal")
+"""Ends of the names of the files that SQLite keeps beside a database."""
 
 
 def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
@@ -20,22 +24,101 @@ def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.
 
     Args:
         path: The output file; None and "-" (standard output) always pass.
-        inputs: Files that the computation reads; the output must not overwrite them.
+        inputs: Files and folders that the computation uses; the output must not overwrite one of them, a file in one of the
+            folders, or one of the files that SQLite keeps beside a store, under any name (symbolic or hard link).
 
     Raises:
-        ValueError: The folder is missing or not writable, or the path is a folder, a device, a pipe or one of the inputs.
+        ValueError: The folder is missing or not writable, or the path is a folder, a device, a pipe, the standard output or
+            one of the inputs.
     """
     if path is None or path == "-":
         return
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
-        raise ValueError(f"cannot write {os.fspath(path)}: it is not a file")
+    target, name = Path(os.path.realpath(path)), os.fspath(path)
+    try:
+        if target.exists() and not (target.is_file() or _is_null(target)):
+            raise ValueError(f"cannot write {name}: it is not a file")
+    except OSError as error:  # for example, a name that is too long
+        raise ValueError(f"cannot write {name}: {error.strerror or error}") from None
     if not target.parent.is_dir():
-        raise ValueError(f"cannot write {os.fspath(path)}: there is no folder {target.parent}")
-    if not os.access(target.parent, os.W_OK):
-        raise ValueError(f"cannot write {os.fspath(path)}: the folder {target.parent} may not be written to")
-    if target.exists() and any(os.path.exists(file) and os.path.samefile(target, file) for file in inputs):
-        raise ValueError(f"cannot write {os.fspath(path)}: it is one of the files that are read; give another name")
+        raise ValueError(f"cannot write {name}: there is no folder {target.parent}")
+    if _is_null(target):
+        return
+    if _is_standard_output(target):
+        raise ValueError(f"cannot write {name}: standard output goes to this file; give another name")
+    for file in inputs:
+        if _overwrites(target, Path(os.path.realpath(file))):
+            raise ValueError(f"cannot write {name}: it is one of the files that are read or written; give another name")
+    reason = _write_error(target.parent)
+    if reason:
+        raise ValueError(f"cannot write {name}: the folder {target.parent} may not be written to ({reason})")
+
+
+def check_folder(path: str | os.PathLike[str]) -> None:
+    """Check, without creating it, that a folder of results can be created and written to.
+
+    Raises:
+        ValueError: The folder, or the nearest folder above it that exists, is not a folder or is not writable.
+    """
+    above = Path(os.path.realpath(path))
+    try:
+        while not above.exists():
+            above = above.parent
+    except OSError as error:  # for example, a name that is too long
+        raise ValueError(f"cannot make the folder {os.fspath(path)}: {error.strerror or error}") from None
+    reason = _write_error(above) if above.is_dir() else f"{above} is not a folder"
+    if reason:
+        raise ValueError(f"cannot make the folder {os.fspath(path)}, or write to it: {reason}")
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Create a folder if it is missing, check that it is writable, and return it.
+
+    Raises:
+        ValueError: The folder cannot be created or is not writable.
+    """
+    check_folder(path)
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"cannot make the folder {folder}: {error.strerror or error}") from None
+    return folder
+
+
+def _is_null(path: Path) -> bool:
+    """Return whether a path is the null device, the only device that results may be written to."""
+    return path == Path(os.devnull)
+
+
+def _overwrites(target: Path, used: Path) -> bool:
+    """Return whether a file is another one, one of its companions, or a file in it if it is a folder; both paths are real."""
+    names = [used, *(used.with_name(used.name + end) for end in _COMPANIONS)]
+    if target in names or (used in target.parents and used.is_dir()):
+        return True
+    if not target.exists():
+        return False
+    if used.is_dir():
+        names = list(used.iterdir())
+    return any(name.exists() and os.path.samefile(target, name) for name in names)
+
+
+def _is_standard_output(target: Path) -> bool:
+    """Return whether standard output is redirected to a file."""
+    try:
+        return target.is_file() and os.path.samestat(target.stat(), os.fstat(1))
+    except OSError:  # standard output is closed
+        return False
+
+
+def _write_error(folder: Path) -> str:
+    """Create and delete a file in a folder; return the error of the system, "" if there is none."""
+    probe = folder / f".{secrets.token_hex(8)}.tmp"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def printable(text: str) -> str:
@@ -84,6 +167,8 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None
     """
     data = content.encode("utf-8") if isinstance(content, str) else content
     target = Path(os.path.realpath(path))
+    if _is_null(target):
+        return
     if target.exists() and not target.is_file():
         raise ValueError(f"cannot write {os.fspath(path)}: it is not a file")
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"

@@ -1,10 +1,12 @@
 """File output: atomic writes, path checks and printable text."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from hyperexec_env.files import check_target, printable, write_atomically
+from hyperexec_env.files import check_folder, check_target, printable, write_atomically
 
 pytestmark = pytest.mark.fast
 
@@ -87,8 +89,54 @@ def test_an_output_path_that_is_an_input_is_refused_under_any_spelling(tmp_path,
             with pytest.raises(ValueError, match=r"cannot write .*: it is one of the files that are read"):
                 check_target(target, ["none.csv", given])
         check_target(target, ["b.csv", "none.csv"])
-    for valid in (None, "-", "new.csv"):
-        check_target(valid, ["a.csv", "new.csv"])
+    for valid in (None, "-", "new.csv", os.devnull):
+        check_target(valid, ["a.csv", "none.csv"])
+
+
+def test_an_output_path_that_a_store_or_a_folder_uses_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "policy.json").write_text("{}")
+    (tmp_path / "s.toml").write_text("")
+    os.link("s.toml", "hard.toml")
+    os.link("policy/policy.json", "hard.json")
+    (tmp_path / "store-link").symlink_to("new.sqlite")
+    for target, used in (
+        ("hard.toml", "s.toml"),
+        ("./new.sqlite", "new.sqlite"),  # a store that does not exist yet
+        ("new.sqlite-wal", "new.sqlite"),
+        ("new.sqlite-shm", "store-link"),
+        ("policy/result.json", "policy"),
+        ("hard.json", "policy"),
+    ):
+        with pytest.raises(ValueError, match=f"cannot write {target}: it is one of the files that are read or written"):
+            check_target(target, [used])
+    assert sorted(os.listdir()) == ["hard.json", "hard.toml", "policy", "s.toml", "store-link"]
+
+
+def test_an_output_path_that_cannot_be_created_is_refused(tmp_path, capfd):
+    (tmp_path / "pipe").mkdir()
+    for path, reason in (
+        ("/proc/x.json", "may not be written to"),
+        ("/dev/full", "it is not a file"),
+        (tmp_path / "pipe", "it is not a file"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        (tmp_path / "no" / "x.json", "there is no folder"),
+    ):
+        with pytest.raises(ValueError, match=f"^cannot write {path}: .*{reason}"):
+            check_target(path)
+    for folder in ("/proc/x", tmp_path / ("x" * 300) / "y", "/dev/null/x"):
+        with pytest.raises(ValueError, match=f"^cannot make the folder {folder}"):
+            check_folder(folder)
+    check_folder(tmp_path / "a" / "b")
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_the_file_that_standard_output_goes_to_is_refused(tmp_path):
+    code = "from hyperexec_env.files import check_target; check_target('out.txt')"
+    with open(tmp_path / "out.txt", "w") as out:
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True)
+    assert "cannot write out.txt: standard output goes to this file" in done.stderr
 
 
 def test_printable_escapes_control_characters():

@@ -13,6 +13,7 @@ import pytest
 from hyperexec_env import cli
 from hyperexec_env.baselines import evaluate
 from hyperexec_env.baselines.policies import get_policy
+from hyperexec_env.baselines.solver import solve as get_solution
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
@@ -68,6 +69,20 @@ def test_evaluate_shows_the_gaps_to_the_optimum_unless_it_is_told_not_to(capsys,
     plain = json.loads(_run(capsys, *words, "--json")[1])
     assert plain["optimum_bps"] == 20.0
     assert [row["policy"] for row in plain["rows"] if row["optimum"]] == ["optimum"]
+
+
+def test_the_optimum_is_a_policy_like_any_other(capsys):
+    words = ("evaluate", "--scenario", "almgren-chriss", "--episodes", "50", "--json", "--policy")
+    for policies, options, names in (
+        (("optimum",), (), ["optimum"]),
+        (("VWAP", "Optimum"), (), ["optimum", "VWAP"]),
+        (("VWAP", "optimum"), ("--no-optimum",), ["optimum", "VWAP"]),
+    ):
+        plain = json.loads(_run(capsys, *words, *policies, *options)[1])
+        assert [row["policy"] for row in plain["rows"]] == names
+        assert plain["rows"][0]["objective_bps"] == pytest.approx(get_solution("almgren-chriss").optimum_bps, rel=1e-9)
+    said = _run(capsys, "evaluate", "--scenario", "hunted-day", "--policy", "optimum", "--episodes", "10")[2]
+    assert said.endswith("policy 'optimum' needs a scenario that is solved exactly, got hunted-day\n")
 
 
 def test_evaluate_says_on_standard_error_which_differences_it_will_find(capsys):
