@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -292,17 +291,21 @@ def test_help_and_version_answer():
         assert done.stdout
 
 
-def test_interrupting_leaves_nothing_half_written(tmp_path):
+def test_a_signal_leaves_nothing_half_written(tmp_path):
     words = ["evaluate", "--episodes", "100000000", "--no-optimum", "--json", "board.json"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "hyperexec_env.cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=_environment()
-    )
-    time.sleep(2.0)
-    running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=30)
-    assert running.returncode == 130
-    assert "interrupted" in said
-    assert "Traceback" not in said
+    running = {
+        number: subprocess.Popen(
+            [sys.executable, "-m", "hyperexec_env.cli", *words],
+            cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=_environment(),
+        )
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }  # fmt: skip
+    for number, process in running.items():
+        assert "can detect differences" in process.stderr.readline()
+        process.send_signal(number)
+    for number, said in ((signal.SIGINT, "\ninterrupted\n"), (signal.SIGTERM, "terminated\n")):
+        assert running[number].communicate(timeout=60)[1] == said
+        assert running[number].returncode == 128 + number
     assert not list(tmp_path.iterdir())
 
 

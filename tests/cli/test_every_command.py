@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -13,7 +14,7 @@ import pytest
 from hyperexec_env import cli
 from hyperexec_env.arguments import Parser, add_arguments
 from hyperexec_env.cli import _command
-from hyperexec_env.files import check_target
+from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, load_scenario
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -213,6 +214,21 @@ def test_no_result_replaces_a_file_that_the_command_uses(words, target, capsys, 
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert f"cannot write {target}: it is one of the files that are read or written" in err
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_sigterm_ends_every_command_with_one_line_and_no_file(capsys, folder, monkeypatch):
+    def half_way(args):
+        with pytest.MonkeyPatch.context() as patch:  # the signal arrives while a file is written
+            patch.setattr(os, "replace", lambda *names: os.kill(os.getpid(), signal.SIGTERM))
+            write_atomically("result.json", "half")
+        pytest.fail("went on")
+
+    for command in TINY:
+        script = importlib.import_module(cli.commands()[tuple(command.split())])
+        monkeypatch.setattr(script, "main", half_way)
+        assert run(capsys, *command.split(), *TINY[command].split()) == (143, "", "terminated\n")
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert list(folder.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys, folder, monkeypatch):
