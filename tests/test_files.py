@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-from hyperexec_env.files import check_folder, check_target, printable, write_atomically
+from hyperexec_env import files
+from hyperexec_env.files import (
+    cache_folder,
+    check_folder,
+    check_target,
+    printable,
+    read_cached,
+    write_atomically,
+    write_cached,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -142,3 +151,96 @@ def test_the_file_that_standard_output_goes_to_is_refused(tmp_path):
 def test_printable_escapes_control_characters():
     assert printable("σ = 2 %, <b>") == "σ = 2 %, <b>"
     assert printable("a\x1b[31m\n\udc80\u202e") == r"a\x1b[31m\n\udc80\u202e"
+
+
+# --- the cache
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The path of a cache that does not exist yet, in a process that has reported nothing."""
+    monkeypatch.setenv("HYPEREXEC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "_REPORTED", set())
+    return tmp_path / "cache"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_the_cache_is_a_folder_of_the_user_alone(cache, capsys, monkeypatch):
+    assert cache_folder() == cache
+    assert cache.stat().st_mode & 0o777 == 0o700
+    write_cached(cache / "a", b"content")
+    assert (cache / "a").stat().st_mode & 0o777 == 0o600
+    assert capsys.readouterr().err == ""
+    for spoil, fault in (
+        (lambda: cache.chmod(0o777), "others may write to it"),
+        (lambda: cache.chmod(0o720), "others may write to it"),
+        (lambda: monkeypatch.setattr(os, "geteuid", lambda: cache.stat().st_uid + 1), "another user owns it"),
+        (lambda: monkeypatch.setenv("HYPEREXEC_CACHE", "/proc/cache"), "No such file or directory"),
+    ):
+        cache.chmod(0o700)
+        files._REPORTED.clear()
+        spoil()
+        found = [cache_folder(), cache_folder()]
+        assert found[0] == found[1] != cache
+        assert found[0].stat().st_mode & 0o777 == 0o700
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.endswith(f"is not used ({fault}): this process uses a temporary folder\n")
+
+
+def test_a_temporary_cache_is_deleted_at_the_end(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    environment = {**os.environ, "HYPEREXEC_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
+    code = "from hyperexec_env.files import cache_folder; print(cache_folder())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(tmp_path / "hyperexec-"))
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_cached_file_is_believed_only_as_it_was_written(cache, capsys):
+    file = cache / "a"
+    assert read_cached(file) is None
+    write_cached(file, b"content")
+    assert read_cached(file) == b"content"
+    assert capsys.readouterr().err == ""
+    whole = file.read_bytes()
+    other = cache / "b"
+    for spoiled in (b"", whole[:-1], whole[:64], bytes(len(whole)), whole.replace(b"content", b"Content"), whole + b"x"):
+        file.write_bytes(spoiled)
+        assert read_cached(file) is None
+    other.write_bytes(whole)  # the content of another key
+    assert read_cached(other) is None
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"hyperexec: the cached file {name} is not used (it is damaged): it is computed again" for name in (file, other)
+    ]
+    os.remove(file)
+    os.mkfifo(file)
+    assert read_cached(file) is None
+    assert "not a regular file" in capsys.readouterr().err
+
+
+def test_a_cached_file_that_others_may_change_is_not_believed(cache, capsys, monkeypatch):
+    write_cached(cache / "a", b"content")
+    for path in (cache / "a", cache):
+        mode = path.stat().st_mode
+        path.chmod(mode | 0o002)
+        monkeypatch.setattr(files, "_REPORTED", set())
+        assert read_cached(cache / "a") is None
+        assert "(others may write to it)" in capsys.readouterr().err
+        path.chmod(mode)
+    assert read_cached(cache / "a") == b"content"
+
+
+def test_a_full_disk_is_one_line_and_no_error(cache, capsys, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for _ in range(2):
+        write_cached(cache / "a", b"content")
+    assert (
+        capsys.readouterr().err == f"hyperexec: results are not cached: cannot write {cache / 'a'}: No space left on device\n"
+    )
+    assert os.listdir(cache) == []
