@@ -24,7 +24,7 @@ from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
 from .desk import DESK
-from .policies import BASELINES, SANITY, get_policy, policy_names
+from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names
 
 __all__ = ["PolicyLike", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "resolution"]
 
@@ -40,9 +40,9 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
     """Return the entrants of an evaluation, without duplicates.
 
     Args:
-        policies: Names of policies (case-insensitive), the groups `baselines`, `sanity`, `all` and `desk`, folders of trained
-            policies, policies, or entrants. A known name takes precedence over a folder of that name (write `./TWAP` for the
-            folder).
+        policies: Names of policies (case-insensitive), `optimum`, the groups `baselines`, `sanity`, `all` and `desk`, folders
+            of trained policies, policies, or entrants. A known name takes precedence over a folder of that name (write
+            `./TWAP` for the folder).
 
     Raises:
         TypeError: An object is not a policy.
@@ -76,7 +76,7 @@ def _named(name: str) -> list[Entrant]:
     """Return the entrants that a name, a group or a folder denotes."""
     if not name:
         raise ValueError("policy must be a name or a folder, got an empty one")
-    known = name.lower() in _GROUPS or name.lower() in map(str.lower, policy_names())
+    known = name.lower() in (*_GROUPS, Optimal.name, *map(str.lower, policy_names()))
     if not known and Path(name).is_dir():
         return [_entrant(load_policy(name))]
     return [_entrant(get_policy(key)) for key in _GROUPS.get(name.lower(), [name])]
@@ -135,13 +135,15 @@ def evaluate(
         policies: Names, groups, folders, policies or entrants; see :func:`entrants`.
         episodes: Number of episodes.
         seed: Seed of the episodes.
-        optimum: Whether to solve the scenario, so that the board shows gaps to the optimum; or an optimum already computed.
+        optimum: Whether to solve the scenario, so that the board shows gaps to the optimum; or an optimum already computed. If
+            so, a policy `optimum` names the row of the optimum, which every board shows; else it is a policy like any other.
         store: Store that results are read from and written to.
         backend: "numba", "numpy" or "auto".
         threads: Threads of compiled loops; 0: chosen from the batch size.
 
     Raises:
-        ValueError: The number of episodes or threads or the seed is out of range, or a scenario or policy is unknown.
+        ValueError: The number of episodes or threads or the seed is out of range, a scenario or policy is unknown, or the
+            scenario of the policy `optimum` is not solved exactly.
         TypeError: An object is not a policy.
     """
     episodes, seed = check_evaluation(episodes, seed)
@@ -149,6 +151,11 @@ def evaluate(
     scenario, chosen = get_scenario(scenario), entrants(policies)
     if optimum is True:
         optimum = known_optimum(scenario)
+    others = _without_optimum(chosen)
+    if optimum and len(others) < len(chosen):
+        if optimum.policy is None:
+            raise ValueError(f"policy 'optimum' needs a scenario that is solved exactly, got {scenario.name}")
+        chosen = others
     with progress(episodes, f"evaluate {scenario.name}") as advance:
         return judge(
             scenario,
@@ -164,6 +171,11 @@ def evaluate(
         )
 
 
+def _without_optimum(chosen: Iterable[Entrant]) -> list[Entrant]:
+    """Return the entrants other than the policy `optimum`."""
+    return [entrant for entrant in chosen if not isinstance(entrant.policy, Optimal)]
+
+
 def known_optimum(scenario: ScenarioLike) -> Optimum:
     """Solve a scenario and return its optimum; solving may take minutes unless the solution is cached."""
     from .solver import optimum  # a lazy import keeps the solver off the path of runs without an optimum
@@ -176,11 +188,14 @@ def resolution(
 ) -> str:
     """Return the smallest difference to TWAP that a run can detect, for the median policy, from a pilot on another seed.
 
+    The pilot leaves out the policy `optimum`, which would have to be solved first.
+
     Returns:
         One line of text; "" where no policy differs from TWAP.
     """
     # numpy, because compiling a loop takes longer than these few episodes
-    outcomes = play(scenario, entrants(policies), get_policy("TWAP"), episodes=_PILOT, seed=(seed + 1) % 2**32, backend="numpy")
+    chosen = _without_optimum(entrants(policies))
+    outcomes = play(scenario, chosen, get_policy("TWAP"), episodes=_PILOT, seed=(seed + 1) % 2**32, backend="numpy")
     statements = [outcome.statement for outcome in outcomes]
     spreads = [
         (np.std(own.objective - statements[0].objective, ddof=1), np.std(own.shortfall - statements[0].shortfall, ddof=1))

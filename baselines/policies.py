@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import nearest
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.policy import Policy
-from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule
+from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule, rule_of
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outlook, resolve
 from hyperexec_env.market.noise import mix
@@ -26,7 +26,7 @@ from hyperexec_env.market.tables import Market
 
 from .desk import DESK
 
-__all__ = ["BASELINES", "SANITY", "Adaptive", "Schedule", "get_policy", "policy_names"]
+__all__ = ["BASELINES", "SANITY", "Adaptive", "Optimal", "Schedule", "get_policy", "policy_names"]
 
 Weights = NDArray[np.float64]
 
@@ -175,6 +175,34 @@ class Random:
         return situation.remaining * (2.0 * uniform / (situation.market.slices - situation.k))
 
 
+class Optimal:
+    """The optimal policy of any scenario that is solved exactly; the scenario is solved when the policy first acts in it."""
+
+    name = "optimum"
+
+    def rule(self, market: Market, hidden: bool) -> Rule | None:
+        """Return the rule of the optimal policy."""
+        return rule_of(_optimal(market), market, hidden)
+
+    def act(self, situation: Situation) -> Any:
+        """Return the optimal shares."""
+        return _optimal(situation.market).act(situation)
+
+
+def _optimal(market: Market) -> Policy:
+    """Return the optimal policy of a market.
+
+    Raises:
+        ValueError: The scenario is not solved exactly.
+    """
+    from .solver import solve  # a lazy import keeps the solver off the path of runs without an optimum
+
+    solution = solve(market.scenario)
+    if solution.policy is None:
+        raise ValueError(f"there is no optimal policy for {market.scenario.name}: not solved exactly ({solution.reason})")
+    return solution.policy
+
+
 BASELINES: Final[dict[str, Callable[[], Policy]]] = {
     "TWAP": lambda: Schedule("TWAP"),
     "VWAP": lambda: Schedule("VWAP"),
@@ -194,7 +222,7 @@ SANITY: Final[dict[str, Callable[[], Policy]]] = {
 
 
 def policy_names() -> tuple[str, ...]:
-    """Return the names of all policies of the package."""
+    """Return the names of all policies of the package; "optimum", which needs the solver, is not among them."""
     return (*BASELINES, *SANITY, *DESK)
 
 
@@ -204,9 +232,8 @@ def get_policy(name: str) -> Policy:
     Raises:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
-    known = {key.lower(): make for key, make in {**BASELINES, **SANITY, **DESK}.items()}
-    if name.lower() not in known:
-        raise ValueError(
-            f"unknown policy {name!r}{nearest(name, policy_names())} (known: {', '.join(policy_names())}; or a folder)"
-        )
-    return known[name.lower()]()
+    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, Optimal.name: Optimal}
+    by_word = {key.lower(): make for key, make in known.items()}
+    if name.lower() not in by_word:
+        raise ValueError(f"unknown policy {name!r}{nearest(name, known)} (known: {', '.join(known)}; or a folder)")
+    return by_word[name.lower()]()

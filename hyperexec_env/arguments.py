@@ -11,9 +11,13 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 from hyperexec_env.checks import nearest
 
-__all__ = ["Parser", "add_arguments", "build", "files_of", "option", "parse", "scenario_option"]
+__all__ = ["Parser", "Role", "add_arguments", "build", "files_of", "option", "parse", "scenario_option"]
 
 Record = TypeVar("Record")
+Role = Literal["input", "scenario", "policy", "output", "store", "folder"]
+"""What a script does with the files that an option names: it reads a file ("input"), a scenario with its bases ("scenario") or
+the folder of a trained policy ("policy"), writes a file ("output"), reads and writes a store of results ("store"), or writes to
+a folder ("folder")."""
 
 
 def option(
@@ -22,7 +26,7 @@ def option(
     *,
     positional: bool = False,
     choices: Sequence[str] = (),
-    file: Literal["", "input", "output"] = "",
+    file: Role | Literal[""] = "",
 ) -> Any:
     """Declare an option of a script.
 
@@ -31,7 +35,7 @@ def option(
         meaning: One line for the help.
         positional: Whether it is an argument without a name.
         choices: Permitted words.
-        file: Whether it names files that the script reads ("input") or writes ("output").
+        file: Role of the files that the option names; "" for an option that names none.
     """
     metadata = {"help": meaning, "positional": positional, "choices": tuple(choices) or None, "file": file}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
@@ -39,16 +43,16 @@ def option(
 
 def scenario_option(default: str = "regime-day", *, positional: bool = False) -> Any:
     """Declare the option that names a scenario."""
-    return option(default, "name of a scenario or path of a .toml file", positional=positional, file="input")
+    return option(default, "name of a scenario or path of a .toml file", positional=positional, file="scenario")
 
 
-def files_of(args: Any, role: Literal["input", "output"]) -> list[tuple[str, str]]:
-    """Return the files that a script reads or writes, each as (option, path)."""
+def files_of(args: Any, *roles: Role) -> list[tuple[str, str]]:
+    """Return what the options with some roles name, each as (option, path or name)."""
     found: list[tuple[str, str]] = []
     for item in fields(args):
         value = getattr(args, item.name)
-        if item.metadata.get("file") == role and value is not None:
-            found += [(item.name, path) for path in ((value,) if isinstance(value, str) else value)]
+        if item.metadata.get("file") in roles and value not in (None, ""):
+            found += [(item.name, path) for path in (value if isinstance(value, tuple) else (value,))]
     return found
 
 
@@ -66,6 +70,15 @@ class Parser(argparse.ArgumentParser):
             choices = [text.strip(" '") for text in listed.rstrip(")").split(",")]
             message = message.replace(wrong, wrong + nearest(wrong.strip("'"), choices), 1)
         self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+class _Several(argparse.Action):
+    """Collect the values of an option that takes several, over all its occurrences; they replace the default."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """Append the values of one occurrence."""
+        given = getattr(namespace, self.dest)
+        setattr(namespace, self.dest, [*(given if isinstance(given, list) else []), *values])
 
 
 def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
@@ -87,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
             settings["type"] = value
             settings["default"] = None if required else item.default
             if several:
+                settings["action"] = _Several
                 settings["nargs"] = "+" if required else "*" if positional else "+"
             elif positional and not required:
                 settings["nargs"] = "?"

@@ -1,10 +1,21 @@
 """File output: atomic writes, path checks and printable text."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
-from hyperexec_env.files import check_target, printable, write_atomically
+from hyperexec_env import files
+from hyperexec_env.files import (
+    cache_folder,
+    check_folder,
+    check_target,
+    printable,
+    read_cached,
+    write_atomically,
+    write_cached,
+)
 
 pytestmark = pytest.mark.fast
 
@@ -87,10 +98,149 @@ def test_an_output_path_that_is_an_input_is_refused_under_any_spelling(tmp_path,
             with pytest.raises(ValueError, match=r"cannot write .*: it is one of the files that are read"):
                 check_target(target, ["none.csv", given])
         check_target(target, ["b.csv", "none.csv"])
-    for valid in (None, "-", "new.csv"):
-        check_target(valid, ["a.csv", "new.csv"])
+    for valid in (None, "-", "new.csv", os.devnull):
+        check_target(valid, ["a.csv", "none.csv"])
+
+
+def test_an_output_path_that_a_store_or_a_folder_uses_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "policy").mkdir()
+    (tmp_path / "policy" / "policy.json").write_text("{}")
+    (tmp_path / "s.toml").write_text("")
+    os.link("s.toml", "hard.toml")
+    os.link("policy/policy.json", "hard.json")
+    (tmp_path / "store-link").symlink_to("new.sqlite")
+    for target, used in (
+        ("hard.toml", "s.toml"),
+        ("./new.sqlite", "new.sqlite"),  # a store that does not exist yet
+        ("new.sqlite-wal", "new.sqlite"),
+        ("new.sqlite-shm", "store-link"),
+        ("policy/result.json", "policy"),
+        ("hard.json", "policy"),
+    ):
+        with pytest.raises(ValueError, match=f"cannot write {target}: it is one of the files that are read or written"):
+            check_target(target, [used])
+    assert sorted(os.listdir()) == ["hard.json", "hard.toml", "policy", "s.toml", "store-link"]
+
+
+def test_an_output_path_that_cannot_be_created_is_refused(tmp_path, capfd):
+    (tmp_path / "pipe").mkdir()
+    for path, reason in (
+        ("/proc/x.json", "may not be written to"),
+        ("/dev/full", "it is not a file"),
+        (tmp_path / "pipe", "it is not a file"),
+        (tmp_path / ("x" * 300), "File name too long"),
+        (tmp_path / "no" / "x.json", "there is no folder"),
+    ):
+        with pytest.raises(ValueError, match=f"^cannot write {path}: .*{reason}"):
+            check_target(path)
+    for folder in ("/proc/x", tmp_path / ("x" * 300) / "y", "/dev/null/x"):
+        with pytest.raises(ValueError, match=f"^cannot make the folder {folder}"):
+            check_folder(folder)
+    check_folder(tmp_path / "a" / "b")
+    assert os.listdir(tmp_path) == ["pipe"]
+
+
+def test_the_file_that_standard_output_goes_to_is_refused(tmp_path):
+    code = "from hyperexec_env.files import check_target; check_target('out.txt')"
+    with open(tmp_path / "out.txt", "w") as out:
+        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True)
+    assert "cannot write out.txt: standard output goes to this file" in done.stderr
 
 
 def test_printable_escapes_control_characters():
     assert printable("σ = 2 %, <b>") == "σ = 2 %, <b>"
     assert printable("a\x1b[31m\n\udc80\u202e") == r"a\x1b[31m\n\udc80\u202e"
+
+
+# --- the cache
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The path of a cache that does not exist yet, in a process that has reported nothing."""
+    monkeypatch.setenv("HYPEREXEC_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(files, "_REPORTED", set())
+    return tmp_path / "cache"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
+def test_the_cache_is_a_folder_of_the_user_alone(cache, capsys, monkeypatch):
+    assert cache_folder() == cache
+    assert cache.stat().st_mode & 0o777 == 0o700
+    write_cached(cache / "a", b"content")
+    assert (cache / "a").stat().st_mode & 0o777 == 0o600
+    assert capsys.readouterr().err == ""
+    for spoil, fault in (
+        (lambda: cache.chmod(0o777), "others may write to it"),
+        (lambda: cache.chmod(0o720), "others may write to it"),
+        (lambda: monkeypatch.setattr(os, "geteuid", lambda: cache.stat().st_uid + 1), "another user owns it"),
+        (lambda: monkeypatch.setenv("HYPEREXEC_CACHE", "/proc/cache"), "No such file or directory"),
+    ):
+        cache.chmod(0o700)
+        files._REPORTED.clear()
+        spoil()
+        found = [cache_folder(), cache_folder()]
+        assert found[0] == found[1] != cache
+        assert found[0].stat().st_mode & 0o777 == 0o700
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        assert said.endswith(f"is not used ({fault}): this process uses a temporary folder\n")
+
+
+def test_a_temporary_cache_is_deleted_at_the_end(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    environment = {**os.environ, "HYPEREXEC_CACHE": str(tmp_path / "file"), "TMPDIR": str(tmp_path)}
+    code = "from hyperexec_env.files import cache_folder; print(cache_folder())"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(tmp_path / "hyperexec-"))
+    assert done.stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_a_cached_file_is_believed_only_as_it_was_written(cache, capsys):
+    file = cache / "a"
+    assert read_cached(file) is None
+    write_cached(file, b"content")
+    assert read_cached(file) == b"content"
+    assert capsys.readouterr().err == ""
+    whole = file.read_bytes()
+    other = cache / "b"
+    for spoiled in (b"", whole[:-1], whole[:64], bytes(len(whole)), whole.replace(b"content", b"Content"), whole + b"x"):
+        file.write_bytes(spoiled)
+        assert read_cached(file) is None
+    other.write_bytes(whole)  # the content of another key
+    assert read_cached(other) is None
+    said = capsys.readouterr().err.splitlines()
+    assert said == [
+        f"hyperexec: the cached file {name} is not used (it is damaged): it is computed again" for name in (file, other)
+    ]
+    os.remove(file)
+    os.mkfifo(file)
+    assert read_cached(file) is None
+    assert "not a regular file" in capsys.readouterr().err
+
+
+def test_a_cached_file_that_others_may_change_is_not_believed(cache, capsys, monkeypatch):
+    write_cached(cache / "a", b"content")
+    for path in (cache / "a", cache):
+        mode = path.stat().st_mode
+        path.chmod(mode | 0o002)
+        monkeypatch.setattr(files, "_REPORTED", set())
+        assert read_cached(cache / "a") is None
+        assert "(others may write to it)" in capsys.readouterr().err
+        path.chmod(mode)
+    assert read_cached(cache / "a") == b"content"
+
+
+def test_a_full_disk_is_one_line_and_no_error(cache, capsys, monkeypatch):
+    def full(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    for _ in range(2):
+        write_cached(cache / "a", b"content")
+    assert (
+        capsys.readouterr().err == f"hyperexec: results are not cached: cannot write {cache / 'a'}: No space left on device\n"
+    )
+    assert os.listdir(cache) == []

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer
 from hyperexec_env.extras import need
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import make_folder, write_atomically
 
 __all__ = ["FOLDER", "Checkpoint", "checkpoint_to_resume", "newest_checkpoint", "save_checkpoint"]
 
@@ -59,11 +59,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, NDArray[Any]]
     arrays = {name: np.array(values, order="C") for name, values in tensors.items()}
     text = json.dumps(about, sort_keys=True, allow_nan=False)
     metadata = {"format": FORMAT, "step": str(step), "about": text, "sha256": _digest(step, arrays, text)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make the folder {folder}: {error}") from None
-    path = folder / f"checkpoint-{step}.safetensors"
+    path = make_folder(folder) / f"checkpoint-{step}.safetensors"
     write_atomically(path, need("safetensors.numpy", "train").save(arrays, metadata=metadata))
     _clean(folder, step)
     return path

@@ -21,9 +21,7 @@ from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.evaluation.network import ACTIVATIONS, Layers, NetworkPolicy, check_layers, save_policy
 from hyperexec_env.extras import need
-from hyperexec_env.files import printable
-
-from .run import make_folder
+from hyperexec_env.files import check_folder, make_folder, printable
 
 __all__ = ["ALGORITHMS", "export", "policy_of"]
 
@@ -211,9 +209,10 @@ def export(
         )
     for module in ("torch", "stable_baselines3", "safetensors"):
         need(module, "train")
+    check_folder(out)
     name = printable(f"{algorithm.upper()} {path.stem}")
     policy = policy_of(_load(path, algorithm), algorithm, mode, observe_regime, name)
     source = {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     policy = replace(policy, about={**policy.about, **source})
-    save_policy(policy, make_folder(Path(out)))
+    save_policy(policy, make_folder(out))
     return policy

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from hyperexec_env import __version__
 from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum
@@ -29,14 +29,14 @@ from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import make_folder, write_atomically
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, scenario_names
 
 from . import ppo
 from .interruption import Interrupted
-from .run import begun, check_training, file_name, make_folder, plain_args
+from .run import begun, check_training, file_name, plain_args
 
-__all__ = ["leaderboard", "store_path", "verified"]
+__all__ = ["leaderboard", "result_files", "verified"]
 
 
 class _Budget(NamedTuple):
@@ -47,6 +47,10 @@ class _Budget(NamedTuple):
     episodes: int
 
 
+_POLICIES: Final = "policies"
+_PAGE: Final = "leaderboard.html"
+_TABLES: Final = (".json", ".md")
+"""Names in the folder of the results: the folder of the trained policies, the page, and the ends of the files of a scenario."""
 _USUAL, _QUICK = _Budget(3, 2_000_000, 20_000), _Budget(1, 300_000, 2_000)
 
 
@@ -93,13 +97,13 @@ def leaderboard(
     names = [file_name(scenario) for scenario in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
-    folder = make_folder(Path(out))
+    folder = make_folder(out)
     options = ppo.Args(timesteps=budget.timesteps, tensorboard=False, progress=progress and sys.stderr.isatty())
     boards = []
     with Store(store_path(out, store)) as results:
         for scenario, name in zip(_listed(scenarios), names, strict=True):
             trainings = [
-                replace(options, scenario=scenario, seed=number, out=str(folder / "policies" / f"ppo-{name}-{number}"))
+                replace(options, scenario=scenario, seed=number, out=str(folder / _POLICIES / f"ppo-{name}-{number}"))
                 for number in range(budget.training_seeds)
             ]
             board = _board(get_scenario(scenario), trainings, budget.episodes, seed, optimum, results)
@@ -109,7 +113,7 @@ def leaderboard(
     if len(boards) > 1 and optimum:
         header, cells, caption = summary(boards)
         print(f"{text_table(header, cells)}\n{caption}\n", flush=True)
-    write_atomically(folder / "leaderboard.html", page(boards, _command(scenarios, budget, seed)))
+    write_atomically(folder / _PAGE, page(boards, _command(scenarios, budget, seed)))
     return boards
 
 
@@ -123,6 +127,15 @@ def _listed(scenarios: ScenarioLike | Iterable[ScenarioLike]) -> list[ScenarioLi
 def store_path(out: str | os.PathLike[str], store: str | os.PathLike[str] | None = None) -> Path:
     """Return the file in which a leaderboard stores the results of all episodes."""
     return Path(out) / "results.sqlite" if store is None else Path(store)
+
+
+def result_files(
+    scenarios: ScenarioLike | Iterable[ScenarioLike], out: str | os.PathLike[str], store: str | os.PathLike[str] | None = None
+) -> list[Path]:
+    """Return the files and folders that a leaderboard of some scenarios writes."""
+    folder, names = Path(out), [file_name(get_scenario(scenario)) for scenario in _listed(scenarios)]
+    tables = [folder / f"{name}{end}" for name in names for end in _TABLES]
+    return [store_path(out, store), folder / _POLICIES, folder / _PAGE, *tables]
 
 
 def _board(scenario: Scenario, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store) -> Board:
@@ -155,7 +168,7 @@ def verified(
         raise ValueError(f"there is no store of results at {path}")
     with Store(path) as results:
         cells = [cell for cell, _ in results.cells()]
-        policies = _known_policies(Path(out) / "policies")
+        policies = _known_policies(Path(out) / _POLICIES)
         if optimum:
             policies |= _optimal_policies(results, [cell for cell in cells if cell.policy not in policies])
         with progress(sum(cell.episodes for cell in cells), f"verify {path}") as advance:
@@ -212,8 +225,9 @@ def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
 
 
 def _write(folder: Path, name: str, board: Board) -> None:
-    write_atomically(folder / f"{name}.json", board.to_json())
-    write_atomically(folder / f"{name}.md", f"# {board.scenario.name}\n\n{board.to_markdown()}")
+    contents = (board.to_json(), f"# {board.scenario.name}\n\n{board.to_markdown()}")
+    for end, content in zip(_TABLES, contents, strict=True):
+        write_atomically(folder / f"{name}{end}", content)
 
 
 def _command(scenarios: ScenarioLike | Iterable[ScenarioLike], budget: _Budget, seed: int) -> str:

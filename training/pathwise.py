@@ -21,14 +21,13 @@ from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.extras import need
-from hyperexec_env.files import write_atomically
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
 from .checkpoints import FOLDER, Checkpoint, checkpoint_to_resume, save_checkpoint
 from .interruption import Interrupted, Signals
-from .run import output_folder, plain_args
+from .run import output_folder, plain_args, run_files, save_scenario
 
 if TYPE_CHECKING:
     import torch
@@ -56,7 +55,7 @@ class Args:
 
     scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights and of the market")
-    out: str = option("", "folder of the run (default: runs/pathwise-SCENARIO-SEED)")
+    out: str = option("", "folder of the run (default: runs/pathwise-SCENARIO-SEED)", file="folder")
     objective: str = option("expected", "objective to minimise: J, or a risk measure of the realised cost", choices=OBJECTIVES)
     risk: float = option(1.0, "mean-variance: weight of the variance, 1/bps; cvar: weight of CVaR against the mean, 0 to 1")
     level: float = option(0.95, "level of CVaR")
@@ -74,6 +73,11 @@ class Args:
     device: str = option("cpu", "device of torch", choices=("cpu", "cuda"))
     threads: int = option(1, "torch threads")
     progress: bool = option(True, "show a progress bar")
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files and folders of the run."""
+        return run_files(self, "pathwise")
 
 
 def _check(args: Args) -> Scenario:
@@ -315,6 +319,6 @@ def train(args: Args) -> NetworkPolicy:
         "versions": {"hyperexec_env": __version__, "torch": need("torch", "train").__version__},
     }
     policy = trainer.policy(about)
-    write_atomically(folder / "scenario.toml", scenario.to_toml())
+    save_scenario(scenario, folder)
     save_policy(policy, folder)
     return policy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hyperexec_env.arguments import option, scenario_option
@@ -10,7 +11,7 @@ from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
-from .run import check_training, learn, make_env, output_folder
+from .run import check_training, learn, make_env, output_folder, run_files
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -25,7 +26,7 @@ class Args:
 
     scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
-    out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)")
+    out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)", file="folder")
     timesteps: int = option(4_000_000, "total slices to trade")
     lanes: int = option(192, "parallel environments")
     steps: int = option(96, "maximum slices per lane between updates; rounded down to whole episodes, at least one")
@@ -45,6 +46,11 @@ class Args:
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files and folders of the run."""
+        return run_files(self, "ppo")
 
 
 def whole_episodes(steps: int, slices: int) -> int:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env import __version__
 from hyperexec_env.checks import check_integer, check_number
-from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
+from hyperexec_env.evaluation.network import NetworkPolicy, policy_files, save_policy
 from hyperexec_env.extras import need
-from hyperexec_env.files import write_atomically
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.files import make_folder, write_atomically
+from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario
 
 from .checkpoints import FOLDER, checkpoint_to_resume, newest_checkpoint, save_checkpoint
 from .interruption import Interrupted, Signals
@@ -30,16 +30,21 @@ __all__ = [
     "file_name",
     "learn",
     "make_env",
-    "make_folder",
     "output_folder",
     "plain_args",
+    "run_files",
     "run_folder",
+    "save_scenario",
     "trained",
 ]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 _MAY_DIFFER = ("scenario", "out", "threads", "checkpoint_every", "resume", "tensorboard", "progress")
 """Options that a resumed run may change; the scenario is compared by its hash."""
+_SCENARIO: Final = "scenario.toml"
+_LOG: Final = "tensorboard"
+_LAST_GOOD: Final = "last-good"
+"""Names in the folder of a run: its scenario, the folder of the logs, and the folder of the last finite policy."""
 _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_loss", "ent_coef_loss")
 
 
@@ -98,19 +103,19 @@ def output_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Pa
     return make_folder(run_folder(out, algorithm, scenario, seed))
 
 
-def make_folder(folder: Path) -> Path:
-    """Create a folder if it is missing, check that it is writable, and return it.
+def run_files(args: Any, algorithm: str) -> list[Path]:
+    """Return the files and folders that a training with some options writes."""
+    folder = run_folder(args.out, algorithm, get_scenario(args.scenario), args.seed)
+    return [*policy_files(folder), *(folder / name for name in (_SCENARIO, FOLDER, _LOG, _LAST_GOOD))]
 
-    Raises:
-        ValueError: The folder cannot be created or is not writable.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"cannot make the folder {folder}: {error}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):  # fail before the training, not after it
-        raise ValueError(f"cannot write to the folder {folder}")
-    return folder
+
+def save_scenario(scenario: Scenario, folder: Path) -> None:
+    """Write the scenario of a run to its folder, unless the file there already describes it: it may be the user's own text."""
+    file = folder / _SCENARIO
+    with suppress(ValueError):
+        if file.exists() and load_scenario(file) == scenario:
+            return
+    write_atomically(file, scenario.to_toml())
 
 
 def make_env(args: Any, scenario: Scenario) -> Any:
@@ -305,19 +310,19 @@ class Run:
         }
         name, mode, regime = self.algorithm.upper(), args.action_mode, args.observe_regime
         policy = NetworkPolicy(name, weights, self.activation, self.head, mode, regime, args.seed, about)
-        write_atomically(make_folder(folder) / "scenario.toml", self.scenario.to_toml())
+        save_scenario(self.scenario, make_folder(folder))
         save_policy(policy, folder)
         return policy
 
     def give_up(self) -> ValueError:
-        """Save the last finite policy in the subfolder last-good, and return the error to raise."""
+        """Save the last finite policy in the subfolder :data:`_LAST_GOOD`, and return the error to raise."""
         message = (
             f"training diverged: the {self.algorithm} policy or its loss holds numbers that are not finite "
             f"after {self.model.num_timesteps:,} slices; try a smaller learning rate"
         )
         if self.good is not None:
             weights, timesteps = self.good
-            self.export(weights, timesteps, self.folder / "last-good")
+            self.export(weights, timesteps, self.folder / _LAST_GOOD)
             message += f"; the last good policy (of {timesteps:,} slices) is in {self.folder / 'last-good'}"
         return ValueError(message)
 
@@ -333,7 +338,7 @@ def learn(
     """
     run = Run(model, layers, args, scenario, folder, algorithm, head, activation)
     log = need("stable_baselines3.common.logger", "train")
-    model.set_logger(log.configure(str(folder / "tensorboard"), ["tensorboard"]) if args.tensorboard else log.Logger(None, []))
+    model.set_logger(log.configure(str(folder / _LOG), ["tensorboard"]) if args.tensorboard else log.Logger(None, []))
     if args.resume:
         run.resume()
     with Signals() as signals:

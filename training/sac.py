@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.envs.action import CONTINUOUS_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
-from .run import check_training, learn, make_env, output_folder
+from .run import check_training, learn, make_env, output_folder, run_files
 
 __all__ = ["Args", "train"]
 
@@ -20,7 +21,7 @@ class Args:
 
     scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
-    out: str = option("", "folder of the run (default: runs/sac-SCENARIO-SEED)")
+    out: str = option("", "folder of the run (default: runs/sac-SCENARIO-SEED)", file="folder")
     timesteps: int = option(1_000_000, "total slices to trade")
     lanes: int = option(256, "parallel environments")
     gradient_steps: int = option(8, "gradient steps per environment step (one slice in every lane)")
@@ -39,6 +40,11 @@ class Args:
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files and folders of the run."""
+        return run_files(self, "sac")
 
 
 def train(args: Args) -> NetworkPolicy:

@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hyperexec_env.market
+import hyperexec_env.orders
+import hyperexec_env.records
 from hyperexec_env.checks import check_numbers
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.progress import progress
-from hyperexec_env.files import cache_folder, write_atomically
+from hyperexec_env.files import cache_folder, read_cached, write_cached
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
@@ -424,12 +426,18 @@ def _dynamic_bps(scenario: Scenario) -> float:
 
 @lru_cache(maxsize=1)
 def _code_hash() -> str:
-    """Return a hash of the solver's and the market's code, so that changed code invalidates cached solutions."""
+    """Return a hash of the code that a solution depends on, so that changed code invalidates cached solutions."""
     total = hashlib.sha256()
-    for folder in (Path(__file__).parent, Path(hyperexec_env.market.__file__).parent):
-        for path in sorted(folder.glob("*.py")):
-            total.update(path.name.encode() + path.read_bytes())
+    for path in _sources():
+        total.update(path.name.encode() + path.read_bytes())
     return total.hexdigest()[:12]
+
+
+def _sources() -> list[Path]:
+    """Return the source files of the solver and of the market, and of the orders and records that both use."""
+    folders = (Path(__file__).parent, Path(hyperexec_env.market.__file__).parent)
+    modules = (hyperexec_env.orders, hyperexec_env.records)
+    return [*(path for folder in folders for path in sorted(folder.glob("*.py"))), *(Path(m.__file__) for m in modules)]
 
 
 def _cache_file(scenario: Scenario) -> Path:
@@ -437,7 +445,7 @@ def _cache_file(scenario: Scenario) -> Path:
 
 
 def _write_cache(solution: Solution) -> None:
-    """Write a solution to the cache; if that fails, the scenario is solved again next time."""
+    """Write a solution to the cache; if that fails, a line says so and the scenario is solved again next time."""
     about = {**solution.to_dict(), "stationary": solution.stationary_bps, "by_regime": solution.by_regime}
     arrays: dict[str, Any] = {"fractions": solution.fractions}
     policy = solution.policy
@@ -450,20 +458,18 @@ def _write_cache(solution: Solution) -> None:
         arrays.update(values=policy.table.values, table=policy.table.fractions)
     content = io.BytesIO()
     np.savez_compressed(content, about=np.array(json.dumps(about)), **arrays)
-    with contextlib.suppress(OSError, ValueError, RuntimeError):  # RuntimeError: there is no home directory
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        write_atomically(_cache_file(solution.scenario), content.getvalue())
+    write_cached(_cache_file(solution.scenario), content.getvalue())
 
 
 def _read_cache(scenario: Scenario) -> Solution | None:
-    """Return the cached solution of a scenario; None if there is no readable one."""
-    try:
-        with np.load(io.BytesIO(_cache_file(scenario).read_bytes()), allow_pickle=False) as stored:
-            about = json.loads(str(stored["about"]))
-            arrays = {name: stored[name] for name in stored.files if name != "about"}
-            return _restore(scenario, about, arrays)
-    except Exception:  # a damaged file counts as missing
+    """Return the cached solution of a scenario; None if there is no intact one."""
+    content = read_cached(_cache_file(scenario))
+    if content is None:
         return None
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        about = json.loads(str(stored["about"]))
+        arrays = {name: stored[name] for name in stored.files if name != "about"}
+    return _restore(scenario, about, arrays)
 
 
 def _restore(scenario: Scenario, about: dict[str, Any], arrays: dict[str, Any]) -> Solution:

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -26,7 +28,7 @@ from hyperexec_env.backends.generate import TILE, Function, Layout, Loop, pack, 
 from hyperexec_env.backends.plan import Pick, Program, refused, walk
 from hyperexec_env.checks import check_choice
 from hyperexec_env.extras import need
-from hyperexec_env.files import cache_folder
+from hyperexec_env.files import cache_folder, make_private_folder, read_cached, report_once, write_atomically, write_cached
 from hyperexec_env.records import fill_record, is_record, leaves, map_leaves
 
 __all__ = ["BACKENDS", "CompiledLanes", "CompiledProgram", "Compiler", "compiler", "default_threads", "resolve_backend"]
@@ -105,6 +107,10 @@ class Compiler:
             driver: Callable[..., int] = self._numba.njit(**options)(names[name])
         except RuntimeError:  # numba can write to no cache folder
             driver = self._numba.njit(**{**options, "cache": False})(names[name])
+        cache = getattr(driver, "_cache", None)
+        if hasattr(cache, "_cache_file"):
+            cache._cache_file = _LoopFiles(Path(cache.cache_path), [self._numba.__version__, sys.version, key])
+            driver._cache = _LoopCache(cache)  # type: ignore[attr-defined]
         return driver
 
     def _line(self, function: Function) -> str:
@@ -263,20 +269,61 @@ def _is_own(function: Any) -> bool:
 def _source_file(key: str, text: str) -> Path | None:
     """Write the text of a loop to a file, beside which numba caches the machine code; return None if it cannot be written.
 
-    Each loop has a folder of its own because numba numbers the files of a folder, and processes that compile at the same time
-    would use the same numbers. The file only locates the cache: its text is not read back.
+    The file only locates the cache: its text is not read back.
     """
     try:
-        folder = cache_folder() / "compiled" / key
-        folder.mkdir(parents=True, exist_ok=True)
-        file = folder / "loop.py"
+        file = make_private_folder(cache_folder() / "compiled" / key) / "loop.py"
+        make_private_folder(file.parent / "__pycache__")  # otherwise numba creates it, with any permissions
         if not file.exists():
-            part = folder / f"loop.{os.getpid()}.tmp"
-            part.write_text(text, encoding="utf-8")
-            part.replace(file)
+            write_atomically(file, text)
         return file
-    except OSError:
+    except ValueError as error:
+        report_once(f"compiled loops are not cached: {error}")
         return None
+
+
+class _LoopFiles:
+    """The files of a driver in numba's cache, in numba's protocol: each has a checksum and is written atomically.
+
+    numba unpickles its own files as they are, so that a damaged one ends every run, and a changed one runs any code.
+    """
+
+    def __init__(self, folder: Path, about: list[str]) -> None:
+        """Store the folder, and texts that the files depend on besides numba's key."""
+        self.folder, self.about = folder, about
+
+    def _file(self, key: Any) -> Path:
+        """Return the file for a key of numba: types of the arguments, and processor."""
+        digest = hashlib.sha256(repr((self.about, key)).encode()).hexdigest()
+        return self.folder / f"{digest[:32]}.loop"
+
+    def load(self, key: Any) -> Any:
+        """Return the compiled code for a key, or None."""
+        content = read_cached(self._file(key))
+        return None if content is None else pickle.loads(content)  # noqa: S301 - the checksum and the owner were checked
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write the compiled code for a key."""
+        write_cached(self._file(key), need("numba.core.serialize", "fast").dumps(data))
+
+
+class _LoopCache:
+    """numba's cache of a driver, except that a disk that cannot be written is reported and not an error."""
+
+    def __init__(self, cache: Any) -> None:
+        """Store numba's cache."""
+        self._cache = cache
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute of numba's cache."""
+        return getattr(self._cache, name)
+
+    def save_overload(self, signature: Any, data: Any) -> None:
+        """Write compiled code, if possible."""
+        try:
+            self._cache.save_overload(signature, data)
+        except OSError as error:
+            report_once(f"compiled loops are not cached: {error}")
 
 
 class CompiledPlan(NamedTuple):

@@ -11,11 +11,14 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from hyperexec_env import __version__
 from hyperexec_env.arguments import Parser
@@ -38,9 +41,46 @@ def commands() -> dict[tuple[str, ...], str]:
     return {tuple(name.split("_")): f"{__name__}.{name}" for name in names}
 
 
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM was received."""
+
+
+@contextmanager
+def _sigterm_as_exception() -> Iterator[None]:
+    """Raise an exception in the block on SIGTERM, as Python does on SIGINT, so that files are closed or removed.
+
+    Signals that the process ignores stay ignored. Outside the main thread, which alone receives signals, nothing changes.
+    """
+
+    def terminate(number: int, frame: Any) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one command and return the exit code: 0 success, 1 failure, 2 bad input, 130 interruption."""
+    """Run one command; return the exit code: 0 success, 1 failure, 2 bad input, 130 interrupted, 143 terminated (SIGTERM)."""
     words = list(sys.argv[1:] if words is None else words)
+    try:
+        with _sigterm_as_exception():
+            return _run(words)
+    except _Terminated:
+        print("terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def _run(words: list[str]) -> int:
+    """Run one command and return the exit code."""
     known = commands()
     key = next((key for size in (2, 1) if (key := tuple(words[:size])) in known), None)
     if key is None:
@@ -58,9 +98,6 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 1
-    except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 130
 
 
 def _explain(words: list[str], known: dict[tuple[str, ...], str]) -> int:

@@ -12,7 +12,8 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from hyperexec_env.arguments import Parser, add_arguments, files_of, parse
-from hyperexec_env.files import check_target, write_atomically
+from hyperexec_env.files import check_folder, check_target, write_atomically
+from hyperexec_env.market.scenario import scenario_files
 
 __all__ = ["Report", "run"]
 
@@ -67,22 +68,31 @@ def run(command: ModuleType, prog: str, words: Sequence[str]) -> int:
     return getattr(result, "exit_code", 0)
 
 
-def _check_files(args: Any, target: str | None) -> None:
-    """Check, before the work, that output files are writable and replace neither an input nor each other.
+def _check_files(args: Any, json_target: str | None) -> None:
+    """Check, before the work, that output files are writable and replace neither each other nor a file that the command uses.
+
+    The command uses what its options name, and what the properties `inputs` and `outputs` of `Args` return, if it has them:
+    files and folders that it reads, or writes itself.
 
     Raises:
         ValueError: An output file is invalid; the message names it.
     """
-    outputs = files_of(args, "output")
-    inputs = [path for _, path in files_of(args, "input")] + list(getattr(args, "inputs", ()))
-    for name, path in outputs:
-        check_target(path, inputs)
+    for name, path in files_of(args, "output"):
         if path == "-":
             raise ValueError(f"{name} must be a file, got '-'")
-    check_target(target, inputs)
-    named = outputs if target in (None, "-") else [("json", target), *outputs]
+    for _, path in files_of(args, "folder"):
+        check_folder(path)
+    stores, outputs = files_of(args, "store"), files_of(args, "output")
+    read = [*(path for _, path in files_of(args, "input", "policy")), *getattr(args, "inputs", ())]
+    read += [file for _, scenario in files_of(args, "scenario") for file in scenario_files(scenario)]
+    for _, path in stores:
+        check_target(path, read)
+    used = [*read, *(path for _, path in stores), *getattr(args, "outputs", ())]
+    named = outputs if json_target in (None, "-") else [("json", json_target), *outputs]
+    for _, path in named:
+        check_target(path, used)
     for (name, path), (other, second) in combinations(named, 2):
-        if os.path.realpath(path) == os.path.realpath(second):
+        if os.path.realpath(path) == os.path.realpath(second) != os.devnull:
             raise ValueError(f"{name} and {other} must be two files, got {second!r} twice")
 
 

@@ -24,13 +24,15 @@ class Args:
     """Options of ``hyperexec evaluate``."""
 
     scenario: str = scenario_option()
-    policy: tuple[str, ...] = option(("all",), "names, folders of trained policies, `baselines`, `sanity`, `all` or `desk`")
+    policy: tuple[str, ...] = option(
+        ("all",), "names, folders of trained policies, `optimum`, `baselines`, `sanity`, `all` or `desk`", file="policy"
+    )
     episodes: int = option(10_000, "number of episodes, the same for every policy")
     seed: int = option(0, "seed of the board's episodes, which no training meets")
     optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
     backend: str = option("auto", "backend of rule policies; auto: numba where it is installed, else numpy", choices=BACKENDS)
     threads: int = option(0, "threads of compiled loops (0: chosen automatically)")
-    store: str | None = option(None, "store results in this file, and reuse results that it contains", file="input")
+    store: str | None = option(None, "store results in this file, and reuse results that it contains", file="store")
 
 
 def main(args: Args) -> Board:

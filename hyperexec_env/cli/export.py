@@ -7,10 +7,12 @@ normalised by a wrapper). This is the only command that loads pickles, and only 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from hyperexec_env.arguments import option
 from hyperexec_env.cli._command import Report
 from hyperexec_env.envs.action import ACTION_MODES
+from hyperexec_env.evaluation.network import policy_files
 from hyperexec_env.training.export import ALGORITHMS, export
 
 ORDER = 7
@@ -22,12 +24,17 @@ class Args:
 
     model: str = option(meaning="zip file written by the model's `save`", positional=True, file="input")
     algorithm: str = option(meaning="algorithm of the model", choices=ALGORITHMS)
-    out: str = option(meaning="folder of the policy")
+    out: str = option(meaning="folder of the policy", file="folder")
     action_mode: str | None = option(
         None, "action mode of the training (default: discrete for dqn, else pace)", choices=ACTION_MODES
     )
     observe_regime: bool = option(True, "whether the model observed the regime in training (the file does not record it)")
     trust_pickle: bool = option(False, "load the file although its pickles can run any code: for files that you made yourself")
+
+    @property
+    def outputs(self) -> list[Path]:
+        """The files of the policy."""
+        return policy_files(self.out)
 
 
 def main(args: Args) -> Report:

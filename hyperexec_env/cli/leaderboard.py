@@ -8,10 +8,11 @@ is stored in results.sqlite, so that an interrupted run resumes where it stopped
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hyperexec_env.arguments import option
 from hyperexec_env.cli._command import Report
-from hyperexec_env.training.leaderboard import leaderboard, store_path, verified
+from hyperexec_env.training.leaderboard import leaderboard, result_files, verified
 
 ORDER = 1
 
@@ -20,22 +21,24 @@ ORDER = 1
 class Args:
     """Options of ``hyperexec leaderboard``."""
 
-    scenario: tuple[str, ...] = option(("regime-day",), "names of scenarios, paths of .toml files, or `all`", file="input")
+    scenario: tuple[str, ...] = option(("regime-day",), "names of scenarios, paths of .toml files, or `all`", file="scenario")
     quick: bool = option(False, "use small defaults: one training seed, 300,000 slices, 2,000 episodes")
     episodes: int | None = option(None, "number of episodes, the same for every policy (default: 20000)")
     seed: int = option(0, "seed of the board's episodes, which no training meets")
     training_seeds: int | None = option(None, "number of training seeds, 0, 1, ... (default: 3)")
     timesteps: int | None = option(None, "slices to trade in each training (default: 2000000)")
     optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
-    out: str = option("leaderboard", "folder of the results")
-    store: str | None = option(None, "store the results of all episodes in this file (default: OUT/results.sqlite)")
+    out: str = option("leaderboard", "folder of the results", file="folder")
+    store: str | None = option(
+        None, "store the results of all episodes in this file (default: OUT/results.sqlite)", file="store"
+    )
     verify: bool = option(False, "only recompute the stored results, and compare bit for bit")
     progress: bool = option(True, "show progress bars")
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        """The store, which no output may replace."""
-        return (str(store_path(self.out, self.store)),)
+    def outputs(self) -> list[Path]:
+        """The files and folders of the results."""
+        return result_files(self.scenario, self.out, self.store)
 
 
 def main(args: Args) -> Report:

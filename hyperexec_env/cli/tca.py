@@ -69,7 +69,7 @@ def main(args: Args) -> ExecutionReport:
 def _command(args: Args) -> str:
     """Return the command line that reproduces the report."""
     words = ["hyperexec", "tca", args.fills, "--market", *args.market]
-    files = {name for role in ("input", "output") for name, _ in files_of(args, role)}
+    files = {name for name, _ in files_of(args, "input", "output")}
     for item in fields(Args):
         value = getattr(args, item.name)
         if item.name not in files and value != item.default:

@@ -21,7 +21,7 @@ from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.tables import Market
 
-__all__ = ["ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "save_policy"]
+__all__ = ["ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "policy_files", "save_policy"]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 """Weights (out, in) and biases (out,) of each layer, from the observation to the action."""
@@ -123,6 +123,11 @@ def _translation(market: Market, action_mode: str, observe_regime: bool) -> tupl
     return build_observer(market, observe_regime), build_action_mode(action_mode, market)
 
 
+def policy_files(folder: str | Path) -> list[Path]:
+    """Return the paths of the description and of the weights of a policy in a folder."""
+    return [Path(folder) / "policy.json", Path(folder) / "policy.safetensors"]
+
+
 def save_policy(policy: NetworkPolicy, folder: Path) -> None:
     """Write a policy to a folder: `policy.safetensors`, then `policy.json`, which contains the hash of the weights."""
     tensors = {}
@@ -141,8 +146,9 @@ def save_policy(policy: NetworkPolicy, folder: Path) -> None:
         "sha256": hashlib.sha256(weights).hexdigest(),
         "about": dict(policy.about),
     }
-    write_atomically(folder / "policy.safetensors", weights)
-    write_atomically(folder / "policy.json", json.dumps(described, indent=2) + "\n")
+    description, tensor_file = policy_files(folder)
+    write_atomically(tensor_file, weights)
+    write_atomically(description, json.dumps(described, indent=2) + "\n")
 
 
 def _check_fields(described: Any) -> None:
@@ -186,11 +192,10 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
         ValueError: The folder has no policy, or its files are inconsistent; the message names the file.
         MissingExtra: safetensors is not installed.
     """
-    folder = Path(folder)
+    files = policy_files(folder)
     safetensors = need("safetensors.numpy", "train")
     try:
-        described = json.loads((folder / "policy.json").read_text(encoding="utf-8"))
-        weights = (folder / "policy.safetensors").read_bytes()
+        described, weights = json.loads(files[0].read_text(encoding="utf-8")), files[1].read_bytes()
     except (OSError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ValueError(f"{folder} holds no trained policy: {error}") from None
     try:
@@ -215,4 +220,4 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
             described["about"],
         )
     except (KeyError, TypeError, ValueError, need("safetensors", "train").SafetensorError) as error:
-        raise ValueError(f"{folder / 'policy.json'} is not a trained policy: {error}") from None
+        raise ValueError(f"{files[0]} is not a trained policy: {error}") from None

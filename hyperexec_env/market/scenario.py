@@ -18,7 +18,7 @@ from hyperexec_env.market.predator import GREATEST, LEAST
 from hyperexec_env.market.regime import Regimes, refuse_slopes
 from hyperexec_env.market.volume import slice_profile
 
-__all__ = ["Scenario", "ScenarioLike", "get_scenario", "load_scenario", "register_scenario", "scenario_names"]
+__all__ = ["Scenario", "ScenarioLike", "get_scenario", "load_scenario", "register_scenario", "scenario_files", "scenario_names"]
 
 
 def _unit(default: Any, unit: str, meaning: str, **bounds: float) -> Any:
@@ -351,23 +351,47 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
         ValueError: The file cannot be read, is not a valid scenario, or its chain of bases is circular; the message names the
             file.
     """
-    return _load(Path(path), ())
+    base: dict[str, Any] = {}
+    for file, values in reversed(_chain(Path(path))):
+        try:
+            scenario = Scenario.from_dict({**values, **base})
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from None
+        base = {"base": scenario}
+    return scenario
 
 
-def _load(path: Path, parents: tuple[Path, ...]) -> Scenario:
-    """Read a scenario; `parents` are the files whose chain of bases leads to this one."""
-    if path.resolve() in parents:
-        raise ValueError(f"{path}: base leads back to this file")
+def scenario_files(scenario: ScenarioLike) -> list[Path]:
+    """Return the files that :func:`get_scenario` reads: the file of a scenario and its bases; none for a name or a record."""
+    if not isinstance(scenario, (str, os.PathLike)) or not _is_path(scenario):
+        return []
     try:
-        values = _parse(path.read_text(encoding="utf-8"))
+        return [file for file, _ in _chain(Path(scenario))]
+    except ValueError:  # loading the scenario reports the fault
+        return [Path(scenario)]
+
+
+def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Return the values of a TOML file and of each base that is a file, each with its path, outermost first.
+
+    Raises:
+        ValueError: A file cannot be read or is not TOML, or a base leads back; the message names the file.
+    """
+    found: list[tuple[Path, dict[str, Any]]] = []
+    following: Path | None = path
+    while following is not None:
+        if any(following.resolve() == file.resolve() for file, _ in found):
+            raise ValueError(f"{following}: base leads back to this file")
+        try:
+            values = _parse(following.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ValueError(f"cannot read the scenario file {following}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{following}: {error}") from None
+        found.append((following, values))
         base = values.get("base")
-        if isinstance(base, str) and _is_path(base):
-            values["base"] = _load(path.parent / base, (*parents, path.resolve()))
-        return Scenario.from_dict(values)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"cannot read the scenario file {path}: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        following = following.parent / base if isinstance(base, str) and _is_path(base) else None
+    return found
 
 
 def _is_path(scenario: Any) -> bool:

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -359,13 +360,18 @@ print(json.dumps(told))
 INSIDE = "hyperexec_env.toy"
 
 
-def begin(cache, *variants):
-    """Run a plan of each variant of the toy in one new process; return the first number and the hits of the store of each."""
+def begin(cache, *variants, says="", before=""):
+    """Run a plan of each variant of the toy in one new process; return the first number and the hits of the store of each.
+
+    `says` is the beginning of the only line on standard error, or a part of it; `before` is a text to run first.
+    """
     environment = {**os.environ, "HYPEREXEC_CACHE": str(cache), "PYTHONPATH": os.pathsep.join(sys.path)}
-    script = STORING.format(toy=str(TOY))
+    script = before + STORING.format(toy=str(TOY))
     command = [sys.executable, "-W", "error", "-c", script, json.dumps(variants or [(INSIDE, [])])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=TOY.parent)
     assert done.returncode == 0, done.stderr
+    assert says in done.stderr
+    assert done.stderr.count("\n") <= 1
     return json.loads(done.stdout)
 
 
@@ -406,6 +412,28 @@ def test_the_text_on_disk_is_never_run(cache):
     for path in Path(cache).rglob("loop.py"):
         path.write_text("raise SystemExit('the text was run')\n")
     assert begin(cache)[0][0] == 0.125
+
+
+@needs_numba
+def test_a_damaged_file_is_compiled_again_and_replaced(cache):
+    for file in Path(cache).rglob("*.loop"):
+        whole = file.read_bytes()
+        file.write_bytes(whole[:500] + bytes(len(whole) - 500))  # what a power failure leaves
+    assert begin(cache, says="is not used (it is damaged)") == [[0.125, 0]]
+    assert begin(cache) == [[0.125, 1]]
+
+
+@needs_numba
+@pytest.mark.slow
+def test_code_of_others_is_not_run_and_a_full_disk_is_no_error(cache, tmp_path):
+    """Fast twins: the tests of cached files."""
+    shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
+    tmp_path.chmod(0o777)
+    assert begin(tmp_path, says="others may write to it") == [[0.125, 0]]
+    tmp_path.chmod(0o700)
+    assert begin(tmp_path) == [[0.125, 1]]
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+    assert begin(tmp_path / "new", before=full, says="compiled loops are not cached") == [[0.125, 0]]
 
 
 @needs_numba

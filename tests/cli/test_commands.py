@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from hyperexec_env import cli
 from hyperexec_env.baselines import evaluate
 from hyperexec_env.baselines.policies import get_policy
+from hyperexec_env.baselines.solver import solve as get_solution
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
@@ -69,6 +69,20 @@ def test_evaluate_shows_the_gaps_to_the_optimum_unless_it_is_told_not_to(capsys,
     plain = json.loads(_run(capsys, *words, "--json")[1])
     assert plain["optimum_bps"] == 20.0
     assert [row["policy"] for row in plain["rows"] if row["optimum"]] == ["optimum"]
+
+
+def test_the_optimum_is_a_policy_like_any_other(capsys):
+    words = ("evaluate", "--scenario", "almgren-chriss", "--episodes", "50", "--json", "--policy")
+    for policies, options, names in (
+        (("optimum",), (), ["optimum"]),
+        (("VWAP", "Optimum"), (), ["optimum", "VWAP"]),
+        (("VWAP", "optimum"), ("--no-optimum",), ["optimum", "VWAP"]),
+    ):
+        plain = json.loads(_run(capsys, *words, *policies, *options)[1])
+        assert [row["policy"] for row in plain["rows"]] == names
+        assert plain["rows"][0]["objective_bps"] == pytest.approx(get_solution("almgren-chriss").optimum_bps, rel=1e-9)
+    said = _run(capsys, "evaluate", "--scenario", "hunted-day", "--policy", "optimum", "--episodes", "10")[2]
+    assert said.endswith("policy 'optimum' needs a scenario that is solved exactly, got hunted-day\n")
 
 
 def test_evaluate_says_on_standard_error_which_differences_it_will_find(capsys):
@@ -291,17 +305,21 @@ def test_help_and_version_answer():
         assert done.stdout
 
 
-def test_interrupting_leaves_nothing_half_written(tmp_path):
+def test_a_signal_leaves_nothing_half_written(tmp_path):
     words = ["evaluate", "--episodes", "100000000", "--no-optimum", "--json", "board.json"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "hyperexec_env.cli", *words], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=_environment()
-    )
-    time.sleep(2.0)
-    running.send_signal(signal.SIGINT)
-    _, said = running.communicate(timeout=30)
-    assert running.returncode == 130
-    assert "interrupted" in said
-    assert "Traceback" not in said
+    running = {
+        number: subprocess.Popen(
+            [sys.executable, "-m", "hyperexec_env.cli", *words],
+            cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=_environment(),
+        )
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }  # fmt: skip
+    for number, process in running.items():
+        assert "can detect differences" in process.stderr.readline()
+        process.send_signal(number)
+    for number, said in ((signal.SIGINT, "\ninterrupted\n"), (signal.SIGTERM, "terminated\n")):
+        assert running[number].communicate(timeout=60)[1] == said
+        assert running[number].returncode == 128 + number
     assert not list(tmp_path.iterdir())
 
 

@@ -2,15 +2,20 @@
 
 import importlib
 import json
+import os
+import signal
 import subprocess
 import sys
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from hyperexec_env import cli
+from hyperexec_env.arguments import Parser, add_arguments
 from hyperexec_env.cli import _command
-from hyperexec_env.files import check_target
+from hyperexec_env.files import check_target, write_atomically
+from hyperexec_env.market.scenario import Scenario, load_scenario
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BARS, FILLS = str(BENCHMARKS / "example_bars.csv"), str(BENCHMARKS / "example_fills.csv")
@@ -164,14 +169,109 @@ def test_a_new_command_is_one_file(capsys, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "hyperexec_env.cli.say_hello")
 
 
-def test_no_result_replaces_an_input_or_another_result(capsys, folder):
-    Path("mine.toml").write_text('base = "almgren-chriss"\nname = "mine"\n')
-    for words in (("card", "mine.toml"), ("solve", "./mine.toml"), ("evaluate", "--scenario", "mine.toml")):
-        assert "it is one of the files that are read" in run(capsys, *words, "--json", "mine.toml")[2]
+USING = [
+    ("card mine.toml", "base.toml"),
+    ("solve ./mine.toml", "mine.toml"),
+    ("certify base.toml", "link.toml"),
+    ("estimate --scenario mine.toml", "hard.toml"),
+    ("stealth --scenario mine.toml", "mine.toml"),
+    ("evaluate --scenario mine.toml", "base.toml"),
+    ("evaluate --store new.sqlite", "./new.sqlite"),
+    ("evaluate --store new.sqlite", "new.sqlite-wal"),
+    ("evaluate --policy TWAP --policy policy POV", "policy/policy.json"),
+    ("leaderboard --scenario mine.toml", "base.toml"),
+    ("leaderboard --out board --store new.sqlite", "new.sqlite-shm"),
+    ("leaderboard --out board", "board/results.sqlite"),
+    ("leaderboard --out board", "board/policies/ppo-regime-day-0/policy.json"),
+    ("leaderboard --out board --scenario almgren-chriss", "board/almgren-chriss.json"),
+    ("train ppo --scenario mine.toml", "base.toml"),
+    ("train pathwise --out board", "board/policy.safetensors"),
+    ("train sac --out board", "board/scenario.toml"),
+    ("train dqn --out board", "board/checkpoints/x.json"),
+    ("export model.zip --algorithm ppo --out board", "board/policy.json"),
+    ("export model.zip --algorithm ppo --out board", "model.zip"),
+    ("calibrate bars.csv --stamp start --out new.toml", "bars.csv"),
+    ("tca fills.csv --market bars.csv", "bars.csv"),
+]
+"""Command lines, and a target that each of them must refuse because the command reads or writes it."""
+
+
+@pytest.mark.parametrize(("words", "target"), USING)
+def test_no_result_replaces_a_file_that_the_command_uses(words, target, capsys, folder, monkeypatch):
+    for name in ("board/policies/ppo-regime-day-0", "board/checkpoints", "policy"):
+        Path(name).mkdir(parents=True)
+    for name in ("model.zip", "bars.csv", "fills.csv", "policy/policy.json"):
+        Path(name).write_text("kept")
+    Path("base.toml").write_text('base = "almgren-chriss"\n')
+    Path("mine.toml").write_text('base = "base.toml"\nname = "mine"\n')
+    Path("link.toml").symlink_to("base.toml")
+    os.link("mine.toml", "hard.toml")
+    command = next(name for name in TINY if words.startswith(name))
+    script = importlib.import_module(cli.commands()[tuple(command.split())])
+    monkeypatch.setattr(script, "main", lambda args: pytest.fail("worked"))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, out, err = run(capsys, *words.split(), "--json", target)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"cannot write {target}: it is one of the files that are read or written" in err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_sigterm_ends_every_command_with_one_line_and_no_file(capsys, folder, monkeypatch):
+    def half_way(args):
+        with pytest.MonkeyPatch.context() as patch:  # the signal arrives while a file is written
+            patch.setattr(os, "replace", lambda *names: os.kill(os.getpid(), signal.SIGTERM))
+            write_atomically("result.json", "half")
+        pytest.fail("went on")
+
+    for command in TINY:
+        script = importlib.import_module(cli.commands()[tuple(command.split())])
+        monkeypatch.setattr(script, "main", half_way)
+        assert run(capsys, *command.split(), *TINY[command].split()) == (143, "", "terminated\n")
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+        assert list(folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys, folder, monkeypatch):
+    for command in ("leaderboard", "train ppo", "train sac", "train dqn", "train pathwise", "export"):
+        script = importlib.import_module(cli.commands()[tuple(command.split())])
+        monkeypatch.setattr(script, "main", lambda args: pytest.fail("worked"))
+        code, out, err = run(capsys, *command.split(), *TINY[command].split(), "--out", "/proc/x")
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert err.startswith("hyperexec: error: cannot make the folder /proc/x")
+
+
+def test_the_file_of_a_user_stays_where_a_run_writes_its_scenario(folder):
+    run_module = pytest.importorskip("hyperexec_env.training.run")
+    scenario = Scenario.from_dict({"base": "almgren-chriss", "name": "mine"})
+    Path("scenario.toml").write_text('# my own words\nbase = "almgren-chriss"\nname = "mine"\n')
+    run_module.save_scenario(scenario, folder)
+    assert "my own words" in Path("scenario.toml").read_text()
+    run_module.save_scenario(replace(scenario, quantity=5.0), folder)
+    assert load_scenario("scenario.toml").quantity == 5.0
+
+
+def test_an_option_that_takes_several_values_adds_up(capsys, folder):
+    words = ("evaluate", "--policy", "VWAP", "--policy", "POV", "AC", "--episodes", "10", "--no-optimum", "--json")
+    assert {row["policy"] for row in json.loads(run(capsys, *words)[1])["rows"]} == {"VWAP", "POV", "AC"}
+    for command in TINY:
+        script = importlib.import_module(cli.commands()[tuple(command.split())])
+        several = [item.name for item in fields(script.Args) if "tuple" in str(item.type) and not item.metadata["positional"]]
+        parser = Parser()
+        add_arguments(parser, script.Args)
+        required = [action for action in parser._actions if action.required or not action.option_strings]
+        for action in required:
+            action.required, action.nargs = False, "?" if not action.option_strings else action.nargs
+        for name in several:
+            option = "--" + name.replace("_", "-")
+            given = parser.parse_args([option, "1", "2", option, "3"])
+            assert [float(value) for value in getattr(given, name)] == [1.0, 2.0, 3.0]
+
+
+def test_no_result_replaces_another_result(capsys, folder):
     both = ("calibrate", BARS, "--stamp", "start", "--out", "new.toml", "--json", "./new.toml")
     assert run(capsys, *both)[2] == "hyperexec: error: json and out must be two files, got 'new.toml' twice\n"
     assert run(capsys, "stealth", "--plot", "-")[2] == "hyperexec: error: plot must be a file, got '-'\n"
-    assert [path.name for path in folder.iterdir()] == ["mine.toml"]
+    assert list(folder.iterdir()) == []
 
 
 def test_the_checks_of_files_stand_in_one_place():

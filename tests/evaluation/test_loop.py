@@ -352,7 +352,7 @@ def test_a_rule_is_not_taken_for_one_of_its_name_that_was_compiled_before(make, 
             decide.__module__ = "__main__"
         held = RuleLoop(market, Rule(decide, Nothing())).run(keys).inventory
         assert held[0, 1] / held[0, 0] == pytest.approx(1.0 - share)
-    assert not list(tmp_path.rglob("*.nbi"))  # nobody knows what it depends on: it is not kept
+    assert not list(tmp_path.rglob("*.loop"))  # nobody knows what it depends on: it is not kept
 
 
 def test_a_policy_that_inherits_a_rule_and_acts_in_another_way_is_judged_by_what_it_does():

@@ -1,5 +1,8 @@
 """Solutions of the registered scenarios: order of the objectives, agreement with simulation, lower bounds, the cache."""
 
+import ast
+import io
+import json
 import math
 import re
 from dataclasses import replace
@@ -8,6 +11,7 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
+from hyperexec_env import files
 from hyperexec_env.baselines.closed_forms.gatheral_schied import EXAMPLE, discrete_cost
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
 from hyperexec_env.baselines.solver import schedule_bps, solve
@@ -369,17 +373,33 @@ def test_a_cached_solution_is_read_and_acts_identically(cache, monkeypatch, kind
     assert solve(scenario) is second
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a file of arrays", None])
-def test_a_damaged_cache_file_is_replaced(cache, damage):
-    scenario = CACHED["gains"]
-    first = solve(scenario)
-    (file,) = cache.iterdir()
+def test_a_damaged_or_changed_cache_file_is_replaced(cache, capsys):
+    scenario, other = CACHED["gains"], replace(CACHED["gains"], risk_aversion=2e-6)
+    first, _ = solve(scenario), solve(other)
+    file, foreign = module._cache_file(scenario), module._cache_file(other)
     whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
-    found = solve_anew(scenario)
-    assert found.optimum_bps == first.optimum_bps
-    module._solve_cached.cache_clear()
-    assert module._read_cache(scenario) is not None  # the file was rewritten
+    arrays = dict(np.load(io.BytesIO(whole[64:])))
+    about = json.loads(str(arrays.pop("about")))
+    about["optimum_bps"]["start"] = 1.0
+    changed = io.BytesIO()
+    np.savez_compressed(changed, about=np.array(json.dumps(about)), **arrays)
+    for damage in (b"", whole[: len(whole) // 2], whole[:64] + changed.getvalue(), foreign.read_bytes()):
+        files._REPORTED.clear()
+        file.write_bytes(damage)
+        assert solve_anew(scenario).optimum_bps == first.optimum_bps
+        assert "is not used (it is damaged)" in capsys.readouterr().err
+        assert module._read_cache(scenario) is not None  # the file was rewritten
+
+
+def test_the_hash_of_the_code_covers_what_the_solver_is_made_of():
+    """The rooms that the covered files import are covered, except those that change no number of a solution."""
+    sources = module._sources()
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sources]
+    imported = {node.module for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and not node.level}
+    rooms = {name.split(".")[1] for name in imported if name.startswith("hyperexec_env.")}
+    covered = {"market", "orders", "records"}
+    assert covered <= rooms <= covered | {"checks", "envs", "evaluation", "files"}
+    assert {"records.py", "kernel.py", "dynamic.py"} <= {path.name for path in sources}
 
 
 def test_scenarios_do_not_share_cache_files(cache):
