@@ -60,7 +60,7 @@ def test_a_specification_survives_json(options):
 
 
 def test_the_vector_environment_knows_its_specification():
-    env = gym.make_vec("HyperExec-v0", num_envs=3, **OPTIONS)
+    env = gym.make_vec("HyperExec-v0", num_envs=3, backend="numpy", **OPTIONS)
     assert env.spec.kwargs["num_envs"] == 3
     assert same_steps(gym.make_vec(env.spec), env)
 
@@ -70,7 +70,7 @@ def test_a_fresh_process_makes_it_by_module_and_id():
         "import gymnasium as gym\n"
         "env = gym.make('hyperexec_env:HyperExec-v0')\n"
         "print(env.reset(seed=3)[0].tobytes().hex())\n"
-        "print(gym.make_vec('hyperexec_env:HyperExec-v0', num_envs=2).reset(seed=3)[0][0].tobytes().hex())\n"
+        "print(gym.make_vec('hyperexec_env:HyperExec-v0', num_envs=2, backend='numpy').reset(seed=3)[0][0].tobytes().hex())\n"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
     expected = HyperExecEnv().reset(seed=3)[0].tobytes().hex()
@@ -82,7 +82,7 @@ def test_worker_processes_step_the_same_environment():
     workers = gym.make_vec(
         "hyperexec_env:HyperExec-v0", num_envs=2, vectorization_mode="async", vector_kwargs={"context": "spawn"}, **options
     )
-    native = gym.make_vec("HyperExec-v0", num_envs=2, **options)
+    native = gym.make_vec("HyperExec-v0", num_envs=2, backend="numpy", **options)
     try:
         ours, theirs = native.reset(seed=1)[0], workers.reset(seed=1)[0]
         assert np.array_equal(ours, theirs)

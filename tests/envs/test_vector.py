@@ -20,15 +20,14 @@ from gymnasium.vector import AutoresetMode
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.market.regime import Regimes
-from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import MarketSpec, build_market
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
 BACKENDS = ("numpy", pytest.param("numba", marks=needs_numba))
 every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 MODES = tuple(mode.value for mode in AutoresetMode)
-every_autoreset = pytest.mark.parametrize("autoreset", MODES)
 
 LANES = 5
 OPTIONS = (
@@ -48,45 +47,48 @@ OPTIONS = (
     {"action_mode": "discrete"},
 )
 
-FULL = replace(
-    get_scenario("trending-day"),
-    name="full",
-    predator=0.3,
-    flow_persistence=0.5,
-    complete=False,
-    max_participation=0.1,
-)
-"""All that a specification may hold and that leaves the arithmetic exact: drift, signal, predator, cap and an open end."""
-ROUGH = replace(FULL, name="rough", temp_impact_beta=0.6, price_model="gbm", price_risk=0.02, side=-1)
-"""The same with powers and exponentials, which libraries round differently."""
-FEW = replace(
-    get_scenario("regime-day"),
-    name="few-regimes",
-    regimes=Regimes(
-        names=("CRISIS", "RECOVERY", "SIDEWAYS_LOW"),
-        rates=((-9.0, 4.0, 5.0), (3.0, -9.0, 6.0), (8.0, 2.0, -10.0)),
-        volatility=(2.0, 0.5, 1.0),
-        volume=(0.5, 2.0, 1.0),
-        temporary=(1.5, 0.8, 1.0),
-        start="RECOVERY",
-    ),
-)
-"""Half of the regimes that there are."""
+FULL = {
+    "base": "trending-day",
+    "name": "full",
+    "predator": 0.3,
+    "flow_persistence": 0.5,
+    "complete": False,
+    "max_participation": 0.1,
+}
+"""Drift, signal, predator, cap and an open end, which leave the arithmetic exact."""
+ROUGH = {
+    "base": "regime-day",
+    "name": "rough",
+    "temp_impact_beta": 0.6,
+    "transient_exponent": 0.5,
+    "price_model": "gbm",
+    "price_risk": 0.02,
+    "flow_persistence": 0.5,
+    "volume_noise": 0.0,
+    "side": -1,
+    "regimes": {
+        "names": ["CRISIS", "RECOVERY", "SIDEWAYS_LOW"],
+        "rates": [[-9.0, 4.0, 5.0], [3.0, -9.0, 6.0], [8.0, 2.0, -10.0]],
+        "volatility": [2.0, 0.5, 1.0],
+        "volume": [0.5, 2.0, 1.0],
+        "temporary": [1.5, 0.8, 1.0],
+        **{key: [] for key in ("spread", "resilience", "drift")},
+        "start": "RECOVERY",
+    },
+}
+"""Half of the regimes that there are, and powers and exponentials, which libraries round differently."""
 VARIED = {"reward": "realised", "observe_regime": False, "random_side": True, "quantity_range": (0.5, 2.0)}
 COMPILED = (
     ("regime-day", "NextStep", {}),
-    ("regime-day", "SameStep", VARIED),
     ("regime-day", "Disabled", {"action_mode": "fraction", "observe_regime": False}),
-    ("regime-day", "NextStep", {"action_mode": "discrete", "reward": "realised"}),
-    (FEW, "NextStep", {"observe_regime": False}),
-    (FULL, "SameStep", {**VARIED, "action_mode": "discrete"}),
-    (FULL, "NextStep", {"action_mode": "participation"}),
-    (ROUGH, "Disabled", VARIED),
-    ("flow-signal", "NextStep", {"observe_regime": False}),
-    ("gatheral-schied", "SameStep", {"action_mode": "participation", "reward": "realised"}),
-    ("geo-compat", "NextStep", {}),
+    ("regime-day", "SameStep", {"action_mode": "discrete", "reward": "realised"}),
+    (FULL, "SameStep", VARIED),
+    (ROUGH, "Disabled", {**VARIED, "action_mode": "participation"}),
 )
-"""Each specification of a market, autoreset mode and action mode at least once: every program costs seconds to compile."""
+"""Together each constant of a loop, autoreset mode, action mode and reward: each program costs seconds to compile.
+
+The tests below, `test_compiled_lanes.py` and `training/test_adapter.py` run the same programs.
+"""
 
 
 def make(lanes, autoreset, **options):
@@ -187,13 +189,34 @@ def assert_lanes_are_single_environments(backend, autoreset, lanes=LANES, seed=1
 # --- lane i is the single environment
 
 
+COVERING = tuple(
+    (scenario_names()[(3 * i + j) % len(scenario_names())], mode, options)
+    for i, options in enumerate(OPTIONS)
+    for j, mode in enumerate(MODES)
+)
+"""Each option in each autoreset mode, and each scenario at least once."""
+
+
+def test_the_cases_cover_what_there_is():
+    assert {name for name, _, _ in COVERING} == set(scenario_names())
+    for cases in (OPTIONS, [options for *_, options in COMPILED]):
+        assert {options.get("action_mode", "pace") for options in cases} == set(ACTION_MODES)
+        for name, values in (
+            ("reward", {"expected", "realised"}),
+            ("observe_regime", {True, False}),
+            ("random_side", {True, False}),
+        ):
+            default = {"reward": "expected", "observe_regime": True, "random_side": False}[name]
+            assert {options.get(name, default) for options in cases} == values
+    assert {mode for _, mode, _ in COMPILED} == set(MODES)
+    day, full, rough = (build_market(get_scenario(one)).numbers.spec for one in ("regime-day", FULL, ROUGH))
+    for name in MarketSpec._fields:
+        assert len({getattr(spec, name) for spec in (day, full, rough)}) > 1, name
+
+
 @pytest.mark.parametrize(
     ("scenario", "autoreset", "options"),
-    [
-        pytest.param(name, mode, OPTIONS[(i + 3 * j) % len(OPTIONS)], id=f"{name}-{mode}-{(i + 3 * j) % len(OPTIONS)}")
-        for i, name in enumerate(scenario_names())
-        for j, mode in enumerate(MODES)
-    ],
+    [pytest.param(*case, id=f"{case[0]}-{case[1]}-{number // len(MODES)}") for number, case in enumerate(COVERING)],
 )
 def test_lane_i_is_the_single_environment(scenario, autoreset, options):
     ends = assert_lanes_are_single_environments("numpy", autoreset, scenario=scenario, **options)
@@ -203,31 +226,28 @@ def test_lane_i_is_the_single_environment(scenario, autoreset, options):
 @needs_numba
 @pytest.mark.parametrize(
     ("scenario", "autoreset", "options"),
-    [pytest.param(*case, id=f"{getattr(case[0], 'name', case[0])}-{case[1]}-{number}") for number, case in enumerate(COMPILED)],
+    COMPILED,
+    ids=["plain", "fraction", "discrete", "full", "rough"],
 )
 def test_compiled_lane_i_is_the_single_environment(scenario, autoreset, options):
     """Bit for bit where prices are arithmetic and powers are square roots or products, else to 1e-9."""
-    given = scenario.to_dict() if isinstance(scenario, Scenario) else scenario
-    assert_lanes_are_single_environments("numba", autoreset, scenario=given, **options)
+    assert_lanes_are_single_environments("numba", autoreset, scenario=scenario, **options)
 
 
 CHANGES = (
     {"complete": False, "max_participation": 0.1},
     {"temp_impact_beta": 0.6, "price_model": "gbm"},
     {"flow_persistence": 0.5, "side": -1, "slices": 3},
-    {"slices": 1},
     {"max_participation": 0.05},
+    *({"slices": 1} for _ in MODES),  # every step ends: in each autoreset mode
 )
 
 
 @pytest.mark.parametrize(
     ("change", "autoreset", "action_mode", "reward"),
     [
-        pytest.param(
-            change, mode, ACTION_MODES[(i + j) % 4], ("expected", "realised")[(i + j // 2) % 2], id="-".join([*change, mode])
-        )
+        pytest.param(change, MODES[i % 3], ACTION_MODES[i % 4], ("expected", "realised")[i % 2], id="-".join(change))
         for i, change in enumerate(CHANGES)
-        for j, mode in enumerate(MODES)
     ],
 )
 def test_variants_of_a_scenario_agree_too(autoreset, action_mode, reward, change):
@@ -282,7 +302,7 @@ def test_the_full_info_of_a_lane_is_that_of_the_single_environment(backend, auto
 @every_backend
 def test_a_lane_does_not_know_its_neighbours(backend):
     """Lane 40 of 64 is the only lane of an environment of its own."""
-    many, one = (HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, backend, **VARIED) for lanes in (64, 1))
+    many, one = (HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, backend, scenario=FULL, **VARIED) for lanes in (64, 1))
     observation, _ = many.reset(seed=100)
     assert np.array_equal(one.reset(seed=140)[0][0], observation[40])
     rng = np.random.default_rng(0)
@@ -310,45 +330,45 @@ def test_shares_and_actions_are_two_ways_to_say_the_same(backend):
 
 
 @every_backend
-@pytest.mark.parametrize("observe_regime", [True, False])
-def test_the_situation_of_a_lane_is_that_of_the_single_environment(backend, observe_regime):
-    env = HyperExecVectorEnv(3, backend=backend, observe_regime=observe_regime)
-    lanes = [HyperExecEnv(observe_regime=observe_regime) for _ in range(3)]
-    env.reset(seed=5)
-    for i, lane in enumerate(lanes):
-        lane.reset(seed=5 + i)
-    rng = np.random.default_rng(2)
-    for _ in range(20):
-        ours = env.situation
+def test_the_situation_of_a_lane_is_that_of_the_single_environment(backend):
+    for observe_regime in [True, False]:
+        env = HyperExecVectorEnv(3, backend=backend, observe_regime=observe_regime)
+        lanes = [HyperExecEnv(observe_regime=observe_regime) for _ in range(3)]
+        env.reset(seed=5)
         for i, lane in enumerate(lanes):
-            theirs = lane.situation
-            assert ours.market is theirs.market
-            assert [np.broadcast_to(value, 3)[i].item() for value in ours[1:]] == list(theirs[1:])
-        actions = rng.uniform(-1.0, 0.3, (3, 1))
-        env.step(actions)
-        for i, lane in enumerate(lanes):
-            lane.step(actions[i])
+            lane.reset(seed=5 + i)
+        rng = np.random.default_rng(2)
+        for _ in range(20):
+            ours = env.situation
+            for i, lane in enumerate(lanes):
+                theirs = lane.situation
+                assert ours.market is theirs.market
+                assert [np.broadcast_to(value, 3)[i].item() for value in ours[1:]] == list(theirs[1:])
+            actions = rng.uniform(-1.0, 0.3, (3, 1))
+            env.step(actions)
+            for i, lane in enumerate(lanes):
+                lane.step(actions[i])
 
 
 @every_backend
-@pytest.mark.parametrize("restart", [False, True], ids=["step", "reset"])
-def test_a_situation_never_changes_later(backend, restart):
-    env = HyperExecVectorEnv(4, "SameStep", backend, **VARIED)
-    rng = np.random.default_rng(3)
-    env.reset(seed=0)
-    kept, copies, ends = [], [], 0
-    for _ in range(60):
-        kept.append(env.situation)
-        copies.append(remember(kept[-1][1:]))
-        ends += env.step(draw_actions(env, rng))[2].sum()
-        if restart:
+def test_a_situation_never_changes_later(backend):
+    for restart in [False, True]:
+        env = HyperExecVectorEnv(4, "SameStep", backend, scenario=FULL, **VARIED)
+        rng = np.random.default_rng(3)
+        env.reset(seed=0)
+        kept, copies, ends = [], [], 0
+        for _ in range(60):
             kept.append(env.situation)
             copies.append(remember(kept[-1][1:]))
-            env.reset()
-    assert restart or ends > 4
-    for situation, remembered in zip(kept, copies, strict=True):
-        for name, value, before in zip(situation._fields[1:], situation[1:], remembered, strict=True):
-            assert np.array_equal(value, before), name
+            ends += env.step(draw_actions(env, rng))[2].sum()
+            if restart:
+                kept.append(env.situation)
+                copies.append(remember(kept[-1][1:]))
+                env.reset()
+        assert restart or ends > 4
+        for situation, remembered in zip(kept, copies, strict=True):
+            for name, value, before in zip(situation._fields[1:], situation[1:], remembered, strict=True):
+                assert np.array_equal(value, before), name
 
 
 # --- seeds and resets
@@ -404,36 +424,28 @@ def test_unseeded_environments_differ():
     assert len(np.unique(HyperExecVectorEnv(50, backend="numpy").reset()[0], axis=0)) > 40
 
 
-@pytest.mark.parametrize(
-    ("backend", "autoreset"),
-    [
-        ("numpy", "NextStep"),
-        ("numpy", "SameStep"),
-        ("numpy", "Disabled"),
-        pytest.param("numba", "NextStep", marks=needs_numba),
-        pytest.param("numba", "Disabled", marks=needs_numba),
-    ],
-)
-def test_a_masked_reset_restarts_its_lanes_and_leaves_the_others(backend, autoreset):
-    env = HyperExecVectorEnv(3, autoreset, backend, action_mode="fraction")
-    lanes = [HyperExecEnv(action_mode="fraction") for _ in range(3)]
-    env.reset(seed=7)
-    for i, lane in enumerate(lanes):
-        lane.reset(seed=7 + i)
-    for _ in range(5):
-        before = env.step(np.full((3, 1), -0.5))[0]
-        for lane in lanes:
-            lane.step(np.full(1, -0.5))
-    observation, _ = env.reset(options={"reset_mask": np.array([True, False, True])}, seed=[None, None, 33])
-    assert np.array_equal(observation[1], before[1])
-    assert np.array_equal(observation[0], lanes[0].reset()[0])
-    assert np.array_equal(observation[2], lanes[2].reset(seed=33)[0])
-    for _ in range(20):
-        after = env.step(np.full((3, 1), -0.5))
+@every_backend
+def test_a_masked_reset_restarts_its_lanes_and_leaves_the_others(backend):
+    for autoreset in MODES if backend == "numpy" else ("NextStep", "Disabled"):
+        env = HyperExecVectorEnv(3, autoreset, backend, action_mode="fraction")
+        lanes = [HyperExecEnv(action_mode="fraction") for _ in range(3)]
+        env.reset(seed=7)
         for i, lane in enumerate(lanes):
-            expected = lane.step(np.full(1, -0.5))
-            assert np.array_equal(after[0][i], expected[0])
-            assert after[1][i] == expected[1]
+            lane.reset(seed=7 + i)
+        for _ in range(5):
+            before = env.step(np.full((3, 1), -0.5))[0]
+            for lane in lanes:
+                lane.step(np.full(1, -0.5))
+        observation, _ = env.reset(options={"reset_mask": np.array([True, False, True])}, seed=[None, None, 33])
+        assert np.array_equal(observation[1], before[1])
+        assert np.array_equal(observation[0], lanes[0].reset()[0])
+        assert np.array_equal(observation[2], lanes[2].reset(seed=33)[0])
+        for _ in range(20):
+            after = env.step(np.full((3, 1), -0.5))
+            for i, lane in enumerate(lanes):
+                expected = lane.step(np.full(1, -0.5))
+                assert np.array_equal(after[0][i], expected[0])
+                assert after[1][i] == expected[1]
 
 
 @every_backend
@@ -514,18 +526,18 @@ def test_where_all_lanes_wait_none_trades_and_actions_are_checked_all_the_same(b
 
 
 @every_backend
-@pytest.mark.parametrize("ended", [1, 3])
-def test_lanes_that_wait_stand_at_their_end_until_the_next_step(backend, ended):
-    env = HyperExecVectorEnv(3, backend=backend, action_mode="fraction")
-    env.reset(seed=5)
-    env.step(np.full((3, 1), -0.5))
-    shown = env.step(np.where(np.arange(3) < ended, 1.0, -0.5)[:, None])[0]
-    situation = env.situation
-    assert situation.k.tolist() == [2, 2, 2]
-    assert ((situation.remaining == 0.0) == (np.arange(3) < ended)).all()
-    assert np.array_equal(env.task.observer.observe(situation), shown)
-    env.step(np.zeros((3, 1)))
-    assert env.situation.k.tolist() == [0 if lane < ended else 3 for lane in range(3)]
+def test_lanes_that_wait_stand_at_their_end_until_the_next_step(backend):
+    for ended in [1, 3]:
+        env = HyperExecVectorEnv(3, backend=backend, action_mode="fraction")
+        env.reset(seed=5)
+        env.step(np.full((3, 1), -0.5))
+        shown = env.step(np.where(np.arange(3) < ended, 1.0, -0.5)[:, None])[0]
+        situation = env.situation
+        assert situation.k.tolist() == [2, 2, 2]
+        assert ((situation.remaining == 0.0) == (np.arange(3) < ended)).all()
+        assert np.array_equal(env.task.observer.observe(situation), shown)
+        env.step(np.zeros((3, 1)))
+        assert env.situation.k.tolist() == [0 if lane < ended else 3 for lane in range(3)]
 
 
 # --- what is returned
@@ -550,32 +562,26 @@ def assert_unchanged(value, remembered):
         assert np.array_equal(value, remembered)
 
 
-@pytest.mark.parametrize(
-    ("backend", "autoreset", "options"),
-    [
-        ("numpy", "NextStep", VARIED),
-        ("numpy", "SameStep", {**VARIED, "action_mode": "discrete"}),
-        ("numpy", "Disabled", {"action_mode": "discrete"}),
-        pytest.param("numba", "NextStep", {"action_mode": "discrete"}, marks=needs_numba),
-        pytest.param("numba", "SameStep", VARIED, marks=needs_numba),
-        pytest.param("numba", "Disabled", {"action_mode": "fraction"}, marks=needs_numba),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_returned_arrays_never_change_later(backend, autoreset, options):
-    env = HyperExecVectorEnv(4, autoreset, backend, **options)
-    rng = np.random.default_rng(0)
-    returned = [env.reset(seed=0)]
-    copies = [remember(returned[-1])]
-    for _ in range(60):
-        returned.append(env.step(draw_actions(env, rng)))
-        copies.append(remember(returned[-1]))
-        ended = returned[-1][2]
-        if autoreset == "Disabled" and ended.any():
-            returned.append(env.reset(options={"reset_mask": ended}))
+@every_backend
+def test_returned_arrays_never_change_later(backend):
+    discrete = {"action_mode": "discrete"}
+    for autoreset, options in {
+        "numpy": (("NextStep", VARIED), ("SameStep", VARIED | discrete), ("Disabled", discrete)),
+        "numba": (("NextStep", {}), ("SameStep", discrete), ("Disabled", {"action_mode": "fraction"})),
+    }[backend]:
+        env = HyperExecVectorEnv(4, autoreset, backend, **options)
+        rng = np.random.default_rng(0)
+        returned = [env.reset(seed=0)]
+        copies = [remember(returned[-1])]
+        for _ in range(60):
+            returned.append(env.step(draw_actions(env, rng)))
             copies.append(remember(returned[-1]))
-    for value, remembered in zip(returned, copies, strict=True):
-        assert_unchanged(value, remembered)
+            ended = returned[-1][2]
+            if autoreset == "Disabled" and ended.any():
+                returned.append(env.reset(options={"reset_mask": ended}))
+                copies.append(remember(returned[-1]))
+        for value, remembered in zip(returned, copies, strict=True):
+            assert_unchanged(value, remembered)
 
 
 @every_backend
@@ -593,46 +599,42 @@ def test_what_a_user_does_to_a_returned_array_does_not_come_back(backend):
     assert np.array_equal(spoilt.reset(options={"reset_mask": mask})[0], shown)
 
 
-@every_autoreset
-def test_the_environment_says_how_it_resets(autoreset):
-    for mode in (autoreset, AutoresetMode(autoreset)):
-        env = HyperExecVectorEnv(2, mode)
-        assert env.metadata["autoreset_mode"] == AutoresetMode(autoreset)
+def test_the_environment_says_how_it_resets():
+    for mode in (*MODES, *AutoresetMode):
+        assert HyperExecVectorEnv(2, mode).metadata["autoreset_mode"] == AutoresetMode(mode)
     assert HyperExecVectorEnv(2).metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
     assert HyperExecVectorEnv.metadata["autoreset_mode"] == AutoresetMode.NEXT_STEP
 
 
-@pytest.mark.parametrize(
-    ("backend", "action_mode"),
-    [
-        *(("numpy", action_mode) for action_mode in ACTION_MODES),
-        *(pytest.param("numba", action_mode, marks=needs_numba) for action_mode in ("pace", "discrete")),
-    ],
-)
-def test_spaces_are_batches_of_the_single_ones(backend, action_mode):
-    env, single = HyperExecVectorEnv(3, backend=backend, action_mode=action_mode), HyperExecEnv(action_mode=action_mode)
-    assert env.single_action_space == single.action_space
-    assert env.single_observation_space == single.observation_space
-    env.action_space.seed(0)
-    observation, _ = env.reset(seed=0)
-    for _ in range(30):
-        assert env.observation_space.contains(observation)
-        observation = env.step(env.action_space.sample())[0]
+@every_backend
+def test_spaces_are_batches_of_the_single_ones(backend):
+    for action_mode in ACTION_MODES if backend == "numpy" else ("pace", "discrete"):
+        autoreset = "SameStep" if action_mode == "discrete" else "NextStep"
+        env, single = HyperExecVectorEnv(3, autoreset, backend, action_mode=action_mode), HyperExecEnv(action_mode=action_mode)
+        assert env.single_action_space == single.action_space
+        assert env.single_observation_space == single.observation_space
+        env.action_space.seed(0)
+        observation, _ = env.reset(seed=0)
+        for _ in range(30):
+            assert env.observation_space.contains(observation)
+            observation = env.step(env.action_space.sample())[0]
 
 
-@pytest.mark.parametrize("reward", ["expected", "realised"])
-def test_gymnasium_counts_the_return_of_an_episode(reward):
-    env = gym.wrappers.vector.RecordEpisodeStatistics(make(8, "NextStep", backend="numpy", scenario="desk-5min", reward=reward))
-    env.reset(seed=0)
-    counted = 0
-    for _ in range(40):
-        info = env.step(np.zeros((8, 1)))[4]
-        if "episode" in info:
-            ended = info["_episode"]
-            cost = info["objective_bps"] if reward == "expected" else info["shortfall_bps"] + info["risk_bps"]
-            assert info["episode"]["r"][ended] == pytest.approx(-cost[ended], rel=1e-5)
-            counted += ended.sum()
-    assert counted >= 16
+def test_gymnasium_counts_the_return_of_an_episode():
+    for reward in ["expected", "realised"]:
+        env = gym.wrappers.vector.RecordEpisodeStatistics(
+            make(8, "NextStep", backend="numpy", scenario="desk-5min", reward=reward)
+        )
+        env.reset(seed=0)
+        counted = 0
+        for _ in range(40):
+            info = env.step(np.zeros((8, 1)))[4]
+            if "episode" in info:
+                ended = info["_episode"]
+                cost = info["objective_bps"] if reward == "expected" else info["shortfall_bps"] + info["risk_bps"]
+                assert info["episode"]["r"][ended] == pytest.approx(-cost[ended], rel=1e-5)
+                counted += ended.sum()
+        assert counted >= 16
 
 
 # --- pictures
@@ -712,9 +714,8 @@ def test_gymnasium_records_a_video_of_the_lanes(tmp_path, first_only):
 # --- errors
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_a_bad_option_gets_one_line():
+    for options, message in [
         ({"num_envs": 0}, "num_envs must be a whole number in [1, 10000000], got 0"),
         ({"num_envs": 2.5}, "num_envs must be a whole number in [1, 10000000], got 2.5"),
         ({"autoreset_mode": "Next"}, "autoreset_mode must be one of NextStep, SameStep, Disabled, got 'Next'"),
@@ -732,17 +733,14 @@ def test_gymnasium_records_a_video_of_the_lanes(tmp_path, first_only):
         ({"num_threads": True}, "num_threads must be a whole number in [1, 256], got True"),
         ({"copy": 1}, "copy must be true or false, got 1"),
         ({"copy": None}, "copy must be true or false, got None"),
-    ],
-)
-def test_a_bad_option_gets_one_line(options, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        HyperExecVectorEnv(**{"backend": "numpy", **options})
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            HyperExecVectorEnv(**{"backend": "numpy", **options})
 
 
 @every_backend
-@pytest.mark.parametrize(
-    ("action_mode", "actions", "message"),
-    [
+def test_bad_actions_get_one_line_and_change_nothing(backend):
+    for action_mode, actions, message in [
         ("pace", np.zeros((2, 1)), "actions must be an array of shape (3, 1), got shape (2, 1)"),
         ("pace", np.zeros(3), "actions must be an array of shape (3, 1), got shape (3,)"),
         ("pace", np.array([[0.0], [np.nan], [np.nan]]), "actions must be numbers in [-1, 1], got nan in lane 1"),
@@ -750,37 +748,31 @@ def test_a_bad_option_gets_one_line(options, message):
         ("discrete", np.array([0, 7, 0]), "actions must be whole numbers in [0, 6], got "),
         ("discrete", np.array([0, -1, 0]), "actions must be whole numbers in [0, 6], got "),
         ("discrete", np.zeros(3), "actions must be whole numbers in [0, 6], got "),
-    ],
-)
-def test_bad_actions_get_one_line_and_change_nothing(backend, action_mode, actions, message):
-    env, clean = (HyperExecVectorEnv(3, backend=backend, action_mode=action_mode) for _ in range(2))
-    env.reset(seed=0)
-    clean.reset(seed=0)
-    clean.action_space.seed(0)
-    for _ in range(30):
-        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-            env.step(actions)
-        good = clean.action_space.sample()
-        for one, other in zip(env.step(good), clean.step(good), strict=True):
-            assert_unchanged(one, other)
+    ]:
+        autoreset = "SameStep" if action_mode == "discrete" else "NextStep"
+        env, clean = (HyperExecVectorEnv(3, autoreset, backend, action_mode=action_mode) for _ in range(2))
+        env.reset(seed=0)
+        clean.reset(seed=0)
+        clean.action_space.seed(0)
+        for _ in range(30):
+            with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+                env.step(actions)
+            good = clean.action_space.sample()
+            for one, other in zip(env.step(good), clean.step(good), strict=True):
+                assert_unchanged(one, other)
 
 
-@pytest.mark.parametrize(
-    ("backend", "action_mode"),
-    [
-        *(("numpy", action_mode) for action_mode in ACTION_MODES if action_mode != "discrete"),
-        *(pytest.param("numba", action_mode, marks=needs_numba) for action_mode in ("pace", "fraction")),
-    ],
-)
-def test_actions_beyond_the_ends_mean_the_ends(backend, action_mode):
-    beyond, ends = (HyperExecVectorEnv(4, backend=backend, action_mode=action_mode) for _ in range(2))
-    beyond.reset(seed=0)
-    ends.reset(seed=0)
-    for number in range(30):
-        lower, upper = [[-np.inf], [-1.5]], [[1.0 + 2.0**-20], [np.inf]]
-        given = np.roll([*lower, [0.25], [-0.5]] if number % 3 else [*upper, [-1.0], [-0.5]], number, axis=0)
-        for one, other in zip(beyond.step(given), ends.step(np.clip(given, -1.0, 1.0)), strict=True):
-            assert_unchanged(one, other)
+@every_backend
+def test_actions_beyond_the_ends_mean_the_ends(backend):
+    for action_mode in ("pace", "fraction", "participation") if backend == "numpy" else ("pace", "fraction"):
+        beyond, ends = (HyperExecVectorEnv(4, backend=backend, action_mode=action_mode) for _ in range(2))
+        beyond.reset(seed=0)
+        ends.reset(seed=0)
+        for number in range(30):
+            lower, upper = [[-np.inf], [-1.5]], [[1.0 + 2.0**-20], [np.inf]]
+            given = np.roll([*lower, [0.25], [-0.5]] if number % 3 else [*upper, [-1.0], [-0.5]], number, axis=0)
+            for one, other in zip(beyond.step(given), ends.step(np.clip(given, -1.0, 1.0)), strict=True):
+                assert_unchanged(one, other)
 
 
 def test_stepping_before_the_first_reset_says_reset():
@@ -790,9 +782,8 @@ def test_stepping_before_the_first_reset_says_reset():
             call()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_a_bad_reset_gets_one_line_and_changes_nothing():
+    for arguments, message in [
         ({"options": {"reset_masks": np.ones(2, bool)}}, "unknown reset option 'reset_masks'; did you mean 'reset_mask'?"),
         ({"options": {"episode": -1}}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got -1"),
         (
@@ -812,16 +803,14 @@ def test_stepping_before_the_first_reset_says_reset():
             "reset option 'reset_mask' must be a bool array of shape (2,) with a True",
         ),
         ({"seed": [1]}, "seed must be a whole number or a list of 2 of them, got [1]"),
-    ],
-)
-def test_a_bad_reset_gets_one_line_and_changes_nothing(arguments, message):
-    env, clean = (HyperExecVectorEnv(2, backend="numpy") for _ in range(2))
-    env.reset(seed=0)
-    clean.reset(seed=0)
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        env.reset(**{"seed": 1, **arguments} if "board" not in arguments.get("options", {}) else arguments)
-    assert np.array_equal(env.reset()[0], clean.reset()[0])
-    assert env.np_random_seed == clean.np_random_seed == 0
+    ]:
+        env, clean = (HyperExecVectorEnv(2, backend="numpy") for _ in range(2))
+        env.reset(seed=0)
+        clean.reset(seed=0)
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            env.reset(**{"seed": 1, **arguments} if "board" not in arguments.get("options", {}) else arguments)
+        assert np.array_equal(env.reset()[0], clean.reset()[0])
+        assert env.np_random_seed == clean.np_random_seed == 0
 
 
 def test_masks_belong_to_discrete_actions():
@@ -831,15 +820,15 @@ def test_masks_belong_to_discrete_actions():
         env.action_masks()
 
 
-@pytest.mark.parametrize("seed", [[-1, 2], [1.5, 2], 1.5, "ab", [1], ["x", 1], True, [True, 2], np.True_, [np.False_, 2]])
-def test_a_bad_seed_is_refused(seed):
-    with pytest.raises(ValueError, match=r"^seed must be a whole number"):
-        HyperExecVectorEnv(2).reset(seed=seed)
+def test_a_bad_seed_is_refused():
+    for seed in [[-1, 2], [1.5, 2], 1.5, "ab", [1], ["x", 1], True, [True, 2], np.True_, [np.False_, 2]]:
+        with pytest.raises(ValueError, match=r"^seed must be a whole number"):
+            HyperExecVectorEnv(2).reset(seed=seed)
 
 
-@pytest.mark.parametrize("shares", [[np.nan, 1.0], [1.0], [[1.0, 2.0]], 5.0])
-def test_shares_that_are_no_numbers_are_refused(shares):
-    env = HyperExecVectorEnv(2, backend="numpy")
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match="shares to trade must be 2 numbers, one for each lane"):
-        env.trade(np.array(shares))
+def test_shares_that_are_no_numbers_are_refused():
+    for shares in [[np.nan, 1.0], [1.0], [[1.0, 2.0]], 5.0]:
+        env = HyperExecVectorEnv(2, backend="numpy")
+        env.reset(seed=0)
+        with pytest.raises(ValueError, match="shares to trade must be 2 numbers, one for each lane"):
+            env.trade(np.array(shares))

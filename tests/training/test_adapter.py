@@ -17,8 +17,8 @@ BACKENDS = (
 
 
 def test_the_adapter_passes_the_batch_through():
-    adapter = BatchVecEnv(6, seed=2, reward_scale=0.1, scenario="regime-day")
-    batch = HyperExecVectorEnv(6, "SameStep", scenario="regime-day")
+    adapter = BatchVecEnv(6, seed=2, reward_scale=0.1, backend="numpy", scenario="regime-day")
+    batch = HyperExecVectorEnv(6, "SameStep", "numpy", scenario="regime-day")
     observation, _ = batch.reset(seed=TRAINING_SEEDS + 2 * 2**20)
     assert np.array_equal(adapter.reset(), observation)
     rng = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def test_two_training_seeds_share_no_lane():
 
 
 def test_masks_reach_maskable_algorithms():
-    adapter = BatchVecEnv(3, seed=0, scenario="regime-day", action_mode="discrete")
+    adapter = BatchVecEnv(3, seed=0, backend="numpy", scenario="regime-day", action_mode="discrete")
     adapter.reset()
     masks = np.stack(adapter.env_method("action_masks"))
     assert masks.shape == (3, 7)
@@ -61,12 +61,25 @@ def test_masks_reach_maskable_algorithms():
 
 # --- where the episodes stand
 
-MARKETS = {
-    "alike": {"scenario": "regime-day"},
-    "predator": {"scenario": "hunted-day", "action_mode": "discrete"},
-    "signal": {"scenario": "flow-signal", "observe_regime": False, "reward": "realised"},
-    "varied": {"scenario": "regime-day", "random_side": True, "quantity_range": (0.2, 5.0), "action_mode": "participation"},
+FULL = {
+    "base": "trending-day",
+    "name": "full",
+    "predator": 0.3,
+    "flow_persistence": 0.5,
+    "complete": False,
+    "max_participation": 0.1,
 }
+MARKETS = {
+    "alike": {"scenario": "regime-day", "action_mode": "discrete"},
+    "full": {
+        "scenario": FULL,
+        "random_side": True,
+        "quantity_range": (0.5, 2.0),
+        "observe_regime": False,
+        "reward": "realised",
+    },
+}
+"""The programs with the autoreset of learners that `envs/test_vector.py` compiles too."""
 
 
 def draw_actions(adapter, rng):
@@ -89,34 +102,35 @@ def assert_same_step(ours, theirs):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize(("market", "stop"), list(zip([*MARKETS, "predator"], (0, 1, 13, 26, 40), strict=True)))
-def test_a_batch_that_goes_on_from_a_position_is_the_one_that_was_not_interrupted(backend, market, stop):
-    """Another batch, of another seed, that has gone some way of its own; each market and each way of stopping."""
+@pytest.mark.parametrize("market", MARKETS)
+def test_a_batch_that_goes_on_from_a_position_is_the_one_that_was_not_interrupted(backend, market):
+    """Another batch, of another seed, that has gone some way of its own; from any slice."""
     options = {"backend": backend, **MARKETS[market]}
-    whole, other = BatchVecEnv(6, 1, 0.1, **options), BatchVecEnv(6, 2, 0.1, **options)
-    seen = whole.reset()
-    other.reset()
-    rng, stray = np.random.default_rng(stop), np.random.default_rng(99)
-    for _ in range(stop):
-        seen = whole.step(draw_actions(whole, rng))[0]
-        other.step(draw_actions(other, stray))
-    position = whole.position()
-    kept = {name: values.copy() for name, values in position.items()}
-    assert np.array_equal(other.go_on(position), seen)
-    ends = []
-    for _ in range(60):
-        actions = draw_actions(whole, rng)
-        ours, theirs = other.step(actions), whole.step(actions)
-        assert_same_step(ours, theirs)
-        ends.append(ours[2])
-    assert np.sum(ends, axis=0).min() >= 2
-    for name, values in kept.items():
-        assert np.array_equal(position[name], values), name
+    for stop in (0, 1, 13, 26, 40):
+        whole, other = BatchVecEnv(6, 1, 0.1, **options), BatchVecEnv(6, 2, 0.1, **options)
+        seen = whole.reset()
+        other.reset()
+        rng, stray = np.random.default_rng(stop), np.random.default_rng(99)
+        for _ in range(stop):
+            seen = whole.step(draw_actions(whole, rng))[0]
+            other.step(draw_actions(other, stray))
+        position = whole.position()
+        kept = {name: values.copy() for name, values in position.items()}
+        assert np.array_equal(other.go_on(position), seen)
+        ends = []
+        for _ in range(60):
+            actions = draw_actions(whole, rng)
+            ours, theirs = other.step(actions), whole.step(actions)
+            assert_same_step(ours, theirs)
+            ends.append(ours[2])
+        assert np.sum(ends, axis=0).min() >= 2
+        for name, values in kept.items():
+            assert np.array_equal(position[name], values), name
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_batch_that_was_made_to_go_on_knows_its_situation(backend):
-    whole, other = (BatchVecEnv(6, seed, backend=backend, scenario="regime-day") for seed in (1, 2))
+    whole, other = (BatchVecEnv(6, seed, backend=backend, **MARKETS["full"]) for seed in (1, 2))
     whole.reset()
     rng = np.random.default_rng(5)
     for _ in range(7):

@@ -45,13 +45,13 @@ def test_the_cost_of_a_schedule_agrees_with_dynamic_programming_and_simulation(n
     problem = build_problem(market)
     loop, law = build_open_loop(problem), problem.regime_law[:, None] * problem.signal_law
     even = np.full((market.slices, 1), market.scenario.quantity / market.slices)
-    schedules = np.concatenate([even, random_schedules(market, 3)], axis=1)
+    schedules = np.concatenate([even, random_schedules(market, 1)], axis=1)
     computed = 1e4 * schedule_cost(loop, schedules) / market.scenario.notional
     for trades, expected in zip(schedules.T, computed, strict=True):
         fractions = fractions_of(trades)
         dynamic_cost = float((law * evaluate_fractions(problem, fractions)).sum()) * 1e4 / market.scenario.notional
         assert dynamic_cost == pytest.approx(expected, rel=1e-6)
-        outcome = join([batch[0] for batch in rollouts(market, [SchedulePolicy(fractions)], [False], 1, 4096)])
+        outcome = join([batch[0] for batch in rollouts(market, [SchedulePolicy(fractions)], [False], 1, 4096, backend="numpy")])
         objective = outcome.statement.objective
         assert abs(objective.mean() - expected) < 4.0 * objective.std(ddof=1) / math.sqrt(len(objective))
 
@@ -103,13 +103,13 @@ def test_the_best_schedule_agrees_with_obizhaeva_and_wang():
     assert trades == pytest.approx(exact, abs=1e-5 * obizhaeva_wang.EXAMPLE.quantity)
 
 
-@pytest.mark.parametrize("risk_aversion", [1e-3, 1.0, 1e3])
-def test_with_extreme_risk_aversion_the_best_schedule_is_no_worse_than_trading_at_once(risk_aversion):
+def test_with_extreme_risk_aversion_the_best_schedule_is_no_worse_than_trading_at_once():
     """The barrier starts at the scale of the cost of TWAP, which here can be a billion times the optimum."""
-    market = build_market(replace(get_scenario("regime-day"), risk_aversion=risk_aversion, slices=5))
-    loop = build_open_loop(build_problem(market))
-    at_once = np.array([market.scenario.quantity, 0.0, 0.0, 0.0, 0.0])
-    assert best_schedule(loop)[1] <= float(schedule_cost(loop, at_once)) * (1.0 + 1e-8)
+    for risk_aversion in (1e-3, 1.0, 1e3):
+        market = build_market(replace(get_scenario("regime-day"), risk_aversion=risk_aversion, slices=5))
+        loop = build_open_loop(build_problem(market))
+        at_once = np.array([market.scenario.quantity, 0.0, 0.0, 0.0, 0.0])
+        assert best_schedule(loop)[1] <= float(schedule_cost(loop, at_once)) * (1.0 + 1e-8)
 
 
 # --- with a cap or complete = false
@@ -125,7 +125,7 @@ def test_with_extreme_risk_aversion_the_best_schedule_is_no_worse_than_trading_a
 )
 def test_the_search_is_no_worse_than_random_fractions(changes):
     market = build_market(replace(get_scenario("regime-day"), slices=3, volume_curve=(), **changes))
-    problem, grid = build_problem(market), Grid(31, 16, 11)
+    problem, grid = build_problem(market), Grid(17, 9, 9)
     law = problem.regime_law[:, None] * problem.signal_law
     plans = [1.0 / np.arange(3, 0, -1), np.ones(3), np.zeros(3), *np.random.default_rng(0).uniform(size=(20, 3))]
     best, cost = best_fractions(problem, plans[:3], grid)

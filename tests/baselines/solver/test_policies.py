@@ -21,7 +21,9 @@ EPISODES = 4096
 
 
 def objectives(market, policy, seed=0):
-    return join([batch[0] for batch in rollouts(market, [policy], [False], seed, EPISODES)]).statement.objective
+    return join(
+        [batch[0] for batch in rollouts(market, [policy], [False], seed, EPISODES, backend="numpy")]
+    ).statement.objective
 
 
 def agrees(sample, value, error=0.0):
@@ -38,7 +40,7 @@ def test_the_best_schedule_attains_its_computed_objective(solution_of, name):
     assert agrees(sample, solution.open_loop_bps, 1e-9 * abs(solution.open_loop_bps))
 
 
-@pytest.mark.parametrize("name", ["regime-day", "trending-day", "crisis-day"])
+@pytest.mark.parametrize("name", ["trending-day", "crisis-day"])
 def test_the_delayed_policy_attains_its_computed_objective(solution_of, name):
     market = build_market(get_scenario(name))
     problem = build_problem(market)
@@ -48,7 +50,7 @@ def test_the_delayed_policy_attains_its_computed_objective(solution_of, name):
     assert np.array_equal(objectives(market, delayed), sample)  # the state is reset at the start of an episode
 
 
-@pytest.mark.parametrize("name", ["regime-day", "obizhaeva-wang"])
+@pytest.mark.parametrize("name", ["regime-day", "almgren-chriss"], ids=["table", "gains"])
 def test_a_hidden_regime_is_rejected(solution_of, name):
     market = build_market(get_scenario(name))
     situation = first_situation(market, 3)

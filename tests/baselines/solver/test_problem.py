@@ -19,28 +19,28 @@ def problem_of(name, nodes=33, **changes):
     return build_problem(build_market(replace(get_scenario(name), **changes)), nodes)
 
 
-@pytest.mark.parametrize("name", scenario_names())
-def test_probabilities_and_quadrature_weights_sum_to_one(name):
-    problem = problem_of(name)
-    assert problem.modes == (len(get_scenario(name).regimes), len(problem.signal))
-    assert problem.signal_law.sum() == pytest.approx(1.0, abs=1e-12)
-    assert problem.signal_step.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
-    laws = problem.laws()
-    assert len(laws) == problem.market.slices
-    for law in laws:
-        assert law.sum() == pytest.approx(1.0, abs=1e-10)
+def test_probabilities_and_quadrature_weights_sum_to_one():
+    for name in scenario_names():
+        problem = problem_of(name)
+        assert problem.modes == (len(get_scenario(name).regimes), len(problem.signal))
+        assert problem.signal_law.sum() == pytest.approx(1.0, abs=1e-12)
+        assert problem.signal_step.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
+        laws = problem.laws()
+        assert len(laws) == problem.market.slices
+        for law in laws:
+            assert law.sum() == pytest.approx(1.0, abs=1e-10)
 
 
-@pytest.mark.parametrize("phi", [0.4, -0.7, 0.95])
-def test_the_flow_has_the_moments_of_an_autoregression(phi):
-    problem = problem_of("flow-signal", flow_persistence=phi)
-    flow = problem.signal
-    inner = np.abs(flow) <= 2.0  # beyond, the quadrature rule is clipped at the end of the axis
-    assert (problem.signal_step[0] @ flow)[inner] == pytest.approx(phi * flow[inner], abs=1e-6)
-    assert (problem.signal_step[0] @ flow**2)[inner] == pytest.approx((phi * flow[inner]) ** 2 + 1.0 - phi**2, abs=1e-6)
-    for law in problem.laws():
-        assert law[0] @ flow == pytest.approx(0.0, abs=1e-6)
-        assert law[0] @ flow**2 == pytest.approx(1.0, abs=1e-6)
+def test_the_flow_has_the_moments_of_an_autoregression():
+    for phi in [0.4, -0.7, 0.95]:
+        problem = problem_of("flow-signal", flow_persistence=phi)
+        flow = problem.signal
+        inner = np.abs(flow) <= 2.0  # beyond, the quadrature rule is clipped at the end of the axis
+        assert (problem.signal_step[0] @ flow)[inner] == pytest.approx(phi * flow[inner], abs=1e-6)
+        assert (problem.signal_step[0] @ flow**2)[inner] == pytest.approx((phi * flow[inner]) ** 2 + 1.0 - phi**2, abs=1e-6)
+        for law in problem.laws():
+            assert law[0] @ flow == pytest.approx(0.0, abs=1e-6)
+            assert law[0] @ flow**2 == pytest.approx(1.0, abs=1e-6)
 
 
 def test_a_geometric_price_has_the_moments_of_its_distribution():
@@ -96,20 +96,20 @@ def test_the_slice_of_a_mode_agrees_with_drawn_paths(name):
             assert getattr(slices, field)[regime, 0] == pytest.approx(getattr(path.slices, field)[k]), field
 
 
-@pytest.mark.parametrize("beta", [0.5, 0.6, 1.0])
 @pytest.mark.parametrize("name", ["trending-day", "flow-signal"])
-def test_the_mean_slice_charges_the_mean_cost_of_the_regimes(name, beta):
-    regimes = get_scenario("trending-day").regimes
-    problem = problem_of(name, 9, regimes=regimes, temp_impact_beta=beta)
-    market, law = problem.market, np.random.default_rng(0).dirichlet(np.ones(6), 4)
-    slices = mode_slices(problem, 3)
-    mean = mean_slice(slices, law, beta)
-    state = State(150_000.0, 0.0, 0.7)
-    for shares in (0.0, 10.0, 40_000.0, 150_000.0):
-        each = step(market.impact, state, slices, np.full(problem.modes, shares))[1].expected
-        assert np.broadcast_to(step(market.impact, state, mean, np.full((4, 1), shares))[1].expected, (4, each.shape[1])) == (
-            pytest.approx(law @ each, rel=1e-12)
-        )
+def test_the_mean_slice_charges_the_mean_cost_of_the_regimes(name):
+    for beta in [0.5, 0.6, 1.0]:
+        regimes = get_scenario("trending-day").regimes
+        problem = problem_of(name, 9, regimes=regimes, temp_impact_beta=beta)
+        market, law = problem.market, np.random.default_rng(0).dirichlet(np.ones(6), 4)
+        slices = mode_slices(problem, 3)
+        mean = mean_slice(slices, law, beta)
+        state = State(150_000.0, 0.0, 0.7)
+        for shares in (0.0, 10.0, 40_000.0, 150_000.0):
+            each = step(market.impact, state, slices, np.full(problem.modes, shares))[1].expected
+            assert np.broadcast_to(
+                step(market.impact, state, mean, np.full((4, 1), shares))[1].expected, (4, each.shape[1])
+            ) == (pytest.approx(law @ each, rel=1e-12))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from functools import cache
 from statistics import NormalDist
 
 import numpy as np
@@ -37,20 +38,23 @@ ONE_SIDED_LEVEL = NormalDist().inv_cdf(1.0 - 0.05 / (len(SOLVED) * len(OTHERS)))
 
 
 @pytest.fixture(scope="session")
-def statements_of(solution_of):
-    """Statements of the optimal policy (if there is one) and all other policies on the episodes of seed 0, by policy name."""
-    by_scenario = {}
+def outcomes_of(solution_of):
+    """Outcomes of the optimal policy (if there is one) and all other policies on the episodes of seed 0, by policy name."""
 
+    @cache
     def simulate(name):
-        if name not in by_scenario:
-            market, optimal = build_market(get_scenario(name)), solution_of(name).policy
-            policies = [*([optimal] if optimal else []), *(get_policy(other) for other in OTHERS)]
-            outcomes = zip(*rollouts(market, policies, [False] * len(policies), 0, EPISODES, backend="numpy"), strict=True)
-            results = [join(batches).statement for batches in outcomes]
-            by_scenario[name] = dict(zip([policy.name for policy in policies], results, strict=True))
-        return by_scenario[name]
+        market, optimal = build_market(get_scenario(name)), solution_of(name).policy
+        policies = [*([optimal] if optimal else []), *map(get_policy, OTHERS)]
+        outcomes = zip(*rollouts(market, policies, [False] * len(policies), 0, EPISODES, backend="numpy"), strict=True)
+        return {policy.name: join(batches) for policy, batches in zip(policies, outcomes, strict=True)}
 
     return simulate
+
+
+def objectives(market, *policies, episodes=EPISODES):
+    """Objectives of policies on the episodes of seed 0, in numpy: bps, an array for each policy."""
+    batches = rollouts(market, policies, [False] * len(policies), 0, episodes, backend="numpy")
+    return [join(outcomes).statement.objective for outcomes in zip(*batches, strict=True)]
 
 
 def realised(statement, scenario):
@@ -97,57 +101,57 @@ def test_a_violation_of_the_order_beyond_the_error_stays_visible():
     assert module._within(np.array([0.999, 1.5]), np.array([1.0, 1.0]), math.inf, error=1e-2).tolist() == [1.0, 1.5]
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_the_optimum_is_the_mean_over_the_first_regimes(solution_of, name):
-    solution, regimes = solution_of(name), get_scenario(name).regimes
-    values = np.array([solution.by_regime[regime] for regime in regimes.names])
-    assert solution.optimum_bps == pytest.approx(values @ regimes.start_law(), rel=1e-12)
-    assert solution.stationary_bps == pytest.approx(values @ regimes.stationary(), rel=1e-12)
-    assert solution.schedule.sum() == pytest.approx(1.0, abs=1e-9)
+def test_the_optimum_is_the_mean_over_the_first_regimes(solution_of):
+    for name in SOLVED:
+        solution, regimes = solution_of(name), get_scenario(name).regimes
+        values = np.array([solution.by_regime[regime] for regime in regimes.names])
+        assert solution.optimum_bps == pytest.approx(values @ regimes.start_law(), rel=1e-12), name
+        assert solution.stationary_bps == pytest.approx(values @ regimes.stationary(), rel=1e-12), name
+        assert solution.schedule.sum() == pytest.approx(1.0, abs=1e-9), name
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_the_optimal_policy_attains_the_optimum(solution_of, statements_of, name):
-    solution, statement = solution_of(name), statements_of(name)["optimum"]
-    for sample in (statement.objective, realised(statement, solution.scenario)):
-        assert abs(sample.mean() - solution.optimum_bps) <= LEVEL * standard_error(sample) + slack(solution)
+def test_the_optimal_policy_attains_the_optimum(solution_of, outcomes_of):
+    for name in SOLVED:
+        solution, statement = solution_of(name), outcomes_of(name)["optimum"].statement
+        for sample in (statement.objective, realised(statement, solution.scenario)):
+            assert abs(sample.mean() - solution.optimum_bps) <= LEVEL * standard_error(sample) + slack(solution), name
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_the_optimal_policy_beats_twap_by_the_computed_difference(solution_of, statements_of, name):
+def test_the_optimal_policy_beats_twap_by_the_computed_difference(solution_of, outcomes_of):
     """TWAP is a control variate: the difference has a smaller standard error than either objective."""
-    solution, statements = solution_of(name), statements_of(name)
-    difference = statements["optimum"].objective - statements["TWAP"].objective
-    expected = solution.optimum_bps - solution.twap_bps
-    assert abs(difference.mean() - expected) <= LEVEL * standard_error(difference) + slack(solution) + 1e-6 * solution.twap_bps
+    for name in SOLVED:
+        solution, outcomes = solution_of(name), outcomes_of(name)
+        difference = outcomes["optimum"].statement.objective - outcomes["TWAP"].statement.objective
+        expected = solution.optimum_bps - solution.twap_bps
+        error = LEVEL * standard_error(difference) + slack(solution) + 1e-6 * solution.twap_bps
+        assert abs(difference.mean() - expected) <= error, name
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_no_policy_lies_significantly_below_the_optimum(solution_of, statements_of, name):
-    solution, statements = solution_of(name), statements_of(name)
-    optimal = statements["optimum"]
-    for other in OTHERS:
-        own = statements[other]
-        for sample in (own.objective, realised(own, solution.scenario)):
-            assert sample.mean() >= solution.optimum_bps - ONE_SIDED_LEVEL * standard_error(sample) - slack(solution), other
-        for paired in (
-            own.objective - optimal.objective,
-            realised(own, solution.scenario) - realised(optimal, solution.scenario),
-        ):
-            assert paired.mean() >= -ONE_SIDED_LEVEL * standard_error(paired) - slack(solution), other
+def test_no_policy_lies_significantly_below_the_optimum(solution_of, outcomes_of):
+    for name in SOLVED:
+        solution, outcomes = solution_of(name), outcomes_of(name)
+        optimal = outcomes["optimum"].statement
+        for other in OTHERS:
+            own = outcomes[other].statement
+            for sample in (own.objective, realised(own, solution.scenario)):
+                bound = solution.optimum_bps - ONE_SIDED_LEVEL * standard_error(sample) - slack(solution)
+                assert sample.mean() >= bound, (name, other)
+            for paired in (
+                own.objective - optimal.objective,
+                realised(own, solution.scenario) - realised(optimal, solution.scenario),
+            ):
+                assert paired.mean() >= -ONE_SIDED_LEVEL * standard_error(paired) - slack(solution), (name, other)
 
 
-@pytest.mark.parametrize("name", SOLVED)
-def test_the_objective_by_first_regime_agrees_with_simulation(solution_of, statements_of, name):
-    """Simulate each first regime; regimes with fewer than 100 episodes are skipped."""
-    solution, regimes = solution_of(name), get_scenario(name).regimes
-    market = build_market(solution.scenario)
-    outcome = join([batch[0] for batch in rollouts(market, [solution.policy], [False], 0, EPISODES)])
-    for m, regime in enumerate(regimes.names):
-        sample = outcome.statement.objective[outcome.start_regime == m]
-        if len(sample) >= 100:
-            error = 1.25 * LEVEL * standard_error(sample)  # wider, because six regimes are compared
-            assert abs(sample.mean() - solution.by_regime[regime]) <= error + slack(solution)
+def test_the_objective_by_first_regime_agrees_with_simulation(solution_of, outcomes_of):
+    """Group the episodes by their first regime; regimes with fewer than 100 episodes are skipped."""
+    for name in SOLVED:
+        solution, outcome = solution_of(name), outcomes_of(name)["optimum"]
+        for m, regime in enumerate(get_scenario(name).regimes.names):
+            sample = outcome.statement.objective[outcome.start_regime == m]
+            if len(sample) >= 100:
+                error = 1.25 * LEVEL * standard_error(sample)  # wider, because six regimes are compared
+                assert abs(sample.mean() - solution.by_regime[regime]) <= error + slack(solution), (name, regime)
 
 
 # --- the objective of a schedule
@@ -204,14 +208,15 @@ def test_an_invalid_schedule_is_named(arguments, message):
 
 
 @pytest.mark.parametrize("name", UNSOLVED)
-def test_unsolved_scenarios_have_a_reason_and_a_lower_bound(solution_of, statements_of, name):
+def test_unsolved_scenarios_have_a_reason_and_a_lower_bound(solution_of, outcomes_of, name):
     solution = solution_of(name)
     assert solution.method == "bound"
     assert solution.reason
     assert solution.optimum_bps is solution.policy is solution.best_schedule is None
     assert solution.reference == Optimum(bound_bps=solution.bound_bps)
-    for other, statement in statements_of(name).items():
-        assert statement.objective.mean() >= solution.bound_bps - ONE_SIDED_LEVEL * standard_error(statement.objective), other
+    for other, outcome in outcomes_of(name).items():
+        objective = outcome.statement.objective
+        assert objective.mean() >= solution.bound_bps - ONE_SIDED_LEVEL * standard_error(objective), other
 
 
 PREDICTABLE = {"quantity": 5_000.0, "flow_persistence": 0.8, "flow_share": 0.9, "risk_aversion": 0.0}
@@ -242,8 +247,8 @@ def test_lower_bounds_hold_for_combinations_of_unsolved_features(name):
     market, solution = build_market(scenario), solve(scenario, cached=False)
     assert solution.method == "bound"
     means = {}
-    for policy in (Timer(), *map(get_policy, OTHERS)):
-        objective = join([batch[0] for batch in rollouts(market, [policy], [False], 0, EPISODES)]).statement.objective
+    policies = (Timer(), *map(get_policy, OTHERS))
+    for policy, objective in zip(policies, objectives(market, *policies), strict=True):
         means[policy.name] = objective.mean()
         assert objective.mean() >= solution.bound_bps - ONE_SIDED_LEVEL * standard_error(objective), policy.name
     if scenario.flow_persistence:
@@ -269,8 +274,8 @@ def test_price_risk_makes_an_arithmetic_price_a_signal():
     market = build_market(scenario)
     trades, _ = best_schedule(build_open_loop(build_problem(market)))
     fractions = trades / np.cumsum(trades[::-1])[::-1]
-    both = next(rollouts(market, [SchedulePolicy(fractions), PriceScaled(fractions)], [False, False], 0, EPISODES))
-    saved = both[0].statement.objective - both[1].statement.objective
+    fixed, scaled = objectives(market, SchedulePolicy(fractions), PriceScaled(fractions))
+    saved = fixed - scaled
     assert saved.mean() > 5.0 * standard_error(saved)
     assert not is_linear(market)
     assert solve(scenario, cached=False).method == "bound"
@@ -314,7 +319,7 @@ def test_edge_cases_are_solved(name):
     assert solution.regime_blind_bps <= solution.open_loop_bps + error
     assert solution.open_loop_bps <= solution.twap_bps + error
     market = build_market(scenario)
-    sample = join([batch[0] for batch in rollouts(market, [solution.policy], [False], 0, EPISODES)]).statement.objective
+    (sample,) = objectives(market, solution.policy)
     assert abs(sample.mean() - solution.optimum_bps) <= 4.0 * standard_error(sample) + 3.0 * error + 1e-6 * abs(
         solution.optimum_bps
     )
@@ -329,7 +334,7 @@ def test_with_a_falling_price_the_optimum_is_negative():
 
 
 @pytest.fixture
-def cache(monkeypatch, tmp_path):
+def folder(monkeypatch, tmp_path):
     """Set up an empty cache on disk and in memory; return its folder."""
     monkeypatch.setenv("HYPEREXEC_CACHE", str(tmp_path / "cache"))
     module._solve_cached.cache_clear()
@@ -356,10 +361,10 @@ CACHED = {
 
 
 @pytest.mark.parametrize("kind", CACHED)
-def test_a_cached_solution_is_read_and_acts_identically(cache, monkeypatch, kind):
+def test_a_cached_solution_is_read_and_acts_identically(folder, monkeypatch, kind):
     scenario = CACHED[kind]
     first = solve(scenario)
-    assert len(list(cache.iterdir())) == 1
+    assert len(list(folder.iterdir())) == 1
     monkeypatch.setattr(module, "_solve", fail)
     second = solve_anew(scenario)
     assert second is not first
@@ -367,13 +372,11 @@ def test_a_cached_solution_is_read_and_acts_identically(cache, monkeypatch, kind
     assert np.array_equal(second.fractions, first.fractions)
     if first.policy:
         assert second.policy.digest == first.policy.digest
-        market = build_market(scenario)
-        results = next(rollouts(market, [first.policy, second.policy], [False, False], 0, 200))
-        assert np.array_equal(results[0].statement.objective, results[1].statement.objective)
+        assert np.array_equal(*objectives(build_market(scenario), first.policy, second.policy, episodes=200))
     assert solve(scenario) is second
 
 
-def test_a_damaged_or_changed_cache_file_is_replaced(cache, capsys):
+def test_a_damaged_or_changed_cache_file_is_replaced(folder, capsys):
     scenario, other = CACHED["gains"], replace(CACHED["gains"], risk_aversion=2e-6)
     first, _ = solve(scenario), solve(other)
     file, foreign = module._cache_file(scenario), module._cache_file(other)
@@ -402,10 +405,10 @@ def test_the_hash_of_the_code_covers_what_the_solver_is_made_of():
     assert {"records.py", "kernel.py", "dynamic.py"} <= {path.name for path in sources}
 
 
-def test_scenarios_do_not_share_cache_files(cache):
+def test_scenarios_do_not_share_cache_files(folder):
     scenario = CACHED["gains"]
     assert solve(scenario).optimum_bps != solve(replace(scenario, risk_aversion=2e-6)).optimum_bps
-    assert len(list(cache.iterdir())) == 2
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_an_unwritable_cache_folder_is_ignored(monkeypatch, tmp_path):
@@ -415,9 +418,9 @@ def test_an_unwritable_cache_folder_is_ignored(monkeypatch, tmp_path):
     module._solve_cached.cache_clear()
 
 
-def test_without_the_cache_nothing_is_read_or_written(cache):
+def test_without_the_cache_nothing_is_read_or_written(folder):
     assert solve(CACHED["gains"], cached=False).method == "Riccati"
-    assert not cache.exists()
+    assert not folder.exists()
 
 
 def test_environment_variables_set_the_cache_folder(monkeypatch, tmp_path):
