@@ -27,7 +27,7 @@ from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import adder, map_leaves, on_numbers
 
-__all__ = ["Block", "Episode"]
+__all__ = ["Block", "Episode", "requested_shares"]
 
 _write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
 _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
@@ -74,6 +74,11 @@ def _stacked(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
     for column, values in enumerate(fields):
         table[..., column] = values
     return table
+
+
+def requested_shares(shares: float, remaining: float, base: float) -> float:
+    """Return the shares of an action that is a number of shares."""
+    return shares
 
 
 class Episode:

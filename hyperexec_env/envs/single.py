@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_seed
 from hyperexec_env.envs.action import PACES
-from hyperexec_env.envs.episode import Block, Episode
+from hyperexec_env.envs.episode import Block, Episode, requested_shares
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.situation import Situation
@@ -21,11 +21,6 @@ __all__ = ["HyperExecEnv"]
 
 _BLOCK = 512
 _OVER = "the episode is over or was never begun: call reset() first"
-
-
-def _requested(shares: float, remaining: float, base: float) -> float:
-    """Return the shares of an action that is a number of shares."""
-    return shares
 
 
 class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
@@ -264,7 +259,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             raise ResetNeeded(_OVER)
         if shares != shares:
             raise ValueError(f"shares to trade must be a number, got {shares}")
-        return self._complete(episode, *episode.trade(_requested, float(shares)))
+        return self._complete(episode, *episode.trade(requested_shares, float(shares)))
 
     def _complete(
         self, episode: Episode, observation: NDArray[np.float32], reward: float

@@ -274,7 +274,7 @@ def test_a_lane_is_truncated_as_by_the_time_limit_of_the_single_environment(back
     assert ends.sum() > LANES * 26 / options["max_episode_steps"]
 
 
-@every_autoreset
+@pytest.mark.parametrize("autoreset", [mode.value for mode in AutoresetMode])
 def test_a_limit_that_no_episode_reaches_changes_nothing(autoreset):
     unlimited, *limited = (make(3, autoreset, backend="numpy", max_episode_steps=steps) for steps in (None, -1, 1_000))
     for env in limited:
