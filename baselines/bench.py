@@ -91,7 +91,7 @@ def agent_probes() -> list[Probe]:
         (
             "generation of 20 hidden children",
             5.0,
-            partial(_call_time, lambda: cut(parent, parent.quantity, 0.0, 300.0, weights, factor=0.3, rng=rng)),
+            partial(_call_time, lambda: cut(parent, int(parent.quantity), 0.0, 300.0, weights, factor=0.3, rng=rng)),
         ),
         ("impact estimate", 0.2, partial(_call_time, lambda: agent.estimate_impact(10_000, 150.0, 0.02, 64_000.0, 5e6))),
         ("status", 0.1, partial(_call_time, status)),

@@ -67,11 +67,11 @@ class _Lane:
     """Mid when the working children were sent, currency per share."""
     traded: float = 0.0
     """Shares traded so far."""
-    booked: int = 0
+    booked: float = 0
     """Whole shares already reported to the agent as fills."""
     k: int = -1
     """Slice of the last call."""
-    answer: int = 0
+    answer: float = 0
     """Shares returned by the last call."""
 
     def book(self, now: Situation) -> None:
@@ -88,7 +88,7 @@ class _Lane:
                 self.agent.cancel(child, float(now.k))
         self.working = []
 
-    def poll(self, now: Situation) -> int:
+    def poll(self, now: Situation) -> float:
         """Send the children that are due before the slice ends, and return their total shares."""
         market, clock = now.market, float(now.k)
         self.mid = now.price + now.side * (now.permanent + now.transient)
@@ -133,7 +133,7 @@ class AgentPolicy:
         shares = [self._trade(lane, Situation(market, *row)) for lane, row in enumerate(zip(*columns, strict=True))]
         return np.array(shares, dtype=float).reshape(shape)
 
-    def _trade(self, number: int, now: Situation) -> int:
+    def _trade(self, number: int, now: Situation) -> float:
         """Book the fills of one episode in the previous slice, and return its shares in this slice."""
         market, k = now.market, now.k
         if k == 0:

@@ -13,7 +13,7 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import CostEstimate, MarketImpactEstimate, estimate_impact, estimate_schedule
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
-from hyperexec_env.orders import ParentOrder
+from hyperexec_env.orders import ParentOrder, check_lot_size, shares_of
 
 __all__ = ["SIDES", "Estimates", "estimate", "impact_in"]
 
@@ -95,6 +95,7 @@ def impact_in(scenario: ScenarioLike, parent: ParentOrder) -> MarketImpactEstima
         float(market.rest_volume[0, market.unknown]),
         scenario.adv,
         side=parent.side,
+        lot_size=parent.lot_size,
         config=ExecutionConfig(
             kyle_lambda=scenario.kyle_lambda,
             temp_impact_alpha=scenario.temp_impact_alpha,
@@ -107,7 +108,8 @@ def impact_in(scenario: ScenarioLike, parent: ParentOrder) -> MarketImpactEstima
 def estimate(
     scenario: ScenarioLike,
     *,
-    quantity: int | None = None,
+    quantity: float | None = None,
+    lot_size: float = 1,
     side: str | None = None,
     algorithms: str | Sequence[str] = "all",
     episodes: int = 10_000,
@@ -117,7 +119,8 @@ def estimate(
 
     Args:
         scenario: The market, and the default order.
-        quantity: Whole shares; None: the quantity of the scenario, rounded.
+        quantity: Shares, a whole number of lots; None: the quantity of the scenario, rounded.
+        lot_size: Shares of a lot.
         side: "buy" or "sell"; None: the side of the scenario.
         algorithms: Names of algorithms, or "all".
         episodes: Number of episodes of each simulated estimate.
@@ -129,10 +132,12 @@ def estimate(
     scenario = get_scenario(scenario)
     words = (algorithms,) if isinstance(algorithms, str) else algorithms
     names = [name for word in words for name in (algorithm_names() if word == "all" else [_named(word)])]
+    lot_size = check_lot_size(lot_size)
     parent = ParentOrder(
         symbol=scenario.name or "order",
         side=scenario.side if side is None else SIDES[check_choice("side", side, SIDES)],
-        quantity=max(1, round(scenario.quantity)) if quantity is None else quantity,
+        quantity=shares_of(max(1, round(scenario.quantity / lot_size)), lot_size) if quantity is None else quantity,
+        lot_size=lot_size,
         arrival_price=scenario.arrival_price,
     )
     rows = tuple(

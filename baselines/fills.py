@@ -10,10 +10,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from hyperexec_env.checks import check_integer, check_number
+from hyperexec_env.checks import check_number
 from hyperexec_env.data.bars import zone
 from hyperexec_env.files import csv_rows, printable
-from hyperexec_env.orders import MAX_SHARES
+from hyperexec_env.orders import MAX_SHARES, check_lot_size, check_quantity, lots_of, shares_of
 
 __all__ = ["COLUMNS", "DeskFill", "DeskOrder", "check_printable", "number", "read_fills"]
 
@@ -31,8 +31,8 @@ class DeskFill(NamedTuple):
     """Line of the fill in the file."""
     time: float
     """Wall-clock time, seconds after midnight."""
-    quantity: int
-    """Whole shares."""
+    quantity: float
+    """Shares, a whole number of lots."""
     price: float
     """Currency per share."""
 
@@ -51,11 +51,13 @@ class DeskOrder:
     order_id: str = ""
     zone: timezone | None = None
     """Offset of the times from UTC; None where the time stamps carry no offset."""
+    lot_size: float = 1
+    """Shares of a lot."""
 
     @property
-    def filled(self) -> int:
-        """Total shares of the fills."""
-        return sum(fill.quantity for fill in self.fills)
+    def filled(self) -> float:
+        """Total shares of the fills, exact in lots."""
+        return shares_of(sum(lots_of(fill.quantity, self.lot_size) for fill in self.fills), self.lot_size)
 
     def by_clock(self, zone: timezone | None) -> DeskOrder:
         """Return the order with its times converted to a zone. Times without an offset are taken to be in that zone already.
@@ -95,17 +97,21 @@ class _Line(NamedTuple):
         return str(self.zone or "")
 
 
-def read_fills(path: str | os.PathLike[str]) -> DeskOrder:
+def read_fills(path: str | os.PathLike[str], lot_size: float = 1) -> DeskOrder:
     """Read the fills of one order (csv, csv.gz): ts, side (buy, sell, +1, -1), quantity, price; optional symbol and order_id.
 
     Times are the wall-clock times of the stamps, as in bar files; the offset is stored in `zone`. Fractions of a second and
     lines in any order are allowed.
 
+    Args:
+        path: The file.
+        lot_size: Shares of a lot; each quantity must be a whole number of lots.
+
     Raises:
         ValueError: The file is unreadable or malformed, or holds no fill or more than one order; the message names the line.
     """
-    file = Path(path)
-    lines = [_line(f"{file}, line {line}", line, values) for line, values in _rows(file)]
+    file, lot_size = Path(path), check_lot_size(lot_size)
+    lines = [_line(f"{file}, line {line}", line, values, lot_size) for line, values in _rows(file)]
     if not lines:
         raise ValueError(f"{file}: no fills")
     first = lines[0]
@@ -118,7 +124,7 @@ def read_fills(path: str | os.PathLike[str]) -> DeskOrder:
                     "a report is about one order of one day: give each order a file of its own"
                 )
     fills = tuple(sorted((line.fill for line in lines), key=lambda fill: fill.time))
-    return DeskOrder(str(file), first.date, first.side, fills, first.symbol, first.order_id, first.zone)
+    return DeskOrder(str(file), first.date, first.side, fills, first.symbol, first.order_id, first.zone, lot_size)
 
 
 def _rows(file: Path) -> Iterator[tuple[int, dict[str, str]]]:
@@ -145,13 +151,13 @@ def _check_header(file: Path, header: list[str]) -> None:
             raise ValueError(f"{file}, line 1: column {name} must appear once, got it {header.count(name)} times")
 
 
-def _line(where: str, line: int, values: dict[str, str]) -> _Line:
+def _line(where: str, line: int, values: dict[str, str], lot_size: float) -> _Line:
     """Parse and check one line of the file."""
     moment = _moment(where, values["ts"])
     side = SIDES.get(values["side"].lower())
     if side is None:
         raise ValueError(f"{where}: side must be buy, sell, +1 or -1, got {values['side'][:60]!r}")
-    quantity = check_integer(f"{where}: quantity", number(values["quantity"]), low=1, high=MAX_SHARES)
+    quantity = check_quantity(f"{where}: quantity", number(values["quantity"]), lot_size)
     price = check_number(f"{where}: price", number(values["price"]), low=0.0, high=1e9, open_low=True)
     seconds = moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond * 1e-6
     fill = DeskFill(line, seconds, quantity, price)

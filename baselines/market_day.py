@@ -92,7 +92,7 @@ class MarketDay:
                 marks.append(Mark(finish, self.mid(finish, index), float(part * self.volume[index]), typical))
         return marks
 
-    def planned(self, quantity: int, start: float, end: float, by_volume: bool) -> list[tuple[float, float]]:
+    def planned(self, quantity: float, start: float, end: float, by_volume: bool) -> list[tuple[float, float]]:
         """Return the plan as (time, cumulative shares) at the start, at each bar edge in between, and at the end.
 
         The plan is uniform in time, or follows the volume curve if `by_volume`; both are linear within a bar.

@@ -390,7 +390,7 @@ def _children(bench: Bench, path: Path, column: int, episode: int, cell: Cell, m
     changes = [k for k in range(1, len(choices)) if choices[k] != choices[k - 1]]
     rng = np.random.default_rng([bench.seed, episode, 2])  # common draws for all cells make curves smooth in the factor
     rng = _Mirrored(rng.bit_generator) if mirrored else rng
-    remaining, parts, last = bench.parent.quantity, list[Children](), 0.0
+    remaining, parts, last = int(bench.parent.quantity), list[Children](), 0.0
     for start, end in pairwise([0, *(SPLIT * k for k in changes), slices]):
         view = bench.view._replace(intervals=bench.view.intervals - start // SPLIT)
         weights = _plan(

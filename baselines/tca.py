@@ -12,12 +12,12 @@ from datetime import datetime, time, timezone
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hyperexec_env.checks import check_choice, check_integer
+from hyperexec_env.checks import check_choice
 from hyperexec_env.data.bars import zone
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport, clock
 from hyperexec_env.files import printable
-from hyperexec_env.orders import MAX_SHARES, ChildOrder, Fill, ParentOrder
+from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, check_quantity
 
 from .fills import DeskFill, DeskOrder, check_printable
 from .market_day import MarketDay
@@ -34,8 +34,8 @@ _DAY_MINUTES: Final = 390
 class Details:
     """Order details beyond the fills. Times are times of day such as 10:30 or 10:30:05, with or without the date."""
 
-    quantity: int | None = None
-    """Size of the order, shares; None: the filled shares."""
+    quantity: float | None = None
+    """Size of the order, shares, a whole number of lots; None: the filled shares."""
     arrival_price: float | None = None
     """Mid at the decision, currency per share; None: the mid of the bars."""
     decision: str | None = None
@@ -90,6 +90,7 @@ def tca(
         algorithm=check_choice("plan", details.plan, PLANS),
         adv=day.adv if details.adv is None else details.adv,
         volatility=day.volatility,
+        lot_size=order.lot_size,
         id=order.order_id or order.file,
     )
     before = day.marks(times.decision, times.start) if times.decision >= day.edges[0] else []
@@ -109,14 +110,14 @@ def tca(
     )
 
 
-def _quantity(order: DeskOrder, quantity: int | None) -> int:
+def _quantity(order: DeskOrder, quantity: float | None) -> float:
     """Return the size of the order, which must be at least the filled shares."""
     if quantity is None:
         return order.filled
-    check_integer("quantity", quantity, low=1, high=MAX_SHARES)
-    if quantity < order.filled:
+    shares = check_quantity("quantity", quantity, order.lot_size)
+    if shares < order.filled:
         raise ValueError(f"quantity must be at least the filled shares, {order.filled} in {order.file}, got {quantity}")
-    return quantity
+    return shares
 
 
 def _times(order: DeskOrder, day: MarketDay, details: Details, complete: bool) -> _Times:

@@ -15,7 +15,8 @@ class Args:
     """Options of ``hyperexec estimate``."""
 
     scenario: str = scenario_option()
-    quantity: int | None = option(None, "size of the order, whole shares (default: quantity of the scenario)")
+    quantity: float | None = option(None, "size of the order, whole lots of shares (default: quantity of the scenario)")
+    lot_size: float = option(1, "shares of a lot; 0.001 allows thousandths of a share")
     side: str | None = option(None, "buy or sell (default: side of the scenario)", choices=tuple(SIDES))
     algorithm: tuple[str, ...] = option(("all",), "algorithms of the desk, or `all`")
     episodes: int = option(10_000, "number of episodes of each simulated estimate, the same for every algorithm")
@@ -27,6 +28,7 @@ def main(args: Args) -> Estimates:
     return estimate(
         args.scenario,
         quantity=args.quantity,
+        lot_size=args.lot_size,
         side=args.side,
         algorithms=args.algorithm,
         episodes=args.episodes,

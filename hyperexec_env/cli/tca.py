@@ -36,7 +36,8 @@ class Args:
     )
     market: tuple[str, ...] = option(meaning="files of bars: columns ts, open, high, low, close, volume", file="input")
     stamp: str = option("start", "whether ts is the start or the end of a bar", choices=("start", "end"))
-    quantity: int | None = option(None, "size of the order, shares (default: the filled shares)")
+    quantity: float | None = option(None, "size of the order, shares (default: the filled shares)")
+    lot_size: float = option(1, "shares of a lot, of which quantities are multiples; 0.001 allows thousandths of a coin")
     arrival_price: float | None = option(None, "mid at the decision, currency per share (default: mid of the bars)")
     decision: str | None = option(None, "time of the decision, 10:30, 10:30:05 or with the date (default: the start)")
     start: str | None = option(None, "start of the order (default: start of the bar of the first fill)")
@@ -48,6 +49,9 @@ class Args:
     perm_impact_gamma: float = option(_DEFAULT.perm_impact_gamma, "permanent impact, in arrival prices per ADV traded")
     kyle_lambda: float = option(_DEFAULT.kyle_lambda, "permanent plus transient impact, in arrival prices per ADV traded")
     resilience: float = option(_DEFAULT.resilience, "recovery of the transient impact, per day")
+    fee_per_share: float = option(_DEFAULT.fee_per_share, "fee, currency per share")
+    fee_bps: float = option(_DEFAULT.fee_bps, "fee, bps of the traded notional, in addition")
+    min_fee: float = option(_DEFAULT.min_fee, "smallest fee of a line of FILLS, currency")
     open_minute: int = option(570, "minute of the day at which the session opens (570: 09:30)")
     day_minutes: int = option(390, "length of the session, minutes")
     html: str | None = option(None, "write the report as an HTML page with charts of the order to this file", file="output")
@@ -57,7 +61,7 @@ def main(args: Args) -> ExecutionReport:
     """Read fills and bars, build the report, write the page if asked for, and return the report."""
     if args.html is not None:
         need("matplotlib", "plot")
-    order = read_fills(args.fills)
+    order = read_fills(args.fills, args.lot_size)
     day = read_day(args.market, args.stamp, order.date, open_minute=args.open_minute, day_minutes=args.day_minutes)
     config = build(ExecutionConfig, args, day_seconds=60.0 * args.day_minutes)
     report = tca(order, day, build(Details, args), config)
@@ -73,5 +77,6 @@ def _command(args: Args) -> str:
     for item in fields(Args):
         value = getattr(args, item.name)
         if item.name not in files and value != item.default:
-            words += ["--" + item.name.replace("_", "-"), str(value)]
+            text = f"{value:.15g}" if isinstance(value, float) else str(value)
+            words += ["--" + item.name.replace("_", "-"), text]
     return shlex.join(words)

@@ -8,33 +8,32 @@ from __future__ import annotations
 import heapq
 import itertools
 import logging
+import math
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
-from sys import float_info
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
 from threading import RLock
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from hyperexec_env.checks import check_choice, check_integer, check_number, check_seed, nearest
-from hyperexec_env.execution import schedules
-from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, POV, Outlook, check_algorithm, resolve
-from hyperexec_env.execution.children import cut, whole_shares
+from hyperexec_env.checks import check_choice, check_number, check_seed, nearest
+from hyperexec_env.execution.algorithms import ADAPTIVE, POV, check_algorithm, resolve
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_impact
-from hyperexec_env.execution.hiding import TIME_JITTER, jitter
-from hyperexec_env.execution.report import ExecutionReport, Mark
+from hyperexec_env.execution.marks import Mark, MarkLog
+from hyperexec_env.execution.report import ExecutionReport
+from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
-from hyperexec_env.market.volume import slice_profile
-from hyperexec_env.orders import MAX_SHARES, ChildOrder, Fill, ParentOrder
+from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, check_quantity, shares_of
 
 __all__ = ["AgentStatus", "ExecutionAgent", "Portfolio", "Quote"]
 
 _log = logging.getLogger("hyperexec_env.execution")
 _REGIMES: Final = (*REGIME_NAMES, UNKNOWN)
-_MIN_TRIM_SIZE: Final = 1024
-"""Number of marks per symbol below which the agent does not trim them."""
+PLAN_US, INTERVAL_US, REVIEW_US = 30.0, 1.0, 0.5
+"""Nominal times of a plan, of each of its intervals, and of the review of an order that needs no new plan, microseconds. They,
+and not a clock, bound the orders that a call replans, so that a seed gives the same children on every machine."""
 _record = tuple.__new__  # builds a named tuple in half the time of calling its class
 CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
 
@@ -73,39 +72,8 @@ class AgentStatus(NamedTuple):
     """Mean duration of a `process` call, nanoseconds."""
     slow_count: int
     """Number of `process` calls that took longer than `max_latency_us`."""
-
-
-class _OrderState:
-    """Execution state of one parent order, guarded by the lock of the agent."""
-
-    __slots__ = (
-        *("algorithm", "children", "choice", "closed", "deadline", "filled", "first_mark", "first_plan", "interval"),
-        *("last_scheduled", "next_index", "next_number", "parent", "pending", "planned_at", "planned_shares", "pov_rate"),
-        *("pov_target", "start", "submitted", "version", "window_end", "window_shares", "working"),
-    )
-
-    def __init__(self, parent: ParentOrder, algorithm: str, submitted: float, deadline: float) -> None:
-        self.parent, self.algorithm, self.submitted, self.deadline = parent, algorithm, submitted, deadline
-        self.start = submitted  # time of the first plan
-        self.closed = False
-        self.choice: tuple[str, int] | None = None  # algorithm and intervals of the last plan, by its regime
-        self.planned_at = self.interval = 0.0  # time of the last plan, and the length of its intervals
-        self.last_scheduled = 0.0  # schedule time of the last released child
-        self.pending: list[ChildOrder] = []  # children of the last plan; those before `next_index` have been released
-        self.planned_shares: list[int] = []  # shares of each pending child as planned, before any shares were carried forward
-        # `version` counts schedule changes, so that the heap of due children can skip outdated entries; `working` counts shares
-        # in the market; `first_mark` is the index of the first mark that the order needs
-        self.next_index = self.next_number = self.version = self.filled = self.working = self.first_mark = 0
-        self.children: dict[str, ChildOrder] = {}  # released children by id
-        self.first_plan: list[ChildOrder] = []  # children of the first plan
-        self.pov_rate = self.pov_target = 0.0  # POV only: participation, and the target for the shares released so far
-        self.window_end = submitted  # end of the current interval of the participation cap
-        self.window_shares = 0  # shares released in that interval
-
-    @property
-    def unreleased(self) -> int:
-        """Shares that are neither filled nor in the market."""
-        return self.parent.quantity - self.filled - self.working
+    halted: tuple[str, ...] = ()
+    """Symbols that are paused."""
 
 
 class ExecutionAgent:
@@ -115,6 +83,9 @@ class ExecutionAgent:
     :meth:`get_next_child` releases each child when it is due, and :meth:`report_fill` books its fills. When the order is
     filled, expired, cancelled or stopped, :meth:`get_reports` returns its report. While a parent has pending children, its
     children sum to its quantity. A fill that arrives after the order closed is booked, and the report is updated.
+
+    Time never runs backwards: a time before the latest :meth:`process` or :meth:`submit_order` is taken to be that latest time.
+    The time of a fill is stored as given.
 
     Args:
         config: Settings; None: the defaults.
@@ -130,21 +101,28 @@ class ExecutionAgent:
         self._name = self.config.name
         self._rng = np.random.default_rng(None if seed is None else check_seed(seed))
         self._clock = clock
+        self._latest = -math.inf  # latest time of `process` and `submit_order`
         self._lock = RLock()
         self._tie_breaker = itertools.count()
         self._state, self._regime, self._regime_changed = CREATED, UNKNOWN, False
+        self._regime_number = 0  # number of changes of regime; an order that has not seen the last one needs a review
+        self._choice = resolve(ADAPTIVE, UNKNOWN, self.config.slices)  # algorithm and intervals of Adaptive in this regime
+        self._resumed: deque[WorkingOrder] = deque()  # orders to review after a halt
+        self._created: list[ChildOrder] = []  # children made since the last `process` returned
+        self._halted: tuple[str, ...] = ()
         self._quotes: dict[str, Quote] = {}
-        self._marks: dict[str, list[Mark]] = {}
-        self._trim_sizes: dict[str, int] = {}  # by symbol: number of marks at which to trim them
-        self._symbols: dict[str, int] = {}  # number of open parents by symbol
+        self._marks: dict[str, MarkLog] = {}
+        self._symbols: dict[str, dict[str, WorkingOrder]] = {}  # open orders by symbol and id
         self._ids: set[str] = set()  # ids of all orders ever submitted
-        self._queue: deque[_OrderState] = deque()
-        self._active: dict[str, _OrderState] = {}
-        self._closed: dict[str, _OrderState] = {}
+        self._queue: OrderedDict[str, WorkingOrder] = OrderedDict()
+        self._active: dict[str, WorkingOrder] = {}
+        # active orders whose algorithm is Adaptive; those that have not seen the last change of regime come first
+        self._adaptive: OrderedDict[str, WorkingOrder] = OrderedDict()
+        self._closed: dict[str, WorkingOrder] = {}
         self._reports: dict[str, ExecutionReport] = {}
-        self._owners: dict[str, _OrderState] = {}  # order of each released child
-        self._due: list[tuple[float, int, int, _OrderState]] = []  # heap: schedule time, tie-breaker, version of the plan
-        self._deadlines: list[tuple[float, int, _OrderState]] = []  # heap: deadline, tie-breaker
+        self._owners: dict[str, WorkingOrder] = {}  # order of each released child
+        self._due: list[tuple[float, int, int, WorkingOrder]] = []  # heap: schedule time, tie-breaker, version of the plan
+        self._deadlines: list[tuple[float, int, WorkingOrder]] = []  # heap: deadline, tie-breaker
         self._working = self._processed = self._nanoseconds = self._slow = 0
         self._status: AgentStatus | None = None
 
@@ -154,20 +132,52 @@ class ExecutionAgent:
         """Start the agent, which then accepts orders."""
         self._transition("start", (CREATED, STOPPED), RUNNING)
 
-    def pause(self) -> None:
-        """Stop releasing children until :meth:`resume`; the agent still accepts orders and fills, and deadlines still apply."""
-        self._transition("pause", (RUNNING,), PAUSED)
+    def pause(self, symbol: str | None = None) -> None:
+        """Stop releasing children until :meth:`resume`; the agent still accepts orders and fills, and deadlines still apply.
 
-    def resume(self) -> None:
-        """Continue after :meth:`pause`."""
-        self._transition("resume", (PAUSED,), RUNNING)
+        Args:
+            symbol: The symbol to pause, for example during a trading halt; None: all symbols.
+
+        Raises:
+            RuntimeError: The agent is not running, or the symbol is paused already.
+        """
+        if symbol is None:
+            self._transition("pause", (RUNNING,), PAUSED)
+            return
+        with self._lock:
+            if symbol in self._halted:
+                raise RuntimeError(f"cannot pause {symbol!r}, which is paused already")
+            self._halted, self._status = (*self._halted, symbol), None
+
+    def resume(self, symbol: str | None = None) -> None:
+        """Continue after :meth:`pause`.
+
+        Args:
+            symbol: The symbol to resume; None: the agent, whose overdue children are then due at once. If the pause of a symbol
+                held back a child, its order is replanned: the unreleased shares are spread over the remaining time.
+
+        Raises:
+            RuntimeError: The agent, or the symbol, is not paused.
+        """
+        if symbol is None:
+            self._transition("resume", (PAUSED,), RUNNING)
+            return
+        with self._lock:
+            if symbol not in self._halted:
+                raise RuntimeError(f"cannot resume {symbol!r}, which is not paused{nearest(symbol, self._halted)}")
+            self._halted, self._status = tuple(name for name in self._halted if name != symbol), None
+            for order in self._symbols.get(symbol, {}).values():
+                if order.held:
+                    order.version += 1  # outdates a due entry that the order may still have
+                    self._resumed.append(order)
+                    self._queue_next_child(order)
 
     def stop(self, now: float | None = None) -> None:
         """Close all orders, with reports, and accept no more. Fills of children in the market are still booked."""
         with self._lock:
             self._transition("stop", (CREATED, RUNNING, PAUSED), STOPPED)
             moment = self._time(now)
-            for order in [*self._queue, *self._active.values()]:
+            for order in [*self._queue.values(), *self._active.values()]:
                 self._close(order, moment, "stopped")
 
     def _transition(self, action: str, allowed: tuple[str, ...], state: str) -> None:
@@ -201,14 +211,14 @@ class ExecutionAgent:
                 )
             if parent.id in self._ids:
                 raise ValueError(f"id must be new to the agent, but {parent.id!r} was submitted before")
-            moment = self._time(now)
-            deadline = moment + config.horizon_seconds if parent.deadline is None else parent.deadline
-            order = _OrderState(parent, algorithm, moment, deadline)
+            self._latest = moment = self._time(now)
+            order = WorkingOrder(parent, algorithm, moment, config, self._rng)
             self._ids.add(parent.id)
-            self._queue.append(order)
-            heapq.heappush(self._deadlines, (deadline, next(self._tie_breaker), order))
-            self._symbols[parent.symbol] = self._symbols.get(parent.symbol, 0) + 1
-            order.first_mark = max(len(self._marks.get(parent.symbol, ())) - 1, 0)
+            self._queue[parent.id] = order
+            heapq.heappush(self._deadlines, (order.deadline, next(self._tie_breaker), order))
+            self._symbols.setdefault(parent.symbol, {})[parent.id] = order
+            if parent.symbol in self._marks:
+                order.first_mark = self._marks[parent.symbol].last_position
             self._status = None
         return parent.id
 
@@ -217,13 +227,17 @@ class ExecutionAgent:
     ) -> list[ChildOrder]:
         """Update all orders: close expired ones, replan where the regime changed, and cut submitted ones into children.
 
+        A call replans only as many orders as fit into ``max_latency_us`` by nominal times (10 plans of 20 children for the
+        default), at least one; the next calls continue. An order that waits for its new plan is replanned at the latest before
+        its next child is released.
+
         Args:
             portfolio: Quotes by symbol; symbols without a new quote keep their last one.
             regime: Current market regime; None: the regime of the last call (UNKNOWN at first).
             now: Time, seconds; None: from the clock.
 
         Returns:
-            The new children, sorted by time within each parent.
+            The new children since the last call, sorted by time within each parent.
 
         Raises:
             ValueError: The regime is unknown, or a mid or a volume rate is out of range.
@@ -235,18 +249,18 @@ class ExecutionAgent:
                 check_choice("regime", regime, _REGIMES)
             if portfolio:
                 self._store_quotes(portfolio, moment)
+            self._latest = moment
             if regime is not None and regime != self._regime:
                 self._regime, self._regime_changed = regime, True
             while self._deadlines and self._deadlines[0][0] <= moment:
                 order = heapq.heappop(self._deadlines)[2]
                 if not order.closed:
                     self._close(order, order.deadline, "expired")
-            created: list[ChildOrder] = []
+            created, self._created = self._created, []
             if self._state == RUNNING:
-                if self._regime_changed:
-                    self._replan_for_regime(moment, created)
+                self._replan(moment, created)
                 while self._queue:
-                    self._start_order(self._queue.popleft(), moment, created)
+                    self._start_order(self._queue.popitem(last=False)[1], moment, created)
             self._record_latency(time.perf_counter_ns() - begin)
             return created
 
@@ -273,123 +287,68 @@ class ExecutionAgent:
                 self._add_mark(symbol, quote[0], before, now)
 
     def _add_mark(self, symbol: str, mid: float, before: Quote | None, now: float) -> None:
-        """Append a mark of a symbol, at the time of the last mark or later even if the clock runs backwards."""
-        marks = self._marks.setdefault(symbol, [])
-        last = marks[-1].time if marks else now
+        """Append a mark of a symbol, with the market volume since the last mark by the rate quoted then."""
+        log = self._marks.setdefault(symbol, MarkLog())
+        seconds = 0.0 if log.last is None else now - log.last.time
         rate = before.volume_rate if before is not None else None
-        marks.append(Mark(max(now, last), mid, (now - last) * rate if rate and now > last else 0.0))
-        if len(marks) >= self._trim_sizes.get(symbol, _MIN_TRIM_SIZE):  # drop marks that no open order needs
-            orders = [order for order in (*self._queue, *self._active.values()) if order.parent.symbol == symbol]
-            first = min(order.first_mark for order in orders)
-            del marks[:first]
-            for order in orders:
-                order.first_mark -= first
-            self._trim_sizes[symbol] = max(_MIN_TRIM_SIZE, 2 * len(marks))
+        log.append(Mark(now, mid, seconds * rate if rate and seconds > 0.0 else 0.0))
+        if log.is_full:  # drop marks that no open order needs
+            log.trim(min(order.first_mark for order in self._symbols[symbol].values()))
 
-    def _start_order(self, order: _OrderState, now: float, created: list[ChildOrder]) -> None:
+    def _start_order(self, order: WorkingOrder, now: float, created: list[ChildOrder]) -> None:
         """Make the first plan of a parent."""
         parent = order.parent
-        order.start = order.window_end = now
+        order.seen = self._regime_number
         try:
-            self._plan(order, now)
+            order.begin(now, self._regime)
         except Exception:
             self._close(order, now, "failed")  # other orders continue
             raise
+        self._queue_next_child(order)
         self._active[parent.id] = order
-        order.first_plan = order.pending
+        if order.algorithm == ADAPTIVE:
+            self._adaptive[parent.id] = order
         created += order.pending
         if self.config.verbose:
             _log.info("%s: cut %s into %d children by %s", self.config.name, parent.id, len(order.pending), order.algorithm)
 
-    def _replan_for_regime(self, now: float, created: list[ChildOrder]) -> None:
-        """Replan the unreleased shares of the orders whose algorithm or number of intervals changes with the regime."""
-        self._regime_changed = False
-        choice = resolve(ADAPTIVE, self._regime, self.config.slices)
-        for order in self._active.values():
-            if order.algorithm == ADAPTIVE and order.unreleased and order.choice != choice:
-                self._plan(order, now)
-                created += order.pending
+    def _replan(self, now: float, created: list[ChildOrder]) -> None:
+        """Review the orders that a halt held back and those that a change of regime concerns, as many as one call may."""
+        if self._regime_changed:
+            self._regime_changed = False
+            self._regime_number += 1
+            self._choice = resolve(ADAPTIVE, self._regime, self.config.slices)
+        left = self.config.max_latency_us
+        while self._resumed and left > 0.0:
+            left -= self._review(self._resumed.popleft(), now, created)
+        while self._adaptive and left > 0.0:
+            order = next(iter(self._adaptive.values()))
+            if order.seen == self._regime_number:
+                break
+            left -= self._review(order, now, created)
 
-    # --- plans
+    def _review(self, order: WorkingOrder, now: float, created: list[ChildOrder]) -> float:
+        """Replan an order if a halt held it back, or if its algorithm or number of intervals changes with the regime.
 
-    def _plan(self, order: _OrderState, now: float) -> None:
-        """Cut the unreleased shares of an order into children over the remaining time."""
-        config, left = self.config, order.deadline - now
-        intervals = max(1, round(config.slices * left / (order.deadline - order.start)))
-        algorithm, intervals = resolve(order.algorithm, self._regime, intervals)
-        weights = ALGORITHMS[algorithm](self._outlook(order, algorithm, intervals, now))
-        order.interval, order.planned_at = max(left / intervals, float_info.min), now
-        if order.choice is None:
-            order.last_scheduled = now - 0.5 * order.interval
-        phase = schedules.phase_after(now - order.last_scheduled, order.interval, TIME_JITTER * config.steganographic_factor)
-        order.choice = resolve(order.algorithm, self._regime, config.slices)
-        children = cut(
-            order.parent,
-            order.unreleased,
-            now,
-            order.deadline,
-            weights,
-            phase=phase,
-            factor=config.steganographic_factor,
-            rng=self._rng,
-            number=order.next_number,
-        )
-        order.next_number += len(children)
-        self._schedule(order, children, [child.quantity for child in children])
-
-    def _outlook(self, order: _OrderState, algorithm: str, intervals: int, now: float) -> Outlook:
-        """Return the inputs of the algorithm for the remaining time."""
-        parent, config = order.parent, self.config
-        urgency = config.urgency if parent.urgency is None else parent.urgency
-        volumes: Any = ()
-        if algorithm in ("VWAP", POV):
-            whole = order.deadline - order.submitted
-            since, left = (now - order.submitted) / whole, (order.deadline - now) / whole
-            volumes = slice_profile(parent.volume_profile, intervals, since, left, 1.0)
-        if algorithm == POV:
-            expected, cap = parent.expected_volume, config.max_participation_rate
-            order.pov_rate = parent.quantity / (expected * float(volumes.sum())) if expected is not None else cap or 0.0
-        rate = 0.0
-        if algorithm == "AC":
-            rate = schedules.STEEPNESS * urgency / intervals  # market unknown: use the steepness of IS
-            if parent.volatility is not None and parent.expected_volume is not None:
-                rate = schedules.almgren_chriss_rate(
-                    quantity=parent.quantity,
-                    slices=intervals,
-                    volume=parent.expected_volume,
-                    volatility=parent.volatility * parent.arrival_price,
-                    alpha=config.temp_impact_alpha,
-                    beta=config.temp_impact_beta,
-                    risk_aversion=config.risk_aversion,
-                    tau=(order.deadline - now) / config.day_seconds / intervals,
-                )
-        return Outlook(intervals, urgency, volumes, rate)
-
-    def _schedule(self, order: _OrderState, children: list[ChildOrder], planned_shares: list[int]) -> None:
-        """Replace the pending children of an order."""
-        order.pending, order.planned_shares, order.next_index = children, planned_shares, 0
-        order.version += 1
-        self._queue_next_child(order)
-
-    def _queue_next_child(self, order: _OrderState) -> None:
-        """Push the next pending child of an order onto the heap."""
-        if order.next_index < len(order.pending):
-            entry = (order.pending[order.next_index].schedule_time, next(self._tie_breaker), order.version, order)
-            heapq.heappush(self._due, entry)
-
-    def _carry_forward(self, order: _OrderState, at: float) -> None:
-        """Distribute the unreleased shares over the pending children, in proportion to their planned shares.
-
-        Without pending children, the unreleased shares become one new child at the time `at`, if that is before the deadline.
+        Return the nominal time that this takes, microseconds.
         """
-        rest, shape = order.pending[order.next_index :], order.planned_shares[order.next_index :]
-        if rest:
-            pieces = whole_shares(order.unreleased, shape)
-            rest = [child._replace(quantity=piece) for child, piece in zip(rest, pieces, strict=True)]
-        elif order.unreleased and at < order.deadline:
-            rest, shape = [ChildOrder(order.parent, order.next_number, order.unreleased, at)], [order.unreleased]
-            order.next_number += 1
-        self._schedule(order, rest, shape)
+        order.seen = self._regime_number
+        adaptive = order.parent.id in self._adaptive
+        if adaptive:
+            self._adaptive.move_to_end(order.parent.id)
+        changed = adaptive and order.choice != self._choice
+        if order.closed or not order.unreleased or not (order.held or changed):
+            return REVIEW_US
+        intervals = order.plan(now, self._regime)
+        self._queue_next_child(order)
+        created += order.pending
+        return PLAN_US + INTERVAL_US * intervals
+
+    def _queue_next_child(self, order: WorkingOrder) -> None:
+        """Push the next pending child of an order onto the heap."""
+        due = order.next_time
+        if due is not None:
+            heapq.heappush(self._due, (due, next(self._tie_breaker), order.version, order))
 
     # --- children and fills
 
@@ -397,93 +356,51 @@ class ExecutionAgent:
         """Release and return the earliest child that is due; None if no child is due.
 
         Call it at least as often as children are scheduled: a child that becomes due after the last call before the deadline
-        is never released.
+        is never released. The time may lie ahead of the other calls, to look ahead to the next call.
         """
         with self._lock:
             if self._state != RUNNING:
                 return None
-            moment = self._time(now)
-            while self._due and self._due[0][0] <= moment:
+            moment, left = self._time(now), self.config.max_latency_us  # for plans, see `process`
+            while self._due and self._due[0][0] <= moment and left > 0.0:
                 _, _, version, order = heapq.heappop(self._due)
                 if version != order.version:
                     continue
                 if moment >= order.deadline:
                     self._close(order, order.deadline, "expired")
-                    continue
-                child = self._release(order, moment)
-                if child is not None:
-                    return child
+                elif order.parent.symbol in self._halted:
+                    order.held = True
+                elif (opening := order.next_open(moment)) > moment:
+                    heapq.heappush(self._due, (opening, next(self._tie_breaker), version, order))
+                else:
+                    if order.held or (order.algorithm == ADAPTIVE and order.seen != self._regime_number):
+                        left -= self._review(order, moment, self._created)
+                        if version != order.version:
+                            continue
+                    child = self._release(order, moment)
+                    if child is not None:
+                        return child
             return None
 
-    def _release(self, order: _OrderState, now: float) -> ChildOrder | None:
+    def _release(self, order: WorkingOrder, now: float) -> ChildOrder | None:
         """Size and release the next child of an order; return None if none of its shares may trade."""
-        planned = order.pending[order.next_index]
-        wanted = self._permitted_shares(order, planned, now)
-        later = planned.schedule_time + order.interval  # time to which unreleased shares of the last child are carried
-        ends = order.next_index == len(order.pending) - 1 and later >= order.deadline
-        shares = order.unreleased if ends and self.config.complete else min(wanted, order.unreleased)
-        order.next_index += 1
-        order.last_scheduled = planned.schedule_time
-        child = planned._replace(quantity=shares, released=now, forced=shares - min(wanted, shares))
-        if shares:
-            order.children[child.id] = child
-            order.working += shares
-            order.window_shares += shares
+        quote = self._quotes.get(order.parent.symbol)
+        child = order.release(now, None if quote is None else quote.volume_rate)
+        if child is not None:
             self._owners[child.id] = order
             self._working += 1
             self._status = None
-        if shares != planned.quantity and not ends:
-            self._carry_forward(order, later)
-        else:
-            self._queue_next_child(order)
-        return child if shares else None
-
-    def _advance_window(self, order: _OrderState, now: float) -> float:
-        """Advance the cap interval to the one that contains `now`; return the seconds by which its end moved."""
-        if now < order.window_end:
-            return 0.0
-        end = order.planned_at + (int((now - order.planned_at) / order.interval) + 1) * order.interval
-        if end <= now:  # the division rounded down
-            end += order.interval
-        begun = end - order.window_end
-        order.window_end, order.window_shares = end, 0
-        return begun
-
-    def _permitted_shares(self, order: _OrderState, planned: ChildOrder, now: float) -> int:
-        """Return the shares of a child that the algorithm asks for and the participation cap permits.
-
-        The cap applies to all shares released in an interval, so overdue children of one interval share it.
-        """
-        begun = self._advance_window(order, now)
-        quote, wanted = self._quotes.get(order.parent.symbol), planned.quantity
-        volume_rate = None if quote is None else quote.volume_rate
-        if order.algorithm == POV:
-            wanted = self._pov_shares(order, wanted, volume_rate, begun)
-        cap = self.config.max_participation_rate
-        if cap is None or volume_rate is None:
-            return wanted
-        return min(wanted, max(int(cap * volume_rate * order.interval) - order.window_shares, 0))
-
-    def _pov_shares(self, order: _OrderState, planned: int, volume_rate: float | None, begun: float) -> int:
-        """Return the shares that POV asks for: its share of the volume so far, minus the shares already released.
-
-        Without a quoted volume rate, return the planned shares, which come from the expected volume.
-        """
-        done = order.filled + order.working
-        if volume_rate is None:
-            order.pov_target = float(done + planned)
-        elif begun:
-            order.pov_target += order.pov_rate * volume_rate * begun * jitter(self.config.steganographic_factor, self._rng)
-        return max(0, int(order.pov_target + 0.5) - done)
+        self._queue_next_child(order)
+        return child
 
     def report_fill(
-        self, child: ChildOrder | str, quantity: int, price: float, now: float | None = None, mid: float | None = None
+        self, child: ChildOrder | str, quantity: float, price: float, now: float | None = None, mid: float | None = None
     ) -> ChildOrder:
         """Book a fill of a child in the market; return the updated child.
 
         Args:
             child: The child, or its id.
-            quantity: Whole shares that traded, at most the remaining shares of the child.
+            quantity: Shares that traded, a whole number of lots, at most the remaining shares of the child.
             price: Fill price, currency per share.
             now: Time of the fill, seconds; None: from the clock.
             mid: Mid just before the fill, currency per share, if known; it makes the cost decomposition more accurate.
@@ -493,28 +410,25 @@ class ExecutionAgent:
         """
         with self._lock:
             name, order = self._find_child(child)
-            current = order.children[name]
-            remaining = current.remaining
-            check_integer("quantity", quantity, low=1, high=MAX_SHARES)
-            if quantity > remaining:
+            remaining = order.children[name].remaining
+            shares = check_quantity("quantity", quantity, order.parent.lot_size)
+            if shares > remaining:
                 raise ValueError(f"quantity must be at most the remaining shares of child {name} ({remaining}), got {quantity}")
             paid = check_number("price", price, low=0.0, high=1e9, open_low=True)
             if mid is not None:
                 mid = check_number("mid", mid, low=0.0, high=1e9, open_low=True)
-            fill = Fill(self._time(now), int(quantity), paid, mid)
-            current = order.children[name] = current._replace(fills=(*current.fills, fill))
-            order.filled += fill.quantity
-            order.working -= fill.quantity
-            if not current.remaining:
+            fill = Fill(self._time(None) if now is None else _check_time(now), shares, paid, mid)
+            current = order.book(name, fill)
+            if shares == remaining:
                 self._working -= 1
             self._status = None
-            if order.parent.id in self._closed:
-                self._report(order, self._reports[order.parent.id].end, self._reports[order.parent.id].reason)
-            elif order.filled == order.parent.quantity:
+            if order.closed:
+                self._update_report(order)
+            elif order.filled == order.lots:
                 self._close(order, fill.time, "filled")
             return current
 
-    def _find_child(self, child: ChildOrder | str) -> tuple[str, _OrderState]:
+    def _find_child(self, child: ChildOrder | str) -> tuple[str, WorkingOrder]:
         """Return the id of a released child and the state of its order."""
         name = child.id if isinstance(child, ChildOrder) else child
         order = self._owners.get(name)
@@ -537,62 +451,63 @@ class ExecutionAgent:
                 self._cancel_parent(name, moment)
                 return
             name, owner = self._find_child(name)
-            child = owner.children[name]
-            if not child.remaining:
+            if not owner.children[name].remaining:
                 raise ValueError(f"child {name!r} has nothing left to cancel")
-            owner.working -= child.remaining
-            owner.window_shares = max(owner.window_shares - child.remaining, 0)
+            owner.withdraw(name)
             self._working -= 1
-            owner.children[name] = child._replace(quantity=child.filled, forced=min(child.forced, child.filled))
             self._status = None
-            if owner.parent.id in self._active:
-                self._carry_forward(owner, moment)
+            if owner.closed:
+                self._update_report(owner)
             else:
-                report = self._reports[owner.parent.id]
-                self._report(owner, report.end, report.reason)
+                owner.carry_forward(owner.trading_time(moment))
+                self._queue_next_child(owner)
 
     def _cancel_parent(self, name: str, now: float) -> None:
         """Close a parent that is queued or active."""
-        if name not in self._active and name not in {order.parent.id for order in self._queue}:
+        order = self._active.get(name) or self._queue.get(name)
+        if order is None:
             reason = self._reports[name].reason if name in self._reports else "its report was forgotten"
             raise ValueError(f"order {name!r} is closed: {reason}")
-        self._close(self._active.get(name) or next(order for order in self._queue if order.parent.id == name), now, "cancelled")
+        self._close(order, now, "cancelled")
 
     # --- ends
 
-    def _close(self, order: _OrderState, now: float, reason: str) -> None:
+    def _close(self, order: WorkingOrder, now: float, reason: str) -> None:
         """Close an order and make its report."""
         parent = order.parent
-        if self._active.pop(parent.id, None) is None and order in self._queue:
-            self._queue.remove(order)
+        for orders in (self._active, self._adaptive, self._queue):
+            orders.pop(parent.id, None)
         self._closed[parent.id], order.closed = order, True
         order.version += 1
         order.pending = []
-        self._report(order, now, reason)
-        self._symbols[parent.symbol] -= 1
+        log = self._marks.get(parent.symbol)
+        self._report(order, now, reason, () if log is None else log.since(order.first_mark))
+        del self._symbols[parent.symbol][parent.id]
         if not self._symbols[parent.symbol]:
             del self._symbols[parent.symbol]
             self._marks.pop(parent.symbol, None)
-            self._trim_sizes.pop(parent.symbol, None)
         self._status = None
         if self.config.verbose:
-            _log.info("%s: %s %s, %d of %d shares", self.config.name, parent.id, reason, order.filled, parent.quantity)
+            filled = shares_of(order.filled, parent.lot_size)
+            _log.info("%s: %s %s, %s of %s shares", self.config.name, parent.id, reason, filled, parent.quantity)
 
-    def _report(self, order: _OrderState, end: float, reason: str) -> None:
+    def _report(self, order: WorkingOrder, end: float, reason: str, marks: Sequence[Mark]) -> None:
         """Make or update the report of an order."""
-        parent, earlier = order.parent, self._reports.get(order.parent.id)
-        marks = tuple(self._marks.get(parent.symbol, ())[order.first_mark :]) if earlier is None else earlier.marks
-        done = list(itertools.accumulate(child.quantity for child in order.first_plan))
-        self._reports[parent.id] = ExecutionReport(
-            parent=parent,
+        self._reports[order.parent.id] = ExecutionReport(
+            parent=order.parent,
             children=tuple(order.children.values()),
             start=order.start,
             end=end,
             reason=reason,
             marks=marks,
-            plan=tuple((child.schedule_time, float(shares)) for child, shares in zip(order.first_plan, done, strict=True)),
+            plan=order.first_plan,
             config=self.config,
         )
+
+    def _update_report(self, order: WorkingOrder) -> None:
+        """Update the report of a closed order, after a late fill or a cancellation."""
+        report = self._reports[order.parent.id]
+        self._report(order, report.end, report.reason, report.marks)
 
     def get_reports(self, forget: bool = False) -> list[ExecutionReport]:
         """Return the reports of the closed orders, in the order of their closing.
@@ -623,18 +538,26 @@ class ExecutionAgent:
         with self._lock:
             name = parent if isinstance(parent, str) else parent.id
             order = self._active.get(name) or self._closed.get(name)
-            if order is None:
-                return ()
-            return (*order.children.values(), *(child for child in order.pending[order.next_index :] if child.quantity))
+            return () if order is None else (*order.children.values(), *order.pending_children())
 
     def estimate_impact(
-        self, quantity: int, arrival_price: float, daily_volatility: float, volume: float, adv: float, *, side: int = 1
+        self,
+        quantity: float,
+        arrival_price: float,
+        daily_volatility: float,
+        volume: float,
+        adv: float,
+        *,
+        side: int = 1,
+        lot_size: float = 1,
     ) -> MarketImpactEstimate:
         """Estimate the cost of an order with the impact model of the configuration.
 
         See :func:`~hyperexec_env.execution.estimates.estimate_impact`.
         """
-        return estimate_impact(quantity, arrival_price, daily_volatility, volume, adv, side=side, config=self.config)
+        return estimate_impact(
+            quantity, arrival_price, daily_volatility, volume, adv, side=side, lot_size=lot_size, config=self.config
+        )
 
     @property
     def status(self) -> AgentStatus:
@@ -657,6 +580,7 @@ class ExecutionAgent:
                     count,
                     self._nanoseconds / count if count else 0.0,
                     self._slow,
+                    self._halted,
                 ),
             )
             return status
@@ -672,5 +596,10 @@ class ExecutionAgent:
         return self._nanoseconds / self._processed if self._processed else 0.0
 
     def _time(self, now: float | None) -> float:
-        moment = self._clock() if now is None else now
-        return moment if -1e15 < moment < 1e15 else check_number("now", moment, low=-1e15, high=1e15, unit="seconds")
+        """Return the time of a call, at least the latest time: the one place where a clock that runs backwards is clamped."""
+        moment = _check_time(self._clock() if now is None else now)
+        return moment if moment > self._latest else self._latest
+
+
+def _check_time(now: float) -> float:
+    return now if -1e15 < now < 1e15 else check_number("now", now, low=-1e15, high=1e15, unit="seconds")

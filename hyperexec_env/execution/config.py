@@ -35,6 +35,10 @@ class ExecutionConfig:
         perm_impact_gamma: Permanent impact, arrival prices for one ADV.
         half_spread_bps: Half of the quoted spread, bps of the arrival price.
         resilience: Recovery rate of the transient impact, per day.
+        fee_per_share: Fee of the broker and the venue, currency per share.
+        fee_bps: Fee in bps of the traded notional; both fees add up.
+        min_fee: Smallest fee of a child with a fill, currency. Brokers charge a minimum on each order that they receive (here a
+            child), not on its partial fills.
         risk_aversion: Price of quadratic variation, 1 / currency (for the AC algorithm).
         day_seconds: Length of the trading day, seconds on the agent's clock.
 
@@ -60,6 +64,9 @@ class ExecutionConfig:
     perm_impact_gamma: float = 0.2
     half_spread_bps: float = 1.0
     resilience: float = 10.0
+    fee_per_share: float = 0.0
+    fee_bps: float = 0.0
+    min_fee: float = 0.0
     risk_aversion: float = 1e-6
     day_seconds: float = 23_400.0
 
@@ -84,6 +91,9 @@ class ExecutionConfig:
             "perm_impact_gamma": (0.0, 1e6, False),
             "half_spread_bps": (0.0, 5e3, False),
             "resilience": (0.0, 1e6, False),
+            "fee_per_share": (0.0, 1e6, False),
+            "fee_bps": (0.0, 1e4, False),
+            "min_fee": (0.0, 1e9, False),
             "risk_aversion": (0.0, 1e6, False),
             "day_seconds": (0.0, 1e9, True),
         }

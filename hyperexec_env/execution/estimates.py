@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_integer, check_number, check_numbers
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, check_algorithm, market_outlook, resolve
-from hyperexec_env.execution.children import whole_shares
+from hyperexec_env.execution.children import merge_small_pieces, smallest_lots, whole_shares
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.schedules import Weights
 from hyperexec_env.market.account import Statement, book, open_account, settle
@@ -31,7 +31,7 @@ from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
-from hyperexec_env.orders import MAX_SHARES, Order, ParentOrder
+from hyperexec_env.orders import MAX_SHARES, Order, ParentOrder, check_lot_size, check_quantity, lots_of, shares_of
 
 __all__ = ["CostEstimate", "MarketImpactEstimate", "estimate_impact", "estimate_schedule", "planned_shares"]
 
@@ -51,8 +51,8 @@ class MarketImpactEstimate(NamedTuple):
 
     side: int
     """+1 buy, -1 sell."""
-    quantity: int
-    """Whole shares, Q."""
+    quantity: float
+    """Shares, Q; an int if the lot size is whole."""
     arrival_price: float
     """P0, currency per share."""
     participation: float
@@ -109,39 +109,42 @@ _record: Callable[[type[MarketImpactEstimate], tuple[Any, ...]], MarketImpactEst
 
 
 def estimate_impact(
-    quantity: int,
+    quantity: float,
     arrival_price: float,
     daily_volatility: float,
     volume: float,
     adv: float,
     *,
     side: int = 1,
+    lot_size: float = 1,
     config: ExecutionConfig = _DEFAULT,
 ) -> MarketImpactEstimate:
-    """Estimate the cost of an order that trades at a constant rate, without the spread.
+    """Estimate the cost of an order that trades at a constant rate, without the spread and the fees.
 
     The functional form is that of Almgren, Thum, Hauptmann and Li (2005): J = I / 2 + alpha sigma (Q / V)^beta with a linear
     permanent move I = gamma Q / ADV. The parameters of :func:`~hyperexec_env.execution.presets.almgren_2005` reproduce their
     published costs.
 
     Args:
-        quantity: Whole shares, from 1 to :data:`~hyperexec_env.orders.MAX_SHARES`.
+        quantity: Shares, a whole number of lots, at most :data:`~hyperexec_env.orders.MAX_SHARES`.
         arrival_price: Currency per share, positive.
         daily_volatility: Volatility sigma, fraction per square root of a day, positive.
         volume: Market volume V during the execution, shares (not the size of an average trade; the daily volume only if the
             execution takes a day).
         adv: Average daily volume, shares.
         side: +1 buy, -1 sell.
+        lot_size: Shares of a lot, as in :class:`~hyperexec_env.orders.ParentOrder`.
         config: Source of alpha, beta, gamma and Kyle's lambda.
 
     Raises:
         ValueError: A value is out of range; the message names the field, the value and the range.
     """
-    if type(quantity) is not int:
-        quantity = check_integer("quantity", quantity, low=1, high=MAX_SHARES)
+    if type(quantity) is not int or lot_size != 1:
+        lot_size = check_lot_size(lot_size)
+        quantity = check_quantity("quantity", quantity, lot_size)
     try:
         if (
-            1 <= quantity <= MAX_SHARES
+            0 < quantity <= MAX_SHARES
             and 0.0 < arrival_price <= 1e9
             and 0.0 < daily_volatility <= 10.0
             and 1e-6 <= volume <= 1e15
@@ -157,13 +160,15 @@ def estimate_impact(
             return _record(MarketImpactEstimate, fields)
     except (TypeError, ValueError):  # not a number: `_wrong_value` names it
         pass
-    raise _wrong_value(quantity, arrival_price, daily_volatility, volume, adv, side)
+    raise _wrong_value(quantity, lot_size, arrival_price, daily_volatility, volume, adv, side)
 
 
-def _wrong_value(quantity: Any, arrival_price: Any, daily_volatility: Any, volume: Any, adv: Any, side: Any) -> ValueError:
+def _wrong_value(
+    quantity: Any, lot_size: float, arrival_price: Any, daily_volatility: Any, volume: Any, adv: Any, side: Any
+) -> ValueError:
     """Return the error that names the invalid argument of :func:`estimate_impact`."""
     try:
-        check_integer("quantity", quantity, low=1, high=MAX_SHARES)
+        check_quantity("quantity", quantity, lot_size)
         check_number("arrival_price", arrival_price, high=1e9, low=0.0, open_low=True, unit="currency per share")
         unit = "fraction per square root of a day"
         check_number("daily_volatility", daily_volatility, low=0.0, high=10.0, open_low=True, unit=unit)
@@ -184,8 +189,8 @@ class CostEstimate:
     """Algorithm that planned the schedule; :data:`GIVEN` if the caller provided it."""
     side: int
     """+1 buy, -1 sell."""
-    quantity: int
-    """Whole shares, X."""
+    quantity: float
+    """Shares, X; an int if the lot size is whole."""
     arrival_price: float
     """P0, currency per share."""
     shares: tuple[float, ...]
@@ -269,11 +274,11 @@ class CostEstimate:
 
 
 def _title(side: int, quantity: float, price: float) -> str:
-    return f"{'buy' if side > 0 else 'sell'} {quantity:,.0f} at {price:,g}"
+    return f"{'buy' if side > 0 else 'sell'} {quantity:,} at {price:,g}"
 
 
-def planned_shares(parent: ParentOrder, scenario: ScenarioLike, algorithm: str | None = None) -> tuple[int, ...]:
-    """Return the planned shares of an order in each slice of a scenario: whole shares, length N, without hiding.
+def planned_shares(parent: ParentOrder, scenario: ScenarioLike, algorithm: str | None = None) -> tuple[float, ...]:
+    """Return the planned shares of an order in each slice of a scenario: whole lots, length N, without hiding.
 
     The plan uses only pre-trade information: POV trades in proportion to the expected volume, and Adaptive plans for an unknown
     regime, as TWAP with ten children, each in the slice that contains the middle of its interval.
@@ -292,7 +297,8 @@ def planned_shares(parent: ParentOrder, scenario: ScenarioLike, algorithm: str |
         weights = schedules.twap_in_children(market.slices, resolve(name, UNKNOWN, market.slices)[1])
     else:
         weights = ALGORITHMS[name](market_outlook(market, _DEFAULT.urgency if parent.urgency is None else parent.urgency))
-    return tuple(whole_shares(parent.quantity, weights))
+    pieces = whole_shares(lots_of(parent.quantity, parent.lot_size), weights)
+    return tuple(shares_of(lots, parent.lot_size) for lots in merge_small_pieces(pieces, smallest_lots(parent)))
 
 
 def _scenario_of(parent: ParentOrder, scenario: Scenario) -> Scenario:
@@ -351,7 +357,7 @@ def estimate_schedule(
     )
 
 
-def _checked_shares(shares: Any, quantity: int, slices: int) -> Weights:
+def _checked_shares(shares: Any, quantity: float, slices: int) -> Weights:
     """Check a schedule of the caller and return it as an array, shape (N,)."""
     checked = np.array(check_numbers("shares", shares, low=0.0, high=MAX_SHARES, length=slices))
     if abs(checked.sum() - quantity) > 1e-9 * quantity:

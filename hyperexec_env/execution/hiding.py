@@ -7,6 +7,7 @@ whether it hides an order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,27 +22,29 @@ SIZE_JITTER: Final = 0.2
 """Largest change of the size of a child at a factor of one, as a share of the size."""
 
 
-def jittered_times(times: Weights, interval: float, factor: float, rng: np.random.Generator) -> Weights:
+def jittered_times(times: Sequence[float] | Weights, interval: float, factor: float, rng: np.random.Generator) -> list[float]:
     """Return times shifted by independent uniform draws of up to +-30 % of the interval times the factor.
 
     A child planned mid-interval stays inside its interval, so the children keep their order and respect the deadline.
     """
-    return times + (TIME_JITTER * factor * interval) * (2.0 * rng.random(len(times)) - 1.0)
+    reach = TIME_JITTER * factor * interval
+    return [time + reach * (2.0 * draw - 1.0) for time, draw in zip(times, rng.random(len(times)).tolist(), strict=True)]
 
 
-def jittered_weights(weights: Weights, factor: float, rng: np.random.Generator) -> Weights:
+def jittered_weights(weights: Weights, factor: float, rng: np.random.Generator) -> list[float]:
     """Return weights changed by up to +-20 % of themselves times the factor, with an unchanged sum.
 
     The changes are uniform draws minus their weighted mean, scaled down where one would exceed the range. Their distribution
     is symmetric, so the mean of each weight is unchanged. A single weight does not change.
     """
-    draws = 2.0 * rng.random(len(weights)) - 1.0
-    total = weights.sum()
+    draws, plain = 2.0 * rng.random(len(weights)) - 1.0, list[float](weights.tolist())
+    total = float(weights.sum())
     if not total > 0.0:
-        return weights
-    draws -= weights @ draws / total
-    largest = max(np.abs(draws).max(), 1.0)
-    return np.asarray(weights * (1.0 + (SIZE_JITTER * factor / largest) * draws))
+        return plain
+    mean = float(weights @ draws) / total
+    moves = [draw - mean for draw in draws.tolist()]
+    scale = SIZE_JITTER * factor / max(max(moves), -min(moves), 1.0)
+    return [weight * (1.0 + scale * move) for weight, move in zip(plain, moves, strict=True)]
 
 
 def jitter(factor: float, rng: np.random.Generator) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -17,10 +17,15 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.marks import Mark
+from hyperexec_env.execution.sessions import Sessions
 from hyperexec_env.market.kernel import Impact, Slice, State, step
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder
 
 __all__ = ["Benchmark", "Decomposition", "ExecutionReport", "Mark", "clock", "format_or_unknown"]
+
+Point = tuple[float, float]
+"""Time and mid."""
 
 MEANINGS: Final = {
     "delay": "move of the mid from the decision to the start, on the filled shares",
@@ -30,21 +35,10 @@ MEANINGS: Final = {
     "permanent": "own displacement of the price that persists (model)",
     "timing": "move of the mid since the start, without our own displacement, on the filled shares",
     "opportunity": "move of the mid from the decision to the end, on the unfilled shares",
+    "fees": "fees of broker and venue, from the configuration",
+    "total": "shortfall plus fees",
 }
-"""Explanation of each component of the shortfall, for the reader of a report."""
-
-
-class Mark(NamedTuple):
-    """An observation of the market during the life of an order."""
-
-    time: float
-    """Time of the observation, seconds on the agent's clock."""
-    mid: float
-    """Mid, currency per share."""
-    volume: float = 0.0
-    """Market volume since the previous mark, shares; 0: unknown."""
-    vwap: float | None = None
-    """Average price of that volume, currency per share; None: estimated by the mean of the previous mid and this mid."""
+"""Explanation of each line of the table of costs, for the reader of a report."""
 
 
 class Decomposition(NamedTuple):
@@ -96,7 +90,8 @@ class ExecutionReport:
     term is timing.
 
     If a fill was reported without a mid, the mid is interpolated between the neighbouring marks and mids of other fills, or is
-    the arrival price if no mid is known.
+    the arrival price if no mid is known. Fees are not part of the shortfall, which compares prices; the total is their sum.
+    For an order with sessions, recovery, market volume, TWAP and tracking error count trading time only.
     """
 
     parent: ParentOrder
@@ -108,8 +103,8 @@ class ExecutionReport:
     """Close of the order, seconds on the agent's clock."""
     reason: str
     """filled, expired, cancelled, stopped, or failed (the order could not be cut into children)."""
-    marks: tuple[Mark, ...] = ()
-    """Market observations over the life of the order, by ascending time."""
+    marks: Sequence[Mark] = ()
+    """Market observations over the life of the order, by ascending time; the reports of an agent share those of a symbol."""
     plan: tuple[tuple[float, float], ...] = ()
     """Cumulative shares of the first plan, as (time, shares), ascending."""
     plan_is_continuous: bool = False
@@ -129,9 +124,14 @@ class ExecutionReport:
         return tuple(sorted((fill for child in self.children for fill in child.fills), key=lambda fill: fill.time))
 
     @cached_property
-    def filled(self) -> int:
+    def filled(self) -> float:
         """Shares that have traded."""
-        return sum(fill.quantity for fill in self.fills)
+        return self.parent.total(fill.quantity for fill in self.fills)
+
+    @property
+    def unfilled(self) -> float:
+        """Shares that have not traded."""
+        return self.parent.total((self.parent.quantity, -self.filled))
 
     @property
     def fill_rate(self) -> float:
@@ -139,9 +139,9 @@ class ExecutionReport:
         return self.filled / self.parent.quantity
 
     @property
-    def forced(self) -> int:
+    def forced(self) -> float:
         """Shares that completing the order at its end added beyond the plan or the participation cap."""
-        return sum(child.forced for child in self.children)
+        return self.parent.total(child.forced for child in self.children)
 
     @cached_property
     def average_price(self) -> float:
@@ -149,23 +149,42 @@ class ExecutionReport:
         filled = self.filled
         return math.fsum(fill.quantity * fill.price for fill in self.fills) / filled if filled else math.nan
 
-    @cached_property
-    def mids(self) -> tuple[tuple[float, float], ...]:
+    @property
+    def mids(self) -> tuple[Point, ...]:
         """Known mids as (time, mid). The first is the mid at the start, or the arrival price if no earlier mid is known."""
-        known = [(mark.time, mark.mid) for mark in self.marks]
-        known += [(fill.time, fill.mid) for fill in self.fills if fill.mid is not None]
-        known.sort(key=lambda point: point[0])
-        opening = _interpolate(known, self.start) if known and known[0][0] <= self.start else self.parent.arrival_price
-        return ((self.start, opening), *(point for point in known if point[0] > self.start))
+        known = [*((mark.time, mark.mid) for mark in self.marks), *self._fill_mids]
+        known.sort(key=_time)
+        return ((self.start, self.start_mid), *(point for point in known if point[0] > self.start))
+
+    @cached_property
+    def _fill_mids(self) -> tuple[Point, ...]:
+        """Mids just before the fills, where known, as (time, mid), by ascending time."""
+        return tuple((fill.time, fill.mid) for fill in self.fills if fill.mid is not None)
+
+    def _known_around(self, time: float) -> tuple[Point | None, Point | None]:
+        """Return the last known (time, mid) at or before a time, and the first one after it; None if there is none.
+
+        At equal times a fill follows a mark.
+        """
+        mark, fill = (bisect_right(points, time, key=_time) for points in (self.marks, self._fill_mids))
+        before = [*self._fill_mids[max(fill - 1, 0) : fill], *(found[:2] for found in self.marks[max(mark - 1, 0) : mark])]
+        after = [*(found[:2] for found in self.marks[mark : mark + 1]), *self._fill_mids[fill : fill + 1]]
+        return max(before, key=_time, default=None), min(after, key=_time, default=None)
 
     def mid_at(self, time: float) -> float:
         """Return the interpolated mid at a time; before the start, the first mid; after the last mid, the last one."""
-        return _interpolate(self.mids, time)
+        if time < self.start:
+            return self.start_mid
+        before, after = self._known_around(time)
+        if before is None or before[0] <= self.start:
+            before = (self.start, self.start_mid)
+        return _between(before, after, time)
 
-    @property
+    @cached_property
     def start_mid(self) -> float:
         """Mid at the start, currency per share; the arrival price if unknown."""
-        return self.mids[0][1]
+        before, after = self._known_around(self.start)
+        return self.parent.arrival_price if before is None else _between(before, after, self.start)
 
     @cached_property
     def end_mid(self) -> float:
@@ -178,7 +197,7 @@ class ExecutionReport:
         parent = self.parent
         arrival = parent.arrival_price
         moves = [fill.quantity * (fill.price - arrival) for fill in self.fills]
-        moves.append((parent.quantity - self.filled) * (self.end_mid - arrival))
+        moves.append(self.unfilled * (self.end_mid - arrival))
         return parent.side * math.fsum(moves) * self._bps
 
     @cached_property
@@ -201,9 +220,28 @@ class ExecutionReport:
             parts["timing"] += [parent.side * shares * (mid - opening), -before]
             state = after
         parts["delay"].append(parent.side * self.filled * (opening - parent.arrival_price))
-        missed = parent.quantity - self.filled
-        parts["opportunity"].append(parent.side * missed * (self.end_mid - parent.arrival_price))
+        parts["opportunity"].append(parent.side * self.unfilled * (self.end_mid - parent.arrival_price))
         return Decomposition(**{key: math.fsum(values) * self._bps for key, values in parts.items()})
+
+    @cached_property
+    def fees(self) -> float:
+        """Fees of all children with fills, currency: each pays at least the minimum of the configuration."""
+        return math.fsum(self._fee(child) for child in self.children if child.fills)
+
+    def _fee(self, child: ChildOrder) -> float:
+        """Return the fee of a child with fills, currency."""
+        config, paid = self.config, math.fsum(fill.quantity * fill.price for fill in child.fills)
+        return max(config.fee_per_share * child.filled + 1e-4 * config.fee_bps * paid, config.min_fee)
+
+    @property
+    def fees_bps(self) -> float:
+        """Fees, bps of the paper notional X P0."""
+        return self.fees * self._bps
+
+    @property
+    def total(self) -> float:
+        """Shortfall plus fees, bps of the paper notional X P0."""
+        return self.shortfall + self.fees_bps
 
     @property
     def impact(self) -> Impact:
@@ -213,10 +251,43 @@ class ExecutionReport:
         gamma = self.config.perm_impact_gamma
         return Impact(gamma * unit, (self.config.kyle_lambda - gamma) * unit, 1.0)
 
+    @property
+    def _traded(self) -> Iterator[tuple[Mark | None, Mark, float]]:
+        """The marks from the start to the end: the previous mark, the mark, and the market volume between them.
+
+        For an order with sessions, a volume counts by the share of trading time in the time between the marks.
+        """
+        last: Mark | None = None
+        for mark in self.marks:
+            if self.start < mark.time <= self.end:
+                volume = mark.volume
+                if self._sessions is not None and last is not None and mark.time > last.time:
+                    volume *= self._seconds(last.time, mark.time) / (mark.time - last.time)
+                yield last, mark, volume
+            last = mark
+
+    @cached_property
+    def _sessions(self) -> Sessions | None:
+        """Sessions of the order; None if it has none."""
+        return Sessions(self.parent.sessions) if self.parent.sessions else None
+
+    def _trading_time(self, time: float) -> float:
+        """Return the trading time at a time on the agent's clock."""
+        return time if self._sessions is None else self._sessions.trading_time(time)
+
+    def _seconds(self, start: float, end: float) -> float:
+        """Return the trading time between two times."""
+        return self._trading_time(end) - self._trading_time(start)
+
+    @property
+    def _duration(self) -> float:
+        """Trading time from the start to the end."""
+        return self._seconds(self.start, self.end)
+
     @cached_property
     def market_volume(self) -> float:
         """Market volume from the start to the end, shares; nan if unknown."""
-        volume = math.fsum(mark.volume for mark in self.marks if self.start < mark.time <= self.end)
+        volume = math.fsum(volume for _, _, volume in self._traded)
         return volume if volume > 0.0 else math.nan
 
     @property
@@ -227,24 +298,21 @@ class ExecutionReport:
     @cached_property
     def vwap(self) -> float:
         """Volume-weighted average price of the market from start to end, currency per share; nan if the volume is unknown."""
-        before = [None, *self.marks]
-        traded = [
-            mark.volume * (_mean(last, mark) if mark.vwap is None else mark.vwap)
-            for last, mark in zip(before, self.marks, strict=False)
-            if self.start < mark.time <= self.end
-        ]
-        return math.fsum(traded) / self.market_volume
+        prices = ((volume, _mean(last, mark) if mark.vwap is None else mark.vwap) for last, mark, volume in self._traded)
+        return math.fsum(volume * price for volume, price in prices) / self.market_volume
 
     @cached_property
     def twap(self) -> float:
         """Time-weighted average mid from the start to the end, currency per share; nan without marks."""
         if not self.marks:
             return math.nan
-        if not self.end > self.start:
+        if not self._duration > 0.0:
             return self.end_mid
         path = [*(point for point in self.mids if point[0] < self.end), (self.end, self.end_mid)]
+        if self._sessions is not None:
+            path = [(self._trading_time(time), mid) for time, mid in path]
         area = math.fsum(0.5 * (a[1] + b[1]) * (b[0] - a[0]) for a, b in pairwise(path))
-        return area / (self.end - self.start)
+        return area / self._duration
 
     @property
     def benchmarks(self) -> dict[str, Benchmark]:
@@ -274,7 +342,7 @@ class ExecutionReport:
         Between consecutive times of plan and fills, the gap is linear from a to b (constant if the plan is a step function), so
         its mean square is (a a + a b + b b) / 3.
         """
-        if not self.plan or not self.end > self.start:
+        if not self.plan or not self._duration > 0.0:
             return math.nan
         times, sums = np.array(self.plan).T
         filled_at = np.array([fill.time for fill in self.fills])
@@ -285,7 +353,8 @@ class ExecutionReport:
             a, b = done - planned[:-1], done - planned[1:]
         else:
             a = b = done - np.concatenate([[0.0], sums])[np.searchsorted(times, edges[:-1], "right")]
-        mean_square = float(((a * a + a * b + b * b) / 3.0 * np.diff(edges)).sum()) / (self.end - self.start)
+        seconds = np.diff([self._trading_time(edge) for edge in edges.tolist()])
+        mean_square = float(((a * a + a * b + b * b) / 3.0 * seconds).sum()) / self._duration
         return 100.0 * math.sqrt(mean_square) / self.parent.quantity
 
     @property
@@ -322,8 +391,10 @@ class ExecutionReport:
 
     @property
     def cost_table(self) -> list[tuple[str, float, float]]:
-        """Name, bps and currency of each component, and of the shortfall."""
+        """Name, bps and currency of each component, of the shortfall and, if the configuration has any, of fees and total."""
         costs = {**self.decomposition._asdict(), "shortfall": self.shortfall}
+        if self.config.fee_per_share or self.config.fee_bps or self.config.min_fee:
+            costs |= {"fees": self.fees_bps, "total": self.total}
         return [(name, bps, bps / self._bps) for name, bps in costs.items()]
 
     @property
@@ -351,14 +422,21 @@ class ExecutionReport:
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; None for unknown values."""
         parent, config = self.parent, self.config
-        model = ("half_spread_bps", "perm_impact_gamma", "kyle_lambda", "resilience", "day_seconds")
+        model = (
+            *("half_spread_bps", "perm_impact_gamma", "kyle_lambda", "resilience", "day_seconds"),
+            *("fee_per_share", "fee_bps", "min_fee"),
+        )
         return {
-            **{key: getattr(parent, key) for key in ("id", "symbol", "side", "quantity", "arrival_price", "adv", "volatility")},
+            **{key: getattr(parent, key) for key in ("id", "symbol", "side", "quantity", "lot_size", "arrival_price")},
+            **{key: getattr(parent, key) for key in ("adv", "volatility")},
             **{key: getattr(self, key) for key in ("date", "start", "end", "reason", "filled", "fill_rate")},
             **{key: _plain(getattr(self, key)) for key in ("average_price", "start_mid", "end_mid", "close_price")},
             "shortfall_bps": self.shortfall,
             "shortfall_currency": self.shortfall / self._bps,
             "components_bps": self.decomposition._asdict(),
+            "fees_bps": self.fees_bps,
+            "fees_currency": self.fees,
+            "total_bps": self.total,
             "benchmarks": {key: {"price": _plain(price), "bps": _plain(bps)} for key, (price, bps) in self.benchmarks.items()},
             "market_volume": _plain(self.market_volume),
             "participation": _plain(self.participation),
@@ -404,7 +482,7 @@ class ExecutionReport:
     def _decays(self) -> Iterable[float]:
         """Return, for each fill, the fraction of the transient displacement that remains at the next fill."""
         rate = self.config.resilience / self.config.day_seconds
-        times = [fill.time for fill in self.fills]
+        times = [self._trading_time(fill.time) for fill in self.fills]
         return (math.exp(-rate * (after - before)) for before, after in zip(times, [*times[1:], *times[-1:]], strict=True))
 
 
@@ -445,10 +523,14 @@ def _quiet_slice(half_spread: float, decay: float) -> Slice:
     )
 
 
-def _interpolate(path: list[tuple[float, float]] | tuple[tuple[float, float], ...], time: float) -> float:
-    """Return the value of a path at a time: linear between its points, constant outside; at a jump, the value after it."""
-    after = bisect_right(path, time, key=lambda point: point[0])
-    if after in (0, len(path)):
-        return path[after - 1 if after else 0][1]
-    (t0, m0), (t1, m1) = path[after - 1], path[after]
+def _between(before: Point, after: Point | None, time: float) -> float:
+    """Return the value at a time between two points, linear; the value of the first one if there is no second one."""
+    if after is None:
+        return before[1]
+    (t0, m0), (t1, m1) = before, after
     return m0 + (m1 - m0) * (time - t0) / (t1 - t0)
+
+
+def _time(point: Mark | Point) -> float:
+    """Return the time of a mark, or of a (time, mid)."""
+    return point[0]

@@ -19,6 +19,7 @@ __all__ = [
 Weights = NDArray[np.float64]
 
 _AT_ONCE: Final = 700.0  # above this kappa tau the whole order trades in the first slice, to float precision
+_MAX_PARTICIPATION: Final = 1e100  # its square is finite
 STEEPNESS: Final = 3.0
 """Logarithm of the ratio of the first to the last slice at an urgency of one."""
 
@@ -29,9 +30,10 @@ def twap(slices: int) -> Weights:
 
 
 def vwap(volumes: Sequence[float] | Weights, slices: int) -> Weights:
-    """Return weights in proportion to the expected volume of each slice; empty `volumes` mean a flat profile."""
+    """Return weights in proportion to the expected volume of each slice; no `volumes`, or only zeros, mean a flat profile."""
     profile = np.asarray(volumes, dtype=float)
-    return profile / profile.sum() if profile.size else twap(slices)
+    total = float(profile.sum())
+    return profile / total if total > 0.0 else twap(slices)
 
 
 def exponential(slices: int, urgency: float) -> Weights:
@@ -82,8 +84,9 @@ def almgren_chriss_rate(
         risk_aversion: Price of quadratic variation, 1 / currency.
         tau: Length of a slice, days.
     """
-    slope = alpha * volatility * (quantity / volume) ** beta * slices / quantity
-    return min(math.acosh(1.0 + risk_aversion * volatility**2 * tau / (2.0 * slope)), _AT_ONCE) if slope > 0.0 else 0.0
+    slope = alpha * volatility * min(quantity / volume, _MAX_PARTICIPATION) ** beta * slices / quantity
+    risk = risk_aversion * volatility**2 * tau
+    return min(math.acosh(1.0 + risk / (2.0 * slope)), _AT_ONCE) if slope > 0.0 and risk > 0.0 else 0.0
 
 
 def twap_in_children(slices: int, children: int) -> Weights:

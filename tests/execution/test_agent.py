@@ -15,6 +15,7 @@ from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import AgentStatus, ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import ALGORITHMS, algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
@@ -892,32 +893,41 @@ def test_each_order_has_the_marks_of_its_life_and_the_last_one_before():
 
 
 def test_every_state_change_holds_the_lock(monkeypatch):
-    def guarded(name):
-        inner = getattr(ExecutionAgent, name)
+    agent = _agent()
+    called, names = set(), {
+        ExecutionAgent: (
+            *("_store_quotes", "_start_order", "_release", "_close", "_report", "_update_report", "_record_latency", "_replan"),
+            *("_find_child", "_queue_next_child", "_review", "_cancel_parent", "_add_mark"),
+        ),
+        WorkingOrder: ("begin", "plan", "carry_forward", "release", "book", "withdraw", "pending_children"),
+    }  # fmt: skip
 
-        def call(agent, *values):
+    def guarded(owner, name):
+        inner = getattr(owner, name)
+
+        def call(*values):
             assert agent._lock._is_owned(), name
             called.add(name)
-            return inner(agent, *values)
+            return inner(*values)
 
-        monkeypatch.setattr(ExecutionAgent, name, call)
+        monkeypatch.setattr(owner, name, call)
 
-    called, names = set(), ("_store_quotes", "_start_order", "_plan", "_schedule", "_carry_forward", "_release", "_close")
-    names = (*names, "_report", "_record_latency", "_find_child", "_queue_next_child", "_replan_for_regime", "_cancel_parent")
-    names = (*names, "_add_mark", "_advance_window")
-    for name in names:
-        guarded(name)
-    agent = _agent()
+    for owner, methods in names.items():
+        for name in methods:
+            guarded(owner, name)
     first, second = _parent(), _parent()
     _cut(agent, first, portfolio={"X": Quote(100.0, 10.0)}, regime="CRISIS")
     child = agent.get_next_child(100.0)
     agent.report_fill(child, 1, 100.0)
     agent.cancel(child)
     agent.process(regime="BEAR_TRENDING")
+    agent.children(first)
+    last = agent.get_next_child(100.0)
     agent.cancel(first)
+    agent.report_fill(last, 1, 100.0)
     agent.submit_order(second)
     agent.stop()
-    assert called == set(names)
+    assert called == {name for methods in names.values() for name in methods}
 
 
 def test_process_count_and_mean_latency():

@@ -1,0 +1,313 @@
+"""A parent order that is being executed: its schedule, and the size of each child at its release.
+
+All quantities are in lots, so that they are whole numbers and conserved exactly. All times of the schedule are in trading time
+(see :mod:`~hyperexec_env.execution.sessions`), which for an order without sessions is the agent's clock.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import accumulate
+from sys import float_info
+from typing import Any, Final
+
+import numpy as np
+
+from hyperexec_env.execution import schedules
+from hyperexec_env.execution.algorithms import ALGORITHMS, POV, Outlook, resolve
+from hyperexec_env.execution.children import cut, smallest_lots
+from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.hiding import TIME_JITTER, jitter
+from hyperexec_env.execution.sessions import Sessions
+from hyperexec_env.market.volume import slice_profile
+from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, lots_of, shares_of
+
+__all__ = ["WorkingOrder"]
+
+_SMALLEST_REST: Final = 1e-12
+"""Share of the volume profile below which its rest is rounding error of the cumulative sums."""
+_SMALLEST_VOLUME: Final = 1e-200
+"""Expected volume of the rest of an order below which its participation would not be a finite number."""
+_MANY: Final = 1e18
+"""More lots than any order has."""
+_record = tuple.__new__  # builds a named tuple in half the time of calling its class
+
+
+class WorkingOrder:
+    """Execution state of one parent order, guarded by the lock of the agent."""
+
+    __slots__ = (
+        *("algorithm", "children", "choice", "closed", "config", "deadline", "filled", "first_mark", "held"),
+        *("interval", "last_scheduled", "lots", "next_index", "next_number", "parent", "pending", "planned_at", "pov_rate"),
+        *("pov_target", "rng", "sessions", "start", "submitted", "version", "seen", "window_end", "window_lots", "working"),
+        *("_base", "_end", "_first", "_first_plan", "_scale", "_smallest", "_spread", "_sums"),
+    )
+
+    def __init__(
+        self, parent: ParentOrder, algorithm: str, submitted: float, config: ExecutionConfig, rng: np.random.Generator
+    ) -> None:
+        """Accept a parent, without a plan yet."""
+        self.parent, self.algorithm, self.config, self.rng = parent, algorithm, config, rng
+        self.sessions = sessions = Sessions(parent.sessions) if parent.sessions else None
+        deadline, horizon = parent.deadline, config.horizon_seconds
+        if deadline is None:
+            deadline = submitted + horizon if sessions is None else sessions.later(submitted, horizon)
+        self.deadline = deadline if sessions is None else sessions.last_close(deadline)
+        self.start = submitted  # time of the first plan, on the agent's clock
+        self.submitted, self._end = self.trading_time(submitted), self.trading_time(self.deadline)
+        self.lots, self._smallest = lots_of(parent.quantity, parent.lot_size), smallest_lots(parent)
+        self.closed = False
+        self.held = False  # whether a halt held back a child since the last plan
+        self.choice: tuple[str, int] | None = None  # algorithm and intervals of the last plan, by its regime
+        self._first = self.planned_at = self.interval = 0.0  # times of the first and the last plan, length of the intervals
+        self.last_scheduled = 0.0  # schedule time of the last released child
+        self.pending: list[ChildOrder] = []  # children of the last plan; those before `next_index` have been released
+        self._sums = [0]  # cumulative planned lots of the pending children, from 0
+        # since the last carry forward, `_spread` lots are distributed over the pending children from `_base` on; `_scale` is
+        # their ratio to the planned lots of these children
+        self._base, self._spread, self._scale = 0, 0, 1.0
+        # `version` counts schedule changes, so that the heap of due children can skip outdated entries; `seen` is the number of
+        # the last change of regime that was applied; `working` counts lots in the market; `first_mark` is the position of
+        # the first mark that the order needs
+        self.next_index = self.next_number = self.version = self.seen = self.filled = self.working = self.first_mark = 0
+        self.children: dict[str, ChildOrder] = {}  # released children by id
+        self._first_plan: tuple[list[ChildOrder], list[int]] = ([], [0])  # children and cumulative lots of the first plan
+        self.pov_rate = self.pov_target = 0.0  # POV only: participation, and the target for the shares released so far
+        self.window_end = self.submitted  # end of the current interval of the participation cap
+        self.window_lots = 0  # lots released in that interval
+
+    @property
+    def unreleased(self) -> int:
+        """Lots that are neither filled nor in the market."""
+        return self.lots - self.filled - self.working
+
+    @property
+    def next_time(self) -> float | None:
+        """Schedule time of the next pending child, on the agent's clock; None if there is none."""
+        return self.pending[self.next_index].schedule_time if self.next_index < len(self.pending) else None
+
+    @property
+    def first_plan(self) -> tuple[tuple[float, float], ...]:
+        """Cumulative shares of the first plan, as (time, shares)."""
+        children, sums = self._first_plan
+        size = self.parent.lot_size
+        return tuple(
+            (child.schedule_time, float(shares_of(lots, size))) for child, lots in zip(children, sums[1:], strict=True)
+        )
+
+    # --- time
+
+    def trading_time(self, time: float) -> float:
+        """Return the trading time at a time on the agent's clock."""
+        return time if self.sessions is None else self.sessions.trading_time(time)
+
+    def next_open(self, now: float) -> float:
+        """Return the time from which children may trade: now, the next open, or infinity after the last close."""
+        return now if self.sessions is None else self.sessions.next_open(now)
+
+    # --- plans
+
+    def begin(self, now: float, regime: str) -> None:
+        """Make the first plan."""
+        self.start = now
+        self._first = self.window_end = self.trading_time(now)
+        self.plan(now, regime)
+        self._first_plan = self.pending, self._sums
+
+    def plan(self, now: float, regime: str) -> int:
+        """Cut the unreleased lots into children over the remaining time; return the number of intervals."""
+        config, at = self.config, self.trading_time(now)
+        left = self._end - at
+        self.held = False
+        if not left > 0.0:  # no session is left
+            self._schedule([])
+            return 0
+        intervals = max(1, round(config.slices * left / (self._end - self._first)))
+        algorithm, intervals = resolve(self.algorithm, regime, intervals)
+        weights = ALGORITHMS[algorithm](self._outlook(algorithm, intervals, at))
+        self.interval, self.planned_at = max(left / intervals, float_info.min), at
+        if self.choice is None:
+            self.last_scheduled = at - 0.5 * self.interval
+        phase = schedules.phase_after(at - self.last_scheduled, self.interval, TIME_JITTER * config.steganographic_factor)
+        self.choice = resolve(self.algorithm, regime, config.slices)
+        children = cut(
+            self.parent,
+            self.unreleased,
+            at,
+            self._end,
+            weights,
+            phase=phase,
+            factor=config.steganographic_factor,
+            rng=self.rng,
+            number=self.next_number,
+            clock=None if self.sessions is None else lambda time: self._clock_time(time, now),
+        )
+        self.next_number += len(children)
+        self._schedule(children)
+        return intervals
+
+    def _clock_time(self, time: float, now: float) -> float:
+        """Return a trading time on the agent's clock, where conversion errors respect the present time and the deadline."""
+        if self.sessions is None:
+            return time
+        return max(min(self.sessions.clock_time(time), math.nextafter(self.deadline, -math.inf)), now)
+
+    def _outlook(self, algorithm: str, intervals: int, at: float) -> Outlook:
+        """Return the inputs of the algorithm for the remaining time."""
+        parent, config = self.parent, self.config
+        urgency = config.urgency if parent.urgency is None else parent.urgency
+        volumes: Any = ()
+        if algorithm in ("VWAP", POV):
+            whole = self._end - self.submitted
+            since, left = (at - self.submitted) / whole, (self._end - at) / whole
+            volumes = slice_profile(parent.volume_profile, intervals, since, left, 1.0)
+            if not volumes.sum() > _SMALLEST_REST:
+                volumes = slice_profile((), intervals, since, left, 1.0)
+        if algorithm == POV:
+            expected, cap = parent.expected_volume, config.max_participation_rate
+            self.pov_rate = cap or 0.0
+            if expected is not None:
+                self.pov_rate = parent.quantity / max(expected * float(volumes.sum()), _SMALLEST_VOLUME)
+        rate = 0.0
+        if algorithm == "AC":
+            rate = schedules.STEEPNESS * urgency / intervals  # market unknown: use the steepness of IS
+            if parent.volatility is not None and parent.expected_volume is not None:
+                rate = schedules.almgren_chriss_rate(
+                    quantity=parent.quantity,
+                    slices=intervals,
+                    volume=parent.expected_volume,
+                    volatility=parent.volatility * parent.arrival_price,
+                    alpha=config.temp_impact_alpha,
+                    beta=config.temp_impact_beta,
+                    risk_aversion=config.risk_aversion,
+                    tau=(self._end - at) / config.day_seconds / intervals,
+                )
+        return Outlook(intervals, urgency, volumes, rate)
+
+    def _schedule(self, children: list[ChildOrder]) -> None:
+        """Replace the pending children."""
+        size = self.parent.lot_size
+        self.pending, self.next_index, self._base = children, 0, 0
+        self._sums = list(accumulate([lots_of(child.quantity, size) for child in children], initial=0))
+        self._spread, self._scale = self._sums[-1], 1.0
+        self.version += 1
+
+    def carry_forward(self, time: float) -> None:
+        """Distribute the unreleased lots over the pending children, in proportion to their planned lots.
+
+        Without pending children, the unreleased lots become one new child at a trading time, if that is before the end.
+        """
+        self.version += 1
+        if self.next_index < len(self.pending):
+            self._base, self._spread = self.next_index, self.unreleased
+            self._scale = self._spread / (self._sums[-1] - self._sums[self._base])
+        elif self.unreleased and time < self._end:
+            shares = shares_of(self.unreleased, self.parent.lot_size)
+            self._schedule([ChildOrder(self.parent, self.next_number, shares, self._clock_time(time, -math.inf))])
+            self.next_number += 1
+
+    def _pending_lots(self, index: int) -> int:
+        """Return the lots of a pending child: as planned, plus its part of the lots carried forward since."""
+        return self._cumulative(index + 1) - self._cumulative(index)
+
+    def _cumulative(self, index: int) -> int:
+        """Return the lots of the pending children from `_base` to an index."""
+        if index == len(self.pending):
+            return self._spread
+        return round((self._sums[index] - self._sums[self._base]) * self._scale)
+
+    def pending_children(self) -> list[ChildOrder]:
+        """Return the children that have not been released, with their present quantities."""
+        size, numbers = self.parent.lot_size, range(self.next_index, len(self.pending))
+        children = [self.pending[index]._replace(quantity=shares_of(self._pending_lots(index), size)) for index in numbers]
+        return [child for child in children if child.quantity]
+
+    # --- releases
+
+    def release(self, now: float, volume_rate: float | None) -> ChildOrder | None:
+        """Size and release the next child; return None if none of its lots may trade.
+
+        Args:
+            now: Time of the release, seconds on the agent's clock.
+            volume_rate: Quoted market volume, shares a second; None: unknown.
+        """
+        index, planned = self.next_index, self._pending_lots(self.next_index)
+        wanted = self._permitted_lots(planned, volume_rate, self.trading_time(now))
+        scheduled = self.trading_time(self.pending[index].schedule_time)
+        later = scheduled + self.interval  # time to which unreleased lots of the last child are carried
+        # a time that float resolution cannot advance is the end of the order
+        ends = index == len(self.pending) - 1 and (later >= self._end or later <= scheduled)
+        lots = self.unreleased if ends and self.config.complete else min(wanted, self.unreleased)
+        self.next_index += 1
+        self.last_scheduled = scheduled
+        child = self._released(self.pending[index], lots, lots - min(wanted, lots), now) if lots else None
+        if lots != planned and not ends:
+            self.carry_forward(later)
+        return child
+
+    def _released(self, planned: ChildOrder, lots: int, forced: int, now: float) -> ChildOrder:
+        """Return a released child, and count its lots."""
+        size = self.parent.lot_size
+        child = _record(
+            ChildOrder,
+            (self.parent, planned.number, shares_of(lots, size), planned.schedule_time, now, (), shares_of(forced, size)),
+        )
+        self.children[child.id] = child
+        self.working += lots
+        self.window_lots += lots
+        return child
+
+    def _permitted_lots(self, planned: int, volume_rate: float | None, now: float) -> int:
+        """Return the lots of a child that the algorithm asks for and the participation cap and the smallest child permit.
+
+        The cap applies to all lots released in an interval, so overdue children of one interval share it.
+        """
+        begun, wanted, cap = self._advance_window(now), planned, self.config.max_participation_rate
+        if self.algorithm == POV:
+            wanted = self._pov_lots(planned, volume_rate, begun)
+        if cap is not None and volume_rate is not None:
+            permitted = min(cap * volume_rate * self.interval / self.parent.lot_size, _MANY)
+            wanted = min(wanted, max(int(permitted) - self.window_lots, 0))
+        return 0 if wanted < self._smallest and wanted < self.unreleased else wanted
+
+    def _advance_window(self, now: float) -> float:
+        """Advance the cap interval to the one that contains `now`; return the seconds by which its end moved."""
+        if now < self.window_end:
+            return 0.0
+        end = self.planned_at + (int((now - self.planned_at) / self.interval) + 1) * self.interval
+        if end <= now:  # the division rounded down
+            end += self.interval
+        begun = end - self.window_end
+        self.window_end, self.window_lots = end, 0
+        return begun
+
+    def _pov_lots(self, planned: int, volume_rate: float | None, begun: float) -> int:
+        """Return the lots that POV asks for: its share of the volume so far, minus the lots already released.
+
+        Without a quoted volume rate, return the planned lots, which come from the expected volume.
+        """
+        done, size = self.filled + self.working, self.parent.lot_size
+        if volume_rate is None:
+            self.pov_target = float(shares_of(done + planned, size))
+        elif begun:
+            self.pov_target += self.pov_rate * volume_rate * begun * jitter(self.config.steganographic_factor, self.rng)
+        return max(0, int(min(self.pov_target / size, self.lots) + 0.5) - done)
+
+    # --- fills and cancellations
+
+    def book(self, name: str, fill: Fill) -> ChildOrder:
+        """Book a fill of a child in the market; return the updated child."""
+        child = self.children[name]
+        child = self.children[name] = child._replace(fills=(*child.fills, fill))
+        lots = lots_of(fill.quantity, self.parent.lot_size)
+        self.filled += lots
+        self.working -= lots
+        return child
+
+    def withdraw(self, name: str) -> None:
+        """Return the remaining lots of a child in the market to the order. Its filled shares become its quantity."""
+        child = self.children[name]
+        lots = lots_of(child.remaining, self.parent.lot_size)
+        self.working -= lots
+        self.window_lots = max(self.window_lots - lots, 0)
+        self.children[name] = child._replace(quantity=child.filled, forced=min(child.forced, child.filled))
