@@ -13,5 +13,6 @@ represent it.
 - `obizhaeva_wang`: Obizhaeva and Wang (2013)
 - `bertsimas_lo`: Bertsimas and Lo (1998)
 - `gatheral_schied`: Gatheral and Schied (2011)
+- `gatheral_schied_slynko`: Gatheral, Schied and Slynko (2012), power-law decay of the impact
 - `kyle`: Kyle (1985)
 """
