@@ -18,7 +18,7 @@ rate is infinite at both ends; with the exponential G of Obizhaeva and Wang (201
 
 In discrete time, trades at given times minimise a quadratic form for any kernel (:func:`discrete_trades`); the kernel must be
 finite at 0, for example a power law with a cutoff, :math:`c\,(t_0 + t)^{-\gamma}`. The kernel of this package has exponential
-decay only, so these models have no scenario. The paper prints no table; :data:`EXAMPLE` is ours.
+decay only, so these models have no scenario. :data:`EXAMPLE` is ours.
 """
 
 from __future__ import annotations
