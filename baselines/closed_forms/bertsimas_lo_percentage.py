@@ -1,7 +1,7 @@
 r"""Bertsimas and Lo (1998), section 3: the linear-percentage law of motion, whose impact is temporary.
 
 The no-impact price is geometric, :math:`\tilde P_t = \tilde P_{t-1} e^{Z_t}` with independent normal :math:`Z_t` of mean
-:math:`\mu_z` and variance :math:`\sigma_z^2`, so it grows by :math:`q = e^{\mu_z + \sigma_z^2/2}` on average and stays positive.
+:math:`\mu_z` and variance :math:`\sigma_z^2`, so it grows by :math:`q = e^{\mu_z + \sigma_z^2/2}` on average.
 A purchase of :math:`S_t` shares fills at :math:`P_t = \tilde P_t (1 + \theta S_t + \gamma X_t)`: its impact is a percentage of
 the price and does not persist. The trader observes :math:`\tilde P_t` and the signal :math:`X_t = \rho X_{t-1} + \eta_t` before
 choosing :math:`S_t`. The cost of buying W shares with k later periods is :math:`\tilde P` times a quadratic form in (X, W), and

@@ -132,13 +132,13 @@ def bought(model: PowerLaw, times: Any) -> Floats:
 def optimum(model: PowerLaw) -> float:
     """Return the minimal expected cost Q mu / 2, currency (Gatheral, Schied and Slynko 2012)."""
     potential = math.pi / (math.cos(0.5 * math.pi * model.exponent) * _beta(model))
-    return 0.5 * model.scale * model.quantity**2 * model.horizon**-model.exponent * potential
+    return float(0.5 * model.scale * model.quantity**2 * model.horizon**-model.exponent * potential)
 
 
 def constant_rate_cost(model: PowerLaw) -> float:
     """Return the expected cost of buying at a constant rate, c Q^2 T^-gamma / ((1 - gamma)(2 - gamma)), currency."""
     gamma = model.exponent
-    return model.scale * model.quantity**2 * model.horizon**-gamma / ((1.0 - gamma) * (2.0 - gamma))
+    return float(model.scale * model.quantity**2 * model.horizon**-gamma / ((1.0 - gamma) * (2.0 - gamma)))
 
 
 # --- discrete time, any kernel

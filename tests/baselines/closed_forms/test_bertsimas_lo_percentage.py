@@ -10,8 +10,6 @@ from hypothesis import strategies as st
 
 from hyperexec_env.baselines.closed_forms import bertsimas_lo_percentage as paper
 
-pytestmark = pytest.mark.fast
-
 MODELS = st.builds(
     paper.LinearPercentage,
     price=st.floats(1.0, 200.0),

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from hyperexec_env.baselines.closed_forms import gatheral_schied_slynko as paper
 from hyperexec_env.baselines.closed_forms import obizhaeva_wang
 
-pytestmark = pytest.mark.fast
-
 EXPONENTS = [0.1, 0.4, 0.5, 0.8]
 MODELS = st.builds(
     paper.PowerLaw,
