@@ -12,6 +12,8 @@ represent it.
 - `cartea_jaimungal`: Cartea, Jaimungal and Penalva (2015), finite terminal penalty
 - `obizhaeva_wang`: Obizhaeva and Wang (2013)
 - `bertsimas_lo`: Bertsimas and Lo (1998)
+- `bertsimas_lo_percentage`: Bertsimas and Lo (1998), section 3, linear-percentage law of motion
 - `gatheral_schied`: Gatheral and Schied (2011)
+- `gatheral_schied_slynko`: Gatheral, Schied and Slynko (2012), power-law decay of the impact
 - `kyle`: Kyle (1985)
 """

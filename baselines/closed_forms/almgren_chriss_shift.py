@@ -7,7 +7,7 @@ that occurred. With E and V of a branch at its optimum, the whole programme has
 .. math:: E = E_0 + \sum_j p_j E_j, \qquad V = V_0 + \sum_j p_j V_j + \frac12\sum_{i,j} p_i p_j (E_i - E_j)^2
 
 and :math:`X^*` minimises E + lambda V. The last term is the variance of the expected cost between the branches; the branches
-do not trade against it. The paper shows trajectories without a table, so :data:`EXAMPLE` is ours.
+do not trade against it. :data:`EXAMPLE` is ours.
 """
 
 from __future__ import annotations

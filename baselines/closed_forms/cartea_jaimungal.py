@@ -14,8 +14,7 @@ shares is :math:`S q - (b/2 + y(s))\,q^2` with
 
 .. math:: y(s) = c\,\frac{a\cosh\gamma s + c\sinh\gamma s}{c\cosh\gamma s + a\sinh\gamma s}
 
-and the optimal rate is :math:`\nu = y(s) q / k`. The book writes y with :math:`\zeta = (a + c) / (a - c)`. Its figures have
-no table; :data:`EXAMPLE` has the parameters of a figure.
+and the optimal rate is :math:`\nu = y(s) q / k`. The book writes y with :math:`\zeta = (a + c) / (a - c)`.
 
 The kernel marks unfilled shares at the final mid without a penalty, so a finite terminal penalty has no scenario.
 """
@@ -85,7 +84,7 @@ class CarteaJaimungal:
 EXAMPLE: Final = CarteaJaimungal(
     quantity=1.0, horizon=1.0, temporary=1e-3, permanent=1e-3, terminal_penalty=1e-2, running_penalty=1e-2
 )
-"""Parameters of the book's figures of inventory paths: k = b = 1e-3, alpha = 0.01, phi = 0.01, inventory as a fraction."""
+"""An inventory of 1 (a fraction) with k = b = 1e-3 and alpha = phi = 0.01; the parameters are ours."""
 
 
 class Outcome(NamedTuple):

@@ -9,9 +9,9 @@ problem is
 The objective omits the permanent cost :math:`\gamma X^2/2`, which does not depend on the strategy. The optimal strategy depends
 on the price path, and its holdings may become negative.
 
-A quadratic risk term :math:`q x_t^2` may be added, as in Schied (2013), "Robust strategies for optimal order execution in the
-Almgren-Chriss framework". Here :math:`q = \lambda_2 (\sigma S_0)^2`, the risk of Almgren and Chriss (2000) at the arrival
-price. With :math:`w = \sqrt{q/\eta}` and the time left s, the value of x shares is
+A quadratic risk term :math:`q x_t^2` may be added, with :math:`q = \lambda_2 (\sigma S_0)^2`, the risk of Almgren and Chriss
+(2000) at the arrival price. Its solution follows from the same Hamilton-Jacobi-Bellman equation: with :math:`w = \sqrt{q/\eta}`
+and the time left s, the value of x shares is
 
 .. math:: \eta w \coth(ws)\,x^2 + \frac{\lambda\tanh(ws/2)}{w}\,x S
           - \frac{\lambda^2 S^2}{4\eta w^2}\int_0^s e^{\sigma^2(s-u)}\tanh^2\frac{wu}2\,du
@@ -203,7 +203,7 @@ def expected_cost(model: GatheralSchied) -> float:
 
 
 def static_cost(model: GatheralSchied) -> float:
-    """Return the expected cost of :func:`static_remaining`, currency, which does not depend on the price's volatility.
+    """Return the expected cost of :func:`static_remaining`, currency, which does not react to the price.
 
     The difference to :func:`expected_cost` is the value of adapting to the price.
     """

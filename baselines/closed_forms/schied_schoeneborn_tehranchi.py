@@ -9,7 +9,7 @@ deterministic one is optimal. The cost C of a deterministic strategy is normal, 
 is the objective of Almgren and Chriss with :math:`\lambda = A / 2`, and their optimal trades are optimal.
 
 The functions take the market of :class:`~hyperexec_env.baselines.closed_forms.almgren_chriss.AlmgrenChriss`, in discrete time.
-The paper prints no numerical example; with A = 2e-6 the example of Almgren and Chriss has their lambda of 1e-6.
+With A = 2e-6 the example of Almgren and Chriss has their lambda of 1e-6.
 """
 
 from __future__ import annotations

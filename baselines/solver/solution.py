@@ -244,7 +244,7 @@ def _check_schedule(market: Market, schedule: Any) -> Floats:
             "fractions of the remaining shares"
         )
     left = np.cumsum(shares[::-1])[::-1]
-    return np.divide(shares, left, out=np.ones_like(shares), where=left > 0.0)
+    return np.asarray(np.divide(shares, left, out=np.ones_like(shares), where=left > 0.0))
 
 
 def _schedule_cost(problem: Problem, fractions: Floats) -> float:
@@ -344,7 +344,7 @@ def _within(value: Any, low: Any, high: Any, error: float) -> Floats:
     A larger violation is a fault of the solver and stays visible.
     """
     clipped = np.clip(value, low, high)
-    return np.where(np.abs(clipped - value) <= max(error, _EXACT) * np.abs(value), clipped, value)
+    return np.asarray(np.where(np.abs(clipped - value) <= max(error, _EXACT) * np.abs(value), clipped, value))
 
 
 def _solve_two_sided(market: Market) -> Riccati | None:

@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from hyperexec_env.baselines.closed_forms import almgren_chriss
 from hyperexec_env.baselines.closed_forms import almgren_chriss_shift as paper
 
-pytestmark = pytest.mark.fast
-
 LAMBDA = 1e-6
 WHOLE = replace(almgren_chriss.EXAMPLE, slices=50)
 """The example of the paper in the slices of the example with an event."""

@@ -12,8 +12,6 @@ from hyperexec_env.baselines.closed_forms import cartea_jaimungal as paper
 from hyperexec_env.baselines.closed_forms.almgren_chriss import AlmgrenChriss
 from hyperexec_env.baselines.closed_forms.almgren_chriss import optimum as almgren_chriss_optimum
 
-pytestmark = pytest.mark.fast
-
 MODELS = st.builds(
     lambda excess, **values: paper.CarteaJaimungal(terminal_penalty=0.5 * values["permanent"] + excess, **values),
     excess=st.just(0.0) | st.floats(1e-7, 1e2),

@@ -14,8 +14,6 @@ from hyperexec_env.baselines.closed_forms.almgren_chriss import EXAMPLE
 from hyperexec_env.baselines.solver.linear import solve_linear
 from hyperexec_env.market.tables import build_market
 
-pytestmark = pytest.mark.fast
-
 AVERSION = 2e-6
 SEEDS = st.integers(0, 2**32 - 1)
 
