@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -11,9 +12,21 @@ if "HYPEREXEC_CACHE" not in os.environ:  # set in the workers of a run, and by a
     os.environ["HYPEREXEC_CACHE"] = _CACHE.name
 
 import hypothesis
+import pytest
 
 hypothesis.settings.register_profile("laws", derandomize=True, database=None, deadline=None, max_examples=60, print_blob=False)
 hypothesis.settings.load_profile("laws")
+
+
+@pytest.fixture(scope="module")
+def without_numba():
+    """Let the backend "auto" mean numpy in a module, as where numba is not installed.
+
+    Each kind of market takes seconds to compile; tests of boards, commands and trainings need not.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "numba", None)
+        yield
 
 
 def pytest_configure(config):

@@ -12,6 +12,8 @@ from hyperexec_env.evaluation.board import Entrant, judge
 from hyperexec_env.execution.algorithms import algorithm_names
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 
 def _run(capsys, *words):
     try:

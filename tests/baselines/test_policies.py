@@ -15,6 +15,8 @@ from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 
 def _path(market, episodes=64, seed=3):
     return draw_path(market, episode_keys(seed, np.arange(episodes)), float(market.scenario.side))

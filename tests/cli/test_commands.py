@@ -18,6 +18,8 @@ from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 
 def _run(capsys, *words):
     """Run a command in this process; return its exit code, standard output and standard error."""

@@ -23,6 +23,8 @@ from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 
 @pytest.fixture(scope="module")
 def board():

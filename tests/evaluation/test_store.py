@@ -28,6 +28,8 @@ from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 SCENARIO = get_scenario("regime-day")
 MARKET = build_market(SCENARIO)
 NAMES = (*BASELINES, *SANITY)

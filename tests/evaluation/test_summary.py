@@ -13,6 +13,8 @@ from hyperexec_env.evaluation.board import judge
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.market.scenario import get_scenario
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 
 def _board(name, optimum=True, policies=("TWAP", "VWAP", "random")):
     scenario = get_scenario(name)

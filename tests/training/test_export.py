@@ -25,6 +25,8 @@ from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.training import pathwise
 from hyperexec_env.training.export import ALGORITHMS, policy_of
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 ROOT = Path(__file__).parent.parent.parent
 ENV = "hyperexec_env:HyperExec-v0"
 OFF = {"buffer_size": 500, "learning_starts": 20, "batch_size": 16}

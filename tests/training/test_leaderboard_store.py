@@ -23,6 +23,8 @@ from hyperexec_env.training import leaderboard, ppo
 from hyperexec_env.training.adapter import BatchVecEnv
 from hyperexec_env.training.run import begun
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 WORDS = ["leaderboard", "--scenario", "desk-5min", "--episodes", "60", "--training-seeds", "1", "--timesteps", "2000"]
 WORDS += ["--no-progress", "--no-optimum", "--out"]
 

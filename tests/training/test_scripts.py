@@ -14,6 +14,8 @@ from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.training import dqn, leaderboard, ppo, sac
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 TINY = {
     "ppo": ppo.Args(timesteps=2000, lanes=16, steps=13, batch_size=104, epochs=1, progress=False, tensorboard=False),
     "sac": sac.Args(
@@ -145,6 +147,7 @@ def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, mo
 
 def test_the_leaderboard_trains_again_when_an_option_has_changed(tmp_path, monkeypatch):
     options = {"episodes": 50, "training_seeds": 1, "optimum": False, "out": tmp_path, "progress": False}
+    monkeypatch.setattr(leaderboard, "page", lambda *args: "")
     leaderboard.leaderboard("desk-5min", timesteps=2000, **options)
     trained = []
     original = ppo.train
