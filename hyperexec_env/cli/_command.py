@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from hyperexec_env.arguments import Parser, add_arguments, files_of, parse
+from hyperexec_env.checks import one_line
 from hyperexec_env.files import check_folder, check_target, write_atomically
 from hyperexec_env.market.scenario import scenario_files
 
@@ -63,7 +64,7 @@ def run(command: ModuleType, prog: str, words: Sequence[str]) -> int:
         except RuntimeError as error:
             if not _is_alarm(error):
                 raise
-            raise SystemExit(f"hyperexec: alarm: {error}") from None
+            raise SystemExit(one_line(f"hyperexec: alarm: {error}")) from None
     _show(result, [path for _, path in files_of(args, "output")], given.json)
     return getattr(result, "exit_code", 0)
 
