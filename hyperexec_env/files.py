@@ -46,13 +46,18 @@ _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """Ends of the names of the files that SQLite keeps beside a database."""
 
 
-def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
+def check_target(
+    path: str | os.PathLike[str] | None,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    others: Iterable[str | os.PathLike[str]] = (),
+) -> None:
     """Check that an output file can be written, so that a long computation fails before it starts rather than at its end.
 
     Args:
         path: The output file; None and "-" (standard output) always pass.
-        inputs: Files and folders that the computation uses; the output must not overwrite one of them, a file in one of the
+        inputs: Files and folders that the computation reads; the output must not overwrite one of them, a file in one of the
             folders, or one of the files that SQLite keeps beside a store, under any name (symbolic or hard link).
+        others: Files and folders that the computation writes itself, protected in the same way.
 
     Raises:
         ValueError: The folder is missing or not writable, or the path is a folder, a device, a pipe, the standard output or
@@ -72,9 +77,9 @@ def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.
         return
     if _is_standard_output(target):
         raise ValueError(f"cannot write {name}: standard output goes to this file; give another name")
-    for file in inputs:
-        if _overwrites(target, Path(os.path.realpath(file))):
-            raise ValueError(f"cannot write {name}: it is one of the files that are read or written; give another name")
+    for used, files in (("read", inputs), ("written", others)):
+        if any(_overwrites(target, Path(os.path.realpath(file))) for file in files):
+            raise ValueError(f"cannot write {name}: it is one of the files that are {used}; give another name")
     reason = _write_error(target.parent)
     if reason:
         raise ValueError(f"cannot write {name}: the folder {target.parent} may not be written to ({reason})")

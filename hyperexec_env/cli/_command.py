@@ -88,10 +88,10 @@ def _check_files(args: Any, json_target: str | None) -> None:
     read += [file for _, scenario in files_of(args, "scenario") for file in scenario_files(scenario)]
     for _, path in stores:
         check_target(path, read)
-    used = [*read, *(path for _, path in stores), *getattr(args, "outputs", ())]
+    written = [*(path for _, path in stores), *getattr(args, "outputs", ())]
     named = outputs if json_target in (None, "-") else [("json", json_target), *outputs]
     for _, path in named:
-        check_target(path, used)
+        check_target(path, read, written)
     for (name, path), (other, second) in combinations(named, 2):
         if os.path.realpath(path) == os.path.realpath(second) != os.devnull:
             raise ValueError(f"{name} and {other} must be two files, got {second!r} twice")
