@@ -198,13 +198,12 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin the next episode of the seed; of a new seed, episode 0; with `options={"episode": i}`, episode i."""
+        given = check_reset_options(options, ("episode",))  # before the seed changes anything
+        episode = check_integer("reset option 'episode'", given["episode"], low=0, high=2**63 - 1) if given else None
         super().reset(seed=seed)
         if seed is not None or self._seed is None:
             self._seed, self._number, self._block = self.np_random_seed, -1, None
-        self._number += 1
-        if options:
-            given = check_reset_options(options, ("episode",))
-            self._number = check_integer("reset option 'episode'", given["episode"], low=0, high=2**63 - 1)
+        self._number = self._number + 1 if episode is None else episode
         self._running = Episode(self.task, self._block_of(self._number), self._number)
         if self._human:
             self.render()
