@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -77,7 +76,7 @@ def _named(name: str) -> list[Entrant]:
     if not name:
         raise ValueError("policy must be a name or a folder, got an empty one")
     known = name.lower() in (*_GROUPS, Optimal.name, *map(str.lower, policy_names()))
-    if not known and Path(name).is_dir():
+    if not known and os.path.isdir(name):
         return [_entrant(load_policy(name))]
     return [_entrant(get_policy(key)) for key in _GROUPS.get(name.lower(), [name])]
 

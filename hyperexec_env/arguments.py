@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import types
 import typing
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import MISSING, field, fields
 from typing import Any, Literal, NoReturn, TypeVar
 
-from hyperexec_env.checks import nearest
+from hyperexec_env.checks import nearest, one_line
 
 __all__ = ["Parser", "Role", "add_arguments", "build", "files_of", "option", "parse", "scenario_option"]
 
@@ -59,6 +61,10 @@ def files_of(args: Any, *roles: Role) -> list[tuple[str, str]]:
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line and suggest the nearest valid word."""
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print help or version; unlike argparse, raise an OSError if that fails."""
+        print(message, end="", file=file or sys.stderr, flush=True)
+
     def error(self, message: str) -> NoReturn:
         """Print the error on one line, with a suggestion, and exit with code 2."""
         known = [text for action in self._actions for text in action.option_strings]
@@ -69,7 +75,9 @@ class Parser(argparse.ArgumentParser):
             wrong, _, listed = message.partition("invalid choice: ")[2].partition(" (choose from ")
             choices = [text.strip(" '") for text in listed.rstrip(")").split(",")]
             message = message.replace(wrong, wrong + nearest(wrong.strip("'"), choices), 1)
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        with suppress(OSError):  # standard error is full or closed
+            self._print_message(f"{self.prog}: error: {one_line(message)}\n")
+        self.exit(2)
 
 
 class _Several(argparse.Action):

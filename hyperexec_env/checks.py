@@ -5,17 +5,47 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sized
+from typing import Any, Final
 
 __all__ = [
-    *("check_choice", "check_flag", "check_integer", "check_number", "check_numbers", "check_seed", "nearest"),
-    *("put_integer", "put_number"),
+    *("check_choice", "check_flag", "check_integer", "check_label", "check_number", "check_numbers", "check_seed", "nearest"),
+    *("one_line", "printable", "put_integer", "put_number", "shown"),
 ]
+
+_LINE: Final = 500
+"""Largest number of characters of an error message."""
+_VALUE: Final = 100
+"""Largest number of characters of a value in an error message."""
+_LABEL: Final = 200
+"""Largest number of bytes of a name, so that a file name can contain it (255 bytes on most disks)."""
+
+
+def printable(text: str) -> str:
+    """Return text with control characters escaped, so that untrusted content and file names are safe to print."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+
+
+def one_line(text: str) -> str:
+    """Return a message as one printable line of at most 500 characters."""
+    line = printable(" ".join(text[: 4 * _LINE].split()))
+    return line if len(line) <= _LINE and len(text) <= 4 * _LINE else line[: _LINE - 3] + "..."
+
+
+def shown(value: Any) -> str:
+    """Return the representation of a value for an error message, cut to 100 characters."""
+    if isinstance(value, int) and value.bit_length() > 4 * _VALUE:  # the decimal digits of a huge number take long
+        return f"a whole number of {value.bit_length():,} bits"
+    if isinstance(value, (str, bytes, list, tuple)) and len(value) > _VALUE:
+        value = value[:_VALUE]
+    text = repr(value)
+    return text if len(text) <= _VALUE else text[: _VALUE - 3] + "..."
 
 
 def nearest(word: Any, choices: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the choice closest to a word, or "" if no choice is close."""
+    if len(str(word)) > _VALUE:
+        return ""
     match = difflib.get_close_matches(str(word), list(choices), n=1, cutoff=0.4)
     return f"; did you mean {match[0]!r}?" if match else ""
 
@@ -45,28 +75,32 @@ def check_number(
     if not _finite(value) or not low <= value <= high or (open_low and value == low):
         percent = unit.startswith("fraction") and _finite(value) and high < value <= 100.0 * high
         hint = f"; for {value:g} % pass {value / 100.0:g}" if percent else ""
-        raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {value!r}{hint}")
+        raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {shown(value)}{hint}")
     return float(value)
 
 
 def check_integer(field: str, value: Any, *, low: int, high: int) -> int:
     """Return a whole number as an int; raise ValueError if it is not whole or outside the range."""
     if not _finite(value) or value != int(value) or not low <= value <= high:
-        raise ValueError(f"{field} must be a whole number in [{low}, {high}], got {value!r}")
+        raise ValueError(f"{field} must be a whole number in [{low}, {high}], got {shown(value)}")
     return int(value)
 
 
 def check_seed(value: Any) -> int:
     """Return a seed as an int; raise ValueError if it is not a whole number of any size, 0 or larger."""
     if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < 0:
-        raise ValueError(f"seed must be a whole number, 0 or larger, got {value!r}")
+        raise ValueError(f"seed must be a whole number, 0 or larger, got {shown(value)}")
     return int(value)
 
 
-def check_numbers(field: str, values: Any, *, low: float, high: float, length: int | None = None) -> tuple[float, ...]:
-    """Return a sequence of numbers as a tuple of floats; raise ValueError for a bad number or length."""
+def check_numbers(
+    field: str, values: Any, *, low: float, high: float, length: int | None = None, most: int | None = None
+) -> tuple[float, ...]:
+    """Return a sequence of numbers as a tuple of floats; raise ValueError for a bad number, length, or more than `most`."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
-        raise ValueError(f"{field} must be a list of numbers, got {values!r}")
+        raise ValueError(f"{field} must be a list of numbers, got {shown(values)}")
+    if most is not None and isinstance(values, Sized) and len(values) > most:
+        raise ValueError(f"{field} must hold at most {most:,} numbers, got {len(values):,}")
     checked = tuple(check_number(f"{field}[{i}]", value, low=low, high=high) for i, value in enumerate(values))
     if length is not None and len(checked) != length:
         raise ValueError(f"{field} must hold {length} numbers, got {len(checked)}")
@@ -87,12 +121,19 @@ def check_choice(field: str, value: Any, choices: Iterable[str]) -> str:
     """Return a word that is one of the choices; otherwise raise ValueError and name the nearest choice."""
     choices = tuple(choices)
     if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {value!r}{nearest(value, choices)}")
+        raise ValueError(f"{field} must be one of {', '.join(choices)}, got {shown(value)}{nearest(value, choices)}")
     return value
 
 
 def check_flag(field: str, value: Any) -> bool:
     """Return a boolean; raise ValueError for any other value."""
     if not isinstance(value, bool):
-        raise ValueError(f"{field} must be true or false, got {value!r}")
+        raise ValueError(f"{field} must be true or false, got {shown(value)}")
+    return value
+
+
+def check_label(field: str, value: Any) -> str:
+    """Return a name; raise ValueError if it is not printable text of at most 200 bytes, which a file name can contain."""
+    if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > _LABEL:
+        raise ValueError(f"{field} must be printable text of at most {_LABEL} bytes, got {shown(value)}")
     return value

@@ -8,6 +8,7 @@ import csv
 import errno
 import gzip
 import hashlib
+import io
 import os
 import secrets
 import shutil
@@ -19,7 +20,9 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final, TextIO
+
+from hyperexec_env.checks import printable
 
 __all__ = [
     "cache_folder",
@@ -31,22 +34,30 @@ __all__ = [
     "open_regular",
     "printable",
     "read_cached",
+    "read_regular",
     "report_once",
     "write_atomically",
     "write_cached",
 ]
 
+_LONGEST_LINE: Final = 2**16
+"""Largest number of characters of a line of a csv file."""
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """Ends of the names of the files that SQLite keeps beside a database."""
 
 
-def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.PathLike[str]] = ()) -> None:
+def check_target(
+    path: str | os.PathLike[str] | None,
+    inputs: Iterable[str | os.PathLike[str]] = (),
+    others: Iterable[str | os.PathLike[str]] = (),
+) -> None:
     """Check that an output file can be written, so that a long computation fails before it starts rather than at its end.
 
     Args:
         path: The output file; None and "-" (standard output) always pass.
-        inputs: Files and folders that the computation uses; the output must not overwrite one of them, a file in one of the
+        inputs: Files and folders that the computation reads; the output must not overwrite one of them, a file in one of the
             folders, or one of the files that SQLite keeps beside a store, under any name (symbolic or hard link).
+        others: Files and folders that the computation writes itself, protected in the same way.
 
     Raises:
         ValueError: The folder is missing or not writable, or the path is a folder, a device, a pipe, the standard output or
@@ -66,9 +77,9 @@ def check_target(path: str | os.PathLike[str] | None, inputs: Iterable[str | os.
         return
     if _is_standard_output(target):
         raise ValueError(f"cannot write {name}: standard output goes to this file; give another name")
-    for file in inputs:
-        if _overwrites(target, Path(os.path.realpath(file))):
-            raise ValueError(f"cannot write {name}: it is one of the files that are read or written; give another name")
+    for used, files in (("read", inputs), ("written", others)):
+        if any(_overwrites(target, Path(os.path.realpath(file))) for file in files):
+            raise ValueError(f"cannot write {name}: it is one of the files that are {used}; give another name")
     reason = _write_error(target.parent)
     if reason:
         raise ValueError(f"cannot write {name}: the folder {target.parent} may not be written to ({reason})")
@@ -142,11 +153,6 @@ def _write_error(folder: Path) -> str:
     return ""
 
 
-def printable(text: str) -> str:
-    """Return text with control characters escaped, so that untrusted content and file names are safe to print."""
-    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-
-
 def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and values of the first line of a csv or csv.gz file and of each later non-blank line.
 
@@ -155,8 +161,8 @@ def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """
     line = 0
     try:
-        with (gzip.open if file.name.lower().endswith(".gz") else open)(file, "rt", encoding="utf-8-sig", newline="") as text:
-            reader = csv.reader(text)
+        with open_regular(file) as raw, _text(raw, file.name.lower().endswith(".gz")) as text:
+            reader = csv.reader(_lines(text))
             for header in islice(reader, 1):
                 yield reader.line_num, header
             for values in reader:
@@ -173,6 +179,20 @@ def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
 
 
+def _text(raw: BinaryIO, compressed: bool) -> TextIO:
+    """Return the text of a csv file, decompressed."""
+    content: Any = gzip.GzipFile(fileobj=raw) if compressed else raw
+    return io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+
+
+def _lines(text: TextIO) -> Iterator[str]:
+    """Yield the lines of a text; raise csv.Error for a line too long to be one, before the rest of it is read."""
+    for line in iter(lambda: text.readline(_LONGEST_LINE), ""):
+        if len(line) == _LONGEST_LINE:
+            raise csv.Error(f"a line is longer than {_LONGEST_LINE:,} characters")
+        yield line
+
+
 def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file for reading, as bytes; a pipe or a device, which could block or never end, is not opened.
 
@@ -184,6 +204,27 @@ def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
         os.close(handle)
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
     return os.fdopen(handle, "rb")
+
+
+def read_regular(path: str | os.PathLike[str], limit: int, what: str = "the file") -> bytes:
+    """Return the content of a regular file of limited size.
+
+    Args:
+        path: The file.
+        limit: Largest size of the file, bytes.
+        what: What the file is, for the error message.
+
+    Raises:
+        ValueError: The file cannot be read, is not a regular file, or is larger; the message names the file.
+    """
+    try:
+        with open_regular(path) as file:
+            content = file.read(limit + 1)
+    except OSError as error:
+        raise ValueError(f"cannot read {what} {os.fspath(path)}: {error.strerror or error}") from None
+    if len(content) > limit:
+        raise ValueError(f"cannot read {what} {os.fspath(path)}: it is larger than {limit:,} bytes")
+    return content
 
 
 def write_atomically(path: str | os.PathLike[str], content: str | bytes, *, private: bool = False) -> None:

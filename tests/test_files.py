@@ -1,18 +1,23 @@
 """File output: atomic writes, path checks and printable text."""
 
+import gzip
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import pytest
 
 from hyperexec_env import files
+from hyperexec_env.checks import one_line, shown
 from hyperexec_env.files import (
     cache_folder,
     check_folder,
     check_target,
+    csv_rows,
     printable,
     read_cached,
+    read_regular,
     write_atomically,
     write_cached,
 )
@@ -118,7 +123,7 @@ def test_an_output_path_that_a_store_or_a_folder_uses_is_refused(tmp_path, monke
         ("policy/result.json", "policy"),
         ("hard.json", "policy"),
     ):
-        with pytest.raises(ValueError, match=f"cannot write {target}: it is one of the files that are read or written"):
+        with pytest.raises(ValueError, match=f"cannot write {target}: it is one of the files that are read"):
             check_target(target, [used])
     assert sorted(os.listdir()) == ["hard.json", "hard.toml", "policy", "s.toml", "store-link"]
 
@@ -146,6 +151,46 @@ def test_the_file_that_standard_output_goes_to_is_refused(tmp_path):
     with open(tmp_path / "out.txt", "w") as out:
         done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True)
     assert "cannot write out.txt: standard output goes to this file" in done.stderr
+
+
+def test_only_regular_files_of_limited_size_are_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_regular(tmp_path / "file", 5) == b"12345"
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    for name, reason in (
+        ("file", "it is larger than 4 bytes"),
+        ("pipe", "not a regular file"),
+        ("zero", "not a regular file"),
+        (".", "not a regular file"),
+        ("none", "No such file"),
+        ("x" * 300, "File name too long"),
+    ):
+        with pytest.raises(ValueError, match=f"^cannot read the file .*: {reason}"):
+            read_regular(tmp_path / name, 4)
+    for name in ("pipe", "zero"):
+        with pytest.raises(ValueError, match=r"cannot read .*: not a regular file"):
+            next(csv_rows(tmp_path / name))
+
+
+@pytest.mark.parametrize("end", [".csv", ".csv.gz"])
+def test_a_csv_file_of_one_endless_line_is_refused_before_it_is_read(tmp_path, end):
+    text = b"a,b\n1,2\n" + b"9" * 10_000_000
+    (tmp_path / f"long{end}").write_bytes(gzip.compress(text) if end == ".csv.gz" else text)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="after line 2: not a csv file: a line is longer than 65,536 characters"):
+        list(csv_rows(tmp_path / f"long{end}"))
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+
+
+def test_a_message_is_one_short_printable_line():
+    assert one_line("two\n  lines\x1b[31m") == "two lines\\x1b[31m"
+    assert one_line("x" * 500) == "x" * 500
+    assert one_line("x" * 10**6) == one_line("x" * 501) == "x" * 497 + "..."
+    assert shown([1, "a"]) == "[1, 'a']"
+    for value in (10**10_000, "x" * 10**6, list(range(10**6)), {"a": "x" * 200}):
+        assert len(shown(value)) <= 100
 
 
 def test_printable_escapes_control_characters():

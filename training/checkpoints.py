@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer
 from hyperexec_env.extras import need
-from hyperexec_env.files import make_folder, write_atomically
+from hyperexec_env.files import make_folder, read_regular, write_atomically
 
 __all__ = ["FOLDER", "Checkpoint", "checkpoint_to_resume", "newest_checkpoint", "save_checkpoint"]
 
@@ -28,6 +28,8 @@ FOLDER = "checkpoints"
 FORMAT = "hyperexec-checkpoint-1"
 _NAME = re.compile(r"checkpoint-(\d{1,18})\.safetensors")
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_LARGEST = 2**34
+"""Largest size of a checkpoint, bytes; replay buffers are part of it."""
 _STORED = 2
 """Number of checkpoints that remain in the folder."""
 
@@ -104,7 +106,7 @@ def _read(path: Path, step: int) -> Checkpoint | None:
     """Return the checkpoint in a file, or None if the file is unreadable or fails its hash."""
     safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
     try:
-        data = path.read_bytes()
+        data = read_regular(path, _LARGEST)
         tensors = safetensors.load(data)  # checks the header
         metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
         same = metadata["sha256"] == _digest(step, tensors, metadata["about"])

@@ -21,7 +21,7 @@ from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.evaluation.network import ACTIVATIONS, Layers, NetworkPolicy, check_layers, save_policy
 from hyperexec_env.extras import need
-from hyperexec_env.files import check_folder, make_folder, printable
+from hyperexec_env.files import check_folder, make_folder, printable, read_regular
 
 __all__ = ["ALGORITHMS", "export", "policy_of"]
 
@@ -29,6 +29,8 @@ ALGORITHMS: Final = ("ppo", "sac", "dqn")
 """Algorithms of stable-baselines3 whose models can be exported."""
 _REPLACED: Final = {"learning_rate": 0.0, "lr_schedule": 0.0, "clip_range": 0.0, "clip_range_vf": None, "buffer_size": 1}
 """Attributes used only for training, replaced at loading: they are not unpickled, and no replay buffer is allocated."""
+_LARGEST: Final = 2**34
+"""Largest size of a model, bytes; replay buffers are part of it."""
 _EPISODES: Final = 4
 """Episodes on which an exported policy is compared with its model."""
 
@@ -212,7 +214,7 @@ def export(
     check_folder(out)
     name = printable(f"{algorithm.upper()} {path.stem}")
     policy = policy_of(_load(path, algorithm), algorithm, mode, observe_regime, name)
-    source = {"source": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    source = {"source": path.name, "sha256": hashlib.sha256(read_regular(path, _LARGEST)).hexdigest()}
     policy = replace(policy, about={**policy.about, **source})
     save_policy(policy, make_folder(out))
     return policy

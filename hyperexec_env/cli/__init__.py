@@ -10,18 +10,20 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import pkgutil
 import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from hyperexec_env import __version__
 from hyperexec_env.arguments import Parser
+from hyperexec_env.checks import one_line
 from hyperexec_env.extras import MissingExtra
 
 __all__ = ["commands", "main"]
@@ -70,13 +72,28 @@ def main(words: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if words is None else words)
     try:
         with _sigterm_as_exception():
-            return _run(words)
+            try:
+                return _run(words)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # a full disk is found here, not in the shutdown of Python
     except _Terminated:
-        print("terminated", file=sys.stderr)
-        return 128 + signal.SIGTERM
+        return _fail("terminated", 128 + signal.SIGTERM, prefix="")
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return _fail("interrupted", 128 + signal.SIGINT, prefix="\n")
+    except BrokenPipeError:
+        _drop_output()
+        return 1
+    except OSError as error:
+        _drop_output()
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"{error.strerror or error}{where}")
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error}")
+    except RecursionError:
+        return _fail("the input is nested too deeply")
+    except (MissingExtra, ValueError) as error:
+        return _fail(str(error))
 
 
 def _run(words: list[str]) -> int:
@@ -85,19 +102,15 @@ def _run(words: list[str]) -> int:
     key = next((key for size in (2, 1) if (key := tuple(words[:size])) in known), None)
     if key is None:
         return _explain(words, known)
-    try:
-        from hyperexec_env.cli._command import run
+    from hyperexec_env.cli._command import run
 
-        return run(importlib.import_module(known[key]), f"hyperexec {' '.join(key)}", words[len(key) :])
-    except MissingExtra as error:
-        return _fail(str(error))
-    except (ValueError, FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        return _fail(str(error))
-    except MemoryError as error:
-        return _fail(f"not enough memory: {error}")
-    except BrokenPipeError:
-        sys.stderr.close()
-        return 1
+    return run(importlib.import_module(known[key]), f"hyperexec {' '.join(key)}", words[len(key) :])
+
+
+def _drop_output() -> None:
+    """Send standard output to nowhere, so that Python does not try to write the rest again when it ends."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(words: list[str], known: dict[tuple[str, ...], str]) -> int:
@@ -122,7 +135,8 @@ def _entry(words: str, module: str) -> _Entry:
     return _Entry(order, words, meaning.replace("%", "%%"))
 
 
-def _fail(message: str) -> int:
-    """Print an error message on one line and return exit code 2."""
-    print(f"hyperexec: error: {' '.join(message.split())}", file=sys.stderr)
-    return 2
+def _fail(message: str, code: int = 2, prefix: str = "hyperexec: error: ") -> int:
+    """Print a message on one line of standard error and return the exit code."""
+    with suppress(OSError):  # standard error is full or closed
+        print(prefix + one_line(message), file=sys.stderr, flush=True)
+    return code

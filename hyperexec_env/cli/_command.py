@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from hyperexec_env.arguments import Parser, add_arguments, files_of, parse
+from hyperexec_env.checks import one_line
 from hyperexec_env.files import check_folder, check_target, write_atomically
 from hyperexec_env.market.scenario import scenario_files
 
@@ -63,7 +64,7 @@ def run(command: ModuleType, prog: str, words: Sequence[str]) -> int:
         except RuntimeError as error:
             if not _is_alarm(error):
                 raise
-            raise SystemExit(f"hyperexec: alarm: {error}") from None
+            raise SystemExit(one_line(f"hyperexec: alarm: {error}")) from None
     _show(result, [path for _, path in files_of(args, "output")], given.json)
     return getattr(result, "exit_code", 0)
 
@@ -87,10 +88,10 @@ def _check_files(args: Any, json_target: str | None) -> None:
     read += [file for _, scenario in files_of(args, "scenario") for file in scenario_files(scenario)]
     for _, path in stores:
         check_target(path, read)
-    used = [*read, *(path for _, path in stores), *getattr(args, "outputs", ())]
+    written = [*(path for _, path in stores), *getattr(args, "outputs", ())]
     named = outputs if json_target in (None, "-") else [("json", json_target), *outputs]
     for _, path in named:
-        check_target(path, used)
+        check_target(path, read, written)
     for (name, path), (other, second) in combinations(named, 2):
         if os.path.realpath(path) == os.path.realpath(second) != os.devnull:
             raise ValueError(f"{name} and {other} must be two files, got {second!r} twice")

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_integer
 from hyperexec_env.extras import MissingExtra, need
-from hyperexec_env.files import csv_rows, printable
+from hyperexec_env.files import csv_rows, open_regular, printable
 
 __all__ = ["COLUMNS", "BarReport", "LeftOut", "Sessions", "read_sessions", "zone"]
 
@@ -250,7 +250,8 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Sequence[Any]]]:
     except MissingExtra as error:
         raise MissingExtra('parquet needs pyarrow: pip install "hyperexec-env[data]"') from error
     try:
-        table = parquet.read_table(file)
+        with open_regular(file) as content:
+            table = parquet.read_table(content)
         columns = [table.column(i).to_pylist() for i in _columns(file, table.column_names)]
     except OSError as error:
         raise ValueError(f"cannot read {file}: {error.strerror or error}") from None

@@ -13,12 +13,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice
+from hyperexec_env.checks import check_choice, check_integer, check_label, nearest, one_line, shown
 from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, build_action_mode
 from hyperexec_env.envs.features import Observer, build_observer, observation_names
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.extras import need
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import read_regular, write_atomically
 from hyperexec_env.market.tables import Market
 
 __all__ = ["ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "policy_files", "save_policy"]
@@ -26,6 +26,16 @@ __all__ = ["ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_polic
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 """Weights (out, in) and biases (out,) of each layer, from the observation to the action."""
 FORMAT: Final = 1
+_FIELDS: Final = (
+    *("format", "name", "activation", "head", "action_mode", "observe_regime", "training_seed", "observation_names"),
+    *("sha256", "about"),
+)
+"""Fields of `policy.json`, all of them required."""
+_LARGEST_DESCRIPTION: Final = 2**20
+_LARGEST_WEIGHTS: Final = 2**27
+"""Largest sizes of `policy.json` and `policy.safetensors`, bytes."""
+_MOST_LAYERS: Final = 100
+"""Largest number of layers."""
 _BLOCK: Final = 8
 """Rows per matrix product. A single decision costs one whole block; larger blocks do not speed up batches."""
 ACTIVATIONS: Final[dict[str, Callable[[Any], Any]]] = {  # in place
@@ -152,13 +162,26 @@ def save_policy(policy: NetworkPolicy, folder: Path) -> None:
 
 
 def _check_fields(described: Any) -> None:
-    """Raise a ValueError if a field of a policy file has a wrong type or value, or the head does not fit the action mode."""
+    """Raise a ValueError if a field of a policy file is unknown, missing or wrong, or the head does not fit the action mode."""
+    if not isinstance(described, dict):
+        raise ValueError(f"the description must be an object, got {shown(described)}")
+    for key in described:
+        if key not in _FIELDS:
+            raise ValueError(f"unknown field {one_line(key)}{nearest(key, _FIELDS)}")
+    for key in _FIELDS:
+        if key not in described:
+            raise ValueError(f"the field {key} is missing")
+    if described["format"] != FORMAT:
+        raise ValueError(f"format must be {FORMAT}, got {shown(described['format'])}")
+    if described["observation_names"] != list(observation_names()):
+        raise ValueError("the policy was trained on other observations than this version has")
     types = {"name": str, "action_mode": str, "observe_regime": bool, "training_seed": int, "about": dict}
     for key, kind in types.items():
         if type(described[key]) is not kind:
-            raise ValueError(f"{key} must be of type {kind.__name__}, got {described[key]!r}")
-    if not described["name"].isprintable() or not described["name"]:
-        raise ValueError(f"name must be printable text, got {described['name']!r}")
+            raise ValueError(f"{key} must be of type {kind.__name__}, got {shown(described[key])}")
+    check_integer("training_seed", described["training_seed"], low=0, high=2**63 - 1)
+    if not check_label("name", described["name"]):
+        raise ValueError("name must be printable text, got an empty one")
     for key, known in (("activation", ACTIVATIONS), ("head", _HEADS), ("action_mode", ACTION_MODES)):
         check_choice(key, described[key], known)
     if (described["head"] == "argmax") != (described["action_mode"] == "discrete"):
@@ -169,9 +192,11 @@ def check_layers(layers: Layers, head: str) -> None:
     """Check that layers map an observation to an action.
 
     Raises:
-        ValueError: The sizes of successive layers do not match, or a number is not a finite float32; the message names the
-            layer.
+        ValueError: There are too many layers, the sizes of successive layers do not match, a hidden layer has no unit, or a
+            number is not a finite float32; the message names the layer.
     """
+    if len(layers) > _MOST_LAYERS:
+        raise ValueError(f"a policy may have {_MOST_LAYERS} layers, got {len(layers):,}")
     width, outputs = len(observation_names()), len(PACES) if head == "argmax" else 1
     for index, (weight, bias) in enumerate(layers):
         if weight.ndim != 2 or bias.shape != weight.shape[:1] or weight.shape[1] != width:
@@ -181,6 +206,8 @@ def check_layers(layers: Layers, head: str) -> None:
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ValueError(f"layer {index} must hold finite numbers only")
         width = len(bias)
+        if not width and index < len(layers) - 1:
+            raise ValueError(f"layer {index} must have at least one unit, got none")
     if not layers or width != outputs:
         raise ValueError(f"the last layer must have {outputs} outputs, got {width if layers else 'no layer'}")
 
@@ -195,19 +222,18 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
     files = policy_files(folder)
     safetensors = need("safetensors.numpy", "train")
     try:
-        described, weights = json.loads(files[0].read_text(encoding="utf-8")), files[1].read_bytes()
-    except (OSError, RecursionError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        described = json.loads(read_regular(files[0], _LARGEST_DESCRIPTION))
+        weights = read_regular(files[1], _LARGEST_WEIGHTS)
+    except (RecursionError, ValueError) as error:
         raise ValueError(f"{folder} holds no trained policy: {error}") from None
     try:
-        if described["format"] != FORMAT:
-            raise ValueError(f"format must be {FORMAT}, got {described['format']!r}")
-        if described["observation_names"] != list(observation_names()):
-            raise ValueError("the policy was trained on other observations than this version has")
+        _check_fields(described)
         if hashlib.sha256(weights).hexdigest() != described["sha256"]:
             raise ValueError("policy.safetensors is not the file that policy.json describes")
-        _check_fields(described)
         tensors = safetensors.load(weights)
-        layers = tuple((tensors[f"{index}.weight"], tensors[f"{index}.bias"]) for index in range(len(tensors) // 2))
+        layers = tuple((tensors.pop(f"{index}.weight"), tensors.pop(f"{index}.bias")) for index in range(len(tensors) // 2))
+        if tensors:
+            raise ValueError(f"policy.safetensors must hold weights and biases only, got {shown(sorted(tensors))}")
         check_layers(layers, described["head"])
         return NetworkPolicy(
             described["name"],

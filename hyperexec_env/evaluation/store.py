@@ -23,6 +23,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import shown
 from hyperexec_env.evaluation.identity import Cell
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.files import check_target, printable
@@ -45,6 +46,12 @@ _TABLES: Final = (
 )
 _KEY: Final = "engine = ? AND scenario = ? AND seed = ? AND first = ? AND episodes = ? AND policy = ? AND hidden = ?"
 _DTYPES: Final = ("<f8", "<i8")
+_LARGEST: Final = 2**28
+"""Largest size of a value in a row, and of the arrays of a row, bytes."""
+_MOST_EPISODES: Final = 2**20
+"""Largest number of episodes of a cell."""
+_UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError, MemoryError, zlib.error)
+"""Errors that the content of a damaged row raises."""
 _TOTALS: Final = tuple(name for name in Statement._fields if name != "components")
 """Fields of a statement that are arrays."""
 
@@ -84,6 +91,7 @@ class Store:
             raise ValueError(f"cannot use the store {self.path}: the file may not be written to")
         with self._sqlite_errors():
             self._connection = sqlite3.connect(os.path.abspath(self.path), timeout=_TIMEOUT, isolation_level=None)
+            self._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST)
             try:
                 self._prepare()
             except BaseException:
@@ -129,6 +137,8 @@ class Store:
             DamagedCell: A stored outcome of the same policy is damaged.
             ValueError: The file cannot be written.
         """
+        if cell.episodes > _MOST_EPISODES:
+            raise ValueError(f"a cell may have {_MOST_EPISODES:,} episodes, got {cell.episodes:,}; use a smaller batch")
         record = _encoded(cell, outcome)
         content = json.dumps(scenario.to_dict())
         with self._sqlite_errors(), self._transaction():
@@ -139,12 +149,20 @@ class Store:
             self._connection.execute(f"INSERT INTO cells VALUES ({', '.join('?' * len(values))})", values)  # noqa: S608
 
     def cells(self) -> list[tuple[Cell, str]]:
-        """Return every cell with the name of its policy; cells of the same episodes are adjacent."""
+        """Return every cell with the name of its policy; cells of the same episodes are adjacent.
+
+        Raises:
+            DamagedCell: The key of a row is not one that this class writes.
+            ValueError: The file cannot be read.
+        """
         with self._sqlite_errors():
             rows = self._connection.execute(
                 "SELECT engine, scenario, seed, first, episodes, policy, hidden, name FROM cells"
                 " ORDER BY engine, scenario, seed, first, episodes, name, policy, hidden"
             ).fetchall()
+        for row in rows:
+            if not _is_key(*row):
+                raise DamagedCell(f"the store {self.path} is damaged: it holds a row with the key {shown(row)}")
         return [(Cell._make((*key, bool(hidden))), name) for *key, hidden, name in rows]
 
     def scenario(self, digest: str) -> Scenario:
@@ -157,7 +175,7 @@ class Store:
             row = self._connection.execute("SELECT content FROM scenarios WHERE hash = ?", (digest,)).fetchone()
         try:
             found = Scenario.from_dict(json.loads(row[0])) if row else None
-        except (ValueError, TypeError, KeyError):
+        except _UNREADABLE:
             found = None
         if found is None or found.hash != digest:
             raise ValueError(f"the store {self.path} holds no intact scenario {digest}")
@@ -202,7 +220,7 @@ class Store:
     def _decoded(self, cell: Cell, record: _Record) -> Outcome:
         try:
             return _decoded(cell, record)
-        except (ValueError, TypeError, KeyError, zlib.error) as error:
+        except _UNREADABLE as error:
             raise DamagedCell(
                 f"the store {self.path} is damaged: scenario {cell.scenario}, policy {cell.policy}, seed {cell.seed}, "
                 f"{cell.episodes} episodes from {cell.first}: {error}"
@@ -275,6 +293,14 @@ def _check_file_type(path: Path) -> None:
         return
     if head[:16] != _MAGIC or int.from_bytes(head[68:72], "big") != _APPLICATION:
         raise ValueError(_FOREIGN.format(path))
+
+
+def _is_key(engine: Any, scenario: Any, seed: Any, first: Any, episodes: Any, policy: Any, hidden: Any, name: Any) -> bool:
+    """Return whether values from the file are the key of a cell, and the name of its policy."""
+    texts, integers = (engine, scenario, policy, name), (seed, first, episodes, hidden)
+    if not all(type(text) is str for text in texts) or not all(type(number) is int for number in integers):
+        return False
+    return min(integers) >= 0 and 1 <= episodes <= _MOST_EPISODES and hidden in (0, 1)
 
 
 def _alarm(cell: Cell, label: str, fault: str) -> str:
@@ -350,6 +376,8 @@ def _decoded(cell: Cell, record: _Record) -> Outcome:
     if any(dtype not in _DTYPES or any(type(n) is not int or n < 0 for n in shape) for _, dtype, shape in described):
         raise ValueError("the header holds an unknown type or a bad shape")
     sizes = [8 * math.prod(shape) for _, _, shape in described]
+    if sum(sizes) > _LARGEST:
+        raise ValueError(f"the arrays must take at most {_LARGEST:,} bytes, got {shown(sum(sizes))}")
     raw = zlib.decompressobj().decompress(record.data, sum(sizes) + 1)
     if len(raw) != sum(sizes) or _sha256(cell, record.path_hash, record.header, raw) != record.sha256:
         raise ValueError("the SHA-256 of the row does not match its content")

@@ -6,19 +6,41 @@ import hashlib
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number, check_numbers, nearest
+from hyperexec_env.checks import (
+    check_choice,
+    check_flag,
+    check_integer,
+    check_label,
+    check_number,
+    check_numbers,
+    nearest,
+    one_line,
+    shown,
+)
+from hyperexec_env.files import read_regular
 from hyperexec_env.market.predator import GREATEST, LEAST
 from hyperexec_env.market.regime import Regimes, refuse_slopes
 from hyperexec_env.market.volume import slice_profile
 
 __all__ = ["Scenario", "ScenarioLike", "get_scenario", "load_scenario", "register_scenario", "scenario_files", "scenario_names"]
+
+
+_LARGEST_FILE: Final = 2**18
+"""Largest size of a scenario file with all its bases, bytes."""
+_MOST_PARTS: Final = 10_000
+"""Largest number of parts of a volume curve; as TOML, so many fit into a file."""
+_MOST_BASES: Final = 16
+"""Largest number of files in a chain of bases."""
+_LONG_KEY: Final = re.compile(r"""(?:\.[ \t]*(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*){32}""")
+"""A dotted key of more than 32 parts, whose parsing takes time and memory quadratic in the number of parts."""
 
 
 def _unit(default: Any, unit: str, meaning: str, **bounds: float) -> Any:
@@ -107,11 +129,11 @@ class Scenario:
             if "range" in item.metadata:
                 value = check_number(item.name, getattr(self, item.name), unit=item.metadata["unit"], **item.metadata["range"])
                 object.__setattr__(self, item.name, value)
-        for key in ("name", "description"):
-            if not isinstance(getattr(self, key), str):
-                raise ValueError(f"{key} must be text, got {getattr(self, key)!r}")
+        check_label("name", self.name)
+        if not isinstance(self.description, str):
+            raise ValueError(f"description must be text, got {shown(self.description)}")
         if self.side not in (1, -1) or isinstance(self.side, bool):
-            raise ValueError(f"side must be +1 (buy) or -1 (sell), got {self.side!r}")
+            raise ValueError(f"side must be +1 (buy) or -1 (sell), got {shown(self.side)}")
         object.__setattr__(self, "side", int(self.side))
         object.__setattr__(self, "slices", check_integer("slices", self.slices, low=1, high=100_000))
         check_flag("complete", self.complete)
@@ -138,11 +160,12 @@ class Scenario:
                 f"start_minute + horizon_minutes must be at most day_minutes ({self.day_minutes:g}), "
                 f"got {self.start_minute:g} + {self.horizon_minutes:g}"
             )
-        object.__setattr__(self, "volume_curve", check_numbers("volume_curve", self.volume_curve, low=0.0, high=1e15))
+        curve = check_numbers("volume_curve", self.volume_curve, low=0.0, high=1e15, most=_MOST_PARTS)
+        object.__setattr__(self, "volume_curve", curve)
         if not isinstance(self.regimes, Regimes):
             object.__setattr__(self, "regimes", _build(Regimes, self.regimes, "regimes."))
         if not isinstance(self.provenance, Mapping):
-            raise ValueError(f"provenance must be a table of texts, got {self.provenance!r}")
+            raise ValueError(f"provenance must be a table of texts, got {shown(self.provenance)}")
         object.__setattr__(self, "provenance", {str(key): str(value) for key, value in self.provenance.items()})
         if not self.notional > 0.0:
             raise ValueError(f"quantity x arrival_price must be positive, got {self.quantity:g} x {self.arrival_price:g}")
@@ -196,7 +219,7 @@ class Scenario:
             ValueError: A field is unknown (the message names the nearest one) or a value is invalid.
         """
         if not isinstance(values, Mapping):
-            raise ValueError(f"scenario must be a table of values, got {values!r}")
+            raise ValueError(f"scenario must be a table of values, got {shown(values)}")
         given = dict(values)
         base = given.pop("base", None)
         if base is not None:
@@ -280,24 +303,29 @@ def _at_default(record: Any, item: Field[Any]) -> bool:
         return False
 
 
-def _parse(text: str) -> dict[str, Any]:
+@lru_cache(maxsize=_MOST_BASES)
+def _parse(text: str) -> Mapping[str, Any]:
     """Return the values of TOML text."""
+    if _LONG_KEY.search(text):
+        raise ValueError("not a scenario in TOML: a key has more than 32 parts")
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ValueError("not a scenario in TOML: the values are nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
         raise ValueError(f"not a scenario in TOML: {error}") from None
 
 
 def _build(cls: Any, values: Any, prefix: str) -> Any:
     """Return a record made from a mapping; raise ValueError for an unknown field and name the nearest one."""
     if not isinstance(values, Mapping):
-        raise ValueError(f"{prefix.rstrip('.') or 'scenario'} must be a table of values, got {values!r}")
+        raise ValueError(f"{prefix.rstrip('.') or 'scenario'} must be a table of values, got {shown(values)}")
     known = {item.name for item in fields(cls)}
     if cls is Regimes:
         refuse_slopes(values)
     for key in values:
         if key not in known:
-            raise ValueError(f"unknown field {prefix}{key}{nearest(key, known)}")
+            raise ValueError(f"unknown field {prefix}{one_line(str(key))}{nearest(key, known)}")
     return cls(**values)
 
 
@@ -348,8 +376,8 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
     """Read a scenario from a TOML file; resolve a `base` that is a path relative to the file.
 
     Raises:
-        ValueError: The file cannot be read, is not a valid scenario, or its chain of bases is circular; the message names the
-            file.
+        ValueError: The file cannot be read, is empty or is not a valid scenario, or its chain of bases is circular, too long
+            or too large; the message names the file.
     """
     base: dict[str, Any] = {}
     for file, values in reversed(_chain(Path(path))):
@@ -371,23 +399,30 @@ def scenario_files(scenario: ScenarioLike) -> list[Path]:
         return [Path(scenario)]
 
 
-def _chain(path: Path) -> list[tuple[Path, dict[str, Any]]]:
+def _chain(path: Path) -> list[tuple[Path, Mapping[str, Any]]]:
     """Return the values of a TOML file and of each base that is a file, each with its path, outermost first.
 
     Raises:
-        ValueError: A file cannot be read or is not TOML, or a base leads back; the message names the file.
+        ValueError: A file cannot be read, is empty or is not TOML, or a base leads back; the message names the file.
     """
-    found: list[tuple[Path, dict[str, Any]]] = []
+    found: list[tuple[Path, Mapping[str, Any]]] = []
     following: Path | None = path
+    left = _LARGEST_FILE
     while following is not None:
         if any(following.resolve() == file.resolve() for file, _ in found):
             raise ValueError(f"{following}: base leads back to this file")
+        if len(found) == _MOST_BASES:
+            raise ValueError(f"{path}: a chain of bases may hold {_MOST_BASES} files, got more")
+        content = read_regular(following, left, "the scenario file")
+        left -= len(content)
         try:
-            values = _parse(following.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"cannot read the scenario file {following}: {error}") from None
+            values = _parse(content.decode("utf-8"))
+        except UnicodeDecodeError:
+            raise ValueError(f"cannot read the scenario file {following}: not text in UTF-8") from None
         except ValueError as error:
             raise ValueError(f"{following}: {error}") from None
+        if not values:
+            raise ValueError(f"{following}: the file is empty; give at least one field, or a `base`")
         found.append((following, values))
         base = values.get("base")
         following = following.parent / base if isinstance(base, str) and _is_path(base) else None
@@ -416,6 +451,6 @@ def get_scenario(scenario: ScenarioLike) -> Scenario:
     names = scenario_names()
     if not isinstance(scenario, str) or scenario not in _REGISTRY:
         raise ValueError(
-            f"unknown scenario {scenario!r}{nearest(scenario, names)} (known: {', '.join(names)}; or a .toml file)"
+            f"unknown scenario {shown(scenario)}{nearest(scenario, names)} (known: {', '.join(names)}; or a .toml file)"
         )
     return _REGISTRY[scenario]

@@ -501,6 +501,20 @@ def test_a_seed_is_a_whole_number_and_no_flag(seed):
     assert env.np_random_seed == 4
 
 
+def test_a_refused_reset_changes_nothing():
+    env, other = HyperExecEnv("desk-5min"), HyperExecEnv("desk-5min")
+    for each in (env, other):
+        each.reset(seed=3)
+        each.step(np.zeros(1, np.float32))
+    for bad in ({"seed": 11, "options": {"quantty": 1}}, {"seed": 11, "options": {"episode": -1}}, {"seed": -1}):
+        with pytest.raises((ValueError, gym.error.Error)):
+            env.reset(**bad)
+    assert env.np_random_seed == other.np_random_seed == 3
+    actions = random_actions(env)
+    assert same(env.step(actions[0]), other.step(actions[0]))
+    assert same(play(env, actions), play(other, actions))
+
+
 def test_masks_belong_to_discrete_actions():
     env = HyperExecEnv("desk-5min")
     env.reset(seed=0)

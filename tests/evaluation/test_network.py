@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -197,6 +198,9 @@ def test_a_folder_without_a_policy_is_one_clear_error(tmp_path):
     ("observe_regime", "no", "observe_regime must be of type bool"),
     ("about", None, "about must be of type dict"),
     ("action_mode", "discrete", "does not fit action_mode"),
+    ("actvation", "tanh", "unknown field actvation; did you mean 'activation'?"),
+    ("name", "x" * 201, "name must be printable text of at most 200 bytes"),
+    ("training_seed", 10**30, "training_seed must be a whole number"),
     ("head", "argmax", "does not fit action_mode"),
 ])  # fmt: skip
 def test_a_policy_that_does_not_fit_is_refused(tmp_path, key, value, message):
@@ -282,6 +286,44 @@ def test_weights_that_contradict_their_header_are_refused(tmp_path, key, value):
 def test_a_network_without_an_output_is_refused(tmp_path, layers):
     save_policy(replace(_network(), layers=layers), tmp_path)
     with pytest.raises(ValueError, match="the last layer must have 1 outputs"):
+        load_policy(tmp_path)
+
+
+def test_a_tensor_that_is_no_layer_is_refused(tmp_path):
+    numpy = pytest.importorskip("safetensors.numpy")
+    save_policy(_network(), tmp_path)
+    tensors = numpy.load((tmp_path / "policy.safetensors").read_bytes())
+    for name in ("odd", "7.weight"):
+        _replace_weights(tmp_path, numpy.save({**tensors, name: np.zeros(3, np.float32)}))
+        with pytest.raises(ValueError, match=f"must hold weights and biases only, got .'{name}'"):
+            load_policy(tmp_path)
+
+
+@pytest.mark.parametrize(("count", "width", "message"), [
+    (3_001, 1, "a policy may have 100 layers, got 3,001"), (3, 0, "layer 0 must have at least one unit"),
+])  # fmt: skip
+def test_a_network_of_a_shape_that_no_training_has_is_refused(tmp_path, count, width, message):
+    widths = [len(observation_names()), *[width] * (count - 1), 1]
+    layers = tuple((np.zeros((b, a), np.float32), np.zeros(b, np.float32)) for a, b in pairwise(widths))
+    save_policy(replace(_network(), layers=layers), tmp_path)
+    with pytest.raises(ValueError, match=message):
+        load_policy(tmp_path)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices of POSIX")
+@pytest.mark.parametrize("name", ["policy.json", "policy.safetensors"])
+def test_a_policy_is_read_from_regular_files_of_limited_size_only(tmp_path, name):
+    save_policy(_network(), tmp_path)
+    file = tmp_path / name
+    for make in (os.mkfifo, lambda path: os.symlink("/dev/zero", path), os.mkdir):
+        file.unlink()
+        make(file)
+        with pytest.raises(ValueError, match=f"holds no trained policy: cannot read the file .*{name}: not a regular file"):
+            load_policy(tmp_path)
+        file.rmdir() if file.is_dir() else file.unlink()
+        file.touch()
+    os.truncate(file, 2**40)  # sparse: takes no room
+    with pytest.raises(ValueError, match="it is larger than"):
         load_policy(tmp_path)
 
 

@@ -389,6 +389,47 @@ def test_a_damaged_row_raises_and_is_not_returned(tmp_path):
                 _put(store, changed, _made())
 
 
+@pytest.mark.parametrize("header", [
+    f'[["forced", "<f8", [{10**30}]]]', '[["forced", "<f8", [1000000000]]]', "[" * 100_000, '[["forced", "<f8", [1e400]]]',
+    "5", '{"forced": 1}', '[[["forced"], "<f8", [3]]]',
+], ids=["huge", "large", "nested", "infinite", "number", "object", "list as a name"])  # fmt: skip
+def test_a_row_of_an_absurd_shape_is_a_damaged_one(tmp_path, header):
+    with Store(tmp_path / "s") as store:
+        _put(store, _cell(), _made())
+    _change(tmp_path / "s", "UPDATE cells SET header = ?", header)
+    with Store(tmp_path / "s") as store, pytest.raises(DamagedCell, match="is damaged"):
+        store.get(_cell())
+
+
+def test_a_row_with_a_key_that_no_store_writes_is_one_clear_error(tmp_path):
+    changes = [("seed", "x"), ("first", -5), ("episodes", 2**62), ("hidden", 7), ("name", b"\xff")]
+    for number, (column, value) in enumerate(changes):
+        path = tmp_path / str(number)
+        with Store(path) as store:
+            _put(store, _cell(), _made())
+        _change(path, f"UPDATE cells SET {column} = ?", value)  # noqa: S608 - a constant
+        with Store(path) as store, pytest.raises(DamagedCell, match="it holds a row with the key"):
+            store.cells()
+
+
+def test_a_scenario_that_is_nested_without_end_is_one_clear_error(tmp_path):
+    with Store(tmp_path / "s") as store:
+        _put(store, _cell(), _made())
+        store._connection.execute("UPDATE scenarios SET content = ?", ("[" * 100_000,))
+        with pytest.raises(ValueError, match="holds no intact scenario"):
+            store.scenario(SCENARIO.hash)
+
+
+def test_a_row_larger_than_memory_is_not_read(tmp_path):
+    with Store(tmp_path / "s") as store:
+        _put(store, _cell(), _made())
+    _change(tmp_path / "s", "UPDATE cells SET data = zeroblob(300000000)")
+    with Store(tmp_path / "s") as store, pytest.raises(ValueError, match="too big"):
+        store.get(_cell())
+    with Store(tmp_path / "t") as store, pytest.raises(ValueError, match="a cell may have 1,048,576 episodes"):
+        _put(store, _cell(episodes=2**21), _made())
+
+
 def test_a_single_flipped_bit_is_detected(tmp_path):
     with Store(tmp_path / "s") as store:
         _put(store, _cell(), _made())

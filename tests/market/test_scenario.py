@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
+import time
 from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hyperexec_env.checks import shown
 from hyperexec_env.market.regime import REGIME_NAMES, Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario, register_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
@@ -20,6 +23,7 @@ every_scenario = pytest.mark.parametrize("name", scenario_names())
 LABELS = ("name", "description", "provenance")
 
 plain_text = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
+labels = plain_text.map(lambda text: "".join(filter(str.isprintable, text)))
 
 
 @st.composite
@@ -50,7 +54,7 @@ def any_scenario(draw):
     horizon = draw(st.floats(0.01, 1.0)) * day
     exponent = draw(st.just(1.0) | st.floats(0.1, 2.0))
     return Scenario(
-        name=draw(plain_text),
+        name=draw(labels),
         description=draw(plain_text),
         side=draw(st.sampled_from([1, -1])),
         quantity=draw(st.floats(1e-3, 1e15)),
@@ -205,7 +209,7 @@ def test_a_registered_name_cannot_be_reused():
         *(("predator", value, "a number in [-0.5, 2] fraction of the expected child order") for value in (-0.6, 2.1, math.nan)),
         *(("price_model", value, "one of abm, gbm") for value in ("gmb", "", 3, None)),
         *(("volume_curve", value, "a list of numbers") for value in (5, "flat", None)),
-        *(("name", value, "text") for value in (5, None)),
+        *(("name", value, "printable text of at most 200 bytes") for value in (5, None, "\x1b[31m", "two\nlines", "é" * 101)),
         ("description", 5, "text"),
         ("provenance", "a file", "a table of texts"),
     ],
@@ -214,7 +218,7 @@ def test_an_invalid_value_raises_one_line_that_names_field_value_and_range(field
     with pytest.raises(ValueError, match=f"^{field} must be {re.escape(range)}") as caught:
         Scenario(**{field: value})
     assert "\n" not in str(caught.value)
-    assert (f"got {value!r}" in str(caught.value)) or f"got {value:g}" in str(caught.value)
+    assert (f"got {shown(value)}" in str(caught.value)) or f"got {value:g}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -269,6 +273,68 @@ def test_an_invalid_file_is_named_in_the_error(tmp_path):
     ):
         with pytest.raises(ValueError, match=f"^{re.escape(message.format(path))}"):
             get_scenario(path)
+
+
+HOSTILE = {
+    "nested arrays": ("v = " + "[" * 10_000 + "]" * 10_000, "nested too deeply"),
+    "nested tables": ("v = " + "{a = " * 10_000, "nested too deeply"),
+    "a long key": (".".join("a" * 100_000) + " = 1", "a key has more than 32 parts"),
+    "a long header": ("[" + " . ".join("a" * 50_000) + "]", "a key has more than 32 parts"),
+    "a quoted key": ('"a"' + '."a"' * 50_000 + " = 1", "a key has more than 32 parts"),
+    "many parts": ("volume_curve = [" + "1," * 120_000 + "]", "volume_curve must hold at most 10,000 numbers, got 120,000"),
+    "a million parts": ("volume_curve = [" + "1," * 1_000_000 + "]", "larger than 262,144 bytes"),
+    "digits": ("quantity = " + "9" * 200_000, "not a scenario in TOML"),
+    "hexadecimal digits": (
+        "slices = 0x" + "f" * 200_000,
+        "slices must be a whole number in [1, 100000], got a whole number of",
+    ),
+    "a long word": ('price_model = "' + "x" * 200_000 + '"', "price_model must be one of abm, gbm, got 'xxx"),
+    "a long field": ("x" * 200_000 + " = 1", "unknown field xxx"),
+    "nothing": ("", "the file is empty"),
+    "comments": ("# nothing\n", "the file is empty"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_hostile_file_is_one_short_error_within_a_second(tmp_path, kind):
+    text, message = HOSTILE[kind]
+    (tmp_path / "h.toml").write_text(text)
+    started = time.process_time()
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        load_scenario(tmp_path / "h.toml")
+    assert time.process_time() - started < 1.0
+    assert len(str(caught.value)) < 700
+    assert "h.toml" in str(caught.value)
+
+
+def test_a_chain_of_bases_is_bounded_in_files_and_in_bytes(tmp_path):
+    for number in range(1_500):
+        (tmp_path / f"{number}.toml").write_text(f'base = "{number + 1}.toml"\n')
+    (tmp_path / "1500.toml").write_text('base = "regime-day"\n')
+    assert load_scenario(tmp_path / "1485.toml").name.startswith("regime-day*")
+    with pytest.raises(ValueError, match=r"1484\.toml: a chain of bases may hold 16 files, got more"):
+        load_scenario(tmp_path / "1484.toml")
+    for number in (1_498, 1_499):
+        (tmp_path / f"{number}.toml").write_text(f'base = "{number + 1}.toml"\n' + "#" * 200_000)
+    with pytest.raises(ValueError, match=r"1499\.toml: it is larger than"):
+        load_scenario(tmp_path / "1498.toml")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices of POSIX")
+def test_a_scenario_is_read_from_a_regular_file_only(tmp_path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    (tmp_path / "base.toml").write_text('base = "pipe.toml"\n')
+    for name in ("pipe", "zero", "base"):
+        with pytest.raises(ValueError, match=r"cannot read the scenario file .*: not a regular file"):
+            load_scenario(tmp_path / f"{name}.toml")
+
+
+def test_the_longest_volume_curve_fits_into_a_file(tmp_path):
+    rng = np.random.default_rng(0)
+    scenario = Scenario(volume_curve=tuple(rng.lognormal(sigma=9.0, size=10_000)))
+    (tmp_path / "long.toml").write_text(scenario.to_toml())
+    assert load_scenario(tmp_path / "long.toml") == scenario
 
 
 def test_a_scenario_is_frozen():
