@@ -136,17 +136,6 @@ def test_a_feature_is_a_line_in_a_list_and_a_value_if_it_is_computed(features):
         assert signs[0] < 0.0 < signs[-1] <= 1.0
 
 
-@needs_torch
-def test_a_new_feature_is_seen_in_torch(features):
-    assert features.check("torch_rollout") > 0
-
-
-@needs_numba
-def test_a_new_feature_is_seen_in_compiled_lanes(features):
-    compiled, single = features.checks(("lanes", {"backend": "numba"}), ("lanes", {}))
-    assert compiled == single
-
-
 def test_a_feature_without_its_value_is_an_error_at_import(house):
     house.edit(FEATURES, OWN_FEATURE)
     assert house.refusal("hyperexec_env.envs.features") == ("TypeError: features.own_features returns 6 values for 7 features")
@@ -246,22 +235,6 @@ def test_a_fee_is_in_the_json_of_the_command(fee):
     assert json.loads(done.stdout)["rows"][0]["components_bps"]["fee"] == pytest.approx(1.0)
 
 
-@needs_torch
-def test_a_fee_is_paid_in_torch(fee):
-    assert fee.check("torch_rollout") > 0
-
-
-@needs_numba
-def test_a_fee_is_paid_in_compiled_lanes_and_rollouts(fee):
-    lanes, rollouts, single = fee.checks(
-        ("lanes", {"backend": "numba", "reward": "realised"}),
-        ("rollouts", {"policies": ["VWAP"]}),
-        ("lanes", {"reward": "realised"}),
-    )
-    assert lanes == single
-    assert rollouts["VWAP"]["fee"] == pytest.approx(1.0)
-
-
 @pytest.mark.parametrize(
     ("edits", "message"),
     [
@@ -353,22 +326,6 @@ def test_seven_regimes_are_drawn_in_seven_colours(seventh):
     assert len(set(colours.values())) == 7
 
 
-@needs_torch
-def test_seven_regimes_are_seen_in_torch(seventh):
-    assert seventh.check("torch_rollout", scenario=SEVEN) > 0
-
-
-@needs_numba
-def test_seven_regimes_are_drawn_alike_in_compiled_lanes_and_rollouts(seventh):
-    lanes, single, rollouts = seventh.checks(
-        ("lanes", {"scenario": SEVEN, "backend": "numba"}),
-        ("lanes", {"scenario": SEVEN}),
-        ("rollouts", {"scenario": SEVEN, "policies": ["by regime"]}),
-    )
-    assert lanes == single
-    assert rollouts["by regime"]["objective"] > 0.0
-
-
 # --- a field of the scenario
 
 FIELD = (
@@ -440,19 +397,45 @@ def test_an_action_mode_is_one_function_and_one_line(mode):
 
 
 @needs_torch
-def test_an_action_mode_runs_in_torch_and_may_be_trained(mode):
-    assert mode.check("torch_rollout", action_mode="square") > 0
+def test_an_action_mode_may_be_trained(mode):
     for command in ("ppo", "sac"):
         done = mode.run("-m", "hyperexec_env.cli", "train", command, "--help")
         assert "square" in done.stdout, done.stderr
 
 
+# --- a feature, a cost, a regime and an action mode at once, in the executions that take long to start
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """A copy with all of these edits: each copy costs seconds to compile."""
+    house = house_of(tmp_path_factory)
+    house.edit(FEATURES, TABLE_FEATURE, OWN_FEATURE, OWN_VALUE)
+    house.edit(KERNEL, COST_FIELD, COST_VALUE, COMPONENT)
+    house.edit("market/regime.py", REGIME)
+    house.edit("envs/action.py", MODE, MODE_LINE)
+    return house
+
+
+@needs_torch
+def test_the_edits_are_seen_and_paid_in_torch(together):
+    assert together.check("torch_rollout", scenario=SEVEN, action_mode="square") > 0
+
+
 @needs_numba
-def test_an_action_mode_runs_in_compiled_lanes(mode):
-    compiled, single = mode.checks(
-        ("lanes", {"action_mode": "square", "backend": "numba"}), ("lanes", {"action_mode": "square"})
+def test_the_edits_are_seen_and_paid_in_compiled_lanes_and_rollouts(together):
+    options = {"scenario": SEVEN, "action_mode": "square", "reward": "realised"}
+    names, compiled, single, rollouts = together.checks(
+        ("names", {}),
+        ("lanes", {"backend": "numba", **options}),
+        ("lanes", options),
+        ("rollouts", {"scenario": SEVEN, "policies": ["by regime"]}),
     )
     assert compiled == single
+    assert {len(row) for row in single["observations"]} == {len(names)}
+    assert any(row[names.index("regime_AUCTION")] for row in single["observations"])
+    assert single["info"]["components_bps"]["fee"] == pytest.approx(1.0)
+    assert rollouts["by regime"]["fee"] == pytest.approx(1.0)
 
 
 # --- a command
