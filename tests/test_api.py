@@ -152,8 +152,9 @@ def test_an_unknown_scenario_is_named_with_the_nearest_one(taker, tmp_path):
 
 INSIDE = {
     *("register_scenario", "build_market", "geometric", "cell_of"),
-    *("file_name", "run_folder", "output_folder", "make_env", "begun", "build_model", "plain_args", "learn"),
+    *("file_name", "run_folder", "claimed_folder", "make_env", "begun", "build_model", "plain_args", "learn"),
     "build_task",  # what both environments call
+    *("result_files", "save_scenario", "scenario_files"),  # the files of a command
 }
 """Functions that are called with the record: they are not for users, or a record is what they are about."""
 

@@ -17,11 +17,21 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env import __version__
 from hyperexec_env.checks import check_integer
 from hyperexec_env.extras import need
 from hyperexec_env.files import make_folder, read_regular, write_atomically
 
-__all__ = ["FOLDER", "Checkpoint", "checkpoint_to_resume", "newest_checkpoint", "save_checkpoint"]
+__all__ = [
+    "FOLDER",
+    "Checkpoint",
+    "check_versions",
+    "checkpoint_to_resume",
+    "newest_checkpoint",
+    "save_checkpoint",
+    "versions",
+    "versions_text",
+]
 
 FOLDER = "checkpoints"
 """Name of the checkpoint folder within the folder of a run."""
@@ -92,6 +102,39 @@ def checkpoint_to_resume(folder: Path) -> Checkpoint | None:
     if checkpoint is None:
         print(f"no checkpoint in {folder}: training starts from the beginning", file=sys.stderr)
     return checkpoint
+
+
+def versions(*modules: str) -> dict[str, str]:
+    """Return the version of this package and the versions of other modules, by name."""
+    return {"hyperexec_env": __version__, **{module: str(need(module, "train").__version__) for module in modules}}
+
+
+def versions_text(known: Mapping[str, str] | None) -> str:
+    """Return versions as text; "an unknown version" where a checkpoint records none."""
+    return ", ".join(f"{name} {version}" for name, version in (known or {}).items()) or "an unknown version"
+
+
+def check_versions(checkpoint: Checkpoint, folder: Path, *modules: str) -> None:
+    """Check that the installed versions can continue the training of a checkpoint.
+
+    Another version of this package may simulate another market. With another version of the other modules, the training
+    continues, and a line on standard error says that its result may differ from the result of an uninterrupted training.
+
+    Args:
+        checkpoint: The checkpoint.
+        folder: Folder of the checkpoint, for the message.
+        modules: Names of the other modules.
+
+    Raises:
+        ValueError: Another version of this package made the checkpoint; the message gives all versions of both sides.
+    """
+    made, here = checkpoint.about.get("versions") or {}, versions(*modules)
+    if made == here:
+        return
+    both = f"{versions_text(made)} made the checkpoint in {folder}, {versions_text(here)} is installed"
+    if made.get("hyperexec_env") != here["hyperexec_env"]:
+        raise ValueError(f"cannot resume: {both}")
+    print(f"{both}: the result may differ from an uninterrupted training", file=sys.stderr)
 
 
 def _files(folder: Path) -> dict[int, Path]:

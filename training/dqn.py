@@ -9,7 +9,7 @@ from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
-from .run import check_training, learn, make_env, output_folder, run_files
+from .run import check_training, learn, make_env, run_files
 
 __all__ = ["Args", "train"]
 
@@ -54,7 +54,6 @@ def train(args: Args) -> NetworkPolicy:
     from stable_baselines3 import DQN
 
     scenario = get_scenario(args.scenario)
-    folder = output_folder(args.out, "dqn", scenario, args.seed)
     env = make_env(args, scenario)
     model = DQN(
         "MlpPolicy",
@@ -77,4 +76,4 @@ def train(args: Args) -> NetworkPolicy:
     def layers(trained: DQN) -> list[torch.nn.Module]:
         return [layer for layer in trained.q_net.q_net if isinstance(layer, torch.nn.Linear)]
 
-    return learn(model, layers, args, scenario, folder, "dqn", "argmax", "relu")
+    return learn(model, layers, args, scenario, "dqn", "argmax", "relu")

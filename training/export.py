@@ -15,13 +15,14 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env import __version__
 from hyperexec_env.checks import check_choice, check_flag
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.evaluation.network import ACTIVATIONS, Layers, NetworkPolicy, check_layers, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_folder, make_folder, printable, read_regular
+
+from .checkpoints import versions
 
 __all__ = ["ALGORITHMS", "export", "policy_of"]
 
@@ -148,11 +149,10 @@ def policy_of(model: Any, algorithm: str, action_mode: str, observe_regime: bool
         raise ValueError(f"the features extractor must be FlattenExtractor, got {type(parts.extractor).__name__}")
     layers, activation = _layers(parts.modules)
     check_layers(layers, parts.head)
-    versions = {module: need(module, "train").__version__ for module in ("stable_baselines3", "torch")}
     about = {
         "algorithm": algorithm,
         "timesteps": int(model.num_timesteps),
-        "versions": {"hyperexec_env": __version__, **versions},
+        "versions": versions("stable_baselines3", "torch"),
     }
     seed = int(model.seed or 0)
     policy = NetworkPolicy(name, layers, activation, parts.head, action_mode, observe_regime, seed, about)

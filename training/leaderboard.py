@@ -29,11 +29,12 @@ from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
-from hyperexec_env.files import make_folder, write_atomically
+from hyperexec_env.files import write_atomically
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, scenario_names
 
 from . import ppo
 from .interruption import Interrupted
+from .lock import LOCK, claimed
 from .run import begun, check_training, file_name, plain_args
 
 __all__ = ["leaderboard", "result_files", "verified"]
@@ -82,7 +83,7 @@ def leaderboard(
         progress: Whether to show progress bars.
 
     Raises:
-        ValueError: An option is invalid, or two scenarios have the same name.
+        ValueError: An option is invalid, two scenarios have the same name, or another process writes to the folder.
         MissingExtra: The packages of the extras `train` and `plot` are not installed.
     """
     given = (training_seeds, timesteps, episodes)
@@ -97,23 +98,23 @@ def leaderboard(
     names = [file_name(scenario) for scenario in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
-    folder = make_folder(out)
     options = ppo.Args(timesteps=budget.timesteps, tensorboard=False, progress=progress and sys.stderr.isatty())
     boards = []
-    with Store(store_path(out, store)) as results:
-        for scenario, name in zip(_listed(scenarios), names, strict=True):
-            trainings = [
-                replace(options, scenario=scenario, seed=number, out=str(folder / _POLICIES / f"ppo-{name}-{number}"))
-                for number in range(budget.training_seeds)
-            ]
-            board = _board(get_scenario(scenario), trainings, budget.episodes, seed, optimum, results)
-            _write(folder, name, board)
-            print(f"\n{board}\n", flush=True)
-            boards.append(board)
-    if len(boards) > 1 and optimum:
-        header, cells, caption = summary(boards)
-        print(f"{text_table(header, cells)}\n{caption}\n", flush=True)
-    write_atomically(folder / _PAGE, page(boards, _command(scenarios, budget, seed)))
+    with claimed(out) as folder:
+        with Store(store_path(out, store)) as results:
+            for scenario, name in zip(_listed(scenarios), names, strict=True):
+                trainings = [
+                    replace(options, scenario=scenario, seed=number, out=str(folder / _POLICIES / f"ppo-{name}-{number}"))
+                    for number in range(budget.training_seeds)
+                ]
+                board = _board(get_scenario(scenario), trainings, budget.episodes, seed, optimum, results)
+                _write(folder, name, board)
+                print(f"\n{board}\n", flush=True)
+                boards.append(board)
+        if len(boards) > 1 and optimum:
+            header, cells, caption = summary(boards)
+            print(f"{text_table(header, cells)}\n{caption}\n", flush=True)
+        write_atomically(folder / _PAGE, page(boards, _command(scenarios, budget, seed)))
     return boards
 
 
@@ -135,7 +136,7 @@ def result_files(
     """Return the files and folders that a leaderboard of some scenarios writes."""
     folder, names = Path(out), [file_name(get_scenario(scenario)) for scenario in _listed(scenarios)]
     tables = [folder / f"{name}{end}" for name in names for end in _TABLES]
-    return [store_path(out, store), folder / _POLICIES, folder / _PAGE, *tables]
+    return [store_path(out, store), folder / LOCK, folder / _POLICIES, folder / _PAGE, *tables]
 
 
 def _board(scenario: Scenario, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store) -> Board:

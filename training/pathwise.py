@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from hyperexec_env import __version__
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number
 from hyperexec_env.envs.features import observation_names
@@ -25,9 +24,9 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
-from .checkpoints import FOLDER, Checkpoint, checkpoint_to_resume, save_checkpoint
+from .checkpoints import FOLDER, Checkpoint, check_versions, checkpoint_to_resume, save_checkpoint, versions
 from .interruption import Interrupted, Signals
-from .run import output_folder, plain_args, run_files, save_scenario
+from .run import claimed_folder, plain_args, run_files, save_scenario
 
 if TYPE_CHECKING:
     import torch
@@ -211,7 +210,8 @@ class Trainer:
         state = self.adam.state[self.weights]
         tensors |= {name: state[name].cpu().numpy() for name in ("exp_avg", "exp_avg_sq") if state}
         progress = {"best_step": self.best_step, "best_value": self.best_value, "failures": self.failures, "spent": self.spent}
-        save_checkpoint(folder, self.step, tensors, {"progress": progress, "args": self.identity(scenario)})
+        about = {"progress": progress, "args": self.identity(scenario), "versions": versions("torch")}
+        save_checkpoint(folder, self.step, tensors, about)
 
     def restore(self, checkpoint: Checkpoint, scenario: Scenario) -> None:
         """Restore the state of a checkpoint.
@@ -285,16 +285,23 @@ def train(args: Args) -> NetworkPolicy:
     """Train a policy, save it in the folder of the run, and return it.
 
     Raises:
-        ValueError: An option is invalid, or the checkpoint belongs to another training.
+        ValueError: An option is invalid, the checkpoint belongs to another training or another version, or another process
+            writes to the folder of the run.
         Interrupted: A signal was received; a checkpoint was written.
     """
     scenario = _check(args)
-    folder = output_folder(args.out, "pathwise", scenario, args.seed)
     need("torch", "train").set_num_threads(args.threads)
+    with claimed_folder(args.out, "pathwise", scenario, args.seed) as folder:
+        return _train(args, scenario, folder)
+
+
+def _train(args: Args, scenario: Scenario, folder: Path) -> NetworkPolicy:
+    """Train a policy with checked options in a folder; see :func:`train`."""
     trainer = Trainer(args, scenario)
     checkpoints = folder / FOLDER
     checkpoint = checkpoint_to_resume(checkpoints) if args.resume else None
     if checkpoint:
+        check_versions(checkpoint, checkpoints, "torch")
         trainer.restore(checkpoint, scenario)
         print(f"resumed from the checkpoint of {checkpoint.step:,} steps in {checkpoints}", file=sys.stderr)
     processor = time.process_time()
@@ -316,7 +323,7 @@ def train(args: Args) -> NetworkPolicy:
         "stopped": stopped,
         "seconds": round(trainer.spent, 3),
         "processor_seconds": round(time.process_time() - processor, 3),
-        "versions": {"hyperexec_env": __version__, "torch": need("torch", "train").__version__},
+        "versions": versions("torch"),
     }
     policy = trainer.policy(about)
     save_scenario(scenario, folder)

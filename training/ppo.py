@@ -11,7 +11,7 @@ from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
-from .run import check_training, learn, make_env, output_folder, run_files
+from .run import check_training, learn, make_env, run_files
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -107,6 +107,5 @@ def train(args: Args) -> NetworkPolicy:
     """Train a policy, save it in the folder of the run, and return it."""
     check_training(args)
     scenario = get_scenario(args.scenario)
-    folder = output_folder(args.out, "ppo", scenario, args.seed)
     head = "argmax" if args.action_mode == "discrete" else "clip"
-    return learn(build_model(args, scenario), _layers, args, scenario, folder, "ppo", head, "tanh")
+    return learn(build_model(args, scenario), _layers, args, scenario, "ppo", head, "tanh")

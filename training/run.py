@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -20,17 +20,26 @@ from hyperexec_env.extras import need
 from hyperexec_env.files import make_folder, write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario
 
-from .checkpoints import FOLDER, checkpoint_to_resume, newest_checkpoint, save_checkpoint
+from .checkpoints import (
+    FOLDER,
+    check_versions,
+    checkpoint_to_resume,
+    newest_checkpoint,
+    save_checkpoint,
+    versions,
+    versions_text,
+)
 from .interruption import Interrupted, Signals
+from .lock import LOCK, claimed
 
 __all__ = [
     "Trained",
     "begun",
     "check_training",
+    "claimed_folder",
     "file_name",
     "learn",
     "make_env",
-    "output_folder",
     "plain_args",
     "run_files",
     "run_folder",
@@ -45,6 +54,8 @@ _SCENARIO: Final = "scenario.toml"
 _LOG: Final = "tensorboard"
 _LAST_GOOD: Final = "last-good"
 """Names in the folder of a run: its scenario, the folder of the logs, and the folder of the last finite policy."""
+_MODULES: Final = ("stable_baselines3", "torch")
+"""Packages whose versions can change a training."""
 _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_loss", "ent_coef_loss")
 
 
@@ -94,19 +105,19 @@ def file_name(scenario: Scenario) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in scenario.name).strip(".") or "scenario"
 
 
-def output_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
-    """Return the folder of a run, created if missing.
+def claimed_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> AbstractContextManager[Path]:
+    """Return a context that creates the folder of a run if it is missing, locks it, and yields it.
 
     Raises:
-        ValueError: The folder cannot be created or is not writable.
+        ValueError: The folder cannot be created or is not writable, or another process writes to it.
     """
-    return make_folder(run_folder(out, algorithm, scenario, seed))
+    return claimed(run_folder(out, algorithm, scenario, seed))
 
 
 def run_files(args: Any, algorithm: str) -> list[Path]:
     """Return the files and folders that a training with some options writes."""
     folder = run_folder(args.out, algorithm, get_scenario(args.scenario), args.seed)
-    return [*policy_files(folder), *(folder / name for name in (_SCENARIO, FOLDER, _LOG, _LAST_GOOD))]
+    return [*policy_files(folder), *(folder / name for name in (_SCENARIO, FOLDER, LOCK, _LOG, _LAST_GOOD))]
 
 
 def save_scenario(scenario: Scenario, folder: Path) -> None:
@@ -181,9 +192,14 @@ def _difference(about: dict[str, Any], identity: dict[str, Any]) -> tuple[str, A
 
 
 def begun(algorithm: str, scenario: Scenario, args: Any) -> bool:
-    """Return whether the folder of a run contains a checkpoint of the same training, from which `resume` would continue."""
+    """Return whether the folder of a run contains a checkpoint of the same training, from which `resume` would continue.
+
+    The checkpoint of another version of this package is not one of the same training.
+    """
     checkpoint = newest_checkpoint(run_folder(args.out, algorithm, scenario, args.seed) / FOLDER)
-    return checkpoint is not None and _difference(checkpoint.about, _identity(algorithm, scenario, args)) is None
+    if checkpoint is None or checkpoint.about.get("versions", {}).get("hyperexec_env") != __version__:
+        return False
+    return _difference(checkpoint.about, _identity(algorithm, scenario, args)) is None
 
 
 class Diverged(ValueError):
@@ -235,7 +251,7 @@ class Run:
         from .adapter import snapshot
 
         tensors, about = snapshot(self.model)
-        about |= {"seconds": self.seconds, **self.identity}
+        about |= {"seconds": self.seconds, **self.identity, "versions": versions(*_MODULES)}
         save_checkpoint(self.checkpoints, self.model.num_timesteps, tensors, about)
         self.saved = self.model.num_timesteps
 
@@ -243,20 +259,21 @@ class Run:
         """Restore the newest checkpoint, or report on standard error that there is none.
 
         Raises:
-            ValueError: The checkpoint belongs to another training.
+            ValueError: The checkpoint belongs to another training or another version.
         """
         from .adapter import restore
 
         checkpoint = checkpoint_to_resume(self.checkpoints)
         if checkpoint is None:
             return
+        check_versions(checkpoint, self.checkpoints, *_MODULES)
         self._check_same(checkpoint.about)
         try:
             restore(self.model, checkpoint.tensors, checkpoint.about)
         except (KeyError, TypeError, RuntimeError, ValueError) as error:
-            raise ValueError(
-                f"the checkpoint of {checkpoint.step} slices in {self.checkpoints} does not fit this version: {error}"
-            ) from None
+            made, here = versions_text(checkpoint.about.get("versions")), versions_text(versions(*_MODULES))
+            what = f"the checkpoint of {checkpoint.step} slices in {self.checkpoints}, made by {made}"
+            raise ValueError(f"{what}, does not fit {here}: {error}") from None
         self.started, self.saved = time.monotonic() - checkpoint.about["seconds"], checkpoint.step
         print(f"resumed from the checkpoint of {checkpoint.step:,} slices in {self.checkpoints}", file=sys.stderr)
 
@@ -302,11 +319,7 @@ class Run:
             "scenario_hash": self.scenario.hash,
             "timesteps": timesteps,
             "seconds": round(self.seconds, 3),
-            "versions": {
-                "hyperexec_env": __version__,
-                "stable_baselines3": need("stable_baselines3", "train").__version__,
-                "torch": need("torch", "train").__version__,
-            },
+            "versions": versions(*_MODULES),
         }
         name, mode, regime = self.algorithm.upper(), args.action_mode, args.observe_regime
         policy = NetworkPolicy(name, weights, self.activation, self.head, mode, regime, args.seed, about)
@@ -327,20 +340,26 @@ class Run:
         return ValueError(message)
 
 
-def learn(
-    model: Any, layers: Any, args: Any, scenario: Scenario, folder: Path, algorithm: str, head: str, activation: str
-) -> NetworkPolicy:
+def learn(model: Any, layers: Any, args: Any, scenario: Scenario, algorithm: str, head: str, activation: str) -> NetworkPolicy:
     """Train a stable-baselines3 model for its budget, and save a checkpoint and the deterministic policy; see :class:`Run`.
 
     Raises:
-        ValueError: The training diverged or cannot be resumed.
+        ValueError: The training diverged or cannot be resumed, or another process writes to the folder of the run.
         Interrupted: SIGINT or SIGTERM was received; a checkpoint was written.
     """
-    run = Run(model, layers, args, scenario, folder, algorithm, head, activation)
-    log = need("stable_baselines3.common.logger", "train")
-    model.set_logger(log.configure(str(folder / _LOG), ["tensorboard"]) if args.tensorboard else log.Logger(None, []))
-    if args.resume:
-        run.resume()
+    with claimed_folder(args.out, algorithm, scenario, args.seed) as folder:
+        run = Run(model, layers, args, scenario, folder, algorithm, head, activation)
+        log = need("stable_baselines3.common.logger", "train")
+        target = log.configure(str(folder / _LOG), ["tensorboard"]) if args.tensorboard else log.Logger(None, [])
+        model.set_logger(target)
+        if args.resume:
+            run.resume()
+        return _train(run)
+
+
+def _train(run: Run) -> NetworkPolicy:
+    """Train the model of a run for its budget, and save a checkpoint and the policy; errors as in :func:`learn`."""
+    model, args = run.model, run.args
     with Signals() as signals:
         try:
             stopped = _learn(run, signals)
@@ -352,7 +371,7 @@ def learn(
         if not stopped:
             if run.saved != model.num_timesteps:
                 run.save()
-            policy = run.export(run.weights(), model.num_timesteps, folder)
+            policy = run.export(run.weights(), model.num_timesteps, run.folder)
     if signals.received:
         again = f"; pass --resume to continue (checkpoint of {run.saved:,} slices in {run.checkpoints})" if stopped else ""
         print(f"\ninterrupted after {run.saved:,} of {args.timesteps:,} slices{again}", file=sys.stderr)

@@ -10,7 +10,7 @@ from hyperexec_env.envs.action import CONTINUOUS_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
-from .run import check_training, learn, make_env, output_folder, run_files
+from .run import check_training, learn, make_env, run_files
 
 __all__ = ["Args", "train"]
 
@@ -54,7 +54,6 @@ def train(args: Args) -> NetworkPolicy:
     from stable_baselines3 import SAC
 
     scenario = get_scenario(args.scenario)
-    folder = output_folder(args.out, "sac", scenario, args.seed)
     env = make_env(args, scenario)
     model = SAC(
         "MlpPolicy",
@@ -78,4 +77,4 @@ def train(args: Args) -> NetworkPolicy:
         hidden = [layer for layer in trained.actor.latent_pi if isinstance(layer, torch.nn.Linear)]
         return [*hidden, trained.actor.mu]
 
-    return learn(model, layers, args, scenario, folder, "sac", "tanh", "relu")
+    return learn(model, layers, args, scenario, "sac", "tanh", "relu")

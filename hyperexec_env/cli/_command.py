@@ -88,7 +88,8 @@ def _check_files(args: Any, json_target: str | None) -> None:
     read += [file for _, scenario in files_of(args, "scenario") for file in scenario_files(scenario)]
     for _, path in stores:
         check_target(path, read)
-    written = [*(path for _, path in stores), *getattr(args, "outputs", ())]
+    read += [path for _, path in stores]
+    written = getattr(args, "outputs", ())
     named = outputs if json_target in (None, "-") else [("json", json_target), *outputs]
     for _, path in named:
         check_target(path, read, written)

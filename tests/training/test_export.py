@@ -296,13 +296,14 @@ def _may_unpickle(node):
 
 
 def test_no_other_module_loads_a_pickle():
+    """Except compiled loops, which are code anyway: the user's own cache holds them, with a checksum (`files.read_cached`)."""
     found = {
         path.relative_to(ROOT).as_posix()
         for package in ("hyperexec_env", "baselines", "training", "benchmarks")
         for path in (ROOT / package).rglob("*.py")
         if any(map(_may_unpickle, ast.walk(ast.parse(path.read_text(encoding="utf-8")))))
     }
-    assert found == {"training/export.py"}
+    assert found == {"training/export.py", "hyperexec_env/backends/compiled.py"}
 
 
 @pytest.mark.parametrize("code", [

@@ -14,9 +14,10 @@ import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
+from hyperexec_env import __version__
 from hyperexec_env.evaluation.network import load_policy
-from hyperexec_env.training import dqn, ppo, sac
-from hyperexec_env.training.checkpoints import newest_checkpoint
+from hyperexec_env.training import dqn, pathwise, ppo, sac
+from hyperexec_env.training.checkpoints import newest_checkpoint, save_checkpoint
 from hyperexec_env.training.interruption import Interrupted
 
 pytestmark = pytest.mark.usefixtures("without_numba")
@@ -160,6 +161,28 @@ def test_the_checkpoint_of_another_training_is_refused(tmp_path):
     ]:  # fmt: skip
         with pytest.raises(ValueError, match=f"cannot resume: {message}"):
             ppo.train(replace(args, resume=True, **{option: value}))
+
+
+@pytest.mark.parametrize("kind", ["ppo", "pathwise"])
+def test_the_checkpoint_of_another_version_is_refused_with_both_sides(kind, tmp_path, capsys):
+    few = pathwise.Args(steps=2, lanes=4, validation=4, checkpoint_every=1, out=str(tmp_path), progress=False)
+    args, train = (replace(TINY["ppo"], out=str(tmp_path)), ppo.train) if kind == "ppo" else (few, pathwise.train)
+    made = train(args)
+    folder = tmp_path / "checkpoints"
+    step, tensors, about = newest_checkpoint(folder)
+    assert about["versions"] == made.about["versions"]
+    assert set(about["versions"]) >= {"hyperexec_env", "torch"}
+
+    def resume(**changed):
+        save_checkpoint(folder, step, tensors, {**about, "versions": {**about["versions"], **changed}})
+        return train(replace(args, resume=True))
+
+    sides = rf"hyperexec_env 0\.0\.1, .*torch .* made the checkpoint in .*, hyperexec_env {re.escape(__version__)}, .*torch"
+    with pytest.raises(ValueError, match=f"^cannot resume: {sides}"):
+        resume(hyperexec_env="0.0.1")
+    capsys.readouterr()
+    assert same_policy(resume(torch="1.0"), made)
+    assert "torch 1.0 made the checkpoint" in capsys.readouterr().err
 
 
 def test_options_that_do_not_change_the_policy_may_differ(tmp_path, monkeypatch):
