@@ -15,6 +15,7 @@ from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.board import Board, Entrant, judge, play
 from hyperexec_env.evaluation.identity import policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
+from hyperexec_env.evaluation.observation import ObservationPolicy
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.progress import progress
@@ -91,6 +92,8 @@ def _entrant(item: Policy | Entrant) -> Entrant:
         return item
     if isinstance(item, NetworkPolicy):
         return Entrant(item, training_seed=item.training_seed, hidden=not item.observe_regime)
+    if isinstance(item, ObservationPolicy):
+        return Entrant(item, hidden=not item.observe_regime)
     if not isinstance(item, Policy):
         wanted = "names, folders, entrants, or objects with a `name` and an `act(situation)` method"
         raise TypeError(f"policies must be {wanted}, got {type(item).__name__}")

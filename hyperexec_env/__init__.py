@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.network import NetworkPolicy as NetworkPolicy
     from hyperexec_env.evaluation.network import load_policy as load_policy
     from hyperexec_env.evaluation.network import save_policy as save_policy
+    from hyperexec_env.evaluation.observation import ObservationPolicy as ObservationPolicy
     from hyperexec_env.evaluation.optimum import Optimum as Optimum
     from hyperexec_env.evaluation.policy import Policy as Policy
     from hyperexec_env.evaluation.policy import check_policy as check_policy
@@ -88,6 +89,7 @@ _MODULES: Final = {
     "HyperExecEnv": "envs.single",
     "HyperExecVectorEnv": "envs.vector",
     "NetworkPolicy": "evaluation.network",
+    "ObservationPolicy": "evaluation.observation",
     "Optimum": "evaluation.optimum",
     "ParentOrder": "orders",
     "Policy": "evaluation.policy",

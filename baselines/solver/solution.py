@@ -437,7 +437,10 @@ def _sources() -> list[Path]:
     """Return the source files of the solver and of the market, and of the orders and records that both use."""
     folders = (Path(__file__).parent, Path(hyperexec_env.market.__file__).parent)
     modules = (hyperexec_env.orders, hyperexec_env.records)
-    return [*(path for folder in folders for path in sorted(folder.glob("*.py"))), *(Path(str(module.__file__)) for module in modules)]
+    return [
+        *(path for folder in folders for path in sorted(folder.glob("*.py"))),
+        *(Path(str(module.__file__)) for module in modules),
+    ]
 
 
 def _cache_file(scenario: Scenario) -> Path:

@@ -21,7 +21,9 @@ from hyperexec_env.extras import need
 from hyperexec_env.files import read_regular, write_atomically
 from hyperexec_env.market.tables import Market
 
-__all__ = ["ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "policy_files", "save_policy"]
+__all__ = [
+    *("ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "policy_files", "save_policy", "translation"),
+]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 """Weights (out, in) and biases (out,) of each layer, from the observation to the action."""
@@ -111,7 +113,7 @@ class NetworkPolicy:
     def act(self, situation: Situation) -> Any:
         """Return the shares of the action: a float for a situation of floats, else an array of shape (episodes,)."""
         market, remaining = situation.market, situation.remaining
-        observer, mode = _translation(market, self.action_mode, self.observe_regime)
+        observer, mode = translation(market, self.action_mode, self.observe_regime)
         cell = market.cell(situation.k, situation.seen)
         if getattr(remaining, "ndim", 0):
             return mode.shares(self.action(observer.observe(situation)), remaining, mode.base.take(cell))
@@ -129,7 +131,8 @@ def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=32)
-def _translation(market: Market, action_mode: str, observe_regime: bool) -> tuple[Observer, ActionMode]:
+def translation(market: Market, action_mode: str, observe_regime: bool) -> tuple[Observer, ActionMode]:
+    """Return what translates a situation to an observation, and an action to shares."""
     return build_observer(market, observe_regime), build_action_mode(action_mode, market)
 
 
