@@ -35,6 +35,17 @@ def pytest_configure(config):
         config.option.dist = "loadfile"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Where a comparison with a stored result fails, print the command that renews the result."""
+    report = yield
+    marker = item.get_closest_marker("renewed_by")
+    if report.failed and marker:
+        (command,) = marker.args
+        report.sections.append(("stored result", f"a change that is meant to move this result renews it: {command}"))
+    return report
+
+
 def pytest_terminal_summary(terminalreporter):
     """Print the seconds and the cases of each file, longest first."""
     seconds, cases = {}, {}

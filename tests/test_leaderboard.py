@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,44 +19,51 @@ from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.usefixtures("without_numba")
+
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "golden_objectives.json").read_text(encoding="utf-8"))
 EPISODES = 512
-RENEW = "; a change that is meant to move it renews the golden values: python benchmarks/golden_objectives.py"
+golden = pytest.mark.renewed_by("python benchmarks/golden_objectives.py")
+TRAIN = "hyperexec train ppo --scenario regime-day --seed 0 --timesteps 2000000 --no-tensorboard"
+trained = pytest.mark.renewed_by(f"{TRAIN} --out tests/data/ppo-regime-day")
 COMPUTED = ("optimum_bps", "stationary_bps", "bound_bps", "open_loop_bps", "regime_blind_bps", "twap_bps")
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 
 
+@golden
 def test_every_scenario_has_golden_values():
     assert set(GOLDEN) == set(scenario_names())
     for values in GOLDEN.values():
         assert set(values["simulated"]) == {*BASELINES, *SANITY}
 
 
+@golden
 @every_scenario
 def test_computed_objectives_are_the_golden_ones(name):
     """Up to what the grids leave open: a solver may become better, a scenario may not become another."""
     solution = solve(get_scenario(name))
-    assert get_scenario(name).hash == GOLDEN[name]["scenario_hash"], f"the hash of {name}{RENEW}"
+    assert get_scenario(name).hash == GOLDEN[name]["scenario_hash"]
     for key in COMPUTED:
         value = GOLDEN[name]["computed"][key]
         if value is None:
-            assert getattr(solution, key) is None, key + RENEW
+            assert getattr(solution, key) is None, key
         else:
-            assert getattr(solution, key) == pytest.approx(value, rel=1e-5), key + RENEW
+            assert getattr(solution, key) == pytest.approx(value, rel=1e-5), key
 
 
+@golden
 @every_scenario
 def test_simulated_objectives_are_the_golden_ones(name):
     policies = [get_policy(policy) for policy in GOLDEN[name]["simulated"]]
     market, hidden = build_market(get_scenario(name)), [False] * len(policies)
     (outcomes,) = rollouts(market, policies, hidden, 0, EPISODES, backend="numpy")
     means = {policy.name: outcome.statement.objective.mean() for policy, outcome in zip(policies, outcomes, strict=True)}
-    assert means == pytest.approx(GOLDEN[name]["simulated"], rel=1e-9), f"an objective{RENEW}"
+    assert means == pytest.approx(GOLDEN[name]["simulated"], rel=1e-9)
 
 
 def _trained():
-    """PPO of ``hyperexec train ppo --scenario regime-day --seed 0 --timesteps 2000000 --no-tensorboard``."""
+    """PPO of the command :data:`TRAIN`."""
     pytest.importorskip("safetensors", reason="needs the extra `train`")
     policy = load_policy(HERE / "data" / "ppo-regime-day")
     return Entrant(policy, training_seed=policy.training_seed)
@@ -84,6 +93,7 @@ def test_nothing_beats_the_optimum(name):
         assert (cost - least).mean() >= -4.0 * (cost - least).std(ddof=1) / len(cost) ** 0.5 - reference.error_bps
 
 
+@trained
 def test_the_order_of_the_board_where_it_must_hold():
     """Beyond doubt: optimum < trained policy < best fixed schedule < TWAP."""
     scenario = get_scenario("regime-day")
@@ -99,3 +109,14 @@ def test_the_order_of_the_board_where_it_must_hold():
     assert 0.8 < learned.score < 1.0
     assert not board.warnings
     assert np.isclose(rows["TWAP"].objective_bps, solution.twap_bps, rtol=0.03)
+
+
+def test_a_failed_comparison_with_a_stored_result_prints_the_command_that_renews_it(tmp_path):
+    (tmp_path / "conftest.py").write_bytes((HERE / "conftest.py").read_bytes())
+    (tmp_path / "test_stored.py").write_text(
+        "import pytest\n\n@pytest.mark.renewed_by('make it')\ndef test_value():\n    assert 1 == 2\n"
+    )
+    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "a change that is meant to move this result renews it: make it" in done.stdout

@@ -34,6 +34,7 @@ def test_the_readme_has_examples_of_every_part():
     assert sum(bool(said) for _, said in EXAMPLES) >= 3
 
 
+@pytest.mark.renewed_by("run the example, and copy what it prints into README.md")
 @pytest.mark.parametrize(("program", "said"), EXAMPLES, ids=[program.split("\n")[0][:50] for program, _ in EXAMPLES])
 def test_an_example_prints_what_the_readme_says(program, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -50,7 +51,13 @@ def _held(said, printed):
         assert line in lines, f"not printed: {line!r}"
 
 
-@pytest.mark.parametrize(("command", "said"), COMMANDS, ids=[command[:40] for command, _ in COMMANDS])
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        pytest.param(command, said, id=command[:40], marks=pytest.mark.renewed_by(f"{command} # copied into README.md"))
+        for command, said in COMMANDS
+    ],
+)
 def test_a_command_prints_what_the_readme_says(command, said, tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib", reason="needs the extra `plot`")
     (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
@@ -63,6 +70,7 @@ def test_the_readme_shows_a_report_of_a_desks_own_fills():
     assert any(command.startswith("hyperexec tca") and "shortfall" in said for command, said in COMMANDS)
 
 
+@pytest.mark.renewed_by("python benchmarks/example_order.py")
 def test_the_synthetic_order_of_the_readme_can_be_made_again(tmp_path):
     script = tmp_path / "example_order.py"
     script.write_bytes((ROOT / "benchmarks" / "example_order.py").read_bytes())

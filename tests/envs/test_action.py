@@ -19,7 +19,6 @@ from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
-every_scenario = pytest.mark.parametrize("name", scenario_names())
 every_mode = pytest.mark.parametrize("action_mode", ACTION_MODES)
 CONTINUOUS = [mode for mode in ACTION_MODES if mode != "discrete"]
 
@@ -52,42 +51,44 @@ def test_spaces_are_what_learners_expect(action_mode):
 
 
 @pytest.mark.fast
-@every_scenario
-def test_a_pace_is_relative_to_the_schedule_of_the_expected_volume(name):
-    market = build_market(free(name))
-    for action, pace in ((-1.0, 0.0), (0.0, 1.0), (1.0, 8.0), (0.5, 2.4)):
-        traded, before = first_trade(HyperExecEnv(free(name)), np.array([action]))
-        schedule = before.quantity * market.mean_volume[0, before.seen] / market.rest_volume[0, before.seen]
-        assert traded == pytest.approx(min(pace * schedule, before.quantity), rel=1e-12)
+def test_a_pace_is_relative_to_the_schedule_of_the_expected_volume():
+    for name in scenario_names():
+        market = build_market(free(name))
+        for action, pace in ((-1.0, 0.0), (0.0, 1.0), (1.0, 8.0), (0.5, 2.4)):
+            traded, before = first_trade(HyperExecEnv(free(name)), np.array([action]))
+            schedule = before.quantity * market.mean_volume[0, before.seen] / market.rest_volume[0, before.seen]
+            assert traded == pytest.approx(min(pace * schedule, before.quantity), rel=1e-12)
 
 
 @pytest.mark.fast
-@every_scenario
-def test_a_fraction_is_of_what_remains(name):
-    for action in (-1.0, -0.5, 0.0, 0.9, 1.0):
-        traded, before = first_trade(HyperExecEnv(free(name), "fraction"), np.array([action]))
-        assert traded == pytest.approx(before.quantity * (1.0 + action) / 2.0)
+def test_a_fraction_is_of_what_remains():
+    for name in scenario_names():
+        for action in (-1.0, -0.5, 0.0, 0.9, 1.0):
+            traded, before = first_trade(HyperExecEnv(free(name), "fraction"), np.array([action]))
+            assert traded == pytest.approx(before.quantity * (1.0 + action) / 2.0)
 
 
 @pytest.mark.fast
-@every_scenario
-def test_a_participation_is_of_the_expected_volume_up_to_the_cap(name):
-    for cap in (None, 0.05):
-        scenario = replace(get_scenario(name), quantity=1e12, max_participation=cap, volume_noise=0.0)
-        market = build_market(scenario)
-        for action in (-1.0, -0.9, 0.0, 1.0):
-            traded, before = first_trade(HyperExecEnv(scenario, "participation"), np.array([action]))
-            expected = (1.0 if cap is None else cap) * market.mean_volume[0, before.seen] * (1.0 + action) / 2.0
-            assert traded == pytest.approx(expected, rel=1e-3, abs=1e-3)  # an order of 1e12 is known to a thousandth of a share
+def test_a_participation_is_of_the_expected_volume_up_to_the_cap():
+    for name in scenario_names():
+        for cap in (None, 0.05):
+            scenario = replace(get_scenario(name), quantity=1e12, max_participation=cap, volume_noise=0.0)
+            market = build_market(scenario)
+            for action in (-1.0, -0.9, 0.0, 1.0):
+                traded, before = first_trade(HyperExecEnv(scenario, "participation"), np.array([action]))
+                expected = (1.0 if cap is None else cap) * market.mean_volume[0, before.seen] * (1.0 + action) / 2.0
+                assert traded == pytest.approx(
+                    expected, rel=1e-3, abs=1e-3
+                )  # an order of 1e12 is known to a thousandth of a share
 
 
-@every_scenario
-def test_levels_are_paces(name):
-    for level, pace in enumerate(PACES):
-        action = (pace - 1.0) / (1.0 + 0.75 * pace)
-        by_level, _ = first_trade(HyperExecEnv(name, "discrete"), level)
-        by_pace, _ = first_trade(HyperExecEnv(name, "pace"), np.array([action]))
-        assert by_level == pytest.approx(by_pace, rel=1e-9)
+def test_levels_are_paces():
+    for name in scenario_names():
+        for level, pace in enumerate(PACES):
+            action = (pace - 1.0) / (1.0 + 0.75 * pace)
+            by_level, _ = first_trade(HyperExecEnv(name, "discrete"), level)
+            by_pace, _ = first_trade(HyperExecEnv(name, "pace"), np.array([action]))
+            assert by_level == pytest.approx(by_pace, rel=1e-9)
 
 
 def test_staying_at_pace_one_finishes_on_the_plan():
@@ -120,12 +121,12 @@ def test_floats_and_arrays_ask_for_the_same_shares_to_the_last_bit(action, remai
     assert arrays.tolist() == [mode.shares(action, remaining, base)] * 5
 
 
-@pytest.mark.parametrize("action_mode", CONTINUOUS)
-def test_an_action_beyond_the_bounds_is_the_bound(action_mode):
+def test_an_action_beyond_the_bounds_is_the_bound():
     """In lanes: `test_actions_beyond_the_ends_mean_the_ends` of the vector environment."""
-    env = HyperExecEnv("regime-day", action_mode)
-    for beyond, bound in ((7.0, 1.0), (np.inf, 1.0), (-7.0, -1.0), (-np.inf, -1.0)):
-        assert first_trade(env, np.array([beyond]))[0] == first_trade(env, np.array([bound]))[0]
+    for action_mode in CONTINUOUS:
+        env = HyperExecEnv("regime-day", action_mode)
+        for beyond, bound in ((7.0, 1.0), (np.inf, 1.0), (-7.0, -1.0), (-np.inf, -1.0)):
+            assert first_trade(env, np.array([beyond]))[0] == first_trade(env, np.array([bound]))[0]
 
 
 # --- masks of the discrete levels

@@ -71,17 +71,17 @@ def test_the_shortfall_is_what_the_fills_and_the_final_mid_say(name, complete, s
 
 
 @pytest.mark.parametrize("name", scenario_names())
-@pytest.mark.parametrize("complete", [True, False])
-def test_the_objective_is_the_shortfall_without_noise_and_constant_and_with_the_risk(name, complete):
+def test_the_objective_is_the_shortfall_without_noise_and_constant_and_with_the_risk(name):
     """J = IS - sum x_{k+1} innovation - g X^2 / 2 + risk."""
-    scenario, market, path, _, traded, _, noise, statement = episodes(name, complete=complete, side=1, seed=4)
-    bps = 1e4 / scenario.notional
-    constant = 0.5 * market.impact.permanent_slope * scenario.quantity**2
-    assert statement.expected == pytest.approx(statement.shortfall - (noise + constant) * bps, abs=1e-9)
-    left = scenario.quantity - np.cumsum(traded, axis=0)
-    risk = (path.slices.risk * left**2 + path.slices.holding * left).sum(axis=0)
-    assert statement.risk == pytest.approx(risk * bps, rel=1e-9)
-    assert statement.objective == pytest.approx(statement.expected + statement.risk, abs=1e-12)
+    for complete in (True, False):
+        scenario, market, path, _, traded, _, noise, statement = episodes(name, complete=complete, side=1, seed=4)
+        bps = 1e4 / scenario.notional
+        constant = 0.5 * market.impact.permanent_slope * scenario.quantity**2
+        assert statement.expected == pytest.approx(statement.shortfall - (noise + constant) * bps, abs=1e-9)
+        left = scenario.quantity - np.cumsum(traded, axis=0)
+        risk = (path.slices.risk * left**2 + path.slices.holding * left).sum(axis=0)
+        assert statement.risk == pytest.approx(risk * bps, rel=1e-9)
+        assert statement.objective == pytest.approx(statement.expected + statement.risk, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", scenario_names())

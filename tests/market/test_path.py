@@ -20,7 +20,6 @@ from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
-every_scenario = pytest.mark.parametrize("name", scenario_names())
 PLAIN = Scenario(risk_aversion=0.0)
 
 
@@ -143,63 +142,63 @@ def test_another_regime_anywhere_leaves_another_trace():
 
 
 @pytest.mark.fast
-@every_scenario
-def test_a_seller_meets_the_market_of_the_buyer(name):
-    buyer, seller = (fields_of(paths(get_scenario(name), 50, side=side)) for side in (1.0, -1.0))
-    for field, values in buyer.items():
-        sign = -1.0 if field in ("drift", "innovation") else 1.0
-        assert np.array_equal(sign * values, seller[field]), field
+def test_a_seller_meets_the_market_of_the_buyer():
+    for name in scenario_names():
+        buyer, seller = (fields_of(paths(get_scenario(name), 50, side=side)) for side in (1.0, -1.0))
+        for field, values in buyer.items():
+            sign = -1.0 if field in ("drift", "innovation") else 1.0
+            assert np.array_equal(sign * values, seller[field]), field
 
 
 @pytest.mark.fast
-@every_scenario
-def test_the_price_moves_by_its_drift_and_its_innovation(name):
-    path = paths(get_scenario(name), 200)
-    moves = np.diff(path.world.price, axis=0)
-    assert np.abs(moves - (path.slices.drift + path.slices.innovation)).max() < 1e-12 * get_scenario(name).arrival_price
-    assert (path.world.price[0] == get_scenario(name).arrival_price).all()
+def test_the_price_moves_by_its_drift_and_its_innovation():
+    for name in scenario_names():
+        path = paths(get_scenario(name), 200)
+        moves = np.diff(path.world.price, axis=0)
+        assert np.abs(moves - (path.slices.drift + path.slices.innovation)).max() < 1e-12 * get_scenario(name).arrival_price
+        assert (path.world.price[0] == get_scenario(name).arrival_price).all()
 
 
 @pytest.mark.fast
-@every_scenario
-def test_what_a_slice_holds_is_what_its_regime_says(name):
-    market = build_market(get_scenario(name))
-    path = paths(get_scenario(name), 200)
-    regime = path.world.regime[:-1]
-    assert np.array_equal(path.slices.temporary_scale, market.temporary_scale[regime])
-    assert np.array_equal(path.slices.half_spread, market.half_spread[regime])
-    assert np.array_equal(path.slices.transient_decay, market.transient_decay[regime])
-    assert np.array_equal(path.slices.risk, market.risk[regime])
-    assert path.slices.holding == pytest.approx(get_scenario(name).price_risk * market.tau * path.world.price[:-1])
-    assert np.array_equal(path.slices.least, np.broadcast_to(market.least[:, None], regime.shape))
-    if market.numbers.spec.capped:
-        assert np.array_equal(path.slices.limit, market.cap[:, None] * path.slices.volume)
-    else:
-        assert np.isinf(path.slices.limit).all()
+def test_what_a_slice_holds_is_what_its_regime_says():
+    for name in scenario_names():
+        market = build_market(get_scenario(name))
+        path = paths(get_scenario(name), 200)
+        regime = path.world.regime[:-1]
+        assert np.array_equal(path.slices.temporary_scale, market.temporary_scale[regime])
+        assert np.array_equal(path.slices.half_spread, market.half_spread[regime])
+        assert np.array_equal(path.slices.transient_decay, market.transient_decay[regime])
+        assert np.array_equal(path.slices.risk, market.risk[regime])
+        assert path.slices.holding == pytest.approx(get_scenario(name).price_risk * market.tau * path.world.price[:-1])
+        assert np.array_equal(path.slices.least, np.broadcast_to(market.least[:, None], regime.shape))
+        if market.numbers.spec.capped:
+            assert np.array_equal(path.slices.limit, market.cap[:, None] * path.slices.volume)
+        else:
+            assert np.isinf(path.slices.limit).all()
 
 
 # --- the laws of the price
 
 
-@every_scenario
-def test_the_variance_of_the_price_is_the_sum_over_the_regimes(name):
-    scenario = replace(get_scenario(name), flow_persistence=0.0)
-    market, path = build_market(scenario), paths(scenario)
-    # given the regimes the zero-mean moves are independent: the variance is the sum of sigma_m^2 P0^2 tau
-    variance = (market.step_volatility[path.world.regime[:-1]] * scenario.arrival_price) ** 2
-    if not scenario.volatility:
-        assert not path.slices.innovation.any()
-        return
-    total = path.slices.innovation.sum(axis=0) / np.sqrt(variance.sum(axis=0))
-    checks = 4
-    assert z_of_mean(total, 0.0) < surprising(checks)
-    assert z_of_mean(total**2, 1.0) < surprising(checks)
-    expected = scenario.regimes.start_law() @ sum(
-        np.linalg.matrix_power(scenario.regimes.transition(scenario.tau), k) for k in range(scenario.slices)
-    )
-    assert z_of_mean(
-        path.slices.innovation.sum(axis=0) ** 2, expected @ (market.step_volatility * scenario.arrival_price) ** 2
-    ) < surprising(checks)
+def test_the_variance_of_the_price_is_the_sum_over_the_regimes():
+    for name in scenario_names():
+        scenario = replace(get_scenario(name), flow_persistence=0.0)
+        market, path = build_market(scenario), paths(scenario)
+        # given the regimes the zero-mean moves are independent: the variance is the sum of sigma_m^2 P0^2 tau
+        variance = (market.step_volatility[path.world.regime[:-1]] * scenario.arrival_price) ** 2
+        if not scenario.volatility:
+            assert not path.slices.innovation.any()
+            continue
+        total = path.slices.innovation.sum(axis=0) / np.sqrt(variance.sum(axis=0))
+        checks = 4
+        assert z_of_mean(total, 0.0) < surprising(checks)
+        assert z_of_mean(total**2, 1.0) < surprising(checks)
+        expected = scenario.regimes.start_law() @ sum(
+            np.linalg.matrix_power(scenario.regimes.transition(scenario.tau), k) for k in range(scenario.slices)
+        )
+        assert z_of_mean(
+            path.slices.innovation.sum(axis=0) ** 2, expected @ (market.step_volatility * scenario.arrival_price) ** 2
+        ) < surprising(checks)
 
 
 def test_the_variance_over_the_day_does_not_depend_on_the_number_of_slices():
@@ -277,16 +276,16 @@ def test_geometric_prices_are_positive_and_grow_at_their_drift(drift):
 # --- the laws of the volume
 
 
-@every_scenario
-def test_volume_is_lognormal_around_what_is_expected(name):
-    scenario = get_scenario(name)
-    market, path = build_market(scenario), paths(scenario)
-    k = np.arange(market.slices)[:, None]
-    ratio = path.slices.volume / market.mean_volume[k, path.world.regime[:-1]]
-    assert (ratio > 0.0).all()
-    assert z_of_mean(ratio, 1.0) < surprising(3)
-    assert z_of_mean(np.log(ratio), -0.5 * scenario.volume_noise**2) < surprising(3)
-    assert z_of_mean((np.log(ratio) + 0.5 * scenario.volume_noise**2) ** 2, scenario.volume_noise**2) < surprising(3)
+def test_volume_is_lognormal_around_what_is_expected():
+    for name in scenario_names():
+        scenario = get_scenario(name)
+        market, path = build_market(scenario), paths(scenario)
+        k = np.arange(market.slices)[:, None]
+        ratio = path.slices.volume / market.mean_volume[k, path.world.regime[:-1]]
+        assert (ratio > 0.0).all()
+        assert z_of_mean(ratio, 1.0) < surprising(3)
+        assert z_of_mean(np.log(ratio), -0.5 * scenario.volume_noise**2) < surprising(3)
+        assert z_of_mean((np.log(ratio) + 0.5 * scenario.volume_noise**2) ** 2, scenario.volume_noise**2) < surprising(3)
 
 
 def test_volume_and_price_are_independent():
@@ -298,13 +297,13 @@ def test_volume_and_price_are_independent():
     )
 
 
-@every_scenario
-def test_the_expected_volume_of_the_order_is_what_markets_show(name):
-    scenario = get_scenario(name)
-    market = build_market(scenario)
-    assert z_of_mean(paths(scenario).slices.volume.sum(axis=0), market.rest_volume[0, market.unknown]) < surprising(
-        len(scenario_names())
-    )
+def test_the_expected_volume_of_the_order_is_what_markets_show():
+    for name in scenario_names():
+        scenario = get_scenario(name)
+        market = build_market(scenario)
+        assert z_of_mean(paths(scenario).slices.volume.sum(axis=0), market.rest_volume[0, market.unknown]) < surprising(
+            len(scenario_names())
+        )
 
 
 # --- the orders
