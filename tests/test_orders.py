@@ -5,8 +5,10 @@ from dataclasses import FrozenInstanceError, replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hyperexec_env.orders import MAX_SHARES, ChildOrder, Fill, ParentOrder
+from hyperexec_env.orders import MAX_SHARES, ChildOrder, Fill, ParentOrder, lots_of, shares_of
 
 pytestmark = pytest.mark.fast
 
@@ -32,6 +34,34 @@ def test_whole_quantities_of_any_numeric_type_become_int():
     for quantity in (7, 7.0, np.int64(7), np.float64(7.0), np.uint8(7)):
         assert type(ParentOrder(**{**GOOD, "quantity": quantity}).quantity) is int
     assert ParentOrder(**{**GOOD, "quantity": MAX_SHARES}).quantity == int(np.int64(MAX_SHARES))
+
+
+def test_a_quantity_is_a_whole_number_of_lots():
+    for lot_size, quantity, stored in [
+        (100, 10_000, 10_000),
+        (0.1, 0.1 + 0.2, 0.3),  # 0.30000000000000004
+        (0.001, 1.234, 1.234),
+        (1e-8, 1e7, 1e7),
+        (1 / 3, 1.0, 0.9999999999999999),  # three lots of 0.3333333333333333
+        (0.1, 1e14, 1e14),
+    ]:
+        parent = ParentOrder(**{**GOOD, "quantity": quantity, "lot_size": lot_size})
+        assert parent.quantity == stored
+        assert type(parent.quantity) is (int if lot_size == int(lot_size) else float)
+    for lot_size, quantity in [(100, 50), (100, 150), (0.1, 0.25), (0.1, 1.1e14), (0.001, math.inf), (0.1, "1")]:
+        with pytest.raises(ValueError, match="quantity must be"):
+            ParentOrder(**{**GOOD, "quantity": quantity, "lot_size": lot_size})
+
+
+@given(st.integers(0, MAX_SHARES), st.sampled_from([1, 7, 0.1, 1e-8, 1 / 3, 0.30000000000000004, 12.5]))
+def test_lots_and_shares_are_the_same_quantity(lots, lot_size):
+    assert lots_of(shares_of(lots, lot_size), lot_size) == lots
+
+
+@given(st.lists(st.integers(1, 10**12), max_size=20))
+def test_a_total_is_exact_in_lots(pieces):
+    parent = ParentOrder(**{**GOOD, "quantity": 0.1, "lot_size": 0.1})
+    assert parent.total(shares_of(piece, 0.1) for piece in pieces) == shares_of(sum(pieces), 0.1)
 
 
 def test_urgency_is_clamped():
@@ -66,6 +96,10 @@ def test_an_invalid_value_is_named():
         ("volume_profile", 5.0, "volume_profile must be a list"),
         ("expected_volume", 0.0, "expected_volume must be"),
         ("adv", -1.0, "adv must be"),
+        ("lot_size", 0.0, r"lot_size must be a number in \[1e-12, 1e\+09\] shares, got 0.0"),
+        ("lot_size", math.nan, "lot_size must be"),
+        ("lot_size", 300, r"quantity must be a multiple of the lot size 300, got 10000; the nearest is 9900"),
+        ("min_child", -1.0, r"min_child must be a number in \[0, 1e\+15\] shares, got -1.0"),
         ("volatility", -0.1, "volatility must be"),
     ]:
         with pytest.raises(ValueError, match=message):

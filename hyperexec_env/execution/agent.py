@@ -356,7 +356,9 @@ class ExecutionAgent:
         """Release and return the earliest child that is due; None if no child is due.
 
         Call it at least as often as children are scheduled: a child that becomes due after the last call before the deadline
-        is never released. The time may lie ahead of the other calls, to look ahead to the next call.
+        is never released. The time may lie ahead of the other calls, to look ahead to the next call. Where children that are
+        due wait for a new plan, a call makes at most as many plans as :meth:`process`; if it then returns None, the next call
+        continues.
         """
         with self._lock:
             if self._state != RUNNING:

@@ -235,8 +235,7 @@ class WorkingOrder:
         wanted = self._permitted_lots(planned, volume_rate, self.trading_time(now))
         scheduled = self.trading_time(self.pending[index].schedule_time)
         later = scheduled + self.interval  # time to which unreleased lots of the last child are carried
-        # a time that float resolution cannot advance is the end of the order
-        ends = index == len(self.pending) - 1 and (later >= self._end or later <= scheduled)
+        ends = index == len(self.pending) - 1 and not self._comes_after(later, self.pending[index].schedule_time)
         lots = self.unreleased if ends and self.config.complete else min(wanted, self.unreleased)
         self.next_index += 1
         self.last_scheduled = scheduled
@@ -244,6 +243,13 @@ class WorkingOrder:
         if lots != planned and not ends:
             self.carry_forward(later)
         return child
+
+    def _comes_after(self, time: float, clock_time: float) -> bool:
+        """Return whether a trading time is before the end of the order, and later than a clock time on the agent's clock.
+
+        Where the float resolution of the clock is longer than an interval it may not be later, and the order ends.
+        """
+        return time < self._end and self._clock_time(time, -math.inf) > clock_time
 
     def _released(self, planned: ChildOrder, lots: int, forced: int, now: float) -> ChildOrder:
         """Return a released child, and count its lots."""

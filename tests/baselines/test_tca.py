@@ -215,6 +215,32 @@ def test_compressed_fills_in_any_order_and_spelling_are_read(market):
     assert (other.side, other.date) == (plain.side, plain.date) == (1, DAYS[1])
 
 
+def test_fractional_fills_are_whole_lots(capsys, market):
+    price = market[6][1]
+    fills(*(f"{DAYS[1]}T10:0{minute}:00,buy,0.1,{price!r}" for minute in range(3)))
+    plain = numbers(capsys, "--lot-size", "0.1", "--quantity", "0.4")
+    assert (plain["filled"], plain["quantity"], plain["lot_size"], plain["fill_rate"]) == (0.3, 0.4, 0.1, 0.3 / 0.4)
+    assert plain["components_bps"]["opportunity"] == pytest.approx(0.25 * 1e4 * (plain["end_mid"] / price - 1.0))
+    assert numbers(capsys, "--lot-size", "0.1")["reason"] == "filled"
+    assert "fills.csv, line 2: quantity must be a whole number" in refused(capsys)
+    assert "fills.csv, line 2: quantity must be a number in [0.25, " in refused(capsys, "--lot-size", "0.25")
+    assert "fills.csv, line 2: quantity must be a multiple of the lot size 0.03" in refused(capsys, "--lot-size", "0.03")
+    assert "quantity must be a multiple of the lot size 0.1, got 0.45" in refused(
+        capsys, "--lot-size", "0.1", "--quantity", "0.45"
+    )
+    assert "lot_size must be a number in" in refused(capsys, "--lot-size", "0")
+
+
+def test_fees_are_added_to_the_shortfall(capsys, market):
+    order(market)
+    free, plain = numbers(capsys), numbers(capsys, "--fee-per-share", "0.005", "--fee-bps", "1", "--min-fee", "2")
+    paid = [fill["quantity"] * (0.005 + 1e-4 * fill["price"]) for fill in plain["fills"]]
+    assert paid[0] < 2.0 < paid[1]
+    assert plain["fees_currency"] == pytest.approx(2.0 + paid[1] + paid[2])
+    assert plain["total_bps"] == pytest.approx(plain["shortfall_bps"] + plain["fees_bps"])
+    assert (plain["shortfall_bps"], free["fees_bps"]) == (free["shortfall_bps"], 0.0)
+
+
 def test_the_other_sessions_tell_the_daily_volume_and_its_curve(capsys, market):
     order(market)
     days = [session(day, seed=seed) for seed, day in enumerate(DAYS)]

@@ -361,6 +361,185 @@ def test_a_change_of_regime_leaves_children_in_the_market_unchanged():
     assert agent.report_fill(child, child.quantity, 100.0, now=31.0).remaining == 0
 
 
+# --- halts
+
+
+def test_a_paused_symbol_releases_no_children_and_its_rest_is_replanned_after_resume():
+    agent = _agent(algorithm="TWAP")
+    halted, other = _parent(), _parent(symbol="Y")
+    for parent in (halted, other):
+        agent.submit_order(parent)
+    _run(agent, 60.0)
+    agent.pause("X")
+    assert agent.status.halted == ("X",)
+    assert {child.symbol for child in _run(agent, 200.0)} == {"Y"}
+    agent.resume("X")
+    assert agent.status.halted == ()
+    released = [child for child in _run(agent, 299.0) if child.symbol == "X"]
+    assert [child.schedule_time for child in released] == pytest.approx([200.0, 200.0 + 100.0 / 3, 200.0 + 200.0 / 3])
+    assert sum(child.quantity for child in released) == 800
+    assert [agent.report(parent).reason for parent in (halted, other)] == ["filled", "filled"]
+
+
+def test_a_child_is_replanned_after_a_halt_even_if_it_is_asked_for_before_process():
+    agent = _agent(algorithm="TWAP")
+    _cut(agent, _parent())
+    agent.pause("X")
+    assert agent.get_next_child(160.0) is None
+    agent.resume("X")
+    first = agent.get_next_child(160.0)
+    assert (first.quantity, first.schedule_time) == (200, 160.0)
+    assert agent.get_next_child(160.0) is None  # the five overdue children are no longer due
+    assert sum(child.quantity for child in agent.process(now=160.0)) == 1000  # the plan that get_next_child made
+
+
+def test_a_halt_without_a_due_child_changes_nothing():
+    agent = _agent(algorithm="TWAP")
+    children = _cut(agent, _parent())
+    agent.pause("X")
+    assert agent.get_next_child(14.0) is None
+    agent.resume("X")
+    assert agent.process(now=14.5) == []
+    assert agent.get_next_child(15.0) == children[0]._replace(released=15.0)
+
+
+def test_orders_of_a_paused_symbol_are_accepted_cut_filled_cancelled_and_expire():
+    agent = _agent(algorithm="TWAP")
+    first, second = _parent(), _parent(deadline=500.0)
+    _cut(agent, first)
+    child = agent.get_next_child(15.0)
+    agent.pause("X")
+    assert len(_cut(agent, second)) == 10
+    agent.report_fill(child, 60, 100.0, now=20.0)
+    agent.cancel(child, now=30.0)  # its rest returns to the parent, which stays held
+    assert agent.get_next_child(299.0) is None
+    agent.process(now=300.0)
+    assert (agent.report(first).reason, agent.report(first).filled) == ("expired", 60)
+    agent.resume("X")
+    assert sum(piece.quantity for piece in agent.process(now=300.0)) == 1000
+    agent._clock.now = 300.0
+    _run(agent, 500.0)
+    assert agent.report(second).reason == "filled"
+
+
+def test_a_symbol_is_paused_and_resumed_once():
+    agent = ExecutionAgent()  # a halt does not depend on the state of the agent
+    agent.pause("XYZ")
+    with pytest.raises(RuntimeError, match="cannot pause 'XYZ', which is paused already"):
+        agent.pause("XYZ")
+    with pytest.raises(RuntimeError, match=r"cannot resume 'XZY', which is not paused; did you mean 'XYZ'\?"):
+        agent.resume("XZY")
+    agent.resume("XYZ")
+    with pytest.raises(RuntimeError, match=r"cannot resume 'XYZ', which is not paused$"):
+        agent.resume("XYZ")
+
+
+# --- a clock that runs backwards
+
+
+@pytest.mark.parametrize("algorithm", algorithm_names())
+def test_a_clock_that_is_set_back_plans_at_most_the_intervals_of_the_order(algorithm):
+    agent, now, year = _agent(), 1.7e9, 3.15e7
+    parent = _parent(10**6, algorithm=algorithm, deadline=now + 300.0, volume_profile=(1.0, 2.0), expected_volume=1e6)
+    agent.submit_order(parent, now=now)
+    made = agent.process(regime="BULL_TRENDING", now=now - year)  # before the submission
+    assert [child.schedule_time for child in made] == [now + 15.0 + 30.0 * j for j in range(10)]
+    agent.process(regime="CRISIS", now=now + 100.0)
+    made = agent.process(regime="BULL_TRENDING", now=now - year)  # after the first plan
+    assert len(made) == (7 if algorithm == "Adaptive" else 0)
+    assert all(now + 100.0 <= child.schedule_time < now + 300.0 for child in made)
+    assert agent.get_next_child(now - year).released == now + 100.0
+    agent.stop(now - year)
+    assert agent.report(parent).end == now + 100.0
+
+
+def test_a_call_that_fails_does_not_move_the_clock():
+    agent = _agent(algorithm="TWAP")
+    with pytest.raises(ValueError, match="mid of X"):
+        agent.process({"X": Quote(-1.0)}, now=1e9)
+    with pytest.raises(ValueError, match="regime must be"):
+        agent.process(regime="CALM", now=1e9)
+    assert _cut(agent, _parent())[0].schedule_time == 15.0
+
+
+def test_looking_ahead_and_fills_do_not_move_the_clock():
+    agent = _agent(algorithm="TWAP")
+    _cut(agent, _parent())
+    child = agent.get_next_child(20.0)
+    filled = agent.report_fill(child, 100, 100.0, now=25.0)
+    assert filled.fills[0].time == 25.0
+    assert _cut(agent, _parent())[0].schedule_time == 15.0
+    agent.process(now=200.0)
+    late = agent.report_fill(agent.get_next_child(200.0), 100, 100.0, now=190.0)
+    assert late.fills[0].time == 190.0  # as the venue stamped it
+
+
+# --- bounded work
+
+
+def test_a_change_of_regime_replans_as_many_orders_a_call_as_fit_into_the_latency():
+    agent = _agent(max_latency_us=200.0)
+    for number in range(40):
+        _cut(agent, _parent(id=str(number)), regime="BEAR_TRENDING")
+    counts, order = [], []
+    while made := agent.process(regime="CRISIS", now=1.0 + len(counts)):
+        counts.append(len({child.parent.id for child in made}))
+        order += dict.fromkeys(child.parent.id for child in made)
+        assert len(made) == 20 * counts[-1]
+    assert counts == [4] * 10
+    assert order == [str(number) for number in range(40)]
+    assert agent.process(now=20.0) == []
+
+
+def test_a_call_replans_at_least_one_order():
+    agent = _agent(max_latency_us=1e-3)
+    for number in range(3):
+        _cut(agent, _parent(id=str(number)), regime="BEAR_TRENDING")
+    assert [len(agent.process(regime="CRISIS", now=1.0)) for _ in range(4)] == [20, 20, 20, 0]
+
+
+def test_an_order_that_waits_for_its_new_plan_gets_it_before_its_next_child():
+    agent = _agent(max_latency_us=1e-3, algorithm="TWAP")
+    for number in range(3):
+        _cut(agent, _parent(id=str(number), algorithm="Adaptive"), regime="BEAR_TRENDING")
+    assert {child.parent.id for child in agent.process(regime="CRISIS", now=1.0)} == {"0"}
+    assert agent.get_next_child(15.0).id == "0/10"  # the first of twenty children, at 8.5 s
+    assert [agent.get_next_child(15.0) for _ in range(2)] == [None, None]  # each call makes one plan, and may do no more
+    assert [agent.get_next_child(15.0).quantity for _ in range(2)] == [50, 50]
+    assert {child.parent.id for child in agent.process(now=30.0)} == {"1", "2"}
+    for number in range(3):
+        assert sum(child.quantity for child in agent.children(str(number))) == 1000
+        assert all(child.number >= 10 for child in agent.children(str(number)))
+
+
+def test_a_second_change_of_regime_during_the_first_one_replans_every_order():
+    agent = _agent(max_latency_us=100.0)
+    for number in range(20):
+        _cut(agent, _parent(id=str(number)), regime="BEAR_TRENDING")
+    agent.process(regime="CRISIS", now=1.0)
+    agent.cancel("3")
+    _cut(agent, _parent(id="new"), regime="BULL_TRENDING", now=2.0)
+    for _ in range(30):
+        agent.process(now=3.0)
+    made = {number: [child for child in agent.children(str(number)) if child.released is None] for number in range(20)}
+    assert {number: len(children) for number, children in made.items()} == {n: 0 if n == 3 else 10 for n in range(20)}
+    assert all(children[0].quantity > children[-1].quantity for children in made.values() if children)  # front-loaded
+
+
+def test_a_queue_of_many_orders_expires_in_linear_time():
+    def seconds(orders):
+        agent = _agent()
+        agent.pause()
+        for number in range(orders):
+            agent.submit_order(_parent(10, deadline=1000.0 - 1e-3 * number, id=str(number)), now=0.0)
+        begin = time.thread_time()
+        agent.process(now=1000.0)
+        assert agent.status[3:7] == (0, 0, 0, orders)
+        return time.thread_time() - begin
+
+    assert min(seconds(4000) for _ in range(3)) < 8.0 * min(seconds(1000) for _ in range(3))
+
+
 # --- the participation cap
 
 

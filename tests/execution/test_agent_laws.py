@@ -1,4 +1,9 @@
-"""The agent under random call sequences: shares are conserved, and each child is released between its time and the deadline."""
+"""The agent under random call sequences: lots are conserved, and each child is released when it may trade.
+
+The sequences set the clock back, halt symbols and interrupt replans; the orders have lots, smallest children and sessions.
+"""
+
+from itertools import accumulate
 
 import hypothesis
 import pytest
@@ -9,9 +14,20 @@ from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.market.regime import REGIME_NAMES
-from hyperexec_env.orders import ParentOrder
+from hyperexec_env.orders import ParentOrder, lots_of, shares_of
 
 pytestmark = pytest.mark.fast
+
+
+SYMBOLS = ("X", "Y")
+
+
+def _lots(parent, quantity):
+    return lots_of(quantity, parent.lot_size)
+
+
+def _open(parent, time):
+    return not parent.sessions or any(opening <= time < closing for opening, closing in parent.sessions)
 
 
 class AgentMachine(RuleBasedStateMachine):
@@ -19,50 +35,79 @@ class AgentMachine(RuleBasedStateMachine):
 
     @initialize(
         factor=st.sampled_from([0.0, 0.3, 1.0]), cap=st.sampled_from([None, 0.05, 1.0]), complete=st.booleans(),
-        slices=st.integers(1, 12), seed=st.integers(0, 99),
+        slices=st.integers(1, 12), seed=st.integers(0, 99), latency=st.sampled_from([1.0, 500.0]),
     )  # fmt: skip
-    def begin(self, factor, cap, complete, slices, seed):
+    def begin(self, factor, cap, complete, slices, seed, latency):
         config = ExecutionConfig(
-            steganographic_factor=factor, max_participation_rate=cap, complete=complete, slices=slices, horizon_seconds=100.0
-        )
+            steganographic_factor=factor, max_participation_rate=cap, complete=complete, slices=slices, horizon_seconds=100.0,
+            max_latency_us=latency,
+        )  # fmt: skip
         self.agent = ExecutionAgent(config, seed=seed, clock=lambda: self.now)
         self.agent.start()
-        self.now, self.parents, self.working, self.booked, self.deadlines = 0.0, {}, {}, {}, {}
+        self.now, self.latest, self.halted = 0.0, 0.0, set()
+        self.parents, self.working, self.booked = {}, {}, {}
 
-    @rule(quantity=st.integers(1, 5000), algorithm=st.sampled_from(algorithm_names()), horizon=st.floats(0.0, 150.0))
-    def submit(self, quantity, algorithm, horizon):
+    @rule(
+        symbol=st.sampled_from(SYMBOLS), lots=st.integers(1, 5000), algorithm=st.sampled_from(algorithm_names()),
+        horizon=st.floats(0.0, 150.0), lot_size=st.sampled_from([1, 1, 0.1, 100]), smallest=st.sampled_from([0.0, 0.0, 0.2]),
+        profile=st.sampled_from([(), (1, 0), (1, 2, 1)]), breaks=st.lists(st.floats(1.0, 40.0), max_size=6),
+    )  # fmt: skip
+    def submit(self, symbol, lots, algorithm, horizon, lot_size, smallest, profile, breaks):
+        edges = [self.latest + time for time in accumulate(breaks)]
+        quantity = shares_of(lots, lot_size)
         parent = ParentOrder(
-            symbol="X", side=1, quantity=quantity, arrival_price=10.0, algorithm=algorithm, expected_volume=20_000.0,
-            deadline=self.now + horizon, id=f"{len(self.parents):04d}",
+            symbol=symbol, side=1, quantity=quantity, arrival_price=10.0, algorithm=algorithm, expected_volume=20_000.0,
+            deadline=self.latest + horizon, id=f"{len(self.parents):04d}", lot_size=lot_size, min_child=smallest * quantity,
+            volume_profile=profile, sessions=tuple(zip(edges[::2], edges[1::2], strict=False)),
         )  # fmt: skip
         self.agent.submit_order(parent)
-        self.parents[parent.id], self.booked[parent.id], self.deadlines[parent.id] = parent, 0, self.now + horizon
+        self.latest = max(self.latest, self.now)
+        self.parents[parent.id], self.booked[parent.id] = parent, 0
 
     @rule(regime=st.sampled_from(REGIME_NAMES), rate=st.sampled_from([None, 0.0, 20.0, 1000.0]))
     def process(self, regime, rate):
-        for child in self.agent.process({"X": Quote(10.0, rate)}, regime):
+        made = self.agent.process({"X": Quote(10.0, rate)}, regime)
+        self.latest = max(self.latest, self.now)
+        for child in made:
             assert child.quantity > 0
-            assert self.now <= child.schedule_time < self.deadlines[child.parent.id]
+            assert child.schedule_time < child.parent.deadline
+            assert _open(child.parent, child.schedule_time)
 
     @rule(seconds=st.floats(0.0, 40.0))
     def wait(self, seconds):
         self.now += seconds
 
+    @rule(seconds=st.sampled_from([1.0, 50.0, 1e6]))
+    def set_the_clock_back(self, seconds):
+        self.now -= seconds
+
+    @rule()
+    def catch_up(self):
+        self.now = max(self.now, self.latest)
+
     @rule()
     def take(self):
-        child = self.agent.get_next_child()
+        child, now = self.agent.get_next_child(), max(self.now, self.latest)
         if child is not None:
+            parent = child.parent
             assert child.id not in self.working
-            assert child.schedule_time <= self.now < self.deadlines[child.parent.id]
+            assert child.schedule_time <= child.released == now < parent.deadline
+            assert _open(parent, now)
+            assert parent.symbol not in self.halted
+            left = _lots(parent, parent.quantity) - sum(_lots(parent, piece.quantity) for piece in self._released(parent))
+            assert child.quantity > parent.min_child * (1.0 - 1e-9) or not left
             self.working[child.id] = child
+
+    def _released(self, parent):
+        return [child for child in self.agent.children(parent) if child.released is not None]
 
     @precondition(lambda self: self.working)
     @rule(data=st.data())
     def fill(self, data):
         child = self.working[data.draw(st.sampled_from(sorted(self.working)))]
-        shares = data.draw(st.integers(1, child.remaining))
-        child = self.agent.report_fill(child, shares, 10.0)
-        self.booked[child.parent.id] += shares
+        lots = data.draw(st.integers(1, _lots(child.parent, child.remaining)))
+        child = self.agent.report_fill(child, shares_of(lots, child.parent.lot_size), 10.0)
+        self.booked[child.parent.id] += lots
         self._update(child)
 
     @precondition(lambda self: self.working)
@@ -90,6 +135,14 @@ class AgentMachine(RuleBasedStateMachine):
         assert self.agent.get_next_child() is None
         self.agent.resume()
 
+    @rule(symbol=st.sampled_from(SYMBOLS))
+    def halt_or_resume(self, symbol):
+        if symbol in self.halted:
+            self.agent.resume(symbol)
+        else:
+            self.agent.pause(symbol)
+        self.halted ^= {symbol}
+
     def _update(self, child):
         if child.remaining:
             self.working[child.id] = child
@@ -97,19 +150,21 @@ class AgentMachine(RuleBasedStateMachine):
             del self.working[child.id]
 
     @invariant()
-    def shares_are_conserved(self):
+    def lots_are_conserved(self):
         if not hasattr(self, "agent"):
             return
         for name, parent in self.parents.items():
-            children = self.agent.children(name)
-            assert sum(child.filled for child in children) == self.booked[name] <= parent.quantity
-            assert sum(child.quantity for child in children) <= parent.quantity
+            children, whole = self.agent.children(name), _lots(parent, parent.quantity)
+            assert sum(_lots(parent, child.filled) for child in children) == self.booked[name] <= whole
+            total = sum(_lots(parent, child.quantity) for child in children)
+            assert total <= whole
+            assert all(child.quantity >= 0 for child in children)
             report = self.agent.report(name)
             if report is not None:
-                assert sum(child.filled for child in report.children) == self.booked[name]
-                assert report.reason != "filled" or self.booked[name] == parent.quantity
+                assert _lots(parent, report.filled) == self.booked[name]
+                assert report.reason != "filled" or self.booked[name] == whole
             elif any(child.released is None for child in children):  # some children are pending
-                assert sum(child.quantity for child in children) == parent.quantity
+                assert total == whole
         status = self.agent.status
         assert status.working == len(self.working)
         assert status.queued + status.active + status.closed == len(self.parents)

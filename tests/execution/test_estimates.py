@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.execution import estimates
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import estimate_impact, estimate_schedule, planned_shares
 from hyperexec_env.execution.schedules import almgren_chriss
@@ -97,6 +98,18 @@ def test_a_quantity_must_be_whole():
     for value in [1.5, True, np.float64(2.5), 10**15 + 1]:
         with pytest.raises(ValueError, match=r"^quantity must be a whole number in \[1, 1000000000000000\], got "):
             estimate_impact(**{**USUAL, "quantity": value})
+
+
+def test_a_fractional_quantity_is_a_whole_number_of_lots():
+    found = estimate_impact(**{**USUAL, "quantity": 1.5}, lot_size=0.5)
+    assert (found.quantity, found.participation) == (1.5, 1.5 / USUAL["volume"])
+    assert str(found).startswith("buy 1.5 at 100, ")
+    assert ExecutionAgent().estimate_impact(1.5, 100.0, 0.02, 250_000.0, 5e6, lot_size=0.5) == found
+    for quantity, lot_size in [(1.5, 1), (1.5, 1.0), (0.25, 0.5), (1.75, 0.5), (150, 100)]:
+        with pytest.raises(ValueError, match=r"^quantity must be a "):
+            estimate_impact(**{**USUAL, "quantity": quantity}, lot_size=lot_size)
+    estimate = estimate_schedule(order(quantity=1.5, lot_size=0.5), "almgren-chriss", algorithm="TWAP")
+    assert (sum(estimate.shares), estimate.quantity) == (1.5, 1.5)
 
 
 def test_an_invalid_side_is_named():

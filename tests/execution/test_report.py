@@ -107,6 +107,45 @@ def test_selling_in_the_mirrored_market_costs_the_same(report):
     assert other.shortfall == pytest.approx(report.shortfall, rel=1e-9, abs=1e-7)
 
 
+# fees
+
+
+def _with_fees(fills, **fees):
+    return make([Fill(time, shares, 100.0) for time, shares in fills], config=ExecutionConfig(**fees))
+
+
+def test_fees_by_hand():
+    fills = [(10.0, 400), (20.0, 50)]
+    assert _with_fees(fills).fees == 0.0
+    assert _with_fees(fills, fee_per_share=0.005).fees == pytest.approx(2.25)
+    assert _with_fees(fills, fee_bps=2.0).fees == pytest.approx(9.0)  # of 45,000
+    assert _with_fees(fills, fee_per_share=0.005, fee_bps=2.0).fees == pytest.approx(11.25)
+    assert _with_fees(fills, fee_per_share=0.005, min_fee=1.0).fees == pytest.approx(2.0 + 1.0)
+    assert _with_fees([], min_fee=1.0).fees == 0.0
+
+
+def test_the_smallest_fee_is_of_a_child_not_of_a_fill():
+    parent = ParentOrder(symbol="XYZ", side=-1, quantity=1000, arrival_price=100.0)
+    fills = tuple(Fill(float(time), 10, 100.0) for time in range(5))
+    children = (ChildOrder(parent, 0, 100, 0.0, 0.0, fills), ChildOrder(parent, 1, 100, 1.0, 1.0))
+    report = ExecutionReport(parent, children, 0.0, 10.0, "expired", config=ExecutionConfig(min_fee=1.0))
+    assert report.fees == 1.0
+
+
+def test_fees_are_shown_beside_the_shortfall_and_add_up_to_the_total():
+    fills, free = [(10.0, 1000)], _with_fees([(10.0, 1000)])
+    report = _with_fees(fills, fee_per_share=0.01)
+    assert report.decomposition == free.decomposition
+    assert report.shortfall == free.shortfall
+    assert (report.fees_bps, report.total) == pytest.approx((1.0, report.shortfall + 1.0))
+    assert [name for name, *_ in report.cost_table] == [*NAMES, "shortfall", "fees", "total"]
+    assert report.cost_table[-2][1:] == pytest.approx((1.0, 10.0))
+    assert [name for name, *_ in free.cost_table] == [*NAMES, "shortfall"]
+    plain = report.to_dict()
+    assert (plain["fees_bps"], plain["fees_currency"], plain["total_bps"]) == pytest.approx((1.0, 10.0, report.total))
+    assert "fees                          1.00             10.00" in str(report)
+
+
 # the report agrees with the account of the simulated market
 
 

@@ -98,3 +98,14 @@ def test_twap_in_children_spreads_the_children_evenly():
     assert schedules.twap_in_children(26, 26) == pytest.approx(schedules.twap(26))
     lumps = schedules.twap_in_children(26, 10)
     assert np.array_equal(lumps, lumps[::-1])  # mid-interval children are symmetric in time
+
+
+def test_a_profile_of_zeros_is_flat():
+    for volumes in ((), (0.0, 0.0, 0.0), np.zeros(3)):
+        assert np.array_equal(schedules.vwap(volumes, 3), schedules.twap(3))
+
+
+def test_the_rate_of_almgren_and_chriss_is_finite_for_the_smallest_volume():
+    values = {"quantity": 1e15, "slices": 10, "volatility": 0.02, "alpha": 0.3, "beta": 2.0, "risk_aversion": 1e-6}
+    assert 0.0 <= schedules.almgren_chriss_rate(**values, volume=5e-324, tau=0.1) < 1e-6  # impact dominates the risk
+    assert schedules.almgren_chriss_rate(**{**values, "risk_aversion": 0.0}, volume=1e6, tau=np.inf) == 0.0
