@@ -117,21 +117,27 @@ def table(header: Sequence[str], cells: Sequence[Sequence[str]], kind: str = "sh
 def _section(board: Board) -> str:
     """Return the section of one scenario: warnings, tables and figures."""
     classes = [_css_class(row) for row in board.rows]
+    failed = ["sanity"] * len(board.failed)
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in board.warnings)
-    pictures = (
-        _distributions(board),
-        (_inventories(board), "Mean remaining fraction of the order, by the regime of the first slice."),
-        (_components(board), "Mean cost by component, with the risk term. Timing has mean zero and is not shown."),
-    )
+    pictures = _pictures(board) if _figure_rows(board) else []
     findings = "".join(f"<li>{html.escape(text)}.</li>" for text in board.findings)
     figures = "".join(f"<figure>{picture}<figcaption>{text}</figcaption></figure>" for picture, text in pictures)
     return (
         f"<h2>{html.escape(board.scenario.name)}</h2><p>{html.escape(board.scenario.description)}</p>{warnings}"
-        f"{table(*board.table(), 'board', classes)}"
+        f"{table(*board.table(), 'board', [*classes, *failed])}"
         f'<p class="caption">{html.escape(board.caption())}</p><ul>{findings}</ul>'
         f"{table(*board.details(), 'board', classes)}"
         f'<p class="caption">{html.escape(board.details_caption())}</p>{figures}'
     )
+
+
+def _pictures(board: Board) -> list[tuple[str, str]]:
+    """Return the figures of a board with their captions."""
+    return [
+        _distributions(board),
+        (_inventories(board), "Mean remaining fraction of the order, by the regime of the first slice."),
+        (_components(board), "Mean cost by component, with the risk term. Timing has mean zero and is not shown."),
+    ]
 
 
 def _css_class(row: Row) -> str:
