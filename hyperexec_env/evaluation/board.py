@@ -6,8 +6,10 @@ JSON.
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import NormalDist
@@ -36,7 +38,7 @@ from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 
-__all__ = ["Board", "Entrant", "Failure", "Row", "TrainingGroup", "judge", "play", "text_table"]
+__all__ = ["Board", "Entrant", "Failure", "Row", "TrainingGroup", "judge", "markdown", "play", "text_table"]
 
 Floats = NDArray[np.float64]
 
@@ -290,10 +292,10 @@ class Board:
         ]
         return header, cells
 
-    def caption(self) -> str:
-        """Return the caption of the main table."""
+    def caption(self, name: str = "") -> str:
+        """Return the caption of the main table; `name` replaces the name of the scenario."""
         return (
-            f"{self.scenario.name} ({self.scenario.hash}): {self.episodes:,} episodes of seed {self.seed}, "
+            f"{name or self.scenario.name} ({self.scenario.hash}): {self.episodes:,} episodes of seed {self.seed}, "
             f"the same for every policy. Bps of the arrival notional; J excludes the permanent cost and the price noise "
             f"and includes the risk term; {self._gap_caption()}p: of the difference to TWAP, Holm-adjusted; a better rank is "
             f"significantly better (95 %, Holm over all pairs); * marks sanity policies, which must lose."
@@ -319,17 +321,31 @@ class Board:
         )
 
     def to_markdown(self) -> str:
-        """Return the board as Markdown tables."""
+        """Return the board as Markdown tables; the names of the scenario and of the policies are escaped."""
+        board = self._with_escaped_names()
         lines = [
-            *(f"**{text}.**\n" for text in self.warnings),
-            _markdown_table(*self.table()),
-            f"\n{self.caption()}\n",
-            *(f"- {text}." for text in self.findings),
-            *([""] if self.findings else []),
-            _markdown_table(*self.details()),
-            f"\n{self.details_caption()}",
+            *(f"**{text}.**\n" for text in board.warnings),
+            _markdown_table(*board.table()),
+            f"\n{board.caption(markdown(self.scenario.name))}\n",
+            *(f"- {text}." for text in board.findings),
+            *([""] if board.findings else []),
+            _markdown_table(*board.details()),
+            f"\n{board.details_caption()}",
         ]
         return "\n".join(lines) + "\n"
+
+    def _with_escaped_names(self) -> Board:
+        """Return the board with every text that contains a name of a policy escaped for Markdown."""
+        return replace(
+            self,
+            rows=tuple(replace(row, policy=markdown(row.policy)) for row in self.rows),
+            best_classical=markdown(self.best_classical),
+            groups=tuple(replace(group, policy=markdown(group.policy)) for group in self.groups),
+            optimum_faults=tuple(map(markdown, self.optimum_faults)),
+            failed=tuple(
+                replace(failure, policy=markdown(failure.policy), reason=markdown(failure.reason)) for failure in self.failed
+            ),
+        )
 
     def __str__(self) -> str:
         """Return the board as text."""
@@ -348,6 +364,11 @@ def _gap_cells(row: Row) -> list[str]:
         return ["-", "-", "-"]
     gap = "-" if row.optimum else f"{row.gap_bps:+.2f} [{row.gap_low:+.2f}, {row.gap_high:+.2f}]"
     return [gap, f"{row.gap_percent:.1f}", "-" if row.score is None else f"{row.score:.2f}"]
+
+
+def markdown(text: str) -> str:
+    """Return plain text with everything escaped that Markdown or HTML would interpret."""
+    return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", html.escape(text, quote=False))
 
 
 def _markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:

@@ -15,7 +15,7 @@ from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation import page as page_module
-from hyperexec_env.evaluation.board import Entrant, judge
+from hyperexec_env.evaluation.board import Entrant, judge, markdown
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.rollout import roll
@@ -25,6 +25,7 @@ from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.account import Components
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
@@ -548,6 +549,67 @@ def test_json_has_the_documented_keys(board):
         *("rank", "components_bps", "forced_percent", "p_twap", "optimum", "gap_bps", "gap_low", "gap_high"),
         *("gap_percent_low", "gap_percent_high"),
     }
+
+
+ODD_NAMES = ("<script>alert(1)</script>", "a|b", "$x^$", "$x$", "_hidden", "**bold** [x](y)", "back\\`slash")
+
+
+class Steady:
+    """Trades a fixed multiple of the TWAP pace."""
+
+    def __init__(self, name, pace=1.0):
+        self.name, self.pace = name, pace
+
+    def act(self, situation):
+        return self.pace * situation.remaining / (situation.market.slices - situation.k)
+
+
+@pytest.fixture(scope="module")
+def odd():
+    """A board of 33 untrained policies, some of which have names that mean something to Markdown, HTML or matplotlib."""
+    names = [*ODD_NAMES, *(f"policy {number}" for number in range(26))]
+    participants = [Entrant(Steady(name, 1.0 + 0.01 * number)) for number, name in enumerate(names)]
+    participants += [Entrant(Steady("a|b", 0.5), training_seed=seed) for seed in (1, 2)]
+    participants.append(Entrant(Fails(lambda: None, "<b>|fails")))
+    scenario = replace(get_scenario("regime-day"), name="<i>day|*", description="a\x1b[31m <u>", regimes=Regimes())
+    return judge(scenario, participants, get_policy("TWAP"), episodes=60, seed=0)
+
+
+def test_names_mean_nothing_to_markdown(odd):
+    text = odd.to_markdown()
+    for raw in ("<", "**bold**", "[x](y)", " |b"):
+        assert raw not in text.replace("<0.001", "")
+    columns = {line.replace(r"\|", "").count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(columns) == 2  # the two tables
+    assert r"| a\|b (seed 1) |" in text
+    assert r"&lt;b&gt;\|fails | failed" in text
+    assert r"&lt;i&gt;day\|\* (" in text
+    assert markdown("all-at-once (seed 0) 1.5 %") == "all-at-once (seed 0) 1.5 %"
+    assert odd.rows[0].policy in ODD_NAMES  # only the text is escaped
+
+
+def test_names_mean_nothing_to_the_page(odd):
+    text = page([odd], "hyperexec <u>")
+    for raw in ("<script>", "<i>day", "<b>|", "<u>", "\x1b"):
+        assert raw not in text
+    assert text.count("<svg") == 3
+
+
+def test_names_are_drawn_as_they_are():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axis = figure.subplots()
+    for name in ODD_NAMES:
+        axis.plot([0, 1], label=page_module.plain_label(name))
+    figure.canvas.draw()
+    _, labels = axis.get_legend_handles_labels()
+    drawn = [text.get_text() for text in axis.legend().get_texts()]
+    assert len(labels) == len(drawn) == len(ODD_NAMES)
+
+
+def test_more_policies_than_colours_share_them(odd):
+    colours = [colour for _, _, colour in page_module._figure_rows(odd)]
+    assert len(colours) == 35
+    assert set(page_module.COLOURS) < set(colours)
 
 
 def test_the_page_loads_nothing_from_elsewhere(board):
