@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from hyperexec_env.checks import check_integer
+from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import Board, Entrant, judge, play
 from hyperexec_env.evaluation.identity import policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
@@ -26,8 +26,10 @@ from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 from .desk import DESK
 from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names
 
-__all__ = ["PolicyLike", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "resolution"]
+__all__ = ["TIMEOUT", "PolicyLike", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "resolution"]
 
+TIMEOUT: Final = 300.0
+"""Default of the largest time of one call of a policy, seconds."""
 _PILOT: Final = 300
 """Episodes of the pilot run that estimates the smallest detectable difference."""
 
@@ -129,6 +131,7 @@ def evaluate(
     store: Store | None = None,
     backend: str = "auto",
     threads: int = 0,
+    policy_timeout: float = TIMEOUT,
 ) -> Board:
     """Evaluate policies on the same episodes of a scenario, against TWAP and the optimum, with a progress bar.
 
@@ -142,6 +145,9 @@ def evaluate(
         store: Store that results are read from and written to.
         backend: "numba", "numpy" or "auto".
         threads: Threads of compiled loops; 0: chosen from the batch size.
+        policy_timeout: Largest time of one call of a policy, seconds; 0: no limit. A policy that raises an error, does not
+            return in time or does not return finite shares gets no row: :attr:`Board.failed` holds the reason, and the other
+            policies go on.
 
     Raises:
         ValueError: The number of episodes or threads or the seed is out of range, a scenario or policy is unknown, or the
@@ -150,6 +156,7 @@ def evaluate(
     """
     episodes, seed = check_evaluation(episodes, seed)
     threads = check_integer("threads", threads, low=0, high=256)
+    check_number("policy_timeout", policy_timeout, low=0.0, high=1e6, unit="s")
     scenario, chosen = get_scenario(scenario), entrants(policies)
     if optimum is True:
         optimum = known_optimum(scenario)
@@ -170,6 +177,7 @@ def evaluate(
             progress=advance,
             backend=backend,
             num_threads=threads or None,
+            policy_timeout=policy_timeout,
         )
 
 
@@ -186,18 +194,30 @@ def known_optimum(scenario: ScenarioLike) -> Optimum:
 
 
 def resolution(
-    scenario: ScenarioLike, policies: PolicyLike | Iterable[PolicyLike], episodes: int = 10_000, seed: int = 0
+    scenario: ScenarioLike,
+    policies: PolicyLike | Iterable[PolicyLike],
+    episodes: int = 10_000,
+    seed: int = 0,
+    policy_timeout: float = TIMEOUT,
 ) -> str:
     """Return the smallest difference to TWAP that a run can detect, for the median policy, from a pilot on another seed.
 
-    The pilot leaves out the policy `optimum`, which would have to be solved first.
+    The pilot leaves out policies that fail, and the policy `optimum`, which would have to be solved first.
 
     Returns:
         One line of text; "" where no policy differs from TWAP.
     """
     # numpy, because compiling a loop takes longer than these few episodes
     chosen = _without_optimum(entrants(policies))
-    outcomes = play(scenario, chosen, get_policy("TWAP"), episodes=_PILOT, seed=(seed + 1) % 2**32, backend="numpy")
+    outcomes = play(
+        scenario,
+        chosen,
+        get_policy("TWAP"),
+        episodes=_PILOT,
+        seed=(seed + 1) % 2**32,
+        backend="numpy",
+        policy_timeout=policy_timeout,
+    )
     statements = [outcome.statement for outcome in outcomes]
     spreads = [
         (np.std(own.objective - statements[0].objective, ddof=1), np.std(own.shortfall - statements[0].shortfall, ddof=1))
@@ -221,10 +241,16 @@ def _two_digits(value: float) -> str:
     return f"{rounded:,.{max(0, 1 - math.floor(math.log10(rounded)))}f}"
 
 
-def announce(scenario: ScenarioLike, policies: PolicyLike | Iterable[PolicyLike], episodes: int, seed: int) -> None:
+def announce(
+    scenario: ScenarioLike,
+    policies: PolicyLike | Iterable[PolicyLike],
+    episodes: int,
+    seed: int,
+    policy_timeout: float = TIMEOUT,
+) -> None:
     """Print the smallest detectable difference of a run on standard error, before the run; see :func:`resolution`."""
     check_evaluation(episodes, seed)
     scenario = get_scenario(scenario)
-    line = resolution(scenario, policies, episodes, seed)
+    line = resolution(scenario, policies, episodes, seed, policy_timeout)
     if line:
         print(f"{scenario.name}: {line}", file=sys.stderr, flush=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from hyperexec_env.evaluation.page import COLOURS
+from hyperexec_env.evaluation.page import COLOURS, plain_label
 from hyperexec_env.extras import need
 from hyperexec_env.files import check_target
 
@@ -60,7 +60,9 @@ def _draw(found: Study) -> Any:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0, 0].annotate("chance", (0.0, 0.5), xytext=(0, -11), textcoords="offset points", fontsize=9, color="#666")
     figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=6, frameon=False)
-    figure.suptitle(f"{found.scenario.name}: value of hiding ({found.episodes:,} episodes, 95 % intervals)", fontsize=12)
+    figure.suptitle(
+        f"{plain_label(found.scenario.name)}: value of hiding ({found.episodes:,} episodes, 95 % intervals)", fontsize=12
+    )
     return figure
 
 
@@ -72,7 +74,7 @@ def _curve(axis: Any, rows: list[Row], estimates: list[Estimate], place: int, la
         [row.factor + 0.012 * (place - 2.5) for row in rows],
         middle,
         np.maximum([middle - below, above - middle], 0.0),
-        color=COLOURS[place],
+        color=COLOURS[place % len(COLOURS)],
         marker="o",
         markersize=3.5,
         linewidth=1.4,

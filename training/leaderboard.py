@@ -9,6 +9,7 @@ checkpoint.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from hyperexec_env import __version__
 from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum
 from hyperexec_env.baselines.policies import get_policy, policy_names
 from hyperexec_env.checks import check_integer
-from hyperexec_env.evaluation.board import Board, text_table
+from hyperexec_env.evaluation.board import Board, markdown, text_table
 from hyperexec_env.evaluation.identity import Cell, engines, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
@@ -226,7 +227,7 @@ def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
 
 
 def _write(folder: Path, name: str, board: Board) -> None:
-    contents = (board.to_json(), f"# {board.scenario.name}\n\n{board.to_markdown()}")
+    contents = (board.to_json(), f"# {markdown(board.scenario.name)}\n\n{board.to_markdown()}")
     for end, content in zip(_TABLES, contents, strict=True):
         write_atomically(folder / f"{name}{end}", content)
 
@@ -234,5 +235,5 @@ def _write(folder: Path, name: str, board: Board) -> None:
 def _command(scenarios: ScenarioLike | Iterable[ScenarioLike], budget: _Budget, seed: int) -> str:
     """Return the command line that reproduces the boards."""
     named = [given if isinstance(given, str) else get_scenario(given).name for given in _listed(scenarios)]
-    words = ["hyperexec leaderboard --scenario", *named, "--seed", str(seed), "--episodes", str(budget.episodes)]
-    return " ".join([*words, "--training-seeds", str(budget.training_seeds), "--timesteps", str(budget.timesteps)])
+    words = ["hyperexec", "leaderboard", "--scenario", *named, "--seed", str(seed), "--episodes", str(budget.episodes)]
+    return shlex.join([*words, "--training-seeds", str(budget.training_seeds), "--timesteps", str(budget.timesteps)])

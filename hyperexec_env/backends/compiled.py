@@ -11,6 +11,7 @@ import hashlib
 import os
 import pickle
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
@@ -402,8 +403,13 @@ class CompiledLanes:
         self.parts = [part for part in pairwise(np.minimum(edges, self.lanes).tolist()) if part[0] < part[1]]
         """(first lane, end) of each part."""
         self._scratch = [self._compiled.scratch() for _ in self.parts]
-        others = min(self.threads, len(self.parts)) - 1  # the calling thread works too
-        self._pool = ThreadPoolExecutor(others) if others > 0 else None
+        self._pool = self._new_pool()
+        _POOLED.add(self)
+
+    def _new_pool(self) -> ThreadPoolExecutor | None:
+        """Return new threads, one fewer than the parts need, because the calling thread works too; None for no other thread."""
+        others = min(self.threads, len(self.parts)) - 1
+        return ThreadPoolExecutor(others) if others > 0 else None
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the arguments and the persistent records, for copy and pickle."""
@@ -484,6 +490,21 @@ class CompiledLanes:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+
+_POOLED: Final[weakref.WeakSet[CompiledLanes]] = weakref.WeakSet()
+"""The lanes of this process."""
+
+
+def _restart_threads() -> None:
+    """Give the lanes of a forked process threads of its own: only the thread that forks lives on in it."""
+    for lanes in _POOLED:
+        if lanes._pool is not None:
+            lanes._pool = lanes._new_pool()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_restart_threads)
 
 
 def _picks(plan: tuple[Any, ...]) -> int:

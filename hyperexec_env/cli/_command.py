@@ -12,7 +12,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from hyperexec_env.arguments import Parser, add_arguments, files_of, parse
-from hyperexec_env.checks import one_line
+from hyperexec_env.checks import one_line, printable
 from hyperexec_env.files import check_folder, check_target, write_atomically
 from hyperexec_env.market.scenario import scenario_files
 
@@ -114,4 +114,5 @@ def _show(result: Any, written: Sequence[str], target: str | None) -> None:
             print(content, end="")
             return
         write_atomically(target, content)
-    print("\n".join([str(result), *([""] if written else []), *(f"wrote {path}" for path in written)]))
+    lines = [*str(result).split("\n"), *([""] if written else []), *(f"wrote {path}" for path in written)]
+    print("\n".join(map(printable, lines)))  # names and descriptions come from files of others

@@ -1,6 +1,8 @@
 """Evaluate policies on one scenario.
 
 Prints realised and expected cost, risk, the paired difference to TWAP, and the gap to the optimum, with confidence intervals.
+A policy that raises an error, does not return in time or does not return finite shares is shown as failed, with the reason; the
+other policies go on, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -10,8 +12,8 @@ from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.backends.compiled import BACKENDS, resolve_backend
-from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate
-from hyperexec_env.checks import check_integer
+from hyperexec_env.baselines.evaluate import TIMEOUT, announce, check_evaluation, entrants, evaluate
+from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import Board
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.scenario import get_scenario
@@ -32,6 +34,9 @@ class Args:
     optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
     backend: str = option("auto", "backend of rule policies; auto: numba where it is installed, else numpy", choices=BACKENDS)
     threads: int = option(0, "threads of compiled loops (0: chosen automatically)")
+    policy_timeout: float = option(
+        TIMEOUT, "seconds that a policy may take for one slice of a batch of episodes, before it has failed (0: no limit)"
+    )
     store: str | None = option(None, "store results in this file, and reuse results that it contains", file="store")
 
 
@@ -40,9 +45,10 @@ def main(args: Args) -> Board:
     scenario, policies = get_scenario(args.scenario), entrants(args.policy)
     check_evaluation(args.episodes, args.seed)
     check_integer("threads", args.threads, low=0, high=256)
+    check_number("policy_timeout", args.policy_timeout, low=0.0, high=1e6, unit="s")
     resolve_backend(args.backend)
     with nullcontext() if args.store is None else Store(args.store) as store:
-        announce(scenario, policies, args.episodes, args.seed)
+        announce(scenario, policies, args.episodes, args.seed, args.policy_timeout)
         return evaluate(
             scenario,
             policies,
@@ -52,4 +58,5 @@ def main(args: Args) -> Board:
             store=store,
             backend=args.backend,
             threads=args.threads,
+            policy_timeout=args.policy_timeout,
         )

@@ -42,7 +42,7 @@ class Args:
 
 
 def main(args: Args) -> Report:
-    """Make the boards, or verify the store; the exit code is 1 if a recomputed result differs from the stored one."""
+    """Make the boards, or verify the store; the exit code is 1 if a policy failed, or a recomputed result differs."""
     if args.verify:
         found = verified(args.out, args.store, optimum=args.optimum)
         return Report(str(found), found.to_dict(), 0 if found.sound else 1)
@@ -60,4 +60,5 @@ def main(args: Args) -> Report:
     )
     plain = [board.to_dict() for board in boards]
     text = f"wrote {args.out}/leaderboard.html and the tables and policies beside it"
-    return Report(text, plain[0] if len(plain) == 1 else {"boards": plain})
+    code = max(board.exit_code for board in boards)
+    return Report(text, plain[0] if len(plain) == 1 else {"boards": plain}, code)

@@ -6,8 +6,10 @@ JSON.
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import NormalDist
@@ -16,8 +18,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import one_line
 from hyperexec_env.evaluation.optimum import Optimum
-from hyperexec_env.evaluation.policy import Policy, check_policy
+from hyperexec_env.evaluation.policy import Policy, PolicyFailure, check_policy
 from hyperexec_env.evaluation.rollout import Outcome, rollouts
 from hyperexec_env.evaluation.statistics import (
     bootstrap_means,
@@ -35,7 +38,7 @@ from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 
-__all__ = ["Board", "Entrant", "Row", "TrainingGroup", "judge", "play", "text_table"]
+__all__ = ["Board", "Entrant", "Failure", "Row", "TrainingGroup", "judge", "markdown", "play", "text_table"]
 
 Floats = NDArray[np.float64]
 
@@ -120,6 +123,20 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Failure:
+    """A policy that could not be evaluated, and the reason."""
+
+    policy: str
+    training_seed: int | None
+    reason: str
+
+    @property
+    def label(self) -> str:
+        """Name of the policy, with the training seed if it was trained."""
+        return self.policy if self.training_seed is None else f"{self.policy} (seed {self.training_seed})"
+
+
+@dataclass(frozen=True)
 class TrainingGroup:
     """Trained policies of one name that differ only by their training seed."""
 
@@ -159,6 +176,13 @@ class Board:
     """Trained policies with at least two training seeds."""
     optimum_faults: tuple[str, ...] = ()
     """Evidence that the given optimum is wrong, one line each."""
+    failed: tuple[Failure, ...] = ()
+    """Policies that failed; they have no row."""
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a command that prints the board: 1 if a policy failed."""
+        return 1 if self.failed else 0
 
     @property
     def findings(self) -> list[str]:
@@ -191,14 +215,17 @@ class Board:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings: sanity policies that beat TWAP significantly (a fault of the market), and faults of the optimum."""
+        """Warnings: policies that failed, sanity policies that beat TWAP significantly (a fault of the market), and faults of
+        the optimum.
+        """
         sanity = [
             f"WARNING: the sanity policy {row.policy} beats TWAP by {-row.diff_to_twap_bps:.2f} bps: "
             f"do not trust rankings on this scenario"
             for row in self.rows
             if row.sanity and row.diff_to_twap_high < 0.0
         ]
-        return [*sanity, *(f"WARNING: {text}: do not trust gaps on this board" for text in self.optimum_faults)]
+        failed = [f"WARNING: {failure.label} failed and has no results: {failure.reason}" for failure in self.failed]
+        return [*failed, *sanity, *(f"WARNING: {text}: do not trust gaps on this board" for text in self.optimum_faults)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the board as JSON-compatible values."""
@@ -208,7 +235,7 @@ class Board:
             "scenario_hash": self.scenario.hash,
             "episodes": self.episodes,
             "seed": self.seed,
-            "path_hash": self.outcomes[0].path_hash,
+            "path_hash": self.outcomes[0].path_hash if self.outcomes else None,
             "optimum_bps": known.optimum_bps,
             "bound_bps": known.bound_bps,
             "open_loop_bps": known.open_loop_bps,
@@ -217,6 +244,7 @@ class Board:
             "relative_error": known.relative_error,
             "best_classical": self.best_classical,
             "rows": [asdict(row) for row in self.rows],
+            "failed": [asdict(failure) for failure in self.failed],
             "training": [asdict(group) for group in self.groups],
             "warnings": self.warnings,
         }
@@ -226,10 +254,14 @@ class Board:
         return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
     def table(self) -> tuple[list[str], list[list[str]]]:
-        """Return the header and the cells of the main table; the gap columns appear where the optimum was requested."""
+        """Return the header and the cells of the main table; the gap columns appear where the optimum was requested.
+
+        Policies that failed come last.
+        """
         gaps = ["gap [95 %]", "gap %", "score"] if self.optimum is not None else []
         header = ["rank", "policy", "J [95 %]", *gaps, "vs TWAP [95 %]", "%", "p", "IS"]
-        return header, [self._cells(row) for row in self.rows]
+        failed = [["-", failure.label, "failed", *("-" for _ in header[3:])] for failure in self.failed]
+        return header, [*(self._cells(row) for row in self.rows), *failed]
 
     def _cells(self, row: Row) -> list[str]:
         """Return the cells of a row."""
@@ -260,10 +292,10 @@ class Board:
         ]
         return header, cells
 
-    def caption(self) -> str:
-        """Return the caption of the main table."""
+    def caption(self, name: str = "") -> str:
+        """Return the caption of the main table; `name` replaces the name of the scenario."""
         return (
-            f"{self.scenario.name} ({self.scenario.hash}): {self.episodes:,} episodes of seed {self.seed}, "
+            f"{name or self.scenario.name} ({self.scenario.hash}): {self.episodes:,} episodes of seed {self.seed}, "
             f"the same for every policy. Bps of the arrival notional; J excludes the permanent cost and the price noise "
             f"and includes the risk term; {self._gap_caption()}p: of the difference to TWAP, Holm-adjusted; a better rank is "
             f"significantly better (95 %, Holm over all pairs); * marks sanity policies, which must lose."
@@ -289,17 +321,31 @@ class Board:
         )
 
     def to_markdown(self) -> str:
-        """Return the board as Markdown tables."""
+        """Return the board as Markdown tables; the names of the scenario and of the policies are escaped."""
+        board = self._with_escaped_names()
         lines = [
-            *(f"**{text}.**\n" for text in self.warnings),
-            _markdown_table(*self.table()),
-            f"\n{self.caption()}\n",
-            *(f"- {text}." for text in self.findings),
-            *([""] if self.findings else []),
-            _markdown_table(*self.details()),
-            f"\n{self.details_caption()}",
+            *(f"**{text}.**\n" for text in board.warnings),
+            _markdown_table(*board.table()),
+            f"\n{board.caption(markdown(self.scenario.name))}\n",
+            *(f"- {text}." for text in board.findings),
+            *([""] if board.findings else []),
+            _markdown_table(*board.details()),
+            f"\n{board.details_caption()}",
         ]
         return "\n".join(lines) + "\n"
+
+    def _with_escaped_names(self) -> Board:
+        """Return the board with every text that contains a name of a policy escaped for Markdown."""
+        return replace(
+            self,
+            rows=tuple(replace(row, policy=markdown(row.policy)) for row in self.rows),
+            best_classical=markdown(self.best_classical),
+            groups=tuple(replace(group, policy=markdown(group.policy)) for group in self.groups),
+            optimum_faults=tuple(map(markdown, self.optimum_faults)),
+            failed=tuple(
+                replace(failure, policy=markdown(failure.policy), reason=markdown(failure.reason)) for failure in self.failed
+            ),
+        )
 
     def __str__(self) -> str:
         """Return the board as text."""
@@ -318,6 +364,11 @@ def _gap_cells(row: Row) -> list[str]:
         return ["-", "-", "-"]
     gap = "-" if row.optimum else f"{row.gap_bps:+.2f} [{row.gap_low:+.2f}, {row.gap_high:+.2f}]"
     return [gap, f"{row.gap_percent:.1f}", "-" if row.score is None else f"{row.score:.2f}"]
+
+
+def markdown(text: str) -> str:
+    """Return plain text with everything escaped that Markdown or HTML would interpret."""
+    return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", html.escape(text, quote=False))
 
 
 def _markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -348,8 +399,12 @@ def judge(
     progress: Callable[[int], None] = lambda episodes: None,
     backend: str = "auto",
     num_threads: int | None = None,
+    policy_timeout: float = 0.0,
 ) -> Board:
     """Evaluate policies on the same episodes of a scenario.
+
+    A policy that raises an error, does not return in time or does not return finite shares gets no row: the board records the
+    reason, and the other policies go on.
 
     Args:
         scenario: A name, a dict, a path or a scenario.
@@ -362,9 +417,11 @@ def judge(
         progress: Called with the number of episodes after each batch.
         backend: "numba", "numpy" or "auto", see :func:`~hyperexec_env.evaluation.rollout.rollouts`.
         num_threads: Number of threads of compiled loops; None chooses it by the batch size.
+        policy_timeout: Largest time of one call of a policy (one slice of a batch), seconds; 0: no limit.
 
     Raises:
-        ValueError: `episodes` is below 2, or a policy does not return finite shares.
+        ValueError: `episodes` is below 2, or the reference policy or the optimal policy fails.
+        TypeError: An object is not a policy.
         MissingExtra: `backend` is "numba" and numba is not installed.
         RuntimeError: A policy changed the market or the path.
         DeterminismAlarm: A stored outcome disagrees with a new one.
@@ -372,7 +429,17 @@ def judge(
     scenario, participants = get_scenario(scenario), [*entrants]
     if optimum is not None and optimum.policy is not None:
         participants.append(Entrant(optimum.policy))
-    tallies = _gather(scenario, participants, reference, episodes, seed, store, progress, backend, num_threads)
+    options: dict[str, Any] = {"store": store, "backend": backend, "num_threads": num_threads, "policy_timeout": policy_timeout}
+    tallies, reasons = _gather(scenario, participants, reference, episodes, seed, progress, options)
+    for index in reasons:
+        if not 1 <= index <= len(entrants):
+            raise PolicyFailure(reasons[index])
+    failed = [
+        Failure(entrant.policy.name, entrant.training_seed, one_line(reasons[index]))
+        for index, entrant in enumerate(entrants, start=1)
+        if index in reasons
+    ]
+    entrants = [entrant for index, entrant in enumerate(entrants, start=1) if index not in reasons]
     joined = [tally.joined() for tally in tallies]
     comparison = _compare(entrants, joined, [tally.dispersion() for tally in tallies], seed, optimum)
     rows = _rows(entrants, joined, comparison)
@@ -387,6 +454,7 @@ def judge(
         best_classical=entrants[comparison.best - 1].policy.name if comparison.best else "TWAP",
         groups=_groups(entrants, comparison.objectives[1:], seed),
         optimum_faults=tuple(_optimum_faults(entrants, comparison)),
+        failed=tuple(failed),
     )
 
 
@@ -401,13 +469,16 @@ def play(
     progress: Callable[[int], None] = lambda episodes: None,
     backend: str = "auto",
     num_threads: int | None = None,
+    policy_timeout: float = 0.0,
 ) -> list[Outcome]:
     """Run policies on the same episodes of a scenario; arguments and errors as in :func:`judge`.
 
     Returns:
-        The outcomes of the reference and of each entrant: over episodes, or over groups of episodes where there are many.
+        The outcomes of the reference and of each entrant that does not fail: over episodes, or over groups of episodes where
+        there are many.
     """
-    tallies = _gather(get_scenario(scenario), entrants, reference, episodes, seed, store, progress, backend, num_threads)
+    options: dict[str, Any] = {"store": store, "backend": backend, "num_threads": num_threads, "policy_timeout": policy_timeout}
+    tallies, _ = _gather(get_scenario(scenario), entrants, reference, episodes, seed, progress, options)
     return [tally.joined() for tally in tallies]
 
 
@@ -417,27 +488,37 @@ def _gather(
     reference: Policy,
     episodes: int,
     seed: int,
-    store: Store | None,
     progress: Callable[[int], None],
-    backend: str,
-    num_threads: int | None,
-) -> list[Tally]:
-    """Run policies on the same episodes; return the tallies of the reference and of each entrant."""
+    options: dict[str, Any],
+) -> tuple[list[Tally], dict[int, str]]:
+    """Run policies on the same episodes.
+
+    Returns:
+        The tallies of the reference and of each entrant that did not fail; and the reasons of the failures, by the number of
+        the policy (the reference is 0).
+    """
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
     market = build_market(scenario)
-    for entrant in entrants:
-        check_policy(entrant.policy, market)
+    failures: dict[int, str] = {}
+    for index, entrant in enumerate(entrants, start=1):
+        try:
+            check_policy(entrant.policy, market, options["policy_timeout"])
+        except PolicyFailure as error:
+            failures[index] = str(error)
     policies = [reference, *(entrant.policy for entrant in entrants)]
     hidden = [False, *(entrant.hidden for entrant in entrants)]
     tallies = [Tally(group_size(episodes, len(policies))) for _ in policies]
-    for outcomes in rollouts(market, policies, hidden, seed, episodes, store=store, backend=backend, num_threads=num_threads):
-        if len({outcome.path_hash for outcome in outcomes}) != 1:
+    for outcomes in rollouts(market, policies, hidden, seed, episodes, failures=failures, **options):
+        if 0 in failures:
+            raise PolicyFailure(failures[0])
+        if len({outcome.path_hash for outcome in outcomes if outcome is not None}) != 1:
             raise RuntimeError("the policies did not meet the same market: a policy has changed the path that it was given")
         for tally, outcome in zip(tallies, outcomes, strict=True):
-            tally.add(outcome, outcomes[0])
+            if outcome is not None:
+                tally.add(outcome, outcomes[0])
         progress(len(outcomes[0].forced))
-    return tallies
+    return [tally for index, tally in enumerate(tallies) if index not in failures], failures
 
 
 class _Comparison(NamedTuple):

@@ -14,13 +14,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from hyperexec_env.checks import printable
 from hyperexec_env.evaluation.board import Board, Row
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.extras import need
 from hyperexec_env.market.account import Components
 
-__all__ = ["COLOURS", "document", "figure", "page", "svg", "table"]
+__all__ = ["COLOURS", "document", "figure", "page", "plain_label", "svg", "table"]
 
 COLOURS: Final = ("#1f5fa8", "#d9730d", "#2e7d4f", "#8a4fa3", "#7a6a58", "#c2a200", "#3b8ea5", "#c25a7c")
 """Distinguishable colours of series."""
@@ -117,21 +118,27 @@ def table(header: Sequence[str], cells: Sequence[Sequence[str]], kind: str = "sh
 def _section(board: Board) -> str:
     """Return the section of one scenario: warnings, tables and figures."""
     classes = [_css_class(row) for row in board.rows]
+    failed = ["sanity"] * len(board.failed)
     warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in board.warnings)
-    pictures = (
-        _distributions(board),
-        (_inventories(board), "Mean remaining fraction of the order, by the regime of the first slice."),
-        (_components(board), "Mean cost by component, with the risk term. Timing has mean zero and is not shown."),
-    )
+    pictures = _pictures(board) if _figure_rows(board) else []
     findings = "".join(f"<li>{html.escape(text)}.</li>" for text in board.findings)
     figures = "".join(f"<figure>{picture}<figcaption>{text}</figcaption></figure>" for picture, text in pictures)
     return (
-        f"<h2>{html.escape(board.scenario.name)}</h2><p>{html.escape(board.scenario.description)}</p>{warnings}"
-        f"{table(*board.table(), 'board', classes)}"
+        f"<h2>{html.escape(board.scenario.name)}</h2><p>{html.escape(printable(board.scenario.description))}</p>{warnings}"
+        f"{table(*board.table(), 'board', [*classes, *failed])}"
         f'<p class="caption">{html.escape(board.caption())}</p><ul>{findings}</ul>'
         f"{table(*board.details(), 'board', classes)}"
         f'<p class="caption">{html.escape(board.details_caption())}</p>{figures}'
     )
+
+
+def _pictures(board: Board) -> list[tuple[str, str]]:
+    """Return the figures of a board with their captions."""
+    return [
+        _distributions(board),
+        (_inventories(board), "Mean remaining fraction of the order, by the regime of the first slice."),
+        (_components(board), "Mean cost by component, with the risk term. Timing has mean zero and is not shown."),
+    ]
 
 
 def _css_class(row: Row) -> str:
@@ -140,7 +147,7 @@ def _css_class(row: Row) -> str:
 
 def _figure_rows(board: Board) -> list[tuple[Row, Outcome, str]]:
     """Return the rows of the figures with outcomes and colours: all but sanity policies; trained policies share a colour."""
-    colours = iter(COLOURS * 4)
+    colours = itertools.cycle(COLOURS)
     return [
         (row, outcome, _OPTIMUM if row.optimum else _TRAINED if row.training_seed is not None else next(colours))
         for row, outcome in zip(board.rows, board.outcomes, strict=True)
@@ -172,7 +179,7 @@ def _box_plots(board: Board) -> str:
             axis.plot([median, median], [place - 0.25, place + 0.25], color=colour, linewidth=2)
             axis.plot(values.mean(), place, "o", color=colour, markersize=4)
         axis.set(title=title, xlabel="bps of the arrival notional", yticks=range(len(shown)))
-        axis.set_yticklabels([row.label for row, _, _ in shown] if axis is axes[0] else [])
+        axis.set_yticklabels([plain_label(row.label) for row, _, _ in shown] if axis is axes[0] else [])
         axis.invert_yaxis()
         axis.grid(axis="x", color="#eee")
     return svg(drawing)
@@ -181,7 +188,7 @@ def _box_plots(board: Board) -> str:
 def _inventories(board: Board) -> str:
     """Draw the mean inventory against time, one panel for each start regime."""
     scenario, shown = board.scenario, _figure_rows(board)
-    counts = shown[0][1].inventory[:, 0]
+    counts, named = shown[0][1].inventory[:, 0], dict[str, Any]()
     panels = [index for index in range(len(counts)) if counts[index] > 0.0]
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
@@ -195,16 +202,14 @@ def _inventories(board: Board) -> str:
         for row, outcome, colour in reversed(shown):
             trained = row.training_seed is not None
             share = 100.0 * outcome.inventory[index] / counts[index]
-            axis.plot(minutes, share, color=colour, linewidth=2.0 if trained else 1.2, alpha=0.9, label=row.label)
+            (line,) = axis.plot(minutes, share, color=colour, linewidth=2.0 if trained else 1.2, alpha=0.9)
+            named.setdefault(plain_label(row.policy), line)
         axis.set(title=f"{scenario.regimes.names[index]} ({counts[index]:,.0f} episodes)", ylim=(-2, 102))
         axis.grid(color="#eee")
         if panel % columns == 0:
             axis.set_ylabel("remaining [%]")
         if panel + columns >= len(panels):
             axis.set_xlabel("minutes since the start")
-    named: dict[str, Any] = {}
-    for handle, text in zip(*axes[0].get_legend_handles_labels(), strict=True):
-        named.setdefault(text.split(" (seed")[0], handle)
     drawing.legend(list(named.values())[::-1], list(named)[::-1], loc="outside lower center", ncols=8, frameon=False)
     return svg(drawing)
 
@@ -222,7 +227,7 @@ def _components(board: Board) -> str:
         axis.barh(range(len(shown)), values, left=left, height=0.62, color=colour, label=part)
         above, below = above + np.maximum(values, 0.0), below + np.minimum(values, 0.0)
     axis.set(xlabel="bps of the arrival notional", yticks=range(len(shown)))
-    axis.set_yticklabels([row.label for row, _, _ in shown])
+    axis.set_yticklabels([plain_label(row.label) for row, _, _ in shown])
     axis.invert_yaxis()
     axis.grid(axis="x", color="#eee")
     axis.set_axisbelow(True)
@@ -234,6 +239,11 @@ def _part_colours() -> dict[str, str]:
     """Return the colours of the components in the figure; a component that :data:`_PARTS` lacks takes a spare colour."""
     others = [name for name in Components._fields if name not in (*_PARTS, "timing")]
     return _PARTS | dict(zip(others, itertools.cycle(COLOURS[4:]), strict=False))
+
+
+def plain_label(text: str) -> str:
+    """Return a text that matplotlib shows as it is: neither as a formula ($), nor hidden from the legend (a leading _)."""
+    return (" " if text.startswith("_") else "") + text.replace("$", r"\$")
 
 
 def figure(rows: int, columns: int, width: float, height: float) -> tuple[Any, list[Any]]:

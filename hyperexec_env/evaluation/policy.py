@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import check_label, shown
 from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.market.lane import EpisodeOrder, first_lane
 from hyperexec_env.market.noise import episode_keys
@@ -14,10 +19,28 @@ from hyperexec_env.market.path import begin, order_numbers
 from hyperexec_env.market.tables import Market
 from hyperexec_env.records import map_leaves
 
-__all__ = ["PACKAGES", "Policy", "check_policy", "checked_shares", "first_situation", "offers", "read_only"]
+__all__ = [
+    "PACKAGES",
+    "Policy",
+    "PolicyFailure",
+    "blamed",
+    "check_policy",
+    "checked_shares",
+    "first_situation",
+    "offers",
+    "read_only",
+]
 
 PACKAGES: Final = ("hyperexec_env",)
 """Import roots of the code of this project."""
+
+
+class PolicyFailure(ValueError):
+    """A policy raised an error, did not return in time, or did not return finite shares; the message names the policy."""
+
+
+class _TimeIsUp(BaseException):
+    """A policy did not return in time. Not an `Exception`, so that a policy that catches all of those cannot go on."""
 
 
 @runtime_checkable
@@ -58,16 +81,23 @@ def offers(policy: Any, name: str) -> bool:
     return False
 
 
-def check_policy(policy: Any, market: Market) -> None:
+def check_policy(policy: Any, market: Market, timeout: float = 0.0) -> None:
     """Check that a policy returns finite shares for the first situation of three episodes.
+
+    Args:
+        policy: The policy.
+        market: The market of the episodes.
+        timeout: Largest time of the call, seconds; 0: no limit (see :func:`checked_shares`).
 
     Raises:
         TypeError: The policy has no `name` or no `act`.
-        ValueError: The policy returns a wrong shape, or numbers that are not finite.
+        ValueError: The name is not printable text of at most 200 bytes.
+        PolicyFailure: The policy raises an error, does not return in time, or does not return finite shares.
     """
     if not isinstance(policy, Policy):
         raise TypeError(f"a policy needs a `name` and an `act(situation)` method, got {type(policy).__name__}")
-    checked_shares(policy, read_only(first_situation(market, episodes=3)))
+    check_label("name of a policy", policy.name)
+    checked_shares(policy, read_only(first_situation(market, episodes=3)), timeout)
 
 
 def read_only(situation: Situation) -> Situation:
@@ -81,22 +111,73 @@ def _frozen_copy(values: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
-def checked_shares(policy: Policy, situation: Situation) -> NDArray[np.float64]:
+def checked_shares(policy: Policy, situation: Situation, timeout: float = 0.0) -> NDArray[np.float64]:
     """Call a policy and return its shares, of shape () or (episodes,).
 
+    Args:
+        policy: The policy.
+        situation: The situation.
+        timeout: Largest time of the call, seconds; 0: no limit. The limit applies in the main thread of a POSIX system, and to
+            code that returns to Python now and then.
+
     Raises:
-        ValueError: The shares are not finite or have another shape, or the policy wrote to the situation.
+        PolicyFailure: The policy raised an error (a read-only situation raises one where it is written to), did not return in
+            time, or the shares are not finite or have another shape.
     """
-    answer = policy.act(situation)
+    with blamed(policy, f"in slice {situation.k}", timeout):
+        answer = policy.act(situation)
     try:
         shares = np.asarray(answer, dtype=float)
     except (TypeError, ValueError):
         shares = np.asarray(np.nan)
     if shares.shape not in ((), situation.remaining.shape) or not np.isfinite(shares).all():
-        raise ValueError(
-            f"policy {policy.name!r} must return finite shares, one for each episode, got {answer!r} in slice {situation.k}"
-        )
+        wanted = "finite shares, one for each episode"
+        raise PolicyFailure(f"policy {policy.name!r} must return {wanted}, got {shown(answer)} in slice {situation.k}")
     return shares
+
+
+@contextmanager
+def blamed(policy: Policy, where: str, timeout: float = 0.0) -> Iterator[None]:
+    """Run code of a policy; raise any error of it, and the end of its time, as a :class:`PolicyFailure`.
+
+    Args:
+        policy: The policy.
+        where: What the code does, for the message.
+        timeout: Largest time, seconds; 0: no limit (see :func:`checked_shares`).
+    """
+    try:
+        with _limited(timeout):
+            yield
+    except PolicyFailure:
+        raise
+    except _TimeIsUp:
+        raise PolicyFailure(f"policy {policy.name!r} did not return within {timeout:g} s {where}") from None
+    except (Exception, SystemExit) as error:
+        raise PolicyFailure(f"policy {policy.name!r} raised {type(error).__name__} {where}: {error}") from error
+
+
+@contextmanager
+def _limited(seconds: float) -> Iterator[None]:
+    """Raise :class:`_TimeIsUp` in the block after some seconds, and every second from then on; 0: never."""
+    if not seconds or not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    armed = True
+
+    def stop(number: int, frame: Any) -> None:
+        if armed:
+            raise _TimeIsUp
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
+    try:
+        try:
+            yield
+        finally:
+            armed = False
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGALRM, handler)
 
 
 def first_situation(market: Market, episodes: int) -> Situation:

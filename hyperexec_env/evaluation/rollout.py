@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -15,7 +16,7 @@ from hyperexec_env.checks import check_integer
 from hyperexec_env.envs.situation import price_of_last, situation_of
 from hyperexec_env.evaluation.identity import Cell, cell_of
 from hyperexec_env.evaluation.loop import RuleLoop
-from hyperexec_env.evaluation.policy import Policy, checked_shares, read_only
+from hyperexec_env.evaluation.policy import Policy, PolicyFailure, blamed, checked_shares, read_only
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import Components
@@ -56,7 +57,7 @@ class Outcome(NamedTuple):
     """Hash of the paths (regimes and noise keys); equal for all policies that are compared."""
 
 
-def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Outcome:
+def roll(market: Market, policy: Policy, path: Path, hidden: bool = False, timeout: float = 0.0) -> Outcome:
     """Run a policy over whole paths. The policy receives read-only situations.
 
     Args:
@@ -64,9 +65,11 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
         policy: The policy.
         path: The paths, fields of shape (N, episodes).
         hidden: Whether the regime is hidden from the policy.
+        timeout: Largest time of one call of the policy, seconds; 0: no limit.
 
     Raises:
-        ValueError: The policy wrote to a situation, or did not return finite shares.
+        PolicyFailure: The policy wrote to a situation or raised another error, did not return in time, or did not return finite
+            shares.
     """
     numbers, orders, episodes = market.numbers, order_numbers(market), path.keys.shape
     order = EpisodeOrder(path.keys, orders.side, orders.quantity, orders.scale)
@@ -77,7 +80,7 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False) -> Ou
         inventory[:, k] = np.bincount(start.regime, lane.state.remaining, market.regimes)
         lane = lane._replace(k=k)
         situation = situation_of(market, numbers, hidden, order, lane, price_of_last(hidden, order, lane))
-        shares = checked_shares(policy, read_only(situation))
+        shares = checked_shares(policy, read_only(situation), timeout)
         slice = map_leaves(lambda values: values[k], path.slices)  # noqa: B023
         world = map_leaves(lambda values: values[k + 1], path.world)  # noqa: B023
         lane, _ = turn(numbers, lane, slice, world, Asked(shares))
@@ -114,7 +117,9 @@ def rollouts(
     store: Store | None = None,
     backend: str = "auto",
     num_threads: int | None = None,
-) -> Iterator[list[Outcome]]:
+    policy_timeout: float = 0.0,
+    failures: dict[int, str] | None = None,
+) -> Iterator[list[Any]]:
     """Yield the outcomes of all policies on the same paths, batch by batch; results do not depend on the batch size.
 
     With a store, stored outcomes are read, which equal recomputed outcomes bit for bit; other outcomes are computed, and stored
@@ -132,9 +137,14 @@ def rollouts(
             the same results to 1e-9; "numpy"; "auto": numba where it is installed.
         num_threads: Threads of the compiled loop; None: one below 4,096 episodes per batch, else one per processor. Results do
             not depend on it.
+        policy_timeout: Largest time of one call of a policy (one slice of a batch), seconds; 0: no limit.
+        failures: Reasons by number of the policy, of policies that are not run (again). If it is given, a policy that fails is
+            added to it and has the outcome None from then on, and the others go on; otherwise the failure is raised.
 
     Raises:
-        ValueError: A policy did not return finite shares, a rule disagrees with the policy's `act`, or the store is unusable.
+        PolicyFailure: `failures` is None, and a policy raised an error, did not return in time, did not return finite shares,
+            or has a rule that fails or disagrees with its `act`.
+        ValueError: The store is unusable.
         MissingExtra: numba is requested and not installed.
         DeterminismAlarm: A computed outcome contradicts the store.
         RuntimeError: A policy changed the market or the path.
@@ -143,47 +153,75 @@ def rollouts(
     threads = default_threads(batch) if num_threads is None else check_integer("num_threads", num_threads, low=1, high=256)
     entrants: list[_Entrant] = []
     cells: list[Cell | None] = []
-    for policy, is_hidden in zip(policies, hidden, strict=True):
-        rule = rule_of(policy, market, is_hidden) if compiled else None
-        loop = None if rule is None else RuleLoop(market, rule, is_hidden, threads)
-        cell = cell_of(market.scenario, policy, is_hidden, seed, compiled=loop is not None)
+    for number, (policy, is_hidden) in enumerate(zip(policies, hidden, strict=True)):
+        loop, cell = None, None
+        with _recorded(failures, number), blamed(policy, "in its rule or its digest", policy_timeout):
+            rule = rule_of(policy, market, is_hidden) if compiled else None
+            loop = None if rule is None else RuleLoop(market, rule, is_hidden, threads)
+            cell = cell_of(market.scenario, policy, is_hidden, seed, compiled=loop is not None)
         twin = cells.index(cell) if cell and cell in cells else None
         cells.append(cell)
         entrants.append(_Entrant(policy, is_hidden, loop, cell if store else None, twin))
     for first in range(0, episodes, batch):
         numbers = range(first, min(first + batch, episodes))
-        yield _batch(market, entrants, seed, numbers, store)
+        yield _batch(market, entrants, seed, numbers, store, policy_timeout, failures)
 
 
-def _batch(market: Market, entrants: Sequence[_Entrant], seed: int, numbers: range, store: Store | None) -> list[Outcome]:
+@contextmanager
+def _recorded(failures: dict[int, str] | None, number: int) -> Iterator[None]:
+    """Record the failure of a policy; raise it if there is no record of failures."""
+    try:
+        yield
+    except PolicyFailure as error:
+        if failures is None:
+            raise
+        failures[number] = str(error)
+
+
+def _batch(
+    market: Market,
+    entrants: Sequence[_Entrant],
+    seed: int,
+    numbers: range,
+    store: Store | None,
+    timeout: float,
+    failures: dict[int, str] | None,
+) -> list[Outcome | None]:
     """Return the outcomes of one batch: read if stored, else computed. Paths are drawn only if a policy runs in numpy."""
     path: Path | None = None
     trial: Path | None = None
     keys = episode_keys(seed, np.arange(numbers.start, numbers.stop), board=True)
-    outcomes: list[Outcome] = []
+    outcomes: list[Outcome | None] = []
     market_checksum, path_checksum = _market_checksum(market), 0
-    for entrant in entrants:
+    for number, entrant in enumerate(entrants):
         policy, hidden, loop = entrant.policy, entrant.hidden, entrant.loop
+        if failures is not None and entrant.twin in failures:
+            failures[number] = failures[entrant.twin]
+        if failures is not None and number in failures:
+            outcomes.append(None)
+            continue
         if entrant.twin is not None:
             outcomes.append(outcomes[entrant.twin])
             continue
         cell = entrant.cell and entrant.cell._replace(first=numbers.start, episodes=len(numbers))
         outcome = store.get(cell) if store and cell else None
         if outcome is None:
-            if loop is None:
-                if path is None:
-                    path = draw_path(market, keys, float(market.scenario.side))
-                    path_checksum = _checksum((*path.slices, *path.world))
-                outcome = roll(market, policy, path, hidden)
-            else:
-                if not entrant.tried:
-                    trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
-                    _check_rule(market, policy, loop, trial, hidden)
-                    entrant.tried = True
-                outcome = roll_rule(market, loop, keys)
+            with _recorded(failures, number):
+                if loop is None:
+                    if path is None:
+                        path = draw_path(market, keys, float(market.scenario.side))
+                        path_checksum = _checksum((*path.slices, *path.world))
+                    outcome = roll(market, policy, path, hidden, timeout)
+                else:
+                    if not entrant.tried:
+                        trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
+                        _check_rule(market, policy, loop, trial, hidden, timeout)
+                        entrant.tried = True
+                    with blamed(policy, "in its compiled rule"):
+                        outcome = roll_rule(market, loop, keys)
             if _market_checksum(market) != market_checksum:
                 raise RuntimeError(f"policy {policy.name!r} has changed the market")
-            if store and cell:
+            if outcome is not None and store and cell:
                 store.put(cell, outcome, market.scenario, policy.name)
         outcomes.append(outcome)
     if path is not None and _checksum((*path.slices, *path.world)) != path_checksum:
@@ -191,18 +229,19 @@ def _batch(market: Market, entrants: Sequence[_Entrant], seed: int, numbers: ran
     return outcomes
 
 
-def _check_rule(market: Market, policy: Policy, loop: RuleLoop, path: Path, hidden: bool) -> None:
+def _check_rule(market: Market, policy: Policy, loop: RuleLoop, path: Path, hidden: bool, timeout: float) -> None:
     """Check, on the episodes of a path, that the rule of a policy and its `act` have equal objectives.
 
     Raises:
-        ValueError: The objectives differ by more than the tolerance.
+        PolicyFailure: The policy or its rule fails, or the objectives differ by more than the tolerance.
     """
-    own = roll(market, policy, path, hidden).statement.objective
-    ruled = roll_rule(market, loop, path.keys).statement.objective
+    own = roll(market, policy, path, hidden, timeout).statement.objective
+    with blamed(policy, "in its compiled rule"):
+        ruled = roll_rule(market, loop, path.keys).statement.objective
     off = ~(np.abs(ruled - own) <= _TOLERANCE * (1.0 + np.abs(own)))
     if off.any():
         worst = int(np.argmax(np.abs(ruled - own)))
-        raise ValueError(
+        raise PolicyFailure(
             f"the rule of policy {policy.name!r} must trade as its `act`, got objectives of {ruled[worst]:.6g} and "
             f"{own[worst]:.6g} bps in one episode ({off.sum()} of {len(off)} episodes differ); correct the rule, or use "
             "backend='numpy'"

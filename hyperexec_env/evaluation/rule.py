@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.evaluation.policy import offers
+from hyperexec_env.evaluation.policy import PolicyFailure, offers
 from hyperexec_env.market.tables import Market
 
 __all__ = ["Plan", "Rule", "RulePolicy", "Ruled", "plan_rule", "rule_of"]
@@ -56,21 +56,23 @@ def rule_of(policy: Any, market: Market, hidden: bool) -> Rule | None:
     :func:`~hyperexec_env.evaluation.policy.offers`.
 
     Raises:
-        ValueError: The result is not a `Rule`, or its parameters are not a NamedTuple of finite numbers and flat arrays.
+        PolicyFailure: The result is not a `Rule`, or its parameters are not a NamedTuple of finite numbers and flat arrays.
     """
     name = getattr(policy, "name", "a policy")
     rule = policy.rule(market, hidden) if isinstance(policy, Ruled) and offers(policy, "rule") else None
     if rule is None:
         return None
     if not isinstance(rule, Rule):
-        raise ValueError(f"the rule of {name!r} must be a Rule or None, got {type(rule).__name__}")
+        raise PolicyFailure(f"the rule of {name!r} must be a Rule or None, got {type(rule).__name__}")
     if not hasattr(rule.parameters, "_fields"):
-        raise ValueError(f"the parameters of the rule of {name!r} must be a NamedTuple, got {type(rule.parameters).__name__}")
+        raise PolicyFailure(
+            f"the parameters of the rule of {name!r} must be a NamedTuple, got {type(rule.parameters).__name__}"
+        )
     for key, value in zip(rule.parameters._fields, rule.parameters, strict=True):
         if np.ndim(value) > 1 or np.asarray(value).dtype.kind not in "fiub":
-            raise ValueError(f"parameter {key!r} of the rule of {name!r} must be a number or a flat array, got {value!r}")
+            raise PolicyFailure(f"parameter {key!r} of the rule of {name!r} must be a number or a flat array, got {value!r}")
         if not np.isfinite(value).all():
-            raise ValueError(f"parameter {key!r} of the rule of {name!r} must hold finite numbers only")
+            raise PolicyFailure(f"parameter {key!r} of the rule of {name!r} must hold finite numbers only")
     return rule
 
 

@@ -8,8 +8,10 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,34 @@ def test_parts_that_threads_take_in_turn_change_nothing():
         for seed, name in enumerate(STORY):
             assert_equal(*(run(each, name, coins_for(each.lanes, seed)) for each in (ours, reference)))
         ours.close()
+
+
+@needs_numba
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks of POSIX")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_lanes_with_threads_that_have_run_also_run_in_a_forked_process():
+    lanes = CompiledLanes(PROGRAM, 600, 2)
+    run(lanes, "open", coins_for(600, 0))
+    kept = lanes._kept.copy()
+    expected = run(lanes, "feed", coins_for(600, 1))
+    lanes._kept[:] = kept
+    child = os.fork()
+    if child == 0:  # the child ends here, whatever happens
+        try:
+            assert_equal(run(lanes, "feed", coins_for(600, 1)), expected)
+            os._exit(0)
+        finally:
+            os._exit(1)
+    until, ended = time.monotonic() + 30.0, (0, 0)
+    while ended[0] == 0 and time.monotonic() < until:
+        ended = os.waitpid(child, os.WNOHANG)
+        time.sleep(0.01)
+    if ended[0] == 0:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert ended == (child, 0), "the forked process hangs, or has other results"
+    assert_equal(run(lanes, "feed", coins_for(600, 1)), expected)  # the threads of this process live on
+    lanes.close()
 
 
 def test_a_part_is_a_number_of_whole_tiles():

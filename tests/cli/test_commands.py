@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from hyperexec_env.baselines import evaluate
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.baselines.solver import solve as get_solution
 from hyperexec_env.evaluation import rollout
+from hyperexec_env.evaluation.board import Entrant
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 
@@ -136,6 +138,23 @@ def test_a_store_that_is_something_else_is_one_clear_line(capsys, tmp_path):
     said = _refused(capsys, "evaluate", "--episodes", "10", "--no-optimum", "--store", str(tmp_path / "notes.txt"))
     assert "notes.txt" in said
     assert (tmp_path / "notes.txt").read_text() == "kept" * 1000
+
+
+def test_a_policy_that_does_not_return_is_shown_as_failed(capsys, monkeypatch):
+    class Sleeper:
+        name = "sleeper"
+
+        def act(self, situation):
+            time.sleep(1e6)
+
+    monkeypatch.setattr("hyperexec_env.cli.evaluate.entrants", lambda names: [*evaluate.entrants(names), Entrant(Sleeper())])
+    words = ("evaluate", "--policy", "TWAP", "--episodes", "10", "--no-optimum", "--policy-timeout")
+    code, out, _ = _run(capsys, *words, "0.1")
+    assert code == 1
+    assert re.search(r"^ +1 +TWAP ", out, re.MULTILINE)
+    assert re.search(r"^ +- +sleeper +failed ", out, re.MULTILINE)
+    assert "WARNING: sleeper failed and has no results: policy 'sleeper' did not return within 0.1 s in slice 0" in out
+    assert "policy_timeout must be a number in [0, 1e+06] s, got -1.0" in _refused(capsys, *words, "-1")
 
 
 def test_scenarios_lists_every_scenario(capsys):

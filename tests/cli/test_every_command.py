@@ -258,6 +258,14 @@ def test_a_name_that_is_too_long_is_one_short_line_in_every_command(capsys, fold
 
 
 def test_control_characters_do_not_reach_the_terminal(capsys, folder):
+    """From the command line, and from the texts of a scenario file."""
+    Path("mine.toml").write_text(
+        'base = "almgren-chriss"\ndescription = "\\u001b[31m"\n[provenance]\n"\\u001b[1m" = "\\u0007\\n"\n'
+    )
+    code, out, _ = run(capsys, "card", "mine.toml")
+    assert code == 0
+    assert r"\x1b[31m" in out
+    assert not set(out) & {"\x1b", "\x07"}
     for words in (("\x1b[31m",), ("card", "\x1b[31m"), ("evaluate", "--policy", "\x1b[31m"), ("evaluate", "--\x1b[31m")):
         code, out, err = run(capsys, *words)
         assert (code, out) == (2, "")

@@ -1,6 +1,10 @@
 """Board: paired comparisons, gaps, warnings, and the formats it is written in."""
 
 import json
+import re
+import signal
+import sys
+import time
 from collections import namedtuple
 from dataclasses import asdict, replace
 
@@ -11,15 +15,17 @@ from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation import page as page_module
-from hyperexec_env.evaluation.board import Entrant, judge
+from hyperexec_env.evaluation.board import Entrant, judge, markdown
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.evaluation.rule import RulePolicy
 from hyperexec_env.evaluation.statistics import holm, interquartile_mean, p_value
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.account import Components
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
@@ -127,20 +133,102 @@ def test_a_policy_cannot_change_its_situation(field):
             getattr(situation, field)[...] = 0
             return situation.remaining
 
-    with pytest.raises(ValueError, match="read-only"):
-        judge(get_scenario("regime-day"), [Entrant(Cheat())], get_policy("TWAP"), episodes=100, seed=0)
+    board = judge(get_scenario("regime-day"), [Entrant(Cheat())], get_policy("TWAP"), episodes=100, seed=0)
+    assert "read-only" in board.failed[0].reason
 
 
-@pytest.mark.parametrize("answer", [float("nan"), float("inf"), [1.0, 2.0], None, "all"])
-def test_a_policy_that_fails_is_named_with_the_slice(answer):
-    class Fails:
-        name = "fails"
+class Fails:
+    """Trades a tenth of the rest in each slice, and calls a function in slice 3."""
+
+    def __init__(self, answer, name="fails", digest=None):
+        self.answer, self.name = answer, name
+        if digest:
+            self.digest = digest
+
+    def act(self, situation):
+        return self.answer() if situation.k == 3 else situation.remaining / 10.0
+
+
+FAILING = {
+    "nan": (lambda: float("nan"), "'nan' must return finite shares, one for each episode, got nan in slice 3"),
+    "infinite": (lambda: float("inf"), "must return finite shares, .* got inf in slice 3"),
+    "shape": (lambda: [1.0, 2.0], r"must return finite shares, .* got \[1.0, 2.0\] in slice 3"),
+    "nothing": (lambda: None, "must return finite shares, .* got None in slice 3"),
+    "text": (lambda: "all", "must return finite shares, .* got 'all' in slice 3"),
+    "raises": (lambda: 1 / 0, "^policy 'raises' raised ZeroDivisionError in slice 3: division by zero"),
+    "exits": (lambda: sys.exit(5), "^policy 'exits' raised SystemExit in slice 3: 5"),
+    "sleeps": (lambda: time.sleep(1e6), r"^policy 'sleeps' did not return within 0\.2 s in slice 3"),
+    "never returns": (lambda: never(), r"^policy 'never returns' did not return within 0\.2 s in slice 3"),
+}
+
+
+def never():
+    while True:
+        try:
+            time.time()
+        except Exception:  # noqa: S112 - a policy that catches all errors
+            continue
+
+
+def test_policies_that_fail_are_recorded_with_the_reason_and_the_others_go_on(tmp_path):
+    failing = [Fails(answer, name, digest=name) for name, (answer, _) in FAILING.items()]
+    participants = [Entrant(failing[0], training_seed=7), *map(Entrant, failing[1:]), *entrants(["TWAP", "POV"])]
+    twap, started = get_policy("TWAP"), time.monotonic()
+    with Store(tmp_path / "s") as store:
+        board = judge("regime-day", participants, twap, episodes=100, seed=0, store=store, policy_timeout=0.2)
+        assert {name for _, name in store.cells()} == {"TWAP", "POV"}
+    assert time.monotonic() - started < 20.0
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    without = judge("regime-day", entrants(["TWAP", "POV"]), twap, episodes=100, seed=0)
+    assert board.rows == without.rows
+    assert board.exit_code == 1
+    assert without.exit_code == 0
+    assert [failure.policy for failure in board.failed] == list(FAILING)
+    for failure, (_, message) in zip(board.failed, FAILING.values(), strict=True):
+        assert re.search(message, failure.reason), failure
+        assert f"WARNING: {failure.label} failed and has no results: {failure.reason}" in str(board)
+    assert board.failed[0].label == "nan (seed 7)"
+    assert board.to_dict()["failed"][0] == {"policy": "nan", "training_seed": 7, "reason": board.failed[0].reason}
+    assert ["-", "raises", "failed"] in [cells[:3] for cells in board.table()[1]]
+    assert "| - | raises | failed | - |" in board.to_markdown()
+    assert "ZeroDivisionError" in page([board], "a command")
+
+
+@pytest.mark.parametrize("backend", ["numpy", "auto"])
+def test_a_board_on_which_all_policies_fail_is_a_board(backend):
+    """Also where a policy fails in a later batch, in its rule, or in its digest."""
+
+    class Late(Fails):
+        calls = 0
 
         def act(self, situation):
-            return answer if situation.k == 3 else situation.remaining / 10.0
+            self.calls += 1
+            return None if self.calls == 30 else situation.remaining / 10.0
 
-    with pytest.raises(ValueError, match=r"'fails' must return finite shares, .* in slice 3"):
-        judge(get_scenario("regime-day"), [Entrant(Fails())], get_policy("TWAP"), episodes=100, seed=0)
+    class BadRule(RulePolicy):
+        name = "bad rule"
+
+        def rule(self, market, hidden):
+            raise KeyError("no rule")
+
+    class BadDigest(Fails):
+        @property
+        def digest(self):
+            raise OSError("no digest")
+
+    participants = [Entrant(policy) for policy in (Late(None, "late"), BadRule(), BadDigest(lambda: 0.0, "bad digest"))]
+    board = judge("regime-day", participants, get_policy("TWAP"), episodes=5000, seed=0, backend=backend)
+    assert [failure.policy for failure in board.failed] == ["late", "bad rule", "bad digest"]
+    assert board.rows == ()
+    assert json.loads(board.to_json())["rows"] == []
+    assert "bad rule" in str(board)
+    assert "no digest" in page([board], "a command")
+
+
+def test_a_policy_whose_name_is_not_printable_is_refused():
+    for name in ("two\nlines", "\x1b[31m", "x" * 300, 5):
+        with pytest.raises(ValueError, match=r"^name of a policy must be printable text"):
+            judge("regime-day", [Entrant(Fails(lambda: 0.0, name))], get_policy("TWAP"), episodes=10, seed=0)
 
 
 def test_the_regime_is_hidden_from_a_hidden_policy():
@@ -463,6 +551,67 @@ def test_json_has_the_documented_keys(board):
         *("rank", "components_bps", "forced_percent", "p_twap", "optimum", "gap_bps", "gap_low", "gap_high"),
         *("gap_percent_low", "gap_percent_high"),
     }
+
+
+ODD_NAMES = ("<script>alert(1)</script>", "a|b", "$x^$", "$x$", "_hidden", "**bold** [x](y)", "back\\`slash")
+
+
+class Steady:
+    """Trades a fixed multiple of the TWAP pace."""
+
+    def __init__(self, name, pace=1.0):
+        self.name, self.pace = name, pace
+
+    def act(self, situation):
+        return self.pace * situation.remaining / (situation.market.slices - situation.k)
+
+
+@pytest.fixture(scope="module")
+def odd():
+    """A board of 33 untrained policies, some of which have names that mean something to Markdown, HTML or matplotlib."""
+    names = [*ODD_NAMES, *(f"policy {number}" for number in range(26))]
+    participants = [Entrant(Steady(name, 1.0 + 0.01 * number)) for number, name in enumerate(names)]
+    participants += [Entrant(Steady("a|b", 0.5), training_seed=seed) for seed in (1, 2)]
+    participants.append(Entrant(Fails(lambda: None, "<b>|fails")))
+    scenario = replace(get_scenario("regime-day"), name="<i>day|*", description="a\x1b[31m <u>", regimes=Regimes())
+    return judge(scenario, participants, get_policy("TWAP"), episodes=60, seed=0)
+
+
+def test_names_mean_nothing_to_markdown(odd):
+    text = odd.to_markdown()
+    for raw in ("<", "**bold**", "[x](y)", " |b"):
+        assert raw not in text.replace("<0.001", "")
+    columns = {line.replace(r"\|", "").count("|") for line in text.splitlines() if line.startswith("|")}
+    assert len(columns) == 2  # the two tables
+    assert r"| a\|b (seed 1) |" in text
+    assert r"&lt;b&gt;\|fails | failed" in text
+    assert r"&lt;i&gt;day\|\* (" in text
+    assert markdown("all-at-once (seed 0) 1.5 %") == "all-at-once (seed 0) 1.5 %"
+    assert odd.rows[0].policy in ODD_NAMES  # only the text is escaped
+
+
+def test_names_mean_nothing_to_the_page(odd):
+    text = page([odd], "hyperexec <u>")
+    for raw in ("<script>", "<i>day", "<b>|", "<u>", "\x1b"):
+        assert raw not in text
+    assert text.count("<svg") == 3
+
+
+def test_names_are_drawn_as_they_are():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    axis = figure.subplots()
+    for name in ODD_NAMES:
+        axis.plot([0, 1], label=page_module.plain_label(name))
+    figure.canvas.draw()
+    _, labels = axis.get_legend_handles_labels()
+    drawn = [text.get_text() for text in axis.legend().get_texts()]
+    assert len(labels) == len(drawn) == len(ODD_NAMES)
+
+
+def test_more_policies_than_colours_share_them(odd):
+    colours = [colour for _, _, colour in page_module._figure_rows(odd)]
+    assert len(colours) == 35
+    assert set(page_module.COLOURS) < set(colours)
 
 
 def test_the_page_loads_nothing_from_elsewhere(board):
