@@ -304,9 +304,8 @@ def test_the_order_is_that_of_the_scenario_where_it_may_not_vary(side):
 # --- errors
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_a_bad_option_gets_one_line():
+    for options, message in [
         ({"scenario": "regime_day"}, "unknown scenario 'regime_day'; did you mean 'regime-day'? (known: "),
         ({"scenario": {"quantity": 0}}, "quantity must be a number in (0, 1e+15] shares, got 0"),
         ({"scenario": {"base": "regime-day", "sliced": 5}}, "unknown field sliced; did you mean 'slices'?"),
@@ -322,12 +321,10 @@ def test_the_order_is_that_of_the_scenario_where_it_may_not_vary(side):
         ({"quantity_range": (1.0,)}, "quantity_range must hold 2 numbers, got 1"),
         ({"quantity_range": 2.0}, "quantity_range must be a list of numbers, got 2.0"),
         ({"render_mode": "rgb"}, "render_mode must be one of ansi, rgb_array, human, got 'rgb'"),
-    ],
-)
-def test_a_bad_option_gets_one_line(options, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
-        HyperExecEnv(**options)
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
+            HyperExecEnv(**options)
+        assert "\n" not in str(caught.value)
 
 
 def test_stepping_before_the_beginning_or_after_the_end_says_reset():
@@ -341,9 +338,8 @@ def test_stepping_before_the_beginning_or_after_the_end_says_reset():
             call()
 
 
-@pytest.mark.parametrize(
-    ("action_mode", "action", "message"),
-    [
+def test_a_bad_action_gets_one_line_and_changes_nothing():
+    for action_mode, action, message in [
         ("pace", np.array([np.nan], np.float32), "action must be a number in [-1, 1], got nan"),
         ("fraction", np.array([np.nan], np.float32), "action must be a number in [-1, 1], got nan"),
         ("participation", np.array([np.nan]), "action must be a number in [-1, 1], got nan"),
@@ -352,16 +348,14 @@ def test_stepping_before_the_beginning_or_after_the_end_says_reset():
         ("participation", np.float32(0.0), "action must be an array of shape (1,), got shape ()"),
         ("pace", 0.5, "action must be an array of shape (1,), got shape ()"),
         ("fraction", [], "action must be an array of shape (1,), got shape (0,)"),
-    ],
-)
-def test_a_bad_action_gets_one_line_and_changes_nothing(action, message, action_mode):
-    env = HyperExecEnv("desk-5min", action_mode)
-    env.reset(seed=0)
-    before = env.situation
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        env.step(action)
-    assert env.situation == before
-    env.step(np.array([0.0]))
+    ]:
+        env = HyperExecEnv("desk-5min", action_mode)
+        env.reset(seed=0)
+        before = env.situation
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            env.step(action)
+        assert env.situation == before
+        env.step(np.array([0.0]))
 
 
 def test_a_bad_level_gets_one_line_and_changes_nothing():
@@ -381,19 +375,16 @@ def test_trading_nan_shares_is_refused():
         env.trade(float("nan"))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_an_unknown_reset_option_gets_one_line():
+    for options, message in [
         ({"episodes": 1}, "unknown reset option 'episodes'; did you mean 'episode'? (known: episode)"),
         ({"seed": 1}, "unknown reset option 'seed'"),
         ({"episode": -1}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got -1"),
         ({"episode": 1.5}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got 1.5"),
         ({"episode": "1"}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got '1'"),
-    ],
-)
-def test_an_unknown_reset_option_gets_one_line(options, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        HyperExecEnv("desk-5min").reset(seed=0, options=options)
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            HyperExecEnv("desk-5min").reset(seed=0, options=options)
 
 
 def test_masks_belong_to_discrete_actions():
