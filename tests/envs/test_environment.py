@@ -18,6 +18,8 @@ from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
+pytestmark = pytest.mark.fast
+
 with_a_mode = pytest.mark.parametrize(
     ("scenario", "action_mode"), [(name, ACTION_MODES[i % len(ACTION_MODES)]) for i, name in enumerate(scenario_names())]
 )
@@ -88,7 +90,6 @@ def test_both_checkers_pass_for_every_option(options, action_mode):
 # --- episodes and seeds
 
 
-@pytest.mark.fast
 @with_a_mode
 def test_a_seed_gives_the_same_episodes_again(scenario, action_mode):
     first, second = (HyperExecEnv(scenario, action_mode) for _ in range(2))
@@ -101,7 +102,6 @@ def test_a_seed_gives_the_same_episodes_again(scenario, action_mode):
     assert same(one[0], play(second, actions, seed=7))
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("scenario", "options"),
     [(name, ({}, *VARIANTS)[i % (len(VARIANTS) + 1)]) for i, name in enumerate(scenario_names())],
@@ -168,7 +168,6 @@ def test_global_seeds_are_neither_read_nor_touched():
     assert same(play(env, actions, seed=5), one)
 
 
-@pytest.mark.fast
 def test_every_episode_starts_undisturbed():
     for scenario in scenario_names():
         env = HyperExecEnv(scenario)
@@ -188,7 +187,6 @@ def test_every_episode_starts_undisturbed():
                     break
 
 
-@pytest.mark.fast
 def test_what_was_returned_never_changes():
     env = HyperExecEnv(action_mode="discrete")
     returned, copies = [], []
@@ -208,7 +206,6 @@ def test_what_was_returned_never_changes():
 # --- how an episode ends
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("scenario", "action_mode", "complete"),
     [(name, ACTION_MODES[i % 4], (i + i // 4) % 2 == 0) for i, name in enumerate(scenario_names())],
@@ -231,7 +228,6 @@ def test_an_episode_terminates_when_the_order_or_the_time_is_up(scenario, action
         assert components["spread"] == components["temporary"] == components["permanent"] == 0.0
 
 
-@pytest.mark.fast
 def test_an_order_that_is_done_early_ends_its_episode():
     for scenario in [name for name in scenario_names() if get_scenario(name).max_participation is None]:
         env = HyperExecEnv(scenario, "fraction")

@@ -19,6 +19,8 @@ from hyperexec_env.market.regime import REGIME_NAMES, Regimes, matrix_exponentia
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.fast
+
 
 def z_limit(tests):
     """Return the z-score that the largest of `tests` statistics exceeds with a probability of 0.001 (Bonferroni)."""

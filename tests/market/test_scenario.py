@@ -18,6 +18,8 @@ from hyperexec_env.market.regime import REGIME_NAMES, Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario, register_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.fast
+
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 LABELS = ("name", "description", "provenance")
 
@@ -323,7 +325,6 @@ def test_the_hash_depends_on_every_field_of_the_regimes():
         assert replace(start, regimes=replace(start.regimes, **{name: change})).hash != start.hash
 
 
-@pytest.mark.fast
 @pytest.mark.renewed_by("python benchmarks/golden_objectives.py")
 @every_scenario
 def test_the_hash_of_a_registered_scenario_never_changes(name):
