@@ -144,10 +144,10 @@ def test_a_scenario_is_a_name_a_dict_a_path_or_a_record(taker, tmp_path, monkeyp
         assert result == made["record"], form
 
 
-@pytest.mark.parametrize("taker", TAKERS)
-def test_an_unknown_scenario_is_named_with_the_nearest_one(taker, tmp_path):
-    with pytest.raises(ValueError, match="unknown scenario 'almgren-chris'; did you mean 'almgren-chriss'"):
-        TAKERS[taker]("almgren-chris", tmp_path)
+def test_an_unknown_scenario_is_named_with_the_nearest_one(tmp_path):
+    for taker in TAKERS:
+        with pytest.raises(ValueError, match="unknown scenario 'almgren-chris'; did you mean 'almgren-chriss'"):
+            TAKERS[taker]("almgren-chris", tmp_path)
 
 
 INSIDE = {

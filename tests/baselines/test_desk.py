@@ -48,23 +48,23 @@ def _by_slice(report, slices):
     return shares
 
 
-@pytest.mark.parametrize("scenario", ["regime-day", "desk-5min", "crisis-day", "flow-signal"])
 @pytest.mark.parametrize("name", DESK)
-def test_the_fills_in_the_environment_are_those_of_the_agents_children(name, scenario):
-    env = gym.make("hyperexec_env:HyperExec-v0", scenario=scenario).unwrapped
-    policy, slices = get_policy(name), get_scenario(scenario).slices
-    for episode in range(3):
-        env.reset(seed=5 if episode == 0 else None)
-        traded, info = _trade(env, policy)
-        (report,) = policy.reports()
-        assert report.reason == "filled"
-        assert sum(report.decomposition) == pytest.approx(report.shortfall, abs=1e-9)
-        assert sum(child.quantity for child in report.children) == sum(child.filled for child in report.children)
-        filled = _by_slice(report, slices)[: len(traded)]
-        assert np.abs(np.cumsum(traded) - np.cumsum(filled)).max() <= 0.5 + 1e-9
-        if scenario != "desk-5min":  # nothing is capped: to the share
-            assert traded.tolist() == filled.tolist()
-        assert info["shortfall_bps"] == pytest.approx(report.shortfall, abs=1e-6 if scenario != "desk-5min" else 0.05)
+def test_the_fills_in_the_environment_are_those_of_the_agents_children(name):
+    for scenario in ("regime-day", "desk-5min", "crisis-day", "flow-signal"):
+        env = gym.make("hyperexec_env:HyperExec-v0", scenario=scenario).unwrapped
+        policy, slices = get_policy(name), get_scenario(scenario).slices
+        for episode in range(3):
+            env.reset(seed=5 if episode == 0 else None)
+            traded, info = _trade(env, policy)
+            (report,) = policy.reports()
+            assert report.reason == "filled"
+            assert sum(report.decomposition) == pytest.approx(report.shortfall, abs=1e-9)
+            assert sum(child.quantity for child in report.children) == sum(child.filled for child in report.children)
+            filled = _by_slice(report, slices)[: len(traded)]
+            assert np.abs(np.cumsum(traded) - np.cumsum(filled)).max() <= 0.5 + 1e-9
+            if scenario != "desk-5min":  # nothing is capped: to the share
+                assert traded.tolist() == filled.tolist()
+            assert info["shortfall_bps"] == pytest.approx(report.shortfall, abs=1e-6 if scenario != "desk-5min" else 0.05)
 
 
 @pytest.mark.parametrize("algorithm", algorithm_names())

@@ -18,6 +18,8 @@ from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.fast
+
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
 every_mode = pytest.mark.parametrize("action_mode", ACTION_MODES)
 CONTINUOUS = [mode for mode in ACTION_MODES if mode != "discrete"]
@@ -50,7 +52,6 @@ def test_spaces_are_what_learners_expect(action_mode):
         assert space == spaces.Box(-1.0, 1.0, (1,), np.float32)
 
 
-@pytest.mark.fast
 def test_a_pace_is_relative_to_the_schedule_of_the_expected_volume():
     for name in scenario_names():
         market = build_market(free(name))
@@ -60,7 +61,6 @@ def test_a_pace_is_relative_to_the_schedule_of_the_expected_volume():
             assert traded == pytest.approx(min(pace * schedule, before.quantity), rel=1e-12)
 
 
-@pytest.mark.fast
 def test_a_fraction_is_of_what_remains():
     for name in scenario_names():
         for action in (-1.0, -0.5, 0.0, 0.9, 1.0):
@@ -68,7 +68,6 @@ def test_a_fraction_is_of_what_remains():
             assert traded == pytest.approx(before.quantity * (1.0 + action) / 2.0)
 
 
-@pytest.mark.fast
 def test_a_participation_is_of_the_expected_volume_up_to_the_cap():
     for name in scenario_names():
         for cap in (None, 0.05):
@@ -104,7 +103,6 @@ def test_staying_at_pace_one_finishes_on_the_plan():
         assert info["forced_fraction"] == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.fast
 @given(unit, unit, st.sampled_from(CONTINUOUS))
 def test_a_higher_action_asks_for_more(one, other, action_mode):
     mode = build_action_mode(action_mode, build_market(get_scenario("regime-day")))
@@ -113,7 +111,6 @@ def test_a_higher_action_asks_for_more(one, other, action_mode):
     assert mode.shares(-1.0, 1000.0, 0.04) == 0.0
 
 
-@pytest.mark.fast
 @given(unit, st.floats(0.0, 1e6), st.floats(0.0, 1.0), st.sampled_from(CONTINUOUS))
 def test_floats_and_arrays_ask_for_the_same_shares_to_the_last_bit(action, remaining, base, action_mode):
     mode = build_action_mode(action_mode, build_market(get_scenario("regime-day")))
@@ -166,7 +163,6 @@ def test_allowed_levels_are_all_the_different_trades(name, complete):
             assert set(allowed) == set(trades)
 
 
-@pytest.mark.fast
 def test_masks_of_the_vector_environment_are_those_of_its_lanes():
     env = HyperExecVectorEnv(6, backend="numpy", action_mode="discrete")
     lanes = [HyperExecEnv(action_mode="discrete") for _ in range(6)]

@@ -22,6 +22,8 @@ from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.fast
+
 with_a_mode = pytest.mark.parametrize(
     ("scenario", "action_mode"), [(name, ACTION_MODES[i % len(ACTION_MODES)]) for i, name in enumerate(scenario_names())]
 )
@@ -92,7 +94,6 @@ def test_both_checkers_pass_for_every_option(options, action_mode):
 # --- episodes and seeds
 
 
-@pytest.mark.fast
 @with_a_mode
 def test_a_seed_gives_the_same_episodes_again(scenario, action_mode):
     first, second = (HyperExecEnv(scenario, action_mode) for _ in range(2))
@@ -105,7 +106,6 @@ def test_a_seed_gives_the_same_episodes_again(scenario, action_mode):
     assert same(one[0], play(second, actions, seed=7))
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("scenario", "options"),
     [(name, ({}, *VARIANTS)[i % (len(VARIANTS) + 1)]) for i, name in enumerate(scenario_names())],
@@ -193,7 +193,6 @@ def test_global_seeds_are_neither_read_nor_touched():
     assert same(play(env, actions, seed=5), one)
 
 
-@pytest.mark.fast
 def test_every_episode_starts_undisturbed():
     for scenario in scenario_names():
         env = HyperExecEnv(scenario)
@@ -213,7 +212,6 @@ def test_every_episode_starts_undisturbed():
                     break
 
 
-@pytest.mark.fast
 def test_what_was_returned_never_changes():
     env = HyperExecEnv(action_mode="discrete")
     returned, copies = [], []
@@ -252,7 +250,6 @@ def test_a_situation_books_no_costs(monkeypatch):
 # --- how an episode ends
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("scenario", "action_mode", "complete"),
     [(name, ACTION_MODES[i % 4], (i + i // 4) % 2 == 0) for i, name in enumerate(scenario_names())],
@@ -275,7 +272,6 @@ def test_an_episode_terminates_when_the_order_or_the_time_is_up(scenario, action
         assert components["spread"] == components["temporary"] == components["permanent"] == 0.0
 
 
-@pytest.mark.fast
 def test_an_order_that_is_done_early_ends_its_episode():
     for scenario in [name for name in scenario_names() if get_scenario(name).max_participation is None]:
         env = HyperExecEnv(scenario, "fraction")
@@ -384,9 +380,8 @@ def test_the_order_is_that_of_the_scenario_where_it_may_not_vary(side):
 # --- errors
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_a_bad_option_gets_one_line():
+    for options, message in [
         ({"scenario": "regime_day"}, "unknown scenario 'regime_day'; did you mean 'regime-day'? (known: "),
         ({"scenario": {"quantity": 0}}, "quantity must be a number in (0, 1e+15] shares, got 0"),
         ({"scenario": {"base": "regime-day", "sliced": 5}}, "unknown field sliced; did you mean 'slices'?"),
@@ -403,12 +398,10 @@ def test_the_order_is_that_of_the_scenario_where_it_may_not_vary(side):
         ({"quantity_range": 2.0}, "quantity_range must be a list of numbers, got 2.0"),
         ({"render_mode": "rgb"}, "render_mode must be one of ansi, rgb_array, human, got 'rgb'"),
         ({"info": "all"}, "info must be one of final, full, got 'all'"),
-    ],
-)
-def test_a_bad_option_gets_one_line(options, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
-        HyperExecEnv(**options)
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
+            HyperExecEnv(**options)
+        assert "\n" not in str(caught.value)
 
 
 def test_stepping_before_the_beginning_or_after_the_end_says_reset():
@@ -422,9 +415,8 @@ def test_stepping_before_the_beginning_or_after_the_end_says_reset():
             call()
 
 
-@pytest.mark.parametrize(
-    ("action_mode", "action", "message"),
-    [
+def test_a_bad_action_gets_one_line_and_changes_nothing():
+    for action_mode, action, message in [
         ("pace", np.array([np.nan], np.float32), "action must be a number in [-1, 1], got nan"),
         ("fraction", np.array([np.nan], np.float32), "action must be a number in [-1, 1], got nan"),
         ("participation", np.array([np.nan]), "action must be a number in [-1, 1], got nan"),
@@ -433,16 +425,14 @@ def test_stepping_before_the_beginning_or_after_the_end_says_reset():
         ("participation", np.float32(0.0), "action must be an array of shape (1,), got shape ()"),
         ("pace", 0.5, "action must be an array of shape (1,), got shape ()"),
         ("fraction", [], "action must be an array of shape (1,), got shape (0,)"),
-    ],
-)
-def test_a_bad_action_gets_one_line_and_changes_nothing(action, message, action_mode):
-    env = HyperExecEnv("desk-5min", action_mode)
-    env.reset(seed=0)
-    before = env.situation
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
-        env.step(action)
-    assert env.situation == before
-    env.step(np.array([0.0]))
+    ]:
+        env = HyperExecEnv("desk-5min", action_mode)
+        env.reset(seed=0)
+        before = env.situation
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            env.step(action)
+        assert env.situation == before
+        env.step(np.array([0.0]))
 
 
 def test_a_bad_level_gets_one_line_and_changes_nothing():
@@ -462,26 +452,23 @@ def test_trading_nan_shares_is_refused():
         env.trade(float("nan"))
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
+def test_a_bad_reset_option_gets_one_line_and_changes_nothing():
+    for options, message in [
         ({"episodes": 1}, "unknown reset option 'episodes'; did you mean 'episode'? (known: episode, board)"),
         ({"seed": 1}, "unknown reset option 'seed'"),
         ({"episode": -1}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got -1"),
         ({"episode": 1.5}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got 1.5"),
         ({"episode": "1"}, "reset option 'episode' must be a whole number in [0, 9223372036854775807], got '1'"),
         ({"board": 1}, "reset option 'board' must be true or false, got 1"),
-    ],
-)
-def test_a_bad_reset_option_gets_one_line_and_changes_nothing(options, message):
-    env, clean = HyperExecEnv("desk-5min"), HyperExecEnv("desk-5min")
-    env.reset(seed=0)
-    clean.reset(seed=0)
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
-        env.reset(seed=1, options=options)
-    assert env.situation == clean.situation
-    assert env.np_random_seed == clean.np_random_seed == 0
-    assert same(env.reset(), clean.reset())
+    ]:
+        env, clean = HyperExecEnv("desk-5min"), HyperExecEnv("desk-5min")
+        env.reset(seed=0)
+        clean.reset(seed=0)
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            env.reset(seed=1, options=options)
+        assert env.situation == clean.situation
+        assert env.np_random_seed == clean.np_random_seed == 0
+        assert same(env.reset(), clean.reset())
 
 
 def test_a_board_is_replayed_with_its_seed_only():

@@ -9,6 +9,8 @@ pytest.importorskip("PIL", reason="needs the extra `plot`")
 
 from hyperexec_env.envs.picture import Canvas, Panel, ticks
 
+pytestmark = pytest.mark.fast
+
 BLACK, WHITE = [0, 0, 0], [255, 255, 255]
 
 

@@ -18,6 +18,8 @@ from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.fast
+
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 
 NOISELESS = tuple(
@@ -55,7 +57,6 @@ def play(env, seed):
 # --- sums
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(("name", "action_mode", "reward", "complete"), [case[:4] for case in MODES_AND_CASES])
 def test_rewards_sum_to_minus_what_the_episode_cost(name, action_mode, reward, complete):
     env = HyperExecEnv(replace(get_scenario(name), complete=complete), action_mode, reward)
@@ -78,7 +79,6 @@ def test_rewards_sum_for_drawn_orders_and_geometric_prices(price_model):
             assert sum(shares) == pytest.approx(info["quantity"], rel=1e-12)
 
 
-@pytest.mark.fast
 def test_the_rewards_differ_by_the_noise_and_the_permanent_cost():
     for name in scenario_names():
         expected, realised = (HyperExecEnv(name, reward=reward) for reward in ("expected", "realised"))
@@ -91,7 +91,6 @@ def test_the_rewards_differ_by_the_noise_and_the_permanent_cost():
             assert sum(other) - sum(one) == pytest.approx(-components["timing"] - components["permanent"], abs=1e-8)
 
 
-@pytest.mark.fast
 @every_scenario
 def test_the_environment_pays_what_the_market_charges(name):
     """The same shares through the kernel, on the path of the same seed and episode, cost the same."""
@@ -144,7 +143,6 @@ def test_the_objective_does_not_know_the_price_noise_of_its_episode(name):
 # --- buying and selling
 
 
-@pytest.mark.fast
 @pytest.mark.parametrize(
     ("name", "action_mode", "price_model"), [(name, mode, model) for name, mode, *_, model in MODES_AND_CASES]
 )
@@ -166,7 +164,6 @@ def test_buying_mirrors_selling(name, action_mode, price_model):
             assert bought[2]["objective_bps"] == pytest.approx(sold[2]["objective_bps"], rel=1e-12)
 
 
-@pytest.mark.fast
 def test_shares_and_actions_are_two_ways_to_say_the_same():
     for name in scenario_names():
         by_action, by_shares = HyperExecEnv(name), HyperExecEnv(name)

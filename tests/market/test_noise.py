@@ -32,6 +32,8 @@ from hyperexec_env.market.noise import (
 from hyperexec_env.market.path import volume_factor
 from hyperexec_env.market.scenario import Scenario
 
+pytestmark = pytest.mark.fast
+
 GOLDEN_GAMMA = 0x9E3779B97F4A7C15
 MODULUS = 2**64
 SEEDS = 2**63
@@ -58,13 +60,11 @@ def normals(seeds, episodes, stream=noise.PRICE, slice=0):
 # --- the generator
 
 
-@pytest.mark.fast
 def test_mix_is_the_output_function_of_splitmix64():
     counters = np.array([(1234567 + (i + 1) * GOLDEN_GAMMA) % MODULUS for i in range(5)], np.uint64)
     assert mix(counters).tolist() == list(REFERENCE)
 
 
-@pytest.mark.fast
 def test_the_draws_of_an_episode_are_the_splitmix64_sequence_of_its_key():
     key = np.array([1234567], np.uint64)
     drawn = np.concatenate([words(key, ALL_STREAMS, k)[:, 0] for k in range(2)])
@@ -77,7 +77,6 @@ def test_a_stream_of_the_next_slice_is_the_stream_plus_the_number_of_streams():
     assert np.array_equal(ahead, words(keys, ALL_STREAMS, 8))
 
 
-@pytest.mark.fast
 def test_each_episode_may_stand_at_a_slice_of_its_own():
     keys, slices = episode_keys(3, np.arange(50)), np.arange(50) % 7
     together = words(keys, ALL_STREAMS, slices)
@@ -167,7 +166,6 @@ def test_seed_and_episode_cannot_be_exchanged():
     assert len(np.unique(one[same])) == same.sum()
 
 
-@pytest.mark.fast
 def test_a_draw_is_the_same_in_any_batch_and_order():
     episodes = np.arange(10_000)
     batch = normals(7, episodes)

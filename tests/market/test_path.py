@@ -20,6 +20,8 @@ from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.fast
+
 PLAIN = Scenario(risk_aversion=0.0)
 
 
@@ -60,7 +62,6 @@ every_variant = pytest.mark.parametrize(
 )
 
 
-@pytest.mark.fast
 @every_variant
 def test_an_episode_is_the_same_in_any_batch_to_the_last_bit(name, change):
     market = build_market(replace(get_scenario(name), **change))
@@ -75,7 +76,6 @@ def test_an_episode_is_the_same_in_any_batch_to_the_last_bit(name, change):
             assert np.array_equal(values, batch[field][:, first : first + size]), (field, first, size)
 
 
-@pytest.mark.fast
 @every_variant
 def test_a_path_drawn_slice_by_slice_is_the_path_drawn_at_once(name, change):
     market = build_market(replace(get_scenario(name), **change))
@@ -129,7 +129,6 @@ def test_another_process_draws_the_same_paths():
         assert done.stdout.strip() == digest.hexdigest()
 
 
-@pytest.mark.fast
 def test_another_regime_anywhere_leaves_another_trace():
     regimes = np.random.default_rng(2).integers(0, 6, (27, 40))
     traces = trace(regimes)
@@ -141,7 +140,6 @@ def test_another_regime_anywhere_leaves_another_trace():
     assert np.array_equal(trace(regimes.astype(np.int8)[:, :3]), traces[:3])
 
 
-@pytest.mark.fast
 def test_a_seller_meets_the_market_of_the_buyer():
     for name in scenario_names():
         buyer, seller = (fields_of(paths(get_scenario(name), 50, side=side)) for side in (1.0, -1.0))
@@ -150,7 +148,6 @@ def test_a_seller_meets_the_market_of_the_buyer():
             assert np.array_equal(sign * values, seller[field]), field
 
 
-@pytest.mark.fast
 def test_the_price_moves_by_its_drift_and_its_innovation():
     for name in scenario_names():
         path = paths(get_scenario(name), 200)
@@ -159,7 +156,6 @@ def test_the_price_moves_by_its_drift_and_its_innovation():
         assert (path.world.price[0] == get_scenario(name).arrival_price).all()
 
 
-@pytest.mark.fast
 def test_what_a_slice_holds_is_what_its_regime_says():
     for name in scenario_names():
         market = build_market(get_scenario(name))
@@ -309,7 +305,6 @@ def test_the_expected_volume_of_the_order_is_what_markets_show():
 # --- the orders
 
 
-@pytest.mark.fast
 def test_the_order_is_that_of_the_scenario_unless_it_is_drawn():
     scenario = replace(PLAIN, side=-1, quantity=123.0)
     assert draw_orders(build_market(scenario), episode_keys(0, [0, 1])) == (-1.0, 123.0)
@@ -347,7 +342,6 @@ def test_orders_are_drawn_apart_from_the_market_and_from_each_other():
         assert z_of_mean((size - size.mean()) * (other - other.mean()), 0.0) < surprising(10)
 
 
-@pytest.mark.fast
 def test_an_order_does_not_depend_on_the_batch():
     market, draw = build_market(PLAIN), OrderDraw(True, (0.5, 2.0))
     side, quantity = draw_orders(market, episode_keys(2, np.arange(5000)), draw)

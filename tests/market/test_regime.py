@@ -19,6 +19,8 @@ from hyperexec_env.market.regime import REGIME_NAMES, Regimes, generator, matrix
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.fast
+
 
 def z_limit(tests):
     """Return the z-score that the largest of `tests` statistics exceeds with a probability of 0.001 (Bonferroni)."""
@@ -237,9 +239,8 @@ def test_the_share_of_time_in_a_regime_does_not_depend_on_the_number_of_slices()
 TWO = {"names": ("CRISIS", "RECOVERY"), "volatility": (2.0, 1.0), "volume": (1.0, 1.0), "rates": ((-1.0, 1.0), (2.0, -2.0))}
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
+def test_an_invalid_value_raises_an_error_that_names_it():
+    for change, message in [
         (
             {"names": ("CRISIS", "RECOVRY")},
             "regimes.names must be among BULL_TRENDING, .*got 'RECOVRY'; did you mean 'RECOVERY'?",
@@ -275,12 +276,10 @@ TWO = {"names": ("CRISIS", "RECOVERY"), "volatility": (2.0, 1.0), "volume": (1.0
             "regimes.start must be one of stationary, CRISIS, RECOVERY, got 'RECOVERYY'; did you mean 'RECOVERY'?",
         ),
         ({"start": "BULL_TRENDING"}, "regimes.start must be one of stationary, CRISIS, RECOVERY, got 'BULL_TRENDING'"),
-    ],
-)
-def test_an_invalid_value_raises_an_error_that_names_it(change, message):
-    pattern = ".*".join(re.escape(part) for part in message.split(".*"))
-    with pytest.raises(ValueError, match=f"^{pattern}"):
-        Regimes(**{**TWO, **change})
+    ]:
+        pattern = ".*".join(re.escape(part) for part in message.split(".*"))
+        with pytest.raises(ValueError, match=f"^{pattern}"):
+            Regimes(**{**TWO, **change})
 
 
 def test_omitted_multipliers_default_to_one_and_drift_and_rates_to_zero():

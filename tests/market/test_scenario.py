@@ -21,6 +21,8 @@ from hyperexec_env.market.regime import REGIME_NAMES, Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario, register_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
+pytestmark = pytest.mark.fast
+
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 LABELS = ("name", "description", "provenance")
 
@@ -92,14 +94,14 @@ def any_scenario(draw):
 # --- round trips
 
 
-@every_scenario
-def test_a_registered_scenario_round_trips_through_a_dict_and_a_file(name, tmp_path):
-    scenario = get_scenario(name)
-    assert Scenario.from_dict(scenario.to_dict()) == scenario
-    file = tmp_path / "scenario.toml"
-    file.write_text(scenario.to_toml(), encoding="utf-8")
-    assert load_scenario(file) == get_scenario(str(file)) == get_scenario(file) == scenario
-    assert load_scenario(file).hash == scenario.hash
+def test_a_registered_scenario_round_trips_through_a_dict_and_a_file(tmp_path):
+    for name in scenario_names():
+        scenario = get_scenario(name)
+        assert Scenario.from_dict(scenario.to_dict()) == scenario
+        file = tmp_path / "scenario.toml"
+        file.write_text(scenario.to_toml(), encoding="utf-8")
+        assert load_scenario(file) == get_scenario(str(file)) == get_scenario(file) == scenario
+        assert load_scenario(file).hash == scenario.hash
 
 
 @given(any_scenario())
@@ -178,9 +180,8 @@ def test_a_registered_name_cannot_be_reused():
 # --- invalid values
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "range"),
-    [
+def test_an_invalid_value_raises_one_line_that_names_field_value_and_range():
+    for name, value, allowed in [
         *(
             ("quantity", value, "a number in (0, 1e+15] shares")
             for value in (0, -1, math.nan, math.inf, "x", True, None, 10**400)
@@ -214,18 +215,15 @@ def test_a_registered_name_cannot_be_reused():
         *(("name", value, "printable text of at most 200 bytes") for value in (5, None, "\x1b[31m", "two\nlines", "é" * 101)),
         ("description", 5, "text"),
         ("provenance", "a file", "a table of texts"),
-    ],
-)
-def test_an_invalid_value_raises_one_line_that_names_field_value_and_range(field, value, range):
-    with pytest.raises(ValueError, match=f"^{field} must be {re.escape(range)}") as caught:
-        Scenario(**{field: value})
-    assert "\n" not in str(caught.value)
-    assert (f"got {shown(value)}" in str(caught.value)) or f"got {value:g}" in str(caught.value)
+    ]:
+        with pytest.raises(ValueError, match=f"^{name} must be {re.escape(allowed)}") as caught:
+            Scenario(**{name: value})
+        assert "\n" not in str(caught.value)
+        assert (f"got {shown(value)}" in str(caught.value)) or f"got {value:g}" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
+def test_inconsistent_values_raise_one_line():
+    for values, message in [
         ({"volume_curve": (1.0, -1.0)}, "volume_curve[1] must be a number in [0, 1e+15], got -1.0"),
         ({"volume_curve": (1.0, math.nan)}, "volume_curve[1] must be a number in [0, 1e+15], got nan"),
         ({"volume_curve": (0.0, 0.0)}, "volume_curve must sum to a positive number, got 0.0; leave it empty for a flat curve"),
@@ -247,12 +245,10 @@ def test_an_invalid_value_raises_one_line_that_names_field_value_and_range(field
         ({"base": "regime-dya"}, "unknown scenario 'regime-dya'; did you mean 'regime-day'? (known: regime-day, "),
         ({"base": ["regime-day"]}, "unknown scenario ['regime-day']"),
         ({"base": "desk-5min", "quantity": -1}, "quantity must be a number in (0, 1e+15] shares, got -1"),
-    ],
-)
-def test_inconsistent_values_raise_one_line(values, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
-        Scenario.from_dict(values)
-    assert "\n" not in str(caught.value)
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
+            Scenario.from_dict(values)
+        assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_scenario_is_named_in_the_error():
@@ -381,14 +377,14 @@ OTHER_VALUES = {
 }
 
 
-@pytest.mark.parametrize("field", [item.name for item in fields(Scenario)])
-def test_the_hash_depends_on_every_field_except_the_labels(field):
-    start = Scenario(horizon_minutes=300.0)
-    if field in LABELS:
-        label = {"source": "elsewhere"} if field == "provenance" else "another"
-        assert replace(start, **{field: label}).hash == start.hash
-    else:
-        assert replace(start, **{field: OTHER_VALUES[field]}).hash != start.hash
+def test_the_hash_depends_on_every_field_except_the_labels():
+    for name in [item.name for item in fields(Scenario)]:
+        start = Scenario(horizon_minutes=300.0)
+        if name in LABELS:
+            label = {"source": "elsewhere"} if name == "provenance" else "another"
+            assert replace(start, **{name: label}).hash == start.hash
+        else:
+            assert replace(start, **{name: OTHER_VALUES[name]}).hash != start.hash
 
 
 def test_the_hash_depends_on_every_field_of_the_regimes():
@@ -403,7 +399,6 @@ def test_the_hash_depends_on_every_field_of_the_regimes():
         assert replace(start, regimes=replace(start.regimes, **{name: change})).hash != start.hash
 
 
-@pytest.mark.fast
 @pytest.mark.renewed_by("python benchmarks/golden_objectives.py")
 @every_scenario
 def test_the_hash_of_a_registered_scenario_never_changes(name):

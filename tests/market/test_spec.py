@@ -13,6 +13,8 @@ from hyperexec_env.extras import MissingExtra
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.tables import MarketSpec, build_market
 
+pytestmark = pytest.mark.fast
+
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed (extra `fast`)")
 DAY = get_scenario("regime-day")
 
@@ -33,7 +35,6 @@ CHANGES = {
 """A change of the scenario for each constant of a compiled loop."""
 
 
-@pytest.mark.fast
 def test_each_constant_of_a_loop_changes_with_its_field_of_the_scenario_alone():
     assert set(CHANGES) == set(MarketSpec._fields)
     same = build_market(DAY).numbers.spec
@@ -42,7 +43,6 @@ def test_each_constant_of_a_loop_changes_with_its_field_of_the_scenario_alone():
         assert {name for name in MarketSpec._fields if getattr(spec, name) != getattr(same, name)} == {field}
 
 
-@pytest.mark.fast
 def test_scenarios_that_differ_in_numbers_only_share_a_loop():
     """Each specification costs seconds of compilation."""
     numbers = {"quantity": 1e5, "slices": 13, "volatility": 0.05, "risk_aversion": 0.0, "side": -1, "resilience": 0.0}
@@ -52,14 +52,12 @@ def test_scenarios_that_differ_in_numbers_only_share_a_loop():
     assert len(specs) < len(scenario_names())
 
 
-@pytest.mark.fast
 def test_an_unknown_backend_is_refused_with_the_known_ones():
     for name in ("Numba", "", None, 1):
         with pytest.raises(ValueError, match=f"^backend must be one of auto, numba, numpy, got {name!r}"):
             resolve_backend(name)
 
 
-@pytest.mark.fast
 def test_numpy_serves_where_numba_is_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "numba", None)
     assert resolve_backend("auto") == resolve_backend("numpy") == "numpy"
