@@ -3,14 +3,18 @@
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from hyperexec_env import cli
 from hyperexec_env.baselines.estimate import estimate, impact_in
 from hyperexec_env.baselines.policies import get_policy
-from hyperexec_env.evaluation.board import Entrant, judge
+from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.execution.algorithms import algorithm_names
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
 
 pytestmark = pytest.mark.usefixtures("without_numba")
 
@@ -48,7 +52,7 @@ def test_json_holds_the_same_numbers(capsys, tmp_path):
 def test_a_mistake_is_one_clear_line(capsys):
     for words, message in [
         (("--quantity", "0"), "quantity must be a whole number in [1, 1000000000000000], got 0"),
-        (("--quantity", "1.5"), "argument --quantity: invalid int value: '1.5'"),
+        (("--quantity", "1.5"), "quantity must be a whole number in [1, 1000000000000000], got 1.5"),
         (("--side", "bui"), "did you mean 'buy'?"),
         (("--algorithm", "TWPA"), "did you mean 'TWAP'?"),
         (("--episodes", "1"), "episodes must be a whole number in [2, 10000000], got 1"),
@@ -70,17 +74,18 @@ def test_every_scenario_can_be_estimated(name):
     assert get_scenario(name).hash in str(found)
 
 
-def test_the_estimate_of_a_schedule_is_what_the_board_measures():
+def test_the_estimate_of_a_schedule_is_what_a_rollout_measures():
     """The same paths and the same market: what is left is the rounding to whole shares."""
-    for scenario in ["regime-day", "desk-5min", "trending-day"]:
-        for name in ["TWAP", "VWAP", "IS", "AC"]:
-            found = estimate(get_scenario(scenario), algorithms=[name], episodes=500, seed=4).schedules[0]
-            board = judge(get_scenario(scenario), [Entrant(get_policy(name))], get_policy("TWAP"), episodes=500, seed=4)
-            (row,) = [row for row in board.rows if row.policy == name]
-            assert found.objective_bps == pytest.approx(row.objective_bps, abs=0.01)
-            assert found.sd_bps == pytest.approx(row.is_sd_bps, rel=1e-3)
+    for name in ["regime-day", "desk-5min", "trending-day"]:
+        market = build_market(get_scenario(name))
+        path = draw_path(market, episode_keys(4, np.arange(500)), float(market.scenario.side))
+        for algorithm in ["TWAP", "VWAP", "IS", "AC"]:
+            found = estimate(market.scenario, algorithms=[algorithm], episodes=500, seed=4).schedules[0]
+            statement = roll(market, get_policy(algorithm), path, False).statement
+            assert found.objective_bps == pytest.approx(statement.objective.mean(), abs=0.01)
+            assert found.sd_bps == pytest.approx(statement.shortfall.std(ddof=1), rel=1e-3)
             for part in ("spread", "temporary", "transient", "permanent", "drift"):
-                assert found.components_bps[part] == pytest.approx(row.components_bps[part], abs=0.01)
+                assert found.components_bps[part] == pytest.approx(np.mean(getattr(statement.components, part)), abs=0.01)
 
 
 def test_the_simple_estimate_and_the_steady_schedule_agree_in_a_plain_market():
