@@ -42,7 +42,7 @@ def run(capsys, *words):
 @pytest.fixture(scope="module", autouse=True)
 def few_clean_tapes():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stealth, "THRESHOLD_TAPES", 200)
+        patch.setattr(stealth, "THRESHOLD_TAPES", 100)
         yield
 
 
@@ -357,7 +357,9 @@ def test_it_believes_in_the_tapes_that_score_above_the_threshold_after_half_of_t
 
 def test_the_threshold_is_that_of_one_in_twenty_of_many_clean_tapes_of_half_the_time(bench):
     curve = bench.volumes[:100]
-    scores = [score(background(curve, np.random.default_rng([0, number, 3])), curve) for number in range(200)]
+    scores = [
+        score(background(curve, np.random.default_rng([0, number, 3])), curve) for number in range(stealth.THRESHOLD_TAPES)
+    ]
     assert stealth._threshold(bench) == np.quantile(scores, 0.95)
 
 

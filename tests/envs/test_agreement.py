@@ -38,7 +38,22 @@ pytestmark = pytest.mark.fast
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
 
 LANES, STEPS, SEED = 5, 60, 17
-OPTIONS = {"action_mode": "discrete", "reward": "realised"}
+OPTIONS = {
+    "scenario": {
+        "base": "trending-day",
+        "name": "full",
+        "predator": 0.3,
+        "flow_persistence": 0.5,
+        "complete": False,
+        "max_participation": 0.1,
+    },
+    "action_mode": "discrete",
+    "random_side": True,
+    "quantity_range": (0.5, 2.0),
+    "observe_regime": False,
+    "reward": "realised",
+}
+"""The fullest program of `test_vector.py`: every lane has its own order, a signal and a predator's memory."""
 
 
 # --- lanes

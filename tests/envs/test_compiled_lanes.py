@@ -17,6 +17,7 @@ from gymnasium.vector import AutoresetMode
 
 from hyperexec_env.backends.compiled import compiler
 from hyperexec_env.backends.generate import TILE
+from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
@@ -30,8 +31,9 @@ FULL = {
     "complete": False,
     "max_participation": 0.1,
 }
-VARIED = {
+FULLEST = {
     "scenario": FULL,
+    "action_mode": "discrete",
     "random_side": True,
     "quantity_range": (0.5, 2.0),
     "observe_regime": False,
@@ -40,10 +42,12 @@ VARIED = {
 """The fullest program of `test_vector.py`: every lane has its own order, a signal and a predator's memory."""
 
 
-def draw_actions(rng, lanes):
+def draw_actions(env, rng):
     """The first lanes wait for the deadline, the last ones hurry and end early."""
-    hurry = rng.random((lanes, 1)) < np.linspace(0.0, 0.9, lanes)[:, None]
-    return np.where(hurry, 1.0, rng.uniform(-1.0, 0.3, (lanes, 1)))
+    hurry = rng.random(env.num_envs) < np.linspace(0.0, 0.9, env.num_envs)
+    if env.single_action_space.shape == ():
+        return np.where(hurry, len(PACES) - 1, rng.integers(0, 4, env.num_envs))
+    return np.where(hurry, 1.0, rng.uniform(-1.0, 0.3, env.num_envs))[:, None]
 
 
 def assert_same(ours, theirs):
@@ -80,14 +84,14 @@ def advance(envs, actions):
 def test_the_number_of_threads_changes_no_bit():
     """Whether lanes fill their tiles, or there are more threads than lanes."""
     for lanes in [1, 2, TILE - 1, TILE, TILE + 1, 1000]:
-        envs = [HyperExecVectorEnv(lanes, "SameStep", "numpy", **VARIED)]
-        envs += [HyperExecVectorEnv(lanes, "SameStep", "numba", threads, **VARIED) for threads in (1, 2, 3)]
+        envs = [HyperExecVectorEnv(lanes, "SameStep", "numpy", **FULLEST)]
+        envs += [HyperExecVectorEnv(lanes, "SameStep", "numba", threads, **FULLEST) for threads in (1, 2, 3)]
         rng, ends = np.random.default_rng(lanes), 0
         expected, *others = [env.reset(seed=4) for env in envs]
         for _ in range(35):
             for other in others:
                 assert_same(other, expected)
-            expected, *others = advance(envs, draw_actions(rng, lanes))
+            expected, *others = advance(envs, draw_actions(envs[0], rng))
             ends += expected[0][2].sum()
         assert ends >= lanes
         for env in envs:
@@ -140,7 +144,7 @@ def test_an_action_that_is_no_number_names_its_lane_and_changes_nothing(threads,
     clean.reset(seed=0)
     rng = np.random.default_rng(1)
     for _ in range(30):
-        actions = draw_actions(rng, 300)
+        actions = draw_actions(env, rng)
         wrong = actions.copy()
         wrong[lane] = np.nan
         with pytest.raises(ValueError, match=rf"^actions must be numbers in \[-1, 1\], got nan in lane {lane}$"):
@@ -208,34 +212,34 @@ def test_lanes_begin_and_end_wherever_they_lie_in_their_tiles():
 def test_lanes_go_on_from_a_position(backend, begun):
     """To the end of the episode and into the next one, and the position that was taken stays what it was."""
     lanes = 2 * TILE + 3
-    one, other = (HyperExecVectorEnv(lanes, "SameStep", backend, **VARIED) for _ in range(2))
+    one, other = (HyperExecVectorEnv(lanes, "SameStep", backend, **FULLEST) for _ in range(2))
     one.reset(seed=1)
     if begun:
         other.reset(seed=2)
     rng = np.random.default_rng(0)
     for _ in range(5):
-        seen = one.step(draw_actions(rng, lanes))[0]
+        seen = one.step(draw_actions(one, rng))[0]
     position = one.position()
     kept = copy.deepcopy(position)
     assert np.array_equal(other.go_on(position), seen)
     assert_same(other.position(), position)
     for _ in range(30):
-        actions = draw_actions(rng, lanes)
+        actions = draw_actions(one, rng)
         assert_same(other.step(actions), one.step(actions))
     assert_same(position, kept)
 
 
 @needs_numba
 def test_a_position_of_one_backend_is_one_of_the_other():
-    numpy, numba = (HyperExecVectorEnv(5, "SameStep", backend, **VARIED) for backend in ("numpy", "numba"))
+    numpy, numba = (HyperExecVectorEnv(5, "SameStep", backend, **FULLEST) for backend in ("numpy", "numba"))
     numpy.reset(seed=1)
     rng = np.random.default_rng(0)
     for here, there in ((numpy, numba), (numba, numpy)):
         for _ in range(20):
-            here.step(draw_actions(rng, 5))
+            here.step(draw_actions(here, rng))
         there.go_on(here.position())
         assert_same(there.position(), here.position())
-        actions = draw_actions(rng, 5)
+        actions = draw_actions(here, rng)
         assert_same(there.step(actions), here.step(actions))
 
 
@@ -251,7 +255,7 @@ def test_a_position_that_lacks_something_is_refused_by_its_name():
 # --- arrays that are used again
 
 
-PROGRAMS = (("NextStep", {}), ("SameStep", VARIED), ("Disabled", {"action_mode": "fraction"}))
+PROGRAMS = (("NextStep", {}), ("SameStep", FULLEST), ("Disabled", {"action_mode": "fraction"}))
 """The programs that all tests of this file share with `test_vector.py`: each costs seconds to compile."""
 every_program = pytest.mark.parametrize(("autoreset", "options"), PROGRAMS, ids=[mode for mode, _ in PROGRAMS])
 
@@ -263,7 +267,7 @@ def test_without_copies_the_same_arrays_hold_the_same_numbers(autoreset, options
     assert_same(again.reset(seed=2), fresh.reset(seed=2))
     rng, arrays, ends = np.random.default_rng(7), None, 0
     for _ in range(60):
-        (step, reset), theirs = advance([again, fresh], draw_actions(rng, 5))
+        (step, reset), theirs = advance([again, fresh], draw_actions(again, rng))
         assert_same((step, reset), theirs)
         arrays = arrays or step[:3]
         for one, first in zip(step[:3], arrays, strict=True):
@@ -279,7 +283,7 @@ def test_what_a_user_does_to_arrays_that_are_used_again_does_not_come_back():
     clean.reset(seed=2)
     rng = np.random.default_rng(7)
     for _ in range(60):
-        actions = draw_actions(rng, 5)
+        actions = draw_actions(spoilt, rng)
         ours = spoilt.step(actions)
         assert_same(ours, clean.step(actions))
         for array in ours[:3]:
@@ -298,7 +302,7 @@ def test_the_situation_of_compiled_lanes_is_that_of_numpy(autoreset, options):
         ours, theirs = numba.situation, numpy.situation
         for name, one, other in zip(ours._fields[1:], ours[1:], theirs[1:], strict=True):
             assert np.array_equal(one, other), name
-        advance([numpy, numba], draw_actions(rng, 5))
+        advance([numpy, numba], draw_actions(numba, rng))
 
 
 # --- copies of an environment
@@ -318,8 +322,8 @@ def pickled(env):
     ],
 )
 def test_a_copy_of_an_environment_goes_on_alike_and_by_itself(backend, autoreset, how):
-    env = HyperExecVectorEnv(5, autoreset, backend, num_threads=2, **VARIED)
-    reference = HyperExecVectorEnv(5, autoreset, backend, **VARIED)
+    env = HyperExecVectorEnv(5, autoreset, backend, num_threads=2, **FULLEST)
+    reference = HyperExecVectorEnv(5, autoreset, backend, **FULLEST)
     rng, other = np.random.default_rng(7), np.random.default_rng(8)
     assert_same(env.reset(seed=2), reference.reset(seed=2))
     for number in range(90):
@@ -327,9 +331,9 @@ def test_a_copy_of_an_environment_goes_on_alike_and_by_itself(backend, autoreset
             stray, env = env, how(env)
             assert_same(stray.situation[1:], env.situation[1:])
             for _ in range(3):
-                advance([stray], draw_actions(other, 5))
+                advance([stray], draw_actions(stray, other))
             stray.close()
-        ours, theirs = advance([env, reference], draw_actions(rng, 5))
+        ours, theirs = advance([env, reference], draw_actions(env, rng))
         assert_same(ours, theirs)
 
 

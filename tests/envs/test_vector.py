@@ -81,14 +81,15 @@ VARIED = {"reward": "realised", "observe_regime": False, "random_side": True, "q
 COMPILED = (
     ("regime-day", "NextStep", {}),
     ("regime-day", "Disabled", {"action_mode": "fraction", "observe_regime": False}),
-    ("regime-day", "SameStep", {"action_mode": "discrete", "reward": "realised"}),
-    (FULL, "SameStep", VARIED),
+    (FULL, "SameStep", {**VARIED, "action_mode": "discrete"}),
     (ROUGH, "Disabled", {**VARIED, "action_mode": "participation"}),
 )
 """Together each constant of a loop, autoreset mode, action mode and reward: each program costs seconds to compile.
 
-The tests below, `test_compiled_lanes.py` and `training/test_adapter.py` run the same programs.
+The tests below, `test_agreement.py`, `test_compiled_lanes.py` and `training/test_adapter.py` run the same programs.
 """
+FULLEST = {"scenario": FULL, **VARIED, "action_mode": "discrete"}
+"""The options of the program for learners, whose autoreset mode is "SameStep"."""
 
 
 def make(lanes, autoreset, **options):
@@ -227,7 +228,7 @@ def test_lane_i_is_the_single_environment(scenario, autoreset, options):
 @pytest.mark.parametrize(
     ("scenario", "autoreset", "options"),
     COMPILED,
-    ids=["plain", "fraction", "discrete", "full", "rough"],
+    ids=["plain", "fraction", "full", "rough"],
 )
 def test_compiled_lane_i_is_the_single_environment(scenario, autoreset, options):
     """Bit for bit where prices are arithmetic and powers are square roots or products, else to 1e-9."""
@@ -302,7 +303,7 @@ def test_the_full_info_of_a_lane_is_that_of_the_single_environment(backend, auto
 @every_backend
 def test_a_lane_does_not_know_its_neighbours(backend):
     """Lane 40 of 64 is the only lane of an environment of its own."""
-    many, one = (HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, backend, scenario=FULL, **VARIED) for lanes in (64, 1))
+    many, one = (HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, backend, **FULLEST) for lanes in (64, 1))
     observation, _ = many.reset(seed=100)
     assert np.array_equal(one.reset(seed=140)[0][0], observation[40])
     rng = np.random.default_rng(0)
@@ -353,7 +354,7 @@ def test_the_situation_of_a_lane_is_that_of_the_single_environment(backend):
 @every_backend
 def test_a_situation_never_changes_later(backend):
     for restart in [False, True]:
-        env = HyperExecVectorEnv(4, "SameStep", backend, scenario=FULL, **VARIED)
+        env = HyperExecVectorEnv(4, "SameStep", backend, **FULLEST)
         rng = np.random.default_rng(3)
         env.reset(seed=0)
         kept, copies, ends = [], [], 0
@@ -564,10 +565,9 @@ def assert_unchanged(value, remembered):
 
 @every_backend
 def test_returned_arrays_never_change_later(backend):
-    discrete = {"action_mode": "discrete"}
     for autoreset, options in {
-        "numpy": (("NextStep", VARIED), ("SameStep", VARIED | discrete), ("Disabled", discrete)),
-        "numba": (("NextStep", {}), ("SameStep", discrete), ("Disabled", {"action_mode": "fraction"})),
+        "numpy": (("NextStep", VARIED), ("SameStep", FULLEST), ("Disabled", {"action_mode": "discrete"})),
+        "numba": (("NextStep", {}), ("SameStep", FULLEST), ("Disabled", {"action_mode": "fraction"})),
     }[backend]:
         env = HyperExecVectorEnv(4, autoreset, backend, **options)
         rng = np.random.default_rng(0)
@@ -609,8 +609,8 @@ def test_the_environment_says_how_it_resets():
 @every_backend
 def test_spaces_are_batches_of_the_single_ones(backend):
     for action_mode in ACTION_MODES if backend == "numpy" else ("pace", "discrete"):
-        autoreset = "SameStep" if action_mode == "discrete" else "NextStep"
-        env, single = HyperExecVectorEnv(3, autoreset, backend, action_mode=action_mode), HyperExecEnv(action_mode=action_mode)
+        autoreset, options = ("SameStep", FULLEST) if action_mode == "discrete" else ("NextStep", {"action_mode": action_mode})
+        env, single = HyperExecVectorEnv(3, autoreset, backend, **options), HyperExecEnv(**options)
         assert env.single_action_space == single.action_space
         assert env.single_observation_space == single.observation_space
         env.action_space.seed(0)
@@ -749,8 +749,8 @@ def test_bad_actions_get_one_line_and_change_nothing(backend):
         ("discrete", np.array([0, -1, 0]), "actions must be whole numbers in [0, 6], got "),
         ("discrete", np.zeros(3), "actions must be whole numbers in [0, 6], got "),
     ]:
-        autoreset = "SameStep" if action_mode == "discrete" else "NextStep"
-        env, clean = (HyperExecVectorEnv(3, autoreset, backend, action_mode=action_mode) for _ in range(2))
+        autoreset, options = ("SameStep", FULLEST) if action_mode == "discrete" else ("NextStep", {})
+        env, clean = (HyperExecVectorEnv(3, autoreset, backend, **options) for _ in range(2))
         env.reset(seed=0)
         clean.reset(seed=0)
         clean.action_space.seed(0)

@@ -10,10 +10,8 @@ pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.training.adapter import TRAINING_SEEDS, BatchVecEnv
 
-BACKENDS = (
-    "numpy",
-    pytest.param("numba", marks=pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")),
-)
+needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="needs the extra `fast`")
+BACKENDS = ("numpy", pytest.param("numba", marks=needs_numba))
 
 
 def test_the_adapter_passes_the_batch_through():
@@ -69,17 +67,15 @@ FULL = {
     "complete": False,
     "max_participation": 0.1,
 }
-MARKETS = {
-    "alike": {"scenario": "regime-day", "action_mode": "discrete"},
-    "full": {
-        "scenario": FULL,
-        "random_side": True,
-        "quantity_range": (0.5, 2.0),
-        "observe_regime": False,
-        "reward": "realised",
-    },
+FULLEST = {
+    "scenario": FULL,
+    "action_mode": "discrete",
+    "random_side": True,
+    "quantity_range": (0.5, 2.0),
+    "observe_regime": False,
+    "reward": "realised",
 }
-"""The programs with the autoreset of learners that `envs/test_vector.py` compiles too."""
+"""The fullest program of `envs/test_vector.py`: every lane has its own order, a signal and a predator's memory."""
 
 
 def draw_actions(adapter, rng):
@@ -101,11 +97,12 @@ def assert_same_step(ours, theirs):
         assert np.array_equal(one.get("terminal_observation", 0), other.get("terminal_observation", 0))
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("market", MARKETS)
-def test_a_batch_that_goes_on_from_a_position_is_the_one_that_was_not_interrupted(backend, market):
+@pytest.mark.parametrize(
+    ("backend", "options"), [("numpy", {}), ("numpy", FULLEST), pytest.param("numba", FULLEST, marks=needs_numba)]
+)
+def test_a_batch_that_goes_on_from_a_position_is_the_one_that_was_not_interrupted(backend, options):
     """Another batch, of another seed, that has gone some way of its own; from any slice."""
-    options = {"backend": backend, **MARKETS[market]}
+    options = {"backend": backend, "scenario": "regime-day", **options}
     for stop in (0, 1, 13, 26, 40):
         whole, other = BatchVecEnv(6, 1, 0.1, **options), BatchVecEnv(6, 2, 0.1, **options)
         seen = whole.reset()
@@ -130,7 +127,7 @@ def test_a_batch_that_goes_on_from_a_position_is_the_one_that_was_not_interrupte
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_batch_that_was_made_to_go_on_knows_its_situation(backend):
-    whole, other = (BatchVecEnv(6, seed, backend=backend, **MARKETS["full"]) for seed in (1, 2))
+    whole, other = (BatchVecEnv(6, seed, backend=backend, **FULLEST) for seed in (1, 2))
     whole.reset()
     rng = np.random.default_rng(5)
     for _ in range(7):
@@ -141,11 +138,10 @@ def test_a_batch_that_was_made_to_go_on_knows_its_situation(backend):
         assert np.array_equal(one, another), name
 
 
-@pytest.mark.parametrize("market", MARKETS)
-def test_a_position_of_one_backend_is_one_of_the_other(market):
-    """A training may go on where numba is not installed: these markets are the same to the last bit."""
+def test_a_position_of_one_backend_is_one_of_the_other():
+    """A training may go on where numba is not installed: this market is the same to the last bit."""
     pytest.importorskip("numba", reason="needs the extra `fast`")
-    numba, numpy = (BatchVecEnv(6, seed, backend=backend, **MARKETS[market]) for seed, backend in enumerate(("numba", "numpy")))
+    numba, numpy = (BatchVecEnv(6, seed, backend=backend, **FULLEST) for seed, backend in enumerate(("numba", "numpy")))
     numba.reset()
     rng = np.random.default_rng(5)
     for here, there in ((numba, numpy), (numpy, numba)):
