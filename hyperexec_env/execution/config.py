@@ -19,7 +19,8 @@ class ExecutionConfig:
         enabled: Whether the agent accepts orders.
         priority: Rank among agents, for the caller; the agent does not use it.
         verbose: Whether the agent logs its actions (logger ``hyperexec_env.execution``, level INFO).
-        max_latency_us: Limit in microseconds; the status counts slower `process` calls, and a verbose agent logs them.
+        max_latency_us: Limit in microseconds; the status counts slower `process` calls, and a verbose agent logs them. After a
+            change of regime a call replans only as many orders as fit into it by nominal times.
         algorithm: Default algorithm, for orders that name none.
         urgency: Default urgency, for orders that give none, 0 to 1.
         horizon_seconds: Default time to the deadline, for orders that give none, seconds on the agent's clock.

@@ -41,10 +41,9 @@ def jittered_weights(weights: Weights, factor: float, rng: np.random.Generator) 
     total = float(weights.sum())
     if not total > 0.0:
         return plain
-    mean = float(weights @ draws) / total
-    moves = [draw - mean for draw in draws.tolist()]
-    scale = SIZE_JITTER * factor / max(max(moves), -min(moves), 1.0)
-    return [weight * (1.0 + scale * move) for weight, move in zip(plain, moves, strict=True)]
+    mean, moves = float(weights @ draws) / total, draws.tolist()
+    scale = SIZE_JITTER * factor / max(max(moves) - mean, mean - min(moves), 1.0)
+    return [weight * (1.0 + scale * (move - mean)) for weight, move in zip(plain, moves, strict=True)]
 
 
 def jitter(factor: float, rng: np.random.Generator) -> float:

@@ -188,7 +188,8 @@ class WorkingOrder:
         """Replace the pending children."""
         size = self.parent.lot_size
         self.pending, self.next_index, self._base = children, 0, 0
-        self._sums = list(accumulate([lots_of(child.quantity, size) for child in children], initial=0))
+        lots = [int(child.quantity) if size == 1 else lots_of(child.quantity, size) for child in children]
+        self._sums = list(accumulate(lots, initial=0))
         self._spread, self._scale = self._sums[-1], 1.0
         self.version += 1
 
