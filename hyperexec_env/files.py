@@ -40,6 +40,8 @@ __all__ = [
     "write_cached",
 ]
 
+_LARGEST_CSV: Final = 2**30
+"""Largest size of a csv file, bytes."""
 _LONGEST_LINE: Final = 2**16
 """Largest number of characters of a line of a csv file."""
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
@@ -157,11 +159,13 @@ def csv_rows(file: Path) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and values of the first line of a csv or csv.gz file and of each later non-blank line.
 
     Raises:
-        ValueError: The file cannot be read; the message names the file and the last line read.
+        ValueError: The file cannot be read, or is larger than 1 GiB; the message names the file and the last line read.
     """
     line = 0
     try:
         with open_regular(file) as raw, _text(raw, file.name.lower().endswith(".gz")) as text:
+            if os.fstat(raw.fileno()).st_size > _LARGEST_CSV:
+                raise ValueError(f"cannot read {file}: it is larger than {_LARGEST_CSV:,} bytes; split it")
             reader = csv.reader(_lines(text))
             for header in islice(reader, 1):
                 yield reader.line_num, header

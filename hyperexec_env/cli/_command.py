@@ -105,14 +105,23 @@ def _is_alarm(error: RuntimeError) -> bool:
 
 
 def _show(result: Any, written: Sequence[str], target: str | None) -> None:
-    """Print a result as JSON if `target` is "-", else as text; write JSON to any other target."""
+    """Print a result as JSON if `target` is "-", else as text; write JSON to any other target.
+
+    Warnings of the scenario that the text does not contain go to standard error.
+    """
+    warnings = getattr(getattr(result, "scenario", None), "warnings", ())
     if target is not None:
         content = (
             result.to_json() if hasattr(result, "to_json") else json.dumps(result.to_dict(), indent=2, allow_nan=False) + "\n"
         )
         if target == "-":
+            print(*warnings, sep="\n", end="\n" if warnings else "", file=sys.stderr)
             print(content, end="")
             return
         write_atomically(target, content)
-    lines = [*str(result).split("\n"), *([""] if written else []), *(f"wrote {path}" for path in written)]
+    text = str(result)
+    for warning in warnings:
+        if warning not in text:
+            print(warning, file=sys.stderr)
+    lines = [*text.split("\n"), *([""] if written else []), *(f"wrote {path}" for path in written)]
     print("\n".join(map(printable, lines)))  # names and descriptions come from files of others

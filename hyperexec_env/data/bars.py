@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timezone
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +33,12 @@ MAX_MISSING_MINUTES: Final = 10
 """Largest number of missing minutes of a session; missing bars are filled with the last price and zero volume, and counted."""
 EARLY_CLOSE: Final = (225.0 / 390.0, 0.05)
 """A session with less than 5 % of its volume after 225 of 390 minutes (13:15; half days close at 13:00) is an early close."""
+MOST_BARS: Final = 10_000_000
+"""Largest number of bars of a file (26 years of a market that never closes): the sessions then take 400 MB."""
+_HEAD: Final = 20_000
+"""Number of bars at the beginning of a file from which the length of its bars is determined."""
+_LONGEST_SESSION: Final = 3_000
+"""Number of bars of a session beyond which no more bars are stored: some of them are duplicates."""
 CALENDAR_KINDS: Final = ("early close", "late start")
 """Kinds of sessions that are left out and counted without being errors."""
 
@@ -115,12 +121,26 @@ class Sessions:
 class _Row(NamedTuple):
     line: int
     minute: int
-    """Wall clock of the stamp, minutes since year 1; after :func:`_split_days`, start of the bar, minutes since the open."""
+    """Wall clock of the stamp, minutes since year 1; after :meth:`_Days.add`, start of the bar, minutes since the open."""
     values: tuple[float, ...]
     """Open, high, low, close, volume; empty if the row is faulty."""
     zone: timezone | None
     """UTC offset of the stamp, if any."""
     fault: LeftOut | None = None
+
+
+class _Session(NamedTuple):
+    """One session of a file, reduced to a regular grid or to its fault."""
+
+    line: int
+    """Line of the first bar."""
+    zone: timezone | None
+    """UTC offset of the stamps, if any."""
+    values: tuple[Floats, NDArray[np.bool_]] | None = None
+    """Values of each bar, shape (bars, 5), and whether each bar was missing; None for a faulty session."""
+    fault: LeftOut | None = None
+    of_a_row: bool = False
+    """Whether the fault is that of one row; such a fault goes before faults of the session as a whole."""
 
 
 class _Hours(NamedTuple):
@@ -146,6 +166,8 @@ def read_sessions(
     Times are the wall clock of the time stamps, regardless of their UTC offset: New York time for US stocks, UTC for a market
     that never closes (``open_minute=0, day_minutes=1440``). The offset must be constant within a session; the result holds it.
 
+    A file is read once, session by session: at most 1 GiB, and at most 10 million bars.
+
     Bars outside the session are not used. An early close (a half day, or data that end within the session) and a late start of
     the first session of a file are left out and counted. Any other faulty session raises an error, or is left out and counted
     if `lenient`.
@@ -158,31 +180,39 @@ def read_sessions(
         day_minutes: Length of the session, a multiple of 15 minutes.
 
     Raises:
-        ValueError: A file cannot be read, is faulty, or holds no full session; the message names the file and the line.
+        ValueError: A file cannot be read, is too large or faulty, or holds no full session; the message names the file and the
+            line.
+        MemoryError: The memory does not suffice; the message names the file.
         MissingExtra: A file is in parquet format and pyarrow is not installed.
     """
     hours = _check_hours(stamp, open_minute, day_minutes)
     files = [Path(path) for path in ([paths] if isinstance(paths, (str, os.PathLike)) else paths)]
     if not files:
         raise ValueError("paths must name at least one file of bars, got none")
-    found: dict[str, tuple[Floats, NDArray[np.bool_], timezone | None]] = {}
+    try:
+        return _read_sessions(files, lenient, hours)
+    except MemoryError as error:
+        raise MemoryError(f"{', '.join(map(str, files))} ({str(error) or 'too many sessions'}); give fewer sessions") from None
+
+
+def _read_sessions(files: list[Path], lenient: bool, hours: _Hours) -> Sessions:
+    """Return the full sessions of some files; see :func:`read_sessions`."""
+    day_minutes = hours.day_minutes
+    found: dict[str, _Session] = {}
     left_out: list[LeftOut] = []
     length = outside = 0
     for file in files:
-        rows = list(_read_rows(file))
-        step = _bar_minutes(file, rows)
-        length = length or step
-        if step != length:
-            raise ValueError(f"{file}: its bars are {step} minutes long, those of {files[0]} {length}; give one length")
-        days, extra = _split_days(file, rows, step, hours)
-        outside += extra
-        for number, (day, session) in enumerate(days.items()):
-            name = date.fromordinal(day).isoformat()
-            fault = _find_fault(session, step, hours, first=number == 0)
+        days = _read_days(file, hours)
+        length = length or days.step
+        if days.step != length:
+            raise ValueError(f"{file}: its bars are {days.step} minutes long, those of {files[0]} {length}; give one length")
+        outside += days.outside
+        for day, session in days.found.items():
+            name, fault = date.fromordinal(day).isoformat(), session.fault
             if fault is None and name in found:
-                fault = LeftOut("repeated session", session[0].line, "the files hold this session twice")
+                fault = LeftOut("repeated session", session.line, "the files hold this session twice")
             if fault is None:
-                found[name] = (*_grid(session, step, hours), session[0].zone)
+                found[name] = session
                 continue
             left_out.append(fault._replace(file=str(file), date=name))
             if not lenient and fault.kind not in CALENDAR_KINDS:
@@ -191,12 +221,14 @@ def read_sessions(
         example = f"; left out, for example: {left_out[0]}" if left_out else ""
         raise ValueError(f"{', '.join(map(str, files))}: no full session of {day_minutes} minutes{example}")
     dates = tuple(sorted(found))
-    grid = np.stack([found[name][0] for name in dates])
-    missing = np.stack([found[name][1] for name in dates])
+    zones = tuple(found[name].zone for name in dates)
+    count = day_minutes // length
+    grid, missing = np.empty((len(dates), count, len(COLUMNS) - 1)), np.empty((len(dates), count), dtype=bool)
+    for index, name in enumerate(dates):
+        grid[index], missing[index] = found.pop(name).values or ()  # so that no session is in memory twice
     names = tuple(map(str, files))
     report = BarReport(names, length, len(dates), dates[0], dates[-1], int(missing.sum()), outside, tuple(left_out))
     opening, high, low, closing, volume = np.moveaxis(grid, -1, 0)
-    zones = tuple(found[name][2] for name in dates)
     return Sessions(dates, opening, high, low, closing, volume, length, day_minutes, missing, zones, report)
 
 
@@ -249,15 +281,21 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Sequence[Any]]]:
         parquet = need("pyarrow.parquet", "data")
     except MissingExtra as error:
         raise MissingExtra('parquet needs pyarrow: pip install "hyperexec-env[data]"') from error
+    line = 0
     try:
         with open_regular(file) as content:
-            table = parquet.read_table(content)
-        columns = [table.column(i).to_pylist() for i in _columns(file, table.column_names)]
+            table = parquet.ParquetFile(content)
+            names = table.schema_arrow.names
+            chosen = [names[index] for index in _columns(file, names)]
+            _check_count(file, table.metadata.num_rows)
+            for batch in table.iter_batches(batch_size=_HEAD, columns=chosen):
+                for values in zip(*(batch.column(name).to_pylist() for name in chosen), strict=True):
+                    line += 1
+                    yield line, values
     except OSError as error:
         raise ValueError(f"cannot read {file}: {error.strerror or error}") from None
     except need("pyarrow", "data").ArrowException as error:
         raise ValueError(f"{file}: not a parquet file of bars: {error}") from None
-    yield from enumerate(zip(*columns, strict=True), start=1)
 
 
 def _columns(file: Path, header: list[str]) -> list[int]:
@@ -317,37 +355,108 @@ def _bar_minutes(file: Path, rows: list[_Row]) -> int:
     return step
 
 
-def _split_days(file: Path, rows: list[_Row], step: int, hours: _Hours) -> tuple[dict[int, list[_Row]], int]:
-    """Return the rows of each day, with `minute` counted from the open, and the number of bars outside the session."""
-    days: dict[int, list[_Row]] = {}
-    outside: dict[int, list[int]] = {}
-    last = 0
-    for row in rows:
-        start = row.minute - (step if hours.stamp == "end" else 0)
-        day, at = start // 1440, start % 1440 - hours.open_minute
+def _read_days(file: Path, hours: _Hours) -> _Days:
+    """Read the sessions of a file.
+
+    Raises:
+        ValueError: The file cannot be read, or is too large or faulty as a whole.
+    """
+    rows = _read_rows(file)
+    head = list(islice(rows, _HEAD))
+    days = _Days(file, _bar_minutes(file, head), hours)
+    for number, row in enumerate(chain(head, rows), start=1):
+        _check_count(file, number)
+        days.add(row)
+    days.end()
+    return days
+
+
+def _check_count(file: Path, bars: int) -> None:
+    """Raise ValueError if a file holds too many bars."""
+    if bars > MOST_BARS:
+        raise ValueError(f"{file}: more than {MOST_BARS:,} bars; split the file")
+
+
+class _Days:
+    """The sessions of one file; a session is reduced to its grid when the next one begins.
+
+    Args:
+        file: The file.
+        step: Length of the bars, minutes.
+        hours: Hours of the session.
+    """
+
+    def __init__(self, file: Path, step: int, hours: _Hours) -> None:
+        """Start without sessions."""
+        self.file, self.step, self.hours = file, step, hours
+        self.found: dict[int, _Session] = {}
+        """Sessions by day (ordinal), in the order of their first bars."""
+        self.outside = 0
+        """Number of bars before the open or after the close."""
+        self._rows: list[_Row] = []  # of the session that is being read
+        self._day = self._last = 0
+        # with the wrong `stamp`, every session lacks one bar at one end and has a surplus bar at the other
+        self._missing, self._surplus = (0, hours.day_minutes) if hours.stamp == "start" else (hours.day_minutes - step, -step)
+        self._with_missing: set[int] = set()
+        self._with_surplus: set[int] = set()
+
+    def add(self, row: _Row) -> None:
+        """Take the next row of the file."""
+        start = row.minute - (self.step if self.hours.stamp == "end" else 0)
+        day, at = start // 1440, start % 1440 - self.hours.open_minute
         fault = row.fault
-        if day < last and fault is None:
-            reason = f"comes after {date.fromordinal(last)}; bars must ascend in time"
-            fault = LeftOut("disorder", row.line, reason)
-        last = max(last, day)
-        if fault or 0 <= at < hours.day_minutes:
-            days.setdefault(day, []).append(row._replace(minute=at, fault=fault))
-        else:
-            outside.setdefault(day, []).append(at)
-    # with the wrong `stamp`, every session lacks one bar at one end and has a surplus bar at the other
-    other, missing, surplus = (
-        ("end", 0, hours.day_minutes) if hours.stamp == "start" else ("start", hours.day_minutes - step, -step)
-    )
-    if days and all(surplus in outside.get(day, ()) and all(row.minute != missing for row in days[day]) for day in days):
-        raise ValueError(
-            f"{file}: no session has a bar that starts at {hours.clock(missing)} and each has one that starts at "
-            f"{hours.clock(surplus)}; are the stamps the {other} of the bars? Then pass --stamp {other}"
-        )
-    return days, sum(map(len, outside.values()))
+        if day < self._last and fault is None:
+            fault = LeftOut("disorder", row.line, f"comes after {date.fromordinal(self._last)}; bars must ascend in time")
+        self._last = max(self._last, day)
+        if not fault and not 0 <= at < self.hours.day_minutes:
+            self.outside += 1
+            if at == self._surplus:
+                self._with_surplus.add(day)
+            return
+        if at == self._missing:
+            self._with_missing.add(day)
+        row = row._replace(minute=at, fault=fault)
+        if day == self._day:
+            if len(self._rows) < _LONGEST_SESSION:
+                self._rows.append(row)
+        elif day > self._day:
+            self._reduce()
+            self._day, self._rows = day, [row]
+            self.found[day] = _Session(row.line, row.zone)
+        else:  # a row of an earlier day, which is always faulty
+            earlier = self.found.get(day, _Session(row.line, row.zone))
+            if not earlier.of_a_row:
+                self.found[day] = earlier._replace(values=None, fault=fault, of_a_row=True)
+
+    def end(self) -> None:
+        """End the file.
+
+        Raises:
+            ValueError: The stamps are those of the other end of the bars.
+        """
+        self._reduce()
+        days, hours = self.found.keys(), self.hours
+        if days and days <= self._with_surplus and not days & self._with_missing:
+            other = "end" if hours.stamp == "start" else "start"
+            raise ValueError(
+                f"{self.file}: no session has a bar that starts at {hours.clock(self._missing)} and each has one that starts "
+                f"at {hours.clock(self._surplus)}; are the stamps the {other} of the bars? Then pass --stamp {other}"
+            )
+
+    def _reduce(self) -> None:
+        """Replace the rows of the session that is being read by its grid or its fault."""
+        if self._rows:
+            rows, first = self._rows, next(iter(self.found)) == self._day
+            fault = _find_row_fault(rows, self.step, self.hours)
+            session = self.found[self._day]._replace(of_a_row=fault is not None)
+            fault = fault or _find_session_fault(rows, self.step, self.hours, first)
+            values = None if fault else _grid(rows, self.step, self.hours)
+            self.found[self._day] = session._replace(values=values, fault=fault)
+            self._rows = []
 
 
-def _find_fault(rows: list[_Row], step: int, hours: _Hours, first: bool) -> LeftOut | None:
-    """Return the first fault of a session; None if the session is full and valid."""
+def _find_row_fault(rows: list[_Row], step: int, hours: _Hours) -> LeftOut | None:
+    """Return the first fault of a single row of a session; None if there is none."""
     for row in rows:
         if row.fault:
             return row.fault
@@ -356,6 +465,11 @@ def _find_fault(rows: list[_Row], step: int, hours: _Hours, first: bool) -> Left
         if row.zone != rows[0].zone:
             there, here = (item.zone or "no offset" for item in (rows[0], row))
             return LeftOut("disorder", row.line, f"the offset is {here}, but {there} on line {rows[0].line}")
+    return None
+
+
+def _find_session_fault(rows: list[_Row], step: int, hours: _Hours, first: bool) -> LeftOut | None:
+    """Return the first fault of a session whose rows have none; None if the session is full and valid."""
     for a, b in pairwise(rows):
         if b.minute == a.minute:
             return LeftOut("duplicate", b.line, f"the bar of {hours.clock(b.minute)} is on line {a.line} too")

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from gymnasium import logger
+
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_numbers, nearest
 from hyperexec_env.envs.action import ActionMode, build_action_mode
 from hyperexec_env.envs.features import Observer, build_observer
@@ -180,6 +182,8 @@ def build_task(
             raise ValueError(f"quantity_range must be (smallest, largest) multiple of the quantity, got ({low:g}, {high:g})")
         sizes = (low, high)
     market = build_market(get_scenario(scenario))
+    for warning in market.scenario.warnings:
+        logger.warn("%s", warning.removeprefix("WARNING: "))
     return Task(
         market=market,
         mode=build_action_mode(action_mode, market),

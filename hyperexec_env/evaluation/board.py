@@ -215,8 +215,10 @@ class Board:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings: policies that failed, sanity policies that beat TWAP significantly (a fault of the market), and faults of
-        the optimum.
+        """Warnings, one line each.
+
+        They name faults of the scenario and of the optimum, policies that failed, and sanity policies that beat TWAP
+        significantly (a fault of the market).
         """
         sanity = [
             f"WARNING: the sanity policy {row.policy} beats TWAP by {-row.diff_to_twap_bps:.2f} bps: "
@@ -225,7 +227,12 @@ class Board:
             if row.sanity and row.diff_to_twap_high < 0.0
         ]
         failed = [f"WARNING: {failure.label} failed and has no results: {failure.reason}" for failure in self.failed]
-        return [*failed, *sanity, *(f"WARNING: {text}: do not trust gaps on this board" for text in self.optimum_faults)]
+        return [
+            *self.scenario.warnings,
+            *failed,
+            *sanity,
+            *(f"WARNING: {text}: do not trust gaps on this board" for text in self.optimum_faults),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the board as JSON-compatible values."""

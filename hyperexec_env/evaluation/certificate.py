@@ -504,7 +504,7 @@ def certify(
     if scenario.predator:
         notes.append("convexity was tested without the predator")
     found = _certify(ScenarioImpact(tested), ScenarioImpact(flat), ScenarioImpact(alone), trips, seed, advance)
-    return replace(found, hash=scenario.hash, notes=tuple(notes))
+    return replace(found, hash=scenario.hash, notes=(*notes, *scenario.warnings))
 
 
 def certify_model(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any, Final
 
 from hyperexec_env.checks import (
@@ -35,6 +36,8 @@ __all__ = ["Scenario", "ScenarioLike", "get_scenario", "load_scenario", "registe
 
 _LARGEST_FILE: Final = 2**18
 """Largest size of a scenario file with all its bases, bytes."""
+_MOST_NEGATIVE: Final = 1e-6
+"""Largest probability of a negative price that passes without a warning."""
 _MOST_PARTS: Final = 10_000
 """Largest number of parts of a volume curve; as TOML, so many fit into a file."""
 _MOST_BASES: Final = 16
@@ -187,6 +190,30 @@ class Scenario:
         """Return the expected volume of each slice as a share of the daily volume, length N."""
         shares = slice_profile(self.volume_curve, self.slices, self.start_minute, self.horizon_minutes, self.day_minutes)
         return tuple(float(share) for share in shares)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Faults of the market that make its results meaningless, one line each; empty for a sound market.
+
+        Prices add up in an arithmetic market, so that a price can fall below zero: by its volatility (probability by the
+        reflection principle, in the most volatile regime), or by the permanent impact of a large sell order.
+        """
+        found = []
+        spread = self.volatility * max(self.regimes.volatility) * math.sqrt(self.tau * self.slices)
+        below = 2.0 * NormalDist().cdf(-1.0 / spread) if self.price_model == "abm" and spread > 0.0 else 0.0
+        if below > _MOST_NEGATIVE:
+            found.append(
+                f"WARNING: the price falls below zero with a probability of up to {100.0 * below:.2g} %, because it is "
+                f"arithmetic and the volatility is {self.volatility:g} per square root of a day; pass price_model = 'gbm', or "
+                "a smaller volatility"
+            )
+        moved = self.perm_impact_gamma * self.quantity / self.adv
+        if self.side == -1 and moved >= 1.0:
+            found.append(
+                "WARNING: the price falls below zero, because the permanent impact of the sell order is "
+                f"{100.0 * moved:.3g} % of the arrival price; pass a smaller quantity"
+            )
+        return tuple(found)
 
     @cached_property
     def hash(self) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.arguments import Parser, add_arguments
 from hyperexec_env.cli import _command
@@ -271,6 +272,21 @@ def test_control_characters_do_not_reach_the_terminal(capsys, folder):
         assert (code, out) == (2, "")
         assert r"\x1b[31m" in err
         assert "\x1b" not in err
+
+
+def test_a_market_whose_price_falls_below_zero_says_so_on_the_card_and_in_every_run(capsys, folder):
+    Path("wild.toml").write_text('base = "almgren-chriss"\nname = "wild"\nvolatility = 5\n')
+    said = "the price falls below zero with a probability of up to"
+    evaluating = "evaluate --scenario wild.toml --policy TWAP --episodes 4 --no-optimum"
+    for words in ("card wild.toml", "certify wild.toml --trips 1000", evaluating):
+        code, out, err = run(capsys, *words.split())
+        assert (code, out.count(f"WARNING: {said}"), err.count(said)) == (0, 1, 0)
+    for words in ("solve wild.toml", "estimate --scenario wild.toml --algorithm TWAP --episodes 9"):
+        code, out, err = run(capsys, *words.split())
+        assert (code, out.count(said), err.count(f"WARNING: {said}")) == (0, 0, 1), words
+    for make in (hx.make, hx.make_vec):
+        with pytest.warns(UserWarning, match=said):
+            make("wild.toml")
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys, folder, monkeypatch):

@@ -4,7 +4,8 @@ import gzip
 import json
 import os
 import sys
-from datetime import UTC, timedelta, timezone
+import tracemalloc
+from datetime import UTC, date, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hyperexec_env.cli import main
+from hyperexec_env.data import bars
 from hyperexec_env.data.bars import read_sessions
 from hyperexec_env.extras import MissingExtra
 
@@ -418,6 +421,50 @@ def test_a_faulty_parquet_row_is_named_in_the_error(tmp_path):
         read_sessions(tmp_path / "bars.parquet", "start")
     with pytest.raises(ValueError, match=r"cannot read .*none\.parquet"):
         read_sessions(tmp_path / "none.parquet", "start")
+
+
+def test_memory_grows_with_the_sessions_and_not_with_the_text(path, monkeypatch):
+    """A bar takes 80 bytes here (its grid, twice while it is built), and took 600 as a row of text."""
+    monkeypatch.setattr(bars, "_HEAD", 200)
+    peaks = []
+    for count in (20, 100):
+        days = [(date(2024, 1, 1) + timedelta(number)).isoformat() for number in range(count)]
+        write(path, [row for day in days for row in session(day)])
+        tracemalloc.start()
+        assert len(read_sessions(path, "start").dates) == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[1] - peaks[0]) / (80 * 78) < 120.0
+
+
+def test_a_file_that_is_too_large_is_named(path, tmp_path, monkeypatch):
+    write(path, session())
+    monkeypatch.setattr(bars, "MOST_BARS", 77)
+    with pytest.raises(ValueError, match=r"bars\.csv: more than 77 bars; split the file"):
+        read_sessions(path, "start")
+    monkeypatch.undo()
+    os.truncate(path, 2**30 + 1)  # sparse: takes no room
+    with pytest.raises(ValueError, match=r"cannot read .*bars\.csv: it is larger than 1,073,741,824 bytes; split it"):
+        read_sessions(path, "start")
+
+
+def test_the_file_that_the_memory_does_not_hold_is_named(path, monkeypatch, capsys):
+    def full(*given):
+        raise MemoryError
+
+    write(path, session())
+    monkeypatch.setattr(bars, "_grid", full)
+    assert main(["calibrate", str(path), "--stamp", "start", "--out", f"{path}.toml"]) == 2
+    said = f"hyperexec: error: not enough memory: {path} (too many sessions); give fewer sessions\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_late_row_of_a_session_makes_it_faulty_after_it_was_reduced(path):
+    first, second = session(), session("2024-03-06", seed=1)
+    write(path, [*first, *second, first[5]])
+    report = read_sessions(path, "start", lenient=True).report
+    assert [(item.date, item.kind, item.line) for item in report.left_out] == [("2024-03-05", "disorder", 158)]
+    assert report.used == 1
 
 
 def test_parquet_without_pyarrow_raises_the_install_command(tmp_path, monkeypatch):

@@ -17,6 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.checks import shown
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.regime import REGIME_NAMES, Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario, register_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
@@ -271,6 +273,34 @@ def test_an_invalid_file_is_named_in_the_error(tmp_path):
     ):
         with pytest.raises(ValueError, match=f"^{re.escape(message.format(path))}"):
             get_scenario(path)
+
+
+# --- warnings
+
+
+@every_scenario
+def test_shipped_scenarios_have_no_warning(name):
+    assert get_scenario(name).warnings == ()
+
+
+def test_a_price_that_falls_below_zero_is_a_warning_with_its_probability():
+    """Against simulated paths: the price is seen at the ends of slices only, so a little less often."""
+    wild = Scenario(volatility=1.0, slices=200, kyle_lambda=0.2, flow_share=0.0)
+    (warning,) = wild.warnings
+    assert "the price falls below zero with a probability of up to 32 %" in warning
+    market = build_market(wild)
+    path = draw_path(market, episode_keys(0, np.arange(4_000)), 1.0)
+    share = float((path.world.price.min(axis=0) <= 0.0).mean())
+    assert 0.27 < share < 0.317
+    assert replace(wild, price_model="gbm").warnings == ()
+    assert replace(wild, volatility=0.2).warnings == ()
+
+
+def test_a_sell_order_whose_impact_exceeds_the_price_is_a_warning():
+    huge = Scenario(side=-1, quantity=2e7, adv=1e6, perm_impact_gamma=0.2)
+    (warning,) = huge.warnings
+    assert "the permanent impact of the sell order is 400 % of the arrival price" in warning
+    assert replace(huge, side=1).warnings == replace(huge, quantity=2e6).warnings == ()
 
 
 HOSTILE = {
