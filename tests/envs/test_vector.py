@@ -739,6 +739,14 @@ def test_a_bad_option_gets_one_line(options, message):
         HyperExecVectorEnv(**{"backend": "numpy", **options})
 
 
+def test_an_environment_whose_options_were_refused_can_be_closed():
+    """Gymnasium closes it when it is collected."""
+    env = HyperExecVectorEnv.__new__(HyperExecVectorEnv)
+    with pytest.raises(ValueError, match="num_envs"):
+        env.__init__(num_envs=0)
+    env.close()
+
+
 @every_backend
 @pytest.mark.parametrize(
     ("action_mode", "actions", "message"),
