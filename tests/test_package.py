@@ -1,6 +1,8 @@
-"""The wheel: what it holds, and that it works from an empty folder."""
+"""The wheel and the source distribution: what they hold, and that they work from an empty folder; and versions."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -19,17 +21,23 @@ def _run(*words, **options):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    pytest.importorskip("setuptools", reason="building the wheel without a network needs setuptools (extra `dev`)")
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def source(tmp_path_factory):
+    """The files of the repository, alone in a folder."""
+    pytest.importorskip("setuptools", reason="building without a network needs setuptools (extra `dev`)")
+    folder = tmp_path_factory.mktemp("source")
     listed = subprocess.run(["git", "ls-files", "-z", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
     if listed.returncode:
-        pytest.skip("the wheel is built from a git checkout")
+        pytest.skip("distributions are built from a git checkout")
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(source, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
     _run(sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q", "-w", str(folder), str(source))
     (built,) = folder.glob("*.whl")
     return built
@@ -69,6 +77,39 @@ def test_a_wheel_and_a_checkout_have_one_engine(wheel, tmp_path):
     assert {"baselines/policies.py", "market/kernel.py"} <= set(ours.split())
 
 
+@pytest.fixture(scope="module")
+def unpacked(source, tmp_path_factory):
+    """The folder of the source distribution, unpacked."""
+    pytest.importorskip("build", reason="building a source distribution needs build (extra `dev`)")
+    before, folder = sorted(source.rglob("*")), tmp_path_factory.mktemp("sdist")
+    _run(sys.executable, "-m", "build", "--sdist", "--no-isolation", "--outdir", str(folder), str(source))
+    for path in sorted(set(source.rglob("*")) - set(before), reverse=True):  # what the build left behind
+        path.rmdir() if path.is_dir() else path.unlink()
+    (built,) = folder.glob("*.tar.gz")
+    shutil.unpack_archive(built, folder, filter="data")
+    return folder / built.name.removesuffix(".tar.gz")
+
+
+def test_the_source_distribution_holds_every_file_of_the_repository(unpacked, source):
+    held = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+    made = {name for name in held if name in ("PKG-INFO", "setup.cfg") or ".egg-info/" in name}
+    listed = {path.relative_to(source).as_posix() for path in source.rglob("*") if path.is_file()}
+    assert held - made == listed - {".gitignore"}
+
+
+def test_tests_pass_in_the_unpacked_source_distribution(unpacked, tmp_path):
+    """As a distributor runs them: installed from the distribution, with the tests beside."""
+    site = tmp_path / "site"
+    options = ("-q", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(site))
+    _run(sys.executable, "-m", "pip", "install", *options, str(unpacked))
+    environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
+    code = "import hyperexec_env; print(hyperexec_env.__file__)"
+    assert str(site) in _run(sys.executable, "-c", code, cwd=unpacked, env=environment)
+    files = ("tests/test_architecture.py", "tests/market/test_volume.py", "tests/data/test_bars.py")
+    said = _run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, cwd=unpacked, env=environment)
+    assert "100%" in said
+
+
 def test_only_one_name_is_installed(wheel):
     assert {name.split("/")[0] for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name} == {"hyperexec_env"}
 
@@ -78,6 +119,35 @@ def test_the_core_needs_gymnasium_and_numpy_only():
     names = {requirement.split(">")[0].split("=")[0].strip() for requirement in project["dependencies"]}
     assert names == {"gymnasium", "numpy"}
     assert project["requires-python"] == ">=3.11"
+
+
+def _lower_bounds():
+    """Return the lowest version of each package that the project allows."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    found = [re.fullmatch(r"([\w-]+)>=([\d.]+)", item) for group in groups for item in group]
+    return {match[1]: match[2] for match in found if match}
+
+
+def test_every_lower_bound_is_the_version_that_the_lowest_test_line_installs():
+    """`.ci/lowest` installs constraints-lowest.txt and runs the tests of the tier `fast`."""
+    lines = (ROOT / "constraints-lowest.txt").read_text().splitlines()
+    pinned = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+    def parts(version):  # 2.7 is 2.7.0
+        return re.sub(r"(\.0)+$", "", version)
+
+    bounds = _lower_bounds()
+    assert {name: parts(pinned[name]) for name in bounds} == {name: parts(version) for name, version in bounds.items()}
+    assert "constraints-lowest.txt" in (ROOT / ".ci" / "lowest").read_text()
+
+
+def test_the_classifiers_name_every_python_from_the_lowest_on():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = [word.rpartition(" ")[2] for word in project["classifiers"] if re.search(r":: 3\.\d+$", word)]
+    assert named[0] == project["requires-python"].removeprefix(">=")
+    assert named == [f"3.{minor}" for minor in range(11, 11 + len(named))]
+    assert f"{sys.version_info[0]}.{sys.version_info[1]}" in named
 
 
 def test_the_constraints_pin_torch():
