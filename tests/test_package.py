@@ -2,9 +2,9 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
-import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -86,8 +86,7 @@ def unpacked(source, tmp_path_factory):
     for path in sorted(set(source.rglob("*")) - set(before), reverse=True):  # what the build left behind
         path.rmdir() if path.is_dir() else path.unlink()
     (built,) = folder.glob("*.tar.gz")
-    with tarfile.open(built) as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(built, folder, filter="data")
     return folder / built.name.removesuffix(".tar.gz")
 
 

@@ -68,6 +68,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         "render_fps": HyperExecEnv.metadata["render_fps"],
         "autoreset_mode": AutoresetMode.NEXT_STEP,
     }
+    _lanes: Any = None
 
     def __init__(
         self,
@@ -110,7 +111,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._same_step, self._disabled = (autoreset_mode == mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
         self._discrete, self._shape = task.mode.discrete, self.action_space.shape
-        self._lanes: Any = self._new_lanes()
+        self._lanes = self._new_lanes()
         self._outputs = output_arrays(task, self.num_envs, self._limit)
         self._returned = self._empty()
         self._given = {"values": np.zeros(self.num_envs), "chosen": np.zeros(self.num_envs, np.bool_)}
@@ -394,8 +395,9 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         return self._observe(np.zeros(self.num_envs, np.bool_))[0]
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Stop the threads of the compiled loops."""
-        self._lanes.close()
+        """Stop the threads of the compiled loops; gymnasium also closes an environment whose options were refused."""
+        if self._lanes is not None:
+            self._lanes.close()
 
 
 def _masked(info: dict[str, Any], mask: NDArray[np.bool_]) -> dict[str, Any]:

@@ -738,6 +738,14 @@ def test_a_bad_option_gets_one_line():
             HyperExecVectorEnv(**{"backend": "numpy", **options})
 
 
+def test_an_environment_whose_options_were_refused_can_be_closed():
+    """Gymnasium closes it when it is collected."""
+    env = HyperExecVectorEnv.__new__(HyperExecVectorEnv)
+    with pytest.raises(ValueError, match="num_envs"):
+        env.__init__(num_envs=0)
+    env.close()
+
+
 @every_backend
 def test_bad_actions_get_one_line_and_change_nothing(backend):
     for action_mode, actions, message in [
