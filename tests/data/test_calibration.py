@@ -164,21 +164,29 @@ def test_the_order_is_four_percent_of_the_volume_over_the_day(market):
     assert scenario.name == "year"
 
 
-def test_given_values_override_the_calibration_and_its_provenance(market):
-    given = calibrate(market[0], "mine", quantity=1000, side=-1, kyle_lambda=0.5, max_participation=None)
+@pytest.fixture(scope="module")
+def month(tmp_path_factory):
+    """A month of sessions, which calibrate in no time."""
+    path = tmp_path_factory.mktemp("bars") / "month.csv"
+    write_bars(path, 20)
+    return read_sessions(path, "start")
+
+
+def test_given_values_override_the_calibration_and_its_provenance(month):
+    given = calibrate(month, "mine", quantity=1000, side=-1, kyle_lambda=0.5, max_participation=None)
     assert (given.name, given.quantity, given.side, given.kyle_lambda) == ("mine", 1000.0, -1, 0.5)
     assert given.risk_aversion * given.notional == pytest.approx(2.0, rel=1e-5)
     assert {key for key, text in given.provenance.items() if text == "given"} == {"quantity", "side", "kyle_lambda"}
-    assert calibrate(market[0], risk_aversion=1e-6).risk_aversion == 1e-6
+    assert calibrate(month, risk_aversion=1e-6).risk_aversion == 1e-6
 
 
-def test_an_invalid_order_field_is_named_in_the_error(market):
+def test_an_invalid_order_field_is_named_in_the_error(month):
     for order, message in [
         ({"quantity": -5}, "quantity must be a number"),
         ({"quantitty": 5}, "quantitty; did you mean 'quantity'"),
     ]:
         with pytest.raises(ValueError, match=message):
-            calibrate(market[0], **order)
+            calibrate(month, **order)
 
 
 def test_the_provenance_covers_every_parameter(market):
@@ -317,8 +325,6 @@ def test_a_year_of_spy_gives_the_known_values():
     ("name", "adv", "volatility"),
     [
         ("AAPL", 26.0e6, 0.0134),
-        ("BA", 6.43e6, 0.0185),
-        ("OXY", 13.1e6, 0.0205),
         ("ORCL", 23.5e6, 0.0273),
         ("IWM", 40.0e6, 0.0112),
     ],
@@ -332,7 +338,7 @@ def test_single_stocks_give_valid_scenarios(name, adv, volatility):
 
 
 @needs_data
-@pytest.mark.parametrize("name", ["AAPL", "BA", "OXY", "ORCL"])
+@pytest.mark.parametrize("name", ["AAPL", "OXY"])
 def test_one_or_two_weeks_give_a_valid_scenario_with_one_regime(name):
     file = next((DATA / "bars_1min").glob(f"{name}_1min_2026*"))
     scenario = calibrate(read_sessions(file, "start", lenient=True), name.lower())

@@ -1155,7 +1155,7 @@ def test_an_invalid_setting_is_named():
 def test_eight_threads_conserve_shares_and_orders():
     agent = ExecutionAgent(ExecutionConfig(horizon_seconds=1e6, slices=3, max_participation_rate=None), seed=1, clock=Clock())
     agent.start()
-    clock, orders, threads = agent._clock, 10_000, 8
+    clock, orders, threads = agent._clock, 3_200, 8
     fills, errors, submitted = [[] for _ in range(threads)], [], [0] * threads
 
     def work(number):
