@@ -53,6 +53,8 @@ def test_a_mistake_is_one_clear_line(capsys):
     for words, message in [
         (("--quantity", "0"), "quantity must be a whole number in [1, 1000000000000000], got 0"),
         (("--quantity", "1.5"), "quantity must be a whole number in [1, 1000000000000000], got 1.5"),
+        (("--quantity", "1.5", "--lot-size", "0.4"), "quantity must be a multiple of the lot size 0.4, got 1.5; the nearest is 1.6"),
+        (("--quantity", "much"), "argument --quantity: invalid float value: 'much'"),
         (("--side", "bui"), "did you mean 'buy'?"),
         (("--algorithm", "TWPA"), "did you mean 'TWAP'?"),
         (("--episodes", "1"), "episodes must be a whole number in [2, 10000000], got 1"),
@@ -65,6 +67,12 @@ def test_a_mistake_is_one_clear_line(capsys):
         assert out == ""
         assert message in err
         assert err.count("\n") == 1
+
+
+def test_a_fractional_order_can_be_estimated():
+    found = estimate("almgren-chriss", quantity=1.5, lot_size=0.5, algorithms="TWAP")
+    assert (found.parent.quantity, found.impact.quantity, sum(found.schedules[0].shares)) == (1.5, 1.5, 1.5)
+    assert estimate("almgren-chriss", lot_size=0.5, algorithms="TWAP").parent.quantity == 1_000_000.0
 
 
 @pytest.mark.parametrize("name", scenario_names())
