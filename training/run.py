@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -344,7 +345,8 @@ def learn(model: Any, layers: Any, args: Any, scenario: Scenario, algorithm: str
     """Train a stable-baselines3 model for its budget, and save a checkpoint and the deterministic policy; see :class:`Run`.
 
     Raises:
-        ValueError: The training diverged or cannot be resumed, or another process writes to the folder of the run.
+        ValueError: The training diverged or cannot be resumed, the disk is full, or another process writes to the folder of
+            the run.
         Interrupted: SIGINT or SIGTERM was received; a checkpoint was written.
     """
     with claimed_folder(args.out, algorithm, scenario, args.seed) as folder:
@@ -360,10 +362,13 @@ def learn(model: Any, layers: Any, args: Any, scenario: Scenario, algorithm: str
 def _train(run: Run) -> NetworkPolicy:
     """Train the model of a run for its budget, and save a checkpoint and the policy; errors as in :func:`learn`."""
     model, args = run.model, run.args
-    with Signals() as signals:
+    with Signals() as signals, _errors_of_log_in_main_thread():
         try:
             stopped = _learn(run, signals)
             run.check()
+        except OSError as error:
+            newest = f"the checkpoint of {run.saved:,} slices, from which --resume continues" if run.saved else "no checkpoint"
+            raise ValueError(f"cannot write to {run.folder}: {error.strerror or error}; it holds {newest}") from None
         except ValueError as error:
             if not isinstance(error, Diverged) and "nan" not in str(error):
                 raise
@@ -377,6 +382,22 @@ def _train(run: Run) -> NetworkPolicy:
         print(f"\ninterrupted after {run.saved:,} of {args.timesteps:,} slices{again}", file=sys.stderr)
         raise Interrupted(signals.received)
     return policy
+
+
+@contextmanager
+def _errors_of_log_in_main_thread() -> Iterator[None]:
+    """Leave errors of the disk in the thread that writes the log to the main thread, where the next entry raises them."""
+    original = threading.excepthook
+
+    def hook(args: threading.ExceptHookArgs) -> None:
+        if not (isinstance(args.exc_value, OSError) and type(args.thread).__module__.startswith("tensorboard.")):
+            original(args)
+
+    threading.excepthook = hook
+    try:
+        yield
+    finally:
+        threading.excepthook = original
 
 
 def _learn(run: Run, signals: Signals) -> bool:

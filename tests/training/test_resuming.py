@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
 from hyperexec_env import __version__
+from hyperexec_env.cli import main
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.training import dqn, pathwise, ppo, sac
 from hyperexec_env.training.checkpoints import newest_checkpoint, save_checkpoint
@@ -223,6 +224,35 @@ def test_a_run_that_diverges_keeps_its_last_good_policy_and_says_so(algorithm, w
     checkpoint = newest_checkpoint(tmp_path / "checkpoints")
     assert checkpoint.step == kept[1]
     assert all(np.isfinite(values).all() for name, values in checkpoint.tensors.items() if values.dtype.kind == "f")
+
+
+def test_a_full_disk_under_the_log_is_one_line_and_leaves_a_whole_checkpoint(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("tensorboard")
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    left, original = [25], RecordWriter.write
+
+    def write(self, data):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(28, "No space left on device")
+        original(self, data)
+
+    args = replace(TINY["ppo"], out=str(tmp_path), tensorboard=True, checkpoint_every=1)
+    words = [word for name in ("timesteps", "lanes", "steps", "batch_size", "epochs", "checkpoint_every", "out")
+             for word in (f"--{name.replace('_', '-')}", str(getattr(args, name)))]  # fmt: skip
+    with monkeypatch.context() as patch:
+        patch.setattr(RecordWriter, "write", write)
+        assert main(["train", "ppo", *words, "--no-progress"]) == 2
+    said = capsys.readouterr().err
+    newest = newest_checkpoint(tmp_path / "checkpoints")
+    assert said == (
+        f"hyperexec: error: cannot write to {tmp_path}: No space left on device; it holds the checkpoint of "
+        f"{newest.step:,} slices, from which --resume continues\n"
+    )
+    assert not (tmp_path / "policy.json").exists()
+    resumed = ppo.train(replace(args, tensorboard=False, resume=True))
+    assert same_policy(resumed, ppo.train(replace(TINY["ppo"], out=str(tmp_path / "other"))))
 
 
 def start(args, *more):
