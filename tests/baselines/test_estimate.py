@@ -47,7 +47,10 @@ def test_a_mistake_is_one_clear_line(capsys):
     for words, message in [
         (("--quantity", "0"), "quantity must be a whole number in [1, 1000000000000000], got 0"),
         (("--quantity", "1.5"), "quantity must be a whole number in [1, 1000000000000000], got 1.5"),
-        (("--quantity", "1.5", "--lot-size", "0.4"), "quantity must be a multiple of the lot size 0.4, got 1.5; the nearest is 1.6"),
+        (
+            ("--quantity", "1.5", "--lot-size", "0.4"),
+            "quantity must be a multiple of the lot size 0.4, got 1.5; the nearest is 1.6",
+        ),
         (("--quantity", "much"), "argument --quantity: invalid float value: 'much'"),
         (("--side", "bui"), "did you mean 'buy'?"),
         (("--algorithm", "TWPA"), "did you mean 'TWAP'?"),
