@@ -185,7 +185,13 @@ def test_a_wrong_argument_is_one_line(capsys):
         assert said in err
 
 
-def test_the_model_that_is_measured_is_the_one_of_the_script(monkeypatch, tmp_path):
+@pytest.fixture
+def numpy_lanes(monkeypatch):
+    """Trainings step in numpy: to compile takes longer than to train."""
+    monkeypatch.setitem(sys.modules, "numba", None)
+
+
+def test_the_model_that_is_measured_is_the_one_of_the_script(numpy_lanes, monkeypatch, tmp_path):
     pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
     built, weights, build = [], [], ppo.build_model
 
@@ -208,7 +214,7 @@ def test_the_model_that_is_measured_is_the_one_of_the_script(monkeypatch, tmp_pa
     assert type(ours.env) is type(theirs.env)
 
 
-def test_a_training_is_measured_with_its_profile():
+def test_a_training_is_measured_with_its_profile(numpy_lanes):
     pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
     history = []
     rows = bench.bench(training_probes(history, TINY, updates=1, steps=16), rounds=2, seconds=0.001)
@@ -231,7 +237,7 @@ def test_a_training_is_measured_with_its_profile():
         ("stable_baselines3.PPO", "train", "gradient updates", 1),
     ],
 )
-def test_the_profile_finds_where_the_time_goes(monkeypatch, owner, method, part, calls):
+def test_the_profile_finds_where_the_time_goes(numpy_lanes, monkeypatch, owner, method, part, calls):
     pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
     pause = 0.3 / calls
     slow(monkeypatch, f"{owner}.{method}", pause)
