@@ -106,7 +106,7 @@ class Compiler:
             driver: Callable[..., int] = self._numba.njit(**options)(names[name])
         except RuntimeError:  # numba can write to no cache folder
             driver = self._numba.njit(**{**options, "cache": False})(names[name])
-        cache = getattr(driver, "_cache", None)
+        cache: Any = getattr(driver, "_cache", None)
         if hasattr(cache, "_cache_file"):
             cache._cache_file = _LoopFiles(Path(cache.cache_path), [self._numba.__version__, sys.version, key])
             driver._cache = _LoopCache(cache)  # type: ignore[attr-defined]

@@ -225,7 +225,9 @@ def _read_sessions(files: list[Path], lenient: bool, hours: _Hours) -> Sessions:
     count = day_minutes // length
     grid, missing = np.empty((len(dates), count, len(COLUMNS) - 1)), np.empty((len(dates), count), dtype=bool)
     for index, name in enumerate(dates):
-        grid[index], missing[index] = found.pop(name).values or ()  # so that no session is in memory twice
+        values = found.pop(name).values  # so that no session is in memory twice
+        if values is not None:  # always so for a session without a fault
+            grid[index], missing[index] = values
     names = tuple(map(str, files))
     report = BarReport(names, length, len(dates), dates[0], dates[-1], int(missing.sum()), outside, tuple(left_out))
     opening, high, low, closing, volume = np.moveaxis(grid, -1, 0)
