@@ -592,6 +592,10 @@ def check_no_outcome_is_cut(simulate):
         assert simulate(scenario, [0.0, 0.0, 0.0, 1.0])["shortfall"] == pytest.approx(moves, rel=1e-9)
 
 
+extreme = pytest.mark.filterwarnings("ignore:.*the price falls below zero")
+
+
+@extreme
 @by_every_simulator
 def test_no_outcome_is_cut(simulate):
     check_no_outcome_is_cut(simulate)
@@ -609,6 +613,7 @@ def test_no_board_cuts_an_outcome():
     check_a_board_cuts_nothing(judge)
 
 
+@extreme
 @pytest.mark.parametrize(("least", "most"), [(-np.inf, 1e4), (-1e4, np.inf)])
 @by_every_simulator
 def test_a_statement_that_is_clipped_is_found(simulate, least, most):

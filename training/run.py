@@ -349,7 +349,7 @@ def learn(model: Any, layers: Any, args: Any, scenario: Scenario, algorithm: str
             the run.
         Interrupted: SIGINT or SIGTERM was received; a checkpoint was written.
     """
-    with claimed_folder(args.out, algorithm, scenario, args.seed) as folder:
+    with claimed_folder(args.out, algorithm, scenario, args.seed) as folder, _errors_of_log_in_main_thread():
         run = Run(model, layers, args, scenario, folder, algorithm, head, activation)
         log = need("stable_baselines3.common.logger", "train")
         target = log.configure(str(folder / _LOG), ["tensorboard"]) if args.tensorboard else log.Logger(None, [])
@@ -362,7 +362,7 @@ def learn(model: Any, layers: Any, args: Any, scenario: Scenario, algorithm: str
 def _train(run: Run) -> NetworkPolicy:
     """Train the model of a run for its budget, and save a checkpoint and the policy; errors as in :func:`learn`."""
     model, args = run.model, run.args
-    with Signals() as signals, _errors_of_log_in_main_thread():
+    with Signals() as signals:
         try:
             stopped = _learn(run, signals)
             run.check()

@@ -436,11 +436,8 @@ def _code_hash() -> str:
 def _sources() -> list[Path]:
     """Return the source files of the solver and of the market, and of the orders and records that both use."""
     folders = (Path(__file__).parent, Path(hyperexec_env.market.__file__).parent)
-    modules = (hyperexec_env.orders, hyperexec_env.records)
-    return [
-        *(path for folder in folders for path in sorted(folder.glob("*.py"))),
-        *(Path(str(module.__file__)) for module in modules),
-    ]
+    modules = (hyperexec_env.orders.__file__, hyperexec_env.records.__file__)
+    return [*(path for folder in folders for path in sorted(folder.glob("*.py"))), *map(Path, filter(None, modules))]
 
 
 def _cache_file(scenario: Scenario) -> Path:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime, time, timezone
 from itertools import chain, islice, pairwise
 from pathlib import Path
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -225,8 +225,9 @@ def _read_sessions(files: list[Path], lenient: bool, hours: _Hours) -> Sessions:
     count = day_minutes // length
     grid, missing = np.empty((len(dates), count, len(COLUMNS) - 1)), np.empty((len(dates), count), dtype=bool)
     for index, name in enumerate(dates):
-        # popped, so that no session is in memory twice; sessions without values were left out
-        grid[index], missing[index] = cast("tuple[Floats, NDArray[np.bool_]]", found.pop(name).values)
+        values = found.pop(name).values  # so that no session is in memory twice
+        if values is not None:  # always so for a session without a fault
+            grid[index], missing[index] = values
     names = tuple(map(str, files))
     report = BarReport(names, length, len(dates), dates[0], dates[-1], int(missing.sum()), outside, tuple(left_out))
     opening, high, low, closing, volume = np.moveaxis(grid, -1, 0)

@@ -68,6 +68,7 @@ def test_a_fraction_is_of_what_remains():
             assert traded == pytest.approx(before.quantity * (1.0 + action) / 2.0)
 
 
+@pytest.mark.filterwarnings("ignore:.*the price falls below zero")
 def test_a_participation_is_of_the_expected_volume_up_to_the_cap():
     for name in scenario_names():
         for cap in (None, 0.05):

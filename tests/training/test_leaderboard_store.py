@@ -70,7 +70,7 @@ def test_the_board_is_the_same_from_the_store_and_nothing_is_rolled(folder, monk
 
 def test_a_training_that_is_interrupted_goes_on_from_its_checkpoint(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(leaderboard, "announce", lambda *args: None)
-    board = SimpleNamespace(to_dict=dict)  # only the training matters here
+    board = SimpleNamespace(to_dict=dict, exit_code=0)  # only the training matters here
     monkeypatch.setattr(leaderboard, "evaluate", lambda *args, **named: board)
     monkeypatch.setattr(leaderboard, "_write", lambda *args: None)
     monkeypatch.setattr(leaderboard, "page", lambda *args: "")
