@@ -14,7 +14,7 @@ import numpy as np
 
 from hyperexec_env.records import for_numbers
 
-__all__ = ["between", "maximum", "minimum", "power", "power_of", "present", "signed", "where"]
+__all__ = ["between", "double", "maximum", "minimum", "power", "power_of", "present", "signed", "where"]
 
 
 def _between(value: Any, low: Any, high: Any, cap: Any) -> Any:
@@ -53,6 +53,15 @@ def maximum(a: Any, b: Any) -> Any:
     if hasattr(a, "clamp"):
         return a.clamp(min=b)
     return b.clamp(min=a) if hasattr(b, "clamp") else np.maximum(a, b)
+
+
+@for_numbers(lambda value: np.float64(value))
+def double(value: Any) -> Any:
+    """Return numbers in double precision.
+
+    `np.float64` of an array is not the same: numpy below 2.4 drops the dimensions of an array of one element.
+    """
+    return value.astype(np.float64) if isinstance(value, np.ndarray) else np.float64(value)
 
 
 @for_numbers(_between)

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market import noise
 from hyperexec_env.market.kernel import Impact, Slice
-from hyperexec_env.market.numeric import power_of, signed, where
+from hyperexec_env.market.numeric import double, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.orders import Order
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, is_record, map_leaves, reached
@@ -151,7 +151,7 @@ def draw_order(numbers: OrderNumbers, key: Any) -> Order:
     if numbers.random_side:
         side = where(noise.word(key, _SIDE) >> _TOP > 0, 1.0, -1.0)
     if numbers.random_size:
-        uniform = (np.float64(noise.upper_bits(noise.word(key, _SIZE))) + 0.5) * 2.0**-32
+        uniform = (double(noise.upper_bits(noise.word(key, _SIZE))) + 0.5) * 2.0**-32
         quantity = numbers.quantity * power_of(numbers.ratio, uniform)
     return Order(side, quantity)
 
@@ -250,7 +250,7 @@ def volume_factor(normal: Any, deviation: Any) -> Any:
 
 def draws_of(words: Words, shocks: Shocks) -> Draws:
     """Return the draws of a slice: its shocks in double precision, and its regime draw."""
-    return Draws(np.float64(shocks.flow), np.float64(shocks.news), np.float64(shocks.volume), words.regime_draw)
+    return Draws(double(shocks.flow), double(shocks.news), double(shocks.volume), words.regime_draw)
 
 
 def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
@@ -354,7 +354,7 @@ def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     regime_draw = np.int64(noise.upper_bits(noise.word(key, _REGIME_WORD)))
     halves = _halves(noise.word(key, _ORDER_WORD))
     flow, _ = noise.normals(halves.upper, halves.lower)
-    return World(reached(regime_draw, start), np.float64(flow), numbers.arrival_price)
+    return World(reached(regime_draw, start), double(flow), numbers.arrival_price)
 
 
 def begin(market: Market, keys: noise.Words) -> World:
