@@ -107,3 +107,9 @@ def test_minari(tmp_path, monkeypatch):
 def test_optuna():
     pytest.importorskip("optuna", reason="needs optuna")
     trained(example("tune").main(trials=2, episodes=16), "Careful")
+
+
+def test_the_program_of_the_page_runs(capsys):
+    program = PAGE.split("```python\n")[1].split("```")[0]
+    exec(compile(program, "clients.md", "exec"), {"__name__": "__main__"})  # noqa: S102 - our own text
+    assert "schedule" in capsys.readouterr().out
