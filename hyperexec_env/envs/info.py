@@ -22,6 +22,8 @@ class LazyInfo(dict[str, Any]):
         build: Returns the other entries; it is called at most once.
     """
 
+    __slots__ = ("_build",)
+
     def __init__(self, known: dict[str, Any], build: Callable[[], dict[str, Any]]) -> None:
         """Store the known entries and the function."""
         super().__init__(known)

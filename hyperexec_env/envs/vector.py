@@ -291,27 +291,35 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
         Results are copied now and put into arrays when `info` is read.
         """
-        filled = [slice(start, start + count) for (start, _), count in zip(self._lanes.parts, counts, strict=True)]
-        rows = {name: [values[part].copy() for part in filled] for name, values in self._ended.items()}
-        terminated, ended = terminated.copy(), ended.copy()
+        settled, terminated = self._filled("settled", counts), terminated.copy()
+        ended = terminated if self._limit is None else ended.copy()
+        finals = {name: self._filled(name, counts) for name, _ in _FINAL if name in self._ended} if self._same_step else {}
 
         def build() -> dict[str, Any]:
             columns = np.zeros((len(SETTLED), self.num_envs))
-            columns[:, ended] = np.concatenate(rows["settled"]).T
+            columns[:, ended] = settled.T
             told = ended if self._full else terminated
             info = self._told(fill_record(Settled, iter(columns)), terminated, told) if told.any() else {}
             if not self._same_step:
                 return info
             if self._discrete:
                 masks = np.zeros((self.num_envs, len(PACES)), np.int8)
-                masks[ended] = np.concatenate(rows["final_mask"])
+                masks[ended] = finals["final_mask"]
                 info |= {"action_mask": masks, "_action_mask": ended.copy()}
             last = np.full(self.num_envs, None, dtype=object)
-            for lane, row in zip(np.flatnonzero(ended).tolist(), np.concatenate(rows["final"]), strict=True):
+            for lane, row in zip(np.flatnonzero(ended).tolist(), finals["final"], strict=True):
                 last[lane] = row
             return {"final_obs": last, "_final_obs": ended, "final_info": info, "_final_info": ended.copy()}
 
         return LazyInfo(running, build)
+
+    def _filled(self, name: str, counts: list[int]) -> NDArray[Any]:
+        """Return a copy of the rows that the lanes which ended wrote to an array, in the order of the lanes."""
+        rows = self._ended[name]
+        if len(counts) == 1:
+            return rows[: counts[0]].copy()
+        parts = zip(self._lanes.parts, counts, strict=True)
+        return np.concatenate([rows[first : first + count] for (first, _), count in parts])
 
     def _told(self, settled: Settled, terminated: NDArray[np.bool_], lanes: NDArray[np.bool_]) -> dict[str, Any]:
         """Return the results of some lanes as `info`, given the lanes whose episode terminated."""
