@@ -202,13 +202,12 @@ def test_the_cases_cover_what_there_is():
     assert {name for name, _, _ in COVERING} == set(scenario_names())
     for cases in (OPTIONS, [options for *_, options in COMPILED]):
         assert {options.get("action_mode", "pace") for options in cases} == set(ACTION_MODES)
-        for name, values in (
-            ("reward", {"expected", "realised"}),
-            ("observe_regime", {True, False}),
-            ("random_side", {True, False}),
+        for name, default, other in (
+            ("reward", "expected", "realised"),
+            ("observe_regime", True, False),
+            ("random_side", False, True),
         ):
-            default = {"reward": "expected", "observe_regime": True, "random_side": False}[name]
-            assert {options.get(name, default) for options in cases} == values
+            assert {options.get(name, default) for options in cases} == {default, other}
     assert {mode for _, mode, _ in COMPILED} == set(MODES)
     day, full, rough = (build_market(get_scenario(one)).numbers.spec for one in ("regime-day", FULL, ROUGH))
     for name in MarketSpec._fields:

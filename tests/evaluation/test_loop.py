@@ -136,7 +136,6 @@ ROUGH = {
     "name": "rough",
     "kyle_lambda": 0.3,
     "resilience": 1.0,
-    "temp_impact_beta": 0.6,
     "transient_exponent": 0.5,
 }
 MARKETS = {"regime-day": "regime-day", "full": FULL, "rough": ROUGH}
