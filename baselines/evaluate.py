@@ -18,10 +18,10 @@ from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.observation import ObservationPolicy
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.policy import Policy
-from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.statistics import smallest_difference
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
+from hyperexec_env.progress import progress
 
 from .desk import DESK
 from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names

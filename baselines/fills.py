@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from hyperexec_env.checks import check_number
-from hyperexec_env.data.bars import zone
+from hyperexec_env.data.zones import zone_of_stamp as zone
 from hyperexec_env.files import csv_rows, printable
 from hyperexec_env.orders import MAX_SHARES, check_lot_size, check_quantity, lots_of, shares_of
 

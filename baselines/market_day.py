@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timezone
+from datetime import timedelta, timezone
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.data.bars import BarReport, Sessions, read_sessions
+from hyperexec_env.data.format import Format
+from hyperexec_env.data.sessions import BarReport, Sessions, read_sessions
+from hyperexec_env.data.sources import Data
+from hyperexec_env.data.zones import DAY, SECOND, local_of
 from hyperexec_env.execution.report import Mark
 
 __all__ = ["MarketDay", "read_day"]
@@ -20,7 +23,7 @@ Floats = NDArray[np.float64]
 
 RETURN_MINUTES: Final = 5
 """Length of the returns from which the volatility is estimated."""
-HALF_DAY: Final = "if the market closed early on that day, pass its session length, e.g. --day-minutes 210 for 09:30 to 13:00"
+HALF_DAY: Final = "if the market closed early on that day, pass its hours, such as --hours 09:30-13:00"
 """Hint for a day that closed early."""
 
 
@@ -104,34 +107,34 @@ class MarketDay:
         return list(zip(times.tolist(), (quantity * (sums - sums[0]) / (sums[-1] - sums[0])).tolist(), strict=True))
 
 
-def read_day(paths: Sequence[str], stamp: str, day: str, *, open_minute: int = 570, day_minutes: int = 390) -> MarketDay:
-    """Read the session of a day from bar files. Faulty sessions of other days are left out and counted.
+def read_day(data: Data, day: str, format: Format | None = None) -> MarketDay:
+    """Read the session of a day from bars. Faulty sessions of other days are left out and counted.
 
     Args:
-        paths: The files; see :func:`hyperexec_env.data.bars.read_sessions`.
-        stamp: Whether the column `ts` holds the "start" or the "end" of each bar.
+        data: The bars; see :func:`hyperexec_env.data.sessions.read_sessions`.
         day: The day, as 2024-03-26.
-        open_minute: Opening of the session, minutes after midnight.
-        day_minutes: Length of the session, minutes.
+        format: How to read what the data do not say themselves.
 
     Raises:
-        ValueError: A file cannot be read, or the files hold no full session of the day; the message names the fault.
+        ValueError: The bars cannot be read, or hold no full session of the day; the message names the fault.
     """
-    sessions = read_sessions(paths, stamp, lenient=True, open_minute=open_minute, day_minutes=day_minutes)
+    sessions = read_sessions(data, format, lenient=True)
     report = sessions.report
     if day not in sessions.dates:
         faulty = next((item for item in report.left_out if item.date == day), None)
         if faulty:
-            hint = f"; {HALF_DAY}" if faulty.kind == "early close" else ""
+            hint = f"; {HALF_DAY}" if faulty.kind == "half day" else ""
             raise ValueError(f"{faulty} ({faulty.kind}); the day of the order must be a full session{hint}")
         span = f"the sessions are from {report.first} to {report.last}"
         raise ValueError(f"{', '.join(report.files)}: no session on {day}, the day of the fills; {span}")
     at = sessions.dates.index(day)
     others = [index for index in range(len(sessions.dates)) if index != at] or [at]
-    volume = sessions.volume[others]
+    volume, hours = sessions.volume[others], sessions.hours[at]
+    shift = timedelta(microseconds=int(local_of(np.array([hours.open]), sessions.calendar.zone)[0] - hours.open) // 1000)
+    opening = (hours.open + shift // timedelta(microseconds=1) * 1000) % DAY / SECOND
     return MarketDay(
         date=day,
-        edges=60.0 * (open_minute + sessions.bar_minutes * np.arange(volume.shape[1] + 1.0)),
+        edges=opening + 60.0 * sessions.bar_minutes * np.arange(volume.shape[1] + 1.0),
         open=sessions.open[at],
         high=sessions.high[at],
         low=sessions.low[at],
@@ -142,7 +145,7 @@ def read_day(paths: Sequence[str], stamp: str, day: str, *, open_minute: int = 5
         volatility=_volatility(sessions, others),
         others=len(others) if others != [at] else 0,
         missing=sessions.missing[at],
-        zone=sessions.zones[at],
+        zone=timezone(shift),
         report=report,
     )
 

@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import text_table
-from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.statistics import bootstrap_means, group_means, interval, share_interval, simultaneous_intervals
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ALGORITHMS, POV, Outlook, algorithm_names, market_outlook, resolve
@@ -55,6 +54,7 @@ from hyperexec_env.market.predator import GREATEST, LEAST, PredatorMemory, step_
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.orders import ChildOrder, ParentOrder
+from hyperexec_env.progress import progress
 
 __all__ = ["FACTORS", "Case", "Estimate", "Row", "Study", "Verdict", "study"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from hyperexec_env.checks import check_choice
-from hyperexec_env.data.bars import zone
+from hyperexec_env.data.zones import zone_of_stamp as zone
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport, clock
 from hyperexec_env.files import printable

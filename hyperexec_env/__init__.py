@@ -35,8 +35,13 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import Solution as Solution
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
     from hyperexec_env.baselines.solver import solve as solve
-    from hyperexec_env.data.bars import read_sessions as read_sessions
     from hyperexec_env.data.calibration import calibrate as calibrate
+    from hyperexec_env.data.format import Format as Format
+    from hyperexec_env.data.reader import read_bars as read_bars
+    from hyperexec_env.data.reader import read_book as read_book
+    from hyperexec_env.data.reader import read_quotes as read_quotes
+    from hyperexec_env.data.reader import read_trades as read_trades
+    from hyperexec_env.data.sessions import read_sessions as read_sessions
     from hyperexec_env.envs.single import HyperExecEnv as HyperExecEnv
     from hyperexec_env.envs.situation import Situation as Situation
     from hyperexec_env.envs.vector import HyperExecVectorEnv as HyperExecVectorEnv
@@ -86,6 +91,7 @@ _MODULES: Final = {
     "ExecutionConfig": "execution.config",
     "ExecutionReport": "execution.report",
     "Fill": "orders",
+    "Format": "data.format",
     "HyperExecEnv": "envs.single",
     "HyperExecVectorEnv": "envs.vector",
     "NetworkPolicy": "evaluation.network",
@@ -123,7 +129,11 @@ _MODULES: Final = {
     "planned_shares": "execution.estimates",
     "policy_names": "baselines.policies",
     "preset": "execution.presets",
-    "read_sessions": "data.bars",
+    "read_bars": "data.reader",
+    "read_book": "data.reader",
+    "read_quotes": "data.reader",
+    "read_sessions": "data.sessions",
+    "read_trades": "data.reader",
     "register_scenario": "market.scenario",
     "save_policy": "evaluation.network",
     "scenario_names": "market.scenario",

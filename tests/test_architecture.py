@@ -41,7 +41,7 @@ def _house():
 
 HOUSE = _house()
 
-TOOLS = {"version", "extras", "files", "checks", "arguments", "records"}
+TOOLS = {"version", "extras", "files", "checks", "arguments", "records", "progress"}
 """Modules that every room may import; they import only each other."""
 
 

@@ -25,13 +25,13 @@ from hyperexec_env.evaluation.identity import Cell, engines, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.policy import Policy
-from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, scenario_names
+from hyperexec_env.progress import progress
 
 from . import ppo
 from .interruption import Interrupted

@@ -18,11 +18,11 @@ from hyperexec_env.checks import check_choice, check_flag, check_integer, check_
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
-from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.extras import need
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.progress import progress
 
 from .checkpoints import FOLDER, Checkpoint, check_versions, checkpoint_to_resume, save_checkpoint, versions
 from .interruption import Interrupted, Signals

@@ -23,12 +23,12 @@ import hyperexec_env.records
 from hyperexec_env.checks import check_numbers
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.optimum import Optimum
-from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.files import cache_folder, read_cached, write_cached
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
+from hyperexec_env.progress import progress
 
 from .dynamic import FINE, Grid, Table, evaluate_fractions, solve_delayed, solve_informed
 from .linear import Riccati, keeps_one_side, solve_linear

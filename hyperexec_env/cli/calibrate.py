@@ -1,8 +1,9 @@
-"""Calibrate a scenario to one-minute or five-minute OHLCV bars: csv, csv.gz, or parquet with the extra `data`.
+"""Calibrate a scenario to bars of any vendor: csv, txt, zip, gz, json or parquet.
 
-Bars are checked first (order, gaps, half days, prices, volumes that are a running total of the day). A faulty file is an error
-that names the line; with --lenient the faulty session is left out and counted. The scenario records for each parameter how it
-was estimated, or that it is the default.
+The layout of the files is recognised, bars are split into sessions by a trading calendar, and sessions are checked (order,
+gaps, half days, prices, volumes that are a running total of the day). A faulty file is an error that names the line; with
+--lenient the faulty session is left out and counted. The scenario records for each parameter how it was estimated, or that it
+is the default.
 """
 
 from __future__ import annotations
@@ -10,22 +11,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperexec_env.arguments import option
-from hyperexec_env.data.bars import read_sessions
+from hyperexec_env.arguments import build, option
 from hyperexec_env.data.calibration import Calibration, calibrate
+from hyperexec_env.data.format import Format
+from hyperexec_env.data.sessions import read_sessions
 from hyperexec_env.files import write_atomically
 
 ORDER = 13
 
 
-@dataclass(frozen=True)
-class Args:
+@dataclass(frozen=True, kw_only=True)
+class Args(Format):
     """Options of ``hyperexec calibrate``."""
 
-    bars: tuple[str, ...] = option(
-        meaning="files of bars: columns ts, open, high, low, close, volume", positional=True, file="input"
-    )
-    stamp: str = option(meaning="whether ts is the start or the end of a bar", choices=("start", "end"))
+    bars: tuple[str, ...] = option(meaning="files, folders or patterns of bars", positional=True, file="input")
     out: str = option(meaning="output file of the scenario, .toml", file="output")
     lenient: bool = option(False, "leave faulty sessions out and count them, instead of failing")
     name: str = option("", "name of the scenario (default: name of the output file)")
@@ -34,15 +33,13 @@ class Args:
     slices: int | None = option(None, "number of slices (default: 26)")
     max_participation: float | None = option(None, "participation cap, fraction of the slice volume (default: none)")
     risk_aversion: float | None = option(None, "price of quadratic variation (default: 2 / notional)")
-    open_minute: int = option(570, "minute of the day at which the session opens (570: 09:30)")
-    day_minutes: int = option(390, "length of the session, minutes")
 
 
 def main(args: Args) -> Calibration:
     """Read and check the bars, calibrate, write the scenario, and return the calibration."""
     if not args.out.endswith(".toml"):
         raise ValueError(f"out must end in .toml, so that commands recognise it as a scenario, got {args.out!r}")
-    sessions = read_sessions(args.bars, args.stamp, args.lenient, open_minute=args.open_minute, day_minutes=args.day_minutes)
+    sessions = read_sessions(args.bars, build(Format, args), lenient=args.lenient)
     order = {key: getattr(args, key) for key in ("side", "quantity", "slices", "max_participation", "risk_aversion")}
     scenario = calibrate(sessions, args.name or Path(args.out).stem, **order)
     write_atomically(args.out, scenario.to_toml())

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.evaluation.certificate import Certificate, certify, usual_trips
-from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.progress import progress
 
 ORDER = 11
 

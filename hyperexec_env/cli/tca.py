@@ -18,6 +18,7 @@ from hyperexec_env.baselines.fills import read_fills
 from hyperexec_env.baselines.market_day import read_day
 from hyperexec_env.baselines.tca import PLANS, Details, tca
 from hyperexec_env.baselines.tca_page import page
+from hyperexec_env.data.format import Format
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.extras import need
@@ -27,15 +28,14 @@ ORDER = 14
 _DEFAULT: Final = ExecutionConfig()
 
 
-@dataclass(frozen=True)
-class Args:
+@dataclass(frozen=True, kw_only=True)
+class Args(Format):
     """Options of ``hyperexec tca``."""
 
     fills: str = option(
         meaning="file of fills: columns ts, side, quantity, price (symbol, order_id)", positional=True, file="input"
     )
-    market: tuple[str, ...] = option(meaning="files of bars: columns ts, open, high, low, close, volume", file="input")
-    stamp: str = option("start", "whether ts is the start or the end of a bar", choices=("start", "end"))
+    market: tuple[str, ...] = option(meaning="files, folders or patterns of bars", file="input")
     quantity: float | None = option(None, "size of the order, shares (default: the filled shares)")
     lot_size: float = option(1, "shares of a lot, of which quantities are multiples; 0.001 allows thousandths of a coin")
     arrival_price: float | None = option(None, "mid at the decision, currency per share (default: mid of the bars)")
@@ -44,7 +44,6 @@ class Args:
     deadline: str | None = option(None, "deadline of the order (default: end of the bar of the last fill)")
     adv: float | None = option(None, "average daily volume, shares (default: mean of the other sessions)")
     plan: str = option("TWAP", "benchmark schedule", choices=PLANS)
-    symbol: str = option("", "instrument (default: symbol in the file of fills)")
     half_spread_bps: float = option(_DEFAULT.half_spread_bps, "half of the quoted spread, bps of the arrival price")
     perm_impact_gamma: float = option(_DEFAULT.perm_impact_gamma, "permanent impact, in arrival prices per ADV traded")
     kyle_lambda: float = option(_DEFAULT.kyle_lambda, "permanent plus transient impact, in arrival prices per ADV traded")
@@ -52,8 +51,6 @@ class Args:
     fee_per_share: float = option(_DEFAULT.fee_per_share, "fee, currency per share")
     fee_bps: float = option(_DEFAULT.fee_bps, "fee, bps of the traded notional, in addition")
     min_fee: float = option(_DEFAULT.min_fee, "smallest fee of a line of FILLS, currency")
-    open_minute: int = option(570, "minute of the day at which the session opens (570: 09:30)")
-    day_minutes: int = option(390, "length of the session, minutes")
     html: str | None = option(None, "write the report as an HTML page with charts of the order to this file", file="output")
 
 
@@ -62,8 +59,8 @@ def main(args: Args) -> ExecutionReport:
     if args.html is not None:
         need("matplotlib", "plot")
     order = read_fills(args.fills, args.lot_size)
-    day = read_day(args.market, args.stamp, order.date, open_minute=args.open_minute, day_minutes=args.day_minutes)
-    config = build(ExecutionConfig, args, day_seconds=60.0 * args.day_minutes)
+    day = read_day(args.market, order.date, build(Format, args))
+    config = build(ExecutionConfig, args, day_seconds=60.0 * day.report.day_minutes)
     report = tca(order, day, build(Details, args), config)
     if args.html is not None:
         write_atomically(args.html, page(report, _command(args)))

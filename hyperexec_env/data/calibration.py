@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.data.bars import BarReport, Sessions
+from hyperexec_env.data.sessions import BarReport, Sessions
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.volume import slice_profile
@@ -105,7 +105,7 @@ def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Sce
     gives the source of each field.
 
     Args:
-        sessions: At least two sessions from :func:`hyperexec_env.data.bars.read_sessions`.
+        sessions: At least two sessions from :func:`hyperexec_env.data.sessions.read_sessions`.
         name: Name of the scenario.
         **order: Fields that override the calibrated or default values, such as ``quantity`` or ``side``; None is ignored.
 

@@ -31,11 +31,11 @@ from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.policy import Policy
-from hyperexec_env.evaluation.progress import progress
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.extras import MissingExtra, need
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.market.tables import build_market
+from hyperexec_env.progress import progress
 
 __all__ = [
     "ENVIRONMENT",

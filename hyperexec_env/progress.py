@@ -10,11 +10,11 @@ __all__ = ["progress"]
 
 
 @contextmanager
-def progress(total: int, what: str) -> Iterator[Callable[[int], None]]:
+def progress(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on standard error while the block runs (by tqdm; without tqdm or a terminal, show nothing).
 
     Args:
-        total: Number of steps at the end.
+        total: Number of steps at the end; None: unknown.
         what: Label of the bar.
 
     Yields:

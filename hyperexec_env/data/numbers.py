@@ -1,0 +1,141 @@
+"""Columns of numbers and of sides: convert text in any usual notation to arrays."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.extras import need
+
+from .text import NULLS
+
+__all__ = ["SIDES", "decimal_mark", "read_numbers", "read_sides", "read_words"]
+
+Floats = NDArray[np.float64]
+
+SIDES: Final = {
+    **dict.fromkeys(("buy", "b", "bot", "bought", "bid", "buy to cover", "btc", "cover", "long", "1", "+1", "1.0", "true"), 1),
+    **dict.fromkeys(("sell", "s", "sld", "sold", "ask", "a", "sell short", "ss", "short", "sshort", "sell short exempt"), -1),
+    **dict.fromkeys(("-1", "-1.0", "2", "5", "6", "false"), -1),
+    **dict.fromkeys(("", "n", "0", "u", "unknown", "none"), 0),
+}
+"""Words for a side: 1 buy, -1 sell, 0 unknown; 1, 2, 5 and 6 are the codes of FIX tag 54."""
+_GROUPED: Final = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+_COMMA: Final = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+")
+_SUFFIX: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
+
+
+def decimal_mark(values: Iterable[str]) -> tuple[str, str]:
+    """Return the decimal mark of some numbers, "." or ",", and which choice was made for the user ("" if there was none)."""
+    with_comma = [value for value in values if "," in value]
+    if not with_comma:
+        return ".", ""
+    grouped, comma = (all(pattern.fullmatch(value) for value in with_comma) for pattern in (_GROUPED, _COMMA))
+    if grouped and comma:  # such as 6,873
+        example = with_comma[0]
+        return (
+            ".",
+            f"numbers such as {example} are read with a comma between thousands: pass --decimal comma if it is a decimal",
+        )
+    return ("," if comma else "."), ""
+
+
+def read_numbers(column: Any, mark: str, where: Callable[[int], str], name: str) -> Floats:
+    """Return a column of numbers; NaN where there is no value.
+
+    Text may hold a comma or a point between thousands, a currency sign, or one of the suffixes K, M and B.
+
+    Args:
+        column: The values, a pyarrow array.
+        mark: Decimal mark of text.
+        where: Return the place of a row of the batch, for error messages.
+        name: Name of the column, for error messages.
+
+    Raises:
+        ValueError: A value is not a number; the message names its place and the value.
+    """
+    arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
+    if arrow.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if not (arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type)):
+        return _floats(compute.cast(column, arrow.float64(), safe=False))
+    if mark == ".":
+        try:
+            return _floats(compute.cast(column, arrow.float64()))
+        except arrow.ArrowInvalid:
+            pass
+    return _notations(column, mark, where, name)
+
+
+def _notations(column: Any, mark: str, where: Callable[[int], str], name: str) -> Floats:
+    """Return a column of numbers with separators, signs or suffixes."""
+    arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
+    text = compute.replace_substring_regex(compute.utf8_trim_whitespace(column), r"[$€£' ]", "")
+    if mark == ",":
+        text = compute.replace_substring(compute.replace_substring(text, ".", ""), ",", ".")
+    else:
+        text = compute.replace_substring_regex(text, r"^([-+]?\d{1,3})((?:,\d{3})+)(\.\d+)?$", r"\1\2\3")
+        grouped = compute.match_substring_regex(text, r"^[-+]?\d{1,3}(,\d{3})+(\.\d+)?$")
+        text = compute.if_else(grouped, compute.replace_substring(text, ",", ""), text)
+    suffix = compute.match_substring_regex(text, r"^[-+]?[\d.]+[KMB]$").to_numpy(zero_copy_only=False).astype(bool)
+    factors = np.array([_SUFFIX[(text[int(at)].as_py() or "?")[-1]] for at in np.flatnonzero(suffix)])
+    text = compute.if_else(arrow.array(suffix), compute.replace_substring_regex(text, r"[KMB]$", ""), text)
+    text = compute.if_else(compute.is_in(text, arrow.array(NULLS)), arrow.scalar(None, text.type), text)
+    try:
+        numbers = _floats(compute.cast(text, arrow.float64())).copy()
+    except arrow.ArrowInvalid:
+        at = next(at for at, value in enumerate(text.to_pylist()) if value is not None and not _is_number(value))
+        shown = str(column[at].as_py())[:60]
+        hint = "; pass --decimal comma if the comma is a decimal mark" if "," in shown and mark == "." else ""
+        raise ValueError(f"{where(at)}: {name} must be a number, got {shown!r}{hint}") from None
+    numbers[np.flatnonzero(suffix)] *= factors
+    return numbers
+
+
+def read_sides(column: Any, maker: bool, where: Callable[[int], str], name: str) -> NDArray[np.int8]:
+    """Return a column of sides: 1 buy, -1 sell, 0 unknown.
+
+    Args:
+        column: The values, a pyarrow array of words or numbers.
+        maker: Whether the column says if the *buyer* was the maker (Binance), so that true is a sell.
+        where: Return the place of a row of the batch, for error messages.
+        name: Name of the column, for error messages.
+
+    Raises:
+        ValueError: A word is not a side; the message names its place and the word.
+    """
+    words, places = read_words(column)
+    sides = np.empty(len(words), dtype=np.int8)
+    for index, word in enumerate(words):
+        side = SIDES.get(word.strip().lower())
+        if side is None:
+            at = int((places == index).argmax())
+            raise ValueError(f"{where(at)}: {name} must be buy, sell, B, S, BOT, SLD, 1, -1 or the like, got {word[:60]!r}")
+        sides[index] = -side if maker else side
+    return sides[places]
+
+
+def read_words(column: Any) -> tuple[list[str], NDArray[np.int64]]:
+    """Return the distinct words of a column ("" for none), and the index of the word of each row."""
+    arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
+    if not arrow.types.is_dictionary(column.type):
+        column = compute.fill_null(compute.cast(column, arrow.string()), "").dictionary_encode()
+    words = ["" if word is None else str(word) for word in column.dictionary.to_pylist()]
+    places = compute.cast(compute.fill_null(column.indices, 0), arrow.int64())
+    return words, places.to_numpy(zero_copy_only=False)
+
+
+def _floats(column: Any) -> Floats:
+    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text

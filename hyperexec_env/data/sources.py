@@ -1,0 +1,177 @@
+"""Where data come from: files, folders, patterns, archives and data frames, as a list of sources."""
+
+from __future__ import annotations
+
+import glob
+import gzip
+import io
+import os
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from hyperexec_env.extras import need
+from hyperexec_env.files import open_regular
+
+__all__ = ["Data", "Source", "damage", "find_sources"]
+
+Data = Any
+"""A path (file, folder or pattern), a data frame (pandas, polars, pyarrow, duckdb), or a sequence of paths or frames."""
+
+ENDINGS: Final = (".csv", ".txt", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zip")
+"""Ends of the names of the files that are read in a folder or an archive."""
+LARGEST_FILE: Final = 2**34
+"""Largest size of a file, bytes, as it is stored and as it is decompressed."""
+
+
+class Source(NamedTuple):
+    """One table of data: a file, a member of an archive, or a data frame."""
+
+    name: str
+    """Name for messages: the path, "archive.zip:member", or the type of the frame."""
+    form: str
+    """text, json, parquet or frame."""
+    open: Callable[[], BinaryIO]
+    """Open the content, decompressed."""
+    frame: Any = None
+    """The table, for a frame (a pyarrow.Table)."""
+
+    @property
+    def stem(self) -> str:
+        """Name of the file or member without its folders."""
+        return self.name.replace("\\", "/").rsplit("/", 1)[-1].rsplit(":", 1)[-1]
+
+
+def find_sources(data: Data, what: str) -> list[Source]:
+    """Return the sources of some data, files of a folder or a pattern in the order of their names.
+
+    Args:
+        data: See :data:`Data`.
+        what: Name of the argument, for error messages.
+
+    Raises:
+        ValueError: Nothing is found, a file cannot be read, or the value is neither a path nor a frame.
+        MissingExtra: The extra `data` is not installed.
+    """
+    items = list(data) if isinstance(data, (list, tuple)) else [data]
+    sources: list[Source] = []
+    for item in items:
+        sources += _of_path(os.fspath(item)) if isinstance(item, (str, os.PathLike)) else [_of_frame(item, what)]
+    if not sources:
+        raise ValueError(f"{what} must name at least one file or data frame, got none")
+    return sources
+
+
+def damage(source: str, error: BaseException, line: int = 0) -> ValueError:
+    """Return the error of a file that cannot be read, or is not what its name says.
+
+    Args:
+        source: Name of the source.
+        error: What was raised.
+        line: Last line that was read; 0: unknown.
+    """
+    after = f", after line {line}" if line else ""
+    if isinstance(error, UnicodeError):
+        return ValueError(f"{source}{after}: not text; is it a file of data?")
+    if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)):
+        return ValueError(f"{source}{after}: the compressed data are damaged or cut off ({error})")
+    if isinstance(error, OSError):
+        return ValueError(f"cannot read {source}: {error.strerror or error}")
+    return ValueError(f"{source}{after}: {' '.join(str(error).split())[:300]}")
+
+
+def _of_frame(frame: Any, what: str) -> Source:
+    """Return the source of a data frame, through the Arrow interface that pandas, polars, pyarrow and duckdb share."""
+    name = type(frame).__name__
+    if hasattr(frame, "collect") and not hasattr(frame, "__arrow_c_stream__"):  # a lazy frame
+        frame = frame.collect()
+    if not hasattr(frame, "__arrow_c_stream__"):
+        raise ValueError(f"{what} must be a path or a data frame (pandas, polars, pyarrow, duckdb), got {name}")
+    table = need("pyarrow", "data").table(frame)
+    return Source(name, "frame", lambda: io.BytesIO(), table)
+
+
+def _of_path(path: str) -> list[Source]:
+    """Return the sources of a file, a folder, a pattern or an archive."""
+    if os.path.isdir(path):
+        files = [str(file) for file in sorted(Path(path).iterdir()) if _is_data(file.name) and file.is_file()]
+        if not files:
+            raise ValueError(f"{path}: the folder holds no file that ends in {', '.join(ENDINGS)}")
+    elif glob.has_magic(path) and not os.path.exists(path):
+        files = sorted(filter(os.path.isfile, glob.glob(path)))
+        if not files:
+            raise ValueError(f"{path}: no file matches the pattern")
+    else:
+        files = [path]
+    return [source for file in files for source in _of_file(file)]
+
+
+def _of_file(path: str) -> list[Source]:
+    """Return the sources of a file: one, or those of the members of an archive."""
+    try:
+        with open_regular(path) as file:
+            if os.fstat(file.fileno()).st_size > LARGEST_FILE:
+                raise ValueError(f"cannot read {path}: it is larger than {LARGEST_FILE:,} bytes; split it")
+            head = file.read(6)
+        if head[:4] == b"PK\x03\x04":
+            return _of_archive(path)
+        opened = (lambda: _gzip(path)) if head[:2] == b"\x1f\x8b" else (lambda: open_regular(path))
+        return [Source(path, _form(opened, path), opened)]
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+        raise damage(path, error) from None
+
+
+def _gzip(path: str) -> BinaryIO:
+    """Open a gzip file; closing it closes the file below."""
+    raw = open_regular(path)
+    file: Any = gzip.GzipFile(fileobj=raw)
+    file.myfileobj = raw
+    return file  # type: ignore[no-any-return]
+
+
+def _of_archive(path: str) -> list[Source]:
+    """Return the sources of the members of a zip archive."""
+    with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        members = [item for item in archive.infolist() if not item.is_dir() and _is_data(item.filename)]
+    if not members:
+        raise ValueError(f"{path}: the archive holds no file that ends in {', '.join(ENDINGS)}")
+    for member in members:
+        if member.file_size > LARGEST_FILE:
+            raise ValueError(f"cannot read {path}:{member.filename}: it is larger than {LARGEST_FILE:,} bytes; split it")
+    found = []
+    for member in sorted(members, key=lambda item: item.filename):
+        opened = _member_opener(path, member.filename)
+        found.append(Source(f"{path}:{member.filename}", _form(opened, member.filename), opened))
+    return found
+
+
+def _member_opener(path: str, member: str) -> Callable[[], BinaryIO]:
+    """Return the function that opens a member of an archive, decompressed."""
+
+    def opened() -> BinaryIO:
+        raw = open_regular(path)
+        content: Any = zipfile.ZipFile(raw).open(member)  # noqa: SIM115 - the caller closes it
+        content.owner = raw  # keeps the archive open
+        return content if not member.lower().endswith(".gz") else gzip.GzipFile(fileobj=content)  # type: ignore[return-value]
+
+    return opened
+
+
+def _form(opened: Callable[[], BinaryIO], name: str) -> str:
+    """Return the form of a content from its first bytes: parquet, json or text."""
+    with opened() as file:
+        head = file.read(4096)
+    if head[:4] == b"PAR1":
+        return "parquet"
+    if head[:4] == b"\x28\xb5\x2f\xfd" or head[:3] == b"BZh" or head[:6] == b"\xfd7zXZ\x00":
+        raise ValueError(f"{name}: compressed in a form that is not read; decompress it, or compress it with gzip or zip")
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return "json" if text[:1] in (b"{", b"[") else "text"
+
+
+def _is_data(name: str) -> bool:
+    """Return whether a file of a folder or an archive is read, by its name."""
+    plain = name.replace("\\", "/").rsplit("/", 1)[-1].lower()
+    return not plain.startswith((".", "_")) and plain.endswith(ENDINGS)

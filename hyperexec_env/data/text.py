@@ -1,0 +1,259 @@
+"""Text files of data: encoding, separator, lines before the data, header, and the rows in columnar batches."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, Final, NamedTuple
+
+from hyperexec_env.extras import need
+
+from .sources import Source, damage
+
+__all__ = ["BLOCK", "NULLS", "Dialect", "line_of_row", "read_text", "sniff"]
+
+BLOCK: Final = 2**23
+"""Bytes that are parsed at a time; a longer line is refused."""
+NULLS: Final = ("", "null", "NULL", "NaN", "nan", "None", "N/A", "n/a", "NA", "-", "--", ".")
+"""Values of a text file that stand for no value."""
+_SAMPLE: Final = 2**18
+"""Bytes of the beginning of a file that determine its dialect."""
+_HEAD: Final = 60
+"""Lines of the sample among which the header and the first row of data are searched."""
+_SEPARATORS: Final = (",", ";", "\t", "|", " ")
+_NUMBER: Final = re.compile(r"[-+$€£]?[\d.,' ]*\d[\d.,]*([eE][-+]?\d+)?[KMB%]?")
+_STAMP: Final = re.compile(
+    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|\d{1,2}:\d\d.*|\d{8}[ T-].*|\d{1,2}[- ][A-Za-z]{3}[- ,].*|[A-Z][a-z]{2} \d.*"
+)
+_TWS: Final = re.compile(
+    r"\bDate: ?([^,]+), ?Open: ?([^,]+), ?High: ?([^,]+), ?Low: ?([^,]+), ?Close: ?([^,]+), ?Volume: ?([^,\s]+)"
+)
+
+
+class Dialect(NamedTuple):
+    """The form of a text file."""
+
+    encoding: str
+    separator: str
+    skip: int
+    """Lines before the first row of data."""
+    header: tuple[str, ...]
+    """Names of the columns; empty if the file has none."""
+    tickers: tuple[str, ...]
+    """Instrument of each column, where a row below the header names it; otherwise empty."""
+    width: int
+    """Number of columns."""
+    sample: tuple[tuple[str, ...], ...]
+    """First rows of data."""
+    is_log: bool = False
+    """Whether the lines are log lines of Interactive Brokers' API (Date: ..., Open: ...)."""
+
+
+def sniff(source: Source) -> Dialect:
+    """Return the dialect of a text file, determined from its beginning.
+
+    Raises:
+        ValueError: The file is empty, is not text, or holds no row of data.
+    """
+    try:
+        with source.open() as file:
+            content = file.read(_SAMPLE)
+    except (OSError, EOFError) as error:
+        raise damage(source.name, error) from None
+    encoding = _encoding(source, content)
+    text = content.decode(encoding, errors="ignore").removeprefix("\ufeff")
+    lines = text.splitlines()
+    lines = lines[:-1] if len(content) == _SAMPLE and len(lines) > 1 else lines
+    if not text.strip():
+        raise ValueError(f"{source.name}, line 1: the file is empty")
+    if text.lstrip().startswith("<") and re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE):
+        raise ValueError(f"{source.name}, line 1: an HTML or XML page, not a file of data")
+    if sum(bool(_TWS.search(line)) for line in lines[:_HEAD]) >= 0.5 * min(len(lines), _HEAD):
+        rows = tuple(match.groups() for line in lines if (match := _TWS.search(line)))
+        return Dialect(encoding, ",", 0, ("Date", "Open", "High", "Low", "Close", "Volume"), (), 6, rows, is_log=True)
+    return _table(source, encoding, lines)
+
+
+def _table(source: Source, encoding: str, lines: list[str]) -> Dialect:
+    """Return the dialect of a table from its first lines."""
+    separator = max(_SEPARATORS, key=lambda mark: _fit(lines[:_HEAD], mark))
+    rows = [_split(line, separator) for line in lines]
+    first = next((at for at, row in enumerate(rows[:_HEAD]) if _is_data_row(row)), None)
+    if first is None:
+        shown = " ".join(lines[0].split())[:200]
+        raise ValueError(f"{source.name}: no row of data among the first {min(len(lines), _HEAD)} lines; line 1 is {shown!r}")
+    width = len(rows[first])
+    above = [row for row in rows[:first] if any(row)]
+    header, tickers = _header(above, width)
+    sample = tuple(tuple(row) for row in rows[first:] if len(row) == width)
+    return Dialect(encoding, separator, first, header, tickers, width, sample)
+
+
+def _header(above: list[list[str]], width: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the columns, and the instrument of each, from the rows above the data."""
+    rows = [row for row in above if len(row) == width]
+    if not rows:
+        return (), ()
+    if len(rows) >= 2 and rows[-1][0] and not any(rows[-1][1:]):  # Price,Close,... / Ticker,AAPL,... / Date,,...
+        tickers = rows[-2][1:] if len(rows) >= 3 else [""] * (width - 1)
+        return (rows[-1][0], *rows[-min(len(rows), 3)][1:]), ("", *tickers)
+    return tuple(rows[-1]), ()
+
+
+def _encoding(source: Source, content: bytes) -> str:
+    """Return the encoding of a text."""
+    for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
+        if content.startswith(mark):
+            return name
+    zeros = content[:2000].count(0)
+    if zeros > 0.3 * len(content[:2000]):
+        return "utf-16-le" if content[1:2000:2].count(0) >= content[0:2000:2].count(0) else "utf-16-be"
+    if zeros:
+        raise ValueError(f"{source.name}: not text; is it a file of data?")
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.start < len(content) - 4:
+            return "cp1252"
+    return "utf-8"
+
+
+def _fit(lines: Sequence[str], separator: str) -> float:
+    """Return how well a separator splits some lines: the number of columns, weighted by the share of lines that have it."""
+    widths = [len(_split(line, separator)) for line in lines if line.strip()]
+    if not widths:
+        return 0.0
+    width = max(set(widths), key=widths.count)
+    return 0.0 if width == 1 else (widths.count(width) / len(widths)) ** 2 * min(width, 12) * (0.5 if separator == " " else 1.0)
+
+
+def _split(line: str, separator: str) -> list[str]:
+    """Return the values of a line, without blanks around them."""
+    try:
+        return [value.strip() for value in next(csv.reader([line], delimiter=separator), [])]
+    except csv.Error:
+        return [line]
+
+
+def _is_data_row(row: Sequence[str]) -> bool:
+    """Return whether a row holds data rather than names: at least two numbers, and most values are numbers or stamps."""
+    given = [value for value in row if value not in NULLS]
+    numbers = sum(bool(_NUMBER.fullmatch(value)) for value in given)
+    stamps = sum(bool(_STAMP.fullmatch(value)) for value in given)
+    return numbers >= 2 and numbers + stamps >= 0.5 * len(given)
+
+
+def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Iterator[list[Any]]:
+    """Yield batches of some columns of a text file, as pyarrow arrays of strings; values without a meaning are null.
+
+    Raises:
+        ValueError: The file is damaged, or a line has too few or too many values; the message names the line.
+    """
+    arrow, reader = need("pyarrow", "data"), need("pyarrow.csv", "data")
+    names = [f"c{index}" for index in range(dialect.width)]
+    faults: list[Any] = []
+
+    def refuse(row: Any) -> str:
+        faults.append(row)
+        return "error"
+
+    rows = 0
+    try:
+        with _content(source, dialect) as content:
+            batches = reader.open_csv(
+                content,
+                reader.ReadOptions(
+                    use_threads=False,
+                    block_size=BLOCK,
+                    skip_rows=0 if dialect.is_log else dialect.skip,
+                    column_names=names,
+                    encoding="utf-8" if dialect.is_log else dialect.encoding.replace("-sig", ""),
+                ),
+                reader.ParseOptions(delimiter=dialect.separator, invalid_row_handler=refuse),
+                reader.ConvertOptions(
+                    check_utf8=True,
+                    column_types=dict.fromkeys(names, arrow.string()),
+                    include_columns=[names[index] for index in columns],
+                    null_values=list(NULLS),
+                    strings_can_be_null=True,
+                    quoted_strings_can_be_null=True,
+                ),
+            )
+            for batch in batches:
+                rows += batch.num_rows
+                yield batch.columns
+    except arrow.ArrowInvalid as error:
+        line = line_of_row(source, dialect, rows)
+        if faults:
+            wrong = faults[0]
+            at = _line_with(source, dialect, str(wrong.text), line)
+            raise ValueError(
+                f"{source.name}, line {at}: expected {wrong.expected_columns} values, got {wrong.actual_columns}"
+            ) from None
+        raise damage(source.name, error, line - 1) from None
+    except (OSError, EOFError, UnicodeError) as error:
+        raise damage(source.name, error, line_of_row(source, dialect, rows) - 1 if rows else 0) from None
+
+
+def _content(source: Source, dialect: Dialect) -> Any:
+    """Open the content of a text file for pyarrow."""
+    if dialect.is_log:
+        with source.open() as file:
+            matches = [_TWS.search(line) for line in io.TextIOWrapper(file, encoding=dialect.encoding)]
+        rows = [",".join(value.strip() for value in match.groups()) for match in matches if match]
+        return io.BytesIO("\n".join(rows).encode())
+    return _Closing(source.open())
+
+
+class _Closing:
+    """A file for pyarrow, which closes what it reads through a Python object."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.closed = False
+
+    def read(self, size: int = -1) -> bytes:
+        """Return the next bytes."""
+        return self.file.read(size)
+
+    def close(self) -> None:
+        """Close the file."""
+        self.closed = True
+        self.file.close()
+
+    def __enter__(self) -> _Closing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def line_of_row(source: Source, dialect: Dialect, row: int) -> int:
+    """Return the number of the line (from 1) of a row of data (from 0); blank lines are not rows."""
+    left = row
+    try:
+        with source.open() as file, io.TextIOWrapper(file, encoding=dialect.encoding, errors="replace") as text:
+            for number, line in enumerate(text, start=1):
+                counts = _TWS.search(line) if dialect.is_log else number > dialect.skip and line.strip("\r\n")
+                if counts:
+                    if not left:
+                        return number
+                    left -= 1
+    except (OSError, EOFError):
+        pass
+    return dialect.skip + row + 1
+
+
+def _line_with(source: Source, dialect: Dialect, text: str, first: int) -> int:
+    """Return the number of the first line from `first` on that holds a text."""
+    wanted = text.strip("\r\n")
+    try:
+        with source.open() as file, io.TextIOWrapper(file, encoding=dialect.encoding, errors="replace") as content:
+            for number, line in enumerate(content, start=1):
+                if number >= first and line.strip("\r\n") == wanted:
+                    return number
+    except (OSError, EOFError):
+        pass
+    return first
