@@ -77,7 +77,13 @@ class BarReport:
 
 @dataclass(frozen=True, eq=False)
 class Sessions:
-    """Full sessions on a regular grid, in the order of their dates; arrays have shape (session, bar)."""
+    """Full sessions on one grid, in the order of their dates; arrays have shape (session, bar).
+
+    Bar `b` of every session covers the minutes of trading from `edges[b]` to `edges[b + 1]`, counted from the open without the
+    break. All bars last `bar_minutes`, except those that the open, the break or the close cuts: of 60-minute bars of New York,
+    the last covers 360 to 390 where bars count from the open (15:30), and the first covers 0 to 30 where bars are aligned to
+    the clock (09:30, then 10:00). The one bar of a daily session covers the whole session.
+    """
 
     dates: tuple[str, ...]
     open: Floats
@@ -96,6 +102,8 @@ class Sessions:
     day_minutes: int
     has_volume: bool
     """Whether the data hold a volume; without one, `volume` is zero."""
+    edges: Floats
+    """Minutes of trading from the open to the start of each bar, and to the close at last; shape (bar + 1,)."""
     hours: tuple[SessionHours, ...]
     """Hours of each session."""
     calendar: Calendar
@@ -176,6 +184,7 @@ def sessions_of(bars: Bars, format: Format | None = None, *, lenient: bool = Fal
         bars.minutes,
         length,
         bars.has_volume,
+        _edges(bars.minutes, length),
         tuple(day.hours for day in kept),
         calendar,
         report,
@@ -219,6 +228,11 @@ def _daily_index(bars: Bars, hours: list[SessionHours]) -> NDArray[np.int64]:
     days = local_of(bars.time, zone) // DAY
     known = {int(np.datetime64(item.date, "D").astype(np.int64)): at for at, item in enumerate(hours)}
     return np.array([known.get(day, -1) for day in days.tolist()])
+
+
+def _edges(step: int, length: int) -> Floats:
+    """Return the edges of the bars of a session, minutes of trading from the open, shape (bar + 1,)."""
+    return np.append(np.arange(0.0, length, step), float(length))
 
 
 def _grid(days: list[DayBars]) -> tuple[Floats, NDArray[np.bool_]]:
