@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hyperexec_env.arguments import build, option
-from hyperexec_env.data.calibration import Calibration, calibrate
+from hyperexec_env.data.calibration import Calibration, calibration_of
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.sessions import read_sessions
 from hyperexec_env.files import write_atomically
@@ -32,6 +32,7 @@ class Args(Format):
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
     slices: int | None = option(None, "number of slices (default: 26)")
     max_participation: float | None = option(None, "participation cap, fraction of the slice volume (default: none)")
+    adv: float | None = option(None, "average daily volume, shares (default: measured; needed for bars without a volume)")
     risk_aversion: float | None = option(None, "price of quadratic variation (default: 2 / notional)")
 
 
@@ -40,7 +41,7 @@ def main(args: Args) -> Calibration:
     if not args.out.endswith(".toml"):
         raise ValueError(f"out must end in .toml, so that commands recognise it as a scenario, got {args.out!r}")
     sessions = read_sessions(args.bars, build(Format, args), lenient=args.lenient)
-    order = {key: getattr(args, key) for key in ("side", "quantity", "slices", "max_participation", "risk_aversion")}
-    scenario = calibrate(sessions, args.name or Path(args.out).stem, **order)
-    write_atomically(args.out, scenario.to_toml())
-    return Calibration(scenario, sessions.report)
+    names = ("side", "quantity", "slices", "max_participation", "risk_aversion", "adv")
+    calibration = calibration_of(sessions, args.name or Path(args.out).stem, **{name: getattr(args, name) for name in names})
+    write_atomically(args.out, calibration.scenario.to_toml())
+    return calibration

@@ -5,12 +5,17 @@ import itertools
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import pyarrow
 import pytest
 
-from hyperexec_env.data.bars import read_sessions
-from hyperexec_env.data.calibration import NAMES, Calibration, _forward_backward, _rates, _reversible, calibrate, fit_regimes
+from hyperexec_env.data.calibration import NAMES, Calibration, calibrate, calibration_of
+from hyperexec_env.data.figures import Samples, estimate, samples_of, standard_errors
+from hyperexec_env.data.format import Format
+from hyperexec_env.data.regime_fit import RegimeFit, _forward_backward, _reversible, fit_regimes, transition_rates
+from hyperexec_env.data.sessions import read_sessions
 from hyperexec_env.market.library import U_CURVE
 from hyperexec_env.market.regime import matrix_exponential
 from hyperexec_env.market.scenario import Scenario, load_scenario
@@ -27,6 +32,9 @@ VOLUME_SCALES = np.array([0.7, 1.0, 1.6])
 RATES = np.array([[-1.5, 1.5, 0.0], [1.5, -3.0, 1.5], [0.0, 3.0, -3.0]])
 VOLATILITY_SCALES /= np.sqrt(STATIONARY @ VOLATILITY_SCALES**2)
 VOLUME_SCALES /= STATIONARY @ VOLUME_SCALES
+
+DAYS = Format(calendar="24/7", hours="09:30-16:00")
+"""Sessions on all days of the week, so that a few dates make many of them."""
 
 
 def chain(rng, days, steps, regimes):
@@ -70,7 +78,7 @@ def market(tmp_path_factory):
     """A year of bars of a market with three regimes: sessions, true regimes and calibrated scenario."""
     path = tmp_path_factory.mktemp("bars") / "year.csv"
     state = write_bars(path, 250)
-    sessions = read_sessions(path, "start")
+    sessions = read_sessions(path, DAYS)
     return sessions, state, calibrate(sessions, "year")
 
 
@@ -117,7 +125,7 @@ def test_regimes_preserve_the_mean_variance_and_the_mean_volume(market):
 
 def test_intraday_volatility_seasonality_is_not_taken_for_regimes(tmp_path):
     write_bars(tmp_path / "calm.csv", 80, regimes=1)
-    scenario = calibrate(read_sessions(tmp_path / "calm.csv", "start"))
+    scenario = calibrate(read_sessions(tmp_path / "calm.csv", DAYS))
     assert scenario.regimes.names == ("SIDEWAYS_LOW",)
     assert scenario.regimes.volatility == (1.0,)
     assert scenario.volatility == pytest.approx(SIGMA, rel=0.03)
@@ -126,7 +134,7 @@ def test_intraday_volatility_seasonality_is_not_taken_for_regimes(tmp_path):
 
 def test_few_sessions_support_fewer_regimes(tmp_path):
     write_bars(tmp_path / "week.csv", 10)
-    scenario = calibrate(read_sessions(tmp_path / "week.csv", "start"))
+    scenario = calibrate(read_sessions(tmp_path / "week.csv", DAYS))
     assert 1 <= len(scenario.regimes) < 3
 
 
@@ -139,7 +147,7 @@ def test_one_minute_bars_give_the_scenario_of_their_five_minute_bars(tmp_path):
         volume = sum(float(row[5]) for row in group)
         lines.append(f"{group[0][0]},{group[0][1]},{high!r},{low!r},{group[-1][4]},{volume!r}")
     (tmp_path / "five.csv").write_text("\n".join(lines) + "\n")
-    one, five = (calibrate(read_sessions(tmp_path / name, "start")) for name in ("one.csv", "five.csv"))
+    one, five = (calibrate(read_sessions(tmp_path / name, DAYS)) for name in ("one.csv", "five.csv"))
     assert dataclasses.replace(one, provenance={}) == dataclasses.replace(five, provenance={})
 
 
@@ -148,8 +156,120 @@ def test_start_and_end_stamps_give_the_same_scenario(tmp_path):
     text = (tmp_path / "start.csv").read_text().splitlines()
     shifted = [str(np.datetime64(line[:16]) + np.timedelta64(5, "m")) + line[16:] for line in text[1:]]
     (tmp_path / "end.csv").write_text("\n".join([text[0], *shifted]) + "\n")
-    start, end = read_sessions(tmp_path / "start.csv", "start"), read_sessions(tmp_path / "end.csv", "end")
+    start, end = read_sessions(tmp_path / "start.csv", DAYS), read_sessions(tmp_path / "end.csv", DAYS)
     assert calibrate(start).hash == calibrate(end).hash
+
+
+# bars of any length, days, bars without a volume
+
+
+def merged(sessions, minutes):
+    """Return a frame of bars of another length (or of days) from sessions of bars."""
+    count = sessions.volume.shape[1] if minutes == 1440 else minutes // sessions.bar_minutes
+    rows = []
+    for day, hours in enumerate(sessions.hours):
+        for first in range(0, sessions.volume.shape[1], count):
+            part = slice(first, first + count)
+            stamp = np.datetime64(hours.open, "ns") + np.timedelta64(first * sessions.bar_minutes, "m")
+            high, low = sessions.high[day, part].max(), sessions.low[day, part].min()
+            rows.append(
+                (stamp, sessions.open[day, first], high, low, sessions.close[day, part][-1], sessions.volume[day, part].sum())
+            )
+    names = ("date" if minutes == 1440 else "ts", "open", "high", "low", "close", "volume")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True))
+    columns[names[0]] = np.array(columns[names[0]], "datetime64[D]" if minutes == 1440 else "datetime64[us]")
+    return pyarrow.table({name: np.asarray(values) for name, values in columns.items()})
+
+
+@pytest.mark.parametrize(("minutes", "slices"), [(10, 39), (15, 26), (20, 20), (30, 13), (60, 6)])
+def test_longer_bars_give_the_same_volume_and_volatility(market, minutes, slices):
+    sessions, _, scenario = market
+    longer = read_sessions(merged(sessions, minutes), DAYS)
+    found = estimate(samples_of(longer))
+    assert len(found.curve) == slices
+    assert found.adv == pytest.approx(scenario.adv, rel=1e-5)
+    assert found.volatility == pytest.approx(scenario.volatility, rel=0.05)
+    whole = 390 % minutes == 0  # then a slice is a number of whole bars
+    fine = np.interp(np.linspace(0.0, 1.0, slices + 1), np.linspace(0.0, 1.0, 27), np.concatenate([[0.0], np.cumsum(CURVE)]))
+    assert found.curve == pytest.approx(np.diff(fine), rel=0.1 if whole else 0.2)
+
+
+def test_daily_bars_give_the_volume_and_the_curve_of_the_default(market):
+    sessions, _, scenario = market
+    found = calibrate(read_sessions(merged(sessions, 1440), DAYS))
+    assert found.adv == scenario.adv
+    assert found.volume_curve == pytest.approx(CURVE, rel=1e-5)
+    assert len(found.regimes) == 1
+    assert "regime-day" in found.provenance["volume_curve"]
+
+
+def test_the_range_of_daily_bars_gives_the_volatility_whatever_the_drift():
+    rng = np.random.default_rng(0)
+    steps, days = 26, 4000
+    for drift in (0.0, 0.03):  # a day's drift of 1.5 standard deviations
+        moves = SIGMA / np.sqrt(steps) * rng.standard_normal((days, steps)) + drift / steps
+        path = np.concatenate([np.zeros((days, 1)), np.cumsum(moves, axis=1)], axis=1)
+        first, last = path[:, :-1], path[:, 1:]
+        spread = np.sqrt((last - first) ** 2 - 2.0 * SIGMA**2 / steps * np.log(rng.random((2, days, steps))))
+        high, low = (first + last + spread[0]).max(axis=1) / 2.0, (first + last - spread[1]).min(axis=1) / 2.0
+        columns = {"open": path[:, 0], "high": high, "low": low, "close": path[:, -1]}
+        daily = SimpleNamespace(bar_minutes=1440, day_minutes=390, volume=np.ones((days, 1)), has_volume=True)
+        for name, values in columns.items():
+            setattr(daily, name, np.exp(values)[:, None])
+        assert estimate(samples_of(daily)).volatility == pytest.approx(SIGMA, rel=0.015)
+
+
+def test_bars_without_a_volume_need_an_adv_and_get_a_flat_curve(market):
+    sessions = read_sessions(merged(market[0], 5).drop_columns("volume"), DAYS)
+    with pytest.raises(ValueError, match=r"pass adv, the average daily volume \(--adv\)"):
+        calibrate(sessions)
+    scenario = calibrate(sessions, adv=5e6)
+    assert (scenario.adv, scenario.volume_curve) == (5e6, ())
+    assert scenario.provenance["volume_curve"] == "flat: the bars hold no volume"
+    assert scenario.volatility == market[2].volatility
+
+
+# standard errors
+
+
+def simulated(days, seed):
+    """Return the samples of some days of a market with one regime."""
+    rng = np.random.default_rng(seed)
+    moves = np.repeat(SIGMA * PATTERN, 3) / np.sqrt(78) * rng.standard_normal((days, 78))
+    level = np.exp(LEVEL * rng.standard_normal((days, 1)) - LEVEL**2 / 2.0)
+    volume = ADV * CURVE * level * np.exp(NOISE * rng.standard_normal((days, 26)) - NOISE**2 / 2.0)
+    short = moves.reshape(days, 26, 3)
+    return Samples((moves**2).sum(axis=1), volume, np.abs(short).sum(axis=2), short.sum(axis=2), 26, 15.0, "", True)
+
+
+def test_standard_errors_are_the_spread_of_independent_samples():
+    one = RegimeFit(np.ones(1), np.ones((1, 1)), np.ones((60, 26, 1)), 0.0)
+    start = estimate(simulated(60, 0))._replace(fit=one)
+    found = [estimate(simulated(60, seed), start) for seed in range(200)]
+    errors = [standard_errors(simulated(60, seed), start) for seed in range(8)]
+    for name in ("adv", "volatility", "volume_noise", "volume_level"):
+        spread = np.std([getattr(figures, name) for figures in found], ddof=1)
+        bootstrap = np.mean([error[name] if name != "volume_level" else error[name][1] for error in errors])
+        assert bootstrap == pytest.approx(spread, rel=0.25), name
+
+
+def test_every_measured_figure_has_a_standard_error(market, month):
+    for sessions in (market[0], month):
+        calibration = calibration_of(sessions)
+        known = {"adv", "volatility", "volume_curve", "volume_noise", "volume_level", "regime_volatility", "regime_volume"}
+        assert known <= set(calibration.errors)
+        for name in ("adv", "volatility", "volume_noise"):
+            assert calibration.errors[name] > 0.0
+            assert "standard error" in calibration.scenario.provenance[name]
+    assert calibration_of(month).errors == calibration_of(month).errors
+    level, error = calibration_of(market[0]).errors["volume_level"]
+    assert abs(level - LEVEL) < 3.0 * error
+
+
+def test_few_sessions_are_said_in_the_description(tmp_path, month):
+    write_bars(tmp_path / "week.csv", 5)
+    assert "few sessions" in calibrate(read_sessions(tmp_path / "week.csv", DAYS)).description
+    assert "few sessions" not in calibrate(month).description
 
 
 # the order
@@ -169,7 +289,7 @@ def month(tmp_path_factory):
     """A month of sessions, which calibrate in no time."""
     path = tmp_path_factory.mktemp("bars") / "month.csv"
     write_bars(path, 20)
-    return read_sessions(path, "start")
+    return read_sessions(path, DAYS)
 
 
 def test_given_values_override_the_calibration_and_its_provenance(month):
@@ -228,7 +348,7 @@ def test_insufficient_or_constant_bars_are_refused(tmp_path):
             still = [",".join([line.split(",")[0], "5", "5", "5", "5", line.split(",")[5]]) for line in lines[1:]]
             (tmp_path / "bars.csv").write_text("\n".join([lines[0], *still]))
         with pytest.raises(ValueError, match=message):
-            calibrate(read_sessions(tmp_path / "bars.csv", "start"))
+            calibrate(read_sessions(tmp_path / "bars.csv", DAYS))
 
 
 # the hidden Markov model
@@ -283,13 +403,13 @@ def test_rates_reproduce_the_transition_matrix(market):
         returns = np.diff(np.log(np.concatenate([sessions.open[:, :1], sessions.close[:, 2::3]], axis=1)))
         fit = fit_regimes(returns, count)
         transition = fit.flows / fit.law[:, None]
-        assert matrix_exponential(_rates(fit.flows, 26) / 26) == pytest.approx(transition, abs=2e-3)
+        assert matrix_exponential(transition_rates(fit.flows, 26) / 26) == pytest.approx(transition, abs=2e-3)
         assert (np.diff(fit.volatility) > 0.0).all()
         assert fit.posterior.sum(axis=2) == pytest.approx(np.ones((250, 26)))
 
 
 def test_an_alternating_chain_gets_the_rates_of_p_minus_identity():
-    rates = _rates(np.array([[0.05, 0.45], [0.45, 0.05]]), 26)
+    rates = transition_rates(np.array([[0.05, 0.45], [0.45, 0.05]]), 26)
     assert rates == pytest.approx(26 * np.array([[-0.9, 0.9], [0.9, -0.9]]))
 
 
@@ -306,7 +426,7 @@ def test_rare_large_moves_do_not_become_a_regime():
 
 @needs_data
 def test_a_year_of_spy_gives_the_known_values():
-    sessions = read_sessions(next((DATA / "bars_1min").glob("SPY_*")), "start", lenient=True)
+    sessions = read_sessions(next((DATA / "bars_1min").glob("SPY_*")), lenient=True)
     report = Calibration(calibrate(sessions, "spy"), sessions.report)
     assert report.scenario.adv == pytest.approx(43.0e6, rel=0.01)
     assert report.scenario.volatility == pytest.approx(0.0070, rel=0.02)
@@ -330,7 +450,7 @@ def test_a_year_of_spy_gives_the_known_values():
     ],
 )
 def test_single_stocks_give_valid_scenarios(name, adv, volatility):
-    scenario = calibrate(read_sessions(next((DATA / "bars_5min").glob(f"{name}_*")), "start"), name.lower())
+    scenario = calibrate(read_sessions(next((DATA / "bars_5min").glob(f"{name}_*"))), name.lower())
     assert scenario.adv == pytest.approx(adv, rel=0.01)
     assert scenario.volatility == pytest.approx(volatility, rel=0.01)
     assert len(scenario.regimes) == 2
@@ -341,7 +461,7 @@ def test_single_stocks_give_valid_scenarios(name, adv, volatility):
 @pytest.mark.parametrize("name", ["AAPL", "OXY"])
 def test_one_or_two_weeks_give_a_valid_scenario_with_one_regime(name):
     file = next((DATA / "bars_1min").glob(f"{name}_1min_2026*"))
-    scenario = calibrate(read_sessions(file, "start", lenient=True), name.lower())
+    scenario = calibrate(read_sessions(file, lenient=True), name.lower())
     assert len(scenario.regimes) == 1
     assert 0.01 < scenario.volatility < 0.03
     assert Scenario.from_toml(scenario.to_toml()) == scenario
@@ -350,6 +470,6 @@ def test_one_or_two_weeks_give_a_valid_scenario_with_one_regime(name):
 @needs_data
 def test_a_market_that_never_closes_is_calibrated_to_days_of_1440_minutes():
     file = next((DATA / "crypto").glob("BTCUSDT_*2024*"))
-    scenario = calibrate(read_sessions(file, "start", open_minute=0, day_minutes=1440), "btc")
+    scenario = calibrate(read_sessions(file, Format(calendar="24/7")), "btc")
     assert (scenario.slices, scenario.day_minutes, len(scenario.volume_curve)) == (96, 1440.0, 96)
     assert 0.01 < scenario.volatility < 0.05

@@ -1,0 +1,255 @@
+"""Figures that bars determine, and their standard errors by a block bootstrap over sessions."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.market.library import U_CURVE
+
+from .regime_fit import RegimeFit, fit_regimes, refit
+from .sessions import Sessions
+
+__all__ = ["Figures", "Samples", "estimate", "samples_of", "standard_errors"]
+
+Floats = NDArray[np.float64]
+
+SLICE_MINUTES: Final = 15
+"""Length of the slices of the default order, the volume bins and the returns of the regimes; longer for longer bars."""
+RETURN_MINUTES: Final = 5
+"""Length of the returns that estimate volatility: short for a large sample, long enough to avoid bid-ask bounce."""
+MOST_REGIMES: Final = 3
+"""Largest number of regimes that are tried."""
+REPLICATES: Final = 50
+"""Number of resamples of the bootstrap; a standard error is then known to 10 %."""
+SEED: Final = 20_260_101
+"""Seed of the resamples, so that a calibration is repeatable."""
+
+
+class Samples(NamedTuple):
+    """What the figures are computed from; the arrays have one row per session, so that sessions can be resampled."""
+
+    variance: Floats
+    """Variance of each session, open to close, shape (session,)."""
+    volume: Floats
+    """Volume of each slice, shares, shape (session, slice); of the day, shape (session, 1), for daily bars."""
+    moves: Floats
+    """Absolute returns of :data:`RETURN_MINUTES` summed over a slice, shape (session, slice): the intraday pattern."""
+    returns: Floats
+    """Log return of each slice, shape (session, slice)."""
+    slices: int
+    slice_minutes: float
+    variance_of: str
+    """What the variance is, for the provenance."""
+    has_volume: bool
+
+    @property
+    def is_daily(self) -> bool:
+        """Whether the bars are days."""
+        return len(self.volume[0]) != self.slices
+
+    def of_sessions(self, chosen: NDArray[np.int64]) -> Samples:
+        """Return the samples of some sessions."""
+        rows = {name: getattr(self, name)[chosen] for name in ("variance", "volume", "moves", "returns")}
+        return self._replace(**rows)
+
+
+class Figures(NamedTuple):
+    """Estimates."""
+
+    adv: float
+    """Mean daily volume, shares."""
+    volatility: float
+    """Root of the mean variance, fraction per square root of a day."""
+    curve: Floats
+    """Share of the daily volume in each slice, shape (slice,)."""
+    volume_noise: float | None
+    """Sd of the log volume of a slice; None where bars do not identify it."""
+    volume_level: float
+    """Sd of the log of the daily level of volume."""
+    fit: RegimeFit | None
+    """Regimes; None where bars do not identify them."""
+    regime_volume: Floats
+    """Relative volume of each regime, shape (regime,)."""
+
+
+def samples_of(sessions: Sessions) -> Samples:
+    """Return the samples of sessions.
+
+    Raises:
+        ValueError: The prices do not move.
+    """
+    step, length = sessions.bar_minutes, sessions.day_minutes
+    slices = _slices(step, length)
+    if step == 1440:
+        variance = _range_variance(sessions)
+        nothing = np.zeros((len(variance), 1))
+        volume, moves, returns = sessions.volume, nothing, nothing
+        text = "variance of open, high, low and close of a day (Rogers and Satchell 1991)"
+    else:
+        minutes = max(1, round(length / (step * math.ceil(RETURN_MINUTES / step))))
+        short = np.diff(np.log(_prices(sessions, minutes)), axis=1)
+        variance = _square(short).sum(axis=1)
+        volume = _binned(sessions, slices)
+        moves = _folded(np.abs(short), slices)
+        returns = np.diff(np.log(_prices(sessions, slices)), axis=1)
+        text = f"realised variance of {length / minutes:g}-minute returns, open to close"
+    if not variance.sum() > 0.0:
+        raise ValueError("the prices of the bars do not move: volatility cannot be calibrated")
+    return Samples(variance, volume, moves, returns, slices, length / slices, text, sessions.has_volume)
+
+
+def _slices(step: int, length: int) -> int:
+    """Return the number of slices of a day: of whole bars and about :data:`SLICE_MINUTES` long, if the day has such parts.
+
+    Args:
+        step: Length of a bar, minutes.
+        length: Length of a session, minutes.
+    """
+    if step == 1440:
+        return len(U_CURVE)
+    wanted = max(SLICE_MINUTES, step)
+    whole = [size for size in range(step, 2 * wanted + 1, step) if length % size == 0]
+    best = min(whole, key=lambda size: abs(math.log(size / wanted)), default=0)
+    return length // best if best else max(1, round(length / wanted))
+
+
+def estimate(samples: Samples, start: Figures | None = None) -> Figures:
+    """Return the figures of some sessions.
+
+    Args:
+        samples: The samples.
+        start: Figures whose number of regimes is kept, and from which the fit of the regimes starts; None: choose the number
+            by the Bayesian information criterion (Schwarz 1978).
+
+    Raises:
+        ValueError: The prices do not move.
+    """
+    volatility = math.sqrt(samples.variance.mean())
+    day = samples.volume.sum(axis=1)
+    adv = float(day.mean())
+    if samples.is_daily:
+        curve = np.array(U_CURVE) / sum(U_CURVE)
+        level = float(np.log(np.maximum(day, 1.0)).std(ddof=1)) if samples.has_volume else 0.0
+        return Figures(adv, volatility, curve, None, level, None, np.ones(1))
+    fit = _fit(samples, start)
+    if not samples.has_volume:
+        flat = np.full(samples.slices, 1.0 / samples.slices)
+        return Figures(0.0, volatility, flat, None, 0.0, fit, np.ones(len(fit.law)))
+    curve = (samples.volume / day[:, None]).mean(axis=0)
+    relative = samples.volume / (adv * np.maximum(curve, 1e-12))
+    scale = _regime_volume(relative, fit)
+    noise, level = _volume_noise(relative, fit.posterior @ np.log(scale))
+    return Figures(adv, volatility, curve, noise, level, fit, scale)
+
+
+def standard_errors(samples: Samples, figures: Figures) -> dict[str, Any]:
+    """Return the standard error of each figure by a moving-block bootstrap over sessions (Kuensch 1989).
+
+    Blocks have the length n^(1/3) of n sessions (rounded), so that volatility and volume that persist over days are kept.
+    ``volume_level`` holds the figure itself and its standard error.
+    """
+    rng, count = np.random.default_rng(SEED), len(samples.variance)
+    block = max(1, round(count ** (1.0 / 3.0)))
+    found: list[dict[str, Any]] = []
+    for _ in range(REPLICATES):
+        first = rng.integers(0, count, size=-(-count // block))
+        chosen = ((first[:, None] + np.arange(block)) % count).ravel()[:count]
+        found.append(_numbers(estimate(samples.of_sessions(chosen), figures)))
+    errors = {name: np.std([each[name] for each in found], axis=0, ddof=1) for name in found[0]}
+    plain: dict[str, Any] = {name: value.tolist() if np.ndim(value) else float(value) for name, value in errors.items()}
+    if not samples.has_volume:
+        return {name: plain[name] for name in ("volatility", "regime_volatility", "regime_share") if name in plain}
+    return {**plain, "volume_level": [figures.volume_level, plain["volume_level"]]}
+
+
+def _numbers(figures: Figures) -> dict[str, Any]:
+    """Return the figures that have a standard error, by name."""
+    values: dict[str, Any] = {"adv": figures.adv, "volatility": figures.volatility, "volume_level": figures.volume_level}
+    if figures.fit is None:
+        return values
+    values |= {"regime_volatility": figures.fit.volatility, "regime_share": figures.fit.law}
+    values |= {"regime_volume": figures.regime_volume}
+    if figures.volume_noise is None:
+        return values
+    return values | {"volume_curve": figures.curve, "volume_noise": figures.volume_noise}
+
+
+def _fit(samples: Samples, start: Figures | None) -> RegimeFit:
+    """Return the regimes of the returns over their usual size at that time of day."""
+    pattern = samples.moves.mean(axis=0)
+    returns = samples.returns / np.maximum(pattern, 0.05 * pattern.mean())
+    if not np.abs(returns).sum() > 0.0:
+        raise ValueError(
+            f"the prices of the bars do not move in {samples.slice_minutes:g} minutes: regimes cannot be calibrated"
+        )
+    if start is not None and start.fit is not None:
+        return refit(returns, start.fit)
+    return min((fit_regimes(returns, count) for count in range(1, MOST_REGIMES + 1)), key=lambda fit: fit.bic)
+
+
+def _regime_volume(relative: Floats, fit: RegimeFit) -> Floats:
+    """Return the relative volume of each regime, scaled to a stationary mean of one, shape (M,).
+
+    Given the returns, the expected volume is linear in the posterior, so least squares on the posterior is unbiased; a
+    posterior-weighted mean would be biased towards equal volumes.
+    """
+    posterior = fit.posterior.reshape(-1, len(fit.law))
+    volume = np.maximum(np.linalg.lstsq(posterior, relative.ravel(), rcond=None)[0], 0.1)
+    return np.asarray(volume / (fit.law @ volume))
+
+
+def _volume_noise(relative: Floats, regime: Floats) -> tuple[float, float]:
+    """Return the sd of the log volume within a day, and the sd of its daily level (two-way analysis of variance)."""
+    days, bins = relative.shape
+    residual = np.log(np.maximum(relative, 1e-6)) - regime
+    level = residual.mean(axis=1, keepdims=True)
+    residual = residual - level - residual.mean(axis=0) + residual.mean()
+    return math.sqrt(_square(residual).sum() / ((days - 1) * max(bins - 1, 1))), float(level.std(ddof=1))
+
+
+def _range_variance(sessions: Sessions) -> Floats:
+    """Return the variance of each day from its open, high, low and close (Rogers and Satchell 1991), shape (session,)."""
+    opening, high, low, closing = (
+        np.log(values[:, 0]) for values in (sessions.open, sessions.high, sessions.low, sessions.close)
+    )
+    up, down, move = high - opening, low - opening, closing - opening
+    return np.asarray(up * (up - move) + down * (down - move))
+
+
+def _prices(sessions: Sessions, parts: int) -> Floats:
+    """Return the open, then the last close until the end of each equal part of the day, shape (session, part + 1)."""
+    wanted = np.linspace(0.0, sessions.day_minutes, parts + 1)
+    at = np.searchsorted(sessions.edges, wanted + 1e-9, side="right") - 1
+    prices = np.concatenate([sessions.open[:, :1], sessions.close], axis=1)
+    return np.asarray(prices[:, at])
+
+
+def _binned(sessions: Sessions, parts: int) -> Floats:
+    """Return the volume of equal parts of the day, shape (session, part); a bar over an edge is split by time."""
+    bars = sessions.volume.shape[1]
+    if bars % parts == 0 and sessions.day_minutes % sessions.bar_minutes == 0:
+        return np.asarray(sessions.volume.reshape(len(sessions.volume), parts, -1).sum(axis=2))
+    return _spread(sessions.volume, sessions.edges, parts)
+
+
+def _folded(values: Floats, parts: int) -> Floats:
+    """Return the sums of consecutive values in equal parts of the day, shape (session, part); a value over an edge is split."""
+    count = values.shape[1]
+    if count % parts == 0:
+        return np.asarray(values.reshape(len(values), parts, -1).sum(axis=2))
+    return _spread(values, np.linspace(0.0, 1.0, count + 1), parts)
+
+
+def _spread(values: Floats, edges: Floats, parts: int) -> Floats:
+    """Return the sums of values in equal parts of the span of their edges; a value over an edge is split in proportion."""
+    sums = np.concatenate([np.zeros((len(values), 1)), np.cumsum(values, axis=1)], axis=1)
+    wanted = np.linspace(edges[0], edges[-1], parts + 1)
+    return np.asarray(np.diff(np.array([np.interp(wanted, edges, row) for row in sums]), axis=1))
+
+
+def _square(values: Floats) -> Floats:
+    return np.asarray(values * values)
