@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from .sources import Source
 from .stamps import read_clock, read_stamps, stamp_form
 from .zones import check_zone, day_start, utc_of
 
-__all__ = ["Columns", "Part", "read_source"]
+__all__ = ["Columns", "Part", "kind_of", "read_source"]
 
 Columns = dict[str, NDArray[Any]]
 """Arrays by field."""
@@ -79,6 +79,23 @@ def read_source(kind: str, source: Source, format: Format) -> Part:
             reading.add(dict(zip(used, batch, strict=True)))
             advance(len(batch[0]))
     return reading.end(tuple(choices))
+
+
+def kind_of(source: Source, format: Format, kinds: Sequence[str]) -> str:
+    """Return the first kind of data whose layouts fit a source.
+
+    Raises:
+        ValueError: None fits; the message says what was found.
+    """
+    raw = open_raw(source)
+    for kind in kinds:
+        try:
+            recognise(kind, raw.header, raw.sample, source.stem, format.column_names, format.layout)
+        except ValueError:
+            continue
+        return kind
+    shown = ", ".join(raw.header) if any(raw.header) else "no header; the first row is " + ", ".join(raw.sample[0])
+    raise ValueError(f"{source.name}: none of {', '.join(kinds)} ({shown[:300]}); pass --kind and --columns")
 
 
 def _of_ticker(raw: Raw, found: Recognised, symbol: str) -> Recognised:

@@ -18,9 +18,17 @@ from .sources import Data
 from .tables import Bars, Provenance
 from .zones import DAY, MINUTE, Nanoseconds, local_of
 
-__all__ = ["BarReport", "Sessions", "read_sessions", "sessions_of"]
+__all__ = ["BarReport", "NoSessions", "Sessions", "read_sessions", "sessions_of"]
 
 Floats = NDArray[np.float64]
+
+
+class NoSessions(ValueError):
+    """The bars hold no full session."""
+
+    def __init__(self, message: str, left_out: tuple[LeftOut, ...]) -> None:
+        super().__init__(message)
+        self.left_out = left_out
 
 
 @dataclass(frozen=True)
@@ -154,7 +162,7 @@ def sessions_of(bars: Bars, format: Format | None = None, *, lenient: bool = Fal
         example = (
             f"; left out, for example: {left_out[0]}" if left_out else f"; all bars are outside the hours of {calendar.name}"
         )
-        raise ValueError(f"{', '.join(bars.provenance.files)}: no full session of {length} minutes{example}")
+        raise NoSessions(f"{', '.join(bars.provenance.files)}: no full session of {length} minutes{example}", tuple(left_out))
     grid, missing = _grid(kept)
     report = BarReport(
         bars.provenance,
