@@ -7,6 +7,7 @@ All quantities are in lots, so that they are whole numbers and conserved exactly
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import accumulate
 from sys import float_info
 from typing import Any, Final
@@ -54,7 +55,8 @@ class WorkingOrder:
             deadline = submitted + horizon if sessions is None else sessions.later(submitted, horizon)
         self.deadline = deadline if sessions is None else sessions.last_close(deadline)
         self.start = submitted  # time of the first plan, on the agent's clock
-        self.submitted, self._end = self.trading_time(submitted), self.trading_time(self.deadline)
+        self._end = self.deadline if sessions is None else sessions.trading_time(self.deadline)
+        self.submitted = self.trading_time(submitted)
         self.lots, self._smallest = lots_of(parent.quantity, parent.lot_size), smallest_lots(parent)
         self.closed = False
         self.held = False  # whether a halt held back a child since the last plan
@@ -98,8 +100,11 @@ class WorkingOrder:
     # --- time
 
     def trading_time(self, time: float) -> float:
-        """Return the trading time at a time on the agent's clock."""
-        return time if self.sessions is None else self.sessions.trading_time(time)
+        """Return the trading time at a time on the agent's clock: before the deadline, a time before the end."""
+        if self.sessions is None:
+            return time
+        passed = self.sessions.trading_time(time)
+        return min(passed, math.nextafter(self._end, 0.0)) if time < self.deadline else passed  # rounding may reach the end
 
     def next_open(self, now: float) -> float:
         """Return the time from which children may trade: now, the next open, or infinity after the last close."""
@@ -140,7 +145,7 @@ class WorkingOrder:
             factor=config.steganographic_factor,
             rng=self.rng,
             number=self.next_number,
-            clock=None if self.sessions is None else lambda time: self._clock_time(time, now),
+            clock=None if self.sessions is None else partial(self._clock_time, now=self.next_open(now)),
         )
         self.next_number += len(children)
         self._schedule(children)
