@@ -27,6 +27,8 @@ __all__ = ["Benchmark", "Decomposition", "ExecutionReport", "Mark", "clock", "fo
 Point = tuple[float, float]
 """Time and mid."""
 
+_SHORTEST: Final = 1e-300
+"""Duration of an order, seconds, below which the integral of a price over time would underflow."""
 MEANINGS: Final = {
     "delay": "move of the mid from the decision to the start, on the filled shares",
     "spread": "half of the quoted spread",
@@ -306,7 +308,7 @@ class ExecutionReport:
         """Time-weighted average mid from the start to the end, currency per share; nan without marks."""
         if not self.marks:
             return math.nan
-        if not self._duration > 0.0:
+        if not self._duration > _SHORTEST:
             return self.end_mid
         path = [*(point for point in self.mids if point[0] < self.end), (self.end, self.end_mid)]
         if self._sessions is not None:
