@@ -525,8 +525,19 @@ class ExecutionAgent:
                     for child in self._closed.pop(name).children:
                         del self._owners[child]
                     del self._reports[name]
+                self._drop_outdated()
                 self._status = None
             return reports
+
+    def _drop_outdated(self) -> None:
+        """Drop the entries of closed orders and of earlier plans once they are most of a heap: they retain forgotten orders."""
+        most = 2 * (len(self._queue) + len(self._active))
+        if len(self._deadlines) > most:
+            self._deadlines = [entry for entry in self._deadlines if not entry[-1].closed]
+            heapq.heapify(self._deadlines)
+        if len(self._due) > most:
+            self._due = [entry for entry in self._due if entry[2] == entry[-1].version]
+            heapq.heapify(self._due)
 
     def report(self, parent: ParentOrder | str) -> ExecutionReport | None:
         """Return the report of an order; None if the order is open, unknown or forgotten."""

@@ -1,5 +1,6 @@
 """The execution agent: life cycle, scheduling, regimes, the participation cap, fills, reports and thread safety."""
 
+import gc
 import logging
 import math
 import sys
@@ -1002,6 +1003,24 @@ def test_get_reports_forgets_orders_except_those_with_children_in_the_market():
     assert agent.status[3:7] == (0, 0, 0, 0)
     with pytest.raises(ValueError, match="id must be new to the agent"):
         agent.submit_order(done)
+
+
+@pytest.mark.parametrize("deadline", [10.0, 1e9])
+def test_forgotten_orders_are_not_retained_until_their_times(deadline):
+    agent = _agent(algorithm="TWAP")
+    names = {f"forgotten-{number}" for number in range(50)}
+    for name in names:
+        agent.submit_order(_parent(id=name, deadline=deadline))
+    kept = _parent(deadline=1e9)
+    _cut(agent, kept)
+    for name in names:
+        agent.cancel(name)
+    assert len(agent.get_reports(forget=True)) == 50
+    found = [found for found in gc.get_objects() if isinstance(found, WorkingOrder) and found.parent.id in names]
+    assert found == []
+    assert agent.get_next_child(1e8).parent == kept  # the orders that are open still trade and expire
+    agent.process(now=1e9)
+    assert agent.report(kept).reason == "expired"
 
 
 # --- quotes, marks and status
