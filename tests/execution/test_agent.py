@@ -454,6 +454,38 @@ def test_a_clock_that_is_set_back_plans_at_most_the_intervals_of_the_order(algor
     assert agent.report(parent).end == now + 100.0
 
 
+@given(
+    calls=st.lists(
+        st.tuples(
+            st.sampled_from(["submit", "process", "take", "cancel"]), st.floats(-400.0, 400.0), st.sampled_from(REGIME_NAMES)
+        ),
+        max_size=40,
+    ),
+    algorithm=st.sampled_from(algorithm_names()),
+)
+def test_a_clock_that_runs_backwards_has_the_effect_of_one_that_stands_still(calls, algorithm):
+    def trade(clamped):
+        agent = _agent(algorithm=algorithm, steganographic_factor=0.3, max_participation_rate=0.2)
+        latest, child = -1e6, None
+        for number, (call, told, regime) in enumerate([*calls, ("stop", -1e6, "")]):
+            now = max(told, latest) if clamped else told
+            if call == "submit":
+                agent.submit_order(_parent(id=str(number), expected_volume=1e4, volume_profile=(1.0, 3.0, 0.0)), now=now)
+            elif call == "process":
+                agent.process({"X": Quote(100.0, 30.0)}, regime, now=now)
+            elif call == "take":
+                child = agent.get_next_child(now)
+            elif call == "stop":
+                agent.stop(now)
+            elif child is not None:
+                agent.cancel(child, now=now)
+                child = None
+            latest = max(latest, told) if call in ("submit", "process") else latest
+        return [(report.children, report.start, report.end, report.marks, report.plan) for report in agent.get_reports()]
+
+    assert trade(clamped=False) == trade(clamped=True)
+
+
 def test_a_call_that_fails_does_not_move_the_clock():
     agent = _agent(algorithm="TWAP")
     with pytest.raises(ValueError, match="mid of X"):
