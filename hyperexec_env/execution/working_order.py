@@ -169,10 +169,7 @@ class WorkingOrder:
             if not volumes.sum() > _SMALLEST_REST:
                 volumes = slice_profile((), intervals, since, left, 1.0)
         if algorithm == POV:
-            expected, cap = parent.expected_volume, config.max_participation_rate
-            self.pov_rate = cap or 0.0
-            if expected is not None:
-                self.pov_rate = parent.quantity / max(expected * float(volumes.sum()), _SMALLEST_VOLUME)
+            self._restart_pov(float(volumes.sum()), at)
         rate = 0.0
         if algorithm == "AC":
             rate = schedules.STEEPNESS * urgency / intervals  # market unknown: use the steepness of IS
@@ -188,6 +185,20 @@ class WorkingOrder:
                     tau=(self._end - at) / config.day_seconds / intervals,
                 )
         return Outlook(intervals, urgency, volumes, rate)
+
+    def _restart_pov(self, volume: float, at: float) -> None:
+        """Set the participation for the unreleased lots, and count volume from a trading time on: a halt has none.
+
+        Args:
+            volume: Expected market volume of the remaining time, as a share of the expected volume.
+            at: Present trading time.
+        """
+        size, expected = self.parent.lot_size, self.parent.expected_volume
+        self.pov_rate = self.config.max_participation_rate or 0.0
+        if expected is not None:
+            self.pov_rate = shares_of(self.unreleased, size) / max(expected * volume, _SMALLEST_VOLUME)
+        self.pov_target = float(shares_of(self.filled + self.working, size))
+        self.window_end = max(self.window_end, at)
 
     def _schedule(self, children: list[ChildOrder]) -> None:
         """Replace the pending children."""

@@ -382,6 +382,20 @@ def test_a_paused_symbol_releases_no_children_and_its_rest_is_replanned_after_re
     assert [agent.report(parent).reason for parent in (halted, other)] == ["filled", "filled"]
 
 
+@pytest.mark.parametrize("quoted_in_the_halt", [0.0, 100.0])
+def test_pov_spreads_its_rest_after_a_halt_because_a_halt_has_no_volume(quoted_in_the_halt):
+    agent = _agent(algorithm="POV", complete=False)
+    agent.submit_order(_parent(3000, expected_volume=30_000.0))
+    released = _run(agent, 59.0, portfolio={"X": Quote(100.0, 100.0)})
+    agent.pause("X")
+    assert _run(agent, 149.0, portfolio={"X": Quote(100.0, quoted_in_the_halt)}) == []
+    agent.resume("X")
+    agent._clock.now = 150.0
+    released += _run(agent, 299.0, portfolio={"X": Quote(100.0, 100.0)})
+    assert [child.quantity for child in released] == [300] * 2 + [480] * 5
+    assert agent.get_reports()[0].reason == "filled"
+
+
 def test_a_child_is_replanned_after_a_halt_even_if_it_is_asked_for_before_process():
     agent = _agent(algorithm="TWAP")
     _cut(agent, _parent())
