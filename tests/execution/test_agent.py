@@ -545,18 +545,36 @@ def test_a_call_replans_at_least_one_order():
     assert [len(agent.process(regime="CRISIS", now=1.0)) for _ in range(4)] == [20, 20, 20, 0]
 
 
-def test_an_order_that_waits_for_its_new_plan_gets_it_before_its_next_child():
-    agent = _agent(max_latency_us=1e-3, algorithm="TWAP")
-    for number in range(3):
-        _cut(agent, _parent(id=str(number), algorithm="Adaptive"), regime="BEAR_TRENDING")
-    assert {child.parent.id for child in agent.process(regime="CRISIS", now=1.0)} == {"0"}
-    assert agent.get_next_child(15.0).id == "0/10"  # the first of twenty children, at 8.5 s
-    assert [agent.get_next_child(15.0) for _ in range(2)] == [None, None]  # each call makes one plan, and may do no more
-    assert [agent.get_next_child(15.0).quantity for _ in range(2)] == [50, 50]
-    assert {child.parent.id for child in agent.process(now=30.0)} == {"1", "2"}
-    for number in range(3):
+def test_an_order_that_waits_for_its_new_plan_gets_it_when_its_next_child_is_due():
+    agent = _agent(max_latency_us=100.0)
+    for number in range(4):
+        _cut(agent, _parent(id=str(number)), regime="BEAR_TRENDING")
+    assert {child.parent.id for child in agent.process(regime="CRISIS", now=1.0)} == {"0", "1"}
+    released = [agent.get_next_child(15.0) for _ in range(4)]
+    assert [child.id for child in released] == ["0/10", "1/10", "2/10", "3/10"]  # the first of twenty children
+    assert {child.parent.id for child in agent.process(now=30.0)} == {"2", "3"}  # the plans that get_next_child made
+
+
+def test_no_child_waits_for_the_new_plan_of_its_order():
+    agent = _agent(max_latency_us=1e-3)
+    for number in range(4):
+        _cut(agent, _parent(id=str(number)), regime="BEAR_TRENDING")
+    agent.process(regime="CRISIS", now=1.0)
+    released = [agent.get_next_child(15.0) for _ in range(5)]
+    # the second call plans the second order anew, may plan no more, and releases a child of the third by its earlier plan
+    assert [child and child.id for child in released] == ["0/10", "2/0", "1/10", "3/10", None]
+    for number in range(4):
         assert sum(child.quantity for child in agent.children(str(number))) == 1000
-        assert all(child.number >= 10 for child in agent.children(str(number)))
+
+
+def test_many_orders_are_filled_although_a_change_of_regime_is_spread_over_many_calls():
+    agent, orders = _agent(slices=3, max_latency_us=1e-3), 100
+    for number in range(orders):
+        agent.submit_order(_parent(10, id=str(number)))
+    _run(agent, 290.0, step=10.0, regime=lambda now: "BEAR_TRENDING" if now < 200.0 else "CRISIS")
+    agent._clock.now = 299.0
+    _run(agent, 299.0, regime=lambda now: "CRISIS")
+    assert [report.reason for report in agent.get_reports()] == ["filled"] * orders
 
 
 def test_a_second_change_of_regime_during_the_first_one_replans_every_order():

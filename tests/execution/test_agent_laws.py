@@ -173,10 +173,9 @@ class AgentMachine(RuleBasedStateMachine):
             if last < max(self.now, self.latest):
                 continue
             self.now = last
-            for _ in range(len(open_orders) + 1):  # calls that make a plan may return no child
-                self.agent.process()
-                while (child := self.agent.get_next_child()) is not None:
-                    self.agent.report_fill(child, child.quantity, 10.0)
+            self.agent.process()
+            while (child := self.agent.get_next_child()) is not None:
+                self.agent.report_fill(child, child.quantity, 10.0)
             for name, parent in open_orders.items():
                 if self.complete and _end(parent) == end and _open(parent, last):
                     assert self.agent.report(name).reason == "filled"
