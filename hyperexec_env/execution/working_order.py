@@ -187,18 +187,19 @@ class WorkingOrder:
         return Outlook(intervals, urgency, volumes, rate)
 
     def _restart_pov(self, volume: float, at: float) -> None:
-        """Set the participation for the unreleased lots, and count volume from a trading time on: a halt has none.
+        """Set the participation for the unreleased lots, and count volume from now or from the end of the cap interval on.
 
         Args:
             volume: Expected market volume of the remaining time, as a share of the expected volume.
             at: Present trading time.
         """
         size, expected = self.parent.lot_size, self.parent.expected_volume
+        self.window_end = max(self.window_end, at)  # a halt has no volume
+        self.pov_target = float(shares_of(self.filled + self.working, size))
         self.pov_rate = self.config.max_participation_rate or 0.0
         if expected is not None:
-            self.pov_rate = shares_of(self.unreleased, size) / max(expected * volume, _SMALLEST_VOLUME)
-        self.pov_target = float(shares_of(self.filled + self.working, size))
-        self.window_end = max(self.window_end, at)
+            counted = volume * ((self._end - self.window_end) / (self._end - at))
+            self.pov_rate = shares_of(self.unreleased, size) / max(expected * counted, _SMALLEST_VOLUME)
 
     def _schedule(self, children: list[ChildOrder]) -> None:
         """Replace the pending children."""
@@ -248,8 +249,10 @@ class WorkingOrder:
             now: Time of the release, seconds on the agent's clock.
             volume_rate: Quoted market volume, shares a second; None: unknown.
         """
-        index, planned = self.next_index, self._pending_lots(self.next_index)
-        wanted = self._permitted_lots(planned, volume_rate, self.trading_time(now))
+        index, planned, at = self.next_index, self._pending_lots(self.next_index), self.trading_time(now)
+        if self.held:  # not planned anew since a halt, which has no volume
+            self.window_end = max(self.window_end, at)
+        wanted = self._permitted_lots(planned, volume_rate, at)
         scheduled = self.trading_time(self.pending[index].schedule_time)
         later = scheduled + self.interval  # time to which unreleased lots of the last child are carried
         ends = index == len(self.pending) - 1 and not self._comes_after(later, self.pending[index].schedule_time)

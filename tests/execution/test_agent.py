@@ -382,18 +382,28 @@ def test_a_paused_symbol_releases_no_children_and_its_rest_is_replanned_after_re
     assert [agent.report(parent).reason for parent in (halted, other)] == ["filled", "filled"]
 
 
-@pytest.mark.parametrize("quoted_in_the_halt", [0.0, 100.0])
-def test_pov_spreads_its_rest_after_a_halt_because_a_halt_has_no_volume(quoted_in_the_halt):
-    agent = _agent(algorithm="POV", complete=False)
-    agent.submit_order(_parent(3000, expected_volume=30_000.0))
-    released = _run(agent, 59.0, portfolio={"X": Quote(100.0, 100.0)})
+def _run_with_a_halt(agent, orders, quoted_in_the_halt):
+    """Trade POV orders with a halt from 60 to 150 of 300 seconds; return the quantities of the children of each order."""
+    for number in range(orders):
+        agent.submit_order(_parent(3000, id=str(number), algorithm="POV", expected_volume=30_000.0))
+    _run(agent, 59.0, portfolio={"X": Quote(100.0, 100.0)})
     agent.pause("X")
     assert _run(agent, 149.0, portfolio={"X": Quote(100.0, quoted_in_the_halt)}) == []
     agent.resume("X")
     agent._clock.now = 150.0
-    released += _run(agent, 299.0, portfolio={"X": Quote(100.0, 100.0)})
-    assert [child.quantity for child in released] == [300] * 2 + [480] * 5
-    assert agent.get_reports()[0].reason == "filled"
+    _run(agent, 299.0, portfolio={"X": Quote(100.0, 100.0)})
+    assert [report.reason for report in agent.get_reports()] == ["filled"] * orders
+    return [[child.quantity for child in report.children] for report in agent.get_reports()]
+
+
+@pytest.mark.parametrize("quoted_in_the_halt", [0.0, 100.0])
+def test_pov_spreads_its_rest_after_a_halt_because_a_halt_has_no_volume(quoted_in_the_halt):
+    assert _run_with_a_halt(_agent(complete=False), 1, quoted_in_the_halt) == [[300] * 2 + [480] * 5]
+
+
+def test_a_pov_order_that_waits_for_its_plan_after_a_halt_does_not_count_the_halt():
+    for children in _run_with_a_halt(_agent(complete=False, max_latency_us=1e-3), 10, 100.0):
+        assert max(children) < 700  # of 2,400 shares that the halt would count
 
 
 def test_a_child_is_replanned_after_a_halt_even_if_it_is_asked_for_before_process():
