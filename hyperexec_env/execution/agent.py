@@ -31,7 +31,7 @@ __all__ = ["AgentStatus", "ExecutionAgent", "Portfolio", "Quote"]
 
 _log = logging.getLogger("hyperexec_env.execution")
 _REGIMES: Final = (*REGIME_NAMES, UNKNOWN)
-PLAN_US, INTERVAL_US, REVIEW_US = 30.0, 1.0, 0.5
+PLAN_US, INTERVAL_US, REVIEW_US = 30.0, 1.0, 1.0
 """Nominal times of a plan, of each of its intervals, and of the review of an order that needs no new plan, microseconds. They,
 and not a clock, bound the orders that a call replans, so that a seed gives the same children on every machine."""
 _record = tuple.__new__  # builds a named tuple in half the time of calling its class

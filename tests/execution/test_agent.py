@@ -548,6 +548,20 @@ def test_a_change_of_regime_replans_as_many_orders_a_call_as_fit_into_the_latenc
     assert agent.process(now=20.0) == []
 
 
+def test_a_change_of_regime_reviews_as_many_orders_a_call_as_fit_into_the_latency(monkeypatch):
+    agent, reviewed = _agent(max_latency_us=10.0), []
+    for number in range(40):
+        _cut(agent, _parent(id=str(number)), regime="CRISIS")
+    review = agent._review
+    monkeypatch.setattr(agent, "_review", lambda order, *values: reviewed.append(order.parent.id) or review(order, *values))
+    counts = []
+    for _ in range(5):
+        assert agent.process(regime="SIDEWAYS_HIGH", now=1.0) == []  # the same plan as in a crisis
+        counts.append(len(reviewed) - sum(counts))
+    assert counts == [10, 10, 10, 10, 0]
+    assert reviewed == [str(number) for number in range(40)]
+
+
 def test_a_call_replans_at_least_one_order():
     agent = _agent(max_latency_us=1e-3)
     for number in range(3):
