@@ -31,7 +31,7 @@ __all__ = ["AgentStatus", "ExecutionAgent", "Portfolio", "Quote"]
 
 _log = logging.getLogger("hyperexec_env.execution")
 _REGIMES: Final = (*REGIME_NAMES, UNKNOWN)
-PLAN_US, INTERVAL_US, REVIEW_US = 30.0, 1.0, 0.5
+PLAN_US, INTERVAL_US, REVIEW_US = 30.0, 1.0, 1.0
 """Nominal times of a plan, of each of its intervals, and of the review of an order that needs no new plan, microseconds. They,
 and not a clock, bound the orders that a call replans, so that a seed gives the same children on every machine."""
 _record = tuple.__new__  # builds a named tuple in half the time of calling its class
@@ -228,8 +228,7 @@ class ExecutionAgent:
         """Update all orders: close expired ones, replan where the regime changed, and cut submitted ones into children.
 
         A call replans only as many orders as fit into ``max_latency_us`` by nominal times (10 plans of 20 children for the
-        default), at least one; the next calls continue. An order that waits for its new plan is replanned at the latest before
-        its next child is released.
+        default), at least one; the next calls of this method and of :meth:`get_next_child` continue.
 
         Args:
             portfolio: Quotes by symbol; symbols without a new quote keep their last one.
@@ -356,15 +355,15 @@ class ExecutionAgent:
         """Release and return the earliest child that is due; None if no child is due.
 
         Call it at least as often as children are scheduled: a child that becomes due after the last call before the deadline
-        is never released. The time may lie ahead of the other calls, to look ahead to the next call. Where children that are
-        due wait for a new plan, a call makes at most as many plans as :meth:`process`; if it then returns None, the next call
-        continues.
+        is never released. The time may lie ahead of the other calls, to look ahead to the next call. An order that waits for a
+        new plan is replanned when its next child is due, unless the call has made as many plans as :meth:`process` may: then it
+        releases the child by the earlier plan, so that no child waits.
         """
         with self._lock:
             if self._state != RUNNING:
                 return None
             moment, left = self._time(now), self.config.max_latency_us  # for plans, see `process`
-            while self._due and self._due[0][0] <= moment and left > 0.0:
+            while self._due and self._due[0][0] <= moment:
                 _, _, version, order = heapq.heappop(self._due)
                 if version != order.version:
                     continue
@@ -375,7 +374,7 @@ class ExecutionAgent:
                 elif (opening := order.next_open(moment)) > moment:
                     heapq.heappush(self._due, (opening, next(self._tie_breaker), version, order))
                 else:
-                    if order.held or (order.algorithm == ADAPTIVE and order.seen != self._regime_number):
+                    if left > 0.0 and (order.held or (order.algorithm == ADAPTIVE and order.seen != self._regime_number)):
                         left -= self._review(order, moment, self._created)
                         if version != order.version:
                             continue
@@ -525,8 +524,19 @@ class ExecutionAgent:
                     for child in self._closed.pop(name).children:
                         del self._owners[child]
                     del self._reports[name]
+                self._drop_outdated()
                 self._status = None
             return reports
+
+    def _drop_outdated(self) -> None:
+        """Drop the entries of closed orders and of earlier plans once they are most of a heap: they retain forgotten orders."""
+        most = 2 * (len(self._queue) + len(self._active))
+        if len(self._deadlines) > most:
+            self._deadlines = [entry for entry in self._deadlines if not entry[-1].closed]
+            heapq.heapify(self._deadlines)
+        if len(self._due) > most:
+            self._due = [entry for entry in self._due if entry[2] == entry[-1].version]
+            heapq.heapify(self._due)
 
     def report(self, parent: ParentOrder | str) -> ExecutionReport | None:
         """Return the report of an order; None if the order is open, unknown or forgotten."""

@@ -27,6 +27,8 @@ __all__ = ["Benchmark", "Decomposition", "ExecutionReport", "Mark", "clock", "fo
 Point = tuple[float, float]
 """Time and mid."""
 
+_SMALLEST_WEIGHT: Final = 1e-300
+"""Sum of weights, seconds or shares, below which their products with a price would underflow."""
 MEANINGS: Final = {
     "delay": "move of the mid from the decision to the start, on the filled shares",
     "spread": "half of the quoted spread",
@@ -288,7 +290,7 @@ class ExecutionReport:
     def market_volume(self) -> float:
         """Market volume from the start to the end, shares; nan if unknown."""
         volume = math.fsum(volume for _, _, volume in self._traded)
-        return volume if volume > 0.0 else math.nan
+        return volume if volume > _SMALLEST_WEIGHT else math.nan
 
     @property
     def participation(self) -> float:
@@ -306,7 +308,7 @@ class ExecutionReport:
         """Time-weighted average mid from the start to the end, currency per share; nan without marks."""
         if not self.marks:
             return math.nan
-        if not self._duration > 0.0:
+        if not self._duration > _SMALLEST_WEIGHT:
             return self.end_mid
         path = [*(point for point in self.mids if point[0] < self.end), (self.end, self.end_mid)]
         if self._sessions is not None:

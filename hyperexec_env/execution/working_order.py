@@ -7,6 +7,7 @@ All quantities are in lots, so that they are whole numbers and conserved exactly
 from __future__ import annotations
 
 import math
+from functools import partial
 from itertools import accumulate
 from sys import float_info
 from typing import Any, Final
@@ -54,7 +55,8 @@ class WorkingOrder:
             deadline = submitted + horizon if sessions is None else sessions.later(submitted, horizon)
         self.deadline = deadline if sessions is None else sessions.last_close(deadline)
         self.start = submitted  # time of the first plan, on the agent's clock
-        self.submitted, self._end = self.trading_time(submitted), self.trading_time(self.deadline)
+        self._end = self.deadline if sessions is None else sessions.trading_time(self.deadline)
+        self.submitted = self.trading_time(submitted)
         self.lots, self._smallest = lots_of(parent.quantity, parent.lot_size), smallest_lots(parent)
         self.closed = False
         self.held = False  # whether a halt held back a child since the last plan
@@ -98,8 +100,11 @@ class WorkingOrder:
     # --- time
 
     def trading_time(self, time: float) -> float:
-        """Return the trading time at a time on the agent's clock."""
-        return time if self.sessions is None else self.sessions.trading_time(time)
+        """Return the trading time at a time on the agent's clock: before the deadline, a time before the end."""
+        if self.sessions is None:
+            return time
+        passed = self.sessions.trading_time(time)
+        return min(passed, math.nextafter(self._end, 0.0)) if time < self.deadline else passed  # rounding may reach the end
 
     def next_open(self, now: float) -> float:
         """Return the time from which children may trade: now, the next open, or infinity after the last close."""
@@ -140,7 +145,7 @@ class WorkingOrder:
             factor=config.steganographic_factor,
             rng=self.rng,
             number=self.next_number,
-            clock=None if self.sessions is None else lambda time: self._clock_time(time, now),
+            clock=None if self.sessions is None else partial(self._clock_time, now=self.next_open(now)),
         )
         self.next_number += len(children)
         self._schedule(children)
@@ -164,10 +169,7 @@ class WorkingOrder:
             if not volumes.sum() > _SMALLEST_REST:
                 volumes = slice_profile((), intervals, since, left, 1.0)
         if algorithm == POV:
-            expected, cap = parent.expected_volume, config.max_participation_rate
-            self.pov_rate = cap or 0.0
-            if expected is not None:
-                self.pov_rate = parent.quantity / max(expected * float(volumes.sum()), _SMALLEST_VOLUME)
+            self._restart_pov(float(volumes.sum()), at)
         rate = 0.0
         if algorithm == "AC":
             rate = schedules.STEEPNESS * urgency / intervals  # market unknown: use the steepness of IS
@@ -183,6 +185,21 @@ class WorkingOrder:
                     tau=(self._end - at) / config.day_seconds / intervals,
                 )
         return Outlook(intervals, urgency, volumes, rate)
+
+    def _restart_pov(self, volume: float, at: float) -> None:
+        """Set the participation for the unreleased lots, and count volume from now or from the end of the cap interval on.
+
+        Args:
+            volume: Expected market volume of the remaining time, as a share of the expected volume.
+            at: Present trading time.
+        """
+        size, expected = self.parent.lot_size, self.parent.expected_volume
+        self.window_end = max(self.window_end, at)  # a halt has no volume
+        self.pov_target = float(shares_of(self.filled + self.working, size))
+        self.pov_rate = self.config.max_participation_rate or 0.0
+        if expected is not None:
+            counted = volume * ((self._end - self.window_end) / (self._end - at))
+            self.pov_rate = shares_of(self.unreleased, size) / max(expected * counted, _SMALLEST_VOLUME)
 
     def _schedule(self, children: list[ChildOrder]) -> None:
         """Replace the pending children."""
@@ -232,8 +249,10 @@ class WorkingOrder:
             now: Time of the release, seconds on the agent's clock.
             volume_rate: Quoted market volume, shares a second; None: unknown.
         """
-        index, planned = self.next_index, self._pending_lots(self.next_index)
-        wanted = self._permitted_lots(planned, volume_rate, self.trading_time(now))
+        index, planned, at = self.next_index, self._pending_lots(self.next_index), self.trading_time(now)
+        if self.held:  # not planned anew since a halt, which has no volume
+            self.window_end = max(self.window_end, at)
+        wanted = self._permitted_lots(planned, volume_rate, at)
         scheduled = self.trading_time(self.pending[index].schedule_time)
         later = scheduled + self.interval  # time to which unreleased lots of the last child are carried
         ends = index == len(self.pending) - 1 and not self._comes_after(later, self.pending[index].schedule_time)

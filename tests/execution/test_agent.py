@@ -1,5 +1,6 @@
 """The execution agent: life cycle, scheduling, regimes, the participation cap, fills, reports and thread safety."""
 
+import gc
 import logging
 import math
 import sys
@@ -381,6 +382,30 @@ def test_a_paused_symbol_releases_no_children_and_its_rest_is_replanned_after_re
     assert [agent.report(parent).reason for parent in (halted, other)] == ["filled", "filled"]
 
 
+def _run_with_a_halt(agent, orders, quoted_in_the_halt):
+    """Trade POV orders with a halt from 60 to 150 of 300 seconds; return the quantities of the children of each order."""
+    for number in range(orders):
+        agent.submit_order(_parent(3000, id=str(number), algorithm="POV", expected_volume=30_000.0))
+    _run(agent, 59.0, portfolio={"X": Quote(100.0, 100.0)})
+    agent.pause("X")
+    assert _run(agent, 149.0, portfolio={"X": Quote(100.0, quoted_in_the_halt)}) == []
+    agent.resume("X")
+    agent._clock.now = 150.0
+    _run(agent, 299.0, portfolio={"X": Quote(100.0, 100.0)})
+    assert [report.reason for report in agent.get_reports()] == ["filled"] * orders
+    return [[child.quantity for child in report.children] for report in agent.get_reports()]
+
+
+@pytest.mark.parametrize("quoted_in_the_halt", [0.0, 100.0])
+def test_pov_spreads_its_rest_after_a_halt_because_a_halt_has_no_volume(quoted_in_the_halt):
+    assert _run_with_a_halt(_agent(complete=False), 1, quoted_in_the_halt) == [[300] * 2 + [480] * 5]
+
+
+def test_a_pov_order_that_waits_for_its_plan_after_a_halt_does_not_count_the_halt():
+    for children in _run_with_a_halt(_agent(complete=False, max_latency_us=1e-3), 10, 100.0):
+        assert max(children) < 700  # of 2,400 shares that the halt would count
+
+
 def test_a_child_is_replanned_after_a_halt_even_if_it_is_asked_for_before_process():
     agent = _agent(algorithm="TWAP")
     _cut(agent, _parent())
@@ -453,6 +478,38 @@ def test_a_clock_that_is_set_back_plans_at_most_the_intervals_of_the_order(algor
     assert agent.report(parent).end == now + 100.0
 
 
+@given(
+    calls=st.lists(
+        st.tuples(
+            st.sampled_from(["submit", "process", "take", "cancel"]), st.floats(-400.0, 400.0), st.sampled_from(REGIME_NAMES)
+        ),
+        max_size=40,
+    ),
+    algorithm=st.sampled_from(algorithm_names()),
+)
+def test_a_clock_that_runs_backwards_has_the_effect_of_one_that_stands_still(calls, algorithm):
+    def trade(clamped):
+        agent = _agent(algorithm=algorithm, steganographic_factor=0.3, max_participation_rate=0.2)
+        latest, child = -1e6, None
+        for number, (call, told, regime) in enumerate([*calls, ("stop", -1e6, "")]):
+            now = max(told, latest) if clamped else told
+            if call == "submit":
+                agent.submit_order(_parent(id=str(number), expected_volume=1e4, volume_profile=(1.0, 3.0, 0.0)), now=now)
+            elif call == "process":
+                agent.process({"X": Quote(100.0, 30.0)}, regime, now=now)
+            elif call == "take":
+                child = agent.get_next_child(now)
+            elif call == "stop":
+                agent.stop(now)
+            elif child is not None:
+                agent.cancel(child, now=now)
+                child = None
+            latest = max(latest, told) if call in ("submit", "process") else latest
+        return [(report.children, report.start, report.end, report.marks, report.plan) for report in agent.get_reports()]
+
+    assert trade(clamped=False) == trade(clamped=True)
+
+
 def test_a_call_that_fails_does_not_move_the_clock():
     agent = _agent(algorithm="TWAP")
     with pytest.raises(ValueError, match="mid of X"):
@@ -491,6 +548,20 @@ def test_a_change_of_regime_replans_as_many_orders_a_call_as_fit_into_the_latenc
     assert agent.process(now=20.0) == []
 
 
+def test_a_change_of_regime_reviews_as_many_orders_a_call_as_fit_into_the_latency(monkeypatch):
+    agent, reviewed = _agent(max_latency_us=10.0), []
+    for number in range(40):
+        _cut(agent, _parent(id=str(number)), regime="CRISIS")
+    review = agent._review
+    monkeypatch.setattr(agent, "_review", lambda order, *values: reviewed.append(order.parent.id) or review(order, *values))
+    counts = []
+    for _ in range(5):
+        assert agent.process(regime="SIDEWAYS_HIGH", now=1.0) == []  # the same plan as in a crisis
+        counts.append(len(reviewed) - sum(counts))
+    assert counts == [10, 10, 10, 10, 0]
+    assert reviewed == [str(number) for number in range(40)]
+
+
 def test_a_call_replans_at_least_one_order():
     agent = _agent(max_latency_us=1e-3)
     for number in range(3):
@@ -498,18 +569,36 @@ def test_a_call_replans_at_least_one_order():
     assert [len(agent.process(regime="CRISIS", now=1.0)) for _ in range(4)] == [20, 20, 20, 0]
 
 
-def test_an_order_that_waits_for_its_new_plan_gets_it_before_its_next_child():
-    agent = _agent(max_latency_us=1e-3, algorithm="TWAP")
-    for number in range(3):
-        _cut(agent, _parent(id=str(number), algorithm="Adaptive"), regime="BEAR_TRENDING")
-    assert {child.parent.id for child in agent.process(regime="CRISIS", now=1.0)} == {"0"}
-    assert agent.get_next_child(15.0).id == "0/10"  # the first of twenty children, at 8.5 s
-    assert [agent.get_next_child(15.0) for _ in range(2)] == [None, None]  # each call makes one plan, and may do no more
-    assert [agent.get_next_child(15.0).quantity for _ in range(2)] == [50, 50]
-    assert {child.parent.id for child in agent.process(now=30.0)} == {"1", "2"}
-    for number in range(3):
+def test_an_order_that_waits_for_its_new_plan_gets_it_when_its_next_child_is_due():
+    agent = _agent(max_latency_us=100.0)
+    for number in range(4):
+        _cut(agent, _parent(id=str(number)), regime="BEAR_TRENDING")
+    assert {child.parent.id for child in agent.process(regime="CRISIS", now=1.0)} == {"0", "1"}
+    released = [agent.get_next_child(15.0) for _ in range(4)]
+    assert [child.id for child in released] == ["0/10", "1/10", "2/10", "3/10"]  # the first of twenty children
+    assert {child.parent.id for child in agent.process(now=30.0)} == {"2", "3"}  # the plans that get_next_child made
+
+
+def test_no_child_waits_for_the_new_plan_of_its_order():
+    agent = _agent(max_latency_us=1e-3)
+    for number in range(4):
+        _cut(agent, _parent(id=str(number)), regime="BEAR_TRENDING")
+    agent.process(regime="CRISIS", now=1.0)
+    released = [agent.get_next_child(15.0) for _ in range(5)]
+    # the second call plans the second order anew, may plan no more, and releases a child of the third by its earlier plan
+    assert [child and child.id for child in released] == ["0/10", "2/0", "1/10", "3/10", None]
+    for number in range(4):
         assert sum(child.quantity for child in agent.children(str(number))) == 1000
-        assert all(child.number >= 10 for child in agent.children(str(number)))
+
+
+def test_many_orders_are_filled_although_a_change_of_regime_is_spread_over_many_calls():
+    agent, orders = _agent(slices=3, max_latency_us=1e-3), 100
+    for number in range(orders):
+        agent.submit_order(_parent(10, id=str(number)))
+    _run(agent, 290.0, step=10.0, regime=lambda now: "BEAR_TRENDING" if now < 200.0 else "CRISIS")
+    agent._clock.now = 299.0
+    _run(agent, 299.0, regime=lambda now: "CRISIS")
+    assert [report.reason for report in agent.get_reports()] == ["filled"] * orders
 
 
 def test_a_second_change_of_regime_during_the_first_one_replans_every_order():
@@ -1002,6 +1091,24 @@ def test_get_reports_forgets_orders_except_those_with_children_in_the_market():
     assert agent.status[3:7] == (0, 0, 0, 0)
     with pytest.raises(ValueError, match="id must be new to the agent"):
         agent.submit_order(done)
+
+
+@pytest.mark.parametrize("deadline", [10.0, 1e9])
+def test_forgotten_orders_are_not_retained_until_their_times(deadline):
+    agent = _agent(algorithm="TWAP")
+    names = {f"forgotten-{number}" for number in range(50)}
+    for name in names:
+        agent.submit_order(_parent(id=name, deadline=deadline))
+    kept = _parent(deadline=1e9)
+    _cut(agent, kept)
+    for name in names:
+        agent.cancel(name)
+    assert len(agent.get_reports(forget=True)) == 50
+    found = [found for found in gc.get_objects() if isinstance(found, WorkingOrder) and found.parent.id in names]
+    assert found == []
+    assert agent.get_next_child(1e8).parent == kept  # the orders that are open still trade and expire
+    agent.process(now=1e9)
+    assert agent.report(kept).reason == "expired"
 
 
 # --- quotes, marks and status

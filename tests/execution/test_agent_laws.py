@@ -1,8 +1,10 @@
 """The agent under random call sequences: lots are conserved, and each child is released when it may trade.
 
 The sequences set the clock back, halt symbols and interrupt replans; the orders have lots, smallest children and sessions.
+Every order ends, and an order that may exceed the cap is filled if its children are filled until its last moment.
 """
 
+import math
 from itertools import accumulate
 
 import hypothesis
@@ -26,6 +28,12 @@ def _lots(parent, quantity):
     return lots_of(quantity, parent.lot_size)
 
 
+def _end(parent):
+    """Return the last close before the deadline of an order; its deadline if that is in a session or before all of them."""
+    closes = [min(closing, parent.deadline) for opening, closing in parent.sessions if opening < parent.deadline]
+    return closes[-1] if closes else parent.deadline
+
+
 def _open(parent, time):
     return not parent.sessions or any(opening <= time < closing for opening, closing in parent.sessions)
 
@@ -42,7 +50,7 @@ class AgentMachine(RuleBasedStateMachine):
             steganographic_factor=factor, max_participation_rate=cap, complete=complete, slices=slices, horizon_seconds=100.0,
             max_latency_us=latency,
         )  # fmt: skip
-        self.agent = ExecutionAgent(config, seed=seed, clock=lambda: self.now)
+        self.agent, self.complete = ExecutionAgent(config, seed=seed, clock=lambda: self.now), complete
         self.agent.start()
         self.now, self.latest, self.halted = 0.0, 0.0, set()
         self.parents, self.working, self.booked = {}, {}, {}
@@ -51,9 +59,11 @@ class AgentMachine(RuleBasedStateMachine):
         symbol=st.sampled_from(SYMBOLS), lots=st.integers(1, 5000), algorithm=st.sampled_from(algorithm_names()),
         horizon=st.floats(0.0, 150.0), lot_size=st.sampled_from([1, 1, 0.1, 100]), smallest=st.sampled_from([0.0, 0.0, 0.2]),
         profile=st.sampled_from([(), (1, 0), (1, 2, 1)]), breaks=st.lists(st.floats(1.0, 40.0), max_size=6),
+        before=st.sampled_from([0.0, 20.0, 3600.0]),
     )  # fmt: skip
-    def submit(self, symbol, lots, algorithm, horizon, lot_size, smallest, profile, breaks):
+    def submit(self, symbol, lots, algorithm, horizon, lot_size, smallest, profile, breaks, before):
         edges = [self.latest + time for time in accumulate(breaks)]
+        edges[:1] = [opening - before for opening in edges[:1]]
         quantity = shares_of(lots, lot_size)
         parent = ParentOrder(
             symbol=symbol, side=1, quantity=quantity, arrival_price=10.0, algorithm=algorithm, expected_volume=20_000.0,
@@ -148,6 +158,30 @@ class AgentMachine(RuleBasedStateMachine):
             self.working[child.id] = child
         else:
             del self.working[child.id]
+
+    def teardown(self):
+        """Let every order end, with a call at its last moment."""
+        if not hasattr(self, "agent"):
+            return
+        for symbol in self.halted:
+            self.agent.resume(symbol)
+        for name, child in self.working.items():
+            self.agent.report_fill(name, child.remaining, 10.0)
+        open_orders = {name: parent for name, parent in self.parents.items() if self.agent.report(name) is None}
+        for end in sorted({_end(parent) for parent in open_orders.values()}):
+            last = math.nextafter(end, -math.inf)
+            if last < max(self.now, self.latest):
+                continue
+            self.now = last
+            self.agent.process()
+            while (child := self.agent.get_next_child()) is not None:
+                self.agent.report_fill(child, child.quantity, 10.0)
+            for name, parent in open_orders.items():
+                if self.complete and _end(parent) == end and _open(parent, last):
+                    assert self.agent.report(name).reason == "filled"
+        self.now = max([self.now, self.latest, *map(_end, open_orders.values())])
+        self.agent.process()
+        assert all(self.agent.report(name) is not None for name in self.parents)
 
     @invariant()
     def lots_are_conserved(self):

@@ -366,6 +366,20 @@ def test_the_twap_ends_at_the_close_of_the_order():
     assert make(marks=marks, end=100.0).twap == pytest.approx((80 * 102.0 + 20 * 105.0) / 100)
 
 
+def test_the_twap_of_the_shortest_order_is_its_last_mid():
+    report = make([Fill(0.0, 10, 3.0)], end=5e-324, marks=(Mark(0.0, 0.5),), reason="expired")
+    assert report.twap == report.end_mid == 0.5
+    assert "interval TWAP" in str(report)
+
+
+def test_a_market_volume_too_small_for_an_average_price_is_unknown():
+    marks = (Mark(0.0, 1e-6), Mark(50.0, 1e-6, 5e-321))
+    report = make([Fill(0.0, 10, 3.0)], marks=marks)
+    assert math.isnan(report.market_volume)
+    assert math.isnan(report.vwap)
+    assert "interval VWAP            not known" in str(report)
+
+
 def test_a_fill_at_the_benchmark_price_costs_zero_bps():
     marks = (Mark(0.0, 50.0), Mark(50.0, 51.0, 300.0, 50.7), Mark(100.0, 50.0, 100.0, 50.3))
     for side in (1, -1):

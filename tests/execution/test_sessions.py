@@ -182,6 +182,31 @@ def test_the_end_of_the_last_session_completes_the_order_or_closes_it():
             assert (released[9].quantity, report.reason, report.end) == (46, "expired", DAY + 57_600.0)
 
 
+def test_an_order_trades_until_the_last_moment_that_the_clock_can_tell():
+    last = math.nextafter(7_200.0, 0.0)  # here the trading time, 10,800 seconds, is coarser than the clock
+    values = {"sessions": ((-3_600.0, 7_200.0),), "deadline": 9_000.0}
+    submitted, children = _plan(_parent(**values), now=last, slices=1)
+    assert [(child.quantity, child.schedule_time) for child in children] == [(1000, last)]
+    assert len(_release(submitted, last)) == 1
+    cancelled, _ = _plan(_parent(**values), now=0.0, slices=1)
+    cancelled.cancel(cancelled.get_next_child(4_000.0), now=last)
+    replanned, _ = _plan(_parent(**values, algorithm="Adaptive"), now=0.0)
+    replanned.process(regime="CRISIS", now=last)
+    for agent in (cancelled, replanned):
+        assert sum(child.quantity for child in _release(agent, last)) == 1000
+        assert agent.get_reports()[0].reason == "filled"
+
+
+def test_a_session_too_short_for_its_trading_time_still_trades():
+    opening = 1.0
+    closing = math.nextafter(opening, 2.0)  # after 10^6 seconds of trading time, this session has no length
+    parent = _parent(sessions=((-1e6, 0.0), (opening, closing)), deadline=2.0)
+    agent, children = _plan(parent, now=0.5, slices=1)
+    assert [(child.quantity, child.schedule_time) for child in children] == [(1000, opening)]
+    assert _release(agent, 0.75) == []
+    assert len(_release(agent, opening)) == 1
+
+
 def test_a_cancelled_child_returns_at_the_next_open():
     agent, _ = _plan(_parent(sessions=TWO_DAYS, deadline=2.0 * DAY), now=0.0, slices=1)
     child = agent.get_next_child(DAY + 34_200.0)
