@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.data.calibration import calibrate as calibrate
     from hyperexec_env.data.format import Format as Format
+    from hyperexec_env.data.measurement import measure as measure
     from hyperexec_env.data.reader import read_bars as read_bars
     from hyperexec_env.data.reader import read_book as read_book
     from hyperexec_env.data.reader import read_quotes as read_quotes
@@ -126,6 +127,7 @@ _MODULES: Final = {
     "known_optimum": "baselines.evaluate",
     "leaderboard": "training.leaderboard",
     "load_policy": "evaluation.network",
+    "measure": "data.measurement",
     "planned_shares": "execution.estimates",
     "policy_names": "baselines.policies",
     "preset": "execution.presets",

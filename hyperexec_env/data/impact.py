@@ -1,0 +1,350 @@
+"""Market impact from the tape: spreads, Kyle's lambda at several scales, and its permanent and transient part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .tape import Flow, Tape, TapeDay, flow_of
+from .zones import MINUTE, SECOND
+
+__all__ = ["Decay", "Figure", "Response", "Spreads", "decay_of", "response_of", "spreads_of", "volatility_of"]
+
+Floats = NDArray[np.float64]
+
+REPLICATES: Final = 400
+"""Number of resamples of the bootstrap."""
+BLOCK_SECONDS: Final = 1800.0
+"""Length of the blocks that are resampled where the tape has too few days to resample days."""
+LEAST_BLOCKS: Final = 20
+"""Least number of blocks; blocks of a short tape are shorter."""
+FEW_DAYS: Final = 10
+"""Number of days below which blocks within days are resampled."""
+CHI2_95: Final = 3.841
+"""95 % quantile of the chi-square law with one degree of freedom."""
+SEED: Final = 20_260_102
+"""Seed of the resamples, so that a measurement is repeatable."""
+
+
+class Figure(NamedTuple):
+    """A measured number with its error."""
+
+    value: float
+    error: float
+    """Standard error."""
+    low: float
+    """Lower end of the 95 % interval."""
+    high: float
+    """Upper end of the 95 % interval."""
+
+    def __str__(self) -> str:
+        """Return value and error."""
+        return f"{self.value:.4g} +- {self.error:.2g}"
+
+
+class Spreads(NamedTuple):
+    """Half-spreads, bps of the mid."""
+
+    quoted: Figure
+    """Mean over time."""
+    effective: Figure
+    """Mean over shares: signed distance of the price of a trade from the mid before it (Huang and Stoll 1996)."""
+    by_time: tuple[float, ...]
+    """Quoted half-spread in each half-hour of the session."""
+
+
+class Response(NamedTuple):
+    """Regression of moves of the mid on signed flow (Kyle 1985): move = lambda x flow + noise, at one scale."""
+
+    seconds: float
+    kyle_lambda: Figure
+    """Arrival prices for one ADV; standard error and interval by block bootstrap."""
+    robust_error: float
+    """Standard error that heteroscedasticity does not distort (White 1980)."""
+    r_squared: float
+    """Share of the variance of moves that flow explains."""
+    persistence: Figure
+    """First autocorrelation of the flow."""
+    intervals: int
+    """Number of intervals."""
+
+
+class Decay(NamedTuple):
+    """The permanent and the transient part of the response, and the recovery of the transient part.
+
+    move_k = gamma q_k + transient (x_{k+1} - x_k) + noise,    x_{k+1} = (x_k + q_k) exp(-resilience tau)
+
+    See Obizhaeva and Wang (2013).
+    """
+
+    gamma: Figure
+    """Permanent part, arrival prices for one ADV."""
+    transient: Figure
+    """Transient part, arrival prices for one ADV; the immediate response is the sum of both."""
+    resilience: float
+    """Maximum of the profile likelihood, per day."""
+    low: float
+    """Lower end of the 95 % profile-likelihood interval of the resilience; 0 where the data set no lower bound."""
+    high: float
+    """Upper end of the interval; infinity where the data set no upper bound."""
+    identified: bool
+    """Whether the transient part differs from zero and the interval of the resilience is bounded on both sides."""
+    seconds: float
+    """Length of the intervals of the regression."""
+
+
+def spreads_of(tape: Tape) -> Spreads:
+    """Return quoted and effective half-spread of a tape, with errors by block bootstrap."""
+    quoted, effective = [], []
+    parts = max(1, tape.day_minutes // 30)
+    by_time = np.zeros((len(tape.days), parts, 2))
+    for number, day in enumerate(tape.days):
+        last = np.append(day.quote_time[1:], day.end)
+        length = np.maximum(np.minimum(last, day.end) - np.maximum(day.quote_time, day.start), 0).astype(np.float64)
+        bps = 1e4 * day.half_spread / day.mid
+        block = _blocks_of(day.quote_time, day, tape)
+        quoted.append(_sums(block, bps * length, length))
+        at = np.minimum((np.maximum(day.quote_time, day.start) - day.start) // (30 * MINUTE), parts - 1).astype(np.int64)
+        by_time[number] = np.stack([np.bincount(at, bps * length, parts), np.bincount(at, length, parts)], axis=1)
+        paid = 1e4 * day.side * (day.price - day.mid_before) / day.mid_before
+        effective.append(_sums(_blocks_of(day.trade_time, day, tape), paid * day.size, day.size))
+    total = by_time.sum(axis=0)
+    shares = tuple((total[:, 0] / np.maximum(total[:, 1], 1e-300)).tolist())
+    return Spreads(_ratio(quoted), _ratio(effective), shares)
+
+
+def response_of(tape: Tape, seconds: float) -> Response:
+    """Return the response of the mid to signed flow at one scale.
+
+    Args:
+        tape: The tape.
+        seconds: Length of the intervals.
+
+    Raises:
+        ValueError: There are fewer than ten intervals, or no signed flow.
+    """
+    flow = flow_of(tape, seconds)
+    if len(flow.move) < 10:
+        raise ValueError(f"the tape has {len(flow.move)} intervals of {seconds:g} s; at least 10 are needed")
+    if not np.any(flow.flow):
+        raise ValueError("the tape has no signed flow")
+    terms = _products(flow)
+    chunks = _chunks(tape, flow, terms)
+    total = chunks.sum(axis=0)
+    slope, level, share, persistence = _slope(total)
+    residual = flow.move - level - slope * flow.flow
+    centred = flow.flow - flow.flow.mean()
+    count = len(flow.move)
+    robust = math.sqrt((centred**2 * residual**2).sum()) / float((centred**2).sum()) * math.sqrt(count / (count - 2))
+    found = _resampled(chunks, _slope)
+    return Response(
+        seconds,
+        _figure(slope, found[:, 0], len(chunks)),
+        robust,
+        share,
+        _figure(persistence, found[:, 3], len(chunks)),
+        count,
+    )
+
+
+def decay_of(tape: Tape, seconds: float = 30.0, points: int = 60) -> Decay:
+    """Return the permanent and the transient part of the response, and the recovery of the transient part.
+
+    Args:
+        tape: The tape.
+        seconds: Length of the intervals of the regression.
+        points: Number of values of the resilience that are tried: half-lives from half an interval to two days.
+
+    Raises:
+        ValueError: There are fewer than ten intervals, or no signed flow.
+    """
+    flow = flow_of(tape, seconds)
+    if len(flow.move) < 10 or not np.any(flow.flow):
+        raise ValueError(f"the tape has no signed flow on at least 10 intervals of {seconds:g} s")
+    tau = seconds / (60.0 * tape.day_minutes)
+    grid = np.geomspace(math.log(2.0) / 2.0, math.log(2.0) / (0.5 * tau), points)
+    chunks = np.stack([_chunks(tape, flow, _two_products(flow, rho, tau)) for rho in grid])  # (resilience, block, product)
+    fits = _two_slopes(chunks.sum(axis=1))
+    profile = -0.5 * len(flow.move) * np.log(fits[:, 2])
+    best = int(profile.argmax())
+    low, high = _interval(np.log(grid), 2.0 * (profile[best] - profile))
+    alone = -0.5 * len(flow.move) * math.log(_one_part(flow))
+    apart = 2.0 * (profile[best] - alone) > CHI2_95
+    found = np.array([_best(totals) for totals in np.moveaxis(_weights(chunks.shape[1]) @ chunks, 1, 0)])
+    gamma, transient = (_figure(fits[best, at], found[:, at], chunks.shape[1]) for at in (0, 1))
+    return Decay(
+        gamma,
+        transient,
+        float(grid[best]),
+        low,
+        high,
+        bool(apart and transient.value > 0.0 and low > 0.0 and high < math.inf),
+        seconds,
+    )
+
+
+def _interval(log_rho: Floats, ratio: Floats) -> tuple[float, float]:
+    """Return the interval of the resilience in which a likelihood ratio stays below its 95 % quantile, linear in between.
+
+    Args:
+        log_rho: Logarithms of the values that were tried, ascending.
+        ratio: Twice the log likelihood ratio against the best value.
+
+    Returns:
+        The ends; 0 and infinity where the ratio stays below it up to the last value.
+    """
+    inside = np.flatnonzero(ratio <= CHI2_95)
+    ends = []
+    for at, beyond, nothing in ((inside[0], inside[0] - 1, 0.0), (inside[-1], inside[-1] + 1, math.inf)):
+        if not 0 <= beyond < len(ratio):
+            ends.append(nothing)
+            continue
+        part = (CHI2_95 - ratio[at]) / (ratio[beyond] - ratio[at])
+        ends.append(float(np.exp(log_rho[at] + part * (log_rho[beyond] - log_rho[at]))))
+    return ends[0], ends[1]
+
+
+def _best(totals: Floats) -> Floats:
+    """Return permanent and transient slope at the most likely resilience, from totals of shape (resilience, product)."""
+    fits = _two_slopes(totals)
+    return np.asarray(fits[fits[:, 2].argmin(), :2])
+
+
+def volatility_of(tape: Tape, seconds: float = 300.0) -> Figure:
+    """Return the volatility of the mid, fraction per square root of a day, from moves of some seconds."""
+    flow = flow_of(tape, seconds)
+    length = 60.0 * tape.day_minutes
+    chunks = _chunks(tape, flow, np.stack([flow.move**2, np.full(len(flow.move), seconds / length)], axis=1))
+
+    def root(total: Floats) -> tuple[float, ...]:
+        return (math.sqrt(total[0] / total[1]),)
+
+    return _figure(root(chunks.sum(axis=0))[0], _resampled(chunks, root)[:, 0], len(chunks))
+
+
+def displacement(flow: Flow, rho: float, tau: float) -> Floats:
+    """Return the transient part of the price before each interval, for a unit slope; it is zero at the start of a day."""
+    decay, x = math.exp(-rho * tau), np.zeros(len(flow.flow))
+    value, day = 0.0, -1
+    for at, (part, index) in enumerate(zip(flow.flow.tolist(), flow.day.tolist(), strict=True)):
+        value = 0.0 if index != day else value
+        x[at], day = value, index
+        value = (value + part) * decay
+    return x
+
+
+def _transient(flow: Flow, rho: float, tau: float) -> Floats:
+    """Return the change of the transient part over each interval, for a unit slope."""
+    before = displacement(flow, rho, tau)
+    return np.asarray((before + flow.flow) * math.exp(-rho * tau) - before)
+
+
+def _one_part(flow: Flow) -> float:
+    """Return the residual variance without a transient part."""
+    slope = (flow.flow @ flow.move) / (flow.flow @ flow.flow)
+    return float(np.mean((flow.move - slope * flow.flow) ** 2))
+
+
+def _two_products(flow: Flow, rho: float, tau: float) -> Floats:
+    """Return the products of the normal equations of two regressors, shape (interval, 7)."""
+    q, x, y = flow.flow, _transient(flow, rho, tau), flow.move
+    return np.stack([q * q, q * x, x * x, q * y, x * y, y * y, np.ones(len(q))], axis=1)
+
+
+def _two_slopes(total: Floats) -> Floats:
+    """Solve the normal equations of two regressors; return both slopes and the residual variance, shape (..., 3).
+
+    Args:
+        total: Sums of :func:`_two_products`, shape (..., 7).
+    """
+    qq, qx, xx, qy, xy, yy, count = np.moveaxis(total, -1, 0)
+    det = qq * xx - qx * qx
+    alike = ~(det > 1e-12 * qq * xx)  # then the first regressor alone
+    safe = np.where(alike, 1.0, det)
+    gamma = np.where(alike, qy / qq, (qy * xx - xy * qx) / safe)
+    transient = np.where(alike, 0.0, (xy * qq - qy * qx) / safe)
+    variance = np.maximum((yy - gamma * qy - transient * xy) / count, 1e-300)
+    return np.stack([gamma, transient, variance], axis=-1)
+
+
+def _products(flow: Flow) -> Floats:
+    """Return the products from which slope, R^2 and autocorrelation of the flow follow, shape (interval, 9)."""
+    q, y = flow.flow, flow.move
+    same = np.append(flow.day[1:] == flow.day[:-1], False)
+    later = np.append(q[1:], 0.0)
+    one = np.ones(len(q))
+    return np.stack([one, q, y, q * q, q * y, y * y, same * q * later, same * q * q, same * 1.0], axis=1)
+
+
+def _slope(total: Floats) -> tuple[float, float, float, float]:
+    """Return slope, intercept, R^2 and first autocorrelation of the flow from the sums of :func:`_products`."""
+    count, q, y, qq, qy, yy, lagged, lagged_square, pairs = total
+    variance, covariance, spread = qq - q * q / count, qy - q * y / count, yy - y * y / count
+    slope = covariance / variance
+    mean = q / count
+    persistence = (lagged - pairs * mean**2) / max(lagged_square - pairs * mean**2, 1e-300)
+    return slope, (y - slope * q) / count, covariance**2 / (variance * max(spread, 1e-300)), persistence
+
+
+def _chunks(tape: Tape, flow: Flow, terms: Floats) -> Floats:
+    """Return the sums of terms over the blocks that are resampled, shape (block, term)."""
+    if len(tape.days) >= FEW_DAYS:
+        block = flow.day
+    else:
+        within = np.concatenate([np.arange(count) for count in np.bincount(flow.day)])
+        part = (within * flow.seconds // max(_block_seconds(tape), flow.seconds)).astype(np.int64)
+        block = flow.day * (int(part.max()) + 1) + part
+    places = np.unique(block, return_inverse=True)[1]
+    return np.stack([np.bincount(places, column) for column in terms.T], axis=1)
+
+
+def _weights(count: int) -> Floats:
+    """Return how often each resample draws each block, shape (replicate, block)."""
+    rng = np.random.default_rng(SEED)
+    return np.asarray(rng.multinomial(count, np.full(count, 1.0 / count), size=REPLICATES).astype(np.float64))
+
+
+def _resampled(chunks: Floats, figure: Callable[[Floats], tuple[float, ...]]) -> Floats:
+    """Return figures of resampled blocks, shape (replicate, figure)."""
+    return np.array([figure(total) for total in _weights(len(chunks)) @ chunks])
+
+
+def _figure(value: float, found: Floats, blocks: int) -> Figure:
+    """Return a figure from its bootstrap over some blocks, with the interval of Student's law.
+
+    The quantile is that of Fisher's expansion in the number of degrees of freedom, right to 0.3 % from five on.
+    """
+    freedom = max(blocks - 1, 1)
+    error = float(found.std(ddof=1)) * math.sqrt(blocks / freedom)
+    z = 1.959964
+    quantile = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    return Figure(float(value), error, float(value) - quantile * error, float(value) + quantile * error)
+
+
+def _block_seconds(tape: Tape) -> float:
+    """Return the length of the blocks that are resampled."""
+    return min(BLOCK_SECONDS, sum(day.end - day.start for day in tape.days) / SECOND / LEAST_BLOCKS)
+
+
+def _blocks_of(time: NDArray[np.int64], day: TapeDay, tape: Tape) -> NDArray[np.int64]:
+    """Return the block of each time of a day."""
+    return np.maximum(time - day.start, 0) // round(_block_seconds(tape) * SECOND)
+
+
+def _sums(block: NDArray[np.int64], above: Floats, below: Floats) -> Floats:
+    """Return the sums of two columns over blocks, shape (block, 2)."""
+    return np.stack([np.bincount(block, above), np.bincount(block, below)], axis=1)
+
+
+def _ratio(days: list[Floats]) -> Figure:
+    """Return the ratio of two sums, resampled by day, or by half-hour where days are few."""
+    chunks = np.stack([day.sum(axis=0) for day in days]) if len(days) >= FEW_DAYS else np.concatenate(days)
+
+    def ratio(total: Floats) -> tuple[float, ...]:
+        return (float(total[0] / max(total[1], 1e-300)),)
+
+    return _figure(ratio(chunks.sum(axis=0))[0], _resampled(chunks, ratio)[:, 0], len(chunks))

@@ -1,0 +1,241 @@
+"""Measure a market: spread, impact and flow from the tape, and the scenario that holds them with their errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from hyperexec_env.market.scenario import Scenario
+
+from .aggregate import bars_of_trades
+from .calibration import calibrate
+from .format import Format
+from .impact import Decay, Figure, Response, Spreads, decay_of, response_of, spreads_of, volatility_of
+from .sessions import sessions_of
+from .tables import Bars, Book, Quotes, Trades
+from .tape import Tape, tape_of, tape_of_book
+
+__all__ = ["ALMGREN_2005", "Measurement", "measure"]
+
+SCALES: Final = (10.0, 60.0, 300.0, 900.0)
+"""Scales of the regression of moves on flow, seconds; the last one is the slice of the default order."""
+ALMGREN_2005: Final = {"temp_impact_alpha": (0.142, 0.0062), "temp_impact_beta": (0.600, 0.038)}
+"""Temporary impact and its standard error (Almgren, Thum, Hauptmann and Li 2005, table 3), for US stocks of 2001 to 2003."""
+PRECISE: Final = 0.25
+"""Relative standard error up to which lambda at the scale of a slice is used; above it, lambda of the next shorter scale."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a tape says about a market; ``print`` shows it as text."""
+
+    tape: Tape
+    spreads: Spreads
+    volatility: Figure
+    """Fraction per square root of a day."""
+    responses: tuple[Response, ...]
+    """Response to flow at each of :data:`SCALES`."""
+    decay: Decay
+    scenario: Scenario
+    moved: tuple[str, ...]
+    """One sentence for each number that was changed to make the parts consistent, or not taken from the tape."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON; a resilience without a bound has null in its place."""
+        decay = {**_plain(self.decay), "high": None if math.isinf(self.decay.high) else self.decay.high}
+        return {
+            "files": list(self.tape.files),
+            "days": [day.date for day in self.tape.days],
+            "adv": self.tape.adv,
+            "signed_by": self.tape.signed_by,
+            "left_out": self.tape.left_out,
+            "spreads": _plain(self.spreads),
+            "volatility": _plain(self.volatility),
+            "responses": [_plain(response) for response in self.responses],
+            "decay": decay,
+            "moved": list(self.moved),
+            "scenario": self.scenario.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        """Return the measurement as text."""
+        tape, spreads, decay = self.tape, self.spreads, self.decay
+        names = ", ".join(Path(file).name for file in tape.files)
+        trades = sum(len(day.side) for day in tape.days)
+        lines = [
+            f"{len(tape.days)} sessions, {tape.days[0].date} to {tape.days[-1].date}, of {names}",
+            f"{trades:,} trades, signed by {tape.signed_by}; {tape.left_out:,} left out (auctions, blocks, off the market)",
+            *tape.choices,
+            "",
+            f"volume a day {tape.adv:,.0f}, volatility {self.volatility.value:.2%} +- {self.volatility.error:.2%} a day",
+            f"half-spread [bps]: quoted {spreads.quoted}, effective {spreads.effective}",
+            "  by half-hours: " + " ".join(f"{value:.2f}" for value in spreads.by_time),
+            "response of the mid to signed flow (lambda in arrival prices, and in daily volatilities, for one ADV)",
+            "   scale       lambda  (robust)  volatilities    R^2     flow AR(1)",
+        ]
+        for item in self.responses:
+            multiple = item.kyle_lambda.value / self.volatility.value
+            lines.append(
+                f"  {item.seconds:4g} s  {item.kyle_lambda!s:>15}  ({item.robust_error:.2g})  {multiple:8.1f}"
+                f"  {item.r_squared:9.2f}  {item.persistence!s:>15}"
+            )
+        bound = "no upper bound" if math.isinf(decay.high) else f"{decay.high:.0f}"
+        state = "identified" if decay.identified else "not identified"
+        lines += [
+            f"permanent part {decay.gamma}, transient part {decay.transient} (intervals of {decay.seconds:g} s)",
+            f"resilience {decay.resilience:.0f} a day, 95 % interval {decay.low:.0f} to {bound}: {state}",
+            "",
+            *self.moved,
+        ]
+        return "\n".join(lines)
+
+
+def measure(
+    source: Trades | Book,
+    quotes: Quotes | None = None,
+    format: Format | None = None,
+    *,
+    bars: Bars | None = None,
+    adv: float | None = None,
+    name: str = "measured",
+    **order: Any,
+) -> Measurement:
+    """Measure spread, impact and flow of a market from its tape, and return a scenario that holds them with their errors.
+
+    The scenario is calibrated to `bars` (or to one-minute bars of the trades), see
+    :func:`~hyperexec_env.data.calibration.calibrate`; spread, lambda, gamma, resilience, flow share and flow persistence come
+    from the tape. Temporary impact cannot be seen in the tape of others: it has the published values of Almgren et al. (2005).
+
+    Args:
+        source: The trades, or a limit order book.
+        quotes: The best bids and offers; not needed for a book.
+        format: Calendar and hours.
+        bars: Bars of a longer time, for volume, volatility and regimes.
+        adv: Average daily volume, shares; needed for a tape that covers only a part of its sessions.
+        name: Name of the scenario.
+        **order: Fields that override those of the scenario, such as ``quantity``.
+
+    Raises:
+        ValueError: Trades and quotes share no session, there is no signed flow, or a field in `order` is invalid.
+        MissingExtra: The extra `data` is not installed.
+    """
+    format = format or Format()
+    if isinstance(source, Book):
+        tape = tape_of_book(source, format, adv)
+    elif quotes is None:
+        raise ValueError("quotes must be given with trades: without them neither spread nor impact can be measured")
+    else:
+        tape = tape_of(source, quotes, format, adv)
+    spreads, volatility, decay = spreads_of(tape), volatility_of(tape), decay_of(tape)
+    span = min((day.end - day.start) for day in tape.days) / 1e9
+    responses = tuple(response_of(tape, seconds) for seconds in SCALES if seconds * 10 <= span * len(tape.days))
+    if not responses:
+        raise ValueError(f"the tape is {span:.0f} s long; at least {10 * SCALES[0]:g} s are needed")
+    base = _base(source, tape, volatility, format, bars, name, order)
+    fields, texts, moved = _fields(tape, spreads, responses, decay)
+    given = {key: value for key, value in order.items() if value is not None}
+    provenance = {**base.provenance, **texts, **dict.fromkeys(given, "given")}
+    values = {**base.to_dict(), **fields, **given, "provenance": provenance}
+    return Measurement(tape, spreads, volatility, responses, decay, Scenario.from_dict(values), tuple(moved))
+
+
+def _base(
+    source: Trades | Book, tape: Tape, volatility: Figure, format: Format, bars: Bars | None, name: str, order: dict[str, Any]
+) -> Scenario:
+    """Return the scenario that the measured numbers are put into: calibrated to bars, if there are two sessions of them."""
+    if bars is None and isinstance(source, Trades) and len(tape.days) >= 2:
+        bars = bars_of_trades(source)
+    if bars is not None:
+        return calibrate(sessions_of(bars, format, lenient=True), name, **order)
+    price = float(tape.days[-1].mid[-1])
+    quantity = max(1.0, float(round(0.04 * tape.adv)))
+    source_text = f"one session, {tape.days[0].date}, of {', '.join(Path(file).name for file in tape.files)}"
+    provenance = {
+        "adv": f"volume of {source_text}",
+        "volatility": f"5-minute moves of the mid, {source_text}; standard error {volatility.error:.2g}",
+        "arrival_price": f"last mid, {tape.days[-1].date}",
+        "quantity": "4 % of the volume of the day",
+        "risk_aversion": "2 / arrival notional",
+    }
+    return Scenario(
+        name=name,
+        description=f"measured from {source_text}",
+        arrival_price=price,
+        quantity=quantity,
+        adv=_digits(tape.adv),
+        volatility=_digits(volatility.value),
+        day_minutes=float(tape.day_minutes),
+        horizon_minutes=float(tape.day_minutes),
+        risk_aversion=_digits(2.0 / (price * quantity)),
+        provenance=provenance,
+    )
+
+
+def _fields(
+    tape: Tape, spreads: Spreads, responses: Sequence[Response], decay: Decay
+) -> tuple[dict[str, float], dict[str, str], list[str]]:
+    """Return the measured fields of a scenario, their provenance, and a sentence for each number that was moved."""
+    days = f"{len(tape.days)} session{'s' * (len(tape.days) > 1)} {tape.days[0].date} to {tape.days[-1].date}"
+    chosen = _precise(responses)
+    moved = []
+    if chosen is not responses[-1]:
+        scale = responses[-1].seconds
+        moved.append(f"lambda is taken at {chosen.seconds:g} s: its standard error at {scale:g} s is above {PRECISE:.0%} of it")
+    kyle = max(chosen.kyle_lambda.value, 0.0)
+    gamma = min(max(decay.gamma.value, 0.0), kyle)
+    if gamma != decay.gamma.value:
+        moved.append(f"gamma is moved from {decay.gamma.value:.3g} to {gamma:.3g}: it lies between 0 and lambda ({kyle:.3g})")
+    persistence = chosen.persistence.value if chosen.persistence.low * chosen.persistence.high > 0.0 else 0.0
+    if not persistence:
+        moved.append(f"flow_persistence is 0: {chosen.persistence} at {chosen.seconds:g} s does not differ from it")
+    fields = {
+        "half_spread_bps": spreads.quoted.value,
+        "kyle_lambda": kyle,
+        "perm_impact_gamma": gamma,
+        "flow_share": chosen.r_squared,
+        "flow_persistence": persistence,
+        **{name: value for name, (value, _) in ALMGREN_2005.items()},
+    }
+    texts = {
+        "half_spread_bps": f"mean quoted half-spread over time, {days}; standard error {spreads.quoted.error:.2g}; effective "
+        f"{spreads.effective.value:.3g}",
+        "kyle_lambda": f"regression of {chosen.seconds:g}-second moves of the mid on signed flow, {days}; "
+        f"standard error {chosen.kyle_lambda.error:.2g}",
+        "perm_impact_gamma": f"permanent part of the response to flow, {days}; standard error {decay.gamma.error:.2g}",
+        "flow_share": f"R^2 of that regression, {days}",
+        "flow_persistence": f"first autocorrelation of signed flow of {chosen.seconds:g} s, {days}; standard error "
+        f"{chosen.persistence.error:.2g}",
+        **{
+            name: f"published: Almgren, Thum, Hauptmann and Li (2005), standard error {error:g}"
+            for name, (_, error) in ALMGREN_2005.items()
+        },
+    }
+    if decay.low > 0.0:
+        fields["resilience"] = decay.resilience
+        high = "no upper bound" if math.isinf(decay.high) else f"{decay.high:.0f}"
+        texts["resilience"] = f"profile likelihood, {days}; 95 % interval {decay.low:.0f} to {high}"
+    else:
+        texts["resilience"] = f"default: not identified by {days} (likelihood up to {decay.high:.0f} a day)"
+        moved.append("resilience keeps its default: the tape does not identify it")
+    return {name: _digits(value) for name, value in fields.items()}, texts, moved
+
+
+def _precise(responses: Sequence[Response]) -> Response:
+    """Return the response at the longest scale at which lambda is known well enough; the shortest if there is none."""
+    good = [item for item in responses if item.kyle_lambda.error <= PRECISE * abs(item.kyle_lambda.value)]
+    return good[-1] if good else responses[0]
+
+
+def _plain(record: Any) -> Any:
+    """Return a record as plain values."""
+    if hasattr(record, "_asdict"):
+        return {key: _plain(value) for key, value in record._asdict().items()}
+    return [_plain(item) for item in record] if isinstance(record, tuple) else record
+
+
+def _digits(value: float) -> float:
+    """Return a value rounded to four significant digits: more are not measured."""
+    return float(f"{value:.4g}")

@@ -1,0 +1,205 @@
+"""Measurement: a simulated tape gives back its spread, impact, resilience and flow, with intervals that hold."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+
+from hyperexec_env.cli import main
+from hyperexec_env.data.format import Format
+from hyperexec_env.data.impact import decay_of, response_of, spreads_of, volatility_of
+from hyperexec_env.data.measurement import measure
+from hyperexec_env.data.reader import read_book, read_quotes, read_trades
+from hyperexec_env.data.tape import flow_of, tape_of
+from hyperexec_env.market.scenario import load_scenario
+
+DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real tape: set HYPEREXEC_DATA to the folder that holds lobster/")
+
+HOURS = Format(calendar="24/7", hours="10:00-16:00")
+GAMMA, TRANSIENT, RHO, HALF, SIGMA, ADV = 0.12, 0.15, 60.0, 2.0, 0.0025, 1e6
+"""Impact in arrival prices for one ADV, recovery per day, half-spread in bps, volatility of the rest, shares a day."""
+
+
+def frames(seed, days=5, side=True):
+    """Return frames of trades and quotes: each second a trade at the touch, which moves the mid by the propagator."""
+    rng = np.random.default_rng(seed)
+    seconds, price = 21_600, 50.0
+    tau, trades, quotes = 1.0 / seconds, [], []
+    for day in range(days):
+        flow = rng.choice([-1.0, 1.0], seconds) * np.round(rng.lognormal(0.0, 0.7, seconds) * ADV / seconds / 1.27)
+        q, decay = flow / ADV, np.exp(-RHO * tau)
+        x = np.zeros(seconds + 1)
+        for at in range(seconds):
+            x[at + 1] = (x[at] + q[at]) * decay
+        noise = np.concatenate([[0.0], np.cumsum(SIGMA * np.sqrt(tau) * rng.standard_normal(seconds))])
+        mid = price * (1.0 + GAMMA * np.concatenate([[0.0], np.cumsum(q)]) + TRANSIENT * x + noise)
+        stamp = np.datetime64("2024-03-04T10:00", "ms") + np.timedelta64(day, "D")
+        time = stamp + (1000 * np.arange(seconds + 1)).astype("timedelta64[ms]")
+        quotes.append((time + np.timedelta64(1, "ms"), mid * (1.0 - HALF * 1e-4), mid * (1.0 + HALF * 1e-4)))
+        paid = mid[:-1] * (1.0 + np.sign(flow) * HALF * 1e-4)
+        trades.append((time[:-1] + np.timedelta64(500, "ms"), paid, np.abs(flow), np.sign(flow)))
+        price = mid[-1]
+    t = [np.concatenate(columns) for columns in zip(*trades, strict=True)]
+    q = [np.concatenate(columns) for columns in zip(*quotes, strict=True)]
+    columns = {"ts": t[0], "price": t[1], "size": t[2]} | ({"side": t[3].astype(int)} if side else {})
+    return pyarrow.table(columns), pyarrow.table({"ts": q[0], "bid": q[1], "ask": q[2]})
+
+
+def simulated(seed, **options):
+    trades, quotes = frames(seed, **options)
+    return tape_of(read_trades(trades, HOURS), read_quotes(quotes, HOURS), HOURS, adv=ADV)
+
+
+@pytest.fixture(scope="module")
+def tape():
+    return simulated(0)
+
+
+def within(figure, value, errors=3.0):
+    return abs(figure.value - value) < errors * figure.error
+
+
+def test_spreads_are_those_of_the_tape(tape):
+    spreads = spreads_of(tape)
+    assert spreads.quoted.value == pytest.approx(HALF, abs=1e-6)
+    assert spreads.effective.value == pytest.approx(HALF, abs=1e-6)
+    assert spreads.by_time == pytest.approx([HALF] * 12, abs=1e-6)
+
+
+def test_permanent_and_transient_impact_are_recovered(tape):
+    decay = decay_of(tape, 10.0)
+    assert within(decay.gamma, GAMMA)
+    assert within(decay.transient, TRANSIENT)
+    assert decay.low < RHO < decay.high
+    assert decay.identified
+
+
+def test_the_response_falls_with_the_scale_as_the_transient_part_decays(tape):
+    values = [response_of(tape, seconds).kyle_lambda for seconds in (2.0, 60.0, 900.0)]
+    assert within(values[0], GAMMA + TRANSIENT)
+    assert values[0].value > values[1].value > values[2].value > GAMMA - 3.0 * values[2].error
+    assert response_of(tape, 60.0).robust_error == pytest.approx(values[1].error, rel=0.5)
+
+
+def test_flow_without_memory_has_no_persistence(tape):
+    for seconds in (10.0, 60.0, 300.0):
+        assert within(response_of(tape, seconds).persistence, 0.0)
+
+
+def test_the_volatility_is_that_of_the_mid(tape):
+    moves = flow_of(tape, 300.0).move
+    assert volatility_of(tape).value == pytest.approx(np.sqrt((moves**2).mean() * 21_600 / 300), rel=0.02)
+
+
+def test_signs_by_the_quote_rule_are_those_of_the_data(tape):
+    unsigned = simulated(0, side=False)
+    assert "quote rule" in unsigned.signed_by
+    same = [np.mean(a.side == b.side) for a, b in zip(tape.days, unsigned.days, strict=True)]
+    assert min(same) == 1.0
+
+
+def test_a_block_off_the_book_does_not_change_the_response():
+    trades, quotes = frames(1, days=2)
+    sizes = trades["size"].to_numpy().copy()
+    sizes[5000] = 0.05 * ADV
+    block = trades.set_column(2, "size", pyarrow.array(sizes))
+    with_block, without = (
+        tape_of(read_trades(frame, HOURS), read_quotes(quotes, HOURS), HOURS, adv=ADV) for frame in (block, trades)
+    )
+    assert with_block.left_out == without.left_out + 1
+    slopes = [response_of(tape, 60.0).kyle_lambda.value for tape in (with_block, without)]
+    assert slopes[0] == pytest.approx(slopes[1], rel=1e-3)
+
+
+def test_quotes_of_whole_seconds_are_valid_from_their_ends():
+    trades, quotes = frames(2, days=1)
+    times = quotes["ts"].to_numpy().astype("datetime64[s]").astype("datetime64[ms]")
+    grid = tape_of(read_trades(trades, HOURS), read_quotes(quotes.set_column(0, "ts", pyarrow.array(times)), HOURS), HOURS)
+    assert any("intervals of 1 s" in choice for choice in grid.choices)
+    assert grid.days[0].quote_time[0] == times[0].astype("datetime64[ns]").astype(np.int64) + 10**9
+
+
+def test_the_scenario_holds_the_measured_numbers_and_their_errors():
+    trades, quotes = frames(3)
+    found = measure(read_trades(trades, HOURS), read_quotes(quotes, HOURS), HOURS, name="mine", quantity=12_345)
+    scenario = found.scenario
+    assert (scenario.name, scenario.quantity, scenario.provenance["quantity"]) == ("mine", 12_345.0, "given")
+    assert scenario.half_spread_bps == pytest.approx(HALF, rel=1e-3)
+    assert 0.0 <= scenario.perm_impact_gamma <= scenario.kyle_lambda
+    assert (scenario.temp_impact_alpha, scenario.temp_impact_beta) == (0.142, 0.6)
+    assert "Almgren" in scenario.provenance["temp_impact_alpha"]
+    for name in ("half_spread_bps", "kyle_lambda", "perm_impact_gamma"):
+        assert "standard error" in scenario.provenance[name]
+    assert scenario.provenance["adv"].startswith("mean daily volume of 5 sessions")
+    assert found.to_dict()["decay"]["identified"] is True
+
+
+def test_a_short_tape_needs_an_adv():
+    trades, quotes = frames(4, days=1)
+    short = trades.slice(0, 3000), quotes.slice(0, 3000)
+    with pytest.raises(ValueError, match=r"the tape covers 13.9% of its sessions; pass adv, .* \(--adv\)"):
+        measure(read_trades(short[0], HOURS), read_quotes(short[1], HOURS), HOURS)
+    assert measure(read_trades(short[0], HOURS), read_quotes(short[1], HOURS), HOURS, adv=ADV).tape.adv == ADV
+
+
+def test_a_tape_without_shared_sessions_or_quotes_is_refused():
+    trades, quotes = frames(5, days=1)
+    later = quotes.set_column(0, "ts", pyarrow.array(quotes["ts"].to_numpy() + np.timedelta64(9, "D")))
+    with pytest.raises(ValueError, match="trades and quotes share no session of 24/7"):
+        measure(read_trades(trades, HOURS), read_quotes(later, HOURS), HOURS)
+    with pytest.raises(ValueError, match="quotes must be given with trades"):
+        measure(read_trades(trades, HOURS), None, HOURS)
+
+
+def test_the_command_writes_a_scenario(tmp_path, capsys):
+    from pyarrow import csv
+
+    for name, frame in zip(("trades", "quotes"), frames(6, days=2), strict=True):
+        csv.write_csv(frame, tmp_path / f"{name}.csv")
+    files = ["--trades", str(tmp_path / "trades.csv"), "--quotes", str(tmp_path / "quotes.csv")]
+    hours = ["--calendar", "24/7", "--hours", "10:00-16:00"]
+    assert main(["measure", *files, *hours, "--out", str(tmp_path / "out.toml")]) == 0
+    text = capsys.readouterr().out
+    assert "half-spread [bps]: quoted 2" in text
+    assert load_scenario(tmp_path / "out.toml").name == "out"
+    assert main(["measure", *files[:2], *hours, "--out", str(tmp_path / "out.toml")]) == 2
+    assert "give --trades and --quotes, or --book MESSAGES BOOK" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_intervals_of_95_percent_hold_in_200_tapes():
+    truth = {"gamma": GAMMA, "transient": TRANSIENT, "quoted": HALF, "persistence": 0.0}
+    hits = dict.fromkeys((*truth, "resilience", "lambda"), 0)
+    tapes = 200
+    for seed in range(tapes):
+        tape = simulated(1000 + seed, days=3)
+        decay, fast = decay_of(tape, 10.0), response_of(tape, 1.0)
+        found = {"gamma": decay.gamma, "transient": decay.transient, "persistence": response_of(tape, 60.0).persistence}
+        hits["quoted"] += abs(spreads_of(tape).quoted.value - HALF) < 1e-6
+        hits["resilience"] += decay.low <= RHO <= decay.high
+        hits["lambda"] += fast.kyle_lambda.low <= GAMMA + TRANSIENT * np.exp(-RHO / 21_600) <= fast.kyle_lambda.high
+        for name, figure in found.items():
+            hits[name] += figure.low <= truth[name] <= figure.high
+    shares = {name: count / tapes for name, count in hits.items()}
+    print(shares)
+    assert shares.pop("quoted") == 1.0
+    assert all(0.92 <= share <= 0.98 for share in shares.values()), shares
+
+
+@needs_data
+def test_the_public_tape_gives_the_known_values():
+    lobster = sorted((DATA / "lobster").glob("AMZN*"))
+    amazon = measure(read_book(*lobster))
+    assert amazon.spreads.quoted.value == pytest.approx(2.9, abs=0.1)
+    assert amazon.spreads.effective.value == pytest.approx(2.1, abs=0.1)
+    ibm = measure(
+        read_trades(next((DATA / "us_equity_tick").glob("IBM*"))), read_quotes(next((DATA / "us_equity_second").glob("IBM*")))
+    )
+    assert ibm.spreads.quoted.value == pytest.approx(1.3, abs=0.05)
+    for found, kyle, share in ((amazon, 0.257, 0.40), (ibm, 0.191, 0.29)):
+        minute = found.responses[1]
+        assert within(minute.kyle_lambda, kyle, 1.0)
+        assert minute.r_squared == pytest.approx(share, abs=0.02)
