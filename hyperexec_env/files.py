@@ -26,6 +26,7 @@ from hyperexec_env.checks import printable
 
 __all__ = [
     "cache_folder",
+    "check_figure",
     "check_folder",
     "check_target",
     "csv_rows",
@@ -38,6 +39,7 @@ __all__ = [
     "report_once",
     "write_atomically",
     "write_cached",
+    "write_figure",
 ]
 
 _LARGEST_CSV: Final = 2**30
@@ -263,6 +265,29 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes, *, priv
         with contextlib.suppress(OSError):
             temporary.unlink()
     _flush_folder(target.parent)
+
+
+def check_figure(path: str | os.PathLike[str]) -> str:
+    """Return the form of a picture, png, svg or pdf, from the end of its name.
+
+    Raises:
+        ValueError: The name has another end.
+    """
+    form = Path(path).suffix.lower().lstrip(".")
+    if form not in ("png", "svg", "pdf"):
+        raise ValueError(f"picture must end in .png, .svg or .pdf, got {os.fspath(path)!r}")
+    return form
+
+
+def write_figure(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a matplotlib figure to a png, svg or pdf file; see :func:`write_atomically`.
+
+    Raises:
+        ValueError: The name of the file has another end, or the file cannot be written.
+    """
+    form, content = check_figure(path), io.BytesIO()
+    figure.savefig(content, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None)
+    write_atomically(path, content.getvalue())
 
 
 def _write_through(path: Path, data: bytes, mode: int) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hyperexec_env.extras import need
-from hyperexec_env.files import write_atomically
+from hyperexec_env.files import check_figure, write_figure
 
 from .inspection import Inspection
 
@@ -27,17 +26,13 @@ def draw_data(found: Inspection, path: str) -> None:
         ValueError: The end of the name is none of these, or the file cannot be written.
         MissingExtra: matplotlib is not installed.
     """
-    kind = Path(path).suffix.lower().lstrip(".")
-    if kind not in ("png", "svg", "pdf"):
-        raise ValueError(f"picture must end in .png, .svg or .pdf, got {path!r}")
+    check_figure(path)
     figure = need("matplotlib.figure", "plot").Figure(figsize=(11, 8), layout="constrained")
     if found.sessions is None:
         _draw_lines(found, figure)
     else:
         _draw_sessions(found, figure)
-    content = io.BytesIO()
-    figure.savefig(content, format=kind, dpi=130, metadata={"Date": None} if kind == "svg" else None)
-    write_atomically(path, content.getvalue())
+    write_figure(figure, path)
 
 
 def _draw_lines(found: Inspection, figure: Any) -> None:

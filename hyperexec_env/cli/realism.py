@@ -1,0 +1,45 @@
+"""Compare the market of a scenario with real sessions: facts of returns, volume, flow and spread, with errors.
+
+With --trades and --quotes the facts of flow and spread are compared too. A fact misses if simulated and real differ by more
+than 2.58 standard errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hyperexec_env.arguments import build, option, scenario_option
+from hyperexec_env.baselines.realism import Realism, draw_realism, realism
+from hyperexec_env.data.format import Format
+from hyperexec_env.data.reader import read_quotes, read_trades
+from hyperexec_env.data.sessions import read_sessions
+from hyperexec_env.data.tape import tape_of
+from hyperexec_env.extras import need
+
+ORDER = 13.7
+
+
+@dataclass(frozen=True, kw_only=True)
+class Args(Format):
+    """Options of ``hyperexec realism``."""
+
+    scenario: str = scenario_option(positional=True)
+    data: tuple[str, ...] = option(meaning="files, folders or patterns of bars", file="input")
+    trades: tuple[str, ...] = option((), "trades, with --quotes: compare flow and spread too", file="input")
+    quotes: tuple[str, ...] = option((), "quotes, with --trades", file="input")
+    picture: str | None = option(None, "draw the differences to this file (png, svg, pdf)", file="output")
+
+
+def main(args: Args) -> Realism:
+    """Read the data, compare, draw the picture if asked for, and return the comparison."""
+    if args.picture is not None:
+        need("matplotlib", "plot")
+    if bool(args.trades) != bool(args.quotes):
+        raise ValueError("give --trades and --quotes together")
+    format = build(Format, args)
+    sessions = read_sessions(args.data, format, lenient=True)
+    tape = tape_of(read_trades(args.trades, format), read_quotes(args.quotes, format), format) if args.trades else None
+    found = realism(args.scenario, sessions, tape)
+    if args.picture is not None:
+        draw_realism(found, args.picture)
+    return found
