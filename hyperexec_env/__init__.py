@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.data.calibration import calibrate as calibrate
     from hyperexec_env.data.format import Format as Format
+    from hyperexec_env.data.inspection import inspect_data as inspect_data
     from hyperexec_env.data.measurement import measure as measure
     from hyperexec_env.data.reader import read_bars as read_bars
     from hyperexec_env.data.reader import read_book as read_book
@@ -124,6 +125,7 @@ _MODULES: Final = {
     "evaluate": "baselines.evaluate",
     "get_policy": "baselines.policies",
     "get_scenario": "market.scenario",
+    "inspect_data": "data.inspection",
     "known_optimum": "baselines.evaluate",
     "leaderboard": "training.leaderboard",
     "load_policy": "evaluation.network",
