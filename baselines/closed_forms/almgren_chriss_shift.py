@@ -52,7 +52,7 @@ class ParameterShift:
     def __post_init__(self) -> None:
         """Validate the parameters."""
         after = tuple(self.after)
-        chances = check_numbers("probabilities", self.probabilities, low=0.0, high=1.0, length=len(after))
+        chances = check_numbers("probabilities", self.probabilities, low=0.0, high=1.0, unit="probability", length=len(after))
         if not after or abs(sum(chances) - 1.0) > 1e-9:
             raise ValueError(f"probabilities must sum to 1 over the branches, got {chances}")
         for model in (self.before, *after):

@@ -64,8 +64,8 @@ class LinearPercentage:
         put_number(self, "gamma", low=-1e9, high=1e9)
         put_number(self, "rho", low=-0.999, high=0.999)
         put_number(self, "var_eta", low=0.0, high=1e9)
-        put_number(self, "mu_z", low=-10.0, high=10.0)
-        put_number(self, "sigma_z", low=0.0, high=10.0)
+        put_number(self, "mu_z", low=-1.0, high=1.0, unit="fraction a period")
+        put_number(self, "sigma_z", low=0.0, high=1.0, unit="fraction per square root of a period")
         if abs(math.log(self.growth)) * self.periods > 100.0:
             raise ValueError(f"mu_z + sigma_z^2 / 2 must be within 100 / periods of 0, got {math.log(self.growth):g}")
 

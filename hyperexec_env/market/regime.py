@@ -201,7 +201,8 @@ class Regimes:
             neutral = 0.0 if field == "drift" else 1.0
             values = getattr(self, field)
             values = (neutral,) * count if isinstance(values, (list, tuple)) and not values else values
-            values = check_numbers(f"regimes.{field}", values, low=lows.get(field, 0.0), high=1e3, length=count)
+            high = 10.0 if field == "drift" else 1e3
+            values = check_numbers(f"regimes.{field}", values, low=lows.get(field, 0.0), high=high, length=count)
             object.__setattr__(self, field, values)
         given = self.rates if len(self.rates) else ((0.0,) * count,) * count
         if len(given) != count:
@@ -293,7 +294,10 @@ def _check_transition(matrix: Any) -> NDArray[np.float64]:
     """
     if not isinstance(matrix, (list, tuple, np.ndarray)) or not len(matrix):
         raise ValueError(f"matrix must be a list of rows of probabilities, one row per regime, got {matrix!r}")
-    rows = [check_numbers(f"matrix[{i}]", row, low=0.0, high=1.0, length=len(matrix)) for i, row in enumerate(matrix)]
+    rows = [
+        check_numbers(f"matrix[{i}]", row, low=0.0, high=1.0, unit="probability", length=len(matrix))
+        for i, row in enumerate(matrix)
+    ]
     for i, row in enumerate(rows):
         if abs(sum(row) - 1.0) > 1e-9:
             raise ValueError(f"matrix[{i}] must sum to 1 (probabilities), got a sum of {sum(row):.10g}")

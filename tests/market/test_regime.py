@@ -174,7 +174,7 @@ def test_every_transition_matrix_has_a_nearest_generator(count, concentration, s
     [
         ([[0.9, 0.2], [0.3, 0.7]], 26.0, "matrix[0] must sum to 1 (probabilities), got a sum of 1.1"),
         ([[0.9, 0.1], [0.3, 0.6999]], 26.0, "matrix[1] must sum to 1 (probabilities), got a sum of 0.9999"),
-        ([[1.1, -0.1], [0.3, 0.7]], 26.0, "matrix[0][0] must be a number in [0, 1], got 1.1"),
+        ([[1.1, -0.1], [0.3, 0.7]], 26.0, "matrix[0][0] must be a number in [0, 1] probability, got 1.1"),
         ([[0.9, 0.1]], 26.0, "matrix[0] must hold 1 numbers, got 2"),
         ([[0.9, 0.1], 0.7], 26.0, "matrix[1] must be a list of numbers, got 0.7"),
         ("stay", 26.0, "matrix must be a list of rows of probabilities, one row per regime, got 'stay'"),
@@ -261,7 +261,7 @@ def test_an_invalid_value_raises_an_error_that_names_it():
         ({"spread": (-1.0, 1.0)}, "regimes.spread[0] must be a number in [0, 1000], got -1.0"),
         ({"temporary": (1.0, True)}, "regimes.temporary[1] must be a number in [0, 1000], got True"),
         ({"resilience": (1.0, math.inf)}, "regimes.resilience[1] must be a number in [0, 1000], got inf"),
-        ({"drift": (0.0, -11.0)}, "regimes.drift[1] must be a number in [-10, 1000], got -11.0"),
+        ({"drift": (0.0, -11.0)}, "regimes.drift[1] must be a number in [-10, 10], got -11.0"),
         ({"rates": 1.0}, "regimes.rates must be a list with one entry per regime, got 1.0"),
         ({"rates": ((0.0,),)}, "regimes.rates must have 2 rows, one per regime, got 1"),
         ({"rates": ((-1.0, 1.0), (2.0,))}, "regimes.rates[1] must hold 2 numbers, got 1"),
