@@ -222,15 +222,11 @@ class Scenario:
     def _percentages(self) -> Iterator[str]:
         """Yield a warning for each fraction of the price that may be a percentage."""
         days = max(1.0, self.day_minutes / _SESSION)
-        for name, value, scale in (
-            ("volatility", self.volatility, math.sqrt(days)),
-            *(("regimes.drift", value, days) for value in self.regimes.drift),
-        ):
-            if abs(value) > scale:
-                yield (
-                    f"WARNING: {name} = {value:g} is {100.0 * value:g} % of the price in a day; "
-                    f"for {value:g} % pass {value / 100.0:g}"
-                )
+        drifts = [("regimes.drift", value, days) for value in self.regimes.drift]
+        for name, value, most in [("volatility", self.volatility, math.sqrt(days)), *drifts]:
+            if abs(value) > most:
+                fault = f"{name} = {value:g} is {100.0 * value:g} % of the price in a day"
+                yield f"WARNING: {fault}; for {value:g} % pass {value / 100.0:g}"
 
     @cached_property
     def hash(self) -> str:
