@@ -21,8 +21,11 @@ UNKNOWN: Final = "UNKNOWN"
 """Regime that a policy observes when the regime is hidden."""
 _SLOPES: Final = ("permanent", "transient", "kappa", "gamma", "perm_impact_gamma", "kyle_lambda", "lambda")
 """Names of permanent and transient impact, see :func:`refuse_slopes`."""
-_SAME_STEP: Final = 1e-12
-"""Largest difference between a transition matrix and the exponential of its generator."""
+_SAME_STEP: Final = 1e-9
+"""Largest difference between a transition matrix and the exponential of its generator, and between a sum of probabilities
+and 1. Where regimes change many times in a step, rounding moves the logarithm by that much."""
+_ROUNDING: Final = 1e-13
+"""Differences between a transition matrix and the exponential of its generator below this count as rounding."""
 _LEAST_EIGENVALUE: Final = 1e-6
 """Smallest real eigenvalue of a matrix whose square roots :func:`_logarithms` iterates."""
 _MAX_SQUARINGS: Final = 60
@@ -62,7 +65,7 @@ def generator(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         difference = float(np.abs(matrix_exponential(rates) - matrix).max())
         if difference < error:
             best, error = rates, difference
-        if error <= 0.1 * _SAME_STEP:
+        if error <= _ROUNDING:
             break
     return best, error
 
@@ -299,7 +302,7 @@ def _check_transition(matrix: Any) -> NDArray[np.float64]:
         for i, row in enumerate(matrix)
     ]
     for i, row in enumerate(rows):
-        if abs(sum(row) - 1.0) > 1e-9:
+        if abs(sum(row) - 1.0) > _SAME_STEP:
             raise ValueError(f"matrix[{i}] must sum to 1 (probabilities), got a sum of {sum(row):.10g}")
     checked = np.array(rows)
     return np.asarray(checked / checked.sum(axis=1, keepdims=True))

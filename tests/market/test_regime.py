@@ -112,6 +112,13 @@ def test_from_transition_inverts_transition(regimes, steps):
     assert np.array(found.rates) == pytest.approx(np.array(regimes.rates), abs=1e-6)
 
 
+def test_a_step_in_which_regimes_change_many_times_has_its_generator():
+    """The eigenvalues of its matrix are down to 3e-8; rounding gives the logarithm a negative rate of 1e-10."""
+    rates = np.array([[-4.0, 4.0, 0.0, 0.0], [3.0, -8.0, 5.0, 0.0], [0.0, 4.0, -9.0, 5.0], [0.0, 0.0, 4.0, -4.0]])
+    matrix = matrix_exponential(1.2 * rates)
+    assert of_matrix(matrix).transition(1.0 / 26.0) == pytest.approx(matrix, abs=1e-9)
+
+
 def test_one_step_of_from_transition_has_the_given_probabilities():
     """(P - I) x steps would give 0.907 instead of 0.90, and 0.823 instead of 0.80."""
     matrix = [[0.90, 0.04, 0.06], [0.08, 0.80, 0.12], [0.05, 0.07, 0.88]]
