@@ -13,7 +13,7 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import CostEstimate, MarketImpactEstimate, estimate_impact, estimate_schedule
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
-from hyperexec_env.orders import ParentOrder, check_lot_size, shares_of
+from hyperexec_env.orders import MAX_VOLATILITY, ParentOrder, check_lot_size, shares_of
 
 __all__ = ["SIDES", "Estimates", "estimate", "impact_in"]
 
@@ -82,16 +82,18 @@ def _cells(row: CostEstimate) -> list[str]:
 def impact_in(scenario: ScenarioLike, parent: ParentOrder) -> MarketImpactEstimate | None:
     """Estimate the impact of an order that trades steadily over the horizon of a scenario, at mean volume and volatility.
 
-    Return None where the scenario has no volatility, because the model measures impact in units of volatility.
+    Return None where the scenario has no volatility, because the model measures impact in units of volatility, or a mean
+    volatility above the largest one of an order.
     """
     scenario = get_scenario(scenario)
     market = build_market(scenario)
-    if not scenario.volatility:
+    volatility = scenario.volatility * float(market.volatility[market.unknown])
+    if not 0.0 < volatility <= MAX_VOLATILITY:
         return None
     return estimate_impact(
         parent.quantity,
         parent.arrival_price,
-        scenario.volatility * float(market.volatility[market.unknown]),
+        volatility,
         float(market.rest_volume[0, market.unknown]),
         scenario.adv,
         side=parent.side,

@@ -1,6 +1,6 @@
 """tianshou: PPO by its high-level interface.
 
-pip install tianshou
+pip install "tianshou[eval]"
 """
 
 from __future__ import annotations

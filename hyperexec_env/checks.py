@@ -17,6 +17,8 @@ _LINE: Final = 500
 """Largest number of characters of an error message."""
 _VALUE: Final = 100
 """Largest number of characters of a value in an error message."""
+_FRACTIONS: Final = ("fraction", "probability", "R^2")
+"""Beginnings of the units of numbers that users also state in percent."""
 _LABEL: Final = 200
 """Largest number of bytes of a name, so that a file name can contain it (255 bytes on most disks)."""
 
@@ -70,10 +72,10 @@ def check_number(
 ) -> float:
     """Return a number as a float; raise ValueError if it is not finite or outside the range.
 
-    A fraction (by its unit) above the range may be a percentage: the message then says which fraction to pass.
+    A fraction or a probability (by its unit) above the range may be a percentage: the message then says what to pass.
     """
     if not _finite(value) or not low <= value <= high or (open_low and value == low):
-        percent = unit.startswith("fraction") and _finite(value) and high < value <= 100.0 * high
+        percent = unit.startswith(_FRACTIONS) and _finite(value) and high < value <= 100.0 * high
         hint = f"; for {value:g} % pass {value / 100.0:g}" if percent else ""
         raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {shown(value)}{hint}")
     return float(value)
@@ -94,14 +96,14 @@ def check_seed(value: Any) -> int:
 
 
 def check_numbers(
-    field: str, values: Any, *, low: float, high: float, length: int | None = None, most: int | None = None
+    field: str, values: Any, *, low: float, high: float, unit: str = "", length: int | None = None, most: int | None = None
 ) -> tuple[float, ...]:
     """Return a sequence of numbers as a tuple of floats; raise ValueError for a bad number, length, or more than `most`."""
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise ValueError(f"{field} must be a list of numbers, got {shown(values)}")
     if most is not None and isinstance(values, Sized) and len(values) > most:
         raise ValueError(f"{field} must hold at most {most:,} numbers, got {len(values):,}")
-    checked = tuple(check_number(f"{field}[{i}]", value, low=low, high=high) for i, value in enumerate(values))
+    checked = tuple(check_number(f"{field}[{i}]", value, low=low, high=high, unit=unit) for i, value in enumerate(values))
     if length is not None and len(checked) != length:
         raise ValueError(f"{field} must hold {length} numbers, got {len(checked)}")
     return checked

@@ -13,6 +13,7 @@ from hyperexec_env.checks import check_integer, check_number, check_numbers
 
 __all__ = [
     "MAX_SHARES",
+    "MAX_VOLATILITY",
     "ChildOrder",
     "Fill",
     "Order",
@@ -25,6 +26,8 @@ __all__ = [
 
 MAX_SHARES: Final = 10**15
 """Largest quantity, in shares and in lots: int64 and float64 represent every whole number up to this one exactly."""
+MAX_VOLATILITY: Final = 1.0
+"""Largest daily volatility of an order, a fraction; a larger number is a percentage."""
 
 
 def check_lot_size(value: Any) -> float:
@@ -85,7 +88,7 @@ class ParentOrder:
             numbers; empty: flat. A rest of the profile below 1e-12 of its sum counts as empty.
         expected_volume: Expected market volume from submission to deadline, shares; None: unknown.
         adv: Average daily volume, shares a day; None: unknown.
-        volatility: Volatility, fraction per square root of a day; None: unknown.
+        volatility: Volatility, fraction per square root of a day, at most 1; None: unknown.
         lot_size: Shares of a lot, 1e-12 to 1e9; every quantity of the order, its children and its fills is a whole number of
             lots. 100 trades round lots, 0.001 trades thousandths of a coin.
         min_child: Smallest child, shares; a child is smaller only if it completes the order. 0: one lot.
@@ -140,7 +143,7 @@ class ParentOrder:
         for key, high, unit in (
             ("expected_volume", 1e15, "shares"),
             ("adv", 1e15, "shares a day"),
-            ("volatility", 10.0, "fraction per square root of a day"),
+            ("volatility", MAX_VOLATILITY, "fraction per square root of a day"),
         ):
             value = getattr(self, key)
             if value is not None:

@@ -13,6 +13,7 @@ import pytest
 
 import hyperexec_env as hx
 from hyperexec_env.baselines import evaluate as evaluation
+from hyperexec_env.baselines.closed_forms import almgren_chriss, almgren_chriss_shift, bertsimas_lo_percentage, gatheral_schied
 from hyperexec_env.baselines.estimate import impact_in
 from hyperexec_env.baselines.stealth import study
 from hyperexec_env.evaluation.board import judge, play
@@ -202,6 +203,41 @@ class Patient:
 def judged(policies, **options):
     made = hx.evaluate(NAME, policies, episodes=4, optimum=False, backend="numpy", **options)
     return sorted(row.policy for row in made.rows)
+
+
+def _bertsimas_lo(**changes):
+    return replace(bertsimas_lo_percentage.EXAMPLE, **changes)
+
+
+FRACTIONS = {
+    "volatility of an order": lambda given: replace(ORDER, volatility=given),
+    "volatility of an estimate": lambda given: hx.estimate_impact(1_000, 50.0, given, 1e5, 1e6),
+    "volatility of a fit": lambda given: hx.almgren_2005(given, 263.0),
+    "volatility of a geometric price": lambda given: replace(gatheral_schied.EXAMPLE, volatility=given),
+    "volatility of a log price": lambda given: _bertsimas_lo(sigma_z=given),
+    "growth of a log price": lambda given: _bertsimas_lo(mu_z=given),
+    "cap of a scenario": lambda given: hx.Scenario(max_participation=given),
+    "cap of the desk": lambda given: hx.ExecutionConfig(max_participation_rate=given),
+    "share of the variance": lambda given: hx.Scenario(flow_share=given),
+    "transition matrix": lambda given: hx.Regimes.from_transition([[given, 100.0 - given], [50.0, 50.0]], 26.0),
+    "branches of an event": lambda given: replace(almgren_chriss_shift.EXAMPLE, probabilities=(given, 100.0 - given)),
+    "confidence": lambda given: almgren_chriss.liquidity_var(almgren_chriss.EXAMPLE, given),
+    "quantile": lambda given: hx.estimate_schedule(ORDER, NAME, algorithm="TWAP").quantile(given),
+    "schedule": lambda given: hx.schedule_bps("almgren-chriss", [given] * 5),
+    "fractions": lambda given: hx.schedule_bps("almgren-chriss", fractions=[given] * 5),
+}
+
+
+@pytest.mark.parametrize("name", FRACTIONS)
+def test_a_percentage_is_refused_with_the_fraction_to_pass(name):
+    with pytest.raises(ValueError, match=r"got 20.0; for 20 % pass 0.2$"):
+        FRACTIONS[name](20.0)
+
+
+@pytest.mark.parametrize("name", ["volatility of an order", "volatility of an estimate", "volatility of a fit"])
+def test_a_small_volatility_in_percent_is_refused_too(name):
+    with pytest.raises(ValueError, match=r"got 1.57; for 1.57 % pass 0.0157$"):
+        FRACTIONS[name](1.57)
 
 
 def test_policies_are_names_groups_objects_or_entrants():

@@ -592,7 +592,7 @@ def check_no_outcome_is_cut(simulate):
         assert simulate(scenario, [0.0, 0.0, 0.0, 1.0])["shortfall"] == pytest.approx(moves, rel=1e-9)
 
 
-extreme = pytest.mark.filterwarnings("ignore:.*the price falls below zero")
+extreme = pytest.mark.filterwarnings("ignore:.*(the price falls below zero|% of the price in a day)")
 
 
 @extreme

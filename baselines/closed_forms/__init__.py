@@ -2,8 +2,8 @@
 
 Each module holds one paper: a frozen dataclass with the paper's parameters and functions that compute its results, with
 equation numbers, in the paper's convention. `EXAMPLE` is the paper's numerical example; where the paper prints none, its
-docstring says so. `to_scenario` converts a model to a :class:`~hyperexec_env.market.scenario.Scenario` where the kernel can
-represent it.
+docstring says so. `to_scenario` converts a model to a :class:`~hyperexec_env.market.scenario.Scenario`; where the kernel
+cannot represent the model, it raises an error with the reason.
 
 - `almgren_chriss`: Almgren and Chriss (2000)
 - `almgren_chriss_shift`: Almgren and Chriss (2000), section 4.3, a shift of the parameters

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_integer, check_number, put_number
+from hyperexec_env.market.scenario import Scenario
 
 from .almgren_chriss import Moments
 
-__all__ = ["PowerCost", "power_holdings", "power_moments", "power_schedule", "power_time"]
+__all__ = ["PowerCost", "power_holdings", "power_moments", "power_schedule", "power_time", "to_scenario"]
 
 Floats = NDArray[np.float64]
 
@@ -141,3 +142,48 @@ def _weights_from_last(slices: int, beta: float, slope: float, last: float) -> F
             weights[0] = math.inf
             break
     return weights
+
+
+def to_scenario(
+    model: PowerCost, horizon: float, slices: int, *, arrival_price: float, adv: float, name: str = "almgren"
+) -> Scenario:
+    """Return the model with a deadline as a sell scenario, whose best schedule is :func:`power_schedule`.
+
+    The scenario's day is the whole horizon.
+
+    Args:
+        model: The market and the order; beta at most 2.
+        horizon: Days until the deadline.
+        slices: Number of slices.
+        arrival_price: P0, currency per share.
+        adv: Average daily volume, shares a day; it only sets the units of the impact parameters.
+        name: Name of the scenario.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+    check_number("horizon", horizon, low=0.0, high=1e6 / 390.0, open_low=True, unit="days")
+    check_number("arrival_price", arrival_price, low=0.0, high=1e9, open_low=True, unit="currency per share")
+    check_number("adv", adv, low=0.0, high=1e15, open_low=True, unit="shares a day")
+    volatility = model.volatility * math.sqrt(horizon) / arrival_price
+    return Scenario(
+        name=name,
+        description="power-law temporary impact (Almgren 2003)",
+        side=-1,
+        quantity=model.quantity,
+        arrival_price=arrival_price,
+        horizon_minutes=390.0 * horizon,
+        day_minutes=390.0 * horizon,
+        slices=slices,
+        risk_aversion=model.risk_aversion,
+        adv=adv * horizon,
+        volatility=volatility,
+        half_spread_bps=0.0,
+        perm_impact_gamma=0.0,
+        kyle_lambda=0.0,
+        temp_impact_alpha=model.eta * adv**model.beta / (volatility * arrival_price),
+        temp_impact_beta=model.beta,
+        resilience=0.0,
+        volume_noise=0.0,
+        flow_share=0.0,
+    )

@@ -381,7 +381,7 @@ def liquidity_var(model: AlmgrenChriss, confidence: float = 0.95) -> LiquidityVa
     Raises:
         ValueError: The confidence is out of range, or the model has a drift.
     """
-    if not check_number("confidence", confidence, low=0.5, high=1.0) < 1.0:
+    if not check_number("confidence", confidence, low=0.5, high=1.0, unit="probability") < 1.0:
         raise ValueError(f"confidence must be below 1, got {confidence!r}")
     if model.drift:
         raise ValueError(f"drift must be 0 for a value at risk, got {model.drift:g}")

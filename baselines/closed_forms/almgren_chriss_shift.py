@@ -7,14 +7,14 @@ that occurred. With E and V of a branch at its optimum, the whole programme has
 .. math:: E = E_0 + \sum_j p_j E_j, \qquad V = V_0 + \sum_j p_j V_j + \frac12\sum_{i,j} p_i p_j (E_i - E_j)^2
 
 and :math:`X^*` minimises E + lambda V. The last term is the variance of the expected cost between the branches; the branches
-do not trade against it. :data:`EXAMPLE` is ours.
+do not trade against it. A scenario cannot represent the event (:func:`to_scenario`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -26,7 +26,7 @@ from hyperexec_env.execution import schedules
 from .almgren_chriss import EXAMPLE as STEADY
 from .almgren_chriss import AlmgrenChriss, Moments, trades, urgency
 
-__all__ = ["EXAMPLE", "ParameterShift", "Programme", "moments", "optimum"]
+__all__ = ["EXAMPLE", "ParameterShift", "Programme", "moments", "optimum", "to_scenario"]
 
 Floats = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ class ParameterShift:
     def __post_init__(self) -> None:
         """Validate the parameters."""
         after = tuple(self.after)
-        chances = check_numbers("probabilities", self.probabilities, low=0.0, high=1.0, length=len(after))
+        chances = check_numbers("probabilities", self.probabilities, low=0.0, high=1.0, unit="probability", length=len(after))
         if not after or abs(sum(chances) - 1.0) > 1e-9:
             raise ValueError(f"probabilities must sum to 1 over the branches, got {chances}")
         for model in (self.before, *after):
@@ -63,11 +63,12 @@ class ParameterShift:
 
 
 EXAMPLE: Final = ParameterShift(
-    before=replace(STEADY, horizon=2.0, slices=20),
-    after=tuple(replace(STEADY, horizon=3.0, slices=30, volatility=factor * STEADY.volatility) for factor in (0.5, 2.0)),
+    before=replace(STEADY, horizon=2.0, slices=2, volatility=STEADY.volatility * 10.0 / 30.0),
+    after=tuple(replace(STEADY, horizon=3.0, slices=3, volatility=STEADY.volatility * year / 30.0) for year in (5.0, 40.0)),
     probabilities=(0.5, 0.5),
 )
-"""The example of Almgren and Chriss in slices of a tenth of a day; after two days volatility halves or doubles."""
+"""Figure 4 of the paper: the market of Table 1 with a volatility of 10 % a year, which falls to 5 % or rises to 40 % after the
+close of the second day. The paper states no probabilities and prints no holdings; equal probabilities are ours."""
 
 
 class Programme(NamedTuple):
@@ -155,3 +156,15 @@ def optimum(model: ParameterShift, risk_aversion: float) -> Programme:
     )
     before = _first_stage(model.before, np.asarray(held), risk_aversion)
     return Programme(held, Moments(float(ends.expected), float(ends.variance)), before, after)
+
+
+def to_scenario(model: ParameterShift, **_: Any) -> NoReturn:
+    """Refuse to convert a programme with an event.
+
+    Raises:
+        ValueError: Always: the regimes of a scenario change at random times.
+    """
+    raise ValueError(
+        "a shift of the parameters must happen at a known time, but the regimes of a scenario change at random times; map "
+        "each stage by almgren_chriss.to_scenario"
+    )

@@ -7,8 +7,8 @@ the price and does not persist. The trader observes :math:`\tilde P_t` and the s
 choosing :math:`S_t`. The cost of buying W shares with k later periods is :math:`\tilde P` times a quadratic form in (X, W), and
 the optimal purchase is linear in (1, X, W). The optimal policy may sell in some periods.
 
-The recursion of :func:`coefficients` is derived from this law, and :data:`EXAMPLE` is ours. In the kernel temporary impact is
-proportional to the arrival price and order flow moves the price for good, so the model has no scenario.
+The recursion of :func:`coefficients` is derived from this law, and :data:`EXAMPLE` is ours. The kernel cannot represent the
+law (:func:`to_scenario`).
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_number, put_integer, put_number
 
-__all__ = ["EXAMPLE", "LinearPercentage", "Policy", "coefficients", "informed_cost", "naive_cost", "trades", "trading_cost"]
+__all__ = [
+    *("EXAMPLE", "LinearPercentage", "Policy", "coefficients", "informed_cost", "naive_cost", "to_scenario", "trades"),
+    "trading_cost",
+]
 
 Floats = NDArray[np.float64]
 
@@ -64,8 +67,8 @@ class LinearPercentage:
         put_number(self, "gamma", low=-1e9, high=1e9)
         put_number(self, "rho", low=-0.999, high=0.999)
         put_number(self, "var_eta", low=0.0, high=1e9)
-        put_number(self, "mu_z", low=-10.0, high=10.0)
-        put_number(self, "sigma_z", low=0.0, high=10.0)
+        put_number(self, "mu_z", low=-1.0, high=1.0, unit="fraction a period")
+        put_number(self, "sigma_z", low=0.0, high=1.0, unit="fraction per square root of a period")
         if abs(math.log(self.growth)) * self.periods > 100.0:
             raise ValueError(f"mu_z + sigma_z^2 / 2 must be within 100 / periods of 0, got {math.log(self.growth):g}")
 
@@ -206,3 +209,16 @@ def trading_cost(model: LinearPercentage, bought: Floats, signals: Sequence[floa
     """
     seen, level = _check_paths(model, "signals", signals), _check_paths(model, "prices", prices)
     return np.asarray((level * (1.0 + model.theta * bought + model.gamma * seen) * bought).sum(axis=0))
+
+
+def to_scenario(model: LinearPercentage, **_: Any) -> NoReturn:
+    """Refuse to convert the model.
+
+    Raises:
+        ValueError: Always: in the kernel temporary impact is proportional to the arrival price, and order flow moves the price
+            for good.
+    """
+    raise ValueError(
+        "temporary impact must be proportional to the arrival price in a scenario and order flow must move the price for good, "
+        "but in the linear-percentage law both are a fraction of the current price and do not persist; use bertsimas_lo"
+    )

@@ -16,7 +16,8 @@ shares is :math:`S q - (b/2 + y(s))\,q^2` with
 
 and the optimal rate is :math:`\nu = y(s) q / k`. The book writes y with :math:`\zeta = (a + c) / (a - c)`.
 
-The kernel marks unfilled shares at the final mid without a penalty, so a finite terminal penalty has no scenario.
+In a scenario the shares left at the end are one more trade, whose temporary impact is the terminal penalty
+(:func:`to_scenario`).
 """
 
 from __future__ import annotations
@@ -28,9 +29,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import put_number
+from hyperexec_env.checks import check_integer, check_number, put_number
+from hyperexec_env.market.scenario import Scenario
 
-__all__ = ["EXAMPLE", "CarteaJaimungal", "Outcome", "optimum", "rate", "remaining", "value"]
+__all__ = ["EXAMPLE", "CarteaJaimungal", "Outcome", "optimum", "rate", "remaining", "to_scenario", "value"]
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +86,8 @@ class CarteaJaimungal:
 EXAMPLE: Final = CarteaJaimungal(
     quantity=1.0, horizon=1.0, temporary=1e-3, permanent=1e-3, terminal_penalty=1e-2, running_penalty=1e-2
 )
-"""An inventory of 1 (a fraction) with k = b = 1e-3 and alpha = phi = 0.01; the parameters are ours."""
+"""An inventory of 1 (a fraction) with k = b = 1e-3 and alpha = phi = 0.01: one curve of a figure of chapter 6. The other curves
+have phi = 0, 1e-3 and 0.1, and alpha = infinity, according to a published notebook of the figure, which has no numbers."""
 
 
 class Outcome(NamedTuple):
@@ -155,3 +158,68 @@ def optimum(model: CarteaJaimungal) -> Outcome:
     left = float(remaining(model, model.horizon))
     objective = (0.5 * model.permanent + float(value(model, 0.0))) * model.quantity**2
     return Outcome(objective, left, model.terminal_penalty * left**2)
+
+
+def to_scenario(
+    model: CarteaJaimungal,
+    slices: int,
+    *,
+    volatility: float,
+    arrival_price: float,
+    adv: float,
+    name: str = "cartea-jaimungal",
+) -> Scenario:
+    """Return the model as a sell scenario of N slices at constant rates and a last slice for the shares left at the end.
+
+    The last slice starts at T, so the horizon of the scenario is (N + 1) / N T; its volume is such that its temporary impact is
+    the terminal penalty alpha - b / 2 beyond the permanent impact. The running penalty is charged on the shares that remain
+    after a slice, so the optimum of the scenario, plus b / 2 times the squared quantity, converges to :func:`optimum` as N
+    grows. The scenario's day equals its horizon; volatility and volume refer to it.
+
+    Args:
+        model: The market and the order; the terminal penalty must exceed b / 2.
+        slices: Number of slices N until T.
+        volatility: sigma, currency per share and square root of a day, positive; the risk aversion is phi / sigma^2.
+        arrival_price: P0, currency per share.
+        adv: Average daily volume, shares a day; it only sets the units of the impact parameters.
+        name: Name of the scenario.
+
+    Raises:
+        ValueError: A value is out of range, or the terminal penalty is b / 2: then the shares left at the end cost nothing.
+    """
+    count = check_integer("slices", slices, low=1, high=9_999)
+    check_number("volatility", volatility, low=0.0, high=1e9, open_low=True, unit="currency per share and square root of a day")
+    check_number("arrival_price", arrival_price, low=0.0, high=1e9, open_low=True, unit="currency per share")
+    check_number("adv", adv, low=0.0, high=1e15, open_low=True, unit="shares a day")
+    if not model.excess > 0.0:
+        raise ValueError(
+            f"terminal_penalty must exceed permanent / 2 = {0.5 * model.permanent:g} in a scenario, which cannot give shares "
+            f"away, got {model.terminal_penalty:g}"
+        )
+    last = count * model.temporary / (model.excess * model.horizon)  # volume of the last slice, in volumes of the others
+    days = model.horizon * (count + 1) / count
+    daily = volatility * math.sqrt(days) / arrival_price
+    total = adv * model.horizon * (count + last) / count
+    permanent = model.permanent * total / arrival_price
+    return Scenario(
+        name=name,
+        description="liquidation with a terminal penalty (Cartea, Jaimungal and Penalva 2015)",
+        side=-1,
+        quantity=model.quantity,
+        arrival_price=arrival_price,
+        horizon_minutes=390.0 * days,
+        day_minutes=390.0 * days,
+        slices=count + 1,
+        risk_aversion=model.running_penalty / volatility**2,
+        adv=total,
+        volatility=daily,
+        half_spread_bps=0.0,
+        perm_impact_gamma=permanent,
+        kyle_lambda=permanent,
+        temp_impact_alpha=model.temporary * adv / (daily * arrival_price),
+        temp_impact_beta=1.0,
+        resilience=0.0,
+        volume_curve=(*[1.0] * count, last),
+        volume_noise=0.0,
+        flow_share=0.0,
+    )

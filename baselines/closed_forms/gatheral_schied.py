@@ -72,7 +72,7 @@ class GatheralSchied:
         put_number(self, "quantity", low=0.0, high=1e15, open_low=True, unit="shares")
         put_number(self, "price", low=0.0, high=1e9, open_low=True, unit="currency per share")
         put_number(self, "horizon", low=0.0, high=1e6, open_low=True, unit="days")
-        put_number(self, "volatility", low=0.0, high=10.0, unit="fraction per square root of a day")
+        put_number(self, "volatility", low=0.0, high=1.0, unit="fraction per square root of a day")
         put_number(self, "eta", low=0.0, high=1e9, open_low=True, unit="currency per share for each share a day")
         put_number(self, "risk_aversion", low=0.0, high=1e6, unit="per day")
         put_number(self, "variance_aversion", low=0.0, high=1e6, unit="1 / currency")
@@ -309,7 +309,7 @@ def to_scenario(model: GatheralSchied, slices: int, *, adv: float, name: str = "
         ValueError: A value is out of range.
     """
     check_number("adv", adv, low=0.0, high=1e15, open_low=True, unit="shares a day")
-    check_number("volatility", model.volatility, low=0.0, high=10.0, open_low=True, unit="fraction per square root of a day")
+    check_number("volatility", model.volatility, low=0.0, high=1.0, open_low=True, unit="fraction per square root of a day")
     minutes, volatility = 390.0 * model.horizon, model.volatility * math.sqrt(model.horizon)
     return Scenario(
         name=name,

@@ -18,7 +18,7 @@ rate is infinite at both ends; with the exponential G of Obizhaeva and Wang (201
 
 In discrete time, trades at given times minimise a quadratic form for any kernel (:func:`discrete_trades`); the kernel must be
 finite at 0, for example a power law with a cutoff, :math:`c\,(t_0 + t)^{-\gamma}`. The kernel of this package has exponential
-decay only, so these models have no scenario. :data:`EXAMPLE` is ours.
+decay only (:func:`to_scenario`). :data:`EXAMPLE` is ours.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,7 @@ __all__ = [
     "discrete_trades",
     "optimum",
     "rate",
+    "to_scenario",
 ]
 
 Floats = NDArray[np.float64]
@@ -194,3 +195,15 @@ def discrete_cost(decay: Decay, times: Sequence[float] | Floats, trades: Sequenc
     matrix = _matrix(decay, times)
     shares = np.array(check_numbers("trades", trades, low=-1e15, high=1e15, length=len(matrix)))
     return 0.5 * float(shares @ matrix @ shares)
+
+
+def to_scenario(model: PowerLaw, **_: Any) -> NoReturn:
+    """Refuse to convert the model.
+
+    Raises:
+        ValueError: Always: transient impact decays exponentially in a scenario.
+    """
+    raise ValueError(
+        "transient impact must decay exponentially in a scenario, but here it decays by a power law; use obizhaeva_wang for an "
+        "exponential decay"
+    )

@@ -232,12 +232,14 @@ def schedule_bps(scenario: ScenarioLike, schedule: Any = None, *, fractions: Any
 
 def _check_fractions(market: Market, fractions: Any) -> Floats:
     """Validate fractions of the remaining shares."""
-    return np.array(check_numbers("fractions", fractions, low=0.0, high=1.0, length=market.slices))
+    unit = "fraction of the remaining shares"
+    return np.array(check_numbers("fractions", fractions, low=0.0, high=1.0, unit=unit, length=market.slices))
 
 
 def _check_schedule(market: Market, schedule: Any) -> Floats:
     """Validate shares of the order and return them as fractions of the remaining shares; 1 where no shares remain."""
-    shares = np.array(check_numbers("schedule", schedule, low=0.0, high=1.0, length=market.slices))
+    unit = "fraction of the order"
+    shares = np.array(check_numbers("schedule", schedule, low=0.0, high=1.0, unit=unit, length=market.slices))
     if abs(shares.sum() - 1.0) > 1e-9:
         raise ValueError(
             f"schedule must sum to 1 (shares of the order), got a sum of {shares.sum():.10g}; pass fractions=... for "

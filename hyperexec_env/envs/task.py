@@ -171,7 +171,8 @@ def build_task(
     for key in unknown:
         # Python's own words, by which gymnasium and torchrl recognise an option that the environment does not have
         message = f"the environment got an unexpected keyword argument {key!r}"
-        raise TypeError(f"{message}{nearest(key, OPTIONS)} (known: {', '.join(OPTIONS)})")
+        hint = "; only the vector environment (gym.make_vec) has it" if key in OPTIONS else nearest(key, OPTIONS)
+        raise TypeError(f"{message}{hint} (known: {', '.join(OPTIONS)})")
     check_choice("reward", reward, REWARDS)
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)

@@ -190,7 +190,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return the reset option `episode` as words, shape (lanes,), or None."""
         if given is None:
             return None
-        episodes = np.asarray(given)
+        episodes = np.asarray(given, dtype=object)  # keeps True apart from 1
         if episodes.shape not in ((), (self.num_envs,)):
             raise ValueError(
                 f"reset option 'episode' must be a whole number or {self.num_envs} of them, got an array of shape "

@@ -102,7 +102,10 @@ class ExecutionConfig:
             put(self, key, check_number(key, getattr(self, key), low=low, high=high, open_low=open_low))
         cap = self.max_participation_rate
         if cap is not None:
-            put(self, "max_participation_rate", check_number("max_participation_rate", cap, low=0.0, high=1.0, open_low=True))
+            cap = check_number(
+                "max_participation_rate", cap, low=0.0, high=1.0, open_low=True, unit="fraction of the market volume"
+            )
+            put(self, "max_participation_rate", cap)
         if self.kyle_lambda < self.perm_impact_gamma:
             raise ValueError(
                 f"kyle_lambda must be at least perm_impact_gamma ({self.perm_impact_gamma:g}): it is the sum of the "

@@ -31,7 +31,16 @@ from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
-from hyperexec_env.orders import MAX_SHARES, Order, ParentOrder, check_lot_size, check_quantity, lots_of, shares_of
+from hyperexec_env.orders import (
+    MAX_SHARES,
+    MAX_VOLATILITY,
+    Order,
+    ParentOrder,
+    check_lot_size,
+    check_quantity,
+    lots_of,
+    shares_of,
+)
 
 __all__ = ["CostEstimate", "MarketImpactEstimate", "estimate_impact", "estimate_schedule", "planned_shares"]
 
@@ -146,7 +155,7 @@ def estimate_impact(
         if (
             0 < quantity <= MAX_SHARES
             and 0.0 < arrival_price <= 1e9
-            and 0.0 < daily_volatility <= 10.0
+            and 0.0 < daily_volatility <= MAX_VOLATILITY
             and 1e-6 <= volume <= 1e15
             and 1e-6 <= adv <= 1e15
             and (side == 1 or side == -1)
@@ -171,7 +180,7 @@ def _wrong_value(
         check_quantity("quantity", quantity, lot_size)
         check_number("arrival_price", arrival_price, high=1e9, low=0.0, open_low=True, unit="currency per share")
         unit = "fraction per square root of a day"
-        check_number("daily_volatility", daily_volatility, low=0.0, high=10.0, open_low=True, unit=unit)
+        check_number("daily_volatility", daily_volatility, low=0.0, high=MAX_VOLATILITY, open_low=True, unit=unit)
         check_number("volume", volume, low=1e-6, high=1e15, unit="shares")
         check_number("adv", adv, low=1e-6, high=1e15, unit="shares a day")
     except ValueError as error:
@@ -236,7 +245,7 @@ class CostEstimate:
         Raises:
             ValueError: The level is not strictly between 0 and 1.
         """
-        if not 0.0 < check_number("level", level, low=0.0, high=1.0) < 1.0:
+        if not 0.0 < check_number("level", level, low=0.0, high=1.0, unit="probability") < 1.0:
             raise ValueError(f"level must be a number in (0, 1), got {level!r}")
         if self.sample is not None:
             return float(np.quantile(self.sample, level))

@@ -21,8 +21,11 @@ UNKNOWN: Final = "UNKNOWN"
 """Regime that a policy observes when the regime is hidden."""
 _SLOPES: Final = ("permanent", "transient", "kappa", "gamma", "perm_impact_gamma", "kyle_lambda", "lambda")
 """Names of permanent and transient impact, see :func:`refuse_slopes`."""
-_SAME_STEP: Final = 1e-12
-"""Largest difference between a transition matrix and the exponential of its generator."""
+_SAME_STEP: Final = 1e-9
+"""Largest difference between a transition matrix and the exponential of its generator, and between a sum of probabilities
+and 1. Where regimes change many times in a step, rounding moves the logarithm by that much."""
+_ROUNDING: Final = 1e-13
+"""Differences between a transition matrix and the exponential of its generator below this count as rounding."""
 _LEAST_EIGENVALUE: Final = 1e-6
 """Smallest real eigenvalue of a matrix whose square roots :func:`_logarithms` iterates."""
 _MAX_SQUARINGS: Final = 60
@@ -62,7 +65,7 @@ def generator(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
         difference = float(np.abs(matrix_exponential(rates) - matrix).max())
         if difference < error:
             best, error = rates, difference
-        if error <= 0.1 * _SAME_STEP:
+        if error <= _ROUNDING:
             break
     return best, error
 
@@ -201,7 +204,8 @@ class Regimes:
             neutral = 0.0 if field == "drift" else 1.0
             values = getattr(self, field)
             values = (neutral,) * count if isinstance(values, (list, tuple)) and not values else values
-            values = check_numbers(f"regimes.{field}", values, low=lows.get(field, 0.0), high=1e3, length=count)
+            high = 10.0 if field == "drift" else 1e3
+            values = check_numbers(f"regimes.{field}", values, low=lows.get(field, 0.0), high=high, length=count)
             object.__setattr__(self, field, values)
         given = self.rates if len(self.rates) else ((0.0,) * count,) * count
         if len(given) != count:
@@ -293,9 +297,12 @@ def _check_transition(matrix: Any) -> NDArray[np.float64]:
     """
     if not isinstance(matrix, (list, tuple, np.ndarray)) or not len(matrix):
         raise ValueError(f"matrix must be a list of rows of probabilities, one row per regime, got {matrix!r}")
-    rows = [check_numbers(f"matrix[{i}]", row, low=0.0, high=1.0, length=len(matrix)) for i, row in enumerate(matrix)]
+    rows = [
+        check_numbers(f"matrix[{i}]", row, low=0.0, high=1.0, unit="probability", length=len(matrix))
+        for i, row in enumerate(matrix)
+    ]
     for i, row in enumerate(rows):
-        if abs(sum(row) - 1.0) > 1e-9:
+        if abs(sum(row) - 1.0) > _SAME_STEP:
             raise ValueError(f"matrix[{i}] must sum to 1 (probabilities), got a sum of {sum(row):.10g}")
     checked = np.array(rows)
     return np.asarray(checked / checked.sum(axis=1, keepdims=True))

@@ -8,7 +8,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -38,6 +38,8 @@ _LARGEST_FILE: Final = 2**18
 """Largest size of a scenario file with all its bases, bytes."""
 _MOST_NEGATIVE: Final = 1e-6
 """Largest probability of a negative price that passes without a warning."""
+_SESSION: Final = 390.0
+"""Minutes of an equity session; a scenario whose day is longer may have sessions of many days in it."""
 _MOST_PARTS: Final = 10_000
 """Largest number of parts of a volume curve; as TOML, so many fit into a file."""
 _MOST_BASES: Final = 16
@@ -142,7 +144,8 @@ class Scenario:
         check_flag("complete", self.complete)
         check_choice("price_model", self.price_model, ("abm", "gbm"))
         if self.max_participation is not None:
-            cap = check_number("max_participation", self.max_participation, low=0.0, high=1.0, open_low=True)
+            unit = "fraction of the slice volume"
+            cap = check_number("max_participation", self.max_participation, low=0.0, high=1.0, open_low=True, unit=unit)
             object.__setattr__(self, "max_participation", cap)
         if self.kyle_lambda < self.perm_impact_gamma:
             raise ValueError(
@@ -195,10 +198,11 @@ class Scenario:
     def warnings(self) -> tuple[str, ...]:
         """Faults of the market that make its results meaningless, one line each; empty for a sound market.
 
-        Prices add up in an arithmetic market, so that a price can fall below zero: by its volatility (probability by the
-        reflection principle, in the most volatile regime), or by the permanent impact of a large sell order.
+        A volatility or a drift above 100 % of the price in a session may be a percentage. Prices add up in an arithmetic
+        market, so that a price can fall below zero: by its volatility (probability by the reflection principle, in the most
+        volatile regime), or by the permanent impact of a large sell order.
         """
-        found = []
+        found = [*self._percentages()]
         spread = self.volatility * max(self.regimes.volatility) * math.sqrt(self.tau * self.slices)
         below = 2.0 * NormalDist().cdf(-1.0 / spread) if self.price_model == "abm" and spread > 0.0 else 0.0
         if below > _MOST_NEGATIVE:
@@ -214,6 +218,15 @@ class Scenario:
                 f"{100.0 * moved:.3g} % of the arrival price; pass a smaller quantity"
             )
         return tuple(found)
+
+    def _percentages(self) -> Iterator[str]:
+        """Yield a warning for each fraction of the price that may be a percentage."""
+        days = max(1.0, self.day_minutes / _SESSION)
+        drifts = [("regimes.drift", value, days) for value in self.regimes.drift]
+        for name, value, most in [("volatility", self.volatility, math.sqrt(days)), *drifts]:
+            if abs(value) > most:
+                fault = f"{name} = {value:g} is {100.0 * value:g} % of the price in a day"
+                yield f"WARNING: {fault}; for {value:g} % pass {value / 100.0:g}"
 
     @cached_property
     def hash(self) -> str:

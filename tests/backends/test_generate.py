@@ -30,6 +30,11 @@ toy = _load("toy")
 pytestmark = pytest.mark.fast
 
 
+def numba_range(*bounds):
+    """Range whose numbers have the type of its bound, as in numba; numpy below 2 adds unsigned and Python ints as floats."""
+    return map(np.uint64, range(*bounds)) if isinstance(bounds[0], np.uint64) else range(*bounds)
+
+
 class TextLanes:
     """Lanes that run the text of the loops in Python."""
 
@@ -46,7 +51,7 @@ class TextLanes:
         loop = self.loops[name]
         names = {"np": np, "inf": np.inf}
         for line in loop.lines:
-            own = {"np": np, "inf": np.inf, **line.names}
+            own = {"np": np, "inf": np.inf, "range": numba_range, **line.names}
             exec(line.text, own)  # noqa: S102 - the text was written here
             names[line.name] = own[line.name]
         exec(loop.driver.text, names)  # noqa: S102

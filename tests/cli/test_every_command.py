@@ -275,7 +275,7 @@ def test_control_characters_do_not_reach_the_terminal(capsys, folder):
 
 
 def test_a_market_whose_price_falls_below_zero_says_so_on_the_card_and_in_every_run(capsys, folder):
-    Path("wild.toml").write_text('base = "almgren-chriss"\nname = "wild"\nvolatility = 5\n')
+    Path("wild.toml").write_text('base = "almgren-chriss"\nname = "wild"\nvolatility = 2\n')
     said = "the price falls below zero with a probability of up to"
     evaluating = "evaluate --scenario wild.toml --policy TWAP --episodes 4 --no-optimum"
     for words in ("card wild.toml", "certify wild.toml --trips 1000", evaluating):

@@ -520,6 +520,13 @@ def test_an_unknown_option_is_refused_in_pythons_words_and_names_the_nearest_one
         make("HyperExec-v0", frameskip=1)
 
 
+@pytest.mark.parametrize("key", ["num_envs", "backend", "copy"])
+def test_an_option_of_the_vector_environment_is_named_as_such(key):
+    message = f"got an unexpected keyword argument {key!r}; only the vector environment (gym.make_vec) has it"
+    with pytest.raises(TypeError, match=re.escape(message)):
+        gym.make("HyperExec-v0", **{key: 1})
+
+
 def test_an_action_that_is_no_number_is_one_clear_error():
     for action in (np.array(["x"]), [None], np.array([1j])):
         env = gym.make("HyperExec-v0")

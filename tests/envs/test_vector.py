@@ -798,6 +798,10 @@ def test_a_bad_reset_gets_one_line_and_changes_nothing():
             "reset option 'episode' must be a whole number or 2 of them, got an array of shape (3,)",
         ),
         (
+            {"options": {"episode": [True, 1]}},
+            "reset option 'episode' must be a whole number in [0, 9223372036854775807], got True",
+        ),
+        (
             {"options": {"episode": [1, None]}},
             "reset option 'episode' must be a whole number in [0, 9223372036854775807], got ",
         ),

@@ -84,7 +84,8 @@ def test_torchrl():
 
 def test_tianshou():
     pytest.importorskip("tianshou", reason="needs tianshou")
-    pytest.importorskip("joblib", reason="the high-level interface of tianshou needs joblib")
+    for name in ("joblib", "rliable"):
+        pytest.importorskip(name, reason="the high-level interface of tianshou needs its extra `eval`")
     trained(example("tianshou_ppo").main(timesteps=1040, episodes=16), "tianshou PPO")
 
 

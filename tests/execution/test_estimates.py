@@ -127,7 +127,7 @@ def test_whole_quantities_of_any_numeric_type_become_int():
 
 def test_the_largest_values_give_finite_numbers():
     config = ExecutionConfig(temp_impact_beta=2.0, temp_impact_alpha=1e6, kyle_lambda=1e6, perm_impact_gamma=1e6)
-    found = estimate_impact(10**15, 1e9, 10.0, 1e-6, 1e-6, config=config)
+    found = estimate_impact(10**15, 1e9, 1.0, 1e-6, 1e-6, config=config)
     assert all(math.isfinite(value) for value in found.to_dict().values())
 
 

@@ -112,6 +112,13 @@ def test_from_transition_inverts_transition(regimes, steps):
     assert np.array(found.rates) == pytest.approx(np.array(regimes.rates), abs=1e-6)
 
 
+def test_a_step_in_which_regimes_change_many_times_has_its_generator():
+    """The eigenvalues of its matrix are down to 3e-8; rounding gives the logarithm a negative rate of 1e-10."""
+    rates = np.array([[-4.0, 4.0, 0.0, 0.0], [3.0, -8.0, 5.0, 0.0], [0.0, 4.0, -9.0, 5.0], [0.0, 0.0, 4.0, -4.0]])
+    matrix = matrix_exponential(1.2 * rates)
+    assert of_matrix(matrix).transition(1.0 / 26.0) == pytest.approx(matrix, abs=1e-9)
+
+
 def test_one_step_of_from_transition_has_the_given_probabilities():
     """(P - I) x steps would give 0.907 instead of 0.90, and 0.823 instead of 0.80."""
     matrix = [[0.90, 0.04, 0.06], [0.08, 0.80, 0.12], [0.05, 0.07, 0.88]]
@@ -174,7 +181,7 @@ def test_every_transition_matrix_has_a_nearest_generator(count, concentration, s
     [
         ([[0.9, 0.2], [0.3, 0.7]], 26.0, "matrix[0] must sum to 1 (probabilities), got a sum of 1.1"),
         ([[0.9, 0.1], [0.3, 0.6999]], 26.0, "matrix[1] must sum to 1 (probabilities), got a sum of 0.9999"),
-        ([[1.1, -0.1], [0.3, 0.7]], 26.0, "matrix[0][0] must be a number in [0, 1], got 1.1"),
+        ([[1.1, -0.1], [0.3, 0.7]], 26.0, "matrix[0][0] must be a number in [0, 1] probability, got 1.1"),
         ([[0.9, 0.1]], 26.0, "matrix[0] must hold 1 numbers, got 2"),
         ([[0.9, 0.1], 0.7], 26.0, "matrix[1] must be a list of numbers, got 0.7"),
         ("stay", 26.0, "matrix must be a list of rows of probabilities, one row per regime, got 'stay'"),
@@ -261,7 +268,7 @@ def test_an_invalid_value_raises_an_error_that_names_it():
         ({"spread": (-1.0, 1.0)}, "regimes.spread[0] must be a number in [0, 1000], got -1.0"),
         ({"temporary": (1.0, True)}, "regimes.temporary[1] must be a number in [0, 1000], got True"),
         ({"resilience": (1.0, math.inf)}, "regimes.resilience[1] must be a number in [0, 1000], got inf"),
-        ({"drift": (0.0, -11.0)}, "regimes.drift[1] must be a number in [-10, 1000], got -11.0"),
+        ({"drift": (0.0, -11.0)}, "regimes.drift[1] must be a number in [-10, 10], got -11.0"),
         ({"rates": 1.0}, "regimes.rates must be a list with one entry per regime, got 1.0"),
         ({"rates": ((0.0,),)}, "regimes.rates must have 2 rows, one per regime, got 1"),
         ({"rates": ((-1.0, 1.0), (2.0,))}, "regimes.rates[1] must hold 2 numbers, got 1"),

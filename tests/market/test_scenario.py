@@ -296,6 +296,15 @@ def test_a_price_that_falls_below_zero_is_a_warning_with_its_probability():
     assert replace(wild, volatility=0.2).warnings == ()
 
 
+def test_a_percentage_is_a_warning_with_the_fraction_to_pass():
+    (warning,) = Scenario(volatility=1.57, price_model="gbm").warnings
+    assert warning == "WARNING: volatility = 1.57 is 157 % of the price in a day; for 1.57 % pass 0.0157"
+    (warning,) = Scenario(regimes=Regimes(drift=(-2.0,))).warnings
+    assert warning == "WARNING: regimes.drift = -2 is -200 % of the price in a day; for -2 % pass -0.02"
+    month = Scenario(volatility=1.57, price_model="gbm", day_minutes=21 * 390.0)  # 34 % in a session of the month
+    assert month.warnings == ()
+
+
 def test_a_sell_order_whose_impact_exceeds_the_price_is_a_warning():
     huge = Scenario(side=-1, quantity=2e7, adv=1e6, perm_impact_gamma=0.2)
     (warning,) = huge.warnings

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from hyperexec_env.baselines.closed_forms import almgren as paper
 from hyperexec_env.baselines.closed_forms.almgren_chriss import AlmgrenChriss, optimum
+from hyperexec_env.baselines.solver import solve
 from hyperexec_env.execution.schedules import almgren_chriss, twap
 
 pytestmark = pytest.mark.fast
@@ -122,3 +123,22 @@ def test_a_wrong_value_is_named():
         paper.power_schedule(5, 0.0, 1.0)
     with pytest.raises(ValueError, match="risk_aversion must be a number"):
         paper.PowerCost(1e6, 0.95, 1e-9, 2.0, 0.0)
+
+
+# --- the scenario
+
+
+@pytest.mark.parametrize("beta", [0.5, 1.0, 1.5])
+def test_the_best_schedule_of_the_scenario_is_the_power_schedule(beta):
+    """The solver of the market agrees with the first-order conditions of the paper's problem with a deadline."""
+    model, slices = paper.PowerCost(1e6, 0.95, 2.5e-6 * 2e5 ** (1.0 - beta), beta, 1e-6), 10
+    scenario = paper.to_scenario(model, 5.0, slices, arrival_price=50.0, adv=5e6)
+    tau, x = 0.5, model.quantity
+    trading, holding = model.eta * x ** (1.0 + beta) / tau**beta, model.risk_aversion * model.volatility**2 * tau * x**2
+    weights = paper.power_schedule(slices, beta, holding / trading)
+    left = 1.0 - np.cumsum(weights)
+    cost = trading * (weights ** (1.0 + beta)).sum() + holding * (left**2).sum()
+    solution = solve(scenario, cached=False)
+    assert solution.open_loop_bps == pytest.approx(1e4 * cost / scenario.notional, rel=1e-9)
+    assert solution.optimum_bps == pytest.approx(solution.open_loop_bps, rel=1e-5)
+    assert solution.schedule == pytest.approx(weights, abs=1e-4)

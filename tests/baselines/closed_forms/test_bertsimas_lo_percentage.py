@@ -133,7 +133,8 @@ def test_wrong_values_are_named():
         ({"periods": 1.5}, r"periods must be a whole number in \[1, 100000\], got 1.5"),
         ({"theta": 0.0}, r"theta must be a number in \(0, 1e\+09\] per share, got 0.0"),
         ({"rho": 1.0}, "rho must be a number"),
-        ({"mu_z": 6.0}, r"mu_z \+ sigma_z\^2 / 2 must be within 100 / periods of 0, got 6"),
+        ({"sigma_z": 2.0}, r"sigma_z must be a number in \[0, 1\] .*, got 2.0; for 2 % pass 0.02"),
+        ({"mu_z": 0.6, "periods": 200}, r"mu_z \+ sigma_z\^2 / 2 must be within 100 / periods of 0, got 0.6"),
     ]:
         with pytest.raises(ValueError, match=message):
             replace(paper.EXAMPLE, **changes)

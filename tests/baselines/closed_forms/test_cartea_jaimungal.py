@@ -11,6 +11,9 @@ from hypothesis import strategies as st
 from hyperexec_env.baselines.closed_forms import cartea_jaimungal as paper
 from hyperexec_env.baselines.closed_forms.almgren_chriss import AlmgrenChriss
 from hyperexec_env.baselines.closed_forms.almgren_chriss import optimum as almgren_chriss_optimum
+from hyperexec_env.baselines.solver import solve
+from hyperexec_env.baselines.solver.linear import solve_linear
+from hyperexec_env.market.tables import build_market
 
 MODELS = st.builds(
     lambda excess, **values: paper.CarteaJaimungal(terminal_penalty=0.5 * values["permanent"] + excess, **values),
@@ -52,15 +55,17 @@ def test_the_value_solves_the_riccati_equation():
             assert float(paper.value(model, 0.0)) == pytest.approx(y, rel=1e-6)
 
 
-def test_the_inventory_is_the_formula_of_the_book():
-    """The book writes the solution with zeta = (a + c) / (a - c)."""
-    model = paper.EXAMPLE
+@pytest.mark.parametrize("alpha", [0.01, 100.0])
+@pytest.mark.parametrize("phi", [1e-9, 1e-3, 1e-2, 1e-1])
+def test_the_curves_of_the_figure_of_the_book(alpha, phi):
+    """All penalties of the figure, whose "infinity" is 100 in the notebook; the book writes zeta = (a + c) / (a - c)."""
+    model = replace(paper.EXAMPLE, terminal_penalty=alpha, running_penalty=phi)
     a, c, g = model.excess, math.sqrt(model.temporary * model.running_penalty), model.urgency
     zeta, left = (a + c) / (a - c), 1.0 - np.array([0.0, 0.3, 0.7, 1.0])
     grown, shrunk = zeta * np.exp(g * left), np.exp(-g * left)
     inventory = (grown - shrunk) / (zeta * math.exp(g) - math.exp(-g))
-    assert paper.remaining(model, 1.0 - left) == pytest.approx(inventory, rel=1e-12)
-    assert paper.rate(model, 1.0 - left) == pytest.approx(g * (grown + shrunk) / (grown - shrunk) * inventory, rel=1e-12)
+    assert paper.remaining(model, 1.0 - left) == pytest.approx(inventory, rel=1e-9)
+    assert paper.rate(model, 1.0 - left) == pytest.approx(g * (grown + shrunk) / (grown - shrunk) * inventory, rel=1e-9)
 
 
 @given(MODELS)
@@ -156,6 +161,43 @@ def test_a_larger_terminal_penalty_leaves_less_and_costs_more(model):
     one, other = paper.optimum(model), paper.optimum(replace(model, terminal_penalty=2.0 * model.terminal_penalty + 1e-6))
     assert other.left <= one.left
     assert other.objective >= one.objective * (1.0 - 1e-12)
+
+
+# --- the scenario
+
+
+def solved(model, slices):
+    """Optimum of the scenario by the solver, currency, with the permanent cost that the objective leaves out."""
+    scenario = paper.to_scenario(model, slices, volatility=0.5, arrival_price=50.0, adv=1e6)
+    value = solve_linear(build_market(scenario)).values[0] * scenario.notional
+    return value + 0.5 * model.permanent * model.quantity**2
+
+
+@pytest.mark.parametrize(("alpha", "phi"), [(1e-2, 1e-2), (1e-3, 1e-1), (100.0, 1e-3)])
+def test_the_solver_converges_to_the_optimum_of_the_book(alpha, phi):
+    """The running penalty is a sum over slices, whose error is of first order; the rest is exact."""
+    model = replace(paper.EXAMPLE, quantity=1e4, terminal_penalty=alpha, running_penalty=phi)
+    exact = paper.optimum(model).objective
+    gaps = [solved(model, slices) / exact - 1.0 for slices in (200, 400)]
+    assert abs(2.0 * gaps[1] - gaps[0]) < 1e-3  # Richardson
+    assert gaps[0] / gaps[1] == pytest.approx(2.0, rel=0.03)
+    assert solved(replace(model, running_penalty=0.0), 3) == pytest.approx(
+        paper.optimum(replace(model, running_penalty=0.0)).objective, rel=1e-10
+    )
+
+
+def test_the_last_trade_of_the_scenario_is_what_the_book_leaves_to_the_end():
+    model = replace(paper.EXAMPLE, quantity=1e4, running_penalty=0.0)
+    solution = solve(paper.to_scenario(model, 10, volatility=0.5, arrival_price=50.0, adv=1e6), cached=False)
+    sold = model.quantity * solution.schedule
+    assert sold[-1] == pytest.approx(paper.optimum(model).left, rel=1e-6)
+    assert sold[:-1] == pytest.approx(0.1 * paper.rate(model, np.arange(10) / 10.0), rel=1e-6)
+
+
+def test_shares_that_cost_nothing_at_the_end_have_no_scenario():
+    model = replace(paper.EXAMPLE, terminal_penalty=5e-4)
+    with pytest.raises(ValueError, match=r"terminal_penalty must exceed permanent / 2 = 0.0005 in a scenario.*, got 0.0005"):
+        paper.to_scenario(model, 10, volatility=0.5, arrival_price=50.0, adv=1e6)
 
 
 # --- errors

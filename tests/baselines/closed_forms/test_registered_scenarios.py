@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from hyperexec_env.baselines import closed_forms
-from hyperexec_env.baselines.closed_forms import almgren_chriss, bertsimas_lo, gatheral_schied, kyle, obizhaeva_wang
+from hyperexec_env.baselines.closed_forms import (
+    almgren,
+    almgren_chriss,
+    bertsimas_lo,
+    cartea_jaimungal,
+    gatheral_schied,
+    kyle,
+    obizhaeva_wang,
+)
 from hyperexec_env.market.scenario import get_scenario
 
 pytestmark = pytest.mark.fast
@@ -27,6 +35,22 @@ MAPPINGS = {
     "gatheral-schied": (gatheral_schied.EXAMPLE, lambda model: gatheral_schied.to_scenario(model, 26, adv=5e6)),
 }
 EXAMPLES = {name: convert(example) for name, (example, convert) in MAPPINGS.items()}
+CONVERTED = MAPPINGS | {
+    "almgren": (
+        almgren.PowerCost(1e6, 0.95, 1e-4, 0.5, 1e-6),
+        lambda model: almgren.to_scenario(model, 5.0, 5, arrival_price=50.0, adv=5e6),
+    ),
+    "cartea-jaimungal": (
+        cartea_jaimungal.EXAMPLE,
+        lambda model: cartea_jaimungal.to_scenario(model, 10, volatility=0.5, arrival_price=50.0, adv=1e6),
+    ),
+}
+"""Models with a scenario; the other modules refuse to convert."""
+REFUSED = {
+    "almgren_chriss_shift": "the regimes of a scenario change at random times",
+    "bertsimas_lo_percentage": "temporary impact must be proportional to the arrival price in a scenario",
+    "gatheral_schied_slynko": "transient impact must decay exponentially in a scenario",
+}
 
 
 def test_every_module_is_listed_in_the_package_with_its_paper():
@@ -55,18 +79,33 @@ def test_the_registered_scenario_is_the_example_of_the_paper(name):
     assert rest == other
 
 
-@pytest.mark.parametrize("name", MAPPINGS)
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_model_that_a_scenario_cannot_represent_is_refused_with_the_reason(name):
+    module = importlib.import_module(f"{closed_forms.__name__}.{name}")
+    for values in ({}, {"arrival_price": 50.0, "adv": 5e6, "name": "mine"}):
+        with pytest.raises(ValueError, match=REFUSED[name]):
+            module.to_scenario(module.EXAMPLE, **values)
+
+
+def test_every_model_has_a_scenario_or_a_reason():
+    """Kyle's equilibrium has no order; its lambda is a number of a scenario."""
+    names = {found.name for found in pkgutil.iter_modules(closed_forms.__path__)}
+    assert names - {"kyle"} == {*REFUSED, *(name.replace("-", "_") for name in CONVERTED), "schied_schoeneborn_tehranchi"}
+    assert all(hasattr(importlib.import_module(f"{closed_forms.__name__}.{name}"), "to_scenario") for name in names - {"kyle"})
+
+
+@pytest.mark.parametrize("name", CONVERTED)
 def test_the_mapping_to_a_scenario_drops_no_parameter(name):
-    example, convert = MAPPINGS[name]
+    example, convert = CONVERTED[name]
     for item in fields(example):
         value = getattr(example, item.name)
         changed = value + 1 if isinstance(value, int) else 1.1 * value or 0.01
         assert convert(replace(example, **{item.name: changed})).hash != convert(example).hash, item.name
 
 
-@pytest.mark.parametrize("name", MAPPINGS)
+@pytest.mark.parametrize("name", CONVERTED)
 def test_a_model_keeps_ints_and_floats_whatever_numbers_are_given(name):
-    example, _ = MAPPINGS[name]
+    example, _ = CONVERTED[name]
     kinds = {item.name: type(getattr(example, item.name)) for item in fields(example)}
     given = replace(example, **{field: np.float64(getattr(example, field)) for field in kinds})
     assert {field: type(getattr(given, field)) for field in kinds} == kinds
