@@ -12,7 +12,18 @@ from numpy.typing import NDArray
 from .tape import Flow, Tape, TapeDay, flow_of
 from .zones import MINUTE, SECOND
 
-__all__ = ["Decay", "Figure", "Response", "Spreads", "decay_of", "response_of", "spreads_of", "volatility_of"]
+__all__ = [
+    "Decay",
+    "Figure",
+    "Response",
+    "Spell",
+    "Spreads",
+    "by_volatility",
+    "decay_of",
+    "response_of",
+    "spreads_of",
+    "volatility_of",
+]
 
 Floats = NDArray[np.float64]
 
@@ -73,6 +84,14 @@ class Response(NamedTuple):
     """Number of intervals."""
 
 
+class Spell(NamedTuple):
+    """The response in one half of the tape."""
+
+    volatility: float
+    """Volatility of that half, fraction per square root of a day."""
+    response: Response
+
+
 class Decay(NamedTuple):
     """The permanent and the transient part of the response, and the recovery of the transient part.
 
@@ -128,26 +147,45 @@ def response_of(tape: Tape, seconds: float) -> Response:
         ValueError: There are fewer than ten intervals, or no signed flow.
     """
     flow = flow_of(tape, seconds)
-    if len(flow.move) < 10:
-        raise ValueError(f"the tape has {len(flow.move)} intervals of {seconds:g} s; at least 10 are needed")
+    return _response(flow, _block_index(tape, flow))
+
+
+def by_volatility(tape: Tape, seconds: float = 60.0) -> tuple[Spell, Spell]:
+    """Return the response in the calmer and in the more volatile half of the blocks of the tape.
+
+    Raises:
+        ValueError: See :func:`response_of`; or the tape has fewer than four blocks.
+    """
+    flow = flow_of(tape, seconds)
+    block = np.unique(_block_index(tape, flow), return_inverse=True)[1]
+    count = np.bincount(block)
+    if len(count) < 4:
+        raise ValueError(f"the tape has {len(count)} blocks; at least 4 are needed to tell calm from volatile ones")
+    variance = np.bincount(block, flow.move**2) / count
+    volatile = (variance > np.median(variance))[block]
+    length = 60.0 * tape.day_minutes / seconds
+    halves = []
+    for chosen in (~volatile, volatile):
+        part = Flow(flow.move[chosen], flow.flow[chosen], flow.volume[chosen], flow.day[chosen], seconds)
+        halves.append(Spell(math.sqrt(float((part.move**2).mean()) * length), _response(part, block[chosen])))
+    return halves[0], halves[1]
+
+
+def _response(flow: Flow, block: NDArray[np.int64]) -> Response:
+    """Return the response of moves to flow, with errors by resampling blocks of intervals."""
+    count = len(flow.move)
+    if count < 10:
+        raise ValueError(f"the tape has {count} intervals of {flow.seconds:g} s; at least 10 are needed")
     if not np.any(flow.flow):
         raise ValueError("the tape has no signed flow")
-    terms = _products(flow)
-    chunks = _chunks(tape, flow, terms)
-    total = chunks.sum(axis=0)
-    slope, level, share, persistence = _slope(total)
+    chunks = _chunks(block, _products(flow))
+    slope, level, share, persistence = _slope(chunks.sum(axis=0))
     residual = flow.move - level - slope * flow.flow
     centred = flow.flow - flow.flow.mean()
-    count = len(flow.move)
     robust = math.sqrt((centred**2 * residual**2).sum()) / float((centred**2).sum()) * math.sqrt(count / (count - 2))
-    found = _resampled(chunks, _slope)
+    found, blocks = _resampled(chunks, _slope), len(chunks)
     return Response(
-        seconds,
-        _figure(slope, found[:, 0], len(chunks)),
-        robust,
-        share,
-        _figure(persistence, found[:, 3], len(chunks)),
-        count,
+        flow.seconds, _figure(slope, found[:, 0], blocks), robust, share, _figure(persistence, found[:, 3], blocks), count
     )
 
 
@@ -167,7 +205,8 @@ def decay_of(tape: Tape, seconds: float = 30.0, points: int = 60) -> Decay:
         raise ValueError(f"the tape has no signed flow on at least 10 intervals of {seconds:g} s")
     tau = seconds / (60.0 * tape.day_minutes)
     grid = np.geomspace(math.log(2.0) / 2.0, math.log(2.0) / (0.5 * tau), points)
-    chunks = np.stack([_chunks(tape, flow, _two_products(flow, rho, tau)) for rho in grid])  # (resilience, block, product)
+    block = _block_index(tape, flow)
+    chunks = np.stack([_chunks(block, _two_products(flow, rho, tau)) for rho in grid])  # (resilience, block, product)
     fits = _two_slopes(chunks.sum(axis=1))
     profile = -0.5 * len(flow.move) * np.log(fits[:, 2])
     best = int(profile.argmax())
@@ -218,7 +257,7 @@ def volatility_of(tape: Tape, seconds: float = 300.0) -> Figure:
     """Return the volatility of the mid, fraction per square root of a day, from moves of some seconds."""
     flow = flow_of(tape, seconds)
     length = 60.0 * tape.day_minutes
-    chunks = _chunks(tape, flow, np.stack([flow.move**2, np.full(len(flow.move), seconds / length)], axis=1))
+    chunks = _chunks(_block_index(tape, flow), np.stack([flow.move**2, np.full(len(flow.move), seconds / length)], axis=1))
 
     def root(total: Floats) -> tuple[float, ...]:
         return (math.sqrt(total[0] / total[1]),)
@@ -290,14 +329,17 @@ def _slope(total: Floats) -> tuple[float, float, float, float]:
     return slope, (y - slope * q) / count, covariance**2 / (variance * max(spread, 1e-300)), persistence
 
 
-def _chunks(tape: Tape, flow: Flow, terms: Floats) -> Floats:
-    """Return the sums of terms over the blocks that are resampled, shape (block, term)."""
+def _block_index(tape: Tape, flow: Flow) -> NDArray[np.int64]:
+    """Return the block of each interval: its day, or a part of it where the tape has few days."""
     if len(tape.days) >= FEW_DAYS:
-        block = flow.day
-    else:
-        within = np.concatenate([np.arange(count) for count in np.bincount(flow.day)])
-        part = (within * flow.seconds // max(_block_seconds(tape), flow.seconds)).astype(np.int64)
-        block = flow.day * (int(part.max()) + 1) + part
+        return flow.day
+    within = np.concatenate([np.arange(count) for count in np.bincount(flow.day)])
+    part = (within * flow.seconds // max(_block_seconds(tape), flow.seconds)).astype(np.int64)
+    return np.asarray(flow.day * (int(part.max()) + 1) + part)
+
+
+def _chunks(block: NDArray[np.int64], terms: Floats) -> Floats:
+    """Return the sums of terms over the blocks that are resampled, shape (block, term)."""
     places = np.unique(block, return_inverse=True)[1]
     return np.stack([np.bincount(places, column) for column in terms.T], axis=1)
 

@@ -11,19 +11,27 @@ from typing import Any, Final
 from hyperexec_env.market.scenario import Scenario
 
 from .aggregate import bars_of_trades
-from .calibration import calibrate
+from .calibration import Calibration, calibrate
 from .format import Format
-from .impact import Decay, Figure, Response, Spreads, decay_of, response_of, spreads_of, volatility_of
+from .impact import Decay, Figure, Response, Spell, Spreads, by_volatility, decay_of, response_of, spreads_of, volatility_of
 from .sessions import sessions_of
 from .tables import Bars, Book, Quotes, Trades
 from .tape import Tape, tape_of, tape_of_book
 
-__all__ = ["ALMGREN_2005", "Measurement", "measure"]
+__all__ = ["ALMGREN_2005", "PUBLIC_TAPES", "Assumed", "Measurement", "assume_impact", "measure"]
 
 SCALES: Final = (10.0, 60.0, 300.0, 900.0)
 """Scales of the regression of moves on flow, seconds; the last one is the slice of the default order."""
 ALMGREN_2005: Final = {"temp_impact_alpha": (0.142, 0.0062), "temp_impact_beta": (0.600, 0.038)}
 """Temporary impact and its standard error (Almgren, Thum, Hauptmann and Li 2005, table 3), for US stocks of 2001 to 2003."""
+PUBLIC_TAPES: Final = {
+    "kyle_lambda": (25.0, 17.0, 36.0),
+    "perm_impact_gamma": (0.5, 0.44, 0.82),
+    "resilience": (20.0, 1.0, 550.0),
+    "flow_share": (0.35, 0.17, 0.54),
+}
+"""Value and range on public tapes (AMZN 2012, IBM and SPY 2013, by ``hyperexec measure``): Kyle's lambda in daily volatilities
+for one ADV, gamma over lambda, resilience a day, R^2 of flow."""
 PRECISE: Final = 0.25
 """Relative standard error up to which lambda at the scale of a slice is used; above it, lambda of the next shorter scale."""
 
@@ -38,6 +46,8 @@ class Measurement:
     """Fraction per square root of a day."""
     responses: tuple[Response, ...]
     """Response to flow at each of :data:`SCALES`."""
+    halves: tuple[Spell, ...]
+    """Response at a minute in the calmer and in the more volatile half; empty for a short tape."""
     decay: Decay
     scenario: Scenario
     moved: tuple[str, ...]
@@ -55,6 +65,7 @@ class Measurement:
             "spreads": _plain(self.spreads),
             "volatility": _plain(self.volatility),
             "responses": [_plain(response) for response in self.responses],
+            "by_volatility": [_plain(half) for half in self.halves],
             "decay": decay,
             "moved": list(self.moved),
             "scenario": self.scenario.to_dict(),
@@ -82,6 +93,12 @@ class Measurement:
                 f"  {item.seconds:4g} s  {item.kyle_lambda!s:>15}  ({item.robust_error:.2g})  {multiple:8.1f}"
                 f"  {item.r_squared:9.2f}  {item.persistence!s:>15}"
             )
+        for name, half in zip(("calm", "volatile"), self.halves, strict=False):
+            kyle = half.response.kyle_lambda
+            lines.append(
+                f"  {half.response.seconds:g} s, {name} half: lambda {kyle}, volatility {half.volatility:.2%} a day, "
+                f"{kyle.value / half.volatility:.1f} volatilities"
+            )
         bound = "no upper bound" if math.isinf(decay.high) else f"{decay.high:.0f}"
         state = "identified" if decay.identified else "not identified"
         lines += [
@@ -91,6 +108,62 @@ class Measurement:
             *self.moved,
         ]
         return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """A scenario from bars, whose impact is that of public tapes at the volatility of the bars; ``print`` shows it as text."""
+
+    calibration: Calibration
+    scenario: Scenario
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {**self.calibration.to_dict(), "scenario": self.scenario.to_dict()}
+
+    def __str__(self) -> str:
+        """Return the calibration and what was assumed."""
+        names = (*PUBLIC_TAPES, *ALMGREN_2005)
+        lines = [f"{name} = {getattr(self.scenario, name):g}: {self.scenario.provenance[name]}" for name in names]
+        return "\n".join([str(self.calibration), "bars do not identify impact; assumed:", *lines])
+
+
+def assume_impact(calibration: Calibration) -> Assumed:
+    """Return a calibrated scenario with the impact of public tapes, scaled by its volatility, and published temporary impact.
+
+    Kyle's lambda goes with volatility: in daily volatilities for one ADV it lies between 17 and 36 on public tapes, in arrival
+    prices it differs by a factor of three.
+    """
+    scenario = calibration.scenario
+    multiple, share = PUBLIC_TAPES["kyle_lambda"][0], PUBLIC_TAPES["perm_impact_gamma"][0]
+    kyle = multiple * scenario.volatility
+    values = {
+        "kyle_lambda": kyle,
+        "perm_impact_gamma": share * kyle,
+        "resilience": PUBLIC_TAPES["resilience"][0],
+        "flow_share": PUBLIC_TAPES["flow_share"][0],
+        **{name: value for name, (value, _) in ALMGREN_2005.items()},
+    }
+    meanings = {
+        "kyle_lambda": "{:g} daily volatilities for one ADV",
+        "perm_impact_gamma": "{:g} of lambda",
+        "resilience": "{:g} a day",
+        "flow_share": "R^2 of {:g}",
+    }
+    texts = {
+        name: f"assumed: {meanings[name].format(value)} ({low:g} to {high:g} on the public tapes of AMZN, IBM and SPY)"
+        for name, (value, low, high) in PUBLIC_TAPES.items()
+    }
+    texts |= _published()
+    plain = {name: _digits(value) for name, value in values.items()}
+    made = Scenario.from_dict({**scenario.to_dict(), **plain, "provenance": {**scenario.provenance, **texts}})
+    return Assumed(calibration, made)
+
+
+def _published() -> dict[str, str]:
+    """Return the provenance of the published temporary impact."""
+    source = "published: Almgren, Thum, Hauptmann and Li (2005), standard error"
+    return {name: f"{source} {error:g}" for name, (_, error) in ALMGREN_2005.items()}
 
 
 def measure(
@@ -134,12 +207,13 @@ def measure(
     responses = tuple(response_of(tape, seconds) for seconds in SCALES if seconds * 10 <= span * len(tape.days))
     if not responses:
         raise ValueError(f"the tape is {span:.0f} s long; at least {10 * SCALES[0]:g} s are needed")
+    halves = by_volatility(tape) if span * len(tape.days) >= 7200.0 else ()
     base = _base(source, tape, volatility, format, bars, name, order)
     fields, texts, moved = _fields(tape, spreads, responses, decay)
     given = {key: value for key, value in order.items() if value is not None}
     provenance = {**base.provenance, **texts, **dict.fromkeys(given, "given")}
     values = {**base.to_dict(), **fields, **given, "provenance": provenance}
-    return Measurement(tape, spreads, volatility, responses, decay, Scenario.from_dict(values), tuple(moved))
+    return Measurement(tape, spreads, volatility, responses, halves, decay, Scenario.from_dict(values), tuple(moved))
 
 
 def _base(
@@ -208,10 +282,7 @@ def _fields(
         "flow_share": f"R^2 of that regression, {days}",
         "flow_persistence": f"first autocorrelation of signed flow of {chosen.seconds:g} s, {days}; standard error "
         f"{chosen.persistence.error:.2g}",
-        **{
-            name: f"published: Almgren, Thum, Hauptmann and Li (2005), standard error {error:g}"
-            for name, (_, error) in ALMGREN_2005.items()
-        },
+        **_published(),
     }
     if decay.low > 0.0:
         fields["resilience"] = decay.resilience

@@ -9,7 +9,7 @@ import pytest
 
 from hyperexec_env.cli import main
 from hyperexec_env.data.format import Format
-from hyperexec_env.data.impact import decay_of, response_of, spreads_of, volatility_of
+from hyperexec_env.data.impact import by_volatility, decay_of, response_of, spreads_of, volatility_of
 from hyperexec_env.data.measurement import measure
 from hyperexec_env.data.reader import read_book, read_quotes, read_trades
 from hyperexec_env.data.tape import flow_of, tape_of
@@ -166,7 +166,34 @@ def test_the_command_writes_a_scenario(tmp_path, capsys):
     assert "half-spread [bps]: quoted 2" in text
     assert load_scenario(tmp_path / "out.toml").name == "out"
     assert main(["measure", *files[:2], *hours, "--out", str(tmp_path / "out.toml")]) == 2
-    assert "give --trades and --quotes, or --book MESSAGES BOOK" in capsys.readouterr().err
+    assert "give --trades and --quotes, --book MESSAGES BOOK, or --bars alone" in capsys.readouterr().err
+
+
+def test_lambda_goes_with_volatility_in_both_halves(tape):
+    calm, volatile = by_volatility(tape)
+    assert calm.volatility < volatile.volatility
+    assert within(calm.response.kyle_lambda, response_of(tape, 60.0).kyle_lambda.value, 4.0)
+    assert calm.response.intervals + volatile.response.intervals == response_of(tape, 60.0).intervals
+
+
+def test_bars_alone_get_the_impact_of_public_tapes_and_say_so(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    rows = ["ts,open,high,low,close,volume"]
+    for day in range(4, 9):
+        for minute in range(600, 960, 5):
+            close = 100.0 + rng.normal()
+            ts = f"2024-03-{day:02d}T{minute // 60:02d}:{minute % 60:02d}:00"
+            rows.append(
+                f"{ts},100,{max(100, close) + 0.1:.2f},{min(100, close) - 0.1:.2f},{close:.2f},{rng.integers(900, 1100)}"
+            )
+    (tmp_path / "bars.csv").write_text("\n".join(rows) + "\n")
+    words = ["measure", "--bars", str(tmp_path / "bars.csv"), "--calendar", "24/7", "--hours", "10:00-16:00"]
+    assert main([*words, "--out", str(tmp_path / "out.toml")]) == 0
+    assert "bars do not identify impact; assumed:" in capsys.readouterr().out
+    scenario = load_scenario(tmp_path / "out.toml")
+    assert scenario.kyle_lambda == pytest.approx(25.0 * scenario.volatility, rel=1e-3)
+    assert scenario.perm_impact_gamma == pytest.approx(0.5 * scenario.kyle_lambda, rel=1e-3)
+    assert scenario.provenance["kyle_lambda"].startswith("assumed: 25 daily volatilities")
 
 
 @pytest.mark.slow
