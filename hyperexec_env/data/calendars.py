@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import warnings
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -19,6 +21,13 @@ __all__ = ["Calendar", "SessionHours", "calendar_of", "session_index", "zone_of"
 
 ALWAYS: Final = "24/7"
 """The calendar of a market that never closes; a session is a day in UTC."""
+WEEKDAYS: Final = "24/5"
+"""The calendar of foreign exchange; a session lasts from 17:00 to 17:00 New York, Sunday evening to Friday afternoon."""
+_FX_ZONE, _FX_CLOSE = "America/New_York", 17 * HOUR
+
+
+_MARGIN: Final = 14 * DAY
+"""Margin of the days that are asked of a calendar, so that the usual length of a session is known beside a half day."""
 
 
 class SessionHours(NamedTuple):
@@ -59,7 +68,8 @@ class Calendar:
     Attributes:
         name: Code of the market, such as XNYS, or 24/7.
         zone: Time zone of the market.
-        hours: Open and close that replace those of the calendar, minutes after midnight in `zone`; None: those of the calendar.
+        hours: Open and close that replace those of the calendar, minutes after midnight in `zone`, the open negative if it is
+            on the evening before; None: those of the calendar.
     """
 
     name: str
@@ -73,20 +83,30 @@ class Calendar:
             first: Start of the span, nanoseconds in UTC.
             last: End of the span.
         """
-        days = (first - 2 * DAY, last + 2 * DAY)
+        days = (first - _MARGIN, last + _MARGIN)
         if self.name == ALWAYS:
-            found = [_plain(start, start, start + DAY, "UTC") for start in range(days[0] // DAY * DAY, days[1], DAY)]
+            found = [_plain(start, start + DAY, "UTC") for start in range(days[0] // DAY * DAY, days[1], DAY)]
+        elif self.name == WEEKDAYS:
+            found = _fx_sessions(*days)
         else:
             found = _exchange_sessions(self.name, date_of(days[0]), date_of(days[1]))
-        if self.hours:
-            found = [self._with_hours(item) for item in found]
+        if self.hours and found:
+            usual = Counter(item.minutes for item in found).most_common(1)[0][0]
+            found = [self._with_hours(item, item.minutes < usual) for item in found]
+            found = [item for item in found if item.close > item.open]
         return [item for item in found if item.close > first and item.open <= last]
 
-    def _with_hours(self, item: SessionHours) -> SessionHours:
+    def _with_hours(self, item: SessionHours, short: bool) -> SessionHours:
+        """Return a session with the hours of the user; a half day ends with the session of the calendar, a break remains."""
         opening, closing = self.hours or (0, 0)
         midnight = day_start(item.date)
         times = utc_of(np.array([midnight + opening * MINUTE, midnight + closing * MINUTE]), self.zone)
-        return SessionHours(item.date, int(times[0]), int(times[1]), int(times[1]), int(times[1]))
+        start, end = int(times[0]), int(times[1])
+        if short:
+            start, end = max(start, item.open), min(end, item.close)
+        if start < item.break_start < item.break_end < end:
+            return SessionHours(item.date, start, end, item.break_start, item.break_end)
+        return SessionHours(item.date, start, end, end, end)
 
     def clock(self, time: int) -> str:
         """Return the time of day of a time in UTC, by the clock of the market."""
@@ -99,11 +119,12 @@ def calendar_of(name: str, hours: str = "", tz: str = "") -> Calendar:
 
     Args:
         name: A code of exchange_calendars (XNYS, XTKS, XHKG, CME ...), or 24/7.
-        hours: Hours that replace those of the calendar, such as 09:30-16:00.
+        hours: Hours that replace those of the calendar, such as 09:30-16:00, or 18:00-17:00 for sessions that open on the
+            evening before. A half day of the calendar still ends when the calendar says.
         tz: Time zone of `hours` for a calendar without a zone of its own (24/7); "" for UTC.
 
     Raises:
-        ValueError: There is no such calendar, or the hours are not two times of day in ascending order.
+        ValueError: There is no such calendar, or the hours are not two times of day an hour apart at least.
         MissingExtra: The extra `data` is not installed.
     """
     zone = zone_of(name) if not (tz and name == ALWAYS and hours) else check_zone("tz", tz)
@@ -113,15 +134,16 @@ def calendar_of(name: str, hours: str = "", tz: str = "") -> Calendar:
     if not match:
         raise ValueError(f"hours must be two times of day such as 09:30-16:00, got {hours!r}")
     numbers = [int(part) for part in match.groups()]
-    span = (numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3])
-    if not span[0] + 60 <= span[1] <= 1440:
-        raise ValueError(f"hours must last an hour at least and end by 24:00, got {hours!r}")
+    opening, closing = numbers[0] * 60 + numbers[1], numbers[2] * 60 + numbers[3]
+    span = (opening if opening < closing else opening - 1440, closing)
+    if not (60 <= span[1] - span[0] <= 1440 and closing <= 1440):
+        raise ValueError(f"hours must last an hour to a day and end by 24:00, got {hours!r}")
     return Calendar(name, zone, span)
 
 
 def zone_of(name: str) -> str:
     """Return the time zone of a calendar; see :func:`calendar_of` for the errors."""
-    if name == ALWAYS:
+    if name in (ALWAYS, WEEKDAYS):
         return "UTC"
     return str(_exchange(name, "2024-01-01", "2024-01-31").tz)
 
@@ -136,8 +158,17 @@ def session_index(start: Nanoseconds, hours: list[SessionHours]) -> NDArray[np.i
     return np.asarray(np.where(inside, index, -1))
 
 
-def _plain(day: int, opening: int, closing: int, zone: str) -> SessionHours:
-    return SessionHours(date_of(int(local_of(np.array([day]), zone)[0])), opening, closing, closing, closing)
+def _plain(opening: int, closing: int, zone: str) -> SessionHours:
+    """Return a session without a break that is named by the day of its close."""
+    return SessionHours(date_of(int(local_of(np.array([closing - 1]), zone)[0])), opening, closing, closing, closing)
+
+
+def _fx_sessions(first: int, last: int) -> list[SessionHours]:
+    """Return the sessions of foreign exchange that lie in a span of time, nanoseconds in UTC."""
+    evenings = np.arange(first // DAY * DAY, last, DAY)
+    evenings = evenings[(evenings // DAY + 4) % 7 < 5] + _FX_CLOSE  # Sunday (1970-01-04 is day 3) to Thursday
+    opens, closes = utc_of(evenings, _FX_ZONE), utc_of(evenings + DAY, _FX_ZONE)
+    return [_plain(start, end, _FX_ZONE) for start, end in zip(opens.tolist(), closes.tolist(), strict=True)]
 
 
 @lru_cache(maxsize=32)
@@ -145,7 +176,9 @@ def _exchange(name: str, first: str, last: str) -> Any:
     """Return a calendar of exchange_calendars for some days."""
     calendars = need("exchange_calendars", "data")
     try:
-        return calendars.get_calendar(name, start=first, end=last)
+        with warnings.catch_warnings():  # of pandas, about its own future
+            warnings.simplefilter("ignore")
+            return calendars.get_calendar(name, start=first, end=last)
     except (calendars.errors.InvalidCalendarName, KeyError):
         known = [*calendars.get_calendar_names(), ALWAYS]
         raise ValueError(f"calendar must be a code of exchange_calendars or 24/7, got {name!r}{nearest(name, known)}") from None

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .calendars import Calendar, SessionHours, calendar_of, session_index
-from .days import CALENDAR_KINDS, DayBars, LeftOut
-from .faults import check_bars, find_fault, find_stamp
+from .calendars import Calendar, SessionHours, calendar_of
+from .clock import check_clock, find_stamp, fitted_hours, outside_notes, sessions_around, settled_stamp
+from .days import CALENDAR_KINDS, Grid, LeftOut, Overlaps, Placed, bar_edges, overlaps, place_bars
+from .faults import find_faults
 from .format import Format
+from .prices import check_instrument, check_nights
 from .reader import read_bars
 from .sources import Data
 from .tables import Bars, Provenance
-from .zones import DAY, MINUTE, Nanoseconds, local_of
+from .volumes import check_volumes, volume_notes
+from .zones import DAY, MINUTE, date_of, local_of, offset_text, unfold
 
 __all__ = ["BarReport", "NoSessions", "Sessions", "read_sessions", "sessions_of"]
 
@@ -118,141 +121,221 @@ class Sessions:
     report: BarReport
 
 
-def read_sessions(data: Data, format: Format | None = None, *, lenient: bool = False) -> Sessions:
+def read_sessions(data: Data, format: Format | None = None, *, lenient: bool = False, adv: float | None = None) -> Sessions:
     """Read bars of any vendor and return their full sessions; see :func:`~hyperexec_env.data.reader.read_bars`.
 
     Half days, and the first and last session where the data begin or end within it, are left out and counted. Any other
-    faulty session raises an error, or is left out and counted if `lenient`. Bars outside the hours are not used.
+    faulty session raises an error, or is left out and counted if `lenient`. Bars outside the hours are not used. Bars that are
+    given twice alike are used once.
 
     Args:
         data: Paths or data frames, of one instrument and one length of bars.
         format: How to read what the data do not say themselves.
         lenient: Leave out and count faulty sessions instead of raising an error.
+        adv: Average daily volume, shares, that the data must agree with within a factor of 3; None if it is not known.
 
     Raises:
         ValueError: The data cannot be read, or are faulty; the message names file, line, value and the option that helps.
         MissingExtra: The extra `data` is not installed.
     """
     format = format or Format()
-    return sessions_of(read_bars(data, format), format, lenient=lenient)
+    return sessions_of(read_bars(data, format), format, lenient=lenient, adv=adv)
 
 
-def sessions_of(bars: Bars, format: Format | None = None, *, lenient: bool = False) -> Sessions:
+def sessions_of(bars: Bars, format: Format | None = None, *, lenient: bool = False, adv: float | None = None) -> Sessions:
     """Return the full sessions of bars; see :func:`read_sessions` for the arguments and the errors."""
     format = format or Format()
     calendar = calendar_of(format.calendar, format.hours, format.tz)
-    hours = _hours_of(bars, calendar)
-    stamp, notes = find_stamp(bars, hours, calendar)
-    start = bars.time - (bars.minutes * MINUTE if stamp == "end" and not bars.is_daily else 0)
-    notes += check_bars(bars, start, hours, calendar)
-    length = _usual_minutes(start, hours)
-    days, outside = _split(bars, start, hours, length)
-    kept: list[DayBars] = []
-    left_out: list[LeftOut] = []
-    for day in days:
-        found = find_fault(bars, day, is_first=day is days[0], is_last=day is days[-1], calendar=calendar)
-        if isinstance(found, LeftOut):
-            left_out.append(found)
-            if not lenient and found.kind not in CALENDAR_KINDS:
-                raise ValueError(f"{found}; pass --lenient to leave such sessions out and count them")
-        else:
-            kept.append(day)
-            notes += found
-    if not kept:
-        example = (
-            f"; left out, for example: {left_out[0]}" if left_out else f"; all bars are outside the hours of {calendar.name}"
-        )
-        raise NoSessions(f"{', '.join(bars.provenance.files)}: no full session of {length} minutes{example}", tuple(left_out))
-    grid, missing = _grid(kept)
-    report = BarReport(
-        bars.provenance,
-        calendar.name,
-        calendar.zone,
-        stamp,
-        bars.minutes,
-        length,
-        len(kept),
-        kept[0].hours.date,
-        kept[-1].hours.date,
-        int(missing.sum()),
-        outside,
-        tuple(left_out),
-        tuple(notes),
-    )
-    opening, high, low, closing, volume = grid
-    dates = tuple(day.hours.date for day in kept)
-    return Sessions(
-        dates,
-        opening,
-        high,
-        low,
-        closing,
-        volume,
-        missing,
-        bars.minutes,
-        length,
-        bars.has_volume,
-        _edges(bars.minutes, length),
-        tuple(day.hours for day in kept),
-        calendar,
-        report,
-    )
+    _check_lengths(bars)
+    bars, notes = _in_order(bars)
+    laid = _lay_out_days(bars, calendar) if bars.is_daily else _lay_out(bars, calendar, format)
+    faulty = _row_faults(bars, laid, calendar)
+    sound = np.array([item.date not in faulty for item in laid.placed.grid.hours], dtype=bool)
+    grid = laid.placed.grid.of(sound)
+    check_instrument(bars, laid.placed)
+    check_volumes(bars, grid, calendar, adv)
+    faults, halts = find_faults(grid, calendar)
+    for at, fault in faults.items():
+        date = grid.hours[at].date
+        faulty[date] = LeftOut(fault.kind, date, bars.where(grid.nearest_row(at, fault.bar)), fault.reason)
+    left_out = sorted([*laid.left_out, *faulty.values()], key=lambda item: item.date)
+    for item in left_out:
+        if not lenient and item.kind not in CALENDAR_KINDS:
+            raise ValueError(f"{item}; pass --lenient to leave such sessions out and count them")
+    grid = grid.of(np.array([item.date not in faulty for item in grid.hours], dtype=bool))
+    if not grid.hours:
+        raise NoSessions(_none_full(bars, laid.length, left_out, calendar), tuple(left_out))
+    notes += [*laid.notes, *check_nights(bars, grid), *halts, *volume_notes(grid, calendar)]
+    return _sessions(bars, grid, calendar, laid, tuple(left_out), tuple(notes))
 
 
-def _hours_of(bars: Bars, calendar: Calendar) -> list[SessionHours]:
-    """Return the sessions of the calendar that the bars may belong to."""
-    margin = 2 * DAY if bars.is_daily else DAY
-    return calendar.sessions(int(bars.time.min()) - margin, int(bars.time.max()) + margin)
+class _LaidOut(NamedTuple):
+    """Bars on the grid of the full sessions, and the sessions that are not full."""
+
+    placed: Placed
+    cover: Overlaps
+    hours: list[SessionHours]
+    """Sessions to which `cover` refers."""
+    stamp: str
+    length: int
+    """Minutes of trading of a full session."""
+    outside: int
+    """Number of bars outside all sessions."""
+    left_out: list[LeftOut]
+    notes: list[str]
 
 
-def _usual_minutes(start: Nanoseconds, hours: list[SessionHours]) -> int:
-    """Return the length of a full session: the most frequent one among the sessions that hold bars."""
-    index = session_index(start, hours)
-    used = np.unique(index[index >= 0])
-    lengths = Counter(hours[at].minutes for at in used.tolist()) or Counter(item.minutes for item in hours)
-    return lengths.most_common(1)[0][0] if lengths else 0
+def _check_lengths(bars: Bars) -> None:
+    """Raise ValueError if the bars of one of several sources are longer or shorter than the others."""
+    files = bars.provenance.files
+    for source in range(len(files)) if len(files) > 1 else ():
+        steps = np.diff(np.sort(bars.time[bars.source == source]))
+        steps = steps[steps > 0] // MINUTE
+        if len(steps) > 20 and steps.min() != bars.minutes and not bars.is_daily:
+            other = f"those of {files[source - 1]} {bars.minutes}"
+            raise ValueError(f"{files[source]}: its bars are {steps.min()} minutes long, {other}; give bars of one length")
 
 
-def _split(bars: Bars, start: Nanoseconds, hours: list[SessionHours], length: int) -> tuple[list[DayBars], int]:
-    """Return the bars of each session in the order of the sessions, and the number of bars outside all sessions."""
-    index = session_index(start, hours)
-    if bars.is_daily:
-        index = _daily_index(bars, hours)
-    inside = np.flatnonzero(index >= 0)
-    order = inside[np.argsort(index[inside], kind="stable")]
-    ends = np.flatnonzero(np.diff(index[order])) + 1
-    days = []
-    for chosen in np.split(order, ends) if len(order) else []:
-        item = hours[int(index[chosen[0]])]
-        minute = np.zeros(len(chosen)) if bars.is_daily else item.minute_of(start[chosen])
-        values = (bars.open[chosen], bars.high[chosen], bars.low[chosen], bars.close[chosen], bars.volume[chosen])
-        days.append(DayBars(item, int(chosen[0]), minute, *values, bars.minutes, length))
-    return days, len(start) - len(inside)
+def _in_order(bars: Bars) -> tuple[Bars, list[str]]:
+    """Return bars with the second pass of a repeated hour of the wall clock set right, and a sentence on rows out of order."""
+    zone, time = bars.provenance.zone, bars.time
+    back = 0
+    for source in np.unique(bars.source).tolist():
+        chosen = np.flatnonzero(bars.source == source)
+        part = time[chosen] if zone == "UTC" or "," in zone else unfold(time[chosen], zone)
+        back += int((np.diff(part) < 0).sum())
+        if (part != time[chosen]).any():
+            time = time.copy() if time is bars.time else time
+            time[chosen] = part
+    notes = [f"the rows step back in time {back:,} times; they are taken in the order of their times"] if back else []
+    return replace(bars, time=time), notes
 
 
-def _daily_index(bars: Bars, hours: list[SessionHours]) -> NDArray[np.int64]:
-    """Return the index of the session of each daily bar, by its date; -1 for a day without a session."""
+def _lay_out(bars: Bars, calendar: Calendar, format: Format) -> _LaidOut:
+    """Split bars into sessions and lay the full ones on a grid; see :func:`read_sessions` for the errors."""
+    hours, cut = fitted_hours(bars, sessions_around(bars.time, calendar), calendar)
+    found, why = find_stamp(bars, hours)
+    step = bars.minutes * MINUTE
+    start = bars.time - (step if (found or bars.stamp) == "end" else 0)
+    check_clock(bars, start, hours, calendar, format)
+    stamp, notes = settled_stamp(bars, found, why, format)
+    start = bars.time - (step if stamp == "end" else 0)
+    cover = overlaps(start, bars.minutes, hours)
+    notes = [*notes, *cut, *outside_notes(bars, start, cover, hours, calendar)]
+    return _on_grid(bars, cover, hours, calendar, stamp, notes)
+
+
+def _lay_out_days(bars: Bars, calendar: Calendar) -> _LaidOut:
+    """Lay daily bars on a grid of one bar a session, by their dates.
+
+    Raises:
+        ValueError: Many bars lie on days without a session.
+    """
+    hours = sessions_around(bars.time, calendar, 2 * DAY)
     zone = bars.provenance.zone.split(",")[0]
+    if not (local_of(bars.time, calendar.zone) % DAY).any():  # the midnights of the market, given in UTC
+        zone = calendar.zone
     days = local_of(bars.time, zone) // DAY
     known = {int(np.datetime64(item.date, "D").astype(np.int64)): at for at, item in enumerate(hours)}
-    return np.array([known.get(day, -1) for day in days.tolist()])
+    session = np.array([known.get(day, -1) for day in days.tolist()])
+    length = np.array([item.minutes for item in hours] or [0], dtype=float)[session]
+    strange = [date_of(day * DAY) for day in days[session < 0].tolist()]
+    notes = []
+    if strange:
+        text = f"{len(strange)} daily bars lie on days without a session of {calendar.name}, such as {', '.join(strange[:3])}"
+        if len(strange) > max(2, 0.1 * len(days)):
+            raise ValueError(f"{', '.join(bars.provenance.files)}: {text}; is the calendar right? Pass another with --calendar")
+        notes = [f"{text}; they are not used"]
+    cover = Overlaps(session, np.zeros(len(session)), length)
+    return _on_grid(bars, cover, hours, calendar, bars.stamp or "start", notes)
 
 
-def _edges(step: int, length: int) -> Floats:
-    """Return the edges of the bars of a session, minutes of trading from the open, shape (bar + 1,)."""
-    return np.append(np.arange(0.0, length, step), float(length))
+def _on_grid(
+    bars: Bars, cover: Overlaps, hours: list[SessionHours], calendar: Calendar, stamp: str, notes: list[str]
+) -> _LaidOut:
+    """Lay the bars of the sessions of the usual length on a grid; the other sessions are left out."""
+    inside = cover.session >= 0
+    used, first = np.unique(np.where(inside, cover.session, len(hours)), return_index=True)
+    used, first = used[used < len(hours)], first[: (used < len(hours)).sum()]
+    lengths = Counter(hours[at].minutes for at in used.tolist()) or Counter(item.minutes for item in hours) or Counter([0])
+    length = lengths.most_common(1)[0][0]
+    left_out = [
+        _other_length(bars, hours[at], row, length, calendar)
+        for at, row in zip(used.tolist(), first.tolist(), strict=True)
+        if hours[at].minutes != length
+    ]
+    full = np.array([item.minutes == length for item in hours] or [False])
+    cover_full = cover._replace(session=np.where(inside & full[cover.session], cover.session, -1))
+    usual = next((item for item in hours if item.minutes == length), None)
+    if usual is None or bars.is_daily:
+        edges = np.array([0.0, float(max(length, 1))])
+    else:
+        edges = bar_edges(cover_full, bars.minutes, usual)
+    placed = place_bars(bars, cover_full, edges, hours, stamp == "end" and not bars.is_daily)
+    if placed.repeated:
+        notes = [*notes, f"{placed.repeated:,} bars are given twice with the same values and are used once"]
+    return _LaidOut(placed, cover, hours, stamp, length, int((~inside).sum()), left_out, notes)
 
 
-def _grid(days: list[DayBars]) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return the values of each bar, shape (5, session, bar), and which bars the data leave out, shape (session, bar)."""
-    step, length = days[0].step, days[0].length
-    count = 1 if step == 1440 else -(-length // step)
-    grid, missing = np.empty((5, len(days), count)), np.ones((len(days), count), dtype=bool)
-    for at, day in enumerate(days):
-        places = (day.minute // step).astype(np.int64)
-        before = np.searchsorted(places, np.arange(count), side="right") - 1
-        price = np.where(before >= 0, day.close[before], day.open[0])
-        grid[:4, at], grid[4, at] = price, 0.0
-        grid[:, at, places] = (day.open, day.high, day.low, day.close, day.volume)
-        missing[at, places] = False
-    return grid, missing
+def _other_length(bars: Bars, item: SessionHours, row: int, length: int, calendar: Calendar) -> LeftOut:
+    """Return a session that is shorter or longer than the others."""
+    offsets = {offset_text(time, calendar.zone) for time in (item.open, item.close)}
+    kind = "clock change" if len(offsets) > 1 else "half day"
+    return LeftOut(kind, item.date, bars.where(row), f"a session of {item.minutes} minutes, others have {length}")
+
+
+def _row_faults(bars: Bars, laid: _LaidOut, calendar: Calendar) -> dict[str, LeftOut]:
+    """Return the first faulty row of each session by its date: off the grid, or contradicting another row."""
+    found: dict[str, LeftOut] = {}
+    start = bars.time - (bars.minutes * MINUTE if laid.stamp == "end" and not bars.is_daily else 0)
+    for kind, rows in (("off grid", laid.placed.off_grid), ("duplicate", laid.placed.contradicting)):
+        for row in np.sort(rows).tolist():
+            date, clock = laid.hours[int(laid.cover.session[row])].date, calendar.clock(int(start[row]))
+            reason = f"the bar of {clock} is given twice, with other values"
+            if kind == "off grid":
+                reason = f"{clock} does not start a bar of {bars.minutes} minutes, as the other bars do"
+            found.setdefault(date, LeftOut(kind, date, bars.where(row), reason))
+    return found
+
+
+def _none_full(bars: Bars, length: int, left_out: list[LeftOut], calendar: Calendar) -> str:
+    """Return the message of an error: there is no full session."""
+    why = f"left out, for example: {left_out[0]}" if left_out else f"all bars are outside the hours of {calendar.name}"
+    return f"{', '.join(bars.provenance.files)}: no full session of {length} minutes; {why}"
+
+
+def _sessions(
+    bars: Bars, grid: Grid, calendar: Calendar, laid: _LaidOut, left_out: tuple[LeftOut, ...], notes: tuple[str, ...]
+) -> Sessions:
+    """Return the sessions of a grid with their report."""
+    report = BarReport(
+        provenance=bars.provenance,
+        calendar=calendar.name,
+        zone=calendar.zone,
+        stamp=laid.stamp,
+        bar_minutes=bars.minutes,
+        day_minutes=laid.length,
+        used=len(grid.hours),
+        first=grid.hours[0].date,
+        last=grid.hours[-1].date,
+        filled_bars=int(grid.missing.sum()),
+        outside_bars=laid.outside,
+        left_out=left_out,
+        notes=notes,
+    )
+    return Sessions(
+        dates=tuple(item.date for item in grid.hours),
+        open=grid.open,
+        high=grid.high,
+        low=grid.low,
+        close=grid.close,
+        volume=grid.volume,
+        missing=grid.missing,
+        bar_minutes=bars.minutes,
+        day_minutes=laid.length,
+        has_volume=grid.has_volume,
+        edges=grid.edges,
+        hours=grid.hours,
+        calendar=calendar,
+        report=report,
+    )

@@ -21,6 +21,7 @@ __all__ = [
     "day_start",
     "local_of",
     "offset_text",
+    "unfold",
     "utc_of",
 ]
 
@@ -73,6 +74,30 @@ def utc_of(local: Nanoseconds, zone: str) -> Nanoseconds:
     clock = instants[1:] + np.maximum(offsets[:-1], offsets[1:])
     clock = np.where(offsets[1:] < offsets[:-1], instants[1:] + offsets[:-1], clock)
     return np.asarray(local - offsets[np.searchsorted(clock, local, side="right")])
+
+
+def unfold(time: Nanoseconds, zone: str) -> Nanoseconds:
+    """Return the UTC times of rows whose wall clock shows an hour twice, with the second pass of that hour one hour later.
+
+    Within the hour before the end of daylight saving, rows from the first step back in time on belong to the second pass.
+
+    Args:
+        time: Times from :func:`utc_of` in the order of the rows, which ascends by the wall clock, shape (row,).
+        zone: Name of the time zone of the wall clock.
+    """
+    if len(time) < 2:
+        return time
+    instants, offsets = _transitions(zone, int(time.min()), int(time.max()))
+    back = np.diff(offsets)
+    found = time
+    for at in np.flatnonzero(back < 0).tolist():
+        change, length = instants[at + 1], -back[at]
+        rows = np.flatnonzero((time >= change - length) & (time < change))
+        steps = np.flatnonzero(np.diff(time[rows]) < 0)
+        if len(steps):
+            found = found.copy() if found is time else found
+            found[rows[steps[0] + 1 :]] += length
+    return found
 
 
 def local_of(utc: Nanoseconds, zone: str) -> Nanoseconds:

@@ -1,0 +1,85 @@
+"""Gaps of sessions: quiet minutes beyond those that the share has, halts, and the begin and end of the data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from .days import Flags, Floats
+from .views import EDGE_MINUTES, Fault, View, runs_of
+
+__all__ = ["find_gaps"]
+
+MOST_MISSING: Final = 10
+"""Minutes without trades that any session may have; thin shares may have more, see :data:`GAP_FACTOR`."""
+GAP_FACTOR: Final = 4.0
+"""Quiet minutes of a session, as a multiple of the usual number for this share, from which they are a gap. Clean files: at
+most 2 quiet minutes."""
+REOPENING: Final = 3.0
+"""Volume of the bar after a halt, as a multiple of the session's median: trading reopens with an auction, a gap in the data
+ends with an ordinary bar."""
+LONGEST_HALT: Final = 0.5
+"""Largest share of a session that a halt may take; beyond it the session says little about a day."""
+
+
+def find_gaps(view: View, halts: list[tuple[int, str]]) -> Iterator[Fault]:
+    """Find gaps: more quiet minutes than this share has, unless trading reopens after them; append halts to `halts`."""
+    grid = view.grid
+    if grid.volume.shape[1] == 1:
+        return
+    quiet = grid.row < 0
+    if grid.has_volume:
+        quiet = quiet | ((grid.volume == 0.0) & (grid.high == grid.low))
+    runs = runs_of(quiet, view.minutes)
+    longest, total = runs.max(axis=1), np.where(quiet, view.minutes, 0.0).sum(axis=1)
+    most = max(MOST_MISSING, GAP_FACTOR * float(np.median(longest)))
+    most_total = max(most, GAP_FACTOR * float(np.median(total)))
+    for session in np.flatnonzero((longest > most) | (total > most_total)).tolist():
+        stops = _stops(quiet[session], runs[session])
+        halted = {end: width for end, width in stops.items() if width >= EDGE_MINUTES and _reopens(view, session, end)}
+        gaps = {end: width for end, width in stops.items() if end not in halted}
+        is_halt = max(gaps.values(), default=0.0) <= most and sum(gaps.values()) <= most_total
+        if halted and is_halt and sum(halted.values()) <= LONGEST_HALT * grid.edges[-1]:
+            spans = ", ".join(_span(view, session, end, width) for end, width in halted.items())
+            halts.append((session, f"{grid.hours[session].date} {spans}"))
+        else:
+            yield _gap(view, session, gaps or halted, float(total[session]))
+
+
+def _stops(quiet: Flags, runs: Floats) -> dict[int, float]:
+    """Return the quiet runs of a session: the last bar of each, and its minutes."""
+    ends = np.flatnonzero(quiet & ~np.append(quiet[1:], False))
+    return dict(zip(ends.tolist(), runs[ends].tolist(), strict=True))
+
+
+def _gap(view: View, session: int, gaps: dict[int, float], total: float) -> Fault:
+    """Return the fault of a session with some gaps."""
+    edges = view.grid.edges
+    end = max(gaps, key=lambda at: gaps[at])
+    at_end, at_start = end + 2 == len(edges), edges[end + 1] - gaps[end] < 1e-6
+    bar = end + 1 if not at_end else int(np.searchsorted(edges, edges[-1] - gaps[end] - 1e-6)) - 1
+    if session in (0, len(view.grid.hours) - 1) and (at_end or at_start):
+        return Fault(
+            session, bar, "incomplete", f"the {'last' if at_end else 'first'} bar starts at {view.clock(session, bar)}"
+        )
+    reason = f"{total:.0f} minutes are missing, {gaps[end]:.0f} of them next to {view.clock(session, bar)}"
+    return Fault(session, bar, "gap", reason)
+
+
+def _reopens(view: View, session: int, end: int) -> bool:
+    """Return whether trading reopens after a quiet run that ends at a bar, as after a halt."""
+    grid = view.grid
+    if end + 1 >= grid.volume.shape[1]:
+        return False
+    if not grid.has_volume:
+        return bool(abs(np.log(grid.open[session, end + 1] / grid.close[session, end])) > 5.0 * view.usual[session, 0])
+    return bool(grid.volume[session, end + 1] > REOPENING * view.median[session, 0])
+
+
+def _span(view: View, session: int, end: int, width: float) -> str:
+    """Return the hours of a quiet run that ends at a bar and lasts some minutes."""
+    minute = float(view.grid.edges[end + 1])
+    first, last = (view.grid.hours[session].time_of(at) for at in (minute - width, minute))
+    return f"{view.calendar.clock(first)}-{view.calendar.clock(last)}"
