@@ -263,7 +263,7 @@ def _provenance(parts: Sequence[Part], choices: tuple[str, ...]) -> Provenance:
         columns={
             field: (header[at] if header and header[at] else f"column {at + 1}") for field, at in first.found.columns.items()
         },
-        time=", ".join(dict.fromkeys(" + ".join(filter(None, part.stamping[:2])) for part in parts)),
+        time=", ".join(dict.fromkeys(str(part.stamping) for part in parts)),
         zone=", ".join(dict.fromkeys(zones)),
         rows=sum(part.rows for part in parts),
         dropped=dict(dropped),
