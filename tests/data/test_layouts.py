@@ -21,6 +21,7 @@ from hyperexec_env.data.reader import read_bars
 pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
 
 NEW_YORK = "America/New_York"
+STAMP = "%Y-%m-%d %H:%M:%S"
 
 
 class Bar(NamedTuple):
@@ -61,10 +62,10 @@ class Delivery:
 
     name: str
     content: str | bytes
-    layout: str
-    zone: str
-    stamp: str
-    expected: list[Bar]
+    layout: str = "columns by name"
+    expected: list[Bar] = field(default_factory=lambda: MINUTES)
+    zone: str = NEW_YORK
+    stamp: str = ""
     file: str = "bars.csv"
     minutes: int = 1
     options: dict[str, Any] = field(default_factory=dict)
@@ -95,6 +96,17 @@ def ohlc(bar: Bar, separator: str = ",") -> str:
 
 def ohlcv(bar: Bar, separator: str = ",") -> str:
     return ohlc(bar, separator) + separator + (shares(bar) if bar.volume == int(bar.volume) else str(bar.volume))
+
+
+def stamped(form: str, zone: str = NEW_YORK, mark: str = ",", shift: int = 0, tail: str = "") -> Callable[[Bar], str]:
+    """Return a function that writes a bar as stamp, prices and volume."""
+    return lambda bar: when(bar, form, zone, shift) + mark + ohlcv(bar, mark) + tail
+
+
+def prices(bar: Bar, names: str, digits: int = 2) -> dict[str, str]:
+    """Return the values of a bar as JSON writes them as text."""
+    texts = [*(f"{price:.{digits}f}" for price in bar[1:5]), shares(bar)]
+    return dict(zip(names.split(","), texts, strict=True))
 
 
 def fixed(bar: Bar, scale: int) -> str:
@@ -135,191 +147,538 @@ DELIVERIES = [
     Delivery(
         "Yahoo, one header row, with a row of null",
         table(
-            "Date,Open,High,Low,Close,Adj Close,Volume", DAYS, lambda b: f"{when(b, '%Y-%m-%d')},{ohlc(b)},{b.close},{shares(b)}"
+            "Date,Open,High,Low,Close,Adj Close,Volume",
+            DAYS,
+            lambda b: f"{when(b, '%Y-%m-%d')},{ohlc(b)},{b.close},{shares(b)}",
         )
         + "2024-03-14,null,null,null,null,null,null\n",
-        "yahoo", NEW_YORK, "start", DAYS, minutes=1440,
+        "yahoo",
+        DAYS,
+        stamp="start",
+        minutes=1440,
     ),
     Delivery(
         "yfinance, three header rows, minutes in UTC",
-        THREE_ROWS + table("Datetime,,,,,", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S+00:00', 'UTC')},{b.close},{b.high},{b.low},{b.open},{shares(b)}"),
-        "yfinance", "UTC", "start", MINUTES,
+        THREE_ROWS
+        + table(
+            "Datetime,,,,,",
+            MINUTES,
+            lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S+00:00', 'UTC')},{b.close},{b.high},{b.low},{b.open},{shares(b)}",
+        ),
+        "yfinance",
+        zone="UTC",
+        stamp="start",
     ),
     Delivery(
         "yfinance, three header rows, days",
-        THREE_ROWS + table("Date,,,,,", DAYS, lambda b: f"{when(b, '%Y-%m-%d')},{b.close},{b.high},{b.low},{b.open},{shares(b)}"),
-        "yfinance", NEW_YORK, "start", DAYS, minutes=1440,
+        THREE_ROWS
+        + table("Date,,,,,", DAYS, lambda b: f"{when(b, '%Y-%m-%d')},{b.close},{b.high},{b.low},{b.open},{shares(b)}"),
+        "yfinance",
+        DAYS,
+        stamp="start",
+        minutes=1440,
     ),
     Delivery(
         "yfinance, several instruments beside each other",
         "Price,Close,Close,High,High,Low,Low,Open,Open,Volume,Volume\nTicker,AAPL,MSFT,AAPL,MSFT,AAPL,MSFT,AAPL,MSFT,AAPL,MSFT\n"
-        + table("Datetime" + "," * 10, MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S-05:00', 'Etc/GMT+5')},9.25,{b.close},9.5,{b.high},8.5,{b.low},9.0,{b.open},77,{shares(b)}"),
-        "yfinance", "UTC", "start", MINUTES, options={"symbol": "MSFT"},
+        + table(
+            "Datetime" + "," * 10,
+            MINUTES,
+            lambda b: (
+                f"{when(b, '%Y-%m-%d %H:%M:%S-05:00', 'Etc/GMT+5')},9.25,{b.close},9.5,{b.high},8.5,{b.low},9.0,{b.open},77,{shares(b)}"
+            ),
+        ),
+        "yfinance",
+        zone="UTC",
+        stamp="start",
+        options={"symbol": "MSFT"},
     ),
     Delivery(
         "Alpha Vantage, newest first",
-        table("timestamp,open,high,low,close,volume", NEWEST_FIRST, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S')},{b.open:.4f},{b.high:.4f},{b.low:.4f},{b.close:.4f},{shares(b)}", "\r\n"),
-        "alpha-vantage", NEW_YORK, "", MINUTES, choice="descend",
+        table(
+            "timestamp,open,high,low,close,volume",
+            NEWEST_FIRST,
+            lambda b: f"{when(b, STAMP)},{','.join(prices(b, '1,2,3,4,5', 4).values())}",
+            "\r\n",
+        ),
+        "alpha-vantage",
+        choice="descend",
     ),
     Delivery(
         "Alpha Vantage JSON",
         json.dumps(
             {
-                "Meta Data": {"1. Information": "Intraday (1min)", "2. Symbol": "AAPL", "3. Last Refreshed": "2024-03-11 19:59:00", "4. Interval": "1min", "5. Output Size": "Full size", "6. Time Zone": "US/Eastern"},
+                "Meta Data": {
+                    "1. Information": "Intraday (1min)",
+                    "2. Symbol": "AAPL",
+                    "3. Last Refreshed": "2024-03-11 19:59:00",
+                    "4. Interval": "1min",
+                    "5. Output Size": "Full size",
+                    "6. Time Zone": "US/Eastern",
+                },
                 "Time Series (1min)": {
-                    when(b, "%Y-%m-%d %H:%M:%S"): {"1. open": f"{b.open:.4f}", "2. high": f"{b.high:.4f}", "3. low": f"{b.low:.4f}", "4. close": f"{b.close:.4f}", "5. volume": shares(b)}
-                    for b in NEWEST_FIRST
+                    when(b, STAMP): prices(b, "1. open,2. high,3. low,4. close,5. volume", 4) for b in NEWEST_FIRST
                 },
             },
             indent=4,
         ),
-        "alpha-vantage-json", "US/Eastern", "", MINUTES, "query.json",
+        "alpha-vantage-json",
+        zone="US/Eastern",
+        file="query.json",
     ),
     Delivery(
         "Twelve Data, newest first",
-        table("datetime;open;high;low;close;volume", NEWEST_FIRST, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S')};{ohlcv(b, ';')}"),
-        "twelve-data", NEW_YORK, "start", MINUTES,
+        table("datetime;open;high;low;close;volume", NEWEST_FIRST, stamped("%Y-%m-%d %H:%M:%S", mark=";")),
+        "twelve-data",
+        stamp="start",
     ),
     Delivery(
         "Twelve Data JSON",
         json.dumps(
             {
-                "meta": {"symbol": "AAPL", "interval": "1min", "currency": "USD", "exchange_timezone": NEW_YORK, "exchange": "NASDAQ", "mic_code": "XNGS", "type": "Common Stock"},
-                "values": [{"datetime": when(b, "%Y-%m-%d %H:%M:%S"), "open": f"{b.open:.5f}", "high": f"{b.high:.5f}", "low": f"{b.low:.5f}", "close": f"{b.close:.5f}", "volume": shares(b)} for b in NEWEST_FIRST],
+                "meta": {
+                    "symbol": "AAPL",
+                    "interval": "1min",
+                    "currency": "USD",
+                    "exchange_timezone": NEW_YORK,
+                    "exchange": "NASDAQ",
+                    "mic_code": "XNGS",
+                    "type": "Common Stock",
+                },
+                "values": [{"datetime": when(b, STAMP), **prices(b, "open,high,low,close,volume", 5)} for b in NEWEST_FIRST],
                 "status": "ok",
             }
         ),
-        "twelve-data-json", NEW_YORK, "start", MINUTES, "values.json",
+        "twelve-data-json",
+        stamp="start",
+        file="values.json",
     ),
     Delivery(
         "Massive (Polygon) flat file of all instruments",
         gzip.compress(
             (
-                MASSIVE + f"\nA,77,9.0,9.25,9.5,8.5,{epoch(OTHER, 10**9)},5\n"
+                MASSIVE
+                + f"\nA,77,9.0,9.25,9.5,8.5,{epoch(OTHER, 10**9)},5\n"
                 + table("", MINUTES, lambda b: f"AAPL,{shares(b)},{b.open},{b.close},{b.high},{b.low},{epoch(b, 10**9)},57")
             ).encode()
         ),
-        "polygon", "UTC", "start", MINUTES, "2024-03-08.csv.gz", options={"symbol": "AAPL"},
+        "polygon",
+        zone="UTC",
+        stamp="start",
+        file="2024-03-08.csv.gz",
+        options={"symbol": "AAPL"},
     ),
     Delivery(
         "Massive (Polygon) JSON",
-        json.dumps({"ticker": "AAPL", "queryCount": 12, "resultsCount": 12, "adjusted": True, "results": objects(MINUTES, lambda b: epoch(b, 1000), "t o h l c v", vw=170.1, n=57), "status": "OK", "request_id": "x", "count": 12}),
-        "polygon-json", "UTC", "start", MINUTES, "aggs.json",
+        json.dumps(
+            {
+                "ticker": "AAPL",
+                "queryCount": 12,
+                "resultsCount": 12,
+                "adjusted": True,
+                "results": objects(MINUTES, lambda b: epoch(b, 1000), "t o h l c v", vw=170.1, n=57),
+                "status": "OK",
+                "request_id": "x",
+                "count": 12,
+            }
+        ),
+        "polygon-json",
+        zone="UTC",
+        stamp="start",
+        file="aggs.json",
     ),
     Delivery(
         "Alpaca, table of the Python client",
-        table("symbol,timestamp,open,high,low,close,volume,trade_count,vwap", MINUTES, lambda b: f"AAPL,{when(b, '%Y-%m-%d %H:%M:%S+00:00', 'UTC')},{ohlc(b)},{b.volume},57.0,170.1"),
-        "alpaca", "UTC", "start", MINUTES,
+        table(
+            "symbol,timestamp,open,high,low,close,volume,trade_count,vwap",
+            MINUTES,
+            lambda b: f"AAPL,{when(b, '%Y-%m-%d %H:%M:%S+00:00', 'UTC')},{ohlc(b)},{b.volume},57.0,170.1",
+        ),
+        "alpaca",
+        zone="UTC",
+        stamp="start",
     ),
     Delivery(
         "Alpaca JSON of several instruments",
-        json.dumps({"bars": {"AAPL": objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=57, vw=170.1), "MSFT": objects([OTHER, *MINUTES[1:]], lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=5, vw=9.1)}, "next_page_token": None}),
-        "polygon-json", "UTC", "start", MINUTES, "bars.json", options={"symbol": "AAPL"},
+        json.dumps(
+            {
+                "bars": {
+                    "AAPL": objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=57, vw=170.1),
+                    "MSFT": objects(
+                        [OTHER, *MINUTES[1:]], lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=5, vw=9.1
+                    ),
+                },
+                "next_page_token": None,
+            }
+        ),
+        "polygon-json",
+        zone="UTC",
+        stamp="start",
+        file="bars.json",
+        options={"symbol": "AAPL"},
     ),
     Delivery(
         "Alpaca JSON of one instrument",
-        json.dumps({"bars": objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=57, vw=170.1), "symbol": "AAPL", "next_page_token": None}),
-        "polygon-json", "UTC", "start", MINUTES, "bars.json",
+        json.dumps(
+            {
+                "bars": objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=57, vw=170.1),
+                "symbol": "AAPL",
+                "next_page_token": None,
+            }
+        ),
+        "polygon-json",
+        zone="UTC",
+        stamp="start",
+        file="bars.json",
     ),
     Delivery(
         "Databento, fixed-point prices and nanoseconds",
         table(DATABENTO, MINUTES, lambda b: f"{epoch(b, 10**9)},33,2,32,{fixed(b, 10**9)},{shares(b)},AAPL"),
-        "databento-ohlcv", "UTC", "start", MINUTES, "xnas-itch-20240308.ohlcv-1m.csv",
+        "databento-ohlcv",
+        zone="UTC",
+        stamp="start",
+        file="xnas-itch-20240308.ohlcv-1m.csv",
     ),
     Delivery(
         "Databento, pretty",
-        table(DATABENTO, MINUTES, lambda b: f"{when(b, '%Y-%m-%dT%H:%M:%S.000000000Z', 'UTC')},33,2,32,{b.open:.9f},{b.high:.9f},{b.low:.9f},{b.close:.9f},{shares(b)},AAPL"),
-        "databento-ohlcv", "UTC", "start", MINUTES,
+        table(
+            DATABENTO,
+            MINUTES,
+            lambda b: (
+                f"{when(b, '%Y-%m-%dT%H:%M:%S.000000000Z', 'UTC')},33,2,32,{','.join(prices(b, '1,2,3,4,5', 9).values())},AAPL"
+            ),
+        ),
+        "databento-ohlcv",
+        zone="UTC",
+        stamp="start",
     ),
-    Delivery("Binance klines, ms, no header", table("", CRYPTO, lambda b: kline(b, 10**3)), "binance-klines", "UTC", "start", CRYPTO),
-    Delivery("Binance klines, us, no header, zip", zipped("BTCUSDT-1m-2025-01.csv", table("", CRYPTO, lambda b: kline(b, 10**6))), "binance-klines", "UTC", "start", CRYPTO, "BTCUSDT-1m-2025-01.zip"),
-    Delivery("Binance klines, futures, header", table(KLINES, CRYPTO, lambda b: kline(b, 10**3)), "binance-klines", "UTC", "start", CRYPTO),
+    Delivery(
+        "Binance klines, ms, no header",
+        table("", CRYPTO, lambda b: kline(b, 10**3)),
+        "binance-klines",
+        CRYPTO,
+        zone="UTC",
+        stamp="start",
+    ),
+    Delivery(
+        "Binance klines, us, no header, zip",
+        zipped("BTCUSDT-1m-2025-01.csv", table("", CRYPTO, lambda b: kline(b, 10**6))),
+        "binance-klines",
+        CRYPTO,
+        zone="UTC",
+        stamp="start",
+        file="BTCUSDT-1m-2025-01.zip",
+    ),
+    Delivery(
+        "Binance klines, futures, header",
+        table(KLINES, CRYPTO, lambda b: kline(b, 10**3)),
+        "binance-klines",
+        CRYPTO,
+        zone="UTC",
+        stamp="start",
+    ),
     Delivery(
         "Binance klines JSON",
-        json.dumps([[epoch(b, 1000), *map(str, b[1:]), epoch(b, 1000) + 59_999, "1234.5", 77, "0.5", "6.25", "0"] for b in CRYPTO]),
-        "binance-klines", "UTC", "start", CRYPTO, "klines.json",
+        json.dumps(
+            [[epoch(b, 1000), *map(str, b[1:]), epoch(b, 1000) + 59_999, "1234.5", 77, "0.5", "6.25", "0"] for b in CRYPTO]
+        ),
+        "binance-klines",
+        CRYPTO,
+        zone="UTC",
+        stamp="start",
+        file="klines.json",
     ),
-    Delivery("Kibot", table("", MINUTES, lambda b: f"{when(b, '%m/%d/%Y,%H:%M')},{ohlcv(b)}", "\r\n"), "kibot", NEW_YORK, "start", MINUTES, "AAPL.txt"),
-    Delivery("Kibot, days", table("", DAYS, lambda b: f"{when(b, '%m/%d/%Y')},{ohlcv(b)}", "\r\n"), "bars-of-days", NEW_YORK, "", DAYS, "AAPL.txt", minutes=1440),
-    Delivery("FirstRate", table("", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S')},{ohlcv(b)}"), "firstrate", NEW_YORK, "start", MINUTES, "AAPL_full_1min_adjsplit.txt"),
-    Delivery("FirstRate, header", table("timestamp,open,high,low,close,volume", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S')},{ohlcv(b)}"), "columns by name", NEW_YORK, "", MINUTES),
+    Delivery("Kibot", table("", MINUTES, stamped("%m/%d/%Y,%H:%M"), "\r\n"), "kibot", stamp="start", file="AAPL.txt"),
+    Delivery("Kibot, days", table("", DAYS, stamped("%m/%d/%Y"), "\r\n"), "bars-of-days", DAYS, file="AAPL.txt", minutes=1440),
+    Delivery("FirstRate", table("", MINUTES, stamped(STAMP)), "firstrate", stamp="start", file="AAPL_full_1min_adjsplit.txt"),
+    Delivery("FirstRate, header", table("timestamp,open,high,low,close,volume", MINUTES, stamped(STAMP))),
     Delivery(
         "Stooq, archive of five minutes, Polish time",
-        table(STOOQ, MINUTES, lambda b: f"AAPL.US,5,{when(b, '%Y%m%d,%H%M%S', 'Europe/Warsaw')},{ohlcv(b)},0", "\r\n"),
-        "stooq", "Europe/Warsaw", "start", MINUTES, "aapl.us.txt", choice="Europe/Warsaw",
+        table(STOOQ, MINUTES, stamped("AAPL.US,5,%Y%m%d,%H%M%S", "Europe/Warsaw", tail=",0"), "\r\n"),
+        "stooq",
+        zone="Europe/Warsaw",
+        stamp="start",
+        file="aapl.us.txt",
+        choice="Europe/Warsaw",
     ),
-    Delivery("Stooq, archive of days", table(STOOQ, DAYS, lambda b: f"AAPL.US,D,{when(b, '%Y%m%d')},000000,{ohlcv(b)},0", "\r\n"), "stooq", NEW_YORK, "start", DAYS, "aapl.us.txt", minutes=1440),
-    Delivery("Stooq, page of days", table("Date,Open,High,Low,Close,Volume", DAYS, lambda b: f"{when(b, '%Y-%m-%d')},{ohlcv(b)}", "\r\n"), "columns by name", NEW_YORK, "", DAYS, "aapl_us_d.csv", minutes=1440),
+    Delivery(
+        "Stooq, archive of days",
+        table(STOOQ, DAYS, stamped("AAPL.US,D,%Y%m%d,000000", tail=",0"), "\r\n"),
+        "stooq",
+        DAYS,
+        stamp="start",
+        file="aapl.us.txt",
+        minutes=1440,
+    ),
+    Delivery(
+        "Stooq, page of days",
+        table("Date,Open,High,Low,Close,Volume", DAYS, stamped("%Y-%m-%d"), "\r\n"),
+        "columns by name",
+        DAYS,
+        file="aapl_us_d.csv",
+        minutes=1440,
+    ),
     Delivery(
         "Interactive Brokers, lines of the API",
-        table("", MINUTES, lambda b: f"HistoricalData. ReqId: 4101 BarData. Date: {when(b, '%Y%m%d %H:%M:%S')} US/Eastern, Open: {b.open}, High: {b.high}, Low: {b.low}, Close: {b.close}, Volume: {shares(b)}, WAP: 170.1, BarCount: 57"),
-        "tws", "US/Eastern", "start", MINUTES, "tws.log", choice="lots",
+        table(
+            "",
+            MINUTES,
+            lambda b: (
+                f"HistoricalData. ReqId: 4101 BarData. Date: {when(b, '%Y%m%d %H:%M:%S')} US/Eastern, Open: {b.open}, High: {b.high}, Low: {b.low}, Close: {b.close}, Volume: {shares(b)}, WAP: 170.1, BarCount: 57"
+            ),
+        ),
+        "tws",
+        zone="US/Eastern",
+        stamp="start",
+        file="tws.log",
+        choice="lots",
     ),
     Delivery(
         "Interactive Brokers, lines of the older API",
-        table("", MINUTES, lambda b: f"HistoricalData. ReqId: 4101 BarData. Date: {when(b, '%Y%m%d  %H:%M:%S')}, Open: {b.open}, High: {b.high}, Low: {b.low}, Close: {b.close}, Volume: {shares(b)}, Average: 170.1, BarCount: 57"),
-        "tws", NEW_YORK, "start", MINUTES, "tws.log",
+        table(
+            "",
+            MINUTES,
+            lambda b: (
+                f"HistoricalData. ReqId: 4101 BarData. Date: {when(b, '%Y%m%d  %H:%M:%S')}, Open: {b.open}, High: {b.high}, Low: {b.low}, Close: {b.close}, Volume: {shares(b)}, Average: 170.1, BarCount: 57"
+            ),
+        ),
+        "tws",
+        stamp="start",
+        file="tws.log",
     ),
     Delivery(
         "ib_async, table with an index",
-        table(",date,open,high,low,close,volume,average,barCount", MINUTES, lambda b: f"{MINUTES.index(b)},{when(b, '%Y-%m-%d %H:%M:%S-05:00', 'Etc/GMT+5')},{ohlc(b)},{b.volume},170.1,57"),
-        "ib-async", "UTC", "start", MINUTES, choice="lots",
+        table(
+            ",date,open,high,low,close,volume,average,barCount",
+            MINUTES,
+            lambda b: f"{MINUTES.index(b)},{when(b, '%Y-%m-%d %H:%M:%S-05:00', 'Etc/GMT+5')},{ohlc(b)},{b.volume},170.1,57",
+        ),
+        "ib-async",
+        zone="UTC",
+        stamp="start",
+        choice="lots",
     ),
-    Delivery("TradingView, epochs", table("time,open,high,low,close,Volume", MINUTES, lambda b: f"{epoch(b)},{ohlcv(b)}"), "tradingview", "UTC", "start", MINUTES, "BATS_AAPL, 1.csv"),
+    Delivery(
+        "TradingView, epochs",
+        table("time,open,high,low,close,Volume", MINUTES, lambda b: f"{epoch(b)},{ohlcv(b)}"),
+        "tradingview",
+        zone="UTC",
+        stamp="start",
+        file="BATS_AAPL, 1.csv",
+    ),
     Delivery(
         "TradingView, offsets and indicators",
-        table("time,open,high,low,close,Volume,RSI,RSI-based MA", MINUTES, lambda b: f"{when(b, '%Y-%m-%dT%H:%M:%SZ', 'UTC')},{ohlcv(b)},NaN,55.5"),
-        "tradingview", "UTC", "start", MINUTES,
+        table(
+            "time,open,high,low,close,Volume,RSI,RSI-based MA", MINUTES, stamped("%Y-%m-%dT%H:%M:%SZ", "UTC", tail=",NaN,55.5")
+        ),
+        "tradingview",
+        zone="UTC",
+        stamp="start",
     ),
     Delivery(
         "Lean, minutes of one day",
-        zipped("20240311_aapl_minute_trade.csv", table("", ONE_DAY, lambda b: f"{(int(when(b, '%H')) * 60 + int(when(b, '%M'))) * 60_000},{fixed(b, 10**4)},{shares(b)}")),
-        "lean-minute-trade", NEW_YORK, "start", ONE_DAY, "20240311_trade.zip",
+        zipped(
+            "20240311_aapl_minute_trade.csv",
+            table(
+                "",
+                ONE_DAY,
+                lambda b: f"{(int(when(b, '%H')) * 60 + int(when(b, '%M'))) * 60_000},{fixed(b, 10**4)},{shares(b)}",
+            ),
+        ),
+        "lean-minute-trade",
+        ONE_DAY,
+        stamp="start",
+        file="20240311_trade.zip",
     ),
     Delivery(
         "Lean, days",
         zipped("aapl.csv", table("", DAYS, lambda b: f"{when(b, '%Y%m%d 00:00')},{fixed(b, 10**4)},{shares(b)}")),
-        "lean-daily", NEW_YORK, "start", DAYS, "aapl.zip", minutes=1440,
+        "lean-daily",
+        DAYS,
+        stamp="start",
+        file="aapl.zip",
+        minutes=1440,
     ),
-    Delivery("date and time in two columns", table("Date,Time,Open,High,Low,Close,Volume", MINUTES, lambda b: f"{when(b, '%m/%d/%Y,%H:%M:%S')},{ohlcv(b)}"), "columns by name", NEW_YORK, "", MINUTES),
-    Delivery("date and time in two columns, 12 hours", table("Date,Time,Open,High,Low,Close,Volume", MINUTES, lambda b: f"{when(b, '%m/%d/%Y,%I:%M %p')},{ohlcv(b)}"), "columns by name", NEW_YORK, "", MINUTES),
+    Delivery(
+        "date and time in two columns", table("Date,Time,Open,High,Low,Close,Volume", MINUTES, stamped("%m/%d/%Y,%H:%M:%S"))
+    ),
+    Delivery(
+        "date and time in two columns, 12 hours",
+        table("Date,Time,Open,High,Low,Close,Volume", MINUTES, stamped("%m/%d/%Y,%I:%M %p")),
+    ),
     Delivery(
         "German names, semicolons, decimal commas, latin-1",
-        table("Datum;Zeit;Eröffnung;Hoch;Tief;Schluss;Volumen", MINUTES, lambda b: f"{when(b, '%d.%m.%Y;%H:%M:%S', 'Europe/Berlin')};{';'.join(map(german, b[1:5]))};{shares(b)}").encode("latin-1"),
-        "columns by name", "Europe/Berlin", "", MINUTES, options={"tz": "Europe/Berlin"},
+        table(
+            "Datum;Zeit;Eröffnung;Hoch;Tief;Schluss;Volumen",
+            MINUTES,
+            lambda b: f"{when(b, '%d.%m.%Y;%H:%M:%S', 'Europe/Berlin')};{';'.join(map(german, b[1:5]))};{shares(b)}",
+        ).encode("latin-1"),
+        zone="Europe/Berlin",
+        options={"tz": "Europe/Berlin"},
     ),
-    Delivery("tabs", table("ts\topen\thigh\tlow\tclose\tvolume", MINUTES, lambda b: f"{when(b, '%Y-%m-%dT%H:%M:%S')}\t" + ohlcv(b, "\t")), "columns by name", NEW_YORK, "", MINUTES, "bars.tsv"),
-    Delivery("commas between thousands", table("ts,open,high,low,close,volume", MINUTES, lambda b: f'{when(b, "%Y-%m-%d %H:%M")},{ohlc(b)},"{b.volume:,.0f}"'), "columns by name", NEW_YORK, "", MINUTES, choice="thousands"),
-    Delivery("UTF-16", table("ts,open,high,low,close,volume", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M')},{ohlcv(b)}", "\r\n").encode("utf-16"), "columns by name", NEW_YORK, "", MINUTES),
-    Delivery("UTF-8 with a byte order mark, names in capitals", ("\ufeff" + table("TS,OPEN,HIGH,LOW,CLOSE,VOLUME", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M')},{ohlcv(b)}")).encode(), "columns by name", NEW_YORK, "", MINUTES),
-    Delivery("pandas, unnamed index of times", table(",open,high,low,close,volume", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S')},{ohlcv(b)}"), "columns by name", NEW_YORK, "", MINUTES),
-    Delivery("pandas, unnamed index of numbers", table(",ts,open,high,low,close,volume", MINUTES, lambda b: f"{MINUTES.index(b)},{when(b, '%Y-%m-%dT%H:%M:%S%z')},{ohlcv(b)}"), "columns by name", "UTC", "", MINUTES),
-    Delivery("NinjaTrader, ends in UTC", table("", MINUTES, lambda b: f"{when(b, '%Y%m%d %H%M%S', 'UTC', 1)};{ohlcv(b, ';')}", "\r\n"), "ninjatrader", "UTC", "end", MINUTES, "AAPL.Last.txt"),
-    Delivery("HistData, New York winter time, no volume", table("", MINUTES, lambda b: f"{when(b, '%Y%m%d %H%M%S', 'Etc/GMT+5')};{ohlc(b, ';')};0"), "histdata", "Etc/GMT+5", "start", [b._replace(volume=0.0) for b in MINUTES], "DAT_ASCII_EURUSD_M1_202403.csv", has_volume=False),
-    Delivery("MetaTrader 5", table(MT5, MINUTES, lambda b: when(b, "%Y.%m.%d\t%H:%M:%S", "Europe/Helsinki") + "\t" + ohlc(b, "\t") + f"\t412\t{shares(b)}\t28", "\r\n"), "metatrader-5", "Europe/Helsinki", "start", MINUTES, options={"tz": "Europe/Helsinki"}),
-    Delivery("MetaTrader 4", table("", MINUTES, lambda b: f"{when(b, '%Y.%m.%d,%H:%M')},{ohlcv(b)}"), "metatrader-4", NEW_YORK, "start", MINUTES, options={"tz": NEW_YORK}),
+    Delivery(
+        "tabs", table("ts\topen\thigh\tlow\tclose\tvolume", MINUTES, stamped("%Y-%m-%dT%H:%M:%S", mark="\t")), file="bars.tsv"
+    ),
+    Delivery(
+        "commas between thousands",
+        table("ts,open,high,low,close,volume", MINUTES, lambda b: f'{when(b, "%Y-%m-%d %H:%M")},{ohlc(b)},"{b.volume:,.0f}"'),
+        choice="thousands",
+    ),
+    Delivery("UTF-16", table("ts,open,high,low,close,volume", MINUTES, stamped("%Y-%m-%d %H:%M"), "\r\n").encode("utf-16")),
+    Delivery(
+        "UTF-8 with a byte order mark, names in capitals",
+        ("\ufeff" + table("TS,OPEN,HIGH,LOW,CLOSE,VOLUME", MINUTES, stamped("%Y-%m-%d %H:%M"))).encode(),
+    ),
+    Delivery("pandas, unnamed index of times", table(",open,high,low,close,volume", MINUTES, stamped(STAMP))),
+    Delivery(
+        "pandas, unnamed index of numbers",
+        table(
+            ",ts,open,high,low,close,volume",
+            MINUTES,
+            lambda b: f"{MINUTES.index(b)},{when(b, '%Y-%m-%dT%H:%M:%S%z')},{ohlcv(b)}",
+        ),
+        zone="UTC",
+    ),
+    Delivery(
+        "NinjaTrader, ends in UTC",
+        table("", MINUTES, stamped("%Y%m%d %H%M%S", "UTC", ";", 1), "\r\n"),
+        "ninjatrader",
+        zone="UTC",
+        stamp="end",
+        file="AAPL.Last.txt",
+    ),
+    Delivery(
+        "HistData, New York winter time, no volume",
+        table("", MINUTES, lambda b: f"{when(b, '%Y%m%d %H%M%S', 'Etc/GMT+5')};{ohlc(b, ';')};0"),
+        "histdata",
+        [b._replace(volume=0.0) for b in MINUTES],
+        zone="Etc/GMT+5",
+        stamp="start",
+        file="DAT_ASCII_EURUSD_M1_202403.csv",
+        has_volume=False,
+    ),
+    Delivery(
+        "MetaTrader 5",
+        table(
+            MT5,
+            MINUTES,
+            lambda b: when(b, "%Y.%m.%d\t%H:%M:%S", "Europe/Helsinki") + "\t" + ohlc(b, "\t") + f"\t412\t{shares(b)}\t28",
+            "\r\n",
+        ),
+        "metatrader-5",
+        zone="Europe/Helsinki",
+        stamp="start",
+        options={"tz": "Europe/Helsinki"},
+    ),
+    Delivery(
+        "MetaTrader 4", table("", MINUTES, stamped("%Y.%m.%d,%H:%M")), "metatrader-4", stamp="start", options={"tz": NEW_YORK}
+    ),
     Delivery(
         "investing.com, newest first",
-        "\ufeff" + table('"Date","Price","Open","High","Low","Vol.","Change %"', DAYS[::-1], lambda b: f'"{when(b, "%m/%d/%Y")}","{b.close}","{b.open}","{b.high}","{b.low}","{b.volume / 1e3:.2f}K","-0.38%"'),
-        "investing", NEW_YORK, "", [b._replace(volume=round(b.volume, -1)) for b in DAYS], minutes=1440,
+        "\ufeff"
+        + table(
+            '"Date","Price","Open","High","Low","Vol.","Change %"',
+            DAYS[::-1],
+            lambda b: f'"{when(b, "%m/%d/%Y")}","{b.close}","{b.open}","{b.high}","{b.low}","{b.volume / 1e3:.2f}K","-0.38%"',
+        ),
+        "investing",
+        [b._replace(volume=round(b.volume, -1)) for b in DAYS],
+        minutes=1440,
     ),
-    Delivery("Nasdaq.com, newest first", table("Date,Close/Last,Volume,Open,High,Low", DAYS[::-1], lambda b: f"{when(b, '%m/%d/%Y')},${b.close},{shares(b)},${b.open},${b.high},${b.low}"), "nasdaq", NEW_YORK, "", DAYS, minutes=1440),
-    Delivery("Dukascopy", table("Gmt time,Open,High,Low,Close,Volume", MINUTES, lambda b: f"{when(b, '%d.%m.%Y %H:%M:%S.000', 'UTC')},{ohlcv(b)}"), "dukascopy", "UTC", "start", MINUTES),
-    Delivery("kdb+, date and timespan", table("date,sym,time,open,high,low,close,size", MINUTES, lambda b: f"{when(b, '%Y.%m.%d')},AAPL,{when(b, '0D%H:%M:%S.000000000')},{ohlcv(b)}"), "columns by name", NEW_YORK, "", MINUTES),
-    Delivery("kdb+, timestamp", table("sym|time|open|high|low|close|size", MINUTES, lambda b: f"AAPL|{when(b, '%Y.%m.%dD%H:%M:%S.000000000', 'UTC')}|{ohlcv(b, '|')}"), "columns by name", "UTC", "", MINUTES, options={"tz": "UTC"}),
-    Delivery("JSON lines", "".join(json.dumps(row) + "\n" for row in objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%S%z"), "ts open high low close volume")), "columns by name", "UTC", "", MINUTES, "bars.jsonl"),
+    Delivery(
+        "Nasdaq.com, newest first",
+        table(
+            "Date,Close/Last,Volume,Open,High,Low",
+            DAYS[::-1],
+            lambda b: f"{when(b, '%m/%d/%Y')},${b.close},{shares(b)},${b.open},${b.high},${b.low}",
+        ),
+        "nasdaq",
+        DAYS,
+        minutes=1440,
+    ),
+    Delivery(
+        "Dukascopy",
+        table("Gmt time,Open,High,Low,Close,Volume", MINUTES, stamped("%d.%m.%Y %H:%M:%S.000", "UTC")),
+        "dukascopy",
+        zone="UTC",
+        stamp="start",
+    ),
+    Delivery(
+        "kdb+, date and timespan",
+        table("date,sym,time,open,high,low,close,size", MINUTES, stamped("%Y.%m.%d,AAPL,0D%H:%M:%S.000000000")),
+    ),
+    Delivery(
+        "kdb+, timestamp",
+        table("sym|time|open|high|low|close|size", MINUTES, stamped("AAPL|%Y.%m.%dD%H:%M:%S.000000000", "UTC", "|")),
+        zone="UTC",
+        options={"tz": "UTC"},
+    ),
+    Delivery(
+        "JSON lines",
+        "".join(
+            json.dumps(row) + "\n"
+            for row in objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%S%z"), "ts open high low close volume")
+        ),
+        zone="UTC",
+        file="bars.jsonl",
+    ),
     Delivery(
         "Yahoo chart JSON",
-        json.dumps({"chart": {"result": [{"meta": {"symbol": "AAPL", "exchangeTimezoneName": NEW_YORK, "gmtoffset": -18000}, "timestamp": [epoch(b) for b in MINUTES], "indicators": {"quote": [{key: [getattr(b, key) for b in MINUTES] for key in ("low", "volume", "open", "high", "close")}]}}], "error": None}}),
-        "yahoo-chart-json", "UTC", "start", MINUTES, "chart.json",
+        json.dumps(
+            {
+                "chart": {
+                    "result": [
+                        {
+                            "meta": {"symbol": "AAPL", "exchangeTimezoneName": NEW_YORK, "gmtoffset": -18000},
+                            "timestamp": [epoch(b) for b in MINUTES],
+                            "indicators": {
+                                "quote": [
+                                    {
+                                        key: [getattr(b, key) for b in MINUTES]
+                                        for key in ("low", "volume", "open", "high", "close")
+                                    }
+                                ]
+                            },
+                        }
+                    ],
+                    "error": None,
+                }
+            }
+        ),
+        "yahoo-chart-json",
+        zone="UTC",
+        stamp="start",
+        file="chart.json",
     ),
-    Delivery("epochs of seconds", table("ts,open,high,low,close,volume", MINUTES, lambda b: f"{epoch(b)},{ohlcv(b)}"), "columns by name", "UTC", "", MINUTES),
-    Delivery("named zone in each stamp", table("ts,open,high,low,close,volume", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S', 'Europe/London')} Europe/London,{ohlcv(b)}"), "columns by name", "Europe/London", "", MINUTES),
-    Delivery("New York winter and summer time in each stamp", table("ts,open,high,low,close,volume", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M:%S %Z')},{ohlcv(b)}"), "columns by name", "UTC", "", MINUTES),
-    Delivery("lines above the header", "Exported by a desk\n# 2024, AAPL\n\n" + table("ts,open,high,low,close,volume", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M')},{ohlcv(b)}"), "columns by name", NEW_YORK, "", MINUTES),
-    Delivery("columns by number", table("", MINUTES, lambda b: f"x,{b.close},{b.low},{b.high},{b.open},{shares(b)},{when(b, '%Y-%m-%d %H:%M')}"), "columns by number", NEW_YORK, "", MINUTES, options={"columns": ("ts=7", "open=5", "high=4", "low=3", "close=2", "volume=6")}),
-    Delivery("names given", table("when,a,b,c,d,e", MINUTES, lambda b: f"{when(b, '%Y-%m-%d %H:%M')},{ohlcv(b)}"), "columns by name", NEW_YORK, "", MINUTES, options={"columns": ("ts=when,open=a,high=b,low=c,close=d", "volume=e")}),
-]  # fmt: skip
+    Delivery(
+        "epochs of seconds", table("ts,open,high,low,close,volume", MINUTES, lambda b: f"{epoch(b)},{ohlcv(b)}"), zone="UTC"
+    ),
+    Delivery(
+        "named zone in each stamp",
+        table("ts,open,high,low,close,volume", MINUTES, stamped("%Y-%m-%d %H:%M:%S Europe/London", "Europe/London")),
+        zone="Europe/London",
+    ),
+    Delivery(
+        "New York winter and summer time in each stamp",
+        table("ts,open,high,low,close,volume", MINUTES, stamped("%Y-%m-%d %H:%M:%S %Z")),
+        zone="UTC",
+    ),
+    Delivery(
+        "lines above the header",
+        "Exported by a desk\n# 2024, AAPL\n\n" + table("ts,open,high,low,close,volume", MINUTES, stamped("%Y-%m-%d %H:%M")),
+    ),
+    Delivery(
+        "columns by number",
+        table("", MINUTES, lambda b: f"x,{b.close},{b.low},{b.high},{b.open},{shares(b)},{when(b, '%Y-%m-%d %H:%M')}"),
+        "columns by number",
+        options={"columns": ("ts=7", "open=5", "high=4", "low=3", "close=2", "volume=6")},
+    ),
+    Delivery(
+        "names given",
+        table("when,a,b,c,d,e", MINUTES, stamped("%Y-%m-%d %H:%M")),
+        options={"columns": ("ts=when,open=a,high=b,low=c,close=d", "volume=e")},
+    ),
+]
 
 
 def write(folder: Path, name: str, content: str | bytes) -> Path:
