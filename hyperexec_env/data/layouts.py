@@ -36,6 +36,8 @@ class Layout(NamedTuple):
     """Units of a price that make one unit of currency."""
     file: str = ""
     """Regular expression that the name of the file matches, for a layout that its values do not determine."""
+    carries: bool = False
+    """Whether a blank bid or offer is the last one before it."""
     note: str = ""
     """Sentence for the report on what these data leave open."""
 
@@ -235,7 +237,7 @@ _QUOTES: Final = (
     ),
     Layout(
         "metatrader-5-ticks", "quotes", _needs("date time bid ask last volume flags"), (), (("date", "date"), ("time", "time")),
-        note=_SERVER,
+        note=_SERVER, carries=True,
     ),
     Layout(
         "lean-quote-bars", "quotes", frozenset(), ("ms", *["integer"] * 10),
@@ -253,7 +255,7 @@ _QUOTES: Final = (
 )  # fmt: skip
 
 _MESSAGES: Final = (
-    Layout("lobster-message", "messages", _needs("time type order_id size price direction"), zone=_NEW_YORK, units=1e4),
+    Layout("lobster-message", "messages", _needs("time type size price direction"), zone=_NEW_YORK, units=1e4),
     Layout(
         "lobster-message", "messages", frozenset(), ("seconds", "integer", "integer", "integer", "integer", "sign"),
         (("time", 0), ("type", 1), ("order_id", 2), ("size", 3), ("price", 4), ("direction", 5)), _NEW_YORK, units=1e4,

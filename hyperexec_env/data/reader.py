@@ -89,6 +89,8 @@ def read_quotes(data: Data, format: Format | None = None) -> Quotes:
     """Read the best bids and offers of one instrument; see :func:`read_bars` for the arguments and the errors."""
     parts, format = _read("quotes", data, format)
     table, columns, _ = _joined(parts, format)
+    if all(part.found.layout.carries for part in parts):
+        columns |= {field: _carried(columns[field]) for field in ("bid", "ask")}
     unknown = np.full(len(columns["time"]), np.nan)
     return Quotes(
         **table,
@@ -97,6 +99,12 @@ def read_quotes(data: Data, format: Format | None = None) -> Quotes:
         bid_size=columns.get("bid_size", unknown),
         ask_size=columns.get("ask_size", unknown),
     )
+
+
+def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values with each missing one replaced by the last one before it."""
+    last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))))
+    return np.asarray(values[last])
 
 
 def read_book(messages: Data, book: Data, format: Format | None = None) -> Book:
@@ -119,7 +127,7 @@ def read_book(messages: Data, book: Data, format: Format | None = None) -> Book:
         raise ValueError(
             f"the book must have one row for each of the {len(columns['time']):,} messages of {files}, got {len(levels):,}"
         )
-    prices = np.where(np.abs(levels) < 9_999_999_999, levels, np.nan) * 1e-4
+    prices = np.where(np.abs(levels) < 9_999_999_999, levels, np.nan) / 1e4
     sizes = np.where(np.isnan(prices[:, 0::2]), 0.0, levels[:, 1::2])
     return Book(
         **table,

@@ -168,7 +168,7 @@ _KINDS: Final = {
     "bool": {"bool", "zero"},
     "stamp": {"stamp", "compact"},
     "date": {"date", "dotted"},
-    "text": {"text", "integer", "zero", "bool", "empty", "sign", "number", "date"},
+    "text": {"text", "integer", "zero", "bool", "empty", "sign", "number", "date", "ms", "epoch", "seconds"},
 }
 """Kinds of values that each kind of a layout admits; a kind that is not listed admits itself alone."""
 
