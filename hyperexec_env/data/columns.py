@@ -42,6 +42,8 @@ class Stamping(NamedTuple):
     """Midnight of the day where only times of day are given, nanoseconds."""
     zone: str
     """Time zone of stamps without an offset."""
+    why: str = ""
+    """Why this zone was taken, if neither the data nor the user state one."""
 
     def __str__(self) -> str:
         """Return the forms, for the report."""
@@ -149,7 +151,7 @@ def _stamping(raw: Raw, found: Recognised, format: Format) -> tuple[Stamping, li
         style, choice = _abbreviated(style, format.tz)
         choices.append(choice)
     clock = _clock_form(raw, columns["time"], name) if "time" in columns else ""
-    return Stamping(style, clock, day, _zone(raw, found, style, clock, format)), choices
+    return Stamping(style, clock, day, *_zone(raw, found, style, format)), choices
 
 
 def _abbreviated(style: StampStyle, tz: str) -> tuple[StampStyle, str]:
@@ -159,15 +161,18 @@ def _abbreviated(style: StampStyle, tz: str) -> tuple[StampStyle, str]:
     return style, f"{style.abbreviation} in the stamps is read as a fixed offset from UTC; pass --tz if it means the local time"
 
 
-def _zone(raw: Raw, found: Recognised, style: StampStyle, clock: str, format: Format) -> str:
-    """Return the time zone of stamps without an offset."""
-    if format.tz or style.zone:
-        return check_zone("tz", format.tz) if format.tz else check_zone("the time zone of the stamps", style.zone)
+def _zone(raw: Raw, found: Recognised, style: StampStyle, format: Format) -> tuple[str, str]:
+    """Return the time zone of stamps without an offset, and why it was taken where nobody states it."""
+    if format.tz:
+        return check_zone("tz", format.tz), ""
+    if style.zone or raw.zone:
+        return check_zone("the time zone of the stamps", style.zone or raw.zone), ""
     at = found.columns.get("time")
-    is_day = style.midnight and (
-        at is None or not any(value.strip("0:. ") for value in (row[at] for row in raw.sample) if value)
-    )
-    return zone_of(format.calendar) if is_day else raw.zone or found.layout.zone or zone_of(format.calendar)
+    clocks = [] if at is None else [row[at] for row in raw.sample]
+    is_day = style.midnight and not any(value.strip("0:. ") for value in clocks)
+    if found.layout.zone and not is_day:
+        return found.layout.zone, f"as usual for {found.layout.name}"
+    return zone_of(format.calendar), f"the zone of the calendar {format.calendar}"
 
 
 def _clock_form(raw: Raw, column: int, name: str) -> str:
@@ -250,10 +255,13 @@ class _Reading:
             raise ValueError(f"{raw.source.name}: rows of several instruments ({names}); choose one with --symbol")
         columns = {field: np.concatenate(self._parts.pop(field)) for field in list(self._parts)}
         words = {field: tuple(known) for field, known in self._words.items()}
-        words["symbol"] = tuple(self._symbols) or tuple(
-            {self.raw.tickers[at] for at in self.found.columns.values()} - {""} if self.raw.tickers else ()
-        )
+        words["symbol"] = tuple(self._symbols) or self._tickers()
         return Part(raw, self.found, self.stamping, columns, words, self.rows, self.dropped, choices, self.aware)
+
+    def _tickers(self) -> tuple[str, ...]:
+        """Return the instrument that the data state above the columns."""
+        tickers = self.raw.tickers
+        return tuple({tickers[at] for at in self.found.columns.values() if tickers and tickers[at]})
 
     def _empty(self, columns: dict[str, Any]) -> NDArray[np.bool_] | None:
         """Return which rows hold no price at all (a vendor's rows of days without trades)."""
@@ -315,7 +323,7 @@ class _Reading:
             return np.array([known.setdefault(word, len(known)) for word in words])[places].astype(np.int32)
         if field == "suspicious":
             words, places = read_words(column)
-            return np.array([float(word.strip().lower() not in ("", "0", "false")) for word in words])[places]
+            return np.array([word.strip().lower() not in ("", "0", "false") for word in words])[places]
         numbers = read_numbers(column, self.mark, where, name)
         if field in _PRICES and self._units != 1.0:
             numbers = np.where(numbers > _UNDEFINED, np.nan, numbers / self._units)
@@ -326,11 +334,11 @@ class _Reading:
 
     def _times(self, columns: dict[str, Any], where: Callable[[int], str]) -> NDArray[np.int64]:
         """Return the times of a batch, in UTC."""
-        style, clock, day, zone = self.stamping
+        style, clock, day, zone, _ = self.stamping
         if "ts" in columns:
             time, self.aware = read_stamps(columns["ts"], style, where, self._name("ts"))
             return time if self.aware else utc_of(time, zone)
-        time = read_stamps(columns["date"], style, where, self._name("date"))[0] if "date" in columns else np.int64(day)
+        time = read_stamps(columns["date"], style, where, self._name("date"))[0] if "date" in columns else np.array([day])
         if clock:
             time = time + read_clock(columns["time"], clock, where, self._name("time"))
         return utc_of(np.asarray(time), zone)

@@ -1,7 +1,7 @@
 """Layouts of data: which column holds what, for the vendors that are recognised, and for any file with usual names.
 
-A layout is one record. A layout with a header is recognised by names (and other signs) that only it has; a layout without one by
-the kinds of its values. A header that no layout claims is read by the usual names of :data:`NAMES`.
+A layout is one record. A layout with a header is recognised by names (and other signs) that only it has; a layout without one
+by the kinds of its values. A header that no layout claims is read by the usual names of :data:`NAMES`.
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ FIELDS: Final = {
 
 _TIME: Final = {
     "ts": "ts timestamp datetime date_time ts_event open_time opentime window_start timestamp_utc time_utc utc local_ts_ns "
-    "bar_time bar_start start_time gmt_time local_time date_gmt trade_time quote_time event_time transact_time transaction_time "
-    "sip_timestamp t time date index",
+    "bar_time bar_start start_time gmt_time local_time date_gmt trade_time quote_time event_time transact_time "
+    "transaction_time sip_timestamp t time date index",
     "date": "date day trade_date tradingday trading_day dtyyyymmdd datum fecha data",
     "time": "time time_of_day timeofday hhmmss zeit uhrzeit heure hora ora ms milliseconds time_m seconds",
     "symbol": "symbol ticker sym instrument instrument_id code isin ric s sym_root security",
@@ -84,7 +84,7 @@ NAMES: Final[dict[str, dict[str, str]]] = {
         "bid": "bid bid_price bidprice bp bid_px bid_px_00 best_bid best_bid_price b bid_close bid_1 bid_price_1",
         "ask": "ask ask_price askprice ap ask_px ask_px_00 best_ask best_ask_price a ask_close offer ask_1 ask_price_1 ofr",
         "bid_size": "bid_size bidsize bs bid_sz bid_sz_00 best_bid_qty best_bid_size bid_qty bid_volume bidsiz bid_size_1",
-        "ask_size": "ask_size asksize as ask_sz ask_sz_00 best_ask_qty best_ask_size ask_qty ask_volume asksiz ofrsiz ask_size_1",
+        "ask_size": "ask_size asksize as ask_sz ask_sz_00 best_ask_qty best_ask_size ask_qty ask_volume asksiz ofrsiz",
     },
     "messages": {
         "time": "time seconds",
@@ -113,7 +113,10 @@ _SERVER: Final = (
 
 _BARS: Final = (
     Layout("databento-ohlcv", "bars", _needs("ts_event rtype open high low close"), zone="UTC", stamp="start"),
-    Layout("binance-klines", "bars", _needs("open_time close_time open high low close"), (), (("ts", "open_time"),), "UTC", "start"),
+    Layout(
+        "binance-klines", "bars", _needs("open_time close_time open high low close"), (), (("ts", "open_time"),),
+        "UTC", "start",
+    ),
     Layout("polygon", "bars", _needs("window_start transactions open close"), stamp="start"),
     Layout("polygon-json", "bars", _needs("o h l c v t vw json"), (), (("ts", "t"),), "UTC", "start"),
     Layout("alpaca", "bars", _needs("timestamp open high low close trade_count vwap"), zone="UTC", stamp="start"),
@@ -125,10 +128,14 @@ _BARS: Final = (
     Layout("yahoo", "bars", _needs("date open high low close adj_close volume"), (), (("ts", "date"),), stamp="start"),
     Layout("yahoo-chart-json", "bars", _needs("timestamp open high low close json"), stamp="start"),
     Layout(
-        "stooq", "bars", _needs("ticker per date time open high low close vol openint"), (), (("date", "date"), ("time", "time")),
+        "stooq", "bars", _needs("ticker per date time open high low close vol openint"), (), (("date", "date"),
+        ("time", "time")),
         "Europe/Warsaw", "start",
     ),
-    Layout("tws", "bars", _needs("date open high low close volume", "api lines"), (), (("ts", "date"),), stamp="start", note=_LOTS),
+    Layout(
+        "tws", "bars", _needs("date open high low close volume", "api lines"), (), (("ts", "date"),), stamp="start",
+        note=_LOTS,
+    ),
     Layout(
         "ib-async", "bars", _needs("date open high low close volume average barcount"), (), (("ts", "date"),), stamp="start",
         note=_LOTS,
@@ -174,19 +181,25 @@ _BARS: Final = (
 
 _TRADES: Final = (
     Layout(
-        "databento-trades", "trades", _needs("ts_event rtype price size action"), (), (("ts", "ts_event"), ("action", "action")),
+        "databento-trades", "trades", _needs("ts_event rtype price size action"), (), (("ts", "ts_event"), ("action",
+        "action")),
         "UTC",
     ),
     Layout("databento-trades", "trades", _needs("ts_event publisher_id price size"), zone="UTC"),
-    Layout("binance-aggtrades", "trades", _needs("agg_trade_id price quantity transact_time"), (), (("ts", "transact_time"),), "UTC"),
+    Layout(
+        "binance-aggtrades", "trades", _needs("agg_trade_id price quantity transact_time"), (), (("ts",
+        "transact_time"),), "UTC",
+    ),
     Layout("binance-trades", "trades", _needs("price qty time is_buyer_maker"), (), (("ts", "time"),), "UTC"),
     Layout("polygon-trades", "trades", _needs("sip_timestamp price size conditions"), (), (("ts", "sip_timestamp"),), "UTC"),
     Layout("alpaca-trades", "trades", _needs("t p s x json"), (), (("ts", "t"), ("size", "s")), "UTC"),
     Layout(
-        "taq-trades", "trades", _needs("date time_m ex sym_root size price"), (), (("date", "date"), ("time", "time_m")), _NEW_YORK,
+        "taq-trades", "trades", _needs("date time_m ex sym_root size price"), (), (("date", "date"), ("time",
+        "time_m")), _NEW_YORK,
     ),
     Layout(
-        "lean-ticks", "trades", _needs("date ms price size condition suspicious"), (), (("date", "date"), ("time", "ms")), _NEW_YORK,
+        "lean-ticks", "trades", _needs("date ms price size condition suspicious"), (), (("date", "date"), ("time",
+        "ms")), _NEW_YORK,
     ),
     Layout(
         "metatrader-5-ticks", "trades", _needs("date time bid ask last volume flags"), (),
@@ -217,7 +230,10 @@ _TRADES: Final = (
         "kibot-ticks", "trades", frozenset(), ("date", "clock", "number", "number", "number", "number"),
         (("date", 0), ("time", 1), ("price", 2), ("size", 5)), _NEW_YORK,
     ),
-    Layout("ninjatrader-ticks", "trades", frozenset(), ("compact", "number", "integer"), (("ts", 0), ("price", 1), ("size", 2)), "UTC"),
+    Layout(
+        "ninjatrader-ticks", "trades", frozenset(), ("compact", "number", "integer"), (("ts", 0), ("price", 1),
+        ("size", 2)), "UTC",
+    ),
 )  # fmt: skip
 
 _QUOTES: Final = (
@@ -225,10 +241,12 @@ _QUOTES: Final = (
     Layout("polygon-quotes", "quotes", _needs("sip_timestamp bid_price ask_price"), (), (("ts", "sip_timestamp"),), "UTC"),
     Layout("alpaca-quotes", "quotes", _needs("t bp ap bs json"), (), (("ts", "t"), ("ask_size", "as")), "UTC"),
     Layout(
-        "taq-quotes", "quotes", _needs("date time_m ex bid ask sym_root"), (), (("date", "date"), ("time", "time_m")), _NEW_YORK,
+        "taq-quotes", "quotes", _needs("date time_m ex bid ask sym_root"), (), (("date", "date"), ("time", "time_m")),
+        _NEW_YORK,
     ),
     Layout(
-        "binance-book-ticker", "quotes", _needs("best_bid_price best_ask_price transaction_time"), (), (("ts", "transaction_time"),),
+        "binance-book-ticker", "quotes", _needs("best_bid_price best_ask_price transaction_time"), (), (("ts",
+        "transaction_time"),),
         "UTC",
     ),
     Layout(

@@ -109,7 +109,8 @@ def value_kind(values: Sequence[str]) -> str:
     """Return the kind of the values of a column.
 
     One of empty, bool, sign, zero, epoch, ms (whole milliseconds after midnight), integer, seconds (after midnight, with a
-    fraction), number, clock (a time of day), date, dotted (2024.03.08), stamp (date and time), compact (20240308 093000) and text.
+    fraction), number, clock (a time of day), date, dotted (2024.03.08), stamp (date and time), compact (20240308 093000) and
+    text.
     """
     given = [value.strip() for value in values if value.strip()]
     if not given:

@@ -211,7 +211,7 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
 def _content(source: Source, dialect: Dialect) -> Any:
     """Open the content of a text file for pyarrow."""
     if dialect.is_log:
-        with io.TextIOWrapper(source.open(), encoding=dialect.encoding) as text:  # type: ignore[type-var]
+        with io.TextIOWrapper(source.open(), encoding=dialect.encoding) as text:
             matches = [_TWS.search(line) for line in text]
         rows = [",".join(value.strip() for value in match.groups()) for match in matches if match]
         return io.BytesIO("\n".join(rows).encode())
