@@ -218,7 +218,7 @@ class _Reading:
         self.dropped: Counter[str] = Counter()
         self.aware = False
         self._units = _price_units(raw, found)
-        self._parts: dict[str, list[NDArray[Any]]] = {}
+        self._parts: dict[str, _Growing] = {}
         self._words: dict[str, dict[str, int]] = {}
         self._symbols: dict[str, int] = {}
         self._others: dict[str, int] = {}
@@ -230,7 +230,7 @@ class _Reading:
         self.rows += count
         if self.rows > MOST_ROWS:
             raise ValueError(f"{self.raw.source.name}: more than {MOST_ROWS:,} rows; split it")
-        rows = np.arange(first, first + count)
+        rows = np.arange(first, first + count, dtype=np.int32)
         empty = self._empty(columns)
         if empty is not None and empty.any():
             self.dropped["rows without prices"] += int(empty.sum())
@@ -253,7 +253,7 @@ class _Reading:
         if len(self._symbols) > 1:
             names = ", ".join(list(self._symbols)[:10])
             raise ValueError(f"{raw.source.name}: rows of several instruments ({names}); choose one with --symbol")
-        columns = {field: np.concatenate(self._parts.pop(field)) for field in list(self._parts)}
+        columns = {field: part.values() for field, part in self._parts.items()}
         words = {field: tuple(known) for field, known in self._words.items()}
         words["symbol"] = tuple(self._symbols) or self._tickers()
         return Part(raw, self.found, self.stamping, columns, words, self.rows, self.dropped, choices, self.aware)
@@ -277,7 +277,7 @@ class _Reading:
         places = np.flatnonzero(kept)
         return {field: column.take(places) for field, column in columns.items()}
 
-    def _of_symbol(self, columns: dict[str, Any], rows: NDArray[np.int64]) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    def _of_symbol(self, columns: dict[str, Any], rows: NDArray[np.int32]) -> tuple[dict[str, Any], NDArray[np.int32]]:
         """Return the rows of the chosen instrument; note the instruments."""
         words, places = read_words(columns.pop("symbol"))
         if self.symbol:
@@ -291,7 +291,7 @@ class _Reading:
             self._symbols.setdefault(word, len(self._symbols))
         return columns, rows
 
-    def _trades_alone(self, columns: dict[str, Any], rows: NDArray[np.int64]) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    def _trades_alone(self, columns: dict[str, Any], rows: NDArray[np.int32]) -> tuple[dict[str, Any], NDArray[np.int32]]:
         """Return the rows that are trades, of the messages of Databento."""
         words, places = read_words(columns.pop("action"))
         kept = np.array([word in ("T", "") for word in words], dtype=bool)[places]
@@ -300,7 +300,7 @@ class _Reading:
         self.dropped["messages that are not trades"] += int((~kept).sum())
         return self._where(columns, kept), rows[kept]
 
-    def _convert(self, columns: dict[str, Any], rows: NDArray[np.int64]) -> None:
+    def _convert(self, columns: dict[str, Any], rows: NDArray[np.int32]) -> None:
         """Convert the columns of a batch and keep them."""
 
         def where(at: int) -> str:
@@ -349,7 +349,29 @@ class _Reading:
         return self.raw.header[at] if self.raw.header and self.raw.header[at] else field
 
     def _keep(self, field: str, values: NDArray[Any]) -> None:
-        self._parts.setdefault(field, []).append(values)
+        if field not in self._parts:
+            self._parts[field] = _Growing(values.dtype)
+        self._parts[field].add(values)
+
+
+class _Growing:
+    """An array that grows in place: the memory of ten million rows is not held twice."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._values, self._count = np.empty(0, dtype), 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Append values."""
+        end = self._count + len(values)
+        if end > len(self._values):
+            self._values.resize(max(end, len(self._values) * 9 // 8), refcheck=False)
+        self._values[self._count : end] = values
+        self._count = end
+
+    def values(self) -> NDArray[Any]:
+        """Return all values; nothing can be appended afterwards."""
+        self._values.resize(self._count, refcheck=False)
+        return self._values
 
 
 _MAKER: Final = ("isbuyermaker", "buyermaker")
