@@ -67,6 +67,8 @@ def read_numbers(column: Any, mark: str, where: Callable[[int], str], name: str)
     arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
     if arrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if arrow.types.is_decimal(column.type):  # its digits, to the nearest float
+        column = compute.cast(column, arrow.string())
     if not (arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type)):
         return _floats(compute.cast(column, arrow.float64(), safe=False))
     if mark == ".":

@@ -22,6 +22,8 @@ Where = Callable[[int], str]
 EPOCH_UNITS: Final = {"s": SECOND, "ms": 1_000_000, "us": 1_000, "ns": 1}
 """Nanoseconds of the units of an epoch."""
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
+_PIVOT: Final = 69
+"""First year of two digits that lies in the twentieth century, as POSIX has it."""
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 ABBREVIATIONS: Final = {
     **{"EST": -5, "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7},
@@ -149,7 +151,8 @@ def _day_of(match: re.Match[str] | None) -> tuple[int, int, int]:
         return 0, 0, 0
     month = match["m"].lower()[:3]
     number = int(month) if month.isdigit() else (_MONTHS.index(month) + 1 if month in _MONTHS else 0)
-    return int(match["y"]), number, int(match["d"])
+    year = int(match["y"])
+    return year + (0 if year >= 100 else 2000 if year < _PIVOT else 1900), number, int(match["d"])
 
 
 def _is_steady(days: Sequence[tuple[int, ...]]) -> bool:
@@ -198,7 +201,7 @@ def _texts(column: Any, style: StampStyle, where: Where, name: str) -> Nanosecon
     groups = compute.extract_regex(compute.utf8_trim_whitespace(column), _PATTERNS[style.form])
     _refuse(groups.is_null().to_numpy(zero_copy_only=False), column, style, where, name)
     year, month, day = _number(groups, "y"), _month(groups), _number(groups, "d")
-    year = np.where(year < 100, year + 2000, year)
+    year = np.where(year < 100, year + np.where(year < _PIVOT, 2000, 1900), year)
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     days = months.astype("datetime64[D]").astype(np.int64) + day - 1
     wrong = (month < 1) | (month > 12) | (day < 1) | (days.astype("datetime64[D]").astype("datetime64[M]") != months)
