@@ -25,6 +25,7 @@ SIDES: Final = {
 }
 """Words for a side: 1 buy, -1 sell, 0 unknown; 1, 2, 5 and 6 are the codes of FIX tag 54."""
 _GROUPED: Final = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
+_POINTS: Final = re.compile(r"[-+]?\d{1,3}(\.\d{3})+")
 _COMMA: Final = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+([eE][-+]?\d+)?[KMB]?")
 _WITH_COMMA: Final = r"^[-+]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][-+]?\d+)?[KMB]?$"
 """A number with a decimal comma, for Arrow."""
@@ -38,8 +39,9 @@ def decimal_mark(values: Iterable[str], separator: str = "") -> tuple[str, str]:
         values: Numbers as text.
         separator: Separator of the columns; with a semicolon, a comma that may be either is a decimal mark.
     """
-    with_comma = [value.strip(" $€£") for value in values if "," in value]
-    if not with_comma:
+    given = [value.strip(" $€£") for value in values]
+    with_comma = [value for value in given if "," in value]
+    if not with_comma or any("." in value and "," not in value and not _POINTS.fullmatch(value) for value in given):
         return ".", ""
     grouped, comma = (all(pattern.fullmatch(value) for value in with_comma) for pattern in (_GROUPED, _COMMA))
     if grouped and comma:  # such as 6,873

@@ -40,7 +40,9 @@ def recognise(kind: str, raw: Raw, given: dict[str, str], layout: str = "") -> R
     candidates = [item for item in LAYOUTS if item.kind == kind and layout in ("", item.name)]
     if layout and not candidates:
         known = sorted({item.name for item in LAYOUTS if item.kind == kind})
-        raise ValueError(f"layout must be one of {', '.join(known)} for {kind}, got {layout!r}{nearest(layout, known)}")
+        raise ValueError(
+            f"layout must be one of those of {kind} in `hyperexec data layouts`, got {layout!r}{nearest(layout, known)}"
+        )
     chosen = _with_header(candidates, raw, names) if names else _without_header(candidates, raw)
     if layout and chosen is None:
         raise ValueError(f"the data are not in layout {layout} ({_found(raw)}); leave --layout out, or name the --columns")
@@ -106,13 +108,13 @@ def _with_time(
 
 
 def value_kind(values: Sequence[str]) -> str:
-    """Return the kind of the values of a column.
+    """Return the kind of the values of a column, or of more than four fifths of them.
 
     One of empty, bool, sign, zero, epoch, ms (whole milliseconds after midnight), integer, seconds (after midnight, with a
     fraction), number, clock (a time of day), date, dotted (2024.03.08), stamp (date and time), compact (20240308 093000) and
     text.
     """
-    given = [value.strip() for value in values if value.strip()]
+    given = _alike([value.strip() for value in values if value.strip()])
     if not given:
         return "empty"
 
@@ -123,7 +125,7 @@ def value_kind(values: Sequence[str]) -> str:
         return "bool"
     if every(r"[-+]?\d+"):
         return _integer_kind(given)
-    if every(r"[-+$]?[\d.,]*\d(e[-+]?\d+)?[kmb]?") and not every(r"\d{4}\.\d\d?\.\d\d?|\d\d?\.\d\d?\.\d{4}"):
+    if all(map(_NUMBER.fullmatch, given)) and not every(r"\d{4}\.\d\d?\.\d\d?|\d\d?\.\d\d?\.\d{4}"):
         return _number_kind(given)
     kinds = {stamp_kind(value) for value in given}
     if kinds == {"stamp"}:
@@ -131,6 +133,15 @@ def value_kind(values: Sequence[str]) -> str:
     if kinds == {"date"}:
         return "dotted" if every(r"\d{4}\.\d\d\.\d\d") else "date"
     return "clock" if kinds == {"clock"} else "stamp" if kinds == {"date", "stamp"} else "text"
+
+
+def _alike(given: list[str]) -> list[str]:
+    """Return the values without the few that are of another class (number, stamp, time of day or word)."""
+    classes = ["number" if _NUMBER.fullmatch(value) else "time" if stamp_kind(value) else "word" for value in given]
+    most = max(set(classes), key=classes.count, default="")
+    if classes.count(most) in (0, len(given)) or classes.count(most) <= 0.8 * len(given):
+        return given
+    return [value for value, found in zip(given, classes, strict=True) if found == most]
 
 
 def _integer_kind(given: Sequence[str]) -> str:
@@ -144,7 +155,10 @@ def _integer_kind(given: Sequence[str]) -> str:
         return "bool"
     if all(re.fullmatch(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])", value) for value in given):
         return "date"
-    if any(all(631_152_000 * unit <= x < 4_102_444_800 * unit for x in whole) for unit in (1, 10**3, 10**6, 10**9)):
+    if any(
+        sum(631_152_000 * unit <= x < 4_102_444_800 * unit for x in whole) > 0.8 * len(whole)
+        for unit in (1, 10**3, 10**6, 10**9)
+    ):
         return "epoch"
     ascending = all(a <= b for a, b in pairwise(whole))
     return "ms" if ascending and whole[0] >= 1_000_000 and whole[-1] <= 86_400_000 else "integer"
@@ -162,6 +176,7 @@ def _number_kind(given: Sequence[str]) -> str:
     return "epoch" if ascending and all(re.fullmatch(r"1\d{9}\.\d+", value) for value in given) else "number"
 
 
+_NUMBER: Final = re.compile(r"[-+$]?[\d.,]*\d(e[-+]?\d+)?[kmb]?", re.IGNORECASE)
 _KINDS: Final = {
     "number": {"number", "integer", "zero", "bool", "sign", "ms", "seconds", "date", "epoch", "empty"},
     "integer": {"integer", "zero", "bool", "sign", "ms", "date", "epoch"},

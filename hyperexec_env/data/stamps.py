@@ -79,6 +79,8 @@ def stamp_kind(value: str) -> str:
 def stamp_style(values: Sequence[str], dates: str = "") -> tuple[StampStyle, str]:
     """Return how some values write their times, and which choice was made for the user ("" if there was none).
 
+    The style is that of most values; :func:`read_stamps` refuses the others.
+
     Args:
         values: Values of the column, as text.
         dates: Order of day, month and year where it is ambiguous: dmy, mdy or ymd; "" for unknown.
@@ -89,15 +91,22 @@ def stamp_style(values: Sequence[str], dates: str = "") -> tuple[StampStyle, str
     unit = _epoch_unit(given)
     if unit:
         scale = SECOND // EPOCH_UNITS[unit]
-        return StampStyle(f"epoch {unit}", True, midnight=all(float(value) % (86_400 * scale) == 0 for value in given)), ""
+        return StampStyle(
+            f"epoch {unit}",
+            True,
+            midnight=all(re.fullmatch(r"\d+", value) and int(value) % (86_400 * scale) == 0 for value in given),
+        ), ""
     matches = {name: [re.match(pattern, value) for value in given] for name, pattern in _PATTERNS.items()}
-    fitting = [name for name, found in matches.items() if all(map(_is_date, found))]
+    counts = {name: sum(map(_is_date, found)) for name, found in matches.items()}
     if dates:
-        fitting = [name for name in fitting if name[:3] not in ("mdy", "dmy") or name[:3] == dates]
-    if not fitting:
+        counts = {name: count for name, count in counts.items() if name[:3] not in ("mdy", "dmy") or name[:3] == dates}
+    most = max(counts.values())
+    if most <= len(given) / 2:
         return StampStyle(""), ""
-    form, choice = _chosen(fitting, {name: [_day_of(found) for found in matches[name]] for name in fitting}, given[0])
-    return _style(form, matches[form]), choice
+    fitting = [name for name, count in counts.items() if count == most]
+    days = {name: [_day_of(found) for found in matches[name] if _is_date(found)] for name in fitting}
+    form, choice = _chosen(fitting, days, given[0])
+    return _style(form, [found for found in matches[form] if _is_date(found)]), choice
 
 
 def _style(form: str, found: Sequence[re.Match[str] | None]) -> StampStyle:
@@ -127,14 +136,13 @@ def _chosen(fitting: Sequence[str], days: dict[str, list[tuple[int, ...]]], exam
 
 def _epoch_unit(values: Sequence[str]) -> str:
     """Return the unit of epochs between 1990 and 2100; "" if the values are none."""
-    if not all(re.fullmatch(r"\d{9,19}(\.\d*)?", value) for value in values):
-        return ""
-    numbers = [float(value) for value in values]
-    for unit, size in EPOCH_UNITS.items():
-        scale = SECOND / size
-        if all(_YEAR_1990 * scale <= number < _YEAR_2100 * scale for number in numbers):
-            return unit
-    return ""
+    numbers = [float(value) for value in values if re.fullmatch(r"\d{9,19}(\.\d*)?", value)]
+    scales = {unit: SECOND / size for unit, size in EPOCH_UNITS.items()}
+    counts = {
+        unit: sum(_YEAR_1990 * scale <= number < _YEAR_2100 * scale for number in numbers) for unit, scale in scales.items()
+    }
+    unit = max(counts, key=lambda key: counts[key])
+    return unit if counts[unit] > len(values) / 2 else ""
 
 
 def _is_date(match: re.Match[str] | None) -> bool:
@@ -280,7 +288,7 @@ def _epochs(column: Any, unit: str, where: Where, name: str) -> Nanoseconds:
     wrong = (whole < _YEAR_1990 * scale) | (whole >= _YEAR_2100 * scale)
     if wrong.any():
         at = int(wrong.argmax())
-        raise ValueError(f"{where(at)}: {name} must be an epoch in {unit} like those before it, got {column[at].as_py()!r}")
+        raise ValueError(f"{where(at)}: {name} must be an epoch in {unit} like the others, got {column[at].as_py()!r}")
     return np.asarray(whole * size if fraction is None else whole * size + fraction)
 
 
@@ -367,14 +375,14 @@ def _refuse(wrong: NDArray[Any], column: Any, style: StampStyle, where: Where, n
         return
     at = int(wrong.argmax())
     shown, order = str(column[at].as_py())[:60], style.form[:3]
-    hint = "; earlier stamps carry an offset from UTC" if style.aware and not re.search(r"(Z|[+-]\d\d:?\d*)$", shown) else ""
+    hint = "; the others carry an offset from UTC" if style.aware and not re.search(r"(Z|[+-]\d\d:?\d*)$", shown) else ""
     if style.zone and not shown.endswith(style.zone):
-        hint = f"; earlier stamps are in {style.zone}"
+        hint = f"; the others are in {style.zone}"
     if order in ("mdy", "dmy"):
         hint += (
             f"; pass --dates {'dmy' if order == 'mdy' else 'mdy'} if {'the day' if order == 'mdy' else 'the month'} comes first"
         )
-    raise ValueError(f"{where(at)}: {name} must be a date and time like the stamps before it, got {shown!r}{hint}")
+    raise ValueError(f"{where(at)}: {name} must be a date and time like the others, got {shown!r}{hint}")
 
 
 def _refuse_null(column: Any, where: Where, name: str) -> None:

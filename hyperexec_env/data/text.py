@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -81,7 +82,7 @@ def _table(source: Source, encoding: str, lines: list[str]) -> Dialect:
     rows = [_split(line, separator) for line in lines]
     first = next((at for at, row in enumerate(rows[:_HEAD]) if _is_data_row(row)), None)
     if first is None:
-        shown = " ".join(lines[0].split())[:200]
+        shown = " ".join(lines[0].split())[:60]
         raise ValueError(f"{source.name}: no row of data among the first {min(len(lines), _HEAD)} lines; line 1 is {shown!r}")
     width = len(rows[first])
     above = [row for row in rows[:first] if any(row)]
@@ -114,10 +115,11 @@ def _encoding(source: Source, content: bytes) -> str:
     for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
         if content.startswith(mark):
             return name
-    zeros = content[:2000].count(0)
-    if zeros > 0.3 * len(content[:2000]):
-        return "utf-16-le" if content[1:2000:2].count(0) >= content[0:2000:2].count(0) else "utf-16-be"
-    if zeros:
+    even, odd = content[0:2000:2].count(0), content[1:2000:2].count(0)
+    length = len(content[:2000])
+    if max(even, odd) > 0.3 * length and min(even, odd) < 0.05 * length:
+        return "utf-16-le" if odd > even else "utf-16-be"
+    if even or odd:
         raise ValueError(f"{source.name}: not text; is it a file of data?")
     try:
         content.decode("utf-8")
@@ -215,19 +217,23 @@ def _content(source: Source, dialect: Dialect) -> Any:
             matches = [_TWS.search(line) for line in text]
         rows = [",".join(value.strip() for value in match.groups()) for match in matches if match]
         return io.BytesIO("\n".join(rows).encode())
-    return _Closing(source.open())
+    return _Closing(source.open(), dialect.encoding.startswith("utf-8"))
 
 
 class _Closing:
-    """A file for pyarrow, which closes what it reads through a Python object."""
+    """A file for pyarrow, which closes what it reads through a Python object; refuses what is not UTF-8, if it should be."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, is_utf8: bool) -> None:
         self.file = file
         self.closed = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if is_utf8 else None
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes."""
-        return self.file.read(size)
+        data = self.file.read(size)
+        if self._decoder:
+            self._decoder.decode(data, final=not data)
+        return data
 
     def close(self) -> None:
         """Close the file."""

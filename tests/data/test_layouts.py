@@ -522,7 +522,6 @@ DELIVERIES = [
     Delivery(
         "commas between thousands",
         table("ts,open,high,low,close,volume", MINUTES, lambda b: f'{when(b, "%Y-%m-%d %H:%M")},{ohlc(b)},"{b.volume:,.0f}"'),
-        choice="thousands",
     ),
     Delivery("UTF-16", table("ts,open,high,low,close,volume", MINUTES, stamped("%Y-%m-%d %H:%M"), "\r\n").encode("utf-16")),
     Delivery(
