@@ -22,8 +22,8 @@ class Layout(NamedTuple):
     needs: frozenset[str] = frozenset()
     """Signs that data of this layout have, and others do not all have; empty for a layout without header. A sign is a plain
     name of a column; a name as written, in lower case; or one of "separator ;", "json", "tickers" (a row or level of
-    instruments below the names), "offset" (stamps that are epochs or carry an offset), "newest first", "6 columns", and
-    "names ..." (the first four columns)."""
+    instruments below the names), "offset" (stamps in the first column that are epochs or carry an offset), "text stamps",
+    "newest first", "6 columns", and "names ..." (the first four columns)."""
     shape: tuple[str, ...] = ()
     """Kinds of the values of each column, for a layout without header; see :func:`~hyperexec_env.data.recognise.value_kind`."""
     columns: tuple[tuple[str, str | int], ...] = ()
@@ -118,6 +118,7 @@ _BARS: Final = (
         "UTC", "start",
     ),
     Layout("polygon", "bars", _needs("window_start transactions open close"), stamp="start"),
+    Layout("alpaca-json", "bars", _needs("o h l c v t vw json", "text stamps"), (), (("ts", "t"),), "UTC", "start"),
     Layout("polygon-json", "bars", _needs("o h l c v t vw json"), (), (("ts", "t"),), "UTC", "start"),
     Layout("alpaca", "bars", _needs("timestamp open high low close trade_count vwap"), zone="UTC", stamp="start"),
     Layout("alpha-vantage-json", "bars", _needs("json", "1. open", "4. close")),

@@ -61,6 +61,8 @@ def _with_header(candidates: Sequence[Layout], raw: Raw, names: Sequence[str]) -
     stamps = [row[0] for row in raw.sample if row[0]]
     if stamps and (value_kind(stamps) == "epoch" or re.search(r"\d\d:\d\d.*(Z|[+-]\d\d:?\d\d)$", stamps[0])):
         signs.add("offset")
+    if any(stamp_kind(value) == "stamp" for value in raw.sample[0]):
+        signs.add("text stamps")
     if len(stamps) > 1 and stamps[0] > stamps[-1]:
         signs.add("newest first")
     return next((item for item in candidates if item.needs and item.needs <= signs), None)

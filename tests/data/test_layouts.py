@@ -311,7 +311,7 @@ DELIVERIES = [
                 "next_page_token": None,
             }
         ),
-        "polygon-json",
+        "alpaca-json",
         zone="UTC",
         stamp="start",
         file="bars.json",
@@ -326,7 +326,7 @@ DELIVERIES = [
                 "next_page_token": None,
             }
         ),
-        "polygon-json",
+        "alpaca-json",
         zone="UTC",
         stamp="start",
         file="bars.json",
