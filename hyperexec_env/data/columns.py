@@ -103,7 +103,7 @@ def kind_of(source: Source, format: Format, kinds: Sequence[str]) -> str:
     raw = open_raw(source)
     for kind in kinds:
         try:
-            recognise(kind, raw.header, raw.sample, source.stem, format.column_names, format.layout)
+            recognise(kind, raw, format.column_names, format.layout)
         except ValueError:
             continue
         return kind

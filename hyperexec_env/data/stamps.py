@@ -120,7 +120,7 @@ def _style(form: str, found: Sequence[re.Match[str] | None]) -> StampStyle:
     return StampStyle(form, aware, "America/New_York" if zone == "ET" else zone, (abbreviations or [""])[0], midnight)
 
 
-def _chosen(fitting: Sequence[str], days: dict[str, list[tuple[int, ...]]], example: str) -> tuple[str, str]:
+def _chosen(fitting: Sequence[str], days: dict[str, list[tuple[int, int, int]]], example: str) -> tuple[str, str]:
     """Return the form of a date among several that fit, and which choice was made for the user."""
     if len(fitting) == 1:
         return fitting[0], ""
@@ -163,7 +163,7 @@ def _day_of(match: re.Match[str] | None) -> tuple[int, int, int]:
     return year + (0 if year >= 100 else 2000 if year < _PIVOT else 1900), number, int(match["d"])
 
 
-def _is_steady(days: Sequence[tuple[int, ...]]) -> bool:
+def _is_steady(days: Sequence[tuple[int, int, int]]) -> bool:
     """Return whether some days ascend or descend, by at most 7 days a step."""
     if days[0] == days[-1] or list(days) not in (sorted(days), sorted(days, reverse=True)):
         return False
