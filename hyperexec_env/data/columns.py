@@ -14,11 +14,12 @@ from hyperexec_env.progress import progress
 
 from .calendars import zone_of
 from .format import Format
-from .layouts import FIELDS, NAMES, Recognised, recognise, value_kind
+from .layouts import FIELDS, NAMES
 from .numbers import decimal_mark, read_numbers, read_sides, read_words
 from .raw import Raw, open_raw
+from .recognise import Recognised, recognise, value_kind
 from .sources import Source
-from .stamps import read_clock, read_stamps, stamp_form
+from .stamps import StampStyle, read_clock, read_stamps, stamp_style
 from .zones import check_zone, day_start, utc_of
 
 __all__ = ["Columns", "Part", "kind_of", "read_source"]
@@ -30,17 +31,23 @@ MOST_ROWS: Final = 200_000_000
 """Largest number of rows of a source."""
 
 
-class _Stamping(NamedTuple):
+class Stamping(NamedTuple):
     """How the times of a source are read."""
 
-    form: str
-    """Form of the stamps, or of the dates; "" if the day is fixed."""
+    style: StampStyle
+    """How the stamps, or the dates, are written; without a form if the day is fixed."""
     clock: str
     """Form of the times of day; "" if the stamps hold them."""
     day: int
     """Midnight of the day where only times of day are given, nanoseconds."""
     zone: str
     """Time zone of stamps without an offset."""
+    why: str = ""
+    """Why this zone was taken, if neither the data nor the user state one."""
+
+    def __str__(self) -> str:
+        """Return the forms, for the report."""
+        return " + ".join(filter(None, (self.style.form, self.clock)))
 
 
 class Part(NamedTuple):
@@ -48,7 +55,7 @@ class Part(NamedTuple):
 
     raw: Raw
     found: Recognised
-    stamping: _Stamping
+    stamping: Stamping
     columns: Columns
     """Arrays by field, with `time` and `row`."""
     words: dict[str, tuple[str, ...]]
@@ -63,22 +70,28 @@ def read_source(kind: str, source: Source, format: Format) -> Part:
     """Read one source."""
     raw = open_raw(source)
     try:
-        found = recognise(kind, raw.header, raw.sample, source.stem, format.column_names, format.layout)
+        found = recognise(kind, raw, format.column_names, format.layout)
     except ValueError as error:
         raise ValueError(f"{source.name}: {error}") from None
     found = _of_ticker(raw, found, format.symbol)
     stamping, choices = _stamping(raw, found, format)
-    numeric = [at for field, at in found.columns.items() if field not in ("ts", "date", "time", "symbol", "side", "exchange")]
-    mark, choice = decimal_mark(value for row in raw.sample for at in numeric if (value := row[at]))
-    mark = {"": mark, "point": ".", "comma": ","}[format.decimal]
-    choices = [*choices, *([] if format.decimal or not choice else [f"{source.name}: {choice}"])]
+    mark, choice = _mark(raw, found, format)
+    choices = [*choices, choice, found.layout.note]
     reading = _Reading(kind, raw, found, stamping, mark, format.symbol)
     used = sorted(set(found.columns.values()))
     with progress(None, f"rows of {source.stem}") as advance:
         for batch in raw.batches(used):
             reading.add(dict(zip(used, batch, strict=True)))
             advance(len(batch[0]))
-    return reading.end(tuple(choices))
+    return reading.end(tuple(f"{source.name}: {text}" for text in choices if text))
+
+
+def _mark(raw: Raw, found: Recognised, format: Format) -> tuple[str, str]:
+    """Return the decimal mark of the numbers of a source, and the choice that was made for the user."""
+    if format.decimal:
+        return {"point": ".", "comma": ","}[format.decimal], ""
+    numeric = [at for field, at in found.columns.items() if field not in _TEXTS]
+    return decimal_mark((value for row in raw.sample for at in numeric if (value := row[at])), raw.separator)
 
 
 def kind_of(source: Source, format: Format, kinds: Sequence[str]) -> str:
@@ -90,7 +103,7 @@ def kind_of(source: Source, format: Format, kinds: Sequence[str]) -> str:
     raw = open_raw(source)
     for kind in kinds:
         try:
-            recognise(kind, raw.header, raw.sample, source.stem, format.column_names, format.layout)
+            recognise(kind, raw, format.column_names, format.layout)
         except ValueError:
             continue
         return kind
@@ -101,13 +114,11 @@ def kind_of(source: Source, format: Format, kinds: Sequence[str]) -> str:
 def _of_ticker(raw: Raw, found: Recognised, symbol: str) -> Recognised:
     """Return the columns of one instrument, where columns of several stand beside each other."""
     tickers = sorted({ticker for ticker in raw.tickers if ticker})
-    if len(tickers) < 2:
+    if not tickers or tickers == [symbol or tickers[0]]:
         return found
     if symbol not in tickers:
-        got = repr(symbol) if symbol else "none"
-        raise ValueError(
-            f"{raw.source.name}: columns of several instruments; symbol must be one of {', '.join(tickers)}, got {got}"
-        )
+        got = f"got {symbol!r}" if symbol else "choose one with --symbol"
+        raise ValueError(f"{raw.source.name}: columns of the instruments {', '.join(tickers[:10])}; {got}")
     columns = dict(found.columns)
     for field, at in found.columns.items():
         if raw.tickers[at]:
@@ -116,35 +127,52 @@ def _of_ticker(raw: Raw, found: Recognised, symbol: str) -> Recognised:
     return found._replace(columns=columns)
 
 
-def _stamping(raw: Raw, found: Recognised, format: Format) -> tuple[_Stamping, list[str]]:
+def _stamping(raw: Raw, found: Recognised, format: Format) -> tuple[Stamping, list[str]]:
     """Return how the times of a source are read, and the choices that were made for the user."""
     columns, name = found.columns, raw.source.name
-    zone = (
-        check_zone("tz", format.tz) if format.tz else _named_zone(raw, found) or found.layout.zone or zone_of(format.calendar)
-    )
-    choices: list[str] = []
-    form = clock = ""
-    day = 0
-    if "ts" in columns or "date" in columns:
-        field = "ts" if "ts" in columns else "date"
-        values = [row[columns[field]] for row in raw.sample]
-        form, choice = stamp_form(values, format.dates)
-        if not form:
-            raise ValueError(
-                f"{name}: {field} must hold dates and times in a usual form, got {next(filter(None, values), '')[:60]!r}"
-                + ("" if "ts" in found.columns else "; name the columns with --columns date=NAME time=NAME")
-            )
-        choices += [f"{name}: {choice}"] if choice else []
-    else:
-        text = format.date or _date_in(raw.source.name)
+    if not ({"ts", "date"} & set(columns)):
+        text = format.date or _date_in(name)
         if not text:
             raise ValueError(
                 f"{name}: neither the rows nor the name of the file hold the day; pass --date, such as --date 2024-03-26"
             )
-        day = day_start(text)
-    if "time" in columns:
-        clock = _clock_form(raw, columns["time"], name)
-    return _Stamping(form, clock, day, zone), choices
+        style, choices, day = StampStyle(""), [], day_start(text)
+    else:
+        field, day = "ts" if "ts" in columns else "date", 0
+        values = [row[columns[field]] for row in raw.sample]
+        style, choice = stamp_style(values, format.dates)
+        choices = [choice]
+        if not style.form:
+            raise ValueError(
+                f"{name}: {field} must hold dates and times in a usual form, got {next(filter(None, values), '')[:60]!r}"
+                + ("" if "ts" in found.columns else "; name the columns with --columns date=NAME time=NAME")
+            )
+    if style.abbreviation:
+        style, choice = _abbreviated(style, format.tz)
+        choices.append(choice)
+    clock = _clock_form(raw, columns["time"], name) if "time" in columns else ""
+    return Stamping(style, clock, day, *_zone(raw, found, style, format)), choices
+
+
+def _abbreviated(style: StampStyle, tz: str) -> tuple[StampStyle, str]:
+    """Return the style of stamps that name an offset such as EST, and the choice that was made for the user."""
+    if tz:  # of a vendor that writes EST in summer too
+        return style._replace(aware=False), f"{style.abbreviation} in the stamps is ignored, because --tz is given"
+    return style, f"{style.abbreviation} in the stamps is read as a fixed offset from UTC; pass --tz if it means the local time"
+
+
+def _zone(raw: Raw, found: Recognised, style: StampStyle, format: Format) -> tuple[str, str]:
+    """Return the time zone of stamps without an offset, and why it was taken where nobody states it."""
+    if format.tz:
+        return check_zone("tz", format.tz), ""
+    if style.zone or raw.zone:
+        return check_zone("the time zone of the stamps", style.zone or raw.zone), ""
+    at = found.columns.get("time")
+    clocks = [] if at is None else [row[at] for row in raw.sample]
+    is_day = style.midnight and not any(value.strip("0:. ") for value in clocks)
+    if found.layout.zone and not is_day:
+        return found.layout.zone, f"as usual for {found.layout.name}"
+    return zone_of(format.calendar), f"the zone of the calendar {format.calendar}"
 
 
 def _clock_form(raw: Raw, column: int, name: str) -> str:
@@ -155,7 +183,7 @@ def _clock_form(raw: Raw, column: int, name: str) -> str:
         return "clock"
     if kind in ("ms", "seconds"):
         return {"ms": "ms", "seconds": "s"}[kind]
-    if kind in ("integer", "date", "bool", "number"):
+    if kind in ("integer", "date", "bool", "zero", "number"):
         numbers = [float(value) for value in values if value]
         label = raw.header[column].lower() if raw.header else ""
         if label in ("ms", "milliseconds"):
@@ -164,15 +192,6 @@ def _clock_form(raw: Raw, column: int, name: str) -> str:
             return "hhmmss"
         return "s" if max(numbers) <= 86_400 else "ms"
     raise ValueError(f"{name}: time must hold times of day, such as 09:30:00 or 93000, got {values[0][:60]!r}")
-
-
-def _named_zone(raw: Raw, found: Recognised) -> str:
-    """Return the time zone that the stamps name, such as US/Eastern; "" if they name none."""
-    at = found.columns.get("ts")
-    names = {
-        match[1] for row in raw.sample if at is not None and (match := re.search(r" ([A-Z][A-Za-z]+/[A-Za-z_/]+)$", row[at]))
-    }
-    return check_zone("the time zone of the stamps", names.pop()) if len(names) == 1 else ""
 
 
 def _date_in(name: str) -> str:
@@ -192,16 +211,17 @@ def _place(raw: Raw, first: int) -> Callable[[int], str]:
 class _Reading:
     """The columns of one source while its batches are read."""
 
-    def __init__(self, kind: str, raw: Raw, found: Recognised, stamping: _Stamping, mark: str, symbol: str) -> None:
+    def __init__(self, kind: str, raw: Raw, found: Recognised, stamping: Stamping, mark: str, symbol: str) -> None:
         """Start without rows."""
         self.kind, self.raw, self.found, self.stamping, self.mark, self.symbol = kind, raw, found, stamping, mark, symbol
         self.rows = 0
         self.dropped: Counter[str] = Counter()
         self.aware = False
-        self._scale = found.layout.scale
-        self._parts: dict[str, list[NDArray[Any]]] = {}
+        self._units = _price_units(raw, found)
+        self._parts: dict[str, _Growing] = {}
         self._words: dict[str, dict[str, int]] = {}
         self._symbols: dict[str, int] = {}
+        self._others: dict[str, int] = {}
 
     def add(self, batch: dict[int, Any]) -> None:
         """Take a batch, by number of the column."""
@@ -210,11 +230,13 @@ class _Reading:
         self.rows += count
         if self.rows > MOST_ROWS:
             raise ValueError(f"{self.raw.source.name}: more than {MOST_ROWS:,} rows; split it")
-        rows = np.arange(first, first + count)
+        rows = np.arange(first, first + count, dtype=np.int32)
         empty = self._empty(columns)
         if empty is not None and empty.any():
             self.dropped["rows without prices"] += int(empty.sum())
             columns, rows = self._where(columns, ~empty), rows[~empty]
+        if "action" in columns:
+            columns, rows = self._trades_alone(columns, rows)
         if "symbol" in columns:
             columns, rows = self._of_symbol(columns, rows)
         if len(rows):
@@ -224,15 +246,22 @@ class _Reading:
         """Return the columns."""
         raw = self.raw
         if "time" not in self._parts:
-            wanted = f" of {self.symbol}" if self.symbol else ""
-            raise ValueError(f"{raw.source.name}: no rows{wanted}")
+            among = f" among {', '.join(list(self._others)[:10])}" if self._others else ""
+            raise ValueError(
+                f"{raw.source.name}: no rows{f' of {self.symbol}{among}; pass another --symbol' if self.symbol else ''}"
+            )
         if len(self._symbols) > 1:
             names = ", ".join(list(self._symbols)[:10])
             raise ValueError(f"{raw.source.name}: rows of several instruments ({names}); choose one with --symbol")
-        columns = {field: np.concatenate(self._parts.pop(field)) for field in list(self._parts)}
+        columns = {field: part.values() for field, part in self._parts.items()}
         words = {field: tuple(known) for field, known in self._words.items()}
-        words["symbol"] = tuple(self._symbols)
+        words["symbol"] = tuple(self._symbols) or self._tickers()
         return Part(raw, self.found, self.stamping, columns, words, self.rows, self.dropped, choices, self.aware)
+
+    def _tickers(self) -> tuple[str, ...]:
+        """Return the instrument that the data state above the columns."""
+        tickers = self.raw.tickers
+        return tuple({tickers[at] for at in self.found.columns.values() if tickers and tickers[at]})
 
     def _empty(self, columns: dict[str, Any]) -> NDArray[np.bool_] | None:
         """Return which rows hold no price at all (a vendor's rows of days without trades)."""
@@ -248,11 +277,12 @@ class _Reading:
         places = np.flatnonzero(kept)
         return {field: column.take(places) for field, column in columns.items()}
 
-    def _of_symbol(self, columns: dict[str, Any], rows: NDArray[np.int64]) -> tuple[dict[str, Any], NDArray[np.int64]]:
+    def _of_symbol(self, columns: dict[str, Any], rows: NDArray[np.int32]) -> tuple[dict[str, Any], NDArray[np.int32]]:
         """Return the rows of the chosen instrument; note the instruments."""
         words, places = read_words(columns.pop("symbol"))
         if self.symbol:
             kept = np.array([word == self.symbol for word in words], dtype=bool)[places]
+            self._others.update(dict.fromkeys(words, 0))
             words = [self.symbol] if kept.any() else []
             if not kept.all():
                 self.dropped["rows of other instruments"] += int((~kept).sum())
@@ -261,7 +291,16 @@ class _Reading:
             self._symbols.setdefault(word, len(self._symbols))
         return columns, rows
 
-    def _convert(self, columns: dict[str, Any], rows: NDArray[np.int64]) -> None:
+    def _trades_alone(self, columns: dict[str, Any], rows: NDArray[np.int32]) -> tuple[dict[str, Any], NDArray[np.int32]]:
+        """Return the rows that are trades, of the messages of Databento."""
+        words, places = read_words(columns.pop("action"))
+        kept = np.array([word in ("T", "") for word in words], dtype=bool)[places]
+        if kept.all():
+            return columns, rows
+        self.dropped["messages that are not trades"] += int((~kept).sum())
+        return self._where(columns, kept), rows[kept]
+
+    def _convert(self, columns: dict[str, Any], rows: NDArray[np.int32]) -> None:
         """Convert the columns of a batch and keep them."""
 
         def where(at: int) -> str:
@@ -270,7 +309,7 @@ class _Reading:
         self._keep("time", self._times(columns, where))
         self._keep("row", rows)
         for field in NAMES[self.kind]:
-            if field in columns and field not in ("ts", "date", "time"):
+            if field in columns and field not in ("ts", "date", "time", "symbol", "action"):
                 self._keep(field, self._field(field, columns[field], where))
 
     def _field(self, field: str, column: Any, where: Callable[[int], str]) -> NDArray[Any]:
@@ -284,11 +323,10 @@ class _Reading:
             return np.array([known.setdefault(word, len(known)) for word in words])[places].astype(np.int32)
         if field == "suspicious":
             words, places = read_words(column)
-            return np.array([float(word.strip().lower() not in ("", "0", "false")) for word in words])[places]
+            return np.array([word.strip().lower() not in ("", "0", "false") for word in words])[places]
         numbers = read_numbers(column, self.mark, where, name)
-        if field in _PRICES:
-            self._scale = self._scale if self._scale != 1.0 else _fixed_point(self.found.layout.name, numbers)
-            numbers = np.where(numbers > 9.2e18, np.nan, numbers) * self._scale if self._scale != 1.0 else numbers
+        if field in _PRICES and self._units != 1.0:
+            numbers = np.where(numbers > _UNDEFINED, np.nan, numbers / self._units)
         return numbers
 
     def _is_maker(self) -> bool:
@@ -296,12 +334,11 @@ class _Reading:
 
     def _times(self, columns: dict[str, Any], where: Callable[[int], str]) -> NDArray[np.int64]:
         """Return the times of a batch, in UTC."""
-        form, clock, day, zone = self.stamping
+        style, clock, day, zone, _ = self.stamping
         if "ts" in columns:
-            stamps = read_stamps(columns["ts"], form, where, self._name("ts"))
-            self.aware = self.aware or stamps.aware
-            return stamps.time if stamps.aware else utc_of(stamps.time, zone)
-        time = read_stamps(columns["date"], form, where, self._name("date")).time if "date" in columns else day
+            time, self.aware = read_stamps(columns["ts"], style, where, self._name("ts"))
+            return time if self.aware else utc_of(time, zone)
+        time = read_stamps(columns["date"], style, where, self._name("date"))[0] if "date" in columns else np.array([day])
         if clock:
             time = time + read_clock(columns["time"], clock, where, self._name("time"))
         return utc_of(np.asarray(time), zone)
@@ -312,7 +349,29 @@ class _Reading:
         return self.raw.header[at] if self.raw.header and self.raw.header[at] else field
 
     def _keep(self, field: str, values: NDArray[Any]) -> None:
-        self._parts.setdefault(field, []).append(values)
+        if field not in self._parts:
+            self._parts[field] = _Growing(values.dtype)
+        self._parts[field].add(values)
+
+
+class _Growing:
+    """An array that grows in place: the memory of ten million rows is not held twice."""
+
+    def __init__(self, dtype: np.dtype[Any]) -> None:
+        self._values, self._count = np.empty(0, dtype), 0
+
+    def add(self, values: NDArray[Any]) -> None:
+        """Append values."""
+        end = self._count + len(values)
+        if end > len(self._values):
+            self._values.resize(max(end, len(self._values) * 9 // 8), refcheck=False)
+        self._values[self._count : end] = values
+        self._count = end
+
+    def values(self) -> NDArray[Any]:
+        """Return all values; nothing can be appended afterwards."""
+        self._values.resize(self._count, refcheck=False)
+        return self._values
 
 
 _MAKER: Final = ("isbuyermaker", "buyermaker")
@@ -320,9 +379,16 @@ _MAKER: Final = ("isbuyermaker", "buyermaker")
 _PRICES: Final = ("open", "high", "low", "close", "price", "bid", "ask")
 
 
-def _fixed_point(layout: str, prices: NDArray[np.float64]) -> float:
-    """Return the factor of the prices of Databento: 1e-9 where they are integers of that unit."""
-    known = prices[np.isfinite(prices) & (prices < 9.2e18)]
-    if layout.startswith("databento") and known.size and known.min() > 1e5 and (known == np.floor(known)).all():
-        return 1e-9
-    return 1.0
+_TEXTS: Final = ("ts", "date", "time", "symbol", "side", "exchange", "condition", "action", "suspicious")
+"""Fields that do not hold numbers."""
+_UNDEFINED: Final = 9.2e18
+"""Larger than any price in fixed point; Databento writes 2**63 - 1 for no price."""
+
+
+def _price_units(raw: Raw, found: Recognised) -> float:
+    """Return the units of a price: those of the layout, or 1e9 for the raw prices of Databento (integers of that unit)."""
+    if not found.layout.name.startswith("databento"):
+        return found.layout.units
+    at = next(found.columns[field] for field in _PRICES if field in found.columns)
+    values = [row[at] for row in raw.sample if row[at]]
+    return 1e9 if values and all(re.fullmatch(r"-?\d{6,19}", value) for value in values) else 1.0

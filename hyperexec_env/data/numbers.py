@@ -25,22 +25,30 @@ SIDES: Final = {
 }
 """Words for a side: 1 buy, -1 sell, 0 unknown; 1, 2, 5 and 6 are the codes of FIX tag 54."""
 _GROUPED: Final = re.compile(r"[-+]?\d{1,3}(,\d{3})+(\.\d+)?")
-_COMMA: Final = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+")
-_SUFFIX: Final = {"K": 1e3, "M": 1e6, "B": 1e9}
+_POINTS: Final = re.compile(r"[-+]?\d{1,3}(\.\d{3})+")
+_COMMA: Final = re.compile(r"[-+]?(\d{1,3}(\.\d{3})+|\d+),\d+([eE][-+]?\d+)?[KMB]?")
+_WITH_COMMA: Final = r"^[-+]?(\d{1,3}(\.\d{3})+|\d*)(,\d+)?([eE][-+]?\d+)?[KMB]?$"
+"""A number with a decimal comma, for Arrow."""
+_SUFFIX: Final = {"K": "e3", "M": "e6", "B": "e9"}
 
 
-def decimal_mark(values: Iterable[str]) -> tuple[str, str]:
-    """Return the decimal mark of some numbers, "." or ",", and which choice was made for the user ("" if there was none)."""
-    with_comma = [value for value in values if "," in value]
-    if not with_comma:
+def decimal_mark(values: Iterable[str], separator: str = "") -> tuple[str, str]:
+    """Return the decimal mark of some numbers, "." or ",", and which choice was made for the user ("" if there was none).
+
+    Args:
+        values: Numbers as text.
+        separator: Separator of the columns; with a semicolon, a comma that may be either is a decimal mark.
+    """
+    given = [value.strip(" $€£") for value in values]
+    with_comma = [value for value in given if "," in value]
+    if not with_comma or any("." in value and "," not in value and not _POINTS.fullmatch(value) for value in given):
         return ".", ""
     grouped, comma = (all(pattern.fullmatch(value) for value in with_comma) for pattern in (_GROUPED, _COMMA))
     if grouped and comma:  # such as 6,873
-        example = with_comma[0]
-        return (
-            ".",
-            f"numbers such as {example} are read with a comma between thousands: pass --decimal comma if it is a decimal",
-        )
+        example = f"numbers such as {with_comma[0]} are read with"
+        if separator == ";":
+            return ",", f"{example} a decimal comma: pass --decimal point if the comma stands between thousands"
+        return ".", f"{example} a comma between thousands: pass --decimal comma if it is a decimal"
     return ("," if comma else "."), ""
 
 
@@ -61,6 +69,8 @@ def read_numbers(column: Any, mark: str, where: Callable[[int], str], name: str)
     arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
     if arrow.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if arrow.types.is_decimal(column.type):  # its digits, to the nearest float
+        column = compute.cast(column, arrow.string())
     if not (arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type)):
         return _floats(compute.cast(column, arrow.float64(), safe=False))
     if mark == ".":
@@ -74,26 +84,31 @@ def read_numbers(column: Any, mark: str, where: Callable[[int], str], name: str)
 def _notations(column: Any, mark: str, where: Callable[[int], str], name: str) -> Floats:
     """Return a column of numbers with separators, signs or suffixes."""
     arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
-    text = compute.replace_substring_regex(compute.utf8_trim_whitespace(column), r"[$€£' ]", "")
+    text = compute.replace_substring_regex(compute.utf8_trim_whitespace(column), "[$€£'’ \u00a0\u202f]", "")
+    text = compute.if_else(compute.is_in(text, arrow.array(NULLS)), arrow.scalar(None, text.type), text)
     if mark == ",":
+        fits = compute.fill_null(compute.match_substring_regex(text, _WITH_COMMA), True).to_numpy(zero_copy_only=False)
+        if not fits.all():
+            raise _no_number(column, int(fits.argmin()), mark, where, name)
         text = compute.replace_substring(compute.replace_substring(text, ".", ""), ",", ".")
     else:
-        text = compute.replace_substring_regex(text, r"^([-+]?\d{1,3})((?:,\d{3})+)(\.\d+)?$", r"\1\2\3")
-        grouped = compute.match_substring_regex(text, r"^[-+]?\d{1,3}(,\d{3})+(\.\d+)?$")
+        grouped = compute.match_substring_regex(text, r"^[-+]?\d{1,3}(,\d{3})+(\.\d+)?[KMB]?$")
         text = compute.if_else(grouped, compute.replace_substring(text, ",", ""), text)
-    suffix = compute.match_substring_regex(text, r"^[-+]?[\d.]+[KMB]$").to_numpy(zero_copy_only=False).astype(bool)
-    factors = np.array([_SUFFIX[(text[int(at)].as_py() or "?")[-1]] for at in np.flatnonzero(suffix)])
-    text = compute.if_else(arrow.array(suffix), compute.replace_substring_regex(text, r"[KMB]$", ""), text)
-    text = compute.if_else(compute.is_in(text, arrow.array(NULLS)), arrow.scalar(None, text.type), text)
+    for suffix, exponent in _SUFFIX.items():
+        text = compute.replace_substring_regex(text, rf"^([-+]?[\d.]+){suffix}$", rf"\1{exponent}")
     try:
-        numbers = _floats(compute.cast(text, arrow.float64())).copy()
+        return _floats(compute.cast(text, arrow.float64()))
     except arrow.ArrowInvalid:
         at = next(at for at, value in enumerate(text.to_pylist()) if value is not None and not _is_number(value))
-        shown = str(column[at].as_py())[:60]
-        hint = "; pass --decimal comma if the comma is a decimal mark" if "," in shown and mark == "." else ""
-        raise ValueError(f"{where(at)}: {name} must be a number, got {shown!r}{hint}") from None
-    numbers[np.flatnonzero(suffix)] *= factors
-    return numbers
+        raise _no_number(column, at, mark, where, name) from None
+
+
+def _no_number(column: Any, at: int, mark: str, where: Callable[[int], str], name: str) -> ValueError:
+    """Return the error of a value that is not a number."""
+    shown = str(column[at].as_py())[:60]
+    hint = "; pass --decimal comma if the comma is a decimal mark" if "," in shown and mark == "." else ""
+    hint = "; the decimal mark is a comma: pass --decimal point if it is a point" if mark == "," else hint
+    return ValueError(f"{where(at)}: {name} must be a number, got {shown!r}{hint}")
 
 
 def read_sides(column: Any, maker: bool, where: Callable[[int], str], name: str) -> NDArray[np.int8]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 from hyperexec_env.extras import need
 
+from .documents import read_document
 from .sources import Source, damage
 from .text import line_of_row, read_text, sniff
 
 __all__ = ["Raw", "open_raw"]
 
-LARGEST_JSON: Final = 2**30
-"""Largest size of a JSON file that is one document, bytes."""
 _SAMPLE_ROWS: Final = 2_000
 _BATCH: Final = 250_000
 """Rows of a batch of a parquet file or a frame."""
@@ -39,6 +37,16 @@ class Raw(NamedTuple):
     """Yield batches of some columns, each a list of pyarrow arrays (strings, or typed for parquet and frames)."""
     line: Callable[[int], int]
     """Return the line of a text file (from 1) for a row (from 0); the number of the row (from 1) for other forms."""
+    is_log: bool = False
+    """Whether the lines are log lines of Interactive Brokers' API."""
+    zone: str = ""
+    """Time zone that the data state for all stamps; "" if they state none."""
+
+    @property
+    def signs(self) -> set[str]:
+        """Signs of the layout beside the names of the columns; see :class:`~hyperexec_env.data.layouts.Layout`."""
+        found = {f"separator {self.separator}", f"{self.width} columns", self.source.form}
+        return {*found, *(["tickers"] if any(self.tickers) else []), *(["api lines"] if self.is_log else [])}
 
     def where(self, row: int) -> str:
         """Return source and line of a row, for error messages."""
@@ -65,6 +73,7 @@ def _of_text(source: Source) -> Raw:
         dialect.separator,
         lambda columns: read_text(source, dialect, columns),
         lambda row: line_of_row(source, dialect, row),
+        dialect.is_log,
     )
 
 
@@ -105,10 +114,20 @@ def _of_table(source: Source, table: Any, batches: Callable[[Sequence[int]], Ite
     """Return the raw table of a typed one."""
     if not table.num_rows:
         raise ValueError(f"{source.name}: no rows")
-    columns = [["" if value is None else str(value) for value in column.to_pylist()] for column in table.slice(0, _SAMPLE_ROWS)]
+    columns = [_texts(column) for column in table.slice(0, _SAMPLE_ROWS).columns]
     names = ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in table.schema.names]
     header, tickers = _two_levels(names)
     return Raw(source, header, tickers, len(names), tuple(zip(*columns, strict=True)), "", batches, lambda row: row + 1)
+
+
+def _texts(column: Any) -> list[str]:
+    """Return the values of a typed column as text."""
+    arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
+    try:
+        values = compute.cast(column, arrow.string()).to_pylist()
+    except (arrow.ArrowInvalid, arrow.ArrowNotImplementedError):
+        values = [None if value is None else str(value) for value in column.to_pylist()]
+    return ["" if value is None else value for value in values]
 
 
 def _two_levels(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -121,103 +140,26 @@ def _two_levels(names: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]
 
 
 def _of_json(source: Source) -> Raw:
-    header, rows = _json_rows(source)
+    document = read_document(source)
+    rows = document.rows
     if not rows:
         raise ValueError(f"{source.name}: no rows of data in the JSON document")
     width = max(map(len, rows))
-    texts = [tuple("" if value is None else str(value) for value in row) + ("",) * (width - len(row)) for row in rows]
-    string = need("pyarrow", "data").string()
+    head = [[_text(value) for value in row] + [""] * (width - len(row)) for row in rows[:_SAMPLE_ROWS]]
 
     def batches(columns: Sequence[int]) -> Iterator[list[Any]]:
         arrow = need("pyarrow", "data")
-        for first in range(0, len(texts), _BATCH):
-            part = texts[first : first + _BATCH]
-            yield [arrow.array([row[index] or None for row in part], string) for index in columns]
+        for first in range(0, len(rows), _BATCH):
+            part = rows[first : first + _BATCH]
+            yield [
+                arrow.array([_text(row[index]) or None if index < len(row) else None for row in part], arrow.string())
+                for index in columns
+            ]
 
-    return Raw(source, header, (), width, tuple(texts[:_SAMPLE_ROWS]), "", batches, lambda row: row + 1)
-
-
-def _json_rows(source: Source) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """Return names of columns (empty if there are none) and rows of a JSON document, or of one document a line."""
-    try:
-        with source.open() as file:
-            content = file.read(LARGEST_JSON + 1)
-    except (OSError, EOFError) as error:
-        raise damage(source.name, error) from None
-    if len(content) > LARGEST_JSON:
-        raise ValueError(
-            f"cannot read {source.name}: it is larger than {LARGEST_JSON:,} bytes; split it, or use csv or parquet"
-        )
-    try:
-        document = json.loads(content)
-    except RecursionError:
-        raise ValueError(f"{source.name}: the JSON document is nested too deep") from None
-    except ValueError:
-        document = _json_lines(source, content)
-    return _records(document)
+    sample = tuple(map(tuple, head))
+    return Raw(source, document.header, (), width, sample, "", batches, lambda row: row + 1, zone=document.zone)
 
 
-def _json_lines(source: Source, content: bytes) -> list[Any]:
-    """Return the documents of a file that holds one a line."""
-    documents = []
-    for number, line in enumerate(content.splitlines(), start=1):
-        if line.strip():
-            try:
-                documents.append(json.loads(line))
-            except (ValueError, RecursionError):
-                shown = line[:60].decode("utf-8", "replace")
-                raise ValueError(f"{source.name}, line {number}: not JSON: {shown!r}") from None
-    return documents
-
-
-def _records(document: Any, depth: int = 0) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """Return names of columns and rows of the largest table in a JSON document."""
-    if depth > 20:
-        return (), []
-    if isinstance(document, list):
-        if document and all(isinstance(item, dict) for item in document):
-            plain = [item for item in document if any(not isinstance(value, (dict, list)) for value in item.values())]
-            names = list(dict.fromkeys(key for item in plain for key in item))
-            if len(names) >= 3:
-                return tuple(names), [[item.get(name) for name in names] for item in plain]
-        if document and all(isinstance(item, list) and len(item) >= 3 for item in document):
-            return (), document
-        return max((_records(item, depth + 1) for item in document), key=lambda found: len(found[1]), default=((), []))
-    if not isinstance(document, dict):
-        return (), []
-    return _of_object(document, depth)
-
-
-def _of_object(document: dict[str, Any], depth: int) -> tuple[tuple[str, ...], list[list[Any]]]:
-    """Return names of columns and rows of the largest table in a JSON object."""
-    values = list(document.values())
-    if len(values) > 1 and all(isinstance(item, dict) for item in values) and all(key[:1].isdigit() for key in document):
-        names = list(dict.fromkeys(key for item in values for key in item))  # stamp -> values
-        return ("timestamp", *names), [[key, *(item.get(name) for name in names)] for key, item in document.items()]
-    if len(values) > 1 and all(isinstance(item, list) for item in values):  # instrument -> rows
-        found = {key: _records(item, depth + 1) for key, item in document.items()}
-        if all(names and rows for names, rows in found.values()):
-            shared = next(iter(found.values()))[0]
-            return ("symbol", *shared), [[key, *row] for key, (_, rows) in found.items() for row in rows]
-    columns = {key: item for key, item in _flat_lists(document).items() if len(item) > 1}
-    lengths = [len(item) for item in columns.values()]
-    length = max(set(lengths), key=lengths.count, default=0)
-    chosen = {key: item for key, item in columns.items() if len(item) == length}
-    if len(chosen) >= 4:
-        return tuple(chosen), [list(row) for row in zip(*chosen.values(), strict=True)]
-    return max((_records(item, depth + 1) for item in values), key=lambda found: len(found[1]), default=((), []))
-
-
-def _flat_lists(document: Any, depth: int = 0) -> dict[str, list[Any]]:
-    """Return the lists of plain values in an object and in the objects below it, by name."""
-    found: dict[str, list[Any]] = {}
-    if depth > 6 or not isinstance(document, dict):
-        return found
-    for key, item in document.items():
-        if isinstance(item, list) and item and not isinstance(item[0], (dict, list)):
-            found.setdefault(key, item)
-        else:
-            below = item[0] if isinstance(item, list) and item else item
-            for name, values in _flat_lists(below, depth + 1).items():
-                found.setdefault(name, values)
-    return found
+def _text(value: Any) -> str:
+    """Return a value of a JSON document as text; "" for null."""
+    return "" if value is None else str(value)

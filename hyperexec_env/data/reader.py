@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .calendars import zone_of
 from .columns import Columns, Part, read_source
 from .format import Format
 from .numbers import read_numbers
 from .raw import Raw, open_raw
 from .sources import Data, Source, find_sources
 from .tables import Bars, Book, Provenance, Quotes, Trades
-from .zones import DAY, MINUTE
+from .values import check_bars, check_positive, check_size
+from .zones import DAY, HOUR, MINUTE, local_of
 
 __all__ = ["read_bars", "read_book", "read_quotes", "read_trades"]
 
 BAR_MINUTES: Final = (1, 2, 3, 5, 10, 15, 20, 30, 60, 1440)
 """Lengths of bars, minutes."""
-LARGEST: Final = 1e15
-"""Largest price and volume."""
 
 
 def read_bars(data: Data, format: Format | None = None) -> Bars:
@@ -43,8 +44,12 @@ def read_bars(data: Data, format: Format | None = None) -> Bars:
     """
     parts, format = _read("bars", data, format)
     table, columns, _ = _joined(parts, format)
-    _check_bars(table, columns)
-    volume = columns.get("volume")
+    check_bars(table, columns)
+    minutes = _bar_minutes(table, columns["time"])
+    volume, has_volume, choices = _volume(columns)
+    origin: Provenance = table["provenance"]
+    zone = _zone_of_days(parts, format, columns["time"]) if minutes == 1440 else ""
+    table["provenance"] = replace(origin, zone=zone or origin.zone, choices=(*origin.choices, *choices))
     stamps = {part.found.layout.stamp for part in parts}
     return Bars(
         **table,
@@ -52,11 +57,31 @@ def read_bars(data: Data, format: Format | None = None) -> Bars:
         high=columns["high"],
         low=columns["low"],
         close=columns["close"],
-        volume=np.zeros(len(columns["time"])) if volume is None else np.nan_to_num(volume),
-        has_volume=volume is not None,
-        minutes=_bar_minutes(table, columns["time"]),
+        volume=volume,
+        has_volume=has_volume,
+        minutes=minutes,
         stamp=format.stamp or (stamps.pop() if len(stamps) == 1 else ""),
     )
+
+
+def _volume(columns: Columns) -> tuple[NDArray[np.float64], bool, list[str]]:
+    """Return the volume of bars, whether the data hold one, and sentences on what was decided."""
+    volume = columns.get("volume")
+    if volume is None:
+        return np.zeros(len(columns["time"])), False, []
+    missing = np.isnan(volume)
+    known = np.where(missing, 0.0, volume) if missing.any() else volume
+    if not known.any():
+        return known, False, ["the volume is 0 or missing in every bar: the data count as without volume"]
+    return known, True, [f"{int(missing.sum()):,} bars without a volume count as 0"] if missing.any() else []
+
+
+def _zone_of_days(parts: Sequence[Part], format: Format, time: NDArray[np.int64]) -> str:
+    """Return the time zone whose midnights are the times of daily bars with an offset; "" for that of the stamps."""
+    if not all(part.aware for part in parts) or not (time % DAY).any():
+        return ""
+    zone = zone_of(format.calendar)
+    return zone if not (local_of(time, zone) % DAY).any() else ""
 
 
 def read_trades(data: Data, format: Format | None = None) -> Trades:
@@ -68,27 +93,37 @@ def read_trades(data: Data, format: Format | None = None) -> Trades:
     if all("_message_" in source.stem for source in sources):
         return _trades_of_messages(sources, format or Format())
     parts, format = _read("trades", data, format)
-    table, columns, words = _joined(parts, format)
-    _check_positive(table, columns, ("price",))
+    table, columns, words = _joined(parts, format, "time")
+    check_positive(table, columns, ("price",))
+    check_size(table, columns["size"], "size")
     count = len(columns["time"])
+
+    def whole(field: str, kind: type[np.signedinteger[Any]]) -> NDArray[Any]:
+        return columns[field].astype(kind, copy=False) if field in columns else np.zeros(count, kind)
+
     return Trades(
         **table,
         price=columns["price"],
-        size=np.nan_to_num(columns["size"]),
-        side=columns.get("side", np.zeros(count, np.int8)).astype(np.int8),
+        size=np.nan_to_num(columns["size"], copy=False),
+        side=whole("side", np.int8),
         has_side="side" in columns,
-        exchange=columns.get("exchange", np.zeros(count)).astype(np.int16),
+        exchange=whole("exchange", np.int16),
         exchanges=words.get("exchange", ("",)),
-        condition=columns.get("condition", np.zeros(count)).astype(np.int32),
+        condition=whole("condition", np.int32),
         conditions=words.get("condition", ("",)),
-        suspicious=columns.get("suspicious", np.zeros(count)) > 0.0,
+        suspicious=columns["suspicious"] if "suspicious" in columns else np.zeros(count, bool),
     )
 
 
 def read_quotes(data: Data, format: Format | None = None) -> Quotes:
     """Read the best bids and offers of one instrument; see :func:`read_bars` for the arguments and the errors."""
     parts, format = _read("quotes", data, format)
-    table, columns, _ = _joined(parts, format)
+    table, columns, _ = _joined(parts, format, "time")
+    for field in ("bid_size", "ask_size"):
+        if field in columns:
+            check_size(table, columns[field], field)
+    if all(part.found.layout.carries for part in parts):
+        columns |= {field: _carried(columns[field]) for field in ("bid", "ask")}
     unknown = np.full(len(columns["time"]), np.nan)
     return Quotes(
         **table,
@@ -97,6 +132,12 @@ def read_quotes(data: Data, format: Format | None = None) -> Quotes:
         bid_size=columns.get("bid_size", unknown),
         ask_size=columns.get("ask_size", unknown),
     )
+
+
+def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values with each missing one replaced by the last one before it."""
+    last = np.maximum.accumulate(np.where(np.isnan(values), 0, np.arange(len(values))))
+    return np.asarray(values[last])
 
 
 def read_book(messages: Data, book: Data, format: Format | None = None) -> Book:
@@ -112,14 +153,15 @@ def read_book(messages: Data, book: Data, format: Format | None = None) -> Book:
         MissingExtra: The extra `data` is not installed.
     """
     parts, format = _read("messages", messages, format)
-    table, columns, _ = _joined(parts, format, keep_order=True)
-    levels = np.concatenate([_read_levels(source) for source in find_sources(book, "book")])
+    sources = _in_order(parts, find_sources(book, "book"))
+    table, columns, _ = _joined(parts, format, "rows")
+    levels = np.concatenate([_read_levels(source) for source in sources])
     if len(levels) != len(columns["time"]):
         files = ", ".join(table["provenance"].files)
         raise ValueError(
             f"the book must have one row for each of the {len(columns['time']):,} messages of {files}, got {len(levels):,}"
         )
-    prices = np.where(np.abs(levels) < 9_999_999_999, levels, np.nan) * 1e-4
+    prices = np.where(np.abs(levels) < 9_999_999_999, levels, np.nan) / 1e4
     sizes = np.where(np.isnan(prices[:, 0::2]), 0.0, levels[:, 1::2])
     return Book(
         **table,
@@ -138,7 +180,7 @@ def read_book(messages: Data, book: Data, format: Format | None = None) -> Book:
 def _trades_of_messages(sources: Sequence[Source], format: Format) -> Trades:
     """Return the executions among messages of LOBSTER."""
     parts = [read_source("messages", source, format) for source in sources]
-    table, columns, _ = _joined(parts, format, keep_order=True)
+    table, columns, _ = _joined(parts, format, "rows")
     chosen = (columns["type"] == 4) | (columns["type"] == 5)
     count = int(chosen.sum())
     for field in ("time", "row", "source"):
@@ -186,39 +228,68 @@ def _read(kind: str, data: Data, format: Format | None) -> tuple[list[Part], For
     return [read_source(kind, source, format) for source in sources], format
 
 
+def _start(part: Part) -> int:
+    """Return the first time of a source."""
+    return int(part.columns["time"].min())
+
+
+def _in_order(parts: Sequence[Part], sources: list[Source]) -> list[Source]:
+    """Return the sources of a book in the order of the times of their messages."""
+    if len(sources) != len(parts):
+        return sources
+    return [sources[at] for at in sorted(range(len(parts)), key=lambda at: _start(parts[at]))]
+
+
 def _joined(
-    parts: list[Part], format: Format, keep_order: bool = False
+    parts: list[Part], format: Format, order: str = "direction"
 ) -> tuple[dict[str, Any], Columns, dict[str, tuple[str, ...]]]:
-    """Return the arguments of a table, the columns of all sources in ascending order of time, and the words of columns."""
-    parts = sorted(parts, key=lambda part: int(part.columns["time"][0]) if len(part.columns["time"]) else 0)
-    choices = [choice for part in parts for choice in part.choices]
-    for part in parts:
-        if not keep_order and _descends(part.columns["time"]):
-            for field in part.columns:
-                part.columns[field] = part.columns[field][::-1]
-            choices.append(f"{part.raw.source.name}: the rows descend in time and are read from the last to the first")
-    choices += _zone_choice(parts, format)
-    fields = [field for field in parts[0].columns if all(field in part.columns for part in parts)]
-    words = _same_words(parts)
-    source = np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.columns["time"]) for part in parts])
-    columns: Columns = {}
-    for field in fields:
-        columns[field] = (
-            parts[0].columns.pop(field) if len(parts) == 1 else np.concatenate([part.columns[field] for part in parts])
-        )
+    """Return the arguments of a table, the columns of all sources, and the words of columns.
+
+    Args:
+        parts: The sources, read.
+        format: How they were read.
+        order: Order of the rows of a source: "rows" keeps it, "direction" turns it if it descends, "time" also sorts it.
+    """
+    parts = sorted(parts, key=_start)
     symbols = sorted({symbol for part in parts for symbol in part.words["symbol"] if symbol})
     if len(symbols) > 1:
         raise ValueError(f"the files hold several instruments ({', '.join(symbols[:10])}); choose one with --symbol")
+    choices = [*(choice for part in parts for choice in part.choices), *_zone_choice(parts), *_turned(parts, order)]
+    words = _same_words(parts)
+    source = np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.columns["time"]) for part in parts])
+    columns: Columns = {"source": source}
+    for field in list(parts[0].columns):
+        if all(field in part.columns for part in parts):
+            values = [part.columns.pop(field) for part in parts]
+            columns[field] = values[0] if len(parts) == 1 else np.concatenate(values)
+    left = {field for part in parts for field in part.columns}
+    choices += [f"{field} is not used, because not all files hold it" for field in sorted(left)]
+    late = int((np.diff(columns["time"]) < 0).sum()) if order == "time" else 0
+    if late:
+        places = np.argsort(columns["time"], kind="stable")
+        columns = {field: values[places] for field, values in columns.items()}
+        choices.append(f"{late:,} rows are earlier than the row before them; the rows are sorted by time")
     raws = [part.raw for part in parts]
     table = {
         "time": columns["time"],
         "provenance": _provenance(parts, tuple(choices)),
         "symbol": format.symbol or (symbols[0] if symbols else ""),
         "row": columns["row"],
-        "source": source,
+        "source": columns["source"],
         "lines": lambda at, row: raws[at].where(row),
     }
     return table, columns, words
+
+
+def _turned(parts: Sequence[Part], order: str) -> list[str]:
+    """Turn the rows of sources that descend in time; return a sentence for each."""
+    choices = []
+    for part in parts:
+        if order != "rows" and _descends(part.columns["time"]):
+            for field in part.columns:
+                part.columns[field] = part.columns[field][::-1]
+            choices.append(f"{part.raw.source.name}: the rows descend in time and are read from the last to the first")
+    return choices
 
 
 def _same_words(parts: Sequence[Part]) -> dict[str, tuple[str, ...]]:
@@ -237,18 +308,16 @@ def _same_words(parts: Sequence[Part]) -> dict[str, tuple[str, ...]]:
 
 def _descends(time: NDArray[np.int64]) -> bool:
     """Return whether times descend throughout."""
-    steps = np.diff(time)
-    return bool(len(steps) and steps[0] != 0 and (steps <= 0).all() and steps.any())
+    return len(time) > 1 and bool(time[-1] < time[0]) and bool((time[1:] <= time[:-1]).all())
 
 
-def _zone_choice(parts: Sequence[Part], format: Format) -> list[str]:
-    """Return a sentence on the time zone, if one was assumed."""
-    naive = [part for part in parts if not part.aware]
-    if not naive or format.tz:
-        return []
-    zone, layout = naive[0].stamping.zone, naive[0].found.layout
-    why = f"as usual for {layout.name}" if layout.zone else f"the zone of the calendar {format.calendar}"
-    return [f"the stamps carry no offset and are taken to be in {zone}, {why}; pass --tz if they are not"]
+def _zone_choice(parts: Sequence[Part]) -> list[str]:
+    """Return sentences on time zones that were assumed."""
+    assumed = {part.stamping.zone: part.stamping.why for part in parts if not part.aware and part.stamping.why}
+    return [
+        f"the stamps carry no offset and are taken to be in {zone}, {why}; pass --tz if they are not"
+        for zone, why in assumed.items()
+    ]
 
 
 def _provenance(parts: Sequence[Part], choices: tuple[str, ...]) -> Provenance:
@@ -263,39 +332,12 @@ def _provenance(parts: Sequence[Part], choices: tuple[str, ...]) -> Provenance:
         columns={
             field: (header[at] if header and header[at] else f"column {at + 1}") for field, at in first.found.columns.items()
         },
-        time=", ".join(dict.fromkeys(" + ".join(filter(None, part.stamping[:2])) for part in parts)),
+        time=", ".join(dict.fromkeys(str(part.stamping) for part in parts)),
         zone=", ".join(dict.fromkeys(zones)),
         rows=sum(part.rows for part in parts),
         dropped=dict(dropped),
         choices=choices,
     )
-
-
-def _check_bars(table: dict[str, Any], columns: Columns) -> None:
-    """Raise ValueError for the first bar whose prices or volume are out of range or contradict each other."""
-    _check_positive(table, columns, ("open", "high", "low", "close"))
-    first, high, low, last = (columns[field] for field in ("open", "high", "low", "close"))
-    volume = columns.get("volume", np.zeros(len(first)))
-    slack = 1e-9 * high  # of prices that were adjusted in single steps
-    outside = (np.minimum(first, last) < low - slack) | (np.maximum(first, last) > high + slack)
-    _refuse(table, (volume < 0.0) | (volume > LARGEST), "volume must be at least 0, got {:g}", volume)
-    _refuse(table, high < low - slack, "high {:g} is below low {:g}", high, low)
-    _refuse(table, outside, "open {:g} or close {:g} lies outside low {:g} to high {:g}", first, last, low, high)
-
-
-def _check_positive(table: dict[str, Any], columns: Columns, fields: Sequence[str]) -> None:
-    """Raise ValueError for the first row whose prices are not positive numbers."""
-    for field in fields:
-        values = columns[field]
-        _refuse(table, ~((values > 0.0) & (values <= LARGEST)), field + " must be a number above 0, got {:g}", values)
-
-
-def _refuse(table: dict[str, Any], wrong: NDArray[np.bool_], message: str, *values: NDArray[np.float64]) -> None:
-    """Raise ValueError with file, line and values of the first wrong row, if there is one."""
-    if wrong.any():
-        at = int(wrong.argmax())
-        place = table["lines"](int(table["source"][at]), int(table["row"][at]))
-        raise ValueError(f"{place}: {message.format(*(value[at] for value in values))}")
 
 
 def _bar_minutes(table: dict[str, Any], time: NDArray[np.int64]) -> int:
@@ -307,10 +349,11 @@ def _bar_minutes(table: dict[str, Any], time: NDArray[np.int64]) -> int:
         raise ValueError(f"{files}: {len(time)} bars; at least two are needed")
     values, counts = np.unique(steps, return_counts=True)
     step = int(values[counts.argmax()])
-    if step >= 22 * 60 * MINUTE and step % (DAY // 24) == 0:
+    if 22 * HOUR <= step <= 100 * HOUR and step % HOUR == 0:  # a change of clocks or a weekend may lie between two days
         return 1440
     minutes = step // MINUTE
     if step % MINUTE or minutes not in BAR_MINUTES:
         length = f"{step / MINUTE:g} minutes" if step >= MINUTE else f"{step / 1e9:g} seconds"
+        length = f"{step / DAY:g} days" if step >= DAY else length
         raise ValueError(f"{files}: bars must be {', '.join(map(str, BAR_MINUTES[:-1]))} minutes or a day long, got {length}")
     return minutes

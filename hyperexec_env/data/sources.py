@@ -9,6 +9,7 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -77,6 +78,8 @@ def damage(source: str, error: BaseException, line: int = 0) -> ValueError:
         return ValueError(f"{source}{after}: not text; is it a file of data?")
     if isinstance(error, (EOFError, zlib.error, gzip.BadGzipFile, zipfile.BadZipFile)):
         return ValueError(f"{source}{after}: the compressed data are damaged or cut off ({error})")
+    if isinstance(error, RuntimeError):
+        return ValueError(f"cannot read {source}: the archive is encrypted or compressed in a form that is not read; unpack it")
     if isinstance(error, OSError):
         return ValueError(f"cannot read {source}: {error.strerror or error}")
     return ValueError(f"{source}{after}: {' '.join(str(error).split())[:300]}")
@@ -119,7 +122,7 @@ def _of_file(path: str) -> list[Source]:
             return _of_archive(path)
         opened = (lambda: _gzip(path)) if head[:2] == b"\x1f\x8b" else (lambda: open_regular(path))
         return [Source(path, _form(opened, path), opened)]
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: a password is needed
         raise damage(path, error) from None
 
 
@@ -151,12 +154,48 @@ def _member_opener(path: str, member: str) -> Callable[[], BinaryIO]:
     """Return the function that opens a member of an archive, decompressed."""
 
     def opened() -> BinaryIO:
-        raw = open_regular(path)
-        content: Any = zipfile.ZipFile(raw).open(member)  # noqa: SIM115 - the caller closes it
-        content.owner = raw  # keeps the archive open
-        return content if not member.lower().endswith(".gz") else gzip.GzipFile(fileobj=content)  # type: ignore[return-value]
+        with ExitStack() as stack:
+            archive = stack.enter_context(zipfile.ZipFile(stack.enter_context(open_regular(path))))
+            content: Any = stack.enter_context(archive.open(member))
+            if member.lower().endswith(".gz"):
+                content = stack.enter_context(gzip.GzipFile(fileobj=content))
+            return io.BufferedReader(_Member(content, stack.pop_all()))
 
     return opened
+
+
+class _Member(io.RawIOBase):
+    """The content of a member of an archive; closing it closes the archive."""
+
+    def __init__(self, content: Any, below: ExitStack) -> None:
+        self._content, self._below = content, below
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read bytes into a buffer and return their number."""
+        data = self._content.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seekable(self) -> bool:
+        """Return whether the content can be read from another position on."""
+        return bool(self._content.seekable())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Move to a position and return it."""
+        return int(self._content.seek(offset, whence))
+
+    def tell(self) -> int:
+        """Return the position."""
+        return int(self._content.tell())
+
+    def close(self) -> None:
+        """Close the content and the archive."""
+        super().close()
+        self._below.close()
 
 
 def _form(opened: Callable[[], BinaryIO], name: str) -> str:

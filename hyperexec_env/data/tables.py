@@ -61,7 +61,7 @@ class Table:
     provenance: Provenance
     symbol: str
     """Instrument; "" if the data do not say it."""
-    row: NDArray[np.int64]
+    row: NDArray[np.int32]
     """Number of each row in its source, from 0."""
     source: NDArray[np.int16]
     """Index in `provenance.files` of the source of each row."""

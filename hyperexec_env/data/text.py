@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import re
@@ -11,6 +12,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from hyperexec_env.extras import need
 
 from .sources import Source, damage
+from .stamps import stamp_kind
 
 __all__ = ["BLOCK", "NULLS", "Dialect", "line_of_row", "read_text", "sniff"]
 
@@ -22,11 +24,9 @@ _SAMPLE: Final = 2**18
 """Bytes of the beginning of a file that determine its dialect."""
 _HEAD: Final = 60
 """Lines of the sample among which the header and the first row of data are searched."""
-_SEPARATORS: Final = (",", ";", "\t", "|", " ")
+_SEPARATORS: Final = ("\t", ";", "|", ",", " ")
+"""Separators; the first of two that fit alike is taken, so that a comma next to a semicolon is a decimal mark."""
 _NUMBER: Final = re.compile(r"[-+$€£]?[\d.,' ]*\d[\d.,]*([eE][-+]?\d+)?[KMB%]?")
-_STAMP: Final = re.compile(
-    r"\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*|\d{1,2}:\d\d.*|\d{8}[ T-].*|\d{1,2}[- ][A-Za-z]{3}[- ,].*|[A-Z][a-z]{2} \d.*"
-)
 _TWS: Final = re.compile(
     r"\bDate: ?([^,]+), ?Open: ?([^,]+), ?High: ?([^,]+), ?Low: ?([^,]+), ?Close: ?([^,]+), ?Volume: ?([^,\s]+)"
 )
@@ -64,8 +64,8 @@ def sniff(source: Source) -> Dialect:
         raise damage(source.name, error) from None
     encoding = _encoding(source, content)
     text = content.decode(encoding, errors="ignore").removeprefix("\ufeff")
-    lines = text.splitlines()
-    lines = lines[:-1] if len(content) == _SAMPLE and len(lines) > 1 else lines
+    lines = re.split("\r\n|\n|\r", text)
+    lines = lines[:-1] if len(lines) > 1 and (len(content) == _SAMPLE or not lines[-1]) else lines
     if not text.strip():
         raise ValueError(f"{source.name}, line 1: the file is empty")
     if text.lstrip().startswith("<") and re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE):
@@ -82,24 +82,32 @@ def _table(source: Source, encoding: str, lines: list[str]) -> Dialect:
     rows = [_split(line, separator) for line in lines]
     first = next((at for at, row in enumerate(rows[:_HEAD]) if _is_data_row(row)), None)
     if first is None:
-        shown = " ".join(lines[0].split())[:200]
+        shown = " ".join(lines[0].split())[:60]
         raise ValueError(f"{source.name}: no row of data among the first {min(len(lines), _HEAD)} lines; line 1 is {shown!r}")
     width = len(rows[first])
     above = [row for row in rows[:first] if any(row)]
-    header, tickers = _header(above, width)
     sample = tuple(tuple(row) for row in rows[first:] if len(row) == width)
+    header, tickers = _header(above, width, sample)
     return Dialect(encoding, separator, first, header, tickers, width, sample)
 
 
-def _header(above: list[list[str]], width: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _header(above: list[list[str]], width: int, sample: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the names of the columns, and the instrument of each, from the rows above the data."""
     rows = [row for row in above if len(row) == width]
     if not rows:
-        return (), ()
+        return _short_header(above, sample), ()
     if len(rows) >= 2 and rows[-1][0] and not any(rows[-1][1:]):  # Price,Close,... / Ticker,AAPL,... / Date,,...
         tickers = rows[-2][1:] if len(rows) >= 3 else [""] * (width - 1)
         return (rows[-1][0], *rows[-min(len(rows), 3)][1:]), ("", *tickers)
     return tuple(rows[-1]), ()
+
+
+def _short_header(above: list[list[str]], sample: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Return the names of a header that lacks one name: that of an index (R), or of what follows a separator at the end."""
+    width = len(sample[0])
+    if not above or len(above[-1]) != width - 1 or width < 4:
+        return ()
+    return tuple([*above[-1], ""] if not any(row[-1] for row in sample) else ["", *above[-1]])
 
 
 def _encoding(source: Source, content: bytes) -> str:
@@ -107,10 +115,11 @@ def _encoding(source: Source, content: bytes) -> str:
     for mark, name in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"), (b"\xef\xbb\xbf", "utf-8-sig")):
         if content.startswith(mark):
             return name
-    zeros = content[:2000].count(0)
-    if zeros > 0.3 * len(content[:2000]):
-        return "utf-16-le" if content[1:2000:2].count(0) >= content[0:2000:2].count(0) else "utf-16-be"
-    if zeros:
+    even, odd = content[0:2000:2].count(0), content[1:2000:2].count(0)
+    length = len(content[:2000])
+    if max(even, odd) > 0.3 * length and min(even, odd) < 0.05 * length:
+        return "utf-16-le" if odd > even else "utf-16-be"
+    if even or odd:
         raise ValueError(f"{source.name}: not text; is it a file of data?")
     try:
         content.decode("utf-8")
@@ -141,7 +150,7 @@ def _is_data_row(row: Sequence[str]) -> bool:
     """Return whether a row holds data rather than names: at least two numbers, and most values are numbers or stamps."""
     given = [value for value in row if value not in NULLS]
     numbers = sum(bool(_NUMBER.fullmatch(value)) for value in given)
-    stamps = sum(bool(_STAMP.fullmatch(value)) for value in given)
+    stamps = sum(bool(stamp_kind(value)) for value in given if not _NUMBER.fullmatch(value))
     return numbers >= 2 and numbers + stamps >= 0.5 * len(given)
 
 
@@ -156,6 +165,8 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
     faults: list[Any] = []
 
     def refuse(row: Any) -> str:
+        if not row.text.strip():
+            return "skip"
         faults.append(row)
         return "error"
 
@@ -192,6 +203,8 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
             raise ValueError(
                 f"{source.name}, line {at}: expected {wrong.expected_columns} values, got {wrong.actual_columns}"
             ) from None
+        if "straddl" in str(error):
+            raise ValueError(f"{source.name}, after line {line - 1}: a line of more than {BLOCK:,} bytes") from None
         raise damage(source.name, error, line - 1) from None
     except (OSError, EOFError, UnicodeError) as error:
         raise damage(source.name, error, line_of_row(source, dialect, rows) - 1 if rows else 0) from None
@@ -200,23 +213,27 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
 def _content(source: Source, dialect: Dialect) -> Any:
     """Open the content of a text file for pyarrow."""
     if dialect.is_log:
-        with source.open() as file:
-            matches = [_TWS.search(line) for line in io.TextIOWrapper(file, encoding=dialect.encoding)]
+        with io.TextIOWrapper(source.open(), encoding=dialect.encoding) as text:
+            matches = [_TWS.search(line) for line in text]
         rows = [",".join(value.strip() for value in match.groups()) for match in matches if match]
         return io.BytesIO("\n".join(rows).encode())
-    return _Closing(source.open())
+    return _Closing(source.open(), dialect.encoding.startswith("utf-8"))
 
 
 class _Closing:
-    """A file for pyarrow, which closes what it reads through a Python object."""
+    """A file for pyarrow, which closes what it reads through a Python object; refuses what is not UTF-8, if it should be."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, is_utf8: bool) -> None:
         self.file = file
         self.closed = False
+        self._decoder = codecs.getincrementaldecoder("utf-8")() if is_utf8 else None
 
     def read(self, size: int = -1) -> bytes:
         """Return the next bytes."""
-        return self.file.read(size)
+        data = self.file.read(size)
+        if self._decoder:
+            self._decoder.decode(data, final=not data)
+        return data
 
     def close(self) -> None:
         """Close the file."""
@@ -236,7 +253,7 @@ def line_of_row(source: Source, dialect: Dialect, row: int) -> int:
     try:
         with source.open() as file, io.TextIOWrapper(file, encoding=dialect.encoding, errors="replace") as text:
             for number, line in enumerate(text, start=1):
-                counts = _TWS.search(line) if dialect.is_log else number > dialect.skip and line.strip("\r\n")
+                counts = _TWS.search(line) if dialect.is_log else number > dialect.skip and line.strip()
                 if counts:
                     if not left:
                         return number

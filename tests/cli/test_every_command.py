@@ -36,12 +36,15 @@ TINY = {
     "card": "almgren-chriss",
     "certify": "almgren-chriss --trips 1000",
     "estimate": "--scenario almgren-chriss --algorithm TWAP",
+    "data layouts": "",
     "calibrate": f"{BARS} --stamp start --out mine.toml",
     "tca": f"{FILLS} --market {BARS}",
     "stealth": "--factors 0 1 --episodes 20",
     "bench": "--agent --rounds 1 --seconds 0.001",
 }
 """A run of each command that takes a second or so."""
+LISTS = ("scenarios", "data layouts")
+"""Commands whose JSON is a list."""
 NEEDS = {"leaderboard": "matplotlib", "export": "stable_baselines3"} | dict.fromkeys(
     ("train ppo", "train sac", "train dqn", "train pathwise"), "stable_baselines3"
 )
@@ -101,8 +104,8 @@ def test_a_tiny_run_ends_well_as_text_and_as_json(command, capsys, folder):
     plain = json.loads(Path("result.json").read_text())
     code, out, _ = run(capsys, *words, "--json")
     assert code == 0
-    assert set(json.loads(out)[0] if command == "scenarios" else json.loads(out)) == set(
-        plain[0] if command == "scenarios" else plain
+    assert set(json.loads(out)[0] if command in LISTS else json.loads(out)) == set(
+        plain[0] if command in LISTS else plain
     )
 
 

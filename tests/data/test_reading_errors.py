@@ -1,0 +1,281 @@
+"""Bad data: one line that names file, line, column and value, and the option that helps; never a traceback, never a number."""
+
+import gzip
+import io
+import os
+import random
+import zipfile
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from hyperexec_env.checks import one_line
+from hyperexec_env.cli import main
+from hyperexec_env.data import documents, sources, text
+from hyperexec_env.data.format import Format
+from hyperexec_env.data.reader import read_bars, read_book, read_quotes, read_trades
+
+# exchange_calendars calls what pandas deprecates
+pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
+
+HEADER = "ts,open,high,low,close,volume"
+ROWS = [f"2024-03-08 09:{minute}:00,170.{minute},171.0,169.5,170.1,{minute}00" for minute in range(30, 50)]
+TRADES = [f"2024-03-08 09:30:{second},170.{second},{second},B" for second in range(10, 30)]
+
+
+def csv(rows=ROWS, header=HEADER):
+    return "\n".join([header, *rows]) + "\n"
+
+
+def changed(old, new, rows=ROWS, header=HEADER):
+    """Return a file whose line 6 has another value."""
+    rows = list(rows)
+    assert old in rows[4]
+    rows[4] = rows[4].replace(old, new, 1)
+    return csv(rows, header)
+
+
+BARS = [
+    ("a price that is no number", changed("170.34", "1x0"), {}, "line 6: open must be a number, got '1x0'"),
+    ("a decimal comma", changed("170.34", '"170,34"'), {}, "line 6: open must be a number, got '170,34'; pass --decimal comma"),
+    ("a missing price", changed("170.34", ""), {}, "line 6: open is missing"),
+    ("a price that is not a number", changed("170.34", "NaN"), {}, "line 6: open is missing"),
+    ("an infinite price", changed("170.34", "inf"), {}, "line 6: open must be a number above 0, got inf"),
+    ("a price of zero", changed("170.34", "0"), {}, "line 6: open must be a number above 0, got 0"),
+    ("a negative price", changed("170.34", "-170.34"), {}, "line 6: open must be a number above 0, got -170.34"),
+    ("a price out of range", changed("170.34", "1e200"), {}, "line 6: open must be a number above 0, got 1e+200"),
+    ("a volume that is no number", changed("3400", "many"), {}, "line 6: volume must be a number, got 'many'"),
+    ("a negative volume", changed("3400", "-1"), {}, "line 6: volume must be a number in [0, 1e+15], got -1"),
+    ("a volume out of range", changed("3400", "1e300"), {}, "line 6: volume must be a number in [0, 1e+15], got 1e+300"),
+    ("an infinite volume", changed("3400", "inf"), {}, "line 6: volume must be a number in [0, 1e+15], got inf"),
+    ("high below low", changed("171.0,169.5", "169.5,171.0"), {}, "line 6: high 169.5 is below low 171; if the columns are in"),
+    ("an open outside", changed("170.34", "172"), {}, "line 6: open 172 or close 170.1 lies outside low 169.5 to high 171"),
+    ("a stamp that is none", changed("2024-03-08 09:34:00", "soon"), {}, "line 6: ts must be a date and time like the others"),
+    ("a day that is none", changed("2024-03-08", "2024-02-30"), {}, "line 6: ts must be a date and time like the others"),
+    ("an hour that is none", changed("09:34", "25:34"), {}, "line 6: ts must be a date and time like the others, got '20"),
+    ("a missing stamp", changed("2024-03-08 09:34:00", ""), {}, "line 6: ts is missing"),
+    ("an offset in one stamp", changed("09:34:00", "09:34:00Z"), {}, "line 6: ts must be a date and time like the others"),
+    ("a line that is too short", changed(",3400", ""), {}, "line 6: expected 6 values, got 5"),
+    ("a line that is too long", changed(",3400", ",3400,1"), {}, "line 6: expected 6 values, got 7"),
+    ("no column of closes", csv(header="ts,open,high,low,x,volume"), {}, "no column for close of bars (columns ts, open, high, low,"),
+    ("no column of times", csv(header="x,open,high,low,close,volume"), {}, "no column for ts of bars (columns x, open, high, low"),
+    ("a wrong column", csv(), {"columns": ("close=Last",)}, "columns: close=Last is none of the columns (ts, open, high, low, clos"),
+    ("a wrong field", csv(), {"columns": ("price=close",)}, "columns of bars must be among ts, date, time, symbol, open, high, lo"),
+    ("a wrong layout", csv(), {"layout": "kibot"}, "the data are not in layout kibot (columns ts, open, high, low, close, volume)"),
+    ("an unknown layout", csv(), {"layout": "kibbot"}, "layout must be one of those of bars in `hyperexec data layouts`, got 'kibbot'; did you mean 'kibot'?"),
+    ("a layout of trades", csv(), {"layout": "lean-tick-trade"}, "layout must be one of those of bars in `hyperexec data layouts`, got 'lean-tick-trade'"),
+    ("a column of texts as time", csv(), {"columns": ("ts=close",)}, "ts must hold dates and times in a usual form, got '170.1'"),
+    ("an unknown zone", csv(), {"tz": "New York"}, "tz must be a time zone such as America/New_York or UTC, got 'New York'"),
+    ("an unknown calendar", csv(), {"calendar": "NYSEX"}, "calendar must be a code of exchange_calendars or 24/7, got 'NYSEX'"),
+    ("an empty file", "", {}, "line 1: the file is empty"),
+    ("a file of blanks", " \n\n", {}, "line 1: the file is empty"),
+    ("a header alone", HEADER + "\n", {}, "no row of data among the first 1 lines; line 1 is 'ts,open,high,low,close,volume'"),
+    ("a text", "Dear all,\nplease find attached\n" * 9, {}, "no row of data among the first 18 lines; line 1 is 'Dear all,'"),
+    ("a page", "<!DOCTYPE html><html><body>404</body></html>", {}, "line 1: an HTML or XML page, not a file of data"),
+    ("several instruments", csv([f"{'AB'[at % 2]},{row}" for at, row in enumerate(ROWS)], "symbol," + HEADER), {},
+     "rows of several instruments (A, B); choose one with --symbol"),
+    ("another instrument", csv([f"A,{row}" for row in ROWS], "symbol," + HEADER), {"symbol": "C"},
+     "no rows of C among A; pass another --symbol"),
+    ("one bar", csv(ROWS[:1]), {}, "1 bars; at least two are needed"),
+    ("bars of seconds", csv([row.replace(":00,", f":{at:02d},").replace(row[11:16], "09:30") for at, row in enumerate(ROWS)]), {},
+     "bars must be 1, 2, 3, 5, 10, 15, 20, 30, 60 minutes or a day long, got 1 seconds"),
+    ("bars of weeks", csv([row.replace("2024-03-08", day) for row, day in zip(ROWS, ("2024-03-01", "2024-03-08", "2024-03-15"))]),
+     {}, "minutes or a day long, got 6.95903 days"),
+    ("epochs of two units", csv([f"{1709908200 + 60 * at},1,1,1,1,1" for at in range(9)] + ["1709908800000,1,1,1,1,1"] * 2100), {},
+     "line 2: ts must be an epoch in ms like the others, got '1709908200'"),
+    ("epochs of another unit far below", csv([f"{1709908200 + 60 * at},1,1,1,1,1" for at in range(20000)]
+     + ["1709908800000,1,1,1,1,1"]), {}, "line 20002: ts must be an epoch in s like the others, got '1709908800000'"),
+    ("an order of the date that fails below", csv([f"03/04/2024 {9 + at // 3600:02d}:{at // 60 % 60:02d}:{at % 60:02d},1,1,1,1,1"
+     for at in range(20000)] + ["25/04/2024 09:30:00,1,1,1,1,1"]), {}, "line 20002: ts must be a date and time like the others"),
+    ("columns in another order", "\n".join(f"03/08/2024,09:{m},170.1,170.3,169.5,171.0,{m}00" for m in range(30, 50)), {},
+     "line 1: open 170.1 or close 171 lies outside low 169.5 to high 170.3; if the columns"),
+    ("a JSON document that is none", '{"bars": [1, 2', {}, "line 1: not JSON"),
+    ("a JSON document of an error", '{"Error Message": "Invalid API call"}', {}, "no rows of data in the JSON document"),
+    ("a JSON line that is none", '{"ts": 1, "open": 2, "close": 3}\n{"ts": 1,\n', {}, "line 2: not JSON: '{\"ts\": 1,'"),
+]  # fmt: skip
+
+TICKS = [
+    ("trades", "no size", csv(TRADES, "ts,price,x,side"), {}, "no column for size of trades (columns ts, price, x, side)"),
+    ("trades", "a word that is no side", changed(",B", ",up", TRADES, "ts,price,size,side"), {},
+     "line 6: side must be buy, sell, B, S, BOT, SLD, 1, -1 or the like, got 'up'"),
+    ("trades", "a negative size", changed(",14,", ",-14,", TRADES, "ts,price,size,side"), {}, "line 6: size must be a number in [0"),
+    ("trades", "a missing price", changed("170.14", "", TRADES, "ts,price,size,side"), {}, ""),
+    ("trades", "no day", csv([row[11:] for row in TRADES], "time,price,size,side"), {},
+     "neither the rows nor the name of the file hold the day; pass --date, such as --date 2024-03-26"),
+    ("trades", "a time of day that is none", changed("09:30:14", "09:61:14", [r[11:] for r in TRADES], "time,price,size,side"),
+     {"date": "2024-03-08"}, "line 6: time must be a time of day such as 09:30:00, got '09:61:14'"),
+    ("quotes", "no offer", csv(TRADES, "ts,bid,bid_size,x"), {}, "no column for ask of quotes"),
+    ("quotes", "a negative size", csv(["2024-03-08 09:30:00,1,2,-3,4", "2024-03-08 09:30:01,1,2,3,4"],
+     "ts,bid,ask,bid_size,ask_size"), {}, "line 2: bid_size must be a number in [0, 1e+15], got -3"),
+]  # fmt: skip
+
+
+def refused(read, data, options, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 - the message is compared below
+        read(data, Format(**options))
+    shown = str(error.value)
+    assert message in shown, shown
+    assert len(one_line(shown)) < 500
+    assert "\n" not in shown
+    return shown
+
+
+@pytest.mark.parametrize(("content", "options", "message"), [case[1:] for case in BARS], ids=[case[0] for case in BARS])
+def test_bad_bars_are_one_line_with_place_value_and_advice(tmp_path, content, options, message):
+    path = tmp_path / "bars.csv"
+    path.write_text(content)
+    shown = refused(read_bars, path, options, message)
+    assert "bars.csv" in shown or options
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "content", "options", "message"), TICKS, ids=[f"{case[0]}, {case[1]}" for case in TICKS]
+)
+def test_bad_ticks_are_one_line_with_place_value_and_advice(tmp_path, kind, name, content, options, message):
+    path = tmp_path / "ticks.csv"
+    path.write_text(content)
+    read = {"trades": read_trades, "quotes": read_quotes}[kind]
+    if not message:
+        assert read(path).provenance.dropped == {"rows without prices": 1}
+        return
+    assert "ticks.csv" in refused(read, path, options, message)
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.md").write_text("x")
+    for name, message in [
+        ("none.csv", "none.csv: No such file or directory"),
+        ("pipe.csv", "pipe.csv: not a regular file"),
+        ("empty", "empty: the folder holds no file that ends in .csv"),
+        ("other", "other: the folder holds no file that ends in .csv"),
+        ("*.zzz", "*.zzz: no file matches the pattern"),
+        ("none/bars.csv", "none/bars.csv: No such file or directory"),
+    ]:
+        refused(read_bars, tmp_path / name, {}, message)
+    refused(read_bars, [], {}, "bars must name at least one file or data frame, got none")
+    refused(read_bars, 3, {}, "bars must be a path or a data frame (pandas, polars, pyarrow, duckdb), got int")
+
+
+def zipped(**members):
+    target = io.BytesIO()
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name.replace("_", "."), content)
+    return target.getvalue()
+
+
+def random_bytes(count):
+    return random.Random(1).randbytes(count)  # noqa: S311
+
+
+def broken(parts):
+    table = pa.table({"ts": [1], "open": [1.0]})
+    target = io.BytesIO()
+    parquet.write_table(table, target)
+    return target.getvalue()[: -parts or None]
+
+
+BINARY = {
+    "a cut gzip file": (lambda: gzip.compress(csv().encode())[:-20], "the compressed data are damaged or cut off"),
+    "a gzip file with a broken middle": (
+        lambda: gzip.compress(random_bytes(500).hex().encode())[:200] + b"\0" * 99, "the compressed data are damaged or cut off",
+    ),
+    "a cut archive": (lambda: zipped(bars_csv=csv())[:-30], "the compressed data are damaged or cut off"),
+    "an archive without data": (lambda: zipped(readme_md="x"), "the archive holds no file that ends in .csv"),
+    "zstandard": (lambda: b"\x28\xb5\x2f\xfd" + random_bytes(99), "compressed in a form that is not read; decompress it"),
+    "bzip2": (lambda: b"BZh9" + random_bytes(99), "compressed in a form that is not read; decompress it"),
+    "binary junk": (lambda: random_bytes(5000), ": not text; is it a file of data?"),
+    "zeros": (lambda: b"1,2,3\n" + bytes(5000), ": not text; is it a file of data?"),
+    "a cut parquet file": (lambda: broken(8), "bars.csv: "),
+    "a parquet file without prices": (lambda: broken(0), "no column for high, low, close of bars (columns ts, open)"),
+    "junk far below": (lambda: csv(ROWS * 20000).encode() + b"\xff\xfe\x00\x81" * 50 + b"\n", "bars.csv, "),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BINARY)
+def test_damaged_and_binary_files_are_named(tmp_path, name):
+    content, message = BINARY[name]
+    (tmp_path / "bars.csv").write_bytes(content())
+    shown = refused(read_bars, tmp_path / "bars.csv", {}, message)
+    assert "bars.csv" in shown
+
+
+def test_a_member_of_an_archive_is_named_with_its_line(tmp_path):
+    (tmp_path / "bars.zip").write_bytes(zipped(a_csv=csv(), b_csv=changed("170.34", "-1")))
+    refused(read_bars, tmp_path / "bars.zip", {}, "bars.zip:b.csv, line 6: open must be a number above 0, got -1")
+
+
+def test_an_encrypted_archive_is_named(tmp_path):
+    content = bytearray(zipped(bars_csv=csv()))
+    for mark, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        content[content.index(mark) + at] |= 1
+    (tmp_path / "bars.zip").write_bytes(bytes(content))
+    refused(read_bars, tmp_path / "bars.zip", {}, "bars.zip: the archive is encrypted or compressed in a form that is not read")
+
+
+def test_sizes_are_limited(tmp_path, monkeypatch):
+    (tmp_path / "bars.csv").write_text(csv(ROWS * 10))
+    (tmp_path / "bars.zip").write_bytes(zipped(bars_csv=csv(ROWS * 10)))
+    (tmp_path / "bars.json").write_text('[{"ts": 1, "open": 2, "close": 3}]' + " " * 500)
+    (tmp_path / "line.csv").write_text(csv() + "2024-03-08 09:50:00,1,1,1,1," + "1" * 5000 + "\n")
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "LARGEST_FILE", 1000)
+        refused(read_bars, tmp_path / "bars.csv", {}, "bars.csv: it is larger than 1,000 bytes; split it")
+        refused(read_bars, tmp_path / "bars.zip", {}, "bars.zip:bars.csv: it is larger than 1,000 bytes; split it")
+    with monkeypatch.context() as patch:
+        patch.setattr(documents, "LARGEST", 300)
+        refused(read_bars, tmp_path / "bars.json", {}, "bars.json: JSON larger than 300 bytes; split it, or use csv or parquet")
+    monkeypatch.setattr(text, "BLOCK", 2000)
+    refused(read_bars, tmp_path / "line.csv", {}, "line.csv, after line 21: a line of more than 2,000 bytes")
+
+
+def test_a_book_must_fit_its_messages(tmp_path):
+    messages, book = tmp_path / "message.csv", tmp_path / "book.csv"
+    messages.write_text("".join(f"{34200.5 + at:.3f},1,{at},100,1700000,1\n" for at in range(5)))
+    book.write_text("1700100,5,1700000,6\n" * 4)
+    with pytest.raises(ValueError, match=r"one row for each of the 5 messages of .*message\.csv, got 4"):
+        read_book(messages, book, Format(date="2024-03-08"))
+    book.write_text("1700100,5,1700000\n" * 5)
+    with pytest.raises(ValueError, match=r"book\.csv: a book must have four columns a level .*, got 3 columns"):
+        read_book(messages, book, Format(date="2024-03-08"))
+    book.write_text("1700100,5,1700000,6\n" * 4 + "1700100,x,1700000,6\n")
+    with pytest.raises(ValueError, match=r"book\.csv, line 5: column 2 must be a number, got 'x'"):
+        read_book(messages, book, Format(date="2024-03-08"))
+
+
+@given(st.binary(max_size=30), st.integers(0, 2000), st.sampled_from(["", "gz", "zip", "parquet"]))
+def test_any_corruption_gives_bars_or_one_line(tmp_path_factory, junk, at, kind):
+    folder = tmp_path_factory.mktemp("bars")
+    content = csv().encode()
+    if kind == "gz":
+        content = gzip.compress(content)
+    elif kind == "zip":
+        content = zipped(bars_csv=csv())
+    elif kind == "parquet":
+        target = io.BytesIO()
+        parquet.write_table(pa.table({"ts": [f"2024-03-08 09:{m}" for m in range(30, 50)], **{k: [1.0] * 20 for k in HEADER.split(",")[1:]}}), target)  # fmt: skip  # noqa: E501
+        content = target.getvalue()
+    at = min(at, len(content))
+    (folder / "bars.csv").write_bytes(content[:at] + junk + content[at + len(junk) :])
+    try:
+        bars = read_bars(folder / "bars.csv")
+    except ValueError as error:
+        assert "bars.csv" in str(error)
+    else:
+        assert (bars.low > 0.0).all()
+        assert (bars.high - bars.low > -1e-5 * bars.high).all()
+
+
+def test_the_command_line_prints_one_line(tmp_path, capsys):
+    path = tmp_path / "bars.csv"
+    path.write_text(changed("170.34", "1x0"))
+    assert main(["calibrate", str(path), "--out", str(tmp_path / "x.toml")]) == 2
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == 1
+    assert "bars.csv, line 6: open must be a number, got '1x0'" in shown
