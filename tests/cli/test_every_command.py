@@ -1,11 +1,14 @@
 """Every command: its help, a tiny run as text and as JSON, a wrong argument; and what a new one takes."""
 
+import contextlib
+import ctypes
 import importlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,7 +17,7 @@ import pytest
 import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.arguments import Parser, add_arguments
-from hyperexec_env.cli import _command
+from hyperexec_env.cli import _command, _signals
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, load_scenario
 
@@ -129,7 +132,7 @@ def test_the_list_of_commands_is_in_order_and_imports_none_of_them():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     listed = [line for line in done.stdout.splitlines() if line.startswith("    ") and line[4] != " "]
     assert [next(name for name in TINY if line[4:].startswith(name)) for line in listed] == list(TINY)
-    light = {f"hyperexec_env.{name}" for name in ("version", "cli", "arguments", "checks", "extras")}
+    light = {f"hyperexec_env.{name}" for name in ("version", "cli", "cli._signals", "arguments", "checks", "extras")}
     assert set(done.stderr.split()) <= light | {"hyperexec_env"}
 
 
@@ -180,6 +183,7 @@ USING = [
     ("evaluate --store new.sqlite", "./new.sqlite"),
     ("evaluate --store new.sqlite", "new.sqlite-wal"),
     ("evaluate --policy TWAP --policy policy POV", "policy/policy.json"),
+    ("evaluate --policy TWAP --policy policy POV", "./policy/policy.safetensors"),
     ("leaderboard --scenario mine.toml", "base.toml"),
     ("leaderboard --out board --store new.sqlite", "new.sqlite-shm"),
     ("leaderboard --out board", "board/results.sqlite"),
@@ -230,6 +234,98 @@ def test_sigterm_ends_every_command_with_one_line_and_no_file(capsys, folder, mo
         assert run(capsys, *command.split(), *TINY[command].split()) == (143, "", "terminated\n")
         assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
         assert list(folder.iterdir()) == []
+
+
+def swallow_in_c(number):
+    """Receive a signal in Python code that C calls, as a compiler does: ctypes swallows the exception."""
+    ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), number))()
+
+
+def swallow_in_python(number):
+    with contextlib.suppress(BaseException):
+        os.kill(os.getpid(), number)
+
+
+SWALLOWED = [(number, swallow) for number in (signal.SIGINT, signal.SIGTERM) for swallow in (swallow_in_c, swallow_in_python)]
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """The SIGINT handler of an ordinary process, also where the tests run in the background; and short times of waiting."""
+    monkeypatch.setattr(_signals, "_AGAIN", 0.05)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_new_file_in_the_folder_of_a_policy_is_written(capsys, folder):
+    """A command reads the two files of a policy, and no other file of the folder."""
+    network = pytest.importorskip("hyperexec_env.evaluation.network")
+    pytest.importorskip("safetensors")
+    trained = network.load_policy(Path(__file__).parents[1] / "data" / "ppo-regime-day")
+    Path("policy").mkdir()
+    network.save_policy(trained, Path("policy"))
+    Path("policy/scenario.toml").write_text("old")
+    words = ("evaluate", "--policy", "policy", "--episodes", "4", "--no-optimum", "--json")
+    for name in ("new.json", "scenario.toml"):
+        assert run(capsys, *words, f"policy/{name}")[0] == 0
+        assert json.loads(Path("policy", name).read_text())["episodes"] == 4
+
+
+@pytest.mark.parametrize(("number", "swallow"), SWALLOWED)
+def test_a_signal_that_c_code_swallows_still_ends_a_command(number, swallow, capsys, folder, monkeypatch, soon):
+    def half_way(args):
+        def replace(*names):
+            swallow(number)
+            time.sleep(10.0)
+            pytest.fail("went on")
+
+        monkeypatch.setattr(os, "replace", replace)
+        write_atomically("result.json", "half")
+
+    said = (128 + number, "", {signal.SIGINT: "interrupted\n", signal.SIGTERM: "terminated\n"}[number])
+    script = importlib.import_module("hyperexec_env.cli.card")
+    monkeypatch.setattr(script, "main", half_way)
+    assert run(capsys, "card") == said
+    assert list(folder.iterdir()) == []
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == [
+        signal.default_int_handler,
+        signal.SIG_DFL,
+    ]
+
+
+@pytest.mark.parametrize(("number", "swallow"), SWALLOWED)
+def test_a_command_that_goes_on_after_a_swallowed_signal_ends_with_its_code(number, swallow, capsys, folder, monkeypatch, soon):
+    def fail(args):
+        swallow(number)
+        raise ValueError("the compiler is confused")
+
+    script = importlib.import_module("hyperexec_env.cli.card")
+    original = script.main
+    monkeypatch.setattr(script, "main", lambda args: (swallow(number), original(args))[1])
+    said = {signal.SIGINT: "interrupted\n", signal.SIGTERM: "terminated\n"}[number]
+    code, _, err = run(capsys, "card", "almgren-chriss")
+    assert (code, err) == (128 + number, said)
+    monkeypatch.setattr(script, "main", fail)
+    assert run(capsys, "card", "almgren-chriss") == (128 + number, "", said)
+
+
+def test_a_repeated_signal_lets_the_command_clean_up(capsys, folder, monkeypatch, soon):
+    cleaned = []
+
+    def slow_to_end(args):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            with contextlib.suppress(ValueError):  # an error of its own, while the signal is handled
+                raise ValueError
+            time.sleep(0.5)
+            cleaned.append(True)
+
+    script = importlib.import_module("hyperexec_env.cli.card")
+    monkeypatch.setattr(script, "main", slow_to_end)
+    assert run(capsys, "card") == (143, "", "terminated\n")
+    assert cleaned == [True]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
