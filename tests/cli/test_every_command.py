@@ -23,7 +23,7 @@ from hyperexec_env.market.scenario import Scenario, load_scenario
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BARS, FILLS = str(BENCHMARKS / "example_bars.csv"), str(BENCHMARKS / "example_fills.csv")
-QUICK = "--lanes 4 --hidden 4 --out run --no-progress"
+QUICK = "--lanes 4 --hidden 4 --out run --overwrite --no-progress"
 REPLAY = f"{QUICK} --timesteps 40 --learning-starts 10 --batch-size 4 --gradient-steps 1 --buffer-size 100 --no-tensorboard"
 
 TINY = {
@@ -33,7 +33,7 @@ TINY = {
     "train pathwise": f"{QUICK} --steps 1 --validation 4",
     "train sac": REPLAY,
     "train dqn": f"{REPLAY} --target-interval 10",
-    "export": "model.zip --algorithm ppo --out run --trust-pickle",
+    "export": "model.zip --algorithm ppo --out run --overwrite --trust-pickle",
     "scenarios": "",
     "solve": "almgren-chriss",
     "card": "almgren-chriss",
@@ -395,12 +395,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys, fold
 
 
 def test_the_file_of_a_user_stays_where_a_run_writes_its_scenario(folder):
-    run_module = pytest.importorskip("hyperexec_env.training.run")
+    folder_module = pytest.importorskip("hyperexec_env.training.folder")
     scenario = Scenario.from_dict({"base": "almgren-chriss", "name": "mine"})
     Path("scenario.toml").write_text('# my own words\nbase = "almgren-chriss"\nname = "mine"\n')
-    run_module.save_scenario(scenario, folder)
+    folder_module.save_scenario(scenario, folder)
     assert "my own words" in Path("scenario.toml").read_text()
-    run_module.save_scenario(replace(scenario, quantity=5.0), folder)
+    folder_module.save_scenario(replace(scenario, quantity=5.0), folder)
     assert load_scenario("scenario.toml").quantity == 5.0
 
 
