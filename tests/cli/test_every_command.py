@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import importlib
+import importlib.util
 import json
 import os
 import signal
@@ -328,13 +329,75 @@ def test_a_repeated_signal_lets_the_command_clean_up(capsys, folder, monkeypatch
     assert cleaned == [True]
 
 
+HOSTILE = {
+    "pipe": os.mkfifo,
+    "endless": lambda name: os.symlink("/dev/zero", name),
+    "circle": lambda name: os.symlink(name, name),
+    "folder": os.mkdir,
+    "empty": lambda name: Path(name).touch(),
+    "bytes": lambda name: Path(name).write_bytes(bytes(range(256)) * 10),
+    "deep": lambda name: Path(name).write_text("x = " + "[" * 10_000),
+    "unknown": lambda name: Path(name).write_text("quantty = 5\n"),
+    "nan": lambda name: Path(name).write_text("quantity = nan\n"),
+}
+READS = {"scenario": ".toml", "input": ".csv", "store": ".sqlite"}
+"""Role of an option that names a file which a command reads -> end of the name."""
+
+
+def reading(command, name, kind):
+    """Return the words of a tiny run of a command, in which one option names a hostile file."""
+    words = TINY[command].split()
+    script = importlib.import_module(cli.commands()[tuple(command.split())])
+    positional = [item.name for item in fields(script.Args) if item.metadata.get("positional")]
+    option = "--" + name.replace("_", "-")
+    if name in positional:
+        words[positional.index(name)] = kind
+    elif option in words:
+        words[words.index(option) + 1] = kind
+    else:
+        words += [option, kind]
+    return [*command.split(), *words]
+
+
+ROLES = [
+    (command, item.name, item.metadata["file"])
+    for command, module in ((" ".join(key), module) for key, module in cli.commands().items())
+    if all(map(importlib.util.find_spec, [NEEDS.get(command, "numpy")]))
+    for item in fields(importlib.import_module(module).Args)
+    if item.metadata.get("file") in READS
+]
+"""(command, option, role) of every option that names a file which is read."""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices of POSIX")
+@pytest.mark.parametrize(("command", "name", "role"), ROLES)
+def test_a_hostile_file_is_one_line_within_seconds(command, name, role, capsys, folder):
+    prepare(command)
+    for kind, make in HOSTILE.items():
+        if (kind, role) == ("empty", "store"):  # which is a new store
+            continue
+        file = f"{kind}{READS[role]}"
+        make(file)
+        before, started = set(folder.iterdir()), time.process_time()
+        code, out, err = run(capsys, *reading(command, name, file))
+        assert (code, out, err.count("\n")) == (2, "", 1), (kind, err)
+        assert len(err) <= 540
+        assert file in err
+        assert time.process_time() - started < 5.0
+        assert set(folder.iterdir()) <= before | {folder / "leaderboard"}  # which holds the store of a leaderboard
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_a_full_standard_output_is_one_line(capsys, folder, monkeypatch):
-    for words in (("scenarios",), ("scenarios", "--json"), ("--help",), ("--version",), ("bench", "--help")):
+@pytest.mark.parametrize("command", TINY)
+def test_a_full_standard_output_is_one_line(command, capsys, folder, monkeypatch):
+    prepare(command)
+    tiny = (*command.split(), *TINY[command].split())
+    for words in (tiny, (*tiny, "--json"), (*command.split(), "--help"), ("--help",), ("--version",)):
         with open("/dev/full", "w") as full:
             monkeypatch.setattr(sys, "stdout", full)
             code, _, err = run(capsys, *words)
-        assert (code, err) == (2, "hyperexec: error: No space left on device\n")
+        assert (code, err.splitlines()[-1]) == (2, "hyperexec: error: No space left on device"), words
+        assert "Traceback" not in err
 
 
 def test_a_name_that_is_too_long_is_one_short_line_in_every_command(capsys, folder):
