@@ -92,17 +92,15 @@ class _Raiser:
             self._stopped = True
 
     def _repeat(self) -> None:
-        """Send the signal to the main thread again and again; to the handler of other code, such as a training, only once."""
-        told = False
-        while True:
+        """Send the signal to the main thread again and again, until a handler of other code (a training) receives it."""
+        own = True
+        while own:
             time.sleep(_AGAIN)
             with self._lock:
-                own = signal.getsignal(self._received) == self.receive
                 if self._stopped:
                     return
-                if own or not told:
-                    told, self._repeated = not own, own
-                    _send(self._received)
+                own = self._repeated = signal.getsignal(self._received) == self.receive
+                _send(self._received)
 
 
 def _propagates(error: BaseException | None) -> bool:

@@ -21,6 +21,7 @@ from hyperexec_env.arguments import Parser, add_arguments
 from hyperexec_env.cli import _command, _signals
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, load_scenario
+from hyperexec_env.training.interruption import Interrupted, Signals
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BARS, FILLS = str(BENCHMARKS / "example_bars.csv"), str(BENCHMARKS / "example_fills.csv")
@@ -309,6 +310,22 @@ def test_a_command_that_goes_on_after_a_swallowed_signal_ends_with_its_code(numb
     assert (code, err) == (128 + number, said)
     monkeypatch.setattr(script, "main", fail)
     assert run(capsys, "card", "almgren-chriss") == (128 + number, "", said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_swallowed_signal_reaches_a_training_that_begins_after_it_once(number, capsys, folder, monkeypatch, soon):
+    def train(args):
+        swallow_in_c(number)
+        with Signals() as signals:
+            until = time.monotonic() + 10.0
+            while not signals.received and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.3)  # a second SIGINT would end the training without a checkpoint
+        raise Interrupted(signals.received)
+
+    script = importlib.import_module("hyperexec_env.cli.card")
+    monkeypatch.setattr(script, "main", train)
+    assert run(capsys, "card") == (128 + number, "", "")
 
 
 def test_a_repeated_signal_lets_the_command_clean_up(capsys, folder, monkeypatch, soon):
