@@ -23,7 +23,7 @@ from typing import NamedTuple
 from hyperexec_env import __version__
 from hyperexec_env.arguments import Parser
 from hyperexec_env.checks import after_echo, one_line
-from hyperexec_env.cli._signals import signals_as_exceptions
+from hyperexec_env.cli._signals import Raiser, destructors_silenced, signals_as_exceptions
 from hyperexec_env.extras import MissingExtra
 
 __all__ = ["commands", "main"]
@@ -45,9 +45,15 @@ def commands() -> dict[tuple[str, ...], str]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0 success, 1 failure, 2 bad input, 130 interrupted, 143 terminated (SIGTERM)."""
-    words = list(sys.argv[1:] if words is None else words)
+    raiser = Raiser()
+    with destructors_silenced(raiser):
+        return _exit_code(list(sys.argv[1:] if words is None else words), raiser)
+
+
+def _exit_code(words: list[str], raiser: Raiser) -> int:
+    """Run one command, report its error on one line, and return the exit code."""
     try:
-        with signals_as_exceptions():
+        with signals_as_exceptions(raiser):
             try:
                 return _run(words)
             finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import gc
 import signal
 import sys
 import threading
@@ -12,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final
 
-__all__ = ["Ended", "signals_as_exceptions"]
+__all__ = ["Ended", "Raiser", "destructors_silenced", "signals_as_exceptions"]
 
 _AGAIN: Final = 1.0
 """Seconds between two raises of a signal whose exception was swallowed."""
@@ -30,7 +31,23 @@ class Ended(KeyboardInterrupt):
 
 
 @contextmanager
-def signals_as_exceptions() -> Iterator[None]:
+def destructors_silenced(raiser: Raiser) -> Iterator[None]:
+    """Do not report, in the block, what destructors and callbacks of C code raise once a signal was received.
+
+    The signal interrupts code anywhere, and the destructor of an object that is half made may fail.
+    """
+    report = sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None if raiser.received else report(unraisable)
+    try:
+        yield
+        if raiser.received:
+            gc.collect()
+    finally:
+        sys.unraisablehook = report
+
+
+@contextmanager
+def signals_as_exceptions(raiser: Raiser) -> Iterator[None]:
     """Raise :class:`Ended` in the block on SIGINT and SIGTERM, so that files are closed or removed.
 
     Code in C that calls Python (a compiler, a destructor) can swallow the exception. The signal is therefore raised again every
@@ -44,8 +61,6 @@ def signals_as_exceptions() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    raiser, report = _Raiser(), sys.unraisablehook
-    sys.unraisablehook = lambda unraisable: None if isinstance(unraisable.exc_value, Ended) else report(unraisable)
     for number in caught:
         signal.signal(number, raiser.receive)
     try:
@@ -59,15 +74,14 @@ def signals_as_exceptions() -> Iterator[None]:
         raiser.stop()
         for number in caught:
             signal.signal(number, _DEFAULTS[number])
-        sys.unraisablehook = report
 
 
-class _Raiser:
+class Raiser:
     """Raises an exception on a signal, and again until it propagates."""
 
     def __init__(self) -> None:
         """Wait for a signal."""
-        self._received = 0  # number of the first signal
+        self.received = 0  # number of the first signal
         self._repeated = False  # whether the next signal is a repetition
         self._stopped = False
         self._lock = _thread.allocate_lock()
@@ -75,16 +89,16 @@ class _Raiser:
     def receive(self, number: int, frame: FrameType | None) -> None:
         """Handle a signal; a repetition does not disturb code that cleans up after the exception."""
         repeated, self._repeated = self._repeated, False
-        if not self._received:
-            self._received = number
+        if not self.received:
+            self.received = number
             _thread.start_new_thread(self._repeat, ())  # a `threading.Thread` could wait here for a lock of this very thread
         if not (repeated and _propagates(sys.exception())):
-            raise Ended(self._received)
+            raise Ended(self.received)
 
     def check(self) -> None:
         """Raise :class:`Ended` if a signal was received."""
-        if self._received:
-            raise Ended(self._received) from None
+        if self.received:
+            raise Ended(self.received) from None
 
     def stop(self) -> None:
         """Stop the repetitions."""
@@ -99,8 +113,8 @@ class _Raiser:
             with self._lock:
                 if self._stopped:
                     return
-                own = self._repeated = signal.getsignal(self._received) == self.receive
-                _send(self._received)
+                own = self._repeated = signal.getsignal(self.received) == self.receive
+                _send(self.received)
 
 
 def _propagates(error: BaseException | None) -> bool:
