@@ -147,7 +147,7 @@ def evaluate(
         threads: Threads of compiled loops; 0: chosen from the batch size.
         policy_timeout: Largest time of one call of a policy, seconds; 0: no limit. A policy that raises an error, does not
             return in time or does not return finite shares gets no row: :attr:`Board.failed` holds the reason, and the other
-            policies go on.
+            policies go on. A compiled rule is stopped only if it never ends within 64 episodes, on which it is tried first.
 
     Raises:
         ValueError: The number of episodes or threads or the seed is out of range, a scenario or policy is unknown, or the

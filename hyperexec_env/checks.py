@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import sys
 from collections.abc import Iterable, Sized
 from typing import Any, Final
 
 __all__ = [
     *("check_choice", "check_flag", "check_integer", "check_label", "check_number", "check_numbers", "check_seed", "nearest"),
-    *("one_line", "printable", "put_integer", "put_number", "shown"),
+    *("after_echo", "one_line", "printable", "put_integer", "put_number", "shown"),
 ]
 
 _LINE: Final = 500
@@ -32,6 +33,11 @@ def one_line(text: str) -> str:
     """Return a message as one printable line of at most 500 characters."""
     line = printable(" ".join(text[: 4 * _LINE].split()))
     return line if len(line) <= _LINE and len(text) <= 4 * _LINE else line[: _LINE - 3] + "..."
+
+
+def after_echo() -> str:
+    """Return what to print on standard error before a line about a signal: on a terminal, which echoes `^C`, a new line."""
+    return "\n" if sys.stderr is not None and sys.stderr.isatty() else ""
 
 
 def shown(value: Any) -> str:

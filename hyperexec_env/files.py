@@ -71,8 +71,10 @@ def check_target(
         return
     target, name = Path(os.path.realpath(path)), os.fspath(path)
     try:
-        if target.exists() and not (target.is_file() or _is_null(target)):
+        if target.is_symlink() or (target.exists() and not (target.is_file() or _is_null(target))):  # a circle of links
             raise ValueError(f"cannot write {name}: it is not a file")
+        if target.exists() and not os.access(target, os.W_OK):
+            raise ValueError(f"cannot write {name}: the file may not be written to")
     except OSError as error:  # for example, a name that is too long
         raise ValueError(f"cannot write {name}: {error.strerror or error}") from None
     if not target.parent.is_dir():
@@ -251,7 +253,7 @@ def write_atomically(path: str | os.PathLike[str], content: str | bytes, *, priv
     target = Path(os.path.realpath(path))
     if _is_null(target):
         return
-    if target.exists() and not target.is_file():
+    if target.is_symlink() or (target.exists() and not target.is_file()):  # a real path is a link only in a circle of links
         raise ValueError(f"cannot write {os.fspath(path)}: it is not a file")
     temporary = target.parent / f".{secrets.token_hex(8)}.tmp"
     try:

@@ -146,6 +146,20 @@ def test_an_output_path_that_cannot_be_created_is_refused(tmp_path, capfd):
     assert os.listdir(tmp_path) == ["pipe"]
 
 
+def test_a_circle_of_links_and_a_read_only_file_are_not_replaced(tmp_path, monkeypatch):
+    (tmp_path / "circle").symlink_to("circle")
+    for write in (check_target, lambda path: write_atomically(path, "new")):
+        with pytest.raises(ValueError, match="circle: it is not a file"):
+            write(tmp_path / "circle")
+    assert (tmp_path / "circle").is_symlink()
+    (tmp_path / "kept").write_text("old")
+    (tmp_path / "kept").chmod(0o444)
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: mode != os.W_OK and allowed(path, mode))  # root may write to it
+    with pytest.raises(ValueError, match="kept: the file may not be written to"):
+        check_target(tmp_path / "kept")
+
+
 def test_the_file_that_standard_output_goes_to_is_refused(tmp_path):
     code = "from hyperexec_env.files import check_target; check_target('out.txt')"
     with open(tmp_path / "out.txt", "w") as out:

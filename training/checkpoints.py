@@ -26,6 +26,7 @@ __all__ = [
     "FOLDER",
     "Checkpoint",
     "check_versions",
+    "checkpoint_files",
     "checkpoint_to_resume",
     "newest_checkpoint",
     "save_checkpoint",
@@ -84,7 +85,7 @@ def newest_checkpoint(folder: Path, skipped: Callable[[Path], None] = lambda pat
         folder: Folder of the checkpoints.
         skipped: Called with the path of each newer file that is damaged.
     """
-    for step, path in sorted(_files(folder).items(), reverse=True):
+    for step, path in sorted(checkpoint_files(folder).items(), reverse=True):
         checkpoint = _read(path, step)
         if checkpoint is not None:
             return checkpoint
@@ -93,15 +94,20 @@ def newest_checkpoint(folder: Path, skipped: Callable[[Path], None] = lambda pat
 
 
 def checkpoint_to_resume(folder: Path) -> Checkpoint | None:
-    """Return the newest valid checkpoint, or None; report damaged checkpoints, or the lack of any, on standard error."""
+    """Return the newest valid checkpoint, or None; report newer ones, which are damaged, on standard error."""
 
     def warn(path: Path) -> None:
         print(f"the checkpoint {path} is damaged and not used", file=sys.stderr)
 
-    checkpoint = newest_checkpoint(folder, warn)
-    if checkpoint is None:
-        print(f"no checkpoint in {folder}: training starts from the beginning", file=sys.stderr)
-    return checkpoint
+    return newest_checkpoint(folder, warn)
+
+
+def checkpoint_files(folder: Path) -> dict[int, Path]:
+    """Return the paths of a folder that have the name of a checkpoint, by step."""
+    if not folder.is_dir():
+        return {}
+    named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
+    return {int(match[1]): path for match, path in named if match}
 
 
 def versions(*modules: str) -> dict[str, str]:
@@ -137,14 +143,6 @@ def check_versions(checkpoint: Checkpoint, folder: Path, *modules: str) -> None:
     print(f"{both}: the result may differ from an uninterrupted training", file=sys.stderr)
 
 
-def _files(folder: Path) -> dict[int, Path]:
-    """Return the paths of a folder that have the name of a checkpoint, by step."""
-    if not folder.is_dir():
-        return {}
-    named = ((_NAME.fullmatch(path.name), path) for path in folder.iterdir())
-    return {int(match[1]): path for match, path in named if match}
-
-
 def _read(path: Path, step: int) -> Checkpoint | None:
     """Return the checkpoint in a file, or None if the file is unreadable or fails its hash."""
     safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
@@ -171,7 +169,7 @@ def _digest(step: int, tensors: Mapping[str, NDArray[Any]], about: str) -> str:
 
 def _clean(folder: Path, step: int) -> None:
     """Delete checkpoints of later steps, all but the newest ones up to a step, and temporary files."""
-    files = _files(folder)
+    files = checkpoint_files(folder)
     stored = sorted(other for other in files if other <= step)[-_STORED:]
     unneeded = [path for other, path in files.items() if other not in stored]
     for path in [*unneeded, *(path for path in folder.iterdir() if _TEMPORARY.fullmatch(path.name))]:

@@ -20,9 +20,11 @@ from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.evaluation.network import ACTIVATIONS, Layers, NetworkPolicy, check_layers, save_policy
 from hyperexec_env.extras import need
-from hyperexec_env.files import check_folder, make_folder, printable, read_regular
+from hyperexec_env.files import check_folder, printable, read_regular
 
 from .checkpoints import versions
+from .folder import check_free
+from .lock import claimed
 
 __all__ = ["ALGORITHMS", "export", "policy_of"]
 
@@ -184,6 +186,7 @@ def export(
     action_mode: str | None = None,
     observe_regime: bool = True,
     trust_pickle: bool = False,
+    overwrite: bool = False,
 ) -> NetworkPolicy:
     """Load a model, write its policy to a folder, and return the policy.
 
@@ -194,15 +197,18 @@ def export(
         action_mode: Action mode of the training; None: "discrete" for dqn, else "pace".
         observe_regime: Whether the model observed the regime in training; the file does not record it.
         trust_pickle: Load the file although its pickles can run any code.
+        overwrite: Delete the policy and the checkpoints of another run in the folder.
 
     Raises:
-        ValueError: An option is invalid, the file is not trusted, or the model cannot be exported.
+        ValueError: An option is invalid, the file is not trusted, the model cannot be exported, the folder contains a policy or
+            a run, or a training writes to it.
         MissingExtra: The packages of the extra `train` are not installed.
     """
     check_choice("algorithm", algorithm, ALGORITHMS)
     mode = action_mode or ("discrete" if algorithm == "dqn" else "pace")
     check_choice("action_mode", mode, ACTION_MODES)
     check_flag("observe_regime", observe_regime)
+    check_flag("overwrite", overwrite)
     path = Path(model)
     if not check_flag("trust_pickle", trust_pickle):
         raise ValueError(
@@ -212,9 +218,13 @@ def export(
     for module in ("torch", "stable_baselines3", "safetensors"):
         need(module, "train")
     check_folder(out)
+    if not overwrite:
+        check_free(Path(out), overwrite=False)  # before the model is loaded
     name = printable(f"{algorithm.upper()} {path.stem}")
     policy = policy_of(_load(path, algorithm), algorithm, mode, observe_regime, name)
     source = {"source": path.name, "sha256": hashlib.sha256(read_regular(path, _LARGEST)).hexdigest()}
     policy = replace(policy, about={**policy.about, **source})
-    save_policy(policy, make_folder(out))
+    with claimed(out) as folder:
+        check_free(folder, overwrite=overwrite)
+        save_policy(policy, folder)
     return policy

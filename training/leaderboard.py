@@ -34,9 +34,9 @@ from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, 
 from hyperexec_env.progress import progress
 
 from . import ppo
-from .interruption import Interrupted
+from .folder import file_name
 from .lock import LOCK, claimed
-from .run import begun, check_training, file_name, plain_args
+from .run import begun, check_training, plain_args
 
 __all__ = ["leaderboard", "result_files", "verified"]
 
@@ -211,19 +211,16 @@ def _matches(found: NetworkPolicy, options: ppo.Args, scenario: Scenario) -> boo
     if not (isinstance(args, dict) and isinstance(versions, dict) and isinstance(traded, int)):
         return False
     origin = (about.get("scenario_hash"), versions.get("hyperexec_env"), found.training_seed)
-    ignored = ("out", "progress", "scenario", "checkpoint_every", "resume")
+    ignored = ("out", "progress", "scenario", "checkpoint_every", "resume", "overwrite")
     compared = {key: value for key, value in plain_args(options, scenario).items() if key not in ignored}
     same = origin == (scenario.hash, __version__, options.seed) and compared.items() <= args.items()
     return same and traded >= options.timesteps
 
 
 def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
-    """Train a policy, from the newest checkpoint if it belongs to the same training."""
-    try:
-        return ppo.train(replace(options, resume=begun("ppo", scenario, options)))
-    except Interrupted:
-        print("(a leaderboard needs no --resume: the same command resumes from that checkpoint)", file=sys.stderr)
-        raise
+    """Train a policy, from the newest checkpoint if it belongs to the same training; another run in the folder is deleted."""
+    options = replace(options, resume=begun("ppo", scenario, options), overwrite=True)
+    return ppo.train(options, again="the same command continues")
 
 
 def _write(folder: Path, name: str, board: Board) -> None:

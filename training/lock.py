@@ -23,7 +23,7 @@ LOCK: Final = "run.lock"
 
 @contextmanager
 def claimed(folder: str | os.PathLike[str]) -> Iterator[Path]:
-    """Create a folder if it is missing, and lock it while the block runs.
+    """Create a folder if it is missing, and lock it while the block runs; if the block leaves a new folder empty, delete it.
 
     The system releases the lock of a process that dies, so that the next process takes it over. On a system without POSIX
     locks (Windows) nothing is locked.
@@ -37,6 +37,7 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[Path]:
     Raises:
         ValueError: Another process holds the lock (the message names its pid), or the folder is not writable.
     """
+    new = not os.path.lexists(folder)
     path = make_folder(folder)
     if fcntl is None:
         yield path
@@ -47,6 +48,8 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             (path / LOCK).unlink()
+            if new:
+                path.rmdir()  # of a block that wrote nothing
         os.close(handle)
 
 

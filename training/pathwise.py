@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number
+from hyperexec_env.checks import after_echo, check_choice, check_flag, check_integer, check_number
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
@@ -24,9 +24,10 @@ from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.progress import progress
 
-from .checkpoints import FOLDER, Checkpoint, check_versions, checkpoint_to_resume, save_checkpoint, versions
+from .checkpoints import FOLDER, Checkpoint, check_versions, save_checkpoint, versions
+from .folder import claimed_folder, run_files, save_scenario, starting_point
 from .interruption import Interrupted, Signals
-from .run import claimed_folder, plain_args, run_files, save_scenario
+from .run import plain_args
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,7 @@ _AHEAD: Final = 8
 """Number of gradient steps whose paths are drawn at once."""
 _AVERAGE: Final = 0.99
 """Decay of the averaged weights per step (Polyak and Juditsky 1992, with exponential weights)."""
-_MAY_DIFFER: Final = ("scenario", "out", "threads", "checkpoint_every", "resume", "progress")
+_MAY_DIFFER: Final = ("scenario", "out", "threads", "checkpoint_every", "resume", "overwrite", "progress")
 """Options that a resumed run may change; the scenario is compared by its hash."""
 
 
@@ -69,6 +70,7 @@ class Args:
     patience: int = option(20, "stop after this many validations without improvement")
     checkpoint_every: int = option(250, "gradient steps between two checkpoints")
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
+    overwrite: bool = option(False, "delete the policy and the checkpoints of another run in the folder")
     device: str = option("cpu", "device of torch", choices=("cpu", "cuda"))
     threads: int = option(1, "torch threads")
     progress: bool = option(True, "show a progress bar")
@@ -98,7 +100,7 @@ def _check(args: Args) -> Scenario:
         check_number("level", args.level, low=0.0, high=1.0 - 1.0 / args.lanes)
     check_number("seconds", args.seconds, low=0.0, unit="s")
     check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
-    for name in ("observe_regime", "resume", "progress"):
+    for name in ("observe_regime", "resume", "overwrite", "progress"):
         check_flag(name, getattr(args, name))
     scenario = get_scenario(args.scenario)
     if scenario.predator:
@@ -273,7 +275,7 @@ def _run(trainer: Trainer, checkpoints: Path, scenario: Scenario) -> str:
             if signals.received or trainer.step % args.checkpoint_every == 0:
                 trainer.save(checkpoints, scenario)
             if signals.received:
-                print(f"interrupted after {trainer.step:,} steps; pass --resume to continue", file=sys.stderr)
+                print(f"{after_echo()}interrupted after {trainer.step:,} steps; pass --resume to continue", file=sys.stderr)
                 raise Interrupted(signals.received)
             done = int(total * trainer.done())
             advance(done - reported)
@@ -285,8 +287,8 @@ def train(args: Args) -> NetworkPolicy:
     """Train a policy, save it in the folder of the run, and return it.
 
     Raises:
-        ValueError: An option is invalid, the checkpoint belongs to another training or another version, or another process
-            writes to the folder of the run.
+        ValueError: An option is invalid, the checkpoint belongs to another training or another version, the folder contains
+            another run (see :func:`~.folder.starting_point`), or another process writes to it.
         Interrupted: A signal was received; a checkpoint was written.
     """
     scenario = _check(args)
@@ -299,7 +301,7 @@ def _train(args: Args, scenario: Scenario, folder: Path) -> NetworkPolicy:
     """Train a policy with checked options in a folder; see :func:`train`."""
     trainer = Trainer(args, scenario)
     checkpoints = folder / FOLDER
-    checkpoint = checkpoint_to_resume(checkpoints) if args.resume else None
+    checkpoint = starting_point(folder, resume=args.resume, overwrite=args.overwrite)
     if checkpoint:
         check_versions(checkpoint, checkpoints, "torch")
         trainer.restore(checkpoint, scenario)

@@ -11,7 +11,8 @@ from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
-from .run import check_training, learn, make_env, run_files
+from .folder import run_files
+from .run import AGAIN, check_training, learn, make_env
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -44,6 +45,7 @@ class Args:
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(500_000, "slices between two checkpoints")
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
+    overwrite: bool = option(False, "delete the policy and the checkpoints of another run in the folder")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
 
@@ -103,9 +105,14 @@ def _layers(model: PPO) -> list[nn.Module]:
     return [*hidden, model.policy.action_net]
 
 
-def train(args: Args) -> NetworkPolicy:
-    """Train a policy, save it in the folder of the run, and return it."""
+def train(args: Args, again: str = AGAIN) -> NetworkPolicy:
+    """Train a policy, save it in the folder of the run, and return it.
+
+    Args:
+        args: The options.
+        again: How the user continues an interrupted training, for the message.
+    """
     check_training(args)
     scenario = get_scenario(args.scenario)
     head = "argmax" if args.action_mode == "discrete" else "clip"
-    return learn(build_model(args, scenario), _layers, args, scenario, "ppo", head, "tanh")
+    return learn(build_model(args, scenario), _layers, args, scenario, "ppo", head, "tanh", again)

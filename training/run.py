@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,46 +15,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env import __version__
-from hyperexec_env.checks import check_integer, check_number
-from hyperexec_env.evaluation.network import NetworkPolicy, policy_files, save_policy
+from hyperexec_env.checks import after_echo, check_integer, check_number
+from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
-from hyperexec_env.files import make_folder, write_atomically
-from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario
+from hyperexec_env.files import make_folder
+from hyperexec_env.market.scenario import Scenario, get_scenario
 
-from .checkpoints import (
-    FOLDER,
-    check_versions,
-    checkpoint_to_resume,
-    newest_checkpoint,
-    save_checkpoint,
-    versions,
-    versions_text,
-)
+from .checkpoints import FOLDER, Checkpoint, check_versions, newest_checkpoint, save_checkpoint, versions, versions_text
+from .folder import LAST_GOOD, LOG, claimed_folder, run_folder, save_scenario, starting_point
 from .interruption import Interrupted, Signals
-from .lock import LOCK, claimed
 
 __all__ = [
+    "AGAIN",
     "Trained",
     "begun",
     "check_training",
-    "claimed_folder",
-    "file_name",
     "learn",
     "make_env",
     "plain_args",
-    "run_files",
-    "run_folder",
-    "save_scenario",
     "trained",
 ]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
-_MAY_DIFFER = ("scenario", "out", "threads", "checkpoint_every", "resume", "tensorboard", "progress")
+_MAY_DIFFER = ("scenario", "out", "threads", "checkpoint_every", "resume", "overwrite", "tensorboard", "progress")
 """Options that a resumed run may change; the scenario is compared by its hash."""
-_SCENARIO: Final = "scenario.toml"
-_LOG: Final = "tensorboard"
-_LAST_GOOD: Final = "last-good"
-"""Names in the folder of a run: its scenario, the folder of the logs, and the folder of the last finite policy."""
+AGAIN: Final = "pass --resume to continue"
+"""How a user continues an interrupted training."""
 _MODULES: Final = ("stable_baselines3", "torch")
 """Packages whose versions can change a training."""
 _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_loss", "ent_coef_loss")
@@ -94,40 +80,6 @@ def check_training(args: Any) -> None:
     modules = ["torch", "stable_baselines3", "safetensors", *(["tensorboard"] if args.tensorboard else [])]
     for module in [*modules, *(["tqdm", "rich"] if args.progress else [])]:
         need(module, "train")
-
-
-def run_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
-    """Return the folder of a run (default: runs/ALGORITHM-SCENARIO-SEED)."""
-    return Path(out) if out else Path("runs") / f"{algorithm}-{file_name(scenario)}-{seed}"
-
-
-def file_name(scenario: Scenario) -> str:
-    """Return the name of a scenario as a file name, with all other characters replaced by "-"."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in scenario.name).strip(".") or "scenario"
-
-
-def claimed_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> AbstractContextManager[Path]:
-    """Return a context that creates the folder of a run if it is missing, locks it, and yields it.
-
-    Raises:
-        ValueError: The folder cannot be created or is not writable, or another process writes to it.
-    """
-    return claimed(run_folder(out, algorithm, scenario, seed))
-
-
-def run_files(args: Any, algorithm: str) -> list[Path]:
-    """Return the files and folders that a training with some options writes."""
-    folder = run_folder(args.out, algorithm, get_scenario(args.scenario), args.seed)
-    return [*policy_files(folder), *(folder / name for name in (_SCENARIO, FOLDER, LOCK, _LOG, _LAST_GOOD))]
-
-
-def save_scenario(scenario: Scenario, folder: Path) -> None:
-    """Write the scenario of a run to its folder, unless the file there already describes it: it may be the user's own text."""
-    file = folder / _SCENARIO
-    with suppress(ValueError):
-        if file.exists() and load_scenario(file) == scenario:
-            return
-    write_atomically(file, scenario.to_toml())
 
 
 def make_env(args: Any, scenario: Scenario) -> Any:
@@ -256,17 +208,14 @@ class Run:
         save_checkpoint(self.checkpoints, self.model.num_timesteps, tensors, about)
         self.saved = self.model.num_timesteps
 
-    def resume(self) -> None:
-        """Restore the newest checkpoint, or report on standard error that there is none.
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Restore a checkpoint.
 
         Raises:
             ValueError: The checkpoint belongs to another training or another version.
         """
         from .adapter import restore
 
-        checkpoint = checkpoint_to_resume(self.checkpoints)
-        if checkpoint is None:
-            return
         check_versions(checkpoint, self.checkpoints, *_MODULES)
         self._check_same(checkpoint.about)
         try:
@@ -329,37 +278,40 @@ class Run:
         return policy
 
     def give_up(self) -> ValueError:
-        """Save the last finite policy in the subfolder :data:`_LAST_GOOD`, and return the error to raise."""
+        """Save the last finite policy in the subfolder :data:`LAST_GOOD`, and return the error to raise."""
         message = (
             f"training diverged: the {self.algorithm} policy or its loss holds numbers that are not finite "
             f"after {self.model.num_timesteps:,} slices; try a smaller learning rate"
         )
         if self.good is not None:
             weights, timesteps = self.good
-            self.export(weights, timesteps, self.folder / _LAST_GOOD)
-            message += f"; the last good policy (of {timesteps:,} slices) is in {self.folder / 'last-good'}"
+            self.export(weights, timesteps, self.folder / LAST_GOOD)
+            message += f"; the last good policy (of {timesteps:,} slices) is in {self.folder / LAST_GOOD}"
         return ValueError(message)
 
 
-def learn(model: Any, layers: Any, args: Any, scenario: Scenario, algorithm: str, head: str, activation: str) -> NetworkPolicy:
+def learn(
+    model: Any, layers: Any, args: Any, scenario: Scenario, algorithm: str, head: str, activation: str, again: str = AGAIN
+) -> NetworkPolicy:
     """Train a stable-baselines3 model for its budget, and save a checkpoint and the deterministic policy; see :class:`Run`.
 
     Raises:
-        ValueError: The training diverged or cannot be resumed, the disk is full, or another process writes to the folder of
-            the run.
+        ValueError: The training diverged or cannot be resumed, the disk is full, the folder contains another run (see
+            :func:`~.folder.starting_point`), or another process writes to it.
         Interrupted: SIGINT or SIGTERM was received; a checkpoint was written.
     """
     with claimed_folder(args.out, algorithm, scenario, args.seed) as folder, _errors_of_log_in_main_thread():
+        checkpoint = starting_point(folder, resume=args.resume, overwrite=args.overwrite)
         run = Run(model, layers, args, scenario, folder, algorithm, head, activation)
         log = need("stable_baselines3.common.logger", "train")
-        target = log.configure(str(folder / _LOG), ["tensorboard"]) if args.tensorboard else log.Logger(None, [])
+        target = log.configure(str(folder / LOG), ["tensorboard"]) if args.tensorboard else log.Logger(None, [])
         model.set_logger(target)
-        if args.resume:
-            run.resume()
-        return _train(run)
+        if checkpoint is not None:
+            run.resume(checkpoint)
+        return _train(run, again)
 
 
-def _train(run: Run) -> NetworkPolicy:
+def _train(run: Run, again: str) -> NetworkPolicy:
     """Train the model of a run for its budget, and save a checkpoint and the policy; errors as in :func:`learn`."""
     model, args = run.model, run.args
     with Signals() as signals:
@@ -378,8 +330,8 @@ def _train(run: Run) -> NetworkPolicy:
                 run.save()
             policy = run.export(run.weights(), model.num_timesteps, run.folder)
     if signals.received:
-        again = f"; pass --resume to continue (checkpoint of {run.saved:,} slices in {run.checkpoints})" if stopped else ""
-        print(f"\ninterrupted after {run.saved:,} of {args.timesteps:,} slices{again}", file=sys.stderr)
+        done = f"{after_echo()}interrupted after {run.saved:,} of {args.timesteps:,} slices"
+        print(f"{done}; {again} (checkpoint in {run.checkpoints})" if stopped else done, file=sys.stderr)
         raise Interrupted(signals.received)
     return policy
 

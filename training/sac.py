@@ -10,7 +10,8 @@ from hyperexec_env.envs.action import CONTINUOUS_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
-from .run import check_training, learn, make_env, run_files
+from .folder import run_files
+from .run import check_training, learn, make_env
 
 __all__ = ["Args", "train"]
 
@@ -38,6 +39,7 @@ class Args:
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(250_000, "slices between two checkpoints")
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
+    overwrite: bool = option(False, "delete the policy and the checkpoints of another run in the folder")
     tensorboard: bool = option(True, "log to TensorBoard, in the folder of the run")
     progress: bool = option(True, "show a progress bar")
 

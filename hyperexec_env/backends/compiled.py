@@ -400,8 +400,8 @@ class CompiledLanes:
         edges = np.linspace(0, -(-self.lanes // TILE), self.threads + 1).astype(int) * TILE
         if self.part is not None:
             edges = np.arange(0, self.lanes + self.part, self.part)
-        self.parts = [part for part in pairwise(np.minimum(edges, self.lanes).tolist()) if part[0] < part[1]]
-        """(first lane, end) of each part."""
+        self.parts = [part for part in pairwise(np.minimum(edges, self.lanes).tolist()) if part[0] < part[1]] or [(0, 0)]
+        """(first lane, end) of each part; one empty part without lanes, on which a run only compiles its plan."""
         self._scratch = [self._compiled.scratch() for _ in self.parts]
         self._pool = self._new_pool()
         _POOLED.add(self)

@@ -14,16 +14,16 @@ import os
 import pkgutil
 import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from hyperexec_env import __version__
 from hyperexec_env.arguments import Parser
-from hyperexec_env.checks import one_line
+from hyperexec_env.checks import after_echo, one_line
+from hyperexec_env.cli._signals import Raiser, destructors_silenced, signals_as_exceptions
 from hyperexec_env.extras import MissingExtra
 
 __all__ = ["commands", "main"]
@@ -43,44 +43,25 @@ def commands() -> dict[tuple[str, ...], str]:
     return {tuple(name.split("_")): f"{__name__}.{name}" for name in names}
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM was received."""
-
-
-@contextmanager
-def _sigterm_as_exception() -> Iterator[None]:
-    """Raise an exception in the block on SIGTERM, as Python does on SIGINT, so that files are closed or removed.
-
-    Signals that the process ignores stay ignored. Outside the main thread, which alone receives signals, nothing changes.
-    """
-
-    def terminate(number: int, frame: Any) -> None:
-        raise _Terminated
-
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    signal.signal(signal.SIGTERM, terminate)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
 def main(words: Sequence[str] | None = None) -> int:
     """Run one command; return the exit code: 0 success, 1 failure, 2 bad input, 130 interrupted, 143 terminated (SIGTERM)."""
-    words = list(sys.argv[1:] if words is None else words)
+    raiser = Raiser()
+    with destructors_silenced(raiser):
+        return _exit_code(list(sys.argv[1:] if words is None else words), raiser)
+
+
+def _exit_code(words: list[str], raiser: Raiser) -> int:
+    """Run one command, report its error on one line, and return the exit code."""
     try:
-        with _sigterm_as_exception():
+        with signals_as_exceptions(raiser):
             try:
                 return _run(words)
             finally:
                 if sys.stdout is not None:
                     sys.stdout.flush()  # a full disk is found here, not in the shutdown of Python
-    except _Terminated:
-        return _fail("terminated", 128 + signal.SIGTERM, prefix="")
-    except KeyboardInterrupt:
-        return _fail("interrupted", 128 + signal.SIGINT, prefix="\n")
+    except KeyboardInterrupt as error:
+        number = getattr(error, "number", signal.SIGINT)
+        return _fail("terminated" if number == signal.SIGTERM else "interrupted", 128 + number, prefix=after_echo())
     except BrokenPipeError:
         _drop_output()
         return 1

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from hyperexec_env.arguments import Parser, add_arguments, files_of, parse
 from hyperexec_env.checks import one_line, printable
+from hyperexec_env.evaluation.network import policy_files
 from hyperexec_env.files import check_folder, check_target, write_atomically
 from hyperexec_env.market.scenario import scenario_files
 
@@ -84,7 +85,8 @@ def _check_files(args: Any, json_target: str | None) -> None:
     for _, path in files_of(args, "folder"):
         check_folder(path)
     stores, outputs = files_of(args, "store"), files_of(args, "output")
-    read = [*(path for _, path in files_of(args, "input", "policy")), *getattr(args, "inputs", ())]
+    read = [*(path for _, path in files_of(args, "input")), *getattr(args, "inputs", ())]
+    read += [file for _, folder in files_of(args, "policy") for file in policy_files(folder)]
     read += [file for _, scenario in files_of(args, "scenario") for file in scenario_files(scenario)]
     for _, path in stores:
         check_target(path, read)

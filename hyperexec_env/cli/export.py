@@ -30,6 +30,7 @@ class Args:
     )
     observe_regime: bool = option(True, "whether the model observed the regime in training (the file does not record it)")
     trust_pickle: bool = option(False, "load the file although its pickles can run any code: for files that you made yourself")
+    overwrite: bool = option(False, "delete the policy and the checkpoints of another run in the folder")
 
     @property
     def outputs(self) -> list[Path]:

@@ -152,12 +152,13 @@ class RuleLoop:
 
     def __init__(self, market: Market, rule: Rule, hidden: bool = False, threads: int = 1) -> None:
         """Build the program; compilation happens on the first run."""
+        self.rule = rule
         self._market, self._threads = market, threads
         self._program = CompiledProgram(_program(market, rule, hidden))
         self._lanes: dict[int, CompiledLanes] = {}
 
     def run(self, keys: Words) -> Run:
-        """Run the episodes with some noise keys, shape (episodes,).
+        """Run the episodes with some noise keys, shape (episodes,); without episodes, only compile the loop.
 
         Raises:
             ValueError: The rule returned a number that is not finite.

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from hyperexec_env.backends.compiled import default_threads, resolve_backend
 from hyperexec_env.checks import check_integer
 from hyperexec_env.envs.situation import price_of_last, situation_of
+from hyperexec_env.evaluation.child import ends_in_time
 from hyperexec_env.evaluation.identity import Cell, cell_of
 from hyperexec_env.evaluation.loop import RuleLoop
-from hyperexec_env.evaluation.policy import Policy, PolicyFailure, blamed, checked_shares, read_only
+from hyperexec_env.evaluation.policy import PACKAGES, Policy, PolicyFailure, blamed, checked_shares, read_only
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import Components
@@ -137,7 +138,8 @@ def rollouts(
             the same results to 1e-9; "numpy"; "auto": numba where it is installed.
         num_threads: Threads of the compiled loop; None: one below 4,096 episodes per batch, else one per processor. Results do
             not depend on it.
-        policy_timeout: Largest time of one call of a policy (one slice of a batch), seconds; 0: no limit.
+        policy_timeout: Largest time of one call of a policy (one slice of a batch), seconds; 0: no limit. It also limits the
+            trial of a compiled rule on its first 64 episodes, in a child process; later batches of the rule have no limit.
         failures: Reasons by number of the policy, of policies that are not run (again). If it is given, a policy that fails is
             added to it and has the outcome None from then on, and the others go on; otherwise the failure is raised.
 
@@ -232,11 +234,19 @@ def _batch(
 def _check_rule(market: Market, policy: Policy, loop: RuleLoop, path: Path, hidden: bool, timeout: float) -> None:
     """Check, on the episodes of a path, that the rule of a policy and its `act` have equal objectives.
 
+    A child process first runs a rule from outside this package, because a compiled loop that never ends cannot be stopped. A
+    rule that ends in these episodes and never in others is not noticed.
+
     Raises:
-        PolicyFailure: The policy or its rule fails, or the objectives differ by more than the tolerance.
+        PolicyFailure: The policy or its rule fails or does not return in time, or the objectives differ by more than the
+            tolerance.
     """
     own = roll(market, policy, path, hidden, timeout).statement.objective
     with blamed(policy, "in its compiled rule"):
+        loop.run(path.keys[:0])  # compiles the loop, which takes seconds
+        foreign = loop.rule.decide.__module__.partition(".")[0] not in PACKAGES
+        if timeout and foreign and not ends_in_time(lambda: loop.run(path.keys), timeout):
+            raise PolicyFailure(f"policy {policy.name!r} did not return within {timeout:g} s in its compiled rule")
         ruled = roll_rule(market, loop, path.keys).statement.objective
     off = ~(np.abs(ruled - own) <= _TOLERANCE * (1.0 + np.abs(own)))
     if off.any():

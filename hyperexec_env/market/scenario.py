@@ -456,7 +456,7 @@ def _chain(path: Path) -> list[tuple[Path, Mapping[str, Any]]]:
         content = read_regular(following, left, "the scenario file")
         left -= len(content)
         try:
-            values = _parse(content.decode("utf-8"))
+            values = _parse(content.decode("utf-8-sig"))
         except UnicodeDecodeError:
             raise ValueError(f"cannot read the scenario file {following}: not text in UTF-8") from None
         except ValueError as error:

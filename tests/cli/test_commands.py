@@ -339,7 +339,7 @@ def test_a_signal_leaves_nothing_half_written(tmp_path):
     for number, process in running.items():
         assert "can detect differences" in process.stderr.readline()
         process.send_signal(number)
-    for number, said in ((signal.SIGINT, "\ninterrupted\n"), (signal.SIGTERM, "terminated\n")):
+    for number, said in ((signal.SIGINT, "interrupted\n"), (signal.SIGTERM, "terminated\n")):
         assert running[number].communicate(timeout=60)[1] == said
         assert running[number].returncode == 128 + number
     assert not list(tmp_path.iterdir())

@@ -1,11 +1,15 @@
 """Every command: its help, a tiny run as text and as JSON, a wrong argument; and what a new one takes."""
 
+import contextlib
+import ctypes
 import importlib
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -14,13 +18,14 @@ import pytest
 import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.arguments import Parser, add_arguments
-from hyperexec_env.cli import _command
+from hyperexec_env.cli import _command, _signals
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, load_scenario
+from hyperexec_env.training.interruption import Interrupted, Signals
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BARS, FILLS = str(BENCHMARKS / "example_bars.csv"), str(BENCHMARKS / "example_fills.csv")
-QUICK = "--lanes 4 --hidden 4 --out run --no-progress"
+QUICK = "--lanes 4 --hidden 4 --out run --overwrite --no-progress"
 REPLAY = f"{QUICK} --timesteps 40 --learning-starts 10 --batch-size 4 --gradient-steps 1 --buffer-size 100 --no-tensorboard"
 
 TINY = {
@@ -30,7 +35,7 @@ TINY = {
     "train pathwise": f"{QUICK} --steps 1 --validation 4",
     "train sac": REPLAY,
     "train dqn": f"{REPLAY} --target-interval 10",
-    "export": "model.zip --algorithm ppo --out run --trust-pickle",
+    "export": "model.zip --algorithm ppo --out run --overwrite --trust-pickle",
     "scenarios": "",
     "solve": "almgren-chriss",
     "card": "almgren-chriss",
@@ -132,7 +137,7 @@ def test_the_list_of_commands_is_in_order_and_imports_none_of_them():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     listed = [line for line in done.stdout.splitlines() if line.startswith("    ") and line[4] != " "]
     assert [next(name for name in TINY if line[4:].startswith(name)) for line in listed] == list(TINY)
-    light = {f"hyperexec_env.{name}" for name in ("version", "cli", "arguments", "checks", "extras")}
+    light = {f"hyperexec_env.{name}" for name in ("version", "cli", "cli._signals", "arguments", "checks", "extras")}
     assert set(done.stderr.split()) <= light | {"hyperexec_env"}
 
 
@@ -183,6 +188,7 @@ USING = [
     ("evaluate --store new.sqlite", "./new.sqlite"),
     ("evaluate --store new.sqlite", "new.sqlite-wal"),
     ("evaluate --policy TWAP --policy policy POV", "policy/policy.json"),
+    ("evaluate --policy TWAP --policy policy POV", "./policy/policy.safetensors"),
     ("leaderboard --scenario mine.toml", "base.toml"),
     ("leaderboard --out board --store new.sqlite", "new.sqlite-shm"),
     ("leaderboard --out board", "board/results.sqlite"),
@@ -235,13 +241,200 @@ def test_sigterm_ends_every_command_with_one_line_and_no_file(capsys, folder, mo
         assert list(folder.iterdir()) == []
 
 
+def swallow_in_c(number):
+    """Receive a signal in Python code that C calls, as a compiler does: ctypes swallows the exception."""
+    ctypes.CFUNCTYPE(None)(lambda: os.kill(os.getpid(), number))()
+
+
+def swallow_in_python(number):
+    with contextlib.suppress(BaseException):
+        os.kill(os.getpid(), number)
+
+
+SWALLOWED = [(number, swallow) for number in (signal.SIGINT, signal.SIGTERM) for swallow in (swallow_in_c, swallow_in_python)]
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """The SIGINT handler of an ordinary process, also where the tests run in the background; and short times of waiting."""
+    monkeypatch.setattr(_signals, "_AGAIN", 0.05)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_a_new_file_in_the_folder_of_a_policy_is_written(capsys, folder):
+    """A command reads the two files of a policy, and no other file of the folder."""
+    network = pytest.importorskip("hyperexec_env.evaluation.network")
+    pytest.importorskip("safetensors")
+    trained = network.load_policy(Path(__file__).parents[1] / "data" / "ppo-regime-day")
+    Path("policy").mkdir()
+    network.save_policy(trained, Path("policy"))
+    Path("policy/scenario.toml").write_text("old")
+    words = ("evaluate", "--policy", "policy", "--episodes", "4", "--no-optimum", "--json")
+    for name in ("new.json", "scenario.toml"):
+        assert run(capsys, *words, f"policy/{name}")[0] == 0
+        assert json.loads(Path("policy", name).read_text())["episodes"] == 4
+
+
+@pytest.mark.parametrize(("number", "swallow"), SWALLOWED)
+def test_a_signal_that_c_code_swallows_still_ends_a_command(number, swallow, capsys, folder, monkeypatch, soon):
+    def half_way(args):
+        def replace(*names):
+            swallow(number)
+            time.sleep(10.0)
+            pytest.fail("went on")
+
+        monkeypatch.setattr(os, "replace", replace)
+        write_atomically("result.json", "half")
+
+    said = (128 + number, "", {signal.SIGINT: "interrupted\n", signal.SIGTERM: "terminated\n"}[number])
+    script = importlib.import_module("hyperexec_env.cli.card")
+    monkeypatch.setattr(script, "main", half_way)
+    assert run(capsys, "card") == said
+    assert list(folder.iterdir()) == []
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == [
+        signal.default_int_handler,
+        signal.SIG_DFL,
+    ]
+
+
+@pytest.mark.parametrize(("number", "swallow"), SWALLOWED)
+def test_a_command_that_goes_on_after_a_swallowed_signal_ends_with_its_code(number, swallow, capsys, folder, monkeypatch, soon):
+    def fail(args):
+        swallow(number)
+        raise ValueError("the compiler is confused")
+
+    script = importlib.import_module("hyperexec_env.cli.card")
+    original = script.main
+    monkeypatch.setattr(script, "main", lambda args: (swallow(number), original(args))[1])
+    said = {signal.SIGINT: "interrupted\n", signal.SIGTERM: "terminated\n"}[number]
+    code, _, err = run(capsys, "card", "almgren-chriss")
+    assert (code, err) == (128 + number, said)
+    monkeypatch.setattr(script, "main", fail)
+    assert run(capsys, "card", "almgren-chriss") == (128 + number, "", said)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_swallowed_signal_reaches_a_training_that_begins_after_it_once(number, capsys, folder, monkeypatch, soon):
+    def train(args):
+        swallow_in_c(number)
+        with Signals() as signals:
+            until = time.monotonic() + 10.0
+            while not signals.received and time.monotonic() < until:
+                time.sleep(0.01)
+            time.sleep(0.3)  # a second SIGINT would end the training without a checkpoint
+        raise Interrupted(signals.received)
+
+    script = importlib.import_module("hyperexec_env.cli.card")
+    monkeypatch.setattr(script, "main", train)
+    assert run(capsys, "card") == (128 + number, "", "")
+
+
+def test_an_object_that_a_signal_left_half_made_is_not_reported(capsys, folder, monkeypatch, soon):
+    """A compiler makes objects whose destructors need what their constructors were about to set."""
+
+    class Made:
+        def __init__(self):
+            self.self = self  # in a circle, which is collected late
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.handle = 1
+
+        def __del__(self):
+            del self.handle
+
+    script = importlib.import_module("hyperexec_env.cli.card")
+    monkeypatch.setattr(script, "main", lambda args: Made())
+    assert run(capsys, "card") == (143, "", "terminated\n")
+
+
+def test_a_repeated_signal_lets_the_command_clean_up(capsys, folder, monkeypatch, soon):
+    cleaned = []
+
+    def slow_to_end(args):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            with contextlib.suppress(ValueError):  # an error of its own, while the signal is handled
+                raise ValueError
+            time.sleep(0.5)
+            cleaned.append(True)
+
+    script = importlib.import_module("hyperexec_env.cli.card")
+    monkeypatch.setattr(script, "main", slow_to_end)
+    assert run(capsys, "card") == (143, "", "terminated\n")
+    assert cleaned == [True]
+
+
+HOSTILE = {
+    "pipe": os.mkfifo,
+    "endless": lambda name: os.symlink("/dev/zero", name),
+    "circle": lambda name: os.symlink(name, name),
+    "folder": os.mkdir,
+    "empty": lambda name: Path(name).touch(),
+    "bytes": lambda name: Path(name).write_bytes(bytes(range(256)) * 10),
+    "deep": lambda name: Path(name).write_text("x = " + "[" * 10_000),
+    "unknown": lambda name: Path(name).write_text("quantty = 5\n"),
+    "nan": lambda name: Path(name).write_text("quantity = nan\n"),
+}
+READS = {"scenario": ".toml", "input": ".csv", "store": ".sqlite"}
+"""Role of an option that names a file which a command reads -> end of the name."""
+
+
+def reading(command, name, kind):
+    """Return the words of a tiny run of a command, in which one option names a hostile file."""
+    words = TINY[command].split()
+    script = importlib.import_module(cli.commands()[tuple(command.split())])
+    positional = [item.name for item in fields(script.Args) if item.metadata.get("positional")]
+    option = "--" + name.replace("_", "-")
+    if name in positional:
+        words[positional.index(name)] = kind
+    elif option in words:
+        words[words.index(option) + 1] = kind
+    else:
+        words += [option, kind]
+    return [*command.split(), *words]
+
+
+ROLES = [
+    (command, item.name, item.metadata["file"])
+    for command, module in ((" ".join(key), module) for key, module in cli.commands().items())
+    if all(map(importlib.util.find_spec, [NEEDS.get(command, "numpy")]))
+    for item in fields(importlib.import_module(module).Args)
+    if item.metadata.get("file") in READS
+]
+"""(command, option, role) of every option that names a file which is read."""
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices of POSIX")
+@pytest.mark.parametrize(("command", "name", "role"), ROLES)
+def test_a_hostile_file_is_one_line_within_seconds(command, name, role, capsys, folder):
+    prepare(command)
+    for kind, make in HOSTILE.items():
+        if (kind, role) == ("empty", "store"):  # which is a new store
+            continue
+        file = f"{kind}{READS[role]}"
+        make(file)
+        before, started = set(folder.iterdir()), time.process_time()
+        code, out, err = run(capsys, *reading(command, name, file))
+        assert (code, out, err.count("\n")) == (2, "", 1), (kind, err)
+        assert len(err) <= 540
+        assert file in err
+        assert time.process_time() - started < 5.0
+        assert set(folder.iterdir()) == before
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_a_full_standard_output_is_one_line(capsys, folder, monkeypatch):
-    for words in (("scenarios",), ("scenarios", "--json"), ("--help",), ("--version",), ("bench", "--help")):
+@pytest.mark.parametrize("command", TINY)
+def test_a_full_standard_output_is_one_line(command, capsys, folder, monkeypatch):
+    prepare(command)
+    tiny = (*command.split(), *TINY[command].split())
+    for words in (tiny, (*tiny, "--json"), (*command.split(), "--help"), ("--help",), ("--version",)):
         with open("/dev/full", "w") as full:
             monkeypatch.setattr(sys, "stdout", full)
             code, _, err = run(capsys, *words)
-        assert (code, err) == (2, "hyperexec: error: No space left on device\n")
+        assert (code, err.splitlines()[-1]) == (2, "hyperexec: error: No space left on device"), words
+        assert "Traceback" not in err
 
 
 def test_a_name_that_is_too_long_is_one_short_line_in_every_command(capsys, folder):
@@ -302,12 +495,12 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys, fold
 
 
 def test_the_file_of_a_user_stays_where_a_run_writes_its_scenario(folder):
-    run_module = pytest.importorskip("hyperexec_env.training.run")
+    folder_module = pytest.importorskip("hyperexec_env.training.folder")
     scenario = Scenario.from_dict({"base": "almgren-chriss", "name": "mine"})
     Path("scenario.toml").write_text('# my own words\nbase = "almgren-chriss"\nname = "mine"\n')
-    run_module.save_scenario(scenario, folder)
+    folder_module.save_scenario(scenario, folder)
     assert "my own words" in Path("scenario.toml").read_text()
-    run_module.save_scenario(replace(scenario, quantity=5.0), folder)
+    folder_module.save_scenario(replace(scenario, quantity=5.0), folder)
     assert load_scenario("scenario.toml").quantity == 5.0
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,7 @@ from hyperexec_env.baselines.solver.policies import LinearPolicy, SchedulePolicy
 from hyperexec_env.baselines.solver.problem import build_problem
 from hyperexec_env.baselines.solver.spline import Axis
 from hyperexec_env.envs.situation import Situation
+from hyperexec_env.evaluation.child import ends_in_time
 from hyperexec_env.evaluation.identity import Cell, engine, policy_hash
 from hyperexec_env.evaluation.loop import RuleLoop
 from hyperexec_env.evaluation.policy import read_only
@@ -94,6 +96,34 @@ class Nothing(NamedTuple):
 
 def a_tenth(given, now):
     return 0.1 * now.remaining
+
+
+class Stuck(NamedTuple):
+    """Parameters of the rule that never ends."""
+
+    above: Any
+    """The rule never ends where less than this share remains."""
+
+
+def stuck(given, now):
+    waited = 0.0
+    while waited >= 0.0 and now.remaining < given.above * now.quantity:
+        waited += 1.0
+    return 0.1 * now.remaining + 0.0 * waited
+
+
+@dataclass(frozen=True)
+class OwnStuck:
+    """A policy whose `act` returns and whose rule never ends."""
+
+    above: float
+    name: str = "stuck"
+
+    def act(self, situation):
+        return 0.1 * situation.remaining
+
+    def rule(self, market, hidden):
+        return Rule(stuck, Stuck(self.above))
 
 
 def arrays(outcome):
@@ -553,3 +583,29 @@ def test_loops_that_other_processes_compiled_are_not_mixed_up(tmp_path):
         words = [sys.executable, "-c", SPECIFICATIONS_OF_ARGUMENTS, *names]
         done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
+
+
+def test_a_compiled_rule_that_never_ends_fails_alone():
+    market, failures = build_market(get_scenario("desk-5min")), {}
+    policies = [OwnStuck(0.5), get_policy("TWAP"), OwnStuck(0.0, name="ends")]
+    started = time.monotonic()
+    (outcomes,) = rollouts(market, policies, [False] * 3, 0, 100, backend="numba", policy_timeout=0.5, failures=failures)
+    assert time.monotonic() - started < 60.0
+    assert failures == {0: "policy 'stuck' did not return within 0.5 s in its compiled rule"}
+    assert [outcome is None for outcome in outcomes] == [True, False, False]
+    with pytest.raises(ChildProcessError):  # no child is left
+        os.waitpid(-1, os.WNOHANG)
+
+
+def test_a_function_ends_in_time_or_not():
+    assert ends_in_time(lambda: None, 60.0)
+    assert ends_in_time(lambda: 1 / 0, 60.0)
+    assert not ends_in_time(lambda: time.sleep(60.0), 0.05)
+
+
+def test_a_loop_without_episodes_only_compiles():
+    market = build_market(get_scenario("desk-5min"))
+    loop = RuleLoop(market, rule_of(get_policy("TWAP"), market, False), threads=2)
+    ran = loop.run(episode_keys(0, np.arange(0)))
+    assert ran.trace.shape == (0,)
+    assert not ran.inventory.any()

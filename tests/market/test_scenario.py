@@ -534,3 +534,9 @@ def test_slice_length_times_slices_is_the_horizon():
         scenario = get_scenario(name)
         assert scenario.tau * scenario.slices * scenario.day_minutes == pytest.approx(scenario.horizon_minutes)
         assert scenario.notional == scenario.quantity * scenario.arrival_price
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path):
+    """Editors of Windows write one."""
+    (tmp_path / "mine.toml").write_text('base = "almgren-chriss"\n', encoding="utf-8-sig")
+    assert load_scenario(tmp_path / "mine.toml").hash == get_scenario("almgren-chriss").hash

@@ -24,6 +24,7 @@ from hyperexec_env.envs.features import observation_space
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.training import pathwise
 from hyperexec_env.training.export import ALGORITHMS, policy_of
+from hyperexec_env.training.lock import claimed
 
 pytestmark = pytest.mark.usefixtures("without_numba")
 
@@ -190,6 +191,27 @@ def test_a_file_that_is_not_what_was_said_is_one_line(name, algorithm, more, mes
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "out").exists()
+
+
+def test_an_export_replaces_no_other_policy_and_no_run_unless_told_to(models, trap, tmp_path, capsys):
+    folder, _ = models
+    out, (path, trace) = tmp_path / "out", trap
+    assert cli.main(_words(folder / "ppo.zip", "ppo", out, "--trust-pickle")) == 0
+    (out / "checkpoints").mkdir()
+    (out / "checkpoints" / "checkpoint-7.safetensors").write_bytes(b"of a run")
+    capsys.readouterr()
+    assert cli.main(_words(path, "ppo", out, "--trust-pickle")) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"the folder {out} already contains a policy (policy.json); pass --overwrite to replace it, or another --out" in line
+    assert not trace.exists()  # refused before the pickle is loaded
+    assert load_policy(out).name == "PPO ppo"
+    assert cli.main(_words(folder / "sac.zip", "sac", out, "--trust-pickle", "--overwrite")) == 0
+    assert load_policy(out).name == "SAC sac"
+    assert not list((out / "checkpoints").iterdir())
+    with claimed(tmp_path / "busy"):
+        capsys.readouterr()
+        assert cli.main(_words(folder / "ppo.zip", "ppo", tmp_path / "busy", "--trust-pickle")) == 2
+        assert "writes to the folder" in capsys.readouterr().err
 
 
 class Features(BaseFeaturesExtractor):

@@ -21,6 +21,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.training import leaderboard, ppo
 from hyperexec_env.training.adapter import BatchVecEnv
+from hyperexec_env.training.checkpoints import newest_checkpoint
 from hyperexec_env.training.run import begun
 
 pytestmark = pytest.mark.usefixtures("without_numba")
@@ -88,7 +89,9 @@ def test_a_training_that_is_interrupted_goes_on_from_its_checkpoint(tmp_path, mo
     with pytest.raises(SystemExit) as stopped:
         cli.main([*words, str(tmp_path / "cut")])
     assert stopped.value.code == 143
-    assert "the same command resumes from that checkpoint" in capsys.readouterr().err
+    place = tmp_path / "cut" / "policies" / "ppo-desk-5min-0" / "checkpoints"
+    said = f"interrupted after {newest_checkpoint(place).step:,} of 40,000 slices; the same command continues "
+    assert capsys.readouterr().err == f"{said}(checkpoint in {place})\n"
     assert cli.main([*words, str(tmp_path / "cut")]) == 0
     assert "resumed from the checkpoint" in capsys.readouterr().err
     weights = [(tmp_path / run / "policies/ppo-desk-5min-0/policy.safetensors").read_bytes() for run in ("whole", "cut")]
@@ -97,7 +100,7 @@ def test_a_training_that_is_interrupted_goes_on_from_its_checkpoint(tmp_path, mo
 
 def test_a_policy_of_another_seed_budget_or_version_is_trained_anew(folder, monkeypatch):
     path, trained = folder / "policies" / "ppo-desk-5min-0" / "policy.json", []
-    monkeypatch.setattr(ppo, "train", lambda options: trained.append(options.seed))
+    monkeypatch.setattr(ppo, "train", lambda options, **more: trained.append(options.seed))
     options = ppo.Args(scenario="desk-5min", timesteps=2000, out=str(path.parent), tensorboard=False)
     saved = json.loads(path.read_text())
     own = saved["about"]

@@ -51,6 +51,16 @@ def test_the_lock_ends_with_an_error_and_with_a_training(tmp_path):
         pytest.fail("locked a folder")
 
 
+def test_a_new_folder_in_which_nothing_was_written_is_deleted(tmp_path):
+    for name, block in (("empty", lambda folder: None), ("used", lambda folder: (folder / "x").touch())):
+        with claimed(tmp_path / name) as folder:
+            block(folder)
+    (tmp_path / "own").mkdir()
+    with claimed(tmp_path / "own"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == ["own", "used"]
+
+
 def test_a_lock_that_was_deleted_by_its_holder_does_not_let_two_in(tmp_path, monkeypatch):
     """The file is deleted between the opening and the locking of it."""
     import fcntl

@@ -118,7 +118,7 @@ def test_the_policy_that_is_saved_is_the_one_of_torch(tmp_path):
     assert outcome.objective.numpy() == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_run_that_is_interrupted_goes_on_to_the_same_policy(tmp_path, monkeypatch):
+def test_a_run_that_is_interrupted_goes_on_to_the_same_policy(tmp_path, monkeypatch, capsys):
     whole = train(replace(TINY, out=str(tmp_path / "whole")))
     part = replace(TINY, out=str(tmp_path / "part"))
     learn = Trainer.learn
@@ -132,6 +132,7 @@ def test_a_run_that_is_interrupted_goes_on_to_the_same_policy(tmp_path, monkeypa
     with pytest.raises(SystemExit) as ended:
         train(part)
     assert ended.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err == "interrupted after 13 steps; pass --resume to continue\n"
     monkeypatch.setattr(Trainer, "learn", learn)
     resumed = train(replace(part, resume=True))
     assert resumed.digest == whole.digest
@@ -152,7 +153,7 @@ def test_a_loss_that_is_not_a_number_stops_and_keeps_the_best_policy(tmp_path, m
 
 
 def test_training_is_repeatable_from_its_seed(tmp_path):
-    digests = [train(replace(TINY, steps=6, out=str(tmp_path), seed=seed)).digest for seed in (0, 0, 1)]
+    digests = [train(replace(TINY, steps=6, out=str(tmp_path), seed=seed, overwrite=True)).digest for seed in (0, 0, 1)]
     assert digests[0] == digests[1] != digests[2]
 
 

@@ -122,7 +122,8 @@ def test_checkpoints_change_nothing(tmp_path):
 def test_an_interrupted_run_says_how_to_go_on(number, tmp_path, monkeypatch, capsys):
     stopped = interrupt(monkeypatch, ppo.train, replace(TINY["ppo"], out=str(tmp_path)), 20, number)
     assert stopped.code == 128 + number
-    assert "interrupted after 416 of 2,000 slices; pass --resume to continue" in capsys.readouterr().err
+    said = f"interrupted after 416 of 2,000 slices; pass --resume to continue (checkpoint in {tmp_path / 'checkpoints'})\n"
+    assert capsys.readouterr().err == said
 
 
 def test_a_signal_in_the_last_update_still_gives_the_policy(tmp_path, monkeypatch):
@@ -145,11 +146,66 @@ def test_where_there_is_no_checkpoint_training_starts_from_the_beginning(tmp_pat
 
 
 def test_without_resume_a_run_starts_from_the_beginning(tmp_path, monkeypatch):
-    args = replace(TINY["ppo"], out=str(tmp_path / "again"))
+    args = replace(TINY["ppo"], out=str(tmp_path / "again"), overwrite=True)
     interrupt(monkeypatch, ppo.train, args, 100)
     again = ppo.train(args)
     assert same_policy(again, ppo.train(replace(args, out=str(tmp_path / "new"))))
     assert same_checkpoint(tmp_path / "again", tmp_path / "new")
+
+
+def files_of(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+HELP = "pass --resume to continue it, --overwrite to replace it, or another --out"
+EVERY = {**TINY, "pathwise": pathwise.Args(steps=1, lanes=4, validation=4, progress=False)}
+
+
+@pytest.mark.parametrize("second", EVERY)
+def test_a_second_run_in_a_folder_is_refused_and_changes_nothing(second, tmp_path):
+    ppo.train(replace(TINY["ppo"], out=str(tmp_path)))
+    before = files_of(tmp_path)
+    args, train = replace(EVERY[second], out=str(tmp_path), seed=1), {**TRAIN, "pathwise": pathwise.train}[second]
+    what = rf"the folder .*{tmp_path.name} already contains PPO of training seed 0 \(2,080 slices of regime-day\); {HELP}"
+    with pytest.raises(ValueError, match=f"^{what}$"):
+        train(args)
+    assert files_of(tmp_path) == before
+    train(replace(args, overwrite=True))
+    assert load_policy(tmp_path).training_seed == 1
+    assert newest_checkpoint(tmp_path / "checkpoints") is None or second != "pathwise"  # a run this short writes none
+
+
+def test_a_run_that_was_interrupted_is_not_overwritten_either(tmp_path, monkeypatch):
+    args = replace(TINY["ppo"], out=str(tmp_path))
+    interrupt(monkeypatch, ppo.train, args, 20)
+    what = f"already contains the checkpoints of an unfinished training (newest: 416); {HELP}"
+    with pytest.raises(ValueError, match=re.escape(what)):
+        ppo.train(args)
+    assert newest_checkpoint(tmp_path / "checkpoints").step == 416
+
+
+def test_a_replaced_run_leaves_nothing_beside_the_checkpoints_of_the_new_one(tmp_path, monkeypatch):
+    args = replace(TINY["ppo"], out=str(tmp_path))
+    ppo.train(args)
+    interrupt(monkeypatch, ppo.train, replace(args, seed=1, overwrite=True), 20)
+    assert newest_checkpoint(tmp_path / "checkpoints").step == 416
+    assert not list(tmp_path.glob("policy.*"))
+    assert ppo.train(replace(args, seed=1, overwrite=True, resume=True)).training_seed == 1
+
+
+def test_where_there_is_a_policy_and_no_checkpoint_to_resume_the_policy_stays(tmp_path, capsys):
+    args = replace(TINY["ppo"], out=str(tmp_path))
+    ppo.train(args)
+    for file in (tmp_path / "checkpoints").iterdir():
+        file.write_bytes(b"damaged")
+    before = files_of(tmp_path)
+    with pytest.raises(ValueError, match="already contains PPO of training seed 0"):
+        ppo.train(replace(args, resume=True))
+    assert files_of(tmp_path) == before
+    (tmp_path / "policy.json").unlink()
+    (tmp_path / "policy.safetensors").unlink()
+    ppo.train(replace(args, resume=True))  # nothing of the old run can be read
+    assert "training starts from the beginning" in capsys.readouterr().err
 
 
 def test_the_checkpoint_of_another_training_is_refused(tmp_path):
@@ -282,8 +338,8 @@ def test_the_process_of_an_interrupted_run_ends_with_the_code_of_the_signal(numb
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in errors
-    assert errors.strip().splitlines()[-1].startswith("interrupted after ")
-    assert f"{newest_checkpoint(tmp_path / 'checkpoints').step:,} of" in errors
+    assert errors.startswith(f"interrupted after {newest_checkpoint(tmp_path / 'checkpoints').step:,} of ")
+    assert errors.count("\n") == 1
 
 
 @pytest.mark.slow

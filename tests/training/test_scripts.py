@@ -140,7 +140,7 @@ def test_the_leaderboard_writes_everything_and_does_not_train_twice(tmp_path, mo
     assert json.loads((tmp_path / "board" / "flow-signal.json").read_text()) == json.loads(first[1].to_json())
     assert (tmp_path / "board" / "leaderboard.html").read_text().count("<h2>") == 2
 
-    monkeypatch.setattr(ppo, "train", lambda options: pytest.fail("trained again"))
+    monkeypatch.setattr(ppo, "train", lambda options, **more: pytest.fail("trained again"))
     again = leaderboard.leaderboard(("desk-5min", "flow-signal"), **options)
     assert [board.to_json() for board in again] == [board.to_json() for board in first]
 
@@ -151,7 +151,7 @@ def test_the_leaderboard_trains_again_when_an_option_has_changed(tmp_path, monke
     leaderboard.leaderboard("desk-5min", timesteps=2000, **options)
     trained = []
     original = ppo.train
-    monkeypatch.setattr(ppo, "train", lambda options: (trained.append(options.timesteps), original(options))[1])
+    monkeypatch.setattr(ppo, "train", lambda options, **more: (trained.append(options.timesteps), original(options, **more))[1])
     leaderboard.leaderboard("desk-5min", timesteps=3000, **options)
     assert trained == [3000]
 
