@@ -84,6 +84,7 @@ def _slice_costs(market: Market, k: int, points: Floats) -> Floats:
         regime,
         signal if by_flow else np.zeros(signal.shape),
         scenario.arrival_price * (np.ones(signal.shape) if by_flow else signal),
+        np.ones(signal.shape),
     )
     slice = expected_slice(market, k, world)
     slice = slice._replace(volume=slice.volume * math.exp(-(scenario.volume_noise**2)), innovation=0.0, least=-math.inf)

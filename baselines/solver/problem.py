@@ -132,7 +132,7 @@ def mode_slices(problem: Problem, k: int) -> Slice:
     signal = np.tile(problem.signal, count)
     flow = signal if problem.by_flow else np.zeros(count * nodes)
     price = np.full(count * nodes, scenario.arrival_price) if problem.by_flow else signal
-    slice = expected_slice(market, k, World(regime, flow, price))
+    slice = expected_slice(market, k, World(regime, flow, price, np.ones(count * nodes)))
     fields = slice._replace(innovation=0.0)
     return Slice(*(np.broadcast_to(np.asarray(value, dtype=float), regime.shape).reshape(count, nodes) for value in fields))
 

@@ -204,7 +204,7 @@ class ScenarioImpact:
 def _slice(market: Market, k: int, regime: Paths) -> Slice:
     """Return slice `k` without noise, drift, risk and limits."""
     zero = np.zeros(regime.shape)
-    expected = expected_slice(market, k, World(regime, zero, zero + market.scenario.arrival_price))
+    expected = expected_slice(market, k, World(regime, zero, zero + market.scenario.arrival_price, zero + 1.0))
     return expected._replace(least=0.0, limit=math.inf, drift=0.0, innovation=0.0, risk=0.0, holding=0.0)
 
 

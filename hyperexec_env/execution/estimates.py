@@ -474,7 +474,7 @@ def _expected_slices(market: Market) -> Slice:
     because the volume factor eps is lognormal with mean one and log standard deviation s.
     """
     column, zero = np.arange(market.slices)[:, None], np.zeros((market.slices, 1))
-    world = World(np.zeros_like(column), zero, zero + market.scenario.arrival_price)
+    world = World(np.zeros_like(column), zero, zero + market.scenario.arrival_price, zero + 1.0)
     slices = expected_slice(market, column, world)
     beta, noise = market.impact.beta, market.scenario.volume_noise
     raised = slices.temporary_scale * math.exp(0.5 * beta * (beta + 1.0) * noise**2)
