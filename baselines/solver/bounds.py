@@ -63,11 +63,11 @@ def lower_bound(market: Market) -> float:
         return _lower_bound(replace(scenario, transient_exponent=1.0, perm_impact_gamma=scenario.kyle_lambda))
     if scenario.predator > 0.0:  # a predator only raises the cost of child orders
         return _lower_bound(replace(scenario, predator=0.0))
+    if level_alone(market, predator=0.0):  # also with predator < 0, for which fewer told levels than beliefs are solved
+        return told_bps(market)
     # with predator < 0 every child order gets the full benefit of the liquidity
     if not unsolved(build_market(replace(scenario, predator=0.0))):
         return _dynamic_bps(market)
-    if level_alone(market, predator=0.0):
-        return told_bps(market)
     keys = episode_keys(0, np.arange(_BOUND_PATHS))
     without_drift = replace(scenario, flow_persistence=0.0, price_risk=0.0, regimes=replace(scenario.regimes, drift=()))
     slices = draw_path(market, keys, float(scenario.side)).slices

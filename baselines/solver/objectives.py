@@ -27,7 +27,7 @@ _MAX_GRIDS: Final = 3
 """Number of grids to try, beside the coarser grid of the first error estimate."""
 _ROUNDING: Final = 1e-12
 """Differences between two grids below this, bps, count as rounding."""
-_BELIEF_NODES: Final = 17
+_BELIEF_NODES: Final = 21
 """Nodes of the belief about the volume level on the first grid: costs are smoother in it than in the other signals."""
 
 

@@ -21,6 +21,8 @@ Floats = NDArray[np.float64]
 
 _SIGNAL_RANGE: Final = 6.0
 """Range of the signal grid on either side, in standard deviations."""
+_BELIEF_RANGE: Final = 5.0
+"""The same for the belief about the volume level, whose grid is coarser; the range moves the value by less than 1e-6."""
 _POINTS, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 HERMITE: Final[tuple[Floats, Floats]] = (_POINTS, _WEIGHTS / _WEIGHTS.sum())
 """Points and weights of the Gauss-Hermite rule that averages over the next signal, a standard normal."""
@@ -135,8 +137,8 @@ def belief_modes(market: Market, nodes: int) -> Problem:
     regimes, deviation = scenario.regimes, scenario.volume_level_sd
     variances = belief_variances(scenario)
     # the expected cost, proportional to exp(-beta L), moves the mass of its integral by beta s0 standard deviations
-    reach = _SIGNAL_RANGE + scenario.temp_impact_beta * deviation
-    axis = Axis(-reach * deviation, _SIGNAL_RANGE * deviation, nodes)
+    reach = _BELIEF_RANGE + scenario.temp_impact_beta * deviation
+    axis = Axis(-reach * deviation, _BELIEF_RANGE * deviation, nodes)
     return Problem(
         market=market,
         signal=axis.nodes,
