@@ -97,7 +97,7 @@ class Calibration:
         return "\n".join(lines)
 
 
-def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Scenario:
+def calibrate(sessions: Sessions, name: str = "calibrated", *, volume_level: bool = False, **order: Any) -> Scenario:
     """Return a scenario calibrated to sessions of bars.
 
     The default order is 4 % of the average daily volume at the last close, over the whole day in slices of 15 minutes, with a
@@ -107,6 +107,8 @@ def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Sce
     Args:
         sessions: At least two sessions from :func:`hyperexec_env.data.bars.read_sessions`.
         name: Name of the scenario.
+        volume_level: Whether the scenario has the measured variation of the daily volume (`volume_level_sd`); by default the
+            volume varies within the day only.
         **order: Fields that override the calibrated or default values, such as ``quantity`` or ``side``; None is ignored.
 
     Raises:
@@ -142,11 +144,13 @@ def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Sce
         "volume_noise": _digits(noise),
         "regimes": _regimes(fit, volume_scale, sessions.day_minutes // SLICE_MINUTES),
     }
+    if volume_level:
+        measured["volume_level_sd"] = _digits(level)
     values = {**measured, **order}
     if "risk_aversion" not in order:
         draft = Scenario.from_dict(values)
         values["risk_aversion"] = _digits(2.0 / draft.notional)
-    return Scenario.from_dict({**values, "provenance": _provenance(files, sessions, level, order)})
+    return Scenario.from_dict({**values, "provenance": _provenance(files, sessions, level, volume_level, order)})
 
 
 def fit_regimes(returns: Floats, regimes: int) -> RegimeFit:
@@ -313,7 +317,7 @@ def _digits(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _provenance(files: str, sessions: Sessions, level: float, given: Iterable[str]) -> dict[str, str]:
+def _provenance(files: str, sessions: Sessions, level: float, has_level: bool, given: Iterable[str]) -> dict[str, str]:
     """Return the provenance of each field of the scenario."""
     source = f"{len(sessions.dates)} sessions {sessions.dates[0]} to {sessions.dates[-1]} of {files}"
     measured = {
@@ -323,6 +327,9 @@ def _provenance(files: str, sessions: Sessions, level: float, given: Iterable[st
         "volume_curve": f"mean share of the day in each {SLICE_MINUTES} minutes, {source}",
         "volume_noise": f"sd of the log volume of {SLICE_MINUTES} minutes around curve, daily level and regime as far as "
         f"returns identify it, {source}; the variation of the daily level (sd of the log {level:.2f}) is excluded",
+        "volume_level_sd": f"sd of the log of the daily level of the volume around the mean of the sample, {source}"
+        if has_level
+        else f"default: the variation of the daily level (sd of the log {level:.2f}) is not requested (volume_level)",
         "regimes": f"hidden Markov model of {SLICE_MINUTES}-minute returns over their usual size at that time of day "
         "(Student distribution, stationary reversible chain, EM; number of regimes by BIC), "
         f"{source}; rates are the logarithm of the transition matrix; volatility (root mean square) and volume (least squares) "
