@@ -135,6 +135,8 @@ class BeliefPolicy(TablePolicy):
         """Return the fraction for the belief given the volumes so far, times the remaining shares."""
         _check_solved(situation)
         market, k = self.problem.market, np.asarray(situation.k)
+        if np.shape(self.evidence) != np.shape(situation.last_volume):  # a batch of another size begins
+            self.evidence, self.expected = np.zeros(np.shape(situation.last_volume)), 1.0
         observed = np.log(situation.last_volume / self.expected) + 0.5 * total_noise(market.scenario) ** 2
         self.evidence = np.where(k == 0, 0.0, self.evidence + observed)
         self.expected = market.mean_volume[np.minimum(k, market.slices - 1), situation.seen]

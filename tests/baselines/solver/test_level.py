@@ -19,7 +19,8 @@ from hyperexec_env.baselines.solver.linear import is_linear
 from hyperexec_env.baselines.solver.objectives import bps_of, schedule_objective, solve_to_tolerance
 from hyperexec_env.baselines.solver.policies import BeliefPolicy, TablePolicy
 from hyperexec_env.baselines.solver.problem import build_problem, mode_slices, unsolved
-from hyperexec_env.evaluation.rollout import join, rollouts
+from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.evaluation.rollout import join, roll, rollouts
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.regime import Regimes
@@ -290,6 +291,23 @@ def test_a_fixed_schedule_costs_what_simulation_says(changes):
         assert schedule_bps(scenario, fractions=fractions) == value
     (sample,) = objectives(market, policy)
     assert abs(sample.mean() - value) <= 4.0 * standard_error(sample) + ERROR * value
+
+
+def test_the_optimal_policy_acts_in_batches_of_any_size_and_alone():
+    market = build_market(small(4, regimes=TWO))
+    policy = solve(market.scenario, cached=False).policy
+    (whole,) = objectives(market, policy, episodes=10)
+    batches = rollouts(market, [policy], [False], 0, 10, 4, backend="numpy")
+    assert np.array_equal(whole, join([outcome for (outcome,) in batches]).statement.objective)
+    env, found = HyperExecEnv(market.scenario), []
+    for episode in range(3):
+        env.reset(seed=None if episode else 7)
+        over = False
+        while not over:
+            _, _, over, _, info = env.trade(float(policy.act(env.situation)))
+        found.append(info["objective_bps"])
+    path = draw_path(market, episode_keys(7, np.arange(3)), 1.0)
+    assert np.array_equal(found, roll(market, policy, path).statement.objective)
 
 
 # --- bounds
