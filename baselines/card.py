@@ -66,7 +66,7 @@ def _optimum(scenario: Scenario) -> list[str]:
     solution = solve(scenario)
     best = solution.optimum_bps
     if best is None:
-        return [f"objective: not solved exactly ({solution.reason}); J* is at least {solution.bound_bps:.4f} bps"]
+        return [f"objective: {solution.bounds}"]
     values = {"optimum J*": best}
     late, schedule = solution.regime_blind_bps, solution.open_loop_bps
     values |= {

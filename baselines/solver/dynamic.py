@@ -90,6 +90,8 @@ class _Stage(NamedTuple):
     """Expected value function of the next slice."""
     capped: bool
     """Whether the slice has a participation cap."""
+    deviation: float
+    """Standard deviation of the log volume."""
     state: tuple[Floats, Floats, Floats]
     """Remaining, permanent and transient at the nodes, shapes (1, 1, R, 1), (1, 1, R, 1) and (1, 1, R, T)."""
 
@@ -130,8 +132,7 @@ class _Stage(NamedTuple):
             The probability that the cap does not bind, the volume at which the cost equals its average over these volumes, and
             the standard normal of the volume noise below which the cap binds.
         """
-        market, volume = self.problem.market, self.slice.volume
-        beta, deviation = market.impact.beta, market.scenario.volume_noise
+        beta, volume, deviation = self.problem.market.impact.beta, self.slice.volume, self.deviation
         if not self.capped:
             return 1.0, volume * math.exp(-0.5 * (1.0 + beta) * deviation**2), np.full(1, -math.inf)
         deviation = max(deviation, _MIN_DEVIATION)
@@ -166,7 +167,7 @@ class _Stage(NamedTuple):
         cost, after = self.charge(shares, volume)
         total = probability * (cost + self.continuation(after)[0])
         if self.capped:
-            deviation = max(self.problem.market.scenario.volume_noise, _MIN_DEVIATION)
+            deviation = max(self.deviation, _MIN_DEVIATION)
             for point, weight in zip(*_GAUSS_LEGENDRE, strict=True):
                 half = 0.5 * (np.clip(edge, -_TAIL, _TAIL) + _TAIL)
                 normal = half * (1.0 + point) - _TAIL
@@ -243,11 +244,14 @@ def _informed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_valu
     """
     count, nodes = problem.modes
     expected = np.einsum("mn,nfut->mfut", problem.transition, next_values)
-    expected = np.einsum("mfg,mgut->mfut", problem.signal_step, expected).reshape(count * nodes, axes[0].count, axes[1].count)
+    expected = np.einsum("mfg,mgut->mfut", problem.signal_steps[k], expected).reshape(
+        count * nodes, axes[0].count, axes[1].count
+    )
     slice = Slice(*(_column(values.reshape(-1, 1)) for values in mode_slices(problem, k)))
     index = _column(np.arange(count * nodes)[:, None])
     capped = bool(np.isfinite(problem.market.cap[k]))
-    return _Stage(problem, slice, np.ones((1, 1, 1, 1)), index, surfaces(*axes, expected), capped, _node_states(problem, axes))
+    one, states, deviation = np.ones((1, 1, 1, 1)), _node_states(problem, axes), float(problem.deviations[k])
+    return _Stage(problem, slice, one, index, surfaces(*axes, expected), capped, deviation, states)
 
 
 def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_values: Floats, law: Floats) -> _Stage:
@@ -262,8 +266,8 @@ def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_value
         law: Probabilities of the regime of slice `k` in each observed case, shape (cases, regimes).
     """
     count, nodes = problem.modes
-    slices = mode_slices(problem, k)
-    expected = np.einsum("mfg,mgut->mfut", problem.signal_step, next_values)
+    slices, states, deviation = mode_slices(problem, k), _node_states(problem, axes), float(problem.deviations[k])
+    expected = np.einsum("mfg,mgut->mfut", problem.signal_steps[k], next_values)
     shape = (axes[0].count, axes[1].count)
     if np.isfinite(problem.market.cap[k]):  # the volumes at which the cap binds depend on the regime: average after the trade
         cell = (np.arange(count)[:, None] * nodes + np.arange(nodes)).T  # (nodes, regimes)
@@ -271,7 +275,7 @@ def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_value
         weights = np.repeat(law, nodes, axis=0)
         slice = Slice(*(_column(values.ravel()[index]) for values in slices))
         next_value = surfaces(*axes, expected.reshape(count * nodes, *shape))
-        return _Stage(problem, slice, _column(weights), _column(index), next_value, True, _node_states(problem, axes))
+        return _Stage(problem, slice, _column(weights), _column(index), next_value, True, deviation, states)
     decay = slices.transient_decay[:, 0]
     decayed = [
         values @ interpolation(axes[1], factor * axes[1].nodes).T for factor, values in zip(decay, expected, strict=True)
@@ -279,7 +283,7 @@ def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_value
     mean = np.einsum("jm,mfut->jfut", law, np.array(decayed)).reshape(len(law) * nodes, *shape)
     slice = Slice(*(_column(values.reshape(-1, 1)) for values in mean_slice(slices, law, problem.market.impact.beta)))
     index = _column(np.arange(len(law) * nodes)[:, None])
-    return _Stage(problem, slice, np.ones((1, 1, 1, 1)), index, surfaces(*axes, mean), False, _node_states(problem, axes))
+    return _Stage(problem, slice, np.ones((1, 1, 1, 1)), index, surfaces(*axes, mean), False, deviation, states)
 
 
 def _best_root(stage: _Stage, forced: bool) -> Floats:
@@ -401,17 +405,22 @@ def solve_delayed(problem: Problem, grid: Grid = FINE, progress: Callable[[], No
     return _backward_induction(problem, grid, build_stage, lambda k, stage: _best_root(stage, bool(forced[k])), progress)
 
 
-def evaluate_fractions(problem: Problem, fractions: Floats, grid: Grid = FINE) -> Floats:
-    """Return the objective of fixed fractions for each mode of the first slice, currency, shape (regimes, nodes).
+def evaluate_fractions(problem: Problem, fractions: NDArray[Any], grid: Grid = FINE) -> Floats:
+    """Return the objective of given fractions for each mode of the first slice, currency, shape (regimes, nodes).
 
     Args:
         problem: The decision problem; it determines the nodes of the signal.
-        fractions: Fraction of the remaining shares to trade in each slice, shape (slices,).
+        fractions: Fraction of the remaining shares to trade in each slice, shape (slices,), or by mode and state as in a
+            :class:`Table` on the same grid.
         grid: Number of nodes of the remaining shares and of the displacement.
     """
-    roots = np.sqrt(np.where(np.isinf(problem.market.least), 1.0, fractions))
+    forced = np.isinf(problem.market.least)
 
     def choose(k: int, stage: _Stage) -> Floats:
-        return np.full_like(stage.state[2], roots[k])
+        shape = stage.state[2].shape
+        if forced[k] or fractions.ndim == 1:
+            return np.full(shape, 1.0 if forced[k] else math.sqrt(fractions[k]))
+        roots = np.sqrt(fractions[k].astype(float))
+        return np.asarray(roots.reshape(-1, 1, *roots.shape[2:])[:, :, 1:])
 
     return _backward_induction(problem, grid, _informed_stage, choose, _no_progress).values

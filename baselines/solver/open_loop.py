@@ -57,8 +57,8 @@ def build_open_loop(problem: Problem) -> OpenLoop:
     by_slice = [mode_slices(problem, k) for k in range(count)]
     fields = (np.array([values.ravel() for values in column])[..., None] for column in zip(*by_slice, strict=True))
     slices = Slice(*fields)
-    deviation, beta = market.scenario.volume_noise, market.impact.beta
-    slices = slices._replace(volume=slices.volume * math.exp(-0.5 * (1.0 + beta) * deviation**2), limit=math.inf)
+    lowered = [math.exp(-0.5 * (1.0 + market.impact.beta) * deviation**2) for deviation in problem.deviations.tolist()]
+    slices = slices._replace(volume=slices.volume * np.array(lowered)[:, None, None], limit=math.inf)
     return OpenLoop(problem, slices, np.array(laws).reshape(count, -1, 1), decay)
 
 

@@ -15,10 +15,11 @@ from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule
 from hyperexec_env.market.numeric import maximum, minimum
 from hyperexec_env.market.tables import Market
 
+from .belief import belief_gains, total_noise
 from .dynamic import Table
 from .problem import Problem
 
-__all__ = ["DelayedPolicy", "LinearPolicy", "SchedulePolicy", "TablePolicy"]
+__all__ = ["BeliefPolicy", "DelayedPolicy", "LinearPolicy", "SchedulePolicy", "TablePolicy", "table_policy"]
 
 Floats = NDArray[np.float64]
 
@@ -70,7 +71,7 @@ class TablePolicy:
                 slope=float(market.impact.transient_slope),
                 least=1e-12 * scenario.arrival_price,
                 arrival_price=scenario.arrival_price,
-                by_flow=float(problem.by_flow or problem.axis.count == 1),
+                by_flow=float(problem.by_flow or problem.by_level or problem.axis.count == 1),
                 rows=table.fractions.shape[1],
                 **{
                     f"{name}_{key}": getattr(axis, key)
@@ -108,6 +109,44 @@ class DelayedPolicy(TablePolicy):
         row = np.where(np.equal(situation.k, 0), 0, self.previous)
         self.previous = np.asarray(situation.seen)
         return self._rule.decide(self._rule.parameters, situation._replace(seen=row))
+
+
+@dataclass(eq=False)
+class BeliefPolicy(TablePolicy):
+    """Policy of the dynamic programme if the volume level varies; the policy remembers the volumes of the episode.
+
+    The signal is the belief about the level (:mod:`.belief`), which takes the place of the flow in the rule.
+    """
+
+    evidence: Any = field(default=0.0, init=False, repr=False)
+    """Sum of the observed log volumes over their expectations."""
+    expected: Any = field(default=1.0, init=False, repr=False)
+    """Expected volume of the previous slice in its regime, shares."""
+
+    @property
+    def digest(self) -> str:
+        """Hash of the numbers that determine the trades."""
+        return _digest(np.frombuffer(bytes.fromhex(super().digest), np.uint8), self.problem.deviations)
+
+    def rule(self, market: Market, hidden: bool) -> None:
+        """Return None, because a situation does not contain the volumes before the previous slice."""
+
+    def act(self, situation: Situation) -> Any:
+        """Return the fraction for the belief given the volumes so far, times the remaining shares."""
+        _check_solved(situation)
+        market, k = self.problem.market, np.asarray(situation.k)
+        if np.shape(self.evidence) != np.shape(situation.last_volume):  # a batch of another size begins
+            self.evidence, self.expected = np.zeros(np.shape(situation.last_volume)), 1.0
+        observed = np.log(situation.last_volume / self.expected) + 0.5 * total_noise(market.scenario) ** 2
+        self.evidence = np.where(k == 0, 0.0, self.evidence + observed)
+        self.expected = market.mean_volume[np.minimum(k, market.slices - 1), situation.seen]
+        belief = belief_gains(market.scenario)[np.minimum(k, market.slices - 1)] * self.evidence
+        return self._rule.decide(self._rule.parameters, situation._replace(flow=belief))
+
+
+def table_policy(problem: Problem, table: Table) -> TablePolicy:
+    """Return the policy of a table: a :class:`BeliefPolicy` if the signal is the belief about the volume level."""
+    return (BeliefPolicy if problem.by_level else TablePolicy)(problem, table)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,42 +12,52 @@ from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.tables import Market
 
+from .belief import belief_variances, level_matters, total_noise
 from .spline import Axis, interpolation
 
-__all__ = ["Problem", "build_problem", "mean_slice", "mode_slices", "unsolved"]
+__all__ = ["HERMITE", "Problem", "belief_modes", "build_problem", "mean_slice", "mode_slices", "unsolved"]
 
 Floats = NDArray[np.float64]
 
 _SIGNAL_RANGE: Final = 6.0
 """Range of the signal grid on either side, in standard deviations."""
-_HERMITE_POINTS: Final = 64
-"""Nodes of the Gauss-Hermite rule that averages over the next signal."""
+_BELIEF_RANGE: Final = 5.0
+"""The same for the belief about the volume level, whose grid is coarser; the range moves the value by less than 1e-6."""
+_POINTS, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
+HERMITE: Final[tuple[Floats, Floats]] = (_POINTS, _WEIGHTS / _WEIGHTS.sum())
+"""Points and weights of the Gauss-Hermite rule that averages over the next signal, a standard normal."""
 
 
 class Problem(NamedTuple):
     """A scenario as a Markov decision problem over modes.
 
     A mode is the part of the observed state that trades cannot influence: the regime of the slice and, if the scenario has a
-    signal, the grid node of the signal. The signal is the last order flow if the flow is persistent, or the price if it is
-    geometric and costs depend on it (through a drift or price risk). Without a signal there is a single node. Arrays over
-    modes have shape (regimes, nodes).
+    signal, the grid node of the signal. The signal is the last order flow if the flow is persistent, the price if it is
+    geometric and costs depend on it (through a drift or price risk), or the belief about the volume level if the level varies
+    (:mod:`.belief`). Without a signal there is a single node. Arrays over modes have shape (regimes, nodes).
     """
 
     market: Market
     signal: Floats
-    """Signal at each node, in standard deviations of the flow or currency per share, shape (nodes,)."""
+    """Signal at each node, shape (nodes,): flow in standard deviations, price in currency per share, or mean log level."""
     axis: Axis
-    """Grid of the signal coordinate: the flow, or log(price / arrival price)."""
+    """Grid of the signal coordinate: the flow, log(price / arrival price), or the mean log level."""
     by_flow: bool
-    """Whether the signal is the order flow; otherwise it is the price."""
+    """Whether the signal is the order flow, or there is none."""
+    by_level: bool
+    """Whether the signal is the belief about the volume level; if neither, it is the price."""
     regime_law: Floats
     """Probabilities of the regimes in the first slice, shape (regimes,)."""
     transition: Floats
     """Transition probabilities of the regimes from slice to slice, shape (regimes, regimes)."""
     signal_law: Floats
     """Quadrature weights of the signal in the first slice, shape (nodes,)."""
-    signal_step: Floats
-    """Quadrature weights of the next signal given the current regime and node, shape (regimes, nodes, nodes)."""
+    signal_steps: tuple[Floats, ...]
+    """Quadrature weights of the next signal given the regime and node of each slice, shape (regimes, nodes, nodes)."""
+    levels: Floats
+    """Expected volume level at each node, shape (slices, nodes)."""
+    deviations: Floats
+    """Standard deviation of the log volume of each slice in a mode, shape (slices,)."""
 
     @property
     def modes(self) -> tuple[int, int]:
@@ -60,8 +70,8 @@ class Problem(NamedTuple):
         The entries are quadrature weights that sum to one; some of them may be negative.
         """
         laws = [self.regime_law[:, None] * self.signal_law]
-        for _ in range(self.market.slices - 1):
-            moved = np.einsum("mf,mfg->mg", laws[-1], self.signal_step)
+        for step in self.signal_steps[:-1]:
+            moved = np.einsum("mf,mfg->mg", laws[-1], step)
             laws.append(self.transition.T @ moved)
         return laws
 
@@ -81,31 +91,100 @@ def unsolved(market: Market) -> str:
         return "a geometric price and a persistent flow would be two signals, and the solver supports one"
     if scenario.price_model == "abm" and scenario.price_risk:
         return "an arithmetic price with price_risk would be a signal, and the solver supports only a geometric price"
+    if level_matters(market) and market.numbers.spec.capped:
+        return "the participation cap ties the traded shares to the volume, which also moves the belief about the volume level"
+    if level_matters(market) and (_flow_matters(market) or _price_matters(market)):
+        signal = "flow" if _flow_matters(market) else "price"
+        return f"the {signal} and the belief about the volume level would be two signals, and the solver supports one"
     return ""
 
 
-def build_problem(market: Market, nodes: int = 33) -> Problem:
+def _flow_matters(market: Market) -> bool:
+    """Return whether the last order flow is a signal."""
+    return bool(market.scenario.flow_persistence and market.numbers.by_flow)
+
+
+def _price_matters(market: Market) -> bool:
+    """Return whether a geometric price is a signal."""
+    scenario = market.scenario
+    return scenario.price_model == "gbm" and bool(market.numbers.spec.drifting or scenario.price_risk > 0.0)
+
+
+def build_problem(market: Market, nodes: int = 33, learn: bool = True) -> Problem:
     """Build the decision problem of a market.
 
     Args:
         market: The market.
         nodes: Number of nodes of the signal; ignored if the scenario has no signal.
+        learn: Whether the policy learns the volume level from past volumes, if the belief is the only signal. Otherwise the
+            level is a part of the volume noise: exact for a policy that ignores past volumes, where no cap applies.
     """
+    if learn and level_matters(market) and not (_flow_matters(market) or _price_matters(market)):
+        problem = belief_modes(market, nodes)
+        return problem._replace(signal_steps=_belief_steps(problem))
+    slices = market.slices
+    problem = _signal_problem(market, nodes)
+    return problem._replace(
+        signal_steps=problem.signal_steps * slices,
+        levels=np.ones((slices, len(problem.signal))),
+        deviations=np.full(slices, total_noise(market.scenario)),
+    )
+
+
+def belief_modes(market: Market, nodes: int) -> Problem:
+    """Return the decision problem whose signal is the belief about the volume level, without the steps of the signal."""
     scenario = market.scenario
+    regimes, deviation = scenario.regimes, scenario.volume_level_sd
+    variances = belief_variances(scenario)
+    # the expected cost, proportional to exp(-beta L), moves the mass of its integral by beta s0 standard deviations
+    reach = _BELIEF_RANGE + scenario.temp_impact_beta * deviation
+    axis = Axis(-reach * deviation, _BELIEF_RANGE * deviation, nodes)
+    return Problem(
+        market=market,
+        signal=axis.nodes,
+        axis=axis,
+        by_flow=False,
+        by_level=True,
+        regime_law=regimes.start_law(),
+        transition=regimes.transition(scenario.tau),
+        signal_law=interpolation(axis, 0.0),
+        signal_steps=(),
+        levels=np.exp(axis.nodes - 0.5 * deviation**2 + 0.5 * variances[:-1, None]),
+        deviations=np.sqrt(scenario.volume_noise**2 + variances[:-1]),
+    )
+
+
+def _belief_steps(problem: Problem) -> tuple[Floats, ...]:
+    """Return the steps of the belief about the volume level."""
+    axis, variances, (points, weights) = problem.axis, belief_variances(problem.market.scenario), HERMITE
+    steps = []
+    for spread in np.sqrt(variances[:-1] - variances[1:]):
+        following = _clip(axis, axis.nodes[:, None] + spread * points)
+        step = np.einsum("fpg,p->fg", interpolation(axis, following), weights)
+        steps.append(np.broadcast_to(step, (problem.market.regimes, *step.shape)))
+    return tuple(steps)
+
+
+def _signal_problem(market: Market, nodes: int) -> Problem:
+    """Build the decision problem whose signal is the flow or the price, or that has none; with one step of the signal, and
+    without the volume.
+    """
+    scenario, (points, weights) = market.scenario, HERMITE
     regimes, tau = scenario.regimes, scenario.tau
     law, transition = regimes.start_law(), regimes.transition(tau)
-    count = len(law)
-    points, weights = np.polynomial.hermite_e.hermegauss(_HERMITE_POINTS)
-    weights = weights / weights.sum()
-    phi = scenario.flow_persistence
-    price_matters = scenario.price_model == "gbm" and (market.numbers.spec.drifting or scenario.price_risk > 0.0)
-    if phi and market.numbers.by_flow:
+    count, none = len(law), np.empty(0)
+
+    def problem(signal: Floats, axis: Axis, by_flow: bool, start: Floats, step: Floats) -> Problem:
+        return Problem(market, signal, axis, by_flow, False, law, transition, start, (step,), none, none)
+
+    if _flow_matters(market):
+        phi = scenario.flow_persistence
         axis = Axis(-_SIGNAL_RANGE, _SIGNAL_RANGE, nodes)
         following = phi * axis.nodes[:, None] + math.sqrt(1.0 - phi * phi) * points
         step = np.einsum("fpg,p->fg", interpolation(axis, _clip(axis, following)), weights)
         start = np.einsum("pg,p->g", interpolation(axis, _clip(axis, points)), weights)
-        return Problem(market, axis.nodes, axis, True, law, transition, start, np.broadcast_to(step, (count, nodes, nodes)))
-    if price_matters:
+        return problem(axis.nodes, axis, True, start, np.broadcast_to(step, (count, nodes, nodes)))
+    if _price_matters(market):
         deviation = float(market.step_volatility.max()) * math.sqrt(market.slices)
         drifts = market.slices * np.array([market.step_drift.min(), market.step_drift.max()])
         reach = _SIGNAL_RANGE * deviation
@@ -114,9 +193,8 @@ def build_problem(market: Market, nodes: int = 33) -> Problem:
         following = axis.nodes[:, None] + drift - 0.5 * volatility**2 + volatility * points
         step = np.einsum("mfpg,p->mfg", interpolation(axis, _clip(axis, following)), weights)
         price = scenario.arrival_price * np.exp(axis.nodes)
-        return Problem(market, price, axis, False, law, transition, interpolation(axis, 0.0), step)
-    axis = Axis(0.0, 0.0, 1)
-    return Problem(market, np.zeros(1), axis, True, law, transition, np.ones(1), np.ones((count, 1, 1)))
+        return problem(price, axis, False, interpolation(axis, 0.0), step)
+    return problem(np.zeros(1), Axis(0.0, 0.0, 1), True, np.ones(1), np.ones((count, 1, 1)))
 
 
 def _clip(axis: Axis, values: Floats) -> Floats:
@@ -130,9 +208,10 @@ def mode_slices(problem: Problem, k: int) -> Slice:
     scenario = market.scenario
     regime = np.repeat(np.arange(count), nodes)
     signal = np.tile(problem.signal, count)
+    by_price = not (problem.by_flow or problem.by_level)
     flow = signal if problem.by_flow else np.zeros(count * nodes)
-    price = np.full(count * nodes, scenario.arrival_price) if problem.by_flow else signal
-    slice = expected_slice(market, k, World(regime, flow, price))
+    price = signal if by_price else np.full(count * nodes, scenario.arrival_price)
+    slice = expected_slice(market, k, World(regime, flow, price, np.tile(problem.levels[k], count)))
     fields = slice._replace(innovation=0.0)
     return Slice(*(np.broadcast_to(np.asarray(value, dtype=float), regime.shape).reshape(count, nodes) for value in fields))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -24,31 +23,23 @@ from hyperexec_env.checks import check_numbers
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.files import cache_folder, read_cached, write_cached
-from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.progress import progress
 
-from .dynamic import FINE, Grid, Table, evaluate_fractions, solve_delayed, solve_informed
-from .linear import Riccati, keeps_one_side, solve_linear
-from .open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
-from .policies import LinearPolicy, SchedulePolicy, TablePolicy
-from .problem import Problem, build_problem, unsolved
+from .bounds import ignoring_bps, level_alone, lower_bound
+from .dynamic import FINE, Table, solve_delayed
+from .learning import is_separable, solve_separable
+from .linear import keeps_one_side
+from .objectives import bps_of, schedule_objective, schedules, solve_to_tolerance, solve_two_sided
+from .policies import LinearPolicy, SchedulePolicy, TablePolicy, table_policy
+from .problem import build_problem, unsolved
 from .spline import Axis
 
 __all__ = ["Solution", "optimum", "schedule_bps", "solve"]
 
 Floats = NDArray[np.float64]
 
-_MAX_RELATIVE_ERROR: Final = 1e-4
-"""Relative error of J* above which the grid is refined."""
-_MAX_GRIDS: Final = 3
-"""Number of grids to try, beside the coarser grid of the first error estimate."""
-_BOUND_PATHS: Final = 20_000
-"""Number of simulated paths for a lower bound."""
-_ROUNDING: Final = 1e-12
-"""Differences between two grids below this, bps, count as rounding."""
 _EXACT: Final = 1e-9
 """Relative rounding error of an objective that is computed without a grid."""
 
@@ -57,7 +48,8 @@ _EXACT: Final = 1e-9
 class Solution:
     """Optimum of a scenario and reference objectives, in bps of the arrival notional.
 
-    If the scenario is not solved exactly, only a lower bound is available: the other objectives and the policy are None.
+    If the scenario is not solved exactly, only a lower bound is available: the other objectives and the policy are None. If
+    the volume level alone prevents an exact solution, there are an upper bound and the objectives of schedules too.
     """
 
     scenario: Scenario
@@ -72,7 +64,10 @@ class Solution:
     stationary_bps: float | None
     """J* if the first regime is drawn from the stationary distribution."""
     bound_bps: float | None
-    """Lower bound on J* if not solved; if solved and linear, the optimum of an order that may trade both ways."""
+    """Lower bound on J* if not solved (with a volume level: J* of a policy that is told the level); if solved and linear, the
+    optimum of an order that may trade both ways."""
+    upper_bps: float | None
+    """Upper bound on J*, the objective of a policy that ignores past volumes; None if solved or unknown."""
     open_loop_bps: float | None
     """Objective of the best fixed schedule."""
     regime_blind_bps: float | None
@@ -95,6 +90,14 @@ class Solution:
         return f"{self.method}, {exact}"
 
     @property
+    def bounds(self) -> str:
+        """Describe why there is no exact optimum, and the bounds on J*; for a scenario that is not solved exactly."""
+        lower = f"not solved exactly: {self.reason}. J* is at least {self.bound_bps:.4f} bps"
+        if self.upper_bps is None:
+            return lower
+        return f"{lower} (volume level told) and at most {self.upper_bps:.4f} bps (policy that ignores past volumes)"
+
+    @property
     def schedule(self) -> Floats:
         """Best fixed schedule if no cap binds, as fractions of the order, shape (slices,)."""
         left = np.concatenate([[1.0], np.cumprod(1.0 - self.fractions)[:-1]]) if len(self.fractions) else self.fractions
@@ -111,6 +114,7 @@ class Solution:
         return Optimum(
             optimum_bps=self.optimum_bps,
             bound_bps=self.bound_bps if self.optimum_bps is None else None,
+            upper_bps=self.upper_bps,
             open_loop_bps=self.open_loop_bps,
             regime_blind_bps=self.regime_blind_bps,
             twap_bps=self.twap_bps,
@@ -123,7 +127,7 @@ class Solution:
         scenario, best = self.scenario, self.optimum_bps
         title = f"{scenario.name} ({scenario.hash}): "
         if best is None:
-            return f"{title}not solved exactly: {self.reason}. J* is at least {self.bound_bps:.4f} bps"
+            return f"{title}{self.bounds}"
         lines = [*self._tables(best), ""]
         if self.bound_bps is not None and self.bound_bps < best - 1e-6 * abs(best):
             lines.append(f"An order that may trade both ways: {self.bound_bps:.4f} bps.")
@@ -165,6 +169,7 @@ class Solution:
             "reason": self.reason,
             "optimum_bps": {**by_regime, "stationary": self.stationary_bps, "start": self.optimum_bps},
             "bound_bps": self.bound_bps,
+            "upper_bps": self.upper_bps,
             "open_loop_bps": self.open_loop_bps,
             "regime_blind_bps": self.regime_blind_bps,
             "twap_bps": self.twap_bps,
@@ -227,7 +232,7 @@ def schedule_bps(scenario: ScenarioLike, schedule: Any = None, *, fractions: Any
             f"got schedule={schedule!r} and fractions={fractions!r}"
         )
     checked = _check_fractions(market, fractions) if schedule is None else _check_schedule(market, schedule)
-    return _schedule_cost(build_problem(market, FINE.signal), checked) * _bps(market)
+    return schedule_objective(build_problem(market, FINE.signal, learn=False), checked) * bps_of(market)
 
 
 def _check_fractions(market: Market, fractions: Any) -> Floats:
@@ -249,46 +254,44 @@ def _check_schedule(market: Market, schedule: Any) -> Floats:
     return np.asarray(np.divide(shares, left, out=np.ones_like(shares), where=left > 0.0))
 
 
-def _schedule_cost(problem: Problem, fractions: Floats) -> float:
-    """Return the expected objective of fractions of the remaining shares, currency."""
-    market = problem.market
-    if market.numbers.spec.capped or not market.scenario.complete:
-        law = problem.regime_law[:, None] * problem.signal_law
-        return float((law * evaluate_fractions(problem, fractions)).sum())
-    traded = np.append(fractions[:-1], 1.0)
-    left = np.concatenate([[1.0], np.cumprod(1.0 - traded)[:-1]])
-    return float(schedule_cost(build_open_loop(problem), market.scenario.quantity * left * traded))
-
-
 def _solve(scenario: Scenario) -> Solution:
-    """Solve a scenario by its exact method, or compute a lower bound if there is none."""
+    """Solve a scenario by its exact method, or compute bounds if there is none."""
     start, market = time.perf_counter(), build_market(scenario)
-    reason = unsolved(market)
-    if reason:
-        bound = _lower_bound(market)
-        return Solution(
-            scenario=scenario,
-            method="bound",
-            reason=reason,
-            by_regime={},
-            optimum_bps=None,
-            stationary_bps=None,
-            bound_bps=bound,
-            open_loop_bps=None,
-            regime_blind_bps=None,
-            twap_bps=None,
-            relative_error=None,
-            seconds=time.perf_counter() - start,
-            fractions=np.empty(0),
-            policy=None,
-        )
+    if unsolved(market):
+        return _solve_bounds(market, start)
     with progress(market.slices * 4, f"solve {scenario.name}") as advance:
         return _solve_exactly(market, start, lambda: advance(1))
 
 
-def _bps(market: Market) -> float:
-    """Return the factor from currency to bps of the arrival notional."""
-    return 1e4 / market.scenario.notional
+def _solve_bounds(market: Market, start: float) -> Solution:
+    """Compute the bounds of a market for which :func:`unsolved` gives a reason; `start` as in :func:`_solve_exactly`."""
+    upper = open_loop = twap = None
+    fractions = np.empty(0)
+    if level_alone(market):
+        problem, even = build_problem(market, FINE.signal, learn=False), 1.0 / np.arange(market.slices, 0, -1)
+        twap = schedule_objective(problem, even) * bps_of(market)
+        upper = min(ignoring_bps(market), twap)
+        if not market.numbers.spec.capped:
+            fractions, open_loop, _ = schedules(problem, lambda: None)
+            open_loop = min(open_loop * bps_of(market), twap)
+            upper = min(upper, open_loop)
+    return Solution(
+        scenario=market.scenario,
+        method="bound",
+        reason=unsolved(market),
+        by_regime={},
+        optimum_bps=None,
+        stationary_bps=None,
+        bound_bps=lower_bound(market),
+        upper_bps=upper,
+        open_loop_bps=open_loop,
+        regime_blind_bps=None,
+        twap_bps=twap,
+        relative_error=None,
+        seconds=time.perf_counter() - start,
+        fractions=fractions,
+        policy=None,
+    )
 
 
 def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> Solution:
@@ -299,27 +302,31 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         start: Time at which solving started, in seconds of `time.perf_counter`.
         tick: Called after each step, to report progress.
     """
-    scenario, bps = market.scenario, _bps(market)
+    scenario, bps = market.scenario, bps_of(market)
     regimes = scenario.regimes
-    two_sided = _solve_two_sided(market)
+    two_sided = solve_two_sided(market)
     policy: TablePolicy | LinearPolicy
     grid = FINE
     if two_sided is not None and keeps_one_side(two_sided):
         method, error = "Riccati", 0.0
         values, policy = 1e4 * two_sided.values, LinearPolicy(two_sided.gains, two_sided.by_flow)
+    elif is_separable(market):
+        method = "recursion in the belief"
+        best, error, problem, table = solve_separable(market)
+        values, policy = np.array([best * bps_of(market)]), table_policy(problem, table)
     else:
         method = "dynamic programming"
-        values, error, table, grid = _solve_to_tolerance(market, tick)
-        policy = TablePolicy(build_problem(market, grid.signal), table)
+        values, error, problem, table, grid = solve_to_tolerance(market, tick)
+        policy = table_policy(problem, table)
         if two_sided is not None:
             values = _within(values, 1e4 * two_sided.values, math.inf, error)
     value = float(values @ regimes.start_law())
-    problem = build_problem(market, grid.signal)
-    fractions, open_loop, twap = _schedules(problem, tick)
+    fractions, open_loop, twap = schedules(build_problem(market, grid.signal, learn=False), tick)
     twap = float(_within(twap * bps, value, math.inf, error))
     open_loop = float(_within(open_loop * bps, value, twap, error))
     delayed = value
     if market.regimes > 1:
+        problem = build_problem(market, grid.signal)
         delayed_values = solve_delayed(problem, grid, tick).values
         delayed = float(_within(delayed_values[0] @ problem.signal_law * bps, value, open_loop, error))
     return Solution(
@@ -330,6 +337,7 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         optimum_bps=value,
         stationary_bps=float(values @ regimes.stationary()),
         bound_bps=None if two_sided is None else float(1e4 * two_sided.values @ regimes.start_law()),
+        upper_bps=None,
         open_loop_bps=open_loop,
         regime_blind_bps=delayed,
         twap_bps=twap,
@@ -347,80 +355,6 @@ def _within(value: Any, low: Any, high: Any, error: float) -> Floats:
     """
     clipped = np.clip(value, low, high)
     return np.asarray(np.where(np.abs(clipped - value) <= max(error, _EXACT) * np.abs(value), clipped, value))
-
-
-def _solve_two_sided(market: Market) -> Riccati | None:
-    """Return the optimum of an order that may trade both ways; None if the market is not linear or has no unique optimum."""
-    with contextlib.suppress(ValueError):
-        return solve_linear(market)
-    return None
-
-
-def _solve_to_tolerance(market: Market, tick: Callable[[], None]) -> tuple[Floats, float, Table, Grid]:
-    """Refine the grid until the error is small enough; return J* by first regime (bps), relative error, table and grid."""
-    law, grid = market.scenario.regimes.start_law(), FINE
-
-    def values(grid: Grid) -> tuple[Floats, Table]:
-        problem = build_problem(market, grid.signal)
-        table = solve_informed(problem, grid, tick)
-        return np.asarray(table.values @ problem.signal_law) * _bps(market), table
-
-    coarse, _ = values(grid.coarser())
-    for attempt in range(_MAX_GRIDS):
-        fine, table = values(grid)
-        scale = abs(float(fine @ law))
-        difference = float(np.abs(fine - coarse).max())
-        error = difference / max(scale, _ROUNDING) if difference > _ROUNDING else 0.0
-        if error <= _MAX_RELATIVE_ERROR or attempt == _MAX_GRIDS - 1:
-            break
-        coarse, grid = fine, grid.finer()
-    return fine, error, table, grid
-
-
-def _schedules(problem: Problem, tick: Callable[[], None]) -> tuple[Floats, float, float]:
-    """Return the best fixed schedule as fractions of the remaining shares, its objective and TWAP's objective, currency."""
-    market = problem.market
-    even = 1.0 / np.arange(market.slices, 0, -1)
-    if market.numbers.spec.capped or not market.scenario.complete:
-        search_grid = Grid(31, 16, 11)
-        search_problem = build_problem(market, search_grid.signal)
-        starts = [even, np.ones(market.slices), np.zeros(market.slices)]
-        fractions, _ = best_fractions(search_problem, starts, search_grid, tick)
-    else:
-        trades, _ = best_schedule(build_open_loop(problem))
-        fractions = trades / np.cumsum(trades[::-1])[::-1]
-    return fractions, _schedule_cost(problem, fractions), _schedule_cost(problem, even)
-
-
-def _lower_bound(market: Market) -> float:
-    """Return a lower bound on J* of a market that is not solved exactly, bps."""
-    scenario = market.scenario
-    if scenario.transient_exponent != 1.0:  # a one-sided order never earns from its own transient displacement
-        return _lower_bound_bps(replace(scenario, transient_exponent=1.0, perm_impact_gamma=scenario.kyle_lambda))
-    if scenario.predator > 0.0:  # a predator only raises the cost of child orders
-        return _lower_bound_bps(replace(scenario, predator=0.0))
-    if not unsolved(build_market(replace(scenario, predator=0.0))):
-        return _dynamic_bps(scenario)  # with predator < 0 every child order gets the full benefit of the liquidity
-    keys = episode_keys(0, np.arange(_BOUND_PATHS))
-    without_drift = replace(scenario, flow_persistence=0.0, price_risk=0.0, regimes=replace(scenario.regimes, drift=()))
-    slices = draw_path(market, keys, float(scenario.side)).slices
-    # largest gain per share from waiting, with perfect foresight
-    gains = np.minimum(slices.drift + slices.holding, 0.0).sum(axis=0)
-    hindsight = float(gains.mean() - 4.0 * gains.std(ddof=1) / math.sqrt(_BOUND_PATHS))
-    return _lower_bound_bps(without_drift) + 1e4 * hindsight / scenario.arrival_price
-
-
-def _lower_bound_bps(scenario: Scenario) -> float:
-    """Return J* of a scenario minus its error, or a lower bound if the scenario is not solved exactly, bps."""
-    market = build_market(scenario)
-    return _lower_bound(market) if unsolved(market) else _dynamic_bps(scenario)
-
-
-def _dynamic_bps(scenario: Scenario) -> float:
-    """Return the value of the dynamic programme minus its error, bps."""
-    values, error, _, _ = _solve_to_tolerance(build_market(scenario), lambda: None)
-    value = float(values @ scenario.regimes.start_law())
-    return value - error * abs(value)
 
 
 # --- the cache
@@ -482,7 +416,7 @@ def _restore(scenario: Scenario, about: dict[str, Any], arrays: dict[str, Any]) 
     elif "table" in arrays:
         remaining, transient = (Axis(*axis) for axis in about["axes"])
         problem = build_problem(build_market(scenario), int(about["nodes"]))
-        policy = TablePolicy(problem, Table(arrays["values"], arrays["table"], remaining, transient))
+        policy = table_policy(problem, Table(arrays["values"], arrays["table"], remaining, transient))
     return Solution(
         scenario=scenario,
         method=about["method"],
@@ -491,6 +425,7 @@ def _restore(scenario: Scenario, about: dict[str, Any], arrays: dict[str, Any]) 
         optimum_bps=about["optimum_bps"]["start"],
         stationary_bps=about["stationary"],
         bound_bps=about["bound_bps"],
+        upper_bps=about["upper_bps"],
         open_loop_bps=about["open_loop_bps"],
         regime_blind_bps=about["regime_blind_bps"],
         twap_bps=about["twap_bps"],

@@ -27,6 +27,7 @@ class Args(Format):
     bars: tuple[str, ...] = option(meaning="files, folders or patterns of bars", positional=True, file="input")
     out: str = option(meaning="output file of the scenario, .toml", file="output")
     lenient: bool = option(False, "leave faulty sessions out and count them, instead of failing")
+    volume_level: bool = option(False, "let the volume of the day vary from day to day, as measured")
     name: str = option("", "name of the scenario (default: name of the output file)")
     side: int | None = option(None, "side of the order: 1 buy, -1 sell (default: 1)")
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
@@ -42,6 +43,7 @@ def main(args: Args) -> Calibration:
         raise ValueError(f"out must end in .toml, so that commands recognise it as a scenario, got {args.out!r}")
     sessions = read_sessions(args.bars, build(Format, args), lenient=args.lenient)
     names = ("side", "quantity", "slices", "max_participation", "risk_aversion", "adv")
-    calibration = calibration_of(sessions, args.name or Path(args.out).stem, **{name: getattr(args, name) for name in names})
+    order = {name: getattr(args, name) for name in names}
+    calibration = calibration_of(sessions, args.name or Path(args.out).stem, volume_level=args.volume_level, **order)
     write_atomically(args.out, calibration.scenario.to_toml())
     return calibration

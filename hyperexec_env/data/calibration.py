@@ -89,7 +89,7 @@ class Calibration:
         return "\n".join(lines)
 
 
-def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Scenario:
+def calibrate(sessions: Sessions, name: str = "calibrated", *, volume_level: bool = False, **order: Any) -> Scenario:
     """Return a scenario calibrated to sessions of bars.
 
     The default order is 4 % of the average daily volume at the last close, over the whole day in slices of 15 minutes (or of
@@ -102,16 +102,18 @@ def calibrate(sessions: Sessions, name: str = "calibrated", **order: Any) -> Sce
     Args:
         sessions: At least two sessions from :func:`hyperexec_env.data.sessions.read_sessions`.
         name: Name of the scenario.
+        volume_level: Whether the scenario has the measured variation of the daily volume (`volume_level_sd`); by default the
+            volume varies within the day only.
         **order: Fields that override the calibrated or default values, such as ``quantity`` or ``side``; None is ignored.
 
     Raises:
         ValueError: There are fewer than two sessions, prices are constant, bars without a volume come without `adv`, or a value
             in `order` is invalid.
     """
-    return calibration_of(sessions, name, **order).scenario
+    return calibration_of(sessions, name, volume_level=volume_level, **order).scenario
 
 
-def calibration_of(sessions: Sessions, name: str = "calibrated", **order: Any) -> Calibration:
+def calibration_of(sessions: Sessions, name: str = "calibrated", *, volume_level: bool = False, **order: Any) -> Calibration:
     """Return the scenario of :func:`calibrate` with the report on the bars and the standard error of each measured figure."""
     order = {key: value for key, value in order.items() if value is not None}
     if len(sessions.dates) < 2:
@@ -122,6 +124,8 @@ def calibration_of(sessions: Sessions, name: str = "calibrated", **order: Any) -
     figures = estimate(samples)
     errors = standard_errors(samples, figures)
     measured = _measured(sessions, samples, figures, name)
+    if volume_level and sessions.has_volume:
+        measured["volume_level_sd"] = _digits(figures.volume_level)
     values = {**measured, **order}
     if "quantity" not in order:
         values["quantity"] = max(1.0, float(round(0.04 * order.get("adv", figures.adv))))
@@ -192,6 +196,8 @@ def _provenance(
         "volume_curve": f"mean share of the day in each {samples.slice_minutes:g} minutes, {source}{_mean_error(errors)}",
         "volume_noise": f"sd of the log volume of {samples.slice_minutes:g} minutes around curve, daily level and regime as "
         f"far as returns identify it, {source}; the variation of the daily level{level} is excluded{error('volume_noise')}",
+        "volume_level_sd": f"sd of the log of the daily level of the volume around the mean of the sample, {source}"
+        + (f"; standard error {errors['volume_level'][1]:.2g}" if "volume_level" in errors else ""),
         "regimes": f"hidden Markov model of {samples.slice_minutes:g}-minute returns over their usual size at that time of day "
         "(Student distribution, stationary reversible chain, EM; number of regimes by BIC), "
         f"{source}; rates are the logarithm of the transition matrix; volatility (root mean square) and volume (least squares) "
@@ -208,6 +214,7 @@ def _provenance(
     plain = {item.name: "default: bars do not identify it" for item in fields(Scenario)}
     choices = ("side", "start_minute", "max_participation", "complete", "price_model")
     plain |= dict.fromkeys(choices, "default: a choice, not a measurement")
+    plain["volume_level_sd"] = f"default: the variation of the daily level{level} is not requested (volume_level)"
     plain |= {name: texts[name] for name in measured if name in texts}
     plain |= {"quantity": "4 % of the average daily volume", "risk_aversion": "2 / arrival notional"}
     if not sessions.has_volume:

@@ -32,7 +32,7 @@ __all__ = ["Block", "Episode", "requested_shares"]
 _write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
 _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _NO_ACCOUNT = open_account()
-_NO_WORLD = World(0, 0.0, 0.0)
+_NO_WORLD = World(0, 0.0, 0.0, 1.0)
 """Placeholder for :func:`situation_of`, which does not read the account."""
 _COST = itemgetter(1)
 _move = on_numbers(move)
@@ -184,7 +184,7 @@ class Episode:
         """Return the information of a policy now, in natural units."""
         market, hidden, order = self.task.market, self.task.observer.hidden, self.order
         k, index, path = self.k, self._index, self._block.path.world
-        world = World(path.regime.item(k, index), path.flow.item(k, index), path.price.item(k, index))
+        world: World = map_leaves(lambda values: values.item(k, index), path)
         lane = self._lane(world, path.price.item(max(k - 1, 0), index), _NO_ACCOUNT)
         return situation_of(market, market.numbers, hidden, order, lane, float(price_of_last(hidden, order, lane)))
 

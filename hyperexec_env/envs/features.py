@@ -257,10 +257,11 @@ def _of_one_share(market: Market) -> float:
     largest displacement is that of trading at once; else that of shares n_j ~ decay^(j / (1 - p)), j slices before the end
     (Hoelder's inequality).
     """
-    impact, exponent, noise = market.impact, market.impact.transient_exponent, market.scenario.volume_noise
+    impact, exponent, scenario = market.impact, market.impact.transient_exponent, market.scenario
     if exponent == 1.0:
         return float(impact.transient_slope)
-    least_volume = market.mean_volume[:-1, : market.unknown].min() * math.exp(-noise * (_LARGEST_NORMAL + 0.5 * noise))
+    least = math.exp(-sum(sd * (_LARGEST_NORMAL + 0.5 * sd) for sd in (scenario.volume_noise, scenario.volume_level_sd)))
+    least_volume = market.mean_volume[:-1, : market.unknown].min() * least
     at_once = float(impact.transient_slope * least_volume**-exponent)
     if exponent > 1.0:
         return at_once

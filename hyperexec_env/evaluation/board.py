@@ -245,6 +245,7 @@ class Board:
             "path_hash": self.outcomes[0].path_hash if self.outcomes else None,
             "optimum_bps": known.optimum_bps,
             "bound_bps": known.bound_bps,
+            "upper_bps": known.upper_bps,
             "open_loop_bps": known.open_loop_bps,
             "regime_blind_bps": known.regime_blind_bps,
             "twap_bps": known.twap_bps,
@@ -315,7 +316,10 @@ class Board:
         if known is None:
             return ""
         if known.optimum_bps is None:
-            return "not solved exactly; " + ("" if known.bound_bps is None else f"J* is at least {known.bound_bps:.2f}; ")
+            upper = "" if known.upper_bps is None else f" and at most {known.upper_bps:.2f}"
+            return "not solved exactly; " + (
+                "" if known.bound_bps is None else f"J* is at least {known.bound_bps:.2f}{upper}; "
+            )
         error = "" if known.relative_error is None else f" (relative error {known.relative_error:.1g})"
         paired = ", paired with the optimal policy" if known.policy is not None else ""
         return f"gap: to the optimum{paired}, in % of J* = {known.optimum_bps:.2f}{error}; score: 0 is TWAP, 1 the optimum; "

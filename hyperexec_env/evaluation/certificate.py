@@ -12,8 +12,9 @@ so each market is tested before anything is trained in it:
   impact with a convex decay: a lump on a concave potential costs more than the children that it merges.)
 - *Convexity*: a mixture of two schedules costs at most the mixture of their costs. *Zero*: not trading costs nothing.
 
-The cost is the cost of our own trades: without price noise, drift and risk, at the expected volume. A search that finds no
-fault is not a proof. The tests need an :class:`ImpactModel`; :class:`ScenarioImpact` is the one of a scenario.
+The cost is the cost of our own trades: without price noise, drift and risk, at the expected volume. (A volume level scales the
+temporary cost of all slices of an episode by one positive number.) A search that finds no fault is not a proof. The tests need
+an :class:`ImpactModel`; :class:`ScenarioImpact` is the one of a scenario.
 """
 
 from __future__ import annotations
@@ -204,7 +205,7 @@ class ScenarioImpact:
 def _slice(market: Market, k: int, regime: Paths) -> Slice:
     """Return slice `k` without noise, drift, risk and limits."""
     zero = np.zeros(regime.shape)
-    expected = expected_slice(market, k, World(regime, zero, zero + market.scenario.arrival_price))
+    expected = expected_slice(market, k, World(regime, zero, zero + market.scenario.arrival_price, zero + 1.0))
     return expected._replace(least=0.0, limit=math.inf, drift=0.0, innovation=0.0, risk=0.0, holding=0.0)
 
 

@@ -37,6 +37,8 @@ class Optimum:
     """J*, the minimum over all policies; None where the scenario is not solved exactly."""
     bound_bps: float | None = None
     """Lower bound on J*, where the scenario is not solved."""
+    upper_bps: float | None = None
+    """Upper bound on J*, where the scenario is not solved and one is known."""
     open_loop_bps: float | None = None
     """Objective of the best deterministic schedule."""
     regime_blind_bps: float | None = None
@@ -89,7 +91,7 @@ class Optimum:
     @property
     def contradictions(self) -> list[str]:
         """Pairs of values whose order contradicts theory by more than their error, one line each."""
-        names = ("bound_bps", "optimum_bps", "regime_blind_bps", "open_loop_bps", "twap_bps")
+        names = ("bound_bps", "optimum_bps", "upper_bps", "regime_blind_bps", "open_loop_bps", "twap_bps")
         known = [(name, value) for name in names if (value := getattr(self, name)) is not None]
         return [
             f"{lower} {low:.4f} is above {upper} {high:.4f}"

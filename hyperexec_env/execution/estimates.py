@@ -444,7 +444,9 @@ def _has_closed_form(market: Market, plan: Weights) -> bool:
     A predator does not prevent a closed form, because its position is a function of the shares.
     """
     scenario = market.scenario
-    if market.regimes > 1 or scenario.price_model != "abm" or (market.numbers.spec.capped and scenario.volume_noise):
+    spec = market.numbers.spec
+    random_volume = spec.noisy_volume or spec.varying_level
+    if market.regimes > 1 or scenario.price_model != "abm" or (spec.capped and random_volume):
         return False
     return bool((plan <= market.cap * market.mean_volume[:-1, 0]).all())
 
@@ -479,29 +481,32 @@ def _mixture(means: Floats, sd: float) -> Floats:
 def _expected_slices(market: Market) -> Slice:
     """Return slices whose cost is the expected cost, each field (N, 1), for one regime and an arithmetic price.
 
-    Random draws are replaced by their means, and the temporary impact is scaled by E[eps^-beta] = exp(beta (beta + 1) s^2 / 2),
-    because the volume factor eps is lognormal with mean one and log standard deviation s.
+    Random draws are replaced by their means, and the temporary impact is scaled by E[f^-beta] = exp(beta (beta + 1) s^2 / 2):
+    the volume factor f, shock times level, is lognormal with mean one, and s^2 is the sum of their log variances.
     """
     column, zero = np.arange(market.slices)[:, None], np.zeros((market.slices, 1))
-    world = World(np.zeros_like(column), zero, zero + market.scenario.arrival_price)
+    world = World(np.zeros_like(column), zero, zero + market.scenario.arrival_price, zero + 1.0)
     slices = expected_slice(market, column, world)
-    beta, noise = market.impact.beta, market.scenario.volume_noise
-    raised = slices.temporary_scale * math.exp(0.5 * beta * (beta + 1.0) * noise**2)
+    beta, noise, level = market.impact.beta, market.scenario.volume_noise, market.scenario.volume_level_sd
+    raised = slices.temporary_scale * math.exp(0.5 * beta * (beta + 1.0) * (noise**2 + level**2))
     return Slice(*(np.broadcast_to(values, zero.shape) for values in slices._replace(temporary_scale=raised)))
 
 
 def _variances(market: Market, slices: Slice, plan: Weights) -> tuple[float, float]:
     """Return the variance of the temporary cost and of the price moves, squared currency.
 
-    The temporary cost is lognormal with log standard deviation beta s. Price moves are paid on the remaining shares after each
-    trade; the part that comes from order flow is AR(1).
+    The temporary cost of a slice is lognormal with log variance beta^2 (s^2 + s0^2), of which the volume level, common to all
+    slices, contributes beta^2 s0^2. Price moves are paid on the remaining shares after each trade; the part that comes from
+    order flow is AR(1).
     """
-    scenario = market.scenario
+    scenario, beta = market.scenario, market.impact.beta
     before = np.cumsum(plan[::-1])[::-1]
     one_sd = np.full(market.slices, market.step_volatility[0] * scenario.arrival_price)
     flat = Slice(*(values[:, 0] for values in slices))._replace(innovation=one_sd)
     _, cost = step(market.impact, State(before, 0.0 * before, 0.0 * before), flat, plan)
-    temporary = math.expm1((market.impact.beta * scenario.volume_noise) ** 2) * float(cost.temporary @ cost.temporary)
+    common, own = (beta * scenario.volume_level_sd) ** 2, (beta * scenario.volume_noise) ** 2
+    temporary = math.exp(common) * math.expm1(own) * float(cost.temporary @ cost.temporary)
+    temporary += math.expm1(common) * float(cost.temporary.sum()) ** 2
     independent, flow = float(cost.timing @ cost.timing), scenario.flow_share
     return temporary, independent + 2.0 * flow * _covariance(cost.timing.tolist(), scenario.flow_persistence)
 

@@ -252,6 +252,8 @@ def constant_fields(numbers: Numbers, orders: OrderNumbers) -> dict[tuple[type, 
         fixed[SliceRow, "step_drift"] = 0.0
         if spec.flow_persistence == 0.0:
             fixed[Lane, "account.cost.drift"] = 0.0
+    if not spec.varying_level:
+        fixed[Lane, "world.volume_level"] = 1.0
     if spec.complete:
         fixed |= {(Lane, f"account.{name}"): 0.0 for name in ("drift_move", "timing_move")}
     if not spec.hunted:

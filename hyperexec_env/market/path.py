@@ -10,14 +10,14 @@ many episodes at once.
 
 :func:`next_slice` takes slice k in regime m from the unaffected price S_k and the last order flow u_{k-1} to S_{k+1} and u_k.
 With phi = flow_persistence, R^2 = flow_share, s_m = sigma_m sqrt(tau), standard normals z (flow) and xi (news), and a
-volume shock eps of mean one:
+volume shock eps and a volume level L of mean one (both lognormal; L is drawn once per episode):
 
     mu_k    = mu_m tau + s_m sqrt(R^2) phi u_{k-1}                           predictable return
     e_k     = s_m [ sqrt(R^2 (1 - phi^2)) z_k + sqrt(1 - R^2) xi_k ]         zero-mean return
     S_{k+1} = S_k + P0 mu_k + P0 e_k                                         arithmetic price
     S_{k+1} = S_k exp(mu_k + e_k - s_m^2 (1 - R^2 phi^2) / 2)                geometric price
     u_k     = phi u_{k-1} + sqrt(1 - phi^2) z_k                              order flow
-    V_k     = E[V_k | m] eps_k                                               market volume
+    V_k     = E[V_k | m] L eps_k                                             market volume
     m_{k+1} = number of thresholds of row m that the 32-bit regime draw reaches
 
 The predictable move (`drift`) is P0 mu_k, for a geometric price S_k (exp(mu_k) - 1); the zero-mean move (`innovation`) is the
@@ -80,6 +80,8 @@ class World(NamedTuple):
     """Net order flow of the previous slice, standard deviations; positive is buying."""
     price: Real
     """Unaffected price S, currency per share."""
+    volume_level: Real
+    """Level L of the volume, equal in all slices of an episode: positive, mean one. Policies do not observe it."""
 
 
 class Path(NamedTuple):
@@ -125,6 +127,7 @@ class OrderNumbers(NamedTuple):
 _SAME_ORDER = OrderDraw()
 _SIDE: Final = noise.offset(noise.ORDER + noise.STREAMS)
 _SIZE: Final = noise.offset(noise.ORDER + 2 * noise.STREAMS)
+_LEVEL: Final = noise.offset(noise.ORDER + 3 * noise.STREAMS)
 _TOP: Final = np.uint64(63)
 
 
@@ -244,7 +247,7 @@ def draw_shocks(numbers: Numbers, words: Words) -> Shocks:
 
 
 def volume_factor(normal: Any, deviation: Any) -> Any:
-    """Return the volume shock exp(d z - d^2 / 2) of a normal z and a deviation d: lognormal, mean one, single precision."""
+    """Return the factor exp(d z - d^2 / 2) of a normal z and a deviation d: lognormal, mean one, single precision."""
     return noise.exponential(deviation * normal - _HALF * deviation * deviation)
 
 
@@ -312,11 +315,13 @@ def _next_flow(spec: MarketSpec, last_flow: Any, flow_noise: Any) -> Any:
 
 
 def _slice_of(
-    numbers: Numbers, side: Any, k: Any, row: SliceRow, price: Any, volume_shock: Any, drift: Any, innovation: Any
+    numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World, volume_shock: Any, drift: Any, innovation: Any
 ) -> Slice:
-    """Return slice `k` for the order of a side, given `price` S_k and the two moves of the unaffected price in the slice."""
+    """Return slice `k` for the order of a side, given the market at its start and the moves of the unaffected price in it."""
     spec = numbers.spec
     volume, finish = row.mean_volume * volume_shock, must_finish(numbers, k)
+    if spec.varying_level:
+        volume = volume * world.volume_level
     return Slice(
         volume=volume,
         least=where(finish, math.inf, 0.0),
@@ -327,7 +332,7 @@ def _slice_of(
         drift=0.0 if _is_martingale(spec) else signed(side, drift),
         innovation=signed(side, innovation),
         risk=row.risk,
-        holding=numbers.holding * price if spec.price_risk else 0.0,
+        holding=numbers.holding * world.price if spec.price_risk else 0.0,
     )
 
 
@@ -344,9 +349,9 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
     """
     predictable, surprise = _returns(numbers, row, world.flow, draws)
     drift, innovation, price = _move_price(numbers, row.step_volatility, world.price, predictable, surprise)
-    slice = _slice_of(numbers, side, k, row, world.price, draws.volume_shock, drift, innovation)
+    slice = _slice_of(numbers, side, k, row, world, draws.volume_shock, drift, innovation)
     regime = reached(draws.regime_draw, row.thresholds)
-    return slice, World(regime, _next_flow(numbers.spec, world.flow, draws.flow), price)
+    return slice, World(regime, _next_flow(numbers.spec, world.flow, draws.flow), price, world.volume_level)
 
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
@@ -354,13 +359,22 @@ def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     regime_draw = np.int64(noise.upper_bits(noise.word(key, _REGIME_WORD)))
     halves = _halves(noise.word(key, _ORDER_WORD))
     flow, _ = noise.normals(halves.upper, halves.lower)
-    return World(reached(regime_draw, start), double(flow), numbers.arrival_price)
+    return World(reached(regime_draw, start), double(flow), numbers.arrival_price, _draw_level(numbers, key))
+
+
+def _draw_level(numbers: Numbers, key: Any) -> Any:
+    """Return the volume level of the episode with a key."""
+    if not numbers.spec.varying_level:
+        return 1.0
+    halves = _halves(noise.word(key, _LEVEL))
+    return double(volume_factor(noise.normal(halves.upper, halves.lower), np.float32(numbers.volume_level_sd)))
 
 
 def begin(market: Market, keys: noise.Words) -> World:
     """Return the market at the start of the first slice of some episodes, each field of shape (episodes,)."""
     world = begin_world(market.numbers, market.start, keys)
-    return world._replace(price=np.full(keys.shape, world.price))
+    filled: World = map_leaves(lambda values: np.broadcast_to(values, keys.shape).copy(), world)
+    return filled
 
 
 def draw_slice(market: Market, keys: noise.Words, k: int, world: World, side: Any) -> tuple[Slice, World]:
@@ -369,7 +383,8 @@ def draw_slice(market: Market, keys: noise.Words, k: int, world: World, side: An
 
 
 def expected_slice(market: Market, k: Any, world: World) -> Slice:
-    """Return slice `k` for the scenario's order without noise: the expected volume, and no zero-mean move of the price.
+    """Return slice `k` for the scenario's order without noise: the volume expected at the level of the world, and no
+    zero-mean move of the price.
 
     Args:
         market: The market.
@@ -446,7 +461,8 @@ def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
     for k in range(market.slices):
         combine(world.price[k], moves[k], out=world.price[k + 1])
     drift, innovation, _ = _move_price(numbers, volatility, world.price[:-1], predictable, surprise)
-    fields = _slice_of(numbers, side, column, row, world.price[:-1], draws.volume_shock, drift, innovation)
+    before: World = map_leaves(lambda values: values[:-1], world)
+    fields = _slice_of(numbers, side, column, row, before, draws.volume_shock, drift, innovation)
     shape = market.slices, len(keys)
     slices = (values if np.shape(values) == shape else np.broadcast_to(values, shape) for values in fields)
     return Path(Slice(*slices), world, keys)

@@ -114,6 +114,9 @@ class Scenario:
     )
     volume_curve: tuple[float, ...] = _unit((), "relative", "volume of equal parts of the day (empty: flat)")
     volume_noise: float = _unit(0.3, "sd of the log", "lognormal noise of the slice volume", low=0.0, high=3.0)
+    volume_level_sd: float = _unit(
+        0.0, "sd of the log", "lognormal level of the volume, drawn once per episode and never shown", low=0.0, high=3.0
+    )
     flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains", low=0.0, high=1.0)
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow", low=-0.999, high=0.999)
     predator: float = _unit(

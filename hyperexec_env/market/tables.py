@@ -46,7 +46,9 @@ class MarketSpec(NamedTuple):
     price_risk: Constant
     """Whether the scenario charges price_risk S_k tau on each remaining share."""
     noisy_volume: Constant
-    """Whether the market volume is random."""
+    """Whether the volume of a slice has noise of its own."""
+    varying_level: Constant
+    """Whether each episode draws a level of its volume."""
     hunted: Constant
     """Whether the strength of the predator is not zero (:mod:`hyperexec_env.market.predator`)."""
     complete: Constant
@@ -81,6 +83,8 @@ class Numbers(NamedTuple):
     """Share of the price variance that order flow explains, fraction."""
     volume_noise: Real
     """Standard deviation of the log of the volume shock."""
+    volume_level_sd: Real
+    """Standard deviation of the log of the volume level."""
     predator: Real
     """Strength of the predator: fraction of the expected child that it trades ahead."""
     slice_volume: Real
@@ -280,6 +284,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         capped=scenario.max_participation is not None,
         price_risk=scenario.price_risk * scenario.tau != 0.0,
         noisy_volume=scenario.volume_noise != 0.0,
+        varying_level=scenario.volume_level_sd != 0.0,
         hunted=scenario.predator != 0.0,
         complete=scenario.complete,
     )
@@ -297,6 +302,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         by_news=math.sqrt(1.0 - scenario.flow_share),
         flow_share=scenario.flow_share,
         volume_noise=scenario.volume_noise,
+        volume_level_sd=scenario.volume_level_sd,
         predator=scenario.predator,
         slice_volume=slice_volume,
     )

@@ -272,13 +272,16 @@ def test_the_children_are_those_of_the_agent(name):
     assert turned > 20
 
 
-def test_the_volume_of_a_slice_varies_on_the_fine_grid_as_in_the_scenario():
-    scenario = replace(DESK, regimes={})
+@pytest.mark.parametrize("level", [0.0, 0.4])
+def test_the_volume_of_a_slice_varies_on_the_fine_grid_as_in_the_scenario(level):
+    scenario = replace(DESK, regimes={}, volume_level_sd=level)
     fine = build_market(stealth._fine(scenario))
     assert fine.scenario == stealth._bench(scenario, 0).fine.scenario
     path = stealth._draw_path(stealth._bench(scenario, 0), range(4000))
     volumes = path.slices.volume.reshape(scenario.slices, stealth.SPLIT, -1).sum(axis=1)
-    assert volumes.std() / volumes.mean() == pytest.approx(np.sqrt(np.expm1(scenario.volume_noise**2)), rel=0.1)
+    assert volumes.std() / volumes.mean() == pytest.approx(np.sqrt(np.expm1(scenario.volume_noise**2 + level**2)), rel=0.1)
+    coarse = draw_path(build_market(scenario), path.keys, 1.0).world.volume_level
+    assert (path.world.volume_level == coarse[0]).all()
     assert volumes.mean() == pytest.approx(scenario.adv * scenario.profile()[0], rel=0.02)
 
 

@@ -104,6 +104,17 @@ def test_volume_noise_is_within_days_and_not_across_days(market):
     assert f"(sd of the log {LEVEL:.1f}" in market[2].provenance["volume_noise"]
 
 
+def test_the_daily_level_of_the_volume_is_written_if_it_is_requested(market):
+    sessions, _, plain = market
+    levelled = calibrate(sessions, "year", volume_level=True)
+    assert plain.volume_level_sd == 0.0
+    assert "not requested" in plain.provenance["volume_level_sd"]
+    assert levelled.volume_level_sd == pytest.approx(LEVEL, rel=4.0 / np.sqrt(2.0 * 250))
+    assert "sd of the log of the daily level" in levelled.provenance["volume_level_sd"]
+    assert dataclasses.replace(levelled, volume_level_sd=0.0, provenance=plain.provenance) == plain
+    assert calibrate(sessions, "year", volume_level=True, volume_level_sd=0.2).volume_level_sd == 0.2
+
+
 def test_three_regimes_are_recovered_by_ascending_volatility(market):
     _, state, scenario = market
     regimes = scenario.regimes

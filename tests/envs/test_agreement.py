@@ -46,6 +46,7 @@ OPTIONS = {
         "flow_persistence": 0.5,
         "complete": False,
         "max_participation": 0.1,
+        "volume_level_sd": 0.4,
     },
     "action_mode": "discrete",
     "random_side": True,
@@ -252,6 +253,9 @@ def test_a_drawn_order_is_not_constant():
 
 # --- rollouts
 
+LEVELLED = replace(get_scenario("regime-day"), name="levelled", volume_level_sd=0.5)
+"""Every episode has a volume level of its own."""
+
 
 @cache
 def outcomes(name):
@@ -283,7 +287,9 @@ def columns(outcome):
     }
 
 
-@pytest.mark.parametrize("name", ["regime-day", "hunted-day", "desk-5min"])
+@pytest.mark.parametrize(
+    "name", ["regime-day", "hunted-day", "desk-5min", LEVELLED], ids=lambda case: getattr(case, "name", case)
+)
 def test_rollout_statement_equals_single(name):
     infos, keys = outcomes(name)
     market = build_market(get_scenario(name))
@@ -295,15 +301,16 @@ def test_rollout_statement_equals_single(name):
 
 
 @needs_numba
-def test_compiled_rollout_statement_equals_single():
-    infos, keys = outcomes("regime-day")
-    market = build_market(get_scenario("regime-day"))
+@pytest.mark.parametrize("name", ["regime-day", LEVELLED], ids=lambda case: getattr(case, "name", case))
+def test_compiled_rollout_statement_equals_single(name):
+    infos, keys = outcomes(name)
+    market = build_market(get_scenario(name))
     found = roll_rule(market, RuleLoop(market, rule_of(get_policy("TWAP"), market, False)), keys)
     for key, values in columns(found).items():
         assert np.array_equal(values, in_order(infos)[key]), key
 
 
-@pytest.mark.parametrize("name", ["regime-day", "desk-5min"])
+@pytest.mark.parametrize("name", ["regime-day", "desk-5min", LEVELLED], ids=lambda case: getattr(case, "name", case))
 def test_torch_rollout_equals_single(name):
     torch = pytest.importorskip("torch", reason="needs the extra `train`")
     from hyperexec_env.training import torch_rollout

@@ -30,6 +30,7 @@ FULL = {
     "flow_persistence": 0.5,
     "complete": False,
     "max_participation": 0.1,
+    "volume_level_sd": 0.4,
 }
 FULLEST = {
     "scenario": FULL,

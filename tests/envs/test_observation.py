@@ -76,6 +76,8 @@ EXTREMES = (
     {"complete": False, "max_participation": 0.01},
     {"transient_exponent": 0.5, "predator": 0.0},
     {"transient_exponent": 0.2, "volume_noise": 1.0, "predator": 0.0},
+    {"volume_level_sd": 3.0},
+    {"transient_exponent": 2.0, "volume_level_sd": 2.0, "predator": 0.0},
     {"transient_exponent": 2.0, "predator": 0.0},
 )
 

@@ -54,8 +54,9 @@ FULL = {
     "flow_persistence": 0.5,
     "complete": False,
     "max_participation": 0.1,
+    "volume_level_sd": 0.4,
 }
-"""Drift, signal, predator, cap and an open end, which leave the arithmetic exact."""
+"""Drift, signal, predator, cap, volume level and an open end, which leave the arithmetic exact."""
 ROUGH = {
     "base": "regime-day",
     "name": "rough",

@@ -308,6 +308,18 @@ def test_the_cost_of_signed_trades_agrees_with_the_kernel():
             assert value == pytest.approx(spent[part] / scenario.notional, rel=1e-6, abs=1e-12), part
 
 
+def test_a_market_is_sound_at_every_volume_level():
+    """The level multiplies the volume of all slices: at its 0.1 % and 99.9 % quantiles the market keeps its certificate."""
+    day = replace(get_scenario("regime-day"), slices=8)
+    levelled = certify(replace(day, volume_level_sd=0.5), trips=1000)
+    assert levelled.sound
+    assert levelled.trips == certify(day, trips=1000).trips  # costs are those at the mean level
+    for normal in (-3.09, 3.09):
+        level = np.exp(0.5 * normal - 0.125)
+        regimes = replace(day.regimes, volume=tuple(level * volume for volume in day.regimes.volume))
+        assert certify(replace(day, regimes=regimes), trips=1000).sound, normal
+
+
 @pytest.mark.fast
 def test_selling_mirrors_buying():
     for name in ["regime-day", "hunted-day", "sunshine-day", "geo-compat"]:

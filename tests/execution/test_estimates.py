@@ -198,6 +198,8 @@ CLOSED = (
     {"regimes": Regimes(drift=(0.03,), volatility=(1.4,), volume=(0.5,), resilience=(2.0,))},
     {"predator": 1.0},
     {"complete": False},
+    {"volume_level_sd": 0.5},
+    {"volume_level_sd": 0.3, "flow_persistence": 0.4},
 )
 PAIRWISE = [
     (changes, noise, (0.5, 1.0)[(i + j) % 2], (1, -1)[(i // 2 + j) % 2])
@@ -225,9 +227,10 @@ def test_closed_form_and_simulation_agree(changes, noise, beta, side):
             assert two[0] == pytest.approx(two[1], abs=0.06 * exact["sd_bps"])
 
 
-def test_closed_form_and_simulation_agree_for_a_single_slice():
+@pytest.mark.parametrize("level", [0.0, 0.5])
+def test_closed_form_and_simulation_agree_for_a_single_slice(level):
     """No shares remain after the slice, so only the volume contributes risk."""
-    exact, simulated = _both(Scenario(slices=1, volume_noise=0.5), np.array([200_000.0]), 100_000)
+    exact, simulated = _both(Scenario(slices=1, volume_noise=0.5, volume_level_sd=level), np.array([200_000.0]), 100_000)
     assert exact["sd_bps"] == pytest.approx(simulated["sd_bps"], rel=0.02)
     assert exact["mean_bps"] == pytest.approx(simulated["mean_bps"], abs=4.5 * simulated["error_bps"])
 
@@ -247,6 +250,8 @@ def test_which_scenarios_have_a_closed_form():
         ({"volume_noise": 0.0, "max_participation": 0.2}, True),  # the cap cannot bind
         ({"volume_noise": 0.0, "max_participation": 0.01}, False),
         ({"volume_noise": 0.3, "max_participation": 0.2}, False),
+        ({"volume_level_sd": 0.5}, True),
+        ({"volume_noise": 0.0, "volume_level_sd": 0.5, "max_participation": 0.2}, False),
         ({"price_model": "gbm"}, False),
         ({"regimes": get_scenario("regime-day").regimes}, False),
     ]:

@@ -55,6 +55,7 @@ VARIANTS = [(name, {}) for name in scenario_names()] + [
     ("trending-day", {"price_model": "gbm"}),
     ("flow-signal", {"flow_persistence": -0.3}),
     ("trending-day", {"price_model": "gbm", "flow_persistence": -0.3}),
+    ("regime-day", {"volume_level_sd": 0.5}),
 ]
 """Every scenario as it is, and the equations of the price that no scenario has."""
 every_variant = pytest.mark.parametrize(

@@ -29,6 +29,7 @@ CHANGES = {
     "capped": {"max_participation": 0.2},
     "price_risk": {"price_risk": 0.01},
     "noisy_volume": {"volume_noise": 0.0},
+    "varying_level": {"volume_level_sd": 0.4},
     "hunted": {"predator": -0.2},
     "complete": {"complete": False},
 }

@@ -24,7 +24,7 @@ def test_probabilities_and_quadrature_weights_sum_to_one():
         problem = problem_of(name)
         assert problem.modes == (len(get_scenario(name).regimes), len(problem.signal))
         assert problem.signal_law.sum() == pytest.approx(1.0, abs=1e-12)
-        assert problem.signal_step.sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
+        assert problem.signal_steps[0].sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
         laws = problem.laws()
         assert len(laws) == problem.market.slices
         for law in laws:
@@ -36,8 +36,8 @@ def test_the_flow_has_the_moments_of_an_autoregression():
         problem = problem_of("flow-signal", flow_persistence=phi)
         flow = problem.signal
         inner = np.abs(flow) <= 2.0  # beyond, the quadrature rule is clipped at the end of the axis
-        assert (problem.signal_step[0] @ flow)[inner] == pytest.approx(phi * flow[inner], abs=1e-6)
-        assert (problem.signal_step[0] @ flow**2)[inner] == pytest.approx((phi * flow[inner]) ** 2 + 1.0 - phi**2, abs=1e-6)
+        assert (problem.signal_steps[0][0] @ flow)[inner] == pytest.approx(phi * flow[inner], abs=1e-6)
+        assert (problem.signal_steps[0][0] @ flow**2)[inner] == pytest.approx((phi * flow[inner]) ** 2 + 1.0 - phi**2, abs=1e-6)
         for law in problem.laws():
             assert law[0] @ flow == pytest.approx(0.0, abs=1e-6)
             assert law[0] @ flow**2 == pytest.approx(1.0, abs=1e-6)
@@ -50,9 +50,9 @@ def test_a_geometric_price_has_the_moments_of_its_distribution():
     middle = len(price) // 2
     for m in range(market.regimes):
         mean = price[middle] * np.exp(market.step_drift[m])
-        assert problem.signal_step[m, middle] @ price == pytest.approx(mean, rel=1e-6)
+        assert problem.signal_steps[0][m, middle] @ price == pytest.approx(mean, rel=1e-6)
         square = mean**2 * np.exp(market.step_volatility[m] ** 2)
-        assert problem.signal_step[m, middle] @ price**2 == pytest.approx(square, rel=1e-6)
+        assert problem.signal_steps[0][m, middle] @ price**2 == pytest.approx(square, rel=1e-6)
     assert problem.signal_law @ price == pytest.approx(50.0, rel=1e-9)
 
 

@@ -1,0 +1,76 @@
+r"""The volume level as a hidden state: the belief of a policy about it, and markets in which it is told.
+
+An episode draws a level L ~ N(0, s0^2) of the log volume. With V_k the volume of slice k, E V_k its expectation in its regime,
+and s the sd of the volume noise, each slice shows L with an error:
+
+    log(V_k / E V_k) + s0^2 / 2 + s^2 / 2 = L + e_k,      e_k ~ N(0, s^2)
+
+Given the volumes of k slices, L is normal with mean m_k and variance P_k (Kalman's filter for a constant):
+
+    m_k = s0^2 / (s^2 + k s0^2) * sum of the observed log volumes,      P_k = s0^2 s^2 / (s^2 + k s0^2)
+
+Trades do not move the evidence, so the belief m_k is a signal like the order flow: m_{k+1} ~ N(m_k, P_k - P_{k+1}).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.tables import Market, build_market
+
+__all__ = ["belief_gains", "belief_variances", "level_matters", "told_markets", "total_noise"]
+
+Floats = NDArray[np.float64]
+
+_NODES: Final = (5, 13)
+"""Nodes of the average over told levels without and with a cap, for a relative error of about 1e-8 and 1e-5: the optimum is
+smooth in the level, but bends quickly where the cap begins to bind."""
+_NODES_PER_SD: Final = 4
+"""Additional nodes per unit of the sd of the level."""
+
+
+def belief_variances(scenario: Scenario) -> Floats:
+    """Return P_k, the variance of the log level given the volumes of the first k slices, shape (N + 1,)."""
+    level, noise = scenario.volume_level_sd**2, scenario.volume_noise**2
+    seen = np.arange(1, scenario.slices + 1)
+    return np.concatenate([[level], level * noise / (noise + seen * level)]) if level else np.zeros(scenario.slices + 1)
+
+
+def belief_gains(scenario: Scenario) -> Floats:
+    """Return m_k over the sum of the first k observed log volumes, shape (N,); the first element, of no volume, is 0."""
+    level, noise = scenario.volume_level_sd**2, scenario.volume_noise**2
+    return np.concatenate([[0.0], level / (noise + np.arange(1, scenario.slices) * level)])
+
+
+def level_matters(market: Market) -> bool:
+    """Return whether costs depend on the volume level: through temporary impact or a cap."""
+    return bool(market.numbers.spec.varying_level and (market.numbers.spec.capped or market.temporary_scale.any()))
+
+
+def total_noise(scenario: Scenario) -> float:
+    """Return the sd of the log volume of a slice for a policy that ignores past volumes: noise and level together."""
+    return math.hypot(scenario.volume_noise, scenario.volume_level_sd)
+
+
+def told_markets(market: Market) -> list[tuple[float, Market]]:
+    """Return markets in which the volume level is a known number, with their Gauss-Hermite weights.
+
+    The weighted mean over these markets of an optimum is the optimum of a policy that is told the level; of the objective of a
+    policy that ignores past volumes, it is the objective of the policy.
+    """
+    scenario = market.scenario
+    deviation = scenario.volume_level_sd
+    count = _NODES[market.numbers.spec.capped] + math.ceil(_NODES_PER_SD * deviation * scenario.temp_impact_beta)
+    points, weights = np.polynomial.hermite_e.hermegauss(count)
+    plain = build_market(replace(scenario, volume_level_sd=0.0))
+    factors = np.exp(deviation * points - 0.5 * deviation**2)
+    return [
+        (weight, replace(plain, mean_volume=plain.mean_volume * factor, rest_volume=plain.rest_volume * factor))
+        for weight, factor in zip((weights / weights.sum()).tolist(), factors.tolist(), strict=True)
+    ]

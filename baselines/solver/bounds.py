@@ -1,0 +1,90 @@
+"""Bounds on J* of a market that is not solved exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.tables import Market, build_market
+
+from .belief import told_markets
+from .dynamic import evaluate_fractions
+from .objectives import bps_of, optimal_bps, solve_to_tolerance
+from .problem import build_problem, unsolved
+
+__all__ = ["ignoring_bps", "level_alone", "lower_bound", "told_bps"]
+
+Floats = NDArray[np.float64]
+
+_BOUND_PATHS: Final = 20_000
+"""Number of simulated paths for a lower bound."""
+
+
+def level_alone(market: Market, **changes: Any) -> bool:
+    """Return whether the market has a volume level, and could be solved if the level (and `changes`) were set back."""
+    scenario = market.scenario
+    plain = replace(scenario, volume_level_sd=0.0, **changes)
+    return scenario.volume_level_sd > 0.0 and not unsolved(build_market(plain))
+
+
+def told_bps(market: Market) -> float:
+    """Return J* of a policy that is told the volume level, minus its error, bps: a lower bound on J* of other policies."""
+    return sum(weight * optimal_bps(told) for weight, told in told_markets(market))
+
+
+def ignoring_bps(market: Market) -> float:
+    """Return the objective of a policy that ignores past volumes, plus its error, bps: an upper bound on J*.
+
+    The policy is the optimum if the volume level were drawn anew in each slice. Without a cap, it is the best policy that
+    ignores past volumes, because the state after a trade does not depend on the volume.
+    """
+    law = market.scenario.regimes.start_law()
+    values, error, problem, table, grid = solve_to_tolerance(market, learn=False)
+    if market.numbers.spec.capped:
+        values = np.zeros_like(values)
+        for weight, told in told_markets(market):
+            one = build_problem(told, grid.signal)
+            values += weight * bps_of(market) * (evaluate_fractions(one, table.fractions, grid) @ problem.signal_law)
+    value = float(values @ law)
+    return value + error * abs(value)
+
+
+def lower_bound(market: Market) -> float:
+    """Return a lower bound on J* of a market that is not solved exactly, bps."""
+    scenario = market.scenario
+    if scenario.transient_exponent != 1.0:  # a one-sided order never earns from its own transient displacement
+        return _lower_bound(replace(scenario, transient_exponent=1.0, perm_impact_gamma=scenario.kyle_lambda))
+    if scenario.predator > 0.0:  # a predator only raises the cost of child orders
+        return _lower_bound(replace(scenario, predator=0.0))
+    if level_alone(market, predator=0.0):  # also with predator < 0, for which fewer told levels than beliefs are solved
+        return told_bps(market)
+    # with predator < 0 every child order gets the full benefit of the liquidity
+    if not unsolved(build_market(replace(scenario, predator=0.0))):
+        return _dynamic_bps(market)
+    keys = episode_keys(0, np.arange(_BOUND_PATHS))
+    without_drift = replace(scenario, flow_persistence=0.0, price_risk=0.0, regimes=replace(scenario.regimes, drift=()))
+    slices = draw_path(market, keys, float(scenario.side)).slices
+    # largest gain per share from waiting, with perfect foresight
+    gains = np.minimum(slices.drift + slices.holding, 0.0).sum(axis=0)
+    hindsight = float(gains.mean() - 4.0 * gains.std(ddof=1) / math.sqrt(_BOUND_PATHS))
+    return _lower_bound(without_drift) + 1e4 * hindsight / scenario.arrival_price
+
+
+def _lower_bound(scenario: Scenario) -> float:
+    """Return J* of a scenario minus its error, or a lower bound if the scenario is not solved exactly, bps."""
+    market = build_market(scenario)
+    return lower_bound(market) if unsolved(market) else _dynamic_bps(market)
+
+
+def _dynamic_bps(market: Market) -> float:
+    """Return the value of the dynamic programme minus its error, bps."""
+    values, error, *_ = solve_to_tolerance(market)
+    value = float(values @ market.scenario.regimes.start_law())
+    return value - error * abs(value)
