@@ -1,4 +1,4 @@
-"""The examples of the README run as they are printed there."""
+"""The examples of the README and of the pages on data run as they are printed there."""
 
 import contextlib
 import io
@@ -13,18 +13,19 @@ from hyperexec_env import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TEXT = README + (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
 
 
 def _examples():
-    """Each example: its program and what the README says that it prints (a text block that follows before the next program)."""
-    for found in re.finditer(r"```python\n(.*?)```(.*?)(?=```python|\Z)", README, re.DOTALL):
+    """Each example: its program and what the page says that it prints (a text block that follows before the next program)."""
+    for found in re.finditer(r"```python\n(.*?)```(.*?)(?=```python|\Z)", TEXT, re.DOTALL):
         said = re.search(r"```text\n(.*?)```", found[2].split("\n## ")[0], re.DOTALL)
         yield found[1], said[1] if said else ""
 
 
 EXAMPLES = list(_examples())
-COMMANDS = re.findall(r"```bash\n(hyperexec [^\n]*)\n```\n\n```text\n(.*?)```", README, re.DOTALL)
-"""Commands that the README shows with what they print."""
+COMMANDS = re.findall(r"```bash\n(hyperexec [^\n]*)\n```\n\n```text\n(.*?)```", TEXT, re.DOTALL)
+"""Commands that the pages show with what they print."""
 
 
 def test_the_readme_has_examples_of_every_part():
@@ -34,9 +35,10 @@ def test_the_readme_has_examples_of_every_part():
     assert sum(bool(said) for _, said in EXAMPLES) >= 3
 
 
-@pytest.mark.renewed_by("run the example, and copy what it prints into README.md")
+@pytest.mark.renewed_by("run the example, and copy what it prints into the page")
 @pytest.mark.parametrize(("program", "said"), EXAMPLES, ids=[program.split("\n")[0][:50] for program, _ in EXAMPLES])
 def test_an_example_prints_what_the_readme_says(program, said, tmp_path, monkeypatch):
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     monkeypatch.chdir(tmp_path)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
@@ -54,7 +56,7 @@ def _held(said, printed):
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        pytest.param(command, said, id=command[:40], marks=pytest.mark.renewed_by(f"{command} # copied into README.md"))
+        pytest.param(command, said, id=command[:40], marks=pytest.mark.renewed_by(f"{command} # copied into the page"))
         for command, said in COMMANDS
     ],
 )
