@@ -224,7 +224,7 @@ def _clock_fault(bars: Bars, start: Nanoseconds, activity: Floats, hours: list[S
     fit = _fit(start, bars.minutes, activity, hours)
     if fit.inside < LEAST_INSIDE and not calendar.hours:
         return f"{1.0 - fit.inside:.0%} of the {what} lies outside the hours of {name}"
-    length = Counter(item.minutes for item in hours).most_common(1)[0][0]
+    length = Counter(item.minutes for item in hours).most_common(1)[0][0] if hours else 0
     fault = _hole_fault(start, bars.minutes, hours) if length > LONG_SESSION else ""
     is_short, strays = length <= LONG_SESSION, fit.inside < 1.0 - MOST_OUTSIDE
     if is_short and min(fit.first, fit.last) < LEAST_EDGE and (fit.sessions > 2 or strays):
@@ -356,7 +356,7 @@ def outside_notes(
         ValueError: Many days with bars have no session in the calendar.
     """
     outside = cover.session < 0
-    if bars.is_daily or not outside.any():
+    if bars.is_daily or not hours or not outside.any():
         return []
     notes = _strange_days(bars, start, outside, hours, calendar)
     opens = np.array([item.open for item in hours])[cover.session]
