@@ -33,7 +33,7 @@ class Args(Format):
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
     slices: int | None = option(None, "number of slices (default: 26)")
     max_participation: float | None = option(None, "participation cap, fraction of the slice volume (default: none)")
-    adv: float | None = option(None, "average daily volume, shares (default: measured; needed for bars without a volume)")
+    adv: float | None = option(None, "average daily volume, shares; bars that differ 3-fold are refused (default: measured)")
     risk_aversion: float | None = option(None, "price of quadratic variation (default: 2 / notional)")
 
 
@@ -41,7 +41,7 @@ def main(args: Args) -> Calibration:
     """Read and check the bars, calibrate, write the scenario, and return the calibration."""
     if not args.out.endswith(".toml"):
         raise ValueError(f"out must end in .toml, so that commands recognise it as a scenario, got {args.out!r}")
-    sessions = read_sessions(args.bars, build(Format, args), lenient=args.lenient)
+    sessions = read_sessions(args.bars, build(Format, args), lenient=args.lenient, adv=args.adv)
     names = ("side", "quantity", "slices", "max_participation", "risk_aversion", "adv")
     order = {name: getattr(args, name) for name in names}
     calibration = calibration_of(sessions, args.name or Path(args.out).stem, volume_level=args.volume_level, **order)

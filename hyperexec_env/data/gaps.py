@@ -34,8 +34,9 @@ def find_gaps(view: View, halts: list[tuple[int, str]]) -> Iterator[Fault]:
         quiet = quiet | ((grid.volume == 0.0) & (grid.high == grid.low))
     runs = runs_of(quiet, view.minutes)
     longest, total = runs.max(axis=1), np.where(quiet, view.minutes, 0.0).sum(axis=1)
-    most = max(MOST_MISSING, GAP_FACTOR * float(np.median(longest)))
-    most_total = max(most, GAP_FACTOR * float(np.median(total)))
+    usual, usual_total = _usual_quiet(quiet, runs)
+    most = max(MOST_MISSING, GAP_FACTOR * usual)
+    most_total = max(most, GAP_FACTOR * usual_total)
     for session in np.flatnonzero((longest > most) | (total > most_total)).tolist():
         stops = _stops(quiet[session], runs[session])
         halted = {end: width for end, width in stops.items() if width >= EDGE_MINUTES and _reopens(view, session, end)}
@@ -46,6 +47,18 @@ def find_gaps(view: View, halts: list[tuple[int, str]]) -> Iterator[Fault]:
             halts.append((session, f"{grid.hours[session].date} {spans}"))
         else:
             yield _gap(view, session, gaps or halted, float(total[session]))
+
+
+def _usual_quiet(quiet: Flags, runs: Floats) -> tuple[float, float]:
+    """Return the usual longest quiet run and the usual number of quiet minutes of a session.
+
+    The longest run of each session and the runs at its ends do not count, so that gaps do not make gaps usual.
+    """
+    ends = quiet & np.concatenate([~quiet[:, 1:], np.zeros((len(quiet), 1), dtype=bool)], axis=1)
+    leading = np.logical_and.accumulate(quiet, axis=1)
+    trailing = np.logical_and.accumulate(quiet[:, ::-1], axis=1)[:, ::-1]
+    inner = np.sort(np.where(ends & ~leading & ~trailing, runs, 0.0), axis=1)
+    return float(np.median(inner[:, -2])), float(np.median(inner[:, :-1].sum(axis=1)))
 
 
 def _stops(quiet: Flags, runs: Floats) -> dict[int, float]:

@@ -20,12 +20,15 @@ __all__ = ["check_instrument", "check_nights", "frozen", "spikes", "stubs"]
 
 SPIKE_MOVES: Final = 40.0
 """Move of one bar that the next bar takes back, as a multiple of the median move, from which it is an error. Clean files: at
-most 23 (Bitcoin)."""
+most 18 (Bitcoin)."""
+RETURNS: Final = 0.7
+"""Share of a spike that the next bar takes back at least."""
 LEAST_SPIKE: Final = 0.01
-"""Smallest move (log) that is called a spike. Clean files: 1.7 % (BA, five minutes)."""
+"""Smallest move (log) that is called a spike. Clean files of one minute: at most 0.8 % (OXY) among stocks."""
 STUB_MOVES, LEAST_STUB = 100.0, 0.05
 """Distance of high, low or open from the other prices, as a multiple of the median move and as a log, from which it is an
-error. Clean files: at most 2.1 % (ORCL, five minutes)."""
+error. Clean files: at most 2.1 % (ORCL, five minutes), and at most 39 median moves
+(SPY)."""
 CRASH: Final = 1.6
 """Move of one bar (log; a factor of five) that is an error even if it is not taken back. Clean files: 0.033."""
 NIGHT_MOVE: Final = 0.25
@@ -56,7 +59,7 @@ def spikes(view: View) -> Iterator[Fault]:
     night[:-1, 0] = np.log(view.grid.open[1:, 0] / view.grid.close[:-1, -1])
     night = np.where(np.abs(night) > 0.1, night, 0.0)
     later = np.concatenate([move[:, 1:], night], axis=1)
-    back = (np.sign(move) == -np.sign(later)) & (np.abs(later) > 0.5 * np.abs(move))
+    back = (np.sign(move) == -np.sign(later)) & (np.abs(later) > RETURNS * np.abs(move))
     wrong = ((np.abs(move) > far) & back) | (np.abs(move) > CRASH)
     for session, bar in view.first(wrong & (view.grid.row >= 0)):
         change = f"{view.grid.close[session, bar]:g}, {np.exp(move[session, bar]) - 1.0:+.1%} from the bar before"

@@ -21,6 +21,13 @@ __all__ = ["check_volumes", "large_bars", "single_totals", "totals", "volume_not
 MOST_SHARE: Final = 0.5
 """Largest plausible share of the daily volume in one bar between the auctions. Clean files: 18 % at one minute (SPY, option
 expiry) and 16 % at five."""
+MANY_TIMES: Final = 20.0
+"""Volume of a bar, as a multiple of the usual second-largest bar of a session, that a block print does not exceed. Clean files:
+14 (SPY); shares whose volumes scatter have large bars on most days."""
+LONGEST_BAR: Final = 15.0
+"""Minutes of a bar beyond which half of the volume may well lie in one bar, of a share whose volumes scatter."""
+FEWEST_RISES: Final = 12
+"""Bars that a single session needs so that volumes that only grow are no chance."""
 BLOCK_SHARE: Final = 0.1
 """Share of the daily volume in one bar of up to five minutes from which the report names it as a block print."""
 MOST_AUCTION: Final = 0.45
@@ -29,7 +36,7 @@ ODD_AUCTION: Final = 0.2
 """Share of the volume in the first or last bar from which the report names it, if it is four times the usual one too."""
 TOTAL_JUMP: Final = 5.0
 """Volume of a bar, as a multiple of the median, that is a running total if the bar after it is empty while its price moves.
-Dirty files: 12 or more; clean files: no empty bar follows a bar of more than 2.5."""
+Dirty files: 12 or more; clean files: no empty bar follows a bar of more than 1.7."""
 EMPTY_MINUTES: Final = 5
 """Length of bars from which an empty bar whose price moves is suspicious beside a large auction too. Clean files: seven
 such bars at one minute, none at five."""
@@ -48,7 +55,7 @@ def totals(view: View) -> Iterator[Fault]:
     grid = view.grid
     if not grid.has_volume:
         return
-    for session, bar in view.first(_growing(grid)[:, None] & (grid.row >= 0)):
+    for session, bar in view.first(_growing(grid, FEWEST_RISES)[:, None] & (grid.row >= 0)):
         yield Fault(session, bar, "contaminated", "the volume grows from bar to bar: it is a running total of the day")
     total = grid.volume > TOTAL_JUMP * view.median
     after = np.zeros_like(total)
@@ -67,27 +74,26 @@ def _odd_auction(view: View, bar: int) -> tuple[Flags, float]:
     return (view.share[:, bar] > max(ODD_AUCTION, 4.0 * usual)) & view.liquid[:, 0], usual
 
 
-def _growing(grid: Grid) -> Flags:
-    """Return whether the volumes of each session are running totals in every bar, shape (session,)."""
+def _growing(grid: Grid, fewest: int = 5) -> Flags:
+    """Return whether the volumes of each session of at least `fewest` bars are running totals, shape (session,)."""
     steps = np.diff(grid.volume, axis=1)
     both = (grid.row[:, 1:] >= 0) & (grid.row[:, :-1] >= 0)
     count = np.maximum(both.sum(axis=1), 1)
     falls, rises = ((sign * steps > 0.0) & both for sign in (-1, 1))
     few = falls.sum(axis=1) < LEAST_RISES * count
-    return np.asarray(few & (rises.sum(axis=1) > 0.5 * count) & (count >= 5))
+    return np.asarray(few & (rises.sum(axis=1) > 0.5 * count) & (count >= fewest))
 
 
 def single_totals(view: View) -> Iterator[Fault]:
     """Find single bars that hold the running total of the day, or the total in the first or the last bar."""
-    grid = view.grid
-    if not grid.has_volume or grid.volume.shape[1] < 5:
+    grid, volume = view.grid, view.grid.volume
+    if not grid.has_volume or grid.step > LONGEST_BAR or volume.shape[1] < 5:
         return
-    volume = grid.volume
-    true = np.where(volume > 4.0 * TOTAL_JUMP * view.median, view.median, volume)
+    big = (volume > 4.0 * TOTAL_JUMP * view.median) & (view.share > BLOCK_SHARE) & (volume > 3.0 * _second(view))
+    true = np.where(big, view.median, volume)
     before = np.cumsum(true, axis=1) - true
     total = (volume >= 0.99 * before) & (volume <= 1.001 * before + TOTAL_JUMP * view.median)
-    wrong = total & (volume > 4.0 * TOTAL_JUMP * view.median) & view.inside & view.liquid
-    for session, bar in view.first(wrong):
+    for session, bar in view.first(total & big & view.inside & view.liquid):
         reason = f"the volume of {view.clock(session, bar)} is the sum of those before it: a running total of the day"
         yield Fault(session, bar, "contaminated", reason)
     for bar, name in ((0, "first"), (-1, "last")):
@@ -100,12 +106,19 @@ def single_totals(view: View) -> Iterator[Fault]:
             yield Fault(session, bar % volume.shape[1], "contaminated", f"the {name} bar holds {held}: the total of the day")
 
 
+def _second(view: View) -> float:
+    """Return the usual volume of the second-largest bar of a session between the auctions."""
+    return float(np.median(np.sort(np.where(view.inside, view.grid.volume, 0.0), axis=1)[:, -2]))
+
+
 def large_bars(view: View) -> Iterator[Fault]:
-    """Find bars between the auctions that hold more than a block print can."""
-    if not view.grid.has_volume or view.grid.volume.shape[1] < 5:
+    """Find bars between the auctions that hold more than a block print of this share can."""
+    volume = view.grid.volume
+    if not view.grid.has_volume or volume.shape[1] < 5:
         return
-    for session, bar in view.first((view.share > MOST_SHARE) & view.inside & view.liquid):
-        times = view.grid.volume[session, bar] / view.median[session, 0]
+    wrong = (view.share > MOST_SHARE) & (volume > MANY_TIMES * _second(view)) & view.inside & view.liquid
+    for session, bar in view.first(wrong):
+        times = volume[session, bar] / view.median[session, 0]
         held = f"{view.share[session, bar]:.1%} of the day and {times:,.0f} times the usual one"
         yield Fault(
             session, bar, "contaminated", f"the volume of {view.clock(session, bar)} is {held}, more than a block print"
@@ -181,7 +194,7 @@ def _check_growth(view: View, files: str) -> None:
             f"{files}: in {growing} of {len(grid.volume)} sessions the volume grows from bar to bar: it is a running total of "
             "the day; replace the volume of each bar by its difference from the bar before"
         )
-    if grid.step > 15.0 or grid.volume.shape[1] < 20 or not np.median(view.liquid):
+    if grid.step > LONGEST_BAR or grid.volume.shape[1] < 20 or not np.median(view.liquid):
         return
     for bar, name in ((0, "first"), (-1, "last")):
         usual = float(np.median(view.share[:, bar]))
