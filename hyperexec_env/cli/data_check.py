@@ -23,6 +23,7 @@ class Args(Format):
 
     files: tuple[str, ...] = option(meaning="files, folders or patterns of data", positional=True, file="input")
     kind: str = option("", "what the data are (default: determined)", choices=KINDS)
+    adv: float | None = option(None, "average daily volume, shares, which the data must agree with")
     picture: str | None = option(None, "draw price and volume by session to this file (png, svg, pdf)", file="output")
 
 
@@ -30,7 +31,7 @@ def main(args: Args) -> Inspection:
     """Inspect the data, draw the picture if asked for, and return the inspection."""
     if args.picture is not None:
         need("matplotlib", "plot")
-    found = inspect_data(args.files, build(Format, args), args.kind)
+    found = inspect_data(args.files, build(Format, args), args.kind, args.adv)
     if args.picture is not None:
         draw_data(found, args.picture)
     return found

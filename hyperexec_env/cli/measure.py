@@ -49,7 +49,7 @@ def main(args: Args) -> Measurement | Assumed:
 
 def _of_bars(args: Args, name: str) -> Assumed:
     """Return a scenario calibrated to bars, with the impact of public tapes."""
-    sessions = read_sessions(args.bars, build(Format, args), lenient=True)
+    sessions = read_sessions(args.bars, build(Format, args), lenient=True, adv=args.adv)
     return assume_impact(calibration_of(sessions, name, side=args.side, quantity=args.quantity, adv=args.adv))
 
 

@@ -89,13 +89,14 @@ class Inspection:
         return f"{head}\n{text}\n\n{_table(self.lines)}{end}"
 
 
-def inspect_data(data: Data, format: Format | None = None, kind: str = "") -> Inspection:
+def inspect_data(data: Data, format: Format | None = None, kind: str = "", adv: float | None = None) -> Inspection:
     """Return what some data hold, session by session, and whether they can be used.
 
     Args:
         data: See :func:`~hyperexec_env.data.reader.read_bars`.
         format: How to read what the data do not say themselves.
         kind: What the data are, one of :data:`KINDS`; "": determined from the first source.
+        adv: Average daily volume, shares, that the data must agree with within a factor of 3; None if it is not known.
 
     Raises:
         ValueError: The data cannot be read; the message names file, line, column and value.
@@ -110,7 +111,7 @@ def inspect_data(data: Data, format: Format | None = None, kind: str = "") -> In
     table: Bars | Trades = read_bars(data, format) if kind == "bars" else read_trades(data, format)
     bars = table if isinstance(table, Bars) else bars_of_trades(table)
     try:
-        sessions = sessions_of(bars, format, lenient=True)
+        sessions = sessions_of(bars, format, lenient=True, adv=adv)
     except ValueError as error:
         states = {item.date: f"left out ({item.kind}): {item.reason}" for item in getattr(error, "left_out", ())}
         lines, outside = _lines(bars.time, calendar, bars, states)
