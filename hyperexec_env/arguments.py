@@ -29,6 +29,7 @@ def option(
     positional: bool = False,
     choices: Sequence[str] = (),
     file: Role | Literal[""] = "",
+    each: bool = False,
 ) -> Any:
     """Declare an option of a script.
 
@@ -38,8 +39,9 @@ def option(
         positional: Whether it is an argument without a name.
         choices: Permitted words.
         file: Role of the files that the option names; "" for an option that names none.
+        each: Whether an option that takes several values takes one each time, so that an argument may follow it.
     """
-    metadata = {"help": meaning, "positional": positional, "choices": tuple(choices) or None, "file": file}
+    metadata = {"help": meaning, "positional": positional, "choices": tuple(choices) or None, "file": file, "each": each}
     return field(metadata=metadata) if default is MISSING else field(default=default, metadata=metadata)
 
 
@@ -109,7 +111,7 @@ def add_arguments(parser: argparse.ArgumentParser, record: type) -> None:
             settings["default"] = None if required else item.default
             if several:
                 settings["action"] = _Several
-                settings["nargs"] = "+" if required else "*" if positional else "+"
+                settings["nargs"] = 1 if item.metadata.get("each") else "*" if positional and not required else "+"
             elif positional and not required:
                 settings["nargs"] = "?"
             if required and not positional:

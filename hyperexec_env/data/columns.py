@@ -145,7 +145,7 @@ def _stamping(raw: Raw, found: Recognised, format: Format) -> tuple[Stamping, li
         if not style.form:
             raise ValueError(
                 f"{name}: {field} must hold dates and times in a usual form, got {next(filter(None, values), '')[:60]!r}"
-                + ("" if "ts" in found.columns else "; name the columns with --columns date=NAME time=NAME")
+                + ("" if "ts" in found.columns else "; name the columns with --columns date=NAME,time=NAME")
             )
     if style.abbreviation:
         style, choice = _abbreviated(style, format.tz)

@@ -20,7 +20,9 @@ class Format:
     """
 
     layout: str = option("", "layout of the data (default: recognised from header and values; see `hyperexec data layouts`)")
-    columns: tuple[str, ...] = option((), "columns by name or number (from 1), such as ts=Time close=Last (default: by layout)")
+    columns: tuple[str, ...] = option(
+        (), "columns by name or number (from 1), such as ts=Time,close=Last (default: by layout)", each=True
+    )
     tz: str = option("", "time zone of stamps without an offset, such as UTC (default: by layout, else that of the calendar)")
     calendar: str = option("XNYS", "trading calendar: XNYS, XTKS, XHKG, CME, 24/7 ... (a code of exchange_calendars)")
     hours: str = option("", "trading hours that replace those of the calendar, such as 09:30-16:00")
@@ -47,6 +49,6 @@ class Format:
             for pair in text.split(","):
                 field, mark, name = pair.partition("=")
                 if not (mark and field.strip() and name.strip()):
-                    raise ValueError(f"columns must be pairs such as ts=Time close=Last, got {pair!r}")
+                    raise ValueError(f"columns must be pairs such as ts=Time,close=Last, got {pair!r}")
                 given[field.strip()] = name.strip()
         return given
