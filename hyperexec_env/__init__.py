@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.evaluate import known_optimum as known_optimum
     from hyperexec_env.baselines.policies import get_policy as get_policy
     from hyperexec_env.baselines.policies import policy_names as policy_names
+    from hyperexec_env.baselines.realism import realism as realism
+    from hyperexec_env.baselines.replay import replay as replay
     from hyperexec_env.baselines.solver import Solution as Solution
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
     from hyperexec_env.baselines.solver import solve as solve
@@ -138,7 +140,9 @@ _MODULES: Final = {
     "read_quotes": "data.reader",
     "read_sessions": "data.sessions",
     "read_trades": "data.reader",
+    "realism": "baselines.realism",
     "register_scenario": "market.scenario",
+    "replay": "baselines.replay",
     "save_policy": "evaluation.network",
     "scenario_names": "market.scenario",
     "schedule_bps": "baselines.solver",

@@ -1,7 +1,7 @@
 """List the layouts of data that are recognised: bars, trades, quotes and messages of vendors.
 
-Data of other layouts are read by the usual names of their columns. --layout NAME chooses a layout, and --columns ts=Time
-close=Last names columns, wherever data are read.
+Data of other layouts are read by the usual names of their columns. --layout NAME chooses a layout, and
+--columns ts=Time,close=Last names columns, wherever data are read.
 """
 
 from __future__ import annotations

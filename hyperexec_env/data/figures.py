@@ -74,6 +74,8 @@ class Figures(NamedTuple):
     """Regimes; None where bars do not identify them."""
     regime_volume: Floats
     """Relative volume of each regime, shape (regime,)."""
+    usual_size: Floats
+    """Root mean square of the return of each slice, over which the regimes were fitted, shape (slice,)."""
 
 
 def samples_of(sessions: Sessions) -> Samples:
@@ -134,16 +136,17 @@ def estimate(samples: Samples, start: Figures | None = None) -> Figures:
     if samples.is_daily:
         curve = np.array(U_CURVE) / sum(U_CURVE)
         level = float(np.log(np.maximum(day, 1.0)).std(ddof=1)) if samples.has_volume else 0.0
-        return Figures(adv, volatility, curve, None, level, None, np.ones(1))
-    fit = _fit(samples, start)
+        return Figures(adv, volatility, curve, None, level, None, np.ones(1), np.ones(1))
+    returns, size = _standardised(samples)
+    fit = _fit(returns, start)
     if not samples.has_volume:
         flat = np.full(samples.slices, 1.0 / samples.slices)
-        return Figures(0.0, volatility, flat, None, 0.0, fit, np.ones(len(fit.law)))
+        return Figures(0.0, volatility, flat, None, 0.0, fit, np.ones(len(fit.law)), size)
     curve = (samples.volume / day[:, None]).mean(axis=0)
     relative = samples.volume / (adv * np.maximum(curve, 1e-12))
     scale = _regime_volume(relative, fit)
     noise, level = _volume_noise(relative, fit.posterior @ np.log(scale))
-    return Figures(adv, volatility, curve, noise, level, fit, scale)
+    return Figures(adv, volatility, curve, noise, level, fit, scale, size)
 
 
 def standard_errors(samples: Samples, figures: Figures) -> dict[str, Any]:
@@ -178,14 +181,24 @@ def _numbers(figures: Figures) -> dict[str, Any]:
     return values | {"volume_curve": figures.curve, "volume_noise": figures.volume_noise}
 
 
-def _fit(samples: Samples, start: Figures | None) -> RegimeFit:
-    """Return the regimes of the returns over their usual size at that time of day."""
+def _standardised(samples: Samples) -> tuple[Floats, Floats]:
+    """Return the returns over their usual size at that time of day, with mean square one, and that size, shape (slice,).
+
+    Raises:
+        ValueError: The prices do not move.
+    """
     pattern = samples.moves.mean(axis=0)
-    returns = samples.returns / np.maximum(pattern, 0.05 * pattern.mean())
-    if not np.abs(returns).sum() > 0.0:
-        raise ValueError(
-            f"the prices of the bars do not move in {samples.slice_minutes:g} minutes: regimes cannot be calibrated"
-        )
+    pattern = np.maximum(pattern, 0.05 * pattern.mean())
+    returns = samples.returns / pattern
+    mean = math.sqrt(float(_square(returns).mean()))
+    if not mean > 0.0:
+        length = f"{samples.slice_minutes:g} minutes"
+        raise ValueError(f"the prices of the bars do not move in {length}: regimes cannot be calibrated")
+    return returns, pattern * mean
+
+
+def _fit(returns: Floats, start: Figures | None) -> RegimeFit:
+    """Return the regimes of returns over their usual size."""
     if start is not None and start.fit is not None:
         return refit(returns, start.fit)
     return min((fit_regimes(returns, count) for count in range(1, MOST_REGIMES + 1)), key=lambda fit: fit.bic)

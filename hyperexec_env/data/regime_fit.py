@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RegimeFit", "fit_regimes", "refit", "transition_rates"]
+__all__ = ["RegimeFit", "fit_regimes", "predicted_regimes", "refit", "transition_rates"]
 
 Floats = NDArray[np.float64]
 
@@ -66,14 +66,39 @@ def refit(returns: Floats, start: RegimeFit) -> RegimeFit:
     return _em(returns / math.sqrt(mean), _square(start.volatility), start.flows, rounds=60, tolerance=1e-5)
 
 
+def predicted_regimes(returns: Floats, fit: RegimeFit) -> Floats:
+    """Return the probability of each regime before each return of a session, given the earlier returns of the session alone.
+
+    Args:
+        returns: Returns over their usual size, with a stationary mean square of one, shape (session, step).
+        fit: The regimes.
+
+    Returns:
+        Probabilities, shape (session, step, M); the first are those of the stationary law (Hamilton 1989, the filter).
+    """
+    transition = fit.flows / fit.law[:, None]
+    density = _density(_square(returns)[..., None], _square(fit.volatility) * (TAIL - 2.0) / TAIL)
+    found = np.empty(density.shape)
+    now = np.broadcast_to(fit.law, (len(returns), len(fit.law)))
+    for step in range(returns.shape[1]):
+        found[:, step] = now
+        weighted = now * density[:, step]
+        now = (weighted / weighted.sum(axis=1, keepdims=True)) @ transition
+    return found
+
+
+def _density(square: Floats, scales: Floats) -> Floats:
+    """Return the Student density of squared returns for each squared scale, shape (..., M)."""
+    constant = math.lgamma((TAIL + 1.0) / 2.0) - math.lgamma(TAIL / 2.0) - 0.5 * math.log(TAIL * math.pi)
+    return np.asarray(np.exp(constant - 0.5 * (TAIL + 1.0) * np.log1p(square / scales / TAIL)) / np.sqrt(scales) + 1e-300)
+
+
 def _em(returns: Floats, scales: Floats, flows: Floats, rounds: int = 500, tolerance: float = 1e-7) -> RegimeFit:
     """Maximise the likelihood by EM, starting from given squared scales and flows; converges to a local maximum."""
     square = _square(returns)[..., None]
-    constant = math.lgamma((TAIL + 1.0) / 2.0) - math.lgamma(TAIL / 2.0) - 0.5 * math.log(TAIL * math.pi)
     last = -math.inf
     for _ in range(rounds):
-        ratio = square / scales
-        density = np.exp(constant - 0.5 * (TAIL + 1.0) * np.log1p(ratio / TAIL)) / np.sqrt(scales) + 1e-300
+        ratio, density = square / scales, _density(square, scales)
         likelihood, posterior, pairs = _forward_backward(density, flows)
         weight = posterior * (TAIL + 1.0) / (TAIL + ratio)
         scales = np.maximum((weight * square).sum(axis=(0, 1)) / posterior.sum(axis=(0, 1)), 1e-4)
