@@ -137,10 +137,10 @@ class BeliefPolicy(TablePolicy):
         market, k = self.problem.market, np.asarray(situation.k)
         if np.shape(self.evidence) != np.shape(situation.last_volume):  # a batch of another size begins
             self.evidence, self.expected = np.zeros(np.shape(situation.last_volume)), 1.0
-        observed = np.log(situation.last_volume / self.expected) + 0.5 * total_noise(market.scenario) ** 2
+        observed = np.log(situation.last_volume / self.expected) + 0.5 * total_noise(market) ** 2
         self.evidence = np.where(k == 0, 0.0, self.evidence + observed)
         self.expected = market.mean_volume[np.minimum(k, market.slices - 1), situation.seen]
-        belief = belief_gains(market.scenario)[np.minimum(k, market.slices - 1)] * self.evidence
+        belief = belief_gains(market)[np.minimum(k, market.slices - 1)] * self.evidence
         return self._rule.decide(self._rule.parameters, situation._replace(flow=belief))
 
 

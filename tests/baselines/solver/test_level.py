@@ -71,7 +71,8 @@ def test_the_belief_is_the_normal_posterior():
     """m_k and P_k against the conditional mean and variance of a joint normal distribution, without and with noise."""
     for noise in (0.3, 1.0, 0.05):
         scenario = separable(5, 0.5, 0.0, volume_noise=noise)
-        variances, gains = belief_variances(scenario), belief_gains(scenario)
+        market = build_market(scenario)
+        variances, gains = belief_variances(market), belief_gains(market)
         for k in range(1, 5):
             seen = np.full((k, k), 0.25) + noise**2 * np.eye(k)
             weights = np.linalg.solve(seen, np.full(k, 0.25))
@@ -81,9 +82,9 @@ def test_the_belief_is_the_normal_posterior():
 
 
 def test_without_noise_the_first_volume_shows_the_level():
-    scenario = separable(3, 0.5, 0.0, volume_noise=0.0)
-    assert belief_variances(scenario).tolist() == [0.25, 0.0, 0.0, 0.0]
-    assert belief_gains(scenario).tolist() == [0.0, 1.0, 0.5]
+    market = build_market(separable(3, 0.5, 0.0, volume_noise=0.0))
+    assert belief_variances(market).tolist() == [0.25, 0.0, 0.0, 0.0]
+    assert belief_gains(market).tolist() == [0.0, 1.0, 0.5]
 
 
 class Watching(BeliefPolicy):
@@ -95,7 +96,7 @@ class Watching(BeliefPolicy):
 
     def act(self, situation):
         shares = super().act(situation)
-        gain = belief_gains(situation.market.scenario)[situation.k]
+        gain = belief_gains(situation.market)[situation.k]
         self.beliefs.append(gain * np.broadcast_to(self.evidence, np.shape(situation.remaining)))
         return shares
 
@@ -109,7 +110,7 @@ def test_the_policy_computes_the_posterior_of_the_level_in_every_regime():
     list(rollouts(market, [policy], [False], 0, EPISODES, EPISODES, backend="numpy"))
     level = draw_path(market, episode_keys(0, np.arange(EPISODES), board=True), 1.0).world.volume_level[0]
     logs = np.log(level) + 0.5 * scenario.volume_level_sd**2
-    for k, (belief, variance) in enumerate(zip(policy.beliefs, belief_variances(scenario), strict=False)):
+    for k, (belief, variance) in enumerate(zip(policy.beliefs, belief_variances(market), strict=False)):
         error = logs - belief
         assert abs(error.mean()) < 4.0 * math.sqrt(variance / EPISODES), k
         assert error.var() == pytest.approx(variance, rel=4.0 * math.sqrt(2.0 / EPISODES)), k
@@ -168,7 +169,7 @@ def test_three_slices_are_solved_by_brute_force():
     """Square-root temporary and transient impact: the second trade is found for each belief, the first by trying all."""
     scenario = small(3, volume_noise=0.4, risk_aversion=3e-6, quantity=600_000.0, temp_impact_alpha=1.0)
     market = build_market(scenario)
-    beta, variances = 0.5, belief_variances(scenario)
+    beta, variances = 0.5, belief_variances(market)
     points, weights = np.polynomial.hermite_e.hermegauss(40)
     weights = weights / weights.sum()
     kappa, decay, risk = market.impact.transient_slope, market.transient_decay[0], market.risk[0]
