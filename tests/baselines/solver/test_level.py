@@ -14,11 +14,11 @@ from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
 from hyperexec_env.baselines.solver import schedule_bps, solve
 from hyperexec_env.baselines.solver import solution as module
 from hyperexec_env.baselines.solver.belief import belief_gains, belief_variances, told_markets
-from hyperexec_env.baselines.solver.bounds import ignoring_bps, lower_bound, told_bps
+from hyperexec_env.baselines.solver.bounds import ignoring_bps, lower_bound
 from hyperexec_env.baselines.solver.dynamic import Grid, solve_delayed, solve_informed
 from hyperexec_env.baselines.solver.learning import is_separable, solve_separable
 from hyperexec_env.baselines.solver.linear import is_linear
-from hyperexec_env.baselines.solver.objectives import bps_of, schedule_objective, solve_to_tolerance
+from hyperexec_env.baselines.solver.objectives import bps_of, schedule_objective, solve_to_tolerance, told_bps
 from hyperexec_env.baselines.solver.policies import BeliefPolicy, DelayedPolicy, TablePolicy
 from hyperexec_env.baselines.solver.problem import build_problem, mode_slices, unsolved
 from hyperexec_env.envs.single import HyperExecEnv
