@@ -21,7 +21,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market, build_market
 
 __all__ = ["belief_gains", "belief_variances", "level_matters", "told_markets", "total_noise"]
@@ -35,15 +34,17 @@ _NODES_PER_SD: Final = 4
 """Additional nodes per unit of the sd of the level."""
 
 
-def belief_variances(scenario: Scenario) -> Floats:
+def belief_variances(market: Market) -> Floats:
     """Return P_k, the variance of the log level given the volumes of the first k slices, shape (N + 1,)."""
+    scenario = market.scenario
     level, noise = scenario.volume_level_sd**2, scenario.volume_noise**2
     seen = np.arange(1, scenario.slices + 1)
     return np.concatenate([[level], level * noise / (noise + seen * level)]) if level else np.zeros(scenario.slices + 1)
 
 
-def belief_gains(scenario: Scenario) -> Floats:
+def belief_gains(market: Market) -> Floats:
     """Return m_k over the sum of the first k observed log volumes, shape (N,); the first element, of no volume, is 0."""
+    scenario = market.scenario
     level, noise = scenario.volume_level_sd**2, scenario.volume_noise**2
     return np.concatenate([[0.0], level / (noise + np.arange(1, scenario.slices) * level)])
 
@@ -53,9 +54,9 @@ def level_matters(market: Market) -> bool:
     return bool(market.numbers.spec.varying_level and (market.numbers.spec.capped or market.temporary_scale.any()))
 
 
-def total_noise(scenario: Scenario) -> float:
+def total_noise(market: Market) -> float:
     """Return the sd of the log volume of a slice for a policy that ignores past volumes: noise and level together."""
-    return math.hypot(scenario.volume_noise, scenario.volume_level_sd)
+    return math.hypot(market.scenario.volume_noise, market.scenario.volume_level_sd)
 
 
 def told_markets(market: Market) -> list[tuple[float, Market]]:

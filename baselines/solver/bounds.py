@@ -16,10 +16,10 @@ from hyperexec_env.market.tables import Market, build_market
 
 from .belief import told_markets
 from .dynamic import evaluate_fractions
-from .objectives import bps_of, optimal_bps, solve_to_tolerance
+from .objectives import bps_of, solve_to_tolerance, told_bps
 from .problem import build_problem, unsolved
 
-__all__ = ["ignoring_bps", "level_alone", "lower_bound", "told_bps"]
+__all__ = ["ignoring_bps", "level_alone", "lower_bound"]
 
 Floats = NDArray[np.float64]
 
@@ -32,11 +32,6 @@ def level_alone(market: Market, **changes: Any) -> bool:
     scenario = market.scenario
     plain = replace(scenario, volume_level_sd=0.0, **changes)
     return scenario.volume_level_sd > 0.0 and not unsolved(build_market(plain))
-
-
-def told_bps(market: Market) -> float:
-    """Return J* of a policy that is told the volume level, minus its error, bps: a lower bound on J* of other policies."""
-    return sum(weight * optimal_bps(told) for weight, told in told_markets(market))
 
 
 def ignoring_bps(market: Market) -> float:

@@ -65,7 +65,7 @@ def solve_separable(market: Market) -> tuple[float, float, Problem, Table]:
 def _solve(problem: Problem) -> tuple[float, Table]:
     """Return the optimum in currency and the table of the policy on the nodes of a decision problem."""
     market, axis, nodes = problem.market, problem.axis, len(problem.signal)
-    scenario, variances = market.scenario, belief_variances(market.scenario)
+    scenario, variances = market.scenario, belief_variances(market)
     fractions = np.ones((market.slices, 1, nodes, 1, 1), dtype=np.float32)
     later: Floats = np.empty(0)
     for k in range(market.slices - 1, -1, -1):

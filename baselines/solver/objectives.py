@@ -17,7 +17,7 @@ from .linear import Riccati, keeps_one_side, solve_linear
 from .open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
 from .problem import Problem, build_problem
 
-__all__ = ["bps_of", "optimal_bps", "schedule_objective", "schedules", "solve_to_tolerance", "solve_two_sided"]
+__all__ = ["bps_of", "schedule_objective", "schedules", "solve_to_tolerance", "solve_two_sided", "told_bps"]
 
 Floats = NDArray[np.float64]
 
@@ -27,8 +27,8 @@ _MAX_GRIDS: Final = 3
 """Number of grids to try, beside the coarser grid of the first error estimate."""
 _ROUNDING: Final = 1e-12
 """Differences between two grids below this, bps, count as rounding."""
-_BELIEF_NODES: Final = 21
-"""Nodes of the belief about the volume level on the first grid: costs are smoother in it than in the other signals."""
+_LEVEL_GRID: Final = Grid(31, 16, 21)
+"""First grid where the volume level varies: there is a node for each belief, or a problem for each level that is told."""
 
 
 def _no_progress() -> None:
@@ -48,7 +48,7 @@ def solve_two_sided(market: Market) -> Riccati | None:
 
 
 def solve_to_tolerance(
-    market: Market, tick: Callable[[], None] = _no_progress, learn: bool = True
+    market: Market, tick: Callable[[], None] = _no_progress, learn: bool = True, grid: Grid | None = None
 ) -> tuple[Floats, float, Problem, Table, Grid]:
     """Refine the grid of the dynamic programme until the error is small enough.
 
@@ -56,13 +56,13 @@ def solve_to_tolerance(
         market: The market.
         tick: Called after each slice of each grid, to report progress.
         learn: Whether the policy learns the volume level (:func:`~hyperexec_env.baselines.solver.problem.build_problem`).
+        grid: The first grid; None: a grid for the market.
 
     Returns:
         J* by first regime (bps), its relative error, the decision problem, the table and the grid.
     """
-    law, grid = market.scenario.regimes.start_law(), FINE
-    if learn and level_matters(market):
-        grid = grid._replace(signal=_BELIEF_NODES)
+    law = market.scenario.regimes.start_law()
+    grid = grid or (_LEVEL_GRID if level_matters(market) else FINE)
 
     def values(grid: Grid) -> tuple[Floats, Problem, Table]:
         problem = build_problem(market, grid.signal, learn)
@@ -81,12 +81,17 @@ def solve_to_tolerance(
     return fine, error, problem, table, grid
 
 
-def optimal_bps(market: Market) -> float:
+def told_bps(market: Market) -> float:
+    """Return J* of a policy that is told the volume level, minus its error, bps: a lower bound on J* of other policies."""
+    return sum(weight * _optimal_bps(told) for weight, told in told_markets(market))
+
+
+def _optimal_bps(market: Market) -> float:
     """Return J* of a solvable market minus its error, bps: by Riccati recursions where they hold, else on a grid."""
     law, two_sided = market.scenario.regimes.start_law(), solve_two_sided(market)
     if two_sided is not None and keeps_one_side(two_sided):
         return float(1e4 * two_sided.values @ law)
-    values, error, *_ = solve_to_tolerance(market)
+    values, error, *_ = solve_to_tolerance(market, grid=_LEVEL_GRID)
     return float(values @ law) - error * abs(float(values @ law))
 
 

@@ -93,12 +93,37 @@ class TablePolicy:
 
 
 @dataclass(eq=False)
+class _Belief:
+    """Memory of a policy that learns the volume level (:mod:`.belief`)."""
+
+    evidence: Any = 0.0
+    """Sum of the observed log volumes over their expectations, by episode."""
+    expected: Any = 1.0
+    """Expected volume of the previous slice in its regime, shares, by episode."""
+
+    def after(self, market: Market, situation: Situation) -> Any:
+        """Return the mean log level given the volumes before a slice, and remember the volume expected in the slice."""
+        shape, k = np.shape(situation.last_volume), np.asarray(situation.k)
+        if np.shape(self.evidence) != shape:  # a batch of another size begins
+            self.evidence, self.expected = np.zeros(shape), 1.0
+        observed = np.log(situation.last_volume / self.expected) + 0.5 * total_noise(market) ** 2
+        self.evidence = np.where(k == 0, 0.0, self.evidence + observed)
+        slice = np.minimum(k, market.slices - 1)
+        self.expected = market.mean_volume[slice, situation.seen]
+        return belief_gains(market)[slice] * self.evidence
+
+
+@dataclass(eq=False)
 class DelayedPolicy(TablePolicy):
-    """Optimal policy if the regime is observed one slice late; the policy remembers the regime of the previous slice."""
+    """Optimal policy if the regime is observed one slice late; the policy remembers the regime of the previous slice.
+
+    The volume of that slice, given its regime, is what the policy learns about the volume level.
+    """
 
     name: str = "regime one slice late"
     previous: Any = field(default=0, init=False, repr=False)
     """Regime of the previous slice."""
+    _belief: _Belief = field(default_factory=_Belief, init=False, repr=False)
 
     def rule(self, market: Market, hidden: bool) -> None:
         """Return None, because a situation does not contain the regime of the previous slice."""
@@ -106,6 +131,8 @@ class DelayedPolicy(TablePolicy):
     def act(self, situation: Situation) -> Any:
         """Return the fraction for the regime of the previous slice times the remaining shares."""
         _check_solved(situation)
+        if self.problem.by_level:
+            situation = situation._replace(flow=self._belief.after(self.problem.market, situation))
         row = np.where(np.equal(situation.k, 0), 0, self.previous)
         self.previous = np.asarray(situation.seen)
         return self._rule.decide(self._rule.parameters, situation._replace(seen=row))
@@ -118,10 +145,7 @@ class BeliefPolicy(TablePolicy):
     The signal is the belief about the level (:mod:`.belief`), which takes the place of the flow in the rule.
     """
 
-    evidence: Any = field(default=0.0, init=False, repr=False)
-    """Sum of the observed log volumes over their expectations."""
-    expected: Any = field(default=1.0, init=False, repr=False)
-    """Expected volume of the previous slice in its regime, shares."""
+    _belief: _Belief = field(default_factory=_Belief, init=False, repr=False)
 
     @property
     def digest(self) -> str:
@@ -134,13 +158,7 @@ class BeliefPolicy(TablePolicy):
     def act(self, situation: Situation) -> Any:
         """Return the fraction for the belief given the volumes so far, times the remaining shares."""
         _check_solved(situation)
-        market, k = self.problem.market, np.asarray(situation.k)
-        if np.shape(self.evidence) != np.shape(situation.last_volume):  # a batch of another size begins
-            self.evidence, self.expected = np.zeros(np.shape(situation.last_volume)), 1.0
-        observed = np.log(situation.last_volume / self.expected) + 0.5 * total_noise(market.scenario) ** 2
-        self.evidence = np.where(k == 0, 0.0, self.evidence + observed)
-        self.expected = market.mean_volume[np.minimum(k, market.slices - 1), situation.seen]
-        belief = belief_gains(market.scenario)[np.minimum(k, market.slices - 1)] * self.evidence
+        belief = self._belief.after(self.problem.market, situation)
         return self._rule.decide(self._rule.parameters, situation._replace(flow=belief))
 
 

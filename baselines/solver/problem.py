@@ -127,7 +127,7 @@ def build_problem(market: Market, nodes: int = 33, learn: bool = True) -> Proble
     return problem._replace(
         signal_steps=problem.signal_steps * slices,
         levels=np.ones((slices, len(problem.signal))),
-        deviations=np.full(slices, total_noise(market.scenario)),
+        deviations=np.full(slices, total_noise(market)),
     )
 
 
@@ -135,7 +135,7 @@ def belief_modes(market: Market, nodes: int) -> Problem:
     """Return the decision problem whose signal is the belief about the volume level, without the steps of the signal."""
     scenario = market.scenario
     regimes, deviation = scenario.regimes, scenario.volume_level_sd
-    variances = belief_variances(scenario)
+    variances = belief_variances(market)
     # the expected cost, proportional to exp(-beta L), moves the mass of its integral by beta s0 standard deviations
     reach = _BELIEF_RANGE + scenario.temp_impact_beta * deviation
     axis = Axis(-reach * deviation, _BELIEF_RANGE * deviation, nodes)
@@ -156,7 +156,7 @@ def belief_modes(market: Market, nodes: int) -> Problem:
 
 def _belief_steps(problem: Problem) -> tuple[Floats, ...]:
     """Return the steps of the belief about the volume level."""
-    axis, variances, (points, weights) = problem.axis, belief_variances(problem.market.scenario), HERMITE
+    axis, variances, (points, weights) = problem.axis, belief_variances(problem.market), HERMITE
     steps = []
     for spread in np.sqrt(variances[:-1] - variances[1:]):
         following = _clip(axis, axis.nodes[:, None] + spread * points)

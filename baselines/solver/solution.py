@@ -54,7 +54,7 @@ class Solution:
 
     scenario: Scenario
     method: str
-    """"Riccati", "dynamic programming", or "bound" where the scenario is not solved exactly."""
+    """"Riccati", "recursion in the belief", "dynamic programming", or "bound" where the scenario is not solved exactly."""
     reason: str
     """Reason why the scenario is not solved exactly; empty if it is solved."""
     by_regime: dict[str, float]

@@ -72,6 +72,9 @@ class Scenario:
     negative `predator` would pay for round trips where spread and temporary impact are small; orders here trade one side
     only, so no policy can make one (:mod:`~hyperexec_env.market.predator`).
 
+    A `volume_level_sd` above zero does so too: past volumes, of which the observation holds the last, are noisy signs of the
+    level, and a policy with a memory can infer it.
+
     Raises:
         ValueError: A value is missing or out of range; the message names the field, the value and the range.
     """

@@ -159,6 +159,7 @@ FULL = {
     "flow_persistence": 0.5,
     "complete": False,
     "max_participation": 0.02,
+    "volume_level_sd": 0.4,
     "side": -1,
 }
 ROUGH = {

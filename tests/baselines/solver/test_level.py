@@ -8,16 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hyperexec_env.baselines.card import card
+from hyperexec_env.baselines.evaluate import evaluate
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
 from hyperexec_env.baselines.solver import schedule_bps, solve
 from hyperexec_env.baselines.solver import solution as module
 from hyperexec_env.baselines.solver.belief import belief_gains, belief_variances, told_markets
-from hyperexec_env.baselines.solver.bounds import ignoring_bps, lower_bound, told_bps
-from hyperexec_env.baselines.solver.dynamic import Grid, solve_informed
+from hyperexec_env.baselines.solver.bounds import ignoring_bps, lower_bound
+from hyperexec_env.baselines.solver.dynamic import Grid, solve_delayed, solve_informed
 from hyperexec_env.baselines.solver.learning import is_separable, solve_separable
 from hyperexec_env.baselines.solver.linear import is_linear
-from hyperexec_env.baselines.solver.objectives import bps_of, schedule_objective, solve_to_tolerance
-from hyperexec_env.baselines.solver.policies import BeliefPolicy, TablePolicy
+from hyperexec_env.baselines.solver.objectives import bps_of, schedule_objective, solve_to_tolerance, told_bps
+from hyperexec_env.baselines.solver.policies import BeliefPolicy, DelayedPolicy, TablePolicy
 from hyperexec_env.baselines.solver.problem import build_problem, mode_slices, unsolved
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
@@ -71,7 +73,8 @@ def test_the_belief_is_the_normal_posterior():
     """m_k and P_k against the conditional mean and variance of a joint normal distribution, without and with noise."""
     for noise in (0.3, 1.0, 0.05):
         scenario = separable(5, 0.5, 0.0, volume_noise=noise)
-        variances, gains = belief_variances(scenario), belief_gains(scenario)
+        market = build_market(scenario)
+        variances, gains = belief_variances(market), belief_gains(market)
         for k in range(1, 5):
             seen = np.full((k, k), 0.25) + noise**2 * np.eye(k)
             weights = np.linalg.solve(seen, np.full(k, 0.25))
@@ -81,9 +84,9 @@ def test_the_belief_is_the_normal_posterior():
 
 
 def test_without_noise_the_first_volume_shows_the_level():
-    scenario = separable(3, 0.5, 0.0, volume_noise=0.0)
-    assert belief_variances(scenario).tolist() == [0.25, 0.0, 0.0, 0.0]
-    assert belief_gains(scenario).tolist() == [0.0, 1.0, 0.5]
+    market = build_market(separable(3, 0.5, 0.0, volume_noise=0.0))
+    assert belief_variances(market).tolist() == [0.25, 0.0, 0.0, 0.0]
+    assert belief_gains(market).tolist() == [0.0, 1.0, 0.5]
 
 
 class Watching(BeliefPolicy):
@@ -95,8 +98,8 @@ class Watching(BeliefPolicy):
 
     def act(self, situation):
         shares = super().act(situation)
-        gain = belief_gains(situation.market.scenario)[situation.k]
-        self.beliefs.append(gain * np.broadcast_to(self.evidence, np.shape(situation.remaining)))
+        gain = belief_gains(situation.market)[situation.k]
+        self.beliefs.append(gain * np.broadcast_to(self._belief.evidence, np.shape(situation.remaining)))
         return shares
 
 
@@ -109,7 +112,7 @@ def test_the_policy_computes_the_posterior_of_the_level_in_every_regime():
     list(rollouts(market, [policy], [False], 0, EPISODES, EPISODES, backend="numpy"))
     level = draw_path(market, episode_keys(0, np.arange(EPISODES), board=True), 1.0).world.volume_level[0]
     logs = np.log(level) + 0.5 * scenario.volume_level_sd**2
-    for k, (belief, variance) in enumerate(zip(policy.beliefs, belief_variances(scenario), strict=False)):
+    for k, (belief, variance) in enumerate(zip(policy.beliefs, belief_variances(market), strict=False)):
         error = logs - belief
         assert abs(error.mean()) < 4.0 * math.sqrt(variance / EPISODES), k
         assert error.var() == pytest.approx(variance, rel=4.0 * math.sqrt(2.0 / EPISODES)), k
@@ -168,7 +171,7 @@ def test_three_slices_are_solved_by_brute_force():
     """Square-root temporary and transient impact: the second trade is found for each belief, the first by trying all."""
     scenario = small(3, volume_noise=0.4, risk_aversion=3e-6, quantity=600_000.0, temp_impact_alpha=1.0)
     market = build_market(scenario)
-    beta, variances = 0.5, belief_variances(scenario)
+    beta, variances = 0.5, belief_variances(market)
     points, weights = np.polynomial.hermite_e.hermegauss(40)
     weights = weights / weights.sum()
     kappa, decay, risk = market.impact.transient_slope, market.transient_decay[0], market.risk[0]
@@ -293,6 +296,17 @@ def test_a_fixed_schedule_costs_what_simulation_says(changes):
     assert abs(sample.mean() - value) <= 4.0 * standard_error(sample) + ERROR * value
 
 
+def test_a_regime_that_is_observed_late_tells_the_level_late():
+    """The policy that knows the regime one slice late attains its computed value."""
+    market = build_market(small(4, regimes=replace(TWO, rates=((-30.0, 30.0), (30.0, -30.0))), volume_noise=0.1))
+    problem, grid = build_problem(market, 21), Grid(61, 31, 21)
+    table = solve_delayed(problem, grid)
+    late, informed = objectives(market, DelayedPolicy(problem, table), solve(market.scenario, cached=False).policy)
+    value = float(table.values[0] @ problem.signal_law) * bps_of(market)
+    assert abs(late.mean() - value) <= 4.0 * standard_error(late) + ERROR * value
+    assert (late - informed).mean() > 5.0 * standard_error(late - informed)
+
+
 def test_the_optimal_policy_acts_in_batches_of_any_size_and_alone():
     market = build_market(small(4, regimes=TWO))
     policy = solve(market.scenario, cached=False).policy
@@ -387,12 +401,19 @@ def test_the_reasons_name_what_the_belief_collides_with():
     assert "the price and the belief" in unsolved(build_market(small(**drift)))
 
 
-def test_the_text_of_a_solution_says_both_bounds():
+def test_solution_board_and_card_say_both_bounds(monkeypatch, tmp_path):
     solution = solve(small(2, max_participation=0.1), cached=False)
     text = str(solution)
     assert "not solved exactly: the participation cap" in text
     assert f"J* is at least {solution.bound_bps:.4f} bps (volume level told) and at most {solution.upper_bps:.4f} bps" in text
     assert solution.to_dict()["upper_bps"] == solution.upper_bps
+    monkeypatch.setenv("HYPEREXEC_CACHE", str(tmp_path))
+    board = evaluate(solution.scenario, ["TWAP"], episodes=64, backend="numpy")
+    assert f"J* is at least {solution.bound_bps:.2f} and at most {solution.upper_bps:.2f}" in str(board)
+    assert board.to_dict()["upper_bps"] == solution.upper_bps
+    assert solution.bounds in str(card(solution.scenario))
+    with pytest.raises(ValueError, match="optimum"):
+        evaluate(solution.scenario, ["optimum"], episodes=64)
 
 
 @pytest.mark.parametrize("scenario", [separable(4, 0.5, 1e-6), small(3), small(2, max_participation=0.1)])
