@@ -7,6 +7,7 @@ import pkgutil
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,6 +101,9 @@ def off_policy(method, scenario, folder):
 
 TWAP = hx.get_policy("TWAP")
 JUDGED = {"episodes": 4, "seed": 0, "backend": "numpy"}
+FEW = SimpleNamespace(dates=(), bar_minutes=5, has_volume=True)
+"""No sessions of bars."""
+
 TAKERS = {
     "HyperExecEnv": lambda scenario, _: hx.HyperExecEnv(scenario=scenario).reset(seed=1)[0].tolist(),
     "HyperExecVectorEnv": lambda scenario, _: hx.HyperExecVectorEnv(2, scenario=scenario).reset(seed=1)[0].tolist(),
@@ -122,6 +126,7 @@ TAKERS = {
     "impact_in": lambda scenario, _: impact_in(scenario, ORDER),
     "estimate_schedule": lambda scenario, _: hx.estimate_schedule(ORDER, scenario, algorithm="TWAP").mean_bps,
     "planned_shares": lambda scenario, _: hx.planned_shares(ORDER, scenario, "AC"),
+    "realism": lambda scenario, _: refused("at least five sessions", hx.realism, scenario, FEW),
     "study": lambda scenario, _: refused("episodes must|unknown", study, scenario, episodes=1),
     "leaderboard": lambda scenario, _: leaderboard(scenario),
     "ppo": lambda scenario, folder: trained(
