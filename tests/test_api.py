@@ -126,7 +126,7 @@ TAKERS = {
     "impact_in": lambda scenario, _: impact_in(scenario, ORDER),
     "estimate_schedule": lambda scenario, _: hx.estimate_schedule(ORDER, scenario, algorithm="TWAP").mean_bps,
     "planned_shares": lambda scenario, _: hx.planned_shares(ORDER, scenario, "AC"),
-    "realism": lambda scenario, _: refused("at least five sessions", hx.realism, scenario, FEW),
+    "realism": lambda scenario, _: refused("at least five sessions|unknown", hx.realism, scenario, FEW),
     "study": lambda scenario, _: refused("episodes must|unknown", study, scenario, episodes=1),
     "leaderboard": lambda scenario, _: leaderboard(scenario),
     "ppo": lambda scenario, folder: trained(
