@@ -18,7 +18,7 @@ class Layout(NamedTuple):
 
     name: str
     kind: str
-    """bars, trades, quotes or messages."""
+    """bars, trades, quotes, messages or fills."""
     needs: frozenset[str] = frozenset()
     """Signs that data of this layout have, and others do not all have; empty for a layout without header. A sign is a plain
     name of a column; a name as written, in lower case; or one of "separator ;", "json", "tickers" (a row or level of
@@ -47,6 +47,7 @@ FIELDS: Final = {
     "trades": ("price", "size"),
     "quotes": ("bid", "ask"),
     "messages": ("type", "size", "price", "direction"),
+    "fills": ("quantity", "price"),
 }
 """Fields that each kind of data needs beside the time."""
 
@@ -58,7 +59,45 @@ _TIME: Final = {
     "time": "time time_of_day timeofday hhmmss zeit uhrzeit heure hora ora ms milliseconds time_m seconds",
     "symbol": "symbol ticker sym instrument instrument_id code isin ric s sym_root security",
 }
+_FILLS: Final = {
+    "ts": "transact_time 60 exec_time execution_time fill_time ts timestamp datetime date_time time_utc utc trade_time "
+    "event_time trade_date_time time date index",
+    "date": "date trade_date exec_date execution_date fill_date 75",
+    "time": "time exec_time execution_time fill_time trade_time time_of_day transact_time",
+    "symbol": "symbol 55 ticker sym instrument security ric isin code instrument_id",
+    "side": "side 54 buy_sell b_s bs direction action transaction_type trade_side order_side",
+    "quantity": "last_qty last_shares 32 fill_qty fill_quantity filled_qty filled_quantity filled exec_qty exec_quantity "
+    "executed_qty executed_quantity trade_qty trade_quantity quantity qty shares size volume amount",
+    "price": "last_px last_price 31 fill_price exec_price execution_price executed_price trade_price price px avg_px avg_price",
+    "order_id": "parent_order_id parent_id order_id 37 cl_ord_id client_order_id 11 order_number order_no order_ref perm_id "
+    "order",
+    "exec_id": "exec_id 17 execution_id fill_id trade_id exec_no",
+    "exec_type": "exec_type 150 execution_type",
+    "exec_trans_type": "exec_trans_type 20",
+    "exec_ref_id": "exec_ref_id 19 ref_exec_id ref_id",
+    "broker": "broker exec_broker 76 executing_broker broker_name broker_code counterparty dealer",
+    "algorithm": "algorithm algo strategy algo_name strategy_name target_strategy 847 algo_strategy",
+    "fee": "fee fees commission 12 comm commissions total_fees comm_fee commission_amount",
+    "currency": "currency 15 ccy",
+    "ordered": "order_qty 38 order_quantity ordered ordered_qty parent_qty target_qty total_qty",
+    "arrival": "arrival_time arrival decision_time order_time order_entry_time entry_time creation_time",
+    "arrival_price": "arrival_price arrival_px arrival_mid decision_price strike_price",
+}
+"""Names of the columns of executions, with the tags of FIX."""
+
+
+def _spellings(names: str) -> str:
+    """Return names with their spellings without underscores, and tags of FIX beside their names (54_side, side_54)."""
+    words = names.split()
+    tags = [word for word in words if word.isdigit()]
+    both = [
+        f"{tag}_{word.replace('_', '')} {word.replace('_', '')}_{tag}" for tag in tags for word in words if word not in tags
+    ]
+    return " ".join([*words, *(word.replace("_", "") for word in words), *both, *(f"tag_{tag} tag{tag}" for tag in tags)])
+
+
 NAMES: Final[dict[str, dict[str, str]]] = {
+    "fills": {field: _spellings(names) for field, names in _FILLS.items()},
     "bars": {
         **_TIME,
         "open": "open o open_price opening_price first opn eroeffnung eroffnung ouverture apertura abertura",
@@ -281,7 +320,11 @@ _MESSAGES: Final = (
     ),
 )  # fmt: skip
 
-LAYOUTS: Final = (*_BARS, *_TRADES, *_QUOTES, *_MESSAGES)
+_FIX: Final = tuple(
+    Layout("fix", "fills", _needs(names), zone="UTC") for names in ("transacttime lastpx", "transact_time last_px", "60 31")
+)
+
+LAYOUTS: Final = (*_BARS, *_TRADES, *_QUOTES, *_MESSAGES, *_FIX)
 """All layouts, the more specific ones first."""
 
 

@@ -147,11 +147,11 @@ def _split(line: str, separator: str) -> list[str]:
 
 
 def _is_data_row(row: Sequence[str]) -> bool:
-    """Return whether a row holds data rather than names: at least two numbers, and most values are numbers or stamps."""
+    """Return whether a row holds data rather than names: two numbers, and three or most of its values are numbers or stamps."""
     given = [value for value in row if value not in NULLS]
     numbers = sum(bool(_NUMBER.fullmatch(value)) for value in given)
     stamps = sum(bool(stamp_kind(value)) for value in given if not _NUMBER.fullmatch(value))
-    return numbers >= 2 and numbers + stamps >= 0.5 * len(given)
+    return numbers >= 2 and numbers + stamps >= min(3, 0.5 * len(given))
 
 
 def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Iterator[list[Any]]:
