@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from gymnasium import Env
     from gymnasium.vector import VectorEnv
 
+    from hyperexec_env.baselines.blotter import tca_blotter as tca_blotter
+    from hyperexec_env.baselines.blotter_report import BlotterReport as BlotterReport
     from hyperexec_env.baselines.card import card as card
     from hyperexec_env.baselines.estimate import estimate as estimate
     from hyperexec_env.baselines.evaluate import entrants as entrants
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import Solution as Solution
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
     from hyperexec_env.baselines.solver import solve as solve
+    from hyperexec_env.data.blotter import read_blotter as read_blotter
     from hyperexec_env.data.calibration import calibrate as calibrate
     from hyperexec_env.data.format import Format as Format
     from hyperexec_env.data.inspection import inspect_data as inspect_data
@@ -87,6 +90,7 @@ if TYPE_CHECKING:
     from hyperexec_env.training.leaderboard import leaderboard as leaderboard
 
 _MODULES: Final = {
+    "BlotterReport": "baselines.blotter_report",
     "Board": "evaluation.board",
     "Certificate": "evaluation.certificate",
     "ChildOrder": "orders",
@@ -136,6 +140,7 @@ _MODULES: Final = {
     "policy_names": "baselines.policies",
     "preset": "execution.presets",
     "read_bars": "data.reader",
+    "read_blotter": "data.blotter",
     "read_book": "data.reader",
     "read_quotes": "data.reader",
     "read_sessions": "data.sessions",
@@ -147,6 +152,7 @@ _MODULES: Final = {
     "scenario_names": "market.scenario",
     "schedule_bps": "baselines.solver",
     "solve": "baselines.solver",
+    "tca_blotter": "baselines.blotter",
 }
 """Name of the public API and the module that it is imported from when it is first used."""
 
