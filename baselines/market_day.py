@@ -17,12 +17,12 @@ from hyperexec_env.data.sources import Data
 from hyperexec_env.data.zones import DAY, SECOND, local_of
 from hyperexec_env.execution.report import Mark
 
-__all__ = ["MarketDay", "read_day"]
+__all__ = ["MarketDay", "day_of", "read_day"]
 
 Floats = NDArray[np.float64]
 
 RETURN_MINUTES: Final = 5
-"""Length of the returns from which the volatility is estimated."""
+"""Length of the returns from which the volatility is estimated; longer bars give returns of their own length."""
 HALF_DAY: Final = "if the market closed early on that day, pass its hours, such as --hours 09:30-13:00"
 """Hint for a day that closed early."""
 
@@ -51,8 +51,8 @@ class MarketDay:
     """Number of other sessions; 0: curve, ADV and volatility are estimated from this day itself."""
     missing: NDArray[np.bool_]
     """Whether the bar is missing from the file; a missing bar repeats the last price with a volume of 0."""
-    zone: timezone | None
-    """Offset of the wall clock from UTC; None where the bars carry none."""
+    zone: timezone
+    """Offset of the wall clock from UTC."""
     report: BarReport
 
     def bar(self, time: float) -> int:
@@ -118,7 +118,11 @@ def read_day(data: Data, day: str, format: Format | None = None) -> MarketDay:
     Raises:
         ValueError: The bars cannot be read, or hold no full session of the day; the message names the fault.
     """
-    sessions = read_sessions(data, format, lenient=True)
+    return day_of(read_sessions(data, format, lenient=True), day)
+
+
+def day_of(sessions: Sessions, day: str) -> MarketDay:
+    """Return the session of a day; see :func:`read_day`."""
     report = sessions.report
     if day not in sessions.dates:
         faulty = next((item for item in report.left_out if item.date == day), None)
@@ -130,11 +134,10 @@ def read_day(data: Data, day: str, format: Format | None = None) -> MarketDay:
     at = sessions.dates.index(day)
     others = [index for index in range(len(sessions.dates)) if index != at] or [at]
     volume, hours = sessions.volume[others], sessions.hours[at]
-    shift = timedelta(microseconds=int(local_of(np.array([hours.open]), sessions.calendar.zone)[0] - hours.open) // 1000)
-    opening = (hours.open + shift // timedelta(microseconds=1) * 1000) % DAY / SECOND
+    opening = int(local_of(np.array([hours.open]), sessions.calendar.zone)[0])
     return MarketDay(
         date=day,
-        edges=opening + 60.0 * sessions.bar_minutes * np.arange(volume.shape[1] + 1.0),
+        edges=opening % DAY / SECOND + 60.0 * sessions.edges,
         open=sessions.open[at],
         high=sessions.high[at],
         low=sessions.low[at],
@@ -145,14 +148,14 @@ def read_day(data: Data, day: str, format: Format | None = None) -> MarketDay:
         volatility=_volatility(sessions, others),
         others=len(others) if others != [at] else 0,
         missing=sessions.missing[at],
-        zone=timezone(shift),
+        zone=timezone(timedelta(microseconds=(opening - hours.open) // 1000)),
         report=report,
     )
 
 
 def _volatility(sessions: Sessions, days: Iterable[int]) -> float:
     """Return the square root of the mean realised open-to-close variance of some sessions."""
-    every = RETURN_MINUTES // sessions.bar_minutes
+    every = max(RETURN_MINUTES // sessions.bar_minutes, 1)
     chosen = list(days)
     prices = np.concatenate([sessions.open[chosen, :1], sessions.close[chosen, every - 1 :: every]], axis=1)
     return math.sqrt((np.diff(np.log(prices), axis=1) ** 2).sum(axis=1).mean())

@@ -7,22 +7,29 @@ between the open and the close of its bar.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
-from datetime import datetime, time, timezone
+from dataclasses import dataclass, replace
+from datetime import datetime, time
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from hyperexec_env.checks import check_choice
+import numpy as np
+
+from hyperexec_env.checks import check_choice, shown
+from hyperexec_env.data.blotter import Blotter
+from hyperexec_env.data.calendars import SessionHours
+from hyperexec_env.data.zones import DAY, SECOND, date_of, local_of
 from hyperexec_env.data.zones import zone_of_stamp as zone
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport, clock
 from hyperexec_env.files import printable
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, check_quantity
 
-from .fills import DeskFill, DeskOrder, check_printable
-from .market_day import MarketDay
+from .desk_market import DeskMarket
+from .fills import DeskFill, DeskOrder, desk_order
+from .market_day import MarketDay, day_of
+from .range_check import misfit
 
-__all__ = ["PLANS", "Details", "tca"]
+__all__ = ["PLANS", "Details", "tca", "tca_of_blotter"]
 
 PLANS: Final = ("TWAP", "VWAP")
 """Benchmark schedules of a report."""
@@ -77,10 +84,10 @@ def tca(
         ValueError: A value is out of range, or the fills are inconsistent with the times or the size of the order.
     """
     details, config = details or Details(), config or ExecutionConfig()
-    given, order = order.zone, order.by_clock(day.zone)
     quantity = _quantity(order, details.quantity)
     times = _times(order, day, details, complete=order.filled == quantity)
-    check_printable("symbol", details.symbol)
+    if not details.symbol.isprintable():
+        raise ValueError(f"symbol must be printable text, got {shown(details.symbol)}")
     parent = ParentOrder(
         symbol=details.symbol or order.symbol or printable(Path(order.file).name),
         side=order.side,
@@ -106,8 +113,65 @@ def tca(
         config=config,
         close_price=float(day.close[-1]),
         date=day.date,
-        notes=(*_notes(order, day, details, config.day_seconds / 60.0), *_clock_notes(given, day)),
+        notes=(*_notes(order, day, details, config.day_seconds / 60.0), *order.notes),
     )
+
+
+def tca_of_blotter(
+    blotter: Blotter,
+    data: DeskMarket,
+    details: Details | None = None,
+    config: ExecutionConfig | None = None,
+    *,
+    lot_size: float = 1,
+    within_hours: bool = True,
+) -> ExecutionReport | None:
+    """Return the report on the one order of a blotter; None if its market does not allow it.
+
+    The report needs bars with volume of a market without a break, and fills of one day.
+
+    Args:
+        blotter: The executions; size, arrival and price at the arrival are taken from its columns if `details` lack them.
+        data: The market data of its instrument.
+        details: See :func:`tca`.
+        config: See :func:`tca`; the length of the day is that of the sessions of the bars.
+        lot_size: Shares of a lot.
+        within_hours: Return None if fills lie outside the hours of the session, instead of raising an error.
+
+    Raises:
+        ValueError: See :func:`tca`; or most fills lie outside the price range of their bars.
+    """
+    symbol = blotter.symbol.of(0)
+    instrument = data.instrument(symbol)
+    fault = misfit(blotter, instrument, instrument.ranges.excess(blotter.time, blotter.price))
+    if fault:
+        raise ValueError(fault)
+    sessions = data.sessions
+    local = local_of(blotter.time, instrument.grid.calendar.zone)
+    breaks = sessions is not None and any(item.break_end > item.break_start for item in sessions.hours)
+    if sessions is None or not sessions.has_volume or breaks or local[0] // DAY != local[-1] // DAY:
+        return None
+    date = date_of(int(local[0]))
+    hours = next((item for item in sessions.hours if item.date == date), None)
+    if within_hours and hours and not (hours.open <= blotter.time[0] and blotter.time[-1] <= hours.close):
+        return None
+    order, day = desk_order(blotter, instrument.grid.calendar.zone, lot_size), day_of(sessions, date)
+    config = replace(config or ExecutionConfig(), day_seconds=60.0 * sessions.day_minutes)
+    return tca(order, day, _from_columns(details or Details(), blotter, order, hours), config)
+
+
+def _from_columns(details: Details, blotter: Blotter, order: DeskOrder, hours: SessionHours | None) -> Details:
+    """Return the details, those that are not given from the columns of the blotter."""
+    size, price = float(blotter.ordered[0]), float(blotter.arrival_price[0])
+    if details.quantity is None and size > order.filled:
+        details = replace(details, quantity=int(size) if size == int(size) else size)
+    if details.arrival_price is None and price == price:
+        details = replace(details, arrival_price=price)
+    arrival = None if blotter.arrival is None else int(blotter.arrival.min())
+    if details.decision is None and arrival is not None and hours and hours.open <= arrival <= blotter.time[0]:
+        moment = np.datetime64(arrival + int(order.zone.utcoffset(None).total_seconds()) * SECOND, "ns")
+        details = replace(details, decision=str(moment.astype("datetime64[us]")))
+    return details
 
 
 def _quantity(order: DeskOrder, quantity: float | None) -> float:
@@ -146,19 +210,19 @@ def _times(order: DeskOrder, day: MarketDay, details: Details, complete: bool) -
 
 def _check_fill(order: DeskOrder, fill: DeskFill, low: float, high: float, what: str) -> None:
     if not low <= fill.time <= high:
-        got = f"{clock(fill.time)} {order.zone or ''}".strip()
-        raise ValueError(f"{order.file}, line {fill.line}: ts must lie in {what}, [{clock(low)}, {clock(high)}], got {got}")
+        got = f"{clock(fill.time)} {order.zone}"
+        raise ValueError(f"{order.where(fill)}: ts must lie in {what}, [{clock(low)}, {clock(high)}], got {got}")
 
 
 def _moment(name: str, text: str | None, order: DeskOrder, low: float, high: float, default: float) -> float:
     """Parse a time of day, with or without the date of the order; return seconds after midnight.
 
-    The text may carry the UTC offset of the order (of the bars or, where they carry none, of the fills), but no other offset.
+    The text may carry the UTC offset of the order, but no other offset.
 
     Args:
         name: Name of the option, for messages.
         text: The text; None: use the default.
-        order: The order, converted to the clock of the bars.
+        order: The order.
         low: Earliest valid time, seconds after midnight.
         high: Latest valid time, seconds after midnight.
         default: Time if no text is given, seconds after midnight.
@@ -174,8 +238,7 @@ def _moment(name: str, text: str | None, order: DeskOrder, low: float, high: flo
     if isinstance(moment, datetime) and moment.date().isoformat() != order.date:
         raise ValueError(f"{name} must be on {order.date}, the day of the fills, got {text!r}")
     if zone(moment) not in (None, order.zone):
-        known = f"{order.zone}, or without an offset" if order.zone else "without an offset"
-        raise ValueError(f"{name} must be in the time zone of the bars, {known}, got {text!r}")
+        raise ValueError(f"{name} must be in the time zone of the market, {order.zone}, or without an offset, got {text!r}")
     seconds = moment.hour * 3600 + moment.minute * 60 + moment.second + moment.microsecond * 1e-6
     if not low <= seconds <= high:
         raise ValueError(f"{name} must lie in [{clock(low)}, {clock(high)}], got {text!r}")
@@ -194,15 +257,6 @@ def _parsed(text: str) -> time | datetime | None:
 def _child(parent: ParentOrder, number: int, fill: DeskFill, day: MarketDay) -> ChildOrder:
     """Return a fill as a child order of its own, with an unknown release time."""
     return ChildOrder(parent, number, fill.quantity, fill.time, None, (Fill(*fill[1:], day.mid(fill.time)),))
-
-
-def _clock_notes(given: timezone | None, day: MarketDay) -> list[str]:
-    """Return a note on the time zone of the fills, if their time stamps carry an offset that differs from the bars'."""
-    if given is None or given == day.zone:
-        return []
-    if day.zone is None:
-        return [f"the bars carry no UTC offset: they are assumed to be in the time zone of the fills, {given}"]
-    return [f"the times of the fills are converted from {given} to {day.zone}, the time zone of the bars"]
 
 
 def _notes(order: DeskOrder, day: MarketDay, details: Details, day_minutes: float) -> list[str]:
@@ -224,7 +278,7 @@ def _notes(order: DeskOrder, day: MarketDay, details: Details, day_minutes: floa
     if outside:
         notes.append(
             f"WARNING: {len(outside):,} of {len(order.fills):,} fills lie outside the low-high range of their bar, the first "
-            f"on line {outside[0].line}: check the instrument, the time zone and the stamp"
+            f"in {order.where(outside[0])}: check the instrument, the time zone and the stamp"
         )
     inside = slice(day.bar(order.fills[0].time), day.bar(order.fills[-1].time) + 1)
     missing, missing_inside = int(day.missing.sum()), int(day.missing[inside].sum())

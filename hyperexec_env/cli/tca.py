@@ -1,23 +1,27 @@
-"""Report a desk's own fills against a real market: cost of the order by component and against benchmarks.
+"""Report the costs of a desk's own executions against a real market: of one order in detail, or of all orders of a blotter.
 
-FILLS has the columns ts, side (buy, sell, +1, -1), quantity and price, and optionally symbol and order_id; the file holds one
-order of one day. Times are wall-clock times in the time zone of the bars, with optional seconds and fractions. If fills and
-bars carry different UTC offsets, the times of the fills are converted. Bars are checked as in `calibrate`: the day of the order
-must be a full session, and faulty sessions of other days are left out and counted. ADV, volatility and volume curve are
-estimated from the other days. The mid before a fill is interpolated between the open and the close of its bar.
+FILLS holds executions with a time, a side (or signed quantities), a quantity and a price, in columns of any usual names; order
+id, execution id and type, symbol, broker, algorithm, fee, currency, order size and time of arrival are read where they are
+there. A file with one order of one day gives the report of that order, by cost component; any other file, or --out, --trades or
+--quotes, gives one row of costs for each order, and their means by broker, algorithm, symbol, side and time of day.
 """
 
 from __future__ import annotations
 
+import glob
 import shlex
 from dataclasses import dataclass, fields
-from typing import Final
+from typing import Any, Final
 
 from hyperexec_env.arguments import build, files_of, option
-from hyperexec_env.baselines.fills import read_fills
-from hyperexec_env.baselines.market_day import read_day
-from hyperexec_env.baselines.tca import PLANS, Details, tca
+from hyperexec_env.baselines.blotter import order_numbers, tca_blotter
+from hyperexec_env.baselines.blotter_page import blotter_page
+from hyperexec_env.baselines.blotter_report import BlotterReport, check_ending
+from hyperexec_env.baselines.desk_market import DeskMarket
+from hyperexec_env.baselines.order_costs import Settings
+from hyperexec_env.baselines.tca import PLANS, Details, tca_of_blotter
 from hyperexec_env.baselines.tca_page import page
+from hyperexec_env.data.blotter import Blotter, read_blotter
 from hyperexec_env.data.format import Format
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport
@@ -26,6 +30,11 @@ from hyperexec_env.files import write_atomically
 
 ORDER = 14
 _DEFAULT: Final = ExecutionConfig()
+_ONE_ORDER: Final = (
+    *("quantity", "lot_size", "arrival_price", "decision", "start", "deadline", "adv", "plan"),
+    *("half_spread_bps", "perm_impact_gamma", "kyle_lambda", "resilience"),
+)
+"""Options of the report of one order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,47 +42,108 @@ class Args(Format):
     """Options of ``hyperexec tca``."""
 
     fills: str = option(
-        meaning="file of fills: columns ts, side, quantity, price (symbol, order_id)", positional=True, file="input"
+        meaning="file, folder or pattern of executions: time, side, quantity, price ...", positional=True, file="input"
     )
-    market: tuple[str, ...] = option(meaning="files, folders or patterns of bars", file="input")
-    quantity: float | None = option(None, "size of the order, shares (default: the filled shares)")
-    lot_size: float = option(1, "shares of a lot, of which quantities are multiples; 0.001 allows thousandths of a coin")
-    arrival_price: float | None = option(None, "mid at the decision, currency per share (default: mid of the bars)")
-    decision: str | None = option(None, "time of the decision, 10:30, 10:30:05 or with the date (default: the start)")
-    start: str | None = option(None, "start of the order (default: start of the bar of the first fill)")
-    deadline: str | None = option(None, "deadline of the order (default: end of the bar of the last fill)")
-    adv: float | None = option(None, "average daily volume, shares (default: mean of the other sessions)")
-    plan: str = option("TWAP", "benchmark schedule", choices=PLANS)
-    half_spread_bps: float = option(_DEFAULT.half_spread_bps, "half of the quoted spread, bps of the arrival price")
-    perm_impact_gamma: float = option(_DEFAULT.perm_impact_gamma, "permanent impact, in arrival prices per ADV traded")
-    kyle_lambda: float = option(_DEFAULT.kyle_lambda, "permanent plus transient impact, in arrival prices per ADV traded")
-    resilience: float = option(_DEFAULT.resilience, "recovery of the transient impact, per day")
+    market: tuple[str, ...] = option((), "files, folders or patterns of bars (trades and quotes are recognised)", file="input")
+    trades: tuple[str, ...] = option((), "files, folders or patterns of trades", file="input")
+    quotes: tuple[str, ...] = option((), "files, folders or patterns of best bids and offers", file="input")
+    columns: tuple[str, ...] = option((), "columns of FILLS by name or number (from 1), such as ts=Time price=LastPx")
+    market_columns: tuple[str, ...] = option((), "columns of the market data, such as ts=Time close=Last (default: by layout)")
+    fills_tz: str = option("", "time zone of stamps of FILLS without an offset (default: --tz, else that of the calendar)")
+    out: str | None = option(None, "write one row of costs for each order to this file (.parquet, .csv, .json)", file="output")
+    lenient: bool = option(False, "leave out instruments whose executions do not fit the market data, and count them")
+    quantity: float | None = option(None, "one order: size of the order, shares (default: the filled shares)")
+    lot_size: float = option(1, "one order: shares of a lot, of which quantities are multiples; 0.001: thousandths of a coin")
+    arrival_price: float | None = option(None, "one order: mid at the decision, currency per share (default: mid of the bars)")
+    decision: str | None = option(
+        None, "one order: time of the decision, 10:30, 10:30:05 or with the date (default: the start)"
+    )
+    start: str | None = option(None, "one order: its start (default: start of the bar of the first fill)")
+    deadline: str | None = option(None, "one order: its deadline (default: end of the bar of the last fill)")
+    adv: float | None = option(None, "one order: average daily volume, shares (default: mean of the other sessions)")
+    plan: str = option("TWAP", "one order: benchmark schedule", choices=PLANS)
+    half_spread_bps: float = option(_DEFAULT.half_spread_bps, "one order: half of the quoted spread, bps of the arrival price")
+    perm_impact_gamma: float = option(_DEFAULT.perm_impact_gamma, "one order: permanent impact, arrival prices per ADV traded")
+    kyle_lambda: float = option(
+        _DEFAULT.kyle_lambda, "one order: permanent plus transient impact, arrival prices per ADV traded"
+    )
+    resilience: float = option(_DEFAULT.resilience, "one order: recovery of the transient impact, per day")
     fee_per_share: float = option(_DEFAULT.fee_per_share, "fee, currency per share")
     fee_bps: float = option(_DEFAULT.fee_bps, "fee, bps of the traded notional, in addition")
     min_fee: float = option(_DEFAULT.min_fee, "smallest fee of a line of FILLS, currency")
-    html: str | None = option(None, "write the report as an HTML page with charts of the order to this file", file="output")
+    html: str | None = option(None, "write the report as an HTML page with charts to this file", file="output")
+
+    @property
+    def inputs(self) -> list[str]:
+        """Return the files that the patterns of inputs match."""
+        return [file for _, pattern in files_of(self, "input") for file in glob.glob(pattern)]
+
+    @property
+    def market_format(self) -> Format:
+        """Return how the market data are read."""
+        return build(Format, self, columns=self.market_columns)
+
+    @property
+    def fills_format(self) -> Format:
+        """Return how the executions are read."""
+        return build(Format, self, layout="", stamp="", tz=self.fills_tz or self.tz)
 
 
-def main(args: Args) -> ExecutionReport:
-    """Read fills and bars, build the report, write the page if asked for, and return the report."""
+def main(args: Args) -> ExecutionReport | BlotterReport:
+    """Read executions and market data, build the report, write table and page if asked for, and return the report."""
     if args.html is not None:
         need("matplotlib", "plot")
-    order = read_fills(args.fills, args.lot_size)
-    day = read_day(args.market, order.date, build(Format, args))
-    config = build(ExecutionConfig, args, day_seconds=60.0 * day.report.day_minutes)
-    report = tca(order, day, build(Details, args), config)
+    if args.out is not None:
+        check_ending(args.out)
+    blotter = read_blotter(args.fills, args.fills_format)
+    several = order_numbers(blotter, args.market_format)[0].any()
+    report = (None if several else _one_order(args, blotter)) or _all_orders(args, blotter)
+    if isinstance(report, BlotterReport) and args.out is not None:
+        report.write(args.out)
     if args.html is not None:
-        write_atomically(args.html, page(report, _command(args)))
+        command = _command(args)
+        content = page(report, command) if isinstance(report, ExecutionReport) else blotter_page(report, command)
+        write_atomically(args.html, content)
     return report
+
+
+def _all_orders(args: Args, blotter: Blotter) -> BlotterReport:
+    """Return the costs of all orders."""
+    given = [item.name for item in fields(Args) if item.name in _ONE_ORDER and getattr(args, item.name) != item.default]
+    if given:
+        raise ValueError(
+            f"{given[0]} is an option of the report of one order of one day against bars, within the hours of a full session, "
+            "without --out, --trades or --quotes; leave it out, or give the order a file of its own"
+        )
+    settings = build(Settings, args)
+    data: dict[str, Any] = {"market": args.market, "trades": args.trades, "quotes": args.quotes}
+    return tca_blotter(blotter, **data, format=args.market_format, settings=settings, lenient=args.lenient)
+
+
+def _one_order(args: Args, blotter: Blotter) -> ExecutionReport | None:
+    """Return the report of one order; None where there are several orders, days or kinds of data."""
+    if args.out or args.trades or args.quotes:
+        return None
+    given = any(getattr(args, item.name) != item.default for item in fields(Args) if item.name in _ONE_ORDER)
+    data = DeskMarket([blotter.symbol.of(0)], args.market, format=args.market_format)
+    return tca_of_blotter(
+        blotter, data, build(Details, args), build(ExecutionConfig, args), lot_size=args.lot_size, within_hours=not given
+    )
 
 
 def _command(args: Args) -> str:
     """Return the command line that reproduces the report."""
-    words = ["hyperexec", "tca", args.fills, "--market", *args.market]
-    files = {name for name, _ in files_of(args, "input", "output")}
-    for item in fields(Args):
+    words = ["hyperexec", "tca", args.fills]
+    hidden = {name for name, _ in files_of(args, "output")} | {"fills"}
+    for item in sorted(fields(Args), key=lambda item: item.metadata.get("file", "") != "input"):
         value = getattr(args, item.name)
-        if item.name not in files and value != item.default:
-            text = f"{value:.15g}" if isinstance(value, float) else str(value)
-            words += ["--" + item.name.replace("_", "-"), text]
+        if item.name in hidden or value == item.default:
+            continue
+        name = "--" + item.name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(name)
+        elif isinstance(value, tuple):
+            words += [name, *value]
+        else:
+            words += [name, f"{value:.15g}" if isinstance(value, float) else str(value)]
     return shlex.join(words)

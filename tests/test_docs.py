@@ -1,0 +1,41 @@
+"""The pages of `docs`: an example of a page prints what the page says, and definitions are those of the code."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from hyperexec_env import cli
+from hyperexec_env.baselines.order_costs import HORIZONS, MEASURES
+
+DOCS = Path(__file__).parent.parent / "docs"
+TCA = (DOCS / "tca.md").read_text(encoding="utf-8")
+
+
+def blocks(kind):
+    """The code blocks of the page of TCA in one language."""
+    return re.findall(rf"```{kind}\n(.*?)```", TCA, re.DOTALL)
+
+
+def test_the_example_of_tca_prints_what_its_page_says(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("exchange_calendars", reason="needs the extra `data`")
+    monkeypatch.chdir(tmp_path)
+    (script,) = blocks("python")
+    exec(compile(script, "docs/tca.md", "exec"), {})  # noqa: S102 - the script of the page
+    command = next(block for block in blocks("bash") if "--out orders.csv" in block)
+    assert cli.main(shlex.split(command)[1:]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    (said,) = blocks("text")
+    for line in filter(None, map(str.rstrip, said.splitlines())):
+        assert line in printed, f"not printed: {line!r}"
+    assert len(Path("orders.csv").read_text().splitlines()) == 25
+
+
+def test_the_definitions_of_tca_are_those_of_the_code():
+    page = " ".join(TCA.split())
+    for name, measure in MEASURES.items():
+        horizon = next((item.name for item in HORIZONS if name.endswith(f"_{item.name}_bps") and name != "close_bps"), "")
+        shown = name.replace(f"_{horizon}_", "_H_") if horizon else name
+        text = measure.text.replace(f"h = {horizon}", "h = 1s, 10s, 1m, 5m, 30m or the close") if horizon else measure.text
+        assert f"- `{shown}` {' '.join(text.split())}" in page, name
