@@ -765,3 +765,53 @@ def test_a_hundred_thousand_executions_take_less_than_half_a_minute(folder):
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 1_000_000
     assert len(report) == 5000
     assert report.mean("vwap_bps").mean == pytest.approx(5.0)
+
+
+def test_a_lunch_break_is_no_trading_time(folder):
+    """Hong Kong trades from 09:30 to 12:00 and from 13:00 to 16:00."""
+    morning = Market("0700", 3, datetime(2024, 3, 5, 1, 30, tzinfo=UTC), 9000)
+    noon = Market("0700", 4, datetime(2024, 3, 5, 5, 0, tzinfo=UTC), 10_800)
+    write("bars.csv", "ts,open,high,low,close,volume", [*morning.bars()[:150], *noon.bars()[:180]])
+    fills = [(morning, morning.fills(3, 1, side=1)[-1]), (noon, noon.fills(3, 1, side=1)[0])]
+    lines = [f"{half.stamp(t)},0700,B,{q:g},{p!r},O1" for half, (t, _, q, p) in fills]
+    write("fills.csv", "ts,symbol,side,qty,price,order_id", lines)
+    (row,) = table(hx.tca_blotter("fills.csv", "bars.csv", format=Format(calendar="XHKG")))
+    (_, first), (_, last) = fills
+    assert row["duration_seconds"] == pytest.approx(9000 - first[0] + last[0])
+    paths = [[np.mean([float(row.split(",")[at]) for at in (1, 4)]) for row in half.bars()] for half in (morning, noon)]
+    inside = [*paths[0][int(first[0] // 60) : 150], *paths[1][: int(last[0] // 60) + 1]]
+    assert row["twap"] == pytest.approx(np.mean(inside))
+    assert row["fills_outside"] == 0
+
+
+def test_a_half_day_ends_at_its_close(folder):
+    """New York closes at 13:00 on 2024-07-03."""
+    market = Market(seed=3, opening=datetime(2024, 7, 3, 13, 30, tzinfo=UTC), seconds=12_600)
+    write("bars.csv", "ts,open,high,low,close,volume", market.bars()[:210])
+    late = float(market.trade_time[np.searchsorted(market.trade_time, 11_400.0)])
+    price = float(market.trade_price[np.searchsorted(market.trade_time, 11_400.0)])
+    write(
+        "fills.csv",
+        "ts,side,qty,price,order_id",
+        [f"{market.stamp(late)},B,100,{price},O1", f"{market.stamp(late)},B,1,{price},O2"],
+    )
+    report = hx.tca_blotter("fills.csv", "bars.csv")
+    row = table(report)[0]
+    assert row["markout_30m_bps"] is None
+    close = float(market.bars()[209].split(",")[4])
+    assert row["close_bps"] == pytest.approx(1e4 * (price / close - 1.0))
+
+
+def test_a_market_that_never_closes_and_fractions_of_a_coin(folder):
+    market = Market("BTC", 5, datetime(2024, 3, 5, 0, 0, tzinfo=UTC), 86_400)
+    write("bars.csv", "ts,open,high,low,close,volume", market.bars()[:1440])
+    fills = market.fills(4, 2, side=-1)
+    write(
+        "fills.csv",
+        "ts,side,qty,price,order_id",
+        [f"{market.stamp(t)},S,{q / 1e4!r},{p!r},O{k % 2}" for k, (t, _, q, p) in enumerate(fills)],
+    )
+    report = hx.tca_blotter("fills.csv", "bars.csv", format=Format(calendar="24/7"))
+    assert [row["date"] for row in table(report)] == ["2024-03-05"] * 2
+    assert sum(row["filled"] for row in table(report)) == pytest.approx(sum(q for _, _, q, _ in fills) / 1e4)
+    assert not report.outside.any()
