@@ -96,7 +96,7 @@ class DeskMarket:
         notes: list[str] = []
         for kind, items in self._data[symbol].items():
             table = self._read(kind, items, symbol)
-            notes += table.provenance.choices
+            notes += [f"{kind}: {text}" for text in table.provenance.choices]
             if kind == "quotes" and self.format.stamp != "end":
                 table, more = _ends_of_quote_bars(table)
                 notes += more

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import os
 import resource
 import time
 import zipfile
@@ -23,6 +24,10 @@ from hyperexec_env.data.format import Format
 pa = pytest.importorskip("pyarrow", reason="needs the extra `data`")
 pytest.importorskip("exchange_calendars", reason="needs the extra `data`")
 
+DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason="real ticks: set HYPEREXEC_DATA to the folder that holds us_equity_tick/"
+)
 DAY = "2024-03-05"
 OPEN = datetime(2024, 3, 5, 14, 30, tzinfo=UTC)
 SECONDS = 23_400
@@ -815,3 +820,46 @@ def test_a_market_that_never_closes_and_fractions_of_a_coin(folder):
     assert [row["date"] for row in table(report)] == ["2024-03-05"] * 2
     assert sum(row["filled"] for row in table(report)) == pytest.approx(sum(q for _, _, q, _ in fills) / 1e4)
     assert not report.outside.any()
+
+
+@needs_data
+def test_orders_on_a_real_tape(folder):
+    """Executions that are prints of IBM, stamped in UTC; VWAP and markouts are worked out from the rows of the file."""
+    tape = DATA / "us_equity_tick" / "IBM_tick_trade_20131007_20131011.csv.gz"
+    with gzip.open(tape, "rt") as text:
+        rows = [row for row in csv.DictReader(text) if row["date"] == "20131008" and row["suspicious"] == "0"]
+    ms, price, size = (np.array([float(row[key]) for row in rows]) for key in ("ms", "price", "size"))
+    midnight = datetime(2013, 10, 8, tzinfo=ZoneInfo("America/New_York"))
+    lines, hands = [], []
+    for number, first in enumerate((36_000_000, 41_400_000, 50_000_000)):
+        at = np.searchsorted(ms, first) + np.arange(0, 400, 40)
+        side = (1, -1)[number % 2]
+        for k in at:
+            stamp = (midnight + timedelta(milliseconds=ms[k])).astimezone(UTC).isoformat()
+            lines.append(f"{stamp},IBM,{side * size[k]:g},{price[k]},O{number}")
+        inside = (ms >= ms[at[0]]) & (ms <= ms[at[-1]])
+        later = price[np.searchsorted(ms, ms[at] + 300_000, "right") - 1]
+        before = price[np.searchsorted(ms, ms[at], "left") - 1]
+        average = np.average(price[at], weights=size[at])
+        vwap = np.average(price[inside], weights=size[inside])
+        markout = np.average(side * (price[at] - later) / before, weights=size[at] * price[at])
+        hands.append((1e4 * side * (average / vwap - 1.0), 1e4 * markout))
+    write("fills.csv", "ts,symbol,qty,price,order_id", lines)
+    report = hx.tca_blotter("fills.csv", trades=str(tape))
+    for row, (against_vwap, markout) in zip(table(report), hands, strict=True):
+        assert row["vwap_bps"] == pytest.approx(against_vwap, abs=1e-7)
+        assert row["markout_5m_bps"] == pytest.approx(markout, abs=1e-7)
+    bars = hx.tca_blotter("fills.csv", str(DATA / "us_equity_minute" / "IBM_minute_trade_20131004_20131011.csv.gz"))
+    assert np.abs(bars.values["vwap_bps"] - report.values["vwap_bps"]).max() < 3.0
+
+
+def test_the_report_of_one_order_has_the_same_benchmarks(capsys, market):
+    blotter("one.csv", [market], orders=1)
+    assert cli.main(["tca", "one.csv", "--market", "bars.csv", "--json", "--fee-bps", "1"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    (row,) = table(hx.tca_blotter("one.csv", "bars.csv", settings=Settings(fee_bps=1.0)))
+    for name in ("arrival", "vwap", "twap", "close"):
+        assert row[f"{name}_bps"] == pytest.approx(one["benchmarks"][name]["bps"], abs=1e-8)
+    for name in ("shortfall_bps", "fees_bps", "total_bps", "market_volume", "average_price", "arrival_price", "filled"):
+        assert row[name] == pytest.approx(one[name])
+    assert row["participation_percent"] == pytest.approx(100.0 * one["participation"])
