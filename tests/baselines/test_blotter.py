@@ -863,3 +863,37 @@ def test_the_report_of_one_order_has_the_same_benchmarks(capsys, market):
     for name in ("shortfall_bps", "fees_bps", "total_bps", "market_volume", "average_price", "arrival_price", "filled"):
         assert row[name] == pytest.approx(one[name])
     assert row["participation_percent"] == pytest.approx(100.0 * one["participation"])
+
+
+def test_a_quote_at_the_time_of_a_fill_is_its_effect_not_its_benchmark(folder):
+    write("quotes.csv", "ts,bid,ask", [
+        "2024-03-05T15:00:00Z,99.9,100.1", "2024-03-05T15:00:01Z,100.4,100.6", "2024-03-05T15:10:00Z,100.9,101.1",
+    ])  # fmt: skip
+    write("fills.csv", "ts,side,qty,price", ["2024-03-05T15:00:01Z,B,100,100.1"])
+    (row,) = table(hx.tca_blotter("fills.csv", quotes="quotes.csv"))
+    assert row["arrival_price"] == 100.0
+    assert row["effective_spread_bps"] == pytest.approx(2e4 * 0.1 / 100.0)
+    assert row["quoted_spread_bps"] == pytest.approx(20.0)
+    assert row["markout_1m_bps"] == pytest.approx(1e4 * (100.1 - 100.5) / 100.0)
+    assert row["reversion_30m_bps"] == pytest.approx(1e4 * (100.5 - 101.0) / 100.5)
+
+
+def test_prints_that_the_vendor_doubts_count_for_nothing(market):
+    header, *lines = Path("trades.csv").read_text().splitlines()
+    fills = [line.split(",")[0] for line in Path("fills.csv").read_text().splitlines()[1:]]
+    doubted = [
+        f"{datetime.fromisoformat(min(fills)) + timedelta(seconds=k):%Y-%m-%dT%H:%M:%S.%f}+00:00,500.0,1e6,1" for k in range(9)
+    ]
+    write("doubted.csv", header + ",suspicious", sorted([*(f"{line},0" for line in lines), *doubted]))
+    plain, found = (table(hx.tca_blotter("fills.csv", trades=name)) for name in ("trades.csv", "doubted.csv"))
+    assert found == plain
+
+
+def test_a_horizon_beyond_the_close_is_absent_although_the_market_trades_on(folder):
+    market = Market(seed=6)
+    after = Market(seed=7, opening=OPEN + timedelta(seconds=SECONDS), seconds=7200)
+    write("bars.csv", "ts,open,high,low,close,volume", [*market.bars()[:390], *after.bars()[:120]])
+    at = int(np.searchsorted(market.trade_time, SECONDS - 600.0))
+    write("fills.csv", "ts,side,qty,price", [f"{market.stamp(market.trade_time[at])},B,100,{market.trade_price[at]}"])
+    (row,) = table(hx.tca_blotter("fills.csv", "bars.csv"))
+    assert (row["markout_5m_bps"] is None, row["markout_30m_bps"], row["reversion_30m_bps"]) == (False, None, None)
