@@ -867,7 +867,8 @@ def test_the_report_of_one_order_has_the_same_benchmarks(capsys, market):
 
 def test_a_quote_at_the_time_of_a_fill_is_its_effect_not_its_benchmark(folder):
     write("quotes.csv", "ts,bid,ask", [
-        "2024-03-05T15:00:00Z,99.9,100.1", "2024-03-05T15:00:01Z,100.4,100.6", "2024-03-05T15:10:00Z,100.9,101.1",
+        "2024-03-05T15:00:00Z,99.9,100.1", "2024-03-05T15:00:01Z,100.4,100.6",
+        "2024-03-05T15:03:00Z,100.9,101.1", "2024-03-05T15:20:00Z,100.9,101.1",
     ])  # fmt: skip
     write("fills.csv", "ts,side,qty,price", ["2024-03-05T15:00:01Z,B,100,100.1"])
     (row,) = table(hx.tca_blotter("fills.csv", quotes="quotes.csv"))
@@ -875,7 +876,7 @@ def test_a_quote_at_the_time_of_a_fill_is_its_effect_not_its_benchmark(folder):
     assert row["effective_spread_bps"] == pytest.approx(2e4 * 0.1 / 100.0)
     assert row["quoted_spread_bps"] == pytest.approx(20.0)
     assert row["markout_1m_bps"] == pytest.approx(1e4 * (100.1 - 100.5) / 100.0)
-    assert row["reversion_30m_bps"] == pytest.approx(1e4 * (100.5 - 101.0) / 100.5)
+    assert row["reversion_5m_bps"] == pytest.approx(1e4 * (100.5 - 101.0) / 100.5)
 
 
 def test_prints_that_the_vendor_doubts_count_for_nothing(market):
