@@ -131,6 +131,9 @@ def _fill(blotter: Blotter, at: int, time: int, quantity: float, price: float, l
 def _notes(provenance: Provenance, zone: str, offset: timezone) -> list[str]:
     """Return sentences on how the fills were read."""
     notes = [*provenance.choices, *(f"{count:,} rows left out: {reason}" for reason, count in provenance.dropped.items())]
+    if "fee" in provenance.columns:
+        column = provenance.columns["fee"]
+        notes.append(f"the fees of column {column} are not in this report; the table of orders (--out) holds them")
     if provenance.zone != zone:
         notes.append(f"the times of the fills are converted from {provenance.zone} to {offset}, the time zone of the market")
     return notes

@@ -522,6 +522,17 @@ def test_bars_that_are_stamped_at_their_end_are_recognised(capsys, market, tmp_p
     assert json.loads(capsys.readouterr().out) == plain
 
 
+def test_columns_of_the_order_take_the_place_of_options(capsys, market):
+    order(market)
+    words = ("--quantity", "800", "--decision", "09:50", "--start", "10:00", "--deadline", "10:20")
+    plain = numbers(capsys, *words)
+    lines = Path("fills.csv").read_text().splitlines()[1:]
+    fills(*(f"{line},800,{DAYS[1]}T09:50:00,0.5" for line in lines), header=f"{HEADER},OrderQty,arrival_time,fee")
+    found = numbers(capsys, *words[4:])
+    assert {**found, "remarks": 0} == {**plain, "remarks": 0}
+    assert "the fees of column fee are not in this report; the table of orders (--out) holds them" in found["remarks"]
+
+
 GOLDEN = {
     "buy": (),
     "sell": (),
