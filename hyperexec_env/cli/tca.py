@@ -47,8 +47,12 @@ class Args(Format):
     market: tuple[str, ...] = option((), "files, folders or patterns of bars (trades and quotes are recognised)", file="input")
     trades: tuple[str, ...] = option((), "files, folders or patterns of trades", file="input")
     quotes: tuple[str, ...] = option((), "files, folders or patterns of best bids and offers", file="input")
-    columns: tuple[str, ...] = option((), "columns of FILLS by name or number (from 1), such as ts=Time price=LastPx")
-    market_columns: tuple[str, ...] = option((), "columns of the market data, such as ts=Time close=Last (default: by layout)")
+    columns: tuple[str, ...] = option(
+        (), "columns of FILLS by name or number (from 1), such as ts=Time,price=LastPx (default: by usual names)", each=True
+    )
+    market_columns: tuple[str, ...] = option(
+        (), "columns of the market data, such as ts=Time,close=Last (default: by layout)", each=True
+    )
     fills_tz: str = option("", "time zone of stamps of FILLS without an offset (default: --tz, else that of the calendar)")
     out: str | None = option(None, "write one row of costs for each order to this file (.parquet, .csv, .json)", file="output")
     lenient: bool = option(False, "leave out instruments whose executions do not fit the market data, and count them")
@@ -142,6 +146,8 @@ def _command(args: Args) -> str:
         name = "--" + item.name.replace("_", "-")
         if isinstance(value, bool):
             words.append(name)
+        elif item.metadata.get("each"):
+            words += [word for part in value for word in (name, part)]
         elif isinstance(value, tuple):
             words += [name, *value]
         else:

@@ -201,14 +201,16 @@ def _fits(shape: Sequence[str], kinds: Sequence[str]) -> bool:
 
 
 def _replaced(columns: dict[str, int], kind: str, given: dict[str, str], raw: Raw, names: Sequence[str]) -> dict[str, int]:
-    """Return columns with those that the user gave."""
+    """Return columns with those that the user gave; a column that is given for one field is not read as another."""
     unknown = [field for field in given if field not in NAMES[kind]]
     if unknown:
         known = ", ".join(NAMES[kind])
         raise ValueError(f"columns of {kind} must be among {known}, got {unknown[0]!r}{nearest(unknown[0], NAMES[kind])}")
     dropped = {"ts"} if {"date", "time"} & set(given) else {"date", "time"} if "ts" in given else set()
+    chosen = {field: _given(field, name, raw, names) for field, name in given.items()}
+    dropped |= {field for field, at in columns.items() if at in chosen.values() and field not in FIELDS[kind]}
     kept = {field: at for field, at in columns.items() if field not in dropped}
-    return {**kept, **{field: _given(field, name, raw, names) for field, name in given.items()}}
+    return {**kept, **chosen}
 
 
 def _given(field: str, name: str, raw: Raw, names: Sequence[str]) -> int:

@@ -689,6 +689,17 @@ def test_the_command_writes_table_page_and_json(capsys, market):
     assert "<code>hyperexec tca fills.csv --market bars.csv</code>" in page
 
 
+def test_the_command_takes_columns_of_executions_and_of_bars(capsys, market):
+    plain = json.loads((run(capsys, "fills.csv", "--market", "bars.csv", "--json"))[1])
+    write("odd.csv", "a,b,c,d,e,f,g,h,i", Path("fills.csv").read_text().splitlines()[1:])
+    write("odd_bars.csv", "p,q,r,s,t,u", market.bars())
+    given = ("--columns", "ts=a,symbol=b,side=c,quantity=d", "--columns", "price=e,order_id=f,exec_id=g,broker=8,algorithm=9")
+    bars = ("--market", "odd_bars.csv", "--market-columns", "ts=p,open=q,high=r,low=s,close=t,volume=u")
+    code, out, err = run(capsys, *given, "odd.csv", *bars, "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["table"] == plain["table"]
+
+
 def test_tables_of_all_forms_are_the_same(market):
     report = hx.tca_blotter("fills.csv", "bars.csv")
     for name in ("orders.parquet", "orders.json", "orders.csv"):
