@@ -161,7 +161,7 @@ def read_blotter(data: Data, format: Format | None = None) -> Blotter:
     side = side_of(columns, words, where)
     _check(columns, where)
     fee, turned = _fees(columns.get("fee"))
-    provenance = _provenance(parts, dropped, (*choices, *turned))
+    provenance = _provenance(parts, dropped, (*choices, *turned, *_equal_rows(columns)))
     unknown = np.full(len(order), np.nan)
     return Blotter(
         time=columns["time"],
@@ -378,6 +378,20 @@ def _check(columns: dict[str, NDArray[Any]], where: Callable[[int], str]) -> Non
     if wrong.any():
         at = int(wrong.argmax())
         raise ValueError(f"{where(at)}: arrival_price must be above 0, got {columns['arrival_price'][at]:g}")
+
+
+def _equal_rows(columns: dict[str, NDArray[Any]]) -> list[str]:
+    """Return a sentence if executions without an execution id equal others, so that they may be given twice."""
+    if "exec_id" in columns:
+        return []
+    fields = [
+        columns[field] for field in ("time", "quantity", "price", "symbol", "side", "order_id", "broker") if field in columns
+    ]
+    order = np.lexsort(fields)
+    same = np.logical_and.reduce([values[order[1:]] == values[order[:-1]] for values in fields])
+    count = int(same.sum())
+    text = "executions that equal another one in time, quantity, price and order count too, for want of an exec_id"
+    return [f"{text}: {count:,}"] if count else []
 
 
 def _fees(fee: Floats | None) -> tuple[Floats | None, tuple[str, ...]]:

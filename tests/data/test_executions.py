@@ -209,3 +209,15 @@ def test_bad_rows_are_refused_with_file_line_and_value(folder, name):
     with pytest.raises(ValueError, match=r"^bad\.csv, ") as error:
         hx.read_blotter("bad.csv")
     assert message in str(error.value)
+
+
+def test_equal_executions_without_an_id_count_and_are_said(fills):
+    bare = [",".join([*line.split(",")[:6], *line.split(",")[7:]]) for line in fills]
+    header = HEADER.replace("exec_id,", "")
+    write("bare.csv", header, [*bare, *bare[:2]])
+    found = hx.read_blotter("bare.csv")
+    assert len(found) == 32
+    said = "executions that equal another one in time, quantity, price and order count too, for want of an exec_id: 2"
+    assert said in found.provenance.choices
+    write("bare.csv", header, bare)
+    assert not any("for want of an exec_id" in text for text in hx.read_blotter("bare.csv").provenance.choices)
