@@ -38,8 +38,14 @@ WORDS: Final = (
 LABELS: Final = ("symbol", "order_id", "broker", "algorithm", "currency")
 """Words that the table keeps."""
 _MOMENT: Final = "must be a date and time such as 2024-03-26T09:30:01.25"
-LARGEST_PRICE: Final = 1e9
-"""Largest price, currency per share."""
+_RANGES: Final = {
+    "price": (0.0, 1e9, True),
+    "quantity": (0.0, 1e15, True),
+    "ordered": (0.0, 1e15, False),
+    "arrival_price": (0.0, 1e9, False),
+    "fee": (-1.0, 1e12, False),
+}
+"""Numbers of an execution: above the first (their size, where they may carry a sign), at most the second; whether needed."""
 
 
 class Labels(NamedTuple):
@@ -158,8 +164,8 @@ def read_blotter(data: Data, format: Format | None = None) -> Blotter:
     order = kept[np.argsort(columns["time"][kept], kind="stable")]
     columns = {field: values[order] for field, values in columns.items()}
     choices = [*dict.fromkeys(choice for part in parts for choice in part.choices), *_zone_choice(parts)]
-    side = side_of(columns, words, where)
     _check(columns, where)
+    side = side_of(columns, words, where)
     fee, turned = _fees(columns.get("fee"))
     provenance = _provenance(parts, dropped, (*choices, *turned, *_equal_rows(columns)))
     unknown = np.full(len(order), np.nan)
@@ -367,17 +373,17 @@ def _zone_choice(parts: Sequence[_Part]) -> list[str]:
 
 
 def _check(columns: dict[str, NDArray[Any]], where: Callable[[int], str]) -> None:
-    """Raise ValueError for the first execution whose price or quantity is out of range."""
-    for field, low, high in (("price", 0.0, LARGEST_PRICE), ("quantity", 0.0, 1e15)):
-        values = np.abs(columns[field]) if field == "quantity" else columns[field]
-        wrong = ~((values > low) & (values <= high))
+    """Raise ValueError for the first execution with a number out of range; quantity and size may carry a sign."""
+    for field, (low, high, needed) in _RANGES.items():
+        values = columns.get(field)
+        if values is None:
+            continue
+        size = values if field == "price" or field == "arrival_price" else np.abs(values)
+        wrong = ~((size > low) & (size <= high)) & (needed | ~np.isnan(values))
         if wrong.any():
             at = int(wrong.argmax())
-            raise ValueError(f"{where(at)}: {field} must be a number in (0, {high:g}], got {columns[field][at]:g}")
-    wrong = columns.get("arrival_price", np.ones(1)) <= 0.0
-    if wrong.any():
-        at = int(wrong.argmax())
-        raise ValueError(f"{where(at)}: arrival_price must be above 0, got {columns['arrival_price'][at]:g}")
+            allowed = f"in ({low:g}, {high:g}]" if low >= 0.0 else f"of at most {high:g}"
+            raise ValueError(f"{where(at)}: {field} must be a number {allowed}, got {values[at]:g}")
 
 
 def _equal_rows(columns: dict[str, NDArray[Any]]) -> list[str]:

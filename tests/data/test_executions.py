@@ -221,3 +221,21 @@ def test_equal_executions_without_an_id_count_and_are_said(fills):
     assert said in found.provenance.choices
     write("bare.csv", header, bare)
     assert not any("for want of an exec_id" in text for text in hx.read_blotter("bare.csv").provenance.choices)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("OrderQty", "1e400", "ordered must be a number in (0, 1e+15], got inf"),
+        ("arrival_price", "-3", "arrival_price must be a number in (0, 1e+09], got -3"),
+        ("fee", "1e99", "fee must be a number of at most 1e+12, got 1e+99"),
+    ],
+)
+def test_optional_numbers_may_be_missing_but_not_out_of_range(fills, field, value, message):
+    lines = [f"{line},{value if k == 3 else ''}" for k, line in enumerate(fills)]
+    write("more.csv", f"{HEADER},{field}", lines)
+    with pytest.raises(ValueError, match=r"^more\.csv, line 5: ") as error:
+        hx.read_blotter("more.csv")
+    assert message in str(error.value)
+    write("more.csv", f"{HEADER},{field}", [f"{line},{5000 if k == 3 else ''}" for k, line in enumerate(fills)])
+    assert content(hx.read_blotter("more.csv")) == content(hx.read_blotter("fills.csv"))
