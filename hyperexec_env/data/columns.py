@@ -355,10 +355,13 @@ class _Reading:
 
 
 class _Growing:
-    """An array that grows in place: the memory of ten million rows is not held twice."""
+    """An array that grows in place: the memory of ten million rows is not held twice.
+
+    It begins with 32 MB, of which only the pages that are written use memory, so that the system can move it instead of copying.
+    """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._values, self._count = np.empty(0, dtype), 0
+        self._values, self._count = np.empty(2**25 // dtype.itemsize + 1, dtype), 0
 
     def add(self, values: NDArray[Any]) -> None:
         """Append values."""
