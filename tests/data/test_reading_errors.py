@@ -60,14 +60,22 @@ BARS = [
     ("an offset in one stamp", changed("09:34:00", "09:34:00Z"), {}, "line 6: ts must be a date and time like the others"),
     ("a line that is too short", changed(",3400", ""), {}, "line 6: expected 6 values, got 5"),
     ("a line that is too long", changed(",3400", ",3400,1"), {}, "line 6: expected 6 values, got 7"),
-    ("no column of closes", csv(header="ts,open,high,low,x,volume"), {}, "no column for close of bars (columns ts, open, high, low,"),
-    ("no column of times", csv(header="x,open,high,low,close,volume"), {}, "no column for ts of bars (columns x, open, high, low"),
-    ("a wrong column", csv(), {"columns": ("close=Last",)}, "columns: close=Last is none of the columns (ts, open, high, low, clos"),
-    ("a wrong field", csv(), {"columns": ("price=close",)}, "columns of bars must be among ts, date, time, symbol, open, high, lo"),
-    ("a wrong layout", csv(), {"layout": "kibot"}, "the data are not in layout kibot (columns ts, open, high, low, close, volume)"),
-    ("an unknown layout", csv(), {"layout": "kibbot"}, "layout must be one of those of bars in `hyperexec data layouts`, got 'kibbot'; did you mean 'kibot'?"),
-    ("a layout of trades", csv(), {"layout": "lean-tick-trade"}, "layout must be one of those of bars in `hyperexec data layouts`, got 'lean-tick-trade'"),
-    ("a column of texts as time", csv(), {"columns": ("ts=close",)}, "ts must hold dates and times in a usual form, got '170.1'"),
+    ("no column of closes", csv(header="ts,open,high,low,x,volume"), {},
+     "no column for close of bars (columns ts, open, high, low,"),
+    ("no column of times", csv(header="x,open,high,low,close,volume"), {},
+     "no column for ts of bars (columns x, open, high, low"),
+    ("a wrong column", csv(), {"columns": ("close=Last",)},
+     "columns: close=Last is none of the columns (ts, open, high, low, clos"),
+    ("a wrong field", csv(), {"columns": ("price=close",)},
+     "columns of bars must be among ts, date, time, symbol, open, high, lo"),
+    ("a wrong layout", csv(), {"layout": "kibot"},
+     "the data are not in layout kibot (columns ts, open, high, low, close, volume)"),
+    ("an unknown layout", csv(), {"layout": "kibbot"},
+     "layout must be one of those of bars in `hyperexec data layouts`, got 'kibbot'; did you mean 'kibot'?"),
+    ("a layout of trades", csv(), {"layout": "lean-tick-trade"},
+     "layout must be one of those of bars in `hyperexec data layouts`, got 'lean-tick-trade'"),
+    ("a column of texts as time", csv(), {"columns": ("ts=close",)},
+     "ts must hold dates and times in a usual form, got '170.1'"),
     ("an unknown zone", csv(), {"tz": "New York"}, "tz must be a time zone such as America/New_York or UTC, got 'New York'"),
     ("an unknown calendar", csv(), {"calendar": "NYSEX"}, "calendar must be a code of exchange_calendars or 24/7, got 'NYSEX'"),
     ("an empty file", "", {}, "line 1: the file is empty"),
@@ -80,16 +88,16 @@ BARS = [
     ("another instrument", csv([f"A,{row}" for row in ROWS], "symbol," + HEADER), {"symbol": "C"},
      "no rows of C among A; pass another --symbol"),
     ("one bar", csv(ROWS[:1]), {}, "1 bars; at least two are needed"),
-    ("bars of seconds", csv([row.replace(":00,", f":{at:02d},").replace(row[11:16], "09:30") for at, row in enumerate(ROWS)]), {},
+    ("bars of seconds", csv([f"2024-03-08 09:30:{at:02d},1,1,1,1,1" for at in range(20)]), {},
      "bars must be 1, 2, 3, 5, 10, 15, 20, 30, 60 minutes or a day long, got 1 seconds"),
-    ("bars of weeks", csv([row.replace("2024-03-08", day) for row, day in zip(ROWS, ("2024-03-01", "2024-03-08", "2024-03-15"))]),
-     {}, "minutes or a day long, got 6.95903 days"),
-    ("epochs of two units", csv([f"{1709908200 + 60 * at},1,1,1,1,1" for at in range(9)] + ["1709908800000,1,1,1,1,1"] * 2100), {},
+    ("bars of weeks", csv([row.replace("-08", f"-{day:02d}") for row, day in zip(ROWS, (1, 8, 15), strict=False)]), {},
+     "minutes or a day long, got 6.95903 days"),
+    ("epochs of two units", csv(["1709908200,1,1,1,1,1"] * 9 + ["1709908800000,1,1,1,1,1"] * 2100), {},
      "line 2: ts must be an epoch in ms like the others, got '1709908200'"),
     ("epochs of another unit far below", csv([f"{1709908200 + 60 * at},1,1,1,1,1" for at in range(20000)]
      + ["1709908800000,1,1,1,1,1"]), {}, "line 20002: ts must be an epoch in s like the others, got '1709908800000'"),
-    ("an order of the date that fails below", csv([f"03/04/2024 {9 + at // 3600:02d}:{at // 60 % 60:02d}:{at % 60:02d},1,1,1,1,1"
-     for at in range(20000)] + ["25/04/2024 09:30:00,1,1,1,1,1"]), {}, "line 20002: ts must be a date and time like the others"),
+    ("an order of the date that fails below", csv(["03/04/2024 09:30:00,1,1,1,1,1"] * 20000 + ["25/04/2024 09:30:00,1,1,1,1,1"]),
+     {}, "line 20002: ts must be a date and time like the others, got '25/04/2024 09:30:00'; pass --dates dmy if the day comes"),
     ("columns in another order", "\n".join(f"03/08/2024,09:{m},170.1,170.3,169.5,171.0,{m}00" for m in range(30, 50)), {},
      "line 1: open 170.1 or close 171 lies outside low 169.5 to high 170.3; if the columns"),
     ("a JSON document that is none", '{"bars": [1, 2', {}, "line 1: not JSON"),
@@ -101,7 +109,8 @@ TICKS = [
     ("trades", "no size", csv(TRADES, "ts,price,x,side"), {}, "no column for size of trades (columns ts, price, x, side)"),
     ("trades", "a word that is no side", changed(",B", ",up", TRADES, "ts,price,size,side"), {},
      "line 6: side must be buy, sell, B, S, BOT, SLD, 1, -1 or the like, got 'up'"),
-    ("trades", "a negative size", changed(",14,", ",-14,", TRADES, "ts,price,size,side"), {}, "line 6: size must be a number in [0"),
+    ("trades", "a negative size", changed(",14,", ",-14,", TRADES, "ts,price,size,side"), {},
+     "line 6: size must be a number in [0"),
     ("trades", "a missing price", changed("170.14", "", TRADES, "ts,price,size,side"), {}, ""),
     ("trades", "no day", csv([row[11:] for row in TRADES], "time,price,size,side"), {},
      "neither the rows nor the name of the file hold the day; pass --date, such as --date 2024-03-26"),
@@ -184,7 +193,8 @@ def broken(parts):
 BINARY = {
     "a cut gzip file": (lambda: gzip.compress(csv().encode())[:-20], "the compressed data are damaged or cut off"),
     "a gzip file with a broken middle": (
-        lambda: gzip.compress(random_bytes(500).hex().encode())[:200] + b"\0" * 99, "the compressed data are damaged or cut off",
+        lambda: gzip.compress(random_bytes(500).hex().encode())[:200] + b"\0" * 99,
+        "the compressed data are damaged or cut off",
     ),
     "a cut archive": (lambda: zipped(bars_csv=csv())[:-30], "the compressed data are damaged or cut off"),
     "an archive without data": (lambda: zipped(readme_md="x"), "the archive holds no file that ends in .csv"),
@@ -259,14 +269,16 @@ def test_any_corruption_gives_bars_or_one_line(tmp_path_factory, junk, at, kind)
         content = zipped(bars_csv=csv())
     elif kind == "parquet":
         target = io.BytesIO()
-        parquet.write_table(pa.table({"ts": [f"2024-03-08 09:{m}" for m in range(30, 50)], **{k: [1.0] * 20 for k in HEADER.split(",")[1:]}}), target)  # fmt: skip  # noqa: E501
+        columns = {"ts": [row[:19] for row in ROWS], **dict.fromkeys(HEADER.split(",")[1:], [1.0] * len(ROWS))}
+        parquet.write_table(pa.table(columns), target)
         content = target.getvalue()
     at = min(at, len(content))
     (folder / "bars.csv").write_bytes(content[:at] + junk + content[at + len(junk) :])
     try:
         bars = read_bars(folder / "bars.csv")
     except ValueError as error:
-        assert "bars.csv" in str(error)
+        if "bars.csv" not in str(error):
+            raise
     else:
         assert (bars.low > 0.0).all()
         assert (bars.high - bars.low > -1e-5 * bars.high).all()
