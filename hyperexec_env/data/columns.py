@@ -136,7 +136,8 @@ def _stamping(raw: Raw, found: Recognised, format: Format) -> tuple[Stamping, li
             raise ValueError(
                 f"{name}: neither the rows nor the name of the file hold the day; pass --date, such as --date 2024-03-26"
             )
-        style, choices, day = StampStyle(""), [], day_start(text)
+        style, choices, day = StampStyle(""), [f"the day {text} is that of its name"], day_start(text)
+        choices = choices if not format.date else []
     else:
         field, day = "ts" if "ts" in columns else "date", 0
         values = [row[columns[field]] for row in raw.sample]
@@ -357,7 +358,7 @@ class _Reading:
 class _Growing:
     """An array that grows in place: the memory of ten million rows is not held twice.
 
-    It begins with 32 MB, of which only the pages that are written use memory, so that the system can move it instead of copying.
+    It begins with 32 MB, of which only written pages use memory, so that the system can move it instead of copying.
     """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:

@@ -53,7 +53,7 @@ FIELDS: Final = {
 _TIME: Final = {
     "ts": "ts timestamp datetime date_time ts_event open_time opentime window_start timestamp_utc time_utc utc local_ts_ns "
     "bar_time bar_start start_time gmt_time local_time date_gmt trade_time quote_time event_time transact_time "
-    "transaction_time sip_timestamp t time date index",
+    "transaction_time sip_timestamp unix unix_time unixtime epoch t time date index",
     "date": "date day trade_date tradingday trading_day dtyyyymmdd datum fecha data",
     "time": "time time_of_day timeofday hhmmss zeit uhrzeit heure hora ora ms milliseconds time_m seconds",
     "symbol": "symbol ticker sym instrument instrument_id code isin ric s sym_root security",
@@ -158,6 +158,10 @@ _BARS: Final = (
         (("ts", 0), *_OHLCV, ("trades", 8)), "UTC", "start",
     ),
     Layout(
+        "kraken", "bars", frozenset(), ("epoch", *["number"] * 5, "integer"), (("ts", 0), *_OHLCV, ("trades", 6)), "UTC",
+        "start",
+    ),
+    Layout(
         "lean-minute-trade", "bars", frozenset(), ("ms", *["integer"] * 5), (("time", 0), *_OHLCV), _NEW_YORK, "start", 1e4,
     ),
     Layout(
@@ -222,6 +226,9 @@ _TRADES: Final = (
     Layout(
         "binance-trades", "trades", frozenset(), ("integer", "number", "number", "number", "epoch", "bool"),
         (("ts", 4), ("price", 1), ("size", 2), ("side", 5)), "UTC",
+    ),
+    Layout(
+        "kraken-trades", "trades", frozenset(), ("epoch", "number", "number"), (("ts", 0), ("price", 1), ("size", 2)), "UTC",
     ),
     Layout(
         "lean-tick-trade", "trades", frozenset(), ("ms", "integer", "integer", "text", "text", "bool"),

@@ -68,7 +68,7 @@ def _volume(columns: Columns) -> tuple[NDArray[np.float64], bool, list[str]]:
     """Return the volume of bars, whether the data hold one, and sentences on what was decided."""
     volume = columns.get("volume")
     if volume is None:
-        return np.zeros(len(columns["time"])), False, []
+        return np.zeros(len(columns["time"])), False, ["the data hold no volume"]
     missing = np.isnan(volume)
     known = np.where(missing, 0.0, volume) if missing.any() else volume
     if not known.any():

@@ -11,7 +11,7 @@ from hyperexec_env.checks import nearest
 
 from .layouts import FIELDS, LAYOUTS, NAMES, Layout, plain_name
 from .raw import Raw
-from .stamps import stamp_kind
+from .stamps import stamp_kind, stamp_style
 
 __all__ = ["Recognised", "recognise", "value_kind"]
 
@@ -83,6 +83,9 @@ def _by_name(layout: Layout, names: Sequence[str], sample: Sequence[Sequence[str
         found = next((names.index(name) for name in wanted if name in names), None)
         if found is not None:
             columns[field] = found
+    if layout.kind == "bars" and "volume" not in columns:  # such as Volume BTC, before Volume USDT
+        first = next((at for at, name in enumerate(names) if name.startswith("volume_")), None)
+        columns |= {} if first is None else {"volume": first}
     return columns if layout.kind == "messages" else _with_time(columns, own, names, sample)
 
 
@@ -96,7 +99,9 @@ def _with_time(
 
     if "date" in columns and "time" in columns and columns["date"] != columns["time"] and "ts" not in own:
         clocks = ("clock", "ms", "integer", "seconds", "number", "zero", "bool")
-        if kind(columns["date"]) in ("date", "dotted", "stamp", "integer") and kind(columns["time"]) in clocks:
+        days = [row[columns["date"]] for row in sample]
+        is_day = value_kind(days) in ("date", "dotted") or (value_kind(days) == "stamp" and stamp_style(days)[0].midnight)
+        if is_day and kind(columns["time"]) in clocks:
             columns.pop("ts", None)
             return columns
     stamps = [columns["ts"]] if "ts" in columns else []
@@ -157,6 +162,8 @@ def _integer_kind(given: Sequence[str]) -> str:
         return "bool"
     if all(re.fullmatch(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])", value) for value in given):
         return "date"
+    if all(re.fullmatch(_COMPACT, value) for value in given):
+        return "stamp"
     if any(
         sum(631_152_000 * unit <= x < 4_102_444_800 * unit for x in whole) > 0.8 * len(whole)
         for unit in (1, 10**3, 10**6, 10**9)
@@ -178,6 +185,8 @@ def _number_kind(given: Sequence[str]) -> str:
     return "epoch" if ascending and all(re.fullmatch(r"1\d{9}\.\d+", value) for value in given) else "number"
 
 
+_COMPACT: Final = r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])([01]\d|2[0-3])[0-5]\d([0-5]\d(\d{3})?)?"
+"""A stamp without any separator, such as 20240308093000."""
 _NUMBER: Final = re.compile(r"[-+$]?[\d.,]*\d(e[-+]?\d+)?[kmb]?", re.IGNORECASE)
 _KINDS: Final = {
     "number": {"number", "integer", "zero", "bool", "sign", "ms", "seconds", "date", "epoch", "empty"},

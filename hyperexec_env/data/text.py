@@ -217,22 +217,28 @@ def _content(source: Source, dialect: Dialect) -> Any:
             matches = [_TWS.search(line) for line in text]
         rows = [",".join(value.strip() for value in match.groups()) for match in matches if match]
         return io.BytesIO("\n".join(rows).encode())
-    return _Closing(source.open(), dialect.encoding.startswith("utf-8"))
+    return _Closing(source.open(), source.name, dialect.encoding.startswith("utf-8"))
 
 
 class _Closing:
     """A file for pyarrow, which closes what it reads through a Python object; refuses what is not UTF-8, if it should be."""
 
-    def __init__(self, file: BinaryIO, is_utf8: bool) -> None:
+    def __init__(self, file: BinaryIO, name: str, is_utf8: bool) -> None:
         self.file = file
         self.closed = False
+        self._name, self._lines = name, 1
         self._decoder = codecs.getincrementaldecoder("utf-8")() if is_utf8 else None
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
+        """Return the next bytes; raise ValueError with the line of bytes that are not text."""
         data = self.file.read(size)
         if self._decoder:
-            self._decoder.decode(data, final=not data)
+            try:
+                self._decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                line = self._lines + data[: error.start].count(b"\n")
+                raise ValueError(f"{self._name}, line {line}: not text; is it a file of data?") from None
+            self._lines += data.count(b"\n")
         return data
 
     def close(self) -> None:

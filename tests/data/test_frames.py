@@ -60,7 +60,9 @@ FRAMES = {
     "pandas, index without a zone": lambda: pandas_frame(NAIVE),
     "pandas, named index": lambda: pandas_frame(TIMES).rename_axis("Date"),
     "pandas, column of texts": lambda: pandas.DataFrame({"Time": [str(time) for time in TIMES], **COLUMNS}),
-    "pandas, categories": lambda: pandas.DataFrame({"ts": TIMES, "symbol": pandas.Categorical(["A"] * len(TIMES)), **COLUMNS}),
+    "pandas, categories": lambda: pandas.DataFrame(
+        {"ts": TIMES, "symbol": pandas.Categorical(["A"] * len(TIMES), ["A", "B"]), **COLUMNS}
+    ),
     "yfinance": yfinance,
     "polars": lambda: polars.DataFrame({"datetime": TIMES, **COLUMNS}),
     "polars, without a zone, milliseconds": lambda: polars.DataFrame({"datetime": NAIVE, **COLUMNS}).with_columns(

@@ -429,6 +429,30 @@ DELIVERIES = [
         table("when,a,b,c,d,e", MINUTES, stamped("%Y-%m-%d %H:%M")),
         options={"columns": ("ts=when,open=a,high=b,low=c,close=d", "volume=e")},
     ),
+    Delivery(
+        "Kraken, no header",
+        table("", CRYPTO, lambda b: f"{epoch(b)},{ohlcv(b)},77"),
+        "kraken",
+        CRYPTO,
+        zone="UTC",
+        stamp="start",
+    ),
+    Delivery(
+        "CryptoDataDownload, newest first",
+        "https://www.CryptoDataDownload.com\n"
+        + table(
+            "unix,date,symbol,open,high,low,close,Volume BTC,Volume USDT",
+            CRYPTO[::-1],
+            lambda b: f"{epoch(b)},{when(b, STAMP, 'UTC')},BTC/USDT,{ohlcv(b)},9.5",
+        ),
+        expected=CRYPTO,
+        zone="UTC",
+    ),
+    Delivery("stamps without separators", table("ts,open,high,low,close,volume", MINUTES, stamped("%Y%m%d%H%M%S"))),
+    Delivery(
+        "date and time in two columns, the date with the time too",
+        table("time,date,open,high,low,close,volume", MINUTES, stamped("%H:%M:%S,%Y-%m-%d %H:%M:%S")),
+    ),
 ]
 
 

@@ -301,6 +301,12 @@ TRADE_FILES = [
         cut(NO_SIDE, SECOND),
     ),
     Delivery(
+        "Kraken, no header",
+        text("", [f"{t.time / 1e9:.4f},{t.price},{t.size}" for t in NO_SIDE]),
+        "kraken-trades",
+        cut([t._replace(time=round(t.time / 1e5) * 10**5) for t in NO_SIDE], 10**5),
+    ),
+    Delivery(
         "nanoseconds and aggressor",
         text(
             "local_ts_ns,exch_ts_ms,price,qty,aggressor",

@@ -96,6 +96,7 @@ FORMS = {
     "%Y-%m-%d %H:%M:%S": "", "%Y-%m-%dT%H:%M:%S": "", "%Y%m%d %H%M%S": "", "%Y%m%d %H:%M:%S": "", "%Y/%m/%d %H:%M:%S": "",
     "%Y.%m.%dD%H:%M:%S": "", "%d-%b-%Y %H:%M:%S": "", "%b %d, %Y %H:%M:%S": "", "%m/%d/%Y %I:%M:%S %p": "mdy",
     "%d/%m/%Y %H:%M:%S": "dmy", "%d.%m.%Y %H:%M:%S": "dmy", "%m-%d-%Y %H:%M:%S": "mdy", "%m/%d/%y %H:%M:%S": "mdy",
+    "%Y%m%d%H%M%S": "", "%d-%b-%y %H:%M:%S": "",
 }  # fmt: skip
 """Forms of a stamp, and the order of the date where it must be given."""
 MOMENTS = st.lists(st.datetimes(dt.datetime(1991, 1, 1), dt.datetime(2060, 12, 31)), min_size=1, max_size=20)
