@@ -63,6 +63,7 @@ class Part(NamedTuple):
     rows: int
     dropped: Counter[str]
     choices: tuple[str, ...]
+    """One sentence for each choice that was made for the user."""
     aware: bool
 
 
@@ -83,7 +84,7 @@ def read_source(kind: str, source: Source, format: Format) -> Part:
         for batch in raw.batches(used):
             reading.add(dict(zip(used, batch, strict=True)))
             advance(len(batch[0]))
-    return reading.end(tuple(f"{source.name}: {text}" for text in choices if text))
+    return reading.end(tuple(text for text in choices if text))
 
 
 def _mark(raw: Raw, found: Recognised, format: Format) -> tuple[str, str]:
@@ -136,7 +137,7 @@ def _stamping(raw: Raw, found: Recognised, format: Format) -> tuple[Stamping, li
             raise ValueError(
                 f"{name}: neither the rows nor the name of the file hold the day; pass --date, such as --date 2024-03-26"
             )
-        style, choices, day = StampStyle(""), [f"the day {text} is that of its name"], day_start(text)
+        style, choices, day = StampStyle(""), ["the day is that in the name of the file or folder"], day_start(text)
         choices = choices if not format.date else []
     else:
         field, day = "ts" if "ts" in columns else "date", 0

@@ -254,7 +254,7 @@ def _joined(
     symbols = sorted({symbol for part in parts for symbol in part.words["symbol"] if symbol})
     if len(symbols) > 1:
         raise ValueError(f"the files hold several instruments ({', '.join(symbols[:10])}); choose one with --symbol")
-    choices = [*(choice for part in parts for choice in part.choices), *_zone_choice(parts), *_turned(parts, order)]
+    choices = [*_zone_choice(parts), *_choices(parts, order)]
     words = _same_words(parts)
     source = np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.columns["time"]) for part in parts])
     columns: Columns = {"source": source}
@@ -264,11 +264,8 @@ def _joined(
             columns[field] = values[0] if len(parts) == 1 else np.concatenate(values)
     left = {field for part in parts for field in part.columns}
     choices += [f"{field} is not used, because not all files hold it" for field in sorted(left)]
-    late = int((np.diff(columns["time"]) < 0).sum()) if order == "time" else 0
-    if late:
-        places = np.argsort(columns["time"], kind="stable")
-        columns = {field: values[places] for field, values in columns.items()}
-        choices.append(f"{late:,} rows are earlier than the row before them; the rows are sorted by time")
+    if order == "time":
+        choices += _sort(columns)
     raws = [part.raw for part in parts]
     table = {
         "time": columns["time"],
@@ -281,15 +278,29 @@ def _joined(
     return table, columns, words
 
 
-def _turned(parts: Sequence[Part], order: str) -> list[str]:
-    """Turn the rows of sources that descend in time; return a sentence for each."""
-    choices = []
+def _sort(columns: Columns) -> list[str]:
+    """Sort rows by time; return a sentence if they were not sorted."""
+    time = columns["time"]
+    late = int((time[1:] < time[:-1]).sum())
+    if not late:
+        return []
+    places = np.argsort(time, kind="stable")
+    for field in columns:
+        columns[field] = columns[field][places]
+    return [f"{late:,} rows are earlier than the row before them; the rows are sorted by time"]
+
+
+def _choices(parts: Sequence[Part], order: str) -> list[str]:
+    """Return the choices that were made for sources, each once, with the first source; turn sources that descend in time."""
+    names: dict[str, list[str]] = {}
     for part in parts:
-        if order != "rows" and _descends(part.columns["time"]):
+        turned = order != "rows" and _descends(part.columns["time"])
+        if turned:
             for field in part.columns:
                 part.columns[field] = part.columns[field][::-1]
-            choices.append(f"{part.raw.source.name}: the rows descend in time and are read from the last to the first")
-    return choices
+        for text in [*part.choices, *(["the rows descend in time and are read from the last to the first"] if turned else [])]:
+            names.setdefault(text, []).append(part.raw.source.name)
+    return [f"{files[0]}{f' and {len(files) - 1:,} more' if len(files) > 1 else ''}: {text}" for text, files in names.items()]
 
 
 def _same_words(parts: Sequence[Part]) -> dict[str, tuple[str, ...]]:

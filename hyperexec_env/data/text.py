@@ -161,7 +161,6 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
         ValueError: The file is damaged, or a line has too few or too many values; the message names the line.
     """
     arrow, reader = need("pyarrow", "data"), need("pyarrow.csv", "data")
-    names = [f"c{index}" for index in range(dialect.width)]
     faults: list[Any] = []
 
     def refuse(row: Any) -> str:
@@ -173,26 +172,8 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
     rows = 0
     try:
         with _content(source, dialect) as content:
-            batches = reader.open_csv(
-                content,
-                reader.ReadOptions(
-                    use_threads=False,
-                    block_size=BLOCK,
-                    skip_rows=0 if dialect.is_log else dialect.skip,
-                    column_names=names,
-                    encoding="utf-8" if dialect.is_log else dialect.encoding.replace("-sig", ""),
-                ),
-                reader.ParseOptions(delimiter=dialect.separator, invalid_row_handler=refuse),
-                reader.ConvertOptions(
-                    check_utf8=True,
-                    column_types=dict.fromkeys(names, arrow.string()),
-                    include_columns=[names[index] for index in columns],
-                    null_values=list(NULLS),
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=True,
-                ),
-            )
-            for batch in batches:
+            parsing = reader.ParseOptions(delimiter=dialect.separator, invalid_row_handler=refuse)
+            for batch in reader.open_csv(content, _reading(dialect), parsing, _conversion(dialect, columns)):
                 rows += batch.num_rows
                 yield batch.columns
     except arrow.ArrowInvalid as error:
@@ -208,6 +189,30 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
         raise damage(source.name, error, line - 1) from None
     except (OSError, EOFError, UnicodeError) as error:
         raise damage(source.name, error, line_of_row(source, dialect, rows) - 1 if rows else 0) from None
+
+
+def _reading(dialect: Dialect) -> Any:
+    """Return how pyarrow reads the blocks of a text file."""
+    return need("pyarrow.csv", "data").ReadOptions(
+        use_threads=False,
+        block_size=BLOCK,
+        skip_rows=0 if dialect.is_log else dialect.skip,
+        column_names=[f"c{index}" for index in range(dialect.width)],
+        encoding="utf-8" if dialect.is_log else dialect.encoding.replace("-sig", ""),
+    )
+
+
+def _conversion(dialect: Dialect, columns: Sequence[int]) -> Any:
+    """Return how pyarrow converts the values of a text file: to strings, or null."""
+    names = [f"c{index}" for index in range(dialect.width)]
+    return need("pyarrow.csv", "data").ConvertOptions(
+        check_utf8=True,
+        column_types=dict.fromkeys(names, need("pyarrow", "data").string()),
+        include_columns=[names[index] for index in columns],
+        null_values=list(NULLS),
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
 
 
 def _content(source: Source, dialect: Dialect) -> Any:

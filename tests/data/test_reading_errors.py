@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import random
+import sys
 import zipfile
 
 import pyarrow as pa
@@ -17,6 +18,7 @@ from hyperexec_env.cli import main
 from hyperexec_env.data import documents, sources, text
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.reader import read_bars, read_book, read_quotes, read_trades
+from hyperexec_env.extras import MissingExtra
 
 # exchange_calendars calls what pandas deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
@@ -200,12 +202,15 @@ BINARY = {
     "a cut archive": (lambda: zipped(bars_csv=csv())[:-30], "the compressed data are damaged or cut off"),
     "an archive without data": (lambda: zipped(readme_md="x"), "the archive holds no file that ends in .csv"),
     "zstandard": (lambda: b"\x28\xb5\x2f\xfd" + random_bytes(99), "compressed in a form that is not read; decompress it"),
+    "an Excel workbook": (lambda: zipped(**{"xl/workbook_xml": "x"}), "an Excel workbook is not read; save it as csv"),
+    "Databento's binary form": (lambda: b"DBN\x01" + random_bytes(99), "Databento's binary form is not read; export csv"),
+    "a Feather file": (lambda: b"ARROW1" + random_bytes(99), "an Arrow or Feather file is not read; write parquet"),
     "bzip2": (lambda: b"BZh9" + random_bytes(99), "compressed in a form that is not read; decompress it"),
     "binary junk": (lambda: random_bytes(5000), ": not text; is it a file of data?"),
     "zeros": (lambda: b"1,2,3\n" + bytes(5000), ": not text; is it a file of data?"),
     "a cut parquet file": (lambda: broken(8), "bars.csv: "),
     "a parquet file without prices": (lambda: broken(0), "no column for high, low, close of bars (columns ts, open)"),
-    "junk far below": (lambda: csv(ROWS * 20000).encode() + b"\xff\xfe\x00\x81" * 50 + b"\n", "bars.csv, line 400002: not text"),
+    "junk far below": (lambda: csv(ROWS * 20000).encode() + b"\xff\xfe\x00\x81" * 50 + b"\n", "line 400002: not text"),
 }  # fmt: skip
 
 
@@ -283,6 +288,24 @@ def test_any_corruption_gives_bars_or_one_line(tmp_path_factory, junk, at, kind)
     else:
         assert (bars.low > 0.0).all()
         assert (bars.high - bars.low > -1e-5 * bars.high).all()
+
+
+def test_without_pyarrow_the_install_command_is_named(tmp_path, monkeypatch):
+    (tmp_path / "bars.csv").write_text(csv())
+    for name in ("pyarrow", "pyarrow.csv", "pyarrow.compute"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=r'pyarrow is not installed: pip install "hyperexec-env\[data\]"'):
+        read_bars(tmp_path / "bars.csv")
+
+
+def test_a_choice_for_many_files_is_said_once(tmp_path):
+    for day in ("08", "11", "12"):
+        path = tmp_path / f"202403{day}_trade.csv"
+        path.write_text("".join(f"{34_200_000 + 60_000 * at},1700000,1710000,1690000,1700000,5\n" for at in range(5)))
+    choices = read_bars(tmp_path).provenance.choices
+    assert [choice for choice in choices if "name of the file" in choice] == [
+        f"{tmp_path}/20240308_trade.csv and 2 more: the day is that in the name of the file or folder"
+    ]
 
 
 def test_the_command_line_prints_one_line(tmp_path, capsys):
