@@ -15,9 +15,6 @@ from pyarrow import parquet
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.reader import read_bars, read_trades
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
-
 NEW_YORK = "America/New_York"
 TIMES = [dt.datetime(2024, 3, day, 9, 30 + at, tzinfo=ZoneInfo(NEW_YORK)) for day in (8, 11) for at in range(5)]
 UTC = [round(time.timestamp()) * 10**9 for time in TIMES]

@@ -32,8 +32,6 @@ epoch, shares, ohlc, ohlcv, stamped, prices, fixed, german, zipped = (
 )
 kline = deliveries.kline
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
 
 DELIVERIES = [
     Delivery(

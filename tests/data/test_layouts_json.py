@@ -25,8 +25,6 @@ Delivery, check, MINUTES, CRYPTO, NEWEST_FIRST, NEW_YORK, STAMP, OTHER, when = (
 )
 epoch, prices, objects = (getattr(deliveries, name) for name in ["epoch", "prices", "objects"])
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
 
 DELIVERIES = [
     Delivery(

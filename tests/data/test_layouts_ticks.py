@@ -15,9 +15,6 @@ import pytest
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.reader import read_quotes, read_trades
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
-
 NEW_YORK = "America/New_York"
 OPEN = int(datetime(2024, 3, 8, 9, 30, tzinfo=ZoneInfo(NEW_YORK)).timestamp()) * 10**9
 """The open of New York on 2024-03-08, nanoseconds in UTC."""

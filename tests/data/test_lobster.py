@@ -6,9 +6,6 @@ import pytest
 from hyperexec_env.data.reader import read_book, read_trades
 from hyperexec_env.data.zones import day_start, utc_of
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
-
 COUNT = 12
 RNG = np.random.default_rng(3)
 CLOCK = 34_200 * 10**9 + np.cumsum(RNG.integers(10**6, 10**9, COUNT))

@@ -23,9 +23,6 @@ from hyperexec_env.data.reader import read_bars, read_trades
 from hyperexec_env.data.stamps import read_clock, read_stamps, stamp_style
 from hyperexec_env.data.zones import date_of, day_start, local_of, offset_text, utc_of
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
-
 ZONES = ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Sydney", "Australia/Lord_Howe", "America/Sao_Paulo"]
 ZONES += ["Africa/Casablanca", "Asia/Kolkata", "US/Eastern", "EST", "UTC", "Etc/GMT+5"]
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)

@@ -20,9 +20,6 @@ from hyperexec_env.data.format import Format
 from hyperexec_env.data.reader import read_bars, read_book, read_quotes, read_trades
 from hyperexec_env.extras import MissingExtra
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
-
 HEADER = "ts,open,high,low,close,volume"
 ROWS = [f"2024-03-08 09:{minute}:00,170.{minute},171.0,169.5,170.1,{minute}00" for minute in range(30, 50)]
 TRADES = [f"2024-03-08 09:30:{second},170.{second},{second},B" for second in range(10, 30)]

@@ -14,7 +14,6 @@ from hyperexec_env.data.reader import read_bars, read_book, read_quotes, read_tr
 DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
 pytestmark = [
     pytest.mark.skipif(not DATA.is_dir(), reason="real data: set HYPEREXEC_DATA to the folder that holds bars_1min/"),
-    pytest.mark.filterwarnings("ignore:Series.values returning"),  # exchange_calendars calls what pandas deprecates
 ]
 FOLDERS = {
     "bars_1min": (read_bars, "columns by name", "America/New_York"),
