@@ -18,7 +18,7 @@ from .numbers import read_numbers
 from .raw import Raw, open_raw
 from .sources import Data, Source, find_sources
 from .tables import Bars, Book, Provenance, Quotes, Trades
-from .values import check_bars, check_positive, check_size
+from .values import check_bars, check_positive, check_quotes, check_size
 from .zones import DAY, HOUR, MINUTE, local_of
 
 __all__ = ["read_bars", "read_book", "read_quotes", "read_trades"]
@@ -124,6 +124,7 @@ def read_quotes(data: Data, format: Format | None = None) -> Quotes:
             check_size(table, columns[field], field)
     if all(part.found.layout.carries for part in parts):
         columns |= {field: _carried(columns[field]) for field in ("bid", "ask")}
+    check_quotes(table, columns)
     unknown = np.full(len(columns["time"]), np.nan)
     return Quotes(
         **table,

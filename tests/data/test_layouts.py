@@ -451,6 +451,14 @@ DELIVERIES = [
         "date and time in two columns, the date with the time too",
         table("time,date,open,high,low,close,volume", MINUTES, stamped("%H:%M:%S,%Y-%m-%d %H:%M:%S")),
     ),
+    Delivery(
+        "whole prices of a future in an archive",
+        zipped("YM.txt", table("", MINUTES, lambda b: f"{when(b, STAMP)},38700,38710,38690,38705,{shares(b)}")),
+        "firstrate",
+        [b._replace(open=38700.0, high=38710.0, low=38690.0, close=38705.0) for b in MINUTES],
+        stamp="start",
+        file="YM.zip",
+    ),
 ]
 
 

@@ -117,6 +117,12 @@ TICKS = [
     ("trades", "a time of day that is none", changed("09:30:14", "09:61:14", [r[11:] for r in TRADES], "time,price,size,side"),
      {"date": "2024-03-08"}, "line 6: time must be a time of day such as 09:30:00, got '09:61:14'"),
     ("quotes", "no offer", csv(TRADES, "ts,bid,bid_size,x"), {}, "no column for ask of quotes"),
+    ("quotes", "a size in the place of an offer", csv(["2024-03-08 09:30:00,170.1,500,170.2,400"] * 5, "ts,bid,ask,x,y"), {},
+     "ask / bid must lie in [0.9, 2] in most rows, got 2.94; are bid and ask the columns of the prices? Name them"),
+    ("quotes", "bid, offer and sizes without a header",
+     "\n".join(["03/08/2024,09:30:00,170.1,170.2,300,400"] * 5), {}, "no column for bid, ask of quotes (no header"),
+    ("trades", "bid, offer and sizes without a header",
+     "\n".join(["03/08/2024,09:30:00,170.1,170.2,300,400"] * 5), {}, "no column for price, size of trades (no header"),
     ("quotes", "a negative size", csv(["2024-03-08 09:30:00,1,2,-3,4", "2024-03-08 09:30:01,1,2,3,4"],
      "ts,bid,ask,bid_size,ask_size"), {}, "line 2: bid_size must be a number in [0, 1e+15], got -3"),
 ]  # fmt: skip
