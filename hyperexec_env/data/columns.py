@@ -18,7 +18,7 @@ from .layouts import FIELDS, NAMES
 from .numbers import decimal_mark, read_numbers, read_sides, read_words
 from .raw import Raw, open_raw
 from .recognise import Recognised, recognise, value_kind
-from .sources import Source
+from .sources import Source, damage
 from .stamps import StampStyle, read_clock, read_stamps, stamp_style
 from .zones import check_zone, day_start, utc_of
 
@@ -68,8 +68,16 @@ class Part(NamedTuple):
 
 
 def read_source(kind: str, source: Source, format: Format) -> Part:
-    """Read one source."""
-    raw = open_raw(source)
+    """Read one source; see :func:`~hyperexec_env.data.reader.read_bars` for the errors."""
+    try:
+        return _read_raw(kind, open_raw(source), format)
+    except UnicodeError as error:  # texts of a damaged parquet file
+        raise damage(source.name, error) from None
+
+
+def _read_raw(kind: str, raw: Raw, format: Format) -> Part:
+    """Read one source that is open."""
+    source = raw.source
     try:
         found = recognise(kind, raw, format.column_names, format.layout)
     except ValueError as error:

@@ -1,7 +1,9 @@
 """Bad data: one line that names file, line, column and value, and the option that helps; never a traceback, never a number."""
 
+import contextlib
 import gzip
 import io
+import json
 import os
 import random
 import sys
@@ -189,11 +191,14 @@ def random_bytes(count):
     return random.Random(1).randbytes(count)  # noqa: S311
 
 
-def broken(parts):
-    table = pa.table({"ts": [1], "open": [1.0]})
+def parquet_of(columns):
     target = io.BytesIO()
-    parquet.write_table(table, target)
-    return target.getvalue()[: -parts or None]
+    parquet.write_table(pa.table(columns), target)
+    return target.getvalue()
+
+
+def broken(parts):
+    return parquet_of({"ts": [1], "open": [1.0]})[: -parts or None]
 
 
 BINARY = {
@@ -213,6 +218,9 @@ BINARY = {
     "zeros": (lambda: b"1,2,3\n" + bytes(5000), ": not text; is it a file of data?"),
     "a cut parquet file": (lambda: broken(8), "bars.csv: "),
     "a parquet file without prices": (lambda: broken(0), "no column for high, low, close of bars (columns ts, open)"),
+    "a parquet file with broken texts": (
+        lambda: parquet_of({"ts": pa.array([b"\x802024"] * 9).cast(pa.string(), safe=False), "open": [1.0] * 9}), "not text",
+    ),
     "junk far below": (lambda: csv(ROWS * 20000).encode() + b"\xff\xfe\x00\x81" * 50 + b"\n", "line 400002: not text"),
 }  # fmt: skip
 
@@ -277,10 +285,7 @@ def test_any_corruption_gives_bars_or_one_line(tmp_path_factory, junk, at, kind)
     elif kind == "zip":
         content = zipped(bars_csv=csv())
     elif kind == "parquet":
-        target = io.BytesIO()
-        columns = {"ts": [row[:19] for row in ROWS], **dict.fromkeys(HEADER.split(",")[1:], [1.0] * len(ROWS))}
-        parquet.write_table(pa.table(columns), target)
-        content = target.getvalue()
+        content = parquet_of({"ts": [row[:19] for row in ROWS], **dict.fromkeys(HEADER.split(",")[1:], [1.0] * len(ROWS))})
     at = min(at, len(content))
     (folder / "bars.csv").write_bytes(content[:at] + junk + content[at + len(junk) :])
     try:
@@ -291,6 +296,49 @@ def test_any_corruption_gives_bars_or_one_line(tmp_path_factory, junk, at, kind)
     else:
         assert (bars.low > 0.0).all()
         assert (bars.high - bars.low > -1e-5 * bars.high).all()
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8),
+    st.sampled_from(["2024-03-08 09:30", "1709908200", "1.5", "AAPL", "US/Eastern"]),
+)  # fmt: skip
+DOCUMENTS = st.recursive(
+    VALUES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=6),
+        st.dictionaries(
+            st.one_of(st.text(max_size=3), st.sampled_from(["t", "o", "h", "l", "c", "v", "bars"])), inner, max_size=8
+        ),
+    ),
+    max_leaves=40,
+)
+PIECES = st.sampled_from(
+    [*"0123456789,;\t\n\r\"'. -:/TZ", "2024-03-08", "09:30", "170.5", "ts,open,high,low,close", "\n", "\x00", "é"]
+)
+
+
+@given(st.lists(PIECES, max_size=120), st.sampled_from([read_bars, read_trades, read_quotes]))
+def test_any_text_gives_a_table_or_one_line(tmp_path_factory, pieces, read):
+    path = tmp_path_factory.mktemp("data") / "data.csv"
+    path.write_text("".join(pieces))
+    with contextlib.suppress(ValueError):
+        read(path)
+
+
+@given(DOCUMENTS, st.sampled_from([read_bars, read_trades, read_quotes]))
+def test_any_document_gives_a_table_or_one_line(tmp_path_factory, document, read):
+    path = tmp_path_factory.mktemp("data") / "data.json"
+    path.write_text(json.dumps({"results": document} if not isinstance(document, (list, dict)) else document))
+    with contextlib.suppress(ValueError):
+        read(path)
+
+
+@given(st.lists(st.lists(VALUES, min_size=5, max_size=6), min_size=1, max_size=8))
+def test_any_rows_of_json_give_bars_or_one_line(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("data") / "data.json"
+    path.write_text(json.dumps(rows))
+    with contextlib.suppress(ValueError):
+        read_bars(path, Format(columns=("ts=1,open=2,high=3,low=4,close=5",)))
 
 
 def test_without_pyarrow_the_install_command_is_named(tmp_path, monkeypatch):
