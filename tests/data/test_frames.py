@@ -162,3 +162,13 @@ def test_nanoseconds_of_trades_survive():
     times = [time + 123_456_789 for time in UTC]
     frame = pa.table({"ts": pa.array(times, pa.timestamp("ns", "UTC")), "price": OPEN, "size": COLUMNS["volume"]})
     assert read_trades(frame).time.tolist() == times
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_rows_without_prices_are_left_out_and_counted(missing):
+    rows = {"ts": TIMES[-1] + dt.timedelta(minutes=1), **dict.fromkeys(COLUMNS, missing), "volume": 0}
+    frame = pandas.concat([pandas.DataFrame({"ts": TIMES, **COLUMNS}), pandas.DataFrame([rows])])
+    for data in (frame, polars.from_pandas(frame, nan_to_null=False)):
+        bars = read_bars(data)
+        check(bars)
+        assert bars.provenance.dropped == {"rows without prices": 1}

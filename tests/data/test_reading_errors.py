@@ -118,6 +118,8 @@ TICKS = [
      "neither the rows nor the name of the file hold the day; pass --date, such as --date 2024-03-26"),
     ("trades", "a time of day that is none", changed("09:30:14", "09:61:14", [r[11:] for r in TRADES], "time,price,size,side"),
      {"date": "2024-03-08"}, "line 6: time must be a time of day such as 09:30:00, got '09:61:14'"),
+    ("trades", "several days without a date", csv([f"{hour:02d}:30:00,1,1" for hour in (9, 12, 16, 9, 12)], "time,price,size"),
+     {"date": "2024-03-08"}, "line 5: time goes back by 7.0 hours: the rows are of several days, and hold no date"),
     ("quotes", "no offer", csv(TRADES, "ts,bid,bid_size,x"), {}, "no column for ask of quotes"),
     ("quotes", "a size in the place of an offer", csv(["2024-03-08 09:30:00,170.1,500,170.2,400"] * 5, "ts,bid,ask,x,y"), {},
      "ask / bid must lie in [0.9, 2] in most rows, got 2.94; are bid and ask the columns of the prices? Name them"),
@@ -159,6 +161,13 @@ def test_bad_ticks_are_one_line_with_place_value_and_advice(tmp_path, kind, name
         assert read(path).provenance.dropped == {"rows without prices": 1}
         return
     assert "ticks.csv" in refused(read, path, options, message)
+
+
+def test_a_name_with_two_days_is_no_day(tmp_path):
+    path = tmp_path / "trades_20240304_20240308.csv"
+    path.write_text(csv([row[11:] for row in TRADES], "time,price,size,side"))
+    refused(read_trades, path, {}, "neither the rows nor the name of the file hold the day; pass --date")
+    assert read_trades(path, Format(date="2024-03-08")).days("America/New_York") == ("2024-03-08", "2024-03-08")
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
