@@ -1,4 +1,4 @@
-"""Speed benchmarks of the execution agent, relative to a step of `CartPole-v1`, and of rollouts and `hyperexec evaluate`."""
+"""Speed of the agent (relative to a step of `CartPole-v1`), of rollouts, of `hyperexec evaluate` and of reading data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import cache, partial
+from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any, Final, NamedTuple
 
@@ -20,7 +21,7 @@ from hyperexec_env.orders import ParentOrder
 
 from .policies import get_policy
 
-__all__ = ["Spent", "agent_probes", "command_probes", "rollout_probes", "spent_by"]
+__all__ = ["Spent", "agent_probes", "command_probes", "reading_probes", "rollout_probes", "spent_by"]
 
 _CHILDREN: Final = 20
 _BATCH: Final = 50
@@ -34,6 +35,23 @@ from hyperexec_env.market.tables import build_market
 from hyperexec_env.market.scenario import get_scenario
 market, policies = build_market(get_scenario("regime-day")), [get_policy({_POLICY!r})]
 join([outcome for outcome, in rollouts(market, policies, [False], seed=0, episodes=int(sys.argv[1]), backend="numba")])
+"""
+_TRADES: Final = 10_000_000
+_WRITE: Final = """
+import sys
+import numpy as np, pyarrow as pa
+from pyarrow import csv
+count, rng = int(sys.argv[1]), np.random.default_rng(0)
+time = pa.array(1_709_562_600_000_000 + np.cumsum(rng.integers(0, 4_000, count)), pa.timestamp("us"))
+price = np.round(170.0 + np.cumsum(rng.normal(0.0, 0.001, count)), 2)
+side = np.array(["buy", "sell"])[rng.integers(0, 2, count)]
+csv.write_csv(pa.table({"ts": time, "price": price, "size": rng.integers(1, 1000, count), "side": side}), sys.argv[2])
+"""
+_READ: Final = """
+import sys
+from hyperexec_env.data.format import Format
+from hyperexec_env.data.reader import read_trades
+read_trades(sys.argv[1], Format(tz="America/New_York"))
 """
 _MEASURE: Final = """
 import resource, subprocess, sys, time
@@ -161,4 +179,25 @@ def command_probes(episodes: int = _EPISODES) -> list[Probe]:
     return [
         Probe(name, "episodes/s", None, "higher", ours, numpy, "--backend numpy", once=True),
         within(f"{name}, memory", "GB", 1.0, lambda _: spent("numba").gigabytes, once=True),
+    ]
+
+
+def reading_probes(trades: int = _TRADES) -> list[Probe]:
+    """Return the probes of reading a csv file of trades in a new process: wall time and peak memory.
+
+    Args:
+        trades: Number of rows of the file, which is written to a temporary folder.
+    """
+
+    @cache
+    def spent() -> Spent:
+        with TemporaryDirectory() as folder:
+            path = f"{folder}/trades.csv"
+            spent_by([sys.executable, "-c", _WRITE, str(trades), path])
+            return spent_by([sys.executable, "-c", _READ, path])
+
+    name = f"reading {trades:,} trades of csv"
+    return [
+        within(name, "s", 60.0, lambda _: spent().seconds, once=True),
+        within(f"{name}, memory", "GB", 1.0, lambda _: spent().gigabytes, once=True),
     ]

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 
 import gymnasium as gym
 
-from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes
+from hyperexec_env.baselines.bench import agent_probes, command_probes, reading_probes, rollout_probes
 from hyperexec_env.evaluation.bench import (
     ENVIRONMENT,
     Measure,
@@ -153,7 +153,8 @@ def plan(*, agent: bool = False, training: bool = False, full: bool = False) -> 
     Args:
         agent: Measure the desk's agent, relative to a step of CartPole.
         training: Measure a PPO training relative to stable-baselines3's defaults, and its time profile.
-        full: Measure everything: environments, rollouts, a million episodes of `evaluate`, agent and training.
+        full: Measure everything: environments, rollouts, a million episodes of `evaluate`, ten million trades read from a
+            file, agent and training.
 
     Raises:
         MissingExtra: `training` is set and stable-baselines3 is not installed.
@@ -168,6 +169,9 @@ def plan(*, agent: bool = False, training: bool = False, full: bool = False) -> 
         chosen += environment_probes(numba, pictures=not lines[-1])
         chosen += rollout_probes() if numba else []
         chosen += command_probes() if numba and full else []
+    if full:
+        lines += [left_out("reading data is", "pyarrow", "data")]
+        chosen += [] if lines[-1] else reading_probes()
     if agent or full:
         chosen += agent_probes()
     if training:

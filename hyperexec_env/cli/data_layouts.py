@@ -55,7 +55,7 @@ def recognised_by(layout: Layout) -> str:
         return ", ".join(sorted(layout.needs))
     runs = [(kind, len(list(group))) for kind, group in groupby(layout.shape)]
     values = ", ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in runs)
-    return f"no header: {values}" + (f"; file {layout.file}" if layout.file else "")
+    return f"no header: {values}"
 
 
 def _stamp(layout: Layout) -> str:

@@ -18,9 +18,9 @@ from .layouts import FIELDS, NAMES
 from .numbers import decimal_mark, read_numbers, read_sides, read_words
 from .raw import Raw, open_raw
 from .recognise import Recognised, recognise, value_kind
-from .sources import Source
+from .sources import Source, damage
 from .stamps import StampStyle, read_clock, read_stamps, stamp_style
-from .zones import check_zone, day_start, utc_of
+from .zones import HOUR, check_zone, day_start, utc_of
 
 __all__ = ["Columns", "Part", "kind_of", "read_source"]
 
@@ -63,12 +63,21 @@ class Part(NamedTuple):
     rows: int
     dropped: Counter[str]
     choices: tuple[str, ...]
+    """One sentence for each choice that was made for the user."""
     aware: bool
 
 
 def read_source(kind: str, source: Source, format: Format) -> Part:
-    """Read one source."""
-    raw = open_raw(source)
+    """Read one source; see :func:`~hyperexec_env.data.reader.read_bars` for the errors."""
+    try:
+        return _read_raw(kind, open_raw(source), format)
+    except UnicodeError as error:  # texts of a damaged parquet file
+        raise damage(source.name, error) from None
+
+
+def _read_raw(kind: str, raw: Raw, format: Format) -> Part:
+    """Read one source that is open."""
+    source = raw.source
     try:
         found = recognise(kind, raw, format.column_names, format.layout)
     except ValueError as error:
@@ -83,7 +92,7 @@ def read_source(kind: str, source: Source, format: Format) -> Part:
         for batch in raw.batches(used):
             reading.add(dict(zip(used, batch, strict=True)))
             advance(len(batch[0]))
-    return reading.end(tuple(f"{source.name}: {text}" for text in choices if text))
+    return reading.end(tuple(text for text in choices if text))
 
 
 def _mark(raw: Raw, found: Recognised, format: Format) -> tuple[str, str]:
@@ -136,7 +145,8 @@ def _stamping(raw: Raw, found: Recognised, format: Format) -> tuple[Stamping, li
             raise ValueError(
                 f"{name}: neither the rows nor the name of the file hold the day; pass --date, such as --date 2024-03-26"
             )
-        style, choices, day = StampStyle(""), [], day_start(text)
+        style, choices, day = StampStyle(""), ["the day is that in the name of the file or folder"], day_start(text)
+        choices = choices if not format.date else []
     else:
         field, day = "ts" if "ts" in columns else "date", 0
         values = [row[columns[field]] for row in raw.sample]
@@ -195,11 +205,11 @@ def _clock_form(raw: Raw, column: int, name: str) -> str:
 
 
 def _date_in(name: str) -> str:
-    """Return the date in the name of a file or of the folder that holds it; "" if there is none."""
+    """Return the date in the name of a file, or of the folder that holds it; "" if there is none, or more than one."""
     for part in reversed(re.split(r"[/\\:]", name)):
-        match = re.search(r"(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])[-_]?([0-2]\d|3[01])(?!\d)", part)
-        if match:
-            return "-".join(match.groups())
+        found = set(re.findall(r"(?<!\d)((?:19|20)\d\d)[-_]?(0[1-9]|1[0-2])[-_]?([0-2]\d|3[01])(?!\d)", part))
+        if found:
+            return "-".join(found.pop()) if len(found) == 1 else ""
     return ""
 
 
@@ -217,6 +227,7 @@ class _Reading:
         self.rows = 0
         self.dropped: Counter[str] = Counter()
         self.aware = False
+        self._clock: int | None = None
         self._units = _price_units(raw, found)
         self._parts: dict[str, _Growing] = {}
         self._words: dict[str, dict[str, int]] = {}
@@ -267,7 +278,7 @@ class _Reading:
         """Return which rows hold no price at all (a vendor's rows of days without trades)."""
         if self.kind not in ("bars", "trades"):
             return None
-        nulls = [columns[field].is_null() for field in FIELDS[self.kind] if field != "size"]
+        nulls = [columns[field].is_null(nan_is_null=True) for field in FIELDS[self.kind] if field != "size"]
         if not any(mask.true_count for mask in nulls):
             return None
         return np.asarray(np.logical_and.reduce([mask.to_numpy(zero_copy_only=False) for mask in nulls]))
@@ -340,8 +351,22 @@ class _Reading:
             return time if self.aware else utc_of(time, zone)
         time = read_stamps(columns["date"], style, where, self._name("date"))[0] if "date" in columns else np.array([day])
         if clock:
-            time = time + read_clock(columns["time"], clock, where, self._name("time"))
+            of_day = read_clock(columns["time"], clock, where, self._name("time"))
+            if "date" not in columns:
+                self._check_one_day(of_day, where)
+            time = time + of_day
         return utc_of(np.asarray(time), zone)
+
+    def _check_one_day(self, of_day: NDArray[np.int64], where: Callable[[int], str]) -> None:
+        """Raise ValueError where times of day begin again, although the rows hold no date."""
+        steps = np.diff(of_day, prepend=of_day[:1] if self._clock is None else self._clock)
+        self._clock = int(of_day[-1])
+        if (steps < -_NEW_DAY).any():
+            at = int((steps < -_NEW_DAY).argmax())
+            raise ValueError(
+                f"{where(at)}: {self._name('time')} goes back by {-steps[at] / HOUR:.1f} hours: the rows are of several days, "
+                "and hold no date; write one file for each day, or a column of dates"
+            )
 
     def _name(self, field: str) -> str:
         """Return the name of a column for messages."""
@@ -355,10 +380,13 @@ class _Reading:
 
 
 class _Growing:
-    """An array that grows in place: the memory of ten million rows is not held twice."""
+    """An array that grows in place: the memory of ten million rows is not held twice.
+
+    It begins with 32 MB, of which only written pages use memory, so that the system can move it instead of copying.
+    """
 
     def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._values, self._count = np.empty(0, dtype), 0
+        self._values, self._count = np.empty(2**25 // dtype.itemsize + 1, dtype), 0
 
     def add(self, values: NDArray[Any]) -> None:
         """Append values."""
@@ -381,6 +409,8 @@ _PRICES: Final = ("open", "high", "low", "close", "price", "bid", "ask")
 
 _TEXTS: Final = ("ts", "date", "time", "symbol", "side", "exchange", "condition", "action", "suspicious")
 """Fields that do not hold numbers."""
+_NEW_DAY: Final = 6 * HOUR
+"""Times of day that go back by more than this are of another day."""
 _UNDEFINED: Final = 9.2e18
 """Larger than any price in fixed point; Databento writes 2**63 - 1 for no price."""
 

@@ -25,7 +25,8 @@ class Layout(NamedTuple):
     instruments below the names), "offset" (stamps in the first column that are epochs or carry an offset), "text stamps",
     "newest first", "6 columns", and "names ..." (the first four columns)."""
     shape: tuple[str, ...] = ()
-    """Kinds of the values of each column, for a layout without header; see :func:`~hyperexec_env.data.recognise.value_kind`."""
+    """Kinds of the values of each column, for a layout without header; see :func:`~hyperexec_env.data.recognise.value_kind`.
+    "near" is a price like that in the column before."""
     columns: tuple[tuple[str, str | int], ...] = ()
     """Columns by plain name (or by number from 0, for a layout without header), where they differ from :data:`NAMES`."""
     zone: str = ""
@@ -34,8 +35,6 @@ class Layout(NamedTuple):
     """Whether the time of a bar is its start or its end; "" if it is not fixed."""
     units: float = 1.0
     """Units of a price that make one unit of currency."""
-    file: str = ""
-    """Regular expression that the name of the file matches, for a layout that its values do not determine."""
     carries: bool = False
     """Whether a blank bid or offer is the last one before it."""
     note: str = ""
@@ -54,7 +53,7 @@ FIELDS: Final = {
 _TIME: Final = {
     "ts": "ts timestamp datetime date_time ts_event open_time opentime window_start timestamp_utc time_utc utc local_ts_ns "
     "bar_time bar_start start_time gmt_time local_time date_gmt trade_time quote_time event_time transact_time "
-    "transaction_time sip_timestamp t time date index",
+    "transaction_time sip_timestamp unix unix_time unixtime epoch t time date index",
     "date": "date day trade_date tradingday trading_day dtyyyymmdd datum fecha data",
     "time": "time time_of_day timeofday hhmmss zeit uhrzeit heure hora ora ms milliseconds time_m seconds",
     "symbol": "symbol ticker sym instrument instrument_id code isin ric s sym_root security",
@@ -197,11 +196,14 @@ _BARS: Final = (
         (("ts", 0), *_OHLCV, ("trades", 8)), "UTC", "start",
     ),
     Layout(
+        "kraken", "bars", frozenset(), ("epoch", *["number"] * 5, "integer"), (("ts", 0), *_OHLCV, ("trades", 6)), "UTC",
+        "start",
+    ),
+    Layout(
         "lean-minute-trade", "bars", frozenset(), ("ms", *["integer"] * 5), (("time", 0), *_OHLCV), _NEW_YORK, "start", 1e4,
     ),
     Layout(
-        "lean-daily", "bars", frozenset(), ("stamp", *["integer"] * 5), (("ts", 0), *_OHLCV), _NEW_YORK, "start", 1e4,
-        file=r"\.zip|daily",
+        "lean-daily", "bars", frozenset(), ("hour", *["integer"] * 5), (("ts", 0), *_OHLCV), _NEW_YORK, "start", 1e4,
     ),
     Layout("metatrader-4", "bars", frozenset(), ("dotted", "clock", *["number"] * 5), _TWO, "", "start", note=_SERVER),
     Layout("kibot", "bars", frozenset(), ("date", "clock", *["number"] * 5), _TWO, _NEW_YORK, "start"),
@@ -263,11 +265,14 @@ _TRADES: Final = (
         (("ts", 4), ("price", 1), ("size", 2), ("side", 5)), "UTC",
     ),
     Layout(
+        "kraken-trades", "trades", frozenset(), ("epoch", "number", "number"), (("ts", 0), ("price", 1), ("size", 2)), "UTC",
+    ),
+    Layout(
         "lean-tick-trade", "trades", frozenset(), ("ms", "integer", "integer", "text", "text", "bool"),
         (("time", 0), ("price", 1), ("size", 2), ("exchange", 3), ("condition", 4), ("suspicious", 5)), _NEW_YORK, units=1e4,
     ),
     Layout(
-        "kibot-ticks", "trades", frozenset(), ("date", "clock", "number", "number", "number", "number"),
+        "kibot-ticks", "trades", frozenset(), ("date", "clock", "number", "near", "near", "number"),
         (("date", 0), ("time", 1), ("price", 2), ("size", 5)), _NEW_YORK,
     ),
     Layout(
@@ -307,7 +312,7 @@ _QUOTES: Final = (
         (("time", 0), ("bid", 1), ("bid_size", 2), ("ask", 3), ("ask_size", 4)), _NEW_YORK, units=1e4,
     ),
     Layout(
-        "kibot-ticks", "quotes", frozenset(), ("date", "clock", "number", "number", "number", "number"),
+        "kibot-ticks", "quotes", frozenset(), ("date", "clock", "number", "near", "near", "number"),
         (("date", 0), ("time", 1), ("bid", 3), ("ask", 4)), _NEW_YORK,
     ),
 )  # fmt: skip

@@ -59,7 +59,10 @@ def open_raw(source: Source) -> Raw:
     Raises:
         ValueError: The source cannot be read or holds no rows; the message names it.
     """
-    return {"text": _of_text, "json": _of_json, "parquet": _of_parquet, "frame": _of_frame}[source.form](source)
+    try:
+        return {"text": _of_text, "json": _of_json, "parquet": _of_parquet, "frame": _of_frame}[source.form](source)
+    except UnicodeError as error:  # texts of a damaged parquet file
+        raise damage(source.name, error) from None
 
 
 def _of_text(source: Source) -> Raw:

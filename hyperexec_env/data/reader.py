@@ -18,7 +18,7 @@ from .numbers import read_numbers
 from .raw import Raw, open_raw
 from .sources import Data, Source, find_sources
 from .tables import Bars, Book, Provenance, Quotes, Trades
-from .values import check_bars, check_positive, check_size
+from .values import check_bars, check_positive, check_quotes, check_size
 from .zones import DAY, HOUR, MINUTE, local_of
 
 __all__ = ["read_bars", "read_book", "read_quotes", "read_trades"]
@@ -68,7 +68,7 @@ def _volume(columns: Columns) -> tuple[NDArray[np.float64], bool, list[str]]:
     """Return the volume of bars, whether the data hold one, and sentences on what was decided."""
     volume = columns.get("volume")
     if volume is None:
-        return np.zeros(len(columns["time"])), False, []
+        return np.zeros(len(columns["time"])), False, ["the data hold no volume"]
     missing = np.isnan(volume)
     known = np.where(missing, 0.0, volume) if missing.any() else volume
     if not known.any():
@@ -124,6 +124,7 @@ def read_quotes(data: Data, format: Format | None = None) -> Quotes:
             check_size(table, columns[field], field)
     if all(part.found.layout.carries for part in parts):
         columns |= {field: _carried(columns[field]) for field in ("bid", "ask")}
+    check_quotes(table, columns)
     unknown = np.full(len(columns["time"]), np.nan)
     return Quotes(
         **table,
@@ -254,7 +255,7 @@ def _joined(
     symbols = sorted({symbol for part in parts for symbol in part.words["symbol"] if symbol})
     if len(symbols) > 1:
         raise ValueError(f"the files hold several instruments ({', '.join(symbols[:10])}); choose one with --symbol")
-    choices = [*(choice for part in parts for choice in part.choices), *_zone_choice(parts), *_turned(parts, order)]
+    choices = [*_zone_choice(parts), *_choices(parts, order)]
     words = _same_words(parts)
     source = np.repeat(np.arange(len(parts), dtype=np.int16), [len(part.columns["time"]) for part in parts])
     columns: Columns = {"source": source}
@@ -264,11 +265,8 @@ def _joined(
             columns[field] = values[0] if len(parts) == 1 else np.concatenate(values)
     left = {field for part in parts for field in part.columns}
     choices += [f"{field} is not used, because not all files hold it" for field in sorted(left)]
-    late = int((np.diff(columns["time"]) < 0).sum()) if order == "time" else 0
-    if late:
-        places = np.argsort(columns["time"], kind="stable")
-        columns = {field: values[places] for field, values in columns.items()}
-        choices.append(f"{late:,} rows are earlier than the row before them; the rows are sorted by time")
+    if order == "time":
+        choices += _sort(columns)
     raws = [part.raw for part in parts]
     table = {
         "time": columns["time"],
@@ -281,15 +279,29 @@ def _joined(
     return table, columns, words
 
 
-def _turned(parts: Sequence[Part], order: str) -> list[str]:
-    """Turn the rows of sources that descend in time; return a sentence for each."""
-    choices = []
+def _sort(columns: Columns) -> list[str]:
+    """Sort rows by time; return a sentence if they were not sorted."""
+    time = columns["time"]
+    late = int((time[1:] < time[:-1]).sum())
+    if not late:
+        return []
+    places = np.argsort(time, kind="stable")
+    for field in columns:
+        columns[field] = columns[field][places]
+    return [f"{late:,} rows are earlier than the row before them; the rows are sorted by time"]
+
+
+def _choices(parts: Sequence[Part], order: str) -> list[str]:
+    """Return the choices that were made for sources, each once, with the first source; turn sources that descend in time."""
+    names: dict[str, list[str]] = {}
     for part in parts:
-        if order != "rows" and _descends(part.columns["time"]):
+        turned = order != "rows" and _descends(part.columns["time"])
+        if turned:
             for field in part.columns:
                 part.columns[field] = part.columns[field][::-1]
-            choices.append(f"{part.raw.source.name}: the rows descend in time and are read from the last to the first")
-    return choices
+        for text in [*part.choices, *(["the rows descend in time and are read from the last to the first"] if turned else [])]:
+            names.setdefault(text, []).append(part.raw.source.name)
+    return [f"{files[0]}{f' and {len(files) - 1:,} more' if len(files) > 1 else ''}: {text}" for text, files in names.items()]
 
 
 def _same_words(parts: Sequence[Part]) -> dict[str, tuple[str, ...]]:

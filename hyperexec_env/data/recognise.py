@@ -11,7 +11,7 @@ from hyperexec_env.checks import nearest
 
 from .layouts import FIELDS, LAYOUTS, NAMES, Layout, plain_name
 from .raw import Raw
-from .stamps import stamp_kind
+from .stamps import stamp_kind, stamp_style
 
 __all__ = ["Recognised", "recognise", "value_kind"]
 
@@ -71,7 +71,7 @@ def _with_header(candidates: Sequence[Layout], raw: Raw, names: Sequence[str]) -
 def _without_header(candidates: Sequence[Layout], raw: Raw) -> Layout | None:
     """Return the first layout whose shape the values have."""
     kinds = [value_kind([row[at] for row in raw.sample]) for at in range(raw.width)]
-    return next((item for item in candidates if _fits(item.shape, kinds) and re.search(item.file, raw.source.name)), None)
+    return next((item for item in candidates if _fits(item.shape, kinds, raw.sample)), None)
 
 
 def _by_name(layout: Layout, names: Sequence[str], sample: Sequence[Sequence[str]]) -> dict[str, int]:
@@ -83,6 +83,9 @@ def _by_name(layout: Layout, names: Sequence[str], sample: Sequence[Sequence[str
         found = next((names.index(name) for name in wanted if name in names), None)
         if found is not None:
             columns[field] = found
+    if layout.kind == "bars" and "volume" not in columns:  # such as Volume BTC, before Volume USDT
+        first = next((at for at, name in enumerate(names) if name.startswith("volume_")), None)
+        columns |= {} if first is None else {"volume": first}
     return columns if layout.kind == "messages" else _with_time(columns, own, names, sample)
 
 
@@ -96,12 +99,16 @@ def _with_time(
 
     if "date" in columns and "time" in columns and columns["date"] != columns["time"] and "ts" not in own:
         clocks = ("clock", "ms", "integer", "seconds", "number", "zero", "bool")
-        if kind(columns["date"]) in ("date", "dotted", "stamp", "integer") and kind(columns["time"]) in clocks:
+        days = [row[columns["date"]] for row in sample]
+        is_day = value_kind(days) in ("date", "dotted") or (
+            value_kind(days) in ("stamp", "hour") and stamp_style(days)[0].midnight
+        )
+        if is_day and kind(columns["time"]) in clocks:
             columns.pop("ts", None)
             return columns
     stamps = [columns["ts"]] if "ts" in columns else []
     stamps += [at for at, name in enumerate(names) if name in ("", "unnamed_0", "index", "date", "time", "datetime", "level_1")]
-    chosen = next((at for at in stamps if kind(at) in ("stamp", "compact", "epoch", "date", "dotted")), None)
+    chosen = next((at for at in stamps if kind(at) in ("stamp", "compact", "hour", "epoch", "date", "dotted")), None)
     others = {field: at for field, at in columns.items() if field not in ("ts", "date", "time")}
     if chosen is not None:
         return {**others, "ts": chosen}
@@ -113,8 +120,8 @@ def value_kind(values: Sequence[str]) -> str:
     """Return the kind of the values of a column, or of more than four fifths of them.
 
     One of empty, bool, sign, zero, epoch, ms (whole milliseconds after midnight), integer, seconds (after midnight, with a
-    fraction), number, clock (a time of day), date, dotted (2024.03.08), stamp (date and time), compact (20240308 093000) and
-    text.
+    fraction), number, clock (a time of day), date, dotted (2024.03.08), stamp (date and time), compact (20240308 093000),
+    hour (20240308 09:00) and text.
     """
     given = _alike([value.strip() for value in values if value.strip()])
     if not given:
@@ -131,7 +138,7 @@ def value_kind(values: Sequence[str]) -> str:
         return _number_kind(given)
     kinds = {stamp_kind(value) for value in given}
     if kinds == {"stamp"}:
-        return "compact" if every(r"\d{8} \d{6}") else "stamp"
+        return "compact" if every(r"\d{8} \d{6}") else "hour" if every(r"\d{8} \d\d:00") else "stamp"
     if kinds == {"date"}:
         return "dotted" if every(r"\d{4}\.\d\d\.\d\d") else "date"
     return "clock" if kinds == {"clock"} else "stamp" if kinds == {"date", "stamp"} else "text"
@@ -157,6 +164,8 @@ def _integer_kind(given: Sequence[str]) -> str:
         return "bool"
     if all(re.fullmatch(r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])", value) for value in given):
         return "date"
+    if all(re.fullmatch(_COMPACT, value) for value in given):
+        return "stamp"
     if any(
         sum(631_152_000 * unit <= x < 4_102_444_800 * unit for x in whole) > 0.8 * len(whole)
         for unit in (1, 10**3, 10**6, 10**9)
@@ -178,26 +187,36 @@ def _number_kind(given: Sequence[str]) -> str:
     return "epoch" if ascending and all(re.fullmatch(r"1\d{9}\.\d+", value) for value in given) else "number"
 
 
+_COMPACT: Final = r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])([01]\d|2[0-3])[0-5]\d([0-5]\d(\d{3})?)?"
+"""A stamp without any separator, such as 20240308093000."""
 _NUMBER: Final = re.compile(r"[-+$]?[\d.,]*\d(e[-+]?\d+)?[kmb]?", re.IGNORECASE)
 _KINDS: Final = {
     "number": {"number", "integer", "zero", "bool", "sign", "ms", "seconds", "date", "epoch", "empty"},
     "integer": {"integer", "zero", "bool", "sign", "ms", "date", "epoch"},
     "seconds": {"seconds", "number"},
     "bool": {"bool", "zero"},
-    "stamp": {"stamp", "compact"},
+    "near": {"number", "integer", "ms"},
+    "stamp": {"stamp", "compact", "hour"},
     "date": {"date", "dotted"},
     "text": {"text", "integer", "zero", "bool", "empty", "sign", "number", "date", "ms", "epoch", "seconds"},
 }
 """Kinds of values that each kind of a layout admits; a kind that is not listed admits itself alone."""
 
 
-def _fits(shape: Sequence[str], kinds: Sequence[str]) -> bool:
+def _fits(shape: Sequence[str], kinds: Sequence[str], sample: Sequence[Sequence[str]]) -> bool:
     """Return whether values of some kinds fit the shape of a layout."""
     return (
         bool(shape)
         and len(shape) == len(kinds)
         and all(kind in _KINDS.get(wanted, {wanted}) for wanted, kind in zip(shape, kinds, strict=True))
+        and all(_is_near(sample, at) for at, wanted in enumerate(shape) if wanted == "near")
     )
+
+
+def _is_near(sample: Sequence[Sequence[str]], at: int) -> bool:
+    """Return whether the numbers of a column lie within a quarter of those in the column before it, in most rows."""
+    pairs = [(float(row[at - 1]), float(row[at])) for row in sample if row[at - 1] and row[at]]
+    return sum(0.8 * before <= value <= 1.25 * before for before, value in pairs) > 0.5 * len(pairs)
 
 
 def _replaced(columns: dict[str, int], kind: str, given: dict[str, str], raw: Raw, names: Sequence[str]) -> dict[str, int]:

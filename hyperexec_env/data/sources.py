@@ -23,6 +23,17 @@ Data = Any
 
 ENDINGS: Final = (".csv", ".txt", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zip")
 """Ends of the names of the files that are read in a folder or an archive."""
+_COMPRESSED: Final = "compressed in a form that is not read; decompress it, or compress it with gzip or zip"
+_OTHER_FORMS: Final = {
+    b"\x28\xb5\x2f\xfd": _COMPRESSED,
+    b"BZh": _COMPRESSED,
+    b"\xfd7zXZ\x00": _COMPRESSED,
+    b"DBN": "Databento's binary form is not read; export csv or parquet, or pass the data frame of its library",
+    b"ARROW1": "an Arrow or Feather file is not read; write parquet, or pass the table",
+    b"\x89HDF": "an HDF5 file is not read; write parquet, or pass the data frame",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook is not read; save it as csv",
+}
+"""First bytes of forms that are not read, and what to do."""
 LARGEST_FILE: Final = 2**34
 """Largest size of a file, bytes, as it is stored and as it is decompressed."""
 
@@ -137,6 +148,8 @@ def _gzip(path: str) -> BinaryIO:
 def _of_archive(path: str) -> list[Source]:
     """Return the sources of the members of a zip archive."""
     with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+        if "xl/workbook.xml" in archive.namelist():
+            raise ValueError(f"{path}: an Excel workbook is not read; save it as csv")
         members = [item for item in archive.infolist() if not item.is_dir() and _is_data(item.filename)]
     if not members:
         raise ValueError(f"{path}: the archive holds no file that ends in {', '.join(ENDINGS)}")
@@ -204,8 +217,9 @@ def _form(opened: Callable[[], BinaryIO], name: str) -> str:
         head = file.read(4096)
     if head[:4] == b"PAR1":
         return "parquet"
-    if head[:4] == b"\x28\xb5\x2f\xfd" or head[:3] == b"BZh" or head[:6] == b"\xfd7zXZ\x00":
-        raise ValueError(f"{name}: compressed in a form that is not read; decompress it, or compress it with gzip or zip")
+    for mark, advice in _OTHER_FORMS.items():
+        if head.startswith(mark):
+            raise ValueError(f"{name}: {advice}")
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     return "json" if text[:1] in (b"{", b"[") else "text"
 

@@ -38,7 +38,7 @@ _DATES: Final = {
     "dmy": r"(?P<d>\d{1,2})[/.-](?P<m>\d{1,2})[/.-](?P<y>\d{4})",
     "mdy2": r"(?P<m>\d{1,2})/(?P<d>\d{1,2})/(?P<y>\d\d)",
     "dmy2": r"(?P<d>\d{1,2})[/.](?P<m>\d{1,2})[/.](?P<y>\d\d)",
-    "day-name": r"(?P<d>\d{1,2})[- ](?P<m>[A-Za-z]{3})[a-z]*\.?[- ,]+(?P<y>\d{4})",
+    "day-name": r"(?P<d>\d{1,2})[- ](?P<m>[A-Za-z]{3})[a-z]*\.?[- ,]+(?P<y>\d{4}|\d\d)",
     "name-day": r"(?:[A-Z][a-z]{2},? )?(?P<m>[A-Za-z]{3})[a-z]*\.? (?P<d>\d{1,2}),? +(?P<y>\d{4})",
 }
 """Ways to write a date, by name; the first three letters of "mdy" and "dmy" are the order of day, month and year."""
@@ -47,7 +47,7 @@ _CLOCK: Final = (
     r"(?: ?(?P<z>Z|(?:UTC|GMT)?[+-]\d\d(?::?\d\d)?|UTC|GMT|" + "|".join(ABBREVIATIONS) + r"))?"
     r"(?: (?P<n>[A-Z][A-Za-z]+(?:/[A-Za-z_]+)+|ET))?"
 )
-_PATTERNS: Final = {name: rf"^{date}(?:[T ,D_-]+{_CLOCK})?$" for name, date in _DATES.items()}
+_PATTERNS: Final = {name: rf"^{date}(?:[T ,D_-]{'*' if name == 'compact' else '+'}{_CLOCK})?$" for name, date in _DATES.items()}
 """Regular expressions of stamps by the name of their date; for Python and for Arrow alike."""
 _TIME_OF_DAY: Final = rf"^(?:0D)?{_CLOCK}$"
 

@@ -161,7 +161,6 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
         ValueError: The file is damaged, or a line has too few or too many values; the message names the line.
     """
     arrow, reader = need("pyarrow", "data"), need("pyarrow.csv", "data")
-    names = [f"c{index}" for index in range(dialect.width)]
     faults: list[Any] = []
 
     def refuse(row: Any) -> str:
@@ -173,26 +172,8 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
     rows = 0
     try:
         with _content(source, dialect) as content:
-            batches = reader.open_csv(
-                content,
-                reader.ReadOptions(
-                    use_threads=False,
-                    block_size=BLOCK,
-                    skip_rows=0 if dialect.is_log else dialect.skip,
-                    column_names=names,
-                    encoding="utf-8" if dialect.is_log else dialect.encoding.replace("-sig", ""),
-                ),
-                reader.ParseOptions(delimiter=dialect.separator, invalid_row_handler=refuse),
-                reader.ConvertOptions(
-                    check_utf8=True,
-                    column_types=dict.fromkeys(names, arrow.string()),
-                    include_columns=[names[index] for index in columns],
-                    null_values=list(NULLS),
-                    strings_can_be_null=True,
-                    quoted_strings_can_be_null=True,
-                ),
-            )
-            for batch in batches:
+            parsing = reader.ParseOptions(delimiter=dialect.separator, invalid_row_handler=refuse)
+            for batch in reader.open_csv(content, _reading(dialect), parsing, _conversion(dialect, columns)):
                 rows += batch.num_rows
                 yield batch.columns
     except arrow.ArrowInvalid as error:
@@ -210,6 +191,30 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
         raise damage(source.name, error, line_of_row(source, dialect, rows) - 1 if rows else 0) from None
 
 
+def _reading(dialect: Dialect) -> Any:
+    """Return how pyarrow reads the blocks of a text file."""
+    return need("pyarrow.csv", "data").ReadOptions(
+        use_threads=False,
+        block_size=BLOCK,
+        skip_rows=0 if dialect.is_log else dialect.skip,
+        column_names=[f"c{index}" for index in range(dialect.width)],
+        encoding="utf-8" if dialect.is_log else dialect.encoding.replace("-sig", ""),
+    )
+
+
+def _conversion(dialect: Dialect, columns: Sequence[int]) -> Any:
+    """Return how pyarrow converts the values of a text file: to strings, or null."""
+    names = [f"c{index}" for index in range(dialect.width)]
+    return need("pyarrow.csv", "data").ConvertOptions(
+        check_utf8=True,
+        column_types=dict.fromkeys(names, need("pyarrow", "data").string()),
+        include_columns=[names[index] for index in columns],
+        null_values=list(NULLS),
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=True,
+    )
+
+
 def _content(source: Source, dialect: Dialect) -> Any:
     """Open the content of a text file for pyarrow."""
     if dialect.is_log:
@@ -217,22 +222,28 @@ def _content(source: Source, dialect: Dialect) -> Any:
             matches = [_TWS.search(line) for line in text]
         rows = [",".join(value.strip() for value in match.groups()) for match in matches if match]
         return io.BytesIO("\n".join(rows).encode())
-    return _Closing(source.open(), dialect.encoding.startswith("utf-8"))
+    return _Closing(source.open(), source.name, dialect.encoding.startswith("utf-8"))
 
 
 class _Closing:
     """A file for pyarrow, which closes what it reads through a Python object; refuses what is not UTF-8, if it should be."""
 
-    def __init__(self, file: BinaryIO, is_utf8: bool) -> None:
+    def __init__(self, file: BinaryIO, name: str, is_utf8: bool) -> None:
         self.file = file
         self.closed = False
+        self._name, self._lines = name, 1
         self._decoder = codecs.getincrementaldecoder("utf-8")() if is_utf8 else None
 
     def read(self, size: int = -1) -> bytes:
-        """Return the next bytes."""
+        """Return the next bytes; raise ValueError with the line of bytes that are not text."""
         data = self.file.read(size)
         if self._decoder:
-            self._decoder.decode(data, final=not data)
+            try:
+                self._decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                line = self._lines + data[: error.start].count(b"\n")
+                raise ValueError(f"{self._name}, line {line}: not text; is it a file of data?") from None
+            self._lines += data.count(b"\n")
         return data
 
     def close(self) -> None:

@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from .columns import Columns
 
-__all__ = ["LARGEST", "check_bars", "check_positive", "check_size"]
+__all__ = ["LARGEST", "check_bars", "check_positive", "check_quotes", "check_size"]
 
 LARGEST: Final = 1e15
 """Largest price, size and volume."""
 _SLACK: Final = 1e-6
 """Part of a price by which open and close may lie outside low and high, in prices that were adjusted one by one."""
+_QUOTED: Final = (0.9, 2.0)
+"""Range of the median of ask / bid."""
 
 Floats = NDArray[np.float64]
 
@@ -45,6 +47,21 @@ def check_positive(table: dict[str, Any], columns: Columns, fields: Sequence[str
         _refuse(table, np.isnan(values), f"{_name(table, field)} is missing", values)
         _refuse(
             table, ~((values > 0.0) & (values <= LARGEST)), _name(table, field) + " must be a number above 0, got {:g}", values
+        )
+
+
+def check_quotes(table: dict[str, Any], columns: Columns) -> None:
+    """Raise ValueError if most offers are far from their bids: one of the columns holds something else."""
+    bid, ask = columns["bid"], columns["ask"]
+    both = (bid > 0.0) & (ask > 0.0)
+    if not both.any():
+        raise ValueError(f"{', '.join(table['provenance'].files[:3])}: no row holds a bid and an offer above 0")
+    ratio = float(np.median(ask[both] / bid[both]))
+    if not _QUOTED[0] <= ratio <= _QUOTED[1]:
+        names = " and ".join(_name(table, field) for field in ("bid", "ask"))
+        raise ValueError(
+            f"{', '.join(table['provenance'].files[:3])}: ask / bid must lie in [{_QUOTED[0]:g}, {_QUOTED[1]:g}] in most rows, "
+            f"got {ratio:.3g}; are {names} the columns of the prices? Name them with --columns"
         )
 
 

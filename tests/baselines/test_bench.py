@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gymnasium.vector.utils import batch_space
 
-from hyperexec_env.baselines.bench import agent_probes, command_probes, rollout_probes, spent_by
+from hyperexec_env.baselines.bench import agent_probes, command_probes, reading_probes, rollout_probes, spent_by
 from hyperexec_env.evaluation import bench as module
 from hyperexec_env.evaluation.bench import LIMIT, REFERENCE, Probe, Row, bench, environment_probes, report, within
 
@@ -253,6 +253,16 @@ def test_evaluate_is_measured_as_its_user_runs_it():
         ("GB", 1.0, "lower", LIMIT),
     ]
     assert all(row.rate > 0.0 for row in rows)
+
+
+def test_reading_is_measured_in_a_process_of_its_own():
+    pytest.importorskip("pyarrow", reason="needs the extra `data`")
+    rows = bench(reading_probes(trades=1000), rounds=1, seconds=SECONDS)
+    assert [(row.unit, row.goal, row.better, row.against) for row in rows] == [
+        ("s", 1.0, "lower", LIMIT),
+        ("GB", 1.0, "lower", LIMIT),
+    ]
+    assert all(0.0 < row.rate < 60.0 for row in rows)
 
 
 @pytest.mark.parametrize(

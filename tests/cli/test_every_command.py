@@ -109,9 +109,7 @@ def test_a_tiny_run_ends_well_as_text_and_as_json(command, capsys, folder):
     plain = json.loads(Path("result.json").read_text())
     code, out, _ = run(capsys, *words, "--json")
     assert code == 0
-    assert set(json.loads(out)[0] if command in LISTS else json.loads(out)) == set(
-        plain[0] if command in LISTS else plain
-    )
+    assert set(json.loads(out)[0] if command in LISTS else json.loads(out)) == set(plain[0] if command in LISTS else plain)
 
 
 def test_a_wrong_argument_is_one_line_and_exit_code_2(capsys, folder):

@@ -15,9 +15,6 @@ from pyarrow import parquet
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.reader import read_bars, read_trades
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
-
 NEW_YORK = "America/New_York"
 TIMES = [dt.datetime(2024, 3, day, 9, 30 + at, tzinfo=ZoneInfo(NEW_YORK)) for day in (8, 11) for at in range(5)]
 UTC = [round(time.timestamp()) * 10**9 for time in TIMES]
@@ -60,7 +57,9 @@ FRAMES = {
     "pandas, index without a zone": lambda: pandas_frame(NAIVE),
     "pandas, named index": lambda: pandas_frame(TIMES).rename_axis("Date"),
     "pandas, column of texts": lambda: pandas.DataFrame({"Time": [str(time) for time in TIMES], **COLUMNS}),
-    "pandas, categories": lambda: pandas.DataFrame({"ts": TIMES, "symbol": pandas.Categorical(["A"] * len(TIMES)), **COLUMNS}),
+    "pandas, categories": lambda: pandas.DataFrame(
+        {"ts": TIMES, "symbol": pandas.Categorical(["A"] * len(TIMES), ["A", "B"]), **COLUMNS}
+    ),
     "yfinance": yfinance,
     "polars": lambda: polars.DataFrame({"datetime": TIMES, **COLUMNS}),
     "polars, without a zone, milliseconds": lambda: polars.DataFrame({"datetime": NAIVE, **COLUMNS}).with_columns(
@@ -163,3 +162,13 @@ def test_nanoseconds_of_trades_survive():
     times = [time + 123_456_789 for time in UTC]
     frame = pa.table({"ts": pa.array(times, pa.timestamp("ns", "UTC")), "price": OPEN, "size": COLUMNS["volume"]})
     assert read_trades(frame).time.tolist() == times
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_rows_without_prices_are_left_out_and_counted(missing):
+    rows = {"ts": TIMES[-1] + dt.timedelta(minutes=1), **dict.fromkeys(COLUMNS, missing), "volume": 0}
+    frame = pandas.concat([pandas.DataFrame({"ts": TIMES, **COLUMNS}), pandas.DataFrame([rows])])
+    for data in (frame, polars.from_pandas(frame, nan_to_null=False)):
+        bars = read_bars(data)
+        check(bars)
+        assert bars.provenance.dropped == {"rows without prices": 1}

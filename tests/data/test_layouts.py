@@ -1,147 +1,37 @@
-"""Bars as vendors deliver them: each file gives the same bars to every digit, with the right clock."""
+"""Bars in text files of vendors: each gives the same bars to every digit, with the right clock."""
 
 import gzip
-import io
-import json
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+import importlib.util
+import sys
 from pathlib import Path
-from typing import Any, NamedTuple
-from zoneinfo import ZoneInfo
+from typing import Any
 
-import numpy as np
 import pytest
 
-from hyperexec_env.data.format import Format
-from hyperexec_env.data.reader import read_bars
 
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
-
-NEW_YORK = "America/New_York"
-STAMP = "%Y-%m-%d %H:%M:%S"
-
-
-class Bar(NamedTuple):
-    """One bar; the time is its start in UTC."""
-
-    time: datetime
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
+def _load(name: str) -> Any:
+    """Import a module beside this one, once for all that ask for it."""
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
 
 
-def moment(day: str, clock: str, zone: str = NEW_YORK) -> datetime:
-    return datetime.fromisoformat(f"{day} {clock}").replace(tzinfo=ZoneInfo(zone)).astimezone(UTC)
+deliveries = _load("deliveries")
+Delivery, check, MINUTES, DAYS, CRYPTO, ONE_DAY, NEWEST_FIRST, NEW_YORK, STAMP = (
+    getattr(deliveries, name)
+    for name in ["Delivery", "check", "MINUTES", "DAYS", "CRYPTO", "ONE_DAY", "NEWEST_FIRST", "NEW_YORK", "STAMP"]
+)
+OTHER, THREE_ROWS, MASSIVE, DATABENTO, KLINES, STOOQ, MT5, table, when = (
+    getattr(deliveries, name)
+    for name in ["OTHER", "THREE_ROWS", "MASSIVE", "DATABENTO", "KLINES", "STOOQ", "MT5", "table", "when"]
+)
+epoch, shares, ohlc, ohlcv, stamped, prices, fixed, german, zipped = (
+    getattr(deliveries, name) for name in ["epoch", "shares", "ohlc", "ohlcv", "stamped", "prices", "fixed", "german", "zipped"]
+)
+kline = deliveries.kline
 
-
-def bars(*starts: datetime, digits: int = 2, volume: float = 1.0) -> list[Bar]:
-    rng = np.random.default_rng(7)
-    made = []
-    for start in starts:
-        first, last = (round(float(price), digits) for price in rng.normal(170.0, 1.0, 2))
-        high, low = round(max(first, last) + 0.07, digits), round(min(first, last) - 0.05, digits)
-        made.append(Bar(start, first, high, low, last, round(float(rng.integers(1_000, 900_000)) * volume, 5)))
-    return made
-
-
-MINUTES = bars(*(moment(day, f"09:{30 + at}") for day in ("2024-03-08", "2024-03-11") for at in range(6)))
-"""Minutes of two days, between which New York changes its clocks."""
-ONE_DAY = MINUTES[6:]
-DAYS = bars(*(moment(f"2024-03-{day:02d}", "00:00") for day in (7, 8, 11, 12, 13)))
-CRYPTO = bars(*(datetime(2025, 1, 1, 0, at, tzinfo=UTC) for at in range(8)), volume=1e-5)
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """Some bars as a vendor delivers them, and what must be read."""
-
-    name: str
-    content: str | bytes
-    layout: str = "columns by name"
-    expected: list[Bar] = field(default_factory=lambda: MINUTES)
-    zone: str = NEW_YORK
-    stamp: str = ""
-    file: str = "bars.csv"
-    minutes: int = 1
-    options: dict[str, Any] = field(default_factory=dict)
-    has_volume: bool = True
-    choice: str = ""
-    """Words of a choice that the provenance says."""
-
-
-def table(header: str, rows: list[Bar], line: Callable[[Bar], str], end: str = "\n") -> str:
-    return end.join([*([header] if header else []), *map(line, rows)]) + end
-
-
-def when(bar: Bar, form: str, zone: str = NEW_YORK, shift: int = 0) -> str:
-    return (bar.time + timedelta(minutes=shift)).astimezone(ZoneInfo(zone)).strftime(form)
-
-
-def epoch(bar: Bar, scale: int = 1) -> int:
-    return int(bar.time.timestamp()) * scale
-
-
-def shares(bar: Bar) -> str:
-    return f"{bar.volume:.0f}"
-
-
-def ohlc(bar: Bar, separator: str = ",") -> str:
-    return separator.join(map(str, bar[1:5]))
-
-
-def ohlcv(bar: Bar, separator: str = ",") -> str:
-    return ohlc(bar, separator) + separator + (shares(bar) if bar.volume == int(bar.volume) else str(bar.volume))
-
-
-def stamped(form: str, zone: str = NEW_YORK, mark: str = ",", shift: int = 0, tail: str = "") -> Callable[[Bar], str]:
-    """Return a function that writes a bar as stamp, prices and volume."""
-    return lambda bar: when(bar, form, zone, shift) + mark + ohlcv(bar, mark) + tail
-
-
-def prices(bar: Bar, names: str, digits: int = 2) -> dict[str, str]:
-    """Return the values of a bar as JSON writes them as text."""
-    texts = [*(f"{price:.{digits}f}" for price in bar[1:5]), shares(bar)]
-    return dict(zip(names.split(","), texts, strict=True))
-
-
-def fixed(bar: Bar, scale: int) -> str:
-    return ",".join(str(round(price * scale)) for price in bar[1:5])
-
-
-def german(value: float) -> str:
-    return str(value).replace(".", ",")
-
-
-def zipped(name: str, content: str) -> bytes:
-    target = io.BytesIO()
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, content)
-    return target.getvalue()
-
-
-def kline(bar: Bar, scale: int) -> str:
-    start = epoch(bar, scale)
-    return f"{start},{ohlcv(bar)},{start + 60 * scale - 1},1234.5,77,0.5,6.25,0"
-
-
-def objects(rows: list[Bar], time: Callable[[Bar], Any], names: str, **more: Any) -> list[dict[str, Any]]:
-    keys = names.split()
-    return [{keys[0]: time(bar), **dict(zip(keys[1:6], bar[1:], strict=True)), **more} for bar in rows]
-
-
-NEWEST_FIRST = MINUTES[::-1]
-THREE_ROWS = "Price,Close,High,Low,Open,Volume\nTicker,AAPL,AAPL,AAPL,AAPL,AAPL\n"
-MASSIVE = "ticker,volume,open,close,high,low,window_start,transactions"
-DATABENTO = "ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume,symbol"
-KLINES = "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"
-STOOQ = "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>"
-MT5 = "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>"
-OTHER = MINUTES[0]._replace(open=9.0, high=9.5, low=8.5, close=9.25)
 
 DELIVERIES = [
     Delivery(
@@ -185,7 +75,8 @@ DELIVERIES = [
             "Datetime" + "," * 10,
             MINUTES,
             lambda b: (
-                f"{when(b, '%Y-%m-%d %H:%M:%S-05:00', 'Etc/GMT+5')},9.25,{b.close},9.5,{b.high},8.5,{b.low},9.0,{b.open},77,{shares(b)}"
+                when(b, "%Y-%m-%d %H:%M:%S-05:00", "Etc/GMT+5")
+                + f",9.25,{b.close},9.5,{b.high},8.5,{b.low},9.0,{b.open},77,{shares(b)}"
             ),
         ),
         "yfinance",
@@ -205,53 +96,10 @@ DELIVERIES = [
         choice="descend",
     ),
     Delivery(
-        "Alpha Vantage JSON",
-        json.dumps(
-            {
-                "Meta Data": {
-                    "1. Information": "Intraday (1min)",
-                    "2. Symbol": "AAPL",
-                    "3. Last Refreshed": "2024-03-11 19:59:00",
-                    "4. Interval": "1min",
-                    "5. Output Size": "Full size",
-                    "6. Time Zone": "US/Eastern",
-                },
-                "Time Series (1min)": {
-                    when(b, STAMP): prices(b, "1. open,2. high,3. low,4. close,5. volume", 4) for b in NEWEST_FIRST
-                },
-            },
-            indent=4,
-        ),
-        "alpha-vantage-json",
-        zone="US/Eastern",
-        file="query.json",
-    ),
-    Delivery(
         "Twelve Data, newest first",
         table("datetime;open;high;low;close;volume", NEWEST_FIRST, stamped("%Y-%m-%d %H:%M:%S", mark=";")),
         "twelve-data",
         stamp="start",
-    ),
-    Delivery(
-        "Twelve Data JSON",
-        json.dumps(
-            {
-                "meta": {
-                    "symbol": "AAPL",
-                    "interval": "1min",
-                    "currency": "USD",
-                    "exchange_timezone": NEW_YORK,
-                    "exchange": "NASDAQ",
-                    "mic_code": "XNGS",
-                    "type": "Common Stock",
-                },
-                "values": [{"datetime": when(b, STAMP), **prices(b, "open,high,low,close,volume", 5)} for b in NEWEST_FIRST],
-                "status": "ok",
-            }
-        ),
-        "twelve-data-json",
-        stamp="start",
-        file="values.json",
     ),
     Delivery(
         "Massive (Polygon) flat file of all instruments",
@@ -269,25 +117,6 @@ DELIVERIES = [
         options={"symbol": "AAPL"},
     ),
     Delivery(
-        "Massive (Polygon) JSON",
-        json.dumps(
-            {
-                "ticker": "AAPL",
-                "queryCount": 12,
-                "resultsCount": 12,
-                "adjusted": True,
-                "results": objects(MINUTES, lambda b: epoch(b, 1000), "t o h l c v", vw=170.1, n=57),
-                "status": "OK",
-                "request_id": "x",
-                "count": 12,
-            }
-        ),
-        "polygon-json",
-        zone="UTC",
-        stamp="start",
-        file="aggs.json",
-    ),
-    Delivery(
         "Alpaca, table of the Python client",
         table(
             "symbol,timestamp,open,high,low,close,volume,trade_count,vwap",
@@ -297,39 +126,6 @@ DELIVERIES = [
         "alpaca",
         zone="UTC",
         stamp="start",
-    ),
-    Delivery(
-        "Alpaca JSON of several instruments",
-        json.dumps(
-            {
-                "bars": {
-                    "AAPL": objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=57, vw=170.1),
-                    "MSFT": objects(
-                        [OTHER, *MINUTES[1:]], lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=5, vw=9.1
-                    ),
-                },
-                "next_page_token": None,
-            }
-        ),
-        "alpaca-json",
-        zone="UTC",
-        stamp="start",
-        file="bars.json",
-        options={"symbol": "AAPL"},
-    ),
-    Delivery(
-        "Alpaca JSON of one instrument",
-        json.dumps(
-            {
-                "bars": objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%SZ", "UTC"), "t o h l c v", n=57, vw=170.1),
-                "symbol": "AAPL",
-                "next_page_token": None,
-            }
-        ),
-        "alpaca-json",
-        zone="UTC",
-        stamp="start",
-        file="bars.json",
     ),
     Delivery(
         "Databento, fixed-point prices and nanoseconds",
@@ -377,17 +173,6 @@ DELIVERIES = [
         zone="UTC",
         stamp="start",
     ),
-    Delivery(
-        "Binance klines JSON",
-        json.dumps(
-            [[epoch(b, 1000), *map(str, b[1:]), epoch(b, 1000) + 59_999, "1234.5", 77, "0.5", "6.25", "0"] for b in CRYPTO]
-        ),
-        "binance-klines",
-        CRYPTO,
-        zone="UTC",
-        stamp="start",
-        file="klines.json",
-    ),
     Delivery("Kibot", table("", MINUTES, stamped("%m/%d/%Y,%H:%M"), "\r\n"), "kibot", stamp="start", file="AAPL.txt"),
     Delivery("Kibot, days", table("", DAYS, stamped("%m/%d/%Y"), "\r\n"), "bars-of-days", DAYS, file="AAPL.txt", minutes=1440),
     Delivery("FirstRate", table("", MINUTES, stamped(STAMP)), "firstrate", stamp="start", file="AAPL_full_1min_adjsplit.txt"),
@@ -424,7 +209,8 @@ DELIVERIES = [
             "",
             MINUTES,
             lambda b: (
-                f"HistoricalData. ReqId: 4101 BarData. Date: {when(b, '%Y%m%d %H:%M:%S')} US/Eastern, Open: {b.open}, High: {b.high}, Low: {b.low}, Close: {b.close}, Volume: {shares(b)}, WAP: 170.1, BarCount: 57"
+                f"HistoricalData. ReqId: 4101 BarData. Date: {when(b, '%Y%m%d %H:%M:%S')} US/Eastern, Open: {b.open}, "
+                f"High: {b.high}, Low: {b.low}, Close: {b.close}, Volume: {shares(b)}, WAP: 170.1, BarCount: 57"
             ),
         ),
         "tws",
@@ -439,7 +225,8 @@ DELIVERIES = [
             "",
             MINUTES,
             lambda b: (
-                f"HistoricalData. ReqId: 4101 BarData. Date: {when(b, '%Y%m%d  %H:%M:%S')}, Open: {b.open}, High: {b.high}, Low: {b.low}, Close: {b.close}, Volume: {shares(b)}, Average: 170.1, BarCount: 57"
+                f"HistoricalData. ReqId: 4101 BarData. Date: {when(b, '%Y%m%d  %H:%M:%S')}, Open: {b.open}, "
+                f"High: {b.high}, Low: {b.low}, Close: {b.close}, Volume: {shares(b)}, Average: 170.1, BarCount: 57"
             ),
         ),
         "tws",
@@ -613,43 +400,6 @@ DELIVERIES = [
         options={"tz": "UTC"},
     ),
     Delivery(
-        "JSON lines",
-        "".join(
-            json.dumps(row) + "\n"
-            for row in objects(MINUTES, lambda b: when(b, "%Y-%m-%dT%H:%M:%S%z"), "ts open high low close volume")
-        ),
-        zone="UTC",
-        file="bars.jsonl",
-    ),
-    Delivery(
-        "Yahoo chart JSON",
-        json.dumps(
-            {
-                "chart": {
-                    "result": [
-                        {
-                            "meta": {"symbol": "AAPL", "exchangeTimezoneName": NEW_YORK, "gmtoffset": -18000},
-                            "timestamp": [epoch(b) for b in MINUTES],
-                            "indicators": {
-                                "quote": [
-                                    {
-                                        key: [getattr(b, key) for b in MINUTES]
-                                        for key in ("low", "volume", "open", "high", "close")
-                                    }
-                                ]
-                            },
-                        }
-                    ],
-                    "error": None,
-                }
-            }
-        ),
-        "yahoo-chart-json",
-        zone="UTC",
-        stamp="start",
-        file="chart.json",
-    ),
-    Delivery(
         "epochs of seconds", table("ts,open,high,low,close,volume", MINUTES, lambda b: f"{epoch(b)},{ohlcv(b)}"), zone="UTC"
     ),
     Delivery(
@@ -677,28 +427,41 @@ DELIVERIES = [
         table("when,a,b,c,d,e", MINUTES, stamped("%Y-%m-%d %H:%M")),
         options={"columns": ("ts=when,open=a,high=b,low=c,close=d", "volume=e")},
     ),
+    Delivery(
+        "Kraken, no header",
+        table("", CRYPTO, lambda b: f"{epoch(b)},{ohlcv(b)},77"),
+        "kraken",
+        CRYPTO,
+        zone="UTC",
+        stamp="start",
+    ),
+    Delivery(
+        "CryptoDataDownload, newest first",
+        "https://www.CryptoDataDownload.com\n"
+        + table(
+            "unix,date,symbol,open,high,low,close,Volume BTC,Volume USDT",
+            CRYPTO[::-1],
+            lambda b: f"{epoch(b)},{when(b, STAMP, 'UTC')},BTC/USDT,{ohlcv(b)},9.5",
+        ),
+        expected=CRYPTO,
+        zone="UTC",
+    ),
+    Delivery("stamps without separators", table("ts,open,high,low,close,volume", MINUTES, stamped("%Y%m%d%H%M%S"))),
+    Delivery(
+        "date and time in two columns, the date with the time too",
+        table("time,date,open,high,low,close,volume", MINUTES, stamped("%H:%M:%S,%Y-%m-%d %H:%M:%S")),
+    ),
+    Delivery(
+        "whole prices of a future in an archive",
+        zipped("YM.txt", table("", MINUTES, lambda b: f"{when(b, STAMP)},38700,38710,38690,38705,{shares(b)}")),
+        "firstrate",
+        [b._replace(open=38700.0, high=38710.0, low=38690.0, close=38705.0) for b in MINUTES],
+        stamp="start",
+        file="YM.zip",
+    ),
 ]
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return path
-
-
-def nanoseconds(moments: list[datetime]) -> list[int]:
-    return [round(moment.timestamp()) * 10**9 for moment in moments]
 
 
 @pytest.mark.parametrize("delivery", DELIVERIES, ids=lambda delivery: delivery.name)
 def test_bars_of_a_vendor_are_read_as_delivered(tmp_path, delivery):
-    path = write(tmp_path, delivery.file, delivery.content)
-    table = read_bars(path, Format(**delivery.options))
-    shift = timedelta(minutes=delivery.minutes if delivery.stamp == "end" else 0)
-    assert table.time.tolist() == nanoseconds([bar.time + shift for bar in delivery.expected])
-    for key in ("open", "high", "low", "close", "volume"):
-        assert getattr(table, key).tolist() == [getattr(bar, key) for bar in delivery.expected], key
-    origin = table.provenance
-    assert (origin.layout, origin.zone, table.stamp) == (delivery.layout, delivery.zone, delivery.stamp)
-    assert (table.minutes, table.has_volume) == (delivery.minutes, delivery.has_volume)
-    assert delivery.choice in " ".join(origin.choices)
+    check(tmp_path, delivery)

@@ -13,10 +13,7 @@ import numpy as np
 import pytest
 
 from hyperexec_env.data.format import Format
-from hyperexec_env.data.reader import read_book, read_quotes, read_trades
-
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
+from hyperexec_env.data.reader import read_quotes, read_trades
 
 NEW_YORK = "America/New_York"
 OPEN = int(datetime(2024, 3, 8, 9, 30, tzinfo=ZoneInfo(NEW_YORK)).timestamp()) * 10**9
@@ -66,8 +63,8 @@ def stamp(time: int, zone: str, form: str, digits: int) -> str:
     return text.replace("%", f"{rest:09d}"[:digits]) if digits else text
 
 
-def after_midnight(time: int) -> float:
-    """Return seconds after midnight in New York, as text without loss."""
+def after_midnight(time: int) -> int:
+    """Return nanoseconds after midnight in New York."""
     return time - (OPEN - 34_200 * 10**9)
 
 
@@ -102,7 +99,10 @@ class Delivery:
 
 NO_SIDE = [trade._replace(side=0) for trade in TRADES]
 MS, US, SECOND = 10**6, 10**3, 10**9
-MASSIVE = "ticker,conditions,correction,exchange,id,participant_timestamp,price,sequence_number,sip_timestamp,size,tape,trf_id,trf_timestamp"
+MASSIVE = (
+    "ticker,conditions,correction,exchange,id,participant_timestamp,price,"
+    "sequence_number,sip_timestamp,size,tape,trf_id,trf_timestamp"
+)
 MASSIVE_QUOTES = (
     "ticker,ask_exchange,ask_price,ask_size,bid_exchange,bid_price,bid_size,conditions,indicators,"
     "participant_timestamp,sequence_number,sip_timestamp,tape,trf_timestamp"
@@ -111,7 +111,6 @@ DATABENTO = "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth
 MBP = DATABENTO + ",bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,symbol"
 TAQ = "DATE,TIME_M,EX,SYM_ROOT,SYM_SUFFIX,TR_SCOND,SIZE,PRICE,TR_STOP_IND,TR_CORR,TR_SEQNUM,TR_ID,TR_SOURCE,TR_RF"
 TAQ_QUOTES = "DATE,TIME_M,EX,BID,BIDSIZ,ASK,ASKSIZ,QU_COND,QU_SEQNUM,NATBBO_IND,SYM_ROOT,SYM_SUFFIX"
-BUY, SELL = "B", "A"
 
 
 def iso(time: int) -> str:
@@ -202,7 +201,7 @@ TRADE_FILES = [
         text(
             MBP,
             [
-                f"{t.time + 99},{t.time},1,2,32,{action},{letter(t)},0,{t.price:.9f},{t.size:.0f},130,1,{n},1.0,2.0,3,4,5,6,AAPL"
+                f"{t.time + 99},{t.time},1,2,32,{action},{letter(t)},0,{t.price:.9f},{t.size:.0f},0,1,{n},1.0,2.0,3,4,5,6,A"
                 for n, t in enumerate(TRADES)
                 for action in "TAC"
             ],
@@ -297,6 +296,12 @@ TRADE_FILES = [
         text("", [f"{stamp(t.time, 'UTC', '%Y%m%d %H%M%S', 0)};{t.price};{t.size:.0f}" for t in NO_SIDE]),
         "ninjatrader-ticks",
         cut(NO_SIDE, SECOND),
+    ),
+    Delivery(
+        "Kraken, no header",
+        text("", [f"{t.time / 1e9:.4f},{t.price},{t.size}" for t in NO_SIDE]),
+        "kraken-trades",
+        cut([t._replace(time=round(t.time / 1e5) * 10**5) for t in NO_SIDE], 10**5),
     ),
     Delivery(
         "nanoseconds and aggressor",
@@ -398,7 +403,8 @@ QUOTE_FILES = [
         text(
             TAQ_QUOTES,
             [
-                f"2024-03-08,{stamp(q.time, NEW_YORK, '%-H:%M:%S.%%', 9)},N,{q.bid},{q.bid_size:.0f},{q.ask},{q.ask_size:.0f},R,{n},2,A,"
+                f"2024-03-08,{stamp(q.time, NEW_YORK, '%-H:%M:%S.%%', 9)},N,{q.bid},{q.bid_size:.0f},{q.ask},"
+                f"{q.ask_size:.0f},R,{n},2,A,"
                 for n, q in enumerate(QUOTES)
             ],
         ),
@@ -411,7 +417,8 @@ QUOTE_FILES = [
         text(
             "",
             [
-                f"{after_midnight(q.time) // MS},{units(q.bid, 10**4)},{q.bid_size:.0f},{units(q.ask, 10**4)},{q.ask_size:.0f},P,0,0"
+                f"{after_midnight(q.time) // MS},{units(q.bid, 10**4)},{q.bid_size:.0f},{units(q.ask, 10**4)},"
+                f"{q.ask_size:.0f},P,0,0"
                 for q in QUOTES
             ],
         ),
@@ -425,7 +432,8 @@ QUOTE_FILES = [
         text(
             "",
             [
-                f"{after_midnight(q.time) // MS},1,1,1,{units(q.bid, 10**4)},{q.bid_size:.0f},2,2,2,{units(q.ask, 10**4)},{q.ask_size:.0f}"
+                f"{after_midnight(q.time) // MS},1,1,1,{units(q.bid, 10**4)},{q.bid_size:.0f},2,2,2,{units(q.ask, 10**4)},"
+                f"{q.ask_size:.0f}"
                 for q in QUOTES
             ],
         ),
@@ -475,43 +483,3 @@ def test_blank_bids_and_offers_of_metatrader_are_the_last_ones(tmp_path):
     path.write_text(header + "2024.03.08\t09:30:00.117\t1.1\t1.3\t\t\t6\n2024.03.08\t09:30:00.250\t\t1.2\t\t\t4\n")
     table = read_quotes(path)
     assert (table.bid.tolist(), table.ask.tolist()) == ([1.1, 1.1], [1.3, 1.2])
-
-
-def book_files(tmp_path, header):
-    """Write the messages and the book of LOBSTER, with a level that is empty on one side."""
-    names = ("AAPL_2024-03-08_34200000_57600000_message_1.csv", "AAPL_2024-03-08_34200000_57600000_orderbook_1.csv")
-    kinds = [1, 4, 5, 2, 3, 1, 4, 4, 5, 1, 2, 3]
-    messages = [
-        f"{after_midnight(t.time) / 1e9:.9f},{kind},{n},{t.size:.0f},{units(t.price, 10**4)},{-t.side}"
-        for n, (t, kind) in enumerate(zip(TRADES, kinds, strict=True))
-    ]
-    book = [f"{units(q.ask, 10**4)},{q.ask_size:.0f},{units(q.bid, 10**4)},{q.bid_size:.0f}" for q in QUOTES]
-    book[3] = f"9999999999,0,{units(QUOTES[3].bid, 10**4)},{QUOTES[3].bid_size:.0f}"
-    heads = ("Time,Type,OrderID,Size,Price,Direction", "ASKp1,ASKs1,BIDp1,BIDs1") if header else ("", "")
-    for name, head, rows in zip(names, heads, (messages, book), strict=True):
-        (tmp_path / name).write_text(text(head, rows))
-    return *(tmp_path / name for name in names), kinds
-
-
-@pytest.mark.parametrize("header", [False, True])
-def test_the_book_of_lobster_is_read_as_delivered(tmp_path, header):
-    messages, book, kinds = book_files(tmp_path, header)
-    table = read_book(messages, book)
-    assert table.time.tolist() == [trade.time for trade in TRADES]
-    assert table.price.tolist() == [trade.price for trade in TRADES]
-    assert (table.type.tolist(), table.direction.tolist()) == (kinds, [-trade.side for trade in TRADES])
-    assert table.bid[:, 0].tolist() == [quote.bid for quote in QUOTES]
-    offers = [quote.ask for quote in QUOTES]
-    offers[3] = np.nan
-    np.testing.assert_array_equal(table.ask[:, 0], offers)
-    assert table.ask_size[3, 0] == 0.0
-
-
-@pytest.mark.parametrize("header", [False, True])
-def test_executions_among_messages_of_lobster_are_trades(tmp_path, header):
-    messages, _, kinds = book_files(tmp_path, header)
-    table = read_trades(messages)
-    expected = [trade for trade, kind in zip(TRADES, kinds, strict=True) if kind in (4, 5)]
-    assert table.side.tolist() == [trade.side for trade in expected]
-    assert table.price.tolist() == [trade.price for trade in expected]
-    assert [table.conditions[at] for at in table.condition] == ["hidden" if k == 5 else "visible" for k in kinds if k in (4, 5)]

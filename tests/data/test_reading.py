@@ -18,13 +18,11 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from hyperexec_env.data.format import Format
+from hyperexec_env.data.layouts import FIELDS, NAMES
 from hyperexec_env.data.numbers import SIDES, decimal_mark, read_numbers, read_sides
 from hyperexec_env.data.reader import read_bars, read_trades
 from hyperexec_env.data.stamps import read_clock, read_stamps, stamp_style
 from hyperexec_env.data.zones import date_of, day_start, local_of, offset_text, utc_of
-
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
 
 ZONES = ["America/New_York", "Europe/London", "Asia/Tokyo", "Australia/Sydney", "Australia/Lord_Howe", "America/Sao_Paulo"]
 ZONES += ["Africa/Casablanca", "Asia/Kolkata", "US/Eastern", "EST", "UTC", "Etc/GMT+5"]
@@ -96,6 +94,7 @@ FORMS = {
     "%Y-%m-%d %H:%M:%S": "", "%Y-%m-%dT%H:%M:%S": "", "%Y%m%d %H%M%S": "", "%Y%m%d %H:%M:%S": "", "%Y/%m/%d %H:%M:%S": "",
     "%Y.%m.%dD%H:%M:%S": "", "%d-%b-%Y %H:%M:%S": "", "%b %d, %Y %H:%M:%S": "", "%m/%d/%Y %I:%M:%S %p": "mdy",
     "%d/%m/%Y %H:%M:%S": "dmy", "%d.%m.%Y %H:%M:%S": "dmy", "%m-%d-%Y %H:%M:%S": "mdy", "%m/%d/%y %H:%M:%S": "mdy",
+    "%Y%m%d%H%M%S": "", "%d-%b-%y %H:%M:%S": "",
 }  # fmt: skip
 """Forms of a stamp, and the order of the date where it must be given."""
 MOMENTS = st.lists(st.datetimes(dt.datetime(1991, 1, 1), dt.datetime(2060, 12, 31)), min_size=1, max_size=20)
@@ -315,6 +314,21 @@ def test_bars_in_every_notation_come_back(tmp_path_factory, rows, how):
     path = tmp_path_factory.mktemp("bars") / "bars.csv"
     path.write_bytes(packed(text_of(rows, how), how))
     check(read_bars(path, format_of(how)), rows)
+
+
+@given(days_of_bars(), st.data(), st.permutations(range(7)))
+def test_any_usual_names_in_any_order_come_back(tmp_path_factory, rows, data, order):
+    names = {field: data.draw(st.sampled_from(NAMES["bars"][field].split()), field) for field in FIELDS["bars"]}
+    names["volume"] = data.draw(st.sampled_from(NAMES["bars"]["volume"].split()))
+    names["ts"] = data.draw(st.sampled_from([name for name in NAMES["bars"]["ts"].split() if name not in ("t", "index")]))
+    columns = [(names["ts"], [f"{row[0]:%Y-%m-%d %H:%M}" for row in rows]), ("note", ["x"] * COUNT)]
+    columns += [(names[key], [str(row[at]) for row in rows]) for at, key in enumerate([*FIELDS["bars"], "volume"], start=1)]
+    columns = [columns[at] for at in order]
+    header = [name.upper() if data.draw(st.booleans()) else name.replace("_", " ").title() for name, _ in columns]
+    lines = zip(*(values for _, values in columns), strict=True)
+    path = tmp_path_factory.mktemp("bars") / "bars.csv"
+    path.write_text("\n".join(map(",".join, [header, *lines])) + "\n")
+    check(read_bars(path, Format(tz="America/New_York")), rows)
 
 
 @given(days_of_bars(), st.sampled_from(["pandas", "index", "polars", "lazy", "arrow", "parquet", "json", "lines", "duckdb"]))

@@ -1,9 +1,12 @@
 """Bad data: one line that names file, line, column and value, and the option that helps; never a traceback, never a number."""
 
+import contextlib
 import gzip
 import io
+import json
 import os
 import random
+import sys
 import zipfile
 
 import pyarrow as pa
@@ -17,9 +20,7 @@ from hyperexec_env.cli import main
 from hyperexec_env.data import documents, sources, text
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.reader import read_bars, read_book, read_quotes, read_trades
-
-# exchange_calendars calls what pandas deprecates
-pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
+from hyperexec_env.extras import MissingExtra
 
 HEADER = "ts,open,high,low,close,volume"
 ROWS = [f"2024-03-08 09:{minute}:00,170.{minute},171.0,169.5,170.1,{minute}00" for minute in range(30, 50)]
@@ -60,14 +61,22 @@ BARS = [
     ("an offset in one stamp", changed("09:34:00", "09:34:00Z"), {}, "line 6: ts must be a date and time like the others"),
     ("a line that is too short", changed(",3400", ""), {}, "line 6: expected 6 values, got 5"),
     ("a line that is too long", changed(",3400", ",3400,1"), {}, "line 6: expected 6 values, got 7"),
-    ("no column of closes", csv(header="ts,open,high,low,x,volume"), {}, "no column for close of bars (columns ts, open, high, low,"),
-    ("no column of times", csv(header="x,open,high,low,close,volume"), {}, "no column for ts of bars (columns x, open, high, low"),
-    ("a wrong column", csv(), {"columns": ("close=Last",)}, "columns: close=Last is none of the columns (ts, open, high, low, clos"),
-    ("a wrong field", csv(), {"columns": ("price=close",)}, "columns of bars must be among ts, date, time, symbol, open, high, lo"),
-    ("a wrong layout", csv(), {"layout": "kibot"}, "the data are not in layout kibot (columns ts, open, high, low, close, volume)"),
-    ("an unknown layout", csv(), {"layout": "kibbot"}, "layout must be one of those of bars in `hyperexec data layouts`, got 'kibbot'; did you mean 'kibot'?"),
-    ("a layout of trades", csv(), {"layout": "lean-tick-trade"}, "layout must be one of those of bars in `hyperexec data layouts`, got 'lean-tick-trade'"),
-    ("a column of texts as time", csv(), {"columns": ("ts=close",)}, "ts must hold dates and times in a usual form, got '170.1'"),
+    ("no column of closes", csv(header="ts,open,high,low,x,volume"), {},
+     "no column for close of bars (columns ts, open, high, low,"),
+    ("no column of times", csv(header="x,open,high,low,close,volume"), {},
+     "no column for ts of bars (columns x, open, high, low"),
+    ("a wrong column", csv(), {"columns": ("close=Last",)},
+     "columns: close=Last is none of the columns (ts, open, high, low, clos"),
+    ("a wrong field", csv(), {"columns": ("price=close",)},
+     "columns of bars must be among ts, date, time, symbol, open, high, lo"),
+    ("a wrong layout", csv(), {"layout": "kibot"},
+     "the data are not in layout kibot (columns ts, open, high, low, close, volume)"),
+    ("an unknown layout", csv(), {"layout": "kibbot"},
+     "layout must be one of those of bars in `hyperexec data layouts`, got 'kibbot'; did you mean 'kibot'?"),
+    ("a layout of trades", csv(), {"layout": "lean-tick-trade"},
+     "layout must be one of those of bars in `hyperexec data layouts`, got 'lean-tick-trade'"),
+    ("a column of texts as time", csv(), {"columns": ("ts=close",)},
+     "ts must hold dates and times in a usual form, got '170.1'"),
     ("an unknown zone", csv(), {"tz": "New York"}, "tz must be a time zone such as America/New_York or UTC, got 'New York'"),
     ("an unknown calendar", csv(), {"calendar": "NYSEX"}, "calendar must be a code of exchange_calendars or 24/7, got 'NYSEX'"),
     ("an empty file", "", {}, "line 1: the file is empty"),
@@ -80,16 +89,17 @@ BARS = [
     ("another instrument", csv([f"A,{row}" for row in ROWS], "symbol," + HEADER), {"symbol": "C"},
      "no rows of C among A; pass another --symbol"),
     ("one bar", csv(ROWS[:1]), {}, "1 bars; at least two are needed"),
-    ("bars of seconds", csv([row.replace(":00,", f":{at:02d},").replace(row[11:16], "09:30") for at, row in enumerate(ROWS)]), {},
+    ("bars of seconds", csv([f"2024-03-08 09:30:{at:02d},1,1,1,1,1" for at in range(20)]), {},
      "bars must be 1, 2, 3, 5, 10, 15, 20, 30, 60 minutes or a day long, got 1 seconds"),
-    ("bars of weeks", csv([row.replace("2024-03-08", day) for row, day in zip(ROWS, ("2024-03-01", "2024-03-08", "2024-03-15"))]),
-     {}, "minutes or a day long, got 6.95903 days"),
-    ("epochs of two units", csv([f"{1709908200 + 60 * at},1,1,1,1,1" for at in range(9)] + ["1709908800000,1,1,1,1,1"] * 2100), {},
+    ("bars of weeks", csv([row.replace("-08", f"-{day:02d}") for row, day in zip(ROWS, (1, 8, 15), strict=False)]), {},
+     "minutes or a day long, got 6.95903 days"),
+    ("epochs of two units", csv(["1709908200,1,1,1,1,1"] * 9 + ["1709908800000,1,1,1,1,1"] * 2100), {},
      "line 2: ts must be an epoch in ms like the others, got '1709908200'"),
     ("epochs of another unit far below", csv([f"{1709908200 + 60 * at},1,1,1,1,1" for at in range(20000)]
      + ["1709908800000,1,1,1,1,1"]), {}, "line 20002: ts must be an epoch in s like the others, got '1709908800000'"),
-    ("an order of the date that fails below", csv([f"03/04/2024 {9 + at // 3600:02d}:{at // 60 % 60:02d}:{at % 60:02d},1,1,1,1,1"
-     for at in range(20000)] + ["25/04/2024 09:30:00,1,1,1,1,1"]), {}, "line 20002: ts must be a date and time like the others"),
+    ("an order of the date that fails below",
+     csv(["03/04/2024 09:30:00,1,1,1,1,1"] * 20000 + ["25/04/2024 09:30:00,1,1,1,1,1"]), {},
+     "line 20002: ts must be a date and time like the others, got '25/04/2024 09:30:00'; pass --dates dmy if the day"),
     ("columns in another order", "\n".join(f"03/08/2024,09:{m},170.1,170.3,169.5,171.0,{m}00" for m in range(30, 50)), {},
      "line 1: open 170.1 or close 171 lies outside low 169.5 to high 170.3; if the columns"),
     ("a JSON document that is none", '{"bars": [1, 2', {}, "line 1: not JSON"),
@@ -101,13 +111,22 @@ TICKS = [
     ("trades", "no size", csv(TRADES, "ts,price,x,side"), {}, "no column for size of trades (columns ts, price, x, side)"),
     ("trades", "a word that is no side", changed(",B", ",up", TRADES, "ts,price,size,side"), {},
      "line 6: side must be buy, sell, B, S, BOT, SLD, 1, -1 or the like, got 'up'"),
-    ("trades", "a negative size", changed(",14,", ",-14,", TRADES, "ts,price,size,side"), {}, "line 6: size must be a number in [0"),
+    ("trades", "a negative size", changed(",14,", ",-14,", TRADES, "ts,price,size,side"), {},
+     "line 6: size must be a number in [0"),
     ("trades", "a missing price", changed("170.14", "", TRADES, "ts,price,size,side"), {}, ""),
     ("trades", "no day", csv([row[11:] for row in TRADES], "time,price,size,side"), {},
      "neither the rows nor the name of the file hold the day; pass --date, such as --date 2024-03-26"),
     ("trades", "a time of day that is none", changed("09:30:14", "09:61:14", [r[11:] for r in TRADES], "time,price,size,side"),
      {"date": "2024-03-08"}, "line 6: time must be a time of day such as 09:30:00, got '09:61:14'"),
+    ("trades", "several days without a date", csv([f"{hour:02d}:30:00,1,1" for hour in (9, 12, 16, 9, 12)], "time,price,size"),
+     {"date": "2024-03-08"}, "line 5: time goes back by 7.0 hours: the rows are of several days, and hold no date"),
     ("quotes", "no offer", csv(TRADES, "ts,bid,bid_size,x"), {}, "no column for ask of quotes"),
+    ("quotes", "a size in the place of an offer", csv(["2024-03-08 09:30:00,170.1,500,170.2,400"] * 5, "ts,bid,ask,x,y"), {},
+     "ask / bid must lie in [0.9, 2] in most rows, got 2.94; are bid and ask the columns of the prices? Name them"),
+    ("quotes", "bid, offer and sizes without a header",
+     "\n".join(["03/08/2024,09:30:00,170.1,170.2,300,400"] * 5), {}, "no column for bid, ask of quotes (no header"),
+    ("trades", "bid, offer and sizes without a header",
+     "\n".join(["03/08/2024,09:30:00,170.1,170.2,300,400"] * 5), {}, "no column for price, size of trades (no header"),
     ("quotes", "a negative size", csv(["2024-03-08 09:30:00,1,2,-3,4", "2024-03-08 09:30:01,1,2,3,4"],
      "ts,bid,ask,bid_size,ask_size"), {}, "line 2: bid_size must be a number in [0, 1e+15], got -3"),
 ]  # fmt: skip
@@ -144,6 +163,13 @@ def test_bad_ticks_are_one_line_with_place_value_and_advice(tmp_path, kind, name
     assert "ticks.csv" in refused(read, path, options, message)
 
 
+def test_a_name_with_two_days_is_no_day(tmp_path):
+    path = tmp_path / "trades_20240304_20240308.csv"
+    path.write_text(csv([row[11:] for row in TRADES], "time,price,size,side"))
+    refused(read_trades, path, {}, "neither the rows nor the name of the file hold the day; pass --date")
+    assert read_trades(path, Format(date="2024-03-08")).days("America/New_York") == ("2024-03-08", "2024-03-08")
+
+
 def test_files_that_cannot_be_read_are_named(tmp_path):
     os.mkfifo(tmp_path / "pipe.csv")
     (tmp_path / "empty").mkdir()
@@ -174,27 +200,37 @@ def random_bytes(count):
     return random.Random(1).randbytes(count)  # noqa: S311
 
 
-def broken(parts):
-    table = pa.table({"ts": [1], "open": [1.0]})
+def parquet_of(columns):
     target = io.BytesIO()
-    parquet.write_table(table, target)
-    return target.getvalue()[: -parts or None]
+    parquet.write_table(pa.table(columns), target)
+    return target.getvalue()
+
+
+def broken(parts):
+    return parquet_of({"ts": [1], "open": [1.0]})[: -parts or None]
 
 
 BINARY = {
     "a cut gzip file": (lambda: gzip.compress(csv().encode())[:-20], "the compressed data are damaged or cut off"),
     "a gzip file with a broken middle": (
-        lambda: gzip.compress(random_bytes(500).hex().encode())[:200] + b"\0" * 99, "the compressed data are damaged or cut off",
+        lambda: gzip.compress(random_bytes(500).hex().encode())[:200] + b"\0" * 99,
+        "the compressed data are damaged or cut off",
     ),
     "a cut archive": (lambda: zipped(bars_csv=csv())[:-30], "the compressed data are damaged or cut off"),
     "an archive without data": (lambda: zipped(readme_md="x"), "the archive holds no file that ends in .csv"),
     "zstandard": (lambda: b"\x28\xb5\x2f\xfd" + random_bytes(99), "compressed in a form that is not read; decompress it"),
+    "an Excel workbook": (lambda: zipped(**{"xl/workbook_xml": "x"}), "an Excel workbook is not read; save it as csv"),
+    "Databento's binary form": (lambda: b"DBN\x01" + random_bytes(99), "Databento's binary form is not read; export csv"),
+    "a Feather file": (lambda: b"ARROW1" + random_bytes(99), "an Arrow or Feather file is not read; write parquet"),
     "bzip2": (lambda: b"BZh9" + random_bytes(99), "compressed in a form that is not read; decompress it"),
     "binary junk": (lambda: random_bytes(5000), ": not text; is it a file of data?"),
     "zeros": (lambda: b"1,2,3\n" + bytes(5000), ": not text; is it a file of data?"),
     "a cut parquet file": (lambda: broken(8), "bars.csv: "),
     "a parquet file without prices": (lambda: broken(0), "no column for high, low, close of bars (columns ts, open)"),
-    "junk far below": (lambda: csv(ROWS * 20000).encode() + b"\xff\xfe\x00\x81" * 50 + b"\n", "bars.csv, "),
+    "a parquet file with broken texts": (
+        lambda: parquet_of({"ts": pa.array([b"\x802024"] * 9).cast(pa.string(), safe=False), "open": [1.0] * 9}), "not text",
+    ),
+    "junk far below": (lambda: csv(ROWS * 20000).encode() + b"\xff\xfe\x00\x81" * 50 + b"\n", "line 400002: not text"),
 }  # fmt: skip
 
 
@@ -258,18 +294,78 @@ def test_any_corruption_gives_bars_or_one_line(tmp_path_factory, junk, at, kind)
     elif kind == "zip":
         content = zipped(bars_csv=csv())
     elif kind == "parquet":
-        target = io.BytesIO()
-        parquet.write_table(pa.table({"ts": [f"2024-03-08 09:{m}" for m in range(30, 50)], **{k: [1.0] * 20 for k in HEADER.split(",")[1:]}}), target)  # fmt: skip  # noqa: E501
-        content = target.getvalue()
+        content = parquet_of({"ts": [row[:19] for row in ROWS], **dict.fromkeys(HEADER.split(",")[1:], [1.0] * len(ROWS))})
     at = min(at, len(content))
     (folder / "bars.csv").write_bytes(content[:at] + junk + content[at + len(junk) :])
     try:
         bars = read_bars(folder / "bars.csv")
     except ValueError as error:
-        assert "bars.csv" in str(error)
+        if "bars.csv" not in str(error):
+            raise
     else:
         assert (bars.low > 0.0).all()
         assert (bars.high - bars.low > -1e-5 * bars.high).all()
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=8),
+    st.sampled_from(["2024-03-08 09:30", "1709908200", "1.5", "AAPL", "US/Eastern"]),
+)  # fmt: skip
+DOCUMENTS = st.recursive(
+    VALUES,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=6),
+        st.dictionaries(
+            st.one_of(st.text(max_size=3), st.sampled_from(["t", "o", "h", "l", "c", "v", "bars"])), inner, max_size=8
+        ),
+    ),
+    max_leaves=40,
+)
+PIECES = st.sampled_from(
+    [*"0123456789,;\t\n\r\"'. -:/TZ", "2024-03-08", "09:30", "170.5", "ts,open,high,low,close", "\n", "\x00", "é"]
+)
+
+
+@given(st.lists(PIECES, max_size=120), st.sampled_from([read_bars, read_trades, read_quotes]))
+def test_any_text_gives_a_table_or_one_line(tmp_path_factory, pieces, read):
+    path = tmp_path_factory.mktemp("data") / "data.csv"
+    path.write_text("".join(pieces))
+    with contextlib.suppress(ValueError):
+        read(path)
+
+
+@given(DOCUMENTS, st.sampled_from([read_bars, read_trades, read_quotes]))
+def test_any_document_gives_a_table_or_one_line(tmp_path_factory, document, read):
+    path = tmp_path_factory.mktemp("data") / "data.json"
+    path.write_text(json.dumps({"results": document} if not isinstance(document, (list, dict)) else document))
+    with contextlib.suppress(ValueError):
+        read(path)
+
+
+@given(st.lists(st.lists(VALUES, min_size=5, max_size=6), min_size=1, max_size=8))
+def test_any_rows_of_json_give_bars_or_one_line(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("data") / "data.json"
+    path.write_text(json.dumps(rows))
+    with contextlib.suppress(ValueError):
+        read_bars(path, Format(columns=("ts=1,open=2,high=3,low=4,close=5",)))
+
+
+def test_without_pyarrow_the_install_command_is_named(tmp_path, monkeypatch):
+    (tmp_path / "bars.csv").write_text(csv())
+    for name in ("pyarrow", "pyarrow.csv", "pyarrow.compute"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=r'pyarrow is not installed: pip install "hyperexec-env\[data\]"'):
+        read_bars(tmp_path / "bars.csv")
+
+
+def test_a_choice_for_many_files_is_said_once(tmp_path):
+    for day in ("08", "11", "12"):
+        path = tmp_path / f"202403{day}_trade.csv"
+        path.write_text("".join(f"{34_200_000 + 60_000 * at},1700000,1710000,1690000,1700000,5\n" for at in range(5)))
+    choices = read_bars(tmp_path).provenance.choices
+    assert [choice for choice in choices if "name of the file" in choice] == [
+        f"{tmp_path}/20240308_trade.csv and 2 more: the day is that in the name of the file or folder"
+    ]
 
 
 def test_the_command_line_prints_one_line(tmp_path, capsys):
