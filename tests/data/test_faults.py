@@ -248,6 +248,7 @@ CASES = [
     Case("a split 2 for 1", changed(split(0.5)), r"from 2025-07-08 to 2025-07-09 without the turnover.*split of 2 for 1", "refused"),
     Case("a split 3 for 2", changed(split(1 / 1.5)), r"split of 1.5 for 1", "refused"),
     Case("a split 1 for 10", changed(split(10.0)), r"split of 1 for 10", "refused"),
+    Case("a day in another unit", changed(lambda made: made.scaled(100.0, made.day == 2)), r"from 2025-07-08 to 2025-07-09 without .*1 for 100", "refused"),
     Case("a crash over the night", changed(split(0.6, 12.0)), r"large moves over the night are kept as real.* 2025-07-08 to 2025-07-09 \(1\d times"),
     Case("a gain over the night", changed(split(1.9, 8.0)), r"large moves over the night are kept as real"),
     # rows and instruments
