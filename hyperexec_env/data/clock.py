@@ -34,6 +34,8 @@ a zone that is wrong by an hour gives 0.0 to 0.4 on one side."""
 LEAST_CONTRAST: Final = 0.05
 """Smallest plausible difference between the share of the volume in the half-hours just within the hours and in those just
 outside. Clean files: 0.18 to 0.35; a zone that is wrong by an hour gives -0.04 to 0.01."""
+FEW_SESSIONS: Final = 5
+"""Sessions below which an empty half-hour may be that of a single day."""
 AUCTION: Final = 15
 """Minutes after the close in which closing auctions are printed; they do not count as volume outside the hours here."""
 GOOD_INSIDE, GOOD_EDGE, GOOD_LONG = 0.6, 0.5, 0.95
@@ -227,7 +229,7 @@ def _clock_fault(bars: Bars, start: Nanoseconds, activity: Floats, hours: list[S
     length = Counter(item.minutes for item in hours).most_common(1)[0][0] if hours else 0
     fault = _hole_fault(start, bars.minutes, hours) if length > LONG_SESSION else ""
     is_short, strays = length <= LONG_SESSION, fit.inside < 1.0 - MOST_OUTSIDE
-    if is_short and min(fit.first, fit.last) < LEAST_EDGE and (fit.sessions > 2 or strays):
+    if is_short and min(fit.first, fit.last) < LEAST_EDGE and (fit.sessions >= FEW_SESSIONS or strays):
         which, ratio = ("first", fit.first) if fit.first < fit.last else ("last", fit.last)
         window = max(EDGE, bars.minutes)
         fault = f"the {which} {window} minutes of the sessions of {name} hold {ratio * window / length:.1%} of the {what}"

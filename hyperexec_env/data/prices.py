@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from .days import Floats, Grid, Placed
+from .days import Grid, Placed
 from .tables import Bars
 from .views import Fault, View, listed, runs_of
 from .zones import DAY
@@ -36,7 +36,8 @@ NIGHT_MOVE: Final = 0.25
 NIGHT_DAYS: Final = 8
 """Days between two sessions beyond which any move of the price is plausible."""
 EVENT_TURNOVER: Final = 3.0
-"""Turnover of the day after a real large move, as a multiple of its median before; a split leaves it as it is."""
+"""Volume and turnover of the day after a real large move, as multiples of their medians before; a split leaves the turnover as
+it is, another unit of the price leaves the volume."""
 SPLITS: Final = (1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
 """Usual ratios of splits."""
 MOST_CONTRADICTING: Final = 0.2
@@ -129,7 +130,7 @@ def check_nights(bars: Bars, grid: Grid) -> list[str]:
         days = f"from {grid.hours[at].date} to {grid.hours[at + 1].date}"
         text = f"the price moves from {before[at]:g} to {after[at]:g} {days}"
         first, row = grid.nearest_row(at, grid.close.shape[1] - 1), grid.nearest_row(at + 1, 0)
-        if grid.has_volume and _is_event(turnover, at + 1, bool(bars.source[first] != bars.source[row])):
+        if grid.has_volume and _is_event(grid, at + 1, bool(bars.source[first] != bars.source[row])):
             kept.append(f"{text} ({turnover[at + 1] / np.median(turnover[: at + 1]):.0f} times the usual turnover)")
             continue
         why = _split(before[at], after[at]) or _TWO
@@ -147,8 +148,11 @@ def _split(before: float, after: float) -> str:
     return f"a split of {named}? Give prices adjusted for splits, or the sessions on one side of it"
 
 
-def _is_event(turnover: Floats, at: int, new_source: bool) -> bool:
-    """Return whether the turnover of a session leaps, and does not stay up as that of another instrument would."""
-    before, later = turnover[max(0, at - 20) : at], turnover[at + 1 : at + 21]
-    leaps = turnover[at] > EVENT_TURNOVER * float(np.median(before))
+def _is_event(grid: Grid, at: int, new_source: bool) -> bool:
+    """Return whether volume and turnover of a session leap, and do not stay up as those of another instrument would."""
+    shares = grid.volume.sum(axis=1)
+    turnover = (grid.volume * grid.close).sum(axis=1)
+    first = max(0, at - 20)
+    leaps = all(item[at] > EVENT_TURNOVER * float(np.median(item[first:at])) for item in (shares, turnover))
+    later = turnover[at + 1 : at + 21]
     return bool(leaps and (not new_source if len(later) < 3 else turnover[at] > 1.5 * float(np.median(later))))

@@ -42,6 +42,9 @@ EMPTY_MINUTES: Final = 5
 such bars at one minute, none at five."""
 LEAST_RISES: Final = 0.02
 """Share of falls in the volume from bar to bar below which it is a running total. Clean files: 42 % or more."""
+LEAST_SCATTER: Final = 0.1
+"""Share of the steps of a running total that are smaller than the step before. Clean files: their volumes, which are the steps
+of their totals, fall in 42 % or more."""
 LARGEST_TURNOVER: Final = 1e12
 """Largest plausible turnover of a day, in the currency of the prices. SPY: 2e10, Bitcoin: 3e9."""
 SMALL_UNITS: Final = ("XKRX", "XIDX", "XTKS", "JPX", "XBOG", "XSGO", "XBUD", "XICE", "JKT")
@@ -81,7 +84,8 @@ def _growing(grid: Grid, fewest: int = 5) -> Flags:
     count = np.maximum(both.sum(axis=1), 1)
     falls, rises = ((sign * steps > 0.0) & both for sign in (-1, 1))
     few = falls.sum(axis=1) < LEAST_RISES * count
-    return np.asarray(few & (rises.sum(axis=1) > 0.5 * count) & (count >= fewest))
+    scatter = ((np.diff(steps, axis=1) < 0.0) & both[:, 1:] & both[:, :-1]).sum(axis=1)  # steps scatter as volumes do
+    return np.asarray(few & (rises.sum(axis=1) > 0.5 * count) & (count >= fewest) & (scatter > LEAST_SCATTER * count))
 
 
 def single_totals(view: View) -> Iterator[Fault]:

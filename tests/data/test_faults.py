@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+from hyperexec_env.cli import main
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.sessions import read_sessions
 
@@ -247,6 +248,7 @@ CASES = [
     Case("a split 2 for 1", changed(split(0.5)), r"from 2025-07-08 to 2025-07-09 without the turnover.*split of 2 for 1", "refused"),
     Case("a split 3 for 2", changed(split(1 / 1.5)), r"split of 1.5 for 1", "refused"),
     Case("a split 1 for 10", changed(split(10.0)), r"split of 1 for 10", "refused"),
+    Case("a day in another unit", changed(lambda made: made.scaled(100.0, made.day == 2)), r"from 2025-07-08 to 2025-07-09 without .*1 for 100", "refused"),
     Case("a crash over the night", changed(split(0.6, 12.0)), r"large moves over the night are kept as real.* 2025-07-08 to 2025-07-09 \(1\d times"),
     Case("a gain over the night", changed(split(1.9, 8.0)), r"large moves over the night are kept as real"),
     # rows and instruments
@@ -313,6 +315,28 @@ def test_the_volume_of_a_session_that_is_kept_is_that_of_the_data(make):
     inside = (made.minute >= 0) & (made.minute < 390)
     expected = np.bincount(made.day[inside], made.volume[inside])
     np.testing.assert_array_equal(sessions.volume.sum(axis=1), expected)
+
+
+@pytest.mark.parametrize("traded", [0.2, 0.5, 0.85, 1.0])
+def test_volumes_that_scatter_are_no_fault(make, traded):
+    """Minutes of a small share scatter by a factor of 4 (log sd 1.5), and its prices jump between ticks of 0.05 %."""
+    made = make("2025-03-03", "2025-04-30", traded=traded, volatility=0.03)
+    made.volume = np.ceil(made.volume * np.random.default_rng(1).lognormal(0.0, 1.5, len(made.volume)))
+    for field in ("open", "high", "low", "close"):
+        setattr(made, field, np.round(getattr(made, field) / 0.05) * 0.05)
+    report = read_sessions(made.frame("timestamp"), lenient=True).report
+    assert report.left_out == ()
+    assert report.used == 42
+
+
+def test_the_command_refuses_bars_that_contradict_the_given_volume(make, tmp_path, capsys):
+    csv = pytest.importorskip("pyarrow.csv")
+    csv.write_csv(changed(lambda made: made.volume.__imul__(0.01) is None)(make), tmp_path / "bars.csv")
+    out = str(tmp_path / "mine.toml")
+    assert main(["calibrate", str(tmp_path / "bars.csv"), "--adv", "2e6", "--out", out]) == 2
+    assert "bars.csv: the usual daily volume is 19," in (said := capsys.readouterr().err)
+    assert "but adv is 2,000,000: the volume seems to be in round lots of 100" in said
+    assert main(["calibrate", str(tmp_path / "bars.csv"), "--adv", "25000", "--out", out]) == 0
 
 
 def test_the_given_average_daily_volume_must_be_positive(make):

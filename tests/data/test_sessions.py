@@ -5,6 +5,7 @@ import gzip
 import json
 import os
 from collections import defaultdict
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 
 from hyperexec_env.data.calendars import calendar_of
 from hyperexec_env.data.format import Format
-from hyperexec_env.data.sessions import read_sessions
+from hyperexec_env.data.reader import read_bars
+from hyperexec_env.data.sessions import NoSessions, read_sessions, sessions_of
 from hyperexec_env.data.zones import day_start, local_of, unfold, utc_of
 
 pytest.importorskip("exchange_calendars")
@@ -126,6 +128,15 @@ def test_quiet_minutes_are_as_many_as_the_share_has(make):
     hole = made.only((made.day != 4) | (made.minute < 100) | (made.minute >= 115))
     with pytest.raises(ValueError, match="15 minutes are missing, 15 of them next to 11:25"):
         read_sessions(hole.frame())
+
+
+def test_data_that_end_within_their_only_session_hold_no_full_one(make):
+    made = make("2025-07-07", "2025-07-08", step=5)
+    with pytest.raises(
+        NoSessions, match=r"no full session of 390 minutes; left out, for example: .* last bar starts at 11:05"
+    ) as caught:
+        read_sessions(made.only(slice(0, 20)).frame())
+    assert [(item.kind, item.date) for item in caught.value.left_out] == [("incomplete", "2025-07-07")]
 
 
 def test_bars_given_twice_alike_are_used_once_whatever_their_order(make):
@@ -389,6 +400,38 @@ def test_every_contaminated_session_is_found_alone_and_beside_clean_ones(name, s
     assert len(left_out) == count
     assert {item.kind for item in left_out} <= {"contaminated", "gap"}  # a session that begins at 14:00 is a gap
     assert all(str(dirty) in item.where for item in left_out)
+
+
+@needs_data
+@pytest.mark.parametrize("zone", ["UTC", "America/Chicago", "Asia/Tokyo", "America/Los_Angeles"])
+@pytest.mark.parametrize(
+    "name", ["us_equity_minute/SPY_minute_trade", "us_equity_minute/IBM_minute_trade", "bars_1min/JPM_1min"]
+)
+def test_real_bars_in_another_zone_are_refused_with_that_zone(name, zone):
+    """The bars by the clock of another zone are taken to be in New York; SPY trades 13 % outside the hours."""
+    bars = read_bars(next(DATA.glob(f"{name}*")))
+    wrong = utc_of(local_of(bars.time, zone), "America/New_York")
+    provenance = replace(bars.provenance, zone="America/New_York")
+    with pytest.raises(ValueError, match=f"pass --tz {zone}"):
+        sessions_of(replace(bars, time=wrong, provenance=provenance), lenient=True)
+
+
+@needs_data
+@pytest.mark.parametrize(
+    "name", ["us_equity_minute/SPY_minute_trade", "bars_1min/SPY_1min", "bars_1min/JPM_1min", "bars_5min/OXY"]
+)
+def test_real_bars_with_the_wrong_stamp_are_refused(name):
+    path = next(DATA.glob(f"{name}*"))
+    right, wrong = ("end", "start") if "2019" in path.name else ("start", "end")
+    with pytest.raises(ValueError, match=f"--stamp says .* its {wrong}, .*; pass --stamp {right}"):
+        read_sessions(path, Format(stamp=wrong), lenient=True)
+
+
+@needs_data
+@pytest.mark.parametrize("calendar", ["XNYS", "XTKS", "24/5", "CME"])
+def test_crypto_with_the_hours_of_another_market_is_refused(calendar):
+    with pytest.raises(ValueError, match="at weekends too: pass --calendar 24/7"):
+        read_sessions(next((DATA / "crypto").glob("BTC*")), Format(calendar=calendar))
 
 
 @needs_data
