@@ -353,14 +353,13 @@ def _provenance(parts: Sequence[Part], choices: tuple[str, ...]) -> Provenance:
 
 
 def _bar_minutes(table: dict[str, Any], time: NDArray[np.int64]) -> int:
-    """Return the length of bars, the most frequent difference of successive times, minutes."""
+    """Return the length of bars, minutes."""
     files = ", ".join(table["provenance"].files)
     steps = np.diff(time)
     steps = steps[steps > 0]
     if not len(steps):
         raise ValueError(f"{files}: {len(time)} bars; at least two are needed")
-    values, counts = np.unique(steps, return_counts=True)
-    step = int(values[counts.argmax()])
+    step = _usual_step(time, steps)
     if 22 * HOUR <= step <= 100 * HOUR and step % HOUR == 0:  # a change of clocks or a weekend may lie between two days
         return 1440
     minutes = step // MINUTE
@@ -369,3 +368,21 @@ def _bar_minutes(table: dict[str, Any], time: NDArray[np.int64]) -> int:
         length = f"{step / DAY:g} days" if step >= DAY else length
         raise ValueError(f"{files}: bars must be {', '.join(map(str, BAR_MINUTES[:-1]))} minutes or a day long, got {length}")
     return minutes
+
+
+def _usual_step(time: NDArray[np.int64], steps: NDArray[np.int64]) -> int:
+    """Return the length of bars, nanoseconds: the most frequent step, if most bars lie on a grid of that step.
+
+    The bars of a thin share are many lengths apart, so that the most frequent step is a multiple of the length by chance, or
+    the step over a night; the length is then the longest one on whose grid nearly all bars lie.
+    """
+    values, counts = np.unique(steps, return_counts=True)
+    most = int(values[counts.argmax()])
+    lengths = [minutes * MINUTE for minutes in BAR_MINUTES[:-1]]
+
+    def on_grid(length: int) -> float:
+        return float(np.unique(time % length, return_counts=True)[1].max() / len(time))
+
+    if on_grid(most) >= 0.8:
+        return most
+    return next((length for length in reversed(lengths) if on_grid(length) >= 0.99), most)

@@ -63,7 +63,7 @@ def test_names_are_one_for_each_feature():
 
 
 EXTREMES = (
-    {"volatility": 2.0, "price_model": "gbm"},
+    {"volatility": 1.0, "price_model": "gbm"},
     {"quantity": 1e12},
     {"quantity": 1e-3},
     {"flow_persistence": 0.999},
