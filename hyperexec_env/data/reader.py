@@ -359,7 +359,7 @@ def _bar_minutes(table: dict[str, Any], time: NDArray[np.int64]) -> int:
     steps = steps[steps > 0]
     if not len(steps):
         raise ValueError(f"{files}: {len(time)} bars; at least two are needed")
-    step = _usual_step(time, steps)
+    step = _usual_step(steps)
     if 22 * HOUR <= step <= 100 * HOUR and step % HOUR == 0:  # a change of clocks or a weekend may lie between two days
         return 1440
     minutes = step // MINUTE
@@ -370,19 +370,19 @@ def _bar_minutes(table: dict[str, Any], time: NDArray[np.int64]) -> int:
     return minutes
 
 
-def _usual_step(time: NDArray[np.int64], steps: NDArray[np.int64]) -> int:
-    """Return the length of bars, nanoseconds: the most frequent step, if most bars lie on a grid of that step.
+def _usual_step(steps: NDArray[np.int64]) -> int:
+    """Return the length of bars, nanoseconds: the most frequent step, if most steps within a day are multiples of it.
 
     The bars of a thin share are many lengths apart, so that the most frequent step is a multiple of the length by chance, or
-    the step over a night; the length is then the longest one on whose grid nearly all bars lie.
+    the step over a night; the length is then the longest one of which nearly all steps within a day are multiples.
     """
     values, counts = np.unique(steps, return_counts=True)
     most = int(values[counts.argmax()])
-    lengths = [minutes * MINUTE for minutes in BAR_MINUTES[:-1]]
+    within = steps[steps < 12 * HOUR] if (steps < 12 * HOUR).any() else steps
 
-    def on_grid(length: int) -> float:
-        return float(np.unique(time % length, return_counts=True)[1].max() / len(time))
+    def multiples(length: int) -> float:
+        return float((within % length == 0).mean())
 
-    if on_grid(most) >= 0.8:
+    if multiples(most) >= 0.7:
         return most
-    return next((length for length in reversed(lengths) if on_grid(length) >= 0.99), most)
+    return next((length for minutes in BAR_MINUTES[-2::-1] if multiples(length := minutes * MINUTE) >= 0.99), most)
