@@ -374,7 +374,8 @@ def _usual_step(time: NDArray[np.int64], steps: NDArray[np.int64]) -> int:
     """Return the length of bars, nanoseconds: the most frequent step, if most bars lie on a grid of that step.
 
     The bars of a thin share are many lengths apart, so that the most frequent step is a multiple of the length by chance, or
-    the step over a night; the length is then the longest one on whose grid nearly all bars lie.
+    the step over a night; the length is then the longest one on whose grid nearly all bars lie. Bars at least 22 hours apart
+    are days or longer: over a change of clocks they lie on the grid of an hour alone.
     """
     values, counts = np.unique(steps, return_counts=True)
     most = int(values[counts.argmax()])
@@ -383,6 +384,7 @@ def _usual_step(time: NDArray[np.int64], steps: NDArray[np.int64]) -> int:
     def on_grid(length: int) -> float:
         return float(np.unique(time % length, return_counts=True)[1].max() / len(time))
 
-    if on_grid(most) >= 0.8:
+    is_long = steps.min() >= 22 * HOUR and not (steps % HOUR).any()
+    if is_long or on_grid(most) >= 0.8:
         return most
     return next((length for length in reversed(lengths) if on_grid(length) >= 0.99), most)
