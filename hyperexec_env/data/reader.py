@@ -374,7 +374,8 @@ def _usual_step(steps: NDArray[np.int64]) -> int:
     """Return the length of bars, nanoseconds: the most frequent step, if most steps within a day are multiples of it.
 
     The bars of a thin share are many lengths apart, so that the most frequent step is a multiple of the length by chance, or
-    the step over a night; the length is then the longest one of which nearly all steps within a day are multiples.
+    the step over a night; the length is then the longest one of which nearly all steps within a day are multiples. Bars at
+    least 22 hours apart are days or longer: over a change of clocks they lie on the grid of an hour alone.
     """
     values, counts = np.unique(steps, return_counts=True)
     most = int(values[counts.argmax()])
@@ -383,6 +384,7 @@ def _usual_step(steps: NDArray[np.int64]) -> int:
     def multiples(length: int) -> float:
         return float((within % length == 0).mean())
 
-    if multiples(most) >= 0.7:
+    is_long = steps.min() >= 22 * HOUR and not (steps % HOUR).any()
+    if is_long or multiples(most) >= 0.7:
         return most
     return next((length for minutes in BAR_MINUTES[-2::-1] if multiples(length := minutes * MINUTE) >= 0.99), most)

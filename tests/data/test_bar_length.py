@@ -1,4 +1,4 @@
-"""The length of bars is found for thin shares, whose bars are many lengths apart, and for bars that the clock aligns."""
+"""The length of bars is found for thin shares, whose bars are many lengths apart, and for bars aligned to the clock."""
 
 import numpy as np
 import pyarrow

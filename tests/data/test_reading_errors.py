@@ -91,8 +91,8 @@ BARS = [
     ("one bar", csv(ROWS[:1]), {}, "1 bars; at least two are needed"),
     ("bars of seconds", csv([f"2024-03-08 09:30:{at:02d},1,1,1,1,1" for at in range(20)]), {},
      "bars must be 1, 2, 3, 5, 10, 15, 20, 30, 60 minutes or a day long, got 1 seconds"),
-    ("bars of weeks", csv([row.replace("-08", f"-{day:02d}") for row, day in zip(ROWS, (1, 8, 15), strict=False)]), {},
-     "minutes or a day long, got 6.95903 days"),
+    ("bars of weeks", csv([f"2024-{day},1,1,1,1,1" for day in ("03-01", "03-08", "03-15", "03-22")]), {},
+     "minutes or a day long, got 7 days"),
     ("epochs of two units", csv(["1709908200,1,1,1,1,1"] * 9 + ["1709908800000,1,1,1,1,1"] * 2100), {},
      "line 2: ts must be an epoch in ms like the others, got '1709908200'"),
     ("epochs of another unit far below", csv([f"{1709908200 + 60 * at},1,1,1,1,1" for at in range(20000)]
