@@ -43,6 +43,8 @@ PAST: Final = 20
 """Sessions before a day whose mean volume scales the volume of the day."""
 PURGED: Final = 1
 """Sessions between the days of the calibration and the days of the replay."""
+FEW_DAYS: Final = 20
+"""Number of replayed days below which the table says that the intervals are too narrow."""
 RESAMPLES: Final = 2000
 """Number of bootstrap resamples of blocks of days."""
 SEED: Final = 20_260_104
@@ -93,7 +95,8 @@ class Replay:
         )
         cells = [["", row.policy, *_cells(row)] for row in self.rows]
         table = text_table(["", "policy", "J [bps]", "vs TWAP [95 %]", "IS [bps]", "vs TWAP [95 %]"], cells)
-        return f"{head}\n{table}\nJ holds impact, spread and the price of risk; IS adds the moves of the price"
+        few = f"\nfewer than {FEW_DAYS} days: the intervals are too narrow" if self.replayed[2] < FEW_DAYS else ""
+        return f"{head}\n{table}\nJ holds impact, spread and the price of risk; IS adds the moves of the price{few}"
 
 
 def replay(
@@ -111,15 +114,15 @@ def replay(
             :func:`~hyperexec_env.data.calibration.calibrate`.
 
     Raises:
-        ValueError: Fewer than ten sessions are left for the replay, or a value is out of range.
+        ValueError: Fewer than two sessions are left for the replay, or a value is out of range.
     """
     check_number("train", train, low=0.0, high=1.0, open_low=True)
     count = len(sessions.dates)
     first = round(train * count)
     tested = np.arange(first + PURGED, count)
-    if first < 2 or len(tested) < 10:
+    if first < 2 or len(tested) < 2:
         raise ValueError(
-            f"replay needs two sessions for the calibration and ten for the replay, got {first} and {len(tested)} of {count} "
+            f"replay needs two sessions for the calibration and two for the replay, got {first} and {len(tested)} of {count} "
             f"(train {train:g})"
         )
     before = _chosen(sessions, np.arange(first))

@@ -118,8 +118,9 @@ def test_the_replay_splits_by_day_and_pairs_with_twap(sessions):
 
 
 def test_too_few_days_are_refused(sessions):
-    with pytest.raises(ValueError, match="two sessions for the calibration and ten for the replay, got 76 and 3 of 80"):
-        replay(sessions, "TWAP", train=0.95)
+    with pytest.raises(ValueError, match="two sessions for the calibration and two for the replay, got 78 and 1 of 80"):
+        replay(sessions, "TWAP", train=0.975)
+    assert "fewer than 20 days: the intervals are too narrow" in str(replay(sessions, "TWAP", train=0.9))
 
 
 def test_the_command_prints_the_table(tmp_path, capsys):

@@ -41,8 +41,12 @@ TINY = {
     "card": "almgren-chriss",
     "certify": "almgren-chriss --trips 1000",
     "estimate": "--scenario almgren-chriss --algorithm TWAP",
+    "data check": BARS,
     "data layouts": "",
     "calibrate": f"{BARS} --stamp start --out mine.toml",
+    "measure": f"--bars {BARS} --out mine.toml",
+    "realism": f"regime-day --data {BARS}",
+    "replay": f"{BARS} --policy TWAP --train 0.4",
     "tca": f"{FILLS} --market {BARS}",
     "stealth": "--factors 0 1 --episodes 20",
     "bench": "--agent --rounds 1 --seconds 0.001",
@@ -379,6 +383,16 @@ READS = {"scenario": ".toml", "input": ".csv", "store": ".sqlite"}
 """Role of an option that names a file which a command reads -> end of the name."""
 
 
+BESIDE = {
+    ("measure", "trades"): "--quotes {0}",
+    ("measure", "quotes"): "--trades trades.csv",
+    ("measure", "book"): "{0}",
+    ("realism", "trades"): "--quotes {0}",
+    ("realism", "quotes"): "--trades trades.csv",
+}
+"""Words that an option needs beside it; {0} is its file."""
+
+
 def reading(command, name, kind):
     """Return the words of a tiny run of a command, in which one option names a hostile file."""
     words = TINY[command].split()
@@ -391,7 +405,7 @@ def reading(command, name, kind):
         words[words.index(option) + 1] = kind
     else:
         words += [option, kind]
-    return [*command.split(), *words]
+    return [*command.split(), *words, *BESIDE.get((command, name), "").format(kind).split()]
 
 
 ROLES = [
@@ -408,6 +422,7 @@ ROLES = [
 @pytest.mark.parametrize(("command", "name", "role"), ROLES)
 def test_a_hostile_file_is_one_line_within_seconds(command, name, role, capsys, folder):
     prepare(command)
+    Path("trades.csv").write_text("ts,price,size\n2026-03-02T10:00:00,100,5\n2026-03-02T10:00:01,100,5\n")
     for kind, make in HOSTILE.items():
         if (kind, role) == ("empty", "store"):  # which is a new store
             continue
@@ -512,10 +527,11 @@ def test_an_option_that_takes_several_values_adds_up(capsys, folder):
         add_arguments(parser, script.Args)
         required = [action for action in parser._actions if action.required or not action.option_strings]
         for action in required:
-            action.required, action.nargs = False, "?" if not action.option_strings else action.nargs
+            action.required, action.nargs = False, "*" if not action.option_strings else action.nargs
         for name in several:
             option = "--" + name.replace("_", "-")
-            given = parser.parse_args([option, "1", "2", option, "3"])
+            each = next(item.metadata["each"] for item in fields(script.Args) if item.name == name)
+            given = parser.parse_args([option, "1", option, "2", option, "3"] if each else [option, "1", "2", option, "3"])
             assert [float(value) for value in getattr(given, name)] == [1.0, 2.0, 3.0]
 
 
