@@ -325,7 +325,8 @@ def _slope(total: Floats) -> tuple[float, float, float, float]:
     variance, covariance, spread = qq - q * q / count, qy - q * y / count, yy - y * y / count
     slope = covariance / variance
     mean = q / count
-    persistence = (lagged - pairs * mean**2) / max(lagged_square - pairs * mean**2, 1e-300)
+    below = lagged_square - pairs * mean**2
+    persistence = (lagged - pairs * mean**2) / below if below > 1e-9 * qq else 0.0  # resampled blocks may hold no pair
     return slope, (y - slope * q) / count, covariance**2 / (variance * max(spread, 1e-300)), persistence
 
 

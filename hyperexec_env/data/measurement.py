@@ -202,6 +202,7 @@ def measure(
         raise ValueError("quotes must be given with trades: without them neither spread nor impact can be measured")
     else:
         tape = tape_of(source, quotes, format, adv)
+    _check_moves(tape)
     spreads, volatility, decay = spreads_of(tape), volatility_of(tape), decay_of(tape)
     span = min((day.end - day.start) for day in tape.days) / 1e9
     responses = tuple(response_of(tape, seconds) for seconds in SCALES if seconds * 10 <= span * len(tape.days))
@@ -214,6 +215,19 @@ def measure(
     provenance = {**base.provenance, **texts, **dict.fromkeys(given, "given")}
     values = {**base.to_dict(), **fields, **given, "provenance": provenance}
     return Measurement(tape, spreads, volatility, responses, halves, decay, Scenario.from_dict(values), tuple(moved))
+
+
+def _check_moves(tape: Tape) -> None:
+    """Raise ValueError if the mid of a tape never moves, or if all of its trades have one side."""
+    names = ", ".join(tape.files)
+    if all((day.mid == day.mid[0]).all() for day in tape.days):
+        raise ValueError(f"{names}: the mid of the quotes never moves: neither impact nor volatility can be measured")
+    sides = {side for day in tape.days for side in day.side.tolist()}
+    if len(sides) == 1:
+        raise ValueError(
+            f"{names}: all trades are {'buys' if sides == {1} else 'sells'}; name the column of the aggressor's "
+            "side with --columns side=NAME"
+        )
 
 
 def _base(
@@ -258,7 +272,16 @@ def _fields(
     if chosen is not responses[-1]:
         scale = responses[-1].seconds
         moved.append(f"lambda is taken at {chosen.seconds:g} s: its standard error at {scale:g} s is above {PRECISE:.0%} of it")
+    if chosen.kyle_lambda.high < 0.0:
+        raise ValueError(
+            f"{', '.join(tape.files)}: the mid moves against the signed flow (lambda {chosen.kyle_lambda} at "
+            f"{chosen.seconds:g} s): is the side that of the resting order? Name the aggressor's with --columns side=NAME"
+        )
     kyle = max(chosen.kyle_lambda.value, 0.0)
+    if not kyle:
+        moved.append(
+            f"lambda and flow_share are 0: lambda {chosen.kyle_lambda} at {chosen.seconds:g} s does not differ from it"
+        )
     gamma = min(max(decay.gamma.value, 0.0), kyle)
     if gamma != decay.gamma.value:
         moved.append(f"gamma is moved from {decay.gamma.value:.3g} to {gamma:.3g}: it lies between 0 and lambda ({kyle:.3g})")
@@ -269,7 +292,7 @@ def _fields(
         "half_spread_bps": spreads.quoted.value,
         "kyle_lambda": kyle,
         "perm_impact_gamma": gamma,
-        "flow_share": chosen.r_squared,
+        "flow_share": chosen.r_squared if kyle else 0.0,
         "flow_persistence": persistence,
         **{name: value for name, (value, _) in ALMGREN_2005.items()},
     }

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from .calendars import ALWAYS, Calendar, SessionHours, calendar_of
 from .format import Format
 from .tables import Book, Quotes, Trades
-from .zones import MINUTE, SECOND, Nanoseconds
+from .zones import DAY, MINUTE, SECOND, Nanoseconds
 
 __all__ = ["Flow", "Tape", "TapeDay", "flow_of", "tape_of", "tape_of_book"]
 
@@ -26,6 +26,15 @@ COVERED: Final = 0.9
 """Share of its sessions that a tape must cover, so that its volume is that of a day."""
 FAR: Final = 5.0
 """A print further from the mid than so many half-spreads (at least 10 bps) is off the market: late, averaged or contingent."""
+MOST_FAR: Final = 0.5
+"""Share of prints off the market from which trades and quotes do not belong together. On public
+tapes: at most 0.2 %."""
+LEAST_INSIDE: Final = 0.5
+"""Smallest plausible share of the trades within the hours. IBM and SPY with extended hours: 97 %."""
+QUOTED: Final = 0.95
+"""Share of the trades of a session before its last quote, below which the session ends with that quote."""
+STUB, STUB_SPREADS = 0.05, 50.0
+"""Half-spread, as a fraction of the mid and as a multiple of the median one, above both of which a quote is a stub."""
 
 
 class TapeDay(NamedTuple):
@@ -102,25 +111,28 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
     """
     format = format or Format()
     calendar = calendar_of(format.calendar, format.hours, format.tz)
+    files = tuple(dict.fromkeys((*trades.provenance.files, *quotes.provenance.files)))
+    names = ", ".join(files)
+    if not trades.size.any():
+        raise ValueError(f"{names}: no trade has a size above 0; name the column of the size with --columns size=NAME")
     grid = _grid_of(quotes.time)
-    valid = quotes.time + grid
-    first, last = max(int(trades.time[0]), int(valid[0])), min(int(trades.time[-1]), int(valid[-1]))
-    hours = _shared(calendar, first, last)
+    good, unused = _good(quotes)
+    first, last = max(trades.time[0], quotes.time[0] + grid), min(trades.time[-1], quotes.time[-1] + grid)
+    hours = _shared(calendar, int(first), int(last))
+    _check_hours(trades, hours, calendar, names)
     volume = [float(trades.size[slice(*np.searchsorted(trades.time, (item.open, item.close)))].sum()) for item in hours]
     mean = float(np.mean(volume)) if adv is None and hours else adv or 0.0
     edge = 0 if calendar.name == ALWAYS else AUCTION_MINUTES * MINUTE
-    found = [_day(item, edge, valid, quotes, trades, BLOCK_SHARE * mean) for item in hours]
-    days = [day for day in found if day is not None]
-    files = tuple(dict.fromkeys((*trades.provenance.files, *quotes.provenance.files)))
-    if not days:
-        names = ", ".join(files)
-        raise ValueError(f"{names}: trades and quotes share no session of {calendar.name}; pass --calendar, --hours or --tz")
-    covered = sum(day.end - day.start for day in days) / (hours[0].minutes * MINUTE * len(days))
-    if adv is None and covered < COVERED:
-        names = ", ".join(files)
-        raise ValueError(f"{names}: the tape covers {covered:.1%} of its sessions; pass adv, the average daily volume (--adv)")
+    if adv is None and hours:
+        _check_cover([(max(item.open, int(first)), min(item.close, int(last))) for item in hours], hours, names)
+    pairs = [_day(item, edge, int(last) + 1, grid, quotes, good, trades, BLOCK_SHARE * mean) for item in hours]
+    days = [day for day, _ in pairs if day is not None]
+    kept = sum(len(day.side) for day in days)
+    _check_days(trades, quotes, calendar, names, kept, sum(count for _, count in pairs))
+    if adv is None:
+        _check_cover([(day.start, day.end) for day in days], hours, names)
     signed = "the data" if trades.has_side else "the quote rule, and the tick rule at the mid (Lee and Ready 1991)"
-    choices = [*trades.provenance.choices, *quotes.provenance.choices]
+    choices = [*trades.provenance.choices, *quotes.provenance.choices, *unused]
     if grid:
         choices.append(f"quotes are the last ones of intervals of {grid / SECOND:g} s, and are valid from their ends")
     return Tape(
@@ -128,7 +140,7 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
         mean,
         hours[0].minutes,
         signed,
-        len(trades) - sum(len(day.side) for day in days),
+        len(trades) - kept,
         files,
         tuple(dict.fromkeys(choices)),
     )
@@ -197,29 +209,108 @@ def _grid_of(time: Nanoseconds) -> int:
     return min(step, MINUTE) if step and step % SECOND == 0 else 0
 
 
-def _day(item: SessionHours, edge: int, valid: Nanoseconds, quotes: Quotes, trades: Trades, largest: float) -> TapeDay | None:
-    """Return one session without its edges and without trades above a size; None if it holds no quotes or no trades."""
-    start, end = item.open + edge, item.close - edge
-    rows = slice(*np.searchsorted(valid, (item.open, end)))
-    bid, ask, time = quotes.bid[rows], quotes.ask[rows], valid[rows]
-    good = (ask > bid) | (ask == bid)
-    bid, ask, time = bid[good], ask[good], time[good]
+def _good(quotes: Quotes) -> tuple[NDArray[np.bool_], list[str]]:
+    """Return which quotes are used, and a sentence on crossed quotes and on stubs.
+
+    Raises:
+        ValueError: No quote can be used.
+    """
+    uncrossed = quotes.ask >= quotes.bid  # False where one is missing
+    crossed = int((quotes.bid > quotes.ask).sum())
+    spread = np.where(uncrossed, (quotes.ask - quotes.bid) / (quotes.ask + quotes.bid), np.nan)
+    usual = float(np.median(spread[uncrossed])) if uncrossed.any() else 0.0
+    stub = uncrossed & (spread > max(STUB, STUB_SPREADS * usual))
+    good = uncrossed & ~stub
+    if not good.any() or crossed > len(quotes) / 2:
+        raise ValueError(
+            f"{', '.join(quotes.provenance.files)}: {crossed:,} of {len(quotes):,} quotes have a bid above their ask, and "
+            f"{int((~uncrossed).sum()) - crossed:,} lack one of them; name the columns with --columns bid=NAME,ask=NAME"
+        )
+    stubs = f"stub quotes (half-spreads above {max(STUB, STUB_SPREADS * usual):.0%})"
+    counts = ((crossed, "crossed quotes"), (int(stub.sum()), stubs))
+    return good, [f"{count:,} {what} are not used" for count, what in counts if count]
+
+
+def _check_hours(trades: Trades, hours: list[SessionHours], calendar: Calendar, names: str) -> None:
+    """Raise ValueError if most trades lie outside the hours of their sessions."""
+    if not hours or calendar.hours:
+        return
+    among = slice(*np.searchsorted(trades.time, (hours[0].open - DAY // 2, hours[-1].close + DAY // 2)))
+    inside = sum(int(np.diff(np.searchsorted(trades.time[among], (item.open, item.close)))[0]) for item in hours)
+    count = len(trades.time[among])
+    if inside < LEAST_INSIDE * count:
+        raise ValueError(
+            f"{names}: {1.0 - inside / count:.0%} of the trades lie outside the hours of {calendar.name}; pass the time zone "
+            "of the stamps with --tz, the market with --calendar or the hours with --hours"
+        )
+
+
+def _check_cover(spans: list[tuple[int, int]], hours: list[SessionHours], names: str) -> None:
+    """Raise ValueError if spans of time cover too little of their sessions for the volume to be that of a day."""
+    covered = sum(max(0, end - start) for start, end in spans) / (hours[0].minutes * MINUTE * len(spans))
+    if covered < COVERED:
+        raise ValueError(f"{names}: the tape covers {covered:.1%} of its sessions; pass adv, the average daily volume (--adv)")
+
+
+def _check_days(trades: Trades, quotes: Quotes, calendar: Calendar, names: str, kept: int, far: int) -> None:
+    """Raise ValueError if no trade is kept, or if most trades are off the market."""
+    if far > MOST_FAR * (far + kept):
+        raise ValueError(
+            f"{names}: {far / (far + kept):.0%} of the trades are more than {FAR:g} half-spreads away from the mid, "
+            f"the first at {trades.price[0]:g}: are trades and quotes of one instrument and zone? Pass --symbol or --tz"
+        )
+    if not kept:
+        raise ValueError(
+            f"{names}: trades and quotes share no session of {calendar.name}: {_span_of(trades, calendar)} and "
+            f"{_span_of(quotes, calendar)}; pass --calendar, --hours or --tz"
+        )
+
+
+def _span_of(table: Trades | Quotes, calendar: Calendar) -> str:
+    """Return the first and the last time of a table by the clock of the market."""
+    what, ends = type(table).__name__.lower(), (int(table.time[0]), int(table.time[-1]))
+    first, last = (f"{day} {calendar.clock(time)}" for day, time in zip(table.days(calendar.zone), ends, strict=True))
+    return f"{what} from {first} to {last}"
+
+
+def _day(
+    item: SessionHours,
+    edge: int,
+    last: int,
+    grid: int,
+    quotes: Quotes,
+    good: NDArray[np.bool_],
+    trades: Trades,
+    largest: float,
+) -> tuple[TapeDay | None, int]:
+    """Return one session without its edges and without trades above a size, and the number of trades off the market.
+
+    The session is None if it holds no quotes or no trades. Quotes and trades after `last` are not used: the last quote says
+    nothing about the time after it.
+    """
+    start, end = item.open + edge, min(item.close - edge, last)
+    rows = slice(*np.searchsorted(quotes.time, (item.open - grid, end - grid)))
+    bid, ask, time = quotes.bid[rows][good[rows]], quotes.ask[rows][good[rows]], quotes.time[rows][good[rows]] + grid
     if not len(time):
-        return None
+        return None, 0
     mid, half = 0.5 * (bid + ask), 0.5 * (ask - bid)
-    start, end = max(start, int(time[0])), min(end, max(int(time[-1]), int(trades.time[-1])))
+    start = max(start, int(time[0]))
     chosen = slice(*np.searchsorted(trades.time, (start, end)))
+    quoted = int(np.searchsorted(trades.time[chosen], time[-1]))
+    if quoted < QUOTED * len(trades.time[chosen]):  # the quotes end within the session
+        end, chosen = int(time[-1]), slice(chosen.start, chosen.start + quoted)
     clean = ~trades.suspicious[chosen] & (trades.size[chosen] <= largest)
     when, price, size = trades.time[chosen][clean], trades.price[chosen][clean], trades.size[chosen][clean]
     before = np.searchsorted(time, when, side="left") - 1  # strictly before: the quote that the trade met
     before = np.maximum(before, 0)
     near = np.abs(price - mid[before]) <= np.maximum(FAR * half[before], 1e-3 * mid[before])
+    far = int((~near).sum())
     when, price, size, before = when[near], price[near], size[near], before[near]
     if not len(when):
-        return None
+        return None, far
     given = trades.side[chosen][clean][near]
     side = np.where(given != 0, given, _signs(price, mid[before])).astype(np.int8)
-    return TapeDay(item.date, start, end, time, mid, half, when, price, size, side, mid[before])
+    return TapeDay(item.date, start, end, time, mid, half, when, price, size, side, mid[before]), far
 
 
 def _signs(price: Floats, mid: Floats) -> NDArray[np.int8]:

@@ -1,0 +1,121 @@
+"""Hostile data: each gives the right number, or one line that names what is wrong and the option that helps."""
+
+import numpy as np
+import pyarrow
+import pytest
+
+from hyperexec_env.data.format import Format
+from hyperexec_env.data.measurement import measure
+from hyperexec_env.data.reader import read_quotes, read_trades
+
+# exchange_calendars calls what pandas deprecates
+pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
+
+DAY = np.int64(86_400 * 10**9)
+OPEN = np.datetime64("2026-03-02T14:30", "ns").astype(np.int64)
+"""The open of New York on a Monday, nanoseconds in UTC."""
+HALF, SLOPE = 0.01, 1e-6
+"""Half-spread and move of the mid for a share bought, currency."""
+
+
+def tape(days=2, count=3_000):
+    """Return columns of trades and of quotes: buys and sells at the touch, each with a quote 1 ms before it."""
+    rng = np.random.default_rng(7)
+    time = np.concatenate([OPEN + day * DAY + np.sort(rng.integers(0, 23_400 * 10**9, count)) for day in range(days)])
+    side, size = rng.choice([-1, 1], len(time)), 100.0 * rng.integers(1, 10, len(time))
+    mid = 100.0 + np.cumsum(np.concatenate([[0.0], (SLOPE * side * size + 1e-3 * rng.standard_normal(len(time)))[:-1]]))
+    return (
+        {"ts": time, "price": mid + HALF * side, "size": size, "side": side},
+        {"ts": time - 10**6, "bid": mid - HALF, "ask": mid + HALF},
+    )
+
+
+def measured(trades, quotes, **given):
+    """Return the measurement of columns of trades and quotes."""
+    zone = pyarrow.timestamp("ns", "UTC")
+    tables = [
+        pyarrow.table({**columns, "ts": pyarrow.array(np.asarray(columns["ts"]), zone)} if "ts" in columns else columns)
+        for columns in (trades, quotes)
+    ]
+    format = Format(**{key: given.pop(key) for key in ("calendar", "hours") if key in given})
+    return measure(read_trades(tables[0], format), read_quotes(tables[1], format), format, **given)
+
+
+def rows(columns, chosen):
+    """Return some rows of columns."""
+    return {name: values[chosen] for name, values in columns.items()}
+
+
+TAPES = {
+    "30 trades": (lambda t, q: (rows(t, slice(30)), q), "the tape covers 1.1% of its sessions; pass adv"),
+    "30 quotes": (lambda t, q: (t, rows(q, slice(30))), "the tape covers 1.1% of its sessions; pass adv"),
+    "quotes that end within the data": (lambda t, q: (t, rows(q, slice(4_500))), "of its sessions; pass adv"),
+    "quotes that end before the trades": (
+        lambda t, q: (rows(t, slice(3_000, None)), rows(q, slice(3_000))),
+        "trades from 2026-03-03 09:30 to 2026-03-03 15:59 and quotes from 2026-03-02 09:30 to 2026-03-02 15:59; pass",
+    ),
+    "crossed quotes": (
+        lambda t, q: (t, {**q, "bid": q["ask"], "ask": q["bid"]}),
+        "6,000 of 6,000 quotes have a bid above their ask, and 0 lack one of them; name the columns with --columns bid=",
+    ),
+    "quotes of another instrument": (
+        lambda t, q: (t, {**q, "bid": 1.5 * q["bid"], "ask": 1.5 * q["ask"]}),
+        "100% of the trades are more than 5 half-spreads away from the mid, the first at 100",
+    ),
+    "stamps of another zone": (
+        lambda t, q: ({**t, "ts": t["ts"] - 5 * 3600 * 10**9}, {**q, "ts": q["ts"] - 5 * 3600 * 10**9}),
+        "of the trades lie outside the hours of XNYS; pass the time zone of the stamps with --tz",
+    ),
+    "sizes of zero": (
+        lambda t, q: ({**t, "size": 0.0 * t["size"]}, q),
+        "no trade has a size above 0; name the column of the size with --columns size=",
+    ),
+    "a mid that never moves": (
+        lambda t, q: ({**t, "price": 0.0 * t["price"] + 5.0}, {**q, "bid": 0.0 * q["bid"] + 4.9, "ask": 0.0 * q["ask"] + 5.1}),
+        "the mid of the quotes never moves",
+    ),
+    "the side of the resting order": (
+        lambda t, q: ({**t, "side": -t["side"]}, q),
+        "is the side that of the resting order? Name the aggressor's with --columns side=",
+    ),
+    "buys alone": (lambda t, q: ({**t, "side": np.abs(t["side"])}, q), "all trades are buys; name the column"),
+}
+
+
+@pytest.mark.parametrize("name", TAPES)
+def test_a_wrong_tape_is_refused_with_the_reason(name):
+    change, message = TAPES[name]
+    with pytest.raises(ValueError, match="Table") as caught:
+        measured(*change(*tape()))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("form", ["crossed", "stub", "without a bid"])
+def test_quotes_that_are_none_do_not_count_and_are_counted(form):
+    trades, quotes = tape()
+    bid, ask = quotes["bid"].copy(), quotes["ask"].copy()
+    if form == "crossed":
+        bid[::50] = ask[::50] + 0.05
+    if form == "stub":
+        bid[::50], ask[::50] = 0.01, 199_999.99
+    if form == "without a bid":
+        bid[::50] = 0.0
+    found = measured(trades, {**quotes, "bid": bid, "ask": ask})
+    assert found.spreads.quoted.value == pytest.approx(1e4 * HALF / 100.0, rel=2e-3)
+    assert found.spreads.effective.value == pytest.approx(1e4 * HALF / 100.0, rel=0.05)
+    sentences = {"crossed": "120 crossed quotes are not used", "stub": "120 stub quotes (half-spreads above 5%) are not used"}
+    assert form not in sentences or sentences[form] in found.tape.choices
+
+
+def test_a_session_ends_where_its_quotes_end():
+    trades, quotes = tape()
+    noon = OPEN + 9_000 * 10**9  # of the first day: trades go on, and quotes begin again on the second day
+    kept = (quotes["ts"] < noon) | (quotes["ts"] > OPEN + DAY - 10**9)
+    found = measured(trades, rows(quotes, kept), adv=1.5e6)
+    assert found.tape.days[0].end == quotes["ts"][quotes["ts"] < noon][-1]
+    assert found.tape.days[1].end > OPEN + DAY + 23_000 * 10**9
+
+
+def test_hours_that_leave_most_trades_out_are_kept():
+    assert len(measured(*tape(), hours="10:00-12:00").tape.days) == 2
