@@ -6,7 +6,8 @@ import pytest
 
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.measurement import measure
-from hyperexec_env.data.reader import read_quotes, read_trades
+from hyperexec_env.data.reader import read_bars, read_quotes, read_trades
+from hyperexec_env.data.sessions import read_sessions
 
 # exchange_calendars calls what pandas deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
@@ -119,3 +120,52 @@ def test_a_session_ends_where_its_quotes_end():
 
 def test_hours_that_leave_most_trades_out_are_kept():
     assert len(measured(*tape(), hours="10:00-12:00").tape.days) == 2
+
+
+def bars(days, minutes=5, *, kept=None, seed=0, year="2026"):
+    """Return a frame of bars of New York: the rows `kept` (a function of their number), in the order that it gives."""
+    rng = np.random.default_rng(seed)
+    stamps = [f"{year}-{day} {at // 60:02d}:{at % 60:02d}:00" for day in days for at in range(570, 960, minutes)]
+    chosen = np.arange(len(stamps)) if kept is None else kept(len(stamps), np.random.default_rng(seed + 1))
+    close = 100.0 * np.exp(np.cumsum(1e-3 * rng.standard_normal(len(stamps))))
+    first = np.concatenate([[100.0], close[:-1]])
+    columns = {
+        "ts": np.array(stamps),
+        "open": first,
+        "high": np.maximum(first, close) * 1.0005,
+        "low": np.minimum(first, close) / 1.0005,
+        "close": close,
+        "volume": rng.integers(900, 1_100, len(stamps)).astype(float),
+    }
+    return pyarrow.table({name: values[chosen] for name, values in columns.items()})
+
+
+WEEK = ["03-02", "03-03", "03-04", "03-05", "03-06"]
+
+
+def test_rows_in_any_order_give_the_same_sessions():
+    plain, shuffled = (read_sessions(bars(WEEK, kept=kept)) for kept in (None, lambda count, rng: rng.permutation(count)))
+    np.testing.assert_array_equal(shuffled.close, plain.close)
+    np.testing.assert_array_equal(shuffled.volume, plain.volume)
+
+
+@pytest.mark.parametrize(("minutes", "traded"), [(1, 0.05), (1, 0.3), (5, 0.1), (5, 0.3), (15, 0.4)])
+def test_the_length_of_the_bars_of_a_thin_share_is_found(minutes, traded):
+    for seed in range(10):
+        found = read_bars(bars(WEEK, minutes, kept=lambda count, rng: rng.random(count) < traded, seed=seed))
+        assert found.minutes == minutes
+
+
+def test_bars_of_weeks_are_refused():
+    days = ["01-05", "01-12", "01-19", "01-26", "02-02"]
+    with pytest.raises(ValueError, match="minutes or a day long, got 7 days"):
+        read_bars(bars(days, kept=lambda count, rng: np.arange(0, count, 78)))
+
+
+@pytest.mark.parametrize("year", ["0001", "0202", "1500", "2500", "9999"])
+@pytest.mark.parametrize("mark", ["-", "/"])
+def test_years_that_nanoseconds_do_not_hold_are_refused(year, mark):
+    table = bars(WEEK, year=year)
+    table = table.set_column(0, "ts", pyarrow.array([text.replace("-", mark) for text in table["ts"].to_pylist()]))
+    with pytest.raises(ValueError, match="ts"):
+        read_bars(table)
