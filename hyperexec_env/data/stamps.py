@@ -22,6 +22,8 @@ Where = Callable[[int], str]
 EPOCH_UNITS: Final = {"s": SECOND, "ms": 1_000_000, "us": 1_000, "ns": 1}
 """Nanoseconds of the units of an epoch."""
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
+_YEARS: Final = (1678, 2261)
+"""First and last year that nanoseconds since 1970 hold."""
 _PIVOT: Final = 69
 """First year of two digits that lies in the twentieth century, as POSIX has it."""
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
@@ -31,15 +33,15 @@ ABBREVIATIONS: Final = {
 }
 """Offsets from UTC of the names of zones that stamps carry, hours."""
 _DATES: Final = {
-    "iso": r"(?P<y>\d{4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})",
+    "iso": r"(?P<y>[12]\d{3})-(?P<m>\d{1,2})-(?P<d>\d{1,2})",
     "compact": r"(?P<y>(?:19|20)\d\d)(?P<m>\d\d)(?P<d>\d\d)",
-    "ymd": r"(?P<y>\d{4})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})",
-    "mdy": r"(?P<m>\d{1,2})[/.-](?P<d>\d{1,2})[/.-](?P<y>\d{4})",
-    "dmy": r"(?P<d>\d{1,2})[/.-](?P<m>\d{1,2})[/.-](?P<y>\d{4})",
+    "ymd": r"(?P<y>[12]\d{3})[/.](?P<m>\d{1,2})[/.](?P<d>\d{1,2})",
+    "mdy": r"(?P<m>\d{1,2})[/.-](?P<d>\d{1,2})[/.-](?P<y>[12]\d{3})",
+    "dmy": r"(?P<d>\d{1,2})[/.-](?P<m>\d{1,2})[/.-](?P<y>[12]\d{3})",
     "mdy2": r"(?P<m>\d{1,2})/(?P<d>\d{1,2})/(?P<y>\d\d)",
     "dmy2": r"(?P<d>\d{1,2})[/.](?P<m>\d{1,2})[/.](?P<y>\d\d)",
-    "day-name": r"(?P<d>\d{1,2})[- ](?P<m>[A-Za-z]{3})[a-z]*\.?[- ,]+(?P<y>\d{4}|\d\d)",
-    "name-day": r"(?:[A-Z][a-z]{2},? )?(?P<m>[A-Za-z]{3})[a-z]*\.? (?P<d>\d{1,2}),? +(?P<y>\d{4})",
+    "day-name": r"(?P<d>\d{1,2})[- ](?P<m>[A-Za-z]{3})[a-z]*\.?[- ,]+(?P<y>[12]\d{3}|\d\d)",
+    "name-day": r"(?:[A-Z][a-z]{2},? )?(?P<m>[A-Za-z]{3})[a-z]*\.? (?P<d>\d{1,2}),? +(?P<y>[12]\d{3})",
 }
 """Ways to write a date, by name; the first three letters of "mdy" and "dmy" are the order of day, month and year."""
 _CLOCK: Final = (
@@ -210,12 +212,13 @@ def _texts(column: Any, style: StampStyle, where: Where, name: str) -> Nanosecon
     _refuse(groups.is_null().to_numpy(zero_copy_only=False), column, style, where, name)
     year, month, day = _number(groups, "y"), _month(groups), _number(groups, "d")
     year = np.where(year < 100, year + np.where(year < _PIVOT, 2000, 1900), year)
+    beyond = (year < _YEARS[0]) | (year > _YEARS[1])
     months = ((year - 1970) * 12 + month - 1).astype("datetime64[M]")
     days = months.astype("datetime64[D]").astype(np.int64) + day - 1
     wrong = (month < 1) | (month > 12) | (day < 1) | (days.astype("datetime64[D]").astype("datetime64[M]") != months)
     clock, bad_clock = _clock(groups)
     offset, bad_offset = _offsets(groups, style)
-    _refuse(wrong | bad_clock | bad_offset, column, style, where, name)
+    _refuse(wrong | beyond | bad_clock | bad_offset, column, style, where, name)
     return np.asarray(days * DAY + clock - offset)
 
 
