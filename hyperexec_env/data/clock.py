@@ -315,7 +315,10 @@ def _advice(bars: Bars, activity: Floats, calendar: Calendar, format: Format) ->
         return f"the bars lie at night too, but not at weekends: pass --calendar {name}"
     best, chosen = _Fit(0.0, 0.0, 0.0, 0.0, 0), ""
     for option, times, market in _candidates(bars, start, calendar, format):
-        around = sessions_around(times, market)
+        try:
+            around = sessions_around(times, market)
+        except ValueError:  # the market has no sessions in these years
+            continue
         fit = _fit(times, bars.minutes, activity, around)
         good = fit.inside >= GOOD_INSIDE and min(fit.first, fit.last) >= GOOD_EDGE
         if max(item.minutes for item in around) > LONG_SESSION:  # the closed hour must be at the end
@@ -335,6 +338,8 @@ def _candidates(
     assumed = any("carry no offset" in choice for choice in bars.provenance.choices)
     naive = assumed or bool(format.tz) or zone != "UTC"
     wall = local_of(start, zone)
+    if calendar.hours:
+        yield f"the hours of {calendar.name}: leave --hours out", start, calendar_of(calendar.name, "", format.tz)
     if calendar.name not in (ALWAYS, WEEKDAYS):
         for other in ZONES:
             if other != zone:

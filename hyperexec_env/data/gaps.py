@@ -7,10 +7,12 @@ from typing import Final
 
 import numpy as np
 
-from .days import Flags, Floats
+from .calendars import ALWAYS, WEEKDAYS, Calendar
+from .days import Flags, Floats, Grid
+from .tables import Bars
 from .views import EDGE_MINUTES, Fault, View, runs_of
 
-__all__ = ["find_gaps"]
+__all__ = ["check_closed", "find_gaps"]
 
 MOST_MISSING: Final = 10
 """Minutes without trades that any session may have; thin shares may have more, see :data:`GAP_FACTOR`."""
@@ -22,6 +24,32 @@ REOPENING: Final = 3.0
 ends with an ordinary bar."""
 LONGEST_HALT: Final = 0.5
 """Largest share of a session that a halt may take; beyond it the session says little about a day."""
+
+
+CLOSED: Final = 0.9
+"""Share of the sessions without a bar at some minutes, at which the market is closed if bars usually trade at other ones."""
+
+
+def check_closed(bars: Bars, grid: Grid, calendar: Calendar) -> None:
+    """Raise ValueError if most sessions lack the same bars, and few others: the hours are not those of the calendar."""
+    absent = (grid.row < 0).mean(axis=0)
+    closed = absent >= CLOSED
+    if len(grid.hours) < 3 or len(absent) == 1 or not 0 < closed.sum() < len(closed) or np.median(absent[~closed]) > 0.5:
+        return
+    runs = runs_of(closed[None, :], np.diff(grid.edges))[0]
+    end = int(runs.argmax())
+    if runs[end] <= MOST_MISSING:
+        return
+    item = grid.hours[-1]
+    first, last = (item.time_of(float(minute)) for minute in (grid.edges[end + 1] - runs[end], grid.edges[end + 1]))
+    opening, start, stop, closing = (calendar.clock(time) for time in (item.open, first, last, item.close))
+    advice = "pass other --hours" if calendar.hours else "pass another --calendar"
+    if not calendar.hours and calendar.name not in (ALWAYS, WEEKDAYS) and (end + 2 == len(grid.edges) or first == item.open):
+        advice += f", or --hours {stop if first == item.open else opening}-{closing if first == item.open else start}"
+    raise ValueError(
+        f"{', '.join(bars.provenance.files)}: hardly any session of {calendar.name} holds bars from {start} to {stop}; "
+        f"the data have other hours: {advice}"
+    )
 
 
 def find_gaps(view: View, halts: list[tuple[int, str]]) -> Iterator[Fault]:

@@ -14,6 +14,7 @@ from .clock import check_clock, find_stamp, fitted_hours, outside_notes, session
 from .days import CALENDAR_KINDS, Grid, LeftOut, Overlaps, Placed, bar_edges, overlaps, place_bars
 from .faults import find_faults
 from .format import Format
+from .gaps import check_closed
 from .prices import check_instrument, check_nights
 from .reader import read_bars
 from .sources import Data
@@ -153,6 +154,7 @@ def sessions_of(bars: Bars, format: Format | None = None, *, lenient: bool = Fal
     sound = np.array([item.date not in faulty for item in laid.placed.grid.hours], dtype=bool)
     grid = laid.placed.grid.of(sound)
     check_instrument(bars, laid.placed)
+    check_closed(bars, grid, calendar)
     check_volumes(bars, grid, calendar, adv)
     faults, halts = find_faults(grid, calendar)
     for at, fault in faults.items():
