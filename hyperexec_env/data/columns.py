@@ -107,15 +107,19 @@ def kind_of(source: Source, format: Format, kinds: Sequence[str]) -> str:
     """Return the first kind of data whose layouts fit a source.
 
     Raises:
-        ValueError: None fits; the message says what was found.
+        ValueError: None fits; the message says what was found, or which option is wrong.
     """
-    raw = open_raw(source)
+    raw, reasons = open_raw(source), []
     for kind in kinds:
         try:
             recognise(kind, raw, format.column_names, format.layout)
-        except ValueError:
+        except ValueError as error:
+            reasons.append(str(error))
             continue
         return kind
+    if format.columns or format.layout:
+        of_kind = ("columns of", "layout must")  # what another kind of data has no field or layout for
+        raise ValueError(f"{source.name}: {next((text for text in reasons if not text.startswith(of_kind)), reasons[0])}")
     shown = ", ".join(raw.header) if any(raw.header) else "no header; the first row is " + ", ".join(raw.sample[0])
     raise ValueError(f"{source.name}: none of {', '.join(kinds)} ({shown[:300]}); pass --kind and --columns")
 

@@ -50,5 +50,7 @@ class Format:
                 field, mark, name = pair.partition("=")
                 if not (mark and field.strip() and name.strip()):
                     raise ValueError(f"columns must be pairs such as ts=Time,close=Last, got {pair!r}")
+                if given.get(field.strip(), name.strip()) != name.strip():
+                    raise ValueError(f"columns must name one column for {field.strip()}, got {given[field.strip()]} and {name}")
                 given[field.strip()] = name.strip()
         return given

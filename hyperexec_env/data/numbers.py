@@ -72,7 +72,10 @@ def read_numbers(column: Any, mark: str, where: Callable[[int], str], name: str)
     if arrow.types.is_decimal(column.type):  # its digits, to the nearest float
         column = compute.cast(column, arrow.string())
     if not (arrow.types.is_string(column.type) or arrow.types.is_large_string(column.type)):
-        return _floats(compute.cast(column, arrow.float64(), safe=False))
+        try:
+            return _floats(compute.cast(column, arrow.float64(), safe=False))
+        except arrow.ArrowNotImplementedError:
+            raise ValueError(f"{where(0)}: {name} must hold numbers, got values of type {column.type}") from None
     if mark == ".":
         try:
             return _floats(compute.cast(column, arrow.float64()))

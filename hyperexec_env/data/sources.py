@@ -92,7 +92,7 @@ def damage(source: str, error: BaseException, line: int = 0) -> ValueError:
     if isinstance(error, RuntimeError):
         return ValueError(f"cannot read {source}: the archive is encrypted or compressed in a form that is not read; unpack it")
     if isinstance(error, OSError):
-        return ValueError(f"cannot read {source}: {error.strerror or error}")
+        return ValueError(f"cannot read {source or repr(source)}: {error.strerror or error}")
     return ValueError(f"{source}{after}: {' '.join(str(error).split())[:300]}")
 
 
@@ -101,9 +101,15 @@ def _of_frame(frame: Any, what: str) -> Source:
     name = type(frame).__name__
     if hasattr(frame, "collect") and not hasattr(frame, "__arrow_c_stream__"):  # a lazy frame
         frame = frame.collect()
-    if not hasattr(frame, "__arrow_c_stream__"):
+    is_table = hasattr(frame, "columns") or hasattr(frame, "schema")  # a column alone has neither
+    if not hasattr(frame, "__arrow_c_stream__") or not is_table:
         raise ValueError(f"{what} must be a path or a data frame (pandas, polars, pyarrow, duckdb), got {name}")
-    table = need("pyarrow", "data").table(frame)
+    arrow = need("pyarrow", "data")
+    try:
+        table = arrow.table(frame)
+    except (arrow.ArrowException, ValueError, TypeError) as error:
+        reason = "; ".join(map(str, error.args)) or type(error).__name__
+        raise ValueError(f"{damage(name, ValueError(reason))}; give each column one name, and values of one type") from None
     return Source(name, "frame", lambda: io.BytesIO(), table)
 
 
@@ -124,6 +130,8 @@ def _of_path(path: str) -> list[Source]:
 
 def _of_file(path: str) -> list[Source]:
     """Return the sources of a file: one, or those of the members of an archive."""
+    if "\0" in path:
+        raise ValueError(f"cannot read {path!r}: a path must not hold a NUL character")
     try:
         with open_regular(path) as file:
             if os.fstat(file.fileno()).st_size > LARGEST_FILE:

@@ -329,6 +329,8 @@ def read_clock(column: Any, unit: str, where: Where, name: str) -> Nanoseconds:
     _refuse_null(column, where, name)
     if arrow.types.is_time(column.type):
         return _whole(compute.cast(column, arrow.time64("ns")))
+    if arrow.types.is_duration(column.type):  # since midnight, as pandas subtracts times
+        column, unit = compute.cast(compute.cast(column, arrow.duration("ns")), arrow.int64()), "ns"
     if unit == "clock":
         text = compute.utf8_trim_whitespace(compute.cast(column, arrow.string()))
         groups = compute.extract_regex(text, _TIME_OF_DAY)

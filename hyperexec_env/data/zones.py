@@ -46,8 +46,9 @@ def check_zone(name: str, value: str) -> str:
     """
     try:
         ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name} must be a time zone such as America/New_York or UTC, got {value[:60]!r}") from None
+    except (ZoneInfoNotFoundError, ValueError, OSError, TypeError):
+        shown = repr(value)[:62]
+        raise ValueError(f"{name} must be a time zone such as America/New_York or UTC, got {shown}") from None
     return value
 
 
