@@ -1,10 +1,13 @@
 """Hostile data: each gives the right number, or one line that names what is wrong and the option that helps."""
 
+import re
+
 import numpy as np
 import pyarrow
 import pytest
 
 from hyperexec_env.data.format import Format
+from hyperexec_env.data.inspection import inspect_data
 from hyperexec_env.data.measurement import measure
 from hyperexec_env.data.reader import read_bars, read_quotes, read_trades
 from hyperexec_env.data.sessions import read_sessions
@@ -169,3 +172,89 @@ def test_years_that_nanoseconds_do_not_hold_are_refused(year, mark):
     table = table.set_column(0, "ts", pyarrow.array([text.replace("-", mark) for text in table["ts"].to_pylist()]))
     with pytest.raises(ValueError, match="ts"):
         read_bars(table)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "hours", "message"),
+    [
+        (
+            "XTKS",
+            "",
+            "XTKS holds bars from 09:00 to 09:25; the data have other hours: pass another --calendar, or --hours 09:25-",
+        ),
+        ("XNYS", "09:15-16:00", "XNYS holds bars from 09:15 to 09:30; the data have other hours: pass other --hours"),
+        ("XNYS", "09:30-16:15", "XNYS holds bars from 16:00 to 16:15; the data have other hours: pass other --hours"),
+        (
+            "XNYS",
+            "08:00-16:00",
+            "of XNYS hold 0.0% of the volume; the volume fits the session under the hours of XNYS: leave --hou",
+        ),
+    ],
+)
+def test_hours_that_are_not_those_of_the_data_are_refused(calendar, hours, message):
+    with pytest.raises(ValueError, match="Table") as caught:
+        read_sessions(bars(WEEK), Format(calendar=calendar, hours=hours), lenient=True)
+    assert message in str(caught.value)
+
+
+FRAMES = {
+    "a column of lists": (lambda: {"close": [[1.0]] * 390}, "Table, row 1: close must hold numbers, got values of type list"),
+    "two types in a column": (
+        lambda: pandas_bars(close=[1.0, "1.0"] * 195),
+        "DataFrame: Could not convert",
+    ),
+    "two columns of one name": (
+        lambda: pandas_bars().rename(columns={"open": "close"}),
+        "DataFrame: Duplicate column names found: ['ts', 'close', 'high', 'low', 'close', 'volume']; give each column one name",
+    ),
+    "a column alone": (lambda: pandas_bars()["close"], "bars must be a path or a data frame (pandas, polars, pyarrow, duckdb)"),
+}
+
+
+def pandas_bars(**columns):
+    """Return the bars of a week as a frame of pandas with other columns."""
+    return bars(WEEK).to_pandas().assign(**columns)
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_a_frame_that_is_no_table_of_numbers_is_refused(name):
+    make, message = FRAMES[name]
+    frame = make()
+    if isinstance(frame, dict):
+        frame = bars(WEEK).set_column(4, "close", pyarrow.array(frame["close"]))
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_bars(frame)
+
+
+OPTIONS = {
+    "two columns for a field": (
+        lambda path: Format(columns=("close=open", "close=high")),
+        "columns must name one column for close",
+    ),
+    "a zone that is a number": (lambda path: read_bars(path, Format(tz=5)), "tz must be a time zone such as America/New_York"),
+    "a column that is missing": (
+        lambda path: inspect_data(path, Format(columns=("close=Last",))),
+        "columns: close=Last is none of the columns (ts, open, high, low, close, volume)",
+    ),
+    "a layout of another form": (
+        lambda path: inspect_data(path, Format(layout="lobster-message")),
+        "the data are not in layout lobster-message (columns ts, open",
+    ),
+    "a path with NUL": (lambda path: read_bars("a\0b.csv"), "cannot read 'a\\x00b.csv': a path must not hold a NUL character"),
+    "no path": (lambda path: read_bars(""), "cannot read '': "),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_wrong_option_is_named(tmp_path, name):
+    call, message = OPTIONS[name]
+    path = tmp_path / "bars.csv"
+    bars(WEEK).to_pandas().to_csv(path, index=False)
+    with pytest.raises(ValueError, match=re.escape(message)):
+        call(path)
+
+
+def test_markets_without_sessions_in_the_years_of_the_data_are_no_advice():
+    with pytest.raises(ValueError, match="pass the time zone") as caught:
+        read_sessions(bars(["01-13", "01-14", "01-15"], year="1900"))  # a Saturday, a Sunday and a Monday
+    assert "XTKS" not in str(caught.value)
