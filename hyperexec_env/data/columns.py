@@ -14,7 +14,7 @@ from hyperexec_env.progress import progress
 
 from .calendars import zone_of
 from .format import Format
-from .layouts import FIELDS, NAMES
+from .layouts import FIELDS, NAMES, plain_name
 from .numbers import decimal_mark, read_numbers, read_sides, read_words
 from .raw import Raw, open_raw
 from .recognise import Recognised, recognise, value_kind
@@ -85,7 +85,7 @@ def _read_raw(kind: str, raw: Raw, format: Format) -> Part:
     found = _of_ticker(raw, found, format.symbol)
     stamping, choices = _stamping(raw, found, format)
     mark, choice = _mark(raw, found, format)
-    choices = [*choices, choice, found.layout.note]
+    choices = [*choices, choice, found.layout.note, *_rivals(kind, raw, found, format)]
     reading = _Reading(kind, raw, found, stamping, mark, format.symbol)
     used = sorted(set(found.columns.values()))
     with progress(None, f"rows of {source.stem}") as advance:
@@ -93,6 +93,23 @@ def _read_raw(kind: str, raw: Raw, format: Format) -> Part:
             reading.add(dict(zip(used, batch, strict=True)))
             advance(len(batch[0]))
     return reading.end(tuple(text for text in choices if text))
+
+
+def _rivals(kind: str, raw: Raw, found: Recognised, format: Format) -> list[str]:
+    """Return a sentence for each field for which another column has a usual name too."""
+    used, names = set(found.columns.values()), [plain_name(name) for name in raw.header]
+    own = {*format.column_names, *(field for field, _ in found.layout.columns), *_TEXTS}
+    sentences = []
+    for field, at in found.columns.items():
+        usual = NAMES[kind].get(field, "").split()
+        rivals = [raw.header[other] for other, name in enumerate(names) if name in usual and other not in used]
+        if rivals and field not in own:
+            shown = ", ".join(rivals[:5])
+            sentences.append(
+                f"{raw.source.name}: column {raw.header[at]} is read as {field}, and {shown} is not read: pass --columns "
+                f"{field}=NAME if it should be"
+            )
+    return sentences
 
 
 def _mark(raw: Raw, found: Recognised, format: Format) -> tuple[str, str]:

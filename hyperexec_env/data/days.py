@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-CALENDAR_KINDS: Final = ("half day", "clock change", "incomplete")
+CALENDAR_KINDS: Final = ("half day", "longer day", "clock change", "incomplete")
 """Kinds of sessions that are left out and counted without being errors."""
 
 

@@ -226,6 +226,9 @@ def _read(kind: str, data: Data, format: Format | None) -> tuple[list[Part], For
     """Read all sources of one kind of data, in the order of their first times."""
     format = format or Format()
     sources = find_sources(data, kind)
+    twice = [name for name, count in Counter(item.name for item in sources if item.form != "frame").items() if count > 1]
+    if twice and kind != "bars":  # bars that are given twice are used once
+        raise ValueError(f"{twice[0]} is given twice: its {kind} would count twice")
     return [read_source(kind, source, format) for source in sources], format
 
 

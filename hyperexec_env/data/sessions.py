@@ -282,7 +282,7 @@ def _on_grid(
 def _other_length(bars: Bars, item: SessionHours, row: int, length: int, calendar: Calendar) -> LeftOut:
     """Return a session that is shorter or longer than the others."""
     offsets = {offset_text(time, calendar.zone) for time in (item.open, item.close)}
-    kind = "clock change" if len(offsets) > 1 else "half day"
+    kind = "clock change" if len(offsets) > 1 else "half day" if item.minutes < length else "longer day"
     return LeftOut(kind, item.date, bars.where(row), f"a session of {item.minutes} minutes, others have {length}")
 
 

@@ -34,6 +34,8 @@ _OTHER_FORMS: Final = {
     b"\xd0\xcf\x11\xe0": "an Excel workbook is not read; save it as csv",
 }
 """First bytes of forms that are not read, and what to do."""
+MOST_MEMBERS: Final = 1_000
+"""Largest number of files that are read in one archive."""
 LARGEST_FILE: Final = 2**34
 """Largest size of a file, bytes, as it is stored and as it is decompressed."""
 
@@ -161,6 +163,10 @@ def _of_archive(path: str) -> list[Source]:
         members = [item for item in archive.infolist() if not item.is_dir() and _is_data(item.filename)]
     if not members:
         raise ValueError(f"{path}: the archive holds no file that ends in {', '.join(ENDINGS)}")
+    if len(members) > MOST_MEMBERS:
+        raise ValueError(
+            f"{path}: the archive holds {len(members):,} files (at most {MOST_MEMBERS:,}); unpack it into a folder"
+        )
     for member in members:
         if member.file_size > LARGEST_FILE:
             raise ValueError(f"cannot read {path}:{member.filename}: it is larger than {LARGEST_FILE:,} bytes; split it")

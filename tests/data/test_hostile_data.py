@@ -1,16 +1,20 @@
 """Hostile data: each gives the right number, or one line that names what is wrong and the option that helps."""
 
 import re
+import zipfile
 
 import numpy as np
 import pyarrow
 import pytest
 
+import hyperexec_env as hx
+from hyperexec_env.data.calendars import calendar_of
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.inspection import inspect_data
 from hyperexec_env.data.measurement import measure
 from hyperexec_env.data.reader import read_bars, read_quotes, read_trades
 from hyperexec_env.data.sessions import read_sessions
+from hyperexec_env.data.zones import MINUTE, day_start
 
 # exchange_calendars calls what pandas deprecates
 pytestmark = pytest.mark.filterwarnings("ignore:Series.values returning")
@@ -258,3 +262,42 @@ def test_markets_without_sessions_in_the_years_of_the_data_are_no_advice():
     with pytest.raises(ValueError, match="pass the time zone") as caught:
         read_sessions(bars(["01-13", "01-14", "01-15"], year="1900"))  # a Saturday, a Sunday and a Monday
     assert "XTKS" not in str(caught.value)
+
+
+def test_a_column_with_a_usual_name_that_is_not_read_is_said(tmp_path):
+    rows = [f"2024-03-05 10:{minute:02d},100,101,99,100,5,{15 * minute},7" for minute in range(30)]
+    (tmp_path / "bars.csv").write_text("\n".join(["ts,open,high,low,close,volume,vol,trades", *rows]))
+    (choice,) = [text for text in hx.read_bars(tmp_path / "bars.csv").provenance.choices if "is not read" in text]
+    assert choice.endswith("column volume is read as volume, and vol is not read: pass --columns volume=NAME if it should be")
+    given = hx.read_bars(tmp_path / "bars.csv", hx.Format(columns=("volume=vol",)))
+    assert not any("is not read" in text for text in given.provenance.choices)
+    assert given.volume[2] == 30.0
+
+
+def test_an_archive_of_too_many_files_is_refused_before_they_are_opened(tmp_path):
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(1001):
+            archive.writestr(f"{number}.csv", "ts,open,high,low,close\n")
+    with pytest.raises(ValueError, match=r"many.zip: the archive holds 1,001 files \(at most 1,000\); unpack it into a folder"):
+        hx.read_bars(tmp_path / "many.zip")
+
+
+def test_trades_that_are_given_twice_are_refused(tmp_path):
+    (tmp_path / "trades.csv").write_text("ts,price,size\n2024-03-05 10:00:00,100,5\n2024-03-05 10:00:01,100,5\n")
+    with pytest.raises(ValueError, match=r"trades.csv is given twice: its trades would count twice"):
+        hx.read_trades([tmp_path / "trades.csv"] * 2)
+
+
+def test_the_longer_days_of_tokyo_are_called_longer():
+    calendar = calendar_of("XTKS")
+    days = calendar.sessions(day_start("2024-10-28"), day_start("2024-11-08"))
+    assert {item.minutes for item in days} == {300, 330}
+    times = np.concatenate([np.arange(item.open, item.close, 5 * MINUTE) for item in days])
+    pauses = [(times >= item.break_start) & (times < item.break_end) for item in days]
+    times = times[~np.any(pauses, axis=0)]
+    close = 100.0 + np.cumsum(np.random.default_rng(0).normal(0.0, 0.01, len(times)))
+    columns = {"open": close, "high": close + 0.1, "low": close - 0.1, "close": close, "volume": np.full(len(times), 50.0)}
+    table = pyarrow.table({"ts": times.astype("datetime64[ns]"), **columns})
+    kinds = hx.read_sessions(table, hx.Format(calendar="XTKS", tz="UTC"), lenient=True).report.counts()
+    assert "half day" not in kinds
+    assert kinds["longer day"] >= 3

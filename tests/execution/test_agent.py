@@ -1104,7 +1104,7 @@ def test_forgotten_orders_are_not_retained_until_their_times(deadline):
     for name in names:
         agent.cancel(name)
     assert len(agent.get_reports(forget=True)) == 50
-    found = [found for found in gc.get_objects() if isinstance(found, WorkingOrder) and found.parent.id in names]
+    found = [found for found in gc.get_objects() if type(found) is WorkingOrder and found.parent.id in names]
     assert found == []
     assert agent.get_next_child(1e8).parent == kept  # the orders that are open still trade and expire
     agent.process(now=1e9)
