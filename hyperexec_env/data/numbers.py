@@ -142,10 +142,10 @@ def read_words(column: Any) -> tuple[list[str], NDArray[np.int64]]:
     arrow, compute = need("pyarrow", "data"), need("pyarrow.compute", "data")
     if not arrow.types.is_dictionary(column.type):
         column = compute.fill_null(compute.cast(column, arrow.string()), "").dictionary_encode()
-    words = ["" if word is None else str(word) for word in column.dictionary.to_pylist()]
-    indices = compute.fill_null(compute.cast(column.indices, arrow.int64()), len(words)).to_numpy(zero_copy_only=False)
+    words = [*("" if word is None else str(word) for word in column.dictionary.to_pylist()), ""]
+    indices = compute.fill_null(compute.cast(column.indices, arrow.int64()), len(words) - 1).to_numpy(zero_copy_only=False)
     used, places = np.unique(indices, return_inverse=True)  # a categorical column may hold words that no row has
-    return [[*words, ""][at] for at in used], places
+    return [words[at] for at in used.tolist()], places
 
 
 def _floats(column: Any) -> Floats:
