@@ -18,7 +18,7 @@ from .layouts import FIELDS, NAMES, plain_name
 from .numbers import decimal_mark, read_numbers, read_sides, read_words
 from .raw import Raw, open_raw
 from .recognise import Recognised, recognise, value_kind
-from .sources import Source, damage
+from .sources import Source, damage, within_memory
 from .stamps import StampStyle, read_clock, read_stamps, stamp_style
 from .zones import HOUR, check_zone, day_start, utc_of
 
@@ -70,7 +70,8 @@ class Part(NamedTuple):
 def read_source(kind: str, source: Source, format: Format) -> Part:
     """Read one source; see :func:`~hyperexec_env.data.reader.read_bars` for the errors."""
     try:
-        return _read_raw(kind, open_raw(source), format)
+        with within_memory([source.name]):
+            return _read_raw(kind, open_raw(source), format)
     except UnicodeError as error:  # texts of a damaged parquet file
         raise damage(source.name, error) from None
 

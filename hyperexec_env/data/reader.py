@@ -16,7 +16,7 @@ from .columns import Columns, Part, read_source
 from .format import Format
 from .numbers import read_numbers
 from .raw import Raw, open_raw
-from .sources import Data, Source, find_sources
+from .sources import Data, Source, find_sources, within_memory
 from .tables import Bars, Book, Provenance, Quotes, Trades
 from .values import check_bars, check_positive, check_quotes, check_size
 from .zones import DAY, HOUR, MINUTE, local_of
@@ -247,6 +247,12 @@ def _in_order(parts: Sequence[Part], sources: list[Source]) -> list[Source]:
 def _joined(
     parts: list[Part], format: Format, order: str = "direction"
 ) -> tuple[dict[str, Any], Columns, dict[str, tuple[str, ...]]]:
+    """Return the arguments of a table, the columns of all sources, and the words of columns; see :func:`_join`."""
+    with within_memory([part.raw.source.name for part in parts]):
+        return _join(parts, format, order)
+
+
+def _join(parts: list[Part], format: Format, order: str) -> tuple[dict[str, Any], Columns, dict[str, tuple[str, ...]]]:
     """Return the arguments of a table, the columns of all sources, and the words of columns.
 
     Args:

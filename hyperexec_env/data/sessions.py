@@ -17,7 +17,7 @@ from .format import Format
 from .gaps import check_closed
 from .prices import check_instrument, check_nights
 from .reader import read_bars
-from .sources import Data
+from .sources import Data, within_memory
 from .tables import Bars, Provenance
 from .volumes import check_volumes, volume_notes
 from .zones import DAY, MINUTE, date_of, local_of, offset_text, unfold
@@ -140,7 +140,9 @@ def read_sessions(data: Data, format: Format | None = None, *, lenient: bool = F
         MissingExtra: The extra `data` is not installed.
     """
     format = format or Format()
-    return sessions_of(read_bars(data, format), format, lenient=lenient, adv=adv)
+    bars = read_bars(data, format)
+    with within_memory(bars.provenance.files):
+        return sessions_of(bars, format, lenient=lenient, adv=adv)
 
 
 def sessions_of(bars: Bars, format: Format | None = None, *, lenient: bool = False, adv: float | None = None) -> Sessions:

@@ -8,15 +8,15 @@ import io
 import os
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
 from hyperexec_env.extras import need
 from hyperexec_env.files import open_regular
 
-__all__ = ["Data", "Source", "damage", "find_sources"]
+__all__ = ["Data", "Source", "damage", "find_sources", "within_memory"]
 
 Data = Any
 """A path (file, folder or pattern), a data frame (pandas, polars, pyarrow, duckdb), or a sequence of paths or frames."""
@@ -96,6 +96,20 @@ def damage(source: str, error: BaseException, line: int = 0) -> ValueError:
     if isinstance(error, OSError):
         return ValueError(f"cannot read {source or repr(source)}: {error.strerror or error}")
     return ValueError(f"{source}{after}: {' '.join(str(error).split())[:300]}")
+
+
+@contextmanager
+def within_memory(names: Sequence[str]) -> Iterator[None]:
+    """Name the sources in the error that the memory does not suffice for them.
+
+    Raises:
+        MemoryError: The block raised one; the message names the sources.
+    """
+    try:
+        yield
+    except MemoryError as error:
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise MemoryError(f"{shown} ({str(error) or 'too many rows'}); give fewer rows") from None
 
 
 def _of_frame(frame: Any, what: str) -> Source:

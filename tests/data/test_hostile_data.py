@@ -8,6 +8,7 @@ import pyarrow
 import pytest
 
 import hyperexec_env as hx
+from hyperexec_env.cli import main
 from hyperexec_env.data.calendars import calendar_of
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.inspection import inspect_data
@@ -301,3 +302,15 @@ def test_the_longer_days_of_tokyo_are_called_longer():
     kinds = hx.read_sessions(table, hx.Format(calendar="XTKS", tz="UTC"), lenient=True).report.counts()
     assert "half day" not in kinds
     assert kinds["longer day"] >= 3
+
+
+@pytest.mark.parametrize("place", ["columns.read_numbers", "reader._zone_choice", "sessions._lay_out"])
+def test_a_file_that_exceeds_the_memory_is_named(tmp_path, monkeypatch, capsys, place):
+    def exhausted(*_):
+        raise MemoryError
+
+    (tmp_path / "bars.csv").write_text("ts,open,high,low,close\n2024-03-05 10:00,1,1,1,1\n2024-03-05 10:01,1,1,1,1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(f"hyperexec_env.data.{place}", exhausted)
+    assert main(["calibrate", "bars.csv", "--out", "a.toml"]) == 2
+    assert capsys.readouterr().err == "hyperexec: error: not enough memory: bars.csv (too many rows); give fewer rows\n"
