@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.data.blocks import resampled_days
 from hyperexec_env.data.figures import Samples, samples_of
 from hyperexec_env.data.impact import Response, response_of, spreads_of
 from hyperexec_env.data.sessions import Sessions
@@ -201,14 +202,11 @@ def _days_of(returns: Floats, volume: Floats) -> Days:
 
 def _compared(fact: Fact, simulated: Days, real: Days, samples: Samples) -> Comparison:
     """Return one fact of both."""
-    rng = np.random.default_rng(SEED)
     count, drawn = len(real.returns), len(simulated.returns)
-    block = max(1, round(count ** (1.0 / 3.0)))
-    found = []
-    for _ in range(REPLICATES):
-        first = rng.integers(0, count, size=-(-count // block))
-        chosen = ((first[:, None] + np.arange(block)) % count).ravel()[:count]
-        found.append(fact.value(_days_of(samples.returns[chosen], samples.volume[chosen])))
+    found = [
+        fact.value(_days_of(samples.returns[chosen], samples.volume[chosen]))
+        for chosen in resampled_days(count, REPLICATES, SEED)
+    ]
     size = max(count, 50)
     parts = [fact.value(_part(simulated, at, size)) for at in range(0, drawn - size + 1, size)]
     error = float(np.std(parts, ddof=1)) / math.sqrt(len(parts)) if len(parts) > 1 else 0.0

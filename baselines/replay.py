@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_number
+from hyperexec_env.data.blocks import resampled_days
 from hyperexec_env.data.calibration import calibrate
 from hyperexec_env.data.figures import Figures, Samples, estimate, samples_of
 from hyperexec_env.data.regime_fit import predicted_regimes
@@ -190,10 +191,7 @@ def _rows(market: Market, path: Path, policies: PolicyLike | Iterable[PolicyLike
 
 def _bootstrap(values: Floats) -> tuple[float, float, float]:
     """Return the mean of values by day with the ends of its interval, by resampling blocks of days."""
-    rng, count = np.random.default_rng(SEED), len(values)
-    block = max(1, round(count ** (1.0 / 3.0)))
-    first = rng.integers(0, count, size=(RESAMPLES, -(-count // block)))
-    chosen = ((first[:, :, None] + np.arange(block)) % count).reshape(RESAMPLES, -1)[:, :count]
+    chosen = resampled_days(len(values), RESAMPLES, SEED)
     low, high = np.quantile(values[chosen].mean(axis=1), (0.025, 0.975))
     return float(values.mean()), float(low), float(high)
 

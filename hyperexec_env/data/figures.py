@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.library import U_CURVE
 
+from .blocks import resampled_days
 from .regime_fit import RegimeFit, fit_regimes, refit
 from .sessions import Sessions
 
@@ -152,16 +153,10 @@ def estimate(samples: Samples, start: Figures | None = None) -> Figures:
 def standard_errors(samples: Samples, figures: Figures) -> dict[str, Any]:
     """Return the standard error of each figure by a moving-block bootstrap over sessions (Kuensch 1989).
 
-    Blocks have the length n^(1/3) of n sessions (rounded), so that volatility and volume that persist over days are kept.
     ``volume_level`` holds the figure itself and its standard error.
     """
-    rng, count = np.random.default_rng(SEED), len(samples.variance)
-    block = max(1, round(count ** (1.0 / 3.0)))
-    found: list[dict[str, Any]] = []
-    for _ in range(REPLICATES):
-        first = rng.integers(0, count, size=-(-count // block))
-        chosen = ((first[:, None] + np.arange(block)) % count).ravel()[:count]
-        found.append(_numbers(estimate(samples.of_sessions(chosen), figures)))
+    resamples = resampled_days(len(samples.variance), REPLICATES, SEED)
+    found = [_numbers(estimate(samples.of_sessions(chosen), figures)) for chosen in resamples]
     errors = {name: np.std([each[name] for each in found], axis=0, ddof=1) for name in found[0]}
     plain: dict[str, Any] = {name: value.tolist() if np.ndim(value) else float(value) for name, value in errors.items()}
     if not samples.has_volume:
