@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_number
 from hyperexec_env.data.blocks import resampled_days
-from hyperexec_env.data.calibration import calibrate
+from hyperexec_env.data.calibration import calibration_of
 from hyperexec_env.data.figures import Figures, Samples, estimate, samples_of
 from hyperexec_env.data.regime_fit import predicted_regimes
 from hyperexec_env.data.sessions import Sessions
@@ -127,8 +127,8 @@ def replay(
             f"(train {train:g})"
         )
     before = _chosen(sessions, np.arange(first))
-    scenario = calibrate(before, "replay", **order)
     figures, samples = estimate(samples_of(before)), samples_of(sessions)
+    scenario = calibration_of(before, "replay", figures=figures, **order).scenario
     if scenario.slices != samples.slices or scenario.horizon_minutes != scenario.day_minutes:
         raise ValueError(f"slices must be {samples.slices} over the whole day: those are the slices of the bars")
     market = build_market(scenario)

@@ -113,15 +113,25 @@ def calibrate(sessions: Sessions, name: str = "calibrated", *, volume_level: boo
     return calibration_of(sessions, name, volume_level=volume_level, **order).scenario
 
 
-def calibration_of(sessions: Sessions, name: str = "calibrated", *, volume_level: bool = False, **order: Any) -> Calibration:
-    """Return the scenario of :func:`calibrate` with the report on the bars and the standard error of each measured figure."""
+def calibration_of(
+    sessions: Sessions,
+    name: str = "calibrated",
+    *,
+    volume_level: bool = False,
+    figures: Figures | None = None,
+    **order: Any,
+) -> Calibration:
+    """Return the scenario of :func:`calibrate` with the report on the bars and the standard error of each measured figure.
+
+    `figures` are those of the sessions, if they are known already.
+    """
     order = {key: value for key, value in order.items() if value is not None}
     if len(sessions.dates) < 2:
         raise ValueError(f"calibration needs at least two full sessions, got {len(sessions.dates)}")
     if not sessions.has_volume and "adv" not in order:
         raise ValueError("the bars hold no volume: pass adv, the average daily volume (--adv)")
     samples = samples_of(sessions)
-    figures = estimate(samples)
+    figures = figures or estimate(samples)
     errors = standard_errors(samples, figures)
     measured = _measured(sessions, samples, figures, name)
     if volume_level and sessions.has_volume:
