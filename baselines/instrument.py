@@ -308,7 +308,7 @@ def instrument_of(
 def _bar_columns(bars: Bars, stamp: str) -> tuple[NDArray[Any], ...]:
     """Return start, end, open, close, high, low and volume of bars in ascending order, each start once."""
     length = bars.minutes * MINUTE
-    start, chosen = np.unique(bars.time - (length if stamp == "end" else 0), return_index=True)
+    start, chosen = np.unique(bars.starts(stamp), return_index=True)
     end = np.minimum(start + length, np.concatenate([start[1:], start[-1:] + length]))
     return (start, end, *(values[chosen] for values in (bars.open, bars.close, bars.high, bars.low, bars.volume)))
 

@@ -305,7 +305,7 @@ def _fit(start: Nanoseconds, step: int, activity: Floats, hours: list[SessionHou
 
 def _advice(bars: Bars, activity: Floats, calendar: Calendar, format: Format) -> str:
     """Return which zone or calendar fits the data, and the option that sets it."""
-    start = bars.time - (bars.minutes * MINUTE if bars.stamp == "end" else 0)
+    start = bars.starts(bars.stamp)
     active, saturday, _ = _round_the_clock(start)
     if saturday > WEEKEND_SHARE and active >= FEW_HOURS and calendar.name != ALWAYS:
         return "the bars lie at night and at weekends too: pass --calendar 24/7"

@@ -166,7 +166,7 @@ def by_volatility(tape: Tape, seconds: float = 60.0) -> tuple[Spell, Spell]:
     length = 60.0 * tape.day_minutes / seconds
     halves = []
     for chosen in (~volatile, volatile):
-        part = Flow(flow.move[chosen], flow.flow[chosen], flow.volume[chosen], flow.day[chosen], seconds)
+        part = Flow(flow.move[chosen], flow.flow[chosen], flow.day[chosen], seconds)
         halves.append(Spell(math.sqrt(float((part.move**2).mean()) * length), _response(part, block[chosen])))
     return halves[0], halves[1]
 

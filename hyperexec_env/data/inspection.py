@@ -119,8 +119,7 @@ def inspect_data(data: Data, format: Format | None = None, kind: str = "", adv: 
         return Inspection(kind, table, calendar, lines, outside, None, None, fault)
     report = sessions.report
     states = {item.date: f"left out ({item.kind}): {item.reason}" for item in report.left_out}
-    start = bars.time - (bars.minutes * 60_000_000_000 if report.stamp == "end" else 0)
-    lines, outside = _lines(start, calendar, bars, states)
+    lines, _ = _lines(bars.starts(report.stamp), calendar, bars, states)
     return Inspection(kind, table, calendar, lines, report.outside_bars, report, sessions, "")
 
 

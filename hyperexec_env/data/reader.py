@@ -17,7 +17,7 @@ from .format import Format
 from .numbers import read_numbers
 from .raw import Raw, open_raw
 from .sources import Data, Source, find_sources, within_memory
-from .tables import Bars, Book, Provenance, Quotes, Trades
+from .tables import Bars, Book, Provenance, Quotes, Trades, executions_among
 from .values import check_bars, check_positive, check_quotes, check_size
 from .zones import DAY, HOUR, MINUTE, local_of
 
@@ -182,23 +182,7 @@ def _trades_of_messages(sources: Sequence[Source], format: Format) -> Trades:
     """Return the executions among messages of LOBSTER."""
     parts = [read_source("messages", source, format) for source in sources]
     table, columns, _ = _joined(parts, format, "rows")
-    chosen = (columns["type"] == 4) | (columns["type"] == 5)
-    count = int(chosen.sum())
-    for field in ("time", "row", "source"):
-        table[field] = table[field][chosen]
-    nothing = np.zeros(count)
-    return Trades(
-        **table,
-        price=columns["price"][chosen],
-        size=columns["size"][chosen],
-        side=(-columns["direction"][chosen]).astype(np.int8),
-        has_side=True,
-        exchange=nothing.astype(np.int16),
-        exchanges=("",),
-        condition=(columns["type"][chosen] == 5).astype(np.int32),
-        conditions=("visible", "hidden"),
-        suspicious=nothing > 0.0,
-    )
+    return executions_among(**table, **{field: columns[field] for field in ("type", "size", "price", "direction")})
 
 
 def _read_levels(source: Source) -> NDArray[np.float64]:

@@ -219,11 +219,10 @@ def _lay_out(bars: Bars, calendar: Calendar, format: Format) -> _LaidOut:
     """Split bars into sessions and lay the full ones on a grid; see :func:`read_sessions` for the errors."""
     hours, cut = fitted_hours(bars, sessions_around(bars.time, calendar), calendar)
     found, why = find_stamp(bars, hours)
-    step = bars.minutes * MINUTE
-    start = bars.time - (step if (found or bars.stamp) == "end" else 0)
+    start = bars.starts(found or bars.stamp)
     check_clock(bars, start, hours, calendar, format)
     stamp, notes = settled_stamp(bars, found, why, format)
-    start = bars.time - (step if stamp == "end" else 0)
+    start = bars.starts(stamp)
     cover = overlaps(start, bars.minutes, hours)
     notes = [*notes, *cut, *outside_notes(bars, start, cover, hours, calendar)]
     return _on_grid(bars, cover, hours, calendar, stamp, notes)
@@ -291,7 +290,7 @@ def _other_length(bars: Bars, item: SessionHours, row: int, length: int, calenda
 def _row_faults(bars: Bars, laid: _LaidOut, calendar: Calendar) -> dict[str, LeftOut]:
     """Return the first faulty row of each session by its date: off the grid, or contradicting another row."""
     found: dict[str, LeftOut] = {}
-    start = bars.time - (bars.minutes * MINUTE if laid.stamp == "end" and not bars.is_daily else 0)
+    start = bars.starts(laid.stamp)
     for kind, rows in (("off grid", laid.placed.off_grid), ("duplicate", laid.placed.contradicting)):
         for row in np.sort(rows).tolist():
             date, clock = laid.hours[int(laid.cover.session[row])].date, calendar.clock(int(start[row]))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .zones import Nanoseconds, date_of, local_of
+from .zones import MINUTE, Nanoseconds, date_of, local_of
 
-__all__ = ["Bars", "Book", "Provenance", "Quotes", "Table", "Trades"]
+__all__ = ["Bars", "Book", "Provenance", "Quotes", "Table", "Trades", "executions_among"]
 
 Floats = NDArray[np.float64]
 
@@ -108,6 +108,10 @@ class Bars(Table):
         """Whether each bar is a day."""
         return self.minutes == 1440
 
+    def starts(self, stamp: str) -> Nanoseconds:
+        """Return the start of each bar, given whether `time` is the start or the end; a day is stamped by its date."""
+        return np.asarray(self.time - (self.minutes * MINUTE if stamp == "end" and not self.is_daily else 0))
+
 
 @dataclass(frozen=True, eq=False)
 class Trades(Table):
@@ -174,3 +178,45 @@ class Book(Table):
     """Prices of the offers, best first; NaN for an empty level."""
     ask_size: Floats
     """Shares."""
+
+
+def executions_among(
+    *,
+    time: Nanoseconds,
+    row: NDArray[Any],
+    source: NDArray[np.int16],
+    type: NDArray[Any],
+    size: Floats,
+    price: Floats,
+    direction: NDArray[Any],
+    **table: Any,
+) -> Trades:
+    """Return the executions among the events of a book, hidden ones included; an execution of a resting offer is a buy.
+
+    Args:
+        time: Time of each event; see :class:`Table` for the fields of the same name, shape (event,).
+        row: See :class:`Table`.
+        source: See :class:`Table`.
+        type: See :class:`Book`.
+        size: See :class:`Book`.
+        price: See :class:`Book`.
+        direction: See :class:`Book`.
+        **table: The other fields of a :class:`Table`.
+    """
+    chosen = (type == 4) | (type == 5)
+    count = int(chosen.sum())
+    return Trades(
+        **table,
+        time=time[chosen],
+        row=row[chosen],
+        source=source[chosen],
+        price=price[chosen],
+        size=size[chosen],
+        side=(-direction[chosen]).astype(np.int8),
+        has_side=True,
+        exchange=np.zeros(count, np.int16),
+        exchanges=("",),
+        condition=(type[chosen] == 5).astype(np.int32),
+        conditions=("visible", "hidden"),
+        suspicious=np.zeros(count, dtype=bool),
+    )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .calendars import ALWAYS, Calendar, SessionHours, calendar_of
 from .format import Format
-from .tables import Book, Quotes, Trades
+from .tables import Book, Quotes, Trades, executions_among
 from .zones import DAY, MINUTE, SECOND, Nanoseconds
 
 __all__ = ["Flow", "Tape", "TapeDay", "flow_of", "tape_of", "tape_of_book"]
@@ -85,8 +85,6 @@ class Flow(NamedTuple):
     """Change of the mid over an interval, fraction of the first mid of the day."""
     flow: Floats
     """Signed volume of an interval, fraction of the average daily volume."""
-    volume: Floats
-    """Volume of an interval, fraction of the average daily volume."""
     day: NDArray[np.int64]
     """Index of the session."""
     seconds: float
@@ -148,23 +146,16 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
 
 def tape_of_book(book: Book, format: Format | None = None, adv: float | None = None) -> Tape:
     """Return the tape of a limit order book: its executions (hidden ones included), and the best quotes after each event."""
-    executed = (book.type == 4) | (book.type == 5)
     shared = {"provenance": book.provenance, "symbol": book.symbol, "lines": book.lines}
-    count = int(executed.sum())
-    trades = Trades(
+    trades = executions_among(
         **shared,
-        time=book.time[executed],
-        row=book.row[executed],
-        source=book.source[executed],
-        price=book.price[executed],
-        size=book.size[executed],
-        side=(-book.direction[executed]).astype(np.int8),
-        has_side=True,
-        exchange=np.zeros(count, np.int16),
-        exchanges=("",),
-        condition=np.zeros(count, np.int32),
-        conditions=("",),
-        suspicious=np.zeros(count, bool),
+        time=book.time,
+        row=book.row,
+        source=book.source,
+        type=book.type,
+        size=book.size,
+        price=book.price,
+        direction=book.direction,
     )
     quotes = Quotes(
         **shared,
@@ -181,7 +172,7 @@ def tape_of_book(book: Book, format: Format | None = None, adv: float | None = N
 
 def flow_of(tape: Tape, seconds: float) -> Flow:
     """Return moves of the mid and signed flow on a grid of time; a last interval that is not whole is left out."""
-    parts: list[tuple[Floats, Floats, Floats]] = []
+    parts: list[tuple[Floats, Floats]] = []
     for day in tape.days:
         step = round(seconds * SECOND)
         edges = day.start + step * np.arange((day.end - day.start) // step + 1)
@@ -190,11 +181,10 @@ def flow_of(tape: Tape, seconds: float) -> Flow:
         inside = (place >= 0) & (place < len(edges) - 1)
         count = len(edges) - 1
         signed = np.bincount(place[inside], (day.side * day.size)[inside], count) / tape.adv
-        volume = np.bincount(place[inside], day.size[inside], count) / tape.adv
-        parts.append((np.diff(mids) / mids[0], signed, volume))
-    move, flow, volume = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        parts.append((np.diff(mids) / mids[0], signed))
+    move, flow = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     day_index = np.repeat(np.arange(len(parts)), [len(part[0]) for part in parts])
-    return Flow(move, flow, volume, day_index, seconds)
+    return Flow(move, flow, day_index, seconds)
 
 
 def _shared(calendar: Calendar, first: int, last: int) -> list[SessionHours]:
