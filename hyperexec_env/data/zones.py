@@ -71,9 +71,8 @@ def utc_of(local: Nanoseconds, zone: str) -> Nanoseconds:
     if not local.size:
         return local
     instants, offsets = _transitions(zone, int(local.min()), int(local.max()))
-    # a change takes effect on the wall clock of the offset before it; when clocks go back, one difference later
+    # a change takes effect after the hour that the clock skips or shows twice
     clock = instants[1:] + np.maximum(offsets[:-1], offsets[1:])
-    clock = np.where(offsets[1:] < offsets[:-1], instants[1:] + offsets[:-1], clock)
     return np.asarray(local - offsets[np.searchsorted(clock, local, side="right")])
 
 
