@@ -12,6 +12,7 @@ from hyperexec_env.baselines.solver import solve
 from hyperexec_env.cli import main
 from hyperexec_env.data.figures import estimate, samples_of
 from hyperexec_env.data.format import Format
+from hyperexec_env.data.regime_fit import RegimeFit
 from hyperexec_env.data.sessions import read_sessions
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.rollout import roll
@@ -74,7 +75,8 @@ class Recorder:
 
 def test_the_future_of_a_day_changes_no_situation(sessions):
     market, samples = build_market(SCENARIO), samples_of(sessions)
-    figures, recorders = estimate(samples), []
+    sticky = RegimeFit(np.array([0.5, 1.6]), np.array([[0.6, 0.05], [0.05, 0.3]]), np.ones((1, 1, 2)), 0.0)
+    figures, recorders = estimate(samples)._replace(fit=sticky), []
     for factor in (1.0, 3.0):
         returns, volume = samples.returns.copy(), samples.volume.copy()
         returns[60, 13:] *= factor

@@ -33,6 +33,12 @@ def test_hours_that_are_aligned_to_the_clock_are_hours():
     assert read_bars(frame([[570, *range(600, 960, 60)]] * 10)).minutes == 60
 
 
+def test_a_bar_starts_its_length_before_its_end_and_a_day_at_its_date():
+    for bars, length in ((read_bars(frame([range(570, 960, 5)] * 2)), 5), (read_bars(frame([[0]] * 5)), 0)):
+        assert (bars.starts("start") == bars.time).all()
+        assert (bars.time - bars.starts("end") == length * 60 * 10**9).all()
+
+
 def test_bars_of_another_length_are_refused():
     with pytest.raises(ValueError, match="bars must be 1, 2, 3, 5, 10, 15, 20, 30, 60 minutes or a day long, got 4 minutes"):
         read_bars(frame([range(570, 960, 4)] * 10))

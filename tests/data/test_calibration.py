@@ -14,7 +14,15 @@ import pytest
 from hyperexec_env.data.calibration import NAMES, Calibration, calibrate, calibration_of
 from hyperexec_env.data.figures import Samples, estimate, samples_of, standard_errors
 from hyperexec_env.data.format import Format
-from hyperexec_env.data.regime_fit import RegimeFit, _forward_backward, _reversible, fit_regimes, transition_rates
+from hyperexec_env.data.regime_fit import (
+    TAIL,
+    RegimeFit,
+    _forward_backward,
+    _reversible,
+    fit_regimes,
+    predicted_regimes,
+    transition_rates,
+)
 from hyperexec_env.data.sessions import read_sessions
 from hyperexec_env.market.library import U_CURVE
 from hyperexec_env.market.regime import matrix_exponential
@@ -387,6 +395,21 @@ def test_forward_backward_agrees_with_the_sum_over_all_paths():
     assert found[0] == pytest.approx(total)
     assert found[1] == pytest.approx(posterior)
     assert found[2] == pytest.approx(pairs)
+
+
+def test_the_filter_is_the_law_of_the_regime_given_the_earlier_returns_alone():
+    flows = np.array([[0.5, 0.1], [0.1, 0.3]])
+    fit = RegimeFit(np.array([0.6, 1.5]), flows, np.ones((1, 1, 2)), 0.0)
+    returns = np.random.default_rng(0).standard_normal((3, 4))
+    found = predicted_regimes(returns, fit)
+    scales = fit.volatility * np.sqrt((TAIL - 2.0) / TAIL)
+    density = (1.0 + (returns[..., None] / scales) ** 2 / TAIL) ** (-(TAIL + 1.0) / 2.0) / scales  # up to a constant
+    for step in range(4):
+        weights = np.zeros((3, 2))
+        for path in itertools.product(range(2), repeat=step + 1):
+            prior = fit.law[path[0]] * np.prod([flows[a, b] / fit.law[a] for a, b in itertools.pairwise(path)])
+            weights[:, path[-1]] += prior * np.prod([density[:, at, path[at]] for at in range(step)], axis=0)
+        assert found[:, step] == pytest.approx(weights / weights.sum(axis=1, keepdims=True))
 
 
 def test_the_fitted_reversible_chain_is_a_local_maximum_of_the_likelihood():

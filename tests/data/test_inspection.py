@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,8 @@ def test_bars_of_trades_are_those_of_a_plain_loop():
             expected = (prices[0], prices.max(), prices.min(), prices[-1], sizes.sum())
             assert (bars.open[at], bars.high[at], bars.low[at], bars.close[at], bars.volume[at]) == expected
         assert bars.volume.sum() == trades.size.sum()
+    doubted = replace(trades, suspicious=np.arange(len(trades)) % 2 == 0)
+    assert bars_of_trades(doubted).volume.sum() == trades.size[1::2].sum()
     with pytest.raises(ValueError, match="minutes must be a divisor of 60, got 7"):
         bars_of_trades(trades, 7)
 

@@ -9,10 +9,10 @@ import pytest
 
 from hyperexec_env.cli import main
 from hyperexec_env.data.format import Format
-from hyperexec_env.data.impact import by_volatility, decay_of, response_of, spreads_of, volatility_of
+from hyperexec_env.data.impact import by_volatility, decay_of, displacement, response_of, spreads_of, volatility_of
 from hyperexec_env.data.measurement import measure
 from hyperexec_env.data.reader import read_book, read_quotes, read_trades
-from hyperexec_env.data.tape import flow_of, tape_of
+from hyperexec_env.data.tape import Flow, flow_of, tape_of
 from hyperexec_env.market.scenario import load_scenario
 
 DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
@@ -75,6 +75,13 @@ def test_permanent_and_transient_impact_are_recovered(tape):
     assert within(decay.transient, TRANSIENT)
     assert decay.low < RHO < decay.high
     assert decay.identified
+
+
+def test_the_transient_part_decays_within_a_day_and_starts_each_day_at_zero():
+    flow = Flow(np.zeros(6), np.array([1.0, 0.0, 2.0, 4.0, 1.0, 0.0]), np.array([0, 0, 0, 1, 1, 1]), 60.0)
+    kept = np.exp(-0.5)
+    day = [[0.0, kept, kept**2], [0.0, 4.0 * kept, (4.0 * kept + 1.0) * kept]]
+    assert displacement(flow, 5.0, 0.1) == pytest.approx(np.concatenate(day))
 
 
 def test_the_response_falls_with_the_scale_as_the_transient_part_decays(tape):
