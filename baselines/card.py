@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.certificate import certify
-from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.scenario import MULTIPLES, Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 
 from .policies import BASELINES, Schedule
@@ -26,8 +26,9 @@ class Card:
     scenario: Scenario
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields of the scenario and its hash."""
-        return {**self.scenario.to_dict(), "hash": self.scenario.hash}
+        """Return the fields of the scenario, its impact in arrival prices (also where volatilities state it), and its hash."""
+        impact = {name: getattr(self.scenario, name) for name in MULTIPLES}
+        return {**self.scenario.to_dict(), **impact, "hash": self.scenario.hash}
 
     def __str__(self) -> str:
         """Return the card as text. The call solves the scenario, unless the solution is cached, and tries some round trips."""
@@ -42,13 +43,17 @@ def card(scenario: ScenarioLike) -> Card:
 def _text(scenario: Scenario) -> str:
     """Return the card as text."""
     lines = [f"{scenario.name} ({scenario.hash}): {scenario.description}", ""]
+    stated = scenario.to_dict()
     for item in fields(Scenario):
+        if item.name not in stated and getattr(scenario, item.name) is None:
+            continue
         if not item.metadata or item.name in ("name", "description", "volume_curve"):
             continue
         value = getattr(scenario, item.name)
         text = "none" if value is None else f"{value:,.8g}" if isinstance(value, float) else str(value)
         unit = f" [{item.metadata['unit']}]" if item.metadata["unit"] else ""
-        lines.append(f"  {item.name:<20} {text:>16}  {item.metadata['meaning']}{unit}")
+        derived = "" if item.name in stated else "; follows from the multiple"
+        lines.append(f"  {item.name:<20} {text:>16}  {item.metadata['meaning']}{unit}{derived}")
     profile = scenario.profile()
     lines += ["", "expected volume by slice [% of the daily volume]"]
     lines += [

@@ -26,10 +26,10 @@ class Args(Format):
     side: int | None = option(None, "side of the order: 1 buy, -1 sell (default: 1)")
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
     half_spread_bps: float | None = option(None, "half of the quoted spread, bps (default: that of a scenario)")
-    kyle_lambda: float | None = option(None, "Kyle's lambda, arrival prices for one ADV (default: that of a scenario)")
-    perm_impact_gamma: float | None = option(None, "permanent part of it (default: that of a scenario)")
-    temp_impact_alpha: float | None = option(None, "temporary impact, volatilities of a day (default: that of a scenario)")
-    resilience: float | None = option(None, "recovery of the transient impact, per day (default: that of a scenario)")
+    kyle_lambda: float | None = option(None, "Kyle's lambda, arrival prices for one ADV (default: 25 volatilities)")
+    perm_impact_gamma: float | None = option(None, "permanent part of it (default: half of lambda)")
+    temp_impact_alpha: float | None = option(None, "temporary impact, volatilities of a day (default: published)")
+    resilience: float | None = option(None, "recovery of the transient impact, per day (default: that of public tapes)")
 
 
 def main(args: Args) -> Replay:

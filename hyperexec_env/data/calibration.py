@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from hyperexec_env.data.figures import Figures, Samples, estimate, samples_of, standard_errors
 from hyperexec_env.data.regime_fit import transition_rates
 from hyperexec_env.data.sessions import BarReport, Sessions
+from hyperexec_env.market.published import public_impact
 from hyperexec_env.market.regime import Regimes
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import MULTIPLES, Scenario
 from hyperexec_env.market.volume import slice_profile
 
 __all__ = ["Calibration", "calibrate", "calibration_of"]
@@ -93,8 +94,9 @@ def calibrate(sessions: Sessions, name: str = "calibrated", *, volume_level: boo
     """Return a scenario calibrated to sessions of bars.
 
     The default order is 4 % of the average daily volume at the last close, over the whole day in slices of 15 minutes (or of
-    the length of a bar, if bars are longer), with a risk aversion of 2 / notional. Parameters that bars do not identify keep
-    the defaults of :class:`Scenario`; the provenance gives the source and the standard error of each field.
+    the length of a bar, if bars are longer), with a risk aversion of 2 / notional. Impact, which bars do not identify, is that
+    of public tapes at the volatility of the bars (:func:`~hyperexec_env.market.published.public_impact`); the spread and other
+    parameters keep the defaults of :class:`Scenario`. The provenance gives the source and the standard error of each field.
 
     Daily bars give the average daily volume and the volatility (Rogers and Satchell 1991); the volume curve is that of the
     scenario ``regime-day``, and there is one regime. Bars without a volume need `adv`; their volume curve is flat, or given.
@@ -136,13 +138,14 @@ def calibration_of(
     measured = _measured(sessions, samples, figures, name)
     if volume_level and sessions.has_volume:
         measured["volume_level_sd"] = _digits(figures.volume_level)
-    values = {**measured, **order}
+    impact, sources = public_impact(order)
+    values = {**measured, **impact, **order}
     if "quantity" not in order:
         values["quantity"] = max(1.0, float(round(0.04 * order.get("adv", figures.adv))))
     if "risk_aversion" not in order:
         draft = Scenario.from_dict(values)
         values["risk_aversion"] = _digits(2.0 / draft.notional)
-    provenance = _provenance(sessions, samples, errors, measured, order)
+    provenance = _provenance(sessions, samples, errors, measured, sources, order)
     return Calibration(Scenario.from_dict({**values, "provenance": provenance}), sessions.report, errors)
 
 
@@ -189,7 +192,12 @@ def _digits(value: float) -> float:
 
 
 def _provenance(
-    sessions: Sessions, samples: Samples, errors: Mapping[str, Any], measured: Iterable[str], given: Iterable[str]
+    sessions: Sessions,
+    samples: Samples,
+    errors: Mapping[str, Any],
+    measured: Iterable[str],
+    impact: Mapping[str, str],
+    given: Iterable[str],
 ) -> dict[str, str]:
     """Return the provenance of each field of the scenario."""
     names = [Path(file).name for file in sessions.report.files]
@@ -225,12 +233,13 @@ def _provenance(
     choices = ("side", "start_minute", "max_participation", "complete", "price_model")
     plain |= dict.fromkeys(choices, "default: a choice, not a measurement")
     plain["volume_level_sd"] = f"default: the variation of the daily level{level} is not requested (volume_level)"
-    plain |= {name: texts[name] for name in measured if name in texts}
+    plain |= {**{name: texts[name] for name in measured if name in texts}, **impact}
     plain |= {"quantity": "4 % of the average daily volume", "risk_aversion": "2 / arrival notional"}
     if not sessions.has_volume:
         plain["volume_curve"] = "flat: the bars hold no volume"
-    plain |= dict.fromkeys(given, "given")
-    return {name: text for name, text in plain.items() if name not in ("name", "description", "provenance")}
+    numbers = {multiple: number for number, multiple in MULTIPLES.items()}
+    plain |= dict.fromkeys((numbers.get(name, name) for name in given), "given")
+    return {name: text for name, text in plain.items() if name not in ("name", "description", "provenance", *numbers)}
 
 
 def _mean_error(errors: Mapping[str, Any]) -> str:

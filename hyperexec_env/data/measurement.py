@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from hyperexec_env.market.published import ALMGREN_2005, PUBLIC_TAPES, public_impact
 from hyperexec_env.market.scenario import Scenario
 
 from .aggregate import bars_of_trades
@@ -22,16 +23,6 @@ __all__ = ["ALMGREN_2005", "PUBLIC_TAPES", "Assumed", "Measurement", "assume_imp
 
 SCALES: Final = (10.0, 60.0, 300.0, 900.0)
 """Scales of the regression of moves on flow, seconds; the last one is the slice of the default order."""
-ALMGREN_2005: Final = {"temp_impact_alpha": (0.142, 0.0062), "temp_impact_beta": (0.600, 0.038)}
-"""Temporary impact and its standard error (Almgren, Thum, Hauptmann and Li 2005, table 3), for US stocks of 2001 to 2003."""
-PUBLIC_TAPES: Final = {
-    "kyle_lambda": (25.0, 17.0, 36.0),
-    "perm_impact_gamma": (0.5, 0.44, 0.82),
-    "resilience": (20.0, 1.0, 550.0),
-    "flow_share": (0.35, 0.17, 0.54),
-}
-"""Value and range on public tapes (AMZN 2012, IBM and SPY 2013, by ``hyperexec measure``): Kyle's lambda in daily volatilities
-for one ADV, gamma over lambda, resilience a day, R^2 of flow."""
 PRECISE: Final = 0.25
 """Relative standard error up to which lambda at the scale of a slice is used; above it, lambda of the next shorter scale."""
 
@@ -134,36 +125,9 @@ def assume_impact(calibration: Calibration) -> Assumed:
     Kyle's lambda goes with volatility: in daily volatilities for one ADV it lies between 17 and 36 on public tapes, in arrival
     prices it differs by a factor of three.
     """
+    values, texts = public_impact()
     scenario = calibration.scenario
-    multiple, share = PUBLIC_TAPES["kyle_lambda"][0], PUBLIC_TAPES["perm_impact_gamma"][0]
-    kyle = multiple * scenario.volatility
-    values = {
-        "kyle_lambda": kyle,
-        "perm_impact_gamma": share * kyle,
-        "resilience": PUBLIC_TAPES["resilience"][0],
-        "flow_share": PUBLIC_TAPES["flow_share"][0],
-        **{name: value for name, (value, _) in ALMGREN_2005.items()},
-    }
-    meanings = {
-        "kyle_lambda": "{:g} daily volatilities for one ADV",
-        "perm_impact_gamma": "{:g} of lambda",
-        "resilience": "{:g} a day",
-        "flow_share": "R^2 of {:g}",
-    }
-    texts = {
-        name: f"assumed: {meanings[name].format(value)} ({low:g} to {high:g} on the public tapes of AMZN, IBM and SPY)"
-        for name, (value, low, high) in PUBLIC_TAPES.items()
-    }
-    texts |= _published()
-    plain = {name: _digits(value) for name, value in values.items()}
-    made = Scenario.from_dict({**scenario.to_dict(), **plain, "provenance": {**scenario.provenance, **texts}})
-    return Assumed(calibration, made)
-
-
-def _published() -> dict[str, str]:
-    """Return the provenance of the published temporary impact."""
-    source = "published: Almgren, Thum, Hauptmann and Li (2005), standard error"
-    return {name: f"{source} {error:g}" for name, (_, error) in ALMGREN_2005.items()}
+    return Assumed(calibration, replace(scenario, **values, provenance={**scenario.provenance, **texts}))
 
 
 def measure(
@@ -210,11 +174,16 @@ def measure(
         raise ValueError(f"the tape is {span:.0f} s long; at least {10 * SCALES[0]:g} s are needed")
     halves = by_volatility(tape) if span * len(tape.days) >= 7200.0 else ()
     base = _base(source, tape, volatility, format, bars, name, order)
-    fields, texts, moved = _fields(tape, spreads, responses, decay)
+    scale = base.volatility if bars is None else volatility.value
+    fields, texts, moved = _fields(tape, spreads, responses, decay, scale)
+    if bars is not None:
+        moved.append(
+            f"impact is scaled from the volatility of the tape ({scale:.2%} a day) to that of the bars ({base.volatility:.2%})"
+        )
     given = {key: value for key, value in order.items() if value is not None}
     provenance = {**base.provenance, **texts, **dict.fromkeys(given, "given")}
-    values = {**base.to_dict(), **fields, **given, "provenance": provenance}
-    return Measurement(tape, spreads, volatility, responses, halves, decay, Scenario.from_dict(values), tuple(moved))
+    scenario = replace(replace(base, **fields), **given, provenance=provenance)
+    return Measurement(tape, spreads, volatility, responses, halves, decay, scenario, tuple(moved))
 
 
 def _check_moves(tape: Tape) -> None:
@@ -240,6 +209,7 @@ def _base(
         return calibrate(sessions_of(bars, format, lenient=True), name, **order)
     price = float(tape.days[-1].mid[-1])
     quantity = max(1.0, float(round(0.04 * tape.adv)))
+    impact, impact_texts = public_impact()
     source_text = f"one session, {tape.days[0].date}, of {', '.join(Path(file).name for file in tape.files)}"
     provenance = {
         "adv": f"volume of {source_text}",
@@ -247,6 +217,7 @@ def _base(
         "arrival_price": f"last mid, {tape.days[-1].date}",
         "quantity": "4 % of the volume of the day",
         "risk_aversion": "2 / arrival notional",
+        **impact_texts,
     }
     return Scenario(
         name=name,
@@ -259,13 +230,18 @@ def _base(
         horizon_minutes=float(tape.day_minutes),
         risk_aversion=_digits(2.0 / (price * quantity)),
         provenance=provenance,
+        **impact,
     )
 
 
 def _fields(
-    tape: Tape, spreads: Spreads, responses: Sequence[Response], decay: Decay
-) -> tuple[dict[str, float], dict[str, str], list[str]]:
-    """Return the measured fields of a scenario, their provenance, and a sentence for each number that was moved."""
+    tape: Tape, spreads: Spreads, responses: Sequence[Response], decay: Decay, volatility: float
+) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """Return the measured fields of a scenario, their provenance, and a sentence for each number that was moved.
+
+    Impact is stated in units of a volatility, a fraction per square root of a day.
+    """
+    assumed = public_impact()[1]
     days = f"{len(tape.days)} session{'s' * (len(tape.days) > 1)} {tape.days[0].date} to {tape.days[-1].date}"
     chosen = _precise(responses)
     moved = []
@@ -290,8 +266,8 @@ def _fields(
         moved.append(f"flow_persistence is 0: {chosen.persistence} at {chosen.seconds:g} s does not differ from it")
     fields = {
         "half_spread_bps": spreads.quoted.value,
-        "kyle_lambda": kyle,
-        "perm_impact_gamma": gamma,
+        "kyle_multiple": kyle / volatility,
+        "perm_impact_multiple": gamma / volatility,
         "flow_share": chosen.r_squared if kyle else 0.0,
         "flow_persistence": persistence,
         **{name: value for name, (value, _) in ALMGREN_2005.items()},
@@ -300,20 +276,23 @@ def _fields(
         "half_spread_bps": f"mean quoted half-spread over time, {days}; standard error {spreads.quoted.error:.2g}; effective "
         f"{spreads.effective.value:.3g}",
         "kyle_lambda": f"regression of {chosen.seconds:g}-second moves of the mid on signed flow, {days}; "
-        f"standard error {chosen.kyle_lambda.error:.2g}",
-        "perm_impact_gamma": f"permanent part of the response to flow, {days}; standard error {decay.gamma.error:.2g}",
+        f"{kyle:.3g}, standard error {chosen.kyle_lambda.error:.2g} arrival prices for one ADV, at a volatility of "
+        f"{volatility:.2%} a day",
+        "perm_impact_gamma": f"permanent part of the response to flow, {days}; {gamma:.3g}, standard error "
+        f"{decay.gamma.error:.2g} arrival prices for one ADV",
         "flow_share": f"R^2 of that regression, {days}",
         "flow_persistence": f"first autocorrelation of signed flow of {chosen.seconds:g} s, {days}; standard error "
         f"{chosen.persistence.error:.2g}",
-        **_published(),
+        "temp_impact_alpha": assumed["temp_impact_alpha"],
+        "temp_impact_beta": assumed["temp_impact_beta"],
     }
     if decay.low > 0.0:
         fields["resilience"] = decay.resilience
         high = "no upper bound" if math.isinf(decay.high) else f"{decay.high:.0f}"
         texts["resilience"] = f"profile likelihood, {days}; 95 % interval {decay.low:.0f} to {high}"
     else:
-        texts["resilience"] = f"default: not identified by {days} (likelihood up to {decay.high:.0f} a day)"
-        moved.append("resilience keeps its default: the tape does not identify it")
+        texts["resilience"] = f"{assumed['resilience']}; not identified by {days} (likelihood up to {decay.high:.0f} a day)"
+        moved.append("resilience is that of public tapes: the tape does not identify it")
     return {name: _digits(value) for name, value in fields.items()}, texts, moved
 
 

@@ -6,11 +6,9 @@ import hashlib
 import json
 import math
 import os
-import re
-import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, replace
-from functools import cached_property, lru_cache
+from dataclasses import InitVar, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any, Final
@@ -26,26 +24,34 @@ from hyperexec_env.checks import (
     one_line,
     shown,
 )
-from hyperexec_env.files import read_regular
+from hyperexec_env.market.hashing import HASHED_FIELDS, HASHED_REGIME_FIELDS, hashed_values
 from hyperexec_env.market.predator import GREATEST, LEAST
 from hyperexec_env.market.regime import Regimes, refuse_slopes
+from hyperexec_env.market.scenario_file import is_path, parse_toml, read_chain, toml_key, toml_value
 from hyperexec_env.market.volume import slice_profile
 
-__all__ = ["Scenario", "ScenarioLike", "get_scenario", "load_scenario", "register_scenario", "scenario_files", "scenario_names"]
+__all__ = [
+    "MULTIPLES",
+    "Scenario",
+    "ScenarioLike",
+    "get_scenario",
+    "load_scenario",
+    "register_scenario",
+    "scenario_files",
+    "scenario_names",
+]
 
 
-_LARGEST_FILE: Final = 2**18
-"""Largest size of a scenario file with all its bases, bytes."""
 _MOST_NEGATIVE: Final = 1e-6
 """Largest probability of a negative price that passes without a warning."""
 _SESSION: Final = 390.0
 """Minutes of an equity session; a scenario whose day is longer may have sessions of many days in it."""
 _MOST_PARTS: Final = 10_000
 """Largest number of parts of a volume curve; as TOML, so many fit into a file."""
-_MOST_BASES: Final = 16
-"""Largest number of files in a chain of bases."""
-_LONG_KEY: Final = re.compile(r"""(?:\.[ \t]*(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')[ \t]*){32}""")
-"""A dotted key of more than 32 parts, whose parsing takes time and memory quadratic in the number of parts."""
+MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_impact_multiple"}
+"""Numbers in arrival prices for one ADV, each with the field that states it in daily volatilities."""
+_UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
+"""Fields that cannot change a result; a multiple does so through its number."""
 
 
 def _unit(default: Any, unit: str, meaning: str, **bounds: float) -> Any:
@@ -58,6 +64,17 @@ def _unit(default: Any, unit: str, meaning: str, **bounds: float) -> Any:
         low = bounds["above"] if "above" in bounds else bounds["low"]
         metadata["range"] = {"low": low, "high": bounds["high"], "open_low": "above" in bounds}
     return field(default=default, metadata=metadata)
+
+
+class _Itself:
+    """Attribute that is the scenario itself, so that `dataclasses.replace` hands the replaced scenario to the new one."""
+
+    def __get__(self, scenario: Scenario | None, owner: type) -> Scenario | None:
+        """Return the scenario; None for the class, which is the default of the argument."""
+        return scenario
+
+
+_ITSELF: Final[Any] = _Itself()
 
 
 @dataclass(frozen=True)
@@ -75,6 +92,14 @@ class Scenario:
     A `volume_level_sd` above zero does so too: past volumes, of which the observation holds the last, are noisy signs of the
     level, and a policy with a memory can infer it.
 
+    Impact is stated in daily volatilities for one ADV (`kyle_multiple`, `perm_impact_multiple`), which vary less between stocks
+    and days than arrival prices do, or in arrival prices (`kyle_lambda`, `perm_impact_gamma`). The multiple is the statement
+    and the number follows from it: ``replace(scenario, volatility=0.03)`` rescales the number, ``replace(scenario,
+    kyle_lambda=0.3)`` states the number and drops the multiple, and ``replace(scenario, kyle_multiple=None)`` keeps the present
+    number at any volatility. The hash covers the number only.
+
+    The provenance of a field is "given" after `replace` has changed the field, unless `replace` states the provenance too.
+
     Raises:
         ValueError: A value is missing or out of range; the message names the field, the value and the range.
     """
@@ -91,7 +116,9 @@ class Scenario:
     price_risk: float = _unit(
         0.0, "per day", "price of inventory risk, lambda in lambda x S (Gatheral and Schied 2011)", low=0.0, high=1e6
     )
-    max_participation: float | None = _unit(None, "fraction of the slice volume", "participation cap (none: no cap)")
+    max_participation: float | None = _unit(
+        None, "fraction of the slice volume", "participation cap (none: no cap)", above=0.0, high=1.0
+    )
     complete: bool = _unit(True, "", "the last slice executes the remaining shares (false: they are marked at the final mid)")
     day_minutes: float = _unit(390.0, "minutes", "length of the trading day", above=0.0, high=1e6)
     adv: float = _unit(5_000_000.0, "shares a day", "average daily volume ADV", above=0.0, high=1e15)
@@ -100,8 +127,14 @@ class Scenario:
     perm_impact_gamma: float = _unit(
         0.2, "arrival prices for one ADV", "permanent impact, g = gamma P0 / ADV", low=0.0, high=1e6
     )
+    perm_impact_multiple: float | None = _unit(
+        None, "daily volatilities for one ADV", "permanent impact, perm_impact_gamma / volatility", low=0.0, high=1e5
+    )
     kyle_lambda: float = _unit(
         0.3, "arrival prices for one ADV", "Kyle's lambda, slope of the price in net flow", low=0.0, high=1e6
+    )
+    kyle_multiple: float | None = _unit(
+        None, "daily volatilities for one ADV", "Kyle's lambda, kyle_lambda / volatility", low=0.0, high=1e5
     )
     temp_impact_alpha: float = _unit(
         0.3, "volatilities of a day", "temporary impact at a participation of one", low=0.0, high=1e6
@@ -133,12 +166,15 @@ class Scenario:
     price_model: str = _unit("abm", "abm or gbm", "arithmetic or geometric Brownian motion")
     regimes: Regimes = field(default_factory=Regimes)
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False)
+    _replaced: InitVar[Scenario | None] = _ITSELF
 
-    def __post_init__(self) -> None:
-        """Check every value once."""
+    def __post_init__(self, _replaced: Scenario | None) -> None:
+        """Check every value once; `dataclasses.replace` passes the scenario that the new one replaces."""
+        self._scale_impact(_replaced)
         for item in fields(self):
-            if "range" in item.metadata:
-                value = check_number(item.name, getattr(self, item.name), unit=item.metadata["unit"], **item.metadata["range"])
+            value = getattr(self, item.name)
+            if "range" in item.metadata and not (value is None and item.default is None):
+                value = check_number(item.name, value, unit=item.metadata["unit"], **item.metadata["range"])
                 object.__setattr__(self, item.name, value)
         check_label("name", self.name)
         if not isinstance(self.description, str):
@@ -149,10 +185,6 @@ class Scenario:
         object.__setattr__(self, "slices", check_integer("slices", self.slices, low=1, high=100_000))
         check_flag("complete", self.complete)
         check_choice("price_model", self.price_model, ("abm", "gbm"))
-        if self.max_participation is not None:
-            unit = "fraction of the slice volume"
-            cap = check_number("max_participation", self.max_participation, low=0.0, high=1.0, open_low=True, unit=unit)
-            object.__setattr__(self, "max_participation", cap)
         if self.kyle_lambda < self.perm_impact_gamma:
             raise ValueError(
                 f"kyle_lambda must be at least perm_impact_gamma ({self.perm_impact_gamma:g}): it is the sum of the permanent "
@@ -175,15 +207,58 @@ class Scenario:
         curve = check_numbers("volume_curve", self.volume_curve, low=0.0, high=1e15, most=_MOST_PARTS)
         object.__setattr__(self, "volume_curve", curve)
         if not isinstance(self.regimes, Regimes):
-            object.__setattr__(self, "regimes", _build(Regimes, self.regimes, "regimes."))
+            _check_fields(Regimes, self.regimes, "regimes.")
+            object.__setattr__(self, "regimes", Regimes(**self.regimes))
         if not isinstance(self.provenance, Mapping):
             raise ValueError(f"provenance must be a table of texts, got {shown(self.provenance)}")
-        object.__setattr__(self, "provenance", {str(key): str(value) for key, value in self.provenance.items()})
+        object.__setattr__(self, "provenance", self._sources(_replaced))
         if not self.notional > 0.0:
             raise ValueError(f"quantity x arrival_price must be positive, got {self.quantity:g} x {self.arrival_price:g}")
         empty = [k for k, share in enumerate(self.profile()) if not share > 0.0]
         if empty:
             raise ValueError(f"volume_curve must give every slice some volume, got none in slice {empty[0]} of {self.slices}")
+
+    def _scale_impact(self, replaced: Scenario | None) -> None:
+        """Derive the impact that is stated in volatilities, and drop a multiple where the number replaces it.
+
+        A value is stated if it is not the object that the replaced scenario (or the class, as a default) holds.
+
+        Raises:
+            ValueError: Number and multiple are both stated and disagree, or one of them is invalid.
+        """
+        before = type(self) if replaced is None else replaced
+        for number, multiple in MULTIPLES.items():
+            times, value = getattr(self, multiple), getattr(self, number)
+            number_stated, multiple_stated = value is not getattr(before, number), times is not getattr(before, multiple)
+            if times is not None and number_stated and not multiple_stated:
+                object.__setattr__(self, multiple, None)
+            elif times is not None:
+                scale, low, high = self._checked("volatility"), self._checked(multiple), self._checked(number)
+                if number_stated and not math.isclose(low * scale, high, rel_tol=1e-9):
+                    raise ValueError(
+                        f"{number} must be {multiple} x volatility ({low:g} x {scale:g} = {low * scale:g}) where both are "
+                        f"given, got {high:g}; give one of them"
+                    )
+                value = low * scale
+            # A product is an object of its own: a literal that the caller states twice is not mistaken for the value held.
+            object.__setattr__(self, number, 1.0 * value if isinstance(value, float) else value)
+
+    def _checked(self, name: str) -> float:
+        """Return the value of a numeric field; raise ValueError if the value is invalid."""
+        metadata = self.__dataclass_fields__[name].metadata
+        return check_number(name, getattr(self, name), unit=metadata["unit"], **metadata["range"])
+
+    def _sources(self, replaced: Scenario | None) -> dict[str, str]:
+        """Return the provenance of each field; that of a field which a replacement states anew is "given"."""
+        texts = {str(key): str(value) for key, value in self.provenance.items()}
+        if replaced is None or self.provenance is not replaced.provenance:
+            return texts
+        for name in set(texts) & {item.name for item in fields(self)}:
+            multiple = MULTIPLES.get(name, name)
+            name_stating = name if getattr(self, multiple) is None else multiple
+            if getattr(self, name_stating) != getattr(replaced, name_stating):
+                texts[name] = "given"
+        return texts
 
     @property
     def tau(self) -> float:
@@ -237,8 +312,8 @@ class Scenario:
     @cached_property
     def hash(self) -> str:
         """Return a hash of every value that can change a result: all but name, description and provenance."""
-        content = _hashed_values(self, always=_HASHED_FIELDS, never=("name", "description", "provenance"))
-        content["regimes"] = _hashed_values(self.regimes, always=_HASHED_REGIME_FIELDS)
+        content = hashed_values(self, _plain(self), always=HASHED_FIELDS, never=_UNHASHED_FIELDS)
+        content["regimes"] = hashed_values(self.regimes, self.regimes.to_dict(), always=HASHED_REGIME_FIELDS)
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @cached_property
@@ -247,11 +322,13 @@ class Scenario:
         return self.to_toml()
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as plain lists, numbers and texts; :meth:`from_dict` is the inverse."""
-        plain: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}
-        plain["volume_curve"] = list(self.volume_curve)
-        plain["regimes"] = self.regimes.to_dict()
-        plain["provenance"] = dict(self.provenance)
+        """Return the fields as plain lists, numbers and texts; :meth:`from_dict` is the inverse.
+
+        Impact is given as it is stated: by the multiple, or by the number in arrival prices.
+        """
+        plain = _plain(self)
+        for number, multiple in MULTIPLES.items():
+            del plain[multiple if plain[multiple] is None else number]
         return plain
 
     @classmethod
@@ -268,28 +345,29 @@ class Scenario:
             raise ValueError(f"scenario must be a table of values, got {shown(values)}")
         given = dict(values)
         base = given.pop("base", None)
-        if base is not None:
-            start = get_scenario(base).to_dict()
-            table = given.get("regimes")
-            if isinstance(table, Mapping) and list(table.get("names", start["regimes"]["names"])) == start["regimes"]["names"]:
-                given["regimes"] = {**start["regimes"], **table}
-            given = {**start, "name": f"{start['name']}*", **given}
-        scenario: Scenario = _build(cls, given, "")
-        return scenario
+        _check_fields(cls, given, "")
+        if base is None:
+            return cls(**given)
+        start = get_scenario(base)
+        table, regimes = given.get("regimes"), start.regimes.to_dict()
+        if isinstance(table, Mapping) and list(table.get("names", regimes["names"])) == regimes["names"]:
+            given["regimes"] = {**regimes, **table}
+        return replace(start, **{"name": f"{start.name}*", **given})
 
     def to_toml(self) -> str:
         """Return the scenario as TOML; a comment on each line gives the meaning and unit of the field."""
         lines = []
+        plain = self.to_dict()
         for item in fields(self):
-            value = getattr(self, item.name)
+            value = plain.get(item.name)
             if item.name in ("regimes", "provenance") or value is None:
                 continue
             note = ", ".join(text for text in (item.metadata["meaning"], item.metadata["unit"]) if text)
-            lines.append(f"{item.name} = {_toml(value)}  # {note}")
+            lines.append(f"{item.name} = {toml_value(value)}  # {note}")
         for table in ("regimes", "provenance"):
-            content = self.to_dict()[table]
+            content = plain[table]
             if content:
-                lines += ["", f"[{table}]", *(f"{_toml_key(key)} = {_toml(value)}" for key, value in content.items())]
+                lines += ["", f"[{table}]", *(f"{toml_key(key)} = {toml_value(value)}" for key, value in content.items())]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -299,7 +377,7 @@ class Scenario:
         Raises:
             ValueError: The text is not TOML, a field is unknown, or a value is invalid.
         """
-        return cls.from_dict(_parse(text))
+        return cls.from_dict(parse_toml(text))
 
 
 def _check() -> None:
@@ -311,59 +389,22 @@ def _check() -> None:
     for item in fields(Scenario):
         if item.name not in ("regimes", "provenance") and "meaning" not in item.metadata:
             raise TypeError(f"scenario.Scenario must state unit and meaning of {item.name!r}: declare it with _unit()")
-        if item.type == "float" and "range" not in item.metadata:
+        if item.type in ("float", "float | None") and "range" not in item.metadata:
             raise TypeError(f"scenario.Scenario must state the bounds of {item.name!r}: low or above, and high")
 
 
 _check()
 
-# Never edit these two lists: every hash that is stored (leaderboards, solutions, trained policies) depends on them. A field in
-# a list is hashed by its value, so its default may change. A new field stays out of the lists: it is hashed only where it
-# differs from its default, so every present hash stays valid, and the default of a new field may never change.
-_HASHED_FIELDS: Final = (
-    *("side", "quantity", "arrival_price", "start_minute", "horizon_minutes", "slices", "risk_aversion", "price_risk"),
-    *("max_participation", "complete", "day_minutes", "adv", "volatility", "half_spread_bps", "perm_impact_gamma"),
-    *("kyle_lambda", "temp_impact_alpha", "temp_impact_beta", "resilience", "transient_exponent", "volume_curve"),
-    *("volume_noise", "flow_share", "flow_persistence", "predator", "price_model", "regimes"),
-)
-_HASHED_REGIME_FIELDS: Final = (
-    *("names", "volatility", "volume", "spread", "temporary", "resilience", "drift", "rates", "start"),
-)
+
+def _plain(scenario: Scenario) -> dict[str, Any]:
+    """Return every field as plain lists, numbers and texts."""
+    plain: dict[str, Any] = {item.name: getattr(scenario, item.name) for item in fields(scenario)}
+    tables = {"regimes": scenario.regimes.to_dict(), "provenance": dict(scenario.provenance)}
+    return {**plain, **tables, "volume_curve": list(scenario.volume_curve)}
 
 
-def _hashed_values(record: Scenario | Regimes, always: tuple[str, ...], never: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Return the plain values that the hash covers: those of the `always` fields, and of later fields not at their default."""
-    plain = record.to_dict()
-    later = [item for item in fields(record) if item.name not in (*always, *never)]
-    return {name: plain[name] for name in (*always, *(item.name for item in later if not _at_default(record, item)))}
-
-
-def _at_default(record: Any, item: Field[Any]) -> bool:
-    """Return whether replacing the field by its default would leave its value unchanged, after the checks of the record."""
-    if item.default is MISSING and item.default_factory is MISSING:
-        return False
-    default = item.default_factory() if item.default_factory is not MISSING else item.default
-    try:
-        return bool(getattr(replace(record, **{item.name: default}), item.name) == getattr(record, item.name))
-    except ValueError:  # the default is invalid beside the other values of the record
-        return False
-
-
-@lru_cache(maxsize=_MOST_BASES)
-def _parse(text: str) -> Mapping[str, Any]:
-    """Return the values of TOML text."""
-    if _LONG_KEY.search(text):
-        raise ValueError("not a scenario in TOML: a key has more than 32 parts")
-    try:
-        return tomllib.loads(text)
-    except RecursionError:
-        raise ValueError("not a scenario in TOML: the values are nested too deeply") from None
-    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
-        raise ValueError(f"not a scenario in TOML: {error}") from None
-
-
-def _build(cls: Any, values: Any, prefix: str) -> Any:
-    """Return a record made from a mapping; raise ValueError for an unknown field and name the nearest one."""
+def _check_fields(cls: Any, values: Any, prefix: str) -> None:
+    """Raise ValueError for a field that a record does not have, and name the nearest one."""
     if not isinstance(values, Mapping):
         raise ValueError(f"{prefix.rstrip('.') or 'scenario'} must be a table of values, got {shown(values)}")
     known = {item.name for item in fields(cls)}
@@ -372,25 +413,6 @@ def _build(cls: Any, values: Any, prefix: str) -> Any:
     for key in values:
         if key not in known:
             raise ValueError(f"unknown field {prefix}{one_line(str(key))}{nearest(key, known)}")
-    return cls(**values)
-
-
-def _toml_key(key: str) -> str:
-    """Return a TOML key: bare where TOML allows it, otherwise quoted."""
-    return key if key and all(c.isascii() and (c.isalnum() or c in "_-") for c in key) else _toml(key)
-
-
-def _toml(value: Any) -> str:
-    """Return one value as TOML."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml(item) for item in value) + "]"
-    if isinstance(value, float):
-        return "inf" if value == math.inf else repr(value)
-    return repr(value)
 
 
 ScenarioLike = str | os.PathLike[str] | Mapping[str, Any] | Scenario
@@ -426,7 +448,7 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
             or too large; the message names the file.
     """
     base: dict[str, Any] = {}
-    for file, values in reversed(_chain(Path(path))):
+    for file, values in reversed(read_chain(Path(path))):
         try:
             scenario = Scenario.from_dict({**values, **base})
         except ValueError as error:
@@ -437,49 +459,12 @@ def load_scenario(path: str | os.PathLike[str]) -> Scenario:
 
 def scenario_files(scenario: ScenarioLike) -> list[Path]:
     """Return the files that :func:`get_scenario` reads: the file of a scenario and its bases; none for a name or a record."""
-    if not isinstance(scenario, (str, os.PathLike)) or not _is_path(scenario):
+    if not isinstance(scenario, (str, os.PathLike)) or not is_path(scenario):
         return []
     try:
-        return [file for file, _ in _chain(Path(scenario))]
+        return [file for file, _ in read_chain(Path(scenario))]
     except ValueError:  # loading the scenario reports the fault
         return [Path(scenario)]
-
-
-def _chain(path: Path) -> list[tuple[Path, Mapping[str, Any]]]:
-    """Return the values of a TOML file and of each base that is a file, each with its path, outermost first.
-
-    Raises:
-        ValueError: A file cannot be read, is empty or is not TOML, or a base leads back; the message names the file.
-    """
-    found: list[tuple[Path, Mapping[str, Any]]] = []
-    following: Path | None = path
-    left = _LARGEST_FILE
-    while following is not None:
-        if any(following.resolve() == file.resolve() for file, _ in found):
-            raise ValueError(f"{following}: base leads back to this file")
-        if len(found) == _MOST_BASES:
-            raise ValueError(f"{path}: a chain of bases may hold {_MOST_BASES} files, got more")
-        content = read_regular(following, left, "the scenario file")
-        left -= len(content)
-        try:
-            values = _parse(content.decode("utf-8-sig"))
-        except UnicodeDecodeError:
-            raise ValueError(f"cannot read the scenario file {following}: not text in UTF-8") from None
-        except ValueError as error:
-            raise ValueError(f"{following}: {error}") from None
-        if not values:
-            raise ValueError(f"{following}: the file is empty; give at least one field, or a `base`")
-        found.append((following, values))
-        base = values.get("base")
-        following = following.parent / base if isinstance(base, str) and _is_path(base) else None
-    return found
-
-
-def _is_path(scenario: Any) -> bool:
-    """Return whether a scenario is given as a path rather than a name."""
-    if isinstance(scenario, str):
-        return scenario.endswith(".toml") or os.sep in scenario
-    return isinstance(scenario, os.PathLike)
 
 
 def get_scenario(scenario: ScenarioLike) -> Scenario:
@@ -492,7 +477,7 @@ def get_scenario(scenario: ScenarioLike) -> Scenario:
         return scenario
     if isinstance(scenario, Mapping):
         return Scenario.from_dict(scenario)
-    if _is_path(scenario):
+    if is_path(scenario):
         return load_scenario(scenario)
     names = scenario_names()
     if not isinstance(scenario, str) or scenario not in _REGISTRY:

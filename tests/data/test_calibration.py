@@ -26,7 +26,7 @@ from hyperexec_env.data.regime_fit import (
 from hyperexec_env.data.sessions import read_sessions
 from hyperexec_env.market.library import U_CURVE
 from hyperexec_env.market.regime import matrix_exponential
-from hyperexec_env.market.scenario import Scenario, load_scenario
+from hyperexec_env.market.scenario import MULTIPLES, Scenario, load_scenario
 
 DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real bars: set HYPEREXEC_DATA to the folder that holds bars_1min/")
@@ -330,7 +330,8 @@ def test_an_invalid_order_field_is_named_in_the_error(month):
 
 def test_the_provenance_covers_every_parameter(market):
     provenance = market[2].provenance
-    assert set(provenance) == {item.name for item in dataclasses.fields(Scenario)} - {"name", "description", "provenance"}
+    labels = {"name", "description", "provenance"}
+    assert set(provenance) == {item.name for item in dataclasses.fields(Scenario)} - labels - set(MULTIPLES.values())
     plain = Scenario()
     for key, text in provenance.items():
         assert not text.startswith("default") or getattr(market[2], key) == getattr(plain, key)
@@ -338,8 +339,29 @@ def test_the_provenance_covers_every_parameter(market):
         assert "250 sessions 2023-01-02 to 2023-09-08 of year.csv" in provenance[key]
     assert "overnight moves are excluded" in provenance["volatility"]
     assert all(
-        provenance[key].startswith("default") for key in ("kyle_lambda", "perm_impact_gamma", "resilience", "flow_share")
+        provenance[key].startswith("assumed") for key in ("kyle_lambda", "perm_impact_gamma", "resilience", "flow_share")
     )
+
+
+def test_impact_is_that_of_public_tapes_at_the_volatility_of_the_bars(market):
+    scenario = market[2]
+    assert (scenario.kyle_multiple, scenario.perm_impact_multiple) == (25.0, 12.5)
+    assert scenario.kyle_lambda == 25.0 * scenario.volatility
+    assert dataclasses.replace(scenario, volatility=0.04).kyle_lambda == 1.0
+
+
+def test_a_given_lambda_replaces_its_multiple_and_has_the_usual_permanent_part(month):
+    given = calibrate(month, kyle_lambda=0.2)
+    assert (given.kyle_lambda, given.perm_impact_gamma) == (0.2, 0.1)
+    assert given.kyle_multiple is given.perm_impact_multiple is None
+    assert given.provenance["perm_impact_gamma"].startswith("assumed: 0.5 of lambda")
+    scaled = calibrate(month, kyle_multiple=20.0)
+    assert (scaled.kyle_multiple, scaled.perm_impact_multiple) == (20.0, 10.0)
+    assert scaled.provenance["kyle_lambda"] == "given"
+    both = calibrate(month, kyle_lambda=0.2, perm_impact_gamma=0.05)
+    assert (both.kyle_lambda, both.perm_impact_gamma) == (0.2, 0.05)
+    with pytest.raises(ValueError, match="kyle_lambda must be a number"):
+        calibrate(month, kyle_lambda="high")
 
 
 def test_a_calibrated_scenario_round_trips_through_its_file(market, tmp_path):

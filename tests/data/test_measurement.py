@@ -1,6 +1,7 @@
 """Measurement: a simulated tape gives back its spread, impact, resilience and flow, with intervals that hold."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pyarrow
 import pytest
 
 from hyperexec_env.cli import main
+from hyperexec_env.data.aggregate import bars_of_trades
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.impact import by_volatility, decay_of, displacement, response_of, spreads_of, volatility_of
 from hyperexec_env.data.measurement import measure
@@ -136,12 +138,30 @@ def test_the_scenario_holds_the_measured_numbers_and_their_errors():
     assert (scenario.name, scenario.quantity, scenario.provenance["quantity"]) == ("mine", 12_345.0, "given")
     assert scenario.half_spread_bps == pytest.approx(HALF, rel=1e-3)
     assert 0.0 <= scenario.perm_impact_gamma <= scenario.kyle_lambda
+    assert any(scenario.kyle_lambda == pytest.approx(item.kyle_lambda.value, rel=1e-3) for item in found.responses)
+    assert replace(scenario, volatility=0.1).kyle_lambda == pytest.approx(0.1 * scenario.kyle_multiple)
     assert (scenario.temp_impact_alpha, scenario.temp_impact_beta) == (0.142, 0.6)
     assert "Almgren" in scenario.provenance["temp_impact_alpha"]
     for name in ("half_spread_bps", "kyle_lambda", "perm_impact_gamma"):
         assert "standard error" in scenario.provenance[name]
     assert scenario.provenance["adv"].startswith("mean daily volume of 5 sessions")
     assert found.to_dict()["decay"]["identified"] is True
+
+
+def test_impact_is_scaled_to_the_volatility_of_longer_bars():
+    trades, quotes = frames(3)
+    tape = measure(read_trades(trades, HOURS), read_quotes(quotes, HOURS), HOURS)
+    table = bars_of_trades(read_trades(trades, HOURS))
+    middle = table.close.mean()
+    wide = replace(table, **{name: middle + 2.0 * (getattr(table, name) - middle) for name in ("open", "high", "low", "close")})
+    found = measure(read_trades(trades, HOURS), read_quotes(quotes, HOURS), HOURS, bars=wide, kyle_lambda=None)
+    assert found.scenario.volatility == pytest.approx(2.0 * tape.scenario.volatility, rel=0.02)
+    multiple = tape.scenario.kyle_lambda / tape.volatility.value
+    assert found.scenario.kyle_lambda == pytest.approx(multiple * found.scenario.volatility, rel=1e-3)
+    assert any("impact is scaled from the volatility of the tape" in text for text in found.moved)
+    given = measure(read_trades(trades, HOURS), read_quotes(quotes, HOURS), HOURS, kyle_lambda=0.9, perm_impact_gamma=0.4)
+    assert (given.scenario.kyle_lambda, given.scenario.perm_impact_gamma) == (0.9, 0.4)
+    assert given.scenario.provenance["kyle_lambda"] == "given"
 
 
 def test_a_short_tape_needs_an_adv():
@@ -198,8 +218,8 @@ def test_bars_alone_get_the_impact_of_public_tapes_and_say_so(tmp_path, capsys):
     assert main([*words, "--out", str(tmp_path / "out.toml")]) == 0
     assert "bars do not identify impact; assumed:" in capsys.readouterr().out
     scenario = load_scenario(tmp_path / "out.toml")
-    assert scenario.kyle_lambda == pytest.approx(25.0 * scenario.volatility, rel=1e-3)
-    assert scenario.perm_impact_gamma == pytest.approx(0.5 * scenario.kyle_lambda, rel=1e-3)
+    assert (scenario.kyle_multiple, scenario.perm_impact_multiple) == (25.0, 12.5)
+    assert scenario.kyle_lambda == pytest.approx(25.0 * scenario.volatility)
     assert scenario.provenance["kyle_lambda"].startswith("assumed: 25 daily volatilities")
 
 

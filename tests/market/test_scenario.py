@@ -121,7 +121,7 @@ def test_toml_comments_give_meaning_and_unit_of_each_field():
         lines = get_scenario(name).to_toml().split("\n\n")[0].splitlines()
         for item in fields(Scenario):
             meaning = item.metadata.get("meaning")
-            if meaning and getattr(get_scenario(name), item.name) is not None:
+            if meaning and get_scenario(name).to_dict().get(item.name) is not None:
                 (line,) = (line for line in lines if line.startswith(f"{item.name} = "))
                 assert line.endswith(", ".join(text for text in (meaning, item.metadata["unit"]) if text))
 
@@ -403,7 +403,9 @@ OTHER_VALUES = {
     "volatility": 1.0,
     "half_spread_bps": 2.0,
     "perm_impact_gamma": 0.1,
+    "perm_impact_multiple": 5.0,
     "kyle_lambda": 1.0,
+    "kyle_multiple": 50.0,
     "temp_impact_alpha": 1.0,
     "temp_impact_beta": 1.0,
     "resilience": 1.0,
@@ -454,8 +456,8 @@ class LaterScenario(Scenario):
     auction_share: float = 0.0
     halts: tuple[float, ...] = field(default_factory=tuple)
 
-    def __post_init__(self):
-        super().__post_init__()
+    def __post_init__(self, _replaced):
+        super().__post_init__(_replaced)
         if self.halts and not self.auction_share:
             raise ValueError("auction_share must be positive where there are halts")
 
