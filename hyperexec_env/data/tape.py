@@ -13,7 +13,7 @@ from .format import Format
 from .tables import Book, Quotes, Trades, executions_among
 from .zones import DAY, MINUTE, SECOND, Nanoseconds
 
-__all__ = ["Flow", "Tape", "TapeDay", "flow_of", "tape_of", "tape_of_book"]
+__all__ = ["Flow", "Tape", "TapeDay", "flow_of", "grid_of", "quotes_of_book", "tape_of", "tape_of_book"]
 
 Floats = NDArray[np.float64]
 
@@ -113,7 +113,7 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
     names = ", ".join(files)
     if not trades.size.any():
         raise ValueError(f"{names}: no trade has a size above 0; name the column of the size with --columns size=NAME")
-    grid = _grid_of(quotes.time)
+    grid = grid_of(quotes.time)
     good, unused = _good(quotes)
     first, last = max(trades.time[0], quotes.time[0] + grid), min(trades.time[-1], quotes.time[-1] + grid)
     hours = _shared(calendar, int(first), int(last))
@@ -157,8 +157,15 @@ def tape_of_book(book: Book, format: Format | None = None, adv: float | None = N
         price=book.price,
         direction=book.direction,
     )
-    quotes = Quotes(
-        **shared,
+    return tape_of(trades, quotes_of_book(book), format, adv)
+
+
+def quotes_of_book(book: Book) -> Quotes:
+    """Return the best quotes after each event of a book."""
+    return Quotes(
+        provenance=book.provenance,
+        symbol=book.symbol,
+        lines=book.lines,
         time=book.time,
         row=book.row,
         source=book.source,
@@ -167,7 +174,6 @@ def tape_of_book(book: Book, format: Format | None = None, adv: float | None = N
         bid_size=book.bid_size[:, 0],
         ask_size=book.ask_size[:, 0],
     )
-    return tape_of(trades, quotes, format, adv)
 
 
 def flow_of(tape: Tape, seconds: float) -> Flow:
@@ -192,7 +198,7 @@ def _shared(calendar: Calendar, first: int, last: int) -> list[SessionHours]:
     return calendar.sessions(first, last) if last > first else []
 
 
-def _grid_of(time: Nanoseconds) -> int:
+def grid_of(time: Nanoseconds) -> int:
     """Return the interval of quotes on a grid of whole seconds, nanoseconds; 0 for quotes at each change."""
     step = int(np.gcd.reduce(np.diff(time[:100_000]))) if len(time) > 1 else 0
     step = int(np.gcd(step, int(time[0])))
