@@ -19,6 +19,7 @@ ARROWS = """
 cli -> training -> baselines -> evaluation -> envs -> market -> orders
 baselines -> execution -> market, orders
 cli, training, baselines -> data -> market
+integrations -> baselines
 envs, evaluation -> backends
 """
 """A -> B: A may import B, and whatever B may import; never back."""
@@ -132,6 +133,12 @@ def test_the_market_has_never_heard_of_agents():
 def test_only_training_knows_stable_baselines3():
     knowing = {room(name) for name in MODULES if outside(name) & {"stable_baselines3", "sb3_contrib"}}
     assert knowing <= {"training"}
+
+
+def test_only_integrations_know_other_engines():
+    """No room imports a bridge, and a bridge alone imports the engine that it leads to."""
+    assert {room(name) for name in MODULES if "nautilus_trader" in outside(name)} == {"integrations"}
+    assert {room(name) for name in MODULES for other in imports(name) if room(other) == "integrations"} <= {"integrations"}
 
 
 def functions(name):

@@ -23,6 +23,7 @@ EXTRAS = (
     "tensorboard",
     "safetensors",
     "ray",
+    "nautilus_trader",
 )
 
 
@@ -75,9 +76,18 @@ def test_every_module_of_the_core_and_of_the_baselines_imports_without_any_extra
         ".".join([*package, *path.relative_to(ROOT).with_suffix("").parts]).removesuffix(".__init__")
         for folder, package in (("hyperexec_env", ()), ("baselines", ("hyperexec_env",)))
         for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.parent.name != "integrations"  # each of its modules is a bridge to an extra
     ]
     loaded = loaded_after("\n".join(f"import {name}" for name in names), block=EXTRAS)
     assert set(names) <= loaded
+
+
+@pytest.mark.parametrize("name", ["nautilus", "nautilus_data"])
+def test_a_bridge_names_the_extra_that_it_needs(name):
+    program = f"import sys; sys.modules['nautilus_trader'] = None; import hyperexec_env.integrations.{name}"
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert 'nautilus_trader is not installed: pip install "hyperexec-env[nautilus]"' in done.stderr.splitlines()[-1]
 
 
 OWN = """

@@ -1,0 +1,1 @@
+"""Bridges to other people's engines; each module needs its own extra."""
