@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+import numpy as np
+
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.certificate import certify
 from hyperexec_env.market.scenario import MULTIPLES, Scenario, ScenarioLike, get_scenario
@@ -54,6 +56,7 @@ def _text(scenario: Scenario) -> str:
         unit = f" [{item.metadata['unit']}]" if item.metadata["unit"] else ""
         derived = "" if item.name in stated else "; follows from the multiple"
         lines.append(f"  {item.name:<20} {text:>16}  {item.metadata['meaning']}{unit}{derived}")
+    lines += _posterior(scenario)
     profile = scenario.profile()
     lines += ["", "expected volume by slice [% of the daily volume]"]
     lines += [
@@ -86,6 +89,16 @@ def _optimum(scenario: Scenario) -> list[str]:
         f"objective, computed ({solution.accuracy})",
         *(f"  {name:<21} {value:>15.4f}  bps, gap {100.0 * (value - best) / scale:.2f} %" for name, value in values.items()),
     ]
+
+
+def _posterior(scenario: Scenario) -> list[str]:
+    """Return the number of draws of the posterior and the 95 % interval of each field; nothing for a scenario without one."""
+    posterior = scenario.posterior
+    if posterior is None:
+        return []
+    ends = [np.quantile(column, (0.025, 0.975)) for column in posterior.columns]
+    rows = [f"  {name:<20} {low:>16,.8g}  to {high:,.8g}" for name, (low, high) in zip(posterior.names, ends, strict=True)]
+    return ["", f"posterior: {len(posterior)} joint draws, 95 % interval of each field", *rows]
 
 
 def _regimes(scenario: Scenario) -> list[str]:

@@ -25,6 +25,7 @@ from hyperexec_env.checks import (
     shown,
 )
 from hyperexec_env.market.hashing import HASHED_FIELDS, HASHED_REGIME_FIELDS, hashed_values
+from hyperexec_env.market.posterior import Posterior, check_draws, draw_of
 from hyperexec_env.market.predator import GREATEST, LEAST
 from hyperexec_env.market.regime import Regimes, refuse_slopes
 from hyperexec_env.market.scenario_file import is_path, parse_toml, read_chain, toml_key, toml_value
@@ -52,6 +53,8 @@ MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_i
 """Numbers in arrival prices for one ADV, each with the field that states it in daily volatilities."""
 _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
 """Fields that cannot change a result; a multiple does so through its number."""
+_TABLES: Final = ("regimes", "posterior", "provenance")
+"""Fields that are tables of a TOML file; each documents itself."""
 
 
 def _unit(default: Any, unit: str, meaning: str, **bounds: float) -> Any:
@@ -99,6 +102,9 @@ class Scenario:
     number at any volatility. The hash covers the number only.
 
     The provenance of a field is "given" after `replace` has changed the field, unless `replace` states the provenance too.
+    A `posterior` holds joint draws of the numbers that were measured with an error; the scenario's own numbers are the point
+    estimate, and a result is that of the point estimate unless it says that it covers the draws. A field that `replace` states
+    has no draws any more.
 
     Raises:
         ValueError: A value is missing or out of range; the message names the field, the value and the range.
@@ -166,10 +172,12 @@ class Scenario:
     price_model: str = _unit("abm", "abm or gbm", "arithmetic or geometric Brownian motion")
     regimes: Regimes = field(default_factory=Regimes)
     provenance: Mapping[str, str] = field(default_factory=dict, hash=False)
+    posterior: Posterior | None = None
     _replaced: InitVar[Scenario | None] = _ITSELF
 
     def __post_init__(self, _replaced: Scenario | None) -> None:
         """Check every value once; `dataclasses.replace` passes the scenario that the new one replaces."""
+        self._keep_draws(_replaced)
         self._scale_impact(_replaced)
         for item in fields(self):
             value = getattr(self, item.name)
@@ -214,6 +222,9 @@ class Scenario:
         object.__setattr__(self, "provenance", self._sources(_replaced))
         if not self.notional > 0.0:
             raise ValueError(f"quantity x arrival_price must be positive, got {self.quantity:g} x {self.arrival_price:g}")
+        if self.posterior is not None and not isinstance(self.posterior, Posterior):
+            object.__setattr__(self, "posterior", Posterior.of(self.posterior) if self.posterior else None)
+        check_draws(self)
         empty = [k for k, share in enumerate(self.profile()) if not share > 0.0]
         if empty:
             raise ValueError(f"volume_curve must give every slice some volume, got none in slice {empty[0]} of {self.slices}")
@@ -242,6 +253,14 @@ class Scenario:
                 value = low * scale
             # A product is an object of its own: a literal that the caller states twice is not mistaken for the value held.
             object.__setattr__(self, number, 1.0 * value if isinstance(value, float) else value)
+
+    def _keep_draws(self, replaced: Scenario | None) -> None:
+        """Take the draws of each field that a replacement states out of the posterior that it inherits."""
+        if replaced is None or self.posterior is None or self.posterior is not replaced.posterior:
+            return
+        stated = {item.name for item in fields(self) if getattr(self, item.name) is not getattr(replaced, item.name)}
+        stated |= {name for pair in MULTIPLES.items() if stated & {*pair} for name in pair}
+        object.__setattr__(self, "posterior", self.posterior.without(stated))
 
     def _checked(self, name: str) -> float:
         """Return the value of a numeric field; raise ValueError if the value is invalid."""
@@ -274,6 +293,14 @@ class Scenario:
         """Return the expected volume of each slice as a share of the daily volume, length N."""
         shares = slice_profile(self.volume_curve, self.slices, self.start_minute, self.horizon_minutes, self.day_minutes)
         return tuple(float(share) for share in shares)
+
+    def draw(self, number: int) -> Scenario:
+        """Return the scenario of one draw of the posterior, 0, 1, ...: the measured fields have the values of the draw.
+
+        Raises:
+            ValueError: There is no such draw, or the scenario has no posterior.
+        """
+        return draw_of(self, number)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -336,7 +363,7 @@ class Scenario:
         """Return a scenario made from plain values.
 
         The key ``base`` names a scenario that provides the values of all fields that are not given; within `regimes`, unless
-        other regimes are named there.
+        other regimes are named there. A field that is given has no draws in the posterior of the base.
 
         Raises:
             ValueError: A field is unknown (the message names the nearest one) or a value is invalid.
@@ -360,11 +387,11 @@ class Scenario:
         plain = self.to_dict()
         for item in fields(self):
             value = plain.get(item.name)
-            if item.name in ("regimes", "provenance") or value is None:
+            if item.name in _TABLES or value is None:
                 continue
             note = ", ".join(text for text in (item.metadata["meaning"], item.metadata["unit"]) if text)
             lines.append(f"{item.name} = {toml_value(value)}  # {note}")
-        for table in ("regimes", "provenance"):
+        for table in _TABLES:
             content = plain[table]
             if content:
                 lines += ["", f"[{table}]", *(f"{toml_key(key)} = {toml_value(value)}" for key, value in content.items())]
@@ -387,7 +414,7 @@ def _check() -> None:
         TypeError: A field was declared without them; the message names it.
     """
     for item in fields(Scenario):
-        if item.name not in ("regimes", "provenance") and "meaning" not in item.metadata:
+        if item.name not in _TABLES and "meaning" not in item.metadata:
             raise TypeError(f"scenario.Scenario must state unit and meaning of {item.name!r}: declare it with _unit()")
         if item.type in ("float", "float | None") and "range" not in item.metadata:
             raise TypeError(f"scenario.Scenario must state the bounds of {item.name!r}: low or above, and high")
@@ -399,7 +426,8 @@ _check()
 def _plain(scenario: Scenario) -> dict[str, Any]:
     """Return every field as plain lists, numbers and texts."""
     plain: dict[str, Any] = {item.name: getattr(scenario, item.name) for item in fields(scenario)}
-    tables = {"regimes": scenario.regimes.to_dict(), "provenance": dict(scenario.provenance)}
+    posterior = scenario.posterior and scenario.posterior.to_dict()
+    tables = {"regimes": scenario.regimes.to_dict(), "provenance": dict(scenario.provenance), "posterior": posterior}
     return {**plain, **tables, "volume_curve": list(scenario.volume_curve)}
 
 

@@ -418,6 +418,7 @@ OTHER_VALUES = {
     "predator": 0.3,
     "price_model": "gbm",
     "regimes": Regimes(drift=(0.1,)),
+    "posterior": {"adv": [4e6, 6e6]},
 }
 
 
