@@ -37,8 +37,10 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.realism import realism as realism
     from hyperexec_env.baselines.replay import replay as replay
     from hyperexec_env.baselines.solver import Solution as Solution
+    from hyperexec_env.baselines.solver import SolutionInterval as SolutionInterval
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
     from hyperexec_env.baselines.solver import solve as solve
+    from hyperexec_env.baselines.solver import solve_interval as solve_interval
     from hyperexec_env.data.blotter import read_blotter as read_blotter
     from hyperexec_env.data.calibration import calibrate as calibrate
     from hyperexec_env.data.format import Format as Format
@@ -78,6 +80,7 @@ if TYPE_CHECKING:
     from hyperexec_env.execution.presets import almgren_2005 as almgren_2005
     from hyperexec_env.execution.presets import preset as preset
     from hyperexec_env.execution.report import ExecutionReport as ExecutionReport
+    from hyperexec_env.market.posterior import Posterior as Posterior
     from hyperexec_env.market.regime import Regimes as Regimes
     from hyperexec_env.market.scenario import Scenario as Scenario
     from hyperexec_env.market.scenario import ScenarioLike as ScenarioLike
@@ -107,6 +110,7 @@ _MODULES: Final = {
     "Optimum": "evaluation.optimum",
     "ParentOrder": "orders",
     "Policy": "evaluation.policy",
+    "Posterior": "market.posterior",
     "Quote": "execution.agent",
     "Regimes": "market.regime",
     "Rule": "evaluation.rule",
@@ -115,6 +119,7 @@ _MODULES: Final = {
     "ScenarioLike": "market.scenario",
     "Situation": "envs.situation",
     "Solution": "baselines.solver",
+    "SolutionInterval": "baselines.solver",
     "Store": "evaluation.store",
     "almgren_2005": "execution.presets",
     "calibrate": "data.calibration",
@@ -152,6 +157,7 @@ _MODULES: Final = {
     "scenario_names": "market.scenario",
     "schedule_bps": "baselines.solver",
     "solve": "baselines.solver",
+    "solve_interval": "baselines.solver",
     "tca_blotter": "baselines.blotter",
 }
 """Name of the public API and the module that it is imported from when it is first used."""

@@ -111,6 +111,7 @@ TAKERS = {
     "make_vec": lambda scenario, _: hx.make_vec(scenario, 2).reset(seed=1)[0].tolist(),
     "get_scenario": lambda scenario, _: hx.get_scenario(scenario),
     "solve": lambda scenario, _: hx.solve(scenario).optimum_bps,
+    "solve_interval": lambda scenario, _: refused("has no posterior|unknown", hx.solve_interval, scenario),
     "optimum": lambda scenario, _: importlib.import_module("hyperexec_env.baselines.solver").optimum(scenario).optimum_bps,
     "known_optimum": lambda scenario, _: hx.known_optimum(scenario).optimum_bps,
     "schedule_bps": lambda scenario, _: hx.schedule_bps(scenario, [0.4, 0.3, 0.1, 0.1, 0.1]),
@@ -157,6 +158,7 @@ def test_an_unknown_scenario_is_named_with_the_nearest_one(tmp_path):
 
 
 INSIDE = {
+    *("check_draws", "draw_of", "draws_of", "known_posterior"),  # what Scenario.draw calls
     *("register_scenario", "build_market", "geometric", "cell_of"),
     *("file_name", "run_folder", "claimed_folder", "make_env", "begun", "build_model", "plain_args", "learn"),
     "build_task",  # what both environments call

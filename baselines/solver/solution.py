@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,15 +28,15 @@ from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.progress import progress
 
 from .bounds import ignoring_bps, level_alone, lower_bound
-from .dynamic import FINE, Table, solve_delayed
+from .dynamic import FINE, Grid, Table, solve_delayed
 from .learning import is_separable, solve_separable
-from .linear import keeps_one_side
+from .linear import Riccati, keeps_one_side
 from .objectives import bps_of, schedule_objective, schedules, solve_to_tolerance, solve_two_sided
 from .policies import LinearPolicy, SchedulePolicy, TablePolicy, table_policy
 from .problem import build_problem, unsolved
 from .spline import Axis
 
-__all__ = ["Solution", "optimum", "schedule_bps", "solve"]
+__all__ = ["Best", "Solution", "best_of", "code_hash", "even_bps", "optimum", "schedule_bps", "solve"]
 
 Floats = NDArray[np.float64]
 
@@ -303,7 +303,61 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         tick: Called after each step, to report progress.
     """
     scenario, bps = market.scenario, bps_of(market)
-    regimes = scenario.regimes
+    regimes, best = scenario.regimes, best_of(market, tick)
+    value, error, grid = best.value, best.error, best.grid
+    fractions, open_loop, twap = schedules(build_problem(market, grid.signal, learn=False), tick)
+    twap = float(_within(twap * bps, value, math.inf, error))
+    open_loop = float(_within(open_loop * bps, value, twap, error))
+    delayed = value
+    if market.regimes > 1:
+        problem = build_problem(market, grid.signal)
+        delayed_values = solve_delayed(problem, grid, tick).values
+        delayed = float(_within(delayed_values[0] @ problem.signal_law * bps, value, open_loop, error))
+    return Solution(
+        scenario=scenario,
+        method=best.method,
+        reason="",
+        by_regime=dict(zip(regimes.names, map(float, best.values), strict=True)),
+        optimum_bps=value,
+        stationary_bps=float(best.values @ regimes.stationary()),
+        bound_bps=None if best.two_sided is None else float(1e4 * best.two_sided.values @ regimes.start_law()),
+        upper_bps=None,
+        open_loop_bps=open_loop,
+        regime_blind_bps=delayed,
+        twap_bps=twap,
+        relative_error=error,
+        seconds=time.perf_counter() - start,
+        fractions=fractions,
+        policy=best.policy,
+    )
+
+
+class Best(NamedTuple):
+    """The minimal objective of a market that is solved exactly."""
+
+    method: str
+    """Method, see :attr:`Solution.method`."""
+    values: Floats
+    """J* by the regime of the first slice, bps, shape (regimes,)."""
+    value: float
+    """J* for the scenario's distribution of the first regime, bps."""
+    error: float
+    """Relative error of J*."""
+    policy: TablePolicy | LinearPolicy
+    """Optimal policy."""
+    grid: Grid
+    """Grid on which the references are computed."""
+    two_sided: Riccati | None
+    """Optimum of an order that may trade both ways, if the market is linear."""
+
+
+def best_of(market: Market, tick: Callable[[], None] = lambda: None) -> Best:
+    """Compute the minimal objective of a market for which :func:`unsolved` gives no reason, by its exact method.
+
+    Args:
+        market: The market.
+        tick: Called after each step, to report progress.
+    """
     two_sided = solve_two_sided(market)
     policy: TablePolicy | LinearPolicy
     grid = FINE
@@ -320,32 +374,15 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         policy = table_policy(problem, table)
         if two_sided is not None:
             values = _within(values, 1e4 * two_sided.values, math.inf, error)
-    value = float(values @ regimes.start_law())
-    fractions, open_loop, twap = schedules(build_problem(market, grid.signal, learn=False), tick)
-    twap = float(_within(twap * bps, value, math.inf, error))
-    open_loop = float(_within(open_loop * bps, value, twap, error))
-    delayed = value
-    if market.regimes > 1:
-        problem = build_problem(market, grid.signal)
-        delayed_values = solve_delayed(problem, grid, tick).values
-        delayed = float(_within(delayed_values[0] @ problem.signal_law * bps, value, open_loop, error))
-    return Solution(
-        scenario=scenario,
-        method=method,
-        reason="",
-        by_regime=dict(zip(regimes.names, map(float, values), strict=True)),
-        optimum_bps=value,
-        stationary_bps=float(values @ regimes.stationary()),
-        bound_bps=None if two_sided is None else float(1e4 * two_sided.values @ regimes.start_law()),
-        upper_bps=None,
-        open_loop_bps=open_loop,
-        regime_blind_bps=delayed,
-        twap_bps=twap,
-        relative_error=error,
-        seconds=time.perf_counter() - start,
-        fractions=fractions,
-        policy=policy,
-    )
+    value = float(values @ market.scenario.regimes.start_law())
+    return Best(method, values, value, error, policy, grid, two_sided)
+
+
+def even_bps(market: Market, best: Best) -> float:
+    """Return the objective of TWAP in a market whose minimal objective is known, bps."""
+    problem = build_problem(market, best.grid.signal, learn=False)
+    even = 1.0 / np.arange(market.slices, 0, -1)
+    return float(_within(schedule_objective(problem, even) * bps_of(market), best.value, math.inf, best.error))
 
 
 def _within(value: Any, low: Any, high: Any, error: float) -> Floats:
@@ -361,7 +398,7 @@ def _within(value: Any, low: Any, high: Any, error: float) -> Floats:
 
 
 @lru_cache(maxsize=1)
-def _code_hash() -> str:
+def code_hash() -> str:
     """Return a hash of the code that a solution depends on, so that changed code invalidates cached solutions."""
     total = hashlib.sha256()
     for path in _sources():
@@ -377,7 +414,7 @@ def _sources() -> list[Path]:
 
 
 def _cache_file(scenario: Scenario) -> Path:
-    return cache_folder() / f"optimum-{scenario.hash}-{_code_hash()}.npz"
+    return cache_folder() / f"optimum-{scenario.hash}-{code_hash()}.npz"
 
 
 def _write_cache(solution: Solution) -> None:

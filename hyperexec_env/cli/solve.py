@@ -1,11 +1,18 @@
-"""Solve a scenario: exact optimum, best deterministic schedule, and the value of observing the regime."""
+"""Solve a scenario: exact optimum, best deterministic schedule, and the value of observing the regime.
+
+For a scenario with a posterior, each of its first draws is solved too, and J*, TWAP's objective and their difference are shown
+with the interval that the error of the calibration leaves.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.baselines.solver import Solution, solve
+from hyperexec_env.baselines.solver import Solution, SolutionInterval, solve, solve_interval
+from hyperexec_env.baselines.solver.interval import DRAWS
+from hyperexec_env.checks import check_integer
+from hyperexec_env.market.scenario import get_scenario
 
 ORDER = 9
 
@@ -15,9 +22,14 @@ class Args:
     """Options of ``hyperexec solve``."""
 
     scenario: str = scenario_option(positional=True)
+    draws: int = option(DRAWS, "largest number of draws of the posterior to solve (0: the point estimate alone)")
     cache: bool = option(True, "read and store solutions (in HYPEREXEC_CACHE, or hyperexec in the user's cache folder)")
 
 
-def main(args: Args) -> Solution:
-    """Return the solution."""
-    return solve(args.scenario, cached=args.cache)
+def main(args: Args) -> Solution | SolutionInterval:
+    """Return the solution, with its interval where the scenario has a posterior."""
+    scenario = get_scenario(args.scenario)
+    if args.draws == 0 or scenario.posterior is None:
+        check_integer("draws", args.draws, low=0, high=1000)
+        return solve(scenario, cached=args.cache)
+    return solve_interval(scenario, args.draws, cached=args.cache)
