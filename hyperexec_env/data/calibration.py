@@ -36,7 +36,10 @@ class Calibration:
     scenario: Scenario
     bars: BarReport
     errors: Mapping[str, Any] = field(default_factory=dict)
-    """Standard error of each measured figure, in its unit: a number, or one for each part of the day or regime."""
+    """Standard error of each measured figure, in its unit and shape: a number, one for each part of the day or regime, or
+    one for each transition between regimes."""
+    volume_level: float | None = None
+    """Sd of the log of the daily level of volume; None if the bars hold no volume."""
 
     @property
     def half_hours(self) -> tuple[float, ...]:
@@ -56,6 +59,7 @@ class Calibration:
             "scenario": self.scenario.to_dict(),
             "bars": self.bars.to_dict(),
             "errors": dict(self.errors),
+            "volume_level": self.volume_level,
             "half_hours": list(self.half_hours),
             "regime_volatilities": self.volatilities,
             "regime_law": self.scenario.regimes.stationary().tolist(),
@@ -72,22 +76,37 @@ class Calibration:
             str(self.bars),
             f"average daily volume {scenario.adv:,.0f}{plus_minus('adv', digits=',.0f')}, "
             f"volatility {scenario.volatility:.2%}{plus_minus('volatility')} a day",
-            f"volume by half-hours: first {shares[0]:.1%}, lowest {min(shares):.1%}, last {shares[-1]:.1%}",
+            f"volume by half-hours: first {shares[0]:.1%}, lowest {min(shares):.1%}, last {shares[-1]:.1%}"
+            f"{_mean_error(errors)}",
             f"sd of the log volume: {scenario.volume_noise:.3f}{plus_minus('volume_noise', digits='.3f')} within a day, "
-            f"{errors['volume_level'][0]:.3f} +- {errors['volume_level'][1]:.3f} of the daily level"
-            if "volume_level" in errors
+            f"{self.volume_level:.3f}{plus_minus('volume_level', digits='.3f')} of the daily level"
+            if self.volume_level is not None
             else "volume: not in the data",
         ]
-        regimes = scenario.regimes
-        table = zip(self.volatilities.items(), regimes.stationary(), regimes.volume, np.diag(regimes.rates), strict=True)
-        for at, ((name, volatility), share, volume, leave) in enumerate(table):
-            stay = f", stays {-scenario.day_minutes / leave:.0f} minutes" if leave else ""
-            own = [f" +- {errors[key][at]:.2f}" if key in errors else "" for key in ("regime_volatility", "regime_volume")]
-            lines.append(
-                f"regime {name}: volatility {volatility:.2%} a day (x {regimes.volatility[at]:.2f}{own[0]}), "
-                f"{share:.0%} of the time, volume x {volume:.2f}{own[1]}{stay}"
+        return "\n".join([*lines, *self._regime_lines()])
+
+    def _regime_lines(self) -> list[str]:
+        """Return one line for each regime."""
+        regimes, day = self.scenario.regimes, self.scenario.day_minutes
+        errors = self.errors if len(regimes) > 1 else {}
+
+        def plus_minus(name: str, at: int, digits: str = ".2f") -> str:
+            found = np.asarray(errors[name])[at] if name in errors else None
+            return "" if found is None else f" +- {np.ravel(found)[at if found.ndim else 0]:{digits}}"
+
+        lines = []
+        for at, (name, volatility) in enumerate(self.volatilities.items()):
+            share, leave = regimes.stationary()[at], -regimes.rates[at][at]
+            line = (
+                f"regime {name}: volatility {volatility:.2%} a day (x {regimes.volatility[at]:.2f}"
+                f"{plus_minus('regime_volatility', at)}), {share:.0%}{plus_minus('regime_share', at, '.0%')} of the time, "
+                f"volume x {regimes.volume[at]:.2f}{plus_minus('regime_volume', at)}"
             )
-        return "\n".join(lines)
+            if leave:
+                rate = f"{leave:.2f}{plus_minus('regime_rates', at)}"
+                line += f", left {rate} times a day (stays {day / leave:.0f} minutes)"
+            lines.append(line)
+        return lines
 
 
 def calibrate(sessions: Sessions, name: str = "calibrated", *, volume_level: bool = False, **order: Any) -> Scenario:
@@ -145,8 +164,9 @@ def calibration_of(
     if "risk_aversion" not in order:
         draft = Scenario.from_dict(values)
         values["risk_aversion"] = _digits(2.0 / draft.notional)
-    provenance = _provenance(sessions, samples, errors, measured, sources, order)
-    return Calibration(Scenario.from_dict({**values, "provenance": provenance}), sessions.report, errors)
+    level = figures.volume_level if sessions.has_volume else None
+    provenance = _provenance(sessions, samples, errors, level, measured, sources, order)
+    return Calibration(Scenario.from_dict({**values, "provenance": provenance}), sessions.report, errors, level)
 
 
 def _measured(sessions: Sessions, samples: Samples, figures: Figures, name: str) -> dict[str, Any]:
@@ -195,6 +215,7 @@ def _provenance(
     sessions: Sessions,
     samples: Samples,
     errors: Mapping[str, Any],
+    volume_level: float | None,
     measured: Iterable[str],
     impact: Mapping[str, str],
     given: Iterable[str],
@@ -207,7 +228,7 @@ def _provenance(
     def error(name: str) -> str:
         return f"; standard error {errors[name]:.2g}" if name in errors else ""
 
-    level = f" (sd of the log {errors['volume_level'][0]:.2f})" if "volume_level" in errors else ""
+    level = f" (sd of the log {volume_level:.2f}{error('volume_level')})" if volume_level is not None else ""
     texts = {
         "adv": f"mean daily volume of {source}{error('adv')}",
         "volatility": f"root of the mean {samples.variance_of}, {source}; overnight moves are excluded{error('volatility')}",
@@ -215,7 +236,7 @@ def _provenance(
         "volume_noise": f"sd of the log volume of {samples.slice_minutes:g} minutes around curve, daily level and regime as "
         f"far as returns identify it, {source}; the variation of the daily level{level} is excluded{error('volume_noise')}",
         "volume_level_sd": f"sd of the log of the daily level of the volume around the mean of the sample, {source}"
-        + (f"; standard error {errors['volume_level'][1]:.2g}" if "volume_level" in errors else ""),
+        f"{error('volume_level')}",
         "regimes": f"hidden Markov model of {samples.slice_minutes:g}-minute returns over their usual size at that time of day "
         "(Student distribution, stationary reversible chain, EM; number of regimes by BIC), "
         f"{source}; rates are the logarithm of the transition matrix; volatility (root mean square) and volume (least squares) "
@@ -246,13 +267,18 @@ def _mean_error(errors: Mapping[str, Any]) -> str:
     """Return the mean standard error of the shares of the volume curve, as text."""
     if "volume_curve" not in errors:
         return ""
-    return f"; standard error of a share {np.mean(errors['volume_curve']):.2g} in the mean"
+    return f"; standard error of the share of a slice {np.mean(errors['volume_curve']):.2g} in the mean"
 
 
 def _regime_errors(errors: Mapping[str, Any]) -> str:
-    """Return the standard errors of the regimes, as text."""
-    if "regime_volatility" not in errors:
+    """Return the standard errors of the regimes, as text; those of the rates by row."""
+    if len(errors.get("regime_volatility", ())) < 2:
         return ""
-    keys = [key for key in ("regime_volatility", "regime_volume", "regime_share") if key in errors]
-    shown = ", ".join(f"{key.partition('_')[2]} {'/'.join(f'{value:.2g}' for value in errors[key])}" for key in keys)
+    keys = [key for key in ("regime_volatility", "regime_volume", "regime_share", "regime_rates") if key in errors]
+    shown = ", ".join(f"{key.partition('_')[2]} {_slashed(errors[key])}" for key in keys)
     return f"; standard errors: {shown}"
+
+
+def _slashed(values: Iterable[Any]) -> str:
+    """Return numbers, or rows of numbers, between slashes."""
+    return "/".join(f"{value:.2g}" if isinstance(value, float) else f"({_slashed(value)})" for value in values)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hyperexec_env.market.library import U_CURVE
 
 from .blocks import resampled_days
-from .regime_fit import RegimeFit, fit_regimes, refit
+from .regime_fit import RegimeFit, fit_regimes, refit, transition_rates
 from .sessions import Sessions
 
 __all__ = ["Figures", "Samples", "estimate", "samples_of", "standard_errors"]
@@ -151,17 +151,14 @@ def estimate(samples: Samples, start: Figures | None = None) -> Figures:
 
 
 def standard_errors(samples: Samples, figures: Figures) -> dict[str, Any]:
-    """Return the standard error of each figure by a moving-block bootstrap over sessions (Kuensch 1989).
-
-    ``volume_level`` holds the figure itself and its standard error.
-    """
+    """Return the standard error of each figure, in its shape, by a moving-block bootstrap over sessions (Kuensch 1989)."""
     resamples = resampled_days(len(samples.variance), REPLICATES, SEED)
     found = [_numbers(estimate(samples.of_sessions(chosen), figures)) for chosen in resamples]
     errors = {name: np.std([each[name] for each in found], axis=0, ddof=1) for name in found[0]}
     plain: dict[str, Any] = {name: value.tolist() if np.ndim(value) else float(value) for name, value in errors.items()}
     if not samples.has_volume:
-        return {name: plain[name] for name in ("volatility", "regime_volatility", "regime_share") if name in plain}
-    return {**plain, "volume_level": [figures.volume_level, plain["volume_level"]]}
+        return {name: error for name, error in plain.items() if name not in ("adv", "volume_level", "regime_volume")}
+    return plain
 
 
 def _numbers(figures: Figures) -> dict[str, Any]:
@@ -171,6 +168,7 @@ def _numbers(figures: Figures) -> dict[str, Any]:
         return values
     values |= {"regime_volatility": figures.fit.volatility, "regime_share": figures.fit.law}
     values |= {"regime_volume": figures.regime_volume}
+    values |= {"regime_rates": transition_rates(figures.fit.flows, len(figures.curve))}
     if figures.volume_noise is None:
         return values
     return values | {"volume_curve": figures.curve, "volume_noise": figures.volume_noise}

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow
 import pytest
 
+from hyperexec_env.baselines.card import card
 from hyperexec_env.data.calibration import NAMES, Calibration, calibrate, calibration_of
 from hyperexec_env.data.figures import Samples, estimate, samples_of, standard_errors
 from hyperexec_env.data.format import Format
@@ -268,27 +269,61 @@ def test_standard_errors_are_the_spread_of_independent_samples():
     errors = [standard_errors(simulated(60, seed), start) for seed in range(8)]
     for name in ("adv", "volatility", "volume_noise", "volume_level"):
         spread = np.std([getattr(figures, name) for figures in found], ddof=1)
-        bootstrap = np.mean([error[name] if name != "volume_level" else error[name][1] for error in errors])
+        bootstrap = np.mean([error[name] for error in errors])
         assert bootstrap == pytest.approx(spread, rel=0.25), name
 
 
+def switching(days, seed):
+    """Return the samples of some days of a market with a calm and a volatile regime, left 3 and 6 times a day."""
+    rng = np.random.default_rng(seed)
+    samples, leave = simulated(days, seed), np.array([3.0, 6.0])
+    state = np.empty((days, 26), dtype=int)
+    state[:, 0] = rng.random(days) < leave[0] / leave.sum()
+    moved = (1.0 - np.exp(-leave.sum() / 26.0)) * leave / leave.sum()
+    for step in range(1, 26):
+        state[:, step] = state[:, step - 1] ^ (rng.random(days) < moved[state[:, step - 1]])
+    scale = np.array([0.6, 2.0])[state]
+    return samples._replace(returns=samples.returns * scale, moves=samples.moves * scale)
+
+
+def test_standard_errors_of_rates_are_the_spread_of_independent_samples():
+    start = next(found for seed in range(9) if len((found := estimate(switching(80, seed))).fit.law) == 2)
+    found = [transition_rates(estimate(switching(80, seed), start).fit.flows, 26) for seed in range(60)]
+    errors = np.mean([standard_errors(switching(80, seed), start)["regime_rates"] for seed in range(3)], axis=0)
+    assert errors == pytest.approx(np.std(found, axis=0, ddof=1), rel=0.4)
+
+
 def test_every_measured_figure_has_a_standard_error(market, month):
+    figures = {"adv", "volatility", "volume_curve", "volume_noise", "volume_level"}
+    regimes = {"regime_volatility", "regime_share", "regime_volume", "regime_rates"}
     for sessions in (market[0], month):
         calibration = calibration_of(sessions)
-        known = {"adv", "volatility", "volume_curve", "volume_noise", "volume_level", "regime_volatility", "regime_volume"}
-        assert known <= set(calibration.errors)
+        count = len(calibration.scenario.regimes)
+        assert set(calibration.errors) == figures | regimes
+        shapes = {name: np.shape(error) for name, error in calibration.errors.items()}
+        assert shapes == {
+            **dict.fromkeys(("adv", "volatility", "volume_noise", "volume_level"), ()),
+            "volume_curve": (26,),
+            **dict.fromkeys(("regime_volatility", "regime_share", "regime_volume"), (count,)),
+            "regime_rates": (count, count),
+        }
         for name in ("adv", "volatility", "volume_noise"):
             assert calibration.errors[name] > 0.0
             assert "standard error" in calibration.scenario.provenance[name]
     assert calibration_of(month).errors == calibration_of(month).errors
-    level, error = calibration_of(market[0]).errors["volume_level"]
-    assert abs(level - LEVEL) < 3.0 * error
+    year = calibration_of(market[0])
+    assert abs(year.volume_level - LEVEL) < 3.0 * year.errors["volume_level"]
+    assert f"{year.volume_level:.3f} +- {year.errors['volume_level']:.3f} of the daily level" in str(year)
+    for at, row in enumerate(year.scenario.regimes.rates):
+        assert f"left {-row[at]:.2f} +- {year.errors['regime_rates'][at][at]:.2f} times a day" in str(year)
+    assert ", rates (" in year.scenario.provenance["regimes"]
 
 
 def test_few_sessions_are_said_in_the_description(tmp_path, month):
     write_bars(tmp_path / "week.csv", 5)
     assert "few sessions" in calibrate(read_sessions(tmp_path / "week.csv", DAYS)).description
     assert "few sessions" not in calibrate(month).description
+    assert "few sessions: see the standard errors" in str(card(calibrate(read_sessions(tmp_path / "week.csv", DAYS))))
 
 
 # the order
