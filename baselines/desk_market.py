@@ -20,11 +20,10 @@ from hyperexec_env.data.reader import read_bars, read_quotes, read_trades
 from hyperexec_env.data.recognise import recognise
 from hyperexec_env.data.sessions import NoSessions, Sessions, sessions_of
 from hyperexec_env.data.sources import Data, Source, find_sources
-from hyperexec_env.data.tables import Bars, Quotes
-from hyperexec_env.data.zones import SECOND
+from hyperexec_env.data.tables import Bars
 from hyperexec_env.extras import need
 
-from .instrument import Instrument, instrument_of, time_unit
+from .instrument import Instrument, instrument_of
 
 __all__ = ["DeskMarket"]
 
@@ -97,9 +96,6 @@ class DeskMarket:
         for kind, items in self._data[symbol].items():
             table = self._read(kind, items, symbol)
             notes += [f"{kind}: {text}" for text in table.provenance.choices]
-            if kind == "quotes" and self.format.stamp != "end":
-                table, more = _ends_of_quote_bars(table)
-                notes += more
             found[kind] = table
         self.sessions, stamp = None, ""
         if found["bars"] is not None:
@@ -219,18 +215,6 @@ def _sources(data: Data, what: str) -> list[tuple[Source, Any]]:
     if members and len(found) > 1 and any("symbol" not in _header(source) for source in members):
         raise ValueError(f"{members[0].name}: members of an archive hold no column symbol; unpack the archive")
     return [(source, source.name.split(".zip:")[0] + ".zip" if source in members else item) for source, item in found]
-
-
-def _ends_of_quote_bars(quotes: Quotes) -> tuple[Quotes, list[str]]:
-    """Return closing quotes of bars (bid_close) at the ends of their bars, and a sentence on it; other quotes unchanged."""
-    bid, layout = quotes.provenance.columns.get("bid", ""), quotes.provenance.layout
-    unit = time_unit(quotes.time)
-    if unit < SECOND or not ("close" in bid.lower() or layout.startswith("lean-quote-bars")):
-        return quotes, []
-    text = (
-        f"the quotes are bars of {unit // SECOND} s: a closing quote counts from the end of its bar; pass --stamp end if the "
-    )
-    return replace(quotes, time=quotes.time + unit), [text + "times are the ends of the bars"]
 
 
 def _header(source: Source) -> list[str]:

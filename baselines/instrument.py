@@ -16,7 +16,7 @@ from hyperexec_env.data.calendars import Calendar, SessionHours, session_index
 from hyperexec_env.data.tables import Bars, Quotes, Trades
 from hyperexec_env.data.zones import DAY, MINUTE, SECOND, Nanoseconds, local_of
 
-__all__ = ["Grid", "Instrument", "Path", "Ranges", "Traded", "instrument_of", "time_unit"]
+__all__ = ["Grid", "Instrument", "Path", "Ranges", "Traded", "instrument_of"]
 
 Floats = NDArray[np.float64]
 
@@ -289,7 +289,7 @@ def instrument_of(
     flow = _trade_flow(trades) if trades else _bar_flow(cut) if cut and bars and bars[0].has_volume else None
     volume = "prices of trades" if trades else "the typical price (high + low + close) / 3 of each bar" if flow else ""
     ranges = _bar_ranges(cut) if cut else _event_ranges(trades, quotes)
-    spread = None if quotes is None else (quotes.time, 0.5 * (quotes.ask - quotes.bid))
+    spread = None if quotes is None else (quotes.valid_from, 0.5 * (quotes.ask - quotes.bid))
     return Instrument(
         symbol,
         grid,
@@ -334,7 +334,7 @@ def _bar_ranges(cut: tuple[NDArray[Any], ...]) -> Ranges:
 def _trade_path(trades: Trades, grid: Grid) -> Path:
     good = ~trades.suspicious
     time, price = trades.time[good], trades.price[good]
-    return make_path(time, time, price, price, grid, time_unit(trades.time), bars=False)
+    return make_path(time, time, price, price, grid, _time_unit(trades.time), bars=False)
 
 
 def _quote_path(quotes: Quotes, grid: Grid) -> Path:
@@ -342,8 +342,8 @@ def _quote_path(quotes: Quotes, grid: Grid) -> Path:
     good = np.isfinite(mid)
     if not good.any():
         raise ValueError(f"{', '.join(quotes.provenance.files)}: no row holds both a bid and a higher ask")
-    time, mid = quotes.time[good], mid[good]
-    return make_path(time, time, mid, mid, grid, time_unit(quotes.time), bars=False)
+    time, mid = quotes.valid_from[good], mid[good]
+    return make_path(time, time, mid, mid, grid, _time_unit(quotes.time), bars=False)
 
 
 def _trade_flow(trades: Trades) -> Traded:
@@ -360,7 +360,7 @@ def _event_ranges(trades: Trades | None, quotes: Quotes | None) -> Ranges:
     else:
         assert quotes is not None  # noqa: S101 - an instrument has data
         good = np.isfinite(quotes.mid)
-        time, low, high = quotes.time[good], quotes.bid[good], quotes.ask[good]
+        time, low, high = quotes.valid_from[good], quotes.bid[good], quotes.ask[good]
     minute = time // MINUTE
     first = np.concatenate([[0], np.flatnonzero(np.diff(minute)) + 1])
     before = np.maximum(first - 1, 0)  # the state at the beginning of a minute is that of the event before
@@ -370,6 +370,6 @@ def _event_ranges(trades: Trades | None, quotes: Quotes | None) -> Ranges:
     return Ranges(start, start + MINUTE, lows, highs)
 
 
-def time_unit(time: Nanoseconds) -> int:
+def _time_unit(time: Nanoseconds) -> int:
     """Return the unit of stamps: a minute, a second, a millisecond, or nanoseconds."""
     return next((unit for unit in (MINUTE, SECOND, SECOND // 1000) if not (time % unit).any()), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ from .raw import Raw, open_raw
 from .sources import Data, Source, find_sources, within_memory
 from .tables import Bars, Book, Provenance, Quotes, Trades, executions_among
 from .values import check_bars, check_positive, check_quotes, check_size
-from .zones import DAY, HOUR, MINUTE, local_of
+from .zones import DAY, HOUR, MINUTE, SECOND, Nanoseconds, local_of
 
 __all__ = ["read_bars", "read_book", "read_quotes", "read_trades"]
 
@@ -126,13 +127,34 @@ def read_quotes(data: Data, format: Format | None = None) -> Quotes:
         columns |= {field: _carried(columns[field]) for field in ("bid", "ask")}
     check_quotes(table, columns)
     unknown = np.full(len(columns["time"]), np.nan)
+    interval = _interval_of(columns["time"]) if format.stamp != "end" else 0
+    if interval:
+        provenance = table["provenance"]
+        choice = (
+            f"quotes are the last ones of intervals of {interval / SECOND:g} s, and are valid from their ends; "
+            "pass --stamp end if the times are the ends"
+        )
+        table["provenance"] = replace(provenance, choices=(*provenance.choices, choice))
     return Quotes(
         **table,
         bid=np.where(columns["bid"] > 0.0, columns["bid"], np.nan),
         ask=np.where(columns["ask"] > 0.0, columns["ask"], np.nan),
         bid_size=columns.get("bid_size", unknown),
         ask_size=columns.get("ask_size", unknown),
+        interval=interval,
     )
+
+
+def _interval_of(time: Nanoseconds) -> int:
+    """Return the interval of quotes whose times are whole seconds or minutes, nanoseconds; 0 for quotes at each change.
+
+    On such a grid of at most a minute a quote is the last one of its interval, and a stamp that was cut to its second or minute
+    is certain at the end of it. Gaps in the grid are intervals without a change.
+    """
+    if len(time) < 2 or (time[:1000] % SECOND).any():
+        return 0
+    step = math.gcd(int(np.gcd.reduce(np.diff(time))), int(time[0]), MINUTE)
+    return step if step % SECOND == 0 else 0
 
 
 def _carried(values: NDArray[np.float64]) -> NDArray[np.float64]:

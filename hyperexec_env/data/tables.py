@@ -149,6 +149,13 @@ class Quotes(Table):
     """Shares; NaN if the data hold none."""
     ask_size: Floats
     """Shares; NaN if the data hold none."""
+    interval: int = 0
+    """Length of the intervals whose last quotes these are, stamped at their starts, nanoseconds; 0: quotes at each change."""
+
+    @property
+    def valid_from(self) -> Nanoseconds:
+        """Time from which each quote is known, nanoseconds since 1970 in UTC: the end of its interval."""
+        return self.time + self.interval if self.interval else self.time
 
     @property
     def mid(self) -> Floats:

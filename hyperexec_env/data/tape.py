@@ -13,7 +13,7 @@ from .format import Format
 from .tables import Book, Quotes, Trades, executions_among
 from .zones import DAY, MINUTE, SECOND, Nanoseconds
 
-__all__ = ["Flow", "Tape", "TapeDay", "flow_of", "grid_of", "quotes_of_book", "tape_of", "tape_of_book"]
+__all__ = ["Flow", "Tape", "TapeDay", "flow_of", "quotes_of_book", "tape_of", "tape_of_book"]
 
 Floats = NDArray[np.float64]
 
@@ -94,9 +94,9 @@ class Flow(NamedTuple):
 def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: float | None = None) -> Tape:
     """Return the tape of trades and quotes.
 
-    Quotes on a grid of whole seconds or minutes are the last ones of each interval, and are valid from its end. Trades without
-    a sign get one by the quote rule: above the mid before the trade is a buy, below it a sell, and at the mid the tick rule
-    decides (Lee and Ready 1991, without their delay of five seconds, which has no reason for electronic quotes).
+    Quotes that are the last ones of intervals are valid from their ends, see :class:`~hyperexec_env.data.tables.Quotes`. Trades
+    without a sign get one by the quote rule: above the mid before the trade is a buy, below it a sell, and at the mid the tick
+    rule decides (Lee and Ready 1991, without their delay of five seconds, which has no reason for electronic quotes).
 
     Args:
         trades: The trades.
@@ -113,9 +113,8 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
     names = ", ".join(files)
     if not trades.size.any():
         raise ValueError(f"{names}: no trade has a size above 0; name the column of the size with --columns size=NAME")
-    grid = grid_of(quotes.time)
     good, unused = _good(quotes)
-    first, last = max(trades.time[0], quotes.time[0] + grid), min(trades.time[-1], quotes.time[-1] + grid)
+    first, last = (pick(trades.time[at], quotes.valid_from[at]) for pick, at in ((max, 0), (min, -1)))
     hours = _shared(calendar, int(first), int(last))
     _check_hours(trades, hours, calendar, names)
     volume = [float(trades.size[slice(*np.searchsorted(trades.time, (item.open, item.close)))].sum()) for item in hours]
@@ -123,7 +122,7 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
     edge = 0 if calendar.name == ALWAYS else AUCTION_MINUTES * MINUTE
     if adv is None and hours:
         _check_cover([(max(item.open, int(first)), min(item.close, int(last))) for item in hours], hours, names)
-    pairs = [_day(item, edge, int(last) + 1, grid, quotes, good, trades, BLOCK_SHARE * mean) for item in hours]
+    pairs = [_day(item, edge, int(last) + 1, quotes, good, trades, BLOCK_SHARE * mean) for item in hours]
     days = [day for day, _ in pairs if day is not None]
     kept = sum(len(day.side) for day in days)
     _check_days(trades, quotes, calendar, names, kept, sum(count for _, count in pairs))
@@ -131,8 +130,6 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
         _check_cover([(day.start, day.end) for day in days], hours, names)
     signed = "the data" if trades.has_side else "the quote rule, and the tick rule at the mid (Lee and Ready 1991)"
     choices = [*trades.provenance.choices, *quotes.provenance.choices, *unused]
-    if grid:
-        choices.append(f"quotes are the last ones of intervals of {grid / SECOND:g} s, and are valid from their ends")
     return Tape(
         tuple(days),
         mean,
@@ -196,13 +193,6 @@ def flow_of(tape: Tape, seconds: float) -> Flow:
 def _shared(calendar: Calendar, first: int, last: int) -> list[SessionHours]:
     """Return the sessions that overlap a span of time; none if the span is empty."""
     return calendar.sessions(first, last) if last > first else []
-
-
-def grid_of(time: Nanoseconds) -> int:
-    """Return the interval of quotes on a grid of whole seconds, nanoseconds; 0 for quotes at each change."""
-    step = int(np.gcd.reduce(np.diff(time[:100_000]))) if len(time) > 1 else 0
-    step = int(np.gcd(step, int(time[0])))
-    return min(step, MINUTE) if step and step % SECOND == 0 else 0
 
 
 def _good(quotes: Quotes) -> tuple[NDArray[np.bool_], list[str]]:
@@ -273,7 +263,6 @@ def _day(
     item: SessionHours,
     edge: int,
     last: int,
-    grid: int,
     quotes: Quotes,
     good: NDArray[np.bool_],
     trades: Trades,
@@ -285,8 +274,9 @@ def _day(
     nothing about the time after it.
     """
     start, end = item.open + edge, min(item.close - edge, last)
-    rows = slice(*np.searchsorted(quotes.time, (item.open - grid, end - grid)))
-    bid, ask, time = quotes.bid[rows][good[rows]], quotes.ask[rows][good[rows]], quotes.time[rows][good[rows]] + grid
+    valid = quotes.valid_from
+    rows = slice(*np.searchsorted(valid, (item.open, end)))
+    bid, ask, time = quotes.bid[rows][good[rows]], quotes.ask[rows][good[rows]], valid[rows][good[rows]]
     if not len(time):
         return None, 0
     mid, half = 0.5 * (bid + ask), 0.5 * (ask - bid)

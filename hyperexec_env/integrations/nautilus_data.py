@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.data.tables import Book, Quotes, Trades
-from hyperexec_env.data.tape import grid_of, quotes_of_book
+from hyperexec_env.data.tape import quotes_of_book
 from hyperexec_env.extras import MissingExtra
 
 try:
@@ -94,7 +94,7 @@ def _levels(quotes: Quotes | Book) -> tuple[NDArray[Any], ...]:
         names = ", ".join(quotes.provenance.files)
         raise ValueError(f"{names}: the quotes hold no sizes, which fill orders; name the columns of bid_size and ask_size")
     good = (best.ask > best.bid) & (best.bid_size > 0.0) & (best.ask_size > 0.0)
-    time, columns = quotes.time[good] + grid_of(quotes.time), [np.nan_to_num(values[good]) for values in columns]
+    time, columns = best.valid_from[good], [np.nan_to_num(values[good]) for values in columns]
     changed = np.ones(len(time), dtype=bool)
     if len(time):
         changed[1:] = np.any([(values[1:] != values[:-1]).any(axis=1) for values in columns], axis=0)

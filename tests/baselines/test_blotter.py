@@ -752,7 +752,7 @@ def test_a_closing_quote_of_a_bar_counts_from_its_end(market):
         first = min(datetime.fromisoformat(c[0]) for c in fills if c[5] == row["order_id"])
         second = (first - OPEN).total_seconds()
         assert row["arrival_price"] == pytest.approx(market.mid_at(np.floor(second) - 0.001))
-    assert any("the quotes are bars of 1 s: a closing quote counts from the end of its bar" in text for text in report.remarks)
+    assert any("quotes are the last ones of intervals of 1 s, and are valid from their ends" in text for text in report.remarks)
 
 
 @pytest.mark.slow
@@ -878,7 +878,7 @@ def test_the_report_of_one_order_has_the_same_benchmarks(capsys, market):
 
 def test_a_quote_at_the_time_of_a_fill_is_its_effect_not_its_benchmark(folder):
     write("quotes.csv", "ts,bid,ask", [
-        "2024-03-05T15:00:00Z,99.9,100.1", "2024-03-05T15:00:01Z,100.4,100.6",
+        "2024-03-05T15:00:00.5Z,99.9,100.1", "2024-03-05T15:00:01Z,100.4,100.6",
         "2024-03-05T15:03:00Z,100.9,101.1", "2024-03-05T15:20:00Z,100.9,101.1",
     ])  # fmt: skip
     write("fills.csv", "ts,side,qty,price", ["2024-03-05T15:00:01Z,B,100,100.1"])

@@ -10,10 +10,14 @@ from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import numpy as np
+import pyarrow
 import pytest
 
+from hyperexec_env.baselines.instrument import instrument_of
+from hyperexec_env.data.calendars import calendar_of
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.reader import read_quotes, read_trades
+from hyperexec_env.data.tape import tape_of
 
 NEW_YORK = "America/New_York"
 OPEN = int(datetime(2024, 3, 8, 9, 30, tzinfo=ZoneInfo(NEW_YORK)).timestamp()) * 10**9
@@ -483,3 +487,52 @@ def test_blank_bids_and_offers_of_metatrader_are_the_last_ones(tmp_path):
     path.write_text(header + "2024.03.08\t09:30:00.117\t1.1\t1.3\t\t\t6\n2024.03.08\t09:30:00.250\t\t1.2\t\t\t4\n")
     table = read_quotes(path)
     assert (table.bid.tolist(), table.ask.tolist()) == ([1.1, 1.1], [1.3, 1.2])
+
+
+# ----------------------------------------------------------------------------------------- the time from which a quote is known
+
+
+def quoted(*offsets, stamp=""):
+    """Read quotes at some seconds after 15:00."""
+    start = np.datetime64("2024-03-05T15:00", "ns")
+    time = start + np.array([round(1e9 * offset) for offset in offsets]).astype("timedelta64[ns]")
+    prices = 100.0 + np.arange(len(time))
+    frame = pyarrow.table({"ts": time, "bid": prices, "ask": prices + 1.0})
+    return read_quotes(frame, Format(tz="UTC", stamp=stamp))
+
+
+@pytest.mark.parametrize(
+    ("offsets", "seconds"),
+    [
+        ((0, 1, 2, 5), 1),
+        ((0, 5, 20), 5),
+        ((0, 60, 180), 60),
+        ((0, 300, 600), 60),
+        ((0, 0, 1), 1),
+        ((0, 1.5, 3), 0),
+        ((0, 7, 14), 1),
+    ],
+)
+def test_quotes_on_a_grid_of_time_are_known_at_the_ends_of_its_intervals(offsets, seconds):
+    table = quoted(*offsets)
+    assert table.interval == seconds * 10**9
+    assert (table.valid_from - table.time == table.interval).all()
+    assert any("are valid from their ends; pass --stamp end" in text for text in table.provenance.choices) == bool(seconds)
+
+
+def test_quotes_stamped_at_the_ends_of_their_intervals_are_known_at_once():
+    table = quoted(0, 60, 120, stamp="end")
+    assert (table.interval, table.provenance.choices) == (0, ())
+    assert (table.valid_from == table.time).all()
+
+
+def test_tape_and_blotter_know_a_quote_at_the_same_time():
+    seconds = np.arange(0, 3600)
+    quotes = quoted(*seconds)
+    calendar = Format(calendar="24/7", hours="15:00-16:00", tz="UTC")
+    start = np.datetime64("2024-03-05T15:00", "ns")
+    time = start + (seconds * 10**9 + 5 * 10**8).astype("timedelta64[ns]")
+    trades = read_trades(pyarrow.table({"ts": time, "price": 100.5 + seconds, "size": np.ones(len(seconds))}), calendar)
+    (day,) = tape_of(trades, quotes, calendar, adv=1e6).days
+    path = instrument_of("", calendar_of("24/7", "15:00-16:00", "UTC"), None, trades, quotes).quotes
+    assert (day.mid_before == path.mid(day.trade_time, before=True)).all()
