@@ -85,11 +85,23 @@ class Response(NamedTuple):
 
 
 class Spell(NamedTuple):
-    """The response in one half of the tape."""
+    """Spread and response in one half of the tape."""
 
     volatility: float
     """Volatility of that half, fraction per square root of a day."""
+    half_spread: Figure
+    """Quoted half-spread, mean over time, bps of the mid."""
     response: Response
+
+    @property
+    def half_spread_volatilities(self) -> float:
+        """Half-spread in daily volatilities of that half."""
+        return 1e-4 * self.half_spread.value / self.volatility
+
+    @property
+    def lambda_volatilities(self) -> float:
+        """Kyle's lambda in daily volatilities of that half, for one ADV."""
+        return self.response.kyle_lambda.value / self.volatility
 
 
 class Decay(NamedTuple):
@@ -122,9 +134,7 @@ def spreads_of(tape: Tape) -> Spreads:
     parts = max(1, tape.day_minutes // 30)
     by_time = np.zeros((len(tape.days), parts, 2))
     for number, day in enumerate(tape.days):
-        last = np.append(day.quote_time[1:], day.end)
-        length = np.maximum(np.minimum(last, day.end) - np.maximum(day.quote_time, day.start), 0).astype(np.float64)
-        bps = 1e4 * day.half_spread / day.mid
+        bps, length = _quoted(day)
         block = _blocks_of(day.quote_time, day, tape)
         quoted.append(_sums(block, bps * length, length))
         at = np.minimum((np.maximum(day.quote_time, day.start) - day.start) // (30 * MINUTE), parts - 1).astype(np.int64)
@@ -134,6 +144,13 @@ def spreads_of(tape: Tape) -> Spreads:
     total = by_time.sum(axis=0)
     shares = tuple((total[:, 0] / np.maximum(total[:, 1], 1e-300)).tolist())
     return Spreads(_ratio(quoted), _ratio(effective), shares)
+
+
+def _quoted(day: TapeDay) -> tuple[Floats, Floats]:
+    """Return the half-spread of each quote of a day, bps, and how long it was valid, nanoseconds."""
+    last = np.append(day.quote_time[1:], day.end)
+    length = np.maximum(np.minimum(last, day.end) - np.maximum(day.quote_time, day.start), 0).astype(np.float64)
+    return 1e4 * day.half_spread / day.mid, length
 
 
 def response_of(tape: Tape, seconds: float) -> Response:
@@ -151,7 +168,7 @@ def response_of(tape: Tape, seconds: float) -> Response:
 
 
 def by_volatility(tape: Tape, seconds: float = 60.0) -> tuple[Spell, Spell]:
-    """Return the response in the calmer and in the more volatile half of the blocks of the tape.
+    """Return spread and response in the calmer and in the more volatile half of the blocks of the tape.
 
     Raises:
         ValueError: See :func:`response_of`; or the tape has fewer than four blocks.
@@ -164,11 +181,24 @@ def by_volatility(tape: Tape, seconds: float = 60.0) -> tuple[Spell, Spell]:
     variance = np.bincount(block, flow.move**2) / count
     volatile = (variance > np.median(variance))[block]
     length = 60.0 * tape.day_minutes / seconds
+    quoted = _quoted_by_interval(tape, flow)
     halves = []
     for chosen in (~volatile, volatile):
         part = Flow(flow.move[chosen], flow.flow[chosen], flow.day[chosen], seconds)
-        halves.append(Spell(math.sqrt(float((part.move**2).mean()) * length), _response(part, block[chosen])))
+        volatility = math.sqrt(float((part.move**2).mean()) * length)
+        spread = _ratio_of(_chunks(block[chosen], quoted[chosen]))
+        halves.append(Spell(volatility, spread, _response(part, block[chosen])))
     return halves[0], halves[1]
+
+
+def _quoted_by_interval(tape: Tape, flow: Flow) -> Floats:
+    """Return half-spread times duration, and duration, of the quotes that begin in each interval, shape (interval, 2)."""
+    step, sums = round(flow.seconds * SECOND), []
+    for day, count in zip(tape.days, np.bincount(flow.day, minlength=len(tape.days)).tolist(), strict=True):
+        bps, length = _quoted(day)
+        at = (np.maximum(day.quote_time, day.start) - day.start) // step
+        sums.append(_sums(np.minimum(at, count), bps * length, length, count + 1)[:count])
+    return np.concatenate(sums)
 
 
 def _response(flow: Flow, block: NDArray[np.int64]) -> Response:
@@ -378,14 +408,18 @@ def _blocks_of(time: NDArray[np.int64], day: TapeDay, tape: Tape) -> NDArray[np.
     return np.maximum(time - day.start, 0) // round(_block_seconds(tape) * SECOND)
 
 
-def _sums(block: NDArray[np.int64], above: Floats, below: Floats) -> Floats:
-    """Return the sums of two columns over blocks, shape (block, 2)."""
-    return np.stack([np.bincount(block, above), np.bincount(block, below)], axis=1)
+def _sums(block: NDArray[np.int64], above: Floats, below: Floats, blocks: int = 0) -> Floats:
+    """Return the sums of two columns over blocks, of which there are some at least, shape (block, 2)."""
+    return np.stack([np.bincount(block, above, blocks), np.bincount(block, below, blocks)], axis=1)
 
 
 def _ratio(days: list[Floats]) -> Figure:
     """Return the ratio of two sums, resampled by day, or by half-hour where days are few."""
-    chunks = np.stack([day.sum(axis=0) for day in days]) if len(days) >= FEW_DAYS else np.concatenate(days)
+    return _ratio_of(np.stack([day.sum(axis=0) for day in days]) if len(days) >= FEW_DAYS else np.concatenate(days))
+
+
+def _ratio_of(chunks: Floats) -> Figure:
+    """Return the ratio of two sums over blocks, shape (block, 2), with its error by resampling them."""
 
     def ratio(total: Floats) -> tuple[float, ...]:
         return (float(total[0] / max(total[1], 1e-300)),)

@@ -38,7 +38,7 @@ class Measurement:
     responses: tuple[Response, ...]
     """Response to flow at each of :data:`SCALES`."""
     halves: tuple[Spell, ...]
-    """Response at a minute in the calmer and in the more volatile half; empty for a short tape."""
+    """Spread, and response at a minute, in the calmer and in the more volatile half; empty for a tape below two hours."""
     decay: Decay
     scenario: Scenario
     moved: tuple[str, ...]
@@ -56,7 +56,14 @@ class Measurement:
             "spreads": _plain(self.spreads),
             "volatility": _plain(self.volatility),
             "responses": [_plain(response) for response in self.responses],
-            "by_volatility": [_plain(half) for half in self.halves],
+            "by_volatility": [
+                {
+                    **_plain(half),
+                    "half_spread_volatilities": half.half_spread_volatilities,
+                    "lambda_volatilities": half.lambda_volatilities,
+                }
+                for half in self.halves
+            ],
             "decay": decay,
             "moved": list(self.moved),
             "scenario": self.scenario.to_dict(),
@@ -85,10 +92,10 @@ class Measurement:
                 f"  {item.r_squared:9.2f}  {item.persistence!s:>15}"
             )
         for name, half in zip(("calm", "volatile"), self.halves, strict=False):
-            kyle = half.response.kyle_lambda
             lines.append(
-                f"  {half.response.seconds:g} s, {name} half: lambda {kyle}, volatility {half.volatility:.2%} a day, "
-                f"{kyle.value / half.volatility:.1f} volatilities"
+                f"{name} half: volatility {half.volatility:.2%} a day, half-spread {half.half_spread} bps "
+                f"({half.half_spread_volatilities:.2g} volatilities), lambda at {half.response.seconds:g} s "
+                f"{half.response.kyle_lambda} ({half.lambda_volatilities:.1f} volatilities)"
             )
         bound = "no upper bound" if math.isinf(decay.high) else f"{decay.high:.0f}"
         state = "identified" if decay.identified else "not identified"

@@ -203,6 +203,27 @@ def test_lambda_goes_with_volatility_in_both_halves(tape):
     assert calm.response.intervals + volatile.response.intervals == response_of(tape, 60.0).intervals
 
 
+def test_the_spread_of_each_half_is_that_of_its_blocks():
+    """In half-hours of twice the volatility, the half-spread is 6 instead of 2 bps."""
+    trades, quotes = frames(7, days=2, side=False)
+    seconds = (quotes["ts"].to_numpy() - np.datetime64("2024-03-04T10:00", "ms")).astype(float) / 1000.0 % 86_400.0
+    mid = 0.5 * (quotes["bid"].to_numpy() + quotes["ask"].to_numpy())
+    wide = (seconds // 1800.0) % 2 == 1
+    moves = np.diff(mid, prepend=mid[0]) * np.where(wide, 2.0, 1.0)
+    mid = mid[0] + np.cumsum(moves)
+    half = np.where(wide, 6e-4, 2e-4) * mid
+    stamps = pyarrow.array(quotes["ts"].to_numpy())
+    wider = pyarrow.table({"ts": stamps, "bid": mid - half, "ask": mid + half})
+    side = pyarrow.array(frames(7, days=2)[0]["side"].to_numpy())
+    paid = pyarrow.array(mid[np.searchsorted(quotes["ts"].to_numpy(), trades["ts"].to_numpy(), side="left") - 1])
+    signed = trades.set_column(1, "price", paid).append_column("side", side)
+    calm, volatile = by_volatility(tape_of(read_trades(signed, HOURS), read_quotes(wider, HOURS), HOURS, adv=ADV))
+    assert calm.half_spread.value == pytest.approx(2.0, rel=0.01)
+    assert volatile.half_spread.value == pytest.approx(6.0, rel=0.01)
+    assert volatile.volatility == pytest.approx(2.0 * calm.volatility, rel=0.1)
+    assert calm.half_spread_volatilities == 1e-4 * calm.half_spread.value / calm.volatility
+
+
 def test_bars_alone_get_the_impact_of_public_tapes_and_say_so(tmp_path, capsys):
     rng = np.random.default_rng(0)
     rows = ["ts,open,high,low,close,volume"]
