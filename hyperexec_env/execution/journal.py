@@ -65,11 +65,11 @@ class Feed:
         self.recent += size
 
     def rate(self, time: float) -> float | None:
-        """Return the market volume a second in the window before a time; None until a second has passed."""
+        """Return the market volume a second in the window before a time; None until a trade and a second have passed."""
         while self.trades and self.trades[0][0] < time - self.window:
             self.recent -= self.trades.popleft()[1]
         heard = 0.0 if self.since is None else min(time - self.since, self.window)
-        return max(self.recent, 0.0) / heard if heard >= 1.0 else None
+        return max(self.recent, 0.0) / heard if heard >= 1.0 and self.volume else None
 
 
 class LiveDesk:

@@ -131,7 +131,7 @@ def test_the_volume_rate_is_that_of_the_window():
     feed = Feed(window=10.0)
     assert feed.rate(0.0) is None
     feed.hear_quote(0.0, 10.0, 10.2)
-    assert feed.rate(0.5) is None
+    assert feed.rate(0.5) is feed.rate(5.0) is None
     for second in range(30):
         feed.hear_trade(float(second), 10.0, second, 0)
     assert feed.rate(29.0) == pytest.approx(sum(range(19, 30)) / 10.0)
