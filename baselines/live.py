@@ -190,7 +190,7 @@ def _scenario_of(scenario: Scenario, order: ParentOrder, start: float) -> Scenar
         side=order.side,
         quantity=float(order.quantity),
         arrival_price=order.arrival_price,
-        horizon_minutes=(order.deadline - start) / _SECONDS,
+        horizon_minutes=round(order.deadline - start, 6) / _SECONDS,  # clocks of seconds since 1970 resolve no more
     )
 
 
