@@ -22,12 +22,12 @@ from hyperexec_env.market.account import Account, Statement, forced_shares, open
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle_so_far
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import World, cost_scale, draw_orders, draw_path
+from hyperexec_env.market.path import Path, World, cost_scale, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import adder, map_leaves, on_numbers
 
-__all__ = ["Block", "Episode", "requested_shares"]
+__all__ = ["Block", "Episode", "draw_block", "requested_shares"]
 
 _write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
 _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
@@ -46,12 +46,10 @@ class Block:
     writes.
     """
 
-    def __init__(self, task: Task, seed: int, first: int, count: int, board: bool = False) -> None:
-        """Draw the episodes `first`, ..., `first + count - 1` of a seed, or of the board of that seed."""
-        market, observer = task.market, task.observer
-        keys = episode_keys(seed, np.uint64(first) + np.arange(count, dtype=np.uint64), board)
-        order = draw_orders(market, keys, task.draw)
-        path = draw_path(market, keys, order.side)
+    def __init__(self, task: Task, first: int, path: Path) -> None:
+        """Lay out the episodes `first`, `first + 1`, ... on their paths."""
+        market, observer, keys = task.market, task.observer, path.keys
+        order, count = draw_orders(market, keys, task.draw), len(keys)
         self.first, self.count, self.path = first, count, path
         self.side: list[float] = np.broadcast_to(order.side, keys.shape).tolist()
         self.quantity: list[float] = np.broadcast_to(order.quantity, keys.shape).tolist()
@@ -66,6 +64,12 @@ class Block:
         self.slices = _stacked(*(values.T for values in path.slices))
         drawn = drawn_features(view.last_expected, side, before, world.flow)
         self.observations = assemble(drawn, observer.rows.take(cell, axis=0), OWN)
+
+
+def draw_block(task: Task, seed: int, first: int, count: int, board: bool = False) -> Block:
+    """Return the episodes `first`, ..., `first + count - 1` of a seed, or of the board of that seed."""
+    keys = episode_keys(seed, np.uint64(first) + np.arange(count, dtype=np.uint64), board)
+    return Block(task, first, draw_path(task.market, keys, draw_orders(task.market, keys, task.draw).side))
 
 
 def _stacked(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -213,6 +217,13 @@ class Episode:
     def states(self) -> list[State]:
         """The state at the start of each slice up to now; one element more than `costs`."""
         return [State(self.quantity, 0.0, 0.0), *(State(*state) for state, _ in self._history)]
+
+    @property
+    def path(self) -> Path:
+        """The path of the episode, fields of shape (time, 1), future included: for reports and audits, not for policies."""
+        path, here = self._block.path, slice(self._index, self._index + 1)
+        slices, world = (map_leaves(lambda values: values[:, here], part) for part in (path.slices, path.world))
+        return Path(slices, world, path.keys[here])
 
     @property
     def world(self) -> World:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_seed
 from hyperexec_env.envs.action import PACES
-from hyperexec_env.envs.episode import Block, Episode, requested_shares
+from hyperexec_env.envs.episode import Block, Episode, draw_block, requested_shares
 from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.market.path import Path
 
 __all__ = ["HyperExecEnv"]
 
@@ -238,8 +240,22 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if block is None or not block.first <= number < block.first + block.count:
             follows = block is not None and number == block.first + block.count
             count = min(2 * block.count, _BLOCK) if block is not None and follows else 1
-            block = self._block = Block(self.task, int(self._seed or 0), number, count, self._board)
+            block = self._block = draw_block(self.task, int(self._seed or 0), number, count, self._board)
         return block
+
+    def begin_on(self, change: Callable[[Path], Path]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin the running episode anew on another path: what the same trades meet where nature draws otherwise.
+
+        Args:
+            change: Function from the path of the episode, fields of shape (time, 1), to the other path.
+
+        Raises:
+            ResetNeeded: No episode has begun.
+        """
+        if self._running is None:
+            raise ResetNeeded("call reset() before begin_on()")
+        self._running = Episode(self.task, Block(self.task, self._number, change(self._running.path)), self._number)
+        return self._running.first, self._info(self._running)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice, given an action of the action space."""

@@ -63,6 +63,7 @@ __all__ = [
     "impact_of",
     "next_slice",
     "order_numbers",
+    "path_of",
     "trace",
     "trace_step",
     "volume_factor",
@@ -434,15 +435,27 @@ def _draw_all(market: Market, keys: noise.Words) -> Draws:
 def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
     """Return the paths of some episodes, equal to :func:`next_slice` slice by slice.
 
+    Args:
+        market: The market.
+        keys: Keys of the episodes, shape (episodes,).
+        side: +1 buy, -1 sell: a number, or an array of shape (episodes,).
+    """
+    return path_of(market, keys, side, begin(market, keys), _draw_all(market, keys))
+
+
+def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: Draws) -> Path:
+    """Return the paths that follow from the market at the start of the first slice and from the draws of all slices.
+
     Only regime, order flow and price are computed in a loop over slices; everything else is computed for all slices at once.
 
     Args:
         market: The market.
         keys: Keys of the episodes, shape (episodes,).
         side: +1 buy, -1 sell: a number, or an array of shape (episodes,).
+        first: The market at the start of the first slice, fields of shape (episodes,).
+        draws: The draws, fields of shape (N, episodes); the volume shock may be one number.
     """
-    numbers, spec, draws = market.numbers, market.numbers.spec, _draw_all(market, keys)
-    first = begin(market, keys)
+    numbers, spec = market.numbers, market.numbers.spec
     world: World = map_leaves(lambda values: np.repeat(values[None], market.slices + 1, axis=0), first)
     for k in range(market.slices):
         world.regime[k + 1] = reached(draws.regime_draw[k], market.limits.take(world.regime[k], axis=1))
