@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from gymnasium import Env
     from gymnasium.vector import VectorEnv
 
+    from hyperexec_env.audit.adapter import Adapter as Adapter
+    from hyperexec_env.audit.environment import audit_env as audit_env
+    from hyperexec_env.audit.findings import Audit as Audit
     from hyperexec_env.baselines.blotter import tca_blotter as tca_blotter
     from hyperexec_env.baselines.blotter_report import BlotterReport as BlotterReport
     from hyperexec_env.baselines.card import card as card
@@ -93,6 +96,8 @@ if TYPE_CHECKING:
     from hyperexec_env.training.leaderboard import leaderboard as leaderboard
 
 _MODULES: Final = {
+    "Adapter": "audit.adapter",
+    "Audit": "audit.findings",
     "BlotterReport": "baselines.blotter_report",
     "Board": "evaluation.board",
     "Certificate": "evaluation.certificate",
@@ -122,6 +127,7 @@ _MODULES: Final = {
     "SolutionInterval": "baselines.solver",
     "Store": "evaluation.store",
     "almgren_2005": "execution.presets",
+    "audit_env": "audit.environment",
     "calibrate": "data.calibration",
     "card": "baselines.card",
     "certify": "evaluation.certificate",

@@ -17,6 +17,7 @@ FOLDERS = {"hyperexec_env": (), "baselines": ("hyperexec_env",), "training": ("h
 
 ARROWS = """
 cli -> training -> baselines -> evaluation -> envs -> market -> orders
+cli -> audit -> baselines
 baselines -> execution -> market, orders
 cli, training, baselines -> data -> market
 integrations -> baselines

@@ -40,6 +40,7 @@ TINY = {
     "solve": "almgren-chriss",
     "card": "almgren-chriss",
     "certify": "almgren-chriss --trips 1000",
+    "audit env": "hyperexec_env:HyperExec-v0 --set scenario=almgren-chriss --episodes 10",
     "estimate": "--scenario almgren-chriss --algorithm TWAP",
     "data check": BARS,
     "data layouts": "",
