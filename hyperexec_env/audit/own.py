@@ -17,7 +17,7 @@ from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market
 
-__all__ = ["another_future", "another_regime", "own_adapter", "twin_scenarios"]
+__all__ = ["another_future", "another_regime", "own_adapter"]
 
 _OTHER: Final = np.uint64(0xA5A5A5A5A5A5A5A5)
 """Turns the key of an episode into the key from which the other draws come."""
@@ -52,7 +52,7 @@ def own_adapter(make: Callable[[], Any], made: Any) -> Adapter | None:
         return type(plain)(scenario=scenario, **options)
 
     def twins() -> Iterator[tuple[Any, Any]]:
-        for one, other in twin_scenarios(task.scenario):
+        for one, other in _twins(task.scenario):
             yield variant(one), variant(other)
 
     return Adapter(
@@ -154,7 +154,7 @@ def another_regime(task: Task, k: int) -> Callable[[Path], Path]:
     return changed
 
 
-def twin_scenarios(scenario: Scenario) -> Iterator[tuple[Scenario, Scenario]]:
+def _twins(scenario: Scenario) -> Iterator[tuple[Scenario, Scenario]]:
     """Yield pairs of scenarios with one constant regime, which differ only in its name and in one effect that no market shows:
     the speed of recovery, the temporary impact, or the spread.
     """
