@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .aggregate import bars_of_trades
 from .calendars import Calendar, SessionHours, calendar_of, session_index
 from .columns import kind_of
+from .days import LeftOut
 from .format import Format
 from .reader import read_bars, read_quotes, read_trades
 from .sessions import BarReport, Sessions, sessions_of
@@ -59,6 +60,8 @@ class Inspection:
     """The full sessions; None for quotes, and for unusable data."""
     fault: str
     """Why the data cannot be used; "" if they can."""
+    left_out: tuple[LeftOut, ...] = ()
+    """The sessions that are left out, and why."""
 
     @property
     def exit_code(self) -> int:
@@ -113,14 +116,15 @@ def inspect_data(data: Data, format: Format | None = None, kind: str = "", adv: 
     try:
         sessions = sessions_of(bars, format, lenient=True, adv=adv)
     except ValueError as error:
-        states = {item.date: f"left out ({item.kind}): {item.reason}" for item in getattr(error, "left_out", ())}
+        left_out = getattr(error, "left_out", ())
+        states = {item.date: f"left out ({item.kind}): {item.reason}" for item in left_out}
         lines, outside = _lines(bars.time, calendar, bars, states)
         fault = "" if kind != "bars" and lines else str(error)
-        return Inspection(kind, table, calendar, lines, outside, None, None, fault)
+        return Inspection(kind, table, calendar, lines, outside, None, None, fault, left_out)
     report = sessions.report
     states = {item.date: f"left out ({item.kind}): {item.reason}" for item in report.left_out}
     lines, _ = _lines(bars.starts(report.stamp), calendar, bars, states)
-    return Inspection(kind, table, calendar, lines, report.outside_bars, report, sessions, "")
+    return Inspection(kind, table, calendar, lines, report.outside_bars, report, sessions, "", report.left_out)
 
 
 def _of_quotes(quotes: Quotes, calendar: Calendar) -> Inspection:
