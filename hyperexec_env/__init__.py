@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from gymnasium.vector import VectorEnv
 
     from hyperexec_env.audit.adapter import Adapter as Adapter
+    from hyperexec_env.audit.data import audit_data as audit_data
     from hyperexec_env.audit.environment import audit_env as audit_env
     from hyperexec_env.audit.findings import Audit as Audit
+    from hyperexec_env.audit.policy import audit_policy as audit_policy
+    from hyperexec_env.audit.results import audit_results as audit_results
     from hyperexec_env.baselines.blotter import tca_blotter as tca_blotter
     from hyperexec_env.baselines.blotter_report import BlotterReport as BlotterReport
     from hyperexec_env.baselines.card import card as card
@@ -127,7 +130,10 @@ _MODULES: Final = {
     "SolutionInterval": "baselines.solver",
     "Store": "evaluation.store",
     "almgren_2005": "execution.presets",
+    "audit_data": "audit.data",
     "audit_env": "audit.environment",
+    "audit_policy": "audit.policy",
+    "audit_results": "audit.results",
     "calibrate": "data.calibration",
     "card": "baselines.card",
     "certify": "evaluation.certificate",
