@@ -121,6 +121,7 @@ TAKERS = {
     "evaluate": lambda scenario, _: board(scenario),
     "resolution": lambda scenario, _: evaluation.resolution(scenario, "AC"),
     "announce": lambda scenario, _: evaluation.announce(scenario, "TWAP", 10, 0),
+    "audit_policy": lambda scenario, _: hx.audit_policy("TWAP", scenario=scenario, episodes=50).to_dict(),
     "judge": lambda scenario, _: judge(scenario, hx.entrants("AC"), TWAP, **JUDGED).to_json(),
     "play": lambda scenario, _: play(scenario, hx.entrants("AC"), TWAP, **JUDGED)[1].statement.objective.tolist(),
     "estimate": lambda scenario, _: hx.estimate(scenario, algorithms="TWAP").to_dict(),

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 import hyperexec_env as hx
+from hyperexec_env.audit.data import FAULTS
 from hyperexec_env.audit.environment import CHECKS, audit_env
 from hyperexec_env.audit.own import own_adapter
+from hyperexec_env.audit.policy import POLICY_CHECKS
+from hyperexec_env.audit.results import RESULT_CHECKS
 from hyperexec_env.audit.settings import Settings
 from hyperexec_env.envs.single import HyperExecEnv
 
@@ -365,8 +368,8 @@ def test_an_order_that_is_not_completed_is_not_compared():
 
 
 def test_every_check_stands_in_the_page():
-    for check in CHECKS:
-        assert f"| `{check.name}` |" in PAGE
+    for name in (*(check.name for check in CHECKS), *POLICY_CHECKS, *RESULT_CHECKS, "usable", "sessions", *FAULTS):
+        assert f"| `{name}` |" in PAGE
 
 
 @pytest.mark.parametrize(
