@@ -18,6 +18,7 @@ from .format import Format
 from .layouts import NAMES
 from .numbers import decimal_mark, read_numbers, read_words
 from .raw import Raw, open_raw
+from .reader import days_chosen
 from .recognise import Recognised, recognise
 from .sources import Data, Source, find_sources
 from .stamps import StampStyle, read_clock, read_stamps, stamp_style
@@ -161,6 +162,11 @@ def read_blotter(data: Data, format: Format | None = None) -> Blotter:
     if format.symbol and "symbol" in words:
         kept, other = _of_symbol(kept, columns["symbol"], words["symbol"], format.symbol, files)
         dropped |= other
+    chosen = days_chosen(columns["time"][kept], format)
+    if not chosen.any():
+        raise ValueError(f"{', '.join(files[:3])}: no execution on the days of --since and --until")
+    kept, other_days = kept[chosen], int((~chosen).sum())
+    dropped |= {"executions of other days": other_days} if other_days else {}
     order = kept[np.argsort(columns["time"][kept], kind="stable")]
     columns = {field: values[order] for field, values in columns.items()}
     choices = [*dict.fromkeys(choice for part in parts for choice in part.choices), *_zone_choice(parts)]

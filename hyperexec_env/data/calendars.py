@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -107,6 +108,29 @@ class Calendar:
         if start < item.break_start < item.break_end < end:
             return SessionHours(item.date, start, end, item.break_start, item.break_end)
         return SessionHours(item.date, start, end, end, end)
+
+    def span(self, since: str, until: str) -> tuple[int, int]:
+        """Return the first and the last time, nanoseconds in UTC, of the sessions of some days and of the hours around them.
+
+        A time between two sessions belongs to the nearer one.
+
+        Args:
+            since: First day, such as 2024-11-05; "" for no limit.
+            until: Last day; "" for no limit.
+        """
+        first, last = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+        if since:
+            first = self._midway(since, lambda date: date < since)
+        if until:
+            last = self._midway(until, lambda date: date <= until) - 1
+        return int(first), int(last)
+
+    def _midway(self, day: str, is_before: Callable[[str], bool]) -> int:
+        """Return the time midway between the last session before a limit and the first one after it."""
+        midnight = day_start(day)
+        around = self.sessions(midnight - _MARGIN, midnight + _MARGIN)
+        before, after = ([item for item in around if is_before(item.date) is side] for side in (True, False))
+        return (before[-1].close + after[0].open) // 2 if before and after else int(utc_of(np.array([midnight]), self.zone)[0])
 
     def clock(self, time: int) -> str:
         """Return the time of day of a time in UTC, by the clock of the market."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -12,14 +13,29 @@ from .calendars import Calendar, SessionHours
 from .tables import Bars
 from .zones import MINUTE, Nanoseconds
 
-__all__ = ["CALENDAR_KINDS", "Grid", "LeftOut", "Overlaps", "Placed", "bar_edges", "overlaps", "place_bars"]
+__all__ = [
+    "CALENDAR_KINDS",
+    "Grid",
+    "LeftOut",
+    "Overlaps",
+    "Placed",
+    "Regime",
+    "bar_edges",
+    "overlaps",
+    "place_bars",
+    "regimes_of",
+]
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-CALENDAR_KINDS: Final = ("half day", "longer day", "clock change", "incomplete")
+CALENDAR_KINDS: Final = ("half day", "longer day", "other hours", "clock change", "incomplete")
 """Kinds of sessions that are left out and counted without being errors."""
+
+
+REGIME: Final = 20
+"""Consecutive sessions of one length that make it the length of a time of its own, and not that of half days."""
 
 
 class LeftOut(NamedTuple):
@@ -89,6 +105,39 @@ class Grid(NamedTuple):
         hours = tuple(item for item, keep in zip(self.hours, kept.tolist(), strict=True) if keep)
         values = {field: getattr(self, field)[kept] for field in ("row", "open", "high", "low", "close", "volume")}
         return self._replace(hours=hours, **values)
+
+
+class Regime(NamedTuple):
+    """Sessions of one length that follow each other, without the half days among them."""
+
+    minutes: int
+    first: str
+    """Day of the first session."""
+    last: str
+    """Day of the last session."""
+    sessions: int
+
+
+def regimes_of(hours: Sequence[SessionHours]) -> list[Regime]:
+    """Return the times in which sessions have one length, in order, where the length changes for good; else one time.
+
+    Args:
+        hours: Sessions with data, in order.
+    """
+    runs: list[list[SessionHours]] = []
+    for item in hours:
+        if not runs or runs[-1][-1].minutes != item.minutes:
+            runs.append([])
+        runs[-1].append(item)
+    long = {run[0].minutes for run in runs if len(run) >= REGIME}
+    most = Counter(item.minutes for item in hours).most_common(1)[0][0]
+    found: list[Regime] = []
+    for item in (item for item in hours if item.minutes in (long or {most})):
+        if found and found[-1].minutes == item.minutes:
+            found[-1] = found[-1]._replace(last=item.date, sessions=found[-1].sessions + 1)
+        else:
+            found.append(Regime(item.minutes, item.date, item.date, 1))
+    return found
 
 
 class Placed(NamedTuple):

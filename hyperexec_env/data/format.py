@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from datetime import date
 
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_choice
@@ -29,6 +29,8 @@ class Format:
     stamp: str = option("", "whether the time of a bar is its start or its end (default: determined)", choices=("start", "end"))
     symbol: str = option("", "instrument to read where the data hold several")
     date: str = option("", "day of the data where neither rows nor file name hold it, such as 2024-03-26")
+    since: str = option("", "first day to use, such as 2024-11-05 (default: all days)")
+    until: str = option("", "last day to use (default: all days)")
     dates: str = option("", "order of day, month and year where it is ambiguous", choices=("dmy", "mdy", "ymd"))
     decimal: str = option("", "decimal mark where it is ambiguous", choices=("point", "comma"))
 
@@ -37,8 +39,11 @@ class Format:
         for name, choices in (("stamp", ("start", "end")), ("dates", ("dmy", "mdy", "ymd")), ("decimal", ("point", "comma"))):
             if getattr(self, name):
                 check_choice(name, getattr(self, name), choices)
-        if self.date and not re.fullmatch(r"\d{4}-\d\d-\d\d", self.date):
-            raise ValueError(f"date must be a day such as 2024-03-26, got {self.date!r}")
+        for name in ("date", "since", "until"):
+            if getattr(self, name) and not _is_day(getattr(self, name)):
+                raise ValueError(f"{name} must be a day such as 2024-03-26, got {getattr(self, name)!r}")
+        if self.since and self.until and self.since > self.until:
+            raise ValueError(f"until must not be before since ({self.since}), got {self.until!r}")
         _ = self.column_names
 
     @property
@@ -54,3 +59,11 @@ class Format:
                     raise ValueError(f"columns must name one column for {field.strip()}, got {given[field.strip()]} and {name}")
                 given[field.strip()] = name.strip()
         return given
+
+
+def _is_day(text: str) -> bool:
+    """Return whether a text is a day of the calendar, such as 2024-03-26."""
+    try:
+        return str(date.fromisoformat(text)) == text
+    except ValueError:
+        return False

@@ -133,19 +133,19 @@ def check_nights(bars: Bars, grid: Grid) -> list[str]:
         if grid.has_volume and _is_event(grid, at + 1, bool(bars.source[first] != bars.source[row])):
             kept.append(f"{text} ({turnover[at + 1] / np.median(turnover[: at + 1]):.0f} times the usual turnover)")
             continue
-        why = _split(before[at], after[at]) or _TWO
+        why = _split(before[at], after[at], grid.hours[at + 1].date) or _TWO
         raise ValueError(f"{bars.where(row)}: {text} without the turnover of a real move: {why}")
     return [f"large moves over the night are kept as real: {listed(kept)}"] if kept else []
 
 
-def _split(before: float, after: float) -> str:
-    """Return the advice for two prices whose ratio is that of a split; "" for another ratio."""
+def _split(before: float, after: float, date: str) -> str:
+    """Return the advice for two prices whose ratio is that of a split before a day; "" for another ratio."""
     ratio = max(after / before, before / after)
     near = min(SPLITS, key=lambda item: abs(np.log(ratio / item)))
     if abs(np.log(ratio / near)) > 0.04:
         return ""
     named = f"{near:g} for 1" if after < before else f"1 for {near:g}"
-    return f"a split of {named}? Give prices adjusted for splits, or the sessions on one side of it"
+    return f"a split of {named}? Give prices adjusted for splits, or pass --since {date} for the sessions after it"
 
 
 def _is_event(grid: Grid, at: int, new_source: bool) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .calendars import zone_of
+from .calendars import calendar_of, zone_of
 from .columns import Columns, Part, read_source
 from .format import Format
 from .numbers import read_numbers
@@ -20,9 +20,9 @@ from .raw import Raw, open_raw
 from .sources import Data, Source, find_sources, within_memory
 from .tables import Bars, Book, Provenance, Quotes, Trades, executions_among
 from .values import check_bars, check_positive, check_quotes, check_size
-from .zones import DAY, HOUR, MINUTE, SECOND, Nanoseconds, local_of
+from .zones import DAY, HOUR, MINUTE, SECOND, Nanoseconds, date_of, local_of
 
-__all__ = ["read_bars", "read_book", "read_quotes", "read_trades"]
+__all__ = ["days_chosen", "read_bars", "read_book", "read_quotes", "read_trades"]
 
 BAR_MINUTES: Final = (1, 2, 3, 5, 10, 15, 20, 30, 60, 1440)
 """Lengths of bars, minutes."""
@@ -175,6 +175,8 @@ def read_book(messages: Data, book: Data, format: Format | None = None) -> Book:
         ValueError: See :func:`read_bars`; or the two files do not hold the same number of rows.
         MissingExtra: The extra `data` is not installed.
     """
+    if format and (format.since or format.until):
+        raise ValueError("since and until do not apply to a book; give the files of the days to use")
     parts, format = _read("messages", messages, format)
     sources = _in_order(parts, find_sources(book, "book"))
     table, columns, _ = _joined(parts, format, "rows")
@@ -283,15 +285,45 @@ def _join(parts: list[Part], format: Format, order: str) -> tuple[dict[str, Any]
     if order == "time":
         choices += _sort(columns)
     raws = [part.raw for part in parts]
+    columns, cut = _within_days(columns, format, parts)
     table = {
         "time": columns["time"],
-        "provenance": _provenance(parts, tuple(choices)),
+        "provenance": _provenance(parts, tuple(choices), cut),
         "symbol": format.symbol or (symbols[0] if symbols else ""),
         "row": columns["row"],
         "source": columns["source"],
         "lines": lambda at, row: raws[at].where(row),
     }
     return table, columns, words
+
+
+def days_chosen(time: NDArray[np.int64], format: Format) -> NDArray[np.bool_]:
+    """Return which times belong to the days that `format` chooses (`since`, `until`), shape as `time`.
+
+    Args:
+        time: Times, nanoseconds in UTC.
+        format: Days and calendar.
+    """
+    if not (format.since or format.until):
+        return np.ones(time.shape, dtype=bool)
+    first, last = calendar_of(format.calendar, format.hours, format.tz).span(format.since, format.until)
+    return np.asarray((time >= first) & (time <= last))
+
+
+def _within_days(columns: Columns, format: Format, parts: Sequence[Part]) -> tuple[Columns, dict[str, int]]:
+    """Return the rows of the days that `format` chooses, and the number of the other rows."""
+    time = columns["time"]
+    chosen = days_chosen(time, format)
+    if chosen.all():
+        return columns, {}
+    if not chosen.any():
+        zone = zone_of(format.calendar)
+        first, last = (date_of(int(local_of(np.array([end]), zone)[0])) for end in (time.min(), time.max()))
+        raise ValueError(
+            f"{', '.join(part.raw.source.name for part in parts[:3])}: no rows from {format.since or first} to "
+            f"{format.until or last}; the data hold {first} to {last}: pass other --since or --until"
+        )
+    return {field: values[chosen] for field, values in columns.items()}, {"rows of other days": int((~chosen).sum())}
 
 
 def _sort(columns: Columns) -> list[str]:
@@ -347,11 +379,11 @@ def _zone_choice(parts: Sequence[Part]) -> list[str]:
     ]
 
 
-def _provenance(parts: Sequence[Part], choices: tuple[str, ...]) -> Provenance:
-    """Return the provenance of some sources."""
+def _provenance(parts: Sequence[Part], choices: tuple[str, ...], cut: dict[str, int]) -> Provenance:
+    """Return the provenance of some sources; `cut` counts the rows that are left out of all of them, by reason."""
     first = parts[0]
     header = first.raw.header
-    dropped: Counter[str] = sum((part.dropped for part in parts), Counter())
+    dropped: Counter[str] = sum((part.dropped for part in parts), Counter(cut))
     zones = ["UTC" if part.aware else part.stamping.zone for part in parts]
     return Provenance(
         files=tuple(part.raw.source.name for part in parts),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from .calendars import Calendar, SessionHours, calendar_of
 from .clock import check_clock, find_stamp, fitted_hours, outside_notes, sessions_around, settled_stamp
-from .days import CALENDAR_KINDS, Grid, LeftOut, Overlaps, Placed, bar_edges, overlaps, place_bars
+from .days import CALENDAR_KINDS, Grid, LeftOut, Overlaps, Placed, Regime, bar_edges, overlaps, place_bars, regimes_of
 from .faults import find_faults
 from .format import Format
 from .gaps import check_closed
@@ -19,6 +20,7 @@ from .prices import check_instrument, check_nights
 from .reader import read_bars
 from .sources import Data, within_memory
 from .tables import Bars, Provenance
+from .views import listed
 from .volumes import check_volumes, volume_notes
 from .zones import DAY, MINUTE, date_of, local_of, offset_text, unfold
 
@@ -260,14 +262,16 @@ def _on_grid(
     inside = cover.session >= 0
     used, first = np.unique(np.where(inside, cover.session, len(hours)), return_index=True)
     used, first = used[used < len(hours)], first[: (used < len(hours)).sum()]
-    lengths = Counter(hours[at].minutes for at in used.tolist()) or Counter(item.minutes for item in hours) or Counter([0])
-    length = lengths.most_common(1)[0][0]
+    regimes = regimes_of([hours[at] for at in used.tolist()] or hours)
+    length = regimes[-1].minutes if regimes else 0
+    lengths = {item.minutes for item in regimes}
     left_out = [
-        _other_length(bars, hours[at], row, length, calendar)
+        _other_length(bars, hours[at], row, length, calendar, lengths)
         for at, row in zip(used.tolist(), first.tolist(), strict=True)
-        if hours[at].minutes != length
+        if hours[at].minutes not in (lengths if bars.is_daily else {length})
     ]
-    full = np.array([item.minutes == length for item in hours] or [False])
+    full = np.array([item.minutes in (lengths if bars.is_daily else {length}) for item in hours] or [False])
+    notes = [*notes, *_regime_notes(regimes, bars.is_daily), *_empty_days(hours, used.tolist(), calendar)]
     cover_full = cover._replace(session=np.where(inside & full[cover.session], cover.session, -1))
     usual = next((item for item in hours if item.minutes == length), None)
     if usual is None or bars.is_daily:
@@ -280,10 +284,33 @@ def _on_grid(
     return _LaidOut(placed, cover, hours, stamp, length, int((~inside).sum()), left_out, notes)
 
 
-def _other_length(bars: Bars, item: SessionHours, row: int, length: int, calendar: Calendar) -> LeftOut:
-    """Return a session that is shorter or longer than the others."""
+def _regime_notes(regimes: Sequence[Regime], is_daily: bool) -> list[str]:
+    """Return a sentence if the length of the sessions changes within the data."""
+    if len(regimes) < 2:
+        return []
+    spans = [f"{item.minutes} minutes {item.first} to {item.last} ({item.sessions} sessions)" for item in regimes]
+    last, before = regimes[-1], regimes[-2]
+    text = f"the hours of the market change within the data: {listed(spans)}"
+    if is_daily:
+        return [f"{text}; the daily bars of all of them are used"]
+    advice = f"--until {before.last}" if len(regimes) == 2 else f"--since {before.first} --until {before.last}"
+    return [f"{text}; the sessions of {last.minutes} minutes are used: pass {advice} for those of {before.minutes}"]
+
+
+def _empty_days(hours: Sequence[SessionHours], used: Sequence[int], calendar: Calendar) -> list[str]:
+    """Return a sentence on sessions of the calendar between the first and the last one of the data that hold no bar."""
+    empty = sorted(set(range(used[0], used[-1])) - set(used)) if used else []
+    if not empty:
+        return []
+    days, span = listed([hours[at].date for at in empty]), f"{hours[used[0]].date} and {hours[used[-1]].date}"
+    return [f"{len(empty):,} sessions of {calendar.name} between {span} hold no bars: {days}"]
+
+
+def _other_length(bars: Bars, item: SessionHours, row: int, length: int, calendar: Calendar, lengths: set[int]) -> LeftOut:
+    """Return a session that is shorter or longer than the others; `lengths` are those of times of several weeks."""
     offsets = {offset_text(time, calendar.zone) for time in (item.open, item.close)}
     kind = "clock change" if len(offsets) > 1 else "half day" if item.minutes < length else "longer day"
+    kind = "other hours" if item.minutes in lengths else kind
     return LeftOut(kind, item.date, bars.where(row), f"a session of {item.minutes} minutes, others have {length}")
 
 

@@ -163,6 +163,52 @@ def test_the_text_and_json_of_the_report(make):
     assert (plain["used"], plain["left_out_counts"]) == (4, {"half day": 1})
 
 
+@pytest.mark.parametrize("step", [5, 1440])
+def test_the_hours_since_the_last_change_are_used_and_the_others_can_be_chosen(make, step):
+    """Tokyo closes at 15:30 instead of 15:00 since 2024-11-05: two lengths of sessions, both of them regular."""
+    made = make("2024-09-24", "2024-12-06", calendar="XTKS", step=5)
+    if step == 1440:
+        made = made.only(np.flatnonzero(np.diff(made.day, prepend=-1)))
+        day = [str(item)[:10] for item in (made.time + 9 * HOUR).astype("datetime64[ns]")]
+        read = read_sessions(made.frame().set_column(0, "ts", [day]), Format(calendar="XTKS"))
+        assert (len(read.dates), read.report.left_out) == (len(day), ())
+        assert "the daily bars of all of them are used" in read.report.notes[0]
+        return
+    new, old = (read_sessions(made.frame(), Format(calendar="XTKS", **days)) for days in ({}, {"until": "2024-11-01"}))
+    assert (new.day_minutes, new.dates[0], len(new.dates)) == (330, "2024-11-05", 24)
+    assert (old.day_minutes, old.dates[-1], len(old.dates)) == (300, "2024-11-01", 28)
+    assert new.report.counts() == {"other hours": 28}
+    (note,) = new.report.notes
+    assert "300 minutes 2024-09-24 to 2024-11-01 (28 sessions), 330 minutes 2024-11-05 to 2024-12-06 (24 sessions)" in note
+    assert "the sessions of 330 minutes are used: pass --until 2024-11-01 for those of 300" in note
+    assert old.report.provenance.dropped == {"rows of other days": 24 * 66}
+    assert old.report.notes == ()
+
+
+def test_days_are_chosen_by_their_sessions_which_may_open_on_the_evening_before(make):
+    made = make("2025-10-20", "2025-10-31", calendar="CMES", step=30)
+    read = read_sessions(made.frame("Z"), Format(calendar="CME", since="2025-10-22", until="2025-10-24"))
+    assert read.dates == ("2025-10-22", "2025-10-23", "2025-10-24")
+    assert read.report.left_out == ()
+    np.testing.assert_array_equal(read.volume.ravel(), made.volume[(made.day >= 2) & (made.day <= 4)])
+
+
+def test_days_without_data_or_out_of_order_are_refused(make):
+    frame = make(step=30).frame()
+    with pytest.raises(ValueError, match=r"no rows from 2025-08-01 to 2025-07-11; the data hold 2025-07-07 to 2025-07-11"):
+        read_sessions(frame, Format(since="2025-08-01"))
+    with pytest.raises(ValueError, match=r"until must not be before since \(2025-07-09\), got '2025-07-08'"):
+        Format(since="2025-07-09", until="2025-07-08")
+    with pytest.raises(ValueError, match="since must be a day such as 2024-03-26, got '2025-13-01'"):
+        Format(since="2025-13-01")
+
+
+def test_sessions_without_a_bar_are_named(make):
+    made = make(step=5)
+    (note,) = read_sessions(made.only((made.day != 1) & (made.day != 3)).frame()).report.notes
+    assert note == "2 sessions of XNYS between 2025-07-07 and 2025-07-11 hold no bars: 2025-07-08, 2025-07-10"
+
+
 # zones
 
 
