@@ -8,7 +8,7 @@ has the impact of public tapes at the volatility of the bars, and says so.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hyperexec_env.arguments import build, option
@@ -28,6 +28,7 @@ class Args(Format):
 
     trades: tuple[str, ...] = option((), "files, folders or patterns of trades", file="input")
     quotes: tuple[str, ...] = option((), "files, folders or patterns of quotes", file="input")
+    quotes_tz: str = option("", "time zone of stamps of the quotes without an offset (default: as --tz)")
     book: tuple[str, ...] = option((), "two files: messages and book, in the form of LOBSTER", file="input")
     bars: tuple[str, ...] = option((), "bars of a longer time, for volume, volatility and regimes", file="input")
     adv: float | None = option(None, "average daily volume, shares (default: volume of the sessions of the tape)")
@@ -61,6 +62,6 @@ def _of_tape(args: Args, name: str) -> Measurement:
         raise ValueError(f"book must be two files, messages and book, got {len(args.book)}")
     format = build(Format, args)
     source = read_book(args.book[0], args.book[1], format) if args.book else read_trades(args.trades, format)
-    quotes = read_quotes(args.quotes, format) if args.quotes else None
+    quotes = read_quotes(args.quotes, replace(format, tz=args.quotes_tz or args.tz)) if args.quotes else None
     bars = read_bars(args.bars, format) if args.bars else None
     return measure(source, quotes, format, bars=bars, adv=args.adv, name=name, side=args.side, quantity=args.quantity)

@@ -6,7 +6,7 @@ than 2.58 standard errors.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hyperexec_env.arguments import build, option, scenario_option
 from hyperexec_env.baselines.realism import Realism, draw_realism, realism
@@ -27,6 +27,7 @@ class Args(Format):
     data: tuple[str, ...] = option(meaning="files, folders or patterns of bars", file="input")
     trades: tuple[str, ...] = option((), "trades, with --quotes: compare flow and spread too", file="input")
     quotes: tuple[str, ...] = option((), "quotes, with --trades", file="input")
+    quotes_tz: str = option("", "time zone of stamps of the quotes without an offset (default: as --tz)")
     picture: str | None = option(None, "draw the differences to this file (png, svg, pdf)", file="output")
 
 
@@ -38,7 +39,8 @@ def main(args: Args) -> Realism:
         raise ValueError("give --trades and --quotes together")
     format = build(Format, args)
     sessions = read_sessions(args.data, format, lenient=True)
-    tape = tape_of(read_trades(args.trades, format), read_quotes(args.quotes, format), format) if args.trades else None
+    of_quotes = replace(format, tz=args.quotes_tz or args.tz)
+    tape = tape_of(read_trades(args.trades, format), read_quotes(args.quotes, of_quotes), format) if args.trades else None
     found = realism(args.scenario, sessions, tape)
     if args.picture is not None:
         draw_realism(found, args.picture)

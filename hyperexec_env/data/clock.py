@@ -17,7 +17,7 @@ from .calendars import ALWAYS, WEEKDAYS, Calendar, SessionHours, calendar_of, zo
 from .days import Overlaps, overlaps
 from .format import Format
 from .tables import Bars
-from .zones import DAY, HOUR, MINUTE, Nanoseconds, date_of, local_of, utc_of
+from .zones import DAY, HOUR, MINUTE, ZONES, Nanoseconds, date_of, local_of, utc_of
 
 __all__ = ["check_clock", "find_stamp", "fitted_hours", "outside_notes", "sessions_around", "settled_stamp"]
 
@@ -54,11 +54,6 @@ MOST_OUTSIDE: Final = 0.05
 JUMP: Final = 2.0
 """Smallest ratio of the volume after the open to the volume before it that determines the stamp. Clean files: 14 to 67 at
 one minute."""
-ZONES: Final = (
-    *("America/New_York", "UTC", "America/Chicago", "America/Los_Angeles", "Europe/London", "Europe/Berlin", "Asia/Tokyo"),
-    *("Asia/Hong_Kong", "Asia/Kolkata", "Australia/Sydney"),
-)
-"""Zones that are tried where the given one does not fit."""
 CALENDARS: Final = ("XNYS", "XLON", "XETR", "XTKS", "XHKG", "XASX")
 """Calendars that are tried where the given one does not fit."""
 

@@ -49,7 +49,7 @@ class Measurement:
         decay = {**_plain(self.decay), "high": None if math.isinf(self.decay.high) else self.decay.high}
         return {
             "files": list(self.tape.files),
-            "days": [day.date for day in self.tape.days],
+            "days": list(self.tape.dates),
             "adv": self.tape.adv,
             "signed_by": self.tape.signed_by,
             "left_out": self.tape.left_out,
@@ -75,7 +75,7 @@ class Measurement:
         names = ", ".join(Path(file).name for file in tape.files)
         trades = sum(len(day.side) for day in tape.days)
         lines = [
-            f"{len(tape.days)} sessions, {tape.days[0].date} to {tape.days[-1].date}, of {names}",
+            f"{len(tape.dates)} sessions, {tape.dates[0]} to {tape.dates[-1]}, of {names}",
             f"{trades:,} trades, signed by {tape.signed_by}; {tape.left_out:,} left out (auctions, blocks, off the market)",
             *tape.choices,
             "",
@@ -175,11 +175,11 @@ def measure(
         tape = tape_of(source, quotes, format, adv)
     _check_moves(tape)
     spreads, volatility, decay = spreads_of(tape), volatility_of(tape), decay_of(tape)
-    span = min((day.end - day.start) for day in tape.days) / 1e9
-    responses = tuple(response_of(tape, seconds) for seconds in SCALES if seconds * 10 <= span * len(tape.days))
+    span = sum((day.end - day.start) for day in tape.days) / 1e9
+    responses = tuple(response_of(tape, seconds) for seconds in SCALES if seconds * 10 <= span)
     if not responses:
         raise ValueError(f"the tape is {span:.0f} s long; at least {10 * SCALES[0]:g} s are needed")
-    halves = by_volatility(tape) if span * len(tape.days) >= 7200.0 else ()
+    halves = by_volatility(tape) if span >= 7200.0 else ()
     base = _base(source, tape, volatility, format, bars, name, order)
     scale = base.volatility if bars is None else volatility.value
     fields, texts, moved = _fields(tape, spreads, responses, decay, scale)
@@ -210,7 +210,7 @@ def _base(
     source: Trades | Book, tape: Tape, volatility: Figure, format: Format, bars: Bars | None, name: str, order: dict[str, Any]
 ) -> Scenario:
     """Return the scenario that the measured numbers are put into: calibrated to bars, if there are two sessions of them."""
-    if bars is None and isinstance(source, Trades) and len(tape.days) >= 2:
+    if bars is None and isinstance(source, Trades) and len(tape.dates) >= 2:
         bars = bars_of_trades(source)
     if bars is not None:
         return calibrate(sessions_of(bars, format, lenient=True), name, **order)
@@ -249,7 +249,7 @@ def _fields(
     Impact is stated in units of a volatility, a fraction per square root of a day.
     """
     assumed = public_impact()[1]
-    days = f"{len(tape.days)} session{'s' * (len(tape.days) > 1)} {tape.days[0].date} to {tape.days[-1].date}"
+    days = f"{len(tape.dates)} session{'s' * (len(tape.dates) > 1)} {tape.dates[0]} to {tape.dates[-1]}"
     chosen = _precise(responses)
     moved = []
     if chosen is not responses[-1]:

@@ -396,6 +396,7 @@ def _provenance(parts: Sequence[Part], choices: tuple[str, ...], cut: dict[str, 
         rows=sum(part.rows for part in parts),
         dropped=dict(dropped),
         choices=choices,
+        is_naive=not all(part.aware for part in parts),
     )
 
 

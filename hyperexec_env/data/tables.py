@@ -35,6 +35,8 @@ class Provenance:
     """Rows that were left out, by reason."""
     choices: tuple[str, ...] = ()
     """One sentence for each choice that was made for the user."""
+    is_naive: bool = False
+    """Whether stamps carry no offset from UTC, so that `zone` is that of an option or was assumed."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

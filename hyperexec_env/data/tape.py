@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from .calendars import ALWAYS, Calendar, SessionHours, calendar_of
 from .format import Format
 from .tables import Book, Quotes, Trades, executions_among
+from .tape_faults import Hole, LargePrint, check_clocks, hole_notes, holes_of, large_prints, print_notes
 from .zones import DAY, MINUTE, SECOND, Nanoseconds
 
 __all__ = ["Flow", "Tape", "TapeDay", "flow_of", "quotes_of_book", "tape_of", "tape_of_book"]
@@ -38,11 +40,11 @@ STUB, STUB_SPREADS = 0.05, 50.0
 
 
 class TapeDay(NamedTuple):
-    """One session of the tape, without its first and last minute."""
+    """One session of the tape without its first and last minute, or a part of it without holes in its quotes."""
 
     date: str
     start: int
-    """Start of the span, nanoseconds in UTC."""
+    """Start of the span, nanoseconds in UTC; a session with holes in its quotes has a span on each side of a hole."""
     end: int
     quote_time: Nanoseconds
     """Time from which each quote is valid, ascending, shape (quote,)."""
@@ -76,6 +78,11 @@ class Tape:
     """Trades that are left out: auctions, blocks, prints off the market, trades before the first quote."""
     files: tuple[str, ...]
     choices: tuple[str, ...]
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """Day of each session."""
+        return tuple(dict.fromkeys(day.date for day in self.days))
 
 
 class Flow(NamedTuple):
@@ -114,22 +121,32 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
     if not trades.size.any():
         raise ValueError(f"{names}: no trade has a size above 0; name the column of the size with --columns size=NAME")
     good, unused = _good(quotes)
+    check_clocks(trades, quotes, quotes.valid_from[good], quotes.bid[good], quotes.ask[good], calendar)
     first, last = (pick(trades.time[at], quotes.valid_from[at]) for pick, at in ((max, 0), (min, -1)))
     hours = _shared(calendar, int(first), int(last))
     _check_hours(trades, hours, calendar, names)
-    volume = [float(trades.size[slice(*np.searchsorted(trades.time, (item.open, item.close)))].sum()) for item in hours]
-    mean = float(np.mean(volume)) if adv is None and hours else adv or 0.0
+    prints = large_prints(trades, hours)
+    mean, largest = _volumes(trades, hours, prints, adv)
     edge = 0 if calendar.name == ALWAYS else AUCTION_MINUTES * MINUTE
     if adv is None and hours:
-        _check_cover([(max(item.open, int(first)), min(item.close, int(last))) for item in hours], hours, names)
-    pairs = [_day(item, edge, int(last) + 1, quotes, good, trades, BLOCK_SHARE * mean) for item in hours]
+        _check_cover([(max(item.open, int(first)), min(item.close, int(last))) for item in hours], len(hours), hours, names)
+    holes, silent = holes_of(quotes.valid_from[good], hours), holes_of(trades.time, hours)
+    spans = [
+        (item.date, opening, start, min(end, int(last) + 1))
+        for at, item in enumerate(hours)
+        for opening, start, end in _spans(item, edge, [hole for hole in holes if hole.session == at])
+    ]
+    pairs = [_day(*span, quotes, good, trades, largest) for span in spans]
     days = [day for day, _ in pairs if day is not None]
     kept = sum(len(day.side) for day in days)
     _check_days(trades, quotes, calendar, names, kept, sum(count for _, count in pairs))
     if adv is None:
-        _check_cover([(day.start, day.end) for day in days], hours, names)
+        _check_cover([(day.start, day.end) for day in days], len({day.date for day in days}), hours, names)
     signed = "the data" if trades.has_side else "the quote rule, and the tick rule at the mid (Lee and Ready 1991)"
     choices = [*trades.provenance.choices, *quotes.provenance.choices, *unused]
+    choices += hole_notes("quotes", holes, hours, calendar, "trades and moves within the holes are left out")
+    choices += hole_notes("trades", silent, hours, calendar, "a halt, or trades that the data lack: the volume is then too low")
+    choices += print_notes(prints, trades, hours, calendar)
     return Tape(
         tuple(days),
         mean,
@@ -231,9 +248,33 @@ def _check_hours(trades: Trades, hours: list[SessionHours], calendar: Calendar, 
         )
 
 
-def _check_cover(spans: list[tuple[int, int]], hours: list[SessionHours], names: str) -> None:
-    """Raise ValueError if spans of time cover too little of their sessions for the volume to be that of a day."""
-    covered = sum(max(0, end - start) for start, end in spans) / (hours[0].minutes * MINUTE * len(spans))
+def _volumes(
+    trades: Trades, hours: Sequence[SessionHours], prints: Sequence[LargePrint], adv: float | None
+) -> tuple[float, float]:
+    """Return the average daily volume, and the size above which a print is a block, shares.
+
+    A print that holds most of a session counts in the volume if its price is in line, and never in the size of a block.
+    """
+    size = trades.size.copy() if prints else trades.size
+    size[[item.row for item in prints if item.is_error]] = 0.0
+    volume = [float(size[slice(*np.searchsorted(trades.time, (item.open, item.close)))].sum()) for item in hours]
+    blocks = sum(float(size[item.row]) for item in prints)
+    mean = float(np.mean(volume)) if adv is None and hours else adv or 0.0
+    usual = mean - blocks / len(hours) if adv is None and hours else mean
+    return mean, BLOCK_SHARE * usual
+
+
+def _spans(item: SessionHours, edge: int, holes: Sequence[Hole]) -> list[tuple[int, int, int]]:
+    """Return the spans of a session on both sides of the holes in its quotes: first quote, start and end without the edges."""
+    opens = [item.open, *(hole.end for hole in holes)]
+    ends = [*(hole.start for hole in holes), item.close]
+    spans = [(start, max(start, item.open + edge), min(end, item.close - edge)) for start, end in zip(opens, ends, strict=True)]
+    return [span for span in spans if span[2] > span[1]]
+
+
+def _check_cover(spans: list[tuple[int, int]], sessions: int, hours: list[SessionHours], names: str) -> None:
+    """Raise ValueError if spans of time cover too little of some sessions for the volume to be that of a day."""
+    covered = sum(max(0, end - start) for start, end in spans) / (hours[0].minutes * MINUTE * sessions)
     if covered < COVERED:
         raise ValueError(f"{names}: the tape covers {covered:.1%} of its sessions; pass adv, the average daily volume (--adv)")
 
@@ -260,22 +301,22 @@ def _span_of(table: Trades | Quotes, calendar: Calendar) -> str:
 
 
 def _day(
-    item: SessionHours,
-    edge: int,
-    last: int,
+    date: str,
+    opening: int,
+    start: int,
+    end: int,
     quotes: Quotes,
     good: NDArray[np.bool_],
     trades: Trades,
     largest: float,
 ) -> tuple[TapeDay | None, int]:
-    """Return one session without its edges and without trades above a size, and the number of trades off the market.
+    """Return one span of a session without trades above a size, and the number of trades off the market.
 
-    The session is None if it holds no quotes or no trades. Quotes and trades after `last` are not used: the last quote says
-    nothing about the time after it.
+    The span is None if it holds no quotes or no trades. Its quotes are those from `opening` on; it ends with the last quote,
+    which says nothing about the time after it.
     """
-    start, end = item.open + edge, min(item.close - edge, last)
     valid = quotes.valid_from
-    rows = slice(*np.searchsorted(valid, (item.open, end)))
+    rows = slice(*np.searchsorted(valid, (opening, end)))
     bid, ask, time = quotes.bid[rows][good[rows]], quotes.ask[rows][good[rows]], valid[rows][good[rows]]
     if not len(time):
         return None, 0
@@ -296,7 +337,7 @@ def _day(
         return None, far
     given = trades.side[chosen][clean][near]
     side = np.where(given != 0, given, _signs(price, mid[before])).astype(np.int8)
-    return TapeDay(item.date, start, end, time, mid, half, when, price, size, side, mid[before]), far
+    return TapeDay(date, start, end, time, mid, half, when, price, size, side, mid[before]), far
 
 
 def _signs(price: Floats, mid: Floats) -> NDArray[np.int8]:

@@ -15,6 +15,7 @@ __all__ = [
     "HOUR",
     "MINUTE",
     "SECOND",
+    "ZONES",
     "Nanoseconds",
     "check_zone",
     "date_of",
@@ -28,6 +29,29 @@ __all__ = [
 Nanoseconds = NDArray[np.int64]
 """Times in nanoseconds since 1970-01-01, in UTC or by a wall clock."""
 
+ZONES: Final = (
+    *("America/New_York", "UTC", "America/Chicago", "America/Los_Angeles", "Europe/London", "Europe/Berlin", "Asia/Tokyo"),
+    *("Asia/Hong_Kong", "Asia/Kolkata", "Australia/Sydney", "Europe/Athens", "Europe/Istanbul", "America/Sao_Paulo"),
+    *(
+        "Etc/GMT+5",
+        "America/Denver",
+        "America/Mexico_City",
+        "America/Bogota",
+        "America/Santiago",
+        "America/Argentina/Buenos_Aires",
+    ),
+    *(
+        "Asia/Jerusalem",
+        "Africa/Johannesburg",
+        "Asia/Dubai",
+        "Asia/Karachi",
+        "Asia/Dhaka",
+        "Asia/Bangkok",
+        "Australia/Brisbane",
+    ),
+    *("Australia/Adelaide", "Pacific/Auckland", "Asia/Kathmandu"),
+)
+"""Zones that are tried where the given one does not fit: one for each clock of an exchange, the more usual ones first."""
 SECOND: Final = 1_000_000_000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE
