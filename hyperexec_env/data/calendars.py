@@ -208,6 +208,11 @@ def _exchange(name: str, first: str, last: str) -> Any:
         raise ValueError(f"calendar must be a code of exchange_calendars or 24/7, got {name!r}{nearest(name, known)}") from None
     except (ValueError, calendars.errors.CalendarError) as error:
         raise ValueError(f"calendar {name} has no sessions from {first} to {last}: {error}") from None
+    except NotImplementedError as error:  # holidays that the installed pandas cannot compute
+        raise ValueError(
+            f"calendar {name} fails in the installed exchange_calendars ({type(error).__name__}: {error}); pass another "
+            "--calendar of the region, and the hours with --hours"
+        ) from None
 
 
 def _exchange_sessions(name: str, first: str, last: str) -> list[SessionHours]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from .format import Format
 from .tables import Bars
 from .zones import DAY, HOUR, MINUTE, ZONES, Nanoseconds, date_of, local_of, utc_of
 
-__all__ = ["check_clock", "find_stamp", "fitted_hours", "outside_notes", "sessions_around", "settled_stamp"]
+__all__ = ["check_clock", "find_stamp", "fitted_hours", "outside_notes", "sessions_around", "settled_stamp", "weekend_shift"]
 
 Floats = NDArray[np.float64]
 
@@ -47,6 +48,12 @@ MOST_CUT: Final = 180
 """Largest number of minutes that are cut off the end of the sessions of a calendar of futures; CME closes for 60."""
 WEEKEND_SHARE: Final = 0.05
 """Share of bars on Saturdays (UTC) from which a market trades at weekends: one in seven for crypto, none for stocks."""
+WEEKEND: Final = 30 * HOUR
+"""Shortest time without a bar that is a weekend."""
+LEAST_SHIFT: Final = 0.75
+"""Hours by which end and begin of the week lie apart from those of foreign exchange, from which the zone is wrong."""
+CLOSED_HOUR: Final = 0.005
+"""Share of the bars in one hour of the day below which the market is closed then; CME closes from 16:00 to 17:00 Chicago."""
 FEW_HOURS: Final = 20
 """Number of hours of the day (UTC) with bars below which a market closes at night; US stocks with extended hours have 16."""
 MOST_OUTSIDE: Final = 0.05
@@ -54,7 +61,7 @@ MOST_OUTSIDE: Final = 0.05
 JUMP: Final = 2.0
 """Smallest ratio of the volume after the open to the volume before it that determines the stamp. Clean files: 14 to 67 at
 one minute."""
-CALENDARS: Final = ("XNYS", "XLON", "XETR", "XTKS", "XHKG", "XASX")
+CALENDARS: Final = ("XNYS", "XLON", "XETR", "XTKS", "XHKG", "XASX", "XHEL", "XSHG", "XKRX", "XBOM", "BVMF")
 """Calendars that are tried where the given one does not fit."""
 
 
@@ -216,7 +223,7 @@ def _activity(bars: Bars) -> Floats:
 def _clock_fault(bars: Bars, start: Nanoseconds, activity: Floats, hours: list[SessionHours], calendar: Calendar) -> str:
     """Return how the times contradict the calendar; "" if they do not."""
     if calendar.name in (ALWAYS, WEEKDAYS) and not calendar.hours:
-        return _continuous_fault(start, calendar)
+        return _continuous_fault(start, bars.minutes, calendar)
     name, what = calendar.name, "volume" if bars.has_volume else "movement of the price"
     fit = _fit(start, bars.minutes, activity, hours)
     if fit.inside < LEAST_INSIDE and not calendar.hours:
@@ -236,7 +243,7 @@ def _clock_fault(bars: Bars, start: Nanoseconds, activity: Floats, hours: list[S
     return fault
 
 
-def _continuous_fault(start: Nanoseconds, calendar: Calendar) -> str:
+def _continuous_fault(start: Nanoseconds, step: int, calendar: Calendar) -> str:
     """Return how bars contradict a market that never closes, or closes at weekends; "" if they do not."""
     active, saturday, days = _round_the_clock(start)
     if days < 1.0:
@@ -247,7 +254,33 @@ def _continuous_fault(start: Nanoseconds, calendar: Calendar) -> str:
         return f"{saturday:.0%} of the bars lie on Saturdays, when {calendar.name} is closed"
     if calendar.name == ALWAYS and saturday == 0.0 and days > 7.0:
         return f"no bar lies on a Saturday, but {calendar.name} trades on all days"
+    shift = (weekend_shift(start, step) or 0.0) if calendar.name == WEEKDAYS else 0.0
+    if abs(shift) >= LEAST_SHIFT:
+        by = f"{round(2.0 * abs(shift)) / 2.0:g} hours {'after' if shift > 0.0 else 'before'}"
+        return f"the week of the bars ends and begins {by} 17:00 New York on Friday and Sunday"
     return ""
+
+
+def weekend_shift(start: Nanoseconds, step: int) -> float | None:
+    """Return the hours by which the weekends of bars lie after those of foreign exchange; None if the bars hold no weekend.
+
+    A wrong zone moves end and begin of the week alike; a market with shorter hours moves them in opposite directions.
+
+    Args:
+        start: Start of each bar, nanoseconds in UTC.
+        step: Length of a bar, minutes.
+    """
+    time = np.unique(start)
+    gaps = np.flatnonzero(np.diff(time) > WEEKEND)
+    hours = sessions_around(start, calendar_of(WEEKDAYS), 4 * DAY)
+    pairs = [(a.close, b.open) for a, b in pairwise(hours) if b.open - a.close > WEEKEND]
+    if not len(gaps) or not pairs:
+        return None
+    closes, opens = np.array(pairs).T
+    ends, begins = time[gaps] + step * MINUTE, time[gaps + 1]
+    near = np.abs(closes[:, None] - ends).argmin(axis=0)
+    at_end, at_begin = (float(np.median(item)) / HOUR for item in (ends - closes[near], begins - opens[near]))
+    return min(at_end, at_begin, key=abs) if at_end * at_begin > 0.0 else 0.0
 
 
 def _hole_fault(start: Nanoseconds, step: int, hours: list[SessionHours]) -> str:
@@ -304,10 +337,8 @@ def _advice(bars: Bars, activity: Floats, calendar: Calendar, format: Format) ->
     active, saturday, _ = _round_the_clock(start)
     if saturday > WEEKEND_SHARE and active >= FEW_HOURS and calendar.name != ALWAYS:
         return "the bars lie at night and at weekends too: pass --calendar 24/7"
-    if active >= FEW_HOURS and calendar.name in (ALWAYS, *CALENDARS) and not saturday:
-        chicago = local_of(start, "America/Chicago") % DAY // HOUR
-        name = "CME" if (chicago == 16).mean() < 0.005 else WEEKDAYS
-        return f"the bars lie at night too, but not at weekends: pass --calendar {name}"
+    if active >= FEW_HOURS and calendar.name in (ALWAYS, WEEKDAYS, *CALENDARS) and saturday < WEEKEND_SHARE:
+        return _of_weekdays(bars, start, calendar, format)
     best, chosen = _Fit(0.0, 0.0, 0.0, 0.0, 0), ""
     for option, times, market in _candidates(bars, start, calendar, format):
         try:
@@ -325,22 +356,46 @@ def _advice(bars: Bars, activity: Floats, calendar: Calendar, format: Format) ->
     return f"the volume fits the session under {chosen}"
 
 
+def _of_weekdays(bars: Bars, start: Nanoseconds, calendar: Calendar, format: Format) -> str:
+    """Return the advice for bars that lie at night but not at weekends: futures, or foreign exchange, and their zone."""
+    zone, advice = bars.provenance.zone.split(",")[0], "the bars lie at night too, but not at weekends: pass"
+    wall = local_of(start, zone)
+    closes = bool((np.bincount(start % DAY // HOUR, minlength=24) < CLOSED_HOUR * len(start)).any())
+    for other in (zone, *(item for item in ("America/Chicago", *ZONES) if item != zone)):
+        times = start if other == zone else utc_of(wall, other)
+        shift = weekend_shift(times, bars.minutes)
+        if shift is not None and abs(shift) >= LEAST_SHIFT:
+            continue
+        is_closed = float((local_of(times, "America/Chicago") % DAY // HOUR == 16).mean()) < CLOSED_HOUR
+        if closes != is_closed or (other != zone and shift is None and not closes):
+            continue
+        name = "CME" if closes else WEEKDAYS
+        market = f" --calendar {name}" if name != calendar.name else ""
+        given = f" --tz {other}{_despite_offset(bars, format)}" if other != zone else ""
+        if market or given:
+            return advice + market + given
+    return f"{advice} the time zone of the stamps with --tz, or the market with --calendar"
+
+
+def _despite_offset(bars: Bars, format: Format) -> str:
+    """Return the words that a zone contradicts the offset of the stamps; "" for stamps without one."""
+    is_naive = bars.provenance.is_naive or bool(format.tz) or bars.provenance.zone != "UTC"
+    return "" if is_naive else " (without the offset that the stamps carry, which is wrong)"
+
+
 def _candidates(
     bars: Bars, start: Nanoseconds, calendar: Calendar, format: Format
 ) -> Iterator[tuple[str, Nanoseconds, Calendar]]:
     """Yield zones and calendars to try: the option to pass, the start of each bar, and the calendar."""
     zone = bars.provenance.zone.split(",")[0]
-    assumed = any("carry no offset" in choice for choice in bars.provenance.choices)
-    naive = assumed or bool(format.tz) or zone != "UTC"
+    naive = not _despite_offset(bars, format)
     wall = local_of(start, zone)
     if calendar.hours:
         yield f"the hours of {calendar.name}: leave --hours out", start, calendar_of(calendar.name, "", format.tz)
     if calendar.name not in (ALWAYS, WEEKDAYS):
         for other in ZONES:
             if other != zone:
-                option = (
-                    f"--tz {other}" if naive else f"--tz {other} (without the offset that the stamps carry, which is wrong)"
-                )
+                option = f"--tz {other}{_despite_offset(bars, format)}"
                 yield f"the zone {other}: pass {option}", utc_of(wall, other), calendar
     for name in CALENDARS:
         if name != calendar.name:

@@ -19,6 +19,10 @@ MOST_MISSING: Final = 10
 GAP_FACTOR: Final = 4.0
 """Quiet minutes of a session, as a multiple of the usual number for this share, from which they are a gap. Clean files: at
 most 2 quiet minutes."""
+QUIET_ODDS: Final = 15.0
+"""Minus the log of the probability of quiet minutes by chance, below which they are no gap: thin shares trade in few bars."""
+NEARBY: Final = 6
+"""Bars on both sides of a bar whose trades in the other sessions give the chance that it is quiet."""
 REOPENING: Final = 3.0
 """Volume of the bar after a halt, as a multiple of the session's median: trading reopens with an auction, a gap in the data
 ends with an ordinary bar."""
@@ -32,9 +36,11 @@ CLOSED: Final = 0.9
 
 def check_closed(bars: Bars, grid: Grid, calendar: Calendar) -> None:
     """Raise ValueError if most sessions lack the same bars, and few others: the hours are not those of the calendar."""
+    if len(grid.hours) < 3 or grid.row.shape[1] == 1:
+        return
     absent = (grid.row < 0).mean(axis=0)
     closed = absent >= CLOSED
-    if len(grid.hours) < 3 or len(absent) == 1 or not 0 < closed.sum() < len(closed) or np.median(absent[~closed]) > 0.5:
+    if not 0 < closed.sum() < len(closed) or np.median(absent[~closed]) > 0.5:
         return
     runs = runs_of(closed[None, :], np.diff(grid.edges))[0]
     end = int(runs.argmax())
@@ -44,6 +50,8 @@ def check_closed(bars: Bars, grid: Grid, calendar: Calendar) -> None:
     first, last = (item.time_of(float(minute)) for minute in (grid.edges[end + 1] - runs[end], grid.edges[end + 1]))
     opening, start, stop, closing = (calendar.clock(time) for time in (item.open, first, last, item.close))
     advice = "pass other --hours" if calendar.hours else "pass another --calendar"
+    if calendar.name == WEEKDAYS and (start, stop) in (("21:00", "22:00"), ("22:00", "23:00")):  # the pause of CME in UTC
+        advice += ", such as CME"
     if not calendar.hours and calendar.name not in (ALWAYS, WEEKDAYS) and (end + 2 == len(grid.edges) or first == item.open):
         advice += f", or --hours {stop if first == item.open else opening}-{closing if first == item.open else start}"
     raise ValueError(
@@ -61,11 +69,13 @@ def find_gaps(view: View, halts: list[tuple[int, str]]) -> Iterator[Fault]:
     if grid.has_volume:
         quiet = quiet | ((grid.volume == 0.0) & (grid.high == grid.low))
     runs = runs_of(quiet, view.minutes)
+    odd_run, odd_day = _odds(quiet)
     longest, total = runs.max(axis=1), np.where(quiet, view.minutes, 0.0).sum(axis=1)
     usual, usual_total = _usual_quiet(quiet, runs)
     most = max(MOST_MISSING, GAP_FACTOR * usual)
     most_total = max(most, GAP_FACTOR * usual_total)
-    for session in np.flatnonzero((longest > most) | (total > most_total)).tolist():
+    wrong = ((longest > most) & (odd_run > QUIET_ODDS)) | ((total > most_total) & (odd_day > QUIET_ODDS))
+    for session in np.flatnonzero(wrong).tolist():
         stops = _stops(quiet[session], runs[session])
         halted = {end: width for end, width in stops.items() if width >= EDGE_MINUTES and _reopens(view, session, end)}
         gaps = {end: width for end, width in stops.items() if end not in halted}
@@ -75,6 +85,26 @@ def find_gaps(view: View, halts: list[tuple[int, str]]) -> Iterator[Fault]:
             halts.append((session, f"{grid.hours[session].date} {spans}"))
         else:
             yield _gap(view, session, gaps or halted, float(total[session]))
+
+
+def _odds(quiet: Flags) -> tuple[Floats, Floats]:
+    """Return minus the log of the probability of the least likely quiet run and of the quiet bars of each session, by chance.
+
+    Each bar is quiet independently with the probability of that time of day in the other sessions; the number of bars with
+    trades has the law of Poisson. A single session gives infinity.
+    """
+    sessions, bars = quiet.shape
+    if sessions == 1:
+        return np.full(1, np.inf), np.full(1, np.inf)
+    ends = np.minimum(np.arange(bars) + NEARBY + 1, bars)
+    starts = np.maximum(np.arange(bars) - NEARBY, 0)
+    count = np.concatenate([np.zeros((sessions, 1)), np.cumsum(quiet, axis=1)], axis=1)
+    nearby = count[:, ends] - count[:, starts]
+    chance = (nearby.sum(axis=0) - nearby + 0.5) / ((sessions - 1) * (ends - starts) + 1.0)
+    run = np.asarray(runs_of(quiet, -np.log(chance)).max(axis=1))
+    traded, usual = (~quiet).sum(axis=1), (1.0 - chance).sum(axis=1)
+    few = usual - traded + traded * np.log(np.maximum(traded, 1.0) / usual)
+    return run, np.where(traded < usual, few, 0.0)
 
 
 def _usual_quiet(quiet: Flags, runs: Floats) -> tuple[float, float]:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .aggregate import bars_of_trades
-from .calendars import Calendar, SessionHours, calendar_of, session_index
+from .calendars import ALWAYS, WEEKDAYS, Calendar, SessionHours, calendar_of, session_index
+from .clock import weekend_shift
 from .columns import kind_of
 from .days import LeftOut
 from .format import Format
@@ -18,6 +19,7 @@ from .reader import read_bars, read_quotes, read_trades
 from .sessions import BarReport, Sessions, sessions_of
 from .sources import Data, find_sources
 from .tables import Bars, Quotes, Table, Trades
+from .tape_faults import hole_notes, holes_of, large_prints, print_notes
 
 __all__ = ["KINDS", "Inspection", "SessionLine", "inspect_data"]
 
@@ -62,6 +64,8 @@ class Inspection:
     """Why the data cannot be used; "" if they can."""
     left_out: tuple[LeftOut, ...] = ()
     """The sessions that are left out, and why."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what is unusual in trades and quotes, and on what could not be checked."""
 
     @property
     def exit_code(self) -> int:
@@ -81,6 +85,7 @@ class Inspection:
             "outside": self.outside,
             "bars": self.report.to_dict() if self.report else None,
             "fault": self.fault,
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
@@ -89,7 +94,7 @@ class Inspection:
         about = str(self.report) if self.report else f"{self.table.provenance}\ncalendar {self.calendar.name}"
         text = "\n".join(line for line in about.split("\n") if not line.startswith("left out ("))
         end = f"\nnot usable: {self.fault}" if self.fault else ""
-        return f"{head}\n{text}\n\n{_table(self.lines)}{end}"
+        return "\n".join([head, text, *self.notes, "", _table(self.lines) + end])
 
 
 def inspect_data(data: Data, format: Format | None = None, kind: str = "", adv: float | None = None) -> Inspection:
@@ -120,11 +125,47 @@ def inspect_data(data: Data, format: Format | None = None, kind: str = "", adv: 
         states = {item.date: f"left out ({item.kind}): {item.reason}" for item in left_out}
         lines, outside = _lines(bars.time, calendar, bars, states)
         fault = "" if kind != "bars" and lines else str(error)
-        return Inspection(kind, table, calendar, lines, outside, None, None, fault, left_out)
+        return Inspection(
+            kind, table, calendar, lines, outside, None, None, fault, left_out, tuple(_tape_notes(table, calendar))
+        )
     report = sessions.report
     states = {item.date: f"left out ({item.kind}): {item.reason}" for item in report.left_out}
     lines, _ = _lines(bars.starts(report.stamp), calendar, bars, states)
-    return Inspection(kind, table, calendar, lines, report.outside_bars, report, sessions, "", report.left_out)
+    notes = (*_tape_notes(table, calendar), *_unchecked(sessions, adv))
+    return Inspection(kind, table, calendar, lines, report.outside_bars, report, sessions, "", report.left_out, notes)
+
+
+def _tape_notes(table: Table, calendar: Calendar) -> list[str]:
+    """Return sentences on holes in trades or quotes, and on single trades that outweigh a session."""
+    if not len(table) or isinstance(table, Bars):
+        return []
+    hours = calendar.sessions(int(table.time[0]), int(table.time[-1]))
+    if isinstance(table, Trades):
+        prints = large_prints(table, hours)
+        holes = holes_of(table.time, hours)
+        effect = "a halt, or trades that the data lack"
+        return [*hole_notes("trades", holes, hours, calendar, effect), *print_notes(prints, table, hours, calendar)]
+    time = table.time[~np.isnan(table.mid)] if isinstance(table, Quotes) else table.time
+    return hole_notes("quotes", holes_of(time, hours), hours, calendar, "a halt, or quotes that the data lack")
+
+
+def _unchecked(sessions: Sessions, adv: float | None) -> list[str]:
+    """Return sentences on what the content of bars cannot show: the zone without a close, and the unit of the volume."""
+    report, notes = sessions.report, []
+    is_open = report.calendar in (ALWAYS, WEEKDAYS) and not sessions.calendar.hours and report.bar_minutes < 1440
+    weekend = weekend_shift(np.array([item.open for item in sessions.hours]), report.day_minutes) if is_open else None
+    if is_open and report.provenance.is_naive and (report.calendar == ALWAYS or weekend is None):
+        notes.append(
+            f"the zone {report.provenance.zone} is not checked, since the market has no close in these data: compare the hour "
+            "of the largest moves with that of a known event, such as the US employment report at 08:30 New York"
+        )
+    if not sessions.has_volume or adv is not None:
+        return notes
+    daily = float(np.median(sessions.volume.sum(axis=1)))
+    notes.append(
+        f"the unit of the volume is not checked: compare {daily:,.6g} a day with the known daily volume, or pass --adv"
+    )
+    return notes
 
 
 def _of_quotes(quotes: Quotes, calendar: Calendar) -> Inspection:
@@ -132,7 +173,19 @@ def _of_quotes(quotes: Quotes, calendar: Calendar) -> Inspection:
     crossed = float(np.mean(quotes.bid > quotes.ask))
     lines, outside = _lines(quotes.time, calendar, quotes, {})
     fault = f"{crossed:.0%} of the quotes have a bid above the ask: are the columns swapped?" if crossed > 0.1 else ""
-    return Inspection("quotes", quotes, calendar, lines, outside, None, None, fault)
+    notes = [*_tape_notes(quotes, calendar), *_quote_zone(quotes, outside)]
+    return Inspection("quotes", quotes, calendar, lines, outside, None, None, fault, notes=tuple(notes))
+
+
+def _quote_zone(quotes: Quotes, outside: int) -> list[str]:
+    """Return sentences on the zone of quotes, which only their trades can confirm."""
+    if not quotes.provenance.is_naive:
+        return []
+    share = f", of which {outside / len(quotes):.0%} lie outside the hours" if outside else ""
+    return [
+        f"the zone {quotes.provenance.zone} of the quotes{share} is not checked here: `hyperexec measure` compares it with "
+        "that of the trades"
+    ]
 
 
 def _lines(

@@ -303,7 +303,7 @@ def _empty_days(hours: Sequence[SessionHours], used: Sequence[int], calendar: Ca
     if not empty:
         return []
     days, span = listed([hours[at].date for at in empty]), f"{hours[used[0]].date} and {hours[used[-1]].date}"
-    return [f"{len(empty):,} sessions of {calendar.name} between {span} hold no bars: {days}"]
+    return [f"{len(empty):,} sessions of {calendar.name} between {span} hold no bars and do not count: {days}"]
 
 
 def _other_length(bars: Bars, item: SessionHours, row: int, length: int, calendar: Calendar, lengths: set[int]) -> LeftOut:

@@ -22,7 +22,7 @@ class Fault(NamedTuple):
     session: int
     bar: int
     kind: str
-    """contaminated, spike, stub, frozen, gap or incomplete."""
+    """contaminated, no volume, spike, stub, frozen, gap or incomplete."""
     reason: str
 
 

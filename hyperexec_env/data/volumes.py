@@ -16,7 +16,7 @@ from .days import Flags, Grid
 from .tables import Bars
 from .views import Fault, View, listed
 
-__all__ = ["check_volumes", "large_bars", "single_totals", "totals", "volume_notes"]
+__all__ = ["check_volumes", "large_bars", "single_totals", "totals", "volume_notes", "without_volume"]
 
 MOST_SHARE: Final = 0.5
 """Largest plausible share of the daily volume in one bar between the auctions. Clean files: 18 % at one minute (SPY, option
@@ -129,12 +129,26 @@ def large_bars(view: View) -> Iterator[Fault]:
         )
 
 
+def without_volume(view: View) -> Iterator[Fault]:
+    """Find sessions in which no share is traded although their prices move: the data lack their volume."""
+    for session in np.flatnonzero(_lacks_volume(view.grid)).tolist():
+        reason = "the volume of the session is 0 although its prices move: the data lack its volume"
+        yield Fault(session, 0, "no volume", reason)
+
+
+def _lacks_volume(grid: Grid) -> Flags:
+    """Return which sessions have no volume although their prices move, shape (session,)."""
+    return np.asarray(grid.has_volume & (grid.volume == 0.0).all(axis=1) & (grid.high > grid.low).any(axis=1))
+
+
 def volume_notes(grid: Grid, calendar: Calendar) -> list[str]:
     """Return sentences on what is unusual in the volumes of sessions that are kept."""
     if not grid.has_volume:
         return ["the data hold no volume"]
     if grid.volume.shape[1] == 1:
-        return []
+        idle = [item.date for item, volume in zip(grid.hours, grid.volume[:, 0].tolist(), strict=True) if not volume]
+        text = f"{len(idle)} days ({len(idle) / len(grid.hours):.0%}) have no volume and one price, and count as quiet days"
+        return [f"{text}: {listed(idle)}"] if idle else []
     view, notes = View.of(grid, calendar), []
     least = BLOCK_SHARE if grid.step < EMPTY_MINUTES else 1.5 * BLOCK_SHARE
     big = (view.share > least) & view.inside & view.liquid & (view.minutes <= EMPTY_MINUTES)
@@ -177,6 +191,7 @@ def check_volumes(bars: Bars, grid: Grid, calendar: Calendar, adv: float | None)
     if not grid.has_volume or not grid.hours:
         return
     files = ", ".join(bars.provenance.files)
+    _check_known(grid, files)
     _check_growth(View.of(grid, calendar), files)
     turnover = float(np.median((grid.volume * grid.close).sum(axis=1)))
     most = LARGEST_TURNOVER * (1000.0 if calendar.name in SMALL_UNITS else 1.0)
@@ -187,6 +202,20 @@ def check_volumes(bars: Bars, grid: Grid, calendar: Calendar, adv: float | None)
         )
     if adv is not None:
         _check_adv(grid, files, adv)
+
+
+def _check_known(grid: Grid, files: str) -> None:
+    """Raise ValueError if most sessions have no volume although their prices move."""
+    lacking = np.flatnonzero(_lacks_volume(grid))
+    count = len(grid.hours)
+    if 2 * len(lacking) <= count:
+        return
+    last = int(lacking[-1])
+    advice = f"pass --since {grid.hours[last + 1].date} for the sessions after them, or " if last + 20 < count else ""
+    raise ValueError(
+        f"{files}: the volume of {len(lacking)} of {count} sessions is 0 although their prices move, so that the average daily "
+        f"volume is unknown: {advice}name the column of the volume with --columns volume=NAME"
+    )
 
 
 def _check_growth(view: View, files: str) -> None:

@@ -51,7 +51,7 @@ ZONES: Final = (
     ),
     *("Australia/Adelaide", "Pacific/Auckland", "Asia/Kathmandu"),
 )
-"""Zones that are tried where the given one does not fit: one for each clock of an exchange, the more usual ones first."""
+"""Zones that are tried where the given one does not fit, one for each clock of an exchange, the more usual ones first."""
 SECOND: Final = 1_000_000_000
 MINUTE: Final = 60 * SECOND
 HOUR: Final = 60 * MINUTE

@@ -154,6 +154,30 @@ def no_volume(made):
     made.volume = None
 
 
+def daily(change):
+    """Return the function from `make` to the bars of 43 days that were changed."""
+
+    def data(make):
+        made = make("2025-05-01", "2025-07-02", step=30)
+        made = made.only(np.flatnonzero(np.diff(made.day, prepend=-1)))
+        change(made)
+        days = [str(item)[:10] for item in made.time.astype("datetime64[ns]")]
+        return made.frame().set_column(0, "ts", [days])
+
+    return data
+
+
+def untraded(days, is_flat):
+    """Take the volume of some days, and the moves of their price too."""
+
+    def change(made):
+        made.volume[days] = 0.0
+        for field in ("high", "low", "close") if is_flat else ():
+            getattr(made, field)[days] = made.open[days]
+
+    return change
+
+
 def twice(make, scale=1.0, step=5):
     """Return two overlapping weeks; the second one with other prices."""
     return [
@@ -213,6 +237,12 @@ CASES = [
     Case("stocks as crypto", changed(lambda made: None, {"form": "Z"}), "7 of the 24 hours.*--calendar XNYS", "refused", options={"calendar": "24/7"}),
     Case("stocks as crypto, naive", changed(lambda made: None, last="2025-07-20"), "--calendar XNYS", "refused", options={"calendar": "24/7"}),
     Case("futures in UTC", changed(lambda made: None, UTC, calendar="CMES"), r"no bars .* hours after the open, but later.*--tz UTC", "refused", options={"calendar": "CME"}),
+    Case("futures of Chicago with stock hours", changed(lambda made: None, {"zone": "America/Chicago"}, calendar="CMES"), "not at weekends.*--calendar CME --tz America/Chicago", "refused"),
+    Case("futures of Chicago as crypto", changed(lambda made: None, {"zone": "America/Chicago"}, calendar="CMES", last="2025-07-20"), "not at weekends.*--calendar CME --tz America/Chicago", "refused", options={"calendar": "24/7"}),
+    Case("futures as foreign exchange", changed(lambda made: None, {"form": "Z"}, calendar="CMES"), "from 21:00 to 22:00.*another --calendar, such as CME", "refused", options={"calendar": "24/5"}),
+    Case("foreign exchange of a server in Athens", changed(no_volume, {"zone": "Europe/Athens"}, calendar="24/5", last="2025-07-18"), "week of the bars ends and begins 3 hours after 17:00 New York.*--tz Europe/Athens", "refused", options={"calendar": "24/5"}),
+    Case("foreign exchange an hour off", changed(no_volume, {"zone": "Europe/London"}, calendar="24/5", last="2025-07-18"), "begins 1 hours after.*--tz Europe/London", "refused", options={"calendar": "24/5"}),
+    Case("Helsinki as Berlin", changed(lambda made: None, {"zone": "Europe/Helsinki"}, calendar="XHEL"), "--tz Europe/Athens", "refused", options={"calendar": "XHEL", "tz": "Europe/Berlin"}),
     Case("Good Friday", good_friday, r"1 days hold bars .* no sessions of XNYS: 2025-04-18 \(78 bars\)", used=9),
     Case("half day with a busy after-market", half_day, "", "half day", used=5),
     Case("stamps at the end, called the start", changed(lambda made: None, {"stamp": "end"}), r"sessions have a bar stamped at the close.*--stamp end", "refused", options={"stamp": "start"}),
@@ -236,6 +266,10 @@ CASES = [
     Case("volume counts trades", changed(lambda made: made.volume.__imul__(0.0003) is None, price=10.0), "may count trades", "refused", adv=2e6),
     Case("the given adv agrees", changed(lambda made: None), "", adv=3e6),
     Case("one volume of zero", changed(lambda made: made.volume.__setitem__(made.at(2, 120), 0.0)), "1 bars have no volume although their prices move"),
+    Case("a day without its volume", changed(lambda made: made.volume.__setitem__(made.day == 2, 0.0)), "2025-07-09: the volume of the session is 0 although its prices move", "no volume"),
+    Case("daily bars of which one lacks its volume", daily(untraded([7], False)), "2025-05-12: the volume of the session is 0 although its prices move", "no volume", used=43),
+    Case("daily bars without a volume at first", daily(untraded(slice(0, 22), False)), "volume of 22 of 43 sessions is 0 .*--since 2025-06-03", "refused"),
+    Case("daily bars of a share that rests", daily(untraded([7, 20], True)), r"2 days \(5%\) have no volume and one price, and count as quiet days: 2025-05-12, 2025-05-30", used=43),
     Case("no volume", changed(no_volume), "the data hold no volume"),
     # prices
     Case("a close times 10", changed(put("close", 10.0)), r"close of 11:30 is .*\+89\d\.\d%", "spike"),
@@ -268,6 +302,8 @@ CASES = [
     Case("data that begin within a day", changed(without(0, 60, day=0)), "", "incomplete"),
     Case("a thin share", changed(lambda made: None, step=1, traded=0.2, last="2025-08-01"), "", used=20),
     Case("a very thin share", changed(lambda made: None, step=1, traded=0.1, last="2025-08-01"), "", used=20),
+    Case("five minutes of which nine in ten are absent", changed(lambda made: None, aligned=True, traded=0.022, last="2025-08-01"), "", used=20),
+    Case("minutes of which ninety-nine in a hundred are absent", changed(lambda made: None, step=1, traded=0.01, last="2025-08-01", seed=1), "1 sessions of XNYS .* hold no bars and do not count: 2025-07-15", used=19),
     Case("foreign exchange without a volume", changed(no_volume, {"form": "Z"}, calendar="24/5"), "the data hold no volume", options={"calendar": "24/5"}),
 ]  # fmt: skip
 
@@ -297,7 +333,20 @@ def test_the_table_holds_each_kind_of_fault_and_more_than_25_cases():
     assert len(CASES) >= 25
     kinds = {case.kind for case in CASES}
     assert kinds == {
-        *("", "refused", "half day", "contaminated", "spike", "stub", "frozen", "duplicate", "off grid", "gap", "incomplete")
+        *(
+            "",
+            "refused",
+            "half day",
+            "contaminated",
+            "no volume",
+            "spike",
+            "stub",
+            "frozen",
+            "duplicate",
+            "off grid",
+            "gap",
+            "incomplete",
+        )
     }
 
 

@@ -206,7 +206,7 @@ def test_days_without_data_or_out_of_order_are_refused(make):
 def test_sessions_without_a_bar_are_named(make):
     made = make(step=5)
     (note,) = read_sessions(made.only((made.day != 1) & (made.day != 3)).frame()).report.notes
-    assert note == "2 sessions of XNYS between 2025-07-07 and 2025-07-11 hold no bars: 2025-07-08, 2025-07-10"
+    assert note == "2 sessions of XNYS between 2025-07-07 and 2025-07-11 hold no bars and do not count: 2025-07-08, 2025-07-10"
 
 
 # zones
