@@ -11,9 +11,9 @@ import numpy as np
 
 from hyperexec_env.data.calendars import Calendar, calendar_of
 from hyperexec_env.data.clock import find_stamp, settled_stamp
-from hyperexec_env.data.columns import kind_of
 from hyperexec_env.data.days import CALENDAR_KINDS
 from hyperexec_env.data.format import Format
+from hyperexec_env.data.kinds import kind_of
 from hyperexec_env.data.numbers import read_words
 from hyperexec_env.data.raw import Raw, open_raw
 from hyperexec_env.data.reader import read_bars, read_quotes, read_trades
@@ -225,7 +225,7 @@ def _kind_of(raw: Raw, kind: str, format: Format) -> tuple[str, int | None]:
     """Return the kind of data of a source, and the number of its column of symbols."""
     if "_message_" in raw.source.stem:
         return "trades", None
-    kind = kind or kind_of(raw.source, format, KINDS)
+    kind = kind or kind_of([raw.source], format, KINDS)
     try:
         found = recognise(kind, raw, format.column_names, format.layout)
     except ValueError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -18,11 +19,12 @@ from .layouts import FIELDS, NAMES, plain_name
 from .numbers import decimal_mark, read_numbers, read_sides, read_words
 from .raw import Raw, open_raw
 from .recognise import Recognised, recognise, value_kind
-from .sources import Source, damage, within_memory
+from .sources import NoTable, Source, damage, within_memory
 from .stamps import StampStyle, read_clock, read_stamps, stamp_style
+from .views import listed
 from .zones import HOUR, check_zone, day_start, utc_of
 
-__all__ = ["Columns", "Part", "kind_of", "read_source"]
+__all__ = ["Columns", "Part", "read_source", "read_sources"]
 
 Columns = dict[str, NDArray[Any]]
 """Arrays by field."""
@@ -76,15 +78,46 @@ def read_source(kind: str, source: Source, format: Format) -> Part:
         raise damage(source.name, error) from None
 
 
+def read_sources(kind: str, sources: Sequence[Source], format: Format) -> list[Part]:
+    """Read some sources; see :func:`~hyperexec_env.data.reader.read_bars` for the errors.
+
+    In a folder, a pattern or an archive a file without a row of data (a README, a day without trades) is left out, as is a file
+    of another form that holds no data of this kind (metadata in JSON beside csv); the first part says so.
+    """
+    parts: list[Part] = []
+    faults: list[tuple[Source, NoTable]] = []
+    for source in sources:
+        try:
+            parts.append(read_source(kind, source, format))
+        except NoTable as error:
+            if not source.within:
+                raise
+            faults.append((source, error))
+    forms = {part.raw.source.form for part in parts}
+    for source, fault in faults:
+        if not parts or not (fault.is_empty or source.form not in forms):
+            raise fault
+    if faults:
+        names = listed([source.stem for source, _ in faults])
+        text = f"{len(faults)} files without {kind} are not read: {names}"
+        parts[0] = parts[0]._replace(choices=(*parts[0].choices, text))
+    return parts
+
+
 def _read_raw(kind: str, raw: Raw, format: Format) -> Part:
     """Read one source that is open."""
     source = raw.source
     try:
         found = recognise(kind, raw, format.column_names, format.layout)
     except ValueError as error:
-        raise ValueError(f"{source.name}: {error}") from None
+        place = (
+            f"give a pattern such as {source.within}/*.csv" if Path(source.within).is_dir() else "give the other files alone"
+        )
+        among = f"; if it is no file of data, {place}" if source.within else ""
+        raise NoTable(f"{source.name}: {error}{among}", is_empty=False) from None
     found = _of_ticker(raw, found, format.symbol)
     stamping, choices = _stamping(raw, found, format)
+    _check_times(kind, raw, found, stamping)
     mark, choice = _mark(raw, found, format)
     choices = [*choices, choice, found.layout.note, *_rivals(kind, raw, found, format)]
     reading = _Reading(kind, raw, found, stamping, mark, format.symbol)
@@ -94,6 +127,19 @@ def _read_raw(kind: str, raw: Raw, format: Format) -> Part:
             reading.add(dict(zip(used, batch, strict=True)))
             advance(len(batch[0]))
     return reading.end(tuple(text for text in choices if text))
+
+
+def _check_times(kind: str, raw: Raw, found: Recognised, stamping: Stamping) -> None:
+    """Raise ValueError if the stamps of trades or quotes are days without a time of day."""
+    if kind not in ("trades", "quotes") or "ts" not in found.columns or not stamping.style.midnight:
+        return
+    at = found.columns["ts"]
+    days = [row[at] for row in raw.sample if row[at]]
+    if len(set(days)) < len(days):
+        raise ValueError(
+            f"{raw.source.name}: {raw.header[at] if raw.header else 'ts'} holds days without a time, such as {days[0]}; name "
+            "the column of the times of day with --columns date=NAME,time=NAME"
+        )
 
 
 def _rivals(kind: str, raw: Raw, found: Recognised, format: Format) -> list[str]:
@@ -107,7 +153,7 @@ def _rivals(kind: str, raw: Raw, found: Recognised, format: Format) -> list[str]
         if rivals and field not in own:
             shown = ", ".join(rivals[:5])
             sentences.append(
-                f"{raw.source.name}: column {raw.header[at]} is read as {field}, and {shown} is not read: pass --columns "
+                f"column {raw.header[at]} is read as {field}, and {shown} is not read: pass --columns "
                 f"{field}=NAME if it should be"
             )
     return sentences
@@ -119,27 +165,6 @@ def _mark(raw: Raw, found: Recognised, format: Format) -> tuple[str, str]:
         return {"point": ".", "comma": ","}[format.decimal], ""
     numeric = [at for field, at in found.columns.items() if field not in _TEXTS]
     return decimal_mark((value for row in raw.sample for at in numeric if (value := row[at])), raw.separator)
-
-
-def kind_of(source: Source, format: Format, kinds: Sequence[str]) -> str:
-    """Return the first kind of data whose layouts fit a source.
-
-    Raises:
-        ValueError: None fits; the message says what was found, or which option is wrong.
-    """
-    raw, reasons = open_raw(source), []
-    for kind in kinds:
-        try:
-            recognise(kind, raw, format.column_names, format.layout)
-        except ValueError as error:
-            reasons.append(str(error))
-            continue
-        return kind
-    if format.columns or format.layout:
-        of_kind = ("columns of", "layout must")  # what another kind of data has no field or layout for
-        raise ValueError(f"{source.name}: {next((text for text in reasons if not text.startswith(of_kind)), reasons[0])}")
-    shown = ", ".join(raw.header) if any(raw.header) else "no header; the first row is " + ", ".join(raw.sample[0])
-    raise ValueError(f"{source.name}: none of {', '.join(kinds)} ({shown[:300]}); pass --kind and --columns")
 
 
 def _of_ticker(raw: Raw, found: Recognised, symbol: str) -> Recognised:
@@ -182,6 +207,10 @@ def _stamping(raw: Raw, found: Recognised, format: Format) -> tuple[Stamping, li
     if style.abbreviation:
         style, choice = _abbreviated(style, format.tz)
         choices.append(choice)
+    if found.layout.is_local and format.tz:
+        style = style._replace(aware=False)
+    elif format.tz and style.aware and not format.hours:
+        choices.append("--tz is not used for stamps that carry their offset from UTC, as epochs do")
     clock = _clock_form(raw, columns["time"], name) if "time" in columns else ""
     return Stamping(style, clock, day, *_zone(raw, found, style, format)), choices
 
@@ -289,6 +318,8 @@ class _Reading:
         columns = {field: part.values() for field, part in self._parts.items()}
         words = {field: tuple(known) for field, known in self._words.items()}
         words["symbol"] = tuple(self._symbols) or self._tickers()
+        if raw.skipped:
+            self.dropped[f"lines without data, such as {raw.skipped[0][:60]!r}"] += len(raw.skipped)
         return Part(raw, self.found, self.stamping, columns, words, self.rows, self.dropped, choices, self.aware)
 
     def _tickers(self) -> tuple[str, ...]:
@@ -327,7 +358,7 @@ class _Reading:
     def _trades_alone(self, columns: dict[str, Any], rows: NDArray[np.int32]) -> tuple[dict[str, Any], NDArray[np.int32]]:
         """Return the rows that are trades, of the messages of Databento."""
         words, places = read_words(columns.pop("action"))
-        kept = np.array([word in ("T", "") for word in words], dtype=bool)[places]
+        kept = np.array([word in _TRADES for word in words], dtype=bool)[places]
         if kept.all():
             return columns, rows
         self.dropped["messages that are not trades"] += int((~kept).sum())
@@ -370,6 +401,7 @@ class _Reading:
         style, clock, day, zone, _ = self.stamping
         if "ts" in columns:
             time, self.aware = read_stamps(columns["ts"], style, where, self._name("ts"))
+            self.aware = self.aware and not (self.found.layout.is_local and not style.aware)
             return time if self.aware else utc_of(time, zone)
         time = read_stamps(columns["date"], style, where, self._name("date"))[0] if "date" in columns else np.array([day])
         if clock:
@@ -424,6 +456,8 @@ class _Growing:
         return self._values
 
 
+_TRADES: Final = ("T", "", "TRADE", "TRADE NB")
+"""Words for a trade among other messages; NB marks those that leave the best bid and offer."""
 _MAKER: Final = ("isbuyermaker", "buyermaker")
 """Names of columns that say whether the buyer was the maker, letters alone."""
 _PRICES: Final = ("open", "high", "low", "close", "price", "bid", "ask")

@@ -110,12 +110,15 @@ def _of_object(document: dict[str, Any], depth: int) -> tuple[tuple[str, ...], l
     values = list(document.values())
     if len(values) > 1 and all(isinstance(item, dict) for item in values) and all(key[:1].isdigit() for key in document):
         names = list(dict.fromkeys(key for item in values for key in item))  # stamp -> values
-        return ("timestamp", *names), [[key, *(item.get(name) for name in names)] for key, item in document.items()]
+        return ("index", *names), [[key, *(item.get(name) for name in names)] for key, item in document.items()]
     if values and all(isinstance(item, list) and item and isinstance(item[0], dict) for item in values):  # instrument -> rows
         found = {key: _records(item, depth + 1) for key, item in document.items()}
         shared = next(iter(found.values()))[0]
         if shared and len(document) > 1 and all(names == shared for names, _ in found.values()):
             return ("symbol", *shared), [[key, *row] for key, (_, rows) in found.items() for row in rows]
+    header, rows = _of_frame(document)
+    if rows:
+        return header, rows
     columns: dict[str, list[Any]] = {}
     for key, item in _flat_lists(document):
         if len(item) > 1:
@@ -126,6 +129,21 @@ def _of_object(document: dict[str, Any], depth: int) -> tuple[tuple[str, ...], l
     if len(chosen) >= 4:
         return tuple(chosen), [list(row) for row in zip(*chosen.values(), strict=True)]
     return _largest(values, depth)
+
+
+def _of_frame(document: dict[str, Any]) -> tuple[tuple[str, ...], list[list[Any]]]:
+    """Return names of columns and rows of a pandas frame that was written by columns (or split); no rows for another object."""
+    names, rows, index = (document.get(key) for key in ("columns", "data", "index"))
+    if isinstance(names, list) and isinstance(rows, list) and rows and all(isinstance(row, list) for row in rows):
+        if all(len(row) == len(names) for row in rows) and isinstance(index, list) and len(index) == len(rows):
+            return ("index", *map(str, names)), [[key, *row] for key, row in zip(index, rows, strict=True)]
+        return tuple(map(str, names)), rows
+    columns = [item for item in document.values() if isinstance(item, dict) and len(item) > 1]
+    if len(columns) < 4 or len(columns) < len(document) or any(list(item) != list(columns[0]) for item in columns):
+        return (), []
+    if any(isinstance(value, (dict, list)) for item in columns for value in item.values()):
+        return (), []
+    return ("index", *document), [[key, *(item[key] for item in columns)] for key in columns[0]]
 
 
 def _largest(items: list[Any], depth: int) -> tuple[tuple[str, ...], list[list[Any]]]:

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from .aggregate import bars_of_trades
 from .calendars import ALWAYS, WEEKDAYS, Calendar, SessionHours, calendar_of, session_index
 from .clock import weekend_shift
-from .columns import kind_of
 from .days import LeftOut
 from .format import Format
+from .kinds import kind_of
 from .reader import read_bars, read_quotes, read_trades
 from .sessions import BarReport, Sessions, sessions_of
 from .sources import Data, find_sources
@@ -111,7 +111,7 @@ def inspect_data(data: Data, format: Format | None = None, kind: str = "", adv: 
         MissingExtra: The extra `data` is not installed.
     """
     format = format or Format()
-    kind = kind or kind_of(find_sources(data, "files")[0], format, KINDS)
+    kind = kind or kind_of(find_sources(data, "files"), format, KINDS)
     calendar = calendar_of(format.calendar, format.hours, format.tz)
     if kind == "quotes":
         quotes = read_quotes(data, format)

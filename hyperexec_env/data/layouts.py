@@ -26,7 +26,7 @@ class Layout(NamedTuple):
     "newest first", "6 columns", and "names ..." (the first four columns)."""
     shape: tuple[str, ...] = ()
     """Kinds of the values of each column, for a layout without header; see :func:`~hyperexec_env.data.recognise.value_kind`.
-    "near" is a price like that in the column before."""
+    "near" is a price like that in the column before, "top" one that no price in the three columns after it exceeds."""
     columns: tuple[tuple[str, str | int], ...] = ()
     """Columns by plain name (or by number from 0, for a layout without header), where they differ from :data:`NAMES`."""
     zone: str = ""
@@ -35,6 +35,8 @@ class Layout(NamedTuple):
     """Whether the time of a bar is its start or its end; "" if it is not fixed."""
     units: float = 1.0
     """Units of a price that make one unit of currency."""
+    is_local: bool = False
+    """Whether epochs count by a local clock, so that a given zone applies to them."""
     carries: bool = False
     """Whether a blank bid or offer is the last one before it."""
     note: str = ""
@@ -51,12 +53,12 @@ FIELDS: Final = {
 """Fields that each kind of data needs beside the time."""
 
 _TIME: Final = {
-    "ts": "ts timestamp datetime date_time ts_event open_time opentime window_start timestamp_utc time_utc utc local_ts_ns "
-    "bar_time bar_start start_time gmt_time local_time date_gmt trade_time quote_time event_time transact_time "
-    "transaction_time sip_timestamp unix unix_time unixtime epoch t time date index",
-    "date": "date day trade_date tradingday trading_day dtyyyymmdd datum fecha data",
-    "time": "time time_of_day timeofday hhmmss zeit uhrzeit heure hora ora ms milliseconds time_m seconds",
-    "symbol": "symbol ticker sym instrument instrument_id code isin ric s sym_root security",
+    "ts": "ts timestamp datetime date_time dates ts_event open_time opentime window_start timestamp_utc time_utc utc "
+    "local_ts_ns bar_time bar_start start_time gmt_time local_time date_gmt trade_time quote_time quote_datetime event_time "
+    "transact_time transaction_time sip_timestamp unix unix_time unixtime epoch t 日時 time date 日付 日期 index",
+    "date": "date day trade_date tradingday trading_day dtyyyymmdd datum fecha data 日付 日期",
+    "time": "time time_of_day timeofday hhmmss zeit uhrzeit heure hora ora ms milliseconds time_m seconds 時刻 时间",
+    "symbol": "symbol ticker sym instrument instrument_id code isin ric s sym_root security underlying_symbol",
 }
 _FILLS: Final = {
     "ts": "transact_time 60 exec_time execution_time fill_time ts timestamp datetime date_time time_utc utc trade_time "
@@ -99,11 +101,14 @@ NAMES: Final[dict[str, dict[str, str]]] = {
     "fills": {field: _spellings(names) for field, names in _FILLS.items()},
     "bars": {
         **_TIME,
-        "open": "open o open_price opening_price first opn eroeffnung eroffnung ouverture apertura abertura",
-        "high": "high h high_price max hi hoch haut maximo massimo",
-        "low": "low l low_price min lo tief bas minimo",
-        "close": "close c last close_price closing_price close_last price schluss schlusskurs cloture cierre ultimo chiusura",
-        "volume": "volume vol v volume_shares shares size qty quantity base_volume total_volume volumen trade_volume tickvol",
+        "open": "open o open_price opening_price px_open first opn eroeffnung eroffnung eroffn erster ouverture ouv apertura "
+        "abertura 始値 开盘 开盘价",
+        "high": "high h high_price px_high max hi hoch plus_haut haut maximo maxima massimo 高値 最高 最高价",
+        "low": "low l low_price px_low min lo tief plus_bas bas minimo minima 安値 最低 最低价",
+        "close": "close c last close_price closing_price px_last last_price close_last price schluss schlusskurs zuletzt "
+        "cloture clot dernier cierre ultimo chiusura 終値 收盘 收盘价",
+        "volume": "volume vol v volume_shares px_volume shares size qty quantity base_volume total_volume stuecke stucke "
+        "volumen trade_volume tickvol 出来高 成交量",
         "trades": "trades trade_count n transactions number_of_trades num_trades barcount bar_count count tick_count tickcount",
     },
     "trades": {
@@ -148,6 +153,7 @@ _LOTS: Final = "Interactive Brokers may count the volume of US shares in lots of
 _SERVER: Final = (
     "MetaTrader stamps bars by the clock of the broker's server, which the file does not state; pass --tz if it differs"
 )
+_TICKVOL: Final = "tick volume counts changes of the price, not shares: it is not read without --columns volume="
 
 _BARS: Final = (
     Layout("databento-ohlcv", "bars", _needs("ts_event rtype open high low close"), zone="UTC", stamp="start"),
@@ -184,7 +190,22 @@ _BARS: Final = (
     Layout("dukascopy", "bars", _needs("gmt_time open high low close volume"), zone="UTC", stamp="start"),
     Layout(
         "metatrader-5", "bars", _needs("date time open high low close tickvol vol spread"), (),
-        (("date", "date"), ("time", "time"), ("volume", "vol")), stamp="start", note=_SERVER,
+        (("date", "date"), ("time", "time"), ("volume", "vol")), stamp="start", note=f"{_SERVER}; {_TICKVOL}TICKVOL",
+    ),
+    Layout(
+        "metatrader-5-python", "bars", _needs("time open high low close tick_volume spread real_volume"), (),
+        (("ts", "time"), ("volume", "real_volume")), stamp="start", is_local=True, note=f"{_SERVER}; {_TICKVOL}tick_volume",
+    ),
+    Layout(
+        "algoseek", "bars", _needs("timebarstart firsttradeprice hightradeprice lowtradeprice lasttradeprice"), (),
+        (("date", "date"), ("time", "timebarstart"), ("open", "firsttradeprice"), ("high", "hightradeprice"),
+        ("low", "lowtradeprice"), ("close", "lasttradeprice"), ("trades", "totaltrades")), _NEW_YORK, "start",
+    ),
+    Layout(
+        "deutsche-boerse-pds", "bars", _needs("mnemonic startprice maxprice minprice endprice tradedvolume"), (),
+        (("symbol", "mnemonic"), ("open", "startprice"), ("high", "maxprice"), ("low", "minprice"), ("close", "endprice"),
+        ("volume", "tradedvolume"), ("trades", "numberoftrades")), "UTC", "start",
+        note="Deutsche Boerse calls TradedVolume a value, and it is read as shares; compare it with the daily volume",
     ),
     Layout(
         "lean-bars", "bars", _needs("date ms open high low close"), (), (("date", "date"), ("time", "ms")), _NEW_YORK, "start",
@@ -215,6 +236,22 @@ _BARS: Final = (
         "ninjatrader", "bars", frozenset(), ("compact", *["number"] * 5), (("ts", 0), *_OHLCV), "UTC", "end",
         note="NinjaTrader exports stamps at the end of a bar in UTC; pass --tz and --stamp if the file was made otherwise",
     ),
+    Layout(
+        "iqfeed", "bars", frozenset(), ("stamp", "top", "near", "near", "near", "number", "number", "number"),
+        (("ts", 0), ("high", 1), ("low", 2), ("open", 3), ("close", 4), ("volume", 6), ("trades", 7)), _NEW_YORK, "end",
+        note="IQFeed stamps bars at their ends; pass --stamp start if they were asked for with labels at the beginning",
+    ),
+    Layout(
+        "iqfeed-days", "bars", frozenset(), ("date", "top", "near", "near", "near", "number", "number"),
+        (("ts", 0), ("high", 1), ("low", 2), ("open", 3), ("close", 4), ("volume", 5)),
+    ),
+    *(
+        Layout(
+            "quantquote", "bars", frozenset(), ("date", "integer", "number", "near", "near", "near", "number", *more), _TWO,
+            _NEW_YORK,
+        )
+        for more in ((), ("number", "number", "number"))
+    ),
     Layout("firstrate", "bars", frozenset(), ("stamp", *["number"] * 5), (("ts", 0), *_OHLCV), _NEW_YORK, "start"),
     Layout("bars-of-days", "bars", frozenset(), ("date", *["number"] * 5), (("ts", 0), *_OHLCV)),
     Layout("bars-without-volume", "bars", frozenset(), ("stamp", *["number"] * 4), (("ts", 0), *_OHLCV[:4])),
@@ -238,6 +275,10 @@ _TRADES: Final = (
     Layout(
         "taq-trades", "trades", _needs("date time_m ex sym_root size price"), (), (("date", "date"), ("time",
         "time_m")), _NEW_YORK,
+    ),
+    Layout(
+        "algoseek-trades", "trades", _needs("date timestamp eventtype price quantity"), (), (("date", "date"), ("time",
+        "timestamp"), ("action", "eventtype")), _NEW_YORK,
     ),
     Layout(
         "lean-ticks", "trades", _needs("date ms price size condition suspicious"), (), (("date", "date"), ("time",
@@ -338,4 +379,4 @@ def plain_name(name: str) -> str:
     text = unicodedata.normalize("NFKD", name.strip().strip("<>[]\"'").lower())
     text = "".join(char for char in text if not unicodedata.combining(char))
     text = re.sub(r"^\d+[ab]?\. ", "", text)
-    return re.sub(r"[^0-9a-z]+", "_", re.sub(r"\(.*?\)", "", text)).strip("_")
+    return re.sub(r"[\W_]+", "_", re.sub(r"\(.*?\)", "", text)).strip("_")

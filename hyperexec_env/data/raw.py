@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 from hyperexec_env.extras import need
 
 from .documents import read_document
-from .sources import Source, damage
+from .sources import NoTable, Source, damage
 from .text import line_of_row, read_text, sniff
 
 __all__ = ["Raw", "open_raw"]
@@ -37,6 +37,8 @@ class Raw(NamedTuple):
     """Yield batches of some columns, each a list of pyarrow arrays (strings, or typed for parquet and frames)."""
     line: Callable[[int], int]
     """Return the line of a text file (from 1) for a row (from 0); the number of the row (from 1) for other forms."""
+    skipped: Sequence[str] = ()
+    """Lines that hold words alone and fewer values than a row, such as a footer, as far as the data are read."""
     is_log: bool = False
     """Whether the lines are log lines of Interactive Brokers' API."""
     zone: str = ""
@@ -67,6 +69,7 @@ def open_raw(source: Source) -> Raw:
 
 def _of_text(source: Source) -> Raw:
     dialect = sniff(source)
+    skipped: list[str] = []
     return Raw(
         source,
         dialect.header,
@@ -74,8 +77,9 @@ def _of_text(source: Source) -> Raw:
         dialect.width,
         dialect.sample[:_SAMPLE_ROWS],
         dialect.separator,
-        lambda columns: read_text(source, dialect, columns),
-        lambda row: line_of_row(source, dialect, row),
+        lambda columns: read_text(source, dialect, columns, skipped),
+        lambda row: line_of_row(source, dialect, row, skipped),
+        skipped,
         dialect.is_log,
     )
 
@@ -116,7 +120,7 @@ def _of_parquet(source: Source) -> Raw:
 def _of_table(source: Source, table: Any, batches: Callable[[Sequence[int]], Iterator[list[Any]]]) -> Raw:
     """Return the raw table of a typed one."""
     if not table.num_rows:
-        raise ValueError(f"{source.name}: no rows")
+        raise NoTable(f"{source.name}: no rows")
     columns = [_texts(column) for column in table.slice(0, _SAMPLE_ROWS).columns]
     names = ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in table.schema.names]
     header, tickers = _two_levels(names)
@@ -146,7 +150,7 @@ def _of_json(source: Source) -> Raw:
     document = read_document(source)
     rows = document.rows
     if not rows:
-        raise ValueError(f"{source.name}: no rows of data in the JSON document")
+        raise NoTable(f"{source.name}: no rows of data in the JSON document")
     width = max(map(len, rows))
     head = [[_text(value) for value in row] + [""] * (width - len(row)) for row in rows[:_SAMPLE_ROWS]]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .calendars import calendar_of, zone_of
-from .columns import Columns, Part, read_source
+from .columns import Columns, Part, read_sources
 from .format import Format
 from .numbers import read_numbers
 from .raw import Raw, open_raw
@@ -204,7 +204,7 @@ def read_book(messages: Data, book: Data, format: Format | None = None) -> Book:
 
 def _trades_of_messages(sources: Sequence[Source], format: Format) -> Trades:
     """Return the executions among messages of LOBSTER."""
-    parts = [read_source("messages", source, format) for source in sources]
+    parts = read_sources("messages", sources, format)
     table, columns, _ = _joined(parts, format, "rows")
     return executions_among(**table, **{field: columns[field] for field in ("type", "size", "price", "direction")})
 
@@ -237,7 +237,7 @@ def _read(kind: str, data: Data, format: Format | None) -> tuple[list[Part], For
     twice = [name for name, count in Counter(item.name for item in sources if item.form != "frame").items() if count > 1]
     if twice and kind != "bars":  # bars that are given twice are used once
         raise ValueError(f"{twice[0]} is given twice: its {kind} would count twice")
-    return [read_source(kind, source, format) for source in sources], format
+    return read_sources(kind, sources, format), format
 
 
 def _start(part: Part) -> int:

@@ -11,7 +11,7 @@ from hyperexec_env.checks import nearest
 
 from .layouts import FIELDS, LAYOUTS, NAMES, Layout, plain_name
 from .raw import Raw
-from .stamps import stamp_kind, stamp_style
+from .stamps import stamp_hint, stamp_kind, stamp_style
 
 __all__ = ["Recognised", "recognise", "value_kind"]
 
@@ -106,14 +106,24 @@ def _with_time(
         if is_day and kind(columns["time"]) in clocks:
             columns.pop("ts", None)
             return columns
-    stamps = [columns["ts"]] if "ts" in columns else []
+    stamps = [columns[field] for field in ("ts", "date") if field in columns]
     stamps += [at for at, name in enumerate(names) if name in ("", "unnamed_0", "index", "date", "time", "datetime", "level_1")]
     chosen = next((at for at in stamps if kind(at) in ("stamp", "compact", "hour", "epoch", "date", "dotted")), None)
     others = {field: at for field, at in columns.items() if field not in ("ts", "date", "time")}
     if chosen is not None:
-        return {**others, "ts": chosen}
+        clock = _clock_beside(chosen, names, sample)
+        return {**others, "ts": chosen} if clock is None else {**others, "date": chosen, "time": clock}
     clock = columns.get("time", columns.get("ts", -1))
-    return {**others, "time": clock} if clock >= 0 and kind(clock) in ("clock", "ms", "seconds") else others
+    is_clock = clock >= 0 and kind(clock) in ("clock", "ms", "seconds") and names[clock] not in _DATES
+    return {**others, "time": clock} if is_clock else others
+
+
+def _clock_beside(days: int, names: Sequence[str], sample: Sequence[Sequence[str]]) -> int | None:
+    """Return the column of times of day beside a column of days that repeat themselves; None if there is none."""
+    given = [row[days] for row in sample if row[days]]
+    if len(set(given)) == len(given) or not stamp_style(given)[0].midnight:
+        return None
+    return next((at for at in range(len(names)) if value_kind([row[at] for row in sample]) == "clock"), None)
 
 
 def value_kind(values: Sequence[str]) -> str:
@@ -182,13 +192,17 @@ def _number_kind(given: Sequence[str]) -> str:
     except ValueError:
         return "number"
     ascending = all(a <= b for a, b in pairwise(numbers))
-    if ascending and 3_600 <= numbers[0] < numbers[-1] <= 86_400:
+    if ascending and 3_600 <= numbers[0] < numbers[-1] - LEAST_SPAN and numbers[-1] <= 86_400:
         return "seconds"
     return "epoch" if ascending and all(re.fullmatch(r"1\d{9}\.\d+", value) for value in given) else "number"
 
 
+LEAST_SPAN: Final = 0.5
+"""Shortest span of times of day, seconds; the serial days of a spreadsheet are as large, and span less within a day."""
 _COMPACT: Final = r"(19|20)\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])([01]\d|2[0-3])[0-5]\d([0-5]\d(\d{3})?)?"
 """A stamp without any separator, such as 20240308093000."""
+_DATES: Final = NAMES["bars"]["date"].split()
+"""Names of columns that hold days, never times of day."""
 _NUMBER: Final = re.compile(r"[-+$]?[\d.,]*\d(e[-+]?\d+)?[kmb]?", re.IGNORECASE)
 _KINDS: Final = {
     "number": {"number", "integer", "zero", "bool", "sign", "ms", "seconds", "date", "epoch", "empty"},
@@ -196,6 +210,7 @@ _KINDS: Final = {
     "seconds": {"seconds", "number"},
     "bool": {"bool", "zero"},
     "near": {"number", "integer", "ms"},
+    "top": {"number", "integer", "ms"},
     "stamp": {"stamp", "compact", "hour"},
     "date": {"date", "dotted"},
     "text": {"text", "integer", "zero", "bool", "empty", "sign", "number", "date", "ms", "epoch", "seconds"},
@@ -205,12 +220,21 @@ _KINDS: Final = {
 
 def _fits(shape: Sequence[str], kinds: Sequence[str], sample: Sequence[Sequence[str]]) -> bool:
     """Return whether values of some kinds fit the shape of a layout."""
+    while len(kinds) > len(shape) and kinds[-1] == "empty":  # a separator at the end of each line
+        kinds = kinds[:-1]
     return (
         bool(shape)
         and len(shape) == len(kinds)
         and all(kind in _KINDS.get(wanted, {wanted}) for wanted, kind in zip(shape, kinds, strict=True))
         and all(_is_near(sample, at) for at, wanted in enumerate(shape) if wanted == "near")
+        and all(_is_top(sample, at) for at, wanted in enumerate(shape) if wanted == "top")
     )
+
+
+def _is_top(sample: Sequence[Sequence[str]], at: int) -> bool:
+    """Return whether no number in the three columns after a column exceeds it."""
+    rows = [[float(value) for value in row[at : at + 4]] for row in sample if all(row[at : at + 4])]
+    return all(row[0] == max(row) for row in rows)
 
 
 def _is_near(sample: Sequence[Sequence[str]], at: int) -> bool:
@@ -252,6 +276,13 @@ def _found(raw: Raw) -> str:
 
 def _missing(kind: str, missing: Sequence[str], raw: Raw) -> str:
     """Return the message that columns are missing."""
+    if list(missing) == ["ts"]:
+        names = [plain_name(name) for name in raw.header]
+        likely = [at for name in NAMES[kind]["ts"].split() if name in names for at in [names.index(name)]]
+        hints = (f"{raw.header[at]}: {hint}" for at in likely if (hint := stamp_hint([row[at] for row in raw.sample])))
+        hint = next(hints, "")
+        if hint:
+            return hint
     return (
         f"no column for {', '.join(missing)} of {kind} ({_found(raw)}); "
         f"name the columns, for example --columns {missing[0]}={'NAME' if any(raw.header) else 'NUMBER'}, or choose a --layout"

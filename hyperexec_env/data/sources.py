@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from hyperexec_env.extras import need
 from hyperexec_env.files import open_regular
 
-__all__ = ["Data", "Source", "damage", "find_sources", "within_memory"]
+__all__ = ["Data", "NoTable", "Source", "damage", "find_sources", "within_memory"]
 
 Data = Any
 """A path (file, folder or pattern), a data frame (pandas, polars, pyarrow, duckdb), or a sequence of paths or frames."""
@@ -40,6 +40,14 @@ LARGEST_FILE: Final = 2**34
 """Largest size of a file, bytes, as it is stored and as it is decompressed."""
 
 
+class NoTable(ValueError):
+    """A source holds no row of data, or no data of the kind that is read."""
+
+    def __init__(self, message: str, *, is_empty: bool = True) -> None:
+        super().__init__(message)
+        self.is_empty = is_empty
+
+
 class Source(NamedTuple):
     """One table of data: a file, a member of an archive, or a data frame."""
 
@@ -51,6 +59,8 @@ class Source(NamedTuple):
     """Open the content, decompressed."""
     frame: Any = None
     """The table, for a frame (a pyarrow.Table)."""
+    within: str = ""
+    """Folder, pattern or archive in which the file was found; "" if it was given by its name."""
 
     @property
     def stem(self) -> str:
@@ -141,7 +151,8 @@ def _of_path(path: str) -> list[Source]:
             raise ValueError(f"{path}: no file matches the pattern")
     else:
         files = [path]
-    return [source for file in files for source in _of_file(file)]
+    found = [source for file in files for source in _of_file(file)]
+    return [source._replace(within=path) if files != [path] else source for source in found]
 
 
 def _of_file(path: str) -> list[Source]:
@@ -187,7 +198,7 @@ def _of_archive(path: str) -> list[Source]:
     found = []
     for member in sorted(members, key=lambda item: item.filename):
         opened = _member_opener(path, member.filename)
-        found.append(Source(f"{path}:{member.filename}", _form(opened, member.filename), opened))
+        found.append(Source(f"{path}:{member.filename}", _form(opened, member.filename), opened, within=path))
     return found
 
 

@@ -14,7 +14,7 @@ from hyperexec_env.extras import need
 
 from .zones import DAY, HOUR, MINUTE, SECOND, Nanoseconds
 
-__all__ = ["EPOCH_UNITS", "StampStyle", "read_clock", "read_stamps", "stamp_kind", "stamp_style"]
+__all__ = ["EPOCH_UNITS", "StampStyle", "read_clock", "read_stamps", "stamp_hint", "stamp_kind", "stamp_style"]
 
 Where = Callable[[int], str]
 """Function from the row of a batch to its place, for error messages."""
@@ -22,6 +22,8 @@ Where = Callable[[int], str]
 EPOCH_UNITS: Final = {"s": SECOND, "ms": 1_000_000, "us": 1_000, "ns": 1}
 """Nanoseconds of the units of an epoch."""
 _YEAR_1990, _YEAR_2100 = 631_152_000, 4_102_444_800
+_SERIAL: Final = (20_000, 80_000)
+"""Serial days of a spreadsheet (days since 1899-12-30) of 1954 to 2119."""
 _YEARS: Final = (1678, 2261)
 """First and last year that nanoseconds since 1970 hold."""
 _PIVOT: Final = 69
@@ -109,6 +111,27 @@ def stamp_style(values: Sequence[str], dates: str = "") -> tuple[StampStyle, str
     days = {name: [_day_of(found) for found in matches[name] if _is_date(found)] for name in fitting}
     form, choice = _chosen(fitting, days, given[0])
     return _style(form, [found for found in matches[form] if _is_date(found)]), choice
+
+
+def stamp_hint(values: Sequence[str]) -> str:
+    """Return what numbers that are no stamps seem to be, and what to do; "" if there is nothing to say."""
+    given = [value.strip() for value in values if value.strip()]
+    if not given or not all(re.fullmatch(r"\d{1,19}(\.\d*)?", value) for value in given):
+        return ""
+    number = float(given[0])
+    if _SERIAL[0] <= number < _SERIAL[1]:
+        moment = np.datetime64("1899-12-30", "s") + np.timedelta64(round(number * 86_400), "s")
+        shown = str(moment).replace("T", " ")
+        return (
+            f"{given[0]} seems to be a serial day of a spreadsheet ({shown}); format the column as yyyy-mm-dd hh:mm:ss and "
+            "save the file again"
+        )
+    for unit, size in EPOCH_UNITS.items():
+        seconds = number * size / SECOND
+        if _YEAR_1990 / 20 < seconds < _YEAR_1990:
+            day = str(np.datetime64(int(seconds), "s"))[:10]
+            return f"{given[0]} would be an epoch in {unit} of {day}; epochs from 1990 to 2100 are read: write dates instead"
+    return ""
 
 
 def _style(form: str, found: Sequence[re.Match[str] | None]) -> StampStyle:

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 
 from hyperexec_env.extras import need
 
-from .sources import Source, damage
+from .sources import NoTable, Source, damage
 from .stamps import stamp_kind
 
 __all__ = ["BLOCK", "NULLS", "Dialect", "line_of_row", "read_text", "sniff"]
@@ -22,6 +22,8 @@ NULLS: Final = ("", "null", "NULL", "NaN", "nan", "None", "N/A", "n/a", "NA", "-
 """Values of a text file that stand for no value."""
 _SAMPLE: Final = 2**18
 """Bytes of the beginning of a file that determine its dialect."""
+_EAST_ASIAN: Final = {"cp932": "終値", "gb18030": "收盘", "big5": "收盤", "cp949": "종가"}
+"""Encodings of East Asia, with the word for a close that a header in them holds."""
 _HEAD: Final = 60
 """Lines of the sample among which the header and the first row of data are searched."""
 _SEPARATORS: Final = ("\t", ";", "|", ",", " ")
@@ -67,7 +69,7 @@ def sniff(source: Source) -> Dialect:
     lines = re.split("\r\n|\n|\r", text)
     lines = lines[:-1] if len(lines) > 1 and (len(content) == _SAMPLE or not lines[-1]) else lines
     if not text.strip():
-        raise ValueError(f"{source.name}, line 1: the file is empty")
+        raise NoTable(f"{source.name}, line 1: the file is empty")
     if text.lstrip().startswith("<") and re.match(r"\s*<(!doctype|html|\?xml)", text, re.IGNORECASE):
         raise ValueError(f"{source.name}, line 1: an HTML or XML page, not a file of data")
     if sum(bool(_TWS.search(line)) for line in lines[:_HEAD]) >= 0.5 * min(len(lines), _HEAD):
@@ -83,7 +85,7 @@ def _table(source: Source, encoding: str, lines: list[str]) -> Dialect:
     first = next((at for at, row in enumerate(rows[:_HEAD]) if _is_data_row(row)), None)
     if first is None:
         shown = " ".join(lines[0].split())[:60]
-        raise ValueError(f"{source.name}: no row of data among the first {min(len(lines), _HEAD)} lines; line 1 is {shown!r}")
+        raise NoTable(f"{source.name}: no row of data among the first {min(len(lines), _HEAD)} lines; line 1 is {shown!r}")
     width = len(rows[first])
     above = [row for row in rows[:first] if any(row)]
     sample = tuple(tuple(row) for row in rows[first:] if len(row) == width)
@@ -125,7 +127,7 @@ def _encoding(source: Source, content: bytes) -> str:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
         if error.start < len(content) - 4:
-            return "cp1252"
+            return next((name for name, word in _EAST_ASIAN.items() if word.encode(name) in content), "cp1252")
     return "utf-8"
 
 
@@ -154,8 +156,10 @@ def _is_data_row(row: Sequence[str]) -> bool:
     return numbers >= 2 and numbers + stamps >= min(3, 0.5 * len(given))
 
 
-def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Iterator[list[Any]]:
+def read_text(source: Source, dialect: Dialect, columns: Sequence[int], skipped: list[str]) -> Iterator[list[Any]]:
     """Yield batches of some columns of a text file, as pyarrow arrays of strings; values without a meaning are null.
+
+    Lines of words with too few values, such as a footer, are no rows; they are appended to `skipped`.
 
     Raises:
         ValueError: The file is damaged, or a line has too few or too many values; the message names the line.
@@ -165,6 +169,9 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
 
     def refuse(row: Any) -> str:
         if not row.text.strip():
+            return "skip"
+        if row.actual_columns < row.expected_columns and _is_words(row.text, dialect.separator):
+            skipped.append(row.text.strip())
             return "skip"
         faults.append(row)
         return "error"
@@ -177,7 +184,7 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
                 rows += batch.num_rows
                 yield batch.columns
     except arrow.ArrowInvalid as error:
-        line = line_of_row(source, dialect, rows)
+        line = line_of_row(source, dialect, rows, skipped)
         if faults:
             wrong = faults[0]
             at = _line_with(source, dialect, str(wrong.text), line)
@@ -188,7 +195,12 @@ def read_text(source: Source, dialect: Dialect, columns: Sequence[int]) -> Itera
             raise ValueError(f"{source.name}, after line {line - 1}: a line of more than {BLOCK:,} bytes") from None
         raise damage(source.name, error, line - 1) from None
     except (OSError, EOFError, UnicodeError) as error:
-        raise damage(source.name, error, line_of_row(source, dialect, rows) - 1 if rows else 0) from None
+        raise damage(source.name, error, line_of_row(source, dialect, rows, skipped) - 1 if rows else 0) from None
+
+
+def _is_words(line: str, separator: str) -> bool:
+    """Return whether a line holds neither a number nor a stamp."""
+    return not any(_NUMBER.fullmatch(value) or stamp_kind(value) for value in _split(line, separator) if value)
 
 
 def _reading(dialect: Dialect) -> Any:
@@ -258,14 +270,14 @@ class _Closing:
         self.close()
 
 
-def line_of_row(source: Source, dialect: Dialect, row: int) -> int:
-    """Return the number of the line (from 1) of a row of data (from 0); blank lines are not rows."""
-    left = row
+def line_of_row(source: Source, dialect: Dialect, row: int, skipped: Sequence[str]) -> int:
+    """Return the number of the line (from 1) of a row of data (from 0); blank lines and those `skipped` are not rows."""
+    left, others = row, set(skipped)
     try:
         with source.open() as file, io.TextIOWrapper(file, encoding=dialect.encoding, errors="replace") as text:
             for number, line in enumerate(text, start=1):
                 counts = _TWS.search(line) if dialect.is_log else number > dialect.skip and line.strip()
-                if counts:
+                if counts and (not others or line.strip() not in others):
                     if not left:
                         return number
                     left -= 1
