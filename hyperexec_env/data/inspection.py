@@ -162,9 +162,8 @@ def _unchecked(sessions: Sessions, adv: float | None) -> list[str]:
     if not sessions.has_volume or adv is not None:
         return notes
     daily = float(np.median(sessions.volume.sum(axis=1)))
-    notes.append(
-        f"the unit of the volume is not checked: compare {daily:,.6g} a day with the known daily volume, or pass --adv"
-    )
+    shown = f"{daily:,.0f}" if daily >= 1000.0 else f"{daily:,.6g}"
+    notes.append(f"the unit of the volume is not checked: compare {shown} a day with the known daily volume, or pass --adv")
     return notes
 
 

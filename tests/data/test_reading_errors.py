@@ -19,6 +19,7 @@ from hyperexec_env.checks import one_line
 from hyperexec_env.cli import main
 from hyperexec_env.data import documents, sources, text
 from hyperexec_env.data.format import Format
+from hyperexec_env.data.inspection import inspect_data
 from hyperexec_env.data.reader import read_bars, read_book, read_quotes, read_trades
 from hyperexec_env.extras import MissingExtra
 
@@ -93,6 +94,12 @@ BARS = [
      "bars must be 1, 2, 3, 5, 10, 15, 20, 30, 60 minutes or a day long, got 1 seconds"),
     ("bars of weeks", csv([f"2024-{day},1,1,1,1,1" for day in ("03-01", "03-08", "03-15", "03-22")]), {},
      "minutes or a day long, got 7 days"),
+    ("serial days of a spreadsheet", csv([f"{45359.39583 + at / 1440:.5f},1,1,1,1,1" for at in range(20)]), {},
+     "ts: 45359.39583 seems to be a serial day of a spreadsheet (2024-03-08 09:30:00); format the column as yyyy-mm-dd"),
+    ("whole serial days", csv([f"{45359 + at},1,1,1,1,1" for at in range(20)]), {},
+     "ts: 45359 seems to be a serial day of a spreadsheet (2024-03-08 00:00:00)"),
+    ("epochs before 1990", csv([f"{315532800 + 86400 * at},1,1,1,1,1" for at in range(20)]), {},
+     "ts: 315532800 would be an epoch in s of 1980-01-01; epochs from 1990 to 2100 are read: write dates instead"),
     ("epochs of two units", csv(["1709908200,1,1,1,1,1"] * 9 + ["1709908800000,1,1,1,1,1"] * 2100), {},
      "line 2: ts must be an epoch in ms like the others, got '1709908200'"),
     ("epochs of another unit far below", csv([f"{1709908200 + 60 * at},1,1,1,1,1" for at in range(20000)]
@@ -245,6 +252,49 @@ def test_damaged_and_binary_files_are_named(tmp_path, name):
 def test_a_member_of_an_archive_is_named_with_its_line(tmp_path):
     (tmp_path / "bars.zip").write_bytes(zipped(a_csv=csv(), b_csv=changed("170.34", "-1")))
     refused(read_bars, tmp_path / "bars.zip", {}, "bars.zip:b.csv, line 6: open must be a number above 0, got -1")
+
+
+def packed(folder, form):
+    """Return the files of a folder as a folder, a pattern or an archive."""
+    if form == "archive":
+        (folder.parent / "all.zip").write_bytes(
+            zipped(**{path.name.replace(".", "_", 1): path.read_text() for path in folder.iterdir()})
+        )
+    return {"folder": folder, "pattern": folder / "*", "archive": folder.parent / "all.zip"}[form]
+
+
+@pytest.mark.parametrize("form", ["folder", "pattern", "archive"])
+def test_files_without_data_in_a_folder_are_left_out_and_named(tmp_path, form):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "a.csv").write_text(csv())
+    (folder / "README.txt").write_text("Bars of one minute.\nAll rights reserved.\n")
+    (folder / "condition.json").write_text(json.dumps([{"date": "2024-03-08", "condition": "available", "modified": "x"}] * 3))
+    (folder / "empty.csv").write_text(HEADER + "\n")
+    bars = read_bars(packed(folder, form))
+    assert len(bars) == len(ROWS)
+    (said,) = (choice for choice in bars.provenance.choices if "are not read" in choice)
+    assert "3 files without bars are not read: README.txt, condition.json, empty.csv" in said
+    assert inspect_data(packed(folder, form)).kind == "bars"
+    (folder / "ratings.csv").write_text("day,analyst,rating\n2024-03-08,4,5\n2024-03-09,5,6\n")
+    refused(
+        read_bars, packed(folder, form), {}, "ratings.csv: no column for open, high, low, close of bars (columns day, analyst,"
+    )
+    refused(read_bars, packed(folder, form), {}, "; if it is no file of data, give")
+    (folder / "ratings.csv").unlink()
+    (folder / "a.csv").unlink()
+    refused(read_bars, packed(folder, form), {}, "no row of data among the first 2 lines; line 1 is 'Bars of one minute.'")
+
+
+def test_a_footer_is_no_row_and_lines_after_it_keep_their_numbers(tmp_path):
+    path = tmp_path / "bars.csv"
+    path.write_text(csv([*ROWS[:9], "Prepared by the vendor", *ROWS[9:], "Source: exchange, delayed"]))
+    bars = read_bars(path)
+    assert len(bars) == len(ROWS)
+    assert bars.provenance.dropped == {"lines without data, such as 'Prepared by the vendor'": 2}
+    assert bars.where(9).endswith("line 12")
+    path.write_text(csv([*ROWS, "2024-03-08 09:50:00,170.1"]))
+    refused(read_bars, path, {}, "line 22: expected 6 values, got 2")
 
 
 def test_an_encrypted_archive_is_named(tmp_path):
