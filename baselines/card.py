@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ def _text(scenario: Scenario) -> str:
     for item in fields(Scenario):
         if item.name not in stated and getattr(scenario, item.name) is None:
             continue
-        if not item.metadata or item.name in ("name", "description", "volume_curve"):
+        if not item.metadata or item.name in ("name", "description", "volume_curve", "volatility_curve"):
             continue
         value = getattr(scenario, item.name)
         text = "none" if value is None else f"{value:,.8g}" if isinstance(value, float) else str(value)
@@ -57,16 +58,18 @@ def _text(scenario: Scenario) -> str:
         derived = "" if item.name in stated else "; follows from the multiple"
         lines.append(f"  {item.name:<20} {text:>16}  {item.metadata['meaning']}{unit}{derived}")
     lines += _posterior(scenario)
-    profile = scenario.profile()
-    lines += ["", "expected volume by slice [% of the daily volume]"]
-    lines += [
-        "  " + " ".join(f"{100.0 * share:6.2f}" for share in profile[start : start + 13])
-        for start in range(0, len(profile), 13)
-    ]
+    lines += ["", "expected volume by slice [% of the daily volume]", *_by_slice([100.0 * part for part in scenario.profile()])]
+    if scenario.volatility_curve:
+        lines += ["", "volatility by slice [x of the daily volatility]", *_by_slice(scenario.volatility_profile())]
     lines += ["", *_regimes(scenario)]
     if scenario.provenance:
         lines += ["", "where the parameters come from", *(f"  {key:<20} {text}" for key, text in scenario.provenance.items())]
     return "\n".join([*lines, "", *_optimum(scenario), "", certify(scenario, trips=_TRIPS).verdict])
+
+
+def _by_slice(values: Sequence[float]) -> list[str]:
+    """Return one number for each slice as lines of thirteen."""
+    return ["  " + " ".join(f"{value:6.2f}" for value in values[at : at + 13]) for at in range(0, len(values), 13)]
 
 
 def _optimum(scenario: Scenario) -> list[str]:

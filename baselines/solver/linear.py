@@ -146,7 +146,7 @@ def solve_linear(market: Market) -> Riccati:
     transition, dynamics = scenario.regimes.transition(market.tau), _dynamics(market)
     by_flow = scenario.price_model == "abm"
     flow_variance = 1.0 - scenario.flow_persistence**2
-    growth = np.exp(market.step_volatility**2) if not by_flow else np.ones(market.regimes)
+    growth = np.exp(market.step_volatility**2)
     forms = np.zeros((slices + 1, market.regimes, _STATE, _STATE))
     gains = np.zeros((slices, market.regimes, _STATE))
     state = np.array([0, 1, 3, 4])  # indices of the state within (remaining, transient, trade, signal, 1)
@@ -156,7 +156,7 @@ def solve_linear(market: Market) -> Riccati:
         if by_flow:
             total[:, 4, 4] += flow_variance * later[:, 2, 2]
         else:  # the variance of the next price is proportional to the squared price
-            total[:, 3, 3] += (growth - 1.0) * dynamics[:, 2, 3] ** 2 * later[:, 2, 2]
+            total[:, 3, 3] += (growth[k] - 1.0) * dynamics[:, 2, 3] ** 2 * later[:, 2, 2]
         if k == slices - 1:
             gain = np.zeros((market.regimes, _STATE))
             gain[:, 0] = 1.0

@@ -124,8 +124,9 @@ def build_problem(market: Market, nodes: int = 33, learn: bool = True) -> Proble
         return problem._replace(signal_steps=_belief_steps(problem))
     slices = market.slices
     problem = _signal_problem(market, nodes)
+    steps = problem.signal_steps
     return problem._replace(
-        signal_steps=problem.signal_steps * slices,
+        signal_steps=steps if len(steps) == slices else steps * slices,
         levels=np.ones((slices, len(problem.signal))),
         deviations=np.full(slices, total_noise(market)),
     )
@@ -166,16 +167,17 @@ def _belief_steps(problem: Problem) -> tuple[Floats, ...]:
 
 
 def _signal_problem(market: Market, nodes: int) -> Problem:
-    """Build the decision problem whose signal is the flow or the price, or that has none; with one step of the signal, and
-    without the volume.
+    """Build the decision problem whose signal is the flow or the price, or that has none; without the volume.
+
+    Its steps of the signal are those of all slices, or one that holds in every slice.
     """
     scenario, (points, weights) = market.scenario, HERMITE
     regimes, tau = scenario.regimes, scenario.tau
     law, transition = regimes.start_law(), regimes.transition(tau)
     count, none = len(law), np.empty(0)
 
-    def problem(signal: Floats, axis: Axis, by_flow: bool, start: Floats, step: Floats) -> Problem:
-        return Problem(market, signal, axis, by_flow, False, law, transition, start, (step,), none, none)
+    def problem(signal: Floats, axis: Axis, by_flow: bool, start: Floats, *steps: Floats) -> Problem:
+        return Problem(market, signal, axis, by_flow, False, law, transition, start, steps, none, none)
 
     if _flow_matters(market):
         phi = scenario.flow_persistence
@@ -185,15 +187,18 @@ def _signal_problem(market: Market, nodes: int) -> Problem:
         start = np.einsum("pg,p->g", interpolation(axis, _clip(axis, points)), weights)
         return problem(axis.nodes, axis, True, start, np.broadcast_to(step, (count, nodes, nodes)))
     if _price_matters(market):
-        deviation = float(market.step_volatility.max()) * math.sqrt(market.slices)
+        curve = market.volatility_profile
+        deviation = scenario.volatility * max(regimes.volatility) * math.sqrt(tau) * math.sqrt(float(curve @ curve))
         drifts = market.slices * np.array([market.step_drift.min(), market.step_drift.max()])
         reach = _SIGNAL_RANGE * deviation
         axis = Axis(min(drifts[0], 0.0) - reach, max(drifts[1], 0.0) + reach, nodes)
-        volatility, drift = market.step_volatility[:, None, None], market.step_drift[:, None, None]
-        following = axis.nodes[:, None] + drift - 0.5 * volatility**2 + volatility * points
-        step = np.einsum("mfpg,p->mfg", interpolation(axis, _clip(axis, following)), weights)
+        drift, steps = market.step_drift[:, None, None], []
+        distinct, which = np.unique(market.step_volatility, axis=0, return_inverse=True)
+        for volatility in distinct[:, :, None, None]:
+            following = axis.nodes[:, None] + drift - 0.5 * volatility**2 + volatility * points
+            steps.append(np.einsum("mfpg,p->mfg", interpolation(axis, _clip(axis, following)), weights))
         price = scenario.arrival_price * np.exp(axis.nodes)
-        return problem(price, axis, False, interpolation(axis, 0.0), step)
+        return problem(price, axis, False, interpolation(axis, 0.0), *(steps[at] for at in which.ravel()))
     return problem(np.zeros(1), Axis(0.0, 0.0, 1), True, np.ones(1), np.ones((count, 1, 1)))
 
 

@@ -243,7 +243,8 @@ def _scales(market: Market, hidden: bool) -> Scales:
     """Return the units of the features for a market."""
     displacement = _of_one_share(market)
     scenario = market.scenario
-    deviation = scenario.volatility * scenario.arrival_price * np.sqrt(market.tau * market.slices)
+    curve = market.volatility_profile
+    deviation = scenario.volatility * scenario.arrival_price * np.sqrt(market.tau * float(curve @ curve))
     return Scales(
         1.0 / displacement if displacement > 0.0 and not hidden else 0.0,
         float(1.0 / deviation) if deviation > 0.0 else 0.0,

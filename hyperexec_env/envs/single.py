@@ -70,7 +70,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | 9 | time_left | time until the deadline | fraction of the horizon | 0 | 1 |
     | 10 | expected_volume | expected market volume of this slice | multiple of the mean over slices | 0 | 20 |
     | 11 | expected_volume_rest | expected market volume until the deadline | multiple of that at the start | 0 | 20 |
-    | 12 | volatility | volatility now | multiple of the scenario's | 0 | 20 |
+    | 12 | volatility | volatility of the regime now, without the shape of the day (`volatility_curve`) | multiple of the scenario's | 0 | 20 |
     | 13 | spread | half of the quoted spread now | multiple of its mean | 0 | 20 |
     | 14 | regime_BULL_TRENDING | whether this is the regime of the slice | 0 or 1 | 0 | 1 |
     | 15 | regime_BEAR_TRENDING | the same | 0 or 1 | 0 | 1 |

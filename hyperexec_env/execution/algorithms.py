@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from hyperexec_env.checks import check_choice
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.schedules import Weights
@@ -38,7 +40,10 @@ class Outlook(NamedTuple):
 
 
 def market_outlook(market: Market, urgency: float) -> Outlook:
-    """Return the outlook of a market at the arrival of an order, with one interval per slice and the regime unknown."""
+    """Return the outlook of a market at the arrival of an order, with one interval per slice and the regime unknown.
+
+    The rate of Almgren and Chriss (2000) supposes a constant risk: that of the mean of c_k^2 over the order.
+    """
     scenario, volume = market.scenario, market.mean_volume[:-1, market.unknown]
     rate = schedules.almgren_chriss_rate(
         quantity=scenario.quantity,
@@ -47,7 +52,7 @@ def market_outlook(market: Market, urgency: float) -> Outlook:
         volatility=scenario.volatility * scenario.arrival_price,
         alpha=scenario.temp_impact_alpha,
         beta=scenario.temp_impact_beta,
-        risk_aversion=scenario.risk_aversion,
+        risk_aversion=scenario.risk_aversion * float(np.mean(market.volatility_profile**2)),
         tau=market.tau,
     )
     return Outlook(market.slices, urgency, volume, rate)

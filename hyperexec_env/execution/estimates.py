@@ -501,7 +501,7 @@ def _variances(market: Market, slices: Slice, plan: Weights) -> tuple[float, flo
     """
     scenario, beta = market.scenario, market.impact.beta
     before = np.cumsum(plan[::-1])[::-1]
-    one_sd = np.full(market.slices, market.step_volatility[0] * scenario.arrival_price)
+    one_sd = market.step_volatility[:, 0] * scenario.arrival_price
     flat = Slice(*(values[:, 0] for values in slices))._replace(innovation=one_sd)
     _, cost = step(market.impact, State(before, 0.0 * before, 0.0 * before), flat, plan)
     common, own = (beta * scenario.volume_level_sd) ** 2, (beta * scenario.volume_noise) ** 2

@@ -9,8 +9,9 @@ one episode, or are arrays over episodes, and compiled loops call a stage for ea
 many episodes at once.
 
 :func:`next_slice` takes slice k in regime m from the unaffected price S_k and the last order flow u_{k-1} to S_{k+1} and u_k.
-With phi = flow_persistence, R^2 = flow_share, s_m = sigma_m sqrt(tau), standard normals z (flow) and xi (news), and a
-volume shock eps and a volume level L of mean one (both lognormal; L is drawn once per episode):
+With phi = flow_persistence, R^2 = flow_share, s_m = sigma_m c_k sqrt(tau) (c_k is the shape of volatility over the day,
+:meth:`Scenario.volatility_profile`), standard normals z (flow) and xi (news), and a volume shock eps and a volume level L of
+mean one (both lognormal; L is drawn once per episode):
 
     mu_k    = mu_m tau + s_m sqrt(R^2) phi u_{k-1}                           predictable return
     e_k     = s_m [ sqrt(R^2 (1 - phi^2)) z_k + sqrt(1 - R^2) xi_k ]         zero-mean return

@@ -29,7 +29,7 @@ from hyperexec_env.market.posterior import Posterior, check_draws, draw_of
 from hyperexec_env.market.predator import GREATEST, LEAST
 from hyperexec_env.market.regime import Regimes, refuse_slopes
 from hyperexec_env.market.scenario_file import is_path, parse_toml, read_chain, toml_key, toml_value
-from hyperexec_env.market.volume import slice_profile
+from hyperexec_env.market.volume import slice_profile, volatility_profile
 
 __all__ = [
     "MULTIPLES",
@@ -48,7 +48,9 @@ _MOST_NEGATIVE: Final = 1e-6
 _SESSION: Final = 390.0
 """Minutes of an equity session; a scenario whose day is longer may have sessions of many days in it."""
 _MOST_PARTS: Final = 10_000
-"""Largest number of parts of a volume curve; as TOML, so many fit into a file."""
+"""Largest number of parts of a curve; as TOML, so many fit into a file."""
+_CURVES: Final = ("volatility_curve", "volume_curve")
+"""Fields that hold one number for each of equal parts of the day."""
 MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_impact_multiple"}
 """Numbers in arrival prices for one ADV, each with the field that states it in daily volatilities."""
 _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
@@ -92,6 +94,12 @@ class Scenario:
     negative `predator` would pay for round trips where spread and temporary impact are small; orders here trade one side
     only, so no policy can make one (:mod:`~hyperexec_env.market.predator`).
 
+    A `volatility_curve` moves the price and the risk of each slice: the unaffected return of slice k in regime m has the
+    standard deviation sigma_m c_k sqrt(tau), and the risk of the remaining shares is risk_aversion (sigma_m c_k P0)^2 tau, with
+    c_k from :meth:`volatility_profile`. Temporary impact does not depend on c_k: it is alpha_m sigma_m P0 (n/V)^beta with the
+    daily volatility sigma_m, as Almgren, Thum, Hauptmann and Li (2005) normalise it. Observations hold the multiplier of the
+    regime and the time; the curve is a constant of the market, which a policy knows.
+
     A `volume_level_sd` above zero does so too: past volumes, of which the observation holds the last, are noisy signs of the
     level, and a policy with a memory can infer it.
 
@@ -129,6 +137,9 @@ class Scenario:
     day_minutes: float = _unit(390.0, "minutes", "length of the trading day", above=0.0, high=1e6)
     adv: float = _unit(5_000_000.0, "shares a day", "average daily volume ADV", above=0.0, high=1e15)
     volatility: float = _unit(0.02, "fraction per square root of a day", "volatility sigma", low=0.0, high=10.0)
+    volatility_curve: tuple[float, ...] = _unit(
+        (), "relative", "volatility of equal parts of the day, rms one over the day (empty: flat)"
+    )
     half_spread_bps: float = _unit(1.0, "bps of the arrival price", "half of the quoted spread", low=0.0, high=5e3)
     perm_impact_gamma: float = _unit(
         0.2, "arrival prices for one ADV", "permanent impact, g = gamma P0 / ADV", low=0.0, high=1e6
@@ -212,8 +223,9 @@ class Scenario:
                 f"start_minute + horizon_minutes must be at most day_minutes ({self.day_minutes:g}), "
                 f"got {self.start_minute:g} + {self.horizon_minutes:g}"
             )
-        curve = check_numbers("volume_curve", self.volume_curve, low=0.0, high=1e15, most=_MOST_PARTS)
-        object.__setattr__(self, "volume_curve", curve)
+        for name in _CURVES:
+            object.__setattr__(self, name, check_numbers(name, getattr(self, name), low=0.0, high=1e15, most=_MOST_PARTS))
+        self.volatility_profile()
         if not isinstance(self.regimes, Regimes):
             _check_fields(Regimes, self.regimes, "regimes.")
             object.__setattr__(self, "regimes", Regimes(**self.regimes))
@@ -294,6 +306,15 @@ class Scenario:
         shares = slice_profile(self.volume_curve, self.slices, self.start_minute, self.horizon_minutes, self.day_minutes)
         return tuple(float(share) for share in shares)
 
+    def volatility_profile(self) -> tuple[float, ...]:
+        """Return c_k, the volatility of each slice over the daily volatility, length N; 1 in each slice without a curve.
+
+        The unaffected return of slice k in regime m has the standard deviation sigma_m c_k sqrt(tau). The mean of c_k^2 over
+        the whole day is one.
+        """
+        day = self.start_minute, self.horizon_minutes, self.day_minutes
+        return tuple(volatility_profile(self.volatility_curve, self.slices, *day).tolist())
+
     def draw(self, number: int) -> Scenario:
         """Return the scenario of one draw of the posterior, 0, 1, ...: the measured fields have the values of the draw.
 
@@ -311,7 +332,8 @@ class Scenario:
         volatile regime), or by the permanent impact of a large sell order.
         """
         found = [*self._percentages()]
-        spread = self.volatility * max(self.regimes.volatility) * math.sqrt(self.tau * self.slices)
+        time = self.tau * sum(ratio * ratio for ratio in self.volatility_profile())
+        spread = self.volatility * max(self.regimes.volatility) * math.sqrt(time)
         below = 2.0 * NormalDist().cdf(-1.0 / spread) if self.price_model == "abm" and spread > 0.0 else 0.0
         if below > _MOST_NEGATIVE:
             found.append(
@@ -428,7 +450,7 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
     plain: dict[str, Any] = {item.name: getattr(scenario, item.name) for item in fields(scenario)}
     posterior = scenario.posterior and scenario.posterior.to_dict()
     tables = {"regimes": scenario.regimes.to_dict(), "provenance": dict(scenario.provenance), "posterior": posterior}
-    return {**plain, **tables, "volume_curve": list(scenario.volume_curve)}
+    return {**plain, **tables, **{name: list(getattr(scenario, name)) for name in _CURVES}}
 
 
 def _check_fields(cls: Any, values: Any, prefix: str) -> None:

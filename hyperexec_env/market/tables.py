@@ -117,7 +117,8 @@ class Market:
     Tables have a row for each slice and a last row for the end of the order; they have a column for each regime and a last
     column, `unknown`, for a policy that does not observe the regime. For volumes that column holds the mean over the
     distribution of the regime in each slice; for volatility and spread, the mean over the stationary distribution (where the
-    scenario names the first regime: over the average distribution of the slices). Tables of shape (M,) have no such column.
+    scenario names the first regime: over the average distribution of the slices). Tables of shape (M,) have no such column,
+    and tables of shape (N, M) neither that column nor a last row.
     """
 
     scenario: Scenario
@@ -143,16 +144,18 @@ class Market:
     """sigma_m / sigma, shape (M + 1,)."""
     half_spread: Floats
     """Half of the quoted spread, currency per share, shape (M + 1,)."""
+    volatility_profile: Floats
+    """c_k, volatility of each slice over that of the day (:meth:`Scenario.volatility_profile`), shape (N,)."""
     step_volatility: Floats
-    """sigma_m sqrt(tau), fraction, shape (M,)."""
+    """sigma_m c_k sqrt(tau), fraction, shape (N, M)."""
     step_drift: Floats
     """mu_m tau, fraction, shape (M,)."""
     temporary_scale: Floats
-    """alpha_m sigma_m P0, currency per share, shape (M,)."""
+    """alpha_m sigma_m P0 with the daily volatility sigma_m (Almgren et al. 2005), currency per share, shape (M,)."""
     transient_decay: Floats
     """exp(-rho_m tau), decay of the transient displacement over a slice, shape (M,)."""
     risk: Floats
-    """risk_aversion (sigma_m P0)^2 tau, currency per squared share, shape (M,)."""
+    """risk_aversion (sigma_m c_k P0)^2 tau, currency per squared share, shape (N, M)."""
 
     def __post_init__(self) -> None:
         """Make the tables read-only: policies receive the market and must not change it."""
@@ -168,13 +171,14 @@ class Market:
     def table(self) -> SliceRow:
         """The numbers of all slices and regimes: one array of shape ((N + 1)(M + 1),) for each field, indexed by :meth:`cell`.
 
-        Fields of shape (M,) repeat the last regime in the column `unknown`, as padding.
+        Fields of shape (M,) or (N, M) repeat the last regime in the column `unknown`, and the last slice in the row of the end,
+        as padding.
         """
         shape = (self.slices + 1, self.regimes + 1)
 
         def flat(values: Floats) -> Floats:
-            by_regime = np.append(values, values[-1:]) if values.shape == (self.regimes,) else values
-            return np.ascontiguousarray(np.broadcast_to(by_regime, shape)).ravel()
+            missing = [(0, wanted - have) for wanted, have in zip(shape[-values.ndim :], values.shape, strict=True)]
+            return np.ascontiguousarray(np.broadcast_to(np.pad(values, missing, mode="edge"), shape)).ravel()
 
         row: SliceRow = map_leaves(flat, SliceRow(*(getattr(self, name) for name in SliceRow._fields)))
         return row
@@ -243,7 +247,7 @@ def _build(scenario: Scenario) -> Market:
 
     start = law if regimes.start == "stationary" else laws.mean(axis=0)
     multipliers = {name: np.array(getattr(regimes, name)) for name in ("volatility", "temporary", "resilience", "spread")}
-    sigma = scenario.volatility * multipliers["volatility"]
+    sigma, curve = scenario.volatility * multipliers["volatility"], np.array(scenario.volatility_profile())
     impact = Impact(
         permanent,
         (kyle - permanent) * (1.0 if linear else scenario.adv),
@@ -264,11 +268,12 @@ def _build(scenario: Scenario) -> Market:
         plan=rest_volume[:, count] / rest_volume[0, count],
         volatility=_with_mean(multipliers["volatility"], start),
         half_spread=_with_mean(multipliers["spread"] * scenario.half_spread_bps * 1e-4 * price, start),
-        step_volatility=sigma * math.sqrt(tau),
+        volatility_profile=curve,
+        step_volatility=sigma * math.sqrt(tau) * curve[:, None],
         step_drift=np.array(regimes.drift) * tau,
         temporary_scale=scenario.temp_impact_alpha * multipliers["temporary"] * sigma * price,
         transient_decay=np.exp(-scenario.resilience * multipliers["resilience"] * tau),
-        risk=scenario.risk_aversion * (sigma * price) ** 2 * tau,
+        risk=scenario.risk_aversion * (sigma * price * curve[:, None]) ** 2 * tau,
     )
 
 

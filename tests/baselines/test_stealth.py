@@ -171,7 +171,7 @@ def test_the_regimes_are_those_of_the_scenario():
     assert (np.diff(coarse, axis=0) != 0).any()
     regime = path.world.regime[:-1]
     assert np.array_equal(path.slices.temporary_scale, bench.fine.temporary_scale[regime])
-    assert np.array_equal(path.slices.risk, bench.fine.risk[regime])
+    assert np.array_equal(path.slices.risk, bench.fine.risk[np.arange(bench.fine.slices)[:, None], regime])
     assert np.array_equal(path.slices.transient_decay, bench.fine.transient_decay[regime])
 
 

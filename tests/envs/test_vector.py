@@ -55,8 +55,9 @@ FULL = {
     "complete": False,
     "max_participation": 0.1,
     "volume_level_sd": 0.4,
+    "volatility_curve": [1.6, 0.8, 0.7, 1.2],
 }
-"""Drift, signal, predator, cap, volume level and an open end, which leave the arithmetic exact."""
+"""Drift, signal, predator, cap, volume level, volatility curve and an open end, which leave the arithmetic exact."""
 ROUGH = {
     "base": "regime-day",
     "name": "rough",

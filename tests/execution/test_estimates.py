@@ -200,6 +200,7 @@ CLOSED = (
     {"complete": False},
     {"volume_level_sd": 0.5},
     {"volume_level_sd": 0.3, "flow_persistence": 0.4},
+    {"volatility_curve": (3.0, 0.5, 0.2, 1.0), "flow_persistence": 0.4},
 )
 PAIRWISE = [
     (changes, noise, (0.5, 1.0)[(i + j) % 2], (1, -1)[(i // 2 + j) % 2])

@@ -56,6 +56,8 @@ VARIANTS = [(name, {}) for name in scenario_names()] + [
     ("flow-signal", {"flow_persistence": -0.3}),
     ("trending-day", {"price_model": "gbm", "flow_persistence": -0.3}),
     ("regime-day", {"volume_level_sd": 0.5}),
+    ("regime-day", {"volatility_curve": (2.0, 0.5, 1.0)}),
+    ("trending-day", {"price_model": "gbm", "volatility_curve": (2.0, 0.5, 1.0)}),
 ]
 """Every scenario as it is, and the equations of the price that no scenario has."""
 every_variant = pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_what_a_slice_holds_is_what_its_regime_says():
         assert np.array_equal(path.slices.temporary_scale, market.temporary_scale[regime])
         assert np.array_equal(path.slices.half_spread, market.half_spread[regime])
         assert np.array_equal(path.slices.transient_decay, market.transient_decay[regime])
-        assert np.array_equal(path.slices.risk, market.risk[regime])
+        assert np.array_equal(path.slices.risk, market.risk[np.arange(market.slices)[:, None], regime])
         assert path.slices.holding == pytest.approx(get_scenario(name).price_risk * market.tau * path.world.price[:-1])
         assert np.array_equal(path.slices.least, np.broadcast_to(market.least[:, None], regime.shape))
         if market.numbers.spec.capped:
@@ -182,7 +184,8 @@ def test_the_variance_of_the_price_is_the_sum_over_the_regimes():
         scenario = replace(get_scenario(name), flow_persistence=0.0)
         market, path = build_market(scenario), paths(scenario)
         # given the regimes the zero-mean moves are independent: the variance is the sum of sigma_m^2 P0^2 tau
-        variance = (market.step_volatility[path.world.regime[:-1]] * scenario.arrival_price) ** 2
+        each = market.step_volatility[np.arange(market.slices)[:, None], path.world.regime[:-1]]
+        variance = (each * scenario.arrival_price) ** 2
         if not scenario.volatility:
             assert not path.slices.innovation.any()
             continue
@@ -190,12 +193,10 @@ def test_the_variance_of_the_price_is_the_sum_over_the_regimes():
         checks = 4
         assert z_of_mean(total, 0.0) < surprising(checks)
         assert z_of_mean(total**2, 1.0) < surprising(checks)
-        expected = scenario.regimes.start_law() @ sum(
-            np.linalg.matrix_power(scenario.regimes.transition(scenario.tau), k) for k in range(scenario.slices)
-        )
-        assert z_of_mean(
-            path.slices.innovation.sum(axis=0) ** 2, expected @ (market.step_volatility * scenario.arrival_price) ** 2
-        ) < surprising(checks)
+        transition, law = scenario.regimes.transition(scenario.tau), scenario.regimes.start_law()
+        laws = [law @ np.linalg.matrix_power(transition, k) for k in range(scenario.slices)]
+        expected = sum(law @ row for law, row in zip(laws, (market.step_volatility * scenario.arrival_price) ** 2, strict=True))
+        assert z_of_mean(path.slices.innovation.sum(axis=0) ** 2, expected) < surprising(checks)
 
 
 def test_the_variance_over_the_day_does_not_depend_on_the_number_of_slices():

@@ -33,12 +33,13 @@ def test_tables_are_the_formulas():
         for m in range(len(regimes)):
             sigma = scenario.volatility * regimes.volatility[m]
             assert market.volatility[m] == pytest.approx(regimes.volatility[m])
-            assert market.step_volatility[m] == pytest.approx(sigma * math.sqrt(tau))
+            curve = np.array(scenario.volatility_profile())
+            assert market.step_volatility[:, m] == pytest.approx(sigma * curve * math.sqrt(tau))
             assert market.step_drift[m] == pytest.approx(regimes.drift[m] * tau)
             assert market.temporary_scale[m] == pytest.approx(scenario.temp_impact_alpha * regimes.temporary[m] * sigma * price)
             assert market.half_spread[m] == pytest.approx(scenario.half_spread_bps * 1e-4 * regimes.spread[m] * price)
             assert market.transient_decay[m] == pytest.approx(math.exp(-scenario.resilience * regimes.resilience[m] * tau))
-            assert market.risk[m] == pytest.approx(scenario.risk_aversion * (sigma * price) ** 2 * tau)
+            assert market.risk[:, m] == pytest.approx(scenario.risk_aversion * (sigma * curve * price) ** 2 * tau)
             assert market.mean_volume[:-1, m] == pytest.approx(adv * np.array(scenario.profile()) * regimes.volume[m])
         assert market.numbers.by_flow**2 + market.numbers.by_news**2 == pytest.approx(1.0)
 
@@ -85,8 +86,8 @@ def totals(scenario, slices):
     market, law = build_market(replace(scenario, slices=slices)), scenario.regimes.stationary()
     return {
         "volume": market.rest_volume[0, market.unknown],
-        "variance": slices * (law @ market.step_volatility**2),
-        "risk": slices * (law @ market.risk),
+        "variance": (market.step_volatility**2 @ law).sum(),
+        "risk": (market.risk @ law).sum(),
         "holding": slices * market.numbers.holding,
         "drift": slices * (law @ market.step_drift),
         "kept": (market.transient_decay**slices).tolist(),
@@ -159,9 +160,10 @@ def test_a_row_holds_the_numbers_of_its_slice_and_regime():
         for k in (0, 1, market.slices - 1):
             for m in range(count):
                 row = market.row(k, m)
-                for field in set(SliceRow._fields) - {"mean_volume", "thresholds"}:
-                    assert getattr(row, field) == getattr(market, field)[m], field
-                assert row.mean_volume == market.mean_volume[k, m]
+                by_slice = {"mean_volume", "step_volatility", "risk"}
+                for field in set(SliceRow._fields) - {"thresholds"}:
+                    values = getattr(market, field)
+                    assert getattr(row, field) == (values[k, m] if field in by_slice else values[m]), field
                 law = scenario_law(name)[m]
                 cuts = np.array([0, *row.thresholds[: count - 1], never])
                 assert np.diff(cuts) / 2.0**32 == pytest.approx(law, abs=1e-9)

@@ -61,8 +61,8 @@ def kernel_cost(scenario, trades):
             half_spread=float(market.half_spread[0]),
             transient_decay=float(market.transient_decay[0]),
             drift=scenario.side * scenario.arrival_price * float(market.step_drift[0]),
-            innovation=float(market.step_volatility[0]) * scenario.arrival_price,
-            risk=float(market.risk[0]),
+            innovation=float(market.step_volatility[0, 0]) * scenario.arrival_price,
+            risk=float(market.risk[0, 0]),
         )
         state, cost = step(market.impact, state, slice, shares)
         total += cost.permanent + cost.transient + cost.temporary + cost.spread + cost.drift

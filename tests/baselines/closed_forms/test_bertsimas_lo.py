@@ -169,7 +169,7 @@ def test_the_scenario_has_the_moments_of_the_paper():
     model = paper.EXAMPLE
     scenario = paper.to_scenario(model, sd_noise=0.125, adv=1e6)
     market = build_market(scenario)
-    per_period = (market.step_volatility[0] * scenario.arrival_price) ** 2
+    per_period = (market.step_volatility[0, 0] * scenario.arrival_price) ** 2
     assert per_period == pytest.approx(25.0 * 0.001 / 0.75 + 0.125**2)
     assert per_period * scenario.flow_share == pytest.approx(25.0 * 0.001 / 0.75)
     assert market.impact.permanent_slope == pytest.approx(5e-5)

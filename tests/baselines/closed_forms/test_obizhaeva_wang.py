@@ -203,8 +203,8 @@ def test_the_kernel_agrees_with_the_paper(model, count, seed):
             half_spread=float(market.half_spread[0]),
             transient_decay=float(market.transient_decay[0]),
             drift=0.0,
-            innovation=float(market.step_volatility[0]) * 100.0,
-            risk=float(market.risk[0]),
+            innovation=float(market.step_volatility[0, 0]) * 100.0,
+            risk=float(market.risk[0, 0]),
         )
         state, cost = step(market.impact, state, slice, shares)
         total += cost.permanent + cost.transient + cost.temporary + cost.spread

@@ -57,6 +57,9 @@ class BruteForce:
         scenario = market.scenario
         self.law = scenario.regimes
         self.transition = self.law.transition(scenario.tau)
+        curve = np.array(scenario.volatility_curve or (1.0,) * scenario.slices)
+        assert len(curve) == scenario.slices
+        self.ratio = curve / math.sqrt((curve**2).mean())
         self.has_signal = bool(scenario.flow_persistence) or scenario.price_model == "gbm"
 
     def start(self, regime=None, flow=0.0):
@@ -91,7 +94,8 @@ class BruteForce:
         """Objective of trades in a slice of regime m and optimal later trades."""
         market, scenario, count = self.market, self.market.scenario, len(shares)
         volume, weights = self.volumes(k, m, shares)
-        sigma = scenario.volatility * self.law.volatility[m]
+        daily = scenario.volatility * self.law.volatility[m]
+        sigma = daily * self.ratio[k]
         flow_volatility = sigma * math.sqrt(scenario.tau * scenario.flow_share)
         moved = self.law.drift[m] * scenario.tau + flow_volatility * scenario.flow_persistence * signals.flow
         drift = signals.price * np.expm1(moved) if scenario.price_model == "gbm" else scenario.arrival_price * moved
@@ -99,7 +103,7 @@ class BruteForce:
             volume=volume,
             least=market.least[k],
             limit=market.cap[k] * volume,
-            temporary_scale=scenario.temp_impact_alpha * self.law.temporary[m] * sigma * scenario.arrival_price,
+            temporary_scale=scenario.temp_impact_alpha * self.law.temporary[m] * daily * scenario.arrival_price,
             half_spread=scenario.half_spread_bps * 1e-4 * scenario.arrival_price * self.law.spread[m],
             transient_decay=math.exp(-scenario.resilience * self.law.resilience[m] * scenario.tau),
             drift=scenario.side * drift[:, None],
@@ -264,6 +268,33 @@ def test_it_uses_a_geometric_price(slices, regimes, changes):
     assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
 
 
+CURVE = (1.7, 0.5, 0.9)
+"""Relative volatility of the slices of a market of three."""
+
+
+@pytest.mark.parametrize(
+    ("slices", "regimes", "changes"),
+    [
+        (3, TWO, {"kyle_lambda": 0.8, "risk_aversion": 1e-6}),
+        (2, TWO, {"flow_persistence": 0.4, "flow_share": 0.2, "kyle_lambda": 0.4}),
+        (2, DRIFTING, {"side": -1, "price_risk": 0.02, "price_model": "gbm", "volatility": 0.1, "risk_aversion": 1e-8}),
+        (3, ONE, {"price_risk": 0.02, "price_model": "gbm", "volatility": 0.1, "risk_aversion": 1e-8}),
+        (2, ONE, {"max_participation": 0.1, "volume_noise": 0.5, "risk_aversion": 1e-6}),
+    ],
+)
+def test_it_uses_the_volatility_of_each_slice(slices, regimes, changes):
+    flat, market = (small(slices, regimes, volatility_curve=curve, **changes) for curve in ((), CURVE[:slices]))
+    if changes.get("flow_persistence"):
+        problem, search = build_problem(market), BruteForce(market)
+        values = solve_informed(problem).values
+        for node in (12, 18):
+            expected = [search.start(m, problem.signal[node]) for m in range(market.regimes)]
+            assert values[:, node] == pytest.approx(expected, rel=1e-6)
+    else:
+        assert informed(market) == pytest.approx(brute_force(market), rel=1e-6)
+    assert np.abs(informed(market) / informed(flat) - 1.0).max() > 1e-4
+
+
 # --- regime observed one slice late
 
 
@@ -275,6 +306,7 @@ def test_it_uses_a_geometric_price(slices, regimes, changes):
         {"regimes": replace(DRIFTING, start="CRISIS")},
         {"slices": 2, "max_participation": 0.1, "volume_noise": 0.6},
         {"slices": 2, "complete": False, "risk_aversion": 3e-6, "volume_noise": 0.6},
+        {"volatility_curve": CURVE, "risk_aversion": 1e-6},
     ],
 )
 def test_the_delayed_optimum_agrees_with_a_search_over_the_full_tree(changes):
@@ -309,6 +341,7 @@ def test_with_one_regime_the_delayed_and_the_informed_optimum_are_equal(changes)
         {"slices": 2, "max_participation": 0.1, "volume_noise": 0.5},
         {"slices": 2, "max_participation": 0.1, "volume_noise": 0.5, "complete": False},
         {"price_model": "gbm", "volatility": 0.1, "price_risk": 0.01, "risk_aversion": 0.0},
+        {"volatility_curve": CURVE, "risk_aversion": 1e-6},
     ],
 )
 def test_the_cost_of_fixed_fractions_agrees_with_the_full_tree(changes):

@@ -174,7 +174,7 @@ def test_three_slices_are_solved_by_brute_force():
     beta, variances = 0.5, belief_variances(market)
     points, weights = np.polynomial.hermite_e.hermegauss(40)
     weights = weights / weights.sum()
-    kappa, decay, risk = market.impact.transient_slope, market.transient_decay[0], market.risk[0]
+    kappa, decay, risk = market.impact.transient_slope, market.transient_decay[0], market.risk[0, 0]
 
     def temporary(k, belief, shares):
         """E[V^-beta] given a belief, of V = E V exp(L + e - (s0^2 + s^2) / 2)."""

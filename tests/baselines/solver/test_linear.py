@@ -37,7 +37,17 @@ MARKETS = {
     "drift and transient impact": linear(
         three_regimes(resilience=(2.0, 0.7, 0.0), drift=(0.03, -0.02, -0.05)), 5, kyle_lambda=1.0, temp_impact_alpha=0.7
     ),
+    "volatility over the day": linear(
+        three_regimes(resilience=(2.0, 0.7, 0.1)), kyle_lambda=1.0, risk_aversion=1e-6, volatility_curve=(1.9, 0.6, 0.4, 1.1)
+    ),
 }
+
+
+def ratio_of(scenario, k):
+    """Volatility of slice k over that of the day, for a curve with one value for each slice of the whole day."""
+    curve = np.array(scenario.volatility_curve or (1.0,) * scenario.slices)
+    assert len(curve) == scenario.slices
+    return curve[k] / math.sqrt((curve**2).mean())
 
 
 class Tree:
@@ -68,7 +78,7 @@ class Tree:
             transient_decay=np.exp(-scenario.resilience * np.array(law.resilience)[regime] * tau),
             drift=scenario.side * price * np.array(law.drift)[regime] * tau,
             innovation=0.0,
-            risk=scenario.risk_aversion * sigma**2 * tau,
+            risk=scenario.risk_aversion * (sigma * ratio_of(scenario, k)) ** 2 * tau,
         )
 
     def cost(self, trades):
@@ -195,6 +205,33 @@ def test_the_optimum_agrees_with_gatheral_and_schied(variance_aversion):
         gatheral_schied.discrete_cost(model, scenario.slices), rel=1e-10
     )
     assert not keeps_one_side(solution)
+
+
+@pytest.mark.parametrize("quantity", [100_000.0, 1_000_000.0])
+def test_without_transient_impact_the_holdings_solve_a_tridiagonal_system(quantity):
+    """Almgren and Chriss (2000) with a volatility by slice, and eta_k the linear temporary impact over the trade:
+
+    eta_k (x_k - x_{k+1}) - eta_{k+1} (x_{k+1} - x_{k+2}) = risk_k x_{k+1} at each time between two slices.
+    """
+    curve = (2.0, 1.2, 0.8, 0.6, 0.6, 0.7, 0.9, 1.6)
+    scenario = Scenario(
+        slices=8, temp_impact_beta=1.0, quantity=quantity, kyle_lambda=0.2, volume_noise=0.0, risk_aversion=1e-6,
+        volatility_curve=curve,
+    )  # fmt: skip
+    price, tau = scenario.arrival_price, 1.0 / 8.0
+    risk = 1e-6 * (0.02 * price) ** 2 * tau * np.array(curve) ** 2 / (np.array(curve) ** 2).mean()
+    eta = scenario.temp_impact_alpha * 0.02 * price / (np.array(scenario.profile()) * scenario.adv)
+    system = np.diag(eta[:-1] + eta[1:] + risk[:-1]) - np.diag(eta[1:-1], 1) - np.diag(eta[1:-1], -1)
+    held = np.linalg.solve(system, np.append(eta[0] * quantity, np.zeros(6)))
+    path = np.concatenate([[quantity], held, [0.0]])
+    solution, left, found = solve_linear(build_market(scenario)), 1.0, []
+    for gain in solution.gains[:, 0]:
+        left -= gain[0] * left
+        found.append(left * quantity)
+    assert found == pytest.approx(path[1:], rel=1e-9, abs=1e-6)
+    cost = eta @ np.diff(path) ** 2 + risk @ path[1:] ** 2 + scenario.half_spread_bps * 1e-4 * price * quantity
+    assert solution.values[0] * scenario.notional == pytest.approx(cost, rel=1e-12)
+    assert keeps_one_side(solution)
 
 
 # --- one side

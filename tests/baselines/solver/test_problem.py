@@ -51,7 +51,7 @@ def test_a_geometric_price_has_the_moments_of_its_distribution():
     for m in range(market.regimes):
         mean = price[middle] * np.exp(market.step_drift[m])
         assert problem.signal_steps[0][m, middle] @ price == pytest.approx(mean, rel=1e-6)
-        square = mean**2 * np.exp(market.step_volatility[m] ** 2)
+        square = mean**2 * np.exp(market.step_volatility[0, m] ** 2)
         assert problem.signal_steps[0][m, middle] @ price**2 == pytest.approx(square, rel=1e-6)
     assert problem.signal_law @ price == pytest.approx(50.0, rel=1e-9)
 
@@ -60,7 +60,7 @@ def test_a_geometric_price_keeps_its_moments_in_all_slices():
     problem = problem_of("gatheral-schied", 65)
     for k, law in enumerate(problem.laws()):
         assert law[0] @ problem.signal == pytest.approx(50.0, rel=1e-6)
-        grown = 2500.0 * np.exp(k * problem.market.step_volatility[0] ** 2)
+        grown = 2500.0 * np.exp(k * problem.market.step_volatility[0, 0] ** 2)
         assert law[0] @ problem.signal**2 == pytest.approx(grown, rel=1e-6)
 
 
