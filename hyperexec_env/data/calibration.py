@@ -17,7 +17,7 @@ from hyperexec_env.data.sessions import BarReport, Sessions
 from hyperexec_env.market.published import public_impact
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import MULTIPLES, Scenario
-from hyperexec_env.market.volume import slice_profile
+from hyperexec_env.market.volume import slice_profile, volatility_profile
 
 __all__ = ["Calibration", "calibrate", "calibration_of"]
 
@@ -48,6 +48,12 @@ class Calibration:
         return tuple(slice_profile(self.scenario.volume_curve, math.ceil(day / 30.0), 0.0, day, day).tolist())
 
     @property
+    def half_hour_volatilities(self) -> tuple[float, ...]:
+        """Volatility of each half-hour over that of the day."""
+        day = self.scenario.day_minutes
+        return tuple(volatility_profile(self.scenario.volatility_curve, math.ceil(day / 30.0), 0.0, day, day).tolist())
+
+    @property
     def volatilities(self) -> dict[str, float]:
         """Volatility of each regime, fraction per square root of a day."""
         regimes = self.scenario.regimes
@@ -61,6 +67,7 @@ class Calibration:
             "errors": dict(self.errors),
             "volume_level": self.volume_level,
             "half_hours": list(self.half_hours),
+            "half_hour_volatilities": list(self.half_hour_volatilities),
             "regime_volatilities": self.volatilities,
             "regime_law": self.scenario.regimes.stationary().tolist(),
         }
@@ -77,12 +84,17 @@ class Calibration:
             f"average daily volume {scenario.adv:,.0f}{plus_minus('adv', digits=',.0f')}, "
             f"volatility {scenario.volatility:.2%}{plus_minus('volatility')} a day",
             f"volume by half-hours: first {shares[0]:.1%}, lowest {min(shares):.1%}, last {shares[-1]:.1%}"
-            f"{_mean_error(errors)}",
+            f"{_mean_error(errors, 'volume_curve', 'share')}",
             f"sd of the log volume: {scenario.volume_noise:.3f}{plus_minus('volume_noise', digits='.3f')} within a day, "
             f"{self.volume_level:.3f}{plus_minus('volume_level', digits='.3f')} of the daily level"
             if self.volume_level is not None
             else "volume: not in the data",
         ]
+        if scenario.volatility_curve:
+            ratios = self.half_hour_volatilities
+            error = f" (+- {np.mean(errors['volatility_curve']):.2f})" if "volatility_curve" in errors else ""
+            extremes = f"first {ratios[0]:.2f}, lowest {min(ratios):.2f}, last {ratios[-1]:.2f}"
+            lines.append(f"volatility by half-hours over that of the day: {extremes}{error}")
         return "\n".join([*lines, *self._regime_lines()])
 
     def _regime_lines(self) -> list[str]:
@@ -185,6 +197,8 @@ def _measured(sessions: Sessions, samples: Samples, figures: Figures, name: str)
     }
     if sessions.has_volume:
         measured |= {"adv": _digits(figures.adv), "volume_curve": tuple(map(_digits, figures.curve))}
+    if not samples.is_daily:
+        measured["volatility_curve"] = tuple(map(_digits, figures.volatility_curve))
     if figures.volume_noise is not None:
         measured["volume_noise"] = _digits(figures.volume_noise)
     return measured
@@ -232,7 +246,10 @@ def _provenance(
     texts = {
         "adv": f"mean daily volume of {source}{error('adv')}",
         "volatility": f"root of the mean {samples.variance_of}, {source}; overnight moves are excluded{error('volatility')}",
-        "volume_curve": f"mean share of the day in each {samples.slice_minutes:g} minutes, {source}{_mean_error(errors)}",
+        "volume_curve": f"mean share of the day in each {samples.slice_minutes:g} minutes, {source}"
+        + _mean_error(errors, "volume_curve", "share"),
+        "volatility_curve": f"root of the mean {samples.variance_of}, of each {samples.slice_minutes:g} minutes over that of "
+        f"the day, {source}{_mean_error(errors, 'volatility_curve', 'ratio')}",
         "volume_noise": f"sd of the log volume of {samples.slice_minutes:g} minutes around curve, daily level and regime as "
         f"far as returns identify it, {source}; the variation of the daily level{level} is excluded{error('volume_noise')}",
         "volume_level_sd": f"sd of the log of the daily level of the volume around the mean of the sample, {source}"
@@ -258,16 +275,16 @@ def _provenance(
     plain |= {"quantity": "4 % of the average daily volume", "risk_aversion": "2 / arrival notional"}
     if not sessions.has_volume:
         plain["volume_curve"] = "flat: the bars hold no volume"
+    if samples.is_daily:
+        plain["volatility_curve"] = "flat: daily bars do not identify it"
     numbers = {multiple: number for number, multiple in MULTIPLES.items()}
     plain |= dict.fromkeys((numbers.get(name, name) for name in given), "given")
     return {name: text for name, text in plain.items() if name not in ("name", "description", "provenance", *numbers)}
 
 
-def _mean_error(errors: Mapping[str, Any]) -> str:
-    """Return the mean standard error of the shares of the volume curve, as text."""
-    if "volume_curve" not in errors:
-        return ""
-    return f"; standard error of the share of a slice {np.mean(errors['volume_curve']):.2g} in the mean"
+def _mean_error(errors: Mapping[str, Any], name: str, part: str) -> str:
+    """Return the mean standard error of the parts of a curve, as text."""
+    return f"; standard error of the {part} of a slice {np.mean(errors[name]):.2g} in the mean" if name in errors else ""
 
 
 def _regime_errors(errors: Mapping[str, Any]) -> str:

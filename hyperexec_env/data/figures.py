@@ -38,7 +38,9 @@ class Samples(NamedTuple):
     volume: Floats
     """Volume of each slice, shares, shape (session, slice); of the day, shape (session, 1), for daily bars."""
     moves: Floats
-    """Absolute returns of :data:`RETURN_MINUTES` summed over a slice, shape (session, slice): the intraday pattern."""
+    """Absolute returns of :data:`RETURN_MINUTES` summed over a slice, shape (session, slice): the usual size of returns."""
+    squares: Floats
+    """Realised variance of each slice, from returns of :data:`RETURN_MINUTES`, shape (session, slice)."""
     returns: Floats
     """Log return of each slice, shape (session, slice)."""
     slices: int
@@ -54,7 +56,7 @@ class Samples(NamedTuple):
 
     def of_sessions(self, chosen: NDArray[np.int64]) -> Samples:
         """Return the samples of some sessions."""
-        rows = {name: getattr(self, name)[chosen] for name in ("variance", "volume", "moves", "returns")}
+        rows = {name: getattr(self, name)[chosen] for name in ("variance", "volume", "moves", "squares", "returns")}
         return self._replace(**rows)
 
 
@@ -75,8 +77,11 @@ class Figures(NamedTuple):
     """Regimes; None where bars do not identify them."""
     regime_volume: Floats
     """Relative volume of each regime, shape (regime,)."""
+    volatility_curve: Floats
+    """Volatility of each slice over that of the day, with mean square one, shape (slice,)."""
     usual_size: Floats
-    """Root mean square of the return of each slice, over which the regimes were fitted, shape (slice,)."""
+    """Usual size of the return of each slice, over which the regimes were fitted, shape (slice,): the mean absolute move,
+    scaled such that returns over it have mean square one."""
 
 
 def samples_of(sessions: Sessions) -> Samples:
@@ -90,19 +95,19 @@ def samples_of(sessions: Sessions) -> Samples:
     if step == 1440:
         variance = _range_variance(sessions)
         nothing = np.zeros((len(variance), 1))
-        volume, moves, returns = sessions.volume, nothing, nothing
+        volume, moves, squares, returns = sessions.volume, nothing, nothing, nothing
         text = "variance of open, high, low and close of a day (Rogers and Satchell 1991)"
     else:
         minutes = max(1, round(length / (step * math.ceil(RETURN_MINUTES / step))))
         short = np.diff(np.log(_prices(sessions, minutes)), axis=1)
         variance = _square(short).sum(axis=1)
         volume = _binned(sessions, slices)
-        moves = _folded(np.abs(short), slices)
+        moves, squares = _folded(np.abs(short), slices), _folded(_square(short), slices)
         returns = np.diff(np.log(_prices(sessions, slices)), axis=1)
         text = f"realised variance of {length / minutes:g}-minute returns, open to close"
     if not variance.sum() > 0.0:
         raise ValueError("the prices of the bars do not move: volatility cannot be calibrated")
-    return Samples(variance, volume, moves, returns, slices, length / slices, text, sessions.has_volume)
+    return Samples(variance, volume, moves, squares, returns, slices, length / slices, text, sessions.has_volume)
 
 
 def _slices(step: int, length: int) -> int:
@@ -137,17 +142,17 @@ def estimate(samples: Samples, start: Figures | None = None) -> Figures:
     if samples.is_daily:
         curve = np.array(U_CURVE) / sum(U_CURVE)
         level = float(np.log(np.maximum(day, 1.0)).std(ddof=1)) if samples.has_volume else 0.0
-        return Figures(adv, volatility, curve, None, level, None, np.ones(1), np.ones(1))
+        return Figures(adv, volatility, curve, None, level, None, np.ones(1), np.ones(1), np.ones(1))
     returns, size = _standardised(samples)
-    fit = _fit(returns, start)
+    fit, shape = _fit(returns, start), _volatility_curve(samples)
     if not samples.has_volume:
         flat = np.full(samples.slices, 1.0 / samples.slices)
-        return Figures(0.0, volatility, flat, None, 0.0, fit, np.ones(len(fit.law)), size)
+        return Figures(0.0, volatility, flat, None, 0.0, fit, np.ones(len(fit.law)), shape, size)
     curve = (samples.volume / day[:, None]).mean(axis=0)
     relative = samples.volume / (adv * np.maximum(curve, 1e-12))
     scale = _regime_volume(relative, fit)
     noise, level = _volume_noise(relative, fit.posterior @ np.log(scale))
-    return Figures(adv, volatility, curve, noise, level, fit, scale, size)
+    return Figures(adv, volatility, curve, noise, level, fit, scale, shape, size)
 
 
 def standard_errors(samples: Samples, figures: Figures) -> dict[str, Any]:
@@ -166,12 +171,25 @@ def _numbers(figures: Figures) -> dict[str, Any]:
     values: dict[str, Any] = {"adv": figures.adv, "volatility": figures.volatility, "volume_level": figures.volume_level}
     if figures.fit is None:
         return values
+    values |= {"volatility_curve": figures.volatility_curve}
     values |= {"regime_volatility": figures.fit.volatility, "regime_share": figures.fit.law}
     values |= {"regime_volume": figures.regime_volume}
     values |= {"regime_rates": transition_rates(figures.fit.flows, len(figures.curve))}
     if figures.volume_noise is None:
         return values
     return values | {"volume_curve": figures.curve, "volume_noise": figures.volume_noise}
+
+
+def _volatility_curve(samples: Samples) -> Floats:
+    """Return the volatility of each slice over that of the day, c_k, with mean square one, shape (slice,).
+
+    c_k^2 is the mean realised variance of the slice over that of a slice of the day. The expected variance of slice k of a
+    market with this curve, volatility^2 c_k^2 tau times the mean square of the regimes, which is one, is then the measured
+    one, and the variances of all slices sum to volatility^2. A slice in which prices do not move has 5 % of the mean.
+    """
+    size = np.sqrt(samples.squares.mean(axis=0))
+    size = np.maximum(size, 0.05 * size.mean())
+    return np.asarray(size / math.sqrt(float(_square(size).mean())))
 
 
 def _standardised(samples: Samples) -> tuple[Floats, Floats]:

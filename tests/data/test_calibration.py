@@ -28,6 +28,7 @@ from hyperexec_env.data.sessions import read_sessions
 from hyperexec_env.market.library import U_CURVE
 from hyperexec_env.market.regime import matrix_exponential
 from hyperexec_env.market.scenario import MULTIPLES, Scenario, load_scenario
+from hyperexec_env.market.tables import build_market
 
 DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real bars: set HYPEREXEC_DATA to the folder that holds bars_1min/")
@@ -97,6 +98,34 @@ def test_volatility_excludes_overnight_returns(market):
     assert scenario.volatility == pytest.approx(drawn, rel=0.02)
     whole = np.diff(np.log(sessions.close[:, -1])).std()
     assert whole > scenario.volatility * 0.8
+
+
+def test_the_volatility_curve_is_recovered(market):
+    sessions, state, scenario = market
+    drawn = np.sqrt((VOLATILITY_SCALES[state] ** 2).mean(axis=0)) * PATTERN  # expected value given the drawn regimes
+    assert np.array(scenario.volatility_curve) == pytest.approx(drawn / np.sqrt((drawn**2).mean()), rel=0.15)
+    errors = calibration_of(sessions).errors["volatility_curve"]
+    assert abs((np.array(scenario.volatility_curve) - drawn / np.sqrt((drawn**2).mean())) / errors).max() < 4.0
+
+
+def test_curve_and_regimes_together_have_the_measured_variance(market):
+    """The variance of a slice is volatility^2 c_k^2 tau: regimes have mean square one, so they add nothing."""
+    sessions, _, scenario = market
+    made = build_market(scenario)
+    law = scenario.regimes.stationary()
+    measured = samples_of(sessions).squares.mean(axis=0)
+    assert made.step_volatility**2 @ law == pytest.approx(measured, rel=1e-4)
+    assert (made.step_volatility**2 @ law).sum() == pytest.approx(scenario.volatility**2, rel=1e-4)
+
+
+def test_slices_in_which_the_price_does_not_move_have_some_volatility(market):
+    sessions = market[0]
+    samples = samples_of(sessions)
+    squares = samples.squares.copy()
+    squares[:, 7] = 0.0
+    curve = estimate(samples._replace(squares=squares)).volatility_curve
+    assert curve[7] == pytest.approx(0.05 * np.delete(curve, 7).sum() / 26.0, rel=1e-9)
+    assert (curve**2).mean() == pytest.approx(1.0)
 
 
 def test_adv_and_volume_curve_are_recovered(market):
@@ -221,6 +250,8 @@ def test_daily_bars_give_the_volume_and_the_curve_of_the_default(market):
     assert found.volume_curve == pytest.approx(CURVE, rel=1e-5)
     assert len(found.regimes) == 1
     assert "regime-day" in found.provenance["volume_curve"]
+    assert found.volatility_curve == ()
+    assert found.provenance["volatility_curve"] == "flat: daily bars do not identify it"
 
 
 def test_the_range_of_daily_bars_gives_the_volatility_whatever_the_drift():
@@ -259,7 +290,8 @@ def simulated(days, seed):
     level = np.exp(LEVEL * rng.standard_normal((days, 1)) - LEVEL**2 / 2.0)
     volume = ADV * CURVE * level * np.exp(NOISE * rng.standard_normal((days, 26)) - NOISE**2 / 2.0)
     short = moves.reshape(days, 26, 3)
-    return Samples((moves**2).sum(axis=1), volume, np.abs(short).sum(axis=2), short.sum(axis=2), 26, 15.0, "", True)
+    squares = (short**2).sum(axis=2)
+    return Samples(squares.sum(axis=1), volume, np.abs(short).sum(axis=2), squares, short.sum(axis=2), 26, 15.0, "", True)
 
 
 def test_standard_errors_are_the_spread_of_independent_samples():
@@ -267,6 +299,8 @@ def test_standard_errors_are_the_spread_of_independent_samples():
     start = estimate(simulated(60, 0))._replace(fit=one)
     found = [estimate(simulated(60, seed), start) for seed in range(200)]
     errors = [standard_errors(simulated(60, seed), start) for seed in range(8)]
+    ratios = np.std([figures.volatility_curve for figures in found], axis=0, ddof=1)
+    assert np.mean([error["volatility_curve"] for error in errors]) == pytest.approx(ratios.mean(), rel=0.1)
     for name in ("adv", "volatility", "volume_noise", "volume_level"):
         spread = np.std([getattr(figures, name) for figures in found], ddof=1)
         bootstrap = np.mean([error[name] for error in errors])
@@ -283,7 +317,7 @@ def switching(days, seed):
     for step in range(1, 26):
         state[:, step] = state[:, step - 1] ^ (rng.random(days) < moved[state[:, step - 1]])
     scale = np.array([0.6, 2.0])[state]
-    return samples._replace(returns=samples.returns * scale, moves=samples.moves * scale)
+    return samples._replace(returns=samples.returns * scale, moves=samples.moves * scale, squares=samples.squares * scale**2)
 
 
 def test_standard_errors_of_rates_are_the_spread_of_independent_samples():
@@ -294,7 +328,7 @@ def test_standard_errors_of_rates_are_the_spread_of_independent_samples():
 
 
 def test_every_measured_figure_has_a_standard_error(market, month):
-    figures = {"adv", "volatility", "volume_curve", "volume_noise", "volume_level"}
+    figures = {"adv", "volatility", "volatility_curve", "volume_curve", "volume_noise", "volume_level"}
     regimes = {"regime_volatility", "regime_share", "regime_volume", "regime_rates"}
     for sessions in (market[0], month):
         calibration = calibration_of(sessions)
@@ -303,12 +337,12 @@ def test_every_measured_figure_has_a_standard_error(market, month):
         shapes = {name: np.shape(error) for name, error in calibration.errors.items()}
         assert shapes == {
             **dict.fromkeys(("adv", "volatility", "volume_noise", "volume_level"), ()),
-            "volume_curve": (26,),
+            **dict.fromkeys(("volume_curve", "volatility_curve"), (26,)),
             **dict.fromkeys(("regime_volatility", "regime_share", "regime_volume"), (count,)),
             "regime_rates": (count, count),
         }
-        for name in ("adv", "volatility", "volume_noise"):
-            assert calibration.errors[name] > 0.0
+        for name in ("adv", "volatility", "volume_noise", "volatility_curve"):
+            assert np.min(calibration.errors[name]) > 0.0
             assert "standard error" in calibration.scenario.provenance[name]
     assert calibration_of(month).errors == calibration_of(month).errors
     year = calibration_of(market[0])
