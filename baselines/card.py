@@ -14,6 +14,7 @@ from hyperexec_env.market.scenario import MULTIPLES, Scenario, ScenarioLike, get
 from hyperexec_env.market.tables import build_market
 
 from .policies import BASELINES, Schedule
+from .realism import facts_on_card
 from .solver import schedule_bps, solve
 
 __all__ = ["Card", "card"]
@@ -62,8 +63,11 @@ def _text(scenario: Scenario) -> str:
     if scenario.volatility_curve:
         lines += ["", "volatility by slice [x of the daily volatility]", *_by_slice(scenario.volatility_profile())]
     lines += ["", *_regimes(scenario)]
-    if scenario.provenance:
-        lines += ["", "where the parameters come from", *(f"  {key:<20} {text}" for key, text in scenario.provenance.items())]
+    facts, sources = facts_on_card(scenario)
+    if sources:
+        lines += ["", "where the parameters come from", *(f"  {key:<20} {text}" for key, text in sources.items())]
+    if facts:
+        lines += ["", *facts]
     return "\n".join([*lines, "", *_optimum(scenario), "", certify(scenario, trips=_TRIPS).verdict])
 
 

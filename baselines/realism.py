@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -19,7 +21,7 @@ from hyperexec_env.data.figures import Samples, samples_of
 from hyperexec_env.data.impact import Response, response_of, spreads_of
 from hyperexec_env.data.sessions import Sessions
 from hyperexec_env.data.tape import Tape
-from hyperexec_env.evaluation.board import text_table
+from hyperexec_env.evaluation.board import REALISM, text_table
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_figure
 from hyperexec_env.market.noise import episode_keys
@@ -27,7 +29,7 @@ from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 
-__all__ = ["FACTS", "Comparison", "Days", "Fact", "Realism", "realism"]
+__all__ = ["FACTS", "Comparison", "Days", "Fact", "Realism", "facts_on_card", "realism"]
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +41,10 @@ SEED: Final = 20_260_103
 """Seed of simulated sessions and resamples, so that a comparison is repeatable."""
 MISS: Final = 2.58
 """Standard errors beyond which a fact is a miss: 1 % of true facts are, by chance."""
+ONE_DAY: Final = "an episode is one day, so nothing persists from day to day; a replay of real days keeps it"
+NO_LEVEL: Final = "volume_level_sd is the variation of the volume from day to day (calibrate --volume-level)"
+NO_MEMORY: Final = "the volume of a slice depends on the present regime and level alone, not on earlier volumes or returns"
+"""Reasons for which a fact misses."""
 
 
 class Days(NamedTuple):
@@ -77,6 +83,8 @@ class Fact(NamedTuple):
     group: str
     """returns, volume, both, or tape."""
     value: Callable[[Days], float]
+    reason: str = ""
+    """What a market lacks for which the fact misses, for its card."""
 
 
 class Comparison(NamedTuple):
@@ -102,6 +110,12 @@ class Comparison(NamedTuple):
         """Whether the difference is larger than chance."""
         return bool(abs(self.distance) > MISS)
 
+    def __str__(self) -> str:
+        """Return both values, the real one with its 95 % interval, and whether the fact misses."""
+        low, high = (self.real + sign * 1.96 * self.real_error for sign in (-1.0, 1.0))
+        verdict = "misses" if self.misses else "agrees"
+        return f"{verdict}: simulated {self.simulated:.3f}, real {self.real:.3f} (95 % interval {low:.3f} to {high:.3f})"
+
 
 @dataclass(frozen=True)
 class Realism:
@@ -112,6 +126,27 @@ class Realism:
     first: str
     last: str
     facts: tuple[Comparison, ...]
+    files: tuple[str, ...] = ()
+    """Names of the files of the real sessions."""
+
+    def on_card(self, day: date | None = None) -> Scenario:
+        """Return the scenario with the comparison in its provenance, from which its card names the facts that miss.
+
+        An earlier comparison is replaced. The entries name the hash of the scenario, so that the card can say whether the
+        scenario has changed since.
+
+        Args:
+            day: Date of the comparison; None: today.
+        """
+        scenario, missed, compared = self.scenario, len(self.missed), day or date.today()
+        names = ", ".join(self.files[:3]) + (f" and {len(self.files) - 3} more" if len(self.files) > 3 else "")
+        entries = {
+            REALISM: f"{missed} of {len(self.facts)} facts miss; compared on {compared} with {self.sessions} sessions "
+            f"{self.first} to {self.last}{f' of {names}' if names else ''}, scenario {scenario.hash}"
+        }
+        entries |= {f"{REALISM}: {fact.name}": str(fact) for fact in self.facts}
+        kept = {key: text for key, text in scenario.provenance.items() if not _is_entry(key)}
+        return replace(scenario, provenance={**kept, **entries})
 
     @property
     def missed(self) -> tuple[str, ...]:
@@ -168,7 +203,33 @@ def realism(scenario: ScenarioLike, sessions: Sessions, tape: Tape | None = None
     facts = [_compared(fact, simulated, real, samples) for fact in FACTS]
     if tape is not None:
         facts += _of_tape(day, tape, path)
-    return Realism(scenario, len(sessions.dates), sessions.dates[0], sessions.dates[-1], tuple(facts))
+    files = tuple(Path(file).name for file in sessions.report.files)
+    return Realism(scenario, len(sessions.dates), sessions.dates[0], sessions.dates[-1], tuple(facts), files)
+
+
+def _is_entry(key: str) -> bool:
+    """Return whether an entry of a provenance is that of a comparison."""
+    return key == REALISM or key.startswith(f"{REALISM}: ")
+
+
+def facts_on_card(scenario: Scenario) -> tuple[list[str], dict[str, str]]:
+    """Return what the card of a scenario says of its comparison with real sessions, and the rest of its provenance.
+
+    Returns:
+        Lines: the summary, a line for each fact that misses, with the reason, and, if the scenario has changed since, a line
+        that says so; none without a comparison. And the provenance of the parameters.
+    """
+    entries = {key: text for key, text in scenario.provenance.items() if _is_entry(key)}
+    rest = {key: text for key, text in scenario.provenance.items() if key not in entries}
+    if REALISM not in entries:
+        return [], rest
+    facts = {key.removeprefix(f"{REALISM}: "): text for key, text in entries.items() if key != REALISM}
+    reasons = {fact.name: f"; {fact.reason}" for fact in FACTS if fact.reason}
+    lines = [f"is the market like the market? {entries[REALISM]}"]
+    lines += [f"  {name} {text}{reasons.get(name, '')}" for name, text in facts.items() if text.startswith("misses")]
+    if not entries[REALISM].endswith(scenario.hash):
+        lines.append("  the scenario has changed since the comparison: run hyperexec realism again")
+    return lines, rest
 
 
 def draw_realism(found: Realism, path: str) -> None:
@@ -184,8 +245,12 @@ def draw_realism(found: Realism, path: str) -> None:
     distance = np.clip([fact.distance for fact in found.facts], -12.0, 12.0)
     colours = ["#c0392b" if fact.misses else "#1f5f99" for fact in found.facts]
     axes.barh(at, distance, color=colours, height=0.6)
-    axes.axvspan(-MISS, MISS, color="#9aa7b5", alpha=0.25)
+    axes.axvspan(-MISS, MISS, color="#9aa7b5", alpha=0.25, zorder=0)
     axes.set_yticks(at, [fact.name for fact in found.facts], fontsize=8)
+    values = axes.twinx()
+    values.set_ylim(axes.get_ylim())
+    texts = [f"{fact.simulated:.2f}, real {fact.real:.2f} \u00b1 {fact.real_error:.2f}" for fact in found.facts]
+    values.set_yticks(at, texts, fontsize=8)
     axes.set_xlabel("simulated minus real, in standard errors (cut at 12)")
     axes.set_title(f"{found.scenario.name}: {len(found.missed)} of {len(found.facts)} facts miss", fontsize=10)
     write_figure(figure, path)
@@ -284,16 +349,18 @@ FACTS: Final = (
     Fact("autocorrelation of size of returns, lag 4", "returns", lambda days: _autocorrelation(_magnitude(days), 4)),
     Fact("slices in a row with large returns", "returns", _runs),
     Fact("sd of log daily volatility", "returns", lambda days: float(days.spell.std(ddof=1))),
-    Fact("autocorrelation of daily volatility, lag 1", "returns", lambda days: _autocorrelation(days.spell, 1)),
+    Fact("autocorrelation of daily volatility, lag 1", "returns", lambda days: _autocorrelation(days.spell, 1), ONE_DAY),
     Fact("volatility of the first eighth of the day", "returns", lambda days: _part_of_day(days.size, 0.0, 0.125)),
     Fact("volatility of the middle of the day", "returns", lambda days: _part_of_day(days.size, 0.4, 0.6)),
     Fact("volume of the first eighth of the day", "volume", _share(0.0, 0.125)),
     Fact("volume of the last eighth of the day", "volume", _share(0.875, 1.0)),
     Fact("sd of log volume within a day", "volume", lambda days: float(days.within.std())),
-    Fact("autocorrelation of volume within a day, lag 1", "volume", lambda days: _autocorrelation(days.within, 1)),
-    Fact("sd of log daily volume", "volume", lambda days: float(days.level.std(ddof=1))),
-    Fact("autocorrelation of daily volume, lag 1", "volume", lambda days: _autocorrelation(days.level, 1)),
-    Fact("correlation of volume and size of return", "both", lambda days: _correlation(days.within, _magnitude(days))),
-    Fact("correlation of daily volume and volatility", "both", lambda days: _correlation(days.level, days.spell)),
+    Fact("autocorrelation of volume within a day, lag 1", "volume", lambda days: _autocorrelation(days.within, 1), NO_MEMORY),
+    Fact("sd of log daily volume", "volume", lambda days: float(days.level.std(ddof=1)), NO_LEVEL),
+    Fact("autocorrelation of daily volume, lag 1", "volume", lambda days: _autocorrelation(days.level, 1), ONE_DAY),
+    Fact(
+        "correlation of volume and size of return", "both", lambda days: _correlation(days.within, _magnitude(days)), NO_MEMORY
+    ),
+    Fact("correlation of daily volume and volatility", "both", lambda days: _correlation(days.level, days.spell), NO_LEVEL),
 )
 """The facts that bars hold."""

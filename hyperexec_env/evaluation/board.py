@@ -38,10 +38,12 @@ from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 
-__all__ = ["Board", "Entrant", "Failure", "Row", "TrainingGroup", "judge", "markdown", "play", "text_table"]
+__all__ = ["REALISM", "Board", "Entrant", "Failure", "Row", "TrainingGroup", "judge", "markdown", "play", "text_table"]
 
 Floats = NDArray[np.float64]
 
+REALISM: Final = "realism"
+"""Entry of the provenance of a scenario that says how its market compares with real sessions."""
 _FEW: Final = 50
 """Number of episodes below which bootstrap intervals cover less often than their level."""
 _SCHEDULE_ERROR: Final = 1e-6
@@ -186,14 +188,18 @@ class Board:
 
     @property
     def findings(self) -> list[str]:
-        """Lines below the table: TWAP's gap by source, trained policies against the best classical one, training seeds."""
+        """Lines below the table: TWAP's gap by source, trained policies against the best classical one, training seeds, and
+        how the market of the scenario compares with real sessions, if that is known.
+        """
         against = [
             f"{row.label} against {self.best_classical}, the best classical policy: {row.diff_to_best_bps:+.2f} "
             f"[{row.diff_to_best_low:+.2f}, {row.diff_to_best_high:+.2f}] bps"
             for row in self.rows
             if row.training_seed is not None
         ]
-        return [*filter(None, [self.gap_decomposition]), *against, *map(str, self.groups)]
+        compared = self.scenario.provenance.get(REALISM, "")
+        market = f"the market beside real sessions: {compared} (the card names them)" if compared else ""
+        return [*filter(None, [self.gap_decomposition]), *against, *map(str, self.groups), *filter(None, [market])]
 
     @property
     def gap_decomposition(self) -> str:
