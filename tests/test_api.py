@@ -163,6 +163,7 @@ INSIDE = {
     *("register_scenario", "build_market", "geometric", "cell_of"),
     *("file_name", "run_folder", "claimed_folder", "make_env", "begun", "build_model", "plain_args", "learn"),
     "build_task",  # what both environments call
+    "facts_on_card",  # what the card calls
     *("result_files", "save_scenario", "scenario_files"),  # the files of a command
 }
 """Functions that are called with the record: they are not for users, or a record is what they are about."""
