@@ -5,51 +5,65 @@ replayed:
 
 - the unaffected price moves as the bars did, from the arrival price of the scenario on;
 - the volume of a slice is that of the bars, scaled by the mean volume of the twenty sessions before the day;
-- the regime that a policy observes is the most likely one given the earlier returns of the day (Hamilton 1989), and spread and
-  temporary impact are those of that regime; the order flow is not known, and zero.
+- the spread of a slice is that of the quotes if there are any, else that of the regime;
+- the regime that a policy observes is the most likely one given the earlier returns of the day (Hamilton 1989), and the
+  temporary impact is that of the regime; the order flow is not known, and zero.
 
 The price does not react to our own trading beyond the kernel: volume and moves of the day are those of a market without us.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_number
-from hyperexec_env.data.blocks import resampled_days
-from hyperexec_env.data.calibration import calibration_of
-from hyperexec_env.data.figures import Figures, Samples, estimate, samples_of
-from hyperexec_env.data.regime_fit import predicted_regimes
+from hyperexec_env.data.blocks import two_way_means
+from hyperexec_env.data.replay import recording_of
 from hyperexec_env.data.sessions import Sessions
 from hyperexec_env.evaluation.board import Entrant, text_table
+from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import roll
-from hyperexec_env.market.path import Draws, Path, World, next_slice
+from hyperexec_env.market.path import Path, draw_path
+from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenario import Scenario
-from hyperexec_env.market.tables import Market, build_market
-from hyperexec_env.records import map_leaves
+from hyperexec_env.market.tables import Market
 
-from .evaluate import PolicyLike, entrants, known_optimum
+from .evaluate import PolicyLike, entrants
+from .hindsight import hindsight, unbounded
 from .policies import Optimal, get_policy
+from .solver import solve
 
-__all__ = ["Replay", "ReplayRow", "replay", "replay_path"]
+__all__ = ["FIXED", "HINDSIGHT", "OPTIMUM", "Replay", "ReplayBoard", "ReplayRow", "board_of", "replay", "replay_path"]
 
 Floats = NDArray[np.float64]
 
-PAST: Final = 20
-"""Sessions before a day whose mean volume scales the volume of the day."""
-PURGED: Final = 1
-"""Sessions between the days of the calibration and the days of the replay."""
 FEW_DAYS: Final = 20
 """Number of replayed days below which the table says that the intervals are too narrow."""
+FEW_SYMBOLS: Final = 10
+"""The same for the instruments of a pooled table."""
 RESAMPLES: Final = 2000
 """Number of bootstrap resamples of blocks of days."""
 SEED: Final = 20_260_104
 """Seed of the resamples."""
+TWAP: Final = "TWAP"
+OPTIMUM: Final = "optimum"
+"""Name of the row of the optimal policy of the calibrated scenario."""
+FIXED: Final = "best schedule"
+"""Name of the row of the best fixed schedule of the calibrated scenario: the others minus it is what adaptivity is worth."""
+HINDSIGHT: Final = "hindsight (bound)"
+"""Name of the row of the best schedule of each day, given its prices and volumes: no policy."""
+NOTE: Final = (
+    "bps of the arrival notional, 95 % intervals; J: impact, spread and the price of risk; IS: with the moves of the price\n"
+    "best fixed: the best fixed schedule of the calibrated scenario\n"
+    "hindsight: the least J and the least IS of any schedule that knows the day: a bound, no policy"
+)
+
+Interval = tuple[float, float, float]
+"""A mean difference with the ends of its interval."""
 
 
 class ReplayRow(NamedTuple):
@@ -58,18 +72,30 @@ class ReplayRow(NamedTuple):
     policy: str
     objective: float
     """Mean objective: expected cost and price of risk, without the moves of the price."""
-    objective_vs: tuple[float, float, float]
+    objective_vs: Interval
     """Difference of the objective to TWAP, paired by day, with the ends of its interval."""
+    objective_vs_fixed: Interval | None
+    """Difference of the objective to the best fixed schedule; None where that schedule is not known."""
     shortfall: float
     """Mean implementation shortfall, with the moves of the price."""
-    shortfall_vs: tuple[float, float, float]
+    shortfall_vs: Interval
     """Difference of the shortfall to TWAP, paired by day, with the ends of its interval."""
+    shortfall_vs_fixed: Interval | None
+    """Difference of the shortfall to the best fixed schedule."""
+
+
+class DayCosts(NamedTuple):
+    """The costs of one policy on each day, bps of the arrival notional, shape (days,)."""
+
+    objective: Floats
+    shortfall: Floats
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Policies on replayed days; ``print`` shows a table."""
+    """Policies on the test days of one market; ``print`` shows a table."""
 
+    symbol: str
     scenario: Scenario
     """The scenario, calibrated to the days before."""
     calibrated: tuple[str, str, int]
@@ -77,149 +103,202 @@ class Replay:
     replayed: tuple[str, str, int]
     """First and last day, and number of sessions, of the replay."""
     rows: tuple[ReplayRow, ...]
+    notes: tuple[str, ...] = ()
+    dates: tuple[str, ...] = field(default=(), repr=False)
+    costs: dict[str, DayCosts] = field(default_factory=dict, repr=False, compare=False)
+    """Costs by day of each row, by the name of the row."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        rows = [row._asdict() for row in self.rows]
+        days = {name: {key: values.tolist() for key, values in each._asdict().items()} for name, each in self.costs.items()}
         return {
+            "symbol": self.symbol,
             "scenario": self.scenario.to_dict(),
             "calibrated": list(self.calibrated),
             "replayed": list(self.replayed),
-            "rows": rows,
+            "rows": [row._asdict() for row in self.rows],
+            "notes": list(self.notes),
+            "dates": list(self.dates),
+            "days": days,
         }
 
     def __str__(self) -> str:
         """Return the table."""
         head = (
-            f"calibrated to {self.calibrated[2]} sessions, {self.calibrated[0]} to {self.calibrated[1]}; "
+            f"{self.symbol}: calibrated to {self.calibrated[2]} sessions, {self.calibrated[0]} to {self.calibrated[1]}; "
             f"replayed {self.replayed[2]} sessions, {self.replayed[0]} to {self.replayed[1]}"
         )
-        cells = [["", row.policy, *_cells(row)] for row in self.rows]
-        table = text_table(["", "policy", "J [bps]", "vs TWAP [95 %]", "IS [bps]", "vs TWAP [95 %]"], cells)
-        few = f"\nfewer than {FEW_DAYS} days: the intervals are too narrow" if self.replayed[2] < FEW_DAYS else ""
-        return f"{head}\n{table}\nJ holds impact, spread and the price of risk; IS adds the moves of the price{few}"
+        few = [f"fewer than {FEW_DAYS} days: the intervals are too narrow"] if self.replayed[2] < FEW_DAYS else []
+        return "\n".join([head, _table(self.rows), NOTE, *few, *self.notes])
+
+
+@dataclass(frozen=True)
+class ReplayBoard:
+    """Policies on the test days of several markets, and pooled over all of them; ``print`` shows the tables."""
+
+    replays: tuple[Replay, ...]
+    rows: tuple[ReplayRow, ...]
+    """The rows that all markets have, as means over all days of all markets; intervals are clustered by day and symbol."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values for JSON."""
+        return {"boards": [each.to_dict() for each in self.replays], "pooled": [row._asdict() for row in self.rows]}
+
+    def __str__(self) -> str:
+        """Return the tables, the pooled one last."""
+        texts = [str(each) for each in self.replays]
+        if len(self.replays) > 1:
+            cells = sum(len(each.dates) for each in self.replays)
+            head = f"pooled: {cells} days of {len(self.replays)} symbols; intervals clustered by day (in blocks) and symbol"
+            few = f"\nfewer than {FEW_SYMBOLS} symbols: the intervals are too narrow" if len(texts) < FEW_SYMBOLS else ""
+            texts.append(f"{head}\n{_table(self.rows)}{few}")
+        return "\n\n".join(texts)
 
 
 def replay(
-    sessions: Sessions, policies: PolicyLike | Iterable[PolicyLike] = "baselines", train: float = 0.6, **order: Any
+    days: Recording | Sessions,
+    policies: PolicyLike | Iterable[PolicyLike] = "baselines",
+    *,
+    bound: bool = True,
+    **options: Any,
 ) -> Replay:
-    """Calibrate to the first days, and run policies on the later ones.
+    """Run policies on the test days of a recording, in order.
 
-    The optimum of the calibrated market is always among the policies, if it is known.
+    The optimum and the best fixed schedule of the calibrated scenario are always among the policies, if they are known.
 
     Args:
-        sessions: Sessions of bars, with a volume.
+        days: A recording (:func:`~hyperexec_env.data.replay.read_replay`), or sessions of bars with a volume, which are split
+            and recorded here.
         policies: Names, groups, folders, policies or entrants; see :func:`~hyperexec_env.baselines.evaluate.entrants`.
-        train: Share of the sessions that the market is calibrated to.
-        **order: Fields of the scenario, such as ``quantity`` or ``kyle_lambda``; see
-            :func:`~hyperexec_env.data.calibration.calibrate`.
+        bound: Whether to add the best schedule of each day in hindsight, which takes a fraction of a second a day.
+        **options: With sessions: `train`, `validation`, `purged`, and fields of the scenario, such as ``quantity`` or
+            ``kyle_lambda``; see :func:`~hyperexec_env.data.replay.recording_of`.
 
     Raises:
-        ValueError: Fewer than two sessions are left for the replay, or a value is out of range.
+        ValueError: The parts have too few sessions, or a value is out of range.
+        PolicyFailure: A policy fails.
     """
-    check_number("train", train, low=0.0, high=1.0, open_low=True)
-    count = len(sessions.dates)
-    first = round(train * count)
-    tested = np.arange(first + PURGED, count)
-    if first < 2 or len(tested) < 2:
-        raise ValueError(
-            f"replay needs two sessions for the calibration and two for the replay, got {first} and {len(tested)} of {count} "
-            f"(train {train:g})"
-        )
-    before = _chosen(sessions, np.arange(first))
-    figures, samples = estimate(samples_of(before)), samples_of(sessions)
-    scenario = calibration_of(before, "replay", figures=figures, **order).scenario
-    if scenario.slices != samples.slices or scenario.horizon_minutes != scenario.day_minutes:
-        raise ValueError(f"slices must be {samples.slices} over the whole day: those are the slices of the bars")
-    market = build_market(scenario)
-    path = replay_path(market, samples, figures, tested)
-    rows = _rows(market, path, policies)
-    spans = [(sessions.dates[days[0]], sessions.dates[days[-1]], len(days)) for days in (np.arange(first), tested)]
-    return Replay(scenario, spans[0], spans[1], rows)
+    if isinstance(days, Sessions):
+        days = recording_of(days, **options)
+    elif options:
+        raise ValueError(f"a recording is split and calibrated already, got {', '.join(options)}")
+    market, dates = days.market("test"), days.test.dates
+    path = replay_path(market)
+    chosen = _chosen(market, policies)
+    costs = {}
+    for entrant in chosen:
+        statement = roll(market, entrant.policy, path, entrant.hidden).statement
+        costs[_label(entrant)] = DayCosts(np.array(statement.objective), np.array(statement.shortfall))
+    notes = [*days.notes, *_warnings(chosen, dates)]
+    why = unbounded(market)
+    if bound and not why:
+        costs[HINDSIGHT] = DayCosts(*hindsight(market, path))
+    elif bound:
+        notes.append(f"no bound in hindsight: {why}")
+    rows = tuple(_row(name, costs, lambda values: values[:, None]) for name in costs)
+    span = dates[0], dates[-1], len(dates)
+    return Replay(days.symbol, days.scenario, days.calibrated, span, rows, tuple(notes), dates, costs)
 
 
-def replay_path(market: Market, samples: Samples, figures: Figures, days: NDArray[np.int64]) -> Path:
-    """Return the paths of some real days, fields of shape (N, day).
+def replay_path(market: Market) -> Path:
+    """Return the paths of all days of a market with recorded days, in order, fields of shape (N, day)."""
+    count = 0 if market.days is None else len(market.days.dates)
+    return draw_path(market, np.arange(count, dtype=np.uint64), float(market.scenario.side))
 
-    Nothing at slice k depends on a return or a volume of slice k or later, but the slice itself.
 
-    Args:
-        market: The market.
-        samples: Returns and volumes of all sessions, on the slices of the market.
-        figures: Figures of the sessions of the calibration: usual sizes of returns, and regimes.
-        days: The sessions to replay; each needs earlier sessions for the scale of its volume.
+def board_of(replays: Sequence[Replay]) -> ReplayBoard:
+    """Return the board of some replays: pooled rows of the policies that all of them have.
+
+    A pooled figure is the mean over all days of all markets; intervals are those of
+    :func:`~hyperexec_env.data.blocks.two_way_means`.
+
+    Raises:
+        ValueError: There is no replay, or two have the same symbol.
     """
-    numbers, regimes = market.numbers, np.zeros((len(days), market.slices), dtype=np.int64)
-    returns = samples.returns[days]
-    if figures.fit is not None and len(figures.fit.law) > 1:
-        regimes = predicted_regimes(returns / figures.usual_size, figures.fit).argmax(axis=2)
-    daily = samples.volume.sum(axis=1)
-    scale = market.scenario.adv / np.array([daily[max(0, day - PAST) : day].mean() for day in days])
-    volume = samples.volume[days] * scale[:, None]
-    price = numbers.arrival_price * np.exp(np.concatenate([np.zeros((len(days), 1)), np.cumsum(returns, axis=1)], axis=1))
-    zero = np.zeros(len(days))
-    world = World(regimes[:, 0], zero, np.full(len(days), numbers.arrival_price), np.ones(len(days)))
-    slices, worlds = [], [world]
-    for k in range(market.slices):
-        row = market.row(k, world.regime)
-        news = (price[:, k + 1] - price[:, k]) / (numbers.arrival_price * row.step_volatility * numbers.by_news)
-        draws = Draws(zero, news, volume[:, k] / row.mean_volume, np.zeros(len(days), np.int64))
-        slice, after = next_slice(numbers, market.scenario.side, k, row, world, draws)
-        world = after._replace(regime=regimes[:, min(k + 1, market.slices - 1)], flow=zero)
-        slices.append(map_leaves(lambda value: np.broadcast_to(value, len(days)), slice))
-        worlds.append(world)
-    keys = np.asarray(days, dtype=np.uint64)
-    return Path(_stacked(slices), _stacked(worlds), keys)
+    symbols = [each.symbol for each in replays]
+    if not replays or len(set(symbols)) < len(symbols):
+        raise ValueError(f"replays must be of different symbols, got {', '.join(symbols) or 'none'}")
+    dates = sorted({date for each in replays for date in each.dates})
+    places = [np.searchsorted(dates, each.dates) for each in replays]
+    counts = np.cumsum([0, *(len(each.dates) for each in replays)])
 
+    def grid(values: Floats) -> Floats:
+        found = np.full((len(dates), len(replays)), np.nan)
+        for symbol, place in enumerate(places):
+            found[place, symbol] = values[counts[symbol] : counts[symbol + 1]]
+        return found
 
-def _rows(market: Market, path: Path, policies: PolicyLike | Iterable[PolicyLike]) -> tuple[ReplayRow, ...]:
-    """Return the rows of the policies, the optimum first."""
-    chosen = [entrant for entrant in entrants(policies) if not isinstance(entrant.policy, Optimal)]
-    if not any(entrant.policy.name == "TWAP" for entrant in chosen):
-        chosen.insert(0, Entrant(get_policy("TWAP")))
-    known = known_optimum(market.scenario)
-    if known.policy is not None:
-        chosen.insert(0, Entrant(known.policy))
-    statements = {entrant.policy.name: roll(market, entrant.policy, path, entrant.hidden).statement for entrant in chosen}
-    base = statements["TWAP"]
-    rows = []
-    for name, own in statements.items():
-        differences = [_bootstrap(own.objective - base.objective), _bootstrap(own.shortfall - base.shortfall)]
-        rows.append(ReplayRow(name, float(own.objective.mean()), differences[0], float(own.shortfall.mean()), differences[1]))
-    return tuple(rows)
-
-
-def _bootstrap(values: Floats) -> tuple[float, float, float]:
-    """Return the mean of values by day with the ends of its interval, by resampling blocks of days."""
-    chosen = resampled_days(len(values), RESAMPLES, SEED)
-    low, high = np.quantile(values[chosen].mean(axis=1), (0.025, 0.975))
-    return float(values.mean()), float(low), float(high)
-
-
-def _chosen(sessions: Sessions, days: NDArray[np.int64]) -> Sessions:
-    """Return some of the sessions, in their order; the report is that of all."""
-    columns: dict[str, Any] = {
-        name: getattr(sessions, name)[days] for name in ("open", "high", "low", "close", "volume", "missing")
+    names = [name for name in replays[0].costs if all(name in each.costs for each in replays)]
+    costs = {
+        name: DayCosts(*(np.concatenate(parts) for parts in zip(*(each.costs[name] for each in replays), strict=True)))
+        for name in names
     }
-    columns |= {name: tuple(getattr(sessions, name)[day] for day in days) for name in ("dates", "hours")}
-    return replace(sessions, **columns)
+    return ReplayBoard(tuple(replays), tuple(_row(name, costs, grid) for name in names))
 
 
-def _stacked(records: list[Any]) -> Any:
-    """Return one record whose fields are those of some records, stacked along a new first axis."""
-    return type(records[0])(*(np.stack(values) for values in zip(*records, strict=True)))
+def _chosen(market: Market, policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
+    """Return the entrants: the optimum and the best fixed schedule first, where they are known, and TWAP always."""
+    chosen = [entrant for entrant in entrants(policies) if not isinstance(entrant.policy, Optimal)]
+    if not any(entrant.policy.name == TWAP for entrant in chosen):
+        chosen.insert(0, Entrant(get_policy(TWAP)))
+    solution = solve(market.scenario)
+    known = [solution.reference.policy, solution.best_schedule]
+    return [*(Entrant(policy) for policy in known if policy is not None), *chosen]
 
 
-def _cells(row: ReplayRow) -> list[str]:
-    """Return the numbers of a row as text."""
-    return [
-        f"{row.objective:.2f}",
-        _interval(row.objective_vs),
-        f"{row.shortfall:.2f}",
-        _interval(row.shortfall_vs),
+def _label(entrant: Entrant) -> str:
+    """Return the name of the row of an entrant."""
+    seed = "" if entrant.training_seed is None else f" (seed {entrant.training_seed})"
+    return f"{entrant.policy.name}{seed}"
+
+
+def _warnings(chosen: Iterable[Entrant], dates: Sequence[str]) -> list[str]:
+    """Return a line for each trained policy that has seen days of the test."""
+    found = []
+    for entrant in chosen:
+        seen = entrant.policy.about.get("replay", {}) if isinstance(entrant.policy, NetworkPolicy) else {}
+        last = str(seen.get("last", ""))
+        if last >= dates[0]:
+            found.append(f"WARNING: {_label(entrant)} was trained or chosen on days up to {last}: the test begins {dates[0]}")
+    return found
+
+
+def _row(name: str, costs: dict[str, DayCosts], grid: Any) -> ReplayRow:
+    """Return the row of a policy; `grid` lays values by day out by day and symbol."""
+    own, base, fixed = costs[name], costs[TWAP], costs.get(FIXED)
+
+    def versus(values: Floats, other: Floats) -> Interval:
+        low, high = np.nanquantile(two_way_means(grid(values - other), RESAMPLES, SEED), (0.025, 0.975))
+        return float((values - other).mean()), float(low), float(high)
+
+    return ReplayRow(
+        name,
+        float(own.objective.mean()),
+        versus(own.objective, base.objective),
+        None if fixed is None else versus(own.objective, fixed.objective),
+        float(own.shortfall.mean()),
+        versus(own.shortfall, base.shortfall),
+        None if fixed is None else versus(own.shortfall, fixed.shortfall),
+    )
+
+
+def _table(rows: Iterable[ReplayRow]) -> str:
+    """Return rows as a text table."""
+    header = ["", "policy", "J", "vs TWAP", "vs best fixed", "IS", "vs TWAP", "vs best fixed"]
+    cells = [
+        [
+            "",
+            row.policy,
+            *(f"{row.objective:.2f}", _interval(row.objective_vs), _interval(row.objective_vs_fixed)),
+            *(f"{row.shortfall:.2f}", _interval(row.shortfall_vs), _interval(row.shortfall_vs_fixed)),
+        ]
+        for row in rows
     ]
+    return text_table(header, cells)
 
 
-def _interval(found: tuple[float, float, float]) -> str:
+def _interval(found: Interval | None) -> str:
     """Return a difference and its interval as text."""
+    if found is None or not any(found):
+        return "-"
     return f"{found[0]:+.2f} [{found[1]:+.2f}, {found[2]:+.2f}]"

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hyperexec_env.data.reader import read_book as read_book
     from hyperexec_env.data.reader import read_quotes as read_quotes
     from hyperexec_env.data.reader import read_trades as read_trades
+    from hyperexec_env.data.replay import read_replay as read_replay
     from hyperexec_env.data.sessions import read_sessions as read_sessions
     from hyperexec_env.envs.single import HyperExecEnv as HyperExecEnv
     from hyperexec_env.envs.situation import Situation as Situation
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from hyperexec_env.execution.presets import preset as preset
     from hyperexec_env.execution.report import ExecutionReport as ExecutionReport
     from hyperexec_env.market.posterior import Posterior as Posterior
+    from hyperexec_env.market.recording import Recording as Recording
     from hyperexec_env.market.regime import Regimes as Regimes
     from hyperexec_env.market.scenario import Scenario as Scenario
     from hyperexec_env.market.scenario import ScenarioLike as ScenarioLike
@@ -120,6 +122,7 @@ _MODULES: Final = {
     "Policy": "evaluation.policy",
     "Posterior": "market.posterior",
     "Quote": "execution.agent",
+    "Recording": "market.recording",
     "Regimes": "market.regime",
     "Rule": "evaluation.rule",
     "RulePolicy": "evaluation.rule",
@@ -160,6 +163,7 @@ _MODULES: Final = {
     "read_blotter": "data.blotter",
     "read_book": "data.reader",
     "read_quotes": "data.reader",
+    "read_replay": "data.replay",
     "read_sessions": "data.sessions",
     "read_trades": "data.reader",
     "realism": "baselines.realism",
@@ -190,22 +194,22 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def make(scenario: ScenarioLike = "regime-day", **options: Any) -> Env[Any, Any]:
+def make(scenario: ScenarioLike | None = None, **options: Any) -> Env[Any, Any]:
     """Make the environment: ``gymnasium.make("HyperExec-v0", scenario=scenario, **options)``.
 
     Args:
-        scenario: A name, a dict, a path of a TOML file or a `Scenario`.
+        scenario: A name, a dict, a path of a TOML file or a `Scenario`; None: regime-day, or the market of the `replay`.
         options: Arguments of :class:`~hyperexec_env.envs.single.HyperExecEnv` (`action_mode`, `reward`, `observe_regime`,
-            `render_mode`, ...) and of `gymnasium.make`.
+            `replay`, `render_mode`, ...) and of `gymnasium.make`.
     """
     return _make("HyperExec-v0", scenario=scenario, **options)
 
 
-def make_vec(scenario: ScenarioLike = "regime-day", num_envs: int = 1, **options: Any) -> VectorEnv[Any, Any, Any]:
+def make_vec(scenario: ScenarioLike | None = None, num_envs: int = 1, **options: Any) -> VectorEnv[Any, Any, Any]:
     """Make a batch of environments: ``gymnasium.make_vec("HyperExec-v0", num_envs, scenario=scenario, **options)``.
 
     Args:
-        scenario: A name, a dict, a path of a TOML file or a `Scenario`.
+        scenario: A name, a dict, a path of a TOML file or a `Scenario`; None: regime-day, or the market of the `replay`.
         num_envs: Number of environments.
         options: Arguments of :class:`~hyperexec_env.envs.vector.HyperExecVectorEnv` (`backend`, `num_threads`, `copy`,
             `action_mode`, ...) and of `gymnasium.make_vec`.

@@ -1,7 +1,8 @@
 """Replay real days: calibrate to the first days of bars, and judge policies on later ones, with our own impact on top.
 
 Price and volume of each slice are those of the bars. The policies see the most likely regime given the earlier returns of the
-day, never the future. Intervals come from blocks of days.
+day, never the future. Intervals come from blocks of days. With --out, the full sessions are written as prepared days, which
+`--replay` of other commands and `hx.make(replay=...)` read.
 """
 
 from __future__ import annotations
@@ -11,9 +12,13 @@ from dataclasses import dataclass
 from hyperexec_env.arguments import build, option
 from hyperexec_env.baselines.replay import Replay, replay
 from hyperexec_env.data.format import Format
-from hyperexec_env.data.sessions import read_sessions
+from hyperexec_env.data.reader import read_quotes
+from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, quoted_spreads, read_days, recording_of, symbol_of, write_days
 
 ORDER = 13.8
+
+ORDER_FIELDS = ("side", "quantity", "half_spread_bps", "kyle_lambda", "perm_impact_gamma", "temp_impact_alpha", "resilience")
+"""Options that replace fields of the calibrated scenario."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +27,12 @@ class Args(Format):
 
     bars: tuple[str, ...] = option(meaning="files, folders or patterns of bars", positional=True, file="input")
     policy: tuple[str, ...] = option(("baselines",), "names, groups or folders of policies", file="policy", each=True)
-    train: float = option(0.6, "share of the sessions that the market is calibrated to")
+    quotes: tuple[str, ...] = option((), "quotes of the same days, whose spread each slice costs", file="input")
+    train: float = option(TRAIN, "share of the sessions that the market is calibrated to")
+    validation: float = option(VALIDATION, "share of the sessions on which checkpoints are chosen; the rest is the test")
+    purged: int = option(PURGED, "sessions between two parts")
+    bound: bool = option(True, "add the best schedule of each day in hindsight")
+    out: str = option("", "also write the sessions as prepared days to this file (.parquet)", file="output")
     side: int | None = option(None, "side of the order: 1 buy, -1 sell (default: 1)")
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
     half_spread_bps: float | None = option(None, "half of the quoted spread, bps (default: that of a scenario)")
@@ -34,6 +44,11 @@ class Args(Format):
 
 def main(args: Args) -> Replay:
     """Read the bars, calibrate, replay, and return the table."""
-    sessions = read_sessions(args.bars, build(Format, args), lenient=True)
-    names = ("side", "quantity", "half_spread_bps", "kyle_lambda", "perm_impact_gamma", "temp_impact_alpha", "resilience")
-    return replay(sessions, args.policy, args.train, **{name: getattr(args, name) for name in names})
+    format = build(Format, args)
+    sessions, spreads = read_days(args.bars, format)
+    if args.quotes:
+        spreads = quoted_spreads(sessions, read_quotes(args.quotes, format))
+    if args.out:
+        write_days(sessions, spreads, args.out)
+    given = {name: getattr(args, name) for name in (*ORDER_FIELDS, "train", "validation", "purged")}
+    return replay(recording_of(sessions, spreads, symbol=symbol_of(sessions), **given), args.policy, bound=args.bound)

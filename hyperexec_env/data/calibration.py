@@ -152,11 +152,13 @@ def calibration_of(
     *,
     volume_level: bool = False,
     figures: Figures | None = None,
+    with_errors: bool = True,
     **order: Any,
 ) -> Calibration:
     """Return the scenario of :func:`calibrate` with the report on the bars and the standard error of each measured figure.
 
-    `figures` are those of the sessions, if they are known already.
+    `figures` are those of the sessions, if they are known already. Without `with_errors`, no standard error is computed, which
+    takes most of the time.
     """
     order = {key: value for key, value in order.items() if value is not None}
     if len(sessions.dates) < 2:
@@ -165,7 +167,7 @@ def calibration_of(
         raise ValueError("the bars hold no volume: pass adv, the average daily volume (--adv)")
     samples = samples_of(sessions)
     figures = figures or estimate(samples)
-    errors = standard_errors(samples, figures)
+    errors = standard_errors(samples, figures) if with_errors else {}
     measured = _measured(sessions, samples, figures, name)
     if volume_level and sessions.has_volume:
         measured["volume_level_sd"] = _digits(figures.volume_level)

@@ -120,7 +120,7 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
     names = ", ".join(files)
     if not trades.size.any():
         raise ValueError(f"{names}: no trade has a size above 0; name the column of the size with --columns size=NAME")
-    good, unused = _good(quotes)
+    good, unused = usable_quotes(quotes)
     check_clocks(trades, quotes, quotes.valid_from[good], quotes.bid[good], quotes.ask[good], calendar)
     first, last = (pick(trades.time[at], quotes.valid_from[at]) for pick, at in ((max, 0), (min, -1)))
     hours = _shared(calendar, int(first), int(last))
@@ -212,7 +212,7 @@ def _shared(calendar: Calendar, first: int, last: int) -> list[SessionHours]:
     return calendar.sessions(first, last) if last > first else []
 
 
-def _good(quotes: Quotes) -> tuple[NDArray[np.bool_], list[str]]:
+def usable_quotes(quotes: Quotes) -> tuple[NDArray[np.bool_], list[str]]:
     """Return which quotes are used, and a sentence on crossed quotes and on stubs.
 
     Raises:

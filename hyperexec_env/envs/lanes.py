@@ -11,6 +11,7 @@ from hyperexec_env.backends.plan import For, Line, Look, Pass, Pick, Program, Re
 from hyperexec_env.envs.action import MASKS, PACES, Action, Base, mask_place
 from hyperexec_env.envs.features import FEATURES, Seen, Sight, View, observe, shown, view_cell
 from hyperexec_env.envs.task import Cut, Limit, Paid, Reward, Task, cut, no_pay, pay, settle_cut
+from hyperexec_env.market.days import DayCount, DaySlice, day_row
 from hyperexec_env.market.lane import (
     Asked,
     EpisodeOrder,
@@ -19,14 +20,16 @@ from hyperexec_env.market.lane import (
     Ticket,
     begin,
     constant_fields,
+    day_cell,
     draw_words,
     next_slice,
+    open_day,
     settle,
     slice_cell,
     turn,
 )
 from hyperexec_env.market.numeric import minimum
-from hyperexec_env.market.path import OrderNumbers, draw_shocks, draws_of, order_numbers
+from hyperexec_env.market.path import OrderNumbers, day_draws, draw_shocks, draws_of, order_numbers
 from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.records import Whole, leaves
 
@@ -54,13 +57,17 @@ def mask_row(numbers: Numbers, lane: Lane, base: Base) -> int:
     return place
 
 
-def slice_lines(*ask: Any, records: tuple[type, ...] = ()) -> tuple[Line, ...]:
+def slice_lines(*ask: Any, records: tuple[type, ...] = (), recorded: bool = False) -> tuple[Line, ...]:
     """Return the lines that trade one slice.
 
     Args:
         ask: The stages that make the request (:class:`Asked`).
         records: Record types that these stages read from tables, by the cell of the slice.
+        recorded: Whether the draws are those of recorded days.
     """
+    if recorded:
+        look = Look(slice_cell, SliceRow, *records), Look(day_cell, DaySlice)
+        return (*look, Pass(day_row, day_draws, next_slice, *ask, turn, pay))
     return (
         Look(slice_cell, SliceRow, *records),
         Pass(draw_words),
@@ -71,7 +78,8 @@ def slice_lines(*ask: Any, records: tuple[type, ...] = ()) -> tuple[Line, ...]:
 
 def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Line, ...]]:
     """Return the plans `reset`, `step` and `trade`; the actions of `trade` are shares."""
-    discrete = task.mode.discrete
+    discrete, recorded = task.mode.discrete, task.market.days is not None
+    begins = (Pass(begin), Look(day_cell, DaySlice), Pass(open_day)) if recorded else (Pass(begin),)
     cuts, settles = ((Pass(cut),), settle_cut) if limited else ((), settle)
 
     def looks(observation: str, mask: str) -> tuple[Line, ...]:
@@ -80,18 +88,18 @@ def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Li
 
     def step(*ask: Any, low: float, high: float) -> tuple[Line, ...]:
         refuse, ended = Refuse(Action, "value", low, high), Pick("ended", Lane, "over")
-        traded = slice_lines(*ask, records=(Base,))
+        traded = slice_lines(*ask, records=(Base,), recorded=recorded)
         if mode == AutoresetMode.SAME_STEP:
-            last = (Pass(settles), *looks("final", "final_mask"), Pass(begin))
+            last = (Pass(settles), *looks("final", "final_mask"), *begins)
             return (refuse, *traded, *cuts, ended, For("ended", *last), *looks("observation", "mask"))
         if mode == AutoresetMode.NEXT_STEP:
             waiting = Pick("waiting", Lane, "over")
-            traded = (waiting, Unless("waiting", *traded), For("waiting", Pass(begin), Pass(no_pay)))
+            traded = (waiting, Unless("waiting", *traded), For("waiting", *begins, Pass(no_pay)))
         return (refuse, *traded, *cuts, ended, For("ended", Pass(settles)), *looks("observation", "mask"))
 
     low, high = (0.0, len(PACES) - 1.0) if discrete else (-np.inf, np.inf)
     return {
-        "reset": (Pick("chosen", Chosen, "flag"), For("chosen", Pass(begin)), *looks("observation", "mask")),
+        "reset": (Pick("chosen", Chosen, "flag"), For("chosen", *begins), *looks("observation", "mask")),
         "step": step(task.mode.ask, low=low, high=high),
         "trade": step(ask_shares, low=-np.inf, high=np.inf),
     }
@@ -101,7 +109,7 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
     """Return the program of the lanes of a vector environment; `limit` is the largest number of steps of an episode."""
     market, observer = task.market, task.observer
     limits: dict[type, Any] = {} if limit is None else {Limit: Limit(limit)}
-    orders = order_numbers(market, task.draw)
+    orders, days = order_numbers(market, task.draw), market.days
     return Program(
         plans=_plans(task, mode, limited=limit is not None),
         kept=(Ticket, EpisodeOrder, Lane),
@@ -112,11 +120,13 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             Sight: observer.sight,
             Reward: task.reward,
             **limits,
+            **({} if days is None else {DayCount: days.day_count}),
         },
         inputs={Action: "values", Chosen: "chosen"},
         outputs={Paid: ("reward", "terminated"), **({Cut: ("truncated",)} if limits else {})},
         listed={Settled: "settled"},
-        tables={SliceRow: market.table, Base: Base(shown(market, task.mode.base, observer.hidden)), View: observer.table},
+        tables={SliceRow: market.table, Base: Base(shown(market, task.mode.base, observer.hidden)), View: observer.table}
+        | ({} if days is None else {DaySlice: days.slices}),
         rows={"known": observer.known, "masks": MASKS},
         fixed=constant_fields(market.numbers, orders),
     )

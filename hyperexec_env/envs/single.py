@@ -17,6 +17,7 @@ from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.market.days import day_of
 from hyperexec_env.market.path import Path
 
 __all__ = ["HyperExecEnv"]
@@ -133,13 +134,19 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     ## Arguments
 
     Args:
-        scenario: Name of a registered scenario, a dict of its values, a path to a TOML file, or a `Scenario`.
+        scenario: Name of a registered scenario, a dict of its values, a path to a TOML file, or a `Scenario`; None:
+            "regime-day", or with `replay` the scenario calibrated to the days. With `replay`, a dict holds the fields that
+            replace calibrated values.
         action_mode: "pace", "fraction", "participation" or "discrete".
         reward: "expected" or "realised".
         observe_regime: Whether the policy observes the regime; if not, a policy with memory can do better.
         random_side: Whether each episode draws its side; if not, every episode has the scenario's side.
         quantity_range: Smallest and largest quantity as multiples of the scenario's, drawn log-uniformly; None: the
             scenario's quantity.
+        replay: Bars of real days (a path, paths, a data frame), a file of prepared days (``hyperexec replay --out``), or the
+            result of `hyperexec_env.read_replay`: each episode is then a real day, which the key of the episode chooses; None:
+            simulated days.
+        split: Days of the replay: "train", "validation" or "test".
         render_mode: None, "ansi" (text), "rgb_array" (pixels) or "human" (a window); pictures need the extra `plot`.
         info: "final" (results at the end of an episode) or "full" (results so far at every step, with the same keys).
 
@@ -170,12 +177,14 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
 
     def __init__(
         self,
-        scenario: Any = "regime-day",
+        scenario: Any = None,
         action_mode: str = "pace",
         reward: str = "expected",
         observe_regime: bool = True,
         random_side: bool = False,
         quantity_range: Any = None,
+        replay: Any = None,
+        split: str = "train",
         render_mode: str | None = None,
         info: str = "final",
         **unknown: Any,
@@ -191,6 +200,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             observe_regime=observe_regime,
             random_side=random_side,
             quantity_range=quantity_range,
+            replay=replay,
+            split=split,
             **unknown,
         )
         self.render_mode = render_mode
@@ -328,6 +339,14 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if self.task.observer.hidden:
             settled = unseen(settled, episode.over)
         return info | final_info(settled)
+
+    @property
+    def date(self) -> str:
+        """Date of the episode in a replay, such as 2024-03-26; "" for a simulated day."""
+        if self._running is None:
+            raise ResetNeeded("call reset() before asking for the date")
+        days = self.task.market.days
+        return "" if days is None else days.dates[day_of(days.day_count, self._running.order.key)]
 
     @property
     def situation(self) -> Situation:

@@ -16,6 +16,7 @@ from hyperexec_env.market.kernel import Cost, close, expected_cost, realised_cos
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, end, settle_so_far
 from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import OrderDraw, impact_of
+from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.market.tables import Market, Numbers, build_market
 from hyperexec_env.records import Real, Whole, map_leaves
@@ -40,7 +41,8 @@ __all__ = [
 ]
 
 OPTIONS: Final = (
-    *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "render_mode"),
+    *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "replay"),
+    *("split", "render_mode"),
     *("info", "num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads", "copy"),
 )
 """Names of the options of the environments; the last six are the vector environment's."""
@@ -153,13 +155,15 @@ class Task:
 
 
 def build_task(
-    scenario: Any = "regime-day",
+    scenario: Any = None,
     *,
     action_mode: str = "pace",
     reward: str = "expected",
     observe_regime: bool = True,
     random_side: bool = False,
     quantity_range: Any = None,
+    replay: Any = None,
+    split: str = "train",
     **unknown: Any,
 ) -> Task:
     """Check the options of the environment, which `HyperExecEnv` documents, and return its task.
@@ -182,7 +186,7 @@ def build_task(
         if low > high:
             raise ValueError(f"quantity_range must be (smallest, largest) multiple of the quantity, got ({low:g}, {high:g})")
         sizes = (low, high)
-    market = build_market(get_scenario(scenario))
+    market = _market(scenario, replay, split)
     for warning in market.scenario.warnings:
         logger.warn("%s", warning.removeprefix("WARNING: "))
     return Task(
@@ -193,6 +197,30 @@ def build_task(
         draw=OrderDraw(random_side, sizes),
         slice_cost=realised_cost if reward == "realised" else expected_cost,
     )
+
+
+def _market(scenario: Any, replay: Any, split: str) -> Market:
+    """Return the market of a scenario, or of the recorded days of a split.
+
+    Raises:
+        ValueError: The scenario, the data or the split is invalid, or a recording comes with a scenario of its own.
+    """
+    if replay is None:
+        if split != "train":
+            raise ValueError(f"split is a part of the days of a replay, got {split!r} without replay")
+        return build_market(get_scenario("regime-day" if scenario is None else scenario))
+    if isinstance(replay, Recording):
+        if scenario is not None:
+            raise ValueError("scenario must be None with a recording, whose scenario is calibrated to its days")
+        return replay.market(split)
+    if not (scenario is None or isinstance(scenario, Mapping)):
+        raise ValueError(
+            f"scenario must be None or a dict of fields in place of calibrated ones where there is a replay, got {scenario!r}"
+        )
+    import hyperexec_env  # the public API knows the room that reads data, which this room does not
+
+    recording: Recording = hyperexec_env.read_replay(replay, **(scenario or {}))
+    return recording.market(split)
 
 
 def check_reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...], seeded: bool) -> Mapping[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from hyperexec_env.market import noise, path
 from hyperexec_env.market.account import Account, Statement, book, forced_shares, open_account, settle_in_bps
+from hyperexec_env.market.days import DayCount, DaySlice, day_of
 from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost, step
 from hyperexec_env.market.numeric import minimum, where
 from hyperexec_env.market.path import Draws, OrderNumbers, Words, World, impact_of
@@ -34,10 +35,12 @@ __all__ = [
     "begin",
     "begin_episode",
     "constant_fields",
+    "day_cell",
     "draw_words",
     "end",
     "first_lane",
     "next_slice",
+    "open_day",
     "settle",
     "settle_so_far",
     "slice_cell",
@@ -155,6 +158,23 @@ def first_lane(numbers: Numbers, quantity: Any, world: World) -> Lane:
     )
 
 
+_with_over = maker(Lane, Lane, ("over",))
+_with_state = maker(Lane, Lane, ("state",))
+_with_world = maker(Lane, Lane, ("world",))
+
+
+def day_cell(numbers: Numbers, count: DayCount, order: EpisodeOrder, lane: Lane) -> int:
+    """Return the row of slice `lane.k` of the episode's recorded day; finished lanes are clamped to the last slice."""
+    cell: int = day_of(count, order.key) * numbers.slices + minimum(lane.k, numbers.slices - 1)
+    return cell
+
+
+def open_day(numbers: Numbers, lane: Lane, day: DaySlice) -> Lane:
+    """Return the first state of an episode whose market is a recorded day, given the first slice of the day."""
+    opened: Lane = _with_world(lane, path.day_world(numbers, day))
+    return opened
+
+
 def draw_words(order: EpisodeOrder, lane: Lane) -> Words:
     """Return the random words of slice `lane.k`."""
     return path.draw_words(order.key, lane.k)
@@ -214,10 +234,6 @@ def turn(numbers: Numbers, lane: Lane, slice: Slice, world: World, asked: Asked)
         ),
         cost,
     )
-
-
-_with_over = maker(Lane, Lane, ("over",))
-_with_state = maker(Lane, Lane, ("state",))
 
 
 def end(lane: Lane, ended: Any) -> Lane:

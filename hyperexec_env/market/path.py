@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market import noise
+from hyperexec_env.market.days import DaySlice, day_row, day_slice
 from hyperexec_env.market.kernel import Impact, Slice
 from hyperexec_env.market.numeric import double, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
@@ -52,6 +53,8 @@ __all__ = [
     "begin",
     "begin_world",
     "cost_scale",
+    "day_draws",
+    "day_world",
     "draw",
     "draw_order",
     "draw_orders",
@@ -262,10 +265,17 @@ def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
     """Return the draws of slice `k` of the episodes with some keys.
 
     `k` is a number, an array of shape (episodes,), or a column of shape (slices, 1); the fields have the shape of `keys`
-    broadcast with `k`.
+    broadcast with `k`. The draws of a market with recorded days are those of the day.
     """
+    if market.days is not None:
+        return day_draws(day_slice(market, keys, k))
     words = draw_words(keys, k)
     return draws_of(words, draw_shocks(market.numbers, words))
+
+
+def day_draws(day: DaySlice) -> Draws:
+    """Return the draws of a slice of a recorded day, whose order flow is not known and is zero."""
+    return Draws(day.news * 0.0, day.news, day.volume_shock, day.next_regime)
 
 
 # --- slices
@@ -364,6 +374,12 @@ def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     return World(reached(regime_draw, start), double(flow), numbers.arrival_price, _draw_level(numbers, key))
 
 
+def day_world(numbers: Numbers, day: DaySlice) -> World:
+    """Return the market at the start of a recorded day, given its first slice."""
+    zero = day.news * 0.0
+    return World(day.regime, zero, zero + numbers.arrival_price, zero + 1.0)
+
+
 def _draw_level(numbers: Numbers, key: Any) -> Any:
     """Return the volume level of the episode with a key."""
     if not numbers.spec.varying_level:
@@ -374,6 +390,8 @@ def _draw_level(numbers: Numbers, key: Any) -> Any:
 
 def begin(market: Market, keys: noise.Words) -> World:
     """Return the market at the start of the first slice of some episodes, each field of shape (episodes,)."""
+    if market.days is not None:
+        return day_world(market.numbers, day_slice(market, keys, 0))
     world = begin_world(market.numbers, market.start, keys)
     filled: World = map_leaves(lambda values: np.broadcast_to(values, keys.shape).copy(), world)
     return filled
@@ -381,7 +399,13 @@ def begin(market: Market, keys: noise.Words) -> World:
 
 def draw_slice(market: Market, keys: noise.Words, k: int, world: World, side: Any) -> tuple[Slice, World]:
     """Return slice `k` of some episodes, and the market at the start of the next slice, each field of shape (episodes,)."""
-    return next_slice(market.numbers, side, k, market.row(k, world.regime), world, draw(market, keys, k))
+    row = _row_of_day(market, keys, k, market.row(k, world.regime))
+    return next_slice(market.numbers, side, k, row, world, draw(market, keys, k))
+
+
+def _row_of_day(market: Market, keys: noise.Words, k: Any, row: SliceRow) -> SliceRow:
+    """Return the numbers of the market in slice `k`, with the spread of the day where days are recorded."""
+    return row if market.days is None else day_row(row, day_slice(market, keys, k))
 
 
 def expected_slice(market: Market, k: Any, world: World) -> Slice:
@@ -468,6 +492,7 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
     column = np.arange(market.slices)[:, None]
     cell = market.cell(column, world.regime[:-1])
     row = SliceRow(*(None if is_record(values) else values.take(cell) for values in market.table))  # thresholds are not read
+    row = _row_of_day(market, keys, column, row)
     volatility, (predictable, surprise) = row.step_volatility, _returns(numbers, row, world.flow[:-1], draws)
     # a geometric price is a product of moves, an arithmetic price a sum
     combine, start = (np.multiply, 1.0) if spec.geometric else (np.add, 0.0)

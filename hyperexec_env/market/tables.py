@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from hyperexec_env.market.kernel import Impact
 from hyperexec_env.market.regime import REGIME_NAMES, thresholds
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.records import Constant, Real, Whole, map_leaves, numbered
+
+if TYPE_CHECKING:
+    from hyperexec_env.market.days import Days
 
 __all__ = ["Market", "MarketSpec", "Numbers", "SliceRow", "Thresholds", "build_market", "must_finish"]
 
@@ -156,6 +159,8 @@ class Market:
     """exp(-rho_m tau), decay of the transient displacement over a slice, shape (M,)."""
     risk: Floats
     """risk_aversion (sigma_m c_k P0)^2 tau, currency per squared share, shape (N, M)."""
+    days: Days | None = None
+    """Recorded days, of which each episode is one (:func:`~hyperexec_env.market.days.with_days`); None: noise."""
 
     def __post_init__(self) -> None:
         """Make the tables read-only: policies receive the market and must not change it."""

@@ -1,0 +1,98 @@
+"""Choose the checkpoint of a training on the validation days of a replay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.baselines.replay import replay_path
+from hyperexec_env.checks import check_number
+from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, read_replay, symbol_of
+from hyperexec_env.evaluation.network import NetworkPolicy
+from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.market.recording import Recording
+from hyperexec_env.market.scenario import Scenario, get_scenario
+
+__all__ = ["Chosen", "Layers", "Selection", "days_of", "problem_of", "scenario_name"]
+
+Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+_PREFIX = "selection/"
+
+
+def days_of(args: Any) -> Recording | None:
+    """Return the days of the option `replay` of a script; None without it.
+
+    Raises:
+        ValueError: The data cannot be read or split, there are no validation days, or a scenario is given too.
+    """
+    if not getattr(args, "replay", ""):
+        return None
+    if args.scenario != "regime-day":
+        raise ValueError(f"scenario must be left out with replay, which calibrates one, got {args.scenario!r}")
+    usual = {"train": TRAIN, "validation": VALIDATION, "purged": PURGED}
+    parts = {name: value if getattr(args, name) is None else getattr(args, name) for name, value in usual.items()}
+    check_number("validation", parts["validation"], low=0.0, high=1.0, open_low=True)
+    return read_replay(args.replay, **parts)
+
+
+def problem_of(args: Any) -> tuple[Scenario, Recording | None]:
+    """Return the scenario of a script, and the recorded days if it trains on real days; errors as in :func:`days_of`."""
+    recording = days_of(args)
+    return (get_scenario(args.scenario) if recording is None else recording.scenario), recording
+
+
+def scenario_name(args: Any) -> str:
+    """Return the name of the scenario of a script, without reading the days of a replay."""
+    return symbol_of(args.replay) if getattr(args, "replay", "") else get_scenario(args.scenario).name
+
+
+class Chosen(NamedTuple):
+    """The best weights so far."""
+
+    weights: Layers
+    timesteps: int
+    """Slices traded for them."""
+    objective: float
+    """Mean objective on the validation days, bps."""
+
+
+class Selection:
+    """Keeps the weights whose deterministic policy has the least mean objective J on the validation days.
+
+    Args:
+        recording: The days; the test days are not touched.
+        policy: Function that returns the policy of some weights.
+    """
+
+    def __init__(self, recording: Recording, policy: Callable[[Layers], NetworkPolicy]) -> None:
+        self._market = recording.market("validation")
+        self._path = replay_path(self._market)
+        self._policy = policy
+        self.best: Chosen | None = None
+
+    def consider(self, weights: Layers, timesteps: int) -> None:
+        """Keep some weights if they are better than the best so far."""
+        policy = self._policy(weights)
+        statement = roll(self._market, policy, self._path, hidden=not policy.observe_regime).statement
+        objective = float(statement.objective.mean())
+        if self.best is None or objective < self.best.objective:
+            self.best = Chosen(weights, timesteps, objective)
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """Return the best weights as arrays by name, and their description, for a checkpoint."""
+        if self.best is None:
+            return {}, {}
+        parts = ((at, part, values) for at, layer in enumerate(self.best.weights) for part, values in enumerate(layer))
+        arrays = {f"{_PREFIX}{at}/{part}": values for at, part, values in parts}
+        return arrays, {"selection": {"timesteps": self.best.timesteps, "objective": self.best.objective}}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        """Restore a state of :meth:`state`."""
+        if "selection" not in about:
+            return
+        count = sum(name.startswith(_PREFIX) for name in arrays) // 2
+        weights = tuple((arrays[f"{_PREFIX}{at}/0"].copy(), arrays[f"{_PREFIX}{at}/1"].copy()) for at in range(count))
+        self.best = Chosen(weights, **about["selection"])
