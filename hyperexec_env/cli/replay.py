@@ -51,4 +51,5 @@ def main(args: Args) -> Replay:
     if args.out:
         write_days(sessions, spreads, args.out)
     given = {name: getattr(args, name) for name in (*ORDER_FIELDS, "train", "validation", "purged")}
-    return replay(recording_of(sessions, spreads, symbol=symbol_of(sessions), **given), args.policy, bound=args.bound)
+    recording = recording_of(sessions, spreads, symbol=symbol_of(sessions.report.files[0]), **given)
+    return replay(recording, args.policy, bound=args.bound)

@@ -91,7 +91,7 @@ def read_replay(
     sessions, spreads = read_days(data, format)
     if quotes is not None:
         spreads = quoted_spreads(sessions, read_quotes(quotes, format))
-    symbol = symbol or symbol_of(sessions)
+    symbol = symbol or symbol_of(sessions.report.files[0])
     return recording_of(sessions, spreads, train=train, validation=validation, purged=purged, symbol=symbol, **order)
 
 
@@ -170,9 +170,9 @@ def _check_bars(sessions: Sessions) -> None:
         raise ValueError(f"{names}: replay needs bars with a volume, got none")
 
 
-def symbol_of(sessions: Sessions) -> str:
-    """Return the name of an instrument from the name of its first file, up to the first mark that is not a letter or digit."""
-    name = Path(sessions.report.files[0]).name
+def symbol_of(file: str | os.PathLike[str]) -> str:
+    """Return the name of an instrument from the name of its file, up to the first mark that is not a letter or digit."""
+    name = Path(file).name
     end = next((at for at, letter in enumerate(name) if not letter.isalnum()), len(name))
     return name[:end] or "replay"
 

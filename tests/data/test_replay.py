@@ -120,7 +120,7 @@ def quotes_of(sessions, half):
         "source": np.zeros(count, np.int16),
     }
     empty = np.full(count, np.nan)
-    return Quotes(**shared, time=time, bid=1.0 - spread, ask=1.0 + spread, bid_size=empty, ask_size=empty)
+    return Quotes(**shared, interval=60 * SECOND, time=time, bid=1.0 - spread, ask=1.0 + spread, bid_size=empty, ask_size=empty)
 
 
 def test_each_bar_has_the_mean_spread_of_its_minutes(sessions):
@@ -153,7 +153,7 @@ def test_prepared_days_give_the_same_recording(tmp_path):
     assert again.dates == sessions.dates
     assert np.array_equal(again.missing, sessions.missing)
     assert np.array_equal(read[~again.missing], spreads[~sessions.missing])
-    assert symbol_of(again) == "IBM"
+    assert symbol_of(again.report.files[0]) == "IBM"
     known = np.where(sessions.missing, np.nan, spreads)
     assert read_replay(path).digest == recording_of(sessions, known).digest
     write_days(sessions, None, path)
