@@ -33,7 +33,9 @@ def days_of(args: Any) -> Recording | None:
     if args.scenario != "regime-day":
         raise ValueError(f"scenario must be left out with replay, which calibrates one, got {args.scenario!r}")
     usual = {"train": TRAIN, "validation": VALIDATION, "purged": PURGED}
-    parts = {name: value if getattr(args, name) is None else getattr(args, name) for name, value in usual.items()}
+    parts: dict[str, Any] = {
+        name: value if getattr(args, name) is None else getattr(args, name) for name, value in usual.items()
+    }
     check_number("validation", parts["validation"], low=0.0, high=1.0, open_low=True)
     return read_replay(args.replay, **parts)
 

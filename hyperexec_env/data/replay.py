@@ -251,8 +251,8 @@ def _notes(empty: NDArray[np.int64], half: Floats | None) -> Iterator[str]:
     if len(empty):
         yield f"{len(empty)} sessions with a slice without volume are not replayed"
     if half is not None:
-        known = ~np.isnan(half).any(axis=1)
-        yield f"{known.sum()} of {len(known)} sessions have quotes in every slice; the spread of other slices is the scenario's"
+        known = int((~np.isnan(half).any(axis=1)).sum())
+        yield f"{known} of {len(half)} sessions have quotes in every slice; the spread of other slices is the scenario's"
 
 
 def _parts(
