@@ -20,8 +20,12 @@ __all__ = [
     "Spreads",
     "by_volatility",
     "decay_of",
+    "figure_of",
+    "profile_interval",
+    "resampling_weights",
     "response_of",
     "spreads_of",
+    "student_quantile",
     "volatility_of",
 ]
 
@@ -215,7 +219,7 @@ def _response(flow: Flow, block: NDArray[np.int64]) -> Response:
     robust = math.sqrt((centred**2 * residual**2).sum()) / float((centred**2).sum()) * math.sqrt(count / (count - 2))
     found, blocks = _resampled(chunks, _slope), len(chunks)
     return Response(
-        flow.seconds, _figure(slope, found[:, 0], blocks), robust, share, _figure(persistence, found[:, 3], blocks), count
+        flow.seconds, figure_of(slope, found[:, 0], blocks), robust, share, figure_of(persistence, found[:, 3], blocks), count
     )
 
 
@@ -243,8 +247,8 @@ def decay_of(tape: Tape, seconds: float = 30.0, points: int = 60) -> Decay:
     low, high = _interval(np.log(grid), 2.0 * (profile[best] - profile))
     alone = -0.5 * len(flow.move) * math.log(_one_part(flow))
     apart = 2.0 * (profile[best] - alone) > CHI2_95
-    found = np.array([_best(totals) for totals in np.moveaxis(_weights(chunks.shape[1]) @ chunks, 1, 0)])
-    gamma, transient = (_figure(fits[best, at], found[:, at], chunks.shape[1]) for at in (0, 1))
+    found = np.array([_best(totals) for totals in np.moveaxis(resampling_weights(chunks.shape[1]) @ chunks, 1, 0)])
+    gamma, transient = (figure_of(fits[best, at], found[:, at], chunks.shape[1]) for at in (0, 1))
     return Decay(
         gamma,
         transient,
@@ -257,23 +261,30 @@ def decay_of(tape: Tape, seconds: float = 30.0, points: int = 60) -> Decay:
 
 
 def _interval(log_rho: Floats, ratio: Floats) -> tuple[float, float]:
-    """Return the interval of the resilience in which a likelihood ratio stays below its 95 % quantile, linear in between.
+    """Return the 95 % interval of the resilience; 0 and infinity where the ratio stays below its quantile up to the end."""
+    low, high = profile_interval(log_rho, ratio, CHI2_95)
+    return 0.0 if low is None else math.exp(low), math.inf if high is None else math.exp(high)
+
+
+def profile_interval(tried: Floats, ratio: Floats, limit: float) -> tuple[float | None, float | None]:
+    """Return the interval in which a profile likelihood ratio stays below a limit, linear between the values that were tried.
 
     Args:
-        log_rho: Logarithms of the values that were tried, ascending.
+        tried: Values that were tried, ascending.
         ratio: Twice the log likelihood ratio against the best value.
+        limit: Quantile of the ratio.
 
     Returns:
-        The ends; 0 and infinity where the ratio stays below it up to the last value.
+        The ends; None where the ratio stays below the limit up to the last value.
     """
-    inside = np.flatnonzero(ratio <= CHI2_95)
-    ends = []
-    for at, beyond, nothing in ((inside[0], inside[0] - 1, 0.0), (inside[-1], inside[-1] + 1, math.inf)):
+    inside = np.flatnonzero(ratio <= limit)
+    ends: list[float | None] = []
+    for at, beyond in ((inside[0], inside[0] - 1), (inside[-1], inside[-1] + 1)):
         if not 0 <= beyond < len(ratio):
-            ends.append(nothing)
+            ends.append(None)
             continue
-        part = (CHI2_95 - ratio[at]) / (ratio[beyond] - ratio[at])
-        ends.append(float(np.exp(log_rho[at] + part * (log_rho[beyond] - log_rho[at]))))
+        part = (limit - ratio[at]) / (ratio[beyond] - ratio[at])
+        ends.append(float(tried[at] + part * (tried[beyond] - tried[at])))
     return ends[0], ends[1]
 
 
@@ -292,7 +303,7 @@ def volatility_of(tape: Tape, seconds: float = 300.0) -> Figure:
     def root(total: Floats) -> tuple[float, ...]:
         return (math.sqrt(total[0] / total[1]),)
 
-    return _figure(root(chunks.sum(axis=0))[0], _resampled(chunks, root)[:, 0], len(chunks))
+    return figure_of(root(chunks.sum(axis=0))[0], _resampled(chunks, root)[:, 0], len(chunks))
 
 
 def displacement(flow: Flow, rho: float, tau: float) -> Floats:
@@ -375,7 +386,7 @@ def _chunks(block: NDArray[np.int64], terms: Floats) -> Floats:
     return np.stack([np.bincount(places, column) for column in terms.T], axis=1)
 
 
-def _weights(count: int) -> Floats:
+def resampling_weights(count: int) -> Floats:
     """Return how often each resample draws each block, shape (replicate, block)."""
     rng = np.random.default_rng(SEED)
     return np.asarray(rng.multinomial(count, np.full(count, 1.0 / count), size=REPLICATES).astype(np.float64))
@@ -383,19 +394,20 @@ def _weights(count: int) -> Floats:
 
 def _resampled(chunks: Floats, figure: Callable[[Floats], tuple[float, ...]]) -> Floats:
     """Return figures of resampled blocks, shape (replicate, figure)."""
-    return np.array([figure(total) for total in _weights(len(chunks)) @ chunks])
+    return np.array([figure(total) for total in resampling_weights(len(chunks)) @ chunks])
 
 
-def _figure(value: float, found: Floats, blocks: int) -> Figure:
-    """Return a figure from its bootstrap over some blocks, with the interval of Student's law.
-
-    The quantile is that of Fisher's expansion in the number of degrees of freedom, right to 0.3 % from five on.
-    """
-    freedom = max(blocks - 1, 1)
-    error = float(found.std(ddof=1)) * math.sqrt(blocks / freedom)
-    z = 1.959964
-    quantile = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+def figure_of(value: float, found: Floats, blocks: int, least: float = 0.0) -> Figure:
+    """Return a figure from its bootstrap over blocks, with the interval of Student's law; its error is `least` at least."""
+    error = max(float(found.std(ddof=1)) * math.sqrt(blocks / max(blocks - 1, 1)), least)
+    quantile = student_quantile(blocks - 1)
     return Figure(float(value), error, float(value) - quantile * error, float(value) + quantile * error)
+
+
+def student_quantile(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's law by Fisher's expansion, right to 0.3 % from five degrees of freedom on."""
+    freedom, z = max(freedom, 1), 1.959964
+    return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
 def _block_seconds(tape: Tape) -> float:
@@ -424,4 +436,4 @@ def _ratio_of(chunks: Floats) -> Figure:
     def ratio(total: Floats) -> tuple[float, ...]:
         return (float(total[0] / max(total[1], 1e-300)),)
 
-    return _figure(ratio(chunks.sum(axis=0))[0], _resampled(chunks, ratio)[:, 0], len(chunks))
+    return figure_of(ratio(chunks.sum(axis=0))[0], _resampled(chunks, ratio)[:, 0], len(chunks))

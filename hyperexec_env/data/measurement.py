@@ -18,6 +18,7 @@ from .impact import Decay, Figure, Response, Spell, Spreads, by_volatility, deca
 from .sessions import sessions_of
 from .tables import Bars, Book, Quotes, Trades
 from .tape import Tape, tape_of, tape_of_book
+from .temporary import Orders, Temporary, with_orders
 
 __all__ = ["ALMGREN_2005", "PUBLIC_TAPES", "Assumed", "Measurement", "assume_impact", "measure"]
 
@@ -43,28 +44,30 @@ class Measurement:
     scenario: Scenario
     moved: tuple[str, ...]
     """One sentence for each number that was changed to make the parts consistent, or not taken from the tape."""
+    temporary: Temporary | None = None
+    """Temporary impact of the desk's own orders; None without fills."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; a resilience without a bound has null in its place."""
-        decay = {**_plain(self.decay), "high": None if math.isinf(self.decay.high) else self.decay.high}
         return {
             "files": list(self.tape.files),
             "days": list(self.tape.dates),
             "adv": self.tape.adv,
             "signed_by": self.tape.signed_by,
             "left_out": self.tape.left_out,
-            "spreads": _plain(self.spreads),
-            "volatility": _plain(self.volatility),
-            "responses": [_plain(response) for response in self.responses],
+            "spreads": to_plain(self.spreads),
+            "volatility": to_plain(self.volatility),
+            "responses": [to_plain(response) for response in self.responses],
             "by_volatility": [
                 {
-                    **_plain(half),
+                    **to_plain(half),
                     "half_spread_volatilities": half.half_spread_volatilities,
                     "lambda_volatilities": half.lambda_volatilities,
                 }
                 for half in self.halves
             ],
-            "decay": decay,
+            "decay": to_plain(self.decay),
+            "temporary": self.temporary and to_plain(self.temporary),
             "moved": list(self.moved),
             "scenario": self.scenario.to_dict(),
         }
@@ -99,9 +102,11 @@ class Measurement:
             )
         bound = "no upper bound" if math.isinf(decay.high) else f"{decay.high:.0f}"
         state = "identified" if decay.identified else "not identified"
+        temporary = self.temporary or "temporary impact is the published one: it needs a desk's own fills (--fills)"
         lines += [
             f"permanent part {decay.gamma}, transient part {decay.transient} (intervals of {decay.seconds:g} s)",
             f"resilience {decay.resilience:.0f} a day, 95 % interval {decay.low:.0f} to {bound}: {state}",
+            str(temporary),
             "",
             *self.moved,
         ]
@@ -114,19 +119,29 @@ class Assumed:
 
     calibration: Calibration
     scenario: Scenario
+    temporary: Temporary | None = None
+    """Temporary impact of the desk's own orders; None without fills."""
+    moved: tuple[str, ...] = ()
+    """One sentence for each number of the orders that was changed or not taken."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {**self.calibration.to_dict(), "scenario": self.scenario.to_dict()}
+        return {
+            **self.calibration.to_dict(),
+            "temporary": self.temporary and to_plain(self.temporary),
+            "moved": list(self.moved),
+            "scenario": self.scenario.to_dict(),
+        }
 
     def __str__(self) -> str:
         """Return the calibration and what was assumed."""
         names = (*PUBLIC_TAPES, *ALMGREN_2005)
         lines = [f"{name} = {getattr(self.scenario, name):g}: {self.scenario.provenance[name]}" for name in names]
-        return "\n".join([str(self.calibration), "bars do not identify impact; assumed:", *lines])
+        own = [str(self.temporary), *self.moved] if self.temporary else []
+        return "\n".join([str(self.calibration), *own, "bars do not identify impact; assumed:", *lines])
 
 
-def assume_impact(calibration: Calibration) -> Assumed:
+def assume_impact(calibration: Calibration, orders: Orders | None = None) -> Assumed:
     """Return a calibrated scenario with the impact of public tapes, scaled by its volatility, and published temporary impact.
 
     Kyle's lambda goes with volatility: in daily volatilities for one ADV it lies between 17 and 36 on public tapes, in arrival
@@ -134,7 +149,10 @@ def assume_impact(calibration: Calibration) -> Assumed:
     """
     values, texts = public_impact()
     scenario = calibration.scenario
-    return Assumed(calibration, replace(scenario, **values, provenance={**scenario.provenance, **texts}))
+    made = replace(scenario, **values, provenance={**scenario.provenance, **texts})
+    if orders is None:
+        return Assumed(calibration, made)
+    return Assumed(calibration, *with_orders(made, orders, is_measured=False))
 
 
 def measure(
@@ -143,6 +161,7 @@ def measure(
     format: Format | None = None,
     *,
     bars: Bars | None = None,
+    orders: Orders | None = None,
     adv: float | None = None,
     name: str = "measured",
     **order: Any,
@@ -151,13 +170,15 @@ def measure(
 
     The scenario is calibrated to `bars` (or to one-minute bars of the trades), see
     :func:`~hyperexec_env.data.calibration.calibrate`; spread, lambda, gamma, resilience, flow share and flow persistence come
-    from the tape. Temporary impact cannot be seen in the tape of others: it has the published values of Almgren et al. (2005).
+    from the tape. Temporary impact cannot be seen in the tape of others: it is that of `orders`, or has the published values of
+    Almgren et al. (2005).
 
     Args:
         source: The trades, or a limit order book.
         quotes: The best bids and offers; not needed for a book.
         format: Calendar and hours.
         bars: Bars of a longer time, for volume, volatility and regimes.
+        orders: A desk's own orders, for temporary impact.
         adv: Average daily volume, shares; needed for a tape that covers only a part of its sessions.
         name: Name of the scenario.
         **order: Fields that override those of the scenario, such as ``quantity``.
@@ -189,8 +210,11 @@ def measure(
         )
     given = {key: value for key, value in order.items() if value is not None}
     provenance = {**base.provenance, **texts, **dict.fromkeys(given, "given")}
-    scenario = replace(replace(base, **fields), **given, provenance=provenance)
-    return Measurement(tape, spreads, volatility, responses, halves, decay, scenario, tuple(moved))
+    scenario, temporary = replace(replace(base, **fields), **given, provenance=provenance), None
+    if orders is not None:
+        scenario, temporary, more = with_orders(scenario, orders, is_measured=True)
+        moved += more
+    return Measurement(tape, spreads, volatility, responses, halves, decay, scenario, tuple(moved), temporary)
 
 
 def _check_moves(tape: Tape) -> None:
@@ -309,11 +333,13 @@ def _precise(responses: Sequence[Response]) -> Response:
     return good[-1] if good else responses[0]
 
 
-def _plain(record: Any) -> Any:
-    """Return a record as plain values."""
+def to_plain(record: Any) -> Any:
+    """Return a record as plain values for JSON; infinities are null."""
     if hasattr(record, "_asdict"):
-        return {key: _plain(value) for key, value in record._asdict().items()}
-    return [_plain(item) for item in record] if isinstance(record, tuple) else record
+        return {key: to_plain(value) for key, value in record._asdict().items()}
+    if isinstance(record, float) and not math.isfinite(record):
+        return None
+    return [to_plain(item) for item in record] if isinstance(record, tuple) else record
 
 
 def _digits(value: float) -> float:
