@@ -21,7 +21,7 @@ from .instrument import Grid
 from .order_costs import OrderCosts, Settings, cost_orders
 from .range_check import misfit
 
-__all__ = ["order_numbers", "tca_blotter"]
+__all__ = ["of_fills", "order_numbers", "tca_blotter"]
 
 SEVERAL: Final = "several"
 """Broker or algorithm of an order that has several."""
@@ -57,7 +57,7 @@ def tca_blotter(
         MissingExtra: The extra `data` is not installed.
     """
     format = format or Format()
-    blotter = fills if isinstance(fills, Blotter) else read_blotter(fills, fills_format or _of_fills(format))
+    blotter = fills if isinstance(fills, Blotter) else read_blotter(fills, fills_format or of_fills(format))
     settings = settings or Settings()
     if settings.any and blotter.fee is not None:
         column = blotter.provenance.columns.get("fee", "fee")
@@ -158,7 +158,7 @@ class _Desk:
         }
 
 
-def _of_fills(format: Format) -> Format:
+def of_fills(format: Format) -> Format:
     """Return the format of executions that goes with a format of market data."""
     return replace(format, layout="", columns=(), stamp="")
 

@@ -25,7 +25,7 @@ from hyperexec_env.extras import need
 
 from .instrument import Instrument, instrument_of
 
-__all__ = ["DeskMarket"]
+__all__ = ["DeskMarket", "checked_bars"]
 
 KINDS: Final = ("bars", "trades", "quotes")
 _READ: Final = {"bars": read_bars, "trades": read_trades, "quotes": read_quotes}
@@ -99,31 +99,10 @@ class DeskMarket:
             found[kind] = table
         self.sessions, stamp = None, ""
         if found["bars"] is not None:
-            stamp, more = self._check(found["bars"])
+            self.sessions, stamp, more = checked_bars(found["bars"], self.calendar, self.format)
             notes += more
         bars = (found["bars"], stamp) if found["bars"] is not None else None
         return instrument_of(symbol, self.calendar, bars, found["trades"], found["quotes"], notes)
-
-    def _check(self, bars: Bars) -> tuple[str, list[str]]:
-        """Return whether bars are stamped at start or end, and sentences on them; keep their full sessions."""
-        files = ", ".join(bars.provenance.files[:3])
-        if bars.is_daily:
-            raise ValueError(
-                f"{files}: daily bars do not resolve executions; give bars of 60 minutes at most, trades or quotes"
-            )
-        try:
-            self.sessions = sessions_of(bars, self.format, lenient=True)
-        except NoSessions:  # a half day, or a few hours
-            hours = self.calendar.sessions(int(bars.time.min()), int(bars.time.max()))
-            return settled_stamp(bars, *find_stamp(bars, hours), self.format)
-        report = self.sessions.report
-        faulty = [item for item in report.left_out if item.kind not in CALENDAR_KINDS]
-        notes = (
-            [f"faulty sessions of the bars: {len(faulty)}, for example {faulty[0]}; their volume may be wrong"]
-            if faulty
-            else []
-        )
-        return report.stamp, [*report.notes, *notes]
 
     def _read(self, kind: str, items: list[Any], symbol: str) -> Any:
         """Read data of one kind of an instrument."""
@@ -190,6 +169,28 @@ class DeskMarket:
             if symbol is not None:
                 return symbol
         return None
+
+
+def checked_bars(bars: Bars, calendar: Calendar, format: Format) -> tuple[Sessions | None, str, list[str]]:
+    """Return the full sessions of bars (None without one), whether they are stamped at start or end, and sentences on them.
+
+    Raises:
+        ValueError: The bars are days.
+    """
+    files = ", ".join(bars.provenance.files[:3])
+    if bars.is_daily:
+        raise ValueError(f"{files}: daily bars do not resolve executions; give bars of 60 minutes at most, trades or quotes")
+    try:
+        sessions = sessions_of(bars, format, lenient=True)
+    except NoSessions:  # a half day, or a few hours
+        hours = calendar.sessions(int(bars.time.min()), int(bars.time.max()))
+        return None, *settled_stamp(bars, *find_stamp(bars, hours), format)
+    report = sessions.report
+    faulty = [item for item in report.left_out if item.kind not in CALENDAR_KINDS]
+    notes = (
+        [f"faulty sessions of the bars: {len(faulty)}, for example {faulty[0]}; their volume may be wrong"] if faulty else []
+    )
+    return sessions, report.stamp, [*report.notes, *notes]
 
 
 class _Rows:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.evaluate import entrants as entrants
     from hyperexec_env.baselines.evaluate import evaluate as evaluate
     from hyperexec_env.baselines.evaluate import known_optimum as known_optimum
+    from hyperexec_env.baselines.measure import measure as measure
     from hyperexec_env.baselines.policies import get_policy as get_policy
     from hyperexec_env.baselines.policies import policy_names as policy_names
     from hyperexec_env.baselines.realism import realism as realism
@@ -51,7 +52,6 @@ if TYPE_CHECKING:
     from hyperexec_env.data.calibration import calibrate as calibrate
     from hyperexec_env.data.format import Format as Format
     from hyperexec_env.data.inspection import inspect_data as inspect_data
-    from hyperexec_env.data.measurement import measure as measure
     from hyperexec_env.data.reader import read_bars as read_bars
     from hyperexec_env.data.reader import read_book as read_book
     from hyperexec_env.data.reader import read_quotes as read_quotes
@@ -155,7 +155,7 @@ _MODULES: Final = {
     "known_optimum": "baselines.evaluate",
     "leaderboard": "training.leaderboard",
     "load_policy": "evaluation.network",
-    "measure": "data.measurement",
+    "measure": "baselines.measure",
     "planned_shares": "execution.estimates",
     "policy_names": "baselines.policies",
     "preset": "execution.presets",

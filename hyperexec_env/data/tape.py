@@ -15,7 +15,7 @@ from .tables import Book, Quotes, Trades, executions_among
 from .tape_faults import Hole, LargePrint, check_clocks, hole_notes, holes_of, large_prints, print_notes
 from .zones import DAY, MINUTE, SECOND, Nanoseconds
 
-__all__ = ["Flow", "Tape", "TapeDay", "flow_of", "quotes_of_book", "tape_of", "tape_of_book"]
+__all__ = ["Flow", "Tape", "TapeDay", "flow_of", "quotes_of_book", "tape_of", "tape_of_book", "trades_of_book"]
 
 Floats = NDArray[np.float64]
 
@@ -160,9 +160,15 @@ def tape_of(trades: Trades, quotes: Quotes, format: Format | None = None, adv: f
 
 def tape_of_book(book: Book, format: Format | None = None, adv: float | None = None) -> Tape:
     """Return the tape of a limit order book: its executions (hidden ones included), and the best quotes after each event."""
-    shared = {"provenance": book.provenance, "symbol": book.symbol, "lines": book.lines}
-    trades = executions_among(
-        **shared,
+    return tape_of(trades_of_book(book), quotes_of_book(book), format, adv)
+
+
+def trades_of_book(book: Book) -> Trades:
+    """Return the executions of a book, hidden ones included."""
+    return executions_among(
+        provenance=book.provenance,
+        symbol=book.symbol,
+        lines=book.lines,
         time=book.time,
         row=book.row,
         source=book.source,
@@ -171,7 +177,6 @@ def tape_of_book(book: Book, format: Format | None = None, adv: float | None = N
         price=book.price,
         direction=book.direction,
     )
-    return tape_of(trades, quotes_of_book(book), format, adv)
 
 
 def quotes_of_book(book: Book) -> Quotes:
