@@ -76,7 +76,7 @@ class BlotterReport:
     """
 
     texts: dict[str, tuple[str, ...]]
-    """symbol, order_id, side, broker, algorithm and date (the session) of each order."""
+    """symbol, order_id, side, broker, algorithm and date (the session) of each order, and its currency if there are several."""
     start: Nanoseconds
     """Arrival, UTC."""
     end: Nanoseconds
@@ -87,7 +87,8 @@ class BlotterReport:
     """Fills that the market data do not hold, compared with the nearest price of their session."""
     outside: NDArray[np.int64]
     """Fills outside the low-high range of their bar."""
-    zone: str
+    zones: tuple[str, ...]
+    """Time zone of the market of each order."""
     calendar: str
     provenance: Provenance
     """How the executions were read."""
@@ -102,13 +103,16 @@ class BlotterReport:
 
     @cached_property
     def notional(self) -> Floats:
-        """Paper notional of each order, its size times the arrival price, currency: the weight of every mean."""
-        return np.asarray(self.values["ordered"] * self.values["arrival_price"])
+        """Paper notional of each order, its size times the arrival price, in one currency: the weight of every mean."""
+        return np.asarray(self.values["ordered"] * self.values["arrival_price"] * self.values.get("rate", 1.0))
 
     @cached_property
     def hour(self) -> tuple[str, ...]:
         """Hour of the arrival by the clock of the market, such as 10:00-11:00."""
-        hours = (local_of(self.start, self.zone) % DAY) // HOUR
+        hours = np.empty(len(self), dtype=np.int64)
+        for zone in set(self.zones):
+            mine = np.array(self.zones) == zone
+            hours[mine] = (local_of(self.start[mine], zone) % DAY) // HOUR
         return tuple(f"{hour:02d}:00-{hour + 1:02d}:00" for hour in hours.tolist())
 
     def keys(self, group: str) -> tuple[str, ...]:
@@ -223,7 +227,7 @@ class BlotterReport:
             **{name: list(found) for name, found in self.texts.items()},
             **stamps,
             **counts,
-            **{name: plain(self.values[name]) for name in amounts},
+            **{name: plain(self.values[name]) for name in (*amounts, *(["rate"] if "rate" in self.values else []))},
             **{name: plain(self.values[name]) for name in MEASURES},
             "flags": list(self.flags),
         }

@@ -14,6 +14,7 @@ from hyperexec_env.data.clock import find_stamp, settled_stamp
 from hyperexec_env.data.days import CALENDAR_KINDS
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.kinds import kind_of
+from hyperexec_env.data.listings import Listing, Listings
 from hyperexec_env.data.numbers import read_words
 from hyperexec_env.data.raw import Raw, open_raw
 from hyperexec_env.data.reader import read_bars, read_quotes, read_trades
@@ -25,7 +26,7 @@ from hyperexec_env.extras import need
 
 from .instrument import Instrument, instrument_of
 
-__all__ = ["DeskMarket", "checked_bars"]
+__all__ = ["DeskMarket", "checked_bars", "listed_calendar"]
 
 KINDS: Final = ("bars", "trades", "quotes")
 _READ: Final = {"bars": read_bars, "trades": read_trades, "quotes": read_quotes}
@@ -43,6 +44,7 @@ class DeskMarket:
         trades: Trades.
         quotes: Best bids and offers.
         format: How to read what the data do not say themselves.
+        listings: Instruments with calendars of their own.
 
     Raises:
         ValueError: The data cannot be read, or none belongs to an instrument of the blotter.
@@ -56,9 +58,10 @@ class DeskMarket:
         trades: Data = None,
         quotes: Data = None,
         format: Format | None = None,
+        listings: Listings | None = None,
     ) -> None:
         self.format = format or Format()
-        self.calendar: Calendar = calendar_of(self.format.calendar, self.format.hours, self.format.tz)
+        self.listings = listings or {}
         self.sessions: Sessions | None = None
         """Full sessions of the bars that were read last; None without bars or without a full session."""
         self.notes: list[str] = []
@@ -81,6 +84,15 @@ class DeskMarket:
                 + (f"; the data hold {known}" if known else "; give --market, --trades or --quotes")
             )
 
+    def calendar_of(self, symbol: str) -> Calendar:
+        """Return the trading calendar of an instrument."""
+        return listed_calendar(symbol, self.format, self.listings)
+
+    def _format_of(self, symbol: str) -> Format:
+        """Return how to read the data of an instrument."""
+        calendar = self.listings.get(symbol, Listing()).calendar
+        return replace(self.format, symbol="", calendar=calendar or self.format.calendar)
+
     def has(self, symbol: str) -> bool:
         """Return whether there are data for an instrument."""
         return bool(self._data.get(symbol))
@@ -99,23 +111,23 @@ class DeskMarket:
             found[kind] = table
         self.sessions, stamp = None, ""
         if found["bars"] is not None:
-            self.sessions, stamp, more = checked_bars(found["bars"], self.calendar, self.format)
+            self.sessions, stamp, more = checked_bars(found["bars"], self.calendar_of(symbol), self._format_of(symbol))
             notes += more
         bars = (found["bars"], stamp) if found["bars"] is not None else None
-        return instrument_of(symbol, self.calendar, bars, found["trades"], found["quotes"], notes)
+        return instrument_of(symbol, self.calendar_of(symbol), bars, found["trades"], found["quotes"], notes)
 
     def _read(self, kind: str, items: list[Any], symbol: str) -> Any:
         """Read data of one kind of an instrument."""
         read: Any = _READ[kind]
         rows = [item for item in items if isinstance(item, _Rows)]
         if not rows:
-            return read(items, replace(self.format, symbol=""))
+            return read(items, self._format_of(symbol))
         frames = [item.table if isinstance(item, _Rows) else item for item in items]
         try:
-            table = read(frames, replace(self.format, symbol=""))
+            table = read(frames, self._format_of(symbol))
         except ValueError:
             for item in rows:  # read the whole file again, so that the error names its line
-                read(item.path, replace(self.format, symbol=item.word))
+                read(item.path, replace(self._format_of(symbol), symbol=item.word))
             raise
         files = zip(items, table.provenance.files, strict=True)
         names = tuple(item.name if isinstance(item, _Rows) else name for item, name in files)
@@ -169,6 +181,18 @@ class DeskMarket:
             if symbol is not None:
                 return symbol
         return None
+
+
+def listed_calendar(symbol: str, format: Format, listings: Listings) -> Calendar:
+    """Return the trading calendar of an instrument: that of its listing, else that of a format.
+
+    Raises:
+        ValueError: Hours are given beside a calendar of a listing.
+    """
+    own = listings.get(symbol, Listing()).calendar
+    if own and format.hours and own != format.calendar:
+        raise ValueError(f"hours must be left out where instruments have calendars of their own ({symbol}: {own})")
+    return calendar_of(own or format.calendar, format.hours, format.tz)
 
 
 def checked_bars(bars: Bars, calendar: Calendar, format: Format) -> tuple[Sessions | None, str, list[str]]:

@@ -23,6 +23,7 @@ from hyperexec_env.baselines.tca import PLANS, Details, tca_of_blotter
 from hyperexec_env.baselines.tca_page import page
 from hyperexec_env.data.blotter import Blotter, read_blotter
 from hyperexec_env.data.format import Format
+from hyperexec_env.data.listings import in_shares
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.extras import need
@@ -54,6 +55,12 @@ class Args(Format):
         (), "columns of the market data, such as ts=Time,close=Last (default: by layout)", each=True
     )
     fills_tz: str = option("", "time zone of stamps of FILLS without an offset (default: --tz, else that of the calendar)")
+    lot: float = option(1.0, "shares of a unit of quantity of FILLS, such as 100 for round lots")
+    instruments: str | None = option(
+        None,
+        "table of instruments: symbol and any of calendar, currency, lot, rate (its value in the currency of the report)",
+        file="input",
+    )
     out: str | None = option(None, "write one row of costs for each order to this file (.parquet, .csv, .json)", file="output")
     lenient: bool = option(False, "leave out instruments whose executions do not fit the market data, and count them")
     quantity: float | None = option(None, "one order: size of the order, shares (default: the filled shares)")
@@ -100,8 +107,8 @@ def main(args: Args) -> ExecutionReport | BlotterReport:
     if args.out is not None:
         check_ending(args.out)
     blotter = read_blotter(args.fills, args.fills_format)
-    several = order_numbers(blotter, args.market_format)[0].any()
-    report = (None if several else _one_order(args, blotter)) or _all_orders(args, blotter)
+    several = args.instruments is not None or order_numbers(blotter, args.market_format)[0].any()
+    report = (None if several else _one_order(args, in_shares(blotter, args.lot))) or _all_orders(args, blotter)
     if isinstance(report, BlotterReport) and args.out is not None:
         report.write(args.out)
     if args.html is not None:
@@ -121,6 +128,7 @@ def _all_orders(args: Args, blotter: Blotter) -> BlotterReport:
         )
     settings = build(Settings, args)
     data: dict[str, Any] = {"market": args.market, "trades": args.trades, "quotes": args.quotes}
+    data |= {"lot": args.lot, "instruments": args.instruments}
     return tca_blotter(blotter, **data, format=args.market_format, settings=settings, lenient=args.lenient)
 
 
