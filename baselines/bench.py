@@ -37,21 +37,52 @@ market, policies = build_market(get_scenario("regime-day")), [get_policy({_POLIC
 join([outcome for outcome, in rollouts(market, policies, [False], seed=0, episodes=int(sys.argv[1]), backend="numba")])
 """
 _TRADES: Final = 10_000_000
+_BARS: Final = 1_000_000
+_EXECUTIONS: Final = 100_000
+_PER_ORDER: Final = 20
 _WRITE: Final = """
 import sys
 import numpy as np, pyarrow as pa
-from pyarrow import csv
-count, rng = int(sys.argv[1]), np.random.default_rng(0)
-time = pa.array(1_709_562_600_000_000 + np.cumsum(rng.integers(0, 4_000, count)), pa.timestamp("us"))
-price = np.round(170.0 + np.cumsum(rng.normal(0.0, 0.001, count)), 2)
-side = np.array(["buy", "sell"])[rng.integers(0, 2, count)]
-csv.write_csv(pa.table({"ts": time, "price": price, "size": rng.integers(1, 1000, count), "side": side}), sys.argv[2])
+from pyarrow import csv, parquet
+kind, count, path = sys.argv[1], int(sys.argv[2]), sys.argv[3]
+rng, start = np.random.default_rng(0), 1_709_562_600_000_000
+def write(name, **columns):
+    (csv.write_csv if name.endswith("csv") else parquet.write_table)(pa.table(columns), name)
+def stamps(values):
+    return pa.array(values, pa.timestamp("us"))
+if kind == "trades":
+    price = np.round(170.0 + np.cumsum(rng.normal(0.0, 0.001, count)), 2)
+    side = np.array(["buy", "sell"])[rng.integers(0, 2, count)]
+    time = stamps(start + np.cumsum(rng.integers(0, 4_000, count)))
+    write(path, ts=time, price=price, size=rng.integers(1, 1000, count), side=side)
+if kind == "bars":
+    price = np.round(170.0 + np.cumsum(rng.normal(0.0, 0.01, count)), 2)
+    columns = {"open": price, "high": price + 0.02, "low": price - 0.02, "close": price}
+    write(path, ts=stamps(start + np.arange(count) * 60_000_000), **columns, volume=np.arange(1, count + 1))
+if kind == "fills":  # orders in 100 instruments over 20 sessions, and the bars of these
+    minute, day = np.meshgrid(np.arange(390), np.arange(28)[np.arange(28) % 7 < 5], indexing="ij")
+    opening = 1_708_957_800_000_000 + (86_400_000_000 * day - 3_600_000_000 * (day >= 14)).T.ravel()  # the clock changes
+    bars = np.tile(opening + 60_000_000 * minute.T.ravel(), 100)
+    names = np.array([f"S{k:03d}" for k in range(100)])
+    flat = np.full(len(bars), 100.0)
+    prices = {"open": flat, "high": flat + 0.1, "low": flat - 0.1, "close": flat}
+    write(path + ".bars.csv", ts=stamps(bars), symbol=np.repeat(names, len(bars) // 100), **prices, volume=flat * 10.0)
+    order = np.arange(count) // 20
+    first = opening.reshape(20, 390)[order % 20, 0] + 60_000_000 * (order % 300)
+    time = stamps(first + 30_500_000 * (np.arange(count) % 20))
+    words = {"symbol": names[order % 100], "side": np.full(count, "B"), "order_id": order, "exec_id": np.arange(count)}
+    write(path, ts=time, quantity=np.full(count, 100.0), price=np.full(count, 100.05), **words)
 """
 _READ: Final = """
 import sys
+from hyperexec_env.baselines.blotter import tca_blotter
 from hyperexec_env.data.format import Format
-from hyperexec_env.data.reader import read_trades
-read_trades(sys.argv[1], Format(tz="America/New_York"))
+from hyperexec_env.data.reader import read_bars, read_trades
+kind, path = sys.argv[1], sys.argv[3]
+if kind == "fills":
+    tca_blotter(path, path + ".bars.csv", format=Format(tz="UTC"))
+else:
+    {"bars": read_bars, "trades": read_trades}[kind](path, Format(calendar="24/7"))
 """
 _MEASURE: Final = """
 import resource, subprocess, sys, time
@@ -182,22 +213,34 @@ def command_probes(episodes: int = _EPISODES) -> list[Probe]:
     ]
 
 
-def reading_probes(trades: int = _TRADES) -> list[Probe]:
-    """Return the probes of reading a csv file of trades in a new process: wall time and peak memory.
+def reading_probes(share: float = 1.0) -> list[Probe]:
+    """Return the probes of reading large files in a new process: wall time and peak memory.
 
     Args:
-        trades: Number of rows of the file, which is written to a temporary folder.
+        share: Share of the rows of the files, which are written to a temporary folder; at least one order of the blotter.
     """
+    trades, bars = max(1, round(share * _TRADES)), max(1, round(share * _BARS))
+    fills = _PER_ORDER * max(1, round(share * _EXECUTIONS / _PER_ORDER))
+    return [
+        *_reading(f"reading {trades:,} trades of csv", "trades", trades, "csv", 60.0),
+        *_reading(f"reading {trades:,} trades of parquet", "trades", trades, "parquet", 60.0),
+        *_reading(f"reading {bars:,} bars of csv", "bars", bars, "csv", 10.0),
+        *_reading(f"reading {bars:,} bars of parquet", "bars", bars, "parquet", 10.0),
+        *_reading(f"tca of {fills:,} executions", "fills", fills, "csv", 30.0),
+    ]
+
+
+def _reading(name: str, kind: str, rows: int, form: str, limit: float) -> list[Probe]:
+    """Return the probes of one file: seconds below a limit, and memory below 1 GB."""
 
     @cache
     def spent() -> Spent:
         with TemporaryDirectory() as folder:
-            path = f"{folder}/trades.csv"
-            spent_by([sys.executable, "-c", _WRITE, str(trades), path])
-            return spent_by([sys.executable, "-c", _READ, path])
+            words = [kind, str(rows), f"{folder}/data.{form}"]
+            spent_by([sys.executable, "-c", _WRITE, *words])
+            return spent_by([sys.executable, "-c", _READ, *words])
 
-    name = f"reading {trades:,} trades of csv"
     return [
-        within(name, "s", 60.0, lambda _: spent().seconds, once=True),
+        within(name, "s", limit, lambda _: spent().seconds, once=True),
         within(f"{name}, memory", "GB", 1.0, lambda _: spent().gigabytes, once=True),
     ]

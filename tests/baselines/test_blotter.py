@@ -4,8 +4,6 @@ import csv
 import gzip
 import json
 import os
-import resource
-import time
 import zipfile
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -753,34 +751,6 @@ def test_a_closing_quote_of_a_bar_counts_from_its_end(market):
         second = (first - OPEN).total_seconds()
         assert row["arrival_price"] == pytest.approx(market.mid_at(np.floor(second) - 0.001))
     assert any("quotes are the last ones of intervals of 1 s, and are valid from their ends" in text for text in report.remarks)
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_executions_take_less_than_half_a_minute(folder):
-    """5,000 orders in 100 instruments over 20 sessions, against one file of 780,000 bars; memory grows by less than 1 GB."""
-    names, days = [f"S{k:03d}" for k in range(100)], [timedelta(days=k) for k in range(28) if k % 7 < 5]
-    opening = datetime(2024, 2, 26, 14, 30, tzinfo=UTC)
-    header, bars = "ts,symbol,open,high,low,close,volume", []
-    for day in days:
-        stamps = [
-            (opening + day + timedelta(minutes=minute - 60 * (day >= timedelta(days=14)))).isoformat() for minute in range(390)
-        ]
-        bars += [f"{stamp},{name},100.0,100.1,99.9,100.0,1000" for name in names for stamp in stamps]
-    write("bars.csv", header, bars)
-    lines = []
-    for order in range(5000):
-        day = days[order % len(days)]
-        start = opening + day + timedelta(minutes=order % 300 - 60 * (day >= timedelta(days=14)))
-        for k in range(20):
-            stamp = (start + timedelta(seconds=30.5 * k)).isoformat()
-            lines.append(f"{stamp},{names[order % 100]},B,100,100.05,O{order},E{order}-{k},GS,VWAP")
-    write("fills.csv", HEADER, lines)
-    before, memory = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    report = hx.tca_blotter("fills.csv", "bars.csv")
-    assert time.perf_counter() - before < 30.0
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 1_000_000
-    assert len(report) == 5000
-    assert report.mean("vwap_bps").mean == pytest.approx(5.0)
 
 
 def test_a_lunch_break_is_no_trading_time(folder):
