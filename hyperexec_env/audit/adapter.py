@@ -62,8 +62,8 @@ class Adapter:
     sliced: Callable[[int], Env] | None = None
     """Return a new environment with the same order, market and horizon, cut into another number of slices."""
     perturb_future: Callable[[Env, int], Any] | None = None
-    """After `reset`, change what nature draws from slice k on, and nothing earlier. If it returns an observation, the episode
-    begins with that one instead of the one of `reset`."""
+    """After `reset`, change what nature draws from slice k on, and nothing earlier, not even by rounding; with a k after all
+    that is drawn, nothing. If it returns an observation, the episode begins with that one instead of the one of `reset`."""
     perturb_hidden: Callable[[Env, int], Any] | None = None
     """After `reset`, change in slice k what no observation may show, such as a regime; else like `perturb_future`."""
     twins: Callable[[], Iterable[tuple[Env, Env]]] | None = None
@@ -72,7 +72,7 @@ class Adapter:
     def lacks(self, *names: str) -> str:
         """Return the reason for which a check is not run that needs some functions; "" if the adapter has them all."""
         missing = [name for name in names if getattr(self, name) is None]
-        return f"the adapter has no {' and no '.join(missing)}" if missing else ""
+        return f"the adapter has no {', '.join(missing)}" if missing else ""
 
     def slices_of(self, env: Env) -> int:
         """Return the number of slices of an episode.

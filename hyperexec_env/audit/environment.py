@@ -26,6 +26,8 @@ _PLAYS: Final = 4
 """Episodes of the checks that compare episodes bit for bit."""
 _COMPARING: Final = ("future", "hidden", "reset", "arrival")
 """Checks that compare two episodes of one seed."""
+_NEVER: Final = 10**9
+"""A slice after everything that nature draws."""
 _TOLERANCE: Final = 1e-6
 """Largest relative error of an account: single precision sums to about this."""
 
@@ -92,7 +94,8 @@ def _notes(adapter: Adapter, settings: Settings) -> tuple[str, ...]:
         f"{settings.seed + settings.episodes - 1}, paired by seed; each fails a sound environment with a probability of "
         "at most 0.1 %; intervals are 95 %."
     )
-    plain = adapter.action is None and adapter.cost is None
+    needed = {name for check in CHECKS for name in check.needs}
+    plain = all(getattr(adapter, name) is None for name in needed)
     missing = "Most checks need an adapter: a record of small functions, see docs/audit.md."
     return (statistical, *([missing] if plain else []))
 
@@ -102,7 +105,7 @@ def _made(check: Check, adapter: Adapter, settings: Settings, repeats: bool) -> 
     lacking = adapter.lacks(*check.needs)
     if lacking:
         return not_run(check.name, lacking)
-    if not repeats and check.name in _COMPARING:
+    if not repeats and check.name in _COMPARING and (check.run is not check_hidden or _hides(adapter)):
         return not_run(check.name, "it compares episodes bit for bit, and the episodes of one seed differ (see repeatable)")
     try:
         return check.run(adapter, settings)
@@ -160,7 +163,7 @@ def _change(left: Any, right: Any) -> str:
     if left.shape != right.shape:
         return f"{left.size} and {right.size} numbers"
     place = int(np.argmax(left != right))
-    return f"number {place}: {left[place]:.6g} and {right[place]:.6g}"
+    return f"number {place}: {left[place]:.9g} and {right[place]:.9g}"
 
 
 def check_repeatable(adapter: Adapter, settings: Settings) -> Finding:
@@ -182,9 +185,14 @@ def check_future(adapter: Adapter, settings: Settings) -> Finding:
     return _unmoved("future", adapter, settings, adapter.perturb_future, "what nature draws from slice k on")
 
 
+def _hides(adapter: Adapter) -> bool:
+    """Return whether an adapter declares that something is hidden."""
+    return adapter.perturb_hidden is not None or adapter.twins is not None
+
+
 def check_hidden(adapter: Adapter, settings: Settings) -> Finding:
     """What is hidden is not shown: neither by another value in one slice, nor by environments that differ in nothing else."""
-    if adapter.perturb_hidden is None and adapter.twins is None:
+    if not _hides(adapter):
         return not_run("hidden", f"{adapter.lacks('perturb_hidden', 'twins')}: nothing is declared to be hidden")
     evidence, numbers = [], {}
     if adapter.perturb_hidden is not None:
@@ -213,6 +221,9 @@ def _unmoved(name: str, adapter: Adapter, settings: Settings, change: Callable[[
     compared, moved, places = 0, 0, set()
     for seed in settings.seeds(_PLAYS):
         plain = play(adapter, adapter.make(), seed, _probe(adapter, seed))
+        found = _touched(adapter, seed, plain, change)
+        if found:
+            return not_run(name, f"the adapter changes the past: its change after the last slice moves {found}")
         last = len(plain.rewards) - 1
         for k in sorted({1, last // 4, last // 2, last - 1} & set(range(1, last + 1))):
             other = play(adapter, adapter.make(), seed, _probe(adapter, seed), change=lambda env, k=k: change(env, k))  # type: ignore[misc]
@@ -233,6 +244,22 @@ def _unmoved(name: str, adapter: Adapter, settings: Settings, change: Callable[[
     listed = ", ".join(map(str, sorted(places)))
     text = f"after a change of {what}, k = {listed}, the {compared:,} observations up to slice k stay, and later ones move"
     return passed(name, text, observations=compared, slices=sorted(places))
+
+
+def _touched(adapter: Adapter, seed: int, plain: Episode, change: Callable[[Any, int], Any]) -> str:
+    """Return what a change of nature after everything that is drawn moves; "" where it moves nothing, as it should.
+
+    An adapter that cannot be asked for so late a slice is asked for the slice after the last one of the episode.
+    """
+    for k in (_NEVER, len(plain.rewards)):
+        try:
+            other = play(adapter, adapter.make(), seed, _probe(adapter, seed), change=lambda env, k=k: change(env, k))  # type: ignore[misc]
+        except Exception:
+            if k != _NEVER:
+                raise
+            continue
+        return _first_difference(plain, other)
+    return ""
 
 
 # --- what an environment keeps

@@ -351,6 +351,15 @@ def test_a_perturbation_without_effect_is_not_run():
     assert audit(Sound, perturb_future=lambda env, k: None).named("future").verdict == "not run"
 
 
+def test_an_adapter_that_changes_the_past_is_not_blamed_on_the_environment():
+    def rounds(env, k):
+        env.arrival = env.arrival * (1.0 + 1e-12)
+
+    found = audit(Sound, perturb_future=rounds).named("future")
+    assert found.verdict == "not run"
+    assert "the adapter changes the past: its change after the last slice moves" in found.evidence
+
+
 def test_an_order_that_is_not_completed_is_not_compared():
     class Unfinished(Sound):
         def step(self, action):
