@@ -68,6 +68,8 @@ def audit_env(
     if isinstance(env, str):
         name, adapter = env, load_adapter(env, options)
     elif isinstance(env, Adapter):
+        if options:
+            raise ValueError(f"options are for an environment or a function, and an adapter has none: got {shown(options)}")
         name, adapter = type(env.make()).__name__, env
     elif callable(env):
         made = env(**(options or {}))
@@ -336,7 +338,7 @@ def check_account(adapter: Adapter, settings: Settings) -> Finding:
                 return not_run("account", f"the episode of seed {seed} does not end within {MOST_STEPS:,} steps")
             paid, count = float(np.sum(episode.rewards)), count + 1
             scale = max(abs(episode.account), float(np.sum(np.abs(episode.rewards))))
-            if abs(paid - episode.account) > _TOLERANCE * scale:
+            if not abs(paid - episode.account) <= _TOLERANCE * scale:
                 text = f"with {name}, the rewards of the episode of seed {seed} sum to {paid:.6g}, and the account says"
                 return failed("account", f"{text} {episode.account:.6g}", rewards=paid, account=episode.account, seed=seed)
             worst = max(worst, abs(paid - episode.account) / scale if scale else 0.0)

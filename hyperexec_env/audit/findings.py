@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -31,7 +32,17 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return {"check": self.check, "verdict": self.verdict, "evidence": self.evidence, "numbers": self.numbers}
+        numbers = {name: _plain(value) for name, value in self.numbers.items()}
+        return {"check": self.check, "verdict": self.verdict, "evidence": self.evidence, "numbers": numbers}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value for JSON, which has no number that is not finite: None in its place."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def passed(check: str, evidence: str, **numbers: Any) -> Finding:

@@ -49,7 +49,9 @@ def check_foresight(adapter: Adapter, settings: Settings) -> Finding:
     x, y, lags, train = np.array(seen), np.array(moves), np.array(past), np.array(halves)
     if len(set(halves)) < 2:
         train = np.arange(len(y)) < len(y) // 2
-    if train.sum() < 4 * (x.shape[1] + _LAGS + 2) or not y[~train].std():
+    if not y[train].std() or not y[~train].std():
+        return not_run("foresight", "the price does not move")
+    if train.sum() < 4 * (x.shape[1] + _LAGS + 2):
         return not_run("foresight", f"{len(y)} moves of the price are too few for observations of {x.shape[1]} numbers")
     known = _explained(lags, y, train)
     both = _explained(np.hstack([lags, x]), y, train)
