@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from .calendars import ALWAYS, WEEKDAYS, Calendar, SessionHours, calendar_of, zone_of
 from .days import Overlaps, overlaps
 from .format import Format
+from .shifts import LONG_SESSION, check_lateness, weekend_shift
 from .tables import Bars
 from .zones import DAY, HOUR, MINUTE, ZONES, Nanoseconds, date_of, local_of, utc_of
 
-__all__ = ["check_clock", "find_stamp", "fitted_hours", "outside_notes", "sessions_around", "settled_stamp", "weekend_shift"]
+__all__ = ["check_clock", "find_stamp", "fitted_hours", "outside_notes", "sessions_around", "settled_stamp"]
 
 Floats = NDArray[np.float64]
 
@@ -42,14 +43,10 @@ AUCTION: Final = 15
 GOOD_INSIDE, GOOD_EDGE, GOOD_LONG = 0.6, 0.5, 0.95
 """Smallest share inside, and smallest volume at the edges, of a zone or a calendar that is proposed; and smallest share inside
 for long sessions."""
-LONG_SESSION: Final = 720
-"""Minutes from which a session has quiet hours, so that its first and last half-hour may be nearly empty."""
 MOST_CUT: Final = 180
 """Largest number of minutes that are cut off the end of the sessions of a calendar of futures; CME closes for 60."""
 WEEKEND_SHARE: Final = 0.05
 """Share of bars on Saturdays (UTC) from which a market trades at weekends: one in seven for crypto, none for stocks."""
-WEEKEND: Final = 30 * HOUR
-"""Shortest time without a bar that is a weekend."""
 LEAST_SHIFT: Final = 0.75
 """Hours by which end and begin of the week lie apart from those of foreign exchange, from which the zone is wrong."""
 CLOSED_HOUR: Final = 0.005
@@ -208,6 +205,9 @@ def check_clock(bars: Bars, start: Nanoseconds, hours: list[SessionHours], calen
         return
     activity = _activity(bars)
     fault = _clock_fault(bars, start, activity, hours, calendar)
+    if not fault and bars.has_volume and not calendar.hours:
+        check_lateness(bars, start, activity, hours, calendar.name)
+    fault = fault or _fault_of_season(bars, start, activity, hours, calendar)
     if fault:
         advice = _advice(bars, activity, calendar, format)
         raise ValueError(f"{', '.join(bars.provenance.files)}: {fault}; {advice}")
@@ -243,6 +243,27 @@ def _clock_fault(bars: Bars, start: Nanoseconds, activity: Floats, hours: list[S
     return fault
 
 
+def _fault_of_season(bars: Bars, start: Nanoseconds, activity: Floats, hours: list[SessionHours], calendar: Calendar) -> str:
+    """Return how the times between two changes of clocks contradict the calendar; "" if they do not.
+
+    Stamps in a zone without the daylight saving of the market are right in one season only.
+    """
+    offset = local_of(start, calendar.zone) - start
+    for season in np.unique(offset).tolist() if len(np.unique(offset)) > 1 else []:
+        chosen = offset == season
+        if chosen.sum() < 20:
+            continue
+        part = replace(bars, **{name: getattr(bars, name)[chosen] for name in _ROWS})
+        fault = _clock_fault(part, start[chosen], activity[chosen], hours, calendar)
+        if fault:
+            ends = local_of(start[chosen][[0, -1]], calendar.zone).tolist()
+            return f"from {date_of(ends[0])} to {date_of(ends[1])} {fault}"
+    return ""
+
+
+_ROWS: Final = ("time", "row", "source", "open", "high", "low", "close", "volume")
+
+
 def _continuous_fault(start: Nanoseconds, step: int, calendar: Calendar) -> str:
     """Return how bars contradict a market that never closes, or closes at weekends; "" if they do not."""
     active, saturday, days = _round_the_clock(start)
@@ -259,28 +280,6 @@ def _continuous_fault(start: Nanoseconds, step: int, calendar: Calendar) -> str:
         by = f"{round(2.0 * abs(shift)) / 2.0:g} hours {'after' if shift > 0.0 else 'before'}"
         return f"the week of the bars ends and begins {by} 17:00 New York on Friday and Sunday"
     return ""
-
-
-def weekend_shift(start: Nanoseconds, step: int) -> float | None:
-    """Return the hours by which the weekends of bars lie after those of foreign exchange; None if the bars hold no weekend.
-
-    A wrong zone moves end and begin of the week alike; a market with shorter hours moves them in opposite directions.
-
-    Args:
-        start: Start of each bar, nanoseconds in UTC.
-        step: Length of a bar, minutes.
-    """
-    time = np.unique(start)
-    gaps = np.flatnonzero(np.diff(time) > WEEKEND)
-    hours = sessions_around(start, calendar_of(WEEKDAYS), 4 * DAY)
-    pairs = [(a.close, b.open) for a, b in pairwise(hours) if b.open - a.close > WEEKEND]
-    if not len(gaps) or not pairs:
-        return None
-    closes, opens = np.array(pairs).T
-    ends, begins = time[gaps] + step * MINUTE, time[gaps + 1]
-    near = np.abs(closes[:, None] - ends).argmin(axis=0)
-    at_end, at_begin = (float(np.median(item)) / HOUR for item in (ends - closes[near], begins - opens[near]))
-    return min(at_end, at_begin, key=abs) if at_end * at_begin > 0.0 else 0.0
 
 
 def _hole_fault(start: Nanoseconds, step: int, hours: list[SessionHours]) -> str:

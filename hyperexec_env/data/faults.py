@@ -11,7 +11,7 @@ from .days import Grid
 from .gaps import find_gaps
 from .prices import frozen, spikes, stubs
 from .views import Fault, View, listed
-from .volumes import large_bars, single_totals, totals, without_volume
+from .volumes import large_bars, odd_days, single_totals, totals, without_volume
 
 __all__ = ["find_faults"]
 
@@ -25,7 +25,7 @@ def find_faults(grid: Grid, calendar: Calendar) -> tuple[dict[int, Fault], list[
     halts: list[tuple[int, str]] = []
     gaps = list(find_gaps(view, halts))
     edges = (fault for fault in gaps if fault.kind == "incomplete")
-    volumes = (without_volume(view), totals(view), single_totals(view), large_bars(view))
+    volumes = (without_volume(view), totals(view), single_totals(view), large_bars(view), odd_days(view))
     checks = (edges, *volumes, spikes(view), stubs(view), frozen(view), gaps)
     for check in checks:
         for fault in check:

@@ -12,7 +12,7 @@ from .days import Flags, Floats, Grid
 from .tables import Bars
 from .views import EDGE_MINUTES, Fault, View, runs_of
 
-__all__ = ["check_closed", "find_gaps"]
+__all__ = ["check_closed", "edge_notes", "find_gaps"]
 
 MOST_MISSING: Final = 10
 """Minutes without trades that any session may have; thin shares may have more, see :data:`GAP_FACTOR`."""
@@ -58,6 +58,20 @@ def check_closed(bars: Bars, grid: Grid, calendar: Calendar) -> None:
         f"{', '.join(bars.provenance.files)}: hardly any session of {calendar.name} holds bars from {start} to {stop}; "
         f"the data have other hours: {advice}"
     )
+
+
+def edge_notes(grid: Grid, calendar: Calendar) -> list[str]:
+    """Return a sentence if hardly any session holds the first or the last bars, too few of them to refuse the hours."""
+    absent = (grid.row < 0).mean(axis=0) >= CLOSED
+    if len(grid.hours) < 3 or len(absent) == 1 or absent.all() or np.median((grid.row < 0).mean(axis=0)) > 0.5:
+        return []
+    first, last = int(absent.argmin()), len(absent) - int(absent[::-1].argmin())
+    item, notes = grid.hours[-1], []
+    for start, end in ((0, first), (last, len(absent))):
+        if end > start:
+            span = "-".join(calendar.clock(item.time_of(float(grid.edges[at]))) for at in (start, end))
+            notes.append(f"hardly any session holds bars of {span}: are the times of the bars shifted?")
+    return notes
 
 
 def find_gaps(view: View, halts: list[tuple[int, str]]) -> Iterator[Fault]:

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from .aggregate import bars_of_trades
 from .calendars import ALWAYS, WEEKDAYS, Calendar, SessionHours, calendar_of, session_index
-from .clock import weekend_shift
 from .days import LeftOut
 from .format import Format
 from .kinds import kind_of
 from .reader import read_bars, read_quotes, read_trades
 from .sessions import BarReport, Sessions, sessions_of
+from .shifts import weekend_shift
 from .sources import Data, find_sources
 from .tables import Bars, Quotes, Table, Trades
 from .tape_faults import hole_notes, holes_of, large_prints, print_notes

@@ -38,6 +38,8 @@ NIGHT_DAYS: Final = 8
 EVENT_TURNOVER: Final = 3.0
 """Volume and turnover of the day after a real large move, as multiples of their medians before; a split leaves the turnover as
 it is, another unit of the price leaves the volume."""
+FEWEST_PAIRS: Final = 50
+"""Bars next to each other that are needed to compare their opens and closes."""
 SPLITS: Final = (1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 10, 12, 15, 20, 25, 30, 40, 50, 100)
 """Usual ratios of splits."""
 MOST_CONTRADICTING: Final = 0.2
@@ -62,6 +64,14 @@ def spikes(view: View) -> Iterator[Fault]:
     later = np.concatenate([move[:, 1:], night], axis=1)
     back = (np.sign(move) == -np.sign(later)) & (np.abs(later) > RETURNS * np.abs(move))
     wrong = ((np.abs(move) > far) & back) | (np.abs(move) > CRASH)
+    quiet = view.grid.volume <= EVENT_TURNOVER * view.median if view.grid.has_volume else np.ones(move.shape, dtype=bool)
+    leap = (np.abs(move) > NIGHT_MOVE) & quiet & ~wrong & (view.grid.row >= 0) & (move.shape[1] > 1)
+    for session, bar in view.first(leap):
+        close, change = view.grid.close[session, bar], np.exp(move[session, bar]) - 1.0
+        reason = (
+            f"the price moves by {change:+.1%} to {close:g} at {view.clock(session, bar)} without the volume of a real move"
+        )
+        yield Fault(session, bar, "spike", f"{reason}: a split within the day?")
     for session, bar in view.first(wrong & (view.grid.row >= 0)):
         change = f"{view.grid.close[session, bar]:g}, {np.exp(move[session, bar]) - 1.0:+.1%} from the bar before"
         yield Fault(session, bar, "spike", f"the close of {view.clock(session, bar)} is {change}, and the prices return")
@@ -108,9 +118,26 @@ def check_instrument(bars: Bars, placed: Placed) -> None:
     if len(placed.contradicting) > MOST_CONTRADICTING * (grid.row >= 0).sum():
         place, count = bars.where(int(placed.contradicting[0])), len(placed.contradicting)
         raise ValueError(f"{place}: {count:,} bars are given twice with other prices or volumes: {_TWO}")
+    _check_order(bars, grid)
     leaps = np.abs(np.diff(np.log(grid.close), axis=1)) > NIGHT_MOVE
     if leaps.size and leaps.shape[1] >= 5 and leaps.mean() > MOST_LEAPS:
         raise ValueError(f"{', '.join(bars.provenance.files)}: {leaps.mean():.0%} of the bars move by more than 25 %: {_TWO}")
+
+
+def _check_order(bars: Bars, grid: Grid) -> None:
+    """Raise ValueError if each bar closes where the bar before it opens, as if open and close, or the order, were swapped."""
+    both = (grid.row[:, 1:] >= 0) & (grid.row[:, :-1] >= 0)
+    if both.sum() < FEWEST_PAIRS:
+        return
+    forward, backward = (
+        float(np.median(np.abs(np.log(later[:, 1:] / earlier[:, :-1]))[both]))
+        for later, earlier in ((grid.open, grid.close), (grid.close, grid.open))
+    )
+    if backward < 0.3 * forward:
+        raise ValueError(
+            f"{', '.join(bars.provenance.files)}: bars close where the bars before them open: open and close are swapped, "
+            "or the times run backwards; name the columns with --columns open=NAME,close=NAME"
+        )
 
 
 def check_nights(bars: Bars, grid: Grid) -> list[str]:

@@ -15,7 +15,7 @@ from .clock import check_clock, find_stamp, fitted_hours, outside_notes, session
 from .days import CALENDAR_KINDS, Grid, LeftOut, Overlaps, Placed, Regime, bar_edges, overlaps, place_bars, regimes_of
 from .faults import find_faults
 from .format import Format
-from .gaps import check_closed
+from .gaps import check_closed, edge_notes
 from .prices import check_instrument, check_nights
 from .reader import read_bars
 from .sources import Data, within_memory
@@ -171,7 +171,7 @@ def sessions_of(bars: Bars, format: Format | None = None, *, lenient: bool = Fal
     grid = grid.of(np.array([item.date not in faulty for item in grid.hours], dtype=bool))
     if not grid.hours:
         raise NoSessions(_none_full(bars, laid.length, left_out, calendar), tuple(left_out))
-    notes += [*laid.notes, *check_nights(bars, grid), *halts, *volume_notes(grid, calendar)]
+    notes += [*laid.notes, *check_nights(bars, grid), *halts, *volume_notes(grid, calendar), *edge_notes(grid, calendar)]
     return _sessions(bars, grid, calendar, laid, tuple(left_out), tuple(notes))
 
 

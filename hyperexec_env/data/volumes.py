@@ -16,7 +16,7 @@ from .days import Flags, Grid
 from .tables import Bars
 from .views import Fault, View, listed
 
-__all__ = ["check_volumes", "large_bars", "single_totals", "totals", "volume_notes", "without_volume"]
+__all__ = ["check_volumes", "large_bars", "odd_days", "single_totals", "totals", "volume_notes", "without_volume"]
 
 MOST_SHARE: Final = 0.5
 """Largest plausible share of the daily volume in one bar between the auctions. Clean files: 18 % at one minute (SPY, option
@@ -45,6 +45,13 @@ LEAST_RISES: Final = 0.02
 LEAST_SCATTER: Final = 0.1
 """Share of the steps of a running total that are smaller than the step before. Clean files: their volumes, which are the steps
 of their totals, fall in 42 % or more."""
+FEWEST_DAYS: Final = 5
+"""Sessions that are needed to compare their volumes, and on each side of a leap."""
+ODD_DAY: Final = 50.0
+"""Volume of a session as a multiple (or fraction) of the usual one, beyond which it is in another unit, if no other session
+comes near. SPY in a year: 0.4 to 3.4."""
+UNIT_LEAP: Final = 30.0
+"""Lasting change of the daily volume from one day to the next, beyond which its unit has changed."""
 LARGEST_TURNOVER: Final = 1e12
 """Largest plausible turnover of a day, in the currency of the prices. SPY: 2e10, Bitcoin: 3e9."""
 SMALL_UNITS: Final = ("XKRX", "XIDX", "XTKS", "JPX", "XBOG", "XSGO", "XBUD", "XICE", "JKT")
@@ -136,6 +143,21 @@ def without_volume(view: View) -> Iterator[Fault]:
         yield Fault(session, 0, "no volume", reason)
 
 
+def odd_days(view: View) -> Iterator[Fault]:
+    """Find sessions whose volume is many times, or a small part of, that of all the others, as in another unit."""
+    total = view.grid.volume.sum(axis=1)
+    known = np.sort(total[total > 0.0])
+    if len(known) < FEWEST_DAYS:
+        return
+    usual = float(np.median(known))
+    for session, volume in enumerate(total.tolist()):
+        is_large = volume > ODD_DAY * usual and volume > MANY_TIMES * known[-2]
+        is_small = 0.0 < volume < usual / ODD_DAY and volume < known[1] / MANY_TIMES
+        if is_large or is_small:
+            reason = f"the volume of the session is {volume:,.0f}, but {usual:,.0f} usually: in another unit?"
+            yield Fault(session, 0, "contaminated", reason)
+
+
 def _lacks_volume(grid: Grid) -> Flags:
     """Return which sessions have no volume although their prices move, shape (session,)."""
     return np.asarray(grid.has_volume & (grid.volume == 0.0).all(axis=1) & (grid.high > grid.low).any(axis=1))
@@ -192,6 +214,7 @@ def check_volumes(bars: Bars, grid: Grid, calendar: Calendar, adv: float | None)
         return
     files = ", ".join(bars.provenance.files)
     _check_known(grid, files)
+    _check_unit(grid, files)
     _check_growth(View.of(grid, calendar), files)
     turnover = float(np.median((grid.volume * grid.close).sum(axis=1)))
     most = LARGEST_TURNOVER * (1000.0 if calendar.name in SMALL_UNITS else 1.0)
@@ -216,6 +239,28 @@ def _check_known(grid: Grid, files: str) -> None:
         f"{files}: the volume of {len(lacking)} of {count} sessions is 0 although their prices move, so that the average daily "
         f"volume is unknown: {advice}name the column of the volume with --columns volume=NAME"
     )
+
+
+def _check_unit(grid: Grid, files: str) -> None:
+    """Raise ValueError if the daily volume leaps for good, as in another unit, or grows from day to day, as a running total."""
+    total = grid.volume.sum(axis=1)
+    if len(total) < 2 * FEWEST_DAYS or not total.all():
+        return
+    steps = np.diff(np.log(total))
+    if len(steps) >= 20 and (steps < 0.0).mean() < LEAST_RISES:
+        raise ValueError(
+            f"{files}: the daily volume grows from day to day: it is a running total; replace it by its differences"
+        )
+    inner = np.abs(steps[FEWEST_DAYS - 1 : len(steps) - FEWEST_DAYS + 1])
+    at = int(inner.argmax()) + FEWEST_DAYS
+    before, after = np.log(total[:at]), np.log(total[at:])
+    upper, lower = (before, after) if np.median(before) > np.median(after) else (after, before)
+    if np.median(upper) - np.median(lower) > np.log(UNIT_LEAP) and upper.min() > lower.max() + np.log(UNIT_LEAP) / 2.0:
+        ratio = float(np.exp(np.median(upper) - np.median(lower)))
+        raise ValueError(
+            f"{files}: the daily volume changes {ratio:,.0f}-fold from {grid.hours[at - 1].date} to {grid.hours[at].date} and "
+            f"stays there: another unit, such as lots? Convert it, or pass --since {grid.hours[at].date}"
+        )
 
 
 def _check_growth(view: View, files: str) -> None:

@@ -167,6 +167,34 @@ def daily(change):
     return data
 
 
+def change_unit(factor, days):
+    """Multiply the volume of some days."""
+
+    def change(made):
+        made.volume[np.isin(made.day, np.arange(400)[days])] *= factor
+
+    return change
+
+
+def split_within(made):
+    """Halve the prices from the middle of Wednesday on, and open the next bar there."""
+    made.scaled(0.5, (made.day > 2) | ((made.day == 2) & (made.minute >= 120)))
+
+
+def swap(made):
+    """Swap open and close."""
+    made.open, made.close = made.close.copy(), made.open.copy()
+
+
+def late(minutes):
+    """Stamp all bars some minutes late."""
+
+    def change(made):
+        made.time = made.time + minutes * 60 * 10**9
+
+    return change
+
+
 def untraded(days, is_flat):
     """Take the volume of some days, and the moves of their price too."""
 
@@ -243,6 +271,10 @@ CASES = [
     Case("foreign exchange of a server in Athens", changed(no_volume, {"zone": "Europe/Athens"}, calendar="24/5", last="2025-07-18"), "week of the bars ends and begins 3 hours after 17:00 New York.*--tz Europe/Athens", "refused", options={"calendar": "24/5"}),
     Case("foreign exchange an hour off", changed(no_volume, {"zone": "Europe/London"}, calendar="24/5", last="2025-07-18"), "begins 1 hours after.*--tz Europe/London", "refused", options={"calendar": "24/5"}),
     Case("Helsinki as Berlin", changed(lambda made: None, {"zone": "Europe/Helsinki"}, calendar="XHEL"), "--tz Europe/Athens", "refused", options={"calendar": "XHEL", "tz": "Europe/Berlin"}),
+    Case("winter time of New York all year", changed(lambda made: None, {"zone": "Etc/GMT+5"}, first="2025-02-24", last="2025-03-21"), "from 2025-03-10 to 2025-03-21 the last 30 minutes .*--tz Etc/GMT.5", "refused"),
+    Case("London in UTC all year", changed(lambda made: None, UTC, calendar="XLON", first="2025-03-17", last="2025-04-11"), "from 2025-03-31 to 2025-04-11 .*--tz UTC", "refused", options={"calendar": "XLON"}),
+    Case("a feed that is 15 minutes late", changed(late(15), step=1, extended=330), "rises about 15 minutes after the open of XNYS and falls as much after its close", "refused"),
+    Case("stamps that are 2 minutes late", changed(late(2)), r"hardly any session holds bars of 09:30-09:32|taken to be their starts"),
     Case("Good Friday", good_friday, r"1 days hold bars .* no sessions of XNYS: 2025-04-18 \(78 bars\)", used=9),
     Case("half day with a busy after-market", half_day, "", "half day", used=5),
     Case("stamps at the end, called the start", changed(lambda made: None, {"stamp": "end"}), r"sessions have a bar stamped at the close.*--stamp end", "refused", options={"stamp": "start"}),
@@ -265,6 +297,11 @@ CASES = [
     Case("volume in currency, given adv", changed(lambda made: made.volume.__imul__(100.0) is None), "seems to be in currency", "refused", adv=2e6),
     Case("volume counts trades", changed(lambda made: made.volume.__imul__(0.0003) is None, price=10.0), "may count trades", "refused", adv=2e6),
     Case("the given adv agrees", changed(lambda made: None), "", adv=3e6),
+    Case("lots at first, then shares", changed(change_unit(100.0, slice(10, None)), last="2025-07-25"), "volume changes 1..-fold from 2025-07-18 to 2025-07-21 and stays there.*--since 2025-07-21", "refused"),
+    Case("a day in thousands", changed(change_unit(0.001, slice(2, 3))), "2025-07-09: the volume of the session is 2,062, but .* usually: in another unit", "contaminated"),
+    Case("a daily bar of 300 times the volume", daily(change_unit(300.0, slice(20, 21))), "usually: in another unit", "contaminated", used=43),
+    Case("an active week", changed(change_unit(20.0, slice(10, None)), last="2025-07-25"), "", used=15),
+    Case("daily bars with a running total", daily(lambda made: made.volume.__iadd__(np.cumsum(made.volume)) is None), "grows from day to day: it is a running total", "refused"),
     Case("one volume of zero", changed(lambda made: made.volume.__setitem__(made.at(2, 120), 0.0)), "1 bars have no volume although their prices move"),
     Case("a day without its volume", changed(lambda made: made.volume.__setitem__(made.day == 2, 0.0)), "2025-07-09: the volume of the session is 0 although its prices move", "no volume"),
     Case("daily bars of which one lacks its volume", daily(untraded([7], False)), "2025-05-12: the volume of the session is 0 although its prices move", "no volume", used=43),
@@ -279,6 +316,7 @@ CASES = [
     Case("a stub quote below", changed(lambda made: made.low.__setitem__(made.at(2, 120), 0.01)), r"low of 11:30 is 0\.01", "stub"),
     Case("a stub quote above", changed(lambda made: made.high.__setitem__(made.at(2, 120), 199_999.0)), r"high of 11:30 is 199999", "stub"),
     Case("a frozen price", changed(freeze(120, 180)), r"price stands at .* for 60 minutes from 11:30 on", "frozen"),
+    Case("open and close swapped", changed(swap), "open and close are swapped", "refused"),
     Case("a split 2 for 1", changed(split(0.5)), r"from 2025-07-08 to 2025-07-09 without the turnover.*split of 2 for 1", "refused"),
     Case("a split 3 for 2", changed(split(1 / 1.5)), r"split of 1.5 for 1", "refused"),
     Case("a split 1 for 10", changed(split(10.0)), r"split of 1 for 10", "refused"),
@@ -391,3 +429,11 @@ def test_the_command_refuses_bars_that_contradict_the_given_volume(make, tmp_pat
 def test_the_given_average_daily_volume_must_be_positive(make):
     with pytest.raises(ValueError, match=r"adv must be above 0 \(shares a day\), got -1"):
         read_sessions(make(step=30).frame(), adv=-1)
+
+
+def test_a_split_within_a_day_is_named_before_the_split_of_the_next_night(make):
+    frame = changed(split_within)(make)
+    with pytest.raises(
+        ValueError, match=r"price moves by -50\.\d% to .* at 11:30 without the volume of a real move: a split within"
+    ):
+        read_sessions(frame)
