@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.data.draws import with_bar_draws
 from hyperexec_env.data.figures import Figures, Samples, estimate, samples_of, standard_errors
 from hyperexec_env.data.regime_fit import transition_rates
 from hyperexec_env.data.sessions import BarReport, Sessions
@@ -127,7 +128,8 @@ def calibrate(sessions: Sessions, name: str = "calibrated", *, volume_level: boo
     The default order is 4 % of the average daily volume at the last close, over the whole day in slices of 15 minutes (or of
     the length of a bar, if bars are longer), with a risk aversion of 2 / notional. Impact, which bars do not identify, is that
     of public tapes at the volatility of the bars (:func:`~hyperexec_env.market.published.public_impact`); the spread and other
-    parameters keep the defaults of :class:`Scenario`. The provenance gives the source and the standard error of each field.
+    parameters keep the defaults of :class:`Scenario`. The provenance gives the source and the standard error of each field, and
+    the posterior joint draws of what is estimated or assumed with an error (:mod:`~hyperexec_env.data.draws`).
 
     Daily bars give the average daily volume and the volatility (Rogers and Satchell 1991); the volume curve is that of the
     scenario ``regime-day``, and there is one regime. Bars without a volume need `adv`; their volume curve is flat, or given.
@@ -180,7 +182,8 @@ def calibration_of(
         values["risk_aversion"] = _digits(2.0 / draft.notional)
     level = figures.volume_level if sessions.has_volume else None
     provenance = _provenance(sessions, samples, errors, level, measured, sources, order)
-    return Calibration(Scenario.from_dict({**values, "provenance": provenance}), sessions.report, errors, level)
+    scenario = with_bar_draws(Scenario.from_dict({**values, "provenance": provenance}), samples, order)
+    return Calibration(scenario, sessions.report, errors, level)
 
 
 def _measured(sessions: Sessions, samples: Samples, figures: Figures, name: str) -> dict[str, Any]:

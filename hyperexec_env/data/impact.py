@@ -18,12 +18,19 @@ __all__ = [
     "Response",
     "Spell",
     "Spreads",
+    "block_seconds",
     "by_volatility",
+    "decay_grid",
     "decay_of",
+    "decay_products",
+    "decay_slopes",
     "figure_of",
     "profile_interval",
+    "quoted_of",
     "resampling_weights",
     "response_of",
+    "response_products",
+    "response_slope",
     "spreads_of",
     "student_quantile",
     "volatility_of",
@@ -138,7 +145,7 @@ def spreads_of(tape: Tape) -> Spreads:
     parts = max(1, tape.day_minutes // 30)
     by_time = np.zeros((len(tape.days), parts, 2))
     for number, day in enumerate(tape.days):
-        bps, length = _quoted(day)
+        bps, length = quoted_of(day)
         block = _blocks_of(day.quote_time, day, tape)
         quoted.append(_sums(block, bps * length, length))
         at = np.minimum((np.maximum(day.quote_time, day.start) - day.start) // (30 * MINUTE), parts - 1).astype(np.int64)
@@ -150,8 +157,8 @@ def spreads_of(tape: Tape) -> Spreads:
     return Spreads(_ratio(quoted), _ratio(effective), shares)
 
 
-def _quoted(day: TapeDay) -> tuple[Floats, Floats]:
-    """Return the half-spread of each quote of a day, bps, and how long it was valid, nanoseconds."""
+def quoted_of(day: TapeDay) -> tuple[Floats, Floats]:
+    """Return the half-spread of each quote of a day, bps of the mid, and how long the quote is valid within the day, ns."""
     last = np.append(day.quote_time[1:], day.end)
     length = np.maximum(np.minimum(last, day.end) - np.maximum(day.quote_time, day.start), 0).astype(np.float64)
     return 1e4 * day.half_spread / day.mid, length
@@ -199,7 +206,7 @@ def _quoted_by_interval(tape: Tape, flow: Flow) -> Floats:
     """Return half-spread times duration, and duration, of the quotes that begin in each interval, shape (interval, 2)."""
     step, sums = round(flow.seconds * SECOND), []
     for day, count in zip(tape.days, np.bincount(flow.day, minlength=len(tape.days)).tolist(), strict=True):
-        bps, length = _quoted(day)
+        bps, length = quoted_of(day)
         at = (np.maximum(day.quote_time, day.start) - day.start) // step
         sums.append(_sums(np.minimum(at, count), bps * length, length, count + 1)[:count])
     return np.concatenate(sums)
@@ -212,12 +219,12 @@ def _response(flow: Flow, block: NDArray[np.int64]) -> Response:
         raise ValueError(f"the tape has {count} intervals of {flow.seconds:g} s; at least 10 are needed")
     if not np.any(flow.flow):
         raise ValueError("the tape has no signed flow")
-    chunks = _chunks(block, _products(flow))
-    slope, level, share, persistence = _slope(chunks.sum(axis=0))
+    chunks = _chunks(block, response_products(flow))
+    slope, level, share, persistence = response_slope(chunks.sum(axis=0))
     residual = flow.move - level - slope * flow.flow
     centred = flow.flow - flow.flow.mean()
     robust = math.sqrt((centred**2 * residual**2).sum()) / float((centred**2).sum()) * math.sqrt(count / (count - 2))
-    found, blocks = _resampled(chunks, _slope), len(chunks)
+    found, blocks = _resampled(chunks, response_slope), len(chunks)
     return Response(
         flow.seconds, figure_of(slope, found[:, 0], blocks), robust, share, figure_of(persistence, found[:, 3], blocks), count
     )
@@ -238,10 +245,10 @@ def decay_of(tape: Tape, seconds: float = 30.0, points: int = 60) -> Decay:
     if len(flow.move) < 10 or not np.any(flow.flow):
         raise ValueError(f"the tape has no signed flow on at least 10 intervals of {seconds:g} s")
     tau = seconds / (60.0 * tape.day_minutes)
-    grid = np.geomspace(math.log(2.0) / 2.0, math.log(2.0) / (0.5 * tau), points)
+    grid = decay_grid(tau, points)
     block = _block_index(tape, flow)
-    chunks = np.stack([_chunks(block, _two_products(flow, rho, tau)) for rho in grid])  # (resilience, block, product)
-    fits = _two_slopes(chunks.sum(axis=1))
+    chunks = np.stack([_chunks(block, decay_products(flow, rho, tau)) for rho in grid])  # (resilience, block, product)
+    fits = decay_slopes(chunks.sum(axis=1))
     profile = -0.5 * len(flow.move) * np.log(fits[:, 2])
     best = int(profile.argmax())
     low, high = _interval(np.log(grid), 2.0 * (profile[best] - profile))
@@ -258,6 +265,11 @@ def decay_of(tape: Tape, seconds: float = 30.0, points: int = 60) -> Decay:
         bool(apart and transient.value > 0.0 and low > 0.0 and high < math.inf),
         seconds,
     )
+
+
+def decay_grid(tau: float, points: int = 60) -> Floats:
+    """Return the values of the resilience that are tried, per day: half-lives from two days to half an interval of tau days."""
+    return np.asarray(np.geomspace(math.log(2.0) / 2.0, math.log(2.0) / (0.5 * tau), points))
 
 
 def _interval(log_rho: Floats, ratio: Floats) -> tuple[float, float]:
@@ -290,7 +302,7 @@ def profile_interval(tried: Floats, ratio: Floats, limit: float) -> tuple[float 
 
 def _best(totals: Floats) -> Floats:
     """Return permanent and transient slope at the most likely resilience, from totals of shape (resilience, product)."""
-    fits = _two_slopes(totals)
+    fits = decay_slopes(totals)
     return np.asarray(fits[fits[:, 2].argmin(), :2])
 
 
@@ -329,17 +341,17 @@ def _one_part(flow: Flow) -> float:
     return float(np.mean((flow.move - slope * flow.flow) ** 2))
 
 
-def _two_products(flow: Flow, rho: float, tau: float) -> Floats:
+def decay_products(flow: Flow, rho: float, tau: float) -> Floats:
     """Return the products of the normal equations of two regressors, shape (interval, 7)."""
     q, x, y = flow.flow, _transient(flow, rho, tau), flow.move
     return np.stack([q * q, q * x, x * x, q * y, x * y, y * y, np.ones(len(q))], axis=1)
 
 
-def _two_slopes(total: Floats) -> Floats:
+def decay_slopes(total: Floats) -> Floats:
     """Solve the normal equations of two regressors; return both slopes and the residual variance, shape (..., 3).
 
     Args:
-        total: Sums of :func:`_two_products`, shape (..., 7).
+        total: Sums of :func:`decay_products`, shape (..., 7).
     """
     qq, qx, xx, qy, xy, yy, count = np.moveaxis(total, -1, 0)
     det = qq * xx - qx * qx
@@ -351,7 +363,7 @@ def _two_slopes(total: Floats) -> Floats:
     return np.stack([gamma, transient, variance], axis=-1)
 
 
-def _products(flow: Flow) -> Floats:
+def response_products(flow: Flow) -> Floats:
     """Return the products from which slope, R^2 and autocorrelation of the flow follow, shape (interval, 9)."""
     q, y = flow.flow, flow.move
     same = np.append(flow.day[1:] == flow.day[:-1], False)
@@ -360,8 +372,8 @@ def _products(flow: Flow) -> Floats:
     return np.stack([one, q, y, q * q, q * y, y * y, same * q * later, same * q * q, same * 1.0], axis=1)
 
 
-def _slope(total: Floats) -> tuple[float, float, float, float]:
-    """Return slope, intercept, R^2 and first autocorrelation of the flow from the sums of :func:`_products`."""
+def response_slope(total: Floats) -> tuple[float, float, float, float]:
+    """Return slope, intercept, R^2 and first autocorrelation of the flow from the sums of :func:`response_products`."""
     count, q, y, qq, qy, yy, lagged, lagged_square, pairs = total
     variance, covariance, spread = qq - q * q / count, qy - q * y / count, yy - y * y / count
     slope = covariance / variance
@@ -376,7 +388,7 @@ def _block_index(tape: Tape, flow: Flow) -> NDArray[np.int64]:
     if len(tape.days) >= FEW_DAYS:
         return flow.day
     within = np.concatenate([np.arange(count) for count in np.bincount(flow.day)])
-    part = (within * flow.seconds // max(_block_seconds(tape), flow.seconds)).astype(np.int64)
+    part = (within * flow.seconds // max(block_seconds(tape), flow.seconds)).astype(np.int64)
     return np.asarray(flow.day * (int(part.max()) + 1) + part)
 
 
@@ -410,14 +422,14 @@ def student_quantile(freedom: int) -> float:
     return z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
 
 
-def _block_seconds(tape: Tape) -> float:
+def block_seconds(tape: Tape) -> float:
     """Return the length of the blocks that are resampled."""
     return min(BLOCK_SECONDS, sum(day.end - day.start for day in tape.days) / SECOND / LEAST_BLOCKS)
 
 
 def _blocks_of(time: NDArray[np.int64], day: TapeDay, tape: Tape) -> NDArray[np.int64]:
     """Return the block of each time of a day."""
-    return np.maximum(time - day.start, 0) // round(_block_seconds(tape) * SECOND)
+    return np.maximum(time - day.start, 0) // round(block_seconds(tape) * SECOND)
 
 
 def _sums(block: NDArray[np.int64], above: Floats, below: Floats, blocks: int = 0) -> Floats:

@@ -13,6 +13,7 @@ from hyperexec_env.market.scenario import Scenario
 
 from .aggregate import bars_of_trades
 from .calibration import Calibration, calibrate
+from .draws import public_draws, with_draws, with_order_draws, with_tape_draws
 from .format import Format
 from .impact import Decay, Figure, Response, Spell, Spreads, by_volatility, decay_of, response_of, spreads_of, volatility_of
 from .sessions import sessions_of
@@ -150,9 +151,11 @@ def assume_impact(calibration: Calibration, orders: Orders | None = None) -> Ass
     values, texts = public_impact()
     scenario = calibration.scenario
     made = replace(scenario, **values, provenance={**scenario.provenance, **texts})
+    made = with_draws(made, public_draws(), scenario.provenance["posterior"])
     if orders is None:
         return Assumed(calibration, made)
-    return Assumed(calibration, *with_orders(made, orders, is_measured=False))
+    made, temporary, moved = with_orders(made, orders, is_measured=False)
+    return Assumed(calibration, with_order_draws(made, temporary), temporary, moved)
 
 
 def measure(
@@ -171,7 +174,8 @@ def measure(
     The scenario is calibrated to `bars` (or to one-minute bars of the trades), see
     :func:`~hyperexec_env.data.calibration.calibrate`; spread, lambda, gamma, resilience, flow share and flow persistence come
     from the tape. Temporary impact cannot be seen in the tape of others: it is that of `orders`, or has the published values of
-    Almgren et al. (2005).
+    Almgren et al. (2005). The posterior holds joint draws of all of them but the flow persistence
+    (:mod:`~hyperexec_env.data.draws`).
 
     Args:
         source: The trades, or a limit order book.
@@ -211,8 +215,10 @@ def measure(
     given = {key: value for key, value in order.items() if value is not None}
     provenance = {**base.provenance, **texts, **dict.fromkeys(given, "given")}
     scenario, temporary = replace(replace(base, **fields), **given, provenance=provenance), None
+    scenario = with_tape_draws(scenario, tape, _precise(responses).seconds, decay, volatility.value, scale, given)
     if orders is not None:
         scenario, temporary, more = with_orders(scenario, orders, is_measured=True)
+        scenario = with_order_draws(scenario, temporary)
         moved += more
     return Measurement(tape, spreads, volatility, responses, halves, decay, scenario, tuple(moved), temporary)
 

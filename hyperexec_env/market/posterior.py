@@ -24,6 +24,8 @@ MEASURED: Final = (
     *("temp_impact_alpha", "temp_impact_beta", "kyle_multiple", "perm_impact_multiple"),
 )
 """Fields of a scenario that a posterior may hold."""
+_NUMBERS: Final = {"kyle_multiple": "kyle_lambda", "perm_impact_multiple": "perm_impact_gamma"}
+"""Multiples, whose provenance is that of the number."""
 _MOST: Final = 1000
 """Largest number of draws."""
 
@@ -85,6 +87,11 @@ class Posterior:
         """Return the values of one draw, by field."""
         return {name: column[number] for name, column in zip(self.names, self.columns, strict=True)}
 
+    def is_part_of(self, other: Posterior | None) -> bool:
+        """Return whether every column is a column of another posterior."""
+        theirs = {} if other is None else other.to_dict()
+        return self is other or all(theirs.get(name) == column for name, column in self.to_dict().items())
+
     def without(self, names: Any) -> Posterior | None:
         """Return the posterior without some fields; None if no field is left."""
         kept = {name: column for name, column in self.to_dict().items() if name not in names}
@@ -122,15 +129,17 @@ def draw_of(scenario: Scenario, number: int) -> Scenario:
     """Return the scenario of one draw; see :meth:`~hyperexec_env.market.scenario.Scenario.draw`."""
     posterior = known_posterior(scenario)
     number = check_integer("draw", number, low=0, high=len(posterior) - 1)
-    return replace(scenario, posterior=None, **posterior.row(number))
+    row, texts = posterior.row(number), {key: text for key, text in scenario.provenance.items() if key != "posterior"}
+    drawn = {key for key in texts if key in row or key in {_NUMBERS.get(name) for name in row}}
+    texts |= dict.fromkeys(drawn, f"draw {number} of the posterior of {scenario.hash}")
+    return replace(scenario, posterior=None, provenance=texts, **row)
 
 
 def known_posterior(scenario: Scenario) -> Posterior:
     """Return the posterior of a scenario.
 
     Raises:
-        ValueError: The scenario has none, or the draws of a field do not enclose the scenario's own value, which happens after
-            the value was replaced.
+        ValueError: The scenario has none, or the draws of a field are farther from the scenario's own value than they are wide.
     """
     posterior = scenario.posterior
     if posterior is None:
@@ -140,10 +149,11 @@ def known_posterior(scenario: Scenario) -> Posterior:
         )
     for name, column in zip(posterior.names, posterior.columns, strict=True):
         value = getattr(scenario, name)
-        if not min(column) <= value <= max(column):
+        low, high = min(column), max(column)
+        if not 2.0 * low - high <= value <= 2.0 * high - low:
             raise ValueError(
-                f"posterior.{name} must enclose {name} = {value:g}, got draws from {min(column):g} to {max(column):g}; where "
-                f"the value was replaced, take the draws of {name} out of [posterior]"
+                f"posterior.{name} must hold draws around {name} = {value:g}, got draws from {low:g} to {high:g}; take the "
+                f"draws of {name} out of [posterior], or state another value"
             )
     return posterior
 

@@ -229,13 +229,13 @@ class Scenario:
         if not isinstance(self.regimes, Regimes):
             _check_fields(Regimes, self.regimes, "regimes.")
             object.__setattr__(self, "regimes", Regimes(**self.regimes))
+        if self.posterior is not None and not isinstance(self.posterior, Posterior):
+            object.__setattr__(self, "posterior", Posterior.of(self.posterior) if self.posterior else None)
         if not isinstance(self.provenance, Mapping):
             raise ValueError(f"provenance must be a table of texts, got {shown(self.provenance)}")
         object.__setattr__(self, "provenance", self._sources(_replaced))
         if not self.notional > 0.0:
             raise ValueError(f"quantity x arrival_price must be positive, got {self.quantity:g} x {self.arrival_price:g}")
-        if self.posterior is not None and not isinstance(self.posterior, Posterior):
-            object.__setattr__(self, "posterior", Posterior.of(self.posterior) if self.posterior else None)
         check_draws(self)
         empty = [k for k, share in enumerate(self.profile()) if not share > 0.0]
         if empty:
@@ -271,7 +271,8 @@ class Scenario:
         if replaced is None or self.posterior is None or self.posterior is not replaced.posterior:
             return
         stated = {item.name for item in fields(self) if getattr(self, item.name) is not getattr(replaced, item.name)}
-        stated |= {name for pair in MULTIPLES.items() if stated & {*pair} for name in pair}
+        impact = {name for pair in MULTIPLES.items() for name in pair}
+        stated |= impact if stated & impact else set()  # lambda and gamma are drawn together
         object.__setattr__(self, "posterior", self.posterior.without(stated))
 
     def _checked(self, name: str) -> float:
@@ -287,8 +288,12 @@ class Scenario:
         for name in set(texts) & {item.name for item in fields(self)}:
             multiple = MULTIPLES.get(name, name)
             name_stating = name if getattr(self, multiple) is None else multiple
-            if getattr(self, name_stating) != getattr(replaced, name_stating):
+            if getattr(self, name_stating) != getattr(replaced, name_stating) and name != "posterior":
                 texts[name] = "given"
+        if self.posterior is None:
+            texts.pop("posterior", None)
+        elif "posterior" in texts and not self.posterior.is_part_of(replaced.posterior):
+            texts["posterior"] = "given"
         return texts
 
     @property
