@@ -22,7 +22,7 @@ from hyperexec_env.market.account import Account, Statement, forced_shares, open
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle_so_far
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import Path, World, cost_scale, draw_orders, draw_path
+from hyperexec_env.market.path import Path, World, cost_scale, draw_number, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import adder, map_leaves, on_numbers
@@ -50,6 +50,10 @@ class Block:
         """Lay out the episodes `first`, `first + 1`, ... on their paths."""
         market, observer, keys = task.market, task.observer, path.keys
         order, count = draw_orders(market, keys, task.draw), len(keys)
+        self.markets = [market] * count
+        """The market that each episode meets."""
+        if task.draws is not None:
+            self.markets = [task.draws.markets[number] for number in draw_number(len(task.draws.markets), keys)]
         self.first, self.count, self.path = first, count, path
         self.side: list[float] = np.broadcast_to(order.side, keys.shape).tolist()
         self.quantity: list[float] = np.broadcast_to(order.quantity, keys.shape).tolist()
@@ -69,7 +73,8 @@ class Block:
 def draw_block(task: Task, seed: int, first: int, count: int, board: bool = False) -> Block:
     """Return the episodes `first`, ..., `first + count - 1` of a seed, or of the board of that seed."""
     keys = episode_keys(seed, np.uint64(first) + np.arange(count, dtype=np.uint64), board)
-    return Block(task, first, draw_path(task.market, keys, draw_orders(task.market, keys, task.draw).side))
+    side = draw_orders(task.market, keys, task.draw).side
+    return Block(task, first, draw_path(task.market, keys, side) if task.draws is None else task.draws.path(keys, side))
 
 
 def _stacked(*fields: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -90,14 +95,15 @@ class Episode:
 
     __slots__ = (
         *("_base", "_block", "_history", "_impact", "_index", "_known", "_memory", "_observations", "_reach", "_rows"),
-        *("_scales", "_slice_cost", "_slices", "_state", "asked", "k", "over", "quantity", "scale", "side", "task"),
+        *("_scales", "_slice_cost", "_slices", "_state", "asked", "k", "market", "over", "quantity", "scale", "side", "task"),
     )
 
     def __init__(self, task: Task, block: Block, number: int) -> None:
         """Begin episode `number`, which must be one of the block."""
         index, market = number - block.first, task.market
         self.task, self._block, self._index = task, block, index
-        self._impact: Any = tuple(market.impact)  # unpacking a record takes longer
+        self.market = block.markets[index]
+        self._impact: Any = tuple(self.market.impact)  # unpacking a record takes longer
         self._scales: Any = tuple(task.observer.sight.scales)
         self._slice_cost, self._slices = task.slice_cost, market.slices
         self._rows: list[Any] = block.slices[index].tolist()
@@ -145,7 +151,7 @@ class Episode:
         if left <= 0.0 or k == self._slices:
             self.over = True
             if left > 0.0:
-                paid += close(self.task.market.impact, self.state, self.quantity)[0 if self.task.realised else 1]
+                paid += close(self.market.impact, self.state, self.quantity)[0 if self.task.realised else 1]
         observation = self._observations[k]  # every slice has an array of its own, written once
         own = own_features(self._scales, self.quantity, self._reach, after, before[0] - left, row[0], self._known[k])
         _write_own(observation, 0, *own)
@@ -189,8 +195,12 @@ class Episode:
         market, hidden, order = self.task.market, self.task.observer.hidden, self.order
         k, index, path = self.k, self._index, self._block.path.world
         world: World = map_leaves(lambda values: values.item(k, index), path)
-        lane = self._lane(world, path.price.item(max(k - 1, 0), index), _NO_ACCOUNT)
+        lane = self.seen(self._lane(world, path.price.item(max(k - 1, 0), index), _NO_ACCOUNT))
         return situation_of(market, market.numbers, hidden, order, lane, float(price_of_last(hidden, order, lane)))
+
+    def seen(self, lane: Lane) -> Lane:
+        """Return the episode as the agent sees it."""
+        return lane
 
     @property
     def state(self) -> State:
@@ -233,13 +243,13 @@ class Episode:
 
     def statement(self) -> Statement:
         """Return the statement of the slices up to now, with the remaining shares marked at the mid."""
-        return settle_in_bps(self._account(), self.task.market.impact, self.state, self.quantity, -self.scale)
+        return settle_in_bps(self._account(), self.market.impact, self.state, self.quantity, -self.scale)
 
     def settled(self) -> Settled:
         """Return the result of the episode up to now."""
         if not self.over:
             lane = self._lane(_NO_WORLD, 0.0, self._account())
-            return settle_so_far(self.task.market.numbers, self.order, lane, over=False)
+            return settle_so_far(self.market.numbers, self.order, lane, over=False)
         last = Slice(*self._rows[self.k - 1])
         cap = self.task.market.numbers.cap
         forced = forced_shares(last.least, last.volume, cap, self.asked, self.last_shares) / self.quantity

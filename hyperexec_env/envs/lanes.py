@@ -11,7 +11,19 @@ from hyperexec_env.backends.plan import For, Line, Look, Pass, Pick, Program, Re
 from hyperexec_env.envs.action import MASKS, PACES, Action, Base, mask_place
 from hyperexec_env.envs.features import FEATURES, Seen, Sight, View, observe, shown, view_cell
 from hyperexec_env.envs.task import Cut, Limit, Paid, Reward, Task, cut, no_pay, pay, settle_cut
+from hyperexec_env.envs.uncertainty import (
+    Belief,
+    Held,
+    begin_belief,
+    held_table,
+    observe_believed,
+    pay_drawn,
+    settle_drawn,
+    settle_drawn_cut,
+    turn_drawn,
+)
 from hyperexec_env.market.days import DayCount, DaySlice, day_row
+from hyperexec_env.market.draws import Choice, Drawn, draw_cell, drawn_cell, next_drawn_slice
 from hyperexec_env.market.lane import (
     Asked,
     EpisodeOrder,
@@ -57,45 +69,83 @@ def mask_row(numbers: Numbers, lane: Lane, base: Base) -> int:
     return place
 
 
-def slice_lines(*ask: Any, records: tuple[type, ...] = (), recorded: bool = False) -> tuple[Line, ...]:
+class Stages(NamedTuple):
+    """The stages that differ between a market that is known and one that is a draw of a posterior."""
+
+    draw: tuple[Line, ...]
+    """Lines that read the draw of an episode."""
+    looks: tuple[Line, ...]
+    """Lines that read the tables of a slice by other cells than that of the slice."""
+    rows: tuple[type, ...]
+    """Record types that stages read by the cell of the slice."""
+    next_slice: Any
+    turn: Any
+    pay: Any
+    settle: Any
+    settle_cut: Any
+    begin: tuple[Any, ...]
+    observe: Any
+
+
+_KNOWN: Final = Stages((), (), (SliceRow,), next_slice, turn, pay, settle, settle_cut, (begin,), observe)
+_FIND: Final = (Look(draw_cell, Drawn),)
+_DRAWN: Final = Stages(
+    _FIND,
+    (*_FIND, Look(drawn_cell, SliceRow)),
+    (Held,),
+    next_drawn_slice,
+    turn_drawn,
+    pay_drawn,
+    settle_drawn,
+    settle_drawn_cut,
+    (begin, begin_belief),
+    observe_believed,
+)
+
+
+def slice_lines(*ask: Any, records: tuple[type, ...] = (), stages: Stages = _KNOWN, recorded: bool = False) -> tuple[Line, ...]:
     """Return the lines that trade one slice.
 
     Args:
         ask: The stages that make the request (:class:`Asked`).
         records: Record types that these stages read from tables, by the cell of the slice.
+        stages: The stages of the market.
         recorded: Whether the draws are those of recorded days.
     """
     if recorded:
         look = Look(slice_cell, SliceRow, *records), Look(day_cell, DaySlice)
         return (*look, Pass(day_row, day_draws, next_slice, *ask, turn, pay))
     return (
-        Look(slice_cell, SliceRow, *records),
+        *stages.looks,
+        Look(slice_cell, *stages.rows, *records),
         Pass(draw_words),
         Pass(draw_shocks),
-        Pass(draws_of, next_slice, *ask, turn, pay),
+        Pass(draws_of, stages.next_slice, *ask, stages.turn, stages.pay),
     )
 
 
 def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Line, ...]]:
     """Return the plans `reset`, `step` and `trade`; the actions of `trade` are shares."""
-    discrete, recorded = task.mode.discrete, task.market.days is not None
-    begins = (Pass(begin), Look(day_cell, DaySlice), Pass(open_day)) if recorded else (Pass(begin),)
-    cuts, settles = ((Pass(cut),), settle_cut) if limited else ((), settle)
+    discrete, stages, recorded = task.mode.discrete, _KNOWN if task.draws is None else _DRAWN, task.market.days is not None
+    cuts, settles = ((Pass(cut),), stages.settle_cut) if limited else ((), stages.settle)
+    settling, begins = (*stages.draw, Pass(settles)), (Pass(*stages.begin),)
+    if recorded:
+        begins = (Pass(begin), Look(day_cell, DaySlice), Pass(open_day))
 
     def looks(observation: str, mask: str) -> tuple[Line, ...]:
-        seen = (Look(view_cell, View), Pass(observe), Show(observation, "known", view_cell, Seen))
+        seen = (Look(view_cell, View), Pass(stages.observe), Show(observation, "known", view_cell, Seen))
         return (*seen, Look(slice_cell, Base), Show(mask, "masks", mask_row)) if discrete else seen
 
     def step(*ask: Any, low: float, high: float) -> tuple[Line, ...]:
         refuse, ended = Refuse(Action, "value", low, high), Pick("ended", Lane, "over")
-        traded = slice_lines(*ask, records=(Base,), recorded=recorded)
+        traded = slice_lines(*ask, records=(Base,), stages=stages, recorded=recorded)
         if mode == AutoresetMode.SAME_STEP:
-            last = (Pass(settles), *looks("final", "final_mask"), *begins)
+            last = (*settling, *looks("final", "final_mask"), *begins)
             return (refuse, *traded, *cuts, ended, For("ended", *last), *looks("observation", "mask"))
         if mode == AutoresetMode.NEXT_STEP:
             waiting = Pick("waiting", Lane, "over")
             traded = (waiting, Unless("waiting", *traded), For("waiting", *begins, Pass(no_pay)))
-        return (refuse, *traded, *cuts, ended, For("ended", Pass(settles)), *looks("observation", "mask"))
+        return (refuse, *traded, *cuts, ended, For("ended", *settling), *looks("observation", "mask"))
 
     low, high = (0.0, len(PACES) - 1.0) if discrete else (-np.inf, np.inf)
     return {
@@ -107,12 +157,12 @@ def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Li
 
 def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> Program:
     """Return the program of the lanes of a vector environment; `limit` is the largest number of steps of an episode."""
-    market, observer = task.market, task.observer
+    market, observer, draws = task.market, task.observer, task.draws
     limits: dict[type, Any] = {} if limit is None else {Limit: Limit(limit)}
     orders, days = order_numbers(market, task.draw), market.days
     return Program(
         plans=_plans(task, mode, limited=limit is not None),
-        kept=(Ticket, EpisodeOrder, Lane),
+        kept=(Ticket, EpisodeOrder, Lane, *(() if draws is None else (Belief,))),
         given={
             Numbers: market.numbers,
             OrderNumbers: orders,
@@ -121,12 +171,18 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             Reward: task.reward,
             **limits,
             **({} if days is None else {DayCount: days.day_count}),
+            **({} if draws is None else {Choice: draws.choice}),
         },
         inputs={Action: "values", Chosen: "chosen"},
         outputs={Paid: ("reward", "terminated"), **({Cut: ("truncated",)} if limits else {})},
         listed={Settled: "settled"},
-        tables={SliceRow: market.table, Base: Base(shown(market, task.mode.base, observer.hidden)), View: observer.table}
-        | ({} if days is None else {DaySlice: days.slices}),
+        tables={
+            SliceRow: market.table if draws is None else draws.table,
+            Base: Base(shown(market, task.mode.base, observer.hidden)),
+            View: observer.table,
+            **({} if draws is None else {Drawn: draws.drawn, Held: held_table(market, observer.hidden)}),
+            **({} if days is None else {DaySlice: days.slices}),
+        },
         rows={"known": observer.known, "masks": MASKS},
         fixed=constant_fields(market.numbers, orders),
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.episode import Episode, draw_block, requested_shares
 from hyperexec_env.envs.task import Task
+from hyperexec_env.envs.uncertainty import episode_of
 from hyperexec_env.extras import MissingExtra, need
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import mid_price, paid_cost
@@ -295,7 +296,7 @@ class Gallery:
     def _episode(self, ticket: Ticket, lane: int, asked: list[float]) -> Episode:
         """Return the episode of a lane, traded as far as the lane."""
         seed, number = int(ticket.seed[lane]), int(ticket.episode[lane]) - 1  # a ticket is that of the next episode
-        episode = Episode(self._task, draw_block(self._task, seed, number, 1, board=bool(seed >= BOARD)), number)
+        episode = episode_of(self._task, draw_block(self._task, seed, number, 1, board=bool(seed >= BOARD)), number)
         for shares in asked:
             episode.trade(requested_shares, shares)
         return episode

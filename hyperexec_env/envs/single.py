@@ -17,6 +17,7 @@ from hyperexec_env.envs.features import observation_space
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.envs.uncertainty import episode_of
 from hyperexec_env.market.days import day_of
 from hyperexec_env.market.path import Path
 
@@ -84,6 +85,11 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     If the regime is not observed, features 10 to 13 hold expectations over the regimes. `observation_names()` returns the
     names, and `env.unwrapped.situation` the same information in natural units.
 
+    With `uncertainty=True` a hash of seed and episode chooses the draw of the posterior that the episode meets. The order is
+    that of the scenario. Prices, fills, volumes and flow are those of the draw, in units of the point estimate; features 3 and
+    10 to 13 are those of the point estimate, because a desk knows neither its own displacement nor the numbers of the market;
+    feature 4 is the move of the true mid. Costs in `info` are nan until the end.
+
     ## Rewards
 
     In bps of the arrival notional X P0; a cost is negative.
@@ -147,6 +153,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             result of `hyperexec_env.read_replay`: each episode is then a real day, which the key of the episode chooses; None:
             simulated days.
         split: Days of the replay: "train", "validation" or "test".
+        uncertainty: Whether each episode meets another draw of the posterior of a measured scenario (see below); if not, every
+            episode meets its point estimate.
         render_mode: None, "ansi" (text), "rgb_array" (pixels) or "human" (a window); pictures need the extra `plot`.
         info: "final" (results at the end of an episode) or "full" (results so far at every step, with the same keys).
 
@@ -185,6 +193,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         quantity_range: Any = None,
         replay: Any = None,
         split: str = "train",
+        uncertainty: bool = False,
         render_mode: str | None = None,
         info: str = "final",
         **unknown: Any,
@@ -202,6 +211,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             quantity_range=quantity_range,
             replay=replay,
             split=split,
+            uncertainty=uncertainty,
             **unknown,
         )
         self.render_mode = render_mode
@@ -240,7 +250,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             self._seed, self._number, self._block = self.np_random_seed, -1, None
             self._board = given.get("board", False)
         self._number = self._number + 1 if number is None else number
-        self._running = Episode(self.task, self._block_of(self._number), self._number)
+        self._running = episode_of(self.task, self._block_of(self._number), self._number)
         if self._human:
             self.render()
         return self._running.first, self._info(self._running)
@@ -265,7 +275,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         """
         if self._running is None:
             raise ResetNeeded("call reset() before begin_on()")
-        self._running = Episode(self.task, Block(self.task, self._number, change(self._running.path)), self._number)
+        self._running = episode_of(self.task, Block(self.task, self._number, change(self._running.path)), self._number)
         return self._running.first, self._info(self._running)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -336,7 +346,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if not (episode.over or self._full):
             return info
         settled = episode.settled()
-        if self.task.observer.hidden:
+        if self.task.secret:
             settled = unseen(settled, episode.over)
         return info | final_info(settled)
 

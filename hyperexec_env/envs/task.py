@@ -12,6 +12,7 @@ from gymnasium import logger
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_numbers, nearest
 from hyperexec_env.envs.action import ActionMode, build_action_mode
 from hyperexec_env.envs.features import Observer, build_observer
+from hyperexec_env.market.draws import MarketDraws, build_draws
 from hyperexec_env.market.kernel import Cost, close, expected_cost, realised_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, end, settle_so_far
 from hyperexec_env.market.numeric import where
@@ -42,7 +43,7 @@ __all__ = [
 
 OPTIONS: Final = (
     *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "replay"),
-    *("split", "render_mode"),
+    *("split", "uncertainty", "render_mode"),
     *("info", "num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads", "copy"),
 )
 """Names of the options of the environments; the last six are the vector environment's."""
@@ -143,6 +144,14 @@ class Task:
     slice_cost: Callable[[Any], Any]
     """Cost of a slice that the reward charges, currency, of a :class:`Cost` or of a plain tuple in its field order."""
 
+    draws: MarketDraws | None = None
+    """The markets of the draws, one of which each episode meets; None: every episode meets `market`."""
+
+    @property
+    def secret(self) -> bool:
+        """Whether the costs of a running episode would reveal what the agent does not observe: the regime, or the draw."""
+        return self.observer.hidden or self.draws is not None
+
     @property
     def realised(self) -> bool:
         """Whether the reward includes the price noise and the permanent cost."""
@@ -164,6 +173,7 @@ def build_task(
     quantity_range: Any = None,
     replay: Any = None,
     split: str = "train",
+    uncertainty: bool = False,
     **unknown: Any,
 ) -> Task:
     """Check the options of the environment, which `HyperExecEnv` documents, and return its task.
@@ -180,6 +190,10 @@ def build_task(
     check_choice("reward", reward, REWARDS)
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)
+    if check_flag("uncertainty", uncertainty) and replay is not None:
+        raise ValueError(
+            "uncertainty draws the market of simulated episodes: leave it out with replay, whose days are recorded"
+        )
     sizes = None
     if quantity_range is not None:
         low, high = check_numbers("quantity_range", quantity_range, low=1e-6, high=1e6, length=2)
@@ -196,6 +210,7 @@ def build_task(
         reward=Reward(int(reward == "realised")),
         draw=OrderDraw(random_side, sizes),
         slice_cost=realised_cost if reward == "realised" else expected_cost,
+        draws=build_draws(market.scenario) if uncertainty else None,
     )
 
 

@@ -22,6 +22,7 @@ from hyperexec_env.envs.rendering import Gallery
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.envs.uncertainty import Belief, believed
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket, settle_so_far
 from hyperexec_env.market.noise import as_words, seed_words
 from hyperexec_env.market.tables import must_finish
@@ -29,8 +30,6 @@ from hyperexec_env.records import fill_record, leaves, map_leaves, numbers
 
 __all__ = ["HyperExecVectorEnv"]
 
-_PERSISTENT = (Ticket, EpisodeOrder, Lane)
-"""Records that hold the position of a lane."""
 _FINAL = (("final", "observation"), ("final_mask", "mask"))
 """Array with a row for each lane that ended, and the array over all lanes whose rows it has."""
 Stepped = tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
@@ -132,14 +131,14 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the attributes, with the records of the lanes in place of the lanes, whose stages cannot be pickled."""
-        records = [self._lanes.record(kind) for kind in _PERSISTENT] if self._begun else []
+        records = [self._lanes.record(kind) for kind in self._lanes.program.kept] if self._begun else []
         return {**self.__dict__, "_lanes": records}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore the attributes and make new lanes with the records."""
         self.__dict__.update(state)
         records, self._lanes = self._lanes, self._new_lanes()
-        for kind, record in zip(_PERSISTENT, records, strict=False):
+        for kind, record in zip(self._lanes.program.kept, records, strict=False):
             self._lanes.put(kind, record)
 
     def reset(
@@ -323,7 +322,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
 
     def _told(self, settled: Settled, terminated: NDArray[np.bool_], lanes: NDArray[np.bool_]) -> dict[str, Any]:
         """Return the results of some lanes as `info`, given the lanes whose episode terminated."""
-        hide = self._full and self.task.observer.hidden
+        hide = self._full and self.task.secret
         return _masked(final_info(unseen(settled, terminated) if hide else settled), lanes)
 
     def _watched(
@@ -338,7 +337,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         order, over = self._lanes.record(EpisodeOrder), terminated & (lane.over != 0)
 
         def build() -> dict[str, Any]:
-            settled = settle_so_far(self.task.market.numbers, order, lane, over)
+            draws, numbers = self.task.draws, self.task.market.numbers
+            settled = settle_so_far(numbers if draws is None else draws.numbers_of(numbers, order.key), order, lane, over)
             values = map_leaves(lambda value: np.array(np.broadcast_to(value, self.num_envs)), settled)
             return dict(info.items()) | self._told(values, over, lanes)
 
@@ -366,6 +366,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise ResetNeeded("call reset() before asking for the situation")
         order, lane = self._lanes.record(EpisodeOrder), self._lanes.record(Lane)
         market, hidden = self.task.market, self.task.observer.hidden
+        if self.task.draws is not None:
+            lane = believed(market.numbers, order, lane, self._lanes.record(Belief))
         return situation_of(market, market.numbers, hidden, order, lane, price_of_last(hidden, order, lane))
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -383,7 +385,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return the state of all lanes, for :meth:`go_on`: arrays of shape (lanes,) by name."""
         return {
             f"{kind.__name__}.{path}": values
-            for kind in _PERSISTENT
+            for kind in self._lanes.program.kept
             for (path, _), values in zip(leaves(kind), numbers(self._lanes.record(kind)), strict=True)
         }
 
@@ -393,7 +395,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         Raises:
             KeyError: The position lacks an array; the message names the array.
         """
-        for kind in _PERSISTENT:
+        for kind in self._lanes.program.kept:
             values = [position[f"{kind.__name__}.{path}"] for path, _ in leaves(kind)]
             self._lanes.put(kind, fill_record(kind, iter(values)))
         self._begun = True

@@ -62,7 +62,8 @@ PRICE: Final = 1
 VOLUME: Final = 2
 """Stream of the volume shock."""
 ORDER: Final = 3
-"""Stream of the draws made once per episode: the order flow before the first slice, side, quantity and volume level."""
+"""Stream of the draws made once per episode: the order flow before the first slice, side, quantity, volume level and draw of
+the posterior."""
 STREAMS: Final = 4
 """Number of streams, which is the number of words of a slice."""
 

@@ -75,13 +75,16 @@ def between(value: Any, low: Any, high: Any, cap: Any) -> Any:
 
 
 @for_numbers(_power)
-def power(base: Any, exponent: float) -> Any:
-    """Return a non-negative base raised to a float exponent, element by element.
+def power(base: Any, exponent: Any) -> Any:
+    """Return a non-negative base raised to a float exponent, or to an array of exponents, element by element.
 
     The exponents 1/2, 3/2 and 2 (the last two: square-root and linear impact) are computed with `sqrt` and `*`, which IEEE
     arithmetic rounds correctly, so floats and arrays agree to the last bit. Tensors use `**`, whose gradient at zero is finite
-    for exponents of at least 1.
+    for exponents of at least 1. An array of exponents takes the time of one call for each element, and gives the numbers of
+    these calls.
     """
+    if type(exponent) is np.ndarray:
+        return np.asarray(_powers(base, exponent), dtype=np.float64)
     if type(base) is float:
         if exponent == 1.5:
             return base * sqrt(base)
@@ -125,3 +128,4 @@ def power_of(base: float, exponent: Any) -> Any:
 
 
 _pow = np.frompyfunc(pow, 2, 1)
+_powers = np.frompyfunc(_power, 2, 1)

@@ -56,6 +56,7 @@ __all__ = [
     "day_draws",
     "day_world",
     "draw",
+    "draw_number",
     "draw_order",
     "draw_orders",
     "draw_path",
@@ -133,6 +134,7 @@ _SAME_ORDER = OrderDraw()
 _SIDE: Final = noise.offset(noise.ORDER + noise.STREAMS)
 _SIZE: Final = noise.offset(noise.ORDER + 2 * noise.STREAMS)
 _LEVEL: Final = noise.offset(noise.ORDER + 3 * noise.STREAMS)
+_DRAW: Final = noise.offset(noise.ORDER + 4 * noise.STREAMS)
 _TOP: Final = np.uint64(63)
 
 
@@ -167,6 +169,12 @@ def draw_order(numbers: OrderNumbers, key: Any) -> Order:
 def draw_orders(market: Market, keys: noise.Words, draw: OrderDraw = _SAME_ORDER) -> Order:
     """Return the order of each episode; a drawn side or quantity is an array of shape (episodes,), else a number."""
     return draw_order(order_numbers(market, draw), keys)
+
+
+def draw_number(draws: Any, key: Any) -> Any:
+    """Return the draw of a posterior, 0..draws - 1, that the episode with a key meets."""
+    upper = noise.upper_bits(noise.word(key, _DRAW))
+    return np.int64((upper * np.uint64(draws)) >> noise.UPPER)
 
 
 # --- draws

@@ -18,7 +18,7 @@ from hyperexec_env.records import Constant, Real, Whole, map_leaves, numbered
 if TYPE_CHECKING:
     from hyperexec_env.market.days import Days
 
-__all__ = ["Market", "MarketSpec", "Numbers", "SliceRow", "Thresholds", "build_market", "must_finish"]
+__all__ = ["Market", "MarketSpec", "Numbers", "SliceRow", "Thresholds", "build_market", "market_of", "must_finish"]
 
 Floats = NDArray[np.float64]
 
@@ -221,7 +221,7 @@ class Market:
 
 @lru_cache(maxsize=64)
 def _compile(text: str, scenario_hash: str) -> Market:  # the text is the key; the hash names the scenario in tracebacks
-    return _build(Scenario.from_toml(text))
+    return market_of(Scenario.from_toml(text))
 
 
 def build_market(scenario: Scenario) -> Market:
@@ -229,7 +229,8 @@ def build_market(scenario: Scenario) -> Market:
     return _compile(scenario.text, scenario.hash)
 
 
-def _build(scenario: Scenario) -> Market:
+def market_of(scenario: Scenario) -> Market:
+    """Compute the market of a scenario; :func:`build_market` keeps the last markets."""
     regimes = scenario.regimes
     count, slices, tau = len(regimes), scenario.slices, scenario.tau
     price = scenario.arrival_price
