@@ -192,7 +192,7 @@ def build_task(
     check_flag("random_side", random_side)
     if check_flag("uncertainty", uncertainty) and replay is not None:
         raise ValueError(
-            "uncertainty draws the market of simulated episodes: leave it out with replay, whose days are recorded"
+            "uncertainty draws the market of simulated days: leave it out with replay, whose days are recorded"
         )
     sizes = None
     if quantity_range is not None:
