@@ -160,7 +160,7 @@ def test_an_unknown_scenario_is_named_with_the_nearest_one(tmp_path):
 
 INSIDE = {
     *("check_draws", "draw_of", "draws_of", "known_posterior", "stated_by"),  # what Scenario.draw calls
-    *("build_draws", "with_bar_draws", "with_draws", "with_order_draws", "with_tape_draws"),  # what environments and calibrations call
+    *("build_draws", "with_bar_draws", "with_draws", "with_order_draws", "with_tape_draws"),  # environments, calibrations
     *("register_scenario", "build_market", "market_of", "geometric", "cell_of"),
     *("file_name", "run_folder", "claimed_folder", "make_env", "begun", "build_model", "plain_args", "learn"),
     "build_task",  # what both environments call

@@ -128,7 +128,8 @@ def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Li
     """Return the plans `reset`, `step` and `trade`; the actions of `trade` are shares."""
     discrete, stages, recorded = task.mode.discrete, _KNOWN if task.draws is None else _DRAWN, task.market.days is not None
     cuts, settles = ((Pass(cut),), stages.settle_cut) if limited else ((), stages.settle)
-    settling, begins = (*stages.draw, Pass(settles)), (Pass(*stages.begin),)
+    settling: tuple[Line, ...] = (*stages.draw, Pass(settles))
+    begins: tuple[Line, ...] = (Pass(*stages.begin),)
     if recorded:
         begins = (Pass(begin), Look(day_cell, DaySlice), Pass(open_day))
 

@@ -191,9 +191,7 @@ def build_task(
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)
     if check_flag("uncertainty", uncertainty) and replay is not None:
-        raise ValueError(
-            "uncertainty draws the market of simulated days: leave it out with replay, whose days are recorded"
-        )
+        raise ValueError("uncertainty draws the market of simulated days: leave it out with replay, whose days are recorded")
     sizes = None
     if quantity_range is not None:
         low, high = check_numbers("quantity_range", quantity_range, low=1e-6, high=1e6, length=2)
