@@ -10,6 +10,7 @@ import numpy as np
 
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.certificate import certify
+from hyperexec_env.market.provenance import described_sources
 from hyperexec_env.market.scenario import MULTIPLES, Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 
@@ -46,7 +47,7 @@ def card(scenario: ScenarioLike) -> Card:
 
 def _text(scenario: Scenario) -> str:
     """Return the card as text."""
-    lines = [f"{scenario.name} ({scenario.hash}): {scenario.description}", ""]
+    lines = [f"{scenario.name} ({scenario.hash}): {scenario.description}", described_sources(scenario), ""]
     stated = scenario.to_dict()
     for item in fields(Scenario):
         if item.name not in stated and getattr(scenario, item.name) is None:

@@ -23,6 +23,7 @@ from hyperexec_env.checks import check_numbers
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.files import cache_folder, read_cached, write_cached
+from hyperexec_env.market.provenance import described_sources
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.progress import progress
@@ -133,6 +134,7 @@ class Solution:
             lines.append(f"An order that may trade both ways: {self.bound_bps:.4f} bps.")
         lines.append(f"{title}{self.accuracy}, {self.seconds:.1f} s.")
         lines.append("Bps of the arrival notional; the permanent cost, which no schedule changes, is left out.")
+        lines.append(described_sources(scenario).capitalize() + ".")
         capped = scenario.max_participation is not None
         shares = " ".join(f"{100.0 * share:.2f}" for share in (self.fractions if capped else self.schedule))
         lines.append(f"best fixed schedule [% of {'what remains, up to the cap' if capped else 'the order'}]: {shares}")

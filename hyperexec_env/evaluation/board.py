@@ -35,6 +35,7 @@ from hyperexec_env.evaluation.statistics import (
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.tally import Dispersion, Tally, group_size
 from hyperexec_env.market.kernel import Components
+from hyperexec_env.market.provenance import described_sources, sources_of
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 
@@ -246,6 +247,7 @@ class Board:
         return {
             "scenario": self.scenario.name,
             "scenario_hash": self.scenario.hash,
+            "sources": {kind: list(names) for kind, names in sources_of(self.scenario).items()},
             "episodes": self.episodes,
             "seed": self.seed,
             "path_hash": self.outcomes[0].path_hash if self.outcomes else None,
@@ -313,6 +315,7 @@ class Board:
             f"the same for every policy. Bps of the arrival notional; J excludes the permanent cost and the price noise "
             f"and includes the risk term; {self._gap_caption()}p: of the difference to TWAP, Holm-adjusted; a better rank is "
             f"significantly better (95 %, Holm over all pairs); * marks sanity policies, which must lose."
+            + f" {described_sources(self.scenario).capitalize()}."
             + (" With so few episodes, intervals are too narrow and CVaR is too small." if self.episodes < _FEW else "")
         )
 
