@@ -1,6 +1,6 @@
 """Generate the data of the README's TCA example: five synthetic sessions of five-minute bars, and the fills of one order.
 
-The market is the scenario `regime-day` with 78 slices. In the last session an ExecutionAgent sells 60,000 shares by VWAP
+The market is the scenario `regime-day-2026` with 78 slices. In the last session an ExecutionAgent sells 60,000 shares by VWAP
 between 10:00 and 14:00; the bars include its trades and their impact.
 
     python benchmarks/example_order.py
@@ -70,7 +70,7 @@ def session(env: HyperExecEnv, opening: datetime, with_order: bool, rng: np.rand
 def main() -> None:
     """Write example_bars.csv and example_fills.csv beside this file."""
     # the environment's order is larger than the agent's, so that the session continues after the agent has finished
-    scenario = replace(get_scenario("regime-day"), slices=SLICES, side=-1, quantity=100.0 * QUANTITY, complete=False)
+    scenario = replace(get_scenario("regime-day-2026"), slices=SLICES, side=-1, quantity=100.0 * QUANTITY, complete=False)
     env, rng = HyperExecEnv(scenario), np.random.default_rng(1)
     bars, fills = ["ts,open,high,low,close,volume"], ["ts,side,quantity,price,symbol"]
     for number, opening in enumerate(OPENINGS):

@@ -40,5 +40,6 @@ def golden(name: str) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    write_atomically(TARGET, json.dumps({name: golden(name) for name in scenario_names()}, indent=1) + "\n")
+    names = (*scenario_names(), *scenario_names(archived=True))
+    write_atomically(TARGET, json.dumps({name: golden(name) for name in names}, indent=1) + "\n")
     print(f"wrote {TARGET.name}")

@@ -166,6 +166,7 @@ INSIDE = {
     "build_task",  # what both environments call
     "facts_on_card",  # what the card calls
     *("result_files", "save_scenario", "scenario_files"),  # the files of a command
+    *("described_sources", "sources_of"),  # lines of a board and of a card
 }
 """Functions that are called with the record: they are not for users, or a record is what they are about."""
 

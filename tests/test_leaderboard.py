@@ -25,21 +25,23 @@ HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "golden_objectives.json").read_text(encoding="utf-8"))
 EPISODES = 512
 golden = pytest.mark.renewed_by("python benchmarks/golden_objectives.py")
-TRAIN = "hyperexec train ppo --scenario regime-day --seed 0 --timesteps 2000000 --no-tensorboard"
+TRAIN = "hyperexec train ppo --scenario regime-day-2026 --seed 0 --timesteps 2000000 --no-tensorboard"
 trained = pytest.mark.renewed_by(f"{TRAIN} --out tests/data/ppo-regime-day")
 COMPUTED = ("optimum_bps", "stationary_bps", "bound_bps", "open_loop_bps", "regime_blind_bps", "twap_bps")
+EVERY = (*scenario_names(), *scenario_names(archived=True))
 every_scenario = pytest.mark.parametrize("name", scenario_names())
+also_archived = pytest.mark.parametrize("name", EVERY)
 
 
 @golden
 def test_every_scenario_has_golden_values():
-    assert set(GOLDEN) == set(scenario_names())
+    assert set(GOLDEN) == set(EVERY)
     for values in GOLDEN.values():
         assert set(values["simulated"]) == {*BASELINES, *SANITY}
 
 
 @golden
-@every_scenario
+@also_archived
 def test_computed_objectives_are_the_golden_ones(name):
     """Up to what the grids leave open: a solver may become better, a scenario may not become another."""
     solution = solve(get_scenario(name))
@@ -53,7 +55,7 @@ def test_computed_objectives_are_the_golden_ones(name):
 
 
 @golden
-@every_scenario
+@also_archived
 def test_simulated_objectives_are_the_golden_ones(name):
     policies = [get_policy(policy) for policy in GOLDEN[name]["simulated"]]
     market, hidden = build_market(get_scenario(name)), [False] * len(policies)
@@ -96,7 +98,7 @@ def test_nothing_beats_the_optimum(name):
 @trained
 def test_the_order_of_the_board_where_it_must_hold():
     """Beyond doubt: optimum < trained policy < best fixed schedule < TWAP."""
-    scenario = get_scenario("regime-day")
+    scenario = get_scenario("regime-day-2026")
     solution, trained = solve(scenario), _trained()
     taking_part = [trained, Entrant(solution.best_schedule), *entrants(["TWAP", "VWAP", "AC"])]
     board = judge(scenario, taking_part, get_policy("TWAP"), episodes=4096, seed=0, optimum=solution.reference)

@@ -120,10 +120,15 @@ def leaderboard(
 
 
 def _listed(scenarios: ScenarioLike | Iterable[ScenarioLike]) -> list[ScenarioLike]:
-    """Return the scenarios as a list, with `all` expanded to every scenario of the package."""
+    """Return the scenarios as a list, with `all` and `archived` expanded to those scenarios of the package."""
     single = isinstance(scenarios, (str, os.PathLike, Mapping, Scenario))
     given: list[ScenarioLike] = [scenarios] if single else list(scenarios)  # type: ignore[list-item, arg-type]
-    return [name for scenario in given for name in (scenario_names() if scenario == "all" else (scenario,))]
+    words = {"all": False, "archived": True}
+    found: list[ScenarioLike] = []
+    for scenario in given:
+        known = isinstance(scenario, str) and scenario in words
+        found += scenario_names(archived=words[str(scenario)]) if known else [scenario]
+    return found
 
 
 def store_path(out: str | os.PathLike[str], store: str | os.PathLike[str] | None = None) -> Path:

@@ -21,7 +21,9 @@ ORDER = 1
 class Args:
     """Options of ``hyperexec leaderboard``."""
 
-    scenario: tuple[str, ...] = option(("regime-day",), "names of scenarios, paths of .toml files, or `all`", file="scenario")
+    scenario: tuple[str, ...] = option(
+        ("regime-day",), "names of scenarios, paths of .toml files, `all`, or `archived` (old numbers)", file="scenario"
+    )
     quick: bool = option(False, "use small defaults: one training seed, 300,000 slices, 2,000 episodes")
     episodes: int | None = option(None, "number of episodes, the same for every policy (default: 20000)")
     seed: int = option(0, "seed of the board's episodes, which no training meets")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hyperexec_env.arguments import option
 from hyperexec_env.cli._command import Report
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.market.scenario import get_scenario, scenario_names
@@ -15,10 +16,12 @@ ORDER = 8
 class Args:
     """Options of ``hyperexec scenarios``."""
 
+    archived: bool = option(False, "list the scenarios with old numbers, which reproduce old results")
+
 
 def main(args: Args) -> Report:
     """Return a table with one line per scenario."""
-    scenarios = [get_scenario(name) for name in scenario_names()]
+    scenarios = [get_scenario(name) for name in scenario_names(archived=args.archived)]
     header = ["hash", "name", "slices", "regimes", "% of volume", "description"]
     cells = [
         [
@@ -32,4 +35,5 @@ def main(args: Args) -> Report:
         for scenario in scenarios
     ]
     listed = [{"name": scenario.name, "hash": scenario.hash, "description": scenario.description} for scenario in scenarios]
-    return Report(text_table(header, cells), listed)
+    more = "" if args.archived else "\n`hyperexec scenarios --archived` lists those with old numbers, such as regime-day-2026."
+    return Report(text_table(header, cells) + more, listed)

@@ -178,7 +178,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
 
     ## Version History
 
-    * v0: first version.
+    * v0: first version. Since 0.3 of the package, the default scenario has measured, published and assumed impact in daily
+      volatilities (see ``hyperexec card regime-day``); ``scenario="regime-day-2026"`` has the numbers before.
     """  # noqa: E501 - a table has one line for each row
 
     metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}  # noqa: RUF012 - gymnasium's

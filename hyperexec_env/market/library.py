@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
+from hyperexec_env.market.published import public_impact
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, register_scenario
 
@@ -40,130 +42,168 @@ SIX_REGIMES: Final = Regimes(
 """The six intraday regimes. In CRISIS, volatility is three times the base; volume and resilience nearly vanish."""
 
 U_CURVE: Final = (
-    *(0.0650, 0.0500, 0.0440, 0.0405, 0.0380, 0.0360, 0.0345, 0.0330, 0.0320, 0.0312, 0.0306, 0.0302, 0.0300),
-    *(0.0300, 0.0302, 0.0306, 0.0312, 0.0322, 0.0335, 0.0350, 0.0370, 0.0395, 0.0430, 0.0480, 0.0560, 0.0888),
+    *(0.1330, 0.0588, 0.0530, 0.0436, 0.0402, 0.0369, 0.0361, 0.0325, 0.0302, 0.0279, 0.0266, 0.0258, 0.0254),
+    *(0.0245, 0.0238, 0.0232, 0.0233, 0.0232, 0.0248, 0.0247, 0.0263, 0.0269, 0.0297, 0.0331, 0.0391, 0.1075),
 )
-"""Relative volume of the 26 quarter-hours of a day: high at the open, highest at the close."""
+"""Relative volume of the 26 quarter-hours of a day, auctions included: mean of the calibrated curves of AAPL, MSFT, BA, OXY and
+ORCL, 41 to 57 sessions each from 2025-12-23 to 2026-03-20."""
+
+_SESSIONS: Final = "sessions of 5-minute bars, 2025-12-23 to 2026-03-20"
+_CHOICES: Final = (
+    *("side", "quantity", "arrival_price", "start_minute", "horizon_minutes", "slices", "risk_aversion", "price_risk"),
+    *("max_participation", "complete", "day_minutes", "price_model"),
+)
+"""Fields that define the order and the clock: a choice, not a number of a market."""
+_IMPACT, _SOURCES = public_impact()
+_PROVENANCE: Final = {
+    **dict.fromkeys(_CHOICES, "chosen"),
+    "adv": "assumed: a stock of this size",
+    "volatility": f"measured: 1.85 % BA, 2.05 % OXY, 2.73 % ORCL a day, 56 to 57 {_SESSIONS}",
+    "half_spread_bps": "measured: quoted half-spread of IBM, 6 sessions, 2013-10-04 to 2013-10-11",
+    **_SOURCES,
+    "transient_exponent": "assumed: linear transient impact, which no round trip exploits",
+    "volume_curve": f"measured: mean of AAPL, MSFT, BA, OXY and ORCL, 41 to 57 {_SESSIONS}",
+    "volatility_curve": "assumed: flat over the day",
+    "volume_noise": f"measured: 0.36 BA, 0.34 OXY, 0.31 ORCL, 56 to 57 {_SESSIONS}",
+    "volume_level_sd": "assumed: no variation of the daily level (0.2 to 0.4 in the same bars)",
+    "flow_persistence": "assumed: none",
+    "predator": "assumed: none",
+    "regimes": "assumed: six regimes of the trading day",
+}
+
+
+def _made(base: Scenario, sources: Mapping[str, str], **values: Any) -> Scenario:
+    """Register and return a variant of a scenario, with the provenance of what differs."""
+    return register_scenario(replace(base, **values, provenance={**base.provenance, **sources}))
+
 
 REGIME_DAY = register_scenario(
     Scenario(
         name="regime-day",
         description="4 % of the daily volume in one day of 26 slices through six regimes; watching the regime pays",
+        half_spread_bps=1.3,
+        volume_noise=0.33,
         volume_curve=U_CURVE,
         regimes=SIX_REGIMES,
+        provenance=_PROVENANCE,
+        **_IMPACT,
     )
 )
-register_scenario(
-    Scenario(
-        name="desk-5min",
-        description="the desk's defaults: 10,000 shares in 300 seconds; a cap of 10 % of the volume cannot finish it",
-        quantity=10_000.0,
-        arrival_price=150.0,
-        start_minute=180.0,
-        horizon_minutes=5.0,
-        slices=10,
-        risk_aversion=1e-6,
-        max_participation=0.1,
-        resilience=50.0,
-        regimes=SIX_REGIMES,
-    )
+_made(
+    REGIME_DAY,
+    {
+        "volume_curve": "assumed: flat within five minutes",
+        "volume_noise": "assumed: that of 15 minutes; thirty seconds vary more",
+    },
+    name="desk-5min",
+    description="the desk's defaults: 10,000 shares in 300 seconds; a cap of 10 % of the volume cannot finish it",
+    quantity=10_000.0,
+    arrival_price=150.0,
+    start_minute=180.0,
+    horizon_minutes=5.0,
+    slices=10,
+    risk_aversion=1e-6,
+    max_participation=0.1,
+    volume_curve=(),
 )
-register_scenario(
-    replace(
-        REGIME_DAY,
-        name="large-cap",
-        description="a liquid stock: 20 M shares a day, Kyle's lambda 0.2",
-        quantity=800_000.0,
-        arrival_price=150.0,
-        adv=20_000_000.0,
-        volatility=0.015,
-        half_spread_bps=0.5,
-        kyle_lambda=0.2,
-        perm_impact_gamma=0.1,
-        resilience=20.0,
-        risk_aversion=1.7e-8,
-    )
+_made(
+    REGIME_DAY,
+    {
+        "volatility": f"measured: 1.34 % AAPL, 1.37 % MSFT a day, 41 {_SESSIONS}",
+        "half_spread_bps": "measured: quoted half-spread of AAPL, 3 sessions, 2014-06-05 to 2014-06-09",
+        "volume_noise": f"measured: 0.27 AAPL, 0.27 MSFT, 41 {_SESSIONS}",
+    },
+    name="large-cap",
+    description="a liquid stock: 20 M shares a day, a volatility of 1.35 %",
+    quantity=800_000.0,
+    arrival_price=150.0,
+    adv=20_000_000.0,
+    volatility=0.0135,
+    half_spread_bps=0.8,
+    volume_noise=0.27,
+    risk_aversion=1.7e-8,
 )
-register_scenario(
-    replace(
-        REGIME_DAY,
-        name="mid-cap",
-        description="2 M shares a day, Kyle's lambda 0.45",
-        quantity=80_000.0,
-        arrival_price=60.0,
-        adv=2_000_000.0,
-        volatility=0.022,
-        half_spread_bps=2.5,
-        kyle_lambda=0.45,
-        perm_impact_gamma=0.2,
-        risk_aversion=4e-7,
-    )
+_SMALLER: Final = {
+    "volatility": "assumed: no bars of such a stock were measured",
+    "volume_noise": "assumed: no bars of such a stock were measured",
+}
+_made(
+    REGIME_DAY,
+    {
+        "volatility": _SMALLER["volatility"],
+        "half_spread_bps": "assumed: 3 cents quoted; the median of stocks of 2 to 5 billion is 1 cent in the lowest class of "
+        "price and more in others (Collver 2014, SEC, year 2013)",
+    },
+    name="mid-cap",
+    description="2 M shares a day, a volatility of 2.2 %",
+    quantity=80_000.0,
+    arrival_price=60.0,
+    adv=2_000_000.0,
+    volatility=0.022,
+    half_spread_bps=2.5,
+    risk_aversion=4e-7,
 )
-register_scenario(
-    replace(
-        REGIME_DAY,
-        name="small-cap",
-        description="400,000 shares a day, Kyle's lambda 0.8",
-        quantity=16_000.0,
-        arrival_price=20.0,
-        adv=400_000.0,
-        volatility=0.03,
-        half_spread_bps=8.0,
-        kyle_lambda=0.8,
-        perm_impact_gamma=0.3,
-        resilience=6.0,
-        volume_noise=0.5,
-        risk_aversion=6e-6,
-    )
+_made(
+    REGIME_DAY,
+    {
+        **_SMALLER,
+        "half_spread_bps": "assumed: 3.2 cents quoted, between the medians of stocks of 2 to 5 billion and of stocks below 100 "
+        "million (Collver 2014, SEC, year 2013)",
+    },
+    name="small-cap",
+    description="400,000 shares a day, a volatility of 3 %",
+    quantity=16_000.0,
+    arrival_price=20.0,
+    adv=400_000.0,
+    volatility=0.03,
+    half_spread_bps=8.0,
+    volume_noise=0.5,
+    risk_aversion=6e-6,
 )
-register_scenario(
-    replace(
-        REGIME_DAY,
-        name="illiquid",
-        description="60,000 shares a day, Kyle's lambda 1.2, a wide spread",
-        quantity=2_400.0,
-        arrival_price=8.0,
-        adv=60_000.0,
-        volatility=0.045,
-        half_spread_bps=30.0,
-        kyle_lambda=1.2,
-        perm_impact_gamma=0.4,
-        resilience=4.0,
-        volume_noise=0.8,
-        risk_aversion=1e-4,
-    )
+_made(
+    REGIME_DAY,
+    {
+        **_SMALLER,
+        "half_spread_bps": "published: 6.22 cents quoted, the smallest median by class of price of stocks below 100 million "
+        "(Collver 2014, SEC, year 2013)",
+    },
+    name="illiquid",
+    description="60,000 shares a day, a volatility of 4.5 %, a wide spread",
+    quantity=2_400.0,
+    arrival_price=8.0,
+    adv=60_000.0,
+    volatility=0.045,
+    half_spread_bps=39.0,
+    volume_noise=0.8,
+    risk_aversion=1e-4,
 )
-register_scenario(
-    replace(
-        REGIME_DAY,
-        name="crisis-day",
-        description="regime-day that starts in a crisis",
-        regimes=replace(SIX_REGIMES, start="CRISIS"),
-    )
+_made(
+    REGIME_DAY,
+    {},
+    name="crisis-day",
+    description="regime-day that starts in a crisis",
+    regimes=replace(SIX_REGIMES, start="CRISIS"),
 )
-register_scenario(
-    replace(
-        REGIME_DAY,
-        name="trending-day",
-        description="regime-day with drifts: up in a bull market and in a recovery, down in a bear market and a crisis",
-        regimes=replace(SIX_REGIMES, drift=(0.01, -0.01, 0.0, 0.0, -0.02, 0.005)),
-    )
+_made(
+    REGIME_DAY,
+    {"regimes": f"{_PROVENANCE['regimes']}, with drifts"},
+    name="trending-day",
+    description="regime-day with drifts: up in a bull market and in a recovery, down in a bear market and a crisis",
+    regimes=replace(SIX_REGIMES, drift=(0.01, -0.01, 0.0, 0.0, -0.02, 0.005)),
 )
-register_scenario(
-    replace(
-        REGIME_DAY,
-        name="hunted-day",
-        description="regime-day with a predator that trades ahead of regular child orders of like size",
-        predator=0.3,
-    )
+_made(
+    REGIME_DAY,
+    {"predator": "assumed"},
+    name="hunted-day",
+    description="regime-day with a predator that trades ahead of regular child orders of like size",
+    predator=0.3,
 )
-register_scenario(
-    replace(
-        REGIME_DAY,
-        name="sunshine-day",
-        description="regime-day in which a visible order attracts liquidity: regular trading pays",
-        predator=-0.3,
-    )
+_made(
+    REGIME_DAY,
+    {"predator": "assumed: at -0.2 the benefit stays below the transient cost of the same shares"},
+    name="sunshine-day",
+    description="regime-day in which a visible order attracts liquidity: regular trading pays",
+    predator=-0.2,
 )
 register_scenario(
     Scenario(

@@ -474,10 +474,13 @@ ScenarioLike = str | os.PathLike[str] | Mapping[str, Any] | Scenario
 """What names a scenario: a registered name, a path of a TOML file, a dict of values, or the record itself."""
 
 _REGISTRY: dict[str, Scenario] = {}
+_ARCHIVED: set[str] = set()
 
 
-def register_scenario(scenario: Scenario) -> Scenario:
+def register_scenario(scenario: Scenario, *, archived: bool = False) -> Scenario:
     """Register a scenario under its name and return it.
+
+    An archived scenario reproduces old results: its name finds it, but "all scenarios" and lists of names leave it out.
 
     Raises:
         ValueError: A different scenario is registered under that name.
@@ -485,14 +488,16 @@ def register_scenario(scenario: Scenario) -> Scenario:
     if _REGISTRY.get(scenario.name, scenario) != scenario:
         raise ValueError(f"scenario {scenario.name!r} is already registered with different values; choose another name")
     _REGISTRY[scenario.name] = scenario
+    if archived:
+        _ARCHIVED.add(scenario.name)
     return scenario
 
 
-def scenario_names() -> tuple[str, ...]:
-    """Return the names of the registered scenarios, in the order of registration."""
-    from hyperexec_env.market import library  # noqa: F401 - the import registers the shipped scenarios
+def scenario_names(*, archived: bool = False) -> tuple[str, ...]:
+    """Return the names of the registered scenarios in the order of registration; with `archived`, of the archived ones only."""
+    from hyperexec_env.market import library, library_2026  # noqa: F401 - the imports register the shipped scenarios
 
-    return tuple(_REGISTRY)
+    return tuple(name for name in _REGISTRY if (name in _ARCHIVED) == archived)
 
 
 def load_scenario(path: str | os.PathLike[str]) -> Scenario:

@@ -163,6 +163,8 @@ def test_scenarios_lists_every_scenario(capsys):
     assert all(name in out for name in scenario_names())
     _, out, _ = _run(capsys, "scenarios", "--json")
     assert [entry["name"] for entry in json.loads(out)] == list(scenario_names())
+    _, out, _ = _run(capsys, "scenarios", "--archived", "--json")
+    assert [entry["name"] for entry in json.loads(out)] == list(scenario_names(archived=True))
 
 
 def test_the_card_shows_every_parameter_with_its_unit(capsys):

@@ -356,7 +356,7 @@ def test_a_quantile_level_must_lie_between_0_and_1():
 
 def test_the_text_and_json_of_a_cost_estimate():
     found = estimate_schedule(order(), "regime-day", algorithm="VWAP", episodes=100)
-    for text in ("VWAP: buy 200,000 at 100 in regime-day (26 slices)", "95 % interval", "permanent 40.00", "100 episodes"):
+    for text in ("VWAP: buy 200,000 at 100 in regime-day (26 slices)", "95 % interval", "permanent 50.00", "100 episodes"):
         assert text in str(found)
     plain = json.loads(json.dumps(found.to_dict()))
     assert plain["mean_bps"] == found.mean_bps

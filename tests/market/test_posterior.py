@@ -10,7 +10,7 @@ from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario,
 
 pytestmark = pytest.mark.fast
 
-DAY = get_scenario("regime-day")
+DAY = get_scenario("regime-day-2026")
 DRAWS = {
     "adv": [4e6, 5e6, 6e6],
     "kyle_lambda": [0.25, 0.3, 0.4],
@@ -55,7 +55,7 @@ def test_a_scenario_without_draws_keeps_its_hash_and_its_text():
         scenario = get_scenario(name)
         assert "posterior" not in scenario.to_toml()
         assert replace(scenario, posterior=None).hash == replace(scenario, posterior={}).hash == scenario.hash
-    assert get_scenario("regime-day").hash == "50c4c156d6e16792"
+    assert get_scenario("regime-day-2026").hash == "50c4c156d6e16792"
     assert MEASURED_DAY.hash != replace(MEASURED_DAY, posterior=None).hash
 
 
@@ -123,7 +123,7 @@ def test_a_posterior_that_is_wrong_is_refused_in_one_line(posterior, message):
 
 
 def test_draws_of_a_scenario_without_them_or_away_from_its_value_are_refused():
-    with pytest.raises(ValueError, match=r"scenario 'regime-day' has no posterior: .*hyperexec measure"):
+    with pytest.raises(ValueError, match=r"scenario 'regime-day-2026' has no posterior: .*hyperexec measure"):
         DAY.draw(0)
     with pytest.raises(ValueError, match=r"draw must be a whole number in \[0, 2\], got 3"):
         MEASURED_DAY.draw(3)

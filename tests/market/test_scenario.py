@@ -452,6 +452,27 @@ def test_the_hash_of_a_registered_scenario_never_changes(name):
     assert get_scenario(name).hash == GOLDEN_HASHES[name]
 
 
+ARCHIVE = {
+    "regime-day-2026": "50c4c156d6e16792",
+    "desk-5min-2026": "f825001e0c03182d",
+    "large-cap-2026": "40d0bda44934af8f",
+    "mid-cap-2026": "b7c658bab48b7d23",
+    "small-cap-2026": "670917daa6c4d790",
+    "illiquid-2026": "f0e5b4cb232cff71",
+    "crisis-day-2026": "5d232e57db16b4a0",
+    "trending-day-2026": "6c2d34d6b429acf5",
+    "hunted-day-2026": "d3c84bf0cbc57213",
+    "sunshine-day-2026": "eb9d49e6590f8482",
+}
+"""Hashes under which the results of version 0.2 are stored."""
+
+
+def test_archived_scenarios_have_the_hashes_of_their_results():
+    assert {name: get_scenario(name).hash for name in scenario_names(archived=True)} == ARCHIVE
+    assert not set(scenario_names()) & set(ARCHIVE)
+    assert {name.removesuffix("-2026") for name in ARCHIVE} < set(scenario_names())
+
+
 @dataclass(frozen=True)
 class LaterScenario(Scenario):
     """A scenario of a later version with two more fields: a number, and a tuple that needs the number to be positive."""

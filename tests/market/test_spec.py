@@ -20,7 +20,7 @@ DAY = get_scenario("regime-day")
 
 
 CHANGES = {
-    "beta": {"temp_impact_beta": 0.6},
+    "beta": {"temp_impact_beta": 0.5},
     "transient_exponent": {"transient_exponent": 0.5},
     "flow_persistence": {"flow_persistence": 0.3},
     "geometric": {"price_model": "gbm"},

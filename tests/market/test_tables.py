@@ -184,7 +184,7 @@ def scenario_law(name):
 DAY = get_scenario("regime-day")
 SPEC = build_market(DAY).numbers.spec
 CHANGES = {
-    "beta": {"temp_impact_beta": 0.6},
+    "beta": {"temp_impact_beta": 0.5},
     "transient_exponent": {"transient_exponent": 0.5},
     "flow_persistence": {"flow_persistence": 0.3},
     "regimes": {"regimes": get_scenario("almgren-chriss").regimes},

@@ -24,7 +24,7 @@ from hyperexec_env.market.tables import build_market
 pytestmark = pytest.mark.fast
 
 GRID = Grid(31, 16, 21)
-DAY = replace(get_scenario("regime-day"), slices=13)
+DAY = replace(get_scenario("regime-day-2026"), slices=13)
 
 
 def with_levels(market):
