@@ -19,12 +19,15 @@ from hyperexec_env.checks import check_number, check_seed, nearest
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport
+from hyperexec_env.files import read_regular
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
 __all__ = ["Feed", "LiveDesk", "replay_journal"]
 
 VERSION: Final = 1
 """Version of the journal."""
+LARGEST: Final = 2**28
+"""Largest size of a journal that is read, bytes."""
 EVENTS: Final = ("quote", "trade", "timer", "fill", "cancel", "stop")
 """Events of a journal beside start, order and child; each is the method of the same name."""
 
@@ -214,10 +217,7 @@ def replay_journal(lines: str | os.PathLike[str] | Iterable[str]) -> LiveDesk:
     """
     path = str(lines) if isinstance(lines, (str, os.PathLike)) else "the journal"
     if isinstance(lines, (str, os.PathLike)):
-        whole, _, torn = Path(lines).read_text(encoding="utf-8").rpartition("\n")
-        lines = whole.split("\n") if whole else []
-        if not lines:
-            raise ValueError(f"{path}: no whole line" + (", only a torn one" if torn else ""))
+        lines = _whole_lines(Path(lines))
     desk: LiveDesk | None = None
     released: list[str] = []
     due: deque[str] = deque()
@@ -241,6 +241,18 @@ def replay_journal(lines: str | os.PathLike[str] | Iterable[str]) -> LiveDesk:
     if desk is None:
         raise ValueError(f"{path}: no lines")
     return desk
+
+
+def _whole_lines(path: Path) -> list[str]:
+    """Return the lines of a journal that end with a line break; raise ValueError if there are none."""
+    content = read_regular(path, LARGEST, "the journal")
+    try:
+        whole, _, torn = content.decode("utf-8").rpartition("\n")
+    except UnicodeDecodeError:
+        raise ValueError(f"cannot read the journal {path}: not text in UTF-8") from None
+    if not whole:
+        raise ValueError(f"{path}: no whole line" + (", only a torn one" if torn else ""))
+    return whole.split("\n")
 
 
 def _reason(error: Exception) -> str:

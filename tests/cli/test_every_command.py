@@ -19,6 +19,7 @@ import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.arguments import Parser, add_arguments
 from hyperexec_env.cli import _command, _signals
+from hyperexec_env.execution.journal import LiveDesk
 from hyperexec_env.files import check_target, write_atomically
 from hyperexec_env.market.scenario import Scenario, load_scenario
 from hyperexec_env.training.interruption import Interrupted, Signals
@@ -52,6 +53,7 @@ TINY = {
     "realism": f"regime-day --data {BARS}",
     "replay": f"{BARS} --policy TWAP --train 0.4",
     "tca": f"{FILLS} --market {BARS}",
+    "journal": "session.jsonl",
     "stealth": "--factors 0 1 --episodes 20",
     "bench": "--agent --rounds 1 --seconds 0.001",
 }
@@ -95,6 +97,13 @@ def prepare(command):
         from stable_baselines3 import PPO
 
         PPO("MlpPolicy", gym.make("HyperExec-v0"), n_steps=8, batch_size=8, device="cpu").save("model.zip")
+    if command == "journal" and not Path("session.jsonl").exists():
+        desk = LiveDesk(seed=1, journal="session.jsonl")
+        desk.submit(hx.ParentOrder(symbol="X", side=1, quantity=100, arrival_price=10.0, deadline=60.0), 0.0)
+        for second in range(60):
+            for child in desk.timer(float(second)):
+                desk.fill(child.id, child.quantity, 10.0, float(second))
+        desk.stop(60.0)
 
 
 def test_every_command_has_a_tiny_run():

@@ -123,8 +123,16 @@ def test_a_journal_is_a_new_file(tmp_path):
         LiveDesk(journal=path)
     with pytest.raises(ValueError, match="cannot be written"):
         LiveDesk(journal=tmp_path / "missing" / "session.jsonl")
-    with pytest.raises(ValueError, match="no whole line"):
+    with pytest.raises(ValueError, match=r"no whole line$"):
         replay_journal(path)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="no whole line, only a torn one"):
+        replay_journal(path)
+    path.write_bytes(b"\xff\n")
+    with pytest.raises(ValueError, match="not text in UTF-8"):
+        replay_journal(path)
+    with pytest.raises(ValueError, match=r"cannot read the journal .*missing"):
+        replay_journal(tmp_path / "missing")
 
 
 def test_the_volume_rate_is_that_of_the_window():
