@@ -169,7 +169,7 @@ def orders_of(args: Args, scenario: Scenario, quotes: Quotes, spans: list[Span])
     """Yield the orders of some spans, both sides of each."""
     number = 0
     good = quotes.ask > quotes.bid
-    times, mids = quotes.time[good], quotes.mid[good]
+    times, mids = quotes.valid_from[good], quotes.mid[good]
     for span in spans:
         for start in range(span.start + FIRST, span.end, EVERY):
             for minutes in args.minutes:
@@ -273,7 +273,7 @@ def obtained(order: Wanted, fills: Sequence[Any], quotes: Quotes) -> Obtained:
     """Return the cost of an order given its fills; unfilled shares are marked at the mid at the deadline."""
     unit = 1e4 * order.side / (order.quantity * order.arrival_price)
     good = quotes.ask > quotes.bid
-    last = np.searchsorted(quotes.time[good], order.start + int(order.minutes * MINUTE), side="right") - 1
+    last = np.searchsorted(quotes.valid_from[good], order.start + int(order.minutes * MINUTE), side="right") - 1
     final = float(quotes.mid[good][last])
     filled = sum(fill.quantity for fill in fills)
     spread = unit * sum(fill.quantity * (fill.price - fill.mid) for fill in fills)
