@@ -34,6 +34,7 @@ __all__ = [
     "spreads_of",
     "student_quantile",
     "volatility_of",
+    "volatility_seconds",
 ]
 
 Floats = NDArray[np.float64]
@@ -76,7 +77,7 @@ class Spreads(NamedTuple):
     effective: Figure
     """Mean over shares: signed distance of the price of a trade from the mid before it (Huang and Stoll 1996)."""
     by_time: tuple[float, ...]
-    """Quoted half-spread in each half-hour of the session."""
+    """Quoted half-spread in each half-hour of the session; NaN in one without quotes."""
 
 
 class Response(NamedTuple):
@@ -153,8 +154,9 @@ def spreads_of(tape: Tape) -> Spreads:
         paid = 1e4 * day.side * (day.price - day.mid_before) / day.mid_before
         effective.append(_sums(_blocks_of(day.trade_time, day, tape), paid * day.size, day.size))
     total = by_time.sum(axis=0)
-    shares = tuple((total[:, 0] / np.maximum(total[:, 1], 1e-300)).tolist())
-    return Spreads(_ratio(quoted), _ratio(effective), shares)
+    with np.errstate(invalid="ignore"):
+        means = tuple((total[:, 0] / total[:, 1]).tolist())
+    return Spreads(_ratio(quoted), _ratio(effective), means)
 
 
 def quoted_of(day: TapeDay) -> tuple[Floats, Floats]:
@@ -306,8 +308,15 @@ def _best(totals: Floats) -> Floats:
     return np.asarray(fits[fits[:, 2].argmin(), :2])
 
 
-def volatility_of(tape: Tape, seconds: float = 300.0) -> Figure:
-    """Return the volatility of the mid, fraction per square root of a day, from moves of some seconds."""
+def volatility_seconds(tape: Tape) -> float:
+    """Return the length of the moves that give the volatility: 300 s, or shorter on a tape with too few of them."""
+    span = sum(day.end - day.start for day in tape.days) / SECOND
+    return next((seconds for seconds in (300.0, 60.0) if span >= LEAST_BLOCKS * seconds), 10.0)
+
+
+def volatility_of(tape: Tape) -> Figure:
+    """Return the volatility of the mid, fraction per square root of a day, from moves of :func:`volatility_seconds`."""
+    seconds = volatility_seconds(tape)
     flow = flow_of(tape, seconds)
     length = 60.0 * tape.day_minutes
     chunks = _chunks(_block_index(tape, flow), np.stack([flow.move**2, np.full(len(flow.move), seconds / length)], axis=1))

@@ -15,7 +15,19 @@ from .aggregate import bars_of_trades
 from .calibration import Calibration, calibrate
 from .draws import public_draws, with_draws, with_order_draws, with_tape_draws
 from .format import Format
-from .impact import Decay, Figure, Response, Spell, Spreads, by_volatility, decay_of, response_of, spreads_of, volatility_of
+from .impact import (
+    Decay,
+    Figure,
+    Response,
+    Spell,
+    Spreads,
+    by_volatility,
+    decay_of,
+    response_of,
+    spreads_of,
+    volatility_of,
+    volatility_seconds,
+)
 from .sessions import sessions_of
 from .tables import Bars, Book, Quotes, Trades
 from .tape import Tape, tape_of, tape_of_book
@@ -85,7 +97,7 @@ class Measurement:
             "",
             f"volume a day {tape.adv:,.0f}, volatility {self.volatility.value:.2%} +- {self.volatility.error:.2%} a day",
             f"half-spread [bps]: quoted {spreads.quoted}, effective {spreads.effective}",
-            "  by half-hours: " + " ".join(f"{value:.2f}" for value in spreads.by_time),
+            "  by half-hours: " + " ".join("-" if math.isnan(value) else f"{value:.2f}" for value in spreads.by_time),
             "response of the mid to signed flow (lambda in arrival prices, and in daily volatilities, for one ADV)",
             "   scale       lambda  (robust)  volatilities    R^2     flow AR(1)",
         ]
@@ -250,7 +262,8 @@ def _base(
     source_text = f"one session, {tape.days[0].date}, of {', '.join(Path(file).name for file in tape.files)}"
     provenance = {
         "adv": f"volume of {source_text}",
-        "volatility": f"5-minute moves of the mid, {source_text}; standard error {volatility.error:.2g}",
+        "volatility": f"{volatility_seconds(tape):g}-second moves of the mid, {source_text}; standard error "
+        f"{volatility.error:.2g}",
         "arrival_price": f"last mid, {tape.days[-1].date}",
         "quantity": "4 % of the volume of the day",
         "risk_aversion": "2 / arrival notional",

@@ -169,7 +169,13 @@ def test_a_short_tape_needs_an_adv():
     short = trades.slice(0, 3000), quotes.slice(0, 3000)
     with pytest.raises(ValueError, match=r"the tape covers 13.9% of its sessions; pass adv, .* \(--adv\)"):
         measure(read_trades(short[0], HOURS), read_quotes(short[1], HOURS), HOURS)
-    assert measure(read_trades(short[0], HOURS), read_quotes(short[1], HOURS), HOURS, adv=ADV).tape.adv == ADV
+    found = measure(read_trades(short[0], HOURS), read_quotes(short[1], HOURS), HOURS, adv=ADV)
+    assert found.tape.adv == ADV
+    assert found.volatility.error > 0.0  # fifty minutes hold 50 moves of a minute and 10 of five
+    assert "60-second moves of the mid" in found.scenario.provenance["volatility"]
+    assert [value == pytest.approx(HALF) for value in found.spreads.by_time] == [True] * 2 + [False] * 10
+    assert "2.00 2.00 - - " in str(found)
+    assert found.to_dict()["spreads"]["by_time"][2:] == [None] * 10
 
 
 def test_a_tape_without_shared_sessions_or_quotes_is_refused():
