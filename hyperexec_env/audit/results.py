@@ -113,7 +113,9 @@ def _reference(rows: Sequence[Row], against: str) -> tuple[Entrant, tuple[str, .
     if against:
         if against not in names:
             raise ValueError(f"there is no policy {shown(against)}{nearest(against, names)}")
-        return next(entrant for entrant in entrants if entrant[0] == against), ()
+        named = [entrant for entrant in entrants if entrant[0] == against]
+        several = f"The reference is the first of {len(named)} results of {against}, by training seed and checkpoint."
+        return named[0], (several,) if len(named) > 1 else ()
     chosen = next((entrant for entrant in entrants if entrant[0].upper() == "TWAP"), entrants[0])
     return chosen, (f"The reference is {chosen[0]}; --against chooses another one.",)
 

@@ -65,6 +65,14 @@ def test_paired_differences_are_computed_anew(audited):
     assert "difference" not in found["TWAP"]
 
 
+def test_a_reference_with_several_training_seeds_is_its_first_one_and_says_so(audited):
+    found = audited(table(), against="PPO")
+    assert "The reference is the first of 3 results of PPO, by training seed and checkpoint." in found.notes
+    assert [row["policy"] for row in found.plain if "difference" not in row] == ["PPO (seed 0)"]
+    with pytest.raises(ValueError, match="there is no policy 'PPP'; did you mean 'PPO'"):
+        audited(table(), against="PPP")
+
+
 # --- broken tables
 
 
