@@ -100,7 +100,7 @@ def record_days(
     numbers, shape = market.numbers, (len(dates), market.slices)
     row = market.row(np.arange(market.slices), regimes)
     if not numbers.by_news > 0.0 or not np.all(row.step_volatility > 0.0):
-        raise ValueError("replay needs a scenario with news: volatility above 0 and flow_share below 1")
+        raise ValueError("replay needs a scenario with news: volatility above 0 in each slice, and flow_share below 1")
     log_price = np.concatenate([np.zeros((len(dates), 1)), np.cumsum(returns, axis=1)], axis=1)
     price = numbers.arrival_price * np.exp(log_price)
     moved = np.diff(price, axis=1) / numbers.arrival_price

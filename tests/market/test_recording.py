@@ -17,7 +17,7 @@ DAYS = 7
 
 
 def scenarios():
-    """Arithmetic and geometric prices, with drift, a persistent flow and a varying level of volume."""
+    """Arithmetic and geometric prices, with drift, a persistent flow, and a varying level of volume or volatility."""
     base = get_scenario("regime-day")
     trending = get_scenario("trending-day")
     return {
@@ -26,6 +26,8 @@ def scenarios():
         "drift": trending,
         "geometric drift and flow": replace(trending, price_model="gbm", flow_persistence=0.4),
         "flow and level": replace(base, flow_persistence=0.5, volume_level_sd=0.3),
+        "volatility over the day": replace(base, volatility_curve=(2.0, 1.0, 0.5, 0.5, 1.0, 1.5)),
+        "geometric over the day": replace(trending, price_model="gbm", volatility_curve=(2.0, 1.0, 0.5, 0.5, 1.0, 1.5)),
     }
 
 
@@ -55,6 +57,15 @@ def test_a_recorded_day_has_its_own_moves_volumes_regimes_and_spreads(name):
     assert np.array_equal(path.world.regime[:-1].T, regimes)
     assert path.slices.half_spread == pytest.approx(1e-4 * spread.T * path.world.price[:-1], rel=1e-12)
     assert not path.world.flow.any()
+
+
+def test_a_recorded_day_has_the_risk_of_the_volatility_over_the_day():
+    """The moves of a day are its own, whatever the curve; the price of risk is that of each slice."""
+    plain, curved = (recorded(build_market(scenarios()[name])) for name in ("arithmetic", "volatility over the day"))
+    paths = [draw_path(market, np.arange(DAYS, dtype=np.uint64), 1.0) for market in (plain, curved)]
+    assert paths[1].world.price == pytest.approx(paths[0].world.price, rel=1e-14)
+    assert paths[1].slices.risk == pytest.approx(paths[0].slices.risk * curved.volatility_profile[:, None] ** 2, rel=1e-12)
+    assert np.array_equal(paths[1].slices.temporary_scale, paths[0].slices.temporary_scale)
 
 
 def test_a_slice_without_a_quote_has_the_spread_of_the_regime():
@@ -98,7 +109,7 @@ def test_days_that_do_not_fit_are_refused():
         with_days(build_market(get_scenario("desk-5min")), days)
     with pytest.raises(ValueError, match="at most 1 regimes as the scenario, got 6"):
         with_days(build_market(replace(market.scenario, regimes={})), days)
-    with pytest.raises(ValueError, match="volatility above 0 and flow_share below 1"):
+    with pytest.raises(ValueError, match="volatility above 0 in each slice, and flow_share below 1"):
         recorded(build_market(replace(market.scenario, flow_share=1.0)))
     empty = record_days(market, [], *(np.zeros((0, 26)) for _ in range(2)), np.zeros((0, 26), dtype=np.int64))
     recording = Recording(market.scenario, days, empty, days)
