@@ -29,6 +29,11 @@ SIDES: Final = {AggressorSide.BUYER: 1, AggressorSide.SELLER: -1}
 TIMER: Final = "hyperexec"
 
 
+def exact(value: Any) -> float:
+    """Return a price or a quantity of the engine as the nearest float: its own conversion is off in the last digit."""
+    return float(value.as_decimal())
+
+
 class DeskConfig(ExecAlgorithmConfig, kw_only=True, frozen=True):
     """Settings of a :class:`DeskAlgorithm`.
 
@@ -40,8 +45,7 @@ class DeskConfig(ExecAlgorithmConfig, kw_only=True, frozen=True):
         bars: Bars that give the volume in place of trade ticks, such as "1-MINUTE-LAST-EXTERNAL"; "": trade ticks.
         journal: Path of a new file that stores the session; "": none.
         limit_ticks: Children are limit orders this many ticks beyond the opposite best price; None: market orders.
-        time_in_force: Time in force of the children: "IOC" (a rest is cancelled, and sent again at the next look at the clock)
-            or "GTC" (a rest stays at the venue until its order is over).
+        time_in_force: Of children: "IOC" (a rest is cancelled, and sent again) or "GTC" (a rest stays until its order is over).
     """
 
     agent: dict[str, Any] = {}  # noqa: RUF012 - a struct copies it
@@ -64,10 +68,9 @@ class DeskAlgorithm(ExecAlgorithm):
     def __init__(self, config: DeskConfig | None = None) -> None:
         """Check the settings."""
         super().__init__(DeskConfig() if config is None else config)
-        self.settings = ExecutionConfig(**self.config.agent)
+        self.settings, self.every = ExecutionConfig(**self.config.agent), timedelta(seconds=self.config.timer_seconds)
         check_choice("time_in_force", self.config.time_in_force, ("IOC", "GTC"))
-        self.regime: str | None = None
-        """Observed regime, set by whoever observes it; None: unknown."""
+        self.regime: str | None = None  # observed regime, set by whoever observes it; None: unknown
 
     def on_start(self) -> None:
         """Start the desk and its journal."""
@@ -90,26 +93,26 @@ class DeskAlgorithm(ExecAlgorithm):
 
     def on_quote_tick(self, tick: Any) -> None:
         """Hear a quote."""
-        self.desk.quote(str(tick.instrument_id), float(tick.bid_price), float(tick.ask_price), self._now())
+        self.desk.quote(str(tick.instrument_id), exact(tick.bid_price), exact(tick.ask_price), self._now())
 
     def on_trade_tick(self, tick: Any) -> None:
         """Hear a trade."""
         side = SIDES.get(tick.aggressor_side, 0)
-        self.desk.trade(str(tick.instrument_id), float(tick.price), float(tick.size), self._now(), side)
+        self.desk.trade(str(tick.instrument_id), exact(tick.price), exact(tick.size), self._now(), side)
 
     def on_bar(self, bar: Any) -> None:
         """Count the volume of a bar."""
-        self.desk.trade(str(bar.bar_type.instrument_id), float(bar.close), float(bar.volume), self._now())
+        self.desk.trade(str(bar.bar_type.instrument_id), exact(bar.close), exact(bar.volume), self._now())
 
     def on_order(self, order: Any) -> None:
         """Accept an order; one that cannot be worked is cancelled, with an error in the log."""
         name, symbol, side = order.client_order_id.value, str(order.instrument_id), 1 if order.side == OrderSide.BUY else -1
         self._subscribe(order.instrument_id)
-        size, mid = float(self.cache.instrument(order.instrument_id).size_increment), self.desk.feed(symbol).mid
+        size, mid = exact(self.cache.instrument(order.instrument_id).size_increment), self.desk.feed(symbol).mid
         try:
             if order.order_type != OrderType.MARKET or mid is None:
                 raise ValueError("a market order for an instrument that is quoted is expected")
-            given = {"symbol": symbol, "side": side, "quantity": float(order.quantity), "arrival_price": mid, "lot_size": size}
+            given = {"symbol": symbol, "side": side, "quantity": exact(order.quantity), "arrival_price": mid, "lot_size": size}
             self._orders.accept_wishes({**given, "id": name}, order.exec_algorithm_params or {}, self._now())
         except (TypeError, ValueError) as error:
             self.log.error(f"{order} is not accepted: {error}")
@@ -117,8 +120,7 @@ class DeskAlgorithm(ExecAlgorithm):
             return
         self._primaries[name] = order
         if TIMER not in self.clock.timer_names:
-            every = timedelta(seconds=self.config.timer_seconds)
-            self.clock.set_timer(TIMER, every, callback=self.on_timer, fire_immediately=True)
+            self.clock.set_timer(TIMER, self.every, callback=self.on_timer, fire_immediately=True)
 
     def _subscribe(self, instrument: Any) -> None:
         """Hear an instrument from now on, and its last quote."""
@@ -129,8 +131,7 @@ class DeskAlgorithm(ExecAlgorithm):
             self.subscribe_bars(BarType.from_str(f"{instrument}-{self.config.bars}"))
         else:
             self.subscribe_trade_ticks(instrument)
-        tick = self.cache.quote_tick(instrument)
-        if tick is not None:
+        if (tick := self.cache.quote_tick(instrument)) is not None:
             self.on_quote_tick(tick)
 
     def on_timer(self, event: Any) -> None:
@@ -149,8 +150,8 @@ class DeskAlgorithm(ExecAlgorithm):
             spawned = self.spawn_market(primary, reduce_primary=False, **wanted)
         else:
             tick = self.cache.quote_tick(primary.instrument_id)
-            best = float(tick.ask_price if child.side > 0 else tick.bid_price)
-            price = instrument.make_price(best + child.side * ticks * float(instrument.price_increment))
+            best = exact(tick.ask_price if child.side > 0 else tick.bid_price)
+            price = instrument.make_price(best + child.side * ticks * exact(instrument.price_increment))
             spawned = self.spawn_limit(primary, price=price, reduce_primary=False, **wanted)
         self._venue[spawned.client_order_id.value] = child.id
         self.submit_order(spawned)
@@ -158,7 +159,7 @@ class DeskAlgorithm(ExecAlgorithm):
     def on_order_filled(self, event: Any) -> None:
         """Book a fill."""
         name = event.client_order_id.value
-        child = self.desk.fill(self._venue[name], float(event.last_qty), float(event.last_px), self._now())
+        child = self.desk.fill(self._venue[name], exact(event.last_qty), exact(event.last_px), self._now())
         if not child.remaining:
             del self._venue[name]
 

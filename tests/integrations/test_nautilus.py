@@ -126,6 +126,13 @@ def test_an_order_pays_the_half_spread_in_a_quiet_market(strategy, side):
     assert sum(int(order.filled_qty) for order in ran.spawned) == 1_000
 
 
+@pytest.mark.parametrize("quantity", [59_375, 60_717, 63_899, 128_662])
+def test_every_whole_quantity_is_accepted(quantity):
+    """The float of such a quantity of nautilus_trader is not whole."""
+    ran = Ran([(1, quantity, {})], market(size=100_000))
+    assert (ran.report.parent.quantity, ran.report.filled) == (quantity, quantity)
+
+
 def test_orders_of_both_sides_are_worked_side_by_side():
     ran = Ran([(1, 400, {}), (-1, 800, {"strategy": "IS"})], market(step=0.01))
     buy, sell = sorted(ran.desk.desk.agent.get_reports(), key=lambda report: -report.parent.side)
