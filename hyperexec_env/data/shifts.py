@@ -22,6 +22,8 @@ WEEKEND: Final = 30 * HOUR
 """Shortest time without a bar that is a weekend."""
 WINDOW: Final = 10
 """Minutes whose volume is compared with that of the minutes before them."""
+LATEST: Final = 20
+"""Longest delay of a feed, minutes; beyond it the hours are those of another market."""
 LONGEST_STEP: Final = 5
 """Length of bars, minutes, up to which the minute of the open can be told."""
 
@@ -78,10 +80,10 @@ def check_lateness(
         jump = sign * (volume[places] - volume[places - WINDOW // step])
         best = int(jump.argmax())
         found.append(int(late[best]) if jump[best] > max(1.0, jump[len(late) // 2] + 1.0) else 0)
-    if abs(found[0]) < WINDOW // 2 or abs(found[1] - found[0]) > step:
+    if not WINDOW // 2 <= abs(found[0]) <= LATEST or abs(found[1] - found[0]) > step:
         return
     when = "after" if found[0] > 0 else "before"
     raise ValueError(
         f"{', '.join(bars.provenance.files)}: the volume rises about {abs(found[0])} minutes {when} the open of {market} and "
-        f"falls as much {when} its close: stamps of a delayed feed? Move them by as much"
+        f"falls as much {when} its close: stamps of a delayed feed (move them by as much), or hours of another market?"
     )
