@@ -13,6 +13,7 @@ import numpy as np
 
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import Board, Entrant, judge, play
+from hyperexec_env.evaluation.calibration_error import DRAWS, calibration_error
 from hyperexec_env.evaluation.identity import policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.observation import ObservationPolicy
@@ -149,6 +150,9 @@ def evaluate(
             return in time or does not return finite shares gets no row: :attr:`Board.failed` holds the reason, and the other
             policies go on. A compiled rule is stopped only if it never ends within 64 episodes, on which it is tried first.
 
+    A scenario with a posterior is also played in its draws: the board shows for each difference to TWAP what part of its
+    variance comes from calibration, and whether the difference is larger than that error.
+
     Raises:
         ValueError: The number of episodes or threads or the seed is out of range, a scenario or policy is unknown, or the
             scenario of the policy `optimum` is not solved exactly.
@@ -166,7 +170,7 @@ def evaluate(
             raise ValueError(f"policy 'optimum' needs a scenario that is solved exactly, got {scenario.name}")
         chosen = others
     with progress(episodes, f"evaluate {scenario.name}") as advance:
-        return judge(
+        board = judge(
             scenario,
             chosen,
             get_policy("TWAP"),
@@ -179,6 +183,21 @@ def evaluate(
             num_threads=threads or None,
             policy_timeout=policy_timeout,
         )
+    return _over_draws(board, chosen, policy_timeout)
+
+
+def _over_draws(board: Board, chosen: Iterable[Entrant], policy_timeout: float) -> Board:
+    """Return a board with its rows in the draws of the posterior, if the scenario has one."""
+    if board.scenario.posterior is None or not board.rows:
+        return board
+    failed = {(failure.policy, failure.training_seed) for failure in board.failed}
+    played = [each for each in chosen if (each.policy.name, each.training_seed) not in failed]
+    policies = [(each.label, each.policy, each.hidden) for each in played]
+    draws = min(len(board.scenario.posterior), DRAWS)
+    with progress(draws, f"evaluate the draws of {board.scenario.name}") as advance:
+        twap = get_policy("TWAP")
+        found = calibration_error(board, policies, twap, progress=advance, policy_timeout=policy_timeout)
+    return replace(board, calibration=found)
 
 
 def _without_optimum(chosen: Iterable[Entrant]) -> list[Entrant]:

@@ -6,10 +6,8 @@ JSON.
 
 from __future__ import annotations
 
-import html
 import json
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import NormalDist
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import one_line
+from hyperexec_env.evaluation.calibration_error import CalibrationError
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.policy import Policy, PolicyFailure, check_policy
 from hyperexec_env.evaluation.rollout import Outcome, rollouts
@@ -33,6 +32,7 @@ from hyperexec_env.evaluation.statistics import (
     ranks,
 )
 from hyperexec_env.evaluation.store import Store
+from hyperexec_env.evaluation.table import markdown, markdown_table, text_table
 from hyperexec_env.evaluation.tally import Dispersion, Tally, group_size
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.provenance import described_sources, sources_of
@@ -64,6 +64,11 @@ class Entrant:
     """Whether the regime is hidden from the policy."""
     sanity: bool = False
     """Whether the policy is a sanity policy, which must lose: a board on which it beats TWAP carries a warning."""
+
+    @property
+    def label(self) -> str:
+        """Name of the policy, with the training seed if it was trained."""
+        return self.policy.name if self.training_seed is None else f"{self.policy.name} (seed {self.training_seed})"
 
 
 @dataclass(frozen=True)
@@ -181,6 +186,8 @@ class Board:
     """Evidence that the given optimum is wrong, one line each."""
     failed: tuple[Failure, ...] = ()
     """Policies that failed; they have no row."""
+    calibration: CalibrationError | None = None
+    """The rows in the draws of the posterior; None for a scenario without one."""
 
     @property
     def exit_code(self) -> int:
@@ -200,7 +207,8 @@ class Board:
         ]
         compared = self.scenario.provenance.get(REALISM, "")
         market = f"the market beside real sessions: {compared} (the card names them)" if compared else ""
-        return [*filter(None, [self.gap_decomposition]), *against, *map(str, self.groups), *filter(None, [market])]
+        unsure = "" if self.calibration is None else self.calibration.finding
+        return [*filter(None, [self.gap_decomposition]), *against, *map(str, self.groups), *filter(None, [unsure, market])]
 
     @property
     def gap_decomposition(self) -> str:
@@ -262,6 +270,7 @@ class Board:
             "rows": [asdict(row) for row in self.rows],
             "failed": [asdict(failure) for failure in self.failed],
             "training": [asdict(group) for group in self.groups],
+            **({} if self.calibration is None else {"calibration": self.calibration.to_dict()}),
             "warnings": self.warnings,
         }
 
@@ -345,12 +354,13 @@ class Board:
         board = self._with_escaped_names()
         lines = [
             *(f"**{text}.**\n" for text in board.warnings),
-            _markdown_table(*board.table()),
+            markdown_table(*board.table()),
             f"\n{board.caption(markdown(self.scenario.name))}\n",
             *(f"- {text}." for text in board.findings),
             *([""] if board.findings else []),
-            _markdown_table(*board.details()),
+            markdown_table(*board.details()),
             f"\n{board.details_caption()}",
+            *([] if board.calibration is None else ["", board.calibration.to_markdown()]),
         ]
         return "\n".join(lines) + "\n"
 
@@ -362,6 +372,7 @@ class Board:
             best_classical=markdown(self.best_classical),
             groups=tuple(replace(group, policy=markdown(group.policy)) for group in self.groups),
             optimum_faults=tuple(map(markdown, self.optimum_faults)),
+            calibration=self.calibration and self.calibration.renamed(markdown),
             failed=tuple(
                 replace(failure, policy=markdown(failure.policy), reason=markdown(failure.reason)) for failure in self.failed
             ),
@@ -370,7 +381,9 @@ class Board:
     def __str__(self) -> str:
         """Return the board as text."""
         first, second = text_table(*self.table()), text_table(*self.details())
-        return "\n".join([first, "", second, self.details_caption(), "", self.caption(), *self.findings, *self.warnings])
+        unsure = [] if self.calibration is None else ["", str(self.calibration), ""]
+        lines = [first, "", second, self.details_caption(), *unsure, "", self.caption(), *self.findings, *self.warnings]
+        return "\n".join(lines)
 
 
 def _name_cells(row: Row) -> list[str]:
@@ -384,27 +397,6 @@ def _gap_cells(row: Row) -> list[str]:
         return ["-", "-", "-"]
     gap = "-" if row.optimum else f"{row.gap_bps:+.2f} [{row.gap_low:+.2f}, {row.gap_high:+.2f}]"
     return [gap, f"{row.gap_percent:.1f}", "-" if row.score is None else f"{row.score:.2f}"]
-
-
-def markdown(text: str) -> str:
-    """Return plain text with everything escaped that Markdown or HTML would interpret."""
-    return re.sub(r"([\\`*_{}\[\]|~$#])", r"\\\1", html.escape(text, quote=False))
-
-
-def _markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(line) + " |" for line in (header, ["---"] * len(header), *cells))
-
-
-def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """Return a table as text in columns; the second column is left-aligned, the others right-aligned."""
-    widths = [max(len(line[column]) for line in (header, *cells)) for column in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            text.ljust(width) if column == 1 else text.rjust(width)
-            for column, (text, width) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in (header, ["-" * width for width in widths], *cells)
-    )
 
 
 def judge(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hyperexec_env.backends.compiled import default_threads, resolve_backend
 from hyperexec_env.checks import check_integer
 from hyperexec_env.envs.situation import price_of_last, situation_of
+from hyperexec_env.envs.uncertainty import Held, begin_belief, believe, believed, held_table
 from hyperexec_env.evaluation.child import ends_in_time
 from hyperexec_env.evaluation.identity import Cell, cell_of
 from hyperexec_env.evaluation.loop import RuleLoop
@@ -58,7 +59,9 @@ class Outcome(NamedTuple):
     """Hash of the paths (regimes and noise keys); equal for all policies that are compared."""
 
 
-def roll(market: Market, policy: Policy, path: Path, hidden: bool = False, timeout: float = 0.0) -> Outcome:
+def roll(
+    market: Market, policy: Policy, path: Path, hidden: bool = False, timeout: float = 0.0, point: Market | None = None
+) -> Outcome:
     """Run a policy over whole paths. The policy receives read-only situations.
 
     Args:
@@ -67,24 +70,32 @@ def roll(market: Market, policy: Policy, path: Path, hidden: bool = False, timeo
         path: The paths, fields of shape (N, episodes).
         hidden: Whether the regime is hidden from the policy.
         timeout: Largest time of one call of the policy, seconds; 0: no limit.
+        point: Market of the point estimate, which the policy knows in place of the market of the paths
+            (:mod:`~hyperexec_env.envs.uncertainty`); None: the policy knows the market of the paths.
 
     Raises:
         PolicyFailure: The policy wrote to a situation or raised another error, did not return in time, or did not return finite
             shares.
     """
     numbers, orders, episodes = market.numbers, order_numbers(market), path.keys.shape
+    known, held = point or market, None if point is None else held_table(point, hidden).decay
+    belief = map_leaves(lambda zero: np.full(episodes, zero), begin_belief())
     order = EpisodeOrder(path.keys, orders.side, orders.quantity, orders.scale)
     start: World = map_leaves(lambda values: values[0], path.world)
-    lane: Lane = map_leaves(lambda values: np.broadcast_to(values, episodes), first_lane(numbers, orders.quantity, start))
+    lane: Lane = map_leaves(lambda values: np.broadcast_to(values, episodes), first_lane(known.numbers, orders.quantity, start))
     inventory = np.zeros((market.regimes, market.slices + 1))
     for k in range(market.slices):
         inventory[:, k] = np.bincount(start.regime, lane.state.remaining, market.regimes)
         lane = lane._replace(k=k)
-        situation = situation_of(market, numbers, hidden, order, lane, price_of_last(hidden, order, lane))
+        seen = lane if held is None else believed(known.numbers, order, lane, belief)
+        situation = situation_of(known, known.numbers, hidden, order, seen, price_of_last(hidden, order, seen))
         shares = checked_shares(policy, read_only(situation), timeout)
         slice = map_leaves(lambda values: values[k], path.slices)  # noqa: B023
         world = map_leaves(lambda values: values[k + 1], path.world)  # noqa: B023
-        lane, _ = turn(numbers, lane, slice, world, Asked(shares))
+        before, (lane, _) = lane, turn(numbers, lane, slice, world, Asked(shares))
+        if held is not None:
+            decay = Held(held.take(known.cell(k, before.world.regime)))
+            belief = believe(known.numbers, before, slice, lane.last.shares, belief, decay)
     inventory[:, -1] = np.bincount(start.regime, lane.state.remaining, market.regimes)
     settled: Settled = map_leaves(lambda values: np.broadcast_to(values, episodes), settle(numbers, order, lane))
     path_hash = _path_hash(market, path.keys, trace(path.world.regime))
