@@ -42,6 +42,7 @@ class Args:
     reward_scale: float = option(0.1, "multiplier of the reward (bps)")
     action_mode: str = option("pace", "action mode", choices=ACTION_MODES)
     observe_regime: bool = option(True, "whether the policy observes the regime")
+    uncertainty: bool = option(False, "train on the posterior of a measured scenario: each episode meets another draw")
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(500_000, "slices between two checkpoints")
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")

@@ -87,7 +87,9 @@ def make_env(args: Any, scenario: Scenario) -> Any:
     from .adapter import BatchVecEnv
 
     need("torch", "train").set_num_threads(args.threads)
-    options = {key: getattr(args, key) for key in ("action_mode", "reward", "observe_regime")}
+    options = {
+        key: getattr(args, key) for key in ("action_mode", "reward", "observe_regime", "uncertainty") if hasattr(args, key)
+    }
     return BatchVecEnv(args.lanes, args.seed, args.reward_scale, scenario=scenario, **options)
 
 
