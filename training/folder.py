@@ -10,10 +10,11 @@ from typing import Any, Final
 
 from hyperexec_env.evaluation.network import load_policy, policy_files
 from hyperexec_env.files import write_atomically
-from hyperexec_env.market.scenario import Scenario, get_scenario, load_scenario
+from hyperexec_env.market.scenario import Scenario, load_scenario
 
 from .checkpoints import FOLDER, Checkpoint, checkpoint_files, checkpoint_to_resume
 from .lock import LOCK, claimed
+from .selection import scenario_name
 
 __all__ = [
     *("LAST_GOOD", "LOG", "check_free", "claimed_folder", "file_name", "run_files", "run_folder", "save_scenario"),
@@ -26,14 +27,15 @@ _SCENARIO: Final = "scenario.toml"
 """Names in the folder of a run: the folder of the logs, the folder of the last finite policy, and the scenario."""
 
 
-def run_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> Path:
+def run_folder(out: str, algorithm: str, scenario: Scenario | str, seed: int) -> Path:
     """Return the folder of a run (default: runs/ALGORITHM-SCENARIO-SEED)."""
     return Path(out) if out else Path("runs") / f"{algorithm}-{file_name(scenario)}-{seed}"
 
 
-def file_name(scenario: Scenario) -> str:
+def file_name(scenario: Scenario | str) -> str:
     """Return the name of a scenario as a file name, with all other characters replaced by "-"."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in scenario.name).strip(".") or "scenario"
+    name = scenario if isinstance(scenario, str) else scenario.name
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".") or "scenario"
 
 
 def claimed_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> AbstractContextManager[Path]:
@@ -47,7 +49,7 @@ def claimed_folder(out: str, algorithm: str, scenario: Scenario, seed: int) -> A
 
 def run_files(args: Any, algorithm: str) -> list[Path]:
     """Return the files and folders that a training with some options writes."""
-    folder = run_folder(args.out, algorithm, get_scenario(args.scenario), args.seed)
+    folder = run_folder(args.out, algorithm, scenario_name(args), args.seed)
     return [*policy_files(folder), *(folder / name for name in (_SCENARIO, FOLDER, LOCK, LOG, LAST_GOOD))]
 
 

@@ -30,6 +30,7 @@ from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
+from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, scenario_names
 from hyperexec_env.progress import progress
 
@@ -38,7 +39,7 @@ from .folder import file_name
 from .lock import LOCK, claimed
 from .run import begun, check_training, plain_args
 
-__all__ = ["leaderboard", "result_files", "verified"]
+__all__ = ["POLICIES", "QUICK", "USUAL", "leaderboard", "result_files", "trained_policy", "verified"]
 
 
 class _Budget(NamedTuple):
@@ -49,11 +50,11 @@ class _Budget(NamedTuple):
     episodes: int
 
 
-_POLICIES: Final = "policies"
+POLICIES: Final = "policies"
 _PAGE: Final = "leaderboard.html"
 _TABLES: Final = (".json", ".md")
 """Names in the folder of the results: the folder of the trained policies, the page, and the ends of the files of a scenario."""
-_USUAL, _QUICK = _Budget(3, 2_000_000, 20_000), _Budget(1, 300_000, 2_000)
+USUAL, QUICK = _Budget(3, 2_000_000, 20_000), _Budget(1, 300_000, 2_000)
 
 
 def leaderboard(
@@ -89,7 +90,7 @@ def leaderboard(
     """
     given = (training_seeds, timesteps, episodes)
     budget = _Budget(
-        *(usual if value is None else value for value, usual in zip(given, _QUICK if quick else _USUAL, strict=True))
+        *(usual if value is None else value for value, usual in zip(given, QUICK if quick else USUAL, strict=True))
     )
     check_integer("training_seeds", budget.training_seeds, low=0, high=1000)
     check_evaluation(budget.episodes, seed)
@@ -105,7 +106,7 @@ def leaderboard(
         with Store(store_path(out, store)) as results:
             for scenario, name in zip(_listed(scenarios), names, strict=True):
                 trainings = [
-                    replace(options, scenario=scenario, seed=number, out=str(folder / _POLICIES / f"ppo-{name}-{number}"))
+                    replace(options, scenario=scenario, seed=number, out=str(folder / POLICIES / f"ppo-{name}-{number}"))
                     for number in range(budget.training_seeds)
                 ]
                 board = _board(get_scenario(scenario), trainings, budget.episodes, seed, optimum, results)
@@ -142,7 +143,7 @@ def result_files(
     """Return the files and folders that a leaderboard of some scenarios writes."""
     folder, names = Path(out), [file_name(get_scenario(scenario)) for scenario in _listed(scenarios)]
     tables = [folder / f"{name}{end}" for name in names for end in _TABLES]
-    return [store_path(out, store), folder / LOCK, folder / _POLICIES, folder / _PAGE, *tables]
+    return [store_path(out, store), folder / LOCK, folder / POLICIES, folder / _PAGE, *tables]
 
 
 def _board(scenario: Scenario, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store) -> Board:
@@ -150,7 +151,7 @@ def _board(scenario: Scenario, trainings: Sequence[ppo.Args], episodes: int, see
     trained = []
     for number, options in enumerate(trainings, start=1):
         print(f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})", flush=True)
-        trained.append(_trained(options, scenario))
+        trained.append(trained_policy(options, scenario))
     policies = entrants(["all", *trained])
     announce(scenario, policies, episodes, seed)
     return evaluate(scenario, policies, episodes=episodes, seed=seed, optimum=optimum, store=store)
@@ -175,7 +176,7 @@ def verified(
         raise ValueError(f"there is no store of results at {path}")
     with Store(path) as results:
         cells = [cell for cell, _ in results.cells()]
-        policies = _known_policies(Path(out) / _POLICIES)
+        policies = _known_policies(Path(out) / POLICIES)
         if optimum:
             policies |= _optimal_policies(results, [cell for cell in cells if cell.policy not in policies])
         with progress(sum(cell.episodes for cell in cells), f"verify {path}") as advance:
@@ -200,31 +201,34 @@ def _by_hash(policies: Sequence[Policy]) -> dict[str, Policy]:
     return {identity: policy for policy in policies if (identity := policy_hash(policy)) is not None}
 
 
-def _trained(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
+def trained_policy(options: ppo.Args, scenario: Scenario, recording: Recording | None = None) -> NetworkPolicy:
     """Return the policy of a run: loaded if already trained, else trained from the newest checkpoint of the run, if any."""
     try:
         found = load_policy(options.out)
     except ValueError:
-        return _train(options, scenario)
-    return found if _matches(found, options, scenario) else _train(options, scenario)
+        return _train(options, scenario, recording)
+    return found if _matches(found, options, scenario, recording) else _train(options, scenario, recording)
 
 
-def _matches(found: NetworkPolicy, options: ppo.Args, scenario: Scenario) -> bool:
-    """Return whether a policy's metadata match the options, the scenario and the version of the package."""
+def _matches(found: NetworkPolicy, options: ppo.Args, scenario: Scenario, recording: Recording | None) -> bool:
+    """Return whether a policy's metadata match the options, the scenario, the days and the version of the package."""
     about = found.about
     args, versions, traded = about.get("args"), about.get("versions"), about.get("timesteps")
     if not (isinstance(args, dict) and isinstance(versions, dict) and isinstance(traded, int)):
         return False
     origin = (about.get("scenario_hash"), versions.get("hyperexec_env"), found.training_seed)
-    ignored = ("out", "progress", "scenario", "checkpoint_every", "resume", "overwrite")
-    compared = {key: value for key, value in plain_args(options, scenario).items() if key not in ignored}
+    ignored = ("out", "progress", "scenario", "replay", "checkpoint_every", "resume", "overwrite")
+    given = {key: value for key, value in plain_args(options, scenario).items() if value is not None}
+    compared = {key: value for key, value in given.items() if key not in ignored}
+    days = about.get("replay", {}).get("days")
     same = origin == (scenario.hash, __version__, options.seed) and compared.items() <= args.items()
+    same = same and days == (None if recording is None else recording.digest)
     return same and traded >= options.timesteps
 
 
-def _train(options: ppo.Args, scenario: Scenario) -> NetworkPolicy:
+def _train(options: ppo.Args, scenario: Scenario, recording: Recording | None) -> NetworkPolicy:
     """Train a policy, from the newest checkpoint if it belongs to the same training; another run in the folder is deleted."""
-    options = replace(options, resume=begun("ppo", scenario, options), overwrite=True)
+    options = replace(options, resume=begun("ppo", scenario, options, recording), overwrite=True)
     return ppo.train(options, again="the same command continues")
 
 

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
-from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.recording import Recording
+from hyperexec_env.market.scenario import Scenario, ScenarioLike
 
 from .folder import run_files
 from .run import AGAIN, check_training, learn, make_env
+from .selection import problem_of
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -26,6 +28,10 @@ class Args:
     """Options of ``hyperexec train ppo``."""
 
     scenario: ScenarioLike = scenario_option()
+    replay: str = option("", "train on real days: bars, or days that `hyperexec replay --out` prepared", file="input")
+    train: float | None = option(None, "share of the sessions to calibrate and train on, with replay (default: 0.6)")
+    validation: float | None = option(None, "share of the sessions on which the checkpoint is chosen (default: 0.2)")
+    purged: int | None = option(None, "sessions between the parts (default: 1)")
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)", file="folder")
     timesteps: int = option(4_000_000, "total slices to trade")
@@ -73,12 +79,12 @@ def equal_batches(rows: int, most: int) -> int:
     return next((rows // count for count in range(least, 2 * least + 1) if rows % count == 0), most)
 
 
-def build_model(args: Args, scenario: Scenario) -> PPO:
+def build_model(args: Args, scenario: Scenario, recording: Recording | None = None) -> PPO:
     """Return the untrained model of :func:`train`, with its environments."""
     import torch
     from stable_baselines3 import PPO
 
-    env = make_env(args, scenario)
+    env = make_env(args, scenario, recording)
     steps = whole_episodes(args.steps, scenario.slices)
     architecture = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
     return PPO(
@@ -114,6 +120,7 @@ def train(args: Args, again: str = AGAIN) -> NetworkPolicy:
         again: How the user continues an interrupted training, for the message.
     """
     check_training(args)
-    scenario = get_scenario(args.scenario)
+    scenario, recording = problem_of(args)
     head = "argmax" if args.action_mode == "discrete" else "clip"
-    return learn(build_model(args, scenario), _layers, args, scenario, "ppo", head, "tanh", again)
+    model = build_model(args, scenario, recording)
+    return learn(model, _layers, args, scenario, "ppo", head, "tanh", again, recording)

@@ -12,18 +12,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hyperexec_env import __version__
 from hyperexec_env.checks import after_echo, check_integer, check_number
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import make_folder
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.recording import Recording
+from hyperexec_env.market.scenario import Scenario
 
 from .checkpoints import FOLDER, Checkpoint, check_versions, newest_checkpoint, save_checkpoint, versions, versions_text
 from .folder import LAST_GOOD, LOG, claimed_folder, run_folder, save_scenario, starting_point
 from .interruption import Interrupted, Signals
+from .selection import Layers, Selection
 
 __all__ = [
     "AGAIN",
@@ -36,9 +37,8 @@ __all__ = [
     "trained",
 ]
 
-Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
-_MAY_DIFFER = ("scenario", "out", "threads", "checkpoint_every", "resume", "overwrite", "tensorboard", "progress")
-"""Options that a resumed run may change; the scenario is compared by its hash."""
+_MAY_DIFFER = ("scenario", "replay", "out", "threads", "checkpoint_every", "resume", "overwrite", "tensorboard", "progress")
+"""Options that a resumed run may change; the scenario and the days of a replay are compared by their hash."""
 AGAIN: Final = "pass --resume to continue"
 """How a user continues an interrupted training."""
 _MODULES: Final = ("stable_baselines3", "torch")
@@ -82,15 +82,19 @@ def check_training(args: Any) -> None:
         need(module, "train")
 
 
-def make_env(args: Any, scenario: Scenario) -> Any:
-    """Return the vector environment of a script's options, and set the number of torch threads."""
+def make_env(args: Any, scenario: Scenario, recording: Recording | None = None) -> Any:
+    """Return the vector environment of a script's options, and set the number of torch threads.
+
+    With a recording, its scenario is the scenario, and each episode is one of the training days.
+    """
     from .adapter import BatchVecEnv
 
     need("torch", "train").set_num_threads(args.threads)
     options = {
         key: getattr(args, key) for key in ("action_mode", "reward", "observe_regime", "uncertainty") if hasattr(args, key)
     }
-    return BatchVecEnv(args.lanes, args.seed, args.reward_scale, scenario=scenario, **options)
+    problem: dict[str, Any] = {"scenario": scenario} if recording is None else {"replay": recording, "split": "train"}
+    return BatchVecEnv(args.lanes, args.seed, args.reward_scale, **problem, **options)
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class Trained:
     folder: Path
     scenario: str
     """Name or path of the scenario, for the command line."""
+    replay: str = ""
+    """Path of the days of a replay, for the command line."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, for JSON."""
@@ -116,17 +122,18 @@ class Trained:
     def __str__(self) -> str:
         """Return a summary of the training and the command line that evaluates the policy."""
         slices, seconds = self.policy.about["timesteps"], self.policy.about["seconds"]
+        command = f"evaluate --scenario {self.scenario}" if not self.replay else f"replay {self.replay}"
         return (
             f"trained {self.policy.name} for {slices:,} slices in {seconds:.0f} s; saved in {self.folder}\n"
-            f"evaluate it: hyperexec evaluate --scenario {self.scenario} --policy baselines {self.folder}"
+            f"evaluate it: hyperexec {command} --policy baselines {self.folder}"
         )
 
 
 def trained(policy: NetworkPolicy, args: Any) -> Trained:
     """Return the result of a script from its policy and options."""
-    scenario = get_scenario(args.scenario)
-    folder = run_folder(args.out, policy.about["algorithm"], scenario, args.seed)
-    return Trained(policy, folder, plain_args(args, scenario)["scenario"])
+    folder = run_folder(args.out, policy.about["algorithm"], policy.about["scenario"]["name"], args.seed)
+    shown = args.scenario if isinstance(args.scenario, str) else policy.about["scenario"]["name"]
+    return Trained(policy, folder, shown, getattr(args, "replay", ""))
 
 
 def plain_args(args: Any, scenario: Scenario) -> dict[str, Any]:
@@ -134,19 +141,20 @@ def plain_args(args: Any, scenario: Scenario) -> dict[str, Any]:
     return asdict(replace(args, scenario=args.scenario if isinstance(args.scenario, str) else scenario.name))
 
 
-def _identity(algorithm: str, scenario: Scenario, args: Any) -> dict[str, Any]:
-    """Return the values that identify a training: algorithm, scenario hash and options."""
+def _identity(algorithm: str, scenario: Scenario, args: Any, recording: Recording | None = None) -> dict[str, Any]:
+    """Return the values that identify a training: algorithm, scenario hash, options, and hash of the days of a replay."""
     same = {key: value for key, value in asdict(args).items() if key not in _MAY_DIFFER}
-    return {"algorithm": algorithm, "scenario_hash": scenario.hash, "args": same}
+    days = {} if recording is None else {"days": recording.digest}
+    return {"algorithm": algorithm, "scenario_hash": scenario.hash, **days, "args": same}
 
 
 def _difference(about: dict[str, Any], identity: dict[str, Any]) -> tuple[str, Any, Any] | None:
     """Return the first differing option of a checkpoint and a training as (name, value in checkpoint, value now), or None."""
-    old, new = ({**side["args"], **{key: side[key] for key in identity if key != "args"}} for side in (about, identity))
+    old, new = ({**side["args"], **{key: side.get(key) for key in identity if key != "args"}} for side in (about, identity))
     return next(((key, old.get(key), value) for key, value in new.items() if old.get(key) != value), None)
 
 
-def begun(algorithm: str, scenario: Scenario, args: Any) -> bool:
+def begun(algorithm: str, scenario: Scenario, args: Any, recording: Recording | None = None) -> bool:
     """Return whether the folder of a run contains a checkpoint of the same training, from which `resume` would continue.
 
     The checkpoint of another version of this package is not one of the same training.
@@ -154,7 +162,7 @@ def begun(algorithm: str, scenario: Scenario, args: Any) -> bool:
     checkpoint = newest_checkpoint(run_folder(args.out, algorithm, scenario, args.seed) / FOLDER)
     if checkpoint is None or checkpoint.about.get("versions", {}).get("hyperexec_env") != __version__:
         return False
-    return _difference(checkpoint.about, _identity(algorithm, scenario, args)) is None
+    return _difference(checkpoint.about, _identity(algorithm, scenario, args, recording)) is None
 
 
 class Diverged(ValueError):
@@ -174,6 +182,7 @@ class Run:
         algorithm: Name of the algorithm.
         head: Function from the last layer to the action, see :class:`NetworkPolicy`.
         activation: "tanh" or "relu".
+        recording: Days of a replay, on whose validation days the weights are chosen; None: the last weights are.
     """
 
     model: Any
@@ -184,9 +193,11 @@ class Run:
     algorithm: str
     head: str
     activation: str
+    recording: Recording | None = None
 
     def __post_init__(self) -> None:
         """Start the clock."""
+        self.selection = None if self.recording is None else Selection(self.recording, self.policy)
         self.started = time.monotonic()
         self.saved = 0  # slices traded at the last checkpoint
         self.good: tuple[Layers, int] | None = None  # the last finite weights, and the slices traded for them
@@ -206,6 +217,9 @@ class Run:
         from .adapter import snapshot
 
         tensors, about = snapshot(self.model)
+        if self.selection is not None:
+            arrays, described = self.selection.state()
+            tensors, about = {**tensors, **arrays}, {**about, **described}
         about |= {"seconds": self.seconds, **self.identity, "versions": versions(*_MODULES)}
         save_checkpoint(self.checkpoints, self.model.num_timesteps, tensors, about)
         self.saved = self.model.num_timesteps
@@ -226,13 +240,15 @@ class Run:
             made, here = versions_text(checkpoint.about.get("versions")), versions_text(versions(*_MODULES))
             what = f"the checkpoint of {checkpoint.step} slices in {self.checkpoints}, made by {made}"
             raise ValueError(f"{what}, does not fit {here}: {error}") from None
+        if self.selection is not None:
+            self.selection.restore(checkpoint.tensors, checkpoint.about)
         self.started, self.saved = time.monotonic() - checkpoint.about["seconds"], checkpoint.step
         print(f"resumed from the checkpoint of {checkpoint.step:,} slices in {self.checkpoints}", file=sys.stderr)
 
     @property
     def identity(self) -> dict[str, Any]:
         """Values that a checkpoint and a resumed run must share."""
-        return _identity(self.algorithm, self.scenario, self.args)
+        return _identity(self.algorithm, self.scenario, self.args, self.recording)
 
     def _check_same(self, about: dict[str, Any]) -> None:
         """Raise a ValueError that names the first difference if a checkpoint belongs to another training."""
@@ -253,6 +269,8 @@ class Run:
         if not finite or not all(np.isfinite(losses.get(f"train/{name}", 0.0)) for name in _LOSSES):
             raise Diverged
         self.good = self.weights(), self.model.num_timesteps
+        if self.selection is not None:
+            self.selection.consider(*self.good)
 
     def weights(self) -> Layers:
         """Return copies of the weights from observation to action."""
@@ -260,6 +278,28 @@ class Run:
             (layer.weight.detach().numpy().astype(np.float32), layer.bias.detach().numpy().astype(np.float32))
             for layer in self.layers(self.model)
         )
+
+    def policy(self, weights: Layers, about: dict[str, Any] | None = None) -> NetworkPolicy:
+        """Return the deterministic policy of some weights."""
+        name, mode, regime = self.algorithm.upper(), self.args.action_mode, self.args.observe_regime
+        return NetworkPolicy(name, weights, self.activation, self.head, mode, regime, self.args.seed, about or {})
+
+    def export_chosen(self) -> NetworkPolicy:
+        """Write the policy of the last weights, or of the weights that the validation days choose."""
+        best = None if self.selection is None else self.selection.best
+        if best is None:
+            return self.export(self.weights(), self.model.num_timesteps, self.folder)
+        return self.export(best.weights, self.model.num_timesteps, self.folder)
+
+    def _replay(self) -> dict[str, Any]:
+        """Return the description of the days of a replay: their parts, and the last day that the training has seen."""
+        if self.recording is None:
+            return {}
+        best = None if self.selection is None else self.selection.best
+        chosen = None if best is None else {"timesteps": best.timesteps, "objective_bps": best.objective}
+        last = self.recording.spans["validation"][1]
+        parts = {split: list(span) for split, span in self.recording.spans.items()}
+        return {"replay": {"days": self.recording.digest, **parts, "last": last, "chosen": chosen}}
 
     def export(self, weights: Layers, timesteps: int, folder: Path) -> NetworkPolicy:
         """Write a policy and its scenario to a folder, and return the policy."""
@@ -272,9 +312,9 @@ class Run:
             "timesteps": timesteps,
             "seconds": round(self.seconds, 3),
             "versions": versions(*_MODULES),
+            **self._replay(),
         }
-        name, mode, regime = self.algorithm.upper(), args.action_mode, args.observe_regime
-        policy = NetworkPolicy(name, weights, self.activation, self.head, mode, regime, args.seed, about)
+        policy = self.policy(weights, about)
         save_scenario(self.scenario, make_folder(folder))
         save_policy(policy, folder)
         return policy
@@ -293,9 +333,19 @@ class Run:
 
 
 def learn(
-    model: Any, layers: Any, args: Any, scenario: Scenario, algorithm: str, head: str, activation: str, again: str = AGAIN
+    model: Any,
+    layers: Any,
+    args: Any,
+    scenario: Scenario,
+    algorithm: str,
+    head: str,
+    activation: str,
+    again: str = AGAIN,
+    recording: Recording | None = None,
 ) -> NetworkPolicy:
     """Train a stable-baselines3 model for its budget, and save a checkpoint and the deterministic policy; see :class:`Run`.
+
+    With a recording, the policy is that of the update with the least objective on the validation days.
 
     Raises:
         ValueError: The training diverged or cannot be resumed, the disk is full, the folder contains another run (see
@@ -304,7 +354,7 @@ def learn(
     """
     with claimed_folder(args.out, algorithm, scenario, args.seed) as folder, _errors_of_log_in_main_thread():
         checkpoint = starting_point(folder, resume=args.resume, overwrite=args.overwrite)
-        run = Run(model, layers, args, scenario, folder, algorithm, head, activation)
+        run = Run(model, layers, args, scenario, folder, algorithm, head, activation, recording)
         log = need("stable_baselines3.common.logger", "train")
         target = log.configure(str(folder / LOG), ["tensorboard"]) if args.tensorboard else log.Logger(None, [])
         model.set_logger(target)
@@ -330,7 +380,7 @@ def _train(run: Run, again: str) -> NetworkPolicy:
         if not stopped:
             if run.saved != model.num_timesteps:
                 run.save()
-            policy = run.export(run.weights(), model.num_timesteps, run.folder)
+            policy = run.export_chosen()
     if signals.received:
         done = f"{after_echo()}interrupted after {run.saved:,} of {args.timesteps:,} slices"
         print(f"{done}; {again} (checkpoint in {run.checkpoints})" if stopped else done, file=sys.stderr)

@@ -22,8 +22,8 @@ Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 _PREFIX = "selection/"
 
 
-def days_of(args: Any) -> Recording | None:
-    """Return the days of the option `replay` of a script; None without it.
+def days_of(args: Any, needs_validation: bool = True) -> Recording | None:
+    """Return the days of the option `replay` of a script; None without it. Training needs validation days.
 
     Raises:
         ValueError: The data cannot be read or split, there are no validation days, or a scenario is given too.
@@ -36,7 +36,7 @@ def days_of(args: Any) -> Recording | None:
     parts: dict[str, Any] = {
         name: value if getattr(args, name) is None else getattr(args, name) for name, value in usual.items()
     }
-    check_number("validation", parts["validation"], low=0.0, high=1.0, open_low=True)
+    check_number("validation", parts["validation"], low=0.0, high=1.0, open_low=needs_validation)
     return read_replay(args.replay, **parts)
 
 
