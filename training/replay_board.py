@@ -9,16 +9,18 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from hyperexec_env.baselines.replay import Replay, ReplayBoard, board_of
+from hyperexec_env.baselines.replay import ReplayBoard, board_of
 from hyperexec_env.baselines.replay import replay as run_policies
 from hyperexec_env.checks import check_integer
 from hyperexec_env.data.replay import symbol_of
+from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.files import write_atomically
+from hyperexec_env.market.recording import Recording
 
 from . import ppo
 from .leaderboard import POLICIES, QUICK, USUAL, trained_policy
@@ -79,26 +81,31 @@ def replay_leaderboard(
     )
     if seeds:
         check_training(options)
+    chosen = [replace(options, replay=file) for file in files]
+    recordings = [_days(each, trains=seeds > 0) for each in chosen]
     with claimed(out) as folder:
         found = []
-        for file, symbol in zip(files, symbols, strict=True):
-            chosen = replace(options, replay=file)
-            found.append(_replay(chosen, [folder / POLICIES / f"ppo-{symbol}-{seed}" for seed in range(seeds)]))
+        for each, recording in zip(chosen, recordings, strict=True):
+            folders = [folder / POLICIES / f"ppo-{recording.symbol}-{seed}" for seed in range(seeds)]
+            found.append(run_policies(recording, ["all", *_trained(each, recording, folders)]))
         board = board_of(found)
         _write(folder, board)
     return board
 
 
-def _replay(options: ppo.Args, folders: list[Path]) -> Replay:
-    """Train with a seed for each folder, and judge all policies on the test days of one instrument."""
-    recording = days_of(options, needs_validation=bool(folders))
+def _days(options: ppo.Args, trains: bool) -> Recording:
+    """Return the days of one instrument."""
+    recording = days_of(options, needs_validation=trains)
     if recording is None:
-        raise ValueError("replay must name the days of an instrument, got none")
-    trained: list[Any] = []
+        raise ValueError("replay must name the days of an instrument, got ''")
+    return recording
+
+
+def _trained(options: ppo.Args, recording: Recording, folders: list[Path]) -> Iterator[NetworkPolicy]:
+    """Yield the policy of a training seed for each folder."""
     for seed, folder in enumerate(folders):
         print(f"{recording.symbol}: PPO, training seed {seed} ({seed + 1} of {len(folders)})", flush=True)
-        trained.append(trained_policy(replace(options, seed=seed, out=str(folder)), recording.scenario, recording))
-    return run_policies(recording, ["all", *trained])
+        yield trained_policy(replace(options, seed=seed, out=str(folder)), recording.scenario, recording)
 
 
 def _write(folder: Path, board: ReplayBoard) -> None:

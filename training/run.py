@@ -122,10 +122,12 @@ class Trained:
     def __str__(self) -> str:
         """Return a summary of the training and the command line that evaluates the policy."""
         slices, seconds = self.policy.about["timesteps"], self.policy.about["seconds"]
-        command = f"evaluate --scenario {self.scenario}" if not self.replay else f"replay {self.replay}"
+        command = f"evaluate --scenario {self.scenario} --policy baselines"
+        if self.replay:
+            command = f"replay {self.replay} --policy baselines --policy"
         return (
             f"trained {self.policy.name} for {slices:,} slices in {seconds:.0f} s; saved in {self.folder}\n"
-            f"evaluate it: hyperexec {command} --policy baselines {self.folder}"
+            f"evaluate it: hyperexec {command} {self.folder}"
         )
 
 

@@ -51,7 +51,7 @@ TINY = {
     "calibrate": f"{BARS} --stamp start --out mine.toml",
     "measure": f"--bars {BARS} --out mine.toml",
     "realism": f"regime-day --data {BARS}",
-    "replay": f"{BARS} --policy TWAP --train 0.4",
+    "replay": f"{BARS} --policy TWAP --train 0.4 --validation 0",
     "tca": f"{FILLS} --market {BARS}",
     "journal": "session.jsonl",
     "stealth": "--factors 0 1 --episodes 20",
@@ -408,11 +408,13 @@ BESIDE = {
     ("realism", "quotes"): "--trades trades.csv",
 }
 """Words that an option needs beside it; {0} is its file."""
+INSTEAD = {("leaderboard", "replay"): "--training-seeds 0 --no-progress"}
+"""Words of a tiny run with an option that excludes those of :data:`TINY`."""
 
 
 def reading(command, name, kind):
     """Return the words of a tiny run of a command, in which one option names a hostile file."""
-    words = TINY[command].split()
+    words = INSTEAD.get((command, name), TINY[command]).split()
     script = importlib.import_module(cli.commands()[tuple(command.split())])
     positional = [item.name for item in fields(script.Args) if item.metadata.get("positional")]
     option = "--" + name.replace("_", "-")

@@ -110,7 +110,7 @@ def test_a_policy_of_another_seed_budget_or_version_is_trained_anew(folder, monk
         {"about": {**own, "versions": {"hyperexec_env": "0.0.1"}}},
     ):
         path.write_text(json.dumps({**saved, **changes}))
-        leaderboard._trained(options, get_scenario("desk-5min"))
+        leaderboard.trained_policy(options, get_scenario("desk-5min"))
     assert trained == [0, 0, 0]
 
 
