@@ -1,0 +1,204 @@
+"""Write the reference pages from the code, before Sphinx reads the sources: environment, scenarios, commands, API, llms.txt."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import os
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import hyperexec_env as hx
+from hyperexec_env.arguments import Parser, add_arguments
+from hyperexec_env.baselines.card import card
+from hyperexec_env.cli import commands
+from hyperexec_env.market.scenario import Scenario
+
+GENERATED = "generated"
+"""Folder of the generated pages, below the sources; git ignores it."""
+FENCE = "```"
+
+
+def setup(app: Any) -> dict[str, Any]:
+    """Connect the generator to the build."""
+    app.connect("builder-inited", lambda app: write_pages(Path(app.srcdir)))
+    app.connect("build-finished", lambda app, error: error or write_llms(Path(app.srcdir), Path(app.outdir)))
+    return {"parallel_read_safe": True}
+
+
+def write_pages(source: Path) -> None:
+    """Write all generated pages; a page whose content did not change keeps its time, so that Sphinx does not read it again."""
+    folder = source / "reference" / GENERATED
+    for name, content in pages(folder):
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
+
+
+def pages(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the name and the content of each generated page."""
+    yield "environment.md", environment()
+    yield "fields.md", scenario_fields()
+    names = list(hx.scenario_names())
+    yield "scenarios.md", index("Scenarios", "One page for each registered scenario.", [f"scenario/{name}" for name in names])
+    for name in names:
+        yield f"scenario/{name}.md", scenario(name, folder)
+    listed = sorted(commands().items())
+    words = [" ".join(command) for command, _ in listed]
+    pages_of = [f"command/{word.replace(' ', '-')}" for word in words]
+    yield "commands.md", index("Commands", EXIT_CODES, pages_of)
+    for (command, module), page in zip(listed, pages_of, strict=True):
+        yield f"{page}.md", command_help(command, module)
+    yield "api.md", api()
+
+
+EXIT_CODES = """Every command takes `--help`, and `--json` (to a file, or to standard output). Results are written to a
+temporary file, synced and renamed. Before the work, a command refuses a target that it cannot create, and one that would
+replace a file that it reads.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | success |
+| 1 | failure: a policy failed, a stored result differs, a market is not sound, data cannot be used |
+| 2 | bad input, in one line on standard error; nothing was written |
+| 130 | interrupted (Ctrl-C) |
+| 143 | terminated (SIGTERM) |
+"""
+
+
+def index(title: str, text: str, names: list[str]) -> str:
+    """Return a page that lists other pages."""
+    return "\n".join([f"# {title}", "", text, "", f"{FENCE}{{toctree}}", ":maxdepth: 1", "", *names, FENCE, ""])
+
+
+def environment() -> str:
+    """Return the card of the environment: the docstring of its class, whose headings are one level deeper there."""
+    text = inspect.cleandoc(hx.HyperExecEnv.__doc__ or "")
+    return f"# HyperExec-v0\n\n{text}\n"
+
+
+def scenario_fields() -> str:
+    """Return the table of the fields of a scenario."""
+    rows = []
+    for item in fields(Scenario):
+        if not item.metadata:
+            continue
+        bounds = item.metadata.get("range")
+        span = "" if not bounds else f"{'above' if bounds['open_low'] else 'from'} {bounds['low']:g} to {bounds['high']:g}"
+        default = "" if item.default in (None, "", ()) else f"`{item.default}`"
+        rows.append(f"| `{item.name}` | {item.metadata['meaning']} | {item.metadata['unit']} | {default} | {span} |")
+    head = [
+        "# Fields of a scenario",
+        "",
+        FIELDS,
+        "",
+        "| field | meaning | unit | default | range |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    return "\n".join([*head, *rows, ""])
+
+
+FIELDS = """A scenario is a record (`hx.Scenario`), a dict or a TOML file with these fields. The key `base` names the scenario
+that provides the fields that are not given; `[regimes]` holds the regimes, and `[provenance]` the source of each number."""
+
+
+def scenario(name: str, folder: Path) -> str:
+    """Return the page of a scenario: its card, and the picture of its best schedules."""
+    record = hx.get_scenario(name)
+    picture = schedule_picture(name, folder / "scenario")
+    lines = [f"# {name}", "", f"{record.description}.", "", f"{FENCE}bash", f"hyperexec card {name}", FENCE, ""]
+    if picture:
+        caption = (
+            "Remaining shares under the best fixed schedule and the fixed baselines, and the expected volume of each slice."
+        )
+        lines += [f"![{name}]({picture})", "", caption, ""]
+    return "\n".join([*lines, f"{FENCE}text", str(card(name)), FENCE, ""])
+
+
+def schedule_picture(name: str, folder: Path) -> str:
+    """Draw the best fixed schedule beside the fixed baselines, and return the name of the file; "" if there is no optimum."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from hyperexec_env.baselines.policies import BASELINES, Schedule
+    from hyperexec_env.market.tables import build_market
+
+    solution, market = hx.solve(name), build_market(hx.get_scenario(name))
+    if solution.optimum_bps is None:
+        return ""
+    figure, axes = pyplot.subplots(figsize=(7.0, 3.0), layout="constrained")
+    begin, length = market.scenario.start_minute, market.scenario.horizon_minutes
+    minutes = np.linspace(begin, begin + length, market.slices + 1)
+    volume = market.mean_volume[:-1, market.unknown]
+    axes.bar(
+        minutes[:-1], volume / volume.max(), width=0.9 * (minutes[1] - minutes[0]), align="edge", color="0.9", label="volume"
+    )
+    for label, make in BASELINES.items():
+        policy = make()
+        if isinstance(policy, Schedule):
+            axes.plot(minutes, remaining(policy.fractions(market)[: market.slices]), lw=1.0, label=label)
+    axes.plot(minutes, 1.0 - np.append(0.0, np.cumsum(solution.schedule)), lw=2.5, color="black", label="best fixed schedule")
+    axes.set(xlabel="minutes after the open", ylabel="remaining, fraction")
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.svg")
+    pyplot.close(figure)
+    return f"{name}.svg"
+
+
+def remaining(fractions: Any) -> list[float]:
+    """Return the remaining fraction of the order at the start of each slice and at the end, from fractions of the remaining."""
+    left = [1.0]
+    for fraction in fractions:
+        left.append(left[-1] * (1.0 - float(fraction)))
+    return left
+
+
+def command_help(words: tuple[str, ...], name: str) -> str:
+    """Return the page of a command: its description and its options, as ``--help`` prints them."""
+    module = importlib.import_module(name)
+    parser = Parser(prog=f"hyperexec {' '.join(words)}", description=None, allow_abbrev=False)
+    add_arguments(parser, module.Args)
+    text = io.StringIO()
+    os.environ["COLUMNS"] = "110"
+    with contextlib.redirect_stdout(text):
+        parser.print_help(text)
+    description = inspect.cleandoc(module.__doc__ or "")
+    return f"# hyperexec {' '.join(words)}\n\n{description}\n\n{FENCE}text\n{text.getvalue().strip()}\n{FENCE}\n"
+
+
+def api() -> str:
+    """Return the page of the public API, with one entry for each name of `hx`."""
+    lines = ["# Python API", "", "`import hyperexec_env as hx`; `dir(hx)` lists these names.", ""]
+    lines += [f"{FENCE}{{eval-rst}}"]
+    for name in sorted(set(hx.__all__) - {"__version__"}, key=str.lower):
+        value = getattr(hx, name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            kind = "autoclass" if inspect.isclass(value) else "autofunction"
+            lines += [f".. {kind}:: hyperexec_env.{name}", *(["   :no-members:"] if kind == "autoclass" else []), ""]
+    return "\n".join([*lines, FENCE, ""])
+
+
+def write_llms(source: Path, out: Path) -> None:
+    """Write llms.txt: one line for each page, with its title and address, for readers that are programs."""
+    lines = [
+        "# HyperExec",
+        "",
+        "> Optimal execution as a Gymnasium environment: market, baselines, exact optimum, training, leaderboard.",
+        "",
+    ]
+    for path in sorted(source.rglob("*.md")):
+        if "_build" in path.parts:
+            continue
+        title = next((line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")), path.stem)
+        lines.append(f"- [{title}]({path.relative_to(source).with_suffix('.html').as_posix()})")
+    (out / "llms.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")

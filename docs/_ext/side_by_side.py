@@ -1,0 +1,63 @@
+"""The optimal policy and TWAP side by side on a day that turns into a crisis, as a moving picture.
+
+python docs/_ext/side_by_side.py side_by_side.gif
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+import hyperexec_env as hx
+
+SCENARIO = "regime-day"
+
+
+def crisis_in_the_middle() -> int:
+    """Return the first seed whose day is calm for its first third and in a crisis for most of the second."""
+    crisis = hx.get_scenario(SCENARIO).regimes.names.index("CRISIS")
+    for seed in range(100_000):
+        env = hx.make(SCENARIO).unwrapped
+        env.reset(seed=seed)
+        seen = []
+        while len(seen) < 18:
+            seen.append(int(env.situation.seen))
+            env.trade(0.0)
+        if crisis not in seen[:8] and seen[8:16].count(crisis) >= 6:
+            return seed
+    raise ValueError("no such day")
+
+
+def frames(policy: Any, seed: int) -> list[Image.Image]:
+    """Run a policy through one day, and return a picture of each slice with the cost so far."""
+    env = hx.make(SCENARIO, render_mode="rgb_array").unwrapped
+    env.reset(seed=seed)
+    pictures, over = [], False
+    while not over:
+        over = env.trade(float(policy.act(env.situation)))[2]
+        picture = Image.fromarray(np.asarray(env.render()))
+        ImageDraw.Draw(picture).text((8, 4), policy.name, fill="black", font_size=18)
+        pictures.append(picture)
+    return pictures
+
+
+def main(path: str) -> None:
+    """Write the moving picture."""
+    seed = crisis_in_the_middle()
+    optimum, twap = (frames(policy, seed) for policy in (hx.solve(SCENARIO).policy, hx.get_policy("TWAP")))
+    length = max(len(optimum), len(twap))
+    both = []
+    for k in range(length):
+        pair = [run[min(k, len(run) - 1)] for run in (optimum, twap)]
+        sheet = Image.new("RGB", (sum(picture.width for picture in pair), pair[0].height), "white")
+        sheet.paste(pair[0], (0, 0))
+        sheet.paste(pair[1], (pair[0].width, 0))
+        both.append(sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3)).quantize(64))
+    both[0].save(path, save_all=True, append_images=both[1:], duration=[350] * (length - 1) + [3000], loop=0)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "side_by_side.gif")
