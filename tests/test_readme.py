@@ -1,4 +1,4 @@
-"""The examples of the README and of the pages on data run as they are printed there."""
+"""The examples of the README and of the pages that are not executed by the build of the documentation print what is said."""
 
 import contextlib
 import io
@@ -13,7 +13,8 @@ from hyperexec_env import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TEXT = README + (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "docs" / "data.md", *sorted(ROOT.glob("docs/howto/*.md")), *sorted(ROOT.glob("docs/explanation/*.md"))]
+TEXT = "\n## ".join([README, *(page.read_text(encoding="utf-8") for page in PAGES)])
 
 
 def _examples():
