@@ -1,6 +1,6 @@
 """The optimal policy and TWAP side by side on a day that turns into a crisis, as a moving picture.
 
-python docs/_ext/side_by_side.py side_by_side.gif
+python docs/_ext/side_by_side.py docs/_static/side_by_side.gif
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def main(path: str) -> None:
         sheet = Image.new("RGB", (sum(picture.width for picture in pair), pair[0].height), "white")
         sheet.paste(pair[0], (0, 0))
         sheet.paste(pair[1], (pair[0].width, 0))
-        both.append(sheet.resize((sheet.width * 2 // 3, sheet.height * 2 // 3)).quantize(64))
+        both.append(sheet.resize((sheet.width * 3 // 5, sheet.height * 3 // 5)).quantize(48))
     both[0].save(path, save_all=True, append_images=both[1:], duration=[350] * (length - 1) + [3000], loop=0)
 
 
