@@ -23,6 +23,20 @@ from hyperexec_env.training.bench import PARTS, plan, training_probes
 SPEED = Path(__file__).parents[2] / "benchmarks" / "speed.py"
 TINY = ppo.Args(lanes=16, steps=26, batch_size=104, epochs=1, hidden=8)
 
+LARGE = {
+    "reading 10,000,000 trades of csv": (60.0, "s"),
+    "reading 10,000,000 trades of csv, memory": (1.0, "GB"),
+    "reading 10,000,000 trades of parquet": (60.0, "s"),
+    "reading 10,000,000 trades of parquet, memory": (1.0, "GB"),
+    "reading 1,000,000 bars of csv": (10.0, "s"),
+    "reading 1,000,000 bars of csv, memory": (1.0, "GB"),
+    "reading 1,000,000 bars of parquet": (10.0, "s"),
+    "reading 1,000,000 bars of parquet, memory": (1.0, "GB"),
+    "tca of 100,000 executions": (30.0, "s"),
+    "tca of 100,000 executions, memory": (1.0, "GB"),
+}
+"""Limits of the rows of large files."""
+
 GOALS = {
     "single environment": (1.9, "higher", REFERENCE),
     "make_vec, numba, pace, 64 lanes": (4.0, "higher", REFERENCE),
@@ -41,8 +55,7 @@ GOALS = {
     "rollouts, numba": (13.0, "higher", "rollouts, numpy"),
     "rollouts, numba, 1,000,000 episodes, memory": (1.0, "lower", LIMIT),
     "evaluate, 1,000,000 episodes, memory": (1.0, "lower", LIMIT),
-    "reading 10,000,000 trades of csv": (1.0, "lower", LIMIT),
-    "reading 10,000,000 trades of csv, memory": (1.0, "lower", LIMIT),
+    **{name: (1.0, "lower", LIMIT) for name in LARGE},
     "process() that makes 20 children": (20.0, "lower", REFERENCE),
     "generation of 20 hidden children": (5.0, "lower", REFERENCE),
     "impact estimate": (0.2, "lower", REFERENCE),
@@ -59,8 +72,7 @@ GOALS = {
 LIMITS = {
     "rollouts, numba, 1,000,000 episodes, memory": (1.0, "GB"),
     "evaluate, 1,000,000 episodes, memory": (1.0, "GB"),
-    "reading 10,000,000 trades of csv": (60.0, "s"),
-    "reading 10,000,000 trades of csv, memory": (1.0, "GB"),
+    **LARGE,
     "first vector step, warm cache": (0.7, "s"),
     "first frame of render()": (1.0, "s"),
     "decision of a trained policy": (25.0, "us"),
@@ -91,8 +103,7 @@ def test_an_option_measures_its_part_only_and_full_measures_all(everything_insta
     assert agent == {name for name in GOALS if name.split()[0] in ("process()", "generation", "impact", "status")}
     assert training == {"training by PPO", "environment's share of it"}
     assert names(agent=True, training=True) == agent | training
-    long = {"evaluate, 1,000,000 episodes", "evaluate, 1,000,000 episodes, memory"}
-    long |= {"reading 10,000,000 trades of csv", "reading 10,000,000 trades of csv, memory"}
+    long = {"evaluate, 1,000,000 episodes", "evaluate, 1,000,000 episodes, memory", *LARGE}
     assert names(full=True) == plain | agent | training | long
     assert not plain & long
 
@@ -200,8 +211,8 @@ def test_the_model_that_is_measured_is_the_one_of_the_script(numpy_lanes, monkey
     pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
     built, weights, build = [], [], ppo.build_model
 
-    def remembered(args, scenario):
-        built.append(build(args, scenario))
+    def remembered(*what):
+        built.append(build(*what))
         weights.append([values.detach().numpy().copy() for values in built[-1].policy.parameters()])
         return built[-1]
 
