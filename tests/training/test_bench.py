@@ -55,7 +55,7 @@ GOALS = {
     "rollouts, numba": (13.0, "higher", "rollouts, numpy"),
     "rollouts, numba, 1,000,000 episodes, memory": (1.0, "lower", LIMIT),
     "evaluate, 1,000,000 episodes, memory": (1.0, "lower", LIMIT),
-    **{name: (1.0, "lower", LIMIT) for name in LARGE},
+    **dict.fromkeys(LARGE, (1.0, "lower", LIMIT)),
     "process() that makes 20 children": (20.0, "lower", REFERENCE),
     "generation of 20 hidden children": (5.0, "lower", REFERENCE),
     "impact estimate": (0.2, "lower", REFERENCE),
