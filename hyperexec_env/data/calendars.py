@@ -195,9 +195,21 @@ def _fx_sessions(first: int, last: int) -> list[SessionHours]:
     return [_plain(start, end, _FX_ZONE) for start, end in zip(opens.tolist(), closes.tolist(), strict=True)]
 
 
-@lru_cache(maxsize=32)
 def _exchange(name: str, first: str, last: str) -> Any:
-    """Return a calendar of exchange_calendars for some days."""
+    """Return a calendar of exchange_calendars that holds some days.
+
+    It costs as much to make for a month as for decades, up to seconds for lunar holidays. So it is made for whole decades,
+    which further data share, unless it is not defined in all of them.
+    """
+    try:
+        return _made(name, f"{first[:3]}0-01-01", f"{last[:3]}9-12-31")
+    except ValueError:
+        return _made(name, first, last)
+
+
+@lru_cache(maxsize=64)
+def _made(name: str, first: str, last: str) -> Any:
+    """Make a calendar of exchange_calendars from one day to another."""
     calendars = need("exchange_calendars", "data")
     try:
         with warnings.catch_warnings():  # of pandas, about its own future
@@ -217,7 +229,7 @@ def _exchange(name: str, first: str, last: str) -> Any:
 
 def _exchange_sessions(name: str, first: str, last: str) -> list[SessionHours]:
     """Return the sessions of an exchange from one day to another."""
-    schedule = _exchange(name, first, last).schedule
+    schedule = _exchange(name, first, last).schedule.loc[first:last]
     dates = [str(day)[:10] for day in schedule.index]
     open_, close = (schedule[key].to_numpy(dtype="datetime64[ns]").astype(np.int64) for key in ("open", "close"))
     breaks = [schedule[key].to_numpy(dtype="datetime64[ns]") for key in ("break_start", "break_end")]

@@ -247,7 +247,7 @@ def _check_unit(grid: Grid, files: str) -> None:
     if len(total) < 2 * FEWEST_DAYS or not total.all():
         return
     steps = np.diff(np.log(total))
-    if len(steps) >= 20 and (steps < 0.0).mean() < LEAST_RISES:
+    if len(steps) >= 20 and (steps < 0.0).mean() < LEAST_RISES and (steps > 0.0).mean() > 0.5:
         raise ValueError(
             f"{files}: the daily volume grows from day to day: it is a running total; replace it by its differences"
         )

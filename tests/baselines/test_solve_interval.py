@@ -20,8 +20,14 @@ LINEAR = replace(
         for name in ("temp_impact_alpha", "volatility")
     },
 )
+DAY = get_scenario("regime-day")
 SHORT = replace(
-    get_scenario("regime-day"), slices=4, posterior={"resilience": [5.0, 10.0, 20.0], "temp_impact_beta": [0.5, 0.6, 0.4]}
+    DAY,
+    slices=4,
+    posterior={
+        "resilience": [DAY.resilience * factor for factor in (0.5, 1.0, 2.0)],
+        "temp_impact_beta": [DAY.temp_impact_beta + change for change in (0.0, 0.1, -0.1)],
+    },
 )
 
 

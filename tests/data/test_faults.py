@@ -302,6 +302,7 @@ CASES = [
     Case("a daily bar of 300 times the volume", daily(change_unit(300.0, slice(20, 21))), "usually: in another unit", "contaminated", used=43),
     Case("an active week", changed(change_unit(20.0, slice(10, None)), last="2025-07-25"), "", used=15),
     Case("daily bars with a running total", daily(lambda made: made.volume.__iadd__(np.cumsum(made.volume)) is None), "grows from day to day: it is a running total", "refused"),
+    Case("daily bars of one volume", daily(lambda made: made.volume.fill(5e6)), "", used=43),
     Case("one volume of zero", changed(lambda made: made.volume.__setitem__(made.at(2, 120), 0.0)), "1 bars have no volume although their prices move"),
     Case("a day without its volume", changed(lambda made: made.volume.__setitem__(made.day == 2, 0.0)), "2025-07-09: the volume of the session is 0 although its prices move", "no volume"),
     Case("daily bars of which one lacks its volume", daily(untraded([7], False)), "2025-05-12: the volume of the session is 0 although its prices move", "no volume", used=43),

@@ -91,10 +91,14 @@ def test_the_gradient_of_an_episode_is_its_derivative(name):
     assert float(gradient @ direction) == pytest.approx(float(difference), rel=1e-6)
 
 
+RISK = {"expected": 0.0, "mean-variance": 0.01, "cvar": 0.5}
+"""Weight of the risk of each objective; with 1 % of CVaR the start, which trades as the volume, is nearly the optimum."""
+
+
 @pytest.mark.parametrize("objective", pathwise.OBJECTIVES)
 def test_a_short_training_is_better_than_its_start(objective):
     scenario = get_scenario("regime-day")
-    trainer = Trainer(replace(TINY, objective=objective, risk=0.01, learning_rate=1e-2), scenario)
+    trainer = Trainer(replace(TINY, objective=objective, risk=RISK[objective], learning_rate=1e-2), scenario)
     trainer.validate()
     start = trainer.best_value
     for _ in range(20):

@@ -168,10 +168,10 @@ def lowest(cost, high):
 
 
 def test_three_slices_are_solved_by_brute_force():
-    """Square-root temporary and transient impact: the second trade is found for each belief, the first by trying all."""
+    """Concave temporary and transient impact: the second trade is found for each belief, the first by trying all."""
     scenario = small(3, volume_noise=0.4, risk_aversion=3e-6, quantity=600_000.0, temp_impact_alpha=1.0)
     market = build_market(scenario)
-    beta, variances = 0.5, belief_variances(market)
+    beta, variances = scenario.temp_impact_beta, belief_variances(market)
     points, weights = np.polynomial.hermite_e.hermegauss(40)
     weights = weights / weights.sum()
     kappa, decay, risk = market.impact.transient_slope, market.transient_decay[0], market.risk[0, 0]

@@ -289,25 +289,27 @@ def test_price_risk_makes_an_arithmetic_price_a_signal():
 # --- edge cases
 
 
+DAY = get_scenario("regime-day")
+NO_TRANSIENT = {"kyle_multiple": DAY.perm_impact_multiple}
 EDGE_CASES = {
     "one slice": {"slices": 1},
     "one slice with a cap": {"slices": 1, "max_participation": 0.05},
     "one slice with complete = false": {"slices": 1, "complete": False},
     "complete = false": {"complete": False},
     "no resilience": {"resilience": 0.0},
-    "no transient impact": {"kyle_lambda": 0.2},
+    "no transient impact": NO_TRANSIENT,
     "a huge order": {"quantity": 1e12},
     "a tiny order": {"quantity": 1e-3},
     "a falling price": {"regimes": Regimes(drift=(-0.5,))},
     "a rising price": {"regimes": Regimes(drift=(0.5,))},
     "extreme risk aversion": {"risk_aversion": 1e3},
-    "no volatility": {"volatility": 0.0},
-    "no cost at all": {"temp_impact_alpha": 0.0, "half_spread_bps": 0.0, "kyle_lambda": 0.2, "risk_aversion": 0.0},
+    "no volatility": {"volatility": 0.0, "kyle_multiple": None, "perm_impact_multiple": None},
+    "no cost at all": {"temp_impact_alpha": 0.0, "half_spread_bps": 0.0, "risk_aversion": 0.0, **NO_TRANSIENT},
     "no cost at all and linear impact": {
         "temp_impact_beta": 1.0,
         "temp_impact_alpha": 0.0,
-        "kyle_lambda": 0.2,
         "risk_aversion": 0.0,
+        **NO_TRANSIENT,
     },
     "one regime and a mean-reverting flow": {"slices": 3, "flow_persistence": -0.6, "regimes": Regimes()},
 }
@@ -315,7 +317,7 @@ EDGE_CASES = {
 
 @pytest.mark.parametrize("name", EDGE_CASES)
 def test_edge_cases_are_solved(name):
-    scenario = replace(get_scenario("regime-day"), **{"slices": 4, **EDGE_CASES[name]})
+    scenario = replace(DAY, **{"slices": 4, **EDGE_CASES[name]})
     solution = solve(scenario, cached=False)
     assert solution.method != "bound"
     scale = 1e-9 * max(1.0, abs(solution.optimum_bps), abs(solution.open_loop_bps))
