@@ -50,6 +50,7 @@ OPTIONS = (
 FULL = {
     "base": "trending-day",
     "name": "full",
+    "temp_impact_beta": 0.5,
     "predator": 0.3,
     "flow_persistence": 0.5,
     "complete": False,
@@ -57,7 +58,7 @@ FULL = {
     "volume_level_sd": 0.4,
     "volatility_curve": [1.6, 0.8, 0.7, 1.2],
 }
-"""Drift, signal, predator, cap, volume level, volatility curve and an open end, which leave the arithmetic exact."""
+"""Drift, signal, predator, cap, volume level, volatility curve, square roots and an open end: the arithmetic is exact."""
 ROUGH = {
     "base": "regime-day",
     "name": "rough",
@@ -253,8 +254,8 @@ CHANGES = (
     ],
 )
 def test_variants_of_a_scenario_agree_too(autoreset, action_mode, reward, change):
-    """As a dict, which is what a configuration file would hold."""
-    scenario = {**replace(get_scenario("regime-day"), **change).to_dict(), "name": "variant"}
+    """As a dict, which is what a configuration file would hold; square roots leave the arithmetic exact."""
+    scenario = {**replace(get_scenario("regime-day-2026"), **change).to_dict(), "name": "variant"}
     assert_lanes_are_single_environments("numpy", autoreset, scenario=scenario, action_mode=action_mode, reward=reward)
 
 
