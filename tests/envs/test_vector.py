@@ -266,7 +266,10 @@ LIMITED = (
     ("numpy", "SameStep", {"max_episode_steps": 5, "info": "full", "scenario": OPEN, "action_mode": "discrete"}),
     ("numpy", "Disabled", {"max_episode_steps": 26}),
     pytest.param("numba", "NextStep", {"max_episode_steps": 5, "info": "full", **HIDDEN}, marks=needs_numba),
-    pytest.param("numba", "SameStep", {"max_episode_steps": 5, "info": "full", "scenario": OPEN, **HIDDEN}, marks=needs_numba),
+    pytest.param(
+        *("numba", "SameStep", {"max_episode_steps": 5, "info": "full", "scenario": OPEN, **HIDDEN}),
+        marks=(needs_numba, pytest.mark.slow),  # a second check: compiled for this test only
+    ),
     pytest.param("numba", "Disabled", {"max_episode_steps": 1}, marks=needs_numba),
 )
 
@@ -294,8 +297,8 @@ def test_a_limit_that_no_episode_reaches_changes_nothing(autoreset):
         ("numpy", "NextStep", {}),
         ("numpy", "SameStep", {**VARIED, "scenario": OPEN, "action_mode": "discrete"}),
         ("numpy", "Disabled", {"observe_regime": False}),
-        pytest.param("numba", "NextStep", {"action_mode": "discrete"}, marks=needs_numba),
-        pytest.param("numba", "SameStep", VARIED, marks=needs_numba),
+        pytest.param("numba", "NextStep", {}, marks=needs_numba),
+        pytest.param("numba", "SameStep", FULLEST, marks=needs_numba),
     ],
 )
 def test_the_full_info_of_a_lane_is_that_of_the_single_environment(backend, autoreset, options):
@@ -646,8 +649,8 @@ def test_gymnasium_counts_the_return_of_an_episode():
     ("backend", "autoreset", "options"),
     [
         ("numpy", "SameStep", {"scenario": "hunted-day", "random_side": True}),
-        ("numpy", "Disabled", {}),
-        pytest.param("numba", "NextStep", {"quantity_range": (0.5, 2.0)}, marks=needs_numba),
+        ("numpy", "Disabled", {"quantity_range": (0.5, 2.0)}),
+        pytest.param("numba", "NextStep", {}, marks=needs_numba),
     ],
 )
 def test_the_picture_of_a_lane_is_that_of_the_single_environment(backend, autoreset, options):
