@@ -65,7 +65,7 @@ _FEW_PATHS: Final = 1_000
 _MAX_PATHS: Final = 5_000
 """Largest number of sampled paths with one change of regime."""
 _MAX_SLICES: Final = 4_096
-"""Largest number of slices to which a schedule is cut while its cost may converge to zero."""
+"""Largest number of slices to which a schedule is cut while its cost seems to have no positive limit."""
 _SCENARIO_SLICES: Final = 100_000
 """Largest number of slices of a scenario."""
 _PAIRS: Final = 2_000
@@ -785,7 +785,11 @@ def _cheapest_trip(model: ImpactModel, found: _Candidates, size: float, tried: i
 
 
 def _halvings(model: ImpactModel, rng: np.random.Generator) -> tuple[Halving, ...]:
-    """Return the halvings of two schedules: three of them, and more while a component seems to converge to zero."""
+    """Return the halvings of two schedules: three of them, and more while a component seems to have no positive limit.
+
+    Errors of first order in the slice (changes of regime, ends of the order) and of second order (decay within a slice) may
+    cancel at one fineness: a change may then exceed the one before it although the costs converge.
+    """
     slices, count = model.slices, len(model.regimes)
     path = np.broadcast_to(np.arange(count), (slices, count))
     labels = list(model.regimes)
@@ -803,8 +807,8 @@ def _halvings(model: ImpactModel, rng: np.random.Generator) -> tuple[Halving, ..
                     key = (schedule, label, part)
                     costs[key] = (*costs.get(key, ()), 1e4 * float(value))
         found = tuple(Halving(*key, values) for key, values in costs.items() if any(values))
-        if fineness >= 8 and not any(halving.failure == "converges to zero" for halving in found):
-            break  # else a fast decay may show its limit only in finer slices
+        if fineness >= 8 and not any(halving.failure for halving in found):
+            break  # else finer slices may show the limit
         fineness *= 2
     return found
 

@@ -42,6 +42,7 @@ OPTIONS = {
     "scenario": {
         "base": "trending-day",
         "name": "full",
+        "temp_impact_beta": 0.5,
         "predator": 0.3,
         "flow_persistence": 0.5,
         "complete": False,

@@ -58,9 +58,11 @@ def test_pace_formula_of_the_card():
         assert (1 + action) / (1 - 3 * action / 4) == pytest.approx(pace)
         env = HyperExecEnv()
         env.reset(seed=0)
-        first = env.task.mode.base[0, env.situation.seen] * env.situation.quantity
+        env.step(np.zeros(1, np.float32))  # eight times the share of the first slice would exceed the order
+        scheduled = env.task.mode.base[1, env.situation.seen] * env.situation.remaining
+        assert scheduled * pace < env.situation.remaining
         env.step(np.array([action], dtype=np.float32))
-        assert env.situation.last_shares == pytest.approx(first * pace, rel=1e-6)
+        assert env.situation.last_shares == pytest.approx(scheduled * pace, rel=1e-6)
 
 
 def test_card_names_the_paces():

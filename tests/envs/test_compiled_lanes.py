@@ -26,6 +26,7 @@ every_backend = pytest.mark.parametrize("backend", ["numpy", pytest.param("numba
 FULL = {
     "base": "trending-day",
     "name": "full",
+    "temp_impact_beta": 0.5,
     "predator": 0.3,
     "flow_persistence": 0.5,
     "complete": False,

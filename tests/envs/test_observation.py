@@ -70,7 +70,7 @@ EXTREMES = (
     {"flow_persistence": -0.999},
     {"volume_noise": 3.0},
     {"kyle_lambda": 1e3, "resilience": 0.0},
-    {"volatility": 0.0, "half_spread_bps": 0.0},
+    {"volatility": 0.0, "half_spread_bps": 0.0, "kyle_multiple": None, "perm_impact_multiple": None},  # impact stays
     {"kyle_lambda": 0.2, "perm_impact_gamma": 0.2},
     {"slices": 1},
     {"complete": False, "max_participation": 0.01},

@@ -32,6 +32,10 @@ from hyperexec_env.market.tables import build_market
 pytestmark = pytest.mark.usefixtures("without_numba")
 
 
+LATER = "regime-day-2026"
+"""A market whose volume comes late, in which POV costs less than VWAP, and VWAP less than TWAP."""
+
+
 @pytest.fixture(scope="module")
 def board():
     return judge(get_scenario("regime-day"), entrants(["all"]), get_policy("TWAP"), episodes=3000, seed=7)
@@ -110,7 +114,7 @@ def test_a_sanity_policy_that_wins_puts_a_warning_on_the_board():
 
 def test_a_trained_policy_is_compared_with_the_best_classical_one():
     participants = [*entrants(["TWAP", "POV", "all-at-once"]), Entrant(get_policy("VWAP"), training_seed=5)]
-    judged = judge(get_scenario("regime-day"), participants, get_policy("TWAP"), episodes=2000, seed=0)
+    judged = judge(get_scenario(LATER), participants, get_policy("TWAP"), episodes=2000, seed=0)
     by_name = {row.policy: row for row in judged.rows}
     assert judged.best_classical == "POV"
     assert by_name["VWAP"].diff_to_best_bps == pytest.approx(by_name["VWAP"].objective_bps - by_name["POV"].objective_bps)
@@ -250,14 +254,14 @@ def test_the_regime_is_hidden_from_a_hidden_policy():
 @pytest.fixture(scope="module")
 def known():
     """POV as the optimum: its objective comes from other episodes, with an error of four standard errors."""
-    row = judge(get_scenario("regime-day"), entrants(["POV"]), get_policy("TWAP"), episodes=20_000, seed=99)
+    row = judge(get_scenario(LATER), entrants(["POV"]), get_policy("TWAP"), episodes=20_000, seed=99)
     objective = row.outcomes[0].statement.objective
     error = 4.0 * objective.std() / np.sqrt(len(objective)) / objective.mean()
     return Optimum(optimum_bps=float(objective.mean()), relative_error=float(error), policy=get_policy("POV"))
 
 
 def _judged(optimum, names=("TWAP", "VWAP", "AC", "all-at-once"), episodes=2000, **changes):
-    scenario, twap = get_scenario("regime-day"), get_policy("TWAP")
+    scenario, twap = get_scenario(LATER), get_policy("TWAP")
     return judge(scenario, entrants(names), twap, episodes=episodes, seed=0, optimum=optimum, **changes)
 
 
@@ -349,7 +353,7 @@ def test_with_a_bound_only_the_board_has_no_gaps_and_states_the_bound():
 def test_a_correct_optimum_causes_no_warning_on_other_episodes(known):
     twap = get_policy("TWAP")
     for seed in range(8):
-        judged = judge(get_scenario("regime-day"), entrants(["TWAP"]), twap, episodes=500, seed=seed, optimum=known)
+        judged = judge(get_scenario(LATER), entrants(["TWAP"]), twap, episodes=500, seed=seed, optimum=known)
         assert judged.warnings == []
 
 
@@ -411,7 +415,7 @@ def test_a_policy_below_the_lower_bound_causes_a_warning():
 
 
 def test_only_hidden_policies_are_compared_with_the_optimum_one_slice_late(known):
-    scenario, twap, late = get_scenario("regime-day"), get_policy("TWAP"), replace(known, regime_blind_bps=40.0)
+    scenario, twap, late = get_scenario(LATER), get_policy("TWAP"), replace(known, regime_blind_bps=40.0)
     participants = [Entrant(get_policy("AC")), Entrant(get_policy("VWAP"), hidden=True)]
     assert judge(scenario, participants[:1], twap, episodes=2000, seed=0, optimum=late).warnings == []
     board = judge(scenario, participants, twap, episodes=2000, seed=0, optimum=late)
@@ -573,7 +577,7 @@ def odd():
     participants = [Entrant(Steady(name, 1.0 + 0.01 * number)) for number, name in enumerate(names)]
     participants += [Entrant(Steady("a|b", 0.5), training_seed=seed) for seed in (1, 2)]
     participants.append(Entrant(Fails(lambda: None, "<b>|fails")))
-    scenario = replace(get_scenario("regime-day"), name="<i>day|*", description="a\x1b[31m <u>", regimes=Regimes())
+    scenario = replace(get_scenario(LATER), name="<i>day|*", description="a\x1b[31m <u>", regimes=Regimes())
     return judge(scenario, participants, get_policy("TWAP"), episodes=60, seed=0)
 
 

@@ -8,6 +8,7 @@ import json
 import runpy
 from collections import namedtuple
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -373,6 +374,36 @@ def test_a_halving_holds_the_cost_in_the_regime_that_it_names():
         slices, regime = 26 * fineness, model.regimes.index(row.regimes)
         parts = model.costs(np.full((slices, 1), 1.0 / slices), np.full((slices, 1), regime), fineness)
         assert row.costs_bps[fineness.bit_length() - 1] == pytest.approx(1e4 * float(parts[row.part][0]))
+
+
+def test_errors_of_two_orders_that_cancel_are_halved_until_the_limit_shows():
+    """The limit is the integral of p D with D' = kappa p - rho_m D and the pace p, summed in small steps.
+
+    On this path the errors at the changes of regime and within the slices cancel: the third change is larger than the second.
+    """
+    scenario = get_scenario("regime-day")
+    path = [0, 2, 2, 2, 5, 4, 4, 5, 1, 5, 3, 4, 3, 3, 2, 3, 1, 5, 4, 5, 2, 1, 2, 0, 4, 2]
+    rng = SimpleNamespace(integers=lambda count, size: np.reshape(path, size))
+    (row,) = [
+        row
+        for row in certificate._halvings(ScenarioImpact(scenario), rng)
+        if (row.schedule, row.regimes, row.part) == ("front-loaded", "mixed", "transient")
+    ]
+    changes = np.diff(row.costs_bps)
+    assert abs(changes[2]) > abs(changes[1])
+    assert row.failure == ""
+    steps = 2_000
+    cost, displacement, dt = 0.0, 0.0, 1.0 / (26 * steps)
+    for k, regime in enumerate(path):
+        rate = scenario.resilience * scenario.regimes.resilience[regime]
+        for pace in 2.0 - 2.0 * (k * steps + np.arange(steps) + 0.5) * dt:
+            after = displacement + (pace - rate * displacement) * dt
+            cost += 0.5 * (displacement + after) * pace * dt
+            displacement = after
+    slope = (scenario.kyle_lambda - scenario.perm_impact_gamma) * scenario.quantity / scenario.adv
+    exact = 1e4 * slope * cost
+    assert (np.diff(np.abs(np.array(row.costs_bps[2:]) - exact)) < 0.0).all()
+    assert row.limit_bps == pytest.approx(exact, rel=2e-3)  # extrapolated from the last changes
 
 
 # --- cost components are addressed by name

@@ -155,6 +155,7 @@ def run(market, policies, hidden=False, seed=3, episodes=EPISODES, batch=4096, *
 FULL = {
     "base": "trending-day",
     "name": "full",
+    "temp_impact_beta": 0.5,
     "predator": 0.3,
     "flow_persistence": 0.5,
     "complete": False,

@@ -62,6 +62,7 @@ def test_masks_reach_maskable_algorithms():
 FULL = {
     "base": "trending-day",
     "name": "full",
+    "temp_impact_beta": 0.5,
     "predator": 0.3,
     "flow_persistence": 0.5,
     "complete": False,
