@@ -29,12 +29,15 @@ TRAIN = "hyperexec train ppo --scenario regime-day-2026 --seed 0 --timesteps 200
 trained = pytest.mark.renewed_by(f"{TRAIN} --out tests/data/ppo-regime-day")
 COMPUTED = ("optimum_bps", "stationary_bps", "bound_bps", "open_loop_bps", "regime_blind_bps", "twap_bps")
 EVERY = (*scenario_names(), *scenario_names(archived=True))
-every_scenario = pytest.mark.parametrize("name", scenario_names())
+LONG = {"sunshine-day"}
+"""Scenarios whose solution takes a minute: its bound is found on a grid of trades."""
+CURRENT = [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in scenario_names()]
+every_scenario = pytest.mark.parametrize("name", CURRENT)
 ARCHIVED = [
     pytest.param(name, marks=[] if name == "regime-day-2026" else pytest.mark.slow) for name in scenario_names(archived=True)
 ]
 """Their hashes are held by the tests of the market; their values change with the code that also computes the others."""
-also_archived = pytest.mark.parametrize("name", [*scenario_names(), *ARCHIVED])
+also_archived = pytest.mark.parametrize("name", [*CURRENT, *ARCHIVED])
 
 
 @golden

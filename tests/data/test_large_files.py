@@ -59,6 +59,7 @@ def peak_of_reading(folder, count, form):
 
 
 @needs_proc
+@pytest.mark.slow  # `hyperexec bench` holds the memory of 10 million rows to its limit
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_memory_grows_with_the_columns_and_not_with_the_text(tmp_path, form):
     few, many = (peak_of_reading(tmp_path, count, form) for count in (2_000_000, 4_000_000))

@@ -53,7 +53,7 @@ def actions_of(env, rng):
     ("backend", "options"),
     [
         *(("numpy", options) for options in OPTIONS),
-        *(pytest.param("numba", options, marks=needs_numba) for options in OPTIONS[2:]),
+        *(pytest.param("numba", options, marks=[needs_numba, pytest.mark.slow]) for options in OPTIONS[2:]),
     ],
 )
 def test_a_lane_is_the_single_environment_to_the_last_bit(backend, options):
@@ -79,7 +79,7 @@ def test_a_lane_is_the_single_environment_to_the_last_bit(backend, options):
             assert np.array_equal(own, seen[lane])
 
 
-@pytest.mark.parametrize(("mode", "limit"), [("NextStep", 4), ("Disabled", None)])
+@pytest.mark.parametrize(("mode", "limit"), [pytest.param("NextStep", 4, marks=pytest.mark.slow), ("Disabled", None)])
 def test_numpy_and_compiled_lanes_agree_in_every_autoreset_mode(mode, limit):
     pytest.importorskip("numba", reason="needs the extra `fast`")
     made = [

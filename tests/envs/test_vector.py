@@ -265,7 +265,9 @@ LIMITED = (
     ("numpy", "NextStep", {"max_episode_steps": 5}),
     ("numpy", "SameStep", {"max_episode_steps": 5, "info": "full", "scenario": OPEN, "action_mode": "discrete"}),
     ("numpy", "Disabled", {"max_episode_steps": 26}),
-    pytest.param("numba", "NextStep", {"max_episode_steps": 5, "info": "full", **HIDDEN}, marks=needs_numba),
+    pytest.param(
+        "numba", "NextStep", {"max_episode_steps": 5, "info": "full", **HIDDEN}, marks=[needs_numba, pytest.mark.slow]
+    ),
     pytest.param(
         *("numba", "SameStep", {"max_episode_steps": 5, "info": "full", "scenario": OPEN, **HIDDEN}),
         marks=(needs_numba, pytest.mark.slow),  # a second check: compiled for this test only

@@ -185,7 +185,9 @@ def test_the_markets_differ_in_each_constant_of_a_loop():
         assert len({getattr(spec, constant) for spec in specs}) > 1, constant
 
 
-@pytest.mark.parametrize(("scenario", "hidden"), [("regime-day", False), ("full", True), ("rough", False)])
+@pytest.mark.parametrize(
+    ("scenario", "hidden"), [("regime-day", False), ("full", True), pytest.param("rough", False, marks=pytest.mark.slow)]
+)
 def test_compiled_rollouts_are_those_of_numpy(scenario, hidden):
     market = market_of(scenario)
     policies = [get_policy("TWAP"), ByRegime()]  # both are plans: one loop
