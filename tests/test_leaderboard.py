@@ -29,8 +29,8 @@ TRAIN = "hyperexec train ppo --scenario regime-day-2026 --seed 0 --timesteps 200
 trained = pytest.mark.renewed_by(f"{TRAIN} --out tests/data/ppo-regime-day")
 COMPUTED = ("optimum_bps", "stationary_bps", "bound_bps", "open_loop_bps", "regime_blind_bps", "twap_bps")
 EVERY = (*scenario_names(), *scenario_names(archived=True))
-LONG = {"sunshine-day"}
-"""Scenarios whose solution takes a minute: its bound is found on a grid of trades."""
+LONG = {"sunshine-day", "desk-5min"}
+"""Scenarios whose solution takes most of a minute: a bound on a grid of trades, and a cap."""
 CURRENT = [pytest.param(name, marks=[pytest.mark.slow] if name in LONG else []) for name in scenario_names()]
 every_scenario = pytest.mark.parametrize("name", CURRENT)
 ARCHIVED = [
