@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.data.draws import with_bar_draws
 from hyperexec_env.data.figures import Figures, Samples, estimate, samples_of, standard_errors
+from hyperexec_env.data.numbers import rounded
 from hyperexec_env.data.regime_fit import transition_rates
 from hyperexec_env.data.sessions import BarReport, Sessions
 from hyperexec_env.market.published import public_impact
@@ -227,7 +228,7 @@ def _regimes(figures: Figures, steps_per_day: int) -> Regimes:
 
 def _digits(value: float) -> float:
     """Return a value rounded to six significant digits, for readable files."""
-    return float(f"{value:.6g}")
+    return rounded(value, 6)
 
 
 def _provenance(

@@ -40,6 +40,7 @@ from .impact import (
     response_products,
     response_slope,
 )
+from .numbers import rounded
 from .tape import Flow, Tape, flow_of
 from .temporary import Temporary
 from .zones import SECOND
@@ -95,7 +96,7 @@ def with_draws(scenario: Scenario, columns: Mapping[str, Floats], text: str, giv
         given: Fields that the user states, which have no draws.
     """
     before = {} if scenario.posterior is None else scenario.posterior.to_dict()
-    every = {**before, **{name: [float(f"{value:.5g}") for value in column] for name, column in columns.items()}}
+    every = {**before, **{name: [rounded(value, 5) for value in column] for name, column in columns.items()}}
     stated = {*given}
     if stated & _IMPACT:  # lambda and gamma are drawn together
         stated |= _IMPACT

@@ -28,6 +28,7 @@ from .impact import (
     volatility_of,
     volatility_seconds,
 )
+from .numbers import rounded
 from .sessions import sessions_of
 from .tables import Bars, Book, Quotes, Trades
 from .tape import Tape, tape_of, tape_of_book
@@ -363,4 +364,4 @@ def to_plain(record: Any) -> Any:
 
 def _digits(value: float) -> float:
     """Return a value rounded to four significant digits: more are not measured."""
-    return float(f"{value:.4g}")
+    return rounded(value, 4)

@@ -1,4 +1,4 @@
-"""Columns of numbers and of sides: convert text in any usual notation to arrays."""
+"""Columns of numbers and of sides: convert text in any usual notation to arrays; and round numbers for files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hyperexec_env.extras import need
 
 from .text import NULLS
 
-__all__ = ["SIDES", "decimal_mark", "read_numbers", "read_sides", "read_words"]
+__all__ = ["SIDES", "decimal_mark", "read_numbers", "read_sides", "read_words", "rounded"]
 
 Floats = NDArray[np.float64]
 
@@ -158,3 +158,8 @@ def _is_number(text: str) -> bool:
     except ValueError:
         return False
     return "_" not in text
+
+
+def rounded(value: float, digits: int) -> float:
+    """Return a value rounded to a number of significant digits."""
+    return float(f"{value:.{digits}g}")

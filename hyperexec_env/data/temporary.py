@@ -30,6 +30,7 @@ from hyperexec_env.market.published import ALMGREN_2005, public_impact
 from hyperexec_env.market.scenario import Scenario
 
 from .impact import BLOCK_SECONDS, FEW_DAYS, Figure, figure_of, profile_interval, resampling_weights, student_quantile
+from .numbers import rounded
 from .zones import SECOND, Nanoseconds
 
 __all__ = [
@@ -439,7 +440,7 @@ def with_orders(base: Scenario, orders: Orders, *, is_measured: bool) -> tuple[S
         texts["perm_impact_gamma"] = f"price after {found.orders:,} own orders; standard error {found.gamma.error:.2g}"
         if gamma != found.gamma.value:
             moved.append(f"gamma is moved from {found.gamma.value:.3g} to {gamma:.3g}: it is at most lambda")
-    plain: dict[str, Any] = {name: float(f"{value:.4g}") for name, value in values.items()}
+    plain: dict[str, Any] = {name: rounded(value, 4) for name, value in values.items()}
     return replace(base, **plain, provenance={**base.provenance, **texts}), found, tuple(moved)
 
 
