@@ -87,14 +87,18 @@ if TYPE_CHECKING:
     from hyperexec_env.execution.presets import almgren_2005 as almgren_2005
     from hyperexec_env.execution.presets import preset as preset
     from hyperexec_env.execution.report import ExecutionReport as ExecutionReport
+    from hyperexec_env.market.basket_scenario import BasketScenario as BasketScenario
+    from hyperexec_env.market.basket_scenario import basket_names as basket_names
+    from hyperexec_env.market.basket_scenario import get_basket as get_basket
+    from hyperexec_env.market.basket_scenario import register_basket as register_basket
     from hyperexec_env.market.posterior import Posterior as Posterior
     from hyperexec_env.market.recording import Recording as Recording
     from hyperexec_env.market.regime import Regimes as Regimes
     from hyperexec_env.market.scenario import Scenario as Scenario
     from hyperexec_env.market.scenario import ScenarioLike as ScenarioLike
-    from hyperexec_env.market.scenario import get_scenario as get_scenario
     from hyperexec_env.market.scenario import register_scenario as register_scenario
     from hyperexec_env.market.scenario import scenario_names as scenario_names
+    from hyperexec_env.market.scenarios import get_scenario as get_scenario
     from hyperexec_env.orders import ChildOrder as ChildOrder
     from hyperexec_env.orders import Fill as Fill
     from hyperexec_env.orders import ParentOrder as ParentOrder
@@ -103,6 +107,7 @@ if TYPE_CHECKING:
 _MODULES: Final = {
     "Adapter": "audit.adapter",
     "Audit": "audit.findings",
+    "BasketScenario": "market.basket_scenario",
     "BlotterReport": "baselines.blotter_report",
     "Board": "evaluation.board",
     "Certificate": "evaluation.certificate",
@@ -137,6 +142,7 @@ _MODULES: Final = {
     "audit_env": "audit.environment",
     "audit_policy": "audit.policy",
     "audit_results": "audit.results",
+    "basket_names": "market.basket_scenario",
     "calibrate": "data.calibration",
     "card": "baselines.card",
     "certify": "evaluation.certificate",
@@ -149,8 +155,9 @@ _MODULES: Final = {
     "estimate_impact": "execution.estimates",
     "estimate_schedule": "execution.estimates",
     "evaluate": "baselines.evaluate",
+    "get_basket": "market.basket_scenario",
     "get_policy": "baselines.policies",
-    "get_scenario": "market.scenario",
+    "get_scenario": "market.scenarios",
     "inspect_data": "data.inspection",
     "known_optimum": "baselines.evaluate",
     "leaderboard": "training.leaderboard",
@@ -167,6 +174,7 @@ _MODULES: Final = {
     "read_sessions": "data.sessions",
     "read_trades": "data.reader",
     "realism": "baselines.realism",
+    "register_basket": "market.basket_scenario",
     "register_scenario": "market.scenario",
     "replay": "baselines.replay",
     "save_policy": "evaluation.network",

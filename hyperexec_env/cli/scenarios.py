@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hyperexec_env.arguments import option
 from hyperexec_env.cli._command import Report
 from hyperexec_env.evaluation.board import text_table
+from hyperexec_env.market.basket_scenario import basket_names, get_basket
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 
 ORDER = 8
@@ -20,7 +21,7 @@ class Args:
 
 
 def main(args: Args) -> Report:
-    """Return a table with one line per scenario."""
+    """Return a table with one line per scenario, and one with a line per basket."""
     scenarios = [get_scenario(name) for name in scenario_names(archived=args.archived)]
     header = ["hash", "name", "slices", "regimes", "% of volume", "description"]
     cells = [
@@ -35,5 +36,15 @@ def main(args: Args) -> Report:
         for scenario in scenarios
     ]
     listed = [{"name": scenario.name, "hash": scenario.hash, "description": scenario.description} for scenario in scenarios]
-    more = "" if args.archived else "\n`hyperexec scenarios --archived` lists those with old numbers, such as regime-day-2026."
-    return Report(text_table(header, cells) + more, listed)
+    baskets = [] if args.archived else [get_basket(name) for name in basket_names()]
+    listed += [{"name": basket.name, "hash": basket.hash, "description": basket.description} for basket in baskets]
+    basket_header = ["hash", "basket", "slices", "regimes", "assets", "description"]
+    lines = [
+        [each.hash, each.name, str(each.slices), str(len(each.regimes)), str(len(each.assets)), each.description]
+        for each in baskets
+    ]
+    more = (
+        "" if args.archived else "\n\n`hyperexec scenarios --archived` lists those with old numbers, such as regime-day-2026."
+    )
+    tables = [text_table(header, cells)] + ([text_table(basket_header, lines)] if baskets else [])
+    return Report("\n\n".join(tables) + more, listed)

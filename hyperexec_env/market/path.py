@@ -56,6 +56,7 @@ __all__ = [
     "day_draws",
     "day_world",
     "draw",
+    "draw_all",
     "draw_number",
     "draw_order",
     "draw_orders",
@@ -454,7 +455,7 @@ def trace(regimes: NDArray[Any]) -> noise.Words:
     return word
 
 
-def _draw_all(market: Market, keys: noise.Words) -> Draws:
+def draw_all(market: Market, keys: noise.Words) -> Draws:
     """Return the draws of all slices, fields of shape (N, episodes) or one number, drawn in cache-sized groups of slices."""
     rows = max(1, _AT_ONCE // len(keys)) if len(keys) else market.slices
     column = np.arange(market.slices)[:, None]
@@ -473,7 +474,7 @@ def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
         keys: Keys of the episodes, shape (episodes,).
         side: +1 buy, -1 sell: a number, or an array of shape (episodes,).
     """
-    return path_of(market, keys, side, begin(market, keys), _draw_all(market, keys))
+    return path_of(market, keys, side, begin(market, keys), draw_all(market, keys))
 
 
 def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: Draws) -> Path:

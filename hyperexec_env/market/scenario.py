@@ -55,6 +55,7 @@ MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_i
 """Numbers in arrival prices for one ADV, each with the field that states it in daily volatilities."""
 _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
 """Fields that cannot change a result; a multiple does so through its number."""
+_BASKET: Final = "{} is a basket, and this needs a scenario of one asset; get_basket and HyperExecBasket-v0 take baskets"
 _TABLES: Final = ("regimes", "posterior", "provenance")
 """Fields that are tables of a TOML file; each documents itself."""
 
@@ -465,6 +466,8 @@ def _check_fields(cls: Any, values: Any, prefix: str) -> None:
     known = {item.name for item in fields(cls)}
     if cls is Regimes:
         refuse_slopes(values)
+    if cls is Scenario and "asset" in values:
+        raise ValueError(_BASKET.format("a table with `asset`"))
     for key in values:
         if key not in known:
             raise ValueError(f"unknown field {prefix}{one_line(str(key))}{nearest(key, known)}")
@@ -541,6 +544,10 @@ def get_scenario(scenario: ScenarioLike) -> Scenario:
         return load_scenario(scenario)
     names = scenario_names()
     if not isinstance(scenario, str) or scenario not in _REGISTRY:
+        from hyperexec_env.market.basket_scenario import BasketScenario, basket_names
+
+        if isinstance(scenario, BasketScenario) or (isinstance(scenario, str) and scenario in basket_names()):
+            raise ValueError(_BASKET.format(shown(getattr(scenario, "name", scenario))))
         raise ValueError(
             f"unknown scenario {shown(scenario)}{nearest(scenario, names)} (known: {', '.join(names)}; or a .toml file)"
         )

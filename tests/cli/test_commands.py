@@ -18,6 +18,7 @@ from hyperexec_env.baselines.solver import solve as get_solution
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.board import Entrant
 from hyperexec_env.evaluation.optimum import Optimum
+from hyperexec_env.market.basket_scenario import basket_names
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 
 pytestmark = pytest.mark.usefixtures("without_numba")
@@ -160,9 +161,10 @@ def test_a_policy_that_does_not_return_is_shown_as_failed(capsys, monkeypatch):
 def test_scenarios_lists_every_scenario(capsys):
     code, out, _ = _run(capsys, "scenarios")
     assert code == 0
-    assert all(name in out for name in scenario_names())
+    names = (*scenario_names(), *basket_names())
+    assert all(name in out for name in names)
     _, out, _ = _run(capsys, "scenarios", "--json")
-    assert [entry["name"] for entry in json.loads(out)] == list(scenario_names())
+    assert [entry["name"] for entry in json.loads(out)] == list(names)
     _, out, _ = _run(capsys, "scenarios", "--archived", "--json")
     assert [entry["name"] for entry in json.loads(out)] == list(scenario_names(archived=True))
 

@@ -1,0 +1,173 @@
+r"""The step of a basket: d calls of the scalar kernel and two linear couplings.
+
+Everything is in *adverse* coordinates: trades n_i >= 0 in the direction of asset i's order, and matrices S M S with S =
+diag(side), see :func:`~hyperexec_env.market.cross.adverse`. With Gam the permanent and K the transient slopes, C the
+correlation and r_i = risk_aversion (sigma_m,i c_k P_i)^2 tau (the field `risk` of asset i's slice), a slice of the basket is
+
+    fill_i  = S_i + s_i [ G_i + (Gam n)_i / 2 + D_i + (K n)_i / 2 + h_i(n_i) + half_spread_i ]
+    G       = G + Gam n                 D = exp(-rho_m tau) (D + K n)
+    risk    = sum_ij sqrt(r_i r_j) C_ij x_i x_j        with x the shares after the trades
+
+Asset i trades by :func:`~hyperexec_env.market.kernel.move` in a state that the trades of the others have moved:
+
+    before  permanent_i + 1/2 sum_(j != i) Gam_ij n_j,  transient_i + 1/2 sum_(j != i) K_ij n_j,
+            holding_i + sum_(j != i) sqrt(r_i r_j) C_ij x_j
+    move(impact_i, that state, slice_i, n_i)
+    after   permanent + the same half,  transient + the same half times transient_decay
+
+Half of a simultaneous cross move belongs to each child, so that costs do not depend on the order of the assets and converge
+when slices are cut in two. A basket of one has empty sums, 0.0, and is the market of one asset to the last bit.
+
+An argument over assets is a list in the order of `BasketScenario.assets`; its numbers are floats, arrays over episodes or
+tensors. Floats and arrays agree to the last bit. Two functions trade a slice:
+
+    basket_move(impacts, coupling, states, slices, shares)       plain tuples: single environment, solvers
+    basket_turn(numbers, coupling, lanes, slices, worlds, asked) records: each asset has a `Lane` with its account
+
+:mod:`~hyperexec_env.market.basket_path` draws the correlated worlds and builds the :class:`Coupling`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from hyperexec_env.market.kernel import Cost, Slice, State, move
+from hyperexec_env.market.lane import Asked, Lane, turn
+from hyperexec_env.market.numeric import between, power
+from hyperexec_env.market.path import World
+from hyperexec_env.market.tables import Numbers
+from hyperexec_env.records import maker
+
+__all__ = ["Coupled", "Coupling", "basket_move", "basket_turn", "couple"]
+
+Rows = Sequence[Sequence[float]]
+
+
+class Coupling(NamedTuple):
+    """The matrices of a basket in adverse coordinates, as rows of floats, shape (assets, assets)."""
+
+    permanent: Rows
+    """Gam, permanent slopes, currency per share for each share traded; the diagonal is that of the assets' `Impact`."""
+    transient: Rows
+    """K, transient slopes, currency per share for each share traded; the diagonal is that of the assets' `Impact`."""
+    correlation: Rows
+    """S C S, correlation of the price moves, each in the direction of the order."""
+
+
+class Coupled(NamedTuple):
+    """What the trades of the others add to the state and the slice of each asset: lists over assets."""
+
+    permanent: list[Any]
+    """Half of the permanent move by the others, currency per share."""
+    transient: list[Any]
+    """Half of the transient move by the others, currency per share."""
+    holding: list[Any]
+    """Risk of holding the asset beside the others, currency per remaining share."""
+
+
+def couple(coupling: Coupling, lefts: Sequence[Any], slices: Sequence[Any], shares: Sequence[Any]) -> Coupled:
+    """Return what simultaneous trades add to the state and the slice of each asset.
+
+    Args:
+        coupling: The matrices.
+        lefts: Remaining shares of each asset before its trade.
+        slices: The slice of each asset, as a :class:`~hyperexec_env.market.kernel.Slice` or a plain tuple in its field order.
+        shares: Shares of each asset, within the limits of its slice.
+    """
+    roots = [power(slice[_RISK], 0.5) for slice in slices]
+    held = [root * (left - traded) for root, left, traded in zip(roots, lefts, shares, strict=True)]
+    return Coupled(
+        permanent=[0.5 * _others(row, shares, i) for i, row in enumerate(coupling.permanent)],
+        transient=[0.5 * _others(row, shares, i) for i, row in enumerate(coupling.transient)],
+        holding=[roots[i] * _others(row, held, i) for i, row in enumerate(coupling.correlation)],
+    )
+
+
+_RISK = Slice._fields.index("risk")
+
+
+def _others(row: Sequence[float], values: Sequence[Any], own: int) -> Any:
+    """Return the sum of a row of a matrix times the values of all assets but one, added from left to right."""
+    total: Any = 0.0
+    for j, value in enumerate(values):
+        if j != own:
+            total = total + row[j] * value
+    return total
+
+
+def basket_move(
+    impacts: Sequence[Any], coupling: Coupling, states: Sequence[Any], slices: Sequence[Any], shares: Sequence[Any]
+) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+    """Trade one slice of a basket; return the state after it and the cost of each asset, as :func:`kernel.move` does.
+
+    Args:
+        impacts: Impact of each asset, with the diagonal slopes of the matrices.
+        coupling: The matrices.
+        states: (remaining, permanent, transient) of each asset: records or plain tuples.
+        slices: The slice of each asset: records or plain tuples.
+        shares: Shares that each asset asks for; they are limited as in :func:`kernel.move`.
+    """
+    shares = [_limited(state, slice, asked) for state, slice, asked in zip(states, slices, shares, strict=True)]
+    added = couple(coupling, [state[0] for state in states], slices, shares)
+    after, costs = [], []
+    for i, ((left, permanent, transient), slice) in enumerate(zip(states, slices, strict=True)):
+        state = (left, permanent + added.permanent[i], transient + added.transient[i])
+        slice = (*slice[:_HOLDING], slice[_HOLDING] + added.holding[i])
+        (left, permanent, transient), cost = move(impacts[i], state, slice, shares[i])
+        after.append((left, permanent + added.permanent[i], transient + added.transient[i] * slice[_DECAY]))
+        costs.append(cost)
+    return after, costs
+
+
+_HOLDING, _DECAY = Slice._fields.index("holding"), Slice._fields.index("transient_decay")
+_LEAST, _LIMIT = Slice._fields.index("least"), Slice._fields.index("limit")
+
+
+def _limited(state: Sequence[Any], slice: Sequence[Any], shares: Any) -> Any:
+    """Return the shares that :func:`kernel.move` trades of the shares that are asked for."""
+    return between(shares, slice[_LEAST], state[0], slice[_LIMIT])
+
+
+_with_state = maker(Lane, Lane, ("state",))
+_with_state_and_end = maker(Lane, Lane, ("state", "over"))
+_with_holding = maker(Slice, Slice, ("holding",))
+
+
+def basket_turn(
+    numbers: Sequence[Numbers],
+    coupling: Coupling,
+    lanes: Sequence[Lane],
+    slices: Sequence[Slice],
+    worlds: Sequence[World],
+    asked: Sequence[Asked],
+) -> tuple[list[Lane], list[Cost]]:
+    """Trade one slice of a basket and book the cost of each asset: :func:`~hyperexec_env.market.lane.turn` of d assets.
+
+    The basket ends in the last slice, or when no asset has shares left; until then no lane is over.
+
+    Args:
+        numbers: Numbers of each asset's market (`BasketMarket.markets[i].numbers`).
+        coupling: The matrices.
+        lanes: The episode of each asset at the start of the slice.
+        slices: The market of the slice for each asset.
+        worlds: The market at the start of the next slice for each asset.
+        asked: The request of the policy for each asset.
+
+    Returns:
+        The episode of each asset at the start of the next slice, and the cost of this slice by asset, currency.
+    """
+    shares = [_limited(lane.state, slice, ask.shares) for lane, slice, ask in zip(lanes, slices, asked, strict=True)]
+    added = couple(coupling, [lane.state.remaining for lane in lanes], slices, shares)
+    made, costs, over = [], [], 1
+    for i, (lane, slice) in enumerate(zip(lanes, slices, strict=True)):
+        left, permanent, transient = lane.state
+        moved = _with_state(lane, State(left, permanent + added.permanent[i], transient + added.transient[i]))
+        slice = _with_holding(slice, slice.holding + added.holding[i])
+        after, cost = turn(numbers[i], moved, slice, worlds[i], asked[i])
+        left, permanent, transient = after.state
+        state = State(left, permanent + added.permanent[i], transient + added.transient[i] * slice.transient_decay)
+        made.append(_with_state(after, state))
+        costs.append(cost)
+        over = over * after.over
+    return [_with_state_and_end(lane, lane.state, over) for lane in made], costs
