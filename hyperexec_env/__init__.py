@@ -13,7 +13,12 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
+
+if sys.platform == "emscripten":  # a browser has no processes, and gymnasium imports their semaphores for AsyncVectorEnv
+    sys.modules.setdefault("_multiprocessing", _semaphores := ModuleType("_multiprocessing"))
+    vars(_semaphores).update(SemLock=type("SemLock", (), {"SEM_VALUE_MAX": 1}), sem_unlink=None)
 
 from gymnasium.envs.registration import make as _make
 from gymnasium.envs.registration import make_vec as _make_vec

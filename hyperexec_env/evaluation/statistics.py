@@ -81,7 +81,8 @@ def bootstrap_means(values: Floats, seed: int = 0) -> Floats:
     counts = np.empty((_CHUNK, groups))  # how often each resample draws each group
     for first in range(0, RESAMPLES, _CHUNK):
         for row in counts:
-            row[:] = np.bincount(rng.integers(0, groups, groups), minlength=groups)
+            drawn = rng.integers(0, groups, groups).astype(np.intp, copy=False)  # 32 bits in a browser, where the draws are 64
+            row[:] = np.bincount(drawn, minlength=groups)
         means[:, first : first + _CHUNK] = np.einsum("pg,rg->pr", grouped, counts)
     means /= groups
     return means
