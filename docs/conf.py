@@ -14,7 +14,7 @@ author = "The HyperExec developers"
 copyright = "2026, the HyperExec developers"
 version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
-exclude_patterns = ["_build", "_ext", "paper.md"]
+exclude_patterns = ["_build", "_ext", "browser", "paper.md"]
 
 html_theme = "furo"
 html_title = "HyperExec"
