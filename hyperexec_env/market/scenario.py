@@ -29,6 +29,7 @@ from hyperexec_env.market.posterior import Posterior, check_draws, draw_of
 from hyperexec_env.market.predator import GREATEST, LEAST
 from hyperexec_env.market.regime import Regimes, refuse_slopes
 from hyperexec_env.market.scenario_file import is_path, parse_toml, read_chain, toml_key, toml_value
+from hyperexec_env.market.scenario_repr import brief
 from hyperexec_env.market.volume import slice_profile, volatility_profile
 
 __all__ = [
@@ -242,13 +243,17 @@ class Scenario:
         if empty:
             raise ValueError(f"volume_curve must give every slice some volume, got none in slice {empty[0]} of {self.slices}")
 
+    def __repr__(self) -> str:
+        """Return the fields that differ from their defaults, with curves, regimes and draws counted."""
+        return brief(self, MULTIPLES)
+
     def _scale_impact(self, replaced: Scenario | None) -> None:
         """Derive the impact that is stated in volatilities, and drop a multiple where the number replaces it.
 
         A value is stated if it is not the object that the replaced scenario (or the class, as a default) holds.
 
         Raises:
-            ValueError: Number and multiple are both stated and disagree, or one of them is invalid.
+            ValueError: Number and multiple are both stated and disagree, one of them is invalid, or the volatility is 0.
         """
         before = type(self) if replaced is None else replaced
         for number, multiple in MULTIPLES.items():
@@ -258,6 +263,11 @@ class Scenario:
                 object.__setattr__(self, multiple, None)
             elif times is not None:
                 scale, low, high = self._checked("volatility"), self._checked(multiple), self._checked(number)
+                if low > 0.0 and not (scale > 0.0 or number_stated):
+                    raise ValueError(
+                        f"volatility must be above 0 where {multiple} ({low:g}) states impact in daily volatilities, got "
+                        f"{scale:g}; pass {multiple}=None to keep {number}, or state {number}"
+                    )
                 if number_stated and not math.isclose(low * scale, high, rel_tol=1e-9):
                     raise ValueError(
                         f"{number} must be {multiple} x volatility ({low:g} x {scale:g} = {low * scale:g}) where both are "

@@ -126,9 +126,26 @@ def test_derived_numbers_obey_the_rules_of_stated_ones():
     with pytest.raises(ValueError, match=r"^kyle_lambda must be at least perm_impact_gamma \(0\.4\)"):
         Scenario(kyle_multiple=10.0, perm_impact_multiple=20.0)
     with pytest.raises(ValueError, match=r"^flow_share must be 0 where kyle_lambda is 0"):
-        Scenario(kyle_multiple=25.0, perm_impact_multiple=12.5, volatility=0.0)
+        Scenario(kyle_multiple=0.0, perm_impact_multiple=0.0)
     with pytest.raises(ValueError, match=r"^volatility must be a number in"):
         Scenario(kyle_multiple=25.0, volatility="high")
+
+
+def test_impact_in_volatilities_needs_a_volatility():
+    message = "volatility must be above 0 where kyle_multiple (25) states impact in daily volatilities, got 0; "
+    message += "pass kyle_multiple=None to keep kyle_lambda, or state kyle_lambda"
+    scaled = Scenario(kyle_multiple=25.0, perm_impact_multiple=12.5)
+    for made in (
+        lambda: replace(scaled, volatility=0.0),
+        lambda: Scenario(kyle_multiple=25.0, perm_impact_multiple=12.5, volatility=0.0),
+        lambda: Scenario.from_dict({"base": scaled, "volatility": 0.0}),
+    ):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            made()
+    with pytest.raises(ValueError, match=r"pass perm_impact_multiple=None to keep perm_impact_gamma"):
+        replace(scaled, volatility=0.0, kyle_multiple=None)
+    still = replace(scaled, volatility=0.0, kyle_multiple=None, perm_impact_multiple=None)
+    assert (still.kyle_lambda, still.perm_impact_gamma) == (scaled.kyle_lambda, scaled.perm_impact_gamma)
 
 
 # --- files, copies and the hash
