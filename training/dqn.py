@@ -5,21 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.network import NetworkPolicy
-from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
 from .folder import run_files
-from .run import check_training, learn, make_env
+from .run import AGAIN, check_training, learn, make_env
+from .selection import Problem, problem_of
 
 __all__ = ["Args", "train"]
 
 
 @dataclass(frozen=True)
-class Args:
+class Args(Problem):
     """Options of ``hyperexec train dqn``."""
 
-    scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/dqn-SCENARIO-SEED)", file="folder")
     timesteps: int = option(2_000_000, "total slices to trade")
@@ -55,8 +54,8 @@ def train(args: Args) -> NetworkPolicy:
     import torch
     from stable_baselines3 import DQN
 
-    scenario = get_scenario(args.scenario)
-    env = make_env(args, scenario)
+    scenario, recording = problem_of(args)
+    env = make_env(args, scenario, recording)
     model = DQN(
         "MlpPolicy",
         env,
@@ -78,4 +77,4 @@ def train(args: Args) -> NetworkPolicy:
     def layers(trained: DQN) -> list[torch.nn.Module]:
         return [layer for layer in trained.q_net.q_net if isinstance(layer, torch.nn.Linear)]
 
-    return learn(model, layers, args, scenario, "dqn", "argmax", "relu")
+    return learn(model, layers, args, scenario, "dqn", "argmax", "relu", AGAIN, recording)

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.arguments import option
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenario import Scenario, ScenarioLike
+from hyperexec_env.market.scenario import Scenario
 
 from .folder import run_files
 from .run import AGAIN, check_training, learn, make_env
-from .selection import problem_of
+from .selection import Problem, problem_of
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -24,14 +24,9 @@ __all__ = ["Args", "build_model", "train"]
 
 
 @dataclass(frozen=True)
-class Args:
+class Args(Problem):
     """Options of ``hyperexec train ppo``."""
 
-    scenario: ScenarioLike = scenario_option()
-    replay: str = option("", "train on real days: bars, or days that `hyperexec replay --out` prepared", file="input")
-    train: float | None = option(None, "share of the sessions to calibrate and train on, with replay (default: 0.6)")
-    validation: float | None = option(None, "share of the sessions on which the checkpoint is chosen (default: 0.2)")
-    purged: int | None = option(None, "sessions between the parts (default: 1)")
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/ppo-SCENARIO-SEED)", file="folder")
     timesteps: int = option(4_000_000, "total slices to trade")
@@ -48,7 +43,6 @@ class Args:
     reward_scale: float = option(0.1, "multiplier of the reward (bps)")
     action_mode: str = option("pace", "action mode", choices=ACTION_MODES)
     observe_regime: bool = option(True, "whether the policy observes the regime")
-    uncertainty: bool = option(False, "train on the posterior of a measured scenario: each episode meets another draw")
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(500_000, "slices between two checkpoints")
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")

@@ -43,6 +43,8 @@ AGAIN: Final = "pass --resume to continue"
 """How a user continues an interrupted training."""
 _MODULES: Final = ("stable_baselines3", "torch")
 """Packages whose versions can change a training."""
+_BETWEEN: Final = 10_000
+"""Slices between two policies that the validation days judge, of methods that update in every slice."""
 _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_loss", "ent_coef_loss")
 
 
@@ -202,6 +204,7 @@ class Run:
         self.selection = None if self.recording is None else Selection(self.recording, self.policy)
         self.started = time.monotonic()
         self.saved = 0  # slices traded at the last checkpoint
+        self.considered = -1  # slices traded when the validation days last judged the weights
         self.good: tuple[Layers, int] | None = None  # the last finite weights, and the slices traded for them
 
     @property
@@ -244,7 +247,8 @@ class Run:
             raise ValueError(f"{what}, does not fit {here}: {error}") from None
         if self.selection is not None:
             self.selection.restore(checkpoint.tensors, checkpoint.about)
-        self.started, self.saved = time.monotonic() - checkpoint.about["seconds"], checkpoint.step
+        self.started = time.monotonic() - checkpoint.about["seconds"]
+        self.saved = self.considered = checkpoint.step
         print(f"resumed from the checkpoint of {checkpoint.step:,} slices in {self.checkpoints}", file=sys.stderr)
 
     @property
@@ -259,8 +263,8 @@ class Run:
             key, was, now = other
             raise ValueError(f"cannot resume: {key} must be {was!r} as in the checkpoint in {self.checkpoints}, got {now!r}")
 
-    def check(self) -> None:
-        """Store the weights if the weights and the last losses are finite.
+    def check(self, last: bool = False) -> None:
+        """Store the weights if the weights and the last losses are finite; `last` is the check at the end of a training.
 
         Raises:
             Diverged: A weight or a loss is not finite.
@@ -271,8 +275,15 @@ class Run:
         if not finite or not all(np.isfinite(losses.get(f"train/{name}", 0.0)) for name in _LOSSES):
             raise Diverged
         self.good = self.weights(), self.model.num_timesteps
-        if self.selection is not None:
-            self.selection.consider(*self.good)
+        self._select(*self.good, last)
+
+    def _select(self, weights: Layers, timesteps: int, last: bool) -> None:
+        """Let the validation days judge some weights: after each update, or off-policy every :data:`_BETWEEN` slices."""
+        every = _BETWEEN if hasattr(self.model, "replay_buffer") else 1
+        due = last or timesteps // every != self.considered // every
+        if self.selection is not None and due:
+            self.selection.consider(weights, timesteps)
+            self.considered = timesteps
 
     def weights(self) -> Layers:
         """Return copies of the weights from observation to action."""
@@ -371,7 +382,7 @@ def _train(run: Run, again: str) -> NetworkPolicy:
     with Signals() as signals:
         try:
             stopped = _learn(run, signals)
-            run.check()
+            run.check(last=True)
         except OSError as error:
             newest = f"the checkpoint of {run.saved:,} slices, from which --resume continues" if run.saved else "no checkpoint"
             raise ValueError(f"cannot write to {run.folder}: {error.strerror or error}; it holds {newest}") from None

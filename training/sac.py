@@ -5,22 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.arguments import option
 from hyperexec_env.envs.action import CONTINUOUS_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
-from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 
 from .folder import run_files
-from .run import check_training, learn, make_env
+from .run import AGAIN, check_training, learn, make_env
+from .selection import Problem, problem_of
 
 __all__ = ["Args", "train"]
 
 
 @dataclass(frozen=True)
-class Args:
+class Args(Problem):
     """Options of ``hyperexec train sac``."""
 
-    scenario: ScenarioLike = scenario_option()
     seed: int = option(0, "seed of the weights, the exploration and the market")
     out: str = option("", "folder of the run (default: runs/sac-SCENARIO-SEED)", file="folder")
     timesteps: int = option(1_000_000, "total slices to trade")
@@ -55,8 +54,8 @@ def train(args: Args) -> NetworkPolicy:
     import torch
     from stable_baselines3 import SAC
 
-    scenario = get_scenario(args.scenario)
-    env = make_env(args, scenario)
+    scenario, recording = problem_of(args)
+    env = make_env(args, scenario, recording)
     model = SAC(
         "MlpPolicy",
         env,
@@ -79,4 +78,4 @@ def train(args: Args) -> NetworkPolicy:
         hidden = [layer for layer in trained.actor.latent_pi if isinstance(layer, torch.nn.Linear)]
         return [*hidden, trained.actor.mu]
 
-    return learn(model, layers, args, scenario, "sac", "tanh", "relu")
+    return learn(model, layers, args, scenario, "sac", "tanh", "relu", AGAIN, recording)

@@ -1,25 +1,39 @@
-"""Choose the checkpoint of a training on the validation days of a replay."""
+"""What a script trains on: a scenario, its posterior, or real days, whose validation days choose the checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.baselines.replay import replay_path
 from hyperexec_env.checks import check_number
 from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, read_replay, symbol_of
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenario import Scenario, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
-__all__ = ["Chosen", "Layers", "Selection", "days_of", "problem_of", "scenario_name"]
+__all__ = ["Chosen", "Layers", "Problem", "Selection", "days_of", "problem_of", "scenario_name"]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 _PREFIX = "selection/"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Options of a script that choose the market of its training."""
+
+    scenario: ScenarioLike = scenario_option()
+    uncertainty: bool = option(False, "train on the posterior of a measured scenario: each episode meets another draw")
+    replay: str = option("", "train on real days: bars, or days that `hyperexec replay --out` prepared", file="input")
+    train: float | None = option(None, "share of the sessions to calibrate and train on, with replay (default: 0.6)")
+    validation: float | None = option(None, "share of the sessions on which the checkpoint is chosen (default: 0.2)")
+    purged: int | None = option(None, "sessions between the parts (default: 1)")
 
 
 def days_of(args: Any, needs_validation: bool = True) -> Recording | None:

@@ -14,7 +14,9 @@ from hyperexec_env.cli import main
 from hyperexec_env.data.replay import read_replay, write_days
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.rollout import roll
-from hyperexec_env.training import ppo
+from hyperexec_env.market.posterior import Posterior
+from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.training import dqn, ppo, sac
 from hyperexec_env.training.replay_board import replay_leaderboard
 from hyperexec_env.training.run import Run
 from hyperexec_env.training.selection import Selection
@@ -66,6 +68,23 @@ def test_the_policy_is_the_best_of_the_validation_days(days, trained):
     assert about["days"] == recording.digest
     assert about["last"] == recording.validation.dates[-1]
     assert policy.about["scenario_hash"] == recording.scenario.hash
+
+
+def test_off_policy_methods_train_on_real_days_and_on_draws_too(days, tmp_path):
+    small = {"timesteps": 600, "lanes": 10, "learning_starts": 300, "batch_size": 32, "gradient_steps": 1, "hidden": 8}
+    small |= {"progress": False, "tensorboard": False}
+    policy = sac.train(sac.Args(replay=days, out=str(tmp_path / "sac"), **small))
+    market = read_replay(days).market("validation")
+    objective = float(roll(market, policy, replay_path(market)).statement.objective.mean())
+    assert policy.about["replay"]["chosen"]["objective_bps"] == pytest.approx(objective, abs=1e-12)
+    with pytest.raises(ValueError, match="uncertainty draws the market of simulated days: leave it out with replay"):
+        dqn.train(dqn.Args(replay=days, uncertainty=True, out=str(tmp_path / "both"), **small))
+    measured = replace(get_scenario("regime-day"), posterior=Posterior.of({"half_spread_bps": [1.0, 9.0]}))
+    known, drawn = (
+        dqn.train(dqn.Args(scenario=measured, uncertainty=drawn, out=str(tmp_path / f"dqn-{drawn}"), **small))
+        for drawn in (False, True)
+    )
+    assert known.digest != drawn.digest
 
 
 def test_training_never_reads_the_test_days(days, trained, tmp_path, monkeypatch):
