@@ -19,7 +19,7 @@ ARROWS = """
 cli -> training -> baselines -> evaluation -> envs -> market -> orders
 cli -> audit -> baselines
 baselines -> execution -> market, orders
-cli, training, baselines -> data -> market
+cli, training, baselines, envs -> data -> market
 integrations -> baselines
 envs, evaluation -> backends
 """

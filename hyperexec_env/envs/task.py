@@ -230,10 +230,9 @@ def _market(scenario: Any, replay: Any, split: str) -> Market:
         raise ValueError(
             f"scenario must be None or a dict of fields in place of calibrated ones where there is a replay, got {scenario!r}"
         )
-    import hyperexec_env  # the public API knows the room that reads data, which this room does not
+    from hyperexec_env.data.replay import read_replay  # a lazy import: environments of simulated days read no data
 
-    recording: Recording = hyperexec_env.read_replay(replay, **(scenario or {}))
-    return recording.market(split)
+    return read_replay(replay, **(scenario or {})).market(split)
 
 
 def check_reset_options(options: Mapping[str, Any] | None, known: tuple[str, ...], seeded: bool) -> Mapping[str, Any]:
