@@ -13,13 +13,14 @@ ALMGREN_2005: Final = {"temp_impact_alpha": (0.142, 0.0062), "temp_impact_beta":
 """Temporary impact (eta, beta) and its standard error, for US stocks of 2001 to 2003: Almgren, Thum, Hauptmann and Li (2005,
 section 4.3). Their permanent impact is 0.314 +- 0.041 volatilities times (shares outstanding / ADV)^(1/4) for one ADV."""
 PUBLIC_TAPES: Final = {
-    "kyle_lambda": (25.0, 17.0, 36.0),
-    "perm_impact_gamma": (0.5, 0.44, 0.82),
-    "resilience": (20.0, 1.0, 550.0),
-    "flow_share": (0.35, 0.17, 0.54),
+    "kyle_lambda": (25.0, 16.0, 37.0),
+    "perm_impact_gamma": (0.5, 0.47, 0.81),
+    "resilience": (20.0, 1.0, 510.0),
+    "flow_share": (0.35, 0.21, 0.54),
 }
-"""Value and range on public tapes (AMZN 2012, IBM and SPY 2013, by ``hyperexec measure``): Kyle's lambda in daily volatilities
-for one ADV, gamma over lambda, resilience a day, R^2 of flow."""
+"""Value and range on public tapes (AMZN 2012, IBM and SPY 2013): Kyle's lambda in daily volatilities for one ADV, gamma over
+lambda, resilience a day, R^2 of flow. The ranges are those of the scenarios that ``hyperexec measure`` writes; that of the
+resilience spans the ends of its 95 % intervals, of which SPY's has no upper one."""
 _MEANINGS: Final = {
     "kyle_lambda": "{:g} daily volatilities for one ADV",
     "perm_impact_gamma": "{:g} of lambda",
