@@ -15,23 +15,23 @@ _LONGEST: Final = 4
 """Most numbers of a curve that are written out."""
 
 
-def brief(scenario: Any, derived: Mapping[str, str]) -> str:
+def brief(record: Any, derived: Mapping[str, str]) -> str:
     """Return the text of a scenario, ``Scenario(name='spy', quantity=1728502.0, ...)``, without fields at their defaults.
 
     Curves, regimes and draws are counted, and provenance is left out: ``scenario.to_toml()`` and `hyperexec card` show all of
     them.
 
     Args:
-        scenario: The scenario.
+        record: The scenario.
         derived: Numbers that follow from another field where that field is stated, each with that field.
     """
-    values = {item.name: getattr(scenario, item.name) for item in fields(scenario) if item.name != "provenance"}
+    values = {item.name: getattr(record, item.name) for item in fields(record) if item.name != "provenance"}
     for number, stated in derived.items():
         if values[stated] is not None:
             del values[number]
-    usual = {item.name: _default(item) for item in fields(scenario)}
+    usual = {item.name: _default(item) for item in fields(record)}
     shown = (f"{name}={_text(value)}" for name, value in values.items() if name == "name" or value != usual[name])
-    return f"{type(scenario).__name__}({', '.join(shown)})"
+    return f"{type(record).__name__}({', '.join(shown)})"
 
 
 def _default(item: Field[Any]) -> Any:
