@@ -39,6 +39,7 @@ from .impact import (
     quoted_of,
     response_products,
     response_slope,
+    volatility_seconds,
 )
 from .numbers import rounded
 from .tape import Flow, Tape, flow_of
@@ -62,8 +63,6 @@ Floats = NDArray[np.float64]
 
 DRAWS: Final = 64
 """Number of draws of a posterior: an end of a 95 % interval then has an error of about a seventh of its width."""
-_VOLATILITY_SECONDS: Final = 300.0
-"""Length of the moves that give the volatility of the tape, seconds."""
 _IMPACT: Final = {*MULTIPLES, *MULTIPLES.values()}
 _STRIDE: Final = 1_000_000
 """More than the number of blocks of a day."""
@@ -163,10 +162,11 @@ def draws_of_tape(tape: Tape, seconds: float, decay: Decay, resilience: float) -
         decay: Permanent and transient part, from the same tape.
         resilience: The resilience of the scenario, which the draws include.
     """
-    length = max(block_seconds(tape), seconds, decay.seconds, _VOLATILITY_SECONDS)
-    response, fine, coarse = (flow_of(tape, scale) for scale in (seconds, decay.seconds, _VOLATILITY_SECONDS))
+    moves = volatility_seconds(tape)
+    length = max(block_seconds(tape), seconds, decay.seconds, moves)
+    response, fine, coarse = (flow_of(tape, scale) for scale in (seconds, decay.seconds, moves))
     spread = [np.stack([bps * valid, valid], axis=1) for bps, valid in map(quoted_of, tape.days)]
-    move = np.stack([coarse.move**2, np.full(len(coarse.move), _VOLATILITY_SECONDS / (60.0 * tape.day_minutes))], axis=1)
+    move = np.stack([coarse.move**2, np.full(len(coarse.move), moves / (60.0 * tape.day_minutes))], axis=1)
     labels = _blocks_of_flow(tape, response, length)
     blocks = np.unique(np.concatenate([labels, _blocks_of_flow(tape, fine, length)]))
     weights = np.random.default_rng([SEED, 3]).multinomial(len(blocks), np.full(len(blocks), 1.0 / len(blocks)), size=DRAWS)
@@ -178,7 +178,7 @@ def draws_of_tape(tape: Tape, seconds: float, decay: Decay, resilience: float) -
     kyle = np.maximum(resampled.scaled(slopes[:, 0]), 0.0)
     return TapeDraws(
         half_spread_bps=np.maximum(resampled.scaled(_ratio(quoted)), 0.0),
-        volatility=np.maximum(resampled.scaled(np.sqrt(_ratio(squares))), 1e-12),
+        volatility=_positive(resampled.scaled(np.sqrt(_ratio(squares)))),
         kyle_lambda=kyle,
         perm_impact_gamma=np.clip(gamma, 0.0, kyle),
         resilience=rho,
@@ -235,6 +235,15 @@ def _decay_draws(
 def _ratio(totals: Floats) -> Floats:
     """Return the ratio of two sums."""
     return np.asarray(totals[:, 0] / np.maximum(totals[:, 1], 1e-300))
+
+
+def _positive(volatility: Floats) -> Floats:
+    """Return draws of the volatility with those that are not positive replaced by the least positive one.
+
+    In a tape of a few minutes a resample may hold no move of the mid.
+    """
+    least = volatility[volatility > 0.0].min(initial=np.inf)
+    return np.where(volatility > 0.0, volatility, least if np.isfinite(least) else 1e-12)
 
 
 def _blocks_of_flow(tape: Tape, flow: Flow, length: float) -> NDArray[np.int64]:

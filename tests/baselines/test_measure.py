@@ -18,18 +18,18 @@ from hyperexec_env.data.reader import read_quotes, read_trades
 from hyperexec_env.data.sessions import sessions_of
 from hyperexec_env.market.scenario import load_scenario
 
+from ..tape import ADV, GAMMA, HALF, SECONDS, TRANSIENT, drawn_flow, joined, mid_of, quotes_of, times_of, trades_of
+
 HOURS = Format(calendar="24/7", hours="10:00-16:00", tz="UTC")
 WORDS = ["--calendar", "24/7", "--hours", "10:00-16:00", "--tz", "UTC"]
-GAMMA, TRANSIENT, RHO, HALF, SIGMA, ADV = 0.12, 0.15, 60.0, 2.0, 0.0025, 1e6
-"""Impact in arrival prices for one ADV, recovery per day, half-spread in bps, volatility of the rest, shares a day."""
 SCALE, BETA = 0.002, 0.6
 """Temporary impact at a participation of one, fraction of the price, and its exponent."""
-SECONDS, CHILDREN = 21_600, 10
+CHILDREN = 10
 
 
 def desk_day(rng, each):
     """Return side, shares and participation of the desk in each second of a day (rows: order), and the flow of the others."""
-    others = rng.choice([-1.0, 1.0], SECONDS) * np.round(rng.lognormal(0.0, 0.7, SECONDS) * ADV / SECONDS / 1.27)
+    others = drawn_flow(rng)
     volume = np.concatenate([[0.0], np.cumsum(np.abs(others))])
     orders = []
     for _ in range(each):
@@ -44,30 +44,14 @@ def desk_day(rng, each):
 
 def simulated(seed, days=5, each=40, scale=SCALE):
     """Return frames of trades, quotes and fills: the desk trades among the others, and the mid answers to both alike."""
-    rng = np.random.default_rng(seed)
-    price, tau, frames = 50.0, 1.0 / SECONDS, []
+    rng, price, frames = np.random.default_rng(seed), 50.0, []
     for day in range(days):
         others, orders = desk_day(rng, each)
         flow = others.copy()
         for at, side, shares, _ in orders:
             flow[at] += side * shares
-        q, decay = flow / ADV, np.exp(-RHO * tau)
-        x = np.zeros(SECONDS + 1)
-        for at in range(SECONDS):
-            x[at + 1] = (x[at] + q[at]) * decay
-        noise = np.concatenate([[0.0], np.cumsum(SIGMA * np.sqrt(tau) * rng.standard_normal(SECONDS))])
-        mid = price * (1.0 + GAMMA * np.concatenate([[0.0], np.cumsum(q)]) + TRANSIENT * x + noise)
-        stamp = np.datetime64("2024-03-04T10:00", "ms") + np.timedelta64(day, "D")
-        time = stamp + (1000 * np.arange(SECONDS + 1)).astype("timedelta64[ms]")
-        quotes = {"ts": time + np.timedelta64(1, "ms"), "bid": mid * (1.0 - HALF * 1e-4), "ask": mid * (1.0 + HALF * 1e-4)}
-        lit = [
-            (
-                time[:-1] + np.timedelta64(500, "ms"),
-                mid[:-1] * (1.0 + np.sign(others) * HALF * 1e-4),
-                np.abs(others),
-                np.sign(others),
-            )
-        ]
+        time, mid = times_of(day), mid_of(rng, flow, price)
+        quotes, lit = quotes_of(time, mid), [tuple(trades_of(time, mid, others).values())]
         fills = []
         for number, (at, side, shares, v) in enumerate(orders):
             own = 0.5 * (GAMMA + TRANSIENT) * shares / ADV
@@ -85,10 +69,7 @@ def simulated(seed, days=5, each=40, scale=SCALE):
         )
         frames.append((trades, quotes, own))
         price = mid[-1]
-    return tuple(
-        pyarrow.table({name: np.concatenate([day[name] for day in part]) for name in part[0]})
-        for part in zip(*frames, strict=True)
-    )
+    return tuple(pyarrow.table(joined(part)) for part in zip(*frames, strict=True))
 
 
 @pytest.fixture(scope="module")

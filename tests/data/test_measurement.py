@@ -17,37 +17,27 @@ from hyperexec_env.data.reader import read_book, read_quotes, read_trades
 from hyperexec_env.data.tape import Flow, flow_of, tape_of
 from hyperexec_env.market.scenario import load_scenario
 
+from ..tape import ADV, GAMMA, HALF, RHO, TRANSIENT, drawn_flow, joined, mid_of, quotes_of, times_of, trades_of
+
 DATA = Path(os.environ.get("HYPEREXEC_DATA", Path(__file__).parents[3] / "shared" / "data"))
 needs_data = pytest.mark.skipif(not DATA.is_dir(), reason="real tape: set HYPEREXEC_DATA to the folder that holds lobster/")
 
 HOURS = Format(calendar="24/7", hours="10:00-16:00")
-GAMMA, TRANSIENT, RHO, HALF, SIGMA, ADV = 0.12, 0.15, 60.0, 2.0, 0.0025, 1e6
-"""Impact in arrival prices for one ADV, recovery per day, half-spread in bps, volatility of the rest, shares a day."""
 
 
 def frames(seed, days=5, side=True):
     """Return frames of trades and quotes: each second a trade at the touch, which moves the mid by the propagator."""
-    rng = np.random.default_rng(seed)
-    seconds, price = 21_600, 50.0
-    tau, trades, quotes = 1.0 / seconds, [], []
+    rng, price = np.random.default_rng(seed), 50.0
+    trades, quotes = [], []
     for day in range(days):
-        flow = rng.choice([-1.0, 1.0], seconds) * np.round(rng.lognormal(0.0, 0.7, seconds) * ADV / seconds / 1.27)
-        q, decay = flow / ADV, np.exp(-RHO * tau)
-        x = np.zeros(seconds + 1)
-        for at in range(seconds):
-            x[at + 1] = (x[at] + q[at]) * decay
-        noise = np.concatenate([[0.0], np.cumsum(SIGMA * np.sqrt(tau) * rng.standard_normal(seconds))])
-        mid = price * (1.0 + GAMMA * np.concatenate([[0.0], np.cumsum(q)]) + TRANSIENT * x + noise)
-        stamp = np.datetime64("2024-03-04T10:00", "ms") + np.timedelta64(day, "D")
-        time = stamp + (1000 * np.arange(seconds + 1)).astype("timedelta64[ms]")
-        quotes.append((time + np.timedelta64(1, "ms"), mid * (1.0 - HALF * 1e-4), mid * (1.0 + HALF * 1e-4)))
-        paid = mid[:-1] * (1.0 + np.sign(flow) * HALF * 1e-4)
-        trades.append((time[:-1] + np.timedelta64(500, "ms"), paid, np.abs(flow), np.sign(flow)))
+        flow, time = drawn_flow(rng), times_of(day)
+        mid = mid_of(rng, flow, price)
+        trades.append(trades_of(time, mid, flow))
+        quotes.append(quotes_of(time, mid))
         price = mid[-1]
-    t = [np.concatenate(columns) for columns in zip(*trades, strict=True)]
-    q = [np.concatenate(columns) for columns in zip(*quotes, strict=True)]
-    columns = {"ts": t[0], "price": t[1], "size": t[2]} | ({"side": t[3].astype(int)} if side else {})
-    return pyarrow.table(columns), pyarrow.table({"ts": q[0], "bid": q[1], "ask": q[2]})
+    columns = joined(trades)
+    columns["side"] = columns["side"].astype(int)
+    return pyarrow.table({name: columns[name] for name in columns if side or name != "side"}), pyarrow.table(joined(quotes))
 
 
 def simulated(seed, **options):
@@ -176,6 +166,15 @@ def test_a_short_tape_needs_an_adv():
     assert [value == pytest.approx(HALF) for value in found.spreads.by_time] == [True] * 2 + [False] * 10
     assert "2.00 2.00 - - " in str(found)
     assert found.to_dict()["spreads"]["by_time"][2:] == [None] * 10
+
+
+def test_draws_of_a_tape_of_minutes_have_its_volatility():
+    """Resamples of five minutes may hold no move of five minutes, and their impact in volatilities has no bound."""
+    trades, quotes = (
+        read(frame.slice(0, 301), HOURS) for read, frame in zip((read_trades, read_quotes), frames(4, 1), strict=True)
+    )
+    found = measure(trades, quotes, HOURS, adv=ADV).scenario
+    assert 0.0 < found.kyle_multiple < max(found.posterior.to_dict()["kyle_multiple"]) < 10.0 * found.kyle_multiple
 
 
 def test_a_tape_without_shared_sessions_or_quotes_is_refused():
