@@ -12,7 +12,7 @@ Its cost is computed by dynamic programming.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -110,26 +110,37 @@ def _gradient(loop: OpenLoop, trades: Floats) -> Floats:
     return np.asarray(own + waiting + slope * ((loop.decay + loop.decay.T) @ trades))
 
 
-def best_schedule(loop: OpenLoop) -> tuple[Floats, float]:
-    """Return the best fixed schedule without a cap as trades, shape (slices,), and its objective, currency."""
-    count, quantity = loop.problem.market.slices, loop.problem.market.scenario.quantity
+def best_schedule(*loops: OpenLoop) -> tuple[Floats, float]:
+    """Return the best fixed schedule without a cap as trades, shape (slices,), and its objective, currency.
+
+    Args:
+        loops: Averages over modes, of one market or of equally likely markets for the same order, such as the draws of a
+            posterior: the objective is then the mean over the markets.
+    """
+    market = loops[0].problem.market
+    count, quantity = market.slices, market.scenario.quantity
     trades = np.full(count, quantity / count)
-    barrier = 0.1 * abs(float(schedule_cost(loop, trades))) / count
+    barrier = 0.1 * abs(_mean_cost(loops, trades)) / count
     steps = 0
-    while barrier > 1e-9 * abs(float(schedule_cost(loop, trades))) / count and steps < _NEWTON_STEPS:
-        trades, length = _newton(loop, trades, barrier)
+    while barrier > 1e-9 * abs(_mean_cost(loops, trades)) / count and steps < _NEWTON_STEPS:
+        trades, length = _newton(loops, trades, barrier)
         steps += 1
         if length < 1e-2:
             barrier *= 0.2
-    return trades, float(schedule_cost(loop, trades))
+    return trades, _mean_cost(loops, trades)
 
 
-def _newton(loop: OpenLoop, trades: Floats, barrier: float) -> tuple[Floats, float]:
+def _mean_cost(loops: Sequence[OpenLoop], trades: Floats) -> float:
+    """Return the expected objective of one fixed schedule, currency, averaged over markets."""
+    return sum(float(schedule_cost(loop, trades)) for loop in loops) / len(loops)
+
+
+def _newton(loops: Sequence[OpenLoop], trades: Floats, barrier: float) -> tuple[Floats, float]:
     """Return the trades after one Newton step on cost - barrier * sum(log(trades)), and the largest relative step."""
     count = len(trades)
     width = 1e-3 * trades
     candidates = np.concatenate([trades[:, None] + np.diag(width), trades[:, None] - np.diag(width), trades[:, None]], axis=1)
-    slopes = _gradient(loop, candidates)
+    slopes = np.mean([_gradient(loop, candidates) for loop in loops], axis=0)
     hessian = (slopes[:, :count] - slopes[:, count : 2 * count]) / (2.0 * width)
     hessian = 0.5 * (hessian + hessian.T) + np.diag(barrier / trades**2)
     gradient = slopes[:, -1] - barrier / trades
@@ -139,7 +150,7 @@ def _newton(loop: OpenLoop, trades: Floats, barrier: float) -> tuple[Floats, flo
     length = min(1.0, 0.9 * float(np.min(-trades[falling] / step[falling]))) if falling.any() else 1.0
 
     def merit(candidate: Floats) -> float:
-        return float(schedule_cost(loop, candidate)) - barrier * float(np.log(candidate).sum())
+        return _mean_cost(loops, candidate) - barrier * float(np.log(candidate).sum())
 
     start = merit(trades)
     while length > 1e-8 and merit(trades + length * step) > start + 1e-14 * abs(start):

@@ -70,6 +70,24 @@ def test_no_random_schedule_beats_the_best_schedule(name):
         assert (schedule_cost(loop, candidates) >= cost - 1e-8 * abs(cost)).all()
 
 
+def test_the_best_schedule_of_two_markets_has_the_least_mean_cost():
+    day = replace(get_scenario("regime-day"), slices=6)
+    markets = [build_market(replace(day, resilience=rho, temp_impact_alpha=alpha)) for rho, alpha in ((2.0, 0.3), (200.0, 0.1))]
+    loops = [build_open_loop(build_problem(market)) for market in markets]
+    trades, cost = best_schedule(*loops)
+
+    def mean_cost(candidates):
+        return sum(schedule_cost(loop, candidates) for loop in loops) / 2
+
+    assert cost == mean_cost(trades)
+    own = [best_schedule(loop)[0] for loop in loops]
+    between = np.stack([share * own[0] + (1.0 - share) * own[1] for share in np.linspace(0.0, 1.0, 11)], axis=1)
+    assert (mean_cost(between) >= cost).all()
+    near = trades[:, None] + 0.05 * (random_schedules(markets[0], 200) - trades[:, None])
+    assert (mean_cost(near) >= cost).all()
+    assert best_schedule(loops[0], loops[0])[0] == pytest.approx(own[0], rel=1e-6)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_best_schedule_satisfies_the_first_order_conditions(name):
     """The slopes of the cost are equal over slices with trades and no smaller in slices without."""
