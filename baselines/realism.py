@@ -20,7 +20,7 @@ from hyperexec_env.data.blocks import resampled_days
 from hyperexec_env.data.figures import Samples, samples_of
 from hyperexec_env.data.impact import Response, response_of, spreads_of
 from hyperexec_env.data.sessions import Sessions
-from hyperexec_env.data.tape import Tape
+from hyperexec_env.data.tape import Flow, Tape, flow_of
 from hyperexec_env.evaluation.board import REALISM, text_table
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_figure
@@ -41,6 +41,8 @@ SEED: Final = 20_260_103
 """Seed of simulated sessions and resamples, so that a comparison is repeatable."""
 MISS: Final = 2.58
 """Standard errors beyond which a fact is a miss: 1 % of true facts are, by chance."""
+_LATER: Final = 4
+"""Slices after which the response to flow is compared."""
 ONE_DAY: Final = "an episode is one day, so nothing persists from day to day; a replay of real days keeps it"
 NO_LEVEL: Final = "volume_level_sd is the variation of the volume from day to day (calibrate --volume-level)"
 NO_MEMORY: Final = "the volume of a slice depends on the present regime and level alone, not on earlier volumes or returns"
@@ -298,7 +300,41 @@ def _of_tape(day: Scenario, tape: Tape, path: Any) -> list[Comparison]:
         Comparison("share of moves that flow explains", "tape", simulated, 0.0, real.r_squared, share_error),
         Comparison("autocorrelation of flow, lag 1", "tape", lagged, 0.0, real.persistence.value, real.persistence.error),
         Comparison("quoted half-spread [bps]", "tape", half, 0.0, spread.value, spread.error),
+        *_of_flow(flow_of(tape, seconds), np.diff(path.world.price, axis=0).T, path.world.flow[1:].T),
     ]
+
+
+def _of_flow(real: Flow, moves: Floats, flow: Floats) -> list[Comparison]:
+    """Return the facts of flow over time; none for a single session, whose error is not known.
+
+    Args:
+        real: Moves and flow of the tape in the slices of the scenario.
+        moves: Moves of the simulated price, shape (session, slice).
+        flow: Simulated flow, shape (session, slice).
+    """
+    count = int(np.bincount(real.day).min())
+    rows = [np.flatnonzero(real.day == day)[:count] for day in np.unique(real.day)]
+    if len(rows) < 2 or count <= _LATER:
+        return []
+    own = np.stack([real.move[row] for row in rows]), np.stack([real.flow[row] for row in rows])
+    found = []
+    for name, value in _FLOW_FACTS.items():
+        without = [value(*(np.delete(part, at, axis=0) for part in own)) for at in range(len(rows))]
+        error = math.sqrt((len(rows) - 1) * float(np.var(without)))  # jackknife over sessions
+        found.append(Comparison(name, "tape", value(moves, flow), 0.0, value(*own), error))
+    return found
+
+
+def _kept(moves: Floats, flow: Floats) -> float:
+    """Return the response of the price to flow :data:`_LATER` slices later, over that within the slice of the flow."""
+    first = flow.shape[1] - _LATER
+    later = sum(moves[:, lag : lag + first] for lag in range(_LATER + 1))
+    return float((flow[:, :first] * later).sum() / (flow[:, :first] * moves[:, :first]).sum())
+
+
+def _sign_memory(moves: Floats, flow: Floats) -> float:
+    """Return the autocorrelation of the sign of the flow of successive slices."""
+    return _autocorrelation(np.sign(flow), 1)
 
 
 def _autocorrelation(values: Floats, lag: int) -> float:
@@ -342,6 +378,11 @@ def _share(low: float, high: float) -> Callable[[Days], float]:
     return lambda days: _part_of_day(days.share, low, high) * len(days.share)
 
 
+_FLOW_FACTS: Final = {
+    f"response to flow {_LATER} slices later, relative": _kept,
+    "autocorrelation of the sign of flow, lag 1": _sign_memory,
+}
+"""Facts of moves and flow, shape (session, slice), that a tape of several sessions holds."""
 FACTS: Final = (
     Fact("excess kurtosis of returns", "returns", _kurtosis),
     Fact("autocorrelation of returns, lag 1", "returns", lambda days: _autocorrelation(days.returns, 1)),

@@ -10,11 +10,12 @@ import pytest
 
 from hyperexec_env.baselines.card import card
 from hyperexec_env.baselines.evaluate import evaluate
-from hyperexec_env.baselines.realism import FACTS, facts_on_card, realism
+from hyperexec_env.baselines.realism import FACTS, _of_flow, facts_on_card, realism
 from hyperexec_env.cli import main
 from hyperexec_env.data.calibration import calibrate
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.sessions import read_sessions
+from hyperexec_env.data.tape import Flow
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, load_scenario
@@ -164,3 +165,19 @@ def test_the_command_prints_the_table_and_draws_the_picture(tmp_path, capsys):
     assert "out must end in .toml" in capsys.readouterr().err
     assert main([*words, "--trades", str(tmp_path / "bars.csv")]) == 2
     assert "give --trades and --quotes together" in capsys.readouterr().err
+
+
+def test_the_response_to_flow_is_that_of_its_propagator():
+    """Half of the move by a flow goes back in the next slice; the simulated price keeps all of it."""
+    rng = np.random.default_rng(3)
+    flow, noise, steady = rng.standard_normal((40, 26)), rng.standard_normal((40, 26)), rng.standard_normal((2000, 26))
+    moves = flow + 0.3 * noise
+    moves[:, 1:] -= 0.5 * flow[:, :-1]
+    real = Flow(moves.ravel(), flow.ravel(), np.repeat(np.arange(40), 26), 900.0)
+    kept, signs = _of_flow(real, steady, steady)
+    assert abs(kept.real - 0.5) < 3.0 * kept.real_error < 0.5
+    assert kept.simulated == pytest.approx(1.0, abs=0.05)
+    assert kept.misses
+    assert abs(signs.real) < 3.0 * signs.real_error
+    assert not signs.misses
+    assert _of_flow(real._replace(day=np.zeros(40 * 26, int)), steady, steady) == []
