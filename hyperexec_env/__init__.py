@@ -63,6 +63,10 @@ if TYPE_CHECKING:
     from hyperexec_env.data.reader import read_trades as read_trades
     from hyperexec_env.data.replay import read_replay as read_replay
     from hyperexec_env.data.sessions import read_sessions as read_sessions
+    from hyperexec_env.envs.action import OwnAction as OwnAction
+    from hyperexec_env.envs.features import Feature as Feature
+    from hyperexec_env.envs.features import observation_names as observation_names
+    from hyperexec_env.envs.reward import Outcome as Outcome
     from hyperexec_env.envs.single import HyperExecEnv as HyperExecEnv
     from hyperexec_env.envs.situation import Situation as Situation
     from hyperexec_env.envs.vector import HyperExecVectorEnv as HyperExecVectorEnv
@@ -121,6 +125,7 @@ _MODULES: Final = {
     "ExecutionAgent": "execution.agent",
     "ExecutionConfig": "execution.config",
     "ExecutionReport": "execution.report",
+    "Feature": "envs.features",
     "Fill": "orders",
     "Format": "data.format",
     "HyperExecEnv": "envs.single",
@@ -128,6 +133,8 @@ _MODULES: Final = {
     "NetworkPolicy": "evaluation.network",
     "ObservationPolicy": "evaluation.observation",
     "Optimum": "evaluation.optimum",
+    "Outcome": "envs.reward",
+    "OwnAction": "envs.action",
     "ParentOrder": "orders",
     "Policy": "evaluation.policy",
     "Posterior": "market.posterior",
@@ -168,6 +175,7 @@ _MODULES: Final = {
     "leaderboard": "training.leaderboard",
     "load_policy": "evaluation.network",
     "measure": "baselines.measure",
+    "observation_names": "envs.features",
     "planned_shares": "execution.estimates",
     "policy_names": "baselines.policies",
     "preset": "execution.presets",

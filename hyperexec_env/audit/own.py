@@ -41,8 +41,9 @@ def own_adapter(make: Callable[[], Any], made: Any) -> Adapter | None:
     task = plain.task
     hidden = bool(task.observer.hidden)
     options: dict[str, Any] = {
-        "action_mode": task.mode.name,
-        "reward": "realised" if task.realised else "expected",
+        "action_mode": task.mode.own or task.mode.name,
+        "reward": task.paid,
+        "features": task.observer.listed,
         "observe_regime": not hidden,
         "random_side": task.draw.random_side,
         "quantity_range": task.draw.quantity_range,
@@ -61,7 +62,7 @@ def own_adapter(make: Callable[[], Any], made: Any) -> Adapter | None:
         action=_action,
         remaining=lambda env: env.unwrapped.situation.remaining,
         cost=lambda env, info: info["objective_bps"],
-        account=_account,
+        account=None if task.parts or task.own_reward is not None else _account,
         price=lambda env: env.unwrapped.situation.price,
         arrival_price=lambda env: env.unwrapped.task.scenario.arrival_price,
         fill=None if hidden else _fill,
@@ -83,6 +84,10 @@ def _action(env: Any, shares: float) -> Any:
     """Return the action that requests a number of shares, the nearest of the action mode."""
     plain = env.unwrapped
     situation, mode, market = plain.situation, plain.task.mode, plain.task.market
+    if mode.own is not None:
+        raise ValueError(
+            f"audit of an own action mode ({mode.name}): pass an adapter whose `action` maps shares to its actions"
+        )
     base = float(mode.base.take(market.cell(situation.k, situation.seen)))
     scale = base if mode.name == "participation" else situation.remaining * base
     pace = shares / scale if scale > 0.0 else 0.0

@@ -115,7 +115,10 @@ class ArrayLanes:
             target = self._arrays[line.target] if lanes is _ALL else self._arrays[line.target][: len(lanes)]
             for column, values in enumerate(seen):
                 target[:, column] = values
-            target[:, len(seen) :] = rows
+            behind = () if line.behind is None else known[line.behind]
+            target[:, len(seen) : target.shape[1] - len(behind)] = rows
+            for column, values in enumerate(behind, start=target.shape[1] - len(behind)):
+                target[:, column] = values
         elif isinstance(line, Add):
             count = self.lanes if lanes is _ALL else len(lanes)
             index, value = (np.broadcast_to(values, count) for values in _call(line.stage, known))

@@ -12,14 +12,14 @@ import os
 import pickle
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from importlib.util import find_spec
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -27,12 +27,21 @@ from numpy.typing import NDArray
 
 from hyperexec_env.backends.generate import TILE, Function, Layout, Loop, pack, stored_as, write
 from hyperexec_env.backends.plan import Pick, Program, refused, walk
-from hyperexec_env.checks import check_choice
+from hyperexec_env.checks import check_choice, one_line
 from hyperexec_env.extras import need
 from hyperexec_env.files import cache_folder, make_private_folder, read_cached, report_once, write_atomically, write_cached
 from hyperexec_env.records import fill_record, is_record, leaves, map_leaves
 
-__all__ = ["BACKENDS", "CompiledLanes", "CompiledProgram", "Compiler", "compiler", "default_threads", "resolve_backend"]
+__all__ = [
+    "BACKENDS",
+    "CompiledLanes",
+    "CompiledProgram",
+    "Compiler",
+    "compiler",
+    "default_threads",
+    "resolve_backend",
+    "why_not_compiled",
+]
 
 BACKENDS: Final = ("auto", "numba", "numpy")
 """Names of the backends; "auto" is numba if it is installed, else numpy."""
@@ -43,6 +52,8 @@ _A_THREAD: Final = 2_048
 """Number of lanes for each thread of :func:`default_threads`."""
 _FINGERPRINTS: Final[dict[Any, str]] = {}
 """Results of :func:`_fingerprint`."""
+_PREAMBLES: Final = ("Failed in nopython mode pipeline",)
+"""Beginnings of lines of numba's errors that do not say what is wrong."""
 _INLINE: Final = {"forceinline": True, "error_model": "numpy"}
 """Options of stages: inlined, because passing a record of many fields to a call takes as long as computing a lane."""
 
@@ -131,6 +142,13 @@ class Compiler:
             self._lines[digest] = self._numba.njit(error_model="numpy")(names[name])
         return digest
 
+    def alone(self, function: Any) -> Any:
+        """Return a function compiled for itself; it compiles at its first call."""
+        self.register(function)
+        names = {"function": function}
+        exec("def alone(*given):\n    return function(*given)", names)  # noqa: S102 - the text is ours
+        return self._numba.njit(error_model="numpy")(names["alone"])
+
     def register(self, function: Any) -> None:
         """Make a function, and the functions that it calls, callable in compiled code.
 
@@ -150,6 +168,30 @@ class Compiler:
             self._extending.register_jitable(**_INLINE)(function)
         for called in _functions(form or function):
             self.register(called)
+
+
+def why_not_compiled(function: Any, given: Sequence[tuple[Any, ...]]) -> str:
+    """Return why compiled loops cannot call a function of numbers and records, or "" if they can.
+
+    The compiled function must return the numbers that it returns in Python, to a relative 1e-9.
+
+    Args:
+        function: The function.
+        given: Arguments of calls that succeed in Python, one tuple for each call.
+    """
+    if not isinstance(function, FunctionType):
+        return f"compiled loops call functions made by `def` or `lambda`, got {type(function).__name__}"
+    try:
+        compiled = compiler().alone(function)
+        for arguments in given:
+            ours, theirs = float(compiled(*arguments)), float(function(*arguments))
+            if not np.isclose(ours, theirs, rtol=1e-9, atol=1e-12, equal_nan=True):
+                return f"it returns {ours!r} when compiled and {theirs!r} in Python"
+    except Exception as error:  # numba's errors, and those of code that behaves differently when compiled
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        told = [line for line in lines if not line.startswith(_PREAMBLES)]
+        return one_line(told[0] if told else type(error).__name__)
+    return ""
 
 
 def _renamed(function: Function, digest: str) -> tuple[str, str]:
@@ -256,9 +298,28 @@ def _code(code: CodeType) -> str:
 
 
 def _cacheable(loop: Loop) -> bool:
-    """Return whether a loop calls functions of this package only: :func:`_fingerprint` may miss what other code depends on."""
+    """Return whether :func:`_fingerprint` covers all that the functions of a loop depend on.
+
+    It covers this package, and functions of others that read functions, numbers, texts, tuples and arrays only.
+    """
     called = [value for function in loop.lines for value in function.names.values() if not is_record(value)]
-    return all(_is_own(inner) for value in called for inner in _reached(value))
+    return all(_is_own(inner) or _is_closed(inner) for value in called for inner in _reached(value))
+
+
+def _is_closed(function: Any) -> bool:
+    """Return whether everything that a function reads is part of its fingerprint."""
+    return all(_is_plain(value) for form in _forms(function) for _, value in _values(form))
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether :func:`_fingerprint` covers a value that a function reads."""
+    if isinstance(value, tuple) and not is_record(value):
+        return all(map(_is_plain, value))
+    if isinstance(value, ModuleType):
+        return value.__name__.split(".")[0] in ("numpy", "math")
+    return isinstance(value, (FunctionType, BuiltinFunctionType, int, float, str, np.generic)) or (
+        isinstance(value, np.ndarray) and value.dtype != object
+    )
 
 
 def _is_own(function: Any) -> bool:

@@ -326,14 +326,18 @@ class _Writer:
         return text + _copies(sources, targets)
 
     def _show(self, line: Show) -> list[str]:
-        """Return the copies of a record, and of the row behind it, to one row of the target."""
+        """Return the copies of a record, of the row behind it, and of the record behind the row, to one row of the target."""
         width = self.layout.program.rows[line.rows].shape[1]
-        seen = [] if line.record is None else [place.read() for _, place in self.layout.stored(line.record)]
+        seen, behind = (
+            [] if record is None else [place.read() for _, place in self.layout.stored(record)]
+            for record in (line.record, line.behind)
+        )
         row = "at + i" if self.inside else "j"
         text = [f"c = np.uint64({self._call(line.place, {})}) * np.uint64({width})", f"target = {line.target}[{row}]"]
-        targets = [Place(f"target[{i}]", "float32") for i in range(len(seen) + width)]
-        text += _copies([f"{line.rows}[c + np.uint64({i})]" for i in range(width)], targets[len(seen) :])
-        return text + _copies(seen, targets[: len(seen)])
+        targets = [Place(f"target[{i}]", "float32") for i in range(len(seen) + width + len(behind))]
+        first, last = len(seen), len(seen) + width
+        text += _copies([f"{line.rows}[c + np.uint64({i})]" for i in range(width)], targets[first:last])
+        return text + _copies([*seen, *behind], [*targets[:first], *targets[last:]])
 
     # functions
 
@@ -470,10 +474,11 @@ def _check_line(program: Program, line: Line, known: set[Any], in_memory: set[An
             raise TypeError(f"stage {stage.__name__} takes {_name_of(record)}{_NOT_MADE}")
         in_memory |= taken
         made |= set(made_by(stage)) if isinstance(line, Pass) else set()
-    if isinstance(line, (Pick, Show)) and line.record is not None:
-        if line.record not in known - {*program.given}:
-            raise TypeError(f"line {type(line).__name__} takes {_name_of(line.record)}{_NOT_MADE}")
-        in_memory.add(line.record)
+    shown = (line.record, line.behind) if isinstance(line, Show) else (line.record,) if isinstance(line, Pick) else ()
+    for record in (record for record in shown if record is not None):
+        if record not in known - {*program.given}:
+            raise TypeError(f"line {type(line).__name__} takes {_name_of(record)}{_NOT_MADE}")
+        in_memory.add(record)
     for record in line.records if isinstance(line, Look) else ():
         if record not in program.tables:
             raise TypeError(f"line Look takes {_name_of(record)}, which has no table")

@@ -100,7 +100,7 @@ class Look(Line):
 
 @dataclass(frozen=True)
 class Show(Line):
-    """Write the row of each lane in the array `target`: the numbers of a record, then a row of a constant array.
+    """Write the row of each lane in the array `target`: the numbers of a record, a row of a constant array, another record.
 
     `target` names an array of shape (lanes, numbers) given to the run, `rows` an array of :attr:`Program.rows`, of which the
     stage `place` returns the row. Within :class:`For`, the i-th picked lane of a part writes the i-th row of the part.
@@ -110,6 +110,7 @@ class Show(Line):
     rows: str
     place: Stage
     record: type | None = None
+    behind: type | None = None
 
     @property
     def stages(self) -> tuple[Stage, ...]:

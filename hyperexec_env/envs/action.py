@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice
+from hyperexec_env.checks import check_choice, check_label, shown
 from hyperexec_env.market.lane import Asked, Lane
 from hyperexec_env.market.numeric import maximum, minimum, where
 from hyperexec_env.market.tables import Market
@@ -25,6 +25,7 @@ __all__ = [
     "Action",
     "ActionMode",
     "Base",
+    "OwnAction",
     "build_action_mode",
     "mask_place",
 ]
@@ -106,6 +107,65 @@ def _stage(shares: Callable[[Any, Any, Any], Any], discrete: bool) -> Callable[[
 
 
 @dataclass(frozen=True, eq=False)
+class OwnAction:
+    """A user's action mode: ``gym.make("HyperExec-v0", action_mode=OwnAction(...))``.
+
+        def a_level(level, situation, known):
+            return situation.remaining * (0.0, 0.25, 1.0)[level]
+
+        mode = OwnAction("thirds", gymnasium.spaces.Discrete(3), a_level)
+
+    The functions get single numbers in every execution: `situation` is the :class:`~hyperexec_env.envs.situation.Situation`
+    without its market, `known` the numbers of the slice that are known beforehand
+    (:data:`~hyperexec_env.envs.features.Known`). Functions at the top of a module can be pickled.
+
+    Args:
+        name: Name of the action mode.
+        space: `Box(low, high, (1,))` with finite bounds, or `Discrete(levels)`.
+        shares: Function (action, situation, known) -> shares to trade in the slice. The action is a float, clipped to the
+            bounds, or the int of a level. At most the remaining shares and the participation cap trade, and never a negative
+            number; the last slice completes the order.
+        mask: Function (level, situation, known) -> whether the level is allowed, for a `Discrete` space; None: every level is
+            allowed. At least one level must be. It is called at the end of an episode too.
+
+    Raises:
+        ValueError: A bad argument; the message names it.
+    """
+
+    name: str
+    space: spaces.Space[Any]
+    shares: Callable[[Any, Any, Any], Any]
+    mask: Callable[[int, Any, Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the arguments."""
+        check_label("name of an own action mode", self.name)
+        space = self.space
+        box = isinstance(space, spaces.Box) and space.shape == (1,) and space.is_bounded() and space.low < space.high
+        if not box and not (isinstance(space, spaces.Discrete) and space.start == 0):
+            raise ValueError(f"space of {self.name!r} must be Box(low, high, (1,)) or Discrete(levels), got {shown(space)}")
+        if not callable(self.shares):
+            raise ValueError(f"shares of {self.name!r} must be a function (action, situation, known), got {shown(self.shares)}")
+        if self.mask is not None and not (callable(self.mask) and self.discrete):
+            raise ValueError(f"mask of {self.name!r} must be a function (level, situation, known) for a Discrete space")
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the action is the number of a level."""
+        return isinstance(self.space, spaces.Discrete)
+
+    @property
+    def levels(self) -> int:
+        """Number of levels of a discrete action."""
+        return int(self.space.n) if isinstance(self.space, spaces.Discrete) else 0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lower and upper bound of a continuous action."""
+        return (float(self.space.low[0]), float(self.space.high[0])) if isinstance(self.space, spaces.Box) else (0.0, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
 class ActionMode:
     """An action mode of one market."""
 
@@ -117,6 +177,8 @@ class ActionMode:
     """(action, remaining, base) -> requested shares: floats, or arrays over episodes."""
     base: NDArray[np.float64]
     """Factor of the action by slice and regime, shape (N + 1, M + 1): a fraction of the remaining shares, or shares."""
+    own: OwnAction | None = None
+    """The user's action mode, whose functions replace `shares` and `mask`."""
 
     @property
     def ask(self) -> Callable[[Lane, Base, Action], Asked]:
@@ -125,8 +187,18 @@ class ActionMode:
 
     @property
     def discrete(self) -> bool:
-        """Whether the action is the index of a level of :data:`PACES`."""
+        """Whether the action is the index of a level."""
         return isinstance(self.space, spaces.Discrete)
+
+    @property
+    def levels(self) -> int:
+        """Number of levels of a discrete action: those of :data:`PACES`, or the user's."""
+        return int(self.space.n) if isinstance(self.space, spaces.Discrete) else 0
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Lower and upper bound of a continuous action."""
+        return (-1.0, 1.0) if self.own is None else self.own.bounds
 
     def mask(self, remaining: Any, base: Any, forced: Any) -> NDArray[np.int8]:
         """Return the mask of the discrete levels, shape (..., levels), 1 is allowed; see :func:`mask_place`."""
@@ -173,10 +245,19 @@ CONTINUOUS_MODES: Final = tuple(name for name in ACTION_MODES if name != "discre
 """Names of the action modes whose action is a number in [-1, 1]."""
 
 
-def build_action_mode(name: str, market: Market) -> ActionMode:
-    """Return the action mode of a name for a market.
+def build_action_mode(name: str | OwnAction, market: Market) -> ActionMode:
+    """Return the action mode of a name, or a user's, for a market.
 
     Raises:
         ValueError: No such action mode; the message names the nearest one.
     """
+    if isinstance(name, OwnAction):
+        return ActionMode(name.name, name.space, _no_formula, np.ones_like(market.mean_volume), name)
+    if not isinstance(name, str):
+        raise ValueError(f"action_mode must be one of {', '.join(ACTION_MODES)} or an OwnAction, got {shown(name)}")
     return _MODES[check_choice("action_mode", name, ACTION_MODES)](market)
+
+
+def _no_formula(action: Any, remaining: Any, base: Any) -> Any:
+    """Stand in for :attr:`ActionMode.shares` of a user's action mode, which needs the situation."""
+    raise TypeError("an own action mode needs the situation: call its `shares(action, situation, known)`")

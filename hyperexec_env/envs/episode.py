@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.features import OWN, assemble, drawn_features, own_features, reach
+from hyperexec_env.envs.own import extension
+from hyperexec_env.envs.reward import Outcome, outcome_of
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import Task
 from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
@@ -157,8 +159,33 @@ class Episode:
         _write_own(observation, 0, *own)
         return observation, paid * self.scale
 
+    def outcome(self) -> Outcome:
+        """Return the outcome of the previous slice, for a user's reward."""
+        k, index, world = self.k, self._index, self._block.path.world
+        after = _NO_WORLD._replace(price=world.price.item(k, index))
+        lane = self._lane(after, world.price.item(k - 1, index), _NO_ACCOUNT)
+        lane = lane._replace(state=State(*self._state))
+        return outcome_of(self.market.numbers, self.order, lane, Cost(*self._history[-1][1]))
+
+    def noticed(self) -> tuple[Situation, Any]:
+        """Return the arguments of a user's function of what the agent may see: the situation, and what is known."""
+        situation = self.situation()._replace(market=None)
+        return situation, self.task.observer.facts_of(situation.k, situation.seen)
+
+    def observation(self) -> NDArray[np.float32]:
+        """Return the present observation with the user's features."""
+        observer, written = self.task.observer, self._observations[self.k]
+        if observer.own:
+            written[-len(observer.own) :] = extension(observer.own)(*self.noticed())
+        return observer.select(written)
+
     def mask(self) -> NDArray[np.int8]:
         """Return the mask of the discrete levels, shape (levels,), 1 is allowed."""
+        own = self.task.mode.own
+        if own is not None:
+            given = () if own.mask is None else self.noticed()
+            allowed = [own.mask is None or bool(own.mask(level, *given)) for level in range(own.levels)]
+            return np.array(allowed, dtype=np.int8)
         k = min(self.k, self._slices - 1)
         return self.task.mode.mask(self._state[0], self._base[k], must_finish(self.task.market.numbers, k))
 

@@ -8,7 +8,7 @@ of every execution are derived from the lists.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Final, NamedTuple
@@ -17,6 +17,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import check_choice, check_label, check_number
+from hyperexec_env.checks import shown as shown_value
 from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.market.lane import EpisodeOrder, Lane
 from hyperexec_env.market.numeric import minimum, power, signed
@@ -28,15 +30,18 @@ __all__ = [
     "FEATURES",
     "OWN",
     "Feature",
+    "Known",
     "Observer",
     "Scales",
     "Seen",
     "Sight",
     "View",
     "build_observer",
+    "choose_features",
     "drawn_features",
     "observation_names",
     "observation_space",
+    "observation_table",
     "observe",
     "own_features",
     "shown",
@@ -60,7 +65,16 @@ class Scales(NamedTuple):
 
 
 class Feature(NamedTuple):
-    """One number of the observation."""
+    """One number of the observation.
+
+        def shares_per_slice(situation, known):
+            return situation.remaining / situation.quantity / max(known.slices - situation.k, 1.0)
+
+        Feature("per_slice", 0.0, 1.0, function=shares_per_slice, meaning="remaining shares per slice", unit="fraction")
+
+    A user's function gets what the agent may see, as single numbers: the :class:`~hyperexec_env.envs.situation.Situation`
+    without its market, and :data:`Known`. It is called at the end of an episode too, where shares may be 0 and k is at most N.
+    """
 
     name: str
     low: float
@@ -69,6 +83,12 @@ class Feature(NamedTuple):
     """Upper bound in the observation space."""
     table: Callable[[Market], Any] | None = None
     """Function of the market that returns values by slice and regime, broadcastable to (N + 1, M + 1); None: no table."""
+    function: Callable[[Any, Any], Any] | None = None
+    """A user's function (situation, known) -> the value, clipped to the bounds: see :func:`choose_features`."""
+    meaning: str = ""
+    """What a user's feature is, for the table of the observation."""
+    unit: str = ""
+    """Unit of a user's feature, for the table of the observation."""
 
 
 # computed from the agent's trades by own_features
@@ -170,14 +190,72 @@ def _check() -> None:
 _check()
 
 
-def observation_names() -> tuple[str, ...]:
-    """Return the names of the features, in order."""
-    return tuple(feature.name for feature in FEATURES)
+def observation_names(features: Sequence[str | Feature] | None = None) -> tuple[str, ...]:
+    """Return the names of the features of an observation, in order; by default those of the built-in features."""
+    return tuple(feature.name for feature in choose_features(features))
 
 
-def observation_space() -> spaces.Box:
+def observation_space(features: Sequence[str | Feature] | None = None) -> spaces.Box:
     """Return the observation space: shape (features,), float32, finite bounds, equal for all scenarios."""
-    return spaces.Box(*_bounds(FEATURES), dtype=np.float32)
+    return spaces.Box(*_bounds(choose_features(features)), dtype=np.float32)
+
+
+def choose_features(features: Sequence[str | Feature] | None = None) -> tuple[Feature, ...]:
+    """Return the features of an observation: names of built-in features, and records of a user, in the order given.
+
+    Raises:
+        ValueError: An unknown name, a name that two features have, or a bad record; the message names it.
+    """
+    if features is None:
+        return FEATURES
+    if isinstance(features, (str, Feature)) or not isinstance(features, Iterable):
+        raise ValueError(f"features must be a list of names and Feature records, got {shown_value(features)}")
+    named = {feature.name: feature for feature in FEATURES}
+    chosen = [
+        _checked(feature) if isinstance(feature, Feature) else named[check_choice("features", feature, named)]
+        for feature in features
+    ]
+    names = [feature.name for feature in chosen]
+    for feature in chosen:
+        if names.count(feature.name) > 1 or (feature.function is not None and feature.name in named):
+            raise ValueError(f"features must have different names, got {feature.name!r} twice (or a built-in feature has it)")
+    if not chosen:
+        raise ValueError("features must name at least one feature, got an empty list")
+    return tuple(chosen)
+
+
+def observation_table(features: Sequence[Feature], card: str) -> str:
+    """Return the table of an observation in Markdown; the rows of built-in features are those of the environment's card."""
+    lines = [line.strip() for line in card.splitlines()]
+    head = next(index for index, line in enumerate(lines) if line.startswith("| number | name |"))
+    known = dict(zip(observation_names(), lines[head + 2 :], strict=False))
+
+    def row(number: int, feature: Feature) -> str:
+        if feature.function is None:
+            cells = known[feature.name].strip("|").split("|")[1:]
+        else:
+            cells = [
+                f" {text} " for text in (feature.name, feature.meaning, feature.unit, f"{feature.low:g}", f"{feature.high:g}")
+            ]
+        return f"| {number} |{'|'.join(cells)}|"
+
+    return "\n".join([*lines[head : head + 2], *(row(number, feature) for number, feature in enumerate(features))])
+
+
+def _checked(feature: Feature) -> Feature:
+    """Return a user's feature.
+
+    Raises:
+        ValueError: A bad name, bounds or function.
+    """
+    if feature in FEATURES:
+        return feature
+    name = check_label("name of a feature", feature.name)
+    low = check_number(f"low of feature {name!r}", feature.low)
+    high = check_number(f"high of feature {name!r}", feature.high, low=low, open_low=True)
+    if not callable(feature.function):
+        raise ValueError(f"feature {name!r} needs function=f with f(situation, known), got {shown_value(feature.function)}")
+    return feature._replace(low=low, high=high, table=None)
 
 
 def _bounds(features: tuple[Feature, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -204,6 +282,13 @@ class View(NamedTuple):
     """Expected market volume of the previous slice, averaged over regimes, shares."""
     rest_volume: Real
     """Expected market volume until the deadline, shares, at least 1."""
+
+
+Known: Any = record_type("Known", ("slices", "arrival_price", *View._fields, *(feature.name for feature in _TABLE)), Real)
+"""The numbers of a slice that an agent knows beforehand, for a user's function: `slices` (N), `arrival_price` (currency per
+share), the fields of :class:`View` (`plan`, `last_expected`, `rest_volume`) and the features of tables (`time_left`,
+`expected_volume`, ..., `regime_UNKNOWN`) in the units of the observation. If the regime is not observed, they are expectations
+over it."""
 
 
 def reach(quantity: Any, exponent: float) -> Any:
@@ -289,13 +374,52 @@ class Observer:
     """Expected market volume of the previous slice, averaged over regimes, shares, shape (cells,)."""
     rest_volume: NDArray[np.float64]
     """Expected market volume until the deadline, at least one share to avoid division by zero, shape (cells,)."""
-    known: NDArray[np.float32]
+    by_feature: NDArray[np.float64]
     """The features of tables, shape (cells, features of tables)."""
+    listed: tuple[str | Feature, ...] | None = None
+    """The features of the observation, built-in ones by name, whose functions cannot be pickled; None: all built-in ones."""
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """The features of the observation."""
+        return choose_features(self.listed)
+
+    @cached_property
+    def own(self) -> tuple[Feature, ...]:
+        """The user's features."""
+        return tuple(feature for feature in self.features if feature.function is not None)
+
+    @cached_property
+    def columns(self) -> NDArray[np.int64] | None:
+        """Columns of the observation among all built-in features and the user's behind them; None: all, in their order."""
+        every = [*FEATURES, *self.own]
+        return None if list(self.features) == every else np.array([every.index(feature) for feature in self.features])
+
+    def select(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the columns of the observation, given all features, shape (..., features)."""
+        return observation if self.columns is None else observation[..., self.columns]
+
+    @cached_property
+    def known(self) -> NDArray[np.float32]:
+        """The features of tables in single precision, shape (cells, features of tables)."""
+        return self.by_feature.astype(np.float32)
+
+    @cached_property
+    def facts(self) -> Any:
+        """The table of :data:`Known`, an array of shape (cells,) for each field."""
+        market, cells = self.market, len(self.plan)
+        constant = float(market.slices), market.numbers.arrival_price
+        return Known(*(np.full(cells, value) for value in constant), *self.table, *np.ascontiguousarray(self.by_feature.T))
+
+    def facts_of(self, k: int, seen: int) -> Any:
+        """Return what is known of one slice and one column of the tables, floats."""
+        cell = int(self.market.cell(k, seen))
+        return Known(*(column.item(cell) for column in self.facts))
 
     @cached_property
     def rows(self) -> NDArray[np.float32]:
         """The observations of all cells, shape (cells, features), with zeros for the computed features."""
-        return np.pad(self.known, ((0, 0), (len(Seen._fields), 0)))
+        return np.pad(self.known, ((0, 0), (len(Seen._fields), len(self.own))))
 
     @cached_property
     def table(self) -> View:
@@ -341,8 +465,8 @@ def shown(market: Market, table: NDArray[Any], hidden: bool) -> NDArray[Any]:
 
 
 @lru_cache(maxsize=64)
-def build_observer(market: Market, observe_regime: bool = True) -> Observer:
-    """Return the observer of a market; the last 64 observers are cached."""
+def build_observer(market: Market, observe_regime: bool = True, features: tuple[str | Feature, ...] | None = None) -> Observer:
+    """Return the observer of a market, which shows some features; the last 64 observers are cached."""
     hidden = not observe_regime
 
     def by_cell(table: Any) -> NDArray[Any]:
@@ -358,5 +482,6 @@ def build_observer(market: Market, observe_regime: bool = True) -> Observer:
         by_cell(market.plan[:, None]),
         by_cell(expected[:, None]),
         by_cell(np.maximum(market.rest_volume, 1.0)),
-        np.clip(known, *_bounds(_TABLE)).astype(np.float32),
+        np.clip(known, *_bounds(_TABLE)),
+        features,
     )

@@ -8,16 +8,20 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from hyperexec_env.backends.plan import For, Line, Look, Pass, Pick, Program, Refuse, Show, Unless
-from hyperexec_env.envs.action import MASKS, PACES, Action, Base, mask_place
-from hyperexec_env.envs.features import FEATURES, Seen, Sight, View, observe, shown, view_cell
-from hyperexec_env.envs.task import Cut, Limit, Paid, Reward, Task, cut, no_pay, pay, settle_cut
+from hyperexec_env.envs.action import MASKS, Action, Base, mask_place
+from hyperexec_env.envs.features import FEATURES, Known, Seen, Sight, View, observe, shown, view_cell
+from hyperexec_env.envs.own import allow_stage, ask_stage, extend_stage, notice, pay_stage
+from hyperexec_env.envs.reward import Paid, PaidRisk, Reward, no_pay, no_pay_risk, pay, pay_parts
+from hyperexec_env.envs.task import Cut, Limit, Task, cut, settle_cut
 from hyperexec_env.envs.uncertainty import (
     Belief,
     Held,
     begin_belief,
     held_table,
+    notice_believed,
     observe_believed,
     pay_drawn,
+    pay_parts_drawn,
     settle_drawn,
     settle_drawn_cut,
     turn_drawn,
@@ -85,9 +89,11 @@ class Stages(NamedTuple):
     settle_cut: Any
     begin: tuple[Any, ...]
     observe: Any
+    pay_parts: Any
+    notice: Any
 
 
-_KNOWN: Final = Stages((), (), (SliceRow,), next_slice, turn, pay, settle, settle_cut, (begin,), observe)
+_KNOWN: Final = Stages((), (), (SliceRow,), next_slice, turn, pay, settle, settle_cut, (begin,), observe, pay_parts, notice)
 _FIND: Final = (Look(draw_cell, Drawn),)
 _DRAWN: Final = Stages(
     _FIND,
@@ -100,6 +106,8 @@ _DRAWN: Final = Stages(
     settle_drawn_cut,
     (begin, begin_belief),
     observe_believed,
+    pay_parts_drawn,
+    notice_believed,
 )
 
 
@@ -124,36 +132,107 @@ def slice_lines(*ask: Any, records: tuple[type, ...] = (), stages: Stages = _KNO
     )
 
 
+def no_ask() -> Asked:
+    """Return the request of 0 shares of a step that begins an episode."""
+    return Asked(0.0)
+
+
+def first_row() -> int:
+    """Return the only row of an array that is the same for all lanes."""
+    return 0
+
+
+class Hooks(NamedTuple):
+    """The lines in which a user's functions, or the vector reward, take part."""
+
+    stages: Stages
+    ask: tuple[Any, ...]
+    """Stages that make the request of an action."""
+    asked_of: type
+    """Record type that these stages read by the cell of the slice."""
+    idle: tuple[Any, ...]
+    """Stages of a step that begins an episode."""
+    extra: type | None
+    """Record type of the user's features."""
+    look: tuple[type, ...]
+    """Record types that an observation reads."""
+    seen: tuple[Any, ...]
+    """Stages that make an observation, and the user's mask."""
+    allowed: type | None
+    """Record type of the user's mask."""
+
+
+def _hooks(task: Task) -> Hooks:
+    """Return the lines of a task."""
+    stages, own = _KNOWN if task.draws is None else _DRAWN, task.mode.own
+    idle: tuple[Any, ...] = (no_pay,)
+    if task.own_reward is not None:
+        stages = stages._replace(pay=pay_stage(task.own_reward, task.draws is not None))
+    elif task.parts:
+        stages, idle = stages._replace(pay=stages.pay_parts), (no_pay, no_pay_risk)
+    ask: tuple[Any, ...] = (task.mode.ask,)
+    if own is not None:
+        ask, idle = (stages.notice, ask_stage(own)), (*idle, no_ask)
+    extra, extend = extend_stage(task.observer.own) if task.observer.own else (None, None)
+    allowed, allow = allow_stage(own) if own is not None and own.mask is not None else (None, None)
+    functions = tuple(stage for stage in (extend, allow) if stage is not None)
+    noticed = (stages.notice, *functions) if functions else ()
+    return Hooks(
+        stages,
+        ask,
+        Base if own is None else Known,
+        idle,
+        extra,
+        (View, Known) if functions else (View,),
+        (stages.observe, *noticed),
+        allowed,
+    )
+
+
 def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Line, ...]]:
     """Return the plans `reset`, `step` and `trade`; the actions of `trade` are shares."""
-    discrete, stages, recorded = task.mode.discrete, _KNOWN if task.draws is None else _DRAWN, task.market.days is not None
+    discrete, hooks, recorded = task.mode.discrete, _hooks(task), task.market.days is not None
+    stages = hooks.stages
     cuts, settles = ((Pass(cut),), stages.settle_cut) if limited else ((), stages.settle)
     settling: tuple[Line, ...] = (*stages.draw, Pass(settles))
     begins: tuple[Line, ...] = (Pass(*stages.begin),)
     if recorded:
         begins = (Pass(begin), Look(day_cell, DaySlice), Pass(open_day))
 
+    def masks(target: str) -> tuple[Line, ...]:
+        if task.mode.own is None:
+            return Look(slice_cell, Base), Show(target, "masks", mask_row)
+        return (Show(target, "masks", first_row, hooks.allowed),)
+
     def looks(observation: str, mask: str) -> tuple[Line, ...]:
-        seen = (Look(view_cell, View), Pass(stages.observe), Show(observation, "known", view_cell, Seen))
-        return (*seen, Look(slice_cell, Base), Show(mask, "masks", mask_row)) if discrete else seen
+        show = Show(observation, "known", view_cell, Seen, hooks.extra)
+        return (Look(view_cell, *hooks.look), Pass(*hooks.seen), show, *(masks(mask) if discrete else ()))
 
     def step(*ask: Any, low: float, high: float) -> tuple[Line, ...]:
         refuse, ended = Refuse(Action, "value", low, high), Pick("ended", Lane, "over")
-        traded = slice_lines(*ask, records=(Base,), stages=stages, recorded=recorded)
+        traded = slice_lines(*ask, records=(hooks.asked_of,), stages=stages, recorded=recorded)
         if mode == AutoresetMode.SAME_STEP:
             last = (*settling, *looks("final", "final_mask"), *begins)
             return (refuse, *traded, *cuts, ended, For("ended", *last), *looks("observation", "mask"))
         if mode == AutoresetMode.NEXT_STEP:
             waiting = Pick("waiting", Lane, "over")
-            traded = (waiting, Unless("waiting", *traded), For("waiting", *begins, Pass(no_pay)))
+            traded = (waiting, Unless("waiting", *traded), For("waiting", *begins, Pass(*hooks.idle)))
         return (refuse, *traded, *cuts, ended, For("ended", *settling), *looks("observation", "mask"))
 
-    low, high = (0.0, len(PACES) - 1.0) if discrete else (-np.inf, np.inf)
+    low, high = (0.0, task.mode.levels - 1.0) if discrete else (-np.inf, np.inf)
     return {
         "reset": (Pick("chosen", Chosen, "flag"), For("chosen", *begins), *looks("observation", "mask")),
-        "step": step(task.mode.ask, low=low, high=high),
+        "step": step(*hooks.ask, low=low, high=high),
         "trade": step(ask_shares, low=-np.inf, high=np.inf),
     }
+
+
+def _mask_rows(task: Task) -> Any:
+    """Return the constant array of which a row, behind the record of the user's mask, is the mask of a lane."""
+    own = task.mode.own
+    if own is None:
+        return MASKS
+    return np.ones((1, own.levels if own.mask is None else 0), np.int8)
 
 
 def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> Program:
@@ -175,16 +254,22 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             **({} if draws is None else {Choice: draws.choice}),
         },
         inputs={Action: "values", Chosen: "chosen"},
-        outputs={Paid: ("reward", "terminated"), **({Cut: ("truncated",)} if limits else {})},
+        outputs={
+            Paid: ("reward", "terminated"),
+            **({PaidRisk: ("risk_reward",)} if task.parts else {}),
+            **({} if task.mode.own is None else {Asked: ("asked",)}),
+            **({Cut: ("truncated",)} if limits else {}),
+        },
         listed={Settled: "settled"},
         tables={
             SliceRow: market.table if draws is None else draws.table,
             Base: Base(shown(market, task.mode.base, observer.hidden)),
             View: observer.table,
+            **({} if task.mode.own is None and not observer.own else {Known: observer.facts}),
             **({} if draws is None else {Drawn: draws.drawn, Held: held_table(market, observer.hidden)}),
             **({} if days is None else {DaySlice: days.slices}),
         },
-        rows={"known": observer.known, "masks": MASKS},
+        rows={"known": observer.known, "masks": _mask_rows(task)},
         fixed=constant_fields(market.numbers, orders),
     )
 
@@ -192,11 +277,14 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
 def output_arrays(task: Task, lanes: int, limit: int | None = None) -> dict[str, tuple[Any, Any]]:
     """Return (shape, dtype) of each array that the plans of :func:`lane_program` write for all lanes, by name."""
     flag = (lanes,), np.dtype(np.bool_)
-    masks = {"mask": ((lanes, len(PACES)), np.dtype(np.int8))} if task.mode.discrete else {}
+    number = (lanes,), np.dtype(np.float64)
+    masks = {"mask": ((lanes, task.mode.levels), np.dtype(np.int8))} if task.mode.discrete else {}
     return {
-        "observation": ((lanes, len(FEATURES)), np.dtype(np.float32)),
-        "reward": ((lanes,), np.dtype(np.float64)),
+        "observation": ((lanes, len(FEATURES) + len(task.observer.own)), np.dtype(np.float32)),
+        "reward": number,
         "terminated": flag,
+        **({"risk_reward": number} if task.parts else {}),
+        **({} if task.mode.own is None else {"asked": number}),
         **({} if limit is None else {"truncated": flag}),
         **masks,
     }

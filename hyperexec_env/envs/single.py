@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import gymnasium as gym
@@ -11,12 +13,15 @@ from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_seed
-from hyperexec_env.envs.action import PACES
+from hyperexec_env.envs.action import OwnAction
 from hyperexec_env.envs.episode import Block, Episode, draw_block, requested_shares
-from hyperexec_env.envs.features import observation_space
+from hyperexec_env.envs.features import Feature, observation_space, observation_table
+from hyperexec_env.envs.own import name_of
 from hyperexec_env.envs.rendering import Painter, describe, look
+from hyperexec_env.envs.reward import PARTS, Outcome, cost_and_risk, reward_space
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.envs.trial import nan_message, try_own
 from hyperexec_env.envs.uncertainty import episode_of
 from hyperexec_env.market.days import day_of
 from hyperexec_env.market.path import Path
@@ -54,6 +59,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     remaining shares trade, whatever the action (unless the scenario has `complete = false`). Actions are clipped to the bounds.
     `trade(shares)` is `step` with a number of shares as the action.
 
+    An `OwnAction` in place of the name brings a space and a function from the action to shares (see *Own functions*).
+
     ## Observation Space
 
     A `Box` of 21 features, float32. All are known at the start of the slice. *Schedule* is the expected-volume schedule.
@@ -83,7 +90,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | 20 | regime_UNKNOWN | whether the regime is not observed (`observe_regime=False`) | 0 or 1 | 0 | 1 |
 
     If the regime is not observed, features 10 to 13 hold expectations over the regimes. `observation_names()` returns the
-    names, and `env.unwrapped.situation` the same information in natural units.
+    names, and `env.unwrapped.situation` the same information in natural units. With `features`, the observation is a list of
+    these names and of the user's `Feature` records: `env.unwrapped.observation_names` and `observation_table` describe it.
 
     With `uncertainty=True` a hash of seed and episode chooses the draw of the posterior that the episode meets. The order is
     that of the scenario. Prices, fills, volumes and flow are those of the draw, in units of the point estimate; features 3 and
@@ -98,11 +106,24 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | --- | --- | --- |
     | `expected` (default) | -1e4 / (X P0) (transient + temporary + spread + drift + risk) | exactly minus `objective_bps` |
     | `realised` | the same, plus the permanent cost and the price noise (timing) | exactly minus (`shortfall_bps` + `risk_bps`) |
+    | `cost-risk` | the vector of the cost part and the risk part of `expected`, float64 of shape (2,) | minus (`objective_bps` - `risk_bps`), minus `risk_bps` |
 
     The risk term is risk_aversion (sigma_m P0)^2 tau x_{k+1}^2 + price_risk S_k tau x_{k+1}. The objective excludes the
     zero-mean price noise, which no policy can change, and the permanent cost g X^2 / 2, which no schedule can change; the same
     policies are optimal under both rewards, and `expected` needs far fewer episodes to distinguish policies. Rewards are
-    unbounded; `expected` is never positive if regimes have no drift and order flow does not persist.
+    unbounded; `expected` is never positive if regimes have no drift and order flow does not persist. `cost-risk` follows
+    MO-Gymnasium: `env.unwrapped.reward_space` and `reward_dim` describe the vector, whose parts add up to `expected`. A function
+    in place of the name is the user's reward (see *Own functions*).
+
+    ## Own Functions
+
+    Functions of single numbers, which every execution calls; the first use tries each in every slice of one episode.
+
+    | option | function | arguments |
+    | --- | --- | --- |
+    | `reward` | `reward(outcome)` returns the reward of a slice | `Outcome`: what traded, its cost by component, the order after it |
+    | `features` | `Feature(name, low, high, function=f)`: `f(situation, known)` returns a number, clipped to the bounds | what the agent may see: the `Situation` without its market, and `Known`, the numbers of the slice that are known beforehand |
+    | `action_mode` | `OwnAction(name, space, shares, mask)`: `shares(action, situation, known)` returns shares, `mask(level, situation, known)` whether a level is allowed | the same |
 
     ## Starting State
 
@@ -143,8 +164,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         scenario: Name of a registered scenario, a dict of its values, a path to a TOML file, or a `Scenario`; None:
             "regime-day", or with `replay` the scenario calibrated to the days. With `replay`, a dict holds the fields that
             replace calibrated values.
-        action_mode: "pace", "fraction", "participation" or "discrete".
-        reward: "expected" or "realised".
+        action_mode: "pace", "fraction", "participation" or "discrete", or an `OwnAction`.
+        reward: "expected", "realised" or "cost-risk", or a function of an `Outcome`.
         observe_regime: Whether the policy observes the regime; if not, a policy with memory can do better.
         random_side: Whether each episode draws its side; if not, every episode has the scenario's side.
         quantity_range: Smallest and largest quantity as multiples of the scenario's, drawn log-uniformly; None: the
@@ -157,6 +178,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             episode meets its point estimate.
         render_mode: None, "ansi" (text), "rgb_array" (pixels) or "human" (a window); pictures need the extra `plot`.
         info: "final" (results at the end of an episode) or "full" (results so far at every step, with the same keys).
+        features: Names of built-in features and `Feature` records, in the order of the observation; None: the built-in ones.
 
     Raises:
         ValueError: A bad option; the message names it, its value and the range.
@@ -187,8 +209,8 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     def __init__(
         self,
         scenario: Any = None,
-        action_mode: str = "pace",
-        reward: str = "expected",
+        action_mode: str | OwnAction = "pace",
+        reward: str | Callable[[Outcome], Any] = "expected",
         observe_regime: bool = True,
         random_side: bool = False,
         quantity_range: Any = None,
@@ -197,6 +219,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         uncertainty: bool = False,
         render_mode: str | None = None,
         info: str = "final",
+        features: Sequence[str | Feature] | None = None,
         **unknown: Any,
     ) -> None:
         """Check the options, which the class documents."""
@@ -213,17 +236,29 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             replay=replay,
             split=split,
             uncertainty=uncertainty,
+            features=features,
             **unknown,
         )
+        try_own(self.task)
         self.render_mode = render_mode
-        self.action_space = self.task.mode.space
-        space: Any = observation_space()
+        task, mode = self.task, self.task.mode
+        self.action_space = mode.space
+        space: Any = observation_space(task.observer.features)
         self.observation_space = space
-        self._discrete, self._human = self.task.mode.discrete, render_mode == "human"
+        if task.parts:
+            self.reward_space = reward_space()
+            self.reward_dim = len(PARTS)
+        self._discrete, self._human = mode.discrete, render_mode == "human"
         self._full = info == "full"
-        self._has_extras = self._discrete or self._human or self._full
-        self._read = self._level if self._discrete else self._value
-        self._request = self.task.mode.shares
+        self._pays = task.parts or task.own_reward is not None
+        self._shows = bool(task.observer.own) or task.observer.columns is not None
+        self._has_extras = self._discrete or self._human or self._full or self._pays or self._shows
+        self._read: Callable[[Any], float] = self._value
+        if self._discrete:
+            self._read = partial(self._level, mode.levels)
+        elif mode.bounds != (-1.0, 1.0):
+            self._read = partial(self._own_value, *mode.bounds)
+        self._request = mode.shares if mode.own is None else self._own_shares
         self._block: Block | None = None
         self._running: Episode | None = None
         self._seed: int | None = None
@@ -254,7 +289,11 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         self._running = episode_of(self.task, self._block_of(self._number), self._number)
         if self._human:
             self.render()
-        return self._running.first, self._info(self._running)
+        return self._first(self._running), self._info(self._running)
+
+    def _first(self, episode: Episode) -> NDArray[np.float32]:
+        """Return the first observation of an episode."""
+        return self._observation(episode) if self._shows else episode.first
 
     def _block_of(self, number: int) -> Block:
         """Return the block that holds an episode; block sizes double, up to 512 episodes, while episodes are consecutive."""
@@ -277,7 +316,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if self._running is None:
             raise ResetNeeded("call reset() before begin_on()")
         self._running = episode_of(self.task, Block(self.task, self._number, change(self._running.path)), self._number)
-        return self._running.first, self._info(self._running)
+        return self._first(self._running), self._info(self._running)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice, given an action of the action space."""
@@ -302,10 +341,41 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     def _complete(
         self, episode: Episode, observation: NDArray[np.float32], reward: float
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Return the results of a step that ends the episode, is rendered or returns an action mask."""
+        """Return the results of a step that ends the episode, is rendered, or returns what most steps do not."""
         if self._human:
             self.render()
+        if self._shows:
+            observation = self._observation(episode)
+        if self._pays:
+            reward = self._reward(episode)
         return observation, reward, episode.over, False, self._info(episode)
+
+    def _observation(self, episode: Episode) -> NDArray[np.float32]:
+        """Return the observation with the user's features."""
+        observation = episode.observation()
+        if np.isnan(observation).any():
+            raise ValueError(nan_message(self.task, observation, f"slice {episode.k}"))
+        return observation
+
+    def _reward(self, episode: Episode) -> Any:
+        """Return the reward of the user's function, or the vector reward."""
+        function, outcome = self.task.own_reward, episode.outcome()
+        if function is None:
+            return np.array(cost_and_risk(outcome))
+        paid = function(outcome)
+        if not math.isfinite(paid):
+            raise ValueError(f"reward {name_of(function)} must return a finite number, got {paid} in slice {outcome.k}")
+        return float(paid)
+
+    def _own_shares(self, action: Any, remaining: float, base: float) -> float:
+        """Return the shares that the user's action mode requests."""
+        mode, episode = self.task.mode.own, self._running
+        if mode is None or episode is None:
+            raise ResetNeeded(_OVER)
+        asked = float(mode.shares(action, *episode.noticed()))
+        if asked != asked:
+            raise ValueError(f"shares of action mode {mode.name!r} must be a number, got {asked} in slice {episode.k}")
+        return asked
 
     @staticmethod
     def _value(action: Any) -> float:
@@ -328,11 +398,19 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         return min(max(value, -1.0), 1.0)
 
     @staticmethod
-    def _level(action: Any) -> int:
+    def _own_value(low: float, high: float, action: Any) -> float:
+        """Return a continuous action of the user's action mode as a float, clipped to the bounds."""
+        value = np.asarray(action)
+        if value.shape != (1,) or value.dtype.kind not in "fiub" or np.isnan(value[0]):
+            raise ValueError(f"action must be an array of one number in [{low:g}, {high:g}], got {action!r}")
+        return min(max(float(value[0]), low), high)
+
+    @staticmethod
+    def _level(levels: int, action: Any) -> int:
         """Return a discrete action as an int."""
         level = np.asarray(action)
-        if level.shape != () or level.dtype.kind not in "iu" or not 0 <= level < len(PACES):
-            raise ValueError(f"action must be a whole number in [0, {len(PACES) - 1}], got {action!r}")
+        if level.shape != () or level.dtype.kind not in "iu" or not 0 <= level < levels:
+            raise ValueError(f"action must be a whole number in [0, {levels - 1}], got {action!r}")
         return int(level)
 
     def action_masks(self) -> NDArray[np.bool_]:
@@ -350,6 +428,16 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         if self.task.secret:
             settled = unseen(settled, episode.over)
         return info | final_info(settled)
+
+    @property
+    def observation_names(self) -> tuple[str, ...]:
+        """Names of the features of the observation, in order."""
+        return tuple(feature.name for feature in self.task.observer.features)
+
+    @property
+    def observation_table(self) -> str:
+        """The table of the observation in Markdown, as in the class docstring, with the user's features."""
+        return observation_table(self.task.observer.features, type(self).__doc__ or "")
 
     @property
     def date(self) -> str:

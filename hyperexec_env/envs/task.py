@@ -3,89 +3,48 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from gymnasium import logger
 
-from hyperexec_env.checks import check_choice, check_flag, check_integer, check_numbers, nearest
-from hyperexec_env.envs.action import ActionMode, build_action_mode
-from hyperexec_env.envs.features import Observer, build_observer
+from hyperexec_env.checks import check_choice, check_flag, check_integer, check_numbers, nearest, shown
+from hyperexec_env.envs.action import ActionMode, OwnAction, build_action_mode
+from hyperexec_env.envs.features import Feature, Observer, build_observer, choose_features
+from hyperexec_env.envs.reward import COST_RISK, REWARDS, Outcome, Paid, Reward
 from hyperexec_env.market.draws import MarketDraws, build_draws
-from hyperexec_env.market.kernel import Cost, close, expected_cost, realised_cost
+from hyperexec_env.market.kernel import expected_cost, realised_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, end, settle_so_far
 from hyperexec_env.market.numeric import where
-from hyperexec_env.market.path import OrderDraw, impact_of
+from hyperexec_env.market.path import OrderDraw
 from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.market.tables import Market, Numbers, build_market
-from hyperexec_env.records import Real, Whole, map_leaves
+from hyperexec_env.records import Whole, map_leaves
 
 __all__ = [
     "INFOS",
-    "REWARDS",
     "Cut",
     "Limit",
-    "Paid",
-    "Reward",
     "Task",
     "build_task",
     "check_episode",
     "check_reset_options",
     "cut",
     "final_info",
-    "no_pay",
-    "pay",
     "settle_cut",
     "unseen",
 ]
 
 OPTIONS: Final = (
-    *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "replay"),
+    *("scenario", "action_mode", "reward", "features", "observe_regime", "random_side", "quantity_range", "replay"),
     *("split", "uncertainty", "render_mode"),
     *("info", "num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads", "copy"),
 )
 """Names of the options of the environments; the last six are the vector environment's."""
-REWARDS: Final = ("expected", "realised")
-"""Names of the rewards."""
 INFOS: Final = ("final", "full")
 """Names of the contents of `info`: the result of an episode at its end, or its result so far at every step."""
-
-
-class Reward(NamedTuple):
-    """The kind of the reward."""
-
-    realised: Whole
-    """1 if the reward includes the price noise and the permanent cost, else 0."""
-
-
-class Paid(NamedTuple):
-    """The reward of a slice."""
-
-    reward: Real
-    """Bps of the arrival notional; a cost is negative."""
-    terminated: Any
-    """Whether the slice ended the episode."""
-
-
-def pay(numbers: Numbers, reward: Reward, order: EpisodeOrder, lane: Lane, cost: Cost) -> Paid:
-    """Return the reward of a slice: minus its cost, currency, in bps of the arrival notional.
-
-    At the end of an episode with unfilled shares the cost includes their mark at the final mid. `lane` is the episode after
-    the slice.
-    """
-    realised, over = reward.realised != 0, lane.over != 0
-    charged = where(realised, realised_cost(cost), expected_cost(cost))
-    if not numbers.spec.complete:
-        marked, marked_in_objective = close(impact_of(numbers), lane.state, order.quantity)
-        charged = charged + where(over, where(realised, marked, marked_in_objective), 0.0)
-    return Paid(charged * order.scale, over)
-
-
-def no_pay() -> Paid:
-    """Return the reward 0 of a step that begins an episode."""
-    return Paid(0.0, False)
 
 
 class Limit(NamedTuple):
@@ -143,6 +102,8 @@ class Task:
     draw: OrderDraw
     slice_cost: Callable[[Any], Any]
     """Cost of a slice that the reward charges, currency, of a :class:`Cost` or of a plain tuple in its field order."""
+    paid: str | Callable[[Outcome], Any] = "expected"
+    """The reward: one of :data:`REWARDS`, or a user's function."""
 
     draws: MarketDraws | None = None
     """The markets of the draws, one of which each episode meets; None: every episode meets `market`."""
@@ -151,6 +112,16 @@ class Task:
     def secret(self) -> bool:
         """Whether the costs of a running episode would reveal what the agent does not observe: the regime, or the draw."""
         return self.observer.hidden or self.draws is not None
+
+    @property
+    def parts(self) -> bool:
+        """Whether the reward is the vector of cost and risk."""
+        return self.paid == COST_RISK
+
+    @property
+    def own_reward(self) -> Callable[[Outcome], Any] | None:
+        """The user's reward, or None."""
+        return self.paid if callable(self.paid) else None
 
     @property
     def realised(self) -> bool:
@@ -166,14 +137,15 @@ class Task:
 def build_task(
     scenario: Any = None,
     *,
-    action_mode: str = "pace",
-    reward: str = "expected",
+    action_mode: str | OwnAction = "pace",
+    reward: str | Callable[[Outcome], Any] = "expected",
     observe_regime: bool = True,
     random_side: bool = False,
     quantity_range: Any = None,
     replay: Any = None,
     split: str = "train",
     uncertainty: bool = False,
+    features: Sequence[str | Feature] | None = None,
     **unknown: Any,
 ) -> Task:
     """Check the options of the environment, which `HyperExecEnv` documents, and return its task.
@@ -187,7 +159,13 @@ def build_task(
         message = f"the environment got an unexpected keyword argument {key!r}"
         hint = "; only the vector environment (gym.make_vec) has it" if key in OPTIONS else nearest(key, OPTIONS)
         raise TypeError(f"{message}{hint} (known: {', '.join(OPTIONS)})")
-    check_choice("reward", reward, REWARDS)
+    if not callable(reward):
+        if not isinstance(reward, str):
+            raise ValueError(f"reward must be one of {', '.join(REWARDS)} or a function of an Outcome, got {shown(reward)}")
+        check_choice("reward", reward, REWARDS)
+    listed = (
+        None if features is None else tuple(choice if choice.function else choice.name for choice in choose_features(features))
+    )
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)
     if check_flag("uncertainty", uncertainty) and replay is not None:
@@ -204,11 +182,12 @@ def build_task(
     return Task(
         market=market,
         mode=build_action_mode(action_mode, market),
-        observer=build_observer(market, observe_regime),
+        observer=build_observer(market, observe_regime, listed),
         reward=Reward(int(reward == "realised")),
         draw=OrderDraw(random_side, sizes),
         slice_cost=realised_cost if reward == "realised" else expected_cost,
         draws=build_draws(market.scenario) if uncertainty else None,
+        paid=reward,
     )
 
 

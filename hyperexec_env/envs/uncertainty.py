@@ -23,7 +23,10 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.episode import Block, Episode
 from hyperexec_env.envs.features import OWN, Seen, Sight, View, observe, own_features, shown
-from hyperexec_env.envs.task import Paid, Reward, Task, pay, settle_cut
+from hyperexec_env.envs.own import notice
+from hyperexec_env.envs.reward import Paid, PaidRisk, Reward, pay, pay_parts
+from hyperexec_env.envs.situation import Situation
+from hyperexec_env.envs.task import Task, settle_cut
 from hyperexec_env.market.draws import Drawn, drawn_numbers
 from hyperexec_env.market.kernel import Cost, Slice, State, move, step
 from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, Settled, settle, turn
@@ -40,8 +43,10 @@ __all__ = [
     "believed",
     "episode_of",
     "held_table",
+    "notice_believed",
     "observe_believed",
     "pay_drawn",
+    "pay_parts_drawn",
     "settle_drawn",
     "settle_drawn_cut",
     "turn_drawn",
@@ -121,6 +126,11 @@ def pay_drawn(numbers: Numbers, drawn: Drawn, reward: Reward, order: EpisodeOrde
     return pay(drawn_numbers(numbers, drawn), reward, order, lane, cost)
 
 
+def pay_parts_drawn(numbers: Numbers, drawn: Drawn, order: EpisodeOrder, lane: Lane, cost: Cost) -> tuple[Paid, PaidRisk]:
+    """Return the vector reward of a slice in the market of the draw."""
+    return pay_parts(drawn_numbers(numbers, drawn), order, lane, cost)
+
+
 def settle_drawn(numbers: Numbers, drawn: Drawn, order: EpisodeOrder, lane: Lane) -> Settled:
     """Return the result of an episode in the market of the draw."""
     return settle(drawn_numbers(numbers, drawn), order, lane)
@@ -134,6 +144,11 @@ def settle_drawn_cut(numbers: Numbers, drawn: Drawn, order: EpisodeOrder, lane: 
 def observe_believed(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane, view: View, belief: Belief) -> Seen:
     """Return the computed features of a lane as the desk sees it."""
     return observe(numbers, sight, order, believed(numbers, order, lane, belief), view)
+
+
+def notice_believed(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane, belief: Belief) -> Situation:
+    """Return the situation of a lane as the desk sees it, for a user's function."""
+    return notice(numbers, sight, order, believed(numbers, order, lane, belief))
 
 
 _write_own = struct.Struct(f"{OWN}f").pack_into

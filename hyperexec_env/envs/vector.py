@@ -14,14 +14,17 @@ from numpy.typing import NDArray
 from hyperexec_env.backends.arrays import ArrayLanes
 from hyperexec_env.backends.compiled import CompiledLanes, resolve_backend
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_seed
-from hyperexec_env.envs.action import PACES
-from hyperexec_env.envs.features import observation_space
+from hyperexec_env.envs.action import OwnAction
+from hyperexec_env.envs.features import Known, observation_space
 from hyperexec_env.envs.info import LazyInfo
 from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
+from hyperexec_env.envs.own import allow_stage, name_of
 from hyperexec_env.envs.rendering import Gallery
+from hyperexec_env.envs.reward import PARTS, reward_space
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.envs.trial import compilable, nan_message, try_own
 from hyperexec_env.envs.uncertainty import Belief, believed
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket, settle_so_far
 from hyperexec_env.market.noise import as_words, seed_words
@@ -104,8 +107,13 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         check_flag("copy", copy)
         self._copy, self._threads = copy, num_threads
         self.task = task = build_task(**options)
+        trials = try_own(task)
+        self._compiled = self._compiled and compilable(trials, required=backend == "numba")
         self.single_action_space = task.mode.space
-        self.single_observation_space = observation_space()
+        self.single_observation_space = observation_space(task.observer.features)
+        if task.parts:
+            self.reward_space, self.reward_dim = batch_space(reward_space(), self.num_envs), len(PARTS)
+        self._checks_own = bool(task.observer.own) or task.own_reward is not None or task.mode.own is not None
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._same_step, self._disabled = (autoreset_mode == mode for mode in (AutoresetMode.SAME_STEP, AutoresetMode.DISABLED))
@@ -179,7 +187,9 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         info = self._running_info(arrays)
         if self._watching:
             info = self._watched(info, info, False, chosen.copy())
-        return arrays["observation"], info
+        if self._checks_own:
+            self._check_own({"observation": arrays["observation"]})
+        return self.task.observer.select(arrays["observation"]), info
 
     def _empty(self) -> dict[str, NDArray[Any]]:
         """Return new output arrays of a plan, by name."""
@@ -258,7 +268,28 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             info = self._final_info(terminated, ended, counts, running)
         if self._watching:
             info = self._watched(running, info, terminated.copy(), np.ones(self.num_envs, np.bool_))
-        return arrays["observation"], arrays["reward"], terminated, truncated, info
+        if self._checks_own:
+            self._check_own(arrays)
+        reward = np.stack([arrays["reward"], arrays["risk_reward"]], axis=1) if self.task.parts else arrays["reward"]
+        return self.task.observer.select(arrays["observation"]), reward, terminated, truncated, info
+
+    def _check_own(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Check what the user's functions returned.
+
+        Raises:
+            ValueError: A reward is not finite, or a feature or requested shares are NaN; the message names the lane.
+        """
+        task, shares = self.task, arrays.get("asked")
+        if task.own_reward is not None and "reward" in arrays and not np.isfinite(arrays["reward"]).all():
+            lane = int(np.isfinite(arrays["reward"]).argmin())
+            got = f"got {arrays['reward'][lane]} in lane {lane}"
+            raise ValueError(f"reward {name_of(task.own_reward)} must return a finite number, {got}")
+        if shares is not None and np.isnan(shares).any():
+            where = f"got nan in lane {int(np.isnan(shares).argmax())}"
+            raise ValueError(f"shares of action mode {task.mode.name!r} must be a number, {where}")
+        seen = task.observer.select(arrays["observation"])
+        if task.observer.own and np.isnan(seen).any():
+            raise ValueError(nan_message(task, seen, f"lane {int(np.isnan(seen).any(axis=1).argmax())}"))
 
     def _checked(self, given: Any) -> NDArray[Any]:
         """Check shape and dtype of actions; the compiled step checks their values."""
@@ -268,14 +299,19 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if self._discrete and actions.dtype.kind not in "iu":
             raise self._refusal(actions, 0)
         if actions.dtype.kind not in "fiub":
-            raise ValueError(f"actions must be numbers in [-1, 1], got an array of {actions.dtype}")
+            raise ValueError(f"actions must be numbers in {self._range()}, got an array of {actions.dtype}")
         return actions
 
     def _refusal(self, actions: Any, lane: int) -> ValueError:
         """Return the error for the invalid action of a lane."""
         if self._discrete:
-            return ValueError(f"actions must be whole numbers in [0, {len(PACES) - 1}], got {actions!r}")
-        return ValueError(f"actions must be numbers in [-1, 1], got nan in lane {lane}")
+            return ValueError(f"actions must be whole numbers in [0, {self.task.mode.levels - 1}], got {actions!r}")
+        return ValueError(f"actions must be numbers in {self._range()}, got nan in lane {lane}")
+
+    def _range(self) -> str:
+        """Return the range of a continuous action, for messages."""
+        low, high = self.task.mode.bounds
+        return f"[{low:g}, {high:g}]"
 
     def _running_info(self, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:
         """Return the `info` of running lanes: the action masks in the discrete action mode."""
@@ -293,6 +329,8 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         settled, terminated = self._filled("settled", counts), terminated.copy()
         ended = terminated if self._limit is None else ended.copy()
         finals = {name: self._filled(name, counts) for name, _ in _FINAL if name in self._ended} if self._same_step else {}
+        if finals:
+            finals["final"] = self.task.observer.select(finals["final"])
 
         def build() -> dict[str, Any]:
             columns = np.zeros((len(SETTLED), self.num_envs))
@@ -302,7 +340,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             if not self._same_step:
                 return info
             if self._discrete:
-                masks = np.zeros((self.num_envs, len(PACES)), np.int8)
+                masks = np.zeros((self.num_envs, self.task.mode.levels), np.int8)
                 masks[ended] = finals["final_mask"]
                 info |= {"action_mask": masks, "_action_mask": ended.copy()}
             last = np.full(self.num_envs, None, dtype=object)
@@ -376,10 +414,22 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             raise ValueError(f"action masks belong to action_mode='discrete', got {self.task.mode.name!r}")
         if not self._begun:
             raise ResetNeeded("call reset() before asking for action masks")
+        if self.task.mode.own is not None:
+            return self._own_masks(self.task.mode.own)
         task, market, lane = self.task, self.task.market, self._lanes.record(Lane)
         k = np.minimum(lane.k, market.slices - 1)
         base = task.mode.base[k, task.observer.seen(lane.world.regime)]
         return task.mode.mask(lane.state.remaining, base, must_finish(market.numbers, k)).astype(bool)
+
+    def _own_masks(self, own: OwnAction) -> NDArray[np.bool_]:
+        """Return the mask of the user's levels in each lane, shape (lanes, levels)."""
+        if own.mask is None:
+            return np.ones((self.num_envs, own.levels), np.bool_)
+        situation, market = self.situation._replace(market=None), self.task.market
+        cell = market.cell(np.minimum(situation.k, market.slices), situation.seen)
+        known = Known(*(column.take(cell) for column in self.task.observer.facts))
+        allowed = np.broadcast_arrays(*allow_stage(own)[1](situation, known))
+        return np.stack(allowed, axis=1).astype(bool)
 
     def position(self) -> dict[str, NDArray[Any]]:
         """Return the state of all lanes, for :meth:`go_on`: arrays of shape (lanes,) by name."""

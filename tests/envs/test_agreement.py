@@ -20,8 +20,9 @@ from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.action import PACES, Action, Base
 from hyperexec_env.envs.features import assemble, observation_names, observe, view_cell
 from hyperexec_env.envs.info import LazyInfo
+from hyperexec_env.envs.reward import pay
 from hyperexec_env.envs.single import HyperExecEnv
-from hyperexec_env.envs.task import build_task, final_info, pay
+from hyperexec_env.envs.task import build_task, final_info
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.loop import RuleLoop
 from hyperexec_env.evaluation.rollout import roll, roll_rule

@@ -11,8 +11,8 @@ import pytest
 from hyperexec_env.envs import single
 from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.features import observation_names
+from hyperexec_env.envs.reward import REWARDS
 from hyperexec_env.envs.single import HyperExecEnv
-from hyperexec_env.envs.task import REWARDS
 
 pytestmark = pytest.mark.fast
 
@@ -32,7 +32,7 @@ def table(title: str) -> list[list[str]]:
 
 def test_card_has_every_section():
     titles = [line.removeprefix("## ") for line in CARD.splitlines() if line.startswith("## ")]
-    expected = ["Description", "Action Space", "Observation Space", "Rewards", "Starting State", "Episode End"]
+    expected = ["Description", "Action Space", "Observation Space", "Rewards", "Own Functions", "Starting State", "Episode End"]
     assert titles == [*expected, "Information", "Arguments", "Example", "Version History"]
 
 

@@ -389,7 +389,7 @@ def test_a_bad_option_gets_one_line():
             {"action_mode": "pase"},
             "action_mode must be one of pace, fraction, participation, discrete, got 'pase'; did you mean 'pace'?",
         ),
-        ({"reward": "real"}, "reward must be one of expected, realised, got 'real'; did you mean 'realised'?"),
+        ({"reward": "real"}, "reward must be one of expected, realised, cost-risk, got 'real'; did you mean 'realised'?"),
         ({"observe_regime": "no"}, "observe_regime must be true or false, got 'no'"),
         ({"random_side": 1}, "random_side must be true or false, got 1"),
         ({"quantity_range": (2.0, 1.0)}, "quantity_range must be (smallest, largest) multiple of the quantity, got (2, 1)"),
