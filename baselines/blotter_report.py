@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,8 +13,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.data.tables import Provenance
 from hyperexec_env.data.zones import DAY, HOUR, Nanoseconds, local_of
-from hyperexec_env.extras import need
-from hyperexec_env.files import write_atomically
+from hyperexec_env.evaluation.table import arrow_table, write_columns
 
 from .order_costs import MEASURES
 
@@ -27,7 +23,6 @@ Floats = NDArray[np.float64]
 
 GROUPS: Final = ("broker", "algorithm", "symbol", "side", "time of day")
 """What the orders are grouped by."""
-ENDINGS: Final = (".parquet", ".csv", ".json")
 MANY_SESSIONS: Final = 10
 """Sessions from which on standard errors are those of means of sessions."""
 FAR: Final = 5.0
@@ -238,11 +233,12 @@ class BlotterReport:
         Raises:
             MissingExtra: The extra `data` is not installed.
         """
-        arrow = need("pyarrow", "data")
-        columns = self.rows()
-        kinds = {name: arrow.float64() for name in columns if name in MEASURES or name in self.values}
-        kinds["fills"] = arrow.int64()
-        return arrow.table({name: arrow.array(values, kinds.get(name)) for name, values in columns.items()})
+        return arrow_table(self.rows(), self._numeric)
+
+    @property
+    def _numeric(self) -> list[str]:
+        """Names of the columns of numbers, some of which may be unknown in every row."""
+        return [name for name in self.rows() if name in MEASURES or (name in self.values and name != "fills")]
 
     def write(self, path: str) -> None:
         """Write the table of orders to a file that ends in .parquet, .csv or .json.
@@ -250,22 +246,7 @@ class BlotterReport:
         Raises:
             ValueError: The name has another end, or the file cannot be written.
         """
-        ending = check_ending(path)
-        if ending == ".parquet":
-            buffer = io.BytesIO()
-            need("pyarrow.parquet", "data").write_table(self.to_arrow(), buffer)
-            write_atomically(path, buffer.getvalue())
-            return
-        columns = self.rows()
-        rows = list(zip(*columns.values(), strict=True))
-        if ending == ".json":
-            write_atomically(path, json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=1) + "\n")
-            return
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
-        write_atomically(path, text.getvalue())
+        write_columns(path, self.rows(), self._numeric)
 
     @property
     def totals(self) -> dict[str, float]:
@@ -346,14 +327,6 @@ class BlotterReport:
             lines += ["", f"{len(self.outliers):,} orders are unusual:", *_aligned(*self.outlier_table())]
         lines += ["", "Means are weighted by paper notional, ± standard error; positive is a cost for buys and for sells."]
         return "\n".join([*lines, *(f"{text}." for text in self.remarks)])
-
-
-def check_ending(path: str) -> str:
-    """Return the end of the name of a file for a table of orders; raise ValueError if it has another one."""
-    ending = next((end for end in ENDINGS if path.lower().endswith(end)), "")
-    if not ending:
-        raise ValueError(f"out must be a file that ends in {', '.join(ENDINGS)}, got {path!r}")
-    return ending
 
 
 def _aligned(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.baselines.solver import solve_interval as solve_interval
+    from hyperexec_env.baselines.trace import trace as trace
     from hyperexec_env.data.blotter import read_blotter as read_blotter
     from hyperexec_env.data.calibration import calibrate as calibrate
     from hyperexec_env.data.format import Format as Format
@@ -87,6 +88,7 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.rule import Rule as Rule
     from hyperexec_env.evaluation.rule import RulePolicy as RulePolicy
     from hyperexec_env.evaluation.store import Store as Store
+    from hyperexec_env.evaluation.trace import Trace as Trace
     from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
     from hyperexec_env.execution.agent import Quote as Quote
     from hyperexec_env.execution.config import ExecutionConfig as ExecutionConfig
@@ -149,6 +151,7 @@ _MODULES: Final = {
     "Solution": "baselines.solver",
     "SolutionInterval": "baselines.solver",
     "Store": "evaluation.store",
+    "Trace": "evaluation.trace",
     "almgren_2005": "execution.presets",
     "audit_data": "audit.data",
     "audit_env": "audit.environment",
@@ -196,6 +199,7 @@ _MODULES: Final = {
     "solve": "baselines.solver",
     "solve_interval": "baselines.solver",
     "tca_blotter": "baselines.blotter",
+    "trace": "baselines.trace",
 }
 """Name of the public API and the module that it is imported from when it is first used."""
 

@@ -16,7 +16,7 @@ from typing import Any, Final
 from hyperexec_env.arguments import build, files_of, option
 from hyperexec_env.baselines.blotter import order_numbers, tca_blotter
 from hyperexec_env.baselines.blotter_page import blotter_page
-from hyperexec_env.baselines.blotter_report import BlotterReport, check_ending
+from hyperexec_env.baselines.blotter_report import BlotterReport
 from hyperexec_env.baselines.desk_market import DeskMarket
 from hyperexec_env.baselines.order_costs import Settings
 from hyperexec_env.baselines.tca import PLANS, Details, tca_of_blotter
@@ -24,6 +24,7 @@ from hyperexec_env.baselines.tca_page import page
 from hyperexec_env.data.blotter import Blotter, read_blotter
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.listings import in_shares
+from hyperexec_env.evaluation.table import check_ending
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.extras import need

@@ -39,6 +39,7 @@ __all__ = [
     "build_observer",
     "choose_features",
     "drawn_features",
+    "listed_features",
     "observation_names",
     "observation_space",
     "observation_table",
@@ -222,6 +223,11 @@ def choose_features(features: Sequence[str | Feature] | None = None) -> tuple[Fe
     if not chosen:
         raise ValueError("features must name at least one feature, got an empty list")
     return tuple(chosen)
+
+
+def listed_features(features: Sequence[str | Feature] | None) -> tuple[str | Feature, ...] | None:
+    """Return the checked features of an observation, built-in ones by name; None for None, all built-in ones."""
+    return None if features is None else tuple(each if each.function else each.name for each in choose_features(features))
 
 
 def observation_table(features: Sequence[Feature], card: str) -> str:

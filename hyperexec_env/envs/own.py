@@ -12,9 +12,10 @@ from itertools import repeat
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import Action, OwnAction
-from hyperexec_env.envs.features import Feature, Known, Sight
+from hyperexec_env.envs.features import Feature, Known, Observer, Sight
 from hyperexec_env.envs.reward import Outcome, Paid, outcome_of
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.market.draws import Drawn, drawn_numbers
@@ -24,7 +25,10 @@ from hyperexec_env.market.numeric import maximum, minimum
 from hyperexec_env.market.tables import Numbers
 from hyperexec_env.records import Single, Whole, for_numbers, is_record, numbered, numbers
 
-__all__ = ["allow_stage", "ask_stage", "by_lane", "extend_stage", "extension", "name_of", "notice", "pay_stage", "whole"]
+__all__ = [
+    *("allow_stage", "ask_stage", "asked_shares", "by_lane", "extend_stage", "extension", "known_of", "name_of", "notice"),
+    *("observe_all", "pay_stage", "whole"),
+]
 
 
 def notice(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane) -> Situation:
@@ -136,6 +140,28 @@ def extend_stage(features: tuple[Feature, ...]) -> tuple[Any, Callable[..., Any]
 
     extend.__annotations__ = {"situation": Situation, "known": Known, "return": made.kind}
     return made.kind, extend
+
+
+def known_of(observer: Observer, situation: Situation) -> Any:
+    """Return what is known of the slice of a situation: floats, or arrays over episodes."""
+    if not np.ndim(situation.remaining):
+        return observer.facts_of(situation.k, situation.seen)
+    cell = np.broadcast_to(observer.market.cell(situation.k, situation.seen), np.shape(situation.remaining))
+    return Known(*(column.take(cell) for column in observer.facts))
+
+
+def observe_all(observer: Observer, situation: Situation) -> NDArray[np.float32]:
+    """Return the observations of a situation with the user's features, shape (features,) or (episodes, features)."""
+    rows = observer.observe(situation)
+    if observer.own:
+        extra = by_lane(extension(observer.own))(situation._replace(market=None), known_of(observer, situation))
+        rows[..., -len(observer.own) :] = np.stack(extra, axis=-1)
+    return observer.select(rows)
+
+
+def asked_shares(own: OwnAction, observer: Observer, situation: Situation, action: Any) -> Any:
+    """Return the shares that actions of a user's action mode request: a float, or an array over episodes."""
+    return by_lane(own.shares)(action, situation._replace(market=None), known_of(observer, situation))
 
 
 # --- action modes

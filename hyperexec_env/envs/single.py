@@ -440,6 +440,18 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         return observation_table(self.task.observer.features, type(self).__doc__ or "")
 
     @property
+    def episode(self) -> Episode:
+        """The episode that was begun last, with its trades and costs so far, and its path: for reports, not for policies."""
+        if self._running is None:
+            raise ResetNeeded("call reset() before asking for the episode")
+        return self._running
+
+    @property
+    def number(self) -> int:
+        """Number of the episode of the seed; -1 before the first reset."""
+        return self._number
+
+    @property
     def date(self) -> str:
         """Date of the episode in a replay, such as 2024-03-26; "" for a simulated day."""
         if self._running is None:

@@ -11,7 +11,7 @@ from gymnasium import logger
 
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_numbers, nearest, shown
 from hyperexec_env.envs.action import ActionMode, OwnAction, build_action_mode
-from hyperexec_env.envs.features import Feature, Observer, build_observer, choose_features
+from hyperexec_env.envs.features import Feature, Observer, build_observer, listed_features
 from hyperexec_env.envs.reward import COST_RISK, REWARDS, Outcome, Paid, Reward
 from hyperexec_env.market.draws import MarketDraws, build_draws
 from hyperexec_env.market.kernel import expected_cost, realised_cost
@@ -163,9 +163,7 @@ def build_task(
         if not isinstance(reward, str):
             raise ValueError(f"reward must be one of {', '.join(REWARDS)} or a function of an Outcome, got {shown(reward)}")
         check_choice("reward", reward, REWARDS)
-    listed = (
-        None if features is None else tuple(choice if choice.function else choice.name for choice in choose_features(features))
-    )
+    listed = listed_features(features)
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)
     if check_flag("uncertainty", uncertainty) and replay is not None:

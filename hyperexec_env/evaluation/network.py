@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_integer, check_label, nearest, one_line, shown
-from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, build_action_mode
-from hyperexec_env.envs.features import Observer, build_observer, observation_names
+from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, OwnAction, build_action_mode
+from hyperexec_env.envs.features import Feature, Observer, build_observer, observation_names
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.extras import need
 from hyperexec_env.files import read_regular, write_atomically
@@ -131,9 +131,14 @@ def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @lru_cache(maxsize=32)
-def translation(market: Market, action_mode: str, observe_regime: bool) -> tuple[Observer, ActionMode]:
+def translation(
+    market: Market,
+    action_mode: str | OwnAction,
+    observe_regime: bool,
+    features: tuple[str | Feature, ...] | None = None,
+) -> tuple[Observer, ActionMode]:
     """Return what translates a situation to an observation, and an action to shares."""
-    return build_observer(market, observe_regime), build_action_mode(action_mode, market)
+    return build_observer(market, observe_regime, features), build_action_mode(action_mode, market)
 
 
 def policy_files(folder: str | Path) -> list[Path]:

@@ -39,6 +39,7 @@ TINY = {
     "export": "model.zip --algorithm ppo --out run --overwrite --trust-pickle",
     "scenarios": "",
     "solve": "almgren-chriss",
+    "trace": "almgren-chriss --policy TWAP",
     "card": "almgren-chriss",
     "certify": "almgren-chriss --trips 1000",
     "audit env": "hyperexec_env:HyperExec-v0 --set scenario=almgren-chriss --episodes 10",

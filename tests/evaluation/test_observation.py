@@ -2,6 +2,7 @@
 
 import re
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
@@ -100,3 +101,39 @@ def test_bad_actions_get_one_line(action_mode, act, message):
     (failure,) = board.failed
     assert re.search(message, failure.reason)
     assert "\n" not in failure.reason
+
+
+def per_slice(situation, known):
+    return 0.0 if situation.k >= known.slices else situation.remaining / situation.quantity / (known.slices - situation.k)
+
+
+def third(level, situation, known):
+    return situation.remaining * (0.1, 0.3, 1.0)[level]
+
+
+OWN = {
+    "features": {"features": ["time_left", hx.Feature("per_slice", 0.0, 1.0, function=per_slice)]},
+    "action": {"action_mode": hx.OwnAction("thirds", gym.spaces.Discrete(3), third), "features": ["time_left", "remaining"]},
+}
+
+
+@pytest.mark.parametrize("options", OWN.values(), ids=OWN)
+@pytest.mark.parametrize("observe_regime", [True, False])
+def test_the_board_replays_own_features_and_own_actions(options, observe_regime):
+    discrete = "action_mode" in options
+
+    def act(observation):
+        return (observation[:, 1] < observation[:, 0]).astype(int) if discrete else 4.0 * observation[:, 1] - 0.5
+
+    policy = hx.ObservationPolicy("mine", act, observe_regime=observe_regime, **options)
+    board = hx.evaluate("regime-day", policy, episodes=3, seed=4, optimum=False, backend="numpy")
+    env, objective = hx.make("regime-day", observe_regime=observe_regime, **options), []
+    for number in range(3):
+        observation, _ = env.reset(seed=4, options={"board": True, "episode": number})
+        ended = False
+        while not ended:
+            action = act(observation[None])
+            observation, _, ended, _, info = env.step(int(action[0]) if discrete else action.astype(np.float32))
+        objective.append(info["objective_bps"])
+    (row,) = (row for row in board.rows if row.policy == "mine")
+    assert row.objective_bps == pytest.approx(np.mean(objective), rel=1e-6)
