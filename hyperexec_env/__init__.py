@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.policies import policy_names as policy_names
     from hyperexec_env.baselines.realism import realism as realism
     from hyperexec_env.baselines.replay import replay as replay
+    from hyperexec_env.baselines.solver import BasketSolution as BasketSolution
     from hyperexec_env.baselines.solver import Solution as Solution
     from hyperexec_env.baselines.solver import SolutionInterval as SolutionInterval
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
@@ -119,6 +120,7 @@ _MODULES: Final = {
     "Adapter": "audit.adapter",
     "Audit": "audit.findings",
     "BasketScenario": "market.basket_scenario",
+    "BasketSolution": "baselines.solver",
     "BlotterReport": "baselines.blotter_report",
     "Board": "evaluation.board",
     "Certificate": "evaluation.certificate",

@@ -16,4 +16,5 @@ cannot represent the model, it raises an error with the reason.
 - `gatheral_schied`: Gatheral and Schied (2011)
 - `gatheral_schied_slynko`: Gatheral, Schied and Slynko (2012), power-law decay of the impact
 - `kyle`: Kyle (1985)
+- `basket`: Almgren and Chriss (2000) and Obizhaeva and Wang (2013) with matrices, for several assets
 """

@@ -1,6 +1,8 @@
 """Exact solver: the minimal objective J* of a scenario, a lower bound for every policy, and the policy that attains it."""
 
+from .basket import BasketSolution
+from .choose import solve
 from .interval import SolutionInterval, solve_interval
-from .solution import Solution, optimum, schedule_bps, solve
+from .solution import Solution, optimum, schedule_bps
 
-__all__ = ["Solution", "SolutionInterval", "optimum", "schedule_bps", "solve", "solve_interval"]
+__all__ = ["BasketSolution", "Solution", "SolutionInterval", "optimum", "schedule_bps", "solve", "solve_interval"]

@@ -9,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.baselines.solver import Solution, SolutionInterval, solve, solve_interval
+from hyperexec_env.baselines.solver import BasketSolution, Solution, SolutionInterval, solve, solve_interval
 from hyperexec_env.baselines.solver.interval import DRAWS
 from hyperexec_env.checks import check_integer
-from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.basket_scenario import BasketScenario
+from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenarios import get_scenario
 
 ORDER = 9
 
@@ -26,9 +28,11 @@ class Args:
     cache: bool = option(True, "read and store solutions (in HYPEREXEC_CACHE, or hyperexec in the user's cache folder)")
 
 
-def main(args: Args) -> Solution | SolutionInterval:
+def main(args: Args) -> Solution | SolutionInterval | BasketSolution:
     """Return the solution, with its interval where the scenario has a posterior."""
-    scenario = get_scenario(args.scenario)
+    scenario: Scenario | BasketScenario = get_scenario(args.scenario)
+    if isinstance(scenario, BasketScenario):
+        return solve(scenario, cached=args.cache)
     if args.draws == 0 or scenario.posterior is None:
         check_integer("draws", args.draws, low=0, high=1000)
         return solve(scenario, cached=args.cache)

@@ -56,8 +56,8 @@ def _assets(shares: Sequence[float], sides: Sequence[int], **values: Any) -> tup
     )
 
 
-_SHARES: Final = (0.12, 0.03, 0.08, 0.01, 0.10, 0.05, 0.02, 0.09, 0.04, 0.06)
-_SEVEN_TO_THREE: Final = (1, 1, -1, 1, 1, -1, 1, 1, -1, 1)
+_SHARES: Final = (0.12, 0.01, 0.08, 0.02, 0.10, 0.03, 0.06, 0.05, 0.04, 0.09)
+_SEVEN_TO_THREE: Final = (1, 1, 1, -1, 1, 1, -1, 1, 1, -1)
 _OWN_SOURCES: Final = {
     "correlation": f"assumed: {_INSIDE} within a sector, {_ACROSS} between sectors, as daily returns of large caps",
     "cross_impact": "assumed: bars of prices do not determine it",
@@ -66,7 +66,7 @@ _OWN_SOURCES: Final = {
 BASKET_HEDGED = register_basket(
     BasketScenario(
         name="basket-hedged",
-        description="seven buys and three sells of 1 to 12 % of the daily volume in three sectors; keeping the hedge pays",
+        description="seven buys and three sells, one in each sector, of 1 to 12 % of the daily volume; the hedge pays",
         assets=_assets(_SHARES, _SEVEN_TO_THREE, risk_aversion=5e-7),
         correlation=_sector_correlation(),
         provenance=_OWN_SOURCES,
@@ -92,9 +92,9 @@ register_basket(
     replace(
         BASKET_HEDGED,
         name="basket-day",
-        description="basket-hedged through the six regimes of a day, with linear temporary impact: solved exactly",
+        description="seven buys and three sells of 4 % of the daily volume through six regimes, with linear impact",
         assets=_assets(
-            _SHARES,
+            (0.04,) * 10,
             _SEVEN_TO_THREE,
             risk_aversion=5e-7,
             temp_impact_alpha=1.5,

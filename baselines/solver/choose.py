@@ -1,0 +1,38 @@
+"""Solve a scenario of one asset or a basket."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any, overload
+
+from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, is_basket
+from hyperexec_env.market.scenario import Scenario, ScenarioLike
+
+from . import solution as one_asset
+from .basket import BasketSolution, solve_basket
+from .solution import Solution
+
+__all__ = ["solve"]
+
+
+@overload
+def solve(scenario: Scenario, *, cached: bool = True) -> Solution: ...
+@overload
+def solve(scenario: BasketScenario, *, cached: bool = True) -> BasketSolution: ...
+@overload
+def solve(scenario: str | os.PathLike[str] | Mapping[str, Any], *, cached: bool = True) -> Any: ...
+def solve(scenario: ScenarioLike | BasketLike, *, cached: bool = True) -> Any:
+    """Solve a scenario or a basket, or read its solution from the cache.
+
+    Args:
+        scenario: A name, a dict, a path, a scenario or a basket.
+        cached: Whether to read and write the cache.
+
+    Returns:
+        A :class:`~hyperexec_env.baselines.solver.solution.Solution`, or, for a basket, a
+        :class:`~hyperexec_env.baselines.solver.basket.BasketSolution`.
+    """
+    if isinstance(scenario, BasketScenario) or is_basket(scenario):
+        return solve_basket(scenario, cached=cached)
+    return one_asset.solve(scenario, cached=cached)
