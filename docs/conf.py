@@ -13,8 +13,8 @@ project = "HyperExec"
 author = "The HyperExec developers"
 copyright = "2026, the HyperExec developers"
 version = release = __version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "reference_pages"]
-exclude_patterns = ["_build", "_ext", "browser", "paper.md"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery", "reference_pages"]
+exclude_patterns = ["_build", "_ext", "browser", "paper.md", "gallery", "examples/*.ipynb", "**/sg_execution_times.rst"]
 
 html_theme = "furo"
 html_title = "HyperExec"
@@ -27,7 +27,7 @@ myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 1200
 nb_merge_streams = True
 nb_execution_cache_path = str(Path(__file__).parent.parent / "build" / "docs-cache")
 
@@ -35,3 +35,15 @@ add_module_names = False
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 python_maximum_signature_line_length = 100
+
+sphinx_gallery_conf = {
+    "examples_dirs": "gallery",
+    "gallery_dirs": "examples",
+    "filename_pattern": "/plot_",
+    "image_srcset": ["2x"],
+    "capture_repr": (),
+    "download_all_examples": False,
+    "show_signature": False,
+    "write_computation_times": False,
+    "abort_on_example_error": True,
+}
