@@ -1,4 +1,4 @@
-"""Write the reference pages from the code, before Sphinx reads the sources: environment, scenarios, commands, API, llms.txt."""
+"""Write the reference pages from the code, before Sphinx reads the sources: fields, commands, API, llms.txt."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import importlib
 import inspect
 import io
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import interface_pages
+import scenario_pages
 
 import hyperexec_env as hx
 from hyperexec_env.arguments import Parser, add_arguments
-from hyperexec_env.baselines.card import card
 from hyperexec_env.cli import commands
 from hyperexec_env.market.scenario import Scenario
 
@@ -44,12 +45,12 @@ def write_pages(source: Path) -> None:
 
 def pages(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name and the content of each generated page."""
-    yield "environment.md", environment()
+    yield from interface_pages.pages()
     yield "fields.md", scenario_fields()
     names = list(hx.scenario_names())
     yield "scenarios.md", index("Scenarios", "One page for each registered scenario.", [f"scenario/{name}" for name in names])
     for name in names:
-        yield f"scenario/{name}.md", scenario(name, folder)
+        yield f"scenario/{name}.md", scenario_pages.page(name, folder / "scenario")
     listed = sorted(commands().items())
     words = [" ".join(command) for command, _ in listed]
     pages_of = [f"command/{word.replace(' ', '-')}" for word in words]
@@ -63,6 +64,8 @@ EXIT_CODES = """Every command takes `--help`, and `--json` (to a file, or to sta
 temporary file, synced and renamed. Before the work, a command refuses a target that it cannot create, and one that would
 replace a file that it reads.
 
+## Exit codes
+
 | exit code | meaning |
 | --- | --- |
 | 0 | success |
@@ -70,18 +73,14 @@ replace a file that it reads.
 | 2 | bad input, in one line on standard error; nothing was written |
 | 130 | interrupted (Ctrl-C) |
 | 143 | terminated (SIGTERM) |
+
+## The commands
 """
 
 
 def index(title: str, text: str, names: list[str]) -> str:
     """Return a page that lists other pages."""
     return "\n".join([f"# {title}", "", text, "", f"{FENCE}{{toctree}}", ":maxdepth: 1", "", *names, FENCE, ""])
-
-
-def environment() -> str:
-    """Return the card of the environment: the docstring of its class, whose headings are one level deeper there."""
-    text = inspect.cleandoc(hx.HyperExecEnv.__doc__ or "")
-    return f"# HyperExec-v0\n\n{text}\n"
 
 
 def scenario_fields() -> str:
@@ -107,60 +106,6 @@ def scenario_fields() -> str:
 
 FIELDS = """A scenario is a record (`hx.Scenario`), a dict or a TOML file with these fields. The key `base` names the scenario
 that provides the fields that are not given; `[regimes]` holds the regimes, and `[provenance]` the source of each number."""
-
-
-def scenario(name: str, folder: Path) -> str:
-    """Return the page of a scenario: its card, and the picture of its best schedules."""
-    record = hx.get_scenario(name)
-    picture = schedule_picture(name, folder / "scenario")
-    lines = [f"# {name}", "", f"{record.description}.", "", f"{FENCE}bash", f"hyperexec card {name}", FENCE, ""]
-    if picture:
-        caption = (
-            "Remaining shares under the best fixed schedule and the fixed baselines, and the expected volume of each slice."
-        )
-        lines += [f"![{name}]({picture})", "", caption, ""]
-    return "\n".join([*lines, f"{FENCE}text", str(card(name)), FENCE, ""])
-
-
-def schedule_picture(name: str, folder: Path) -> str:
-    """Draw the best fixed schedule beside the fixed baselines, and return the name of the file; "" if there is no optimum."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from hyperexec_env.baselines.policies import BASELINES, Schedule
-    from hyperexec_env.market.tables import build_market
-
-    solution, market = hx.solve(name), build_market(hx.get_scenario(name))
-    if solution.optimum_bps is None:
-        return ""
-    figure, axes = pyplot.subplots(figsize=(7.0, 3.0), layout="constrained")
-    begin, length = market.scenario.start_minute, market.scenario.horizon_minutes
-    minutes = np.linspace(begin, begin + length, market.slices + 1)
-    volume = market.mean_volume[:-1, market.unknown]
-    axes.bar(
-        minutes[:-1], volume / volume.max(), width=0.9 * (minutes[1] - minutes[0]), align="edge", color="0.9", label="volume"
-    )
-    for label, make in BASELINES.items():
-        policy = make()
-        if isinstance(policy, Schedule):
-            axes.plot(minutes, remaining(policy.fractions(market)[: market.slices]), lw=1.0, label=label)
-    axes.plot(minutes, 1.0 - np.append(0.0, np.cumsum(solution.schedule)), lw=2.5, color="black", label="best fixed schedule")
-    axes.set(xlabel="minutes after the open", ylabel="remaining, fraction")
-    axes.legend(frameon=False, fontsize=8, ncols=2)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.svg")
-    pyplot.close(figure)
-    return f"{name}.svg"
-
-
-def remaining(fractions: Any) -> list[float]:
-    """Return the remaining fraction of the order at the start of each slice and at the end, from fractions of the remaining."""
-    left = [1.0]
-    for fraction in fractions:
-        left.append(left[-1] * (1.0 - float(fraction)))
-    return left
 
 
 def command_help(words: tuple[str, ...], name: str) -> str:
@@ -196,9 +141,10 @@ def write_llms(source: Path, out: Path) -> None:
         "> Optimal execution as a Gymnasium environment: market, baselines, exact optimum, training, leaderboard.",
         "",
     ]
-    for path in sorted(source.rglob("*.md")):
-        if "_build" in path.parts:
+    for path in sorted(set(source.rglob("*.md")) | set(source.glob("examples/*.rst"))):
+        if not (out / path.relative_to(source).with_suffix(".html")).exists():
             continue
-        title = next((line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")), path.stem)
+        title = next((line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")), "")
+        title = title or re.search(r"^(.+)\n===", path.read_text(encoding="utf-8"), re.MULTILINE)[1]  # type: ignore[index]
         lines.append(f"- [{title}]({path.relative_to(source).with_suffix('.html').as_posix()})")
     (out / "llms.txt").write_text("\n".join([*lines, ""]), encoding="utf-8")

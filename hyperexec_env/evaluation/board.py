@@ -81,18 +81,26 @@ class Row:
     policy: str
     training_seed: int | None
     objective_bps: float
+    """Mean objective J: without the permanent cost and the price noise, with the risk term."""
     objective_low: float
     objective_high: float
     is_bps: float
+    """Mean implementation shortfall."""
     is_sd_bps: float
+    """Standard deviation of the shortfall over episodes."""
     is_cvar95_bps: float
+    """Mean shortfall of the 5 % of episodes with the largest."""
     expected_cost_bps: float
+    """Mean objective without the risk term."""
     risk_bps: float
+    """Mean risk term."""
     diff_to_twap_bps: float
+    """Mean paired difference of the objective to TWAP's."""
     diff_to_twap_low: float
     diff_to_twap_high: float
     diff_to_twap_percent: float
     realised_diff_to_twap_bps: float
+    """Mean paired difference of the shortfall to TWAP's."""
     realised_diff_to_twap_low: float
     realised_diff_to_twap_high: float
     p_twap: float
@@ -120,6 +128,7 @@ class Row:
     forced_percent: float
     """Mean number of shares that the end of the order forced to trade, percent of the order."""
     components_bps: dict[str, float]
+    """Mean shortfall by component; the components sum to `is_bps`."""
     sanity: bool
     optimum: bool = False
     """Whether the row is the optimal policy, shown for comparison."""
