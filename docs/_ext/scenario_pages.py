@@ -46,7 +46,7 @@ def objectives(solution: Any) -> str:
     """Return the table of the computed objectives, or the bounds where the scenario is not solved exactly."""
     best = solution.optimum_bps
     if best is None:
-        return f"The solver computes {solution.bounds}."
+        return f"{solution.bounds[0].upper()}{solution.bounds[1:]}."
     known = {
         "TWAP": solution.twap_bps,
         "best fixed schedule": solution.open_loop_bps,
