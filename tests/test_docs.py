@@ -1,11 +1,14 @@
 """The pages of `docs`: an example of a page prints what the page says, and definitions are those of the code."""
 
+import importlib
+import inspect
 import re
 import shlex
 from pathlib import Path
 
 import pytest
 
+import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.baselines.order_costs import HORIZONS, MEASURES
 
@@ -39,3 +42,22 @@ def test_the_definitions_of_tca_are_those_of_the_code():
         shown = name.replace(f"_{horizon}_", "_H_") if horizon else name
         text = measure.text.replace(f"h = {horizon}", "h = 1s, 10s, 1m, 5m, 30m or the close") if horizon else measure.text
         assert f"- `{shown}` {' '.join(text.split())}" in page, name
+
+
+@pytest.mark.fast
+def test_the_index_lists_every_page():
+    written = {path.relative_to(DOCS).with_suffix("").as_posix() for path in DOCS.rglob("*.md")}
+    pages = {page for page in written if not page.startswith(("reference/generated/", "examples/")) and page != "index"}
+    listed = set(re.findall(r"^[a-z][a-z0-9_/]+$", (DOCS / "index.md").read_text(encoding="utf-8"), re.MULTILINE))
+    orphans = {page for page in pages if "orphan: true" in (DOCS / f"{page}.md").read_text(encoding="utf-8")}
+    assert pages - orphans - {"paper"} == {
+        page for page in listed if not page.startswith(("reference/generated/", "examples/"))
+    }
+
+
+@pytest.mark.fast
+def test_the_table_of_arguments_names_every_argument(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    interface_pages = importlib.import_module("interface_pages")
+    named = re.findall(r"^\| `(\w+)` \|", interface_pages.sections()["Arguments"], re.MULTILINE)
+    assert named == [name for name in inspect.signature(hx.HyperExecEnv).parameters if name != "unknown"]
