@@ -11,16 +11,21 @@ import json
 import os
 import pkgutil
 import re
+import sqlite3
 import tempfile
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.baselines import closed_forms
+from hyperexec_env.data.layouts import LAYOUTS
 from hyperexec_env.envs.features import FEATURES
+from hyperexec_env.execution.journal import EVENTS
 
 ROOT = Path(__file__).parent.parent.parent
 FENCE = "```"
@@ -205,6 +210,50 @@ FILES = {
 """Kinds of files, and the module that reads and writes each."""
 
 
+def example_scenario() -> str:
+    """Return the file of a registered scenario."""
+    return f"An example, `almgren-chriss`:\n\n{FENCE}toml\n{hx.get_scenario('almgren-chriss').to_toml().strip()}\n{FENCE}"
+
+
+def example_policy() -> str:
+    """Return the description of a policy with one layer of zeros."""
+    layers = ((np.zeros((1, len(FEATURES)), np.float32), np.zeros(1, np.float32)),)
+    policy = hx.NetworkPolicy("schedule", layers, "tanh", "clip", "pace", observe_regime=True, training_seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        hx.save_policy(policy, Path(folder))
+        text = (Path(folder) / "policy.json").read_text(encoding="utf-8").strip()
+        names = ", ".join(f"`{path.name}`" for path in sorted(Path(folder).iterdir()))
+    return f"The folder holds {names}. `policy.json` of a policy with one layer:\n\n{FENCE}json\n{text}\n{FENCE}"
+
+
+def example_store() -> str:
+    """Return the tables of a new store."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "results.sqlite"
+        with contextlib.closing(hx.Store(path)), contextlib.closing(sqlite3.connect(path)) as connection:
+            tables = [sql for (sql,) in connection.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL")]
+    return "\n".join([f"{FENCE}sql", *(re.sub(r", (?=\w+ [A-Z])", ",\n  ", sql) + ";" for sql in tables), FENCE])
+
+
+def example_layouts() -> str:
+    """Return the names of the layouts that the readers recognise, by kind of data."""
+    kinds = dict.fromkeys(layout.kind for layout in LAYOUTS)
+    rows = [
+        f"| {kind} | {', '.join(dict.fromkeys(layout.name for layout in LAYOUTS if layout.kind == kind))} |" for kind in kinds
+    ]
+    return "\n".join(["| data | layouts that are recognised |", "| --- | --- |", *rows])
+
+
+EXAMPLES = {
+    "market.scenario_file": example_scenario,
+    "evaluation.network": example_policy,
+    "evaluation.store": example_store,
+    "execution.journal": lambda: f"Events that a line records: {', '.join(f'`{event}`' for event in EVENTS)}.",
+    "data.layouts": example_layouts,
+}
+"""Example of a file, or of its content, by the module that reads and writes it."""
+
+
 def files() -> str:
     """Return the page of file formats: what the module of each format says about it, and an example of a scenario."""
     lines = ["# File formats", "", FILES_TEXT, ""]
@@ -212,15 +261,8 @@ def files() -> str:
         text = inspect.cleandoc(importlib.import_module(f"hyperexec_env.{name}").__doc__ or "")
         text = re.sub(r":\w+:`~?(?:[\w.]*\.)?(\w+)`", r"`\1`", text)
         lines += [f"## {title}", "", text, "", f"Module: `hyperexec_env.{name}`.", ""]
-        if name == "market.scenario_file":
-            lines += [
-                "An example, `almgren-chriss`:",
-                "",
-                f"{FENCE}toml",
-                hx.get_scenario("almgren-chriss").to_toml().strip(),
-                FENCE,
-                "",
-            ]
+        if name in EXAMPLES:
+            lines += [EXAMPLES[name](), ""]
     return "\n".join(lines)
 
 
