@@ -110,13 +110,13 @@ def json_keys() -> str:
     """Return the page of the keys that commands write with ``--json``, read off what they write."""
     lines = ["# JSON keys", "", JSON_TEXT, ""]
     for words, classes in REPORTS.items():
-        meanings: dict[str, str] = {}
-        for name in classes:
-            meanings |= attribute_docstrings(name)
+        described = [attribute_docstrings(name) for name in classes] or [{}]
+        top = {name: text for found in described for name, text in found.items()}
         lines += [f"## hyperexec {' '.join(word for word in words.split()[:2] if word.isalpha() and '-' not in word)}", ""]
         lines += [f"{FENCE}bash", f"hyperexec {words} --json", FENCE, "", "| key | type | meaning |", "| --- | --- | --- |"]
         for key, kind in keys(written(words.split())).items():
-            meaning = meanings.get(re.split(r"[.\[]", key.removesuffix("[]"))[-1].removeprefix("]."), "")
+            last = re.split(r"[.\[]", key.removesuffix("[]"))[-1].removeprefix("].")
+            meaning = (described[-1] if "[]." in key else top).get(last, "")  # the entries of lists are of the last class
             lines.append(f"| `{key}` | {kind} | {meaning} |")
         lines.append("")
     return "\n".join(lines)

@@ -22,7 +22,8 @@ def page(name: str, folder: Path) -> str:
     scenario, solution = hx.get_scenario(name), hx.solve(name)
     board = hx.evaluate(name, ["baselines", "sanity"], episodes=EPISODES, backend="numpy")
     picture(scenario, solution, folder / f"{name}.svg")
-    text = [f"# {name}", f"{scenario.description}.", f"![{name}]({name}.svg)", CAPTION.format(best="the optimal policy" if solution.policy else "VWAP")]
+    caption = CAPTION.format(best="the optimal policy" if solution.policy else "VWAP")
+    text = [f"# {name}", f"{scenario.description}.", f"![{name}]({name}.svg)", caption]
     text += ["## Objectives, computed", f"{FENCE}bash\nhyperexec solve {name}\n{FENCE}", objectives(solution)]
     text += ["## Board", command(name), board.to_markdown()]
     parameters, verdict = split_card(name)
