@@ -21,13 +21,17 @@ from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.statistics import smallest_difference
 from hyperexec_env.evaluation.store import Store
+from hyperexec_env.evaluation.submission import Submission, is_submission, load_submission
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 from hyperexec_env.progress import progress
 
 from .desk import DESK
 from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names
 
-__all__ = ["TIMEOUT", "PolicyLike", "announce", "check_evaluation", "entrants", "evaluate", "known_optimum", "resolution"]
+__all__ = [
+    *("TIMEOUT", "PolicyLike", "announce", "check_evaluation", "check_own_name", "entrants", "evaluate", "known_optimum"),
+    "resolution",
+]
 
 TIMEOUT: Final = 300.0
 """Default of the largest time of one call of a policy, seconds."""
@@ -36,7 +40,7 @@ _PILOT: Final = 300
 
 
 PolicyLike = str | os.PathLike[str] | Policy | Entrant
-"""A policy, an entrant, the name of a policy or of a group of policies, or the folder of a trained policy."""
+"""A policy, an entrant, the name of a policy or of a group of policies, the folder of a trained policy, or a submission."""
 
 
 def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
@@ -44,8 +48,9 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
 
     Args:
         policies: Names of policies (case-insensitive), `optimum`, the groups `baselines`, `sanity`, `all` and `desk`, folders
-            of trained policies, policies, or entrants. A known name takes precedence over a folder of that name (write
-            `./TWAP` for the folder).
+            of trained policies, submissions (not of Python code, which
+            :meth:`~hyperexec_env.evaluation.submission.Submission.entrant` runs if it is told to), policies, or entrants. A
+            known name takes precedence over a folder of that name (write `./TWAP` for the folder).
 
     Raises:
         TypeError: An object is not a policy.
@@ -82,7 +87,17 @@ def _named(name: str) -> list[Entrant]:
     known = name.lower() in (*_GROUPS, Optimal.name, *map(str.lower, policy_names()))
     if not known and os.path.isdir(name):
         return [_entrant(load_policy(name))]
+    if not known and is_submission(name):
+        return [check_own_name(load_submission(name)).entrant()]
     return [_entrant(get_policy(key)) for key in _GROUPS.get(name.lower(), [name])]
+
+
+def check_own_name(submission: Submission) -> Submission:
+    """Return a submission; raise ValueError if its name is the name of a policy of this package."""
+    name = submission.card.name
+    if name.strip().lower() in (*_GROUPS, Optimal.name, *map(str.lower, policy_names())):
+        raise ValueError(f"the name of a submission must not be that of a policy of this package, got {name!r}")
+    return submission
 
 
 def _entrant(item: Policy | Entrant) -> Entrant:

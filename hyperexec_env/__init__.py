@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.rule import RulePolicy as RulePolicy
     from hyperexec_env.evaluation.store import Store as Store
     from hyperexec_env.evaluation.trace import Trace as Trace
+    from hyperexec_env.evaluation.submission import load_submission as load_submission
     from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
     from hyperexec_env.execution.agent import Quote as Quote
     from hyperexec_env.execution.config import ExecutionConfig as ExecutionConfig
@@ -114,6 +115,9 @@ if TYPE_CHECKING:
     from hyperexec_env.orders import ChildOrder as ChildOrder
     from hyperexec_env.orders import Fill as Fill
     from hyperexec_env.orders import ParentOrder as ParentOrder
+    from hyperexec_env.sharing.runs import make_bundle as make_bundle
+    from hyperexec_env.sharing.submit import pack_folder as pack_folder
+    from hyperexec_env.sharing.verification import verify_file as verify_file
     from hyperexec_env.training.leaderboard import leaderboard as leaderboard
 
 _MODULES: Final = {
@@ -179,8 +183,11 @@ _MODULES: Final = {
     "known_optimum": "baselines.evaluate",
     "leaderboard": "training.leaderboard",
     "load_policy": "evaluation.network",
+    "load_submission": "evaluation.submission",
+    "make_bundle": "sharing.runs",
     "measure": "baselines.measure",
     "observation_names": "envs.features",
+    "pack_folder": "sharing.submit",
     "planned_shares": "execution.estimates",
     "policy_names": "baselines.policies",
     "preset": "execution.presets",
@@ -202,6 +209,7 @@ _MODULES: Final = {
     "solve_interval": "baselines.solver",
     "tca_blotter": "baselines.blotter",
     "trace": "baselines.trace",
+    "verify_file": "sharing.verification",
 }
 """Name of the public API and the module that it is imported from when it is first used."""
 

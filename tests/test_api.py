@@ -88,6 +88,12 @@ def leaderboard(scenario):
     return refused("scenario names must differ|unknown", hx.leaderboard, [scenario, scenario])
 
 
+def bundled(scenario, folder):
+    (folder / "policy.py").write_text("def decide(p, s): return s.remaining / (s.market.slices - s.k)\n")
+    (folder / "card.toml").write_text('name = "Even"\nauthors = ["A"]\nmethod = "equal slices"\nlicence = "MIT"\n')
+    return refused("which is not run|unknown", hx.make_bundle, folder, scenario, policies=(), episodes=4)
+
+
 def trained(method, scenario, folder, **options):
     pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
     policy = method.train(method.Args(scenario=scenario, hidden=4, out=str(folder / "run"), progress=False, **options))
@@ -131,6 +137,7 @@ TAKERS = {
     "realism": lambda scenario, _: refused("at least five sessions|unknown", hx.realism, scenario, FEW),
     "study": lambda scenario, _: refused("episodes must|unknown", study, scenario, episodes=1),
     "leaderboard": lambda scenario, _: leaderboard(scenario),
+    "make_bundle": lambda scenario, folder: bundled(scenario, folder),
     "ppo": lambda scenario, folder: trained(
         ppo, scenario, folder, timesteps=10, lanes=2, steps=5, batch_size=10, epochs=1, tensorboard=False
     ),

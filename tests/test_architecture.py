@@ -18,6 +18,7 @@ FOLDERS = {"hyperexec_env": (), "baselines": ("hyperexec_env",), "training": ("h
 ARROWS = """
 cli -> training -> baselines -> evaluation -> envs -> market -> orders
 cli -> audit -> baselines
+cli -> sharing -> baselines
 baselines -> execution -> market, orders
 cli, training, baselines, envs -> data -> market
 integrations -> baselines

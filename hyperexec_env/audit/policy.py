@@ -32,6 +32,7 @@ from hyperexec_env.evaluation.policy import Policy, PolicyFailure, check_policy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.evaluation.statistics import p_value
+from hyperexec_env.evaluation.submission import is_submission
 from hyperexec_env.market.noise import Words, episode_keys
 from hyperexec_env.market.path import Path as MarketPath
 from hyperexec_env.market.path import draw_path
@@ -51,7 +52,7 @@ _TIMEOUT: Final = 60.0
 
 
 def find_policy(policy: PolicyLike) -> Entrant:
-    """Return the entrant that a name, a folder, a file in the folder of a policy, MODULE:NAME or an object denotes.
+    """Return the entrant that a name, a folder, a file of a folder, a submission, MODULE:NAME or an object denotes.
 
     Raises:
         ValueError: It is unknown, or a file that may hold a pickle.
@@ -60,7 +61,7 @@ def find_policy(policy: PolicyLike) -> Entrant:
     if isinstance(policy, (str, os.PathLike)):
         text = os.fspath(policy)
         if os.path.isfile(text):
-            return _one(entrants(_folder_of(text)))
+            return _one(entrants(text if is_submission(text) else _folder_of(text)))
         module, sign, name = text.partition(":")
         known = text.lower() in map(str.lower, policy_names())
         if sign and not known and name.isidentifier() and all(part.isidentifier() for part in module.split(".")):

@@ -86,7 +86,8 @@ def _check_files(args: Any, json_target: str | None) -> None:
         check_folder(path)
     stores, outputs = files_of(args, "store"), files_of(args, "output")
     read = [*(path for _, path in files_of(args, "input")), *getattr(args, "inputs", ())]
-    read += [file for _, folder in files_of(args, "policy") for file in policy_files(folder)]
+    policies = [path for _, path in files_of(args, "policy")]
+    read += [file for path in policies for file in policy_files(path)] + [path for path in policies if os.path.isfile(path)]
     read += [file for _, scenario in files_of(args, "scenario") for file in scenario_files(scenario)]
     for _, path in stores:
         check_target(path, read)

@@ -22,7 +22,8 @@ from hyperexec_env.files import read_regular, write_atomically
 from hyperexec_env.market.tables import Market
 
 __all__ = [
-    *("ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "policy_files", "save_policy", "translation"),
+    *("ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "parse_policy", "policy_files", "save_policy"),
+    "translation",
 ]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
@@ -228,13 +229,28 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
         MissingExtra: safetensors is not installed.
     """
     files = policy_files(folder)
-    safetensors = need("safetensors.numpy", "train")
+    need("safetensors.numpy", "train")
     try:
-        described = json.loads(read_regular(files[0], _LARGEST_DESCRIPTION))
-        weights = read_regular(files[1], _LARGEST_WEIGHTS)
+        described, weights = read_regular(files[0], _LARGEST_DESCRIPTION), read_regular(files[1], _LARGEST_WEIGHTS)
+        json.loads(described)
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{folder} holds no trained policy: {error}") from None
     try:
+        return parse_policy(described, weights)
+    except ValueError as error:
+        raise ValueError(f"{files[0]} is not a trained policy: {error}") from None
+
+
+def parse_policy(description: bytes, weights: bytes) -> NetworkPolicy:
+    """Return the policy of the contents of `policy.json` and `policy.safetensors`.
+
+    Raises:
+        ValueError: The contents are inconsistent.
+        MissingExtra: safetensors is not installed.
+    """
+    safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
+    try:
+        described = json.loads(description)
         _check_fields(described)
         if hashlib.sha256(weights).hexdigest() != described["sha256"]:
             raise ValueError("policy.safetensors is not the file that policy.json describes")
@@ -253,5 +269,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
             described["training_seed"],
             described["about"],
         )
-    except (KeyError, TypeError, ValueError, need("safetensors", "train").SafetensorError) as error:
-        raise ValueError(f"{files[0]} is not a trained policy: {error}") from None
+    except RecursionError:
+        raise ValueError("policy.json is nested too deeply") from None
+    except (KeyError, TypeError, ValueError, broken) as error:
+        raise ValueError(str(error)) from None

@@ -31,7 +31,7 @@ from hyperexec_env.market.account import Statement
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.scenario import Scenario
 
-__all__ = ["DamagedCell", "DeterminismAlarm", "Store", "difference"]
+__all__ = ["DamagedCell", "DeterminismAlarm", "Store", "decode_outcome", "difference", "encode_outcome"]
 
 _MAGIC: Final = b"SQLite format 3\0"
 _APPLICATION: Final = int.from_bytes(b"HxSt", "big")
@@ -359,10 +359,47 @@ def _outcome(arrays: dict[str, NDArray[Any]], path_hash: str) -> Outcome:
     return Outcome(statement, arrays["forced"], arrays["start_regime"], arrays["inventory"], path_hash)
 
 
-def _encoded(cell: Cell, outcome: Outcome) -> _Record:
+def encode_outcome(outcome: Outcome) -> tuple[list[list[Any]], bytes]:
+    """Return the names, types and shapes of the arrays of an outcome, and their bytes, one array after the other."""
     arrays = _arrays(outcome)
-    header = json.dumps([[name, values.dtype.str, list(values.shape)] for name, values in arrays.items()])
-    raw = b"".join(values.tobytes() for values in arrays.values())
+    return [[name, values.dtype.str, list(values.shape)] for name, values in arrays.items()], b"".join(
+        values.tobytes() for values in arrays.values()
+    )
+
+
+def decode_outcome(described: Any, raw: bytes, path_hash: str) -> Outcome:
+    """Return the outcome with the given arrays, which are read-only; the inverse of :func:`encode_outcome`.
+
+    Raises:
+        ValueError: The bytes do not fit the description. Any error of :data:`_UNREADABLE`: The description is damaged.
+    """
+    sizes = _sizes(described)
+    if len(raw) != sum(sizes):
+        raise ValueError(f"the arrays take {sum(sizes):,} bytes, got {len(raw):,}")
+    arrays, start = {}, 0
+    for (name, dtype, shape), size in zip(described, sizes, strict=True):
+        arrays[name] = np.frombuffer(raw[start : start + size], dtype).reshape(tuple(shape))
+        start += size
+    return _outcome(arrays, path_hash)
+
+
+def _sizes(described: Any) -> list[int]:
+    """Return the size of each described array, bytes.
+
+    Raises:
+        ValueError: A type or a shape is invalid, or the arrays are too large.
+    """
+    if any(dtype not in _DTYPES or any(type(n) is not int or n < 0 for n in shape) for _, dtype, shape in described):
+        raise ValueError("the header holds an unknown type or a bad shape")
+    sizes = [8 * math.prod(shape) for _, _, shape in described]
+    if sum(sizes) > _LARGEST:
+        raise ValueError(f"the arrays must take at most {_LARGEST:,} bytes, got {shown(sum(sizes))}")
+    return sizes
+
+
+def _encoded(cell: Cell, outcome: Outcome) -> _Record:
+    described, raw = encode_outcome(outcome)
+    header = json.dumps(described)
     return _Record(outcome.path_hash, header, _sha256(cell, outcome.path_hash, header, raw), zlib.compress(raw, 1))
 
 
@@ -372,20 +409,12 @@ def _decoded(cell: Cell, record: _Record) -> Outcome:
     Raises:
         ValueError: The record is damaged or belongs to another cell.
     """
-    described = [(name, dtype, tuple(shape)) for name, dtype, shape in json.loads(record.header)]
-    if any(dtype not in _DTYPES or any(type(n) is not int or n < 0 for n in shape) for _, dtype, shape in described):
-        raise ValueError("the header holds an unknown type or a bad shape")
-    sizes = [8 * math.prod(shape) for _, _, shape in described]
-    if sum(sizes) > _LARGEST:
-        raise ValueError(f"the arrays must take at most {_LARGEST:,} bytes, got {shown(sum(sizes))}")
-    raw = zlib.decompressobj().decompress(record.data, sum(sizes) + 1)
-    if len(raw) != sum(sizes) or _sha256(cell, record.path_hash, record.header, raw) != record.sha256:
+    described = json.loads(record.header)
+    size = sum(_sizes(described))
+    raw = zlib.decompressobj().decompress(record.data, size + 1)
+    if len(raw) != size or _sha256(cell, record.path_hash, record.header, raw) != record.sha256:
         raise ValueError("the SHA-256 of the row does not match its content")
-    arrays, start = {}, 0
-    for (name, dtype, shape), size in zip(described, sizes, strict=True):
-        arrays[name] = np.frombuffer(raw[start : start + size], dtype).reshape(shape)
-        start += size
-    return _outcome(arrays, record.path_hash)
+    return decode_outcome(described, raw, record.path_hash)
 
 
 def _sha256(cell: Cell, path_hash: str, header: str, raw: bytes) -> str:

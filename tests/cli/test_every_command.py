@@ -37,6 +37,9 @@ TINY = {
     "train sac": REPLAY,
     "train dqn": f"{REPLAY} --target-interval 10",
     "export": "model.zip --algorithm ppo --out run --overwrite --trust-pickle",
+    "submit": "even --out even.submission.zip",
+    "bundle": "even.submission.zip --scenario almgren-chriss --policy TWAP --episodes 4 --no-optimum --out x.zip --trust-code",
+    "verify": "even.submission.zip",
     "scenarios": "",
     "solve": "almgren-chriss",
     "trace": "almgren-chriss --policy TWAP",
@@ -93,6 +96,11 @@ def prepare(command):
         Path("results.csv").write_text(
             "policy,episode,cost\n" + "".join(f"TWAP,{k},{k % 7}\nPOV,{k},{k % 5}\n" for k in range(60))
         )
+    if command in ("submit", "bundle", "verify"):
+        Path("even").mkdir(exist_ok=True)
+        Path("even/card.toml").write_text('name = "Even"\nauthors = ["A"]\nmethod = "equal slices"\nlicence = "MIT"\n')
+        Path("even/policy.py").write_text("def decide(p, s): return s.remaining / (s.market.slices - s.k)\n")
+        hx.pack_folder("even", "even.submission.zip")
     if command == "export":
         import gymnasium as gym
         from stable_baselines3 import PPO
@@ -220,6 +228,11 @@ USING = [
     ("train dqn --out board", "board/checkpoints/x.json"),
     ("export model.zip --algorithm ppo --out board", "board/policy.json"),
     ("export model.zip --algorithm ppo --out board", "model.zip"),
+    ("submit policy --out new.zip", "policy/policy.json"),
+    ("submit policy --out new.zip", "policy/card.toml"),
+    ("bundle model.zip --out new.zip", "model.zip"),
+    ("bundle policy --out new.zip --scenario mine.toml", "base.toml"),
+    ("verify model.zip", "model.zip"),
     ("calibrate bars.csv --stamp start --out new.toml", "bars.csv"),
     ("tca fills.csv --market bars.csv", "bars.csv"),
 ]
@@ -230,7 +243,7 @@ USING = [
 def test_no_result_replaces_a_file_that_the_command_uses(words, target, capsys, folder, monkeypatch):
     for name in ("board/policies/ppo-regime-day-0", "board/checkpoints", "policy"):
         Path(name).mkdir(parents=True)
-    for name in ("model.zip", "bars.csv", "fills.csv", "policy/policy.json"):
+    for name in ("model.zip", "bars.csv", "fills.csv", "policy/policy.json", "policy/card.toml"):
         Path(name).write_text("kept")
     Path("base.toml").write_text('base = "almgren-chriss"\n')
     Path("mine.toml").write_text('base = "base.toml"\nname = "mine"\n')

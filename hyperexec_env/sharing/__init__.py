@@ -1,0 +1,1 @@
+"""Boards for others: bundles that another machine reproduces, their verification, and a site of leaderboards."""
