@@ -116,6 +116,7 @@ if TYPE_CHECKING:
     from hyperexec_env.orders import Fill as Fill
     from hyperexec_env.orders import ParentOrder as ParentOrder
     from hyperexec_env.sharing.runs import make_bundle as make_bundle
+    from hyperexec_env.sharing.site import make_site as make_site
     from hyperexec_env.sharing.submit import pack_folder as pack_folder
     from hyperexec_env.sharing.verification import verify_file as verify_file
     from hyperexec_env.training.leaderboard import leaderboard as leaderboard
@@ -185,6 +186,7 @@ _MODULES: Final = {
     "load_policy": "evaluation.network",
     "load_submission": "evaluation.submission",
     "make_bundle": "sharing.runs",
+    "make_site": "sharing.site",
     "measure": "baselines.measure",
     "observation_names": "envs.features",
     "pack_folder": "sharing.submit",

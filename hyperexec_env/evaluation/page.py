@@ -82,18 +82,19 @@ def _overview(boards: Sequence[Board]) -> str:
     return f"<h2>All scenarios</h2>{rows}<p class='caption'>{html.escape(caption)}</p>"
 
 
-def document(title: str, body: str) -> str:
+def document(title: str, body: str, head: str = "") -> str:
     """Return a complete HTML document that loads no external resources.
 
     Args:
         title: Title, plain text.
         body: Content below the title, HTML.
+        head: Further content of the head, HTML.
     """
     title = html.escape(title)
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
+        f"<title>{title}</title><style>{_STYLE}</style>{head}</head><body><h1>{title}</h1>{body}</body></html>\n"
     )
 
 

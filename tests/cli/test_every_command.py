@@ -40,6 +40,7 @@ TINY = {
     "submit": "even --out even.submission.zip",
     "bundle": "even.submission.zip --scenario almgren-chriss --policy TWAP --episodes 4 --no-optimum --out x.zip --trust-code",
     "verify": "even.submission.zip",
+    "site": "boards --date 2026-11-30",
     "scenarios": "",
     "solve": "almgren-chriss",
     "trace": "almgren-chriss --policy TWAP",
@@ -96,11 +97,15 @@ def prepare(command):
         Path("results.csv").write_text(
             "policy,episode,cost\n" + "".join(f"TWAP,{k},{k % 7}\nPOV,{k},{k % 5}\n" for k in range(60))
         )
-    if command in ("submit", "bundle", "verify"):
+    if command in ("submit", "bundle", "verify", "site"):
         Path("even").mkdir(exist_ok=True)
         Path("even/card.toml").write_text('name = "Even"\nauthors = ["A"]\nmethod = "equal slices"\nlicence = "MIT"\n')
         Path("even/policy.py").write_text("def decide(p, s): return s.remaining / (s.market.slices - s.k)\n")
         hx.pack_folder("even", "even.submission.zip")
+    if command == "site" and not Path("boards").exists():
+        Path("boards").mkdir()
+        options = {"policies": "TWAP", "episodes": 4, "optimum": False, "trust_code": True}
+        Path("boards/x.zip").write_bytes(hx.make_bundle("even", "almgren-chriss", **options)[0])
     if command == "export":
         import gymnasium as gym
         from stable_baselines3 import PPO
