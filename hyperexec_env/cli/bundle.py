@@ -16,7 +16,7 @@ from hyperexec_env.cli._command import Report
 from hyperexec_env.files import write_atomically
 from hyperexec_env.sharing.runs import make_bundle
 
-ORDER = 3.2
+ORDER = 7.2
 
 
 @dataclass(frozen=True)

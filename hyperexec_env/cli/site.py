@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hyperexec_env.arguments import option
 from hyperexec_env.sharing.site import Site, make_site
 
-ORDER = 3.4
+ORDER = 7.4
 
 
 @dataclass(frozen=True)

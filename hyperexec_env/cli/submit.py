@@ -15,7 +15,7 @@ from hyperexec_env.cli._command import Report
 from hyperexec_env.evaluation.submission import CARD, KINDS
 from hyperexec_env.sharing.submit import pack_folder
 
-ORDER = 3.1
+ORDER = 7.1
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from hyperexec_env.arguments import option
 from hyperexec_env.sharing.verification import FileVerdict, verify_file
 
-ORDER = 3.3
+ORDER = 7.3
 
 
 @dataclass(frozen=True)
