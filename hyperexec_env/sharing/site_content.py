@@ -64,8 +64,12 @@ class Posted:
         return None
 
     def seeds(self, row: Row) -> int:
-        """Return the number of training seeds of the policy of a row on the board; 0 for a policy that was not trained."""
-        return sum(each.policy == row.policy and each.training_seed is not None for each in self.board.rows)
+        """Return the number of trainings of the policy of a row on the board; 0 for a policy that was not trained.
+
+        Rows with the same objective to the last bit are one training: other seeds alone do not make another policy.
+        """
+        found = {each.objective_bps for each in self.board.rows if each.policy == row.policy and each.training_seed is not None}
+        return len(found)
 
     def warnings(self, row: Row) -> list[str]:
         """Return what a reader must know of a row, in short texts."""

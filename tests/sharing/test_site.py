@@ -7,6 +7,7 @@ import html.parser
 import io
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from hyperexec_env import cli
 from hyperexec_env.sharing.runs import make_bundle
 from hyperexec_env.sharing.site import make_site
+from hyperexec_env.sharing.site_content import posted_boards
 from hyperexec_env.sharing.submit import pack_folder
 
 pytestmark = pytest.mark.usefixtures("without_numba")
@@ -93,6 +95,13 @@ def test_every_row_and_what_to_know_of_it_is_in_the_table(site):
     texts = Page(site / "index.html").texts
     for said in ("TWAP", "optimum", "unverified", "1 training seed", "20 episodes", "code"):
         assert said in texts, said
+
+
+def test_one_training_under_several_seeds_counts_as_one(folder):
+    (posted,) = posted_boards(folder)
+    row = next(row for row in posted.board.rows if row.training_seed == 3)
+    rows = (row, replace(row, training_seed=4), replace(row, training_seed=5, objective_bps=row.objective_bps + 1.0))
+    assert replace(posted, board=replace(posted.board, rows=rows)).seeds(row) == 2
 
 
 def test_the_table_of_rows_holds_the_numbers_of_the_board(site):
