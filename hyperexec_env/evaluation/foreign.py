@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import weakref
+from contextlib import suppress
 from typing import Any, Final
 
 import numpy as np
@@ -25,7 +27,7 @@ from hyperexec_env.evaluation.policy import PolicyFailure
 
 __all__ = ["ForeignPolicy"]
 
-_PASSED_ON: Final = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR", "TEMP", "VIRTUAL_ENV", "PYTHONPATH", "HYPEREXEC_CACHE")
+_PASSED_ON: Final = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR", "TEMP", "VIRTUAL_ENV", "PYTHONPATH")
 """Environment variables of the child process; all others may hold secrets."""
 
 
@@ -73,6 +75,7 @@ class ForeignPolicy:
             stderr=subprocess.DEVNULL,
             env={**passed, "OMP_NUM_THREADS": "1"},
             cwd=tempfile.gettempdir(),
+            start_new_session=True,
         )
         weakref.finalize(self, _end, self._child)
         _send(self._child, json.dumps(self._settings).encode(), self._content)
@@ -122,12 +125,12 @@ def _send(child: subprocess.Popen[bytes], *parts: bytes) -> None:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill a child process and close its pipes."""
-    child.kill()
+    """Kill a child process with the processes that it started, and close its pipes."""
+    if child.returncode is None:  # its id is still its own
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL) if hasattr(os, "killpg") else child.kill()
     for pipe in (child.stdin, child.stdout):
         if pipe is not None:
-            try:
+            with suppress(OSError):  # unwritten bytes for a process that has ended
                 pipe.close()
-            except OSError:  # unwritten bytes for a process that has ended
-                continue
     child.wait()

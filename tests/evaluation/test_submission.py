@@ -1,8 +1,11 @@
 """Submissions: a policy and its card in one file, read without running it; and policies in a process of their own."""
 
 import json
+import os
 import re
+import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +106,24 @@ def test_code_that_never_returns_is_killed_and_writes_no_file(tmp_path):
         checked_shares(policy, first_situation(build_market(get_scenario("almgren-chriss")), 2), timeout=0.5)
     assert child.poll() is not None
     assert not path.exists() or path.stat().st_size == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes of POSIX")
+def test_a_process_that_code_leaves_behind_ends_with_the_policy(tmp_path):
+    source = "import os, time\nif os.fork() == 0: time.sleep(600)\ndef decide(p, s): raise ValueError(os.getpgid(0))"
+    policy = ForeignPolicy("f", source.encode(), kind="code")
+    (failure,) = board_of(["TWAP", policy], 2).failed
+    group = int(failure.reason.rpartition(" ")[2])
+    deadline = time.monotonic() + 20.0
+    while _runs(group) and time.monotonic() < deadline:  # until init has collected it
+        time.sleep(0.05)
+    assert not _runs(group)
+
+
+def _runs(group):
+    """Whether a process of a group is there, and no zombie."""
+    listed = subprocess.run(["ps", "-o", "stat=", "-g", str(group)], capture_output=True, text=True, check=False).stdout
+    return any(not state.startswith("Z") for state in listed.split())
 
 
 def test_a_module_that_defines_no_policy_is_refused():
