@@ -89,8 +89,8 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.rule import Rule as Rule
     from hyperexec_env.evaluation.rule import RulePolicy as RulePolicy
     from hyperexec_env.evaluation.store import Store as Store
-    from hyperexec_env.evaluation.trace import Trace as Trace
     from hyperexec_env.evaluation.submission import load_submission as load_submission
+    from hyperexec_env.evaluation.trace import Trace as Trace
     from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
     from hyperexec_env.execution.agent import Quote as Quote
     from hyperexec_env.execution.config import ExecutionConfig as ExecutionConfig
