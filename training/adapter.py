@@ -31,11 +31,16 @@ class BatchVecEnv(VecEnv):
         seed: Training seed; lane i has the seed 2^40 + 2^20 seed + i.
         reward_scale: Multiplier of the reward (bps), so that the critic's targets are near one.
         options: Options of the environment.
+
+    Raises:
+        ValueError: The reward is a vector.
     """
 
     def __init__(self, lanes: int, seed: int, reward_scale: float = 1.0, **options: Any) -> None:
         """Create the environment and seed its lanes."""
         self.batch = HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, **options)
+        if self.batch.task.parts:
+            raise ValueError("reward must be a number for stable-baselines3, got 'cost-risk': pass a function of an Outcome")
         super().__init__(lanes, self.batch.single_observation_space, self.batch.single_action_space)
         self.reward_scale = reward_scale
         self._first_seed: int | None = None

@@ -145,9 +145,7 @@ class Compiler:
     def alone(self, function: Any) -> Any:
         """Return a function compiled for itself; it compiles at its first call."""
         self.register(function)
-        names = {"function": function}
-        exec("def alone(*given):\n    return function(*given)", names)  # noqa: S102 - the text is ours
-        return self._numba.njit(error_model="numpy")(names["alone"])
+        return self._numba.njit(error_model="numpy")(function)
 
     def register(self, function: Any) -> None:
         """Make a function, and the functions that it calls, callable in compiled code.
@@ -190,7 +188,7 @@ def why_not_compiled(function: Any, given: Sequence[tuple[Any, ...]]) -> str:
     except Exception as error:  # numba's errors, and those of code that behaves differently when compiled
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         told = [line for line in lines if not line.startswith(_PREAMBLES)]
-        return one_line(told[0] if told else type(error).__name__)
+        return one_line(f"{type(error).__name__}: {told[0]}" if told else type(error).__name__)
     return ""
 
 

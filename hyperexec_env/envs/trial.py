@@ -78,6 +78,11 @@ def _moments(task: Task) -> Iterator[Episode]:
         yield episode
 
 
+def _title(trial: Trial) -> str:
+    """Return what a function is, with its name."""
+    return trial.what if trial.what.startswith("reward") else f"{trial.what} ({name_of(trial.function)})"
+
+
 def _call(trial: Trial, *given: Any) -> None:
     """Call a function; keep the arguments.
 
@@ -85,16 +90,16 @@ def _call(trial: Trial, *given: Any) -> None:
         ValueError: The function raises an error, or does not return a number.
     """
     trial.given.append(given)
-    name = "" if trial.what.startswith("reward") else f" ({name_of(trial.function)})"
+    title = _title(trial)
     try:
         made = trial.function(*given)
     except Exception as error:
         reason = one_line(f"{type(error).__name__}: {error}")
-        raise ValueError(f"{trial.what}{name} raises {reason}; its arguments were {shown(given)}") from error
+        raise ValueError(f"{title} raises {reason}; its arguments were {shown(given)}") from error
     numeric = isinstance(made, (Real, np.bool_))
     if not numeric or math.isnan(made) or (math.isinf(made) and trial.what.startswith("reward")):
         kind = f"an array of shape {np.shape(made)}" if isinstance(made, np.ndarray) else shown(made)
-        raise ValueError(f"{trial.what}{name} must return one finite number, got {kind}; its arguments were {shown(given)}")
+        raise ValueError(f"{title} must return one finite number, got {kind}; its arguments were {shown(given)}")
 
 
 def compilable(trials: list[Trial], required: bool) -> bool:
@@ -106,7 +111,7 @@ def compilable(trials: list[Trial], required: bool) -> bool:
     for trial in trials:
         reason = why_not_compiled(trial.function, trial.given)
         if reason:
-            message = f"{trial.what} ({name_of(trial.function)}) cannot be compiled: {reason}"
+            message = f"{_title(trial)} cannot be compiled: {reason}"
             if required:
                 raise ValueError(f"{message}; pass backend='numpy' to call it lane by lane in Python")
             logger.warn("%s", f"{message}; the lanes run in numpy (pass backend='numpy' to say so)")

@@ -329,6 +329,14 @@ def later(outcome):
     return math.nan if outcome.k == 2 and outcome.shares == 0.0 else 0.0
 
 
+FACTORS = {"all": 2.0}
+"""A dict, which compiled code cannot read."""
+
+
+def untyped(outcome):
+    return outcome.scale * FACTORS["all"]
+
+
 BAD = [
     ({"reward": 3}, "reward must be one of expected, realised, cost-risk or a function of an Outcome, got 3"),
     ({"reward": nothing}, "reward nothing must return one finite number, got None; its arguments were"),
@@ -398,9 +406,11 @@ def test_a_function_that_cannot_be_compiled_is_told(monkeypatch):
 
     made = hx.make_vec(num_envs=2, backend="numpy", reward=Scaled())
     assert not made.unwrapped._compiled
-    message = "reward .*Scaled .*cannot be compiled: compiled loops call functions made by `def` or `lambda`, got Scaled"
+    message = "reward .*Scaled cannot be compiled: compiled loops call functions made by `def` or `lambda`, got Scaled"
     with pytest.raises(ValueError, match=f"{message}; pass backend='numpy'"):
         hx.make_vec(num_envs=2, backend="numba", reward=Scaled())
+    with pytest.raises(ValueError, match=r"reward untyped cannot be compiled: TypingError: Untyped global name 'FACTORS'"):
+        hx.make_vec(num_envs=2, backend="numba", reward=untyped)
     told = []
     monkeypatch.setattr(trial.logger, "warn", lambda *words: told.append(words[-1]))
     assert not hx.make_vec(num_envs=2, reward=Scaled()).unwrapped._compiled
