@@ -263,3 +263,12 @@ if "HyperExec-v0" not in registry:
         disable_env_checker=True,
         order_enforce=False,
     )
+
+if "HyperExecBasket-v0" not in registry:
+    register(
+        id="HyperExecBasket-v0",
+        entry_point="hyperexec_env.envs.basket:HyperExecBasketEnv",
+        vector_entry_point="hyperexec_env.envs.basket_vector:HyperExecBasketVectorEnv",
+        disable_env_checker=True,
+        order_enforce=False,
+    )

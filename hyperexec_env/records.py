@@ -139,12 +139,13 @@ def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:
     return mark
 
 
-def on_numbers(function: Any) -> Any:
+def on_numbers(function: Any, **inner: Any) -> Any:
     """Return a function with each helper that has a form for single numbers (:func:`for_numbers`) replaced with that form.
 
     Compiled loops do the same. The single environment saves the time in which helpers inspect the types of their arguments.
+    `inner` are replacements, by name, of functions that the function calls.
     """
-    names = {name: getattr(value, "form_for_numbers", value) for name, value in function.__globals__.items()}
+    names = {name: getattr(value, "form_for_numbers", value) for name, value in function.__globals__.items()} | inner
     made = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     made.__kwdefaults__ = function.__kwdefaults__
     return made

@@ -27,6 +27,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, cost_scale, draw_number, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import must_finish
+from hyperexec_env.orders import Order
 from hyperexec_env.records import adder, map_leaves, on_numbers
 
 __all__ = ["Block", "Episode", "draw_block", "requested_shares"]
@@ -48,10 +49,10 @@ class Block:
     writes.
     """
 
-    def __init__(self, task: Task, first: int, path: Path) -> None:
-        """Lay out the episodes `first`, `first + 1`, ... on their paths."""
+    def __init__(self, task: Task, first: int, path: Path, order: Order | None = None) -> None:
+        """Lay out the episodes `first`, `first + 1`, ... on their paths; the orders are drawn by `path.keys` unless given."""
         market, observer, keys = task.market, task.observer, path.keys
-        order, count = draw_orders(market, keys, task.draw), len(keys)
+        order, count = order or draw_orders(market, keys, task.draw), len(keys)
         self.markets = [market] * count
         """The market that each episode meets."""
         if task.draws is not None:

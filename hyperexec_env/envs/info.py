@@ -9,7 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["LazyInfo"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["LazyInfo", "masked"]
 
 
 class LazyInfo(dict[str, Any]):
@@ -76,3 +79,12 @@ for _name in (
     *("get", "keys", "values", "items", "pop", "popitem", "setdefault", "update", "clear"),
 ):
     setattr(LazyInfo, _name, _filling(_name))
+
+
+def masked(info: dict[str, Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
+    """Return an `info` that has, beside each array over lanes, the mask under its key with a leading underscore (gymnasium)."""
+    made: dict[str, Any] = {}
+    for key, value in info.items():
+        made[key] = masked(value, mask) if isinstance(value, dict) else value
+        made["_" + key] = mask
+    return made

@@ -30,6 +30,7 @@ __all__ = [
     "Task",
     "build_task",
     "check_episode",
+    "check_range",
     "check_reset_options",
     "cut",
     "final_info",
@@ -168,12 +169,7 @@ def build_task(
     check_flag("random_side", random_side)
     if check_flag("uncertainty", uncertainty) and replay is not None:
         raise ValueError("uncertainty draws the market of simulated days: leave it out with replay, whose days are recorded")
-    sizes = None
-    if quantity_range is not None:
-        low, high = check_numbers("quantity_range", quantity_range, low=1e-6, high=1e6, length=2)
-        if low > high:
-            raise ValueError(f"quantity_range must be (smallest, largest) multiple of the quantity, got ({low:g}, {high:g})")
-        sizes = (low, high)
+    sizes = check_range(quantity_range)
     market = _market(scenario, replay, split)
     for warning in market.scenario.warnings:
         logger.warn("%s", warning.removeprefix("WARNING: "))
@@ -187,6 +183,20 @@ def build_task(
         draws=build_draws(market.scenario) if uncertainty else None,
         paid=reward,
     )
+
+
+def check_range(quantity_range: Any) -> tuple[float, float] | None:
+    """Return the option `quantity_range` as two numbers, or None.
+
+    Raises:
+        ValueError: The range is not two numbers in order; the message names its values.
+    """
+    if quantity_range is None:
+        return None
+    low, high = check_numbers("quantity_range", quantity_range, low=1e-6, high=1e6, length=2)
+    if low > high:
+        raise ValueError(f"quantity_range must be (smallest, largest) multiple of the quantity, got ({low:g}, {high:g})")
+    return low, high
 
 
 def _market(scenario: Any, replay: Any, split: str) -> Market:

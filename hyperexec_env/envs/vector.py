@@ -16,7 +16,7 @@ from hyperexec_env.backends.compiled import CompiledLanes, resolve_backend
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_seed
 from hyperexec_env.envs.action import OwnAction
 from hyperexec_env.envs.features import Known, observation_space
-from hyperexec_env.envs.info import LazyInfo
+from hyperexec_env.envs.info import LazyInfo, masked
 from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
 from hyperexec_env.envs.own import allow_stage, name_of
 from hyperexec_env.envs.rendering import Gallery
@@ -361,7 +361,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
     def _told(self, settled: Settled, terminated: NDArray[np.bool_], lanes: NDArray[np.bool_]) -> dict[str, Any]:
         """Return the results of some lanes as `info`, given the lanes whose episode terminated."""
         hide = self._full and self.task.secret
-        return _masked(final_info(unseen(settled, terminated) if hide else settled), lanes)
+        return masked(final_info(unseen(settled, terminated) if hide else settled), lanes)
 
     def _watched(
         self, running: dict[str, Any], info: dict[str, Any], terminated: Any, lanes: NDArray[np.bool_]
@@ -458,12 +458,3 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Stop the threads of the compiled loops; gymnasium also closes an environment whose options were refused."""
         if self._lanes is not None:
             self._lanes.close()
-
-
-def _masked(info: dict[str, Any], mask: NDArray[np.bool_]) -> dict[str, Any]:
-    """Return an `info` that has, beside each array over lanes, the mask under its key with a leading underscore (gymnasium)."""
-    masked: dict[str, Any] = {}
-    for key, value in info.items():
-        masked[key] = _masked(value, mask) if isinstance(value, dict) else value
-        masked["_" + key] = mask
-    return masked

@@ -1,0 +1,247 @@
+"""The single environment of a basket: one episode at a time, in Python floats."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.error import ResetNeeded
+from numpy.typing import NDArray
+
+from hyperexec_env.checks import check_choice, check_seed
+from hyperexec_env.envs.basket_episode import BasketBlock, BasketEpisode, draw_basket_block
+from hyperexec_env.envs.basket_task import build_basket_task
+from hyperexec_env.envs.situation import Situation
+from hyperexec_env.envs.task import INFOS, check_episode, check_reset_options
+
+__all__ = ["HyperExecBasketEnv"]
+
+_BLOCK = 128
+_OVER = "the episode is over or was never begun: call reset() first"
+
+
+class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
+    r"""Execute a list of orders before their deadline, slice by slice, at the least cost: HyperExec-v0 for several assets.
+
+    ## Description
+
+    Every asset has a market of :class:`HyperExecEnv`. Prices move together (a correlation matrix), and trades in one asset
+    move the prices of the others (`cross_impact`). A list of buys and sells hedges itself: the agent that trades the legs at
+    the wrong paces pays for risk that the list did not have. ``hyperexec solve NAME`` computes the optimum.
+
+    ## Action Space
+
+    With d assets:
+
+    | action_mode | space | requested shares of each asset |
+    | --- | --- | --- |
+    | `pace` (default) | `Box(-1, 1, (d,), float32)` | as in HyperExec-v0, by the asset's own expected-volume schedule |
+    | `dial` | `Box(-1, 1, (1,), float32)` | `pace` with one action for all assets |
+    | `fraction`, `participation` | `Box(-1, 1, (d,), float32)` | as in HyperExec-v0 |
+    | `discrete` | `MultiDiscrete([7] * d)` | as in HyperExec-v0; `info["action_mask"]` has the shape (d, 7) |
+
+    In the last slice all remaining shares trade. `trade(shares)` is `step` with a number of shares for each asset.
+
+    ## Observation Space
+
+    A `Box`, float32: ten features of the basket, then 14 features of each asset (`observation_names()` lists all).
+
+    | name | meaning | minimum | maximum |
+    | --- | --- | --- | --- |
+    | value_left | value of the remaining shares over that of the orders, at arrival prices | 0 | 1 |
+    | variance_left | y / (1 + y), y: variance of the remaining basket over that of the whole one | 0 | 1 |
+    | time_left, regime_* | as in HyperExec-v0 | 0 | 1 |
+    | asset*i*.remaining ... last_participation | features 0 to 5 of HyperExec-v0, of asset i | | |
+    | asset*i*.pull | correlation of asset i with the remaining basket, in the directions of the orders; negative: a hedge | -1 | 1 |
+    | asset*i*.last_volume ... side | features 7 to 9 of HyperExec-v0, of asset i | | |
+    | asset*i*.expected_volume ... spread | features 10 to 13 of HyperExec-v0, of asset i | | |
+
+    ## Rewards
+
+    As in HyperExec-v0, with the costs of all assets, in bps of the basket's arrival notional (the sum of X P0). The risk term
+    of a slice is risk_aversion tau x' Sigma_m x with the covariance Sigma_m of the regime.
+
+    ## Starting State
+
+    All orders remain. Asset 0 meets the market that it meets alone with the same seed and episode; the regime is one for all.
+
+    ## Episode End
+
+    `terminated` is true when all orders are complete or the last slice has traded; `truncated` is always false.
+
+    ## Information
+
+    At the end (with `info="full"` at every step) `info` has `shortfall_bps`, `objective_bps`, `risk_bps`, `components_bps` and
+    `forced_fraction` of the basket, and in `info["assets"][name]` the same of each asset, with its `side` and `quantity`. All
+    costs are in bps of the basket's notional, so those of the assets sum to the basket's; a cost across assets belongs to the
+    asset whose fills pay it. `forced_fraction` is a fraction of the value, for an asset of its own order.
+
+    ## Arguments
+
+    Args:
+        scenario: Name of a registered basket, a dict of its values, a path to a TOML file, a `BasketScenario`, or a scenario
+            of one asset; None: "basket-hedged".
+        action_mode: "pace", "dial", "fraction", "participation" or "discrete".
+        reward: "expected" or "realised".
+        observe_regime: Whether the policy observes the regime.
+        random_side: Whether each episode draws its side; the second side turns all orders around.
+        quantity_range: Smallest and largest factor of all quantities, drawn log-uniformly; None: those of the scenario.
+        render_mode: None or "ansi" (text).
+        info: "final" (results at the end of an episode) or "full" (results so far at every step).
+
+    Raises:
+        ValueError: A bad option; the message names it, its value and the range.
+
+    ## Example
+
+    >>> import gymnasium as gym
+    >>> import numpy as np
+    >>> import hyperexec_env
+    >>> env = gym.make("HyperExecBasket-v0", scenario="basket-hedged")
+    >>> observation, info = env.reset(seed=1)
+    >>> total, terminated = 0.0, False
+    >>> while not terminated:
+    ...     observation, reward, terminated, truncated, info = env.step(np.zeros(10, dtype=np.float32))
+    ...     total += reward
+    >>> abs(total + info["objective_bps"]) < 1e-9
+    True
+
+    ## Version History
+
+    * v0: first version.
+    """  # noqa: E501 - a table has one line for each row
+
+    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 - gymnasium's
+
+    def __init__(
+        self,
+        scenario: Any = None,
+        action_mode: str = "pace",
+        reward: str = "expected",
+        observe_regime: bool = True,
+        random_side: bool = False,
+        quantity_range: Any = None,
+        render_mode: str | None = None,
+        info: str = "final",
+        **unknown: Any,
+    ) -> None:
+        """Check the options, which the class documents."""
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, self.metadata["render_modes"])
+        self._full = check_choice("info", info, INFOS) == "full"
+        self.task = build_basket_task(
+            scenario,
+            action_mode=action_mode,
+            reward=reward,
+            observe_regime=observe_regime,
+            random_side=random_side,
+            quantity_range=quantity_range,
+            **unknown,
+        )
+        self.render_mode = render_mode
+        self.action_space = self.task.space
+        space: Any = self.task.observation_space
+        self.observation_space = space
+        self._block: BasketBlock | None = None
+        self._running: BasketEpisode | None = None
+        self._seed: int | None = None
+        self._board = False
+        self._number = -1
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Begin the next episode of the seed; of a new seed, episode 0.
+
+        Args:
+            seed: Seed, a whole number of any size; None: the seed of the last reset, or a random one.
+            options: `episode`: the number of the episode to begin; `board`: whether the seed is that of a board, whose
+                episodes are replayed.
+
+        Raises:
+            ValueError: A bad seed or option; the environment stays as it is.
+        """
+        given = check_reset_options(options, ("episode", "board"), seed is not None)
+        number = check_episode(given["episode"]) if "episode" in given else None
+        super().reset(seed=None if seed is None else check_seed(seed))
+        if seed is not None or self._seed is None:
+            self._seed, self._number, self._block = self.np_random_seed, -1, None
+            self._board = given.get("board", False)
+        self._number = self._number + 1 if number is None else number
+        self._running = BasketEpisode(self.task, self._block_of(self._number), self._number)
+        return self._running.first, self._info(self._running)
+
+    def _block_of(self, number: int) -> BasketBlock:
+        """Return the block that holds an episode; block sizes double, up to 128 episodes, while episodes are consecutive."""
+        block = self._block
+        if block is None or not block.first <= number < block.first + block.count:
+            follows = block is not None and number == block.first + block.count
+            count = min(2 * block.count, _BLOCK) if block is not None and follows else 1
+            block = self._block = draw_basket_block(self.task, int(self._seed or 0), number, count, self._board)
+        return block
+
+    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Trade one slice, given an action of the action space."""
+        episode = self._episode()
+        return self._traded(episode, episode.request(self.task.checked(action).tolist()))
+
+    def trade(self, shares: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Trade one slice: :meth:`step` with a number of shares for each asset as the action, shape (assets,)."""
+        episode, given = self._episode(), np.asarray(shares, dtype=np.float64)
+        count = len(self.task.assets)
+        if given.shape != (count,) or np.isnan(given).any():
+            raise ValueError(f"shares to trade must be {count} numbers, one for each asset, got {shares!r}")
+        return self._traded(episode, given.tolist())
+
+    def _episode(self) -> BasketEpisode:
+        """Return the running episode."""
+        if self._running is None or self._running.over:
+            raise ResetNeeded(_OVER)
+        return self._running
+
+    def _traded(
+        self, episode: BasketEpisode, shares: list[float]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Trade the shares of a step."""
+        observation, reward = episode.trade(shares)
+        return observation, reward, episode.over, False, self._info(episode)
+
+    def _info(self, episode: BasketEpisode) -> dict[str, Any]:
+        """Return the `info` of an episode."""
+        info: dict[str, Any] = {"action_mask": episode.mask()} if self.task.discrete else {}
+        return info | episode.info() if episode.over or self._full else info
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Return the masks of all assets one after another, shape (assets * levels,), as MaskablePPO reads them."""
+        if not self.task.discrete or self._running is None:
+            raise ValueError(f"action masks belong to action_mode='discrete' after reset(), got {self.task.action_mode!r}")
+        return self._running.mask().astype(bool).ravel()
+
+    def observation_names(self) -> tuple[str, ...]:
+        """Return the names of the features, such as `value_left` and `asset3.remaining`."""
+        return self.task.names
+
+    @property
+    def situation(self) -> Situation:
+        """The information of a policy now, in natural units, arrays of shape (assets,)."""
+        if self._running is None:
+            raise ResetNeeded("call reset() before asking for the situation")
+        return self._running.situation()
+
+    def render(self) -> str | None:
+        """Return the episode so far as text: remaining shares, the pull and the paid cost of each asset.
+
+        Raises:
+            ResetNeeded: No episode has begun.
+        """
+        if self.render_mode is None:
+            name = self.spec.id if self.spec else "HyperExecBasket-v0"
+            gym.logger.warn(
+                "You are calling render method without specifying any render mode. You can specify the render_mode at "
+                f'initialization, e.g. gym.make("{name}", render_mode="ansi")'
+            )
+            return None
+        if self._running is None:
+            raise ResetNeeded("there is no episode to render yet: call reset() before render()")
+        return self._running.text()

@@ -1,0 +1,151 @@
+"""Observations of a basket: a block for the whole basket, then a block for each asset.
+
+The block of an asset has the features of :data:`~hyperexec_env.envs.features.FEATURES` that differ between assets, with
+`pull` after the features that depend on trades. The block of the basket has the features that all assets share, and the value
+and the variance of the remaining shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from hyperexec_env.envs.features import FEATURES, OWN, Feature
+from hyperexec_env.market.basket import Rows
+from hyperexec_env.market.basket_path import BasketMarket
+from hyperexec_env.market.numeric import power, where
+
+__all__ = [
+    "ASSET",
+    "BASKET",
+    "PULLED",
+    "BasketSight",
+    "asset_rows",
+    "basket_features",
+    "basket_names",
+    "basket_rows",
+    "basket_sight",
+    "basket_space",
+    "reaches",
+]
+
+_COMPUTED: Final = (Feature("value_left", 0.0, 1.0), Feature("variance_left", 0.0, 1.0))
+_PULL: Final = Feature("pull", -1.0, 1.0)
+_COMMON: Final = tuple(
+    column for column, feature in enumerate(FEATURES) if feature.name == "time_left" or feature.name.startswith("regime_")
+)
+"""Columns of the features of one asset that are equal for all assets: their functions read slice and regime only."""
+_DIFFERENT: Final = tuple(column for column in range(OWN, len(FEATURES)) if column not in _COMMON)
+
+BASKET: Final = (*_COMPUTED, *(FEATURES[column] for column in _COMMON))
+"""Features of the whole basket, in the order of the observation."""
+ASSET: Final = (
+    *(Feature(each.name, -1.0, 1.0) if each.name == "transient_displacement" else each for each in FEATURES[:OWN]),
+    _PULL,
+    *(FEATURES[column] for column in _DIFFERENT),
+)
+"""Features of each asset, in the order of the observation. The trades of other assets can make a displacement negative."""
+PULLED: Final = OWN + 1
+"""Number of features of an asset that depend on trades; they come first."""
+
+
+class BasketSight(NamedTuple):
+    """The numbers of the features of a basket; lists have one element for each asset."""
+
+    prices: tuple[float, ...]
+    """Arrival price, currency per share."""
+    deviations: tuple[float, ...]
+    """Daily standard deviation of the price, currency per share, without regime and shape of the day."""
+    correlation: Rows
+    """Correlation of the price moves, each in the direction of the order, as rows."""
+    reach: Rows
+    """|K_ij| / K_ii as rows: the largest transient displacement of asset i is K_ii times row i times the orders."""
+
+
+def basket_sight(market: BasketMarket) -> BasketSight:
+    """Return the numbers of the features of a basket."""
+    assets, slopes = market.scenario.assets, market.coupling.transient
+    reach = [
+        [abs(slope) / row[i] if row[i] > 0.0 else float(i == j) for j, slope in enumerate(row)] for i, row in enumerate(slopes)
+    ]
+    return BasketSight(
+        tuple(asset.arrival_price for asset in assets),
+        tuple(asset.volatility * asset.arrival_price for asset in assets),
+        market.coupling.correlation,
+        tuple(map(tuple, reach)),
+    )
+
+
+def reaches(sight: BasketSight, orders: Sequence[Any]) -> list[Any]:
+    """Return the largest transient displacement that all orders can cause in each asset, over that of one share of its own."""
+    return [_total(row, orders) for row in sight.reach]
+
+
+def basket_features(sight: BasketSight, orders: Sequence[Any], lefts: Sequence[Any]) -> tuple[tuple[Any, Any], list[Any]]:
+    r"""Return the features of the remaining shares: value_left and variance_left of the basket, and the pull of each asset.
+
+    With :math:`\Sigma` the covariance of the price moves in the directions of the orders, x the remaining shares and X the
+    orders, value_left is :math:`P'x / P'X`; variance_left is y / (1 + y) of :math:`y = x'\Sigma x / X'\Sigma X`, which a hedge
+    that trades first raises above 1; and the pull of asset i is
+
+    .. math:: (\Sigma x)_i / \sqrt{\Sigma_{ii}\, x'\Sigma x} \in [-1, 1],
+
+    the correlation of asset i with the remaining basket: a negative pull is a hedge. Features without variance are 0.
+
+    Args:
+        sight: The numbers of the features.
+        orders: Shares of each order, X.
+        lefts: Remaining shares of each asset, x.
+    """
+    value, whole = _total(sight.prices, lefts), _total(sight.prices, orders)
+    moves = [deviation * left for deviation, left in zip(sight.deviations, lefts, strict=True)]
+    exposed = [_total(row, moves) for row in sight.correlation]
+    variance = _total(moves, exposed)
+    first = [deviation * order for deviation, order in zip(sight.deviations, orders, strict=True)]
+    total = _total(first, [_total(row, first) for row in sight.correlation])
+    risky = total > 0.0
+    ratio = where(risky, where(variance > 0.0, variance, 0.0) / where(risky, total, 1.0), 0.0)
+    held = variance > 0.0
+    deviation = power(where(held, variance, 1.0), 0.5)
+    pulls = [_bounded(where(held, own, 0.0) / deviation) for own in exposed]
+    return (value / whole, ratio / (1.0 + ratio)), pulls
+
+
+def _bounded(value: Any) -> Any:
+    """Return a correlation without the last bits beyond -1 and 1 that rounding adds."""
+    return where(value > 1.0, 1.0, where(value < -1.0, -1.0, value))
+
+
+def _total(weights: Sequence[Any], values: Sequence[Any]) -> Any:
+    """Return the sum of products, added from left to right, so that floats and arrays agree to the last bit."""
+    total: Any = weights[0] * values[0]
+    for weight, value in zip(weights[1:], values[1:], strict=True):
+        total = total + weight * value
+    return total
+
+
+def basket_names(assets: int) -> tuple[str, ...]:
+    """Return the names of the features of a basket of some assets, such as `value_left` and `asset3.remaining`."""
+    own = (f"asset{number}.{feature.name}" for number in range(assets) for feature in ASSET)
+    return (*(feature.name for feature in BASKET), *own)
+
+
+def basket_space(assets: int) -> spaces.Box:
+    """Return the observation space of a basket: shape (features,), float32, finite bounds."""
+    features = (*BASKET, *ASSET * assets)
+    low, high = (np.array([getattr(feature, end) for feature in features], np.float32) for end in ("low", "high"))
+    return spaces.Box(low, high, dtype=np.float32)
+
+
+def basket_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the block of the basket, shape (..., basket features), of observations of one asset, shape (..., features)."""
+    return np.concatenate([np.zeros((*rows.shape[:-1], len(_COMPUTED)), np.float32), rows[..., _COMMON]], axis=-1)
+
+
+def asset_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the block of an asset, shape (..., asset features), of its observations alone, shape (..., features)."""
+    return np.concatenate([rows[..., :OWN], np.zeros((*rows.shape[:-1], 1), np.float32), rows[..., _DIFFERENT]], axis=-1)
