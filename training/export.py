@@ -1,7 +1,9 @@
-"""Export a stable-baselines3 model as a policy without pickles: safetensors and JSON, evaluated with numpy alone.
+"""Export a model of stable-baselines3 or sb3-contrib as a policy without pickles: safetensors and JSON, evaluated with numpy.
 
-The model must have been trained on HyperExec-v0 with an `MlpPolicy`, on the observations of the environment itself (not
-normalised by a wrapper). This is the only module that loads pickles, and only if the user declares the file trusted.
+The model must have been trained on HyperExec-v0 with an `MlpPolicy` (ARS: or a `LinearPolicy`), on the observations of the
+environment itself (not normalised by a wrapper). The policy is the model's deterministic one: the mean of a stochastic actor,
+the level with the highest probability or value; an action mask is not part of it. This is the only module that loads pickles,
+and only if the user declares the file trusted.
 """
 
 from __future__ import annotations
@@ -26,10 +28,16 @@ from .checkpoints import versions
 from .folder import check_free
 from .lock import claimed
 
-__all__ = ["ALGORITHMS", "export", "policy_of"]
+__all__ = ["ALGORITHMS", "DISCRETE", "export", "policy_of"]
 
-ALGORITHMS: Final = ("ppo", "sac", "dqn")
-"""Algorithms of stable-baselines3 whose models can be exported."""
+ALGORITHMS: Final[dict[str, tuple[str, str]]] = {
+    **{name.lower(): (f"stable_baselines3.{name.lower()}", name) for name in ("PPO", "SAC", "DQN", "A2C", "TD3", "DDPG")},
+    **{name.lower(): (f"sb3_contrib.{name.lower()}", name) for name in ("TQC", "TRPO", "QRDQN", "CrossQ", "ARS")},
+    "maskableppo": ("sb3_contrib.ppo_mask", "MaskablePPO"),
+}
+"""Module and class of each algorithm whose models can be exported."""
+DISCRETE: Final = ("dqn", "qrdqn", "maskableppo")
+"""Algorithms that are trained on discrete actions if no action mode is given."""
 _REPLACED: Final = {"learning_rate": 0.0, "lr_schedule": 0.0, "clip_range": 0.0, "clip_range_vf": None, "buffer_size": 1}
 """Attributes used only for training, replaced at loading: they are not unpickled, and no replay buffer is allocated."""
 _LARGEST: Final = 2**34
@@ -48,25 +56,49 @@ class _Parts(NamedTuple):
 
 def _parts(policy: Any, algorithm: str, discrete: bool) -> _Parts:
     """Return the parts of a policy of one of the :data:`ALGORITHMS`."""
-    if algorithm == "ppo":
-        modules = [*policy.mlp_extractor.policy_net, policy.action_net]
-        return _Parts(policy.pi_features_extractor, modules, "argmax" if discrete else "clip")
-    if algorithm == "sac":
+    if algorithm in ("sac", "tqc", "crossq"):
         return _Parts(policy.actor.features_extractor, [*policy.actor.latent_pi, policy.actor.mu], "tanh")
-    return _Parts(policy.q_net.features_extractor, list(policy.q_net.q_net), "argmax")
+    if algorithm in ("td3", "ddpg"):
+        return _Parts(policy.actor.features_extractor, list(policy.actor.mu)[:-1], "tanh")  # without the last tanh
+    if algorithm == "dqn":
+        return _Parts(policy.q_net.features_extractor, list(policy.q_net.q_net), "argmax")
+    if algorithm == "qrdqn":
+        *modules, last = policy.quantile_net.quantile_net
+        return _Parts(policy.quantile_net.features_extractor, [*modules, _mean(last, policy.n_quantiles)], "argmax")
+    if algorithm == "ars":
+        modules = list(policy.action_net)[: -1 if policy.squash_output else None]
+        return _Parts(policy.features_extractor, modules, "argmax" if discrete else "tanh" if policy.squash_output else "clip")
+    modules = [*policy.mlp_extractor.policy_net, policy.action_net]
+    return _Parts(policy.pi_features_extractor, modules, "argmax" if discrete else "clip")
+
+
+def _mean(layer: Any, quantiles: int) -> Any:
+    """Return the linear layer whose outputs are the means over the quantiles, the first axis of the layer's outputs."""
+    nn, torch = need("torch.nn", "train"), need("torch", "train")
+    mean = nn.Linear(layer.in_features, layer.out_features // quantiles)
+    with torch.no_grad():
+        mean.weight.copy_(layer.weight.view(quantiles, -1, layer.in_features).double().mean(0))
+        mean.bias.copy_(layer.bias.view(quantiles, -1).double().mean(0))
+    return mean
+
+
+def _package(algorithm: str) -> str:
+    """Return the package of an algorithm."""
+    return ALGORITHMS[algorithm][0].split(".")[0]
 
 
 def _check_kind(model: Any, algorithm: str) -> None:
-    """Check that the model's policy is the algorithm's `MlpPolicy`, and that PPO does not squash actions.
+    """Check that the model's policy is the algorithm's `MlpPolicy`, and that an actor with state-free noise does not squash.
 
     Raises:
         ValueError: The policy is of another class, or squashes actions.
     """
-    expected = need(f"stable_baselines3.{algorithm}", "train").MlpPolicy
-    if type(model.policy) is not expected:
+    module = need(ALGORITHMS[algorithm][0], "train")
+    known = [module.MlpPolicy, *([module.LinearPolicy] if algorithm == "ars" else [])]
+    if type(model.policy) not in known:
         raise ValueError(f"the policy of a {algorithm} model must be an MlpPolicy, got {type(model.policy).__name__}")
-    if algorithm == "ppo" and model.policy.squash_output:
-        raise ValueError("squash_output must be False for a ppo model, got True")
+    if hasattr(model.policy, "mlp_extractor") and model.policy.squash_output:
+        raise ValueError(f"squash_output must be False for a {algorithm} model, got True")
 
 
 def _check_spaces(model: Any, env: HyperExecEnv) -> None:
@@ -91,21 +123,37 @@ def _check_spaces(model: Any, env: HyperExecEnv) -> None:
 def _layers(modules: list[Any]) -> tuple[Layers, str]:
     """Return the weights of the linear layers, and the activation between them (tanh if there is only one layer).
 
+    Normalisations by running statistics (CrossQ) are affine, and become part of the linear layers that follow them.
+
     Raises:
         ValueError: The modules are not linear layers separated by one known activation; the message names the modules.
     """
     nn = need("torch.nn", "train")
-    linear, between = modules[::2], modules[1::2]
+    normalised = {at: module for at, module in enumerate(modules) if type(module).__name__ == "BatchRenorm1d"}
+    kept = [at for at in range(len(modules)) if at not in normalised]
+    linear, between = [modules[at] for at in kept[::2]], [modules[at] for at in kept[1::2]]
     activations = {type(module).__name__.lower() for module in between} or {"tanh"}
-    valid = len(linear) == len(between) + 1 and all(type(module) is nn.Linear and module.bias is not None for module in linear)
+    follows = all(at + 1 in kept[::2] for at in normalised)
+    valid = follows and len(linear) == len(between) + 1 and all(type(module) is nn.Linear for module in linear)
     if not valid or len(activations) > 1 or not activations <= set(ACTIVATIONS):
         found = ", ".join(type(module).__name__ for module in modules)
         raise ValueError(f"layers must be Linear with Tanh, or with ReLU, between all of them, got {found}")
-    return tuple((_plain(layer.weight), _plain(layer.bias)) for layer in linear), activations.pop()
+    return tuple(_affine(modules[at], normalised.get(at - 1)) for at in kept[::2]), activations.pop()
 
 
-def _plain(tensor: Any) -> NDArray[np.float32]:
-    return np.array(tensor.detach().cpu().numpy(), dtype=np.float32)
+def _affine(layer: Any, norm: Any | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return weights and biases of a linear layer (no bias: zeros), after a normalisation if there is one."""
+    weight = _plain(layer.weight)
+    bias = np.zeros(len(weight)) if layer.bias is None else _plain(layer.bias)
+    if norm is not None:
+        mean, variance, shift = (_plain(values) for values in (norm.ra_mean, norm.ra_var, norm.bias))
+        scale = _plain(norm.scale) / np.sqrt(variance + norm.eps)
+        weight, bias = weight * scale, bias + weight @ (shift - mean * scale)
+    return weight.astype(np.float32), bias.astype(np.float32)
+
+
+def _plain(tensor: Any) -> NDArray[np.float64]:
+    return np.array(tensor.detach().cpu().numpy(), dtype=np.float64)
 
 
 def _check_same_actions(model: Any, policy: NetworkPolicy, env: HyperExecEnv) -> None:
@@ -154,7 +202,7 @@ def policy_of(model: Any, algorithm: str, action_mode: str, observe_regime: bool
     about = {
         "algorithm": algorithm,
         "timesteps": int(model.num_timesteps),
-        "versions": versions("stable_baselines3", "torch"),
+        "versions": versions(*dict.fromkeys(("stable_baselines3", _package(algorithm), "torch"))),
     }
     seed = int(model.seed or 0)
     policy = NetworkPolicy(name, layers, activation, parts.head, action_mode, observe_regime, seed, about)
@@ -170,12 +218,15 @@ def _load(path: Path, algorithm: str) -> Any:
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    kind = getattr(need("stable_baselines3", "train"), algorithm.upper())
+    module, name = ALGORITHMS[algorithm]
+    kind = getattr(need(module, "train"), name)
     try:
         return kind.load(path, device="cpu", custom_objects=_REPLACED)
     except Exception as error:  # unpickling can raise any exception
         reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} cannot be loaded as a stable-baselines3 model of {algorithm}: {reason}") from None
+        raise ValueError(
+            f"{path} cannot be loaded as a {_package(algorithm).replace('_', '-')} model of {algorithm}: {reason}"
+        ) from None
 
 
 def export(
@@ -194,7 +245,7 @@ def export(
         model: Zip file written by the model's `save`.
         algorithm: One of the :data:`ALGORITHMS`.
         out: Folder of the policy.
-        action_mode: Action mode of the training; None: "discrete" for dqn, else "pace".
+        action_mode: Action mode of the training; None: "discrete" for :data:`DISCRETE`, else "pace".
         observe_regime: Whether the model observed the regime in training; the file does not record it.
         trust_pickle: Load the file although its pickles can run any code.
         overwrite: Delete the policy and the checkpoints of another run in the folder.
@@ -205,7 +256,7 @@ def export(
         MissingExtra: The packages of the extra `train` are not installed.
     """
     check_choice("algorithm", algorithm, ALGORITHMS)
-    mode = action_mode or ("discrete" if algorithm == "dqn" else "pace")
+    mode = action_mode or ("discrete" if algorithm in DISCRETE else "pace")
     check_choice("action_mode", mode, ACTION_MODES)
     check_flag("observe_regime", observe_regime)
     check_flag("overwrite", overwrite)

@@ -1,4 +1,4 @@
-"""Export a stable-baselines3 model of your own as a policy without pickles: safetensors and JSON, evaluated with numpy alone.
+"""Export your own model of stable-baselines3 or sb3-contrib as a policy without pickles: safetensors, JSON and numpy alone.
 
 The model must have been trained on HyperExec-v0 with an `MlpPolicy`, on the observations of the environment itself (not
 normalised by a wrapper). This is the only command that loads pickles, and only with --trust-pickle.
@@ -13,7 +13,7 @@ from hyperexec_env.arguments import option
 from hyperexec_env.cli._command import Report
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import policy_files
-from hyperexec_env.training.export import ALGORITHMS, export
+from hyperexec_env.training.export import ALGORITHMS, DISCRETE, export
 
 ORDER = 7
 
@@ -26,7 +26,7 @@ class Args:
     algorithm: str = option(meaning="algorithm of the model", choices=ALGORITHMS)
     out: str = option(meaning="folder of the policy", file="folder")
     action_mode: str | None = option(
-        None, "action mode of the training (default: discrete for dqn, else pace)", choices=ACTION_MODES
+        None, f"action mode of the training (default: discrete for {', '.join(DISCRETE)}; else pace)", choices=ACTION_MODES
     )
     observe_regime: bool = option(True, "whether the model observed the regime in training (the file does not record it)")
     trust_pickle: bool = option(False, "load the file although its pickles can run any code: for files that you made yourself")

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
+pytest.importorskip("sb3_contrib", reason="needs the extra `train`")
 
 import torch
-from stable_baselines3 import DQN, PPO, SAC
+from sb3_contrib import ARS, QRDQN, TQC, TRPO, CrossQ, MaskablePPO
+from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 
@@ -30,6 +32,8 @@ pytestmark = pytest.mark.usefixtures("without_numba")
 
 ROOT = Path(__file__).parent.parent.parent
 ENV = "hyperexec_env:HyperExec-v0"
+TRAINED = ("ppo", "sac", "dqn")
+"""The algorithms that are trained and exported from a file; an untrained network of every algorithm is exported too."""
 OFF = {"buffer_size": 500, "learning_starts": 20, "batch_size": 16}
 
 
@@ -53,7 +57,7 @@ def models(tmp_path_factory):
     """A trained model of each algorithm, saved beside its name in one folder."""
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("models")
-    trained = {algorithm: _own_script(algorithm) for algorithm in ALGORITHMS}
+    trained = {algorithm: _own_script(algorithm) for algorithm in TRAINED}
     for algorithm, model in trained.items():
         model.save(folder / f"{algorithm}.zip")
     return folder, trained
@@ -77,7 +81,7 @@ def _predicted(model):
     return lambda observations: model.predict(observations, deterministic=True)[0]
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
+@pytest.mark.parametrize("algorithm", TRAINED)
 def test_a_model_of_the_user_is_exported_and_judged(algorithm, models, tmp_path, capsys):
     folder, trained = models
     assert cli.main(_words(folder / f"{algorithm}.zip", algorithm, tmp_path / "out", "--trust-pickle")) == 0
@@ -97,6 +101,9 @@ def _scrambled(model):
     torch.manual_seed(1)
     for values in model.policy.parameters():
         values.data.normal_(0.0, values.shape[-1] ** -0.5 if values.ndim == 2 else 0.2)
+    for name, values in model.policy.named_buffers():
+        if name.endswith(("ra_mean", "ra_var")):  # running statistics of CrossQ
+            values.normal_(1.0, 0.2)
     return model
 
 
@@ -110,7 +117,22 @@ VARIANTS = {
     "ppo with state-dependent exploration": (PPO, {}, {}, {"use_sde": True}),
     "sac tanh": (SAC, {"action_mode": "fraction"}, {**TANH, "net_arch": [20, 10, 5]}, {"buffer_size": 10}),
     "dqn tanh": (DQN, {"action_mode": "discrete"}, {**TANH, "net_arch": [7]}, {"buffer_size": 10}),
+    "a2c": (A2C, {}, {}, {}),
+    "td3": (TD3, {}, {"net_arch": [20, 10]}, {"buffer_size": 10}),
+    "ddpg": (DDPG, {"action_mode": "fraction"}, {"net_arch": [20, 10]}, {"buffer_size": 10}),
+    "tqc": (TQC, {}, {"net_arch": [20, 10]}, {"buffer_size": 10}),
+    "trpo": (TRPO, {}, {}, {}),
+    "qrdqn": (QRDQN, {"action_mode": "discrete"}, {"net_arch": [20], "n_quantiles": 5}, {"buffer_size": 10}),
+    "crossq": (CrossQ, {}, {"net_arch": {"pi": [20, 10], "qf": [5]}}, {"buffer_size": 10}),
+    "ars": (ARS, {}, {"net_arch": [20, 10]}, {}),
+    "ars linear": (ARS, {}, {"net_arch": [], "with_bias": False, "squash_output": False}, {}),
+    "ars of levels": (ARS, {"action_mode": "discrete"}, {"net_arch": [20]}, {}),
+    "maskableppo": (MaskablePPO, {"action_mode": "discrete"}, {}, {}),
 }
+
+
+def test_every_algorithm_is_exported():
+    assert {kind.__name__.lower() for kind, *_ in VARIANTS.values()} == set(ALGORITHMS)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
