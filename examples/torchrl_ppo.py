@@ -27,11 +27,11 @@ def perceptron(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(inputs, 64), nn.Tanh(), nn.Linear(64, 64), nn.Tanh(), nn.Linear(64, outputs))
 
 
-def main(timesteps: int = 200_000, episodes: int = 2_000) -> hx.Board:
-    """Train PPO and judge it against the baselines."""
-    torch.manual_seed(0)
-    env = GymEnv("HyperExec-v0", scenario="regime-day")
-    env.set_seed(0)
+def train(timesteps: int, scenario: hx.ScenarioLike = "regime-day", seed: int = 0) -> ProbabilisticActor:
+    """Train PPO on one environment, in updates of :data:`BATCH` slices, and return the actor."""
+    torch.manual_seed(seed)
+    env = GymEnv("HyperExec-v0", scenario=scenario)
+    env.set_seed(seed)
     features = env.observation_spec["observation"].shape[-1]
     mean = TensorDictModule(
         nn.Sequential(perceptron(features, 2), NormalParamExtractor()), in_keys=["observation"], out_keys=["loc", "scale"]
@@ -55,10 +55,16 @@ def main(timesteps: int = 200_000, episodes: int = 2_000) -> hx.Board:
                 nn.utils.clip_grad_norm_(loss.parameters(), 0.5)
                 optimiser.step()
     collector.shutdown()
+    return actor
+
+
+def main(timesteps: int = 200_000, episodes: int = 2_000) -> hx.Board:
+    """Train PPO and judge it against the baselines."""
+    actor = train(timesteps)
 
     def act(observation):
         with torch.no_grad():
-            return torch.tanh(mean(torch.from_numpy(observation))[0]).numpy()
+            return torch.tanh(actor[0](torch.from_numpy(observation))[0]).numpy()
 
     return hx.evaluate("regime-day", ["baselines", hx.ObservationPolicy("torchrl PPO", act)], episodes=episodes)
 
