@@ -23,7 +23,7 @@ class Args:
     """Options of ``hyperexec export``."""
 
     model: str = option(meaning="zip file written by the model's `save`", positional=True, file="input")
-    algorithm: str = option(meaning="algorithm of the model", choices=ALGORITHMS)
+    algorithm: str = option(meaning="algorithm of the model", choices=tuple(ALGORITHMS))
     out: str = option(meaning="folder of the policy", file="folder")
     action_mode: str | None = option(
         None, f"action mode of the training (default: discrete for {', '.join(DISCRETE)}; else pace)", choices=ACTION_MODES
