@@ -7,9 +7,12 @@ becomes
 
     def tick_b13a548a(n, kept):                               the line Pass(tick); k is column 0, over is column 1
         for j in range(np.uint64(n)):
-            r_Clock = tick(Clock(np.float64(kept[np.uint64(0) + j]).view(np.int64), np.float64(kept[...]).view(np.int64)))
-            kept[np.uint64(0) + j] = np.int64(r_Clock.k).view(np.float64)
-            kept[np.uint64(264) + j] = np.int64(r_Clock.over).view(np.float64)
+            j0 = u0 + j                                       u0 and u264 are np.uint64(0) and np.uint64(264)
+            j264 = u264 + j
+            a_Clock = Clock(np.float64(kept[j0]).view(np.int64), np.float64(kept[j264]).view(np.int64))
+            r_Clock = tick(a_Clock)
+            kept[j0] = np.int64(r_Clock.k).view(np.float64)
+            kept[j264] = np.int64(r_Clock.over).view(np.float64)
 
     def step(given, tables, kept, draft, single, lists, start, stop):    the driver
         for first in range(start, stop, 264):
@@ -114,6 +117,8 @@ class Function(NamedTuple):
     text: str
     names: dict[str, Any]
     """Stages and record types that the text uses, by name."""
+    constants: dict[str, Any]
+    """Numbers that the text uses, by name: `u264` is np.uint64(264)."""
 
 
 class Loop(NamedTuple):
@@ -255,6 +260,20 @@ def _identifiers(lines: Sequence[str]) -> set[str]:
     return set(re.findall(r"(?<![\w.])[^\W\d]\w*", "\n".join(lines)))
 
 
+def _with_indices(text: Sequence[str]) -> list[str]:
+    """Return the statements of lane j with the index of each column computed once, before them: `j264 = np.uint64(264) + j`."""
+    index = re.compile(r"np\.uint64\((\d+)\) \+ j\b")
+    offsets = dict.fromkeys(index.findall("\n".join(text)))
+    return [*(f"j{offset} = np.uint64({offset}) + j" for offset in offsets), *(index.sub(r"j\1", line) for line in text)]
+
+
+def _with_constants(text: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Return statements with `u3` for each `np.uint64(3)`, one instruction for the compiler and not four; and the values."""
+    literal = re.compile(r"np\.uint64\((\d+)\)")
+    values = dict.fromkeys(literal.findall("\n".join(text)))
+    return [literal.sub(r"u\1", line) for line in text], {f"u{value}": np.uint64(value) for value in values}
+
+
 def _copies(sources: Sequence[str], targets: Sequence[Place]) -> list[str]:
     """Return statements that copy numbers, all reads before the first write, so that the compiler can vectorise the copies."""
     return [f"t{i} = {s}" for i, s in enumerate(sources)] + [t.write(f"t{i}") for i, t in enumerate(targets)]
@@ -302,12 +321,16 @@ class _Writer:
         text: list[str] = []
         made: dict[Any, str] = {}
         for stage in line.stages:
+            for record in taken_by(stage):  # a record that several stages take is built once
+                if is_record(record) and record not in made and record not in self.layout.program.given:
+                    made[record] = f"a_{record.__name__}"
+                    text.append(f"{made[record]} = {self.layout.construct(record)}")
             call, results = self._call(stage, made), made_by(stage)
             made |= {record: f"r_{record.__name__}" for record in results}
             text.append(f"{', '.join(made[record] for record in results)} = {call}")
-        for record, name in made.items():
+        for record in dict.fromkeys(record for stage in line.stages for record in made_by(stage)):
             if record in self.in_memory:
-                text += [place.write(f"{name}.{path}") for path, place in self.layout.stored(record)]
+                text += [place.write(f"{made[record]}.{path}") for path, place in self.layout.stored(record)]
         return text
 
     def _look(self, line: Look) -> list[str]:
@@ -346,9 +369,9 @@ class _Writer:
         self.inside = bool(name)
         text = [part for line in lines for part in self.body(line)]
         if name:
-            text = ["for i in range(count):", "    j = np.uint64(lanes[i])", *_indent(text)]
+            text = ["for i in range(count):", "    j = np.uint64(lanes[i])", *_indent(_with_indices(text))]
         else:
-            text = ["for j in range(np.uint64(n)):", *_indent(text)]
+            text = ["for j in range(np.uint64(n)):", *_indent(_with_indices(text))]
         return self._finish(text, [stage for line in lines for stage in line.stages], ["n" if not name else "count"])
 
     def pick(self, line: Pick) -> Function:
@@ -366,6 +389,7 @@ class _Writer:
 
         The name is that of the stages and a hash of the text, so equal lines of several plans are one function.
         """
+        text, constants = _with_constants(text)
         words = _identifiers(text)
         given = [record for record in self.layout.program.given if _local_name(record) in words]
         head = [self.layout.given(record) for record in given]
@@ -379,7 +403,7 @@ class _Writer:
         digest = hashlib.sha256(f"{arguments}{body}".encode()).hexdigest()[:8]
         label = "_".join(stage.__name__ for stage in stages) or "pick"
         name = f"{label}_{digest}"
-        function = Function(name, arguments, f"def {name}({', '.join(arguments)}):\n{body}\n", names)
+        function = Function(name, arguments, f"def {name}({', '.join(arguments)}):\n{body}\n", names, constants)
         if self.functions.setdefault(name, function).names != names:
             raise TypeError(f"two stages or records of a plan are called alike among {sorted(names)}; rename one")
         return function
@@ -544,7 +568,7 @@ def write(name: str, layout: Layout) -> Loop:
     arrays = tuple(array for array in writer.arguments if array in words)
     every = ("given", "tables", "kept", "draft", "single", "lists", *arrays, "start", "stop")
     body = "\n".join(_indent(text))
-    driver = Function(name, every, f"def {name}({', '.join(every)}):\n{body}\n", {})
+    driver = Function(name, every, f"def {name}({', '.join(every)}):\n{body}\n", {}, {})
     sums = frozenset(line.target for line in walk(plan) if isinstance(line, Add))
     return Loop(driver, tuple(writer.functions.values()), arrays, sums)
 

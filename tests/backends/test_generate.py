@@ -51,7 +51,7 @@ class TextLanes:
         loop = self.loops[name]
         names = {"np": np, "inf": np.inf}
         for line in loop.lines:
-            own = {"np": np, "inf": np.inf, "range": numba_range, **line.names}
+            own = {"np": np, "inf": np.inf, "range": numba_range, **line.names, **line.constants}
             exec(line.text, own)  # noqa: S102 - the text was written here
             names[line.name] = own[line.name]
         exec(loop.driver.text, names)  # noqa: S102
