@@ -30,11 +30,21 @@ from hyperexec_env.market.tables import build_market
 EPISODES = 4096
 UNSOLVED = ("hunted-day", "sunshine-day", "geo-compat")
 SOLVED = tuple(name for name in scenario_names() if name not in UNSOLVED)
+LONG = ("desk-5min", "sunshine-day")
+"""Scenarios whose solution takes most of a minute: a cap, and a bound on a grid of trades. test_level.py has small ones."""
 OTHERS = (*BASELINES, *SANITY)
 LEVEL = NormalDist().inv_cdf(1.0 - 0.025 / len(SOLVED))
 """Standard errors of a two-sided 95 % interval that holds for all solved scenarios at once (Bonferroni)."""
 ONE_SIDED_LEVEL = NormalDist().inv_cdf(1.0 - 0.05 / (len(SOLVED) * len(OTHERS)))
 """The same for one-sided comparisons of all policies in all scenarios."""
+
+
+def by_name(names):
+    """Parametrise a test by scenario; the long ones are slow."""
+    return pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in names])
+
+
+every_solved = by_name(SOLVED)
 
 
 @pytest.fixture(scope="session")
@@ -73,7 +83,7 @@ def slack(solution):
     return (solution.relative_error + 1e-9) * abs(solution.optimum_bps)
 
 
-@pytest.mark.parametrize("name", SOLVED)
+@every_solved
 def test_the_reference_objectives_are_in_order(solution_of, name):
     solution = solution_of(name)
     assert solution.reason == ""
@@ -101,59 +111,59 @@ def test_a_violation_of_the_order_beyond_the_error_stays_visible():
     assert module._within(np.array([0.999, 1.5]), np.array([1.0, 1.0]), math.inf, error=1e-2).tolist() == [1.0, 1.5]
 
 
-def test_the_optimum_is_the_mean_over_the_first_regimes(solution_of):
-    for name in SOLVED:
-        solution, regimes = solution_of(name), get_scenario(name).regimes
-        values = np.array([solution.by_regime[regime] for regime in regimes.names])
-        assert solution.optimum_bps == pytest.approx(values @ regimes.start_law(), rel=1e-12), name
-        assert solution.stationary_bps == pytest.approx(values @ regimes.stationary(), rel=1e-12), name
-        assert solution.schedule.sum() == pytest.approx(1.0, abs=1e-9), name
+@every_solved
+def test_the_optimum_is_the_mean_over_the_first_regimes(solution_of, name):
+    solution, regimes = solution_of(name), get_scenario(name).regimes
+    values = np.array([solution.by_regime[regime] for regime in regimes.names])
+    assert solution.optimum_bps == pytest.approx(values @ regimes.start_law(), rel=1e-12)
+    assert solution.stationary_bps == pytest.approx(values @ regimes.stationary(), rel=1e-12)
+    assert solution.schedule.sum() == pytest.approx(1.0, abs=1e-9)
 
 
-def test_the_optimal_policy_attains_the_optimum(solution_of, outcomes_of):
-    for name in SOLVED:
-        solution, statement = solution_of(name), outcomes_of(name)["optimum"].statement
-        for sample in (statement.objective, realised(statement, solution.scenario)):
-            assert abs(sample.mean() - solution.optimum_bps) <= LEVEL * standard_error(sample) + slack(solution), name
+@every_solved
+def test_the_optimal_policy_attains_the_optimum(solution_of, outcomes_of, name):
+    solution, statement = solution_of(name), outcomes_of(name)["optimum"].statement
+    for sample in (statement.objective, realised(statement, solution.scenario)):
+        assert abs(sample.mean() - solution.optimum_bps) <= LEVEL * standard_error(sample) + slack(solution)
 
 
-def test_the_optimal_policy_beats_twap_by_the_computed_difference(solution_of, outcomes_of):
+@every_solved
+def test_the_optimal_policy_beats_twap_by_the_computed_difference(solution_of, outcomes_of, name):
     """TWAP is a control variate: the difference has a smaller standard error than either objective."""
-    for name in SOLVED:
-        solution, outcomes = solution_of(name), outcomes_of(name)
-        difference = outcomes["optimum"].statement.objective - outcomes["TWAP"].statement.objective
-        expected = solution.optimum_bps - solution.twap_bps
-        error = LEVEL * standard_error(difference) + slack(solution) + 1e-6 * solution.twap_bps
-        assert abs(difference.mean() - expected) <= error, name
+    solution, outcomes = solution_of(name), outcomes_of(name)
+    difference = outcomes["optimum"].statement.objective - outcomes["TWAP"].statement.objective
+    expected = solution.optimum_bps - solution.twap_bps
+    error = LEVEL * standard_error(difference) + slack(solution) + 1e-6 * solution.twap_bps
+    assert abs(difference.mean() - expected) <= error
 
 
-def test_no_policy_lies_significantly_below_the_optimum(solution_of, outcomes_of):
-    for name in SOLVED:
-        solution, outcomes = solution_of(name), outcomes_of(name)
-        optimal = outcomes["optimum"].statement
-        for other in OTHERS:
-            own = outcomes[other].statement
-            for sample in (own.objective, realised(own, solution.scenario)):
-                bound = solution.optimum_bps - ONE_SIDED_LEVEL * standard_error(sample) - slack(solution)
-                assert sample.mean() >= bound, (name, other)
-            for paired in (
-                own.objective - optimal.objective,
-                realised(own, solution.scenario) - realised(optimal, solution.scenario),
-            ):
-                assert paired.mean() >= -ONE_SIDED_LEVEL * standard_error(paired) - slack(solution), (name, other)
+@every_solved
+def test_no_policy_lies_significantly_below_the_optimum(solution_of, outcomes_of, name):
+    solution, outcomes = solution_of(name), outcomes_of(name)
+    optimal = outcomes["optimum"].statement
+    for other in OTHERS:
+        own = outcomes[other].statement
+        for sample in (own.objective, realised(own, solution.scenario)):
+            bound = solution.optimum_bps - ONE_SIDED_LEVEL * standard_error(sample) - slack(solution)
+            assert sample.mean() >= bound, other
+        for paired in (
+            own.objective - optimal.objective,
+            realised(own, solution.scenario) - realised(optimal, solution.scenario),
+        ):
+            assert paired.mean() >= -ONE_SIDED_LEVEL * standard_error(paired) - slack(solution), other
 
 
-def test_the_objective_by_first_regime_agrees_with_simulation(solution_of):
+@every_solved
+def test_the_objective_by_first_regime_agrees_with_simulation(solution_of, name):
     """Group the episodes by their first regime; regimes with fewer than 100 episodes are skipped."""
-    for name in SOLVED:
-        solution, scenario = solution_of(name), get_scenario(name)
-        outcomes = rollouts(build_market(scenario), [solution.policy], [False], 0, 2 * EPISODES, backend="numpy")
-        outcome = join([outcome for (outcome,) in outcomes])
-        for m, regime in enumerate(scenario.regimes.names):
-            sample = outcome.statement.objective[outcome.start_regime == m]
-            if len(sample) >= 100:
-                error = 1.25 * LEVEL * standard_error(sample)  # wider, because six regimes are compared
-                assert abs(sample.mean() - solution.by_regime[regime]) <= error + slack(solution), (name, regime)
+    solution, scenario = solution_of(name), get_scenario(name)
+    outcomes = rollouts(build_market(scenario), [solution.policy], [False], 0, 2 * EPISODES, backend="numpy")
+    outcome = join([outcome for (outcome,) in outcomes])
+    for m, regime in enumerate(scenario.regimes.names):
+        sample = outcome.statement.objective[outcome.start_regime == m]
+        if len(sample) >= 100:
+            error = 1.25 * LEVEL * standard_error(sample)  # wider, because six regimes are compared
+            assert abs(sample.mean() - solution.by_regime[regime]) <= error + slack(solution), regime
 
 
 # --- the objective of a schedule
@@ -167,7 +177,9 @@ def test_a_schedule_holds_shares_of_the_order(solution_of):
     assert schedule_bps("almgren-chriss", fractions=[0.2] * 5) == pytest.approx(403.1675788800, abs=1e-9)
 
 
-@pytest.mark.parametrize(("name", "difference"), [("regime-day", 1e-9), ("desk-5min", 1e-6)])
+@pytest.mark.parametrize(
+    ("name", "difference"), [("regime-day", 1e-9), pytest.param("desk-5min", 1e-6, marks=pytest.mark.slow)]
+)
 def test_both_forms_of_a_schedule_have_the_same_objective(solution_of, name, difference):
     """The second scenario has a participation cap: what is carried beyond the last planned trade has no fraction of its own."""
     solution = solution_of(name)
@@ -212,7 +224,7 @@ def test_an_invalid_schedule_is_named(arguments, message):
 # --- scenarios without an exact solution
 
 
-@pytest.mark.parametrize("name", UNSOLVED)
+@by_name(UNSOLVED)
 def test_unsolved_scenarios_have_a_reason_and_a_lower_bound(solution_of, outcomes_of, name):
     solution = solution_of(name)
     assert solution.method == "bound"
