@@ -79,7 +79,14 @@ def test_a_lane_is_the_single_environment_to_the_last_bit(backend, options):
             assert np.array_equal(own, seen[lane])
 
 
-@pytest.mark.parametrize(("mode", "limit"), [pytest.param("NextStep", 4, marks=pytest.mark.slow), ("Disabled", None)])
+@pytest.mark.parametrize(
+    ("mode", "limit"),
+    [
+        ("SameStep", None),
+        pytest.param("NextStep", 4, marks=pytest.mark.slow),
+        pytest.param("Disabled", None, marks=pytest.mark.slow),
+    ],
+)
 def test_numpy_and_compiled_lanes_agree_in_every_autoreset_mode(mode, limit):
     pytest.importorskip("numba", reason="needs the extra `fast`")
     made = [

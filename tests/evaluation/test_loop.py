@@ -171,7 +171,8 @@ ROUGH = {
     "resilience": 1.0,
     "transient_exponent": 0.5,
 }
-MARKETS = {"regime-day": "regime-day", "full": FULL, "rough": ROUGH}
+LEVELLED = {"base": "regime-day", "name": "levelled", "volume_level_sd": 0.5}
+MARKETS = {"regime-day": "regime-day", "full": FULL, "rough": ROUGH, "levelled": LEVELLED}
 """Markets that together have both values of each constant of a loop: every market costs seconds to compile."""
 
 
@@ -186,7 +187,13 @@ def test_the_markets_differ_in_each_constant_of_a_loop():
 
 
 @pytest.mark.parametrize(
-    ("scenario", "hidden"), [("regime-day", False), ("full", True), pytest.param("rough", False, marks=pytest.mark.slow)]
+    ("scenario", "hidden"),
+    [
+        ("regime-day", False),
+        ("full", True),
+        pytest.param("rough", False, marks=pytest.mark.slow),
+        pytest.param("levelled", False, marks=pytest.mark.slow),
+    ],
 )
 def test_compiled_rollouts_are_those_of_numpy(scenario, hidden):
     market = market_of(scenario)
