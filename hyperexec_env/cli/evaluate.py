@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.backends.compiled import BACKENDS, resolve_backend
+from hyperexec_env.baselines.basket_board import BasketBoard, evaluate_basket
 from hyperexec_env.baselines.evaluate import TIMEOUT, announce, check_evaluation, entrants, evaluate
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import Board
 from hyperexec_env.evaluation.store import Store
+from hyperexec_env.market.basket_scenario import is_basket
 from hyperexec_env.market.scenario import get_scenario
 
 ORDER = 2
@@ -40,8 +42,10 @@ class Args:
     store: str | None = option(None, "store results in this file, and reuse results that it contains", file="store")
 
 
-def main(args: Args) -> Board:
-    """Return the board."""
+def main(args: Args) -> Board | BasketBoard:
+    """Return the board, of a scenario or of a basket."""
+    if is_basket(args.scenario):
+        return evaluate_basket(args.scenario, args.policy, episodes=args.episodes, seed=args.seed)
     scenario, policies = get_scenario(args.scenario), entrants(args.policy)
     check_evaluation(args.episodes, args.seed)
     check_integer("threads", args.threads, low=0, high=256)

@@ -1,0 +1,188 @@
+"""The board of a basket: policies on the same episodes, their gap to the optimum, and the paired difference to TWAP."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from hyperexec_env.checks import check_integer, check_seed
+from hyperexec_env.evaluation.basket_rollout import BasketOutcome, rollout_basket
+from hyperexec_env.evaluation.statistics import bootstrap_means, interval
+from hyperexec_env.evaluation.table import text_table
+from hyperexec_env.market.basket_path import build_basket
+from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, get_basket
+
+from .basket_policies import BASKET_BASELINES, BASKET_SANITY, BasketPolicy, basket_policy
+from .solver.basket import BasketSolution, solve_basket
+
+__all__ = ["BasketBoard", "BasketRow", "basket_entrants", "evaluate_basket"]
+
+_REFERENCE: Final = "TWAP"
+_GROUPS: Final = {
+    "baselines": (*BASKET_BASELINES, "optimum"),
+    "sanity": tuple(BASKET_SANITY),
+    "all": (*BASKET_BASELINES, "optimum", *BASKET_SANITY),
+}
+
+
+@dataclass(frozen=True)
+class BasketRow:
+    """The results of one policy, bps of the arrival notional of all orders; `low` and `high` are 95 % bootstrap intervals."""
+
+    policy: str
+    sanity: bool
+    objective_bps: float
+    objective_low: float
+    objective_high: float
+    is_bps: float
+    is_sd_bps: float
+    risk_bps: float
+    diff_to_twap_bps: float
+    diff_to_twap_low: float
+    diff_to_twap_high: float
+    gap_percent: float
+    """Paired difference to the policy `optimum` on the same episodes, in percent of J*; NaN without an optimum."""
+    gap_low: float
+    gap_high: float
+
+
+@dataclass(frozen=True, eq=False)
+class BasketBoard:
+    """The rows of a board, best first."""
+
+    scenario: BasketScenario
+    solution: BasketSolution
+    rows: tuple[BasketRow, ...]
+    episodes: int
+    seed: int
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Sanity policies that beat TWAP, which no sound market allows."""
+        return tuple(row.policy for row in self.rows if row.sanity and row.diff_to_twap_high < 0.0)
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command: 1 if a sanity policy beats TWAP."""
+        return 1 if self.faults else 0
+
+    def __str__(self) -> str:
+        """Return the board as text."""
+        header = ["", "policy", "J [bps]", "95 %", "gap %", "95 %", "J - TWAP", "95 %", "IS", "sd of IS", "risk"]
+        cells = [
+            [
+                "sanity" if row.sanity else "",
+                row.policy,
+                f"{row.objective_bps:.3f}",
+                f"{row.objective_low:.3f} to {row.objective_high:.3f}",
+                f"{row.gap_percent:.2f}",
+                f"{row.gap_low:.2f} to {row.gap_high:.2f}",
+                f"{row.diff_to_twap_bps:+.3f}",
+                f"{row.diff_to_twap_low:+.3f} to {row.diff_to_twap_high:+.3f}",
+                f"{row.is_bps:.1f}",
+                f"{row.is_sd_bps:.1f}",
+                f"{row.risk_bps:.2f}",
+            ]
+            for row in self.rows
+        ]
+        basket, solution, best = self.scenario, self.solution, self.solution.optimum_bps
+        lines = [
+            text_table(header, cells),
+            "",
+            f"{basket.name} ({basket.hash}), {len(basket.assets)} assets, {self.episodes:,} episodes of seed {self.seed}.",
+            f"J*: {solution.bounds}." if best is None else f"J* = {best:.4f} bps: {solution.accuracy}.",
+            "Gap: paired difference to the policy `optimum`, in percent of J* (of the lower bound where J* is not known).",
+            f"cross_impact {basket.cross_impact:g}: {basket.provenance.get('cross_impact', 'an assumption')}.",
+        ]
+        lines += [f"RED: the sanity policy {name} beats TWAP; this market rewards a fault." for name in self.faults]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the board as plain values for JSON."""
+        return {
+            "scenario": self.scenario.name,
+            "scenario_hash": self.scenario.hash,
+            "episodes": self.episodes,
+            "seed": self.seed,
+            "optimum_bps": self.solution.optimum_bps,
+            "lower_bps": self.solution.lower_bps,
+            "rows": [vars(row) for row in self.rows],
+        }
+
+
+def basket_entrants(policies: Any, basket: BasketScenario) -> list[BasketPolicy]:
+    """Return policies, given as names, groups (`baselines`, `sanity`, `all`) or objects with `name` and `act`.
+
+    A group leaves out `buys-first` where all orders have one side: the policy is then no worse than a faster TWAP.
+    """
+    given: Iterable[Any] = [policies] if isinstance(policies, str) or hasattr(policies, "act") else policies
+    found: dict[str, BasketPolicy] = {}
+    for entry in given:
+        names = _GROUPS.get(entry, (entry,)) if isinstance(entry, str) else (entry,)
+        for name in names:
+            if isinstance(name, str):
+                if name == "buys-first" and entry in _GROUPS and len(set(basket.sides)) == 1:
+                    continue
+                policy = basket_policy(name)
+            elif hasattr(name, "act") and hasattr(name, "name"):
+                policy = name
+            else:
+                raise TypeError(f"policies must be names or objects with `name` and `act`, got {name!r}")
+            found.setdefault(policy.name, policy)
+    return list(found.values())
+
+
+def evaluate_basket(basket: BasketLike, policies: Any = "all", *, episodes: int = 2_000, seed: int = 0) -> BasketBoard:
+    """Evaluate policies of a basket on the same episodes.
+
+    Args:
+        basket: A name, a dict, a path or a basket.
+        policies: Names, groups or policies (:func:`basket_entrants`); TWAP and the optimum always take part.
+        episodes: Number of episodes.
+        seed: Seed of the board's episodes, which no training meets.
+
+    Raises:
+        ValueError: A name is unknown, a number is out of range, or a policy did not return finite shares.
+    """
+    found, count = get_basket(basket), check_integer("episodes", episodes, low=2, high=10_000_000)
+    seed = check_seed(seed)
+    entrants = basket_entrants(policies, found)
+    names = [policy.name for policy in entrants]
+    entrants += [basket_policy(name) for name in (_REFERENCE, "optimum") if name not in names]
+    outcomes = rollout_basket(build_basket(found), entrants, count, seed)
+    solution = solve_basket(found)
+    return BasketBoard(found, solution, _rows([policy.name for policy in entrants], outcomes, solution), count, seed)
+
+
+def _rows(names: list[str], outcomes: list[BasketOutcome], solution: BasketSolution) -> tuple[BasketRow, ...]:
+    """Return the rows of a board, best first."""
+    objectives = np.array([outcome.objective for outcome in outcomes])
+    twap, best = objectives[names.index(_REFERENCE)], objectives[names.index("optimum")]
+    scale = 100.0 / abs(solution.lower_bps if solution.optimum_bps is None else solution.optimum_bps)
+    columns = np.concatenate([objectives, objectives - twap, scale * (objectives - best)])
+    intervals = [interval(means) for means in bootstrap_means(columns)]
+    count, rows = len(names), []
+    for i, (name, outcome) in enumerate(zip(names, outcomes, strict=True)):
+        low_high = [intervals[i + part * count] for part in range(3)]
+        rows.append(
+            BasketRow(
+                policy=name,
+                sanity=name in BASKET_SANITY,
+                objective_bps=float(objectives[i].mean()),
+                objective_low=low_high[0][0],
+                objective_high=low_high[0][1],
+                is_bps=float(outcome.shortfall.mean()),
+                is_sd_bps=float(outcome.shortfall.std(ddof=1)),
+                risk_bps=float(outcome.risk.mean()),
+                diff_to_twap_bps=float(columns[count + i].mean()),
+                diff_to_twap_low=low_high[1][0],
+                diff_to_twap_high=low_high[1][1],
+                gap_percent=float(columns[2 * count + i].mean()),
+                gap_low=low_high[2][0],
+                gap_high=low_high[2][1],
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: row.objective_bps))
