@@ -73,6 +73,7 @@ if TYPE_CHECKING:
     from hyperexec_env.envs.single import HyperExecEnv as HyperExecEnv
     from hyperexec_env.envs.situation import Situation as Situation
     from hyperexec_env.envs.vector import HyperExecVectorEnv as HyperExecVectorEnv
+    from hyperexec_env.evaluation.basket_certificate import certify_basket as certify_basket
     from hyperexec_env.evaluation.board import Board as Board
     from hyperexec_env.evaluation.board import Entrant as Entrant
     from hyperexec_env.evaluation.certificate import Certificate as Certificate
@@ -168,6 +169,7 @@ _MODULES: Final = {
     "basket_names": "market.basket_scenario",
     "calibrate": "data.calibration",
     "card": "baselines.card",
+    "certify_basket": "evaluation.basket_certificate",
     "certify": "evaluation.certificate",
     "certify_model": "evaluation.certificate",
     "check_impact_model": "evaluation.certificate",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.evaluation.basket_certificate import BasketCertificate, certify_basket
 from hyperexec_env.evaluation.certificate import Certificate, certify, usual_trips
+from hyperexec_env.market.basket_scenario import is_basket
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.progress import progress
 
@@ -21,8 +23,10 @@ class Args:
     seed: int = option(0, "seed of the search")
 
 
-def main(args: Args) -> Certificate:
-    """Return the certificate."""
+def main(args: Args) -> Certificate | BasketCertificate:
+    """Return the certificate, of a scenario or of a basket."""
+    if is_basket(args.scenario):
+        return certify_basket(args.scenario, seed=args.seed, **({} if args.trips is None else {"trips": args.trips}))
     scenario = get_scenario(args.scenario)
     total = usual_trips(scenario.slices) if args.trips is None else args.trips
     with progress(total, f"certify {scenario.name}") as advance:
