@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hyperexec_env.arguments import scenario_option
+from hyperexec_env.baselines.basket_card import BasketCard, basket_card
 from hyperexec_env.baselines.card import Card, card
+from hyperexec_env.market.basket_scenario import is_basket
 
 ORDER = 10
 
@@ -17,6 +19,6 @@ class Args:
     scenario: str = scenario_option(positional=True)
 
 
-def main(args: Args) -> Card:
-    """Return the card."""
-    return card(args.scenario)
+def main(args: Args) -> Card | BasketCard:
+    """Return the card, of a scenario or of a basket."""
+    return basket_card(args.scenario) if is_basket(args.scenario) else card(args.scenario)

@@ -9,6 +9,7 @@ import pytest
 
 import hyperexec_env as hx
 from hyperexec_env.baselines.basket_board import basket_entrants, evaluate_basket
+from hyperexec_env.baselines.basket_card import basket_card
 from hyperexec_env.baselines.basket_policies import BASKET_BASELINES, basket_policy, basket_policy_names
 from hyperexec_env.baselines.solver.basket import basket_schedule_bps, solve_basket
 from hyperexec_env.evaluation.basket_rollout import roll_basket
@@ -139,3 +140,16 @@ def test_entrants_are_names_groups_and_objects():
     small = replace(basket, assets=basket.assets[:2], correlation=())
     with pytest.raises(ValueError, match=r"policy 'wrong' must return finite shares of the shape \(2, 4\), got \(4,\)"):
         evaluate_basket(small, Wrong(), episodes=4)
+
+
+def test_the_card_states_orders_assumptions_risk_and_certificate():
+    text = str(basket_card(replace(get_basket("basket-hedged"), assets=get_basket("basket-hedged").assets[:2], correlation=())))
+    for part in (
+        "  960,000 ",
+        "cross_impact 0.5",
+        "where the numbers come from",
+        "Risk is ",
+        "certificate of basket-hedged: sound",
+    ):
+        assert part in text
+    assert basket_card("basket-10").to_dict()["hash"] == get_basket("basket-10").hash
