@@ -189,8 +189,14 @@ def _one_dial(market: BasketMarket) -> Floats:
     return _columns(market, best_schedule(shared).shares[:, 0])
 
 
-def _without_cross_impact(market: BasketMarket) -> Floats:
-    return solve_basket(replace(market.scenario, cross_impact=0.0)).schedule
+class _WithoutCrossImpact:
+    """The optimum of the basket if there were no cross-impact."""
+
+    name = "no-cross-impact"
+
+    def act(self, situation: Situation) -> Any:
+        """Return the shares that are optimal without cross-impact."""
+        return _best_in(self.name, situation.market, 0.0).act(situation)
 
 
 def _windows(market: BasketMarket, begin: Floats, end: Floats) -> Floats:
@@ -227,15 +233,16 @@ class _Optimal:
 
     def act(self, situation: Situation) -> Any:
         """Return the optimal shares."""
-        return _optimal_in(situation.market).act(situation)
+        return _best_in(self.name, situation.market, situation.market.scenario.cross_impact).act(situation)
 
 
 @lru_cache(maxsize=16)
-def _optimal_in(market: BasketMarket) -> BasketPolicy:
-    solution = solve_basket(market.scenario)
+def _best_in(name: str, market: BasketMarket, cross_impact: float) -> BasketPolicy:
+    """Return the optimal policy of a market with some weight of cross-impact."""
+    solution = solve_basket(replace(market.scenario, cross_impact=cross_impact))
     if solution.gains.size:
-        return Gains("optimum", lambda _: solution.gains)
-    return Plan("optimum", lambda _: solution.schedule)
+        return Gains(name, lambda _: solution.gains)
+    return Plan(name, lambda _: solution.schedule)
 
 
 BASKET_BASELINES: Final[dict[str, Callable[[], BasketPolicy]]] = {
@@ -244,7 +251,7 @@ BASKET_BASELINES: Final[dict[str, Callable[[], BasketPolicy]]] = {
     "AC-own": _Own,
     "AC-basket": lambda: Plan("AC-basket", _almgren_chriss),
     "one-dial": lambda: Plan("one-dial", _one_dial),
-    "no-cross-impact": lambda: Plan("no-cross-impact", _without_cross_impact),
+    "no-cross-impact": _WithoutCrossImpact,
 }
 """Factories of the classical policies by name."""
 BASKET_SANITY: Final[dict[str, Callable[[], BasketPolicy]]] = {
