@@ -30,7 +30,12 @@ def without_numba():
 
 
 def pytest_configure(config):
-    """Hand whole files to the processes of `pytest -n 2`: each solved scenario, trained policy and wheel is made once."""
+    """Keep slow cases out of `-m fast`, and hand whole files to the processes of `pytest -n 2`.
+
+    A process then makes each solved scenario, trained policy and wheel once.
+    """
+    if config.option.markexpr == "fast":
+        config.option.markexpr = "fast and not slow"
     if getattr(config.option, "dist", "no") == "load":
         config.option.dist = "loadfile"
 
