@@ -12,6 +12,7 @@ from hyperexec_env.baselines.basket_board import basket_entrants, evaluate_baske
 from hyperexec_env.baselines.basket_card import basket_card
 from hyperexec_env.baselines.basket_policies import BASKET_BASELINES, basket_policy, basket_policy_names
 from hyperexec_env.baselines.solver.basket import basket_schedule_bps, solve_basket
+from hyperexec_env.envs.basket import HyperExecBasketEnv
 from hyperexec_env.evaluation.basket_rollout import roll_basket
 from hyperexec_env.market.basket_path import build_basket, draw_basket_path
 from hyperexec_env.market.basket_scenario import get_basket
@@ -153,3 +154,16 @@ def test_the_card_states_orders_assumptions_risk_and_certificate():
     ):
         assert part in text
     assert basket_card("basket-10").to_dict()["hash"] == get_basket("basket-10").hash
+
+
+@pytest.mark.parametrize("name", ["basket-hedged", "basket-day"])
+def test_the_optimum_costs_in_the_environment_what_it_costs_in_a_rollout(name):
+    env, policy, objectives = HyperExecBasketEnv(scenario=name), basket_policy("optimum"), []
+    for episode in range(3):
+        env.reset(seed=5 if episode == 0 else None)
+        total, done = 0.0, False
+        while not done:
+            _, reward, done, _, _ = env.trade(np.asarray(policy.act(env.situation)))
+            total += reward
+        objectives.append(-total)
+    assert objectives == pytest.approx(rolled(get_basket(name), "optimum", episodes=3, seed=5).objective, rel=1e-12)
