@@ -238,24 +238,36 @@ def __dir__() -> list[str]:
 def make(scenario: ScenarioLike | None = None, **options: Any) -> Env[Any, Any]:
     """Make the environment: ``gymnasium.make("HyperExec-v0", scenario=scenario, **options)``.
 
+    A basket makes ``HyperExecBasket-v0`` (:class:`~hyperexec_env.envs.basket.HyperExecBasketEnv` has its options).
+
     Args:
-        scenario: A name, a dict, a path of a TOML file or a `Scenario`; None: regime-day, or the market of the `replay`.
+        scenario: A name, a dict, a path of a TOML file, a `Scenario` or a `BasketScenario`; None: regime-day, or the market of
+            the `replay`.
         options: Arguments of :class:`~hyperexec_env.envs.single.HyperExecEnv` (`action_mode`, `reward`, `observe_regime`,
             `replay`, `render_mode`, ...) and of `gymnasium.make`.
     """
-    return _make("HyperExec-v0", scenario=scenario, **options)
+    return _make(_id_of(scenario), scenario=scenario, **options)
 
 
 def make_vec(scenario: ScenarioLike | None = None, num_envs: int = 1, **options: Any) -> VectorEnv[Any, Any, Any]:
     """Make a batch of environments: ``gymnasium.make_vec("HyperExec-v0", num_envs, scenario=scenario, **options)``.
 
+    A basket makes ``HyperExecBasket-v0`` (:class:`~hyperexec_env.envs.basket_vector.HyperExecBasketVectorEnv`).
+
     Args:
-        scenario: A name, a dict, a path of a TOML file or a `Scenario`; None: regime-day, or the market of the `replay`.
+        scenario: A name, a dict, a path of a TOML file, a `Scenario` or a `BasketScenario`; None: regime-day, or the market of
+            the `replay`.
         num_envs: Number of environments.
         options: Arguments of :class:`~hyperexec_env.envs.vector.HyperExecVectorEnv` (`backend`, `num_threads`, `copy`,
             `action_mode`, ...) and of `gymnasium.make_vec`.
     """
-    return _make_vec("HyperExec-v0", num_envs, scenario=scenario, **options)
+    return _make_vec(_id_of(scenario), num_envs, scenario=scenario, **options)
+
+
+def _id_of(scenario: Any) -> str:
+    """Return the id of the environment that executes a scenario or a basket."""
+    baskets = import_module(f"{__name__}.market.basket_scenario")
+    return "HyperExecBasket-v0" if baskets.is_basket(scenario) else "HyperExec-v0"
 
 
 if "HyperExec-v0" not in registry:

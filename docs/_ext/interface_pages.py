@@ -24,6 +24,7 @@ import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.baselines import closed_forms
 from hyperexec_env.data.layouts import LAYOUTS
+from hyperexec_env.envs.basket import HyperExecBasketEnv
 from hyperexec_env.envs.features import FEATURES
 from hyperexec_env.execution.journal import EVENTS
 
@@ -41,7 +42,8 @@ SECTIONS = {
 def pages() -> Iterator[tuple[str, str]]:
     """Yield the name and the content of each page."""
     parts = sections()
-    yield "environment.md", "\n\n".join(["# HyperExec-v0", *(f"## {title}\n\n{text}" for title, text in parts.items()), ""])
+    yield "environment.md", card("HyperExec-v0", parts)
+    yield "basket_environment.md", card("HyperExecBasket-v0", sections(HyperExecBasketEnv))
     for name, (title, onward) in SECTIONS.items():
         example = live_observation() if name == "observations" else live_info() if name == "info" else ""
         yield f"{name}.md", "\n\n".join([f"# {name.capitalize()}", parts[title], *filter(None, [example]), onward, ""])
@@ -50,9 +52,14 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "published.md", published()
 
 
-def sections() -> dict[str, str]:
-    """Return the sections of the card of the environment, by title; the arguments are a table."""
-    text = inspect.cleandoc(hx.HyperExecEnv.__doc__ or "")
+def card(name: str, parts: dict[str, str]) -> str:
+    """Return the page of an environment, given its id and the sections of its card."""
+    return "\n\n".join([f"# {name}", *(f"## {title}\n\n{text}" for title, text in parts.items()), ""])
+
+
+def sections(environment: type = hx.HyperExecEnv) -> dict[str, str]:
+    """Return the sections of the card of an environment, by title; the arguments are a table."""
+    text = inspect.cleandoc(environment.__doc__ or "")
     parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
     found = {title: body.strip() for title, body in zip(parts[1::2], parts[2::2], strict=True)}
     found = {"Description": f"{parts[0].strip()}\n\n{found.pop('Description')}", **found}

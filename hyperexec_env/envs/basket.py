@@ -143,6 +143,9 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
         self.action_space = self.task.space
         space: Any = self.task.observation_space
         self.observation_space = space
+        one_each = not self.task.discrete and self.action_space.shape == (len(self.task.assets),)
+        self._shape = self.action_space.shape if one_each else None
+        """Shape of an action whose elements are the actions of the assets; None: another action."""
         self._block: BasketBlock | None = None
         self._running: BasketEpisode | None = None
         self._seed: int | None = None
@@ -184,7 +187,15 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice, given an action of the action space."""
         episode = self._episode()
-        return self._traded(episode, episode.request(self.task.checked(action).tolist()))
+        return self._traded(episode, episode.request(self._values(action)))
+
+    def _values(self, action: Any) -> list[Any]:
+        """Return the action of each asset, clipped to the bounds."""
+        if type(action) is np.ndarray and action.shape == self._shape and action.dtype.kind == "f":
+            values: list[Any] = action.tolist()
+            if all(-1.0 <= value <= 1.0 for value in values):
+                return values
+        return self.task.checked(action).tolist()  # type: ignore[no-any-return]
 
     def trade(self, shares: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice: :meth:`step` with a number of shares for each asset as the action, shape (assets,)."""

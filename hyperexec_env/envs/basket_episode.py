@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs import basket_features
-from hyperexec_env.envs.basket_features import ASSET, BASKET, PULLED, asset_rows, basket_rows, reaches
+from hyperexec_env.envs.basket_features import ASSET, BASKET, PULLED, asset_rows, basket_rows, whole_of
 from hyperexec_env.envs.basket_task import BasketTask, basket_info, notional_of, stacked_situation
 from hyperexec_env.envs.episode import Block
 from hyperexec_env.envs.features import own_features
@@ -87,7 +87,7 @@ class BasketEpisode:
         self.quantities = [each.quantity[index] for each in blocks]
         self.notional = notional_of(market, self.quantities)
         self.scale = -1e4 / self.notional
-        self._reaches = reaches(task.sight, self.quantities)
+        self._whole = whole_of(task.sight, self.quantities)
         self._states: list[tuple[float, float, float]] = [(quantity, 0.0, 0.0) for quantity in self.quantities]
         self._history: list[tuple[Any, Any]] = []
         self.k, self.over = 0, False
@@ -142,9 +142,9 @@ class BasketEpisode:
             volumes: Market volume of the previous slice, by asset.
         """
         observation, states, start = self._observations[k], self._states, _STARTS[0]
-        computed, pulls = _features(self.task.sight, self.quantities, [state[0] for state in states])
+        computed, pulls = _features(self.task.sight, self._whole, [state[0] for state in states])
         _write_basket(observation, 0, *computed)
-        parts = zip(self._scales, self.quantities, self._reaches, states, traded, volumes, self._known, pulls, strict=True)
+        parts = zip(self._scales, self.quantities, self._whole.reach, states, traded, volumes, self._known, pulls, strict=True)
         for scales, quantity, reach, state, shares, volume, known, pull in parts:
             _write_asset(observation, start, *own_features(scales, quantity, reach, state, shares, volume, known[k]), pull)
             start += _STARTS[1]
@@ -189,7 +189,7 @@ class BasketEpisode:
     def text(self) -> str:
         """Return the episode so far as text: one line for the basket, one for each asset with a bar of its remaining shares."""
         task, k = self.task, self.k
-        (value, variance), pulls = _features(task.sight, self.quantities, [state[0] for state in self._states])
+        (value, variance), pulls = _features(task.sight, self._whole, [state[0] for state in self._states])
         ratio = variance / (1.0 - variance)
         shown = self.settled()
         cost = sum(one.statement.objective for one in shown)
@@ -206,7 +206,7 @@ class BasketEpisode:
 
     def situation(self) -> Situation:
         """Return the information of a policy now, in natural units, arrays of shape (assets,)."""
-        return stacked_situation(self.task, [self._situation(i) for i in range(len(self.sides))])
+        return stacked_situation(self.task.market, [self._situation(i) for i in range(len(self.sides))])
 
     def _situation(self, asset: int) -> Situation:
         """Return the situation of one asset."""

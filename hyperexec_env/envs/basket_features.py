@@ -8,6 +8,8 @@ and the variance of the remaining shares.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add, mul
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,13 +26,14 @@ __all__ = [
     "BASKET",
     "PULLED",
     "BasketSight",
+    "Whole",
     "asset_rows",
     "basket_features",
     "basket_names",
     "basket_rows",
     "basket_sight",
     "basket_space",
-    "reaches",
+    "whole_of",
 ]
 
 _COMPUTED: Final = (Feature("value_left", 0.0, 1.0), Feature("variance_left", 0.0, 1.0))
@@ -80,12 +83,30 @@ def basket_sight(market: BasketMarket) -> BasketSight:
     )
 
 
-def reaches(sight: BasketSight, orders: Sequence[Any]) -> list[Any]:
-    """Return the largest transient displacement that all orders can cause in each asset, over that of one share of its own."""
-    return [_total(row, orders) for row in sight.reach]
+class Whole(NamedTuple):
+    """The orders of an episode as a whole."""
+
+    value: Any
+    """Value at arrival prices, currency."""
+    variance: Any
+    """Daily variance of the value, currency^2."""
+    reach: list[Any]
+    """Largest transient displacement that all orders can cause in each asset, over that of one share of its own."""
 
 
-def basket_features(sight: BasketSight, orders: Sequence[Any], lefts: Sequence[Any]) -> tuple[tuple[Any, Any], list[Any]]:
+def whole_of(sight: BasketSight, orders: Sequence[Any]) -> Whole:
+    """Return the numbers of the whole basket, given the shares of each order."""
+    moves, exposed = _exposures(sight, orders)
+    return Whole(_total(sight.prices, orders), _total(moves, exposed), [_total(row, orders) for row in sight.reach])
+
+
+def _exposures(sight: BasketSight, shares: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """Return the daily deviation of the shares of each asset, and its part along the basket (C times deviations), currency."""
+    moves = list(map(mul, sight.deviations, shares))
+    return moves, [_total(row, moves) for row in sight.correlation]
+
+
+def basket_features(sight: BasketSight, whole: Whole, lefts: Sequence[Any]) -> tuple[tuple[Any, Any], list[Any]]:
     r"""Return the features of the remaining shares: value_left and variance_left of the basket, and the pull of each asset.
 
     With :math:`\Sigma` the covariance of the price moves in the directions of the orders, x the remaining shares and X the
@@ -98,21 +119,16 @@ def basket_features(sight: BasketSight, orders: Sequence[Any], lefts: Sequence[A
 
     Args:
         sight: The numbers of the features.
-        orders: Shares of each order, X.
+        whole: The whole orders, from :func:`whole_of`.
         lefts: Remaining shares of each asset, x.
     """
-    value, whole = _total(sight.prices, lefts), _total(sight.prices, orders)
-    moves = [deviation * left for deviation, left in zip(sight.deviations, lefts, strict=True)]
-    exposed = [_total(row, moves) for row in sight.correlation]
-    variance = _total(moves, exposed)
-    first = [deviation * order for deviation, order in zip(sight.deviations, orders, strict=True)]
-    total = _total(first, [_total(row, first) for row in sight.correlation])
-    risky = total > 0.0
-    ratio = where(risky, where(variance > 0.0, variance, 0.0) / where(risky, total, 1.0), 0.0)
+    moves, exposed = _exposures(sight, lefts)
+    variance, risky = _total(moves, exposed), whole.variance > 0.0
+    ratio = where(risky, where(variance > 0.0, variance, 0.0) / where(risky, whole.variance, 1.0), 0.0)
     held = variance > 0.0
     deviation = power(where(held, variance, 1.0), 0.5)
     pulls = [_bounded(where(held, own, 0.0) / deviation) for own in exposed]
-    return (value / whole, ratio / (1.0 + ratio)), pulls
+    return (_total(sight.prices, lefts) / whole.value, ratio / (1.0 + ratio)), pulls
 
 
 def _bounded(value: Any) -> Any:
@@ -122,10 +138,7 @@ def _bounded(value: Any) -> Any:
 
 def _total(weights: Sequence[Any], values: Sequence[Any]) -> Any:
     """Return the sum of products, added from left to right, so that floats and arrays agree to the last bit."""
-    total: Any = weights[0] * values[0]
-    for weight, value in zip(weights[1:], values[1:], strict=True):
-        total = total + weight * value
-    return total
+    return reduce(add, map(mul, weights, values))
 
 
 def basket_names(assets: int) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import Action, Base
-from hyperexec_env.envs.basket_features import PULLED, asset_rows, basket_features, basket_rows, reaches
+from hyperexec_env.envs.basket_features import PULLED, asset_rows, basket_features, basket_rows, whole_of
 from hyperexec_env.envs.basket_task import BasketTask, notional_of, stacked_situation
 from hyperexec_env.envs.features import assemble, drawn_features, own_features
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
@@ -134,10 +134,9 @@ class BasketLanes:
     def observe(self) -> NDArray[np.float32]:
         """Return the observations of all lanes, shape (lanes, features)."""
         sight = self.task.sight
-        quantities = [order.quantity for order in self.orders]
-        computed, pulls = basket_features(sight, quantities, [lane.state.remaining for lane in self.lanes])
-        reach = reaches(sight, quantities)
-        alone = [self._seen(i, reach[i]) for i in range(len(self.lanes))]
+        whole = whole_of(sight, [order.quantity for order in self.orders])
+        computed, pulls = basket_features(sight, whole, [lane.state.remaining for lane in self.lanes])
+        alone = [self._seen(i, reach) for i, reach in enumerate(whole.reach)]
         blocks = [assemble(computed, basket_rows(alone[0]))]
         blocks += [assemble((pull,), asset_rows(rows), PULLED - 1) for rows, pull in zip(alone, pulls, strict=True)]
         return np.concatenate(blocks, axis=1)
@@ -166,7 +165,7 @@ class BasketLanes:
         for market, order, lane in zip(task.market.markets, self.orders, self.lanes, strict=True):
             price = price_of_last(task.hidden, order, lane)
             made.append(situation_of(market, market.numbers, task.hidden, order, lane, price))
-        return stacked_situation(task, made)
+        return stacked_situation(task.market, made)
 
 
 def _wide(values: Any, count: int) -> NDArray[Any]:

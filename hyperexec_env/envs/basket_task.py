@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
@@ -24,9 +26,17 @@ from hyperexec_env.market.kernel import expected_cost, realised_cost
 from hyperexec_env.market.lane import Settled
 from hyperexec_env.market.path import OrderDraw, draw_orders
 from hyperexec_env.orders import Order
-from hyperexec_env.records import plus
+from hyperexec_env.records import map_leaves
 
-__all__ = ["BASKET_ACTION_MODES", "BasketTask", "basket_info", "build_basket_task", "notional_of", "stacked_situation"]
+__all__ = [
+    "BASKET_ACTION_MODES",
+    "BasketTask",
+    "basket_info",
+    "build_basket_task",
+    "notional_of",
+    "stacked_situation",
+    "total_statement",
+]
 
 _DIAL: Final = "dial"
 _REWARDS: Final = ("expected", "realised")
@@ -183,9 +193,12 @@ def _sum(values: Any) -> Any:
     return total
 
 
-def _plus(a: Any, b: Any) -> Any:
-    """Return the sum of two statements."""
-    return Statement(*(plus(x, y) if hasattr(x, "_fields") else x + y for x, y in zip(a, b, strict=True)))
+def total_statement(statements: Sequence[Statement]) -> Statement:
+    """Return the sum of statements in bps of one notional, added from left to right."""
+    total = statements[0]
+    for other in statements[1:]:
+        total = map_leaves(operator.add, total, other)
+    return total
 
 
 def basket_info(task: BasketTask, settled: list[Settled], notional: Any) -> dict[str, Any]:
@@ -196,9 +209,7 @@ def basket_info(task: BasketTask, settled: list[Settled], notional: Any) -> dict
         settled: The result of each asset, whose statement is in bps of the basket's notional.
         notional: Arrival notional of the basket, currency.
     """
-    statement = settled[0].statement
-    for other in settled[1:]:
-        statement = _plus(statement, other.statement)
+    statement = total_statement([one.statement for one in settled])
     assets = task.market.scenario.assets
     values = [one.forced * one.quantity * asset.arrival_price for one, asset in zip(settled, assets, strict=True)]
     whole = final_info(Settled(statement, _sum(values) / notional, settled[0].side, settled[0].quantity))
@@ -206,12 +217,9 @@ def basket_info(task: BasketTask, settled: list[Settled], notional: Any) -> dict
     return {**whole, "assets": {asset.name: final_info(one) for one, asset in zip(settled, assets, strict=True)}}
 
 
-def stacked_situation(task: BasketTask, situations: list[Situation]) -> Situation:
-    """Return the situations of all assets as one record with a leading asset axis; slice and regime are the basket's."""
-    first = situations[0]
-    columns = {
-        name: np.stack(np.broadcast_arrays(*(getattr(one, name) for one in situations)))
-        for name in Situation._fields
-        if name not in ("market", "k", "seen")
-    }
-    return Situation(market=task.market, k=first.k, seen=first.seen, **columns)
+def stacked_situation(market: BasketMarket, situations: Sequence[Situation]) -> Situation:
+    """Return the situations of all assets with a leading asset axis; market, slice and regime are the basket's."""
+    first, shape = situations[0], np.shape(situations[0].seen)
+    names = [name for name in Situation._fields if name not in ("market", "k", "seen")]
+    columns = {name: np.stack([np.broadcast_to(getattr(one, name), shape) for one in situations]) for name in names}
+    return Situation(market=market, k=first.k, seen=first.seen, **columns)

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.envs.basket_task import stacked_situation, total_statement
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
-from hyperexec_env.market.account import Statement
 from hyperexec_env.market.basket import basket_turn
 from hyperexec_env.market.basket_path import BasketMarket, asset_keys, draw_basket_path
 from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, first_lane, settle
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World
-from hyperexec_env.records import map_leaves, plus
+from hyperexec_env.records import map_leaves
 
 __all__ = ["BasketOutcome", "Trader", "roll_basket", "rollout_basket"]
 
@@ -47,14 +47,6 @@ class BasketOutcome(NamedTuple):
     """Risk term of the objective."""
 
 
-def _stacked(market: BasketMarket, situations: Sequence[Situation]) -> Situation:
-    """Return the situations of all assets with a leading asset axis; market, slice and regime are the basket's."""
-    names = [name for name in Situation._fields if name not in ("market", "k", "seen")]
-    shape = np.shape(situations[0].seen)
-    columns = {name: np.stack([np.broadcast_to(getattr(each, name), shape) for each in situations]) for name in names}
-    return Situation(market=market, k=situations[0].k, seen=situations[0].seen, **columns)
-
-
 def roll_basket(market: BasketMarket, policy: Trader, paths: Sequence[Path]) -> BasketOutcome:
     """Run a policy over whole paths.
 
@@ -80,7 +72,7 @@ def roll_basket(market: BasketMarket, policy: Trader, paths: Sequence[Path]) -> 
             situation_of(each, each.numbers, False, order, lane, price_of_last(False, order, lane))
             for each, order, lane in zip(market.markets, orders, lanes, strict=True)
         ]
-        shares = np.asarray(policy.act(_stacked(market, made)), dtype=np.float64)
+        shares = np.asarray(policy.act(stacked_situation(market, made)), dtype=np.float64)
         if shares.shape != (len(orders), *shape) or not np.isfinite(shares).all():
             wanted = (len(orders), *shape)
             raise ValueError(f"policy {policy.name!r} must return finite shares of the shape {wanted}, got {shares.shape}")
@@ -88,7 +80,7 @@ def roll_basket(market: BasketMarket, policy: Trader, paths: Sequence[Path]) -> 
         worlds = [World(*(values[k + 1] for values in path.world)) for path in paths]
         lanes, _ = basket_turn(numbers, market.coupling, lanes, slices, worlds, [Asked(row) for row in shares])
         lanes = [lane._replace(k=k + 1) for lane in lanes]
-    total = _total([settle(*parts).statement for parts in zip(numbers, orders, lanes, strict=True)])
+    total = total_statement([settle(*parts).statement for parts in zip(numbers, orders, lanes, strict=True)])
     return BasketOutcome(*(np.broadcast_to(value, shape) for value in (total.objective, total.shortfall, total.risk)))
 
 
@@ -97,14 +89,6 @@ def _first(numbers: Any, quantity: float, path: Path, shape: tuple[int, ...]) ->
     world: World = map_leaves(lambda values: values[0], path.world)
     lane: Lane = map_leaves(lambda values: np.broadcast_to(values, shape), first_lane(numbers, quantity, world))
     return lane._replace(k=0)
-
-
-def _total(statements: Sequence[Statement]) -> Statement:
-    """Return the sum of statements in bps of one notional."""
-    total = statements[0]
-    for other in statements[1:]:
-        total = Statement(*(plus(a, b) if hasattr(a, "_fields") else a + b for a, b in zip(total, other, strict=True)))
-    return total
 
 
 def rollout_basket(market: BasketMarket, policies: Sequence[Trader], episodes: int, seed: int) -> list[BasketOutcome]:

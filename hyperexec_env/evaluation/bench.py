@@ -33,6 +33,7 @@ from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.extras import MissingExtra, need
+from hyperexec_env.market.basket_scenario import get_basket
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.market.tables import build_market
 from hyperexec_env.progress import progress
@@ -56,6 +57,9 @@ __all__ = [
 
 ENVIRONMENT: Final = "HyperExec-v0"
 REFERENCE: Final = "CartPole-v1"
+_BASKET: Final = "HyperExecBasket-v0"
+_BASKET_SCENARIO: Final = "basket-hedged"
+"""The default basket."""
 LIMIT: Final = "the limit"
 """Reference of a row whose goal is absolute."""
 
@@ -344,6 +348,34 @@ def _numpy_probes() -> list[Probe]:
     ]
 
 
+def _basket_probes() -> list[Probe]:
+    """Return the probes of a basket of ten assets, relative to one asset; the lanes of both step in numpy."""
+    assets, per_asset = len(get_basket(_BASKET_SCENARIO).assets), 1.3
+    one, many = single_rate(ENVIRONMENT), single_rate(_BASKET)
+    lanes, basket = _Lanes(ENVIRONMENT, _NUMPY_LANES, **_options("numpy")), _Lanes(_BASKET, _NUMPY_LANES)
+    words = f"basket of {assets} assets"
+    return [
+        Probe(
+            words,
+            "us/step",
+            10.0,
+            "lower",
+            lambda seconds: 1e6 / many(seconds),
+            lambda seconds: 1e6 / one(seconds),
+            "one asset",
+        ),
+        Probe(
+            f"{words}, {_NUMPY_LANES:,} numpy lanes",
+            "ns/lane",
+            per_asset * assets,
+            "lower",
+            basket.nanoseconds,
+            lanes.nanoseconds,
+            "one asset",
+        ),
+    ]
+
+
 def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
     """Return the probes of environments, of a policy's action, of the import and of first calls in a new process.
 
@@ -357,6 +389,7 @@ def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
         Probe("single environment", "steps/s", 1.9, "higher", single_rate(ENVIRONMENT), single_rate(REFERENCE)),
         *(probe for kind in compiled for probe in kind),
         *_numpy_probes(),
+        *_basket_probes(),
         within("decision of a trained policy", "us", 25.0, _decision_time()),
         Probe("import", "s", 1.3, "lower", *imports, against="import gymnasium"),
         *([within("first vector step, warm cache", "s", 0.7, _process_time(_FIRST_STEP))] if numba else []),

@@ -30,6 +30,8 @@ tensors. Floats and arrays agree to the last bit. Two functions trade a slice:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
+from operator import add, mul
 from typing import Any, NamedTuple
 
 from hyperexec_env.market.kernel import Cost, Slice, State, move
@@ -89,11 +91,9 @@ _RISK = Slice._fields.index("risk")
 
 def _others(row: Sequence[float], values: Sequence[Any], own: int) -> Any:
     """Return the sum of a row of a matrix times the values of all assets but one, added from left to right."""
-    total: Any = 0.0
-    for j, value in enumerate(values):
-        if j != own:
-            total = total + row[j] * value
-    return total
+    kept = list(values)
+    kept[own] = 0.0
+    return reduce(add, map(mul, row, kept), 0.0)
 
 
 def basket_move(
