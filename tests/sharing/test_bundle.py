@@ -144,6 +144,7 @@ DIFFERENT = {
     "the seed": lambda about, files: everywhere(about, files, seed=1),
     "an episode and its mean": a_number("VWAP", 70, lambda x: x - 5.0, board=True),
     "another number of an episode": a_number("VWAP", 5, lambda x: x - 5.0),
+    "the regime of an episode": a_number("VWAP", 831, lambda x: np.int64(x.view(np.int64) + 1).view(float)),
     "a warning": edit("board.json", lambda plain: plain["warnings"].append("all is well")),
     "spaces": lambda about, files: files.update({"boards/00/board.json": files["boards/00/board.json"] + b" "}),
     "the weights": weights,
