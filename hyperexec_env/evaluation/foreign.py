@@ -1,9 +1,10 @@
 """Policies of somebody else, Python code or an ONNX graph, run in a child process that receives situations and returns shares.
 
-The child process protects the *board*: a policy cannot reach the path, the outcomes or the other policies in the memory of this
-process, nothing that the child sends is interpreted as anything but numbers and text, and a child that does not answer is
-killed. It does not protect the *computer* from code: code runs with the rights of the user, may read files and use the network.
-Run only code that you have read.
+The child process protects the *board* from mistakes: the path, the outcomes and the other policies are objects of another
+process, the answers of the child are interpreted as numbers and text only, and a child that does not answer is killed. The
+child process is no protection from *hostile* code, which has the rights of the user: it can read, empty and delete files, use
+the network, and read the seed in the arguments of this process, from which it can compute every episode. Run only code that
+you have read.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ def _read(pipe: BinaryIO) -> bytes | None:
 
 
 def _limit() -> None:
-    """Limit memory, and forbid the process to write to files, where the system can."""
+    """Limit memory, and let files grow no larger, where the system can; files can still be created, emptied and deleted."""
     with suppress(ImportError, ValueError, OSError):
         import resource
 

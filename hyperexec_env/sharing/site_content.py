@@ -73,7 +73,9 @@ class Posted:
 
     def warnings(self, row: Row) -> list[str]:
         """Return what a reader must know of a row, in short texts."""
-        found, seeds = [], self.seeds(row)
+        found, seeds, submission = [], self.seeds(row), self.submission(row)
+        if submission is not None and submission.kind == "code":
+            found.append("code, which can compute the episodes of a known seed")
         if self.state != "verified":
             found.append(self.state)
         if row.training_seed is not None and seeds < _FEW_SEEDS:
