@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sized
 from typing import Any, Final
 
 __all__ = [
-    *("check_choice", "check_flag", "check_integer", "check_label", "check_number", "check_numbers", "check_seed", "nearest"),
-    *("after_echo", "one_line", "printable", "put_integer", "put_number", "shown"),
+    *("check_choice", "check_flag", "check_hashable", "check_integer", "check_label", "check_number", "check_numbers"),
+    *("check_seed", "nearest", "after_echo", "one_line", "printable", "put_integer", "put_number", "shown"),
 ]
 
 _LINE: Final = 500
@@ -85,6 +85,15 @@ def check_number(
         hint = f"; for {value:g} % pass {value / 100.0:g}" if percent else ""
         raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {shown(value)}{hint}")
     return float(value)
+
+
+def check_hashable(field: str, value: Any) -> None:
+    """Raise ValueError if a value cannot be the key of a cache, as an instance of a dataclass that is not frozen."""
+    try:
+        hash(value)
+    except TypeError:
+        kind = type(value).__name__
+        raise ValueError(f"{field} must be hashable, got an instance of {kind}; use a function, or a frozen dataclass") from None
 
 
 def check_integer(field: str, value: Any, *, low: int, high: int) -> int:

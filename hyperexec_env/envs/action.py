@@ -28,6 +28,7 @@ __all__ = [
     "OwnAction",
     "build_action_mode",
     "mask_place",
+    "none_allowed",
 ]
 
 PACE_LIMIT: Final = 8.0
@@ -126,7 +127,7 @@ class OwnAction:
             bounds, or the int of a level. At most the remaining shares and the participation cap trade, and never a negative
             number; the last slice completes the order.
         mask: Function (level, situation, known) -> whether the level is allowed, for a `Discrete` space; None: every level is
-            allowed. At least one level must be. It is called at the end of an episode too.
+            allowed. It must allow at least one level of each slice. It is called at the end of an episode too.
 
     Raises:
         ValueError: A bad argument; the message names it.
@@ -163,6 +164,11 @@ class OwnAction:
     def bounds(self) -> tuple[float, float]:
         """Lower and upper bound of a continuous action."""
         return (float(self.space.low[0]), float(self.space.high[0])) if isinstance(self.space, spaces.Box) else (0.0, 0.0)
+
+
+def none_allowed(own: OwnAction, where: str) -> str:
+    """Return the error for a mask that allows no level."""
+    return f"mask of action mode {own.name!r} must allow at least one level, but allows none in {where}"
 
 
 @dataclass(frozen=True, eq=False)

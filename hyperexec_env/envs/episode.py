@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.envs.action import none_allowed
 from hyperexec_env.envs.features import OWN, assemble, drawn_features, own_features, reach
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.reward import Outcome, outcome_of
@@ -181,11 +182,17 @@ class Episode:
         return observer.select(written)
 
     def mask(self) -> NDArray[np.int8]:
-        """Return the mask of the discrete levels, shape (levels,), 1 is allowed."""
+        """Return the mask of the discrete levels, shape (levels,), 1 is allowed.
+
+        Raises:
+            ValueError: The mask of the user's action mode allows no level of a slice.
+        """
         own = self.task.mode.own
         if own is not None:
             given = () if own.mask is None else self.noticed()
             allowed = [own.mask is None or bool(own.mask(level, *given)) for level in range(own.levels)]
+            if not (self.over or any(allowed)):
+                raise ValueError(none_allowed(own, f"slice {self.k}"))
             return np.array(allowed, dtype=np.int8)
         k = min(self.k, self._slices - 1)
         return self.task.mode.mask(self._state[0], self._base[k], must_finish(self.task.market.numbers, k))

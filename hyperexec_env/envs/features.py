@@ -17,7 +17,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_label, check_number
+from hyperexec_env.checks import check_choice, check_hashable, check_label, check_number
 from hyperexec_env.checks import shown as shown_value
 from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.market.lane import EpisodeOrder, Lane
@@ -51,6 +51,7 @@ __all__ = [
 
 _BIG: Final = 20.0
 _BIGGEST_FLOW: Final = 400.0  # 7.45 sqrt((1 + phi) / (1 - phi)) for the largest persistence that a scenario may have
+_LARGEST_BOUND: Final = 1e38  # of a user's feature: observations are in single precision
 _LARGEST_NORMAL: Final = 6.77  # of the noise
 
 
@@ -257,10 +258,13 @@ def _checked(feature: Feature) -> Feature:
     if feature in FEATURES:
         return feature
     name = check_label("name of a feature", feature.name)
-    low = check_number(f"low of feature {name!r}", feature.low)
-    high = check_number(f"high of feature {name!r}", feature.high, low=low, open_low=True)
+    low = check_number(f"low of feature {name!r}", feature.low, low=-_LARGEST_BOUND, high=_LARGEST_BOUND)
+    high = check_number(f"high of feature {name!r}", feature.high, low=low, high=_LARGEST_BOUND, open_low=True)
+    if np.float32(low) == np.float32(high):
+        raise ValueError(f"bounds of feature {name!r} must differ in single precision, got {low!r} and {high!r}")
     if not callable(feature.function):
         raise ValueError(f"feature {name!r} needs function=f with f(situation, known), got {shown_value(feature.function)}")
+    check_hashable(f"function of feature {name!r}", feature.function)
     return feature._replace(low=low, high=high, table=None)
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from gymnasium import logger
 
-from hyperexec_env.checks import check_choice, check_flag, check_integer, check_numbers, nearest, shown
+from hyperexec_env.checks import check_choice, check_flag, check_hashable, check_integer, check_numbers, nearest, shown
 from hyperexec_env.envs.action import ActionMode, OwnAction, build_action_mode
 from hyperexec_env.envs.features import Feature, Observer, build_observer, listed_features
 from hyperexec_env.envs.reward import COST_RISK, REWARDS, Outcome, Paid, Reward
@@ -164,6 +164,7 @@ def build_task(
         if not isinstance(reward, str):
             raise ValueError(f"reward must be one of {', '.join(REWARDS)} or a function of an Outcome, got {shown(reward)}")
         check_choice("reward", reward, REWARDS)
+    check_hashable("reward", reward)
     listed = listed_features(features)
     check_flag("observe_regime", observe_regime)
     check_flag("random_side", random_side)

@@ -37,7 +37,8 @@ def try_own(task: Task) -> list[Trial]:
     The episode trades half of the expected-volume schedule, and the rest in the last slice.
 
     Raises:
-        ValueError: A function raises an error or does not return a number; the message names the function and the reason.
+        ValueError: A function raises an error or does not return a number, or a mask allows no level; the message names
+            the function and the reason.
     """
     own, reward, features = task.mode.own, task.own_reward, task.observer.own
     trials = [Trial(f"feature {feature.name!r}", _function_of(feature), []) for feature in features]
@@ -51,6 +52,8 @@ def try_own(task: Task) -> list[Trial]:
             actions = _actions(task) if trial in asking else range(own.levels) if own and trial in masking else [None]
             for action in actions:
                 _call(trial, *(() if action is None else (action,)), *episode.noticed())
+        if masking:
+            episode.mask()
         if episode.k:
             for trial in paying:
                 _call(trial, episode.outcome())
@@ -93,6 +96,7 @@ def _call(trial: Trial, *given: Any) -> None:
     title = _title(trial)
     try:
         made = trial.function(*given)
+        made = float(made) if type(made) is int else made  # raises OverflowError beyond the range of floats
     except Exception as error:
         reason = one_line(f"{type(error).__name__}: {error}")
         raise ValueError(f"{title} raises {reason}; its arguments were {shown(given)}") from error

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from hyperexec_env.backends.arrays import ArrayLanes
 from hyperexec_env.backends.compiled import CompiledLanes, resolve_backend
 from hyperexec_env.checks import check_choice, check_flag, check_integer, check_seed
-from hyperexec_env.envs.action import OwnAction
+from hyperexec_env.envs.action import OwnAction, none_allowed
 from hyperexec_env.envs.features import Known, observation_space
 from hyperexec_env.envs.info import LazyInfo, masked
 from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
@@ -188,7 +188,7 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if self._watching:
             info = self._watched(info, info, False, chosen.copy())
         if self._checks_own:
-            self._check_own({"observation": arrays["observation"]})
+            self._check_own({name: arrays[name] for name in ("observation", "mask") if name in arrays}, ~chosen)
         return self.task.observer.select(arrays["observation"]), info
 
     def _empty(self) -> dict[str, NDArray[Any]]:
@@ -269,15 +269,16 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if self._watching:
             info = self._watched(running, info, terminated.copy(), np.ones(self.num_envs, np.bool_))
         if self._checks_own:
-            self._check_own(arrays)
+            self._check_own(arrays, terminated | truncated)
         reward = np.stack([arrays["reward"], arrays["risk_reward"]], axis=1) if self.task.parts else arrays["reward"]
         return self.task.observer.select(arrays["observation"]), reward, terminated, truncated, info
 
-    def _check_own(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+    def _check_own(self, arrays: Mapping[str, NDArray[Any]], over: NDArray[np.bool_]) -> None:
         """Check what the user's functions returned.
 
         Raises:
-            ValueError: A reward is not finite, or a feature or requested shares are NaN; the message names the lane.
+            ValueError: A reward is not finite, a feature or requested shares are NaN, or a mask allows no level in a lane that
+                is not over; the message names the lane.
         """
         task, shares = self.task, arrays.get("asked")
         if task.own_reward is not None and "reward" in arrays and not np.isfinite(arrays["reward"]).all():
@@ -287,6 +288,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         if shares is not None and np.isnan(shares).any():
             where = f"got nan in lane {int(np.isnan(shares).argmax())}"
             raise ValueError(f"shares of action mode {task.mode.name!r} must be a number, {where}")
+        if task.mode.own is not None and "mask" in arrays:
+            barred = ~(arrays["mask"].any(axis=1) | over)
+            if barred.any():
+                raise ValueError(none_allowed(task.mode.own, f"lane {int(barred.argmax())}"))
         seen = task.observer.select(arrays["observation"])
         if task.observer.own and np.isnan(seen).any():
             raise ValueError(nan_message(task, seen, f"lane {int(np.isnan(seen).any(axis=1).argmax())}"))

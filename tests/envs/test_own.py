@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from dataclasses import dataclass
 from importlib.util import find_spec
 
 import gymnasium as gym
@@ -337,6 +338,22 @@ def untyped(outcome):
     return outcome.scale * FACTORS["all"]
 
 
+def vast(outcome):
+    return 10**400
+
+
+def bars(level, situation, known):
+    return situation.k != 2
+
+
+@dataclass
+class Mutable:
+    """A callable that cannot be hashed."""
+
+    def __call__(self, *given):
+        return 0.0
+
+
 BAD = [
     ({"reward": 3}, "reward must be one of expected, realised, cost-risk or a function of an Outcome, got 3"),
     ({"reward": nothing}, "reward nothing must return one finite number, got None; its arguments were"),
@@ -350,7 +367,13 @@ BAD = [
     ({"features": ["remaining", "remaining"]}, "features must have different names, got 'remaining' twice"),
     ({"features": [hx.Feature("remaining", 0.0, 1.0, function=left)]}, "must have different names, got 'remaining'"),
     ({"features": [hx.Feature("x", 0.0, 1.0)]}, r"feature 'x' needs function=f with f\(situation, known\), got None"),
-    ({"features": [hx.Feature("x", 1.0, 1.0, function=left)]}, r"high of feature 'x' must be a number in \(1, inf\), got 1.0"),
+    ({"features": [hx.Feature("x", 1.0, 1.0, function=left)]}, r"high of feature 'x' must be a number in \(1, 1e\+38\], got 1.0"),
+    ({"features": [hx.Feature("x", 0.0, 1e300, function=left)]}, "high of feature 'x' must be a number"),
+    ({"features": [hx.Feature("x", 1.0, 1.0 + 1e-9, function=left)]}, "bounds of feature 'x' must differ in single precision"),
+    ({"reward": Mutable()}, "reward must be hashable, got an instance of Mutable"),
+    ({"features": [hx.Feature("x", 0.0, 1.0, function=Mutable())]}, "function of feature 'x' must be hashable"),
+    ({"reward": vast}, "reward vast raises OverflowError"),
+    ({"action_mode": hx.OwnAction("x", gym.spaces.Discrete(3), third, bars)}, "mask of action mode 'x' must allow at least one"),
     ({"features": [hx.Feature("x", 0.0, math.inf, function=left)]}, "high of feature 'x' must be a number"),
     ({"features": [hx.Feature("x", 0.0, 1.0, function=expected)]}, r"feature 'x' \(expected\) raises TypeError"),
     ({"action_mode": 7}, "action_mode must be one of pace, .* or an OwnAction, got 7"),
@@ -416,3 +439,17 @@ def test_a_function_that_cannot_be_compiled_is_told(monkeypatch):
     assert not hx.make_vec(num_envs=2, reward=Scaled()).unwrapped._compiled
     assert len(told) == 1
     assert "the lanes run in numpy" in told[0]
+
+
+@pytest.mark.fast
+def test_a_mask_that_allows_nothing_later_names_the_slice_or_the_lane():
+    def waits(level, situation, known):
+        return situation.k != 2 or situation.last_shares > 0.0
+
+    mode = hx.OwnAction("x", gym.spaces.Discrete(3), third, waits)
+    single, lanes = hx.make(action_mode=mode), hx.make_vec(num_envs=2, backend="numpy", action_mode=mode)
+    for env, where, wait in ((single, "slice 2", 0), (lanes, "lane 1", np.array([2, 0]))):
+        env.reset(seed=0)
+        env.step(wait)
+        with pytest.raises(ValueError, match=f"must allow at least one level, but allows none in {where}"):
+            env.step(wait)
