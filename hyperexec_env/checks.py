@@ -93,7 +93,9 @@ def check_hashable(field: str, value: Any) -> None:
         hash(value)
     except TypeError:
         kind = type(value).__name__
-        raise ValueError(f"{field} must be hashable, got an instance of {kind}; use a function, or a frozen dataclass") from None
+        raise ValueError(
+            f"{field} must be hashable, got an instance of {kind}; use a function, or a frozen dataclass"
+        ) from None
 
 
 def check_integer(field: str, value: Any, *, low: int, high: int) -> int:
