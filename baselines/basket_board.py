@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,13 +10,14 @@ from typing import Any, Final
 import numpy as np
 
 from hyperexec_env.checks import check_integer, check_seed
+from hyperexec_env.evaluation.basket_network import load_basket_policy
 from hyperexec_env.evaluation.basket_rollout import BasketOutcome, rollout_basket
 from hyperexec_env.evaluation.statistics import bootstrap_means, interval
 from hyperexec_env.evaluation.table import text_table
 from hyperexec_env.market.basket_path import build_basket
 from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, get_basket
 
-from .basket_policies import BASKET_BASELINES, BASKET_SANITY, BasketPolicy, basket_policy
+from .basket_policies import BASKET_BASELINES, BASKET_SANITY, BasketPolicy, basket_policy, basket_policy_names
 from .solver.basket import BasketSolution, solve_basket
 
 __all__ = ["BasketBoard", "BasketRow", "basket_entrants", "evaluate_basket"]
@@ -33,6 +35,8 @@ class BasketRow:
     """The results of one policy, bps of the arrival notional of all orders; `low` and `high` are 95 % bootstrap intervals."""
 
     policy: str
+    training_seed: int | None
+    """Seed of the training; None for a policy that was not trained."""
     sanity: bool
     objective_bps: float
     objective_low: float
@@ -75,7 +79,7 @@ class BasketBoard:
         cells = [
             [
                 "sanity" if row.sanity else "",
-                row.policy,
+                row.policy if row.training_seed is None else f"{row.policy} (seed {row.training_seed})",
                 f"{row.objective_bps:.3f}",
                 f"{row.objective_low:.3f} to {row.objective_high:.3f}",
                 f"{row.gap_percent:.2f}",
@@ -114,25 +118,33 @@ class BasketBoard:
 
 
 def basket_entrants(policies: Any, basket: BasketScenario) -> list[BasketPolicy]:
-    """Return policies, given as names, groups (`baselines`, `sanity`, `all`) or objects with `name` and `act`.
+    """Return policies, given as names, groups (`baselines`, `sanity`, `all`), folders of trained policies, or objects.
 
-    A group leaves out `buys-first` where all orders have one side: the policy is then no worse than a faster TWAP.
+    Objects have `name` and `act`. A known name takes precedence over a folder of that name. A group leaves out `buys-first`
+    where all orders have one side: the policy is then no worse than a faster TWAP.
     """
     given: Iterable[Any] = [policies] if isinstance(policies, str) or hasattr(policies, "act") else policies
-    found: dict[str, BasketPolicy] = {}
+    found: dict[tuple[str, int | None, str], BasketPolicy] = {}
     for entry in given:
         names = _GROUPS.get(entry, (entry,)) if isinstance(entry, str) else (entry,)
         for name in names:
             if isinstance(name, str):
                 if name == "buys-first" and entry in _GROUPS and len(set(basket.sides)) == 1:
                     continue
-                policy = basket_policy(name)
+                known = name.lower() in map(str.lower, basket_policy_names())
+                policy = load_basket_policy(name) if not known and os.path.isdir(name) else basket_policy(name)
             elif hasattr(name, "act") and hasattr(name, "name"):
                 policy = name
             else:
                 raise TypeError(f"policies must be names or objects with `name` and `act`, got {name!r}")
-            found.setdefault(policy.name, policy)
+            found.setdefault((policy.name, _seed_of(policy), getattr(policy, "digest", "")), policy)
     return list(found.values())
+
+
+def _seed_of(policy: BasketPolicy) -> int | None:
+    """Return the training seed of a policy, or None."""
+    seed: int | None = getattr(policy, "training_seed", None)
+    return seed
 
 
 def evaluate_basket(basket: BasketLike, policies: Any = "all", *, episodes: int = 2_000, seed: int = 0) -> BasketBoard:
@@ -140,7 +152,7 @@ def evaluate_basket(basket: BasketLike, policies: Any = "all", *, episodes: int 
 
     Args:
         basket: A name, a dict, a path or a basket.
-        policies: Names, groups or policies (:func:`basket_entrants`); TWAP and the optimum always take part.
+        policies: Names, groups, folders or policies (:func:`basket_entrants`); TWAP and the optimum always take part.
         episodes: Number of episodes.
         seed: Seed of the board's episodes, which no training meets.
 
@@ -154,11 +166,12 @@ def evaluate_basket(basket: BasketLike, policies: Any = "all", *, episodes: int 
     entrants += [basket_policy(name) for name in (_REFERENCE, "optimum") if name not in names]
     outcomes = rollout_basket(build_basket(found), entrants, count, seed)
     solution = solve_basket(found)
-    return BasketBoard(found, solution, _rows([policy.name for policy in entrants], outcomes, solution), count, seed)
+    return BasketBoard(found, solution, _rows(entrants, outcomes, solution), count, seed)
 
 
-def _rows(names: list[str], outcomes: list[BasketOutcome], solution: BasketSolution) -> tuple[BasketRow, ...]:
+def _rows(entrants: list[BasketPolicy], outcomes: list[BasketOutcome], solution: BasketSolution) -> tuple[BasketRow, ...]:
     """Return the rows of a board, best first."""
+    names = [policy.name for policy in entrants]
     objectives = np.array([outcome.objective for outcome in outcomes])
     twap, best = objectives[names.index(_REFERENCE)], objectives[names.index("optimum")]
     scale = 100.0 / abs(solution.lower_bps if solution.optimum_bps is None else solution.optimum_bps)
@@ -170,6 +183,7 @@ def _rows(names: list[str], outcomes: list[BasketOutcome], solution: BasketSolut
         rows.append(
             BasketRow(
                 policy=name,
+                training_seed=_seed_of(entrants[i]),
                 sanity=name in BASKET_SANITY,
                 objective_bps=float(objectives[i].mean()),
                 objective_low=low_high[0][0],

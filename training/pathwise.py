@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import sys
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,7 @@ from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
+from hyperexec_env.market.basket_scenario import BasketScenario, get_basket, is_basket
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
@@ -32,9 +33,9 @@ from .run import plain_args
 if TYPE_CHECKING:
     import torch
 
-    from .torch_rollout import Lanes, Outcome
+    from .torch_rollout import Outcome
 
-__all__ = ["OBJECTIVES", "Args", "Trainer", "train"]
+__all__ = ["OBJECTIVES", "Args", "Trainer", "network_shapes", "train", "trainer_of"]
 
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
 """Objectives that can be minimised."""
@@ -81,8 +82,8 @@ class Args:
         return run_files(self, "pathwise")
 
 
-def _check(args: Args) -> Scenario:
-    """Check the options and return the scenario.
+def _check(args: Args) -> Scenario | BasketScenario:
+    """Check the options and return the scenario, or the basket.
 
     Raises:
         ValueError: An option is invalid, or the scenario is not differentiable.
@@ -102,8 +103,11 @@ def _check(args: Args) -> Scenario:
     check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
     for name in ("observe_regime", "resume", "overwrite", "progress"):
         check_flag(name, getattr(args, name))
-    scenario = get_scenario(args.scenario)
-    if scenario.predator:
+    scenario = get_basket(args.scenario) if is_basket(args.scenario) else get_scenario(args.scenario)
+    if isinstance(scenario, BasketScenario):
+        if not args.observe_regime:
+            raise ValueError("observe_regime must be True for a basket, got False: boards of baskets show the regime")
+    elif scenario.predator:
         raise ValueError(f"predator must be 0 for pathwise gradients, got {scenario.predator}: its forecasts are discontinuous")
     need("safetensors", "train")
     if args.device == "cuda" and not need("torch", "train").cuda.is_available():
@@ -114,26 +118,32 @@ def _check(args: Args) -> Scenario:
 class Trainer:
     """The state of a training: weights as one vector, averaged weights, Adam's moments, and the best policy so far."""
 
-    def __init__(self, args: Args, scenario: Scenario) -> None:
+    task: Any
+    kind: type[NetworkPolicy] = NetworkPolicy
+    """Class of the policies."""
+
+    def __init__(self, args: Args, scenario: Any) -> None:
         """Draw the initial weights and the validation episodes."""
         self.torch = need("torch", "train")
-        self.args, self.task = args, build_task(scenario, observe_regime=args.observe_regime)
-        widths = (len(observation_names()), args.hidden, args.hidden, 1)
-        self.shapes: list[tuple[int, ...]] = [
-            shape for inner, outer in pairwise(widths) for shape in ((outer, inner), (outer,))
-        ]
+        self.args = args
+        self.shapes = self.set_task(scenario)
         self.weights = self._tensor(_initial_weights(self.shapes, args.seed)).requires_grad_()
         self.average, self.best = self.weights.detach().clone(), self.weights.detach().clone()
         self.adam = self.torch.optim.Adam([self.weights], lr=args.learning_rate)
         self.step, self.best_step, self.best_value, self.failures, self.spent = 0, 0, math.inf, 0, 0.0
-        self.ahead: list[Lanes] = []
+        self.ahead: list[Any] = []
         self.held_out = self.draw(_SEEDS + 2 * args.seed + 1, 0, args.validation)
+
+    def set_task(self, scenario: Any) -> list[tuple[int, ...]]:
+        """Build the task; return the shapes of the weights and biases of each layer, in order."""
+        self.task = build_task(scenario, observe_regime=self.args.observe_regime)
+        return network_shapes(len(observation_names()), self.args.hidden)
 
     def _tensor(self, values: Any) -> torch.Tensor:
         tensor: torch.Tensor = self.torch.tensor(values, dtype=self.torch.float32, device=self.args.device)
         return tensor
 
-    def draw(self, seed: int, first: int, count: int) -> Lanes:
+    def draw(self, seed: int, first: int, count: int) -> Any:
         """Draw episodes `first` to `first + count - 1` of a seed, and return them as torch constants."""
         from .torch_rollout import lanes_of
 
@@ -146,17 +156,22 @@ class Trainer:
         parts = self.torch.split(weights, [math.prod(shape) for shape in self.shapes])
         return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
-    def roll(self, weights: torch.Tensor, lanes: Lanes) -> Outcome:
+    def roll(self, weights: torch.Tensor, lanes: Any) -> Outcome:
         """Run the policy with a weight vector over episodes, and return the costs."""
         from .torch_rollout import roll
 
+        return roll(self.task.observer, self.task.mode, lanes, self.network(weights), self.args.objective != "expected")
+
+    def network(self, weights: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the function from observations, shape (..., features), to actions, shape (...)."""
         w1, b1, w2, b2, w3, b3 = self.layers(weights)
         linear, tanh = self.torch.nn.functional.linear, self.torch.tanh
 
         def act(observation: torch.Tensor) -> Any:
-            return tanh(linear(tanh(linear(tanh(linear(observation, w1, b1)), w2, b2)), w3, b3)[:, 0])
+            first = linear(observation, w1) + (b1[:, None] if b1.ndim > 1 else b1)
+            return tanh(linear(tanh(linear(tanh(first), w2, b2)), w3, b3)[..., 0])
 
-        return roll(self.task.observer, self.task.mode, lanes, act, self.args.objective != "expected")
+        return act
 
     def loss(self, outcome: Outcome) -> torch.Tensor:
         """Return the training objective of a batch, bps."""
@@ -200,12 +215,12 @@ class Trainer:
         else:
             self.failures += 1
 
-    def identity(self, scenario: Scenario) -> dict[str, Any]:
+    def identity(self, scenario: Any) -> dict[str, Any]:
         """Return the options and the scenario hash that a checkpoint and a resumed run must share."""
         same = {key: value for key, value in asdict(self.args).items() if key not in _MAY_DIFFER}
         return {**same, "scenario_hash": scenario.hash}
 
-    def save(self, folder: Path, scenario: Scenario) -> None:
+    def save(self, folder: Path, scenario: Any) -> None:
         """Write a checkpoint."""
         names = ("weights", "average", "best")
         tensors = {name: getattr(self, name).detach().cpu().numpy() for name in names}
@@ -215,7 +230,7 @@ class Trainer:
         about = {"progress": progress, "args": self.identity(scenario), "versions": versions("torch")}
         save_checkpoint(folder, self.step, tensors, about)
 
-    def restore(self, checkpoint: Checkpoint, scenario: Scenario) -> None:
+    def restore(self, checkpoint: Checkpoint, scenario: Any) -> None:
         """Restore the state of a checkpoint.
 
         Raises:
@@ -241,18 +256,23 @@ class Trainer:
         arrays = [np.array(values.cpu().numpy()) for values in self.layers(self.best)]
         layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
         args = self.args
-        return NetworkPolicy("Pathwise", layers, "tanh", "tanh", "pace", args.observe_regime, args.seed, about)
+        return self.kind("Pathwise", layers, "tanh", "tanh", "pace", args.observe_regime, args.seed, about)
+
+
+def network_shapes(features: int, hidden: int, assets: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights and biases of two hidden layers and one output; `assets`: (d,) for a basket."""
+    return [(hidden, features), (*assets, hidden), (hidden, hidden), (hidden,), (1, hidden), (1,)]
 
 
 def _initial_weights(shapes: list[tuple[int, ...]], seed: int) -> Any:
     """Draw the initial weights: normal with variance 1 / inputs, zero biases, a small last layer (a policy near VWAP)."""
     rng = np.random.default_rng([seed, _SEEDS])
-    parts = [np.zeros(shape) if len(shape) == 1 else rng.normal(size=shape) / math.sqrt(shape[1]) for shape in shapes]
+    parts = [np.zeros(shape) if at % 2 else rng.normal(size=shape) / math.sqrt(shape[1]) for at, shape in enumerate(shapes)]
     parts[-2] *= 0.1
     return np.concatenate([part.ravel() for part in parts])
 
 
-def _run(trainer: Trainer, checkpoints: Path, scenario: Scenario) -> str:
+def _run(trainer: Trainer, checkpoints: Path, scenario: Any) -> str:
     """Train until the budget is used; return the reason to stop: "finished", "patience" or "diverged".
 
     Raises:
@@ -297,9 +317,18 @@ def train(args: Args) -> NetworkPolicy:
         return _train(args, scenario, folder)
 
 
-def _train(args: Args, scenario: Scenario, folder: Path) -> NetworkPolicy:
+def trainer_of(args: Args, scenario: Scenario | BasketScenario) -> Trainer:
+    """Return the trainer of a scenario, or of a basket."""
+    if isinstance(scenario, BasketScenario):
+        from .basket_pathwise import BasketTrainer
+
+        return BasketTrainer(args, scenario)
+    return Trainer(args, scenario)
+
+
+def _train(args: Args, scenario: Scenario | BasketScenario, folder: Path) -> NetworkPolicy:
     """Train a policy with checked options in a folder; see :func:`train`."""
-    trainer = Trainer(args, scenario)
+    trainer = trainer_of(args, scenario)
     checkpoints = folder / FOLDER
     checkpoint = starting_point(folder, resume=args.resume, overwrite=args.overwrite)
     if checkpoint:

@@ -15,6 +15,7 @@ from hyperexec_env.checks import check_number
 from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, read_replay, symbol_of
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.market.basket_scenario import get_basket, is_basket
 from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
@@ -62,7 +63,9 @@ def problem_of(args: Any) -> tuple[Scenario, Recording | None]:
 
 def scenario_name(args: Any) -> str:
     """Return the name of the scenario of a script, without reading the days of a replay."""
-    return symbol_of(args.replay) if getattr(args, "replay", "") else get_scenario(args.scenario).name
+    if getattr(args, "replay", ""):
+        return symbol_of(args.replay)
+    return (get_basket(args.scenario) if is_basket(args.scenario) else get_scenario(args.scenario)).name
 
 
 class Chosen(NamedTuple):

@@ -16,14 +16,17 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from hyperexec_env.envs.features import FEATURES, OWN, Feature
+from hyperexec_env.envs.features import FEATURES, OWN, Feature, Observer, assemble, drawn_features, own_features
+from hyperexec_env.envs.situation import Situation
 from hyperexec_env.market.basket import Rows
 from hyperexec_env.market.basket_path import BasketMarket
-from hyperexec_env.market.numeric import power, where
+from hyperexec_env.market.numeric import power, signed, where
 
 __all__ = [
     "ASSET",
     "BASKET",
+    "COMMON",
+    "DIFFERENT",
     "PULLED",
     "BasketSight",
     "Whole",
@@ -33,23 +36,29 @@ __all__ = [
     "basket_rows",
     "basket_sight",
     "basket_space",
+    "joined",
+    "observe_situation",
+    "pull_of",
+    "seen_alone",
+    "variance_left",
     "whole_of",
 ]
 
 _COMPUTED: Final = (Feature("value_left", 0.0, 1.0), Feature("variance_left", 0.0, 1.0))
 _PULL: Final = Feature("pull", -1.0, 1.0)
-_COMMON: Final = tuple(
+COMMON: Final = tuple(
     column for column, feature in enumerate(FEATURES) if feature.name == "time_left" or feature.name.startswith("regime_")
 )
 """Columns of the features of one asset that are equal for all assets: their functions read slice and regime only."""
-_DIFFERENT: Final = tuple(column for column in range(OWN, len(FEATURES)) if column not in _COMMON)
+DIFFERENT: Final = tuple(column for column in range(OWN, len(FEATURES)) if column not in COMMON)
+"""Columns of the features of one asset that depend neither on trades nor are common."""
 
-BASKET: Final = (*_COMPUTED, *(FEATURES[column] for column in _COMMON))
+BASKET: Final = (*_COMPUTED, *(FEATURES[column] for column in COMMON))
 """Features of the whole basket, in the order of the observation."""
 ASSET: Final = (
     *(Feature(each.name, -1.0, 1.0) if each.name == "transient_displacement" else each for each in FEATURES[:OWN]),
     _PULL,
-    *(FEATURES[column] for column in _DIFFERENT),
+    *(FEATURES[column] for column in DIFFERENT),
 )
 """Features of each asset, in the order of the observation. The trades of other assets can make a displacement negative."""
 PULLED: Final = OWN + 1
@@ -123,12 +132,29 @@ def basket_features(sight: BasketSight, whole: Whole, lefts: Sequence[Any]) -> t
         lefts: Remaining shares of each asset, x.
     """
     moves, exposed = _exposures(sight, lefts)
-    variance, risky = _total(moves, exposed), whole.variance > 0.0
-    ratio = where(risky, where(variance > 0.0, variance, 0.0) / where(risky, whole.variance, 1.0), 0.0)
+    variance = _total(moves, exposed)
     held = variance > 0.0
     deviation = power(where(held, variance, 1.0), 0.5)
-    pulls = [_bounded(where(held, own, 0.0) / deviation) for own in exposed]
-    return (_total(sight.prices, lefts) / whole.value, ratio / (1.0 + ratio)), pulls
+    computed = _total(sight.prices, lefts) / whole.value, variance_left(variance, whole.variance)
+    return computed, [pull_of(own, held, deviation) for own in exposed]
+
+
+def variance_left(variance: Any, total: Any) -> Any:
+    """Return y / (1 + y) of y, the variance of the remaining shares over the variance of the orders (0 without any)."""
+    risky = total > 0.0
+    ratio = where(risky, where(variance > 0.0, variance, 0.0) / where(risky, total, 1.0), 0.0)
+    return ratio / (1.0 + ratio)
+
+
+def pull_of(exposed: Any, held: Any, deviation: Any) -> Any:
+    """Return the pull of an asset.
+
+    Args:
+        exposed: (Sigma x)_i over the standard deviation of asset i, currency.
+        held: Whether the remaining basket has a variance.
+        deviation: Standard deviation of the remaining basket, currency; 1 where it has none.
+    """
+    return _bounded(where(held, exposed, 0.0) / deviation)
 
 
 def _bounded(value: Any) -> Any:
@@ -156,9 +182,49 @@ def basket_space(assets: int) -> spaces.Box:
 
 def basket_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the block of the basket, shape (..., basket features), of observations of one asset, shape (..., features)."""
-    return np.concatenate([np.zeros((*rows.shape[:-1], len(_COMPUTED)), np.float32), rows[..., _COMMON]], axis=-1)
+    return np.concatenate([np.zeros((*rows.shape[:-1], len(_COMPUTED)), np.float32), rows[..., COMMON]], axis=-1)
 
 
 def asset_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the block of an asset, shape (..., asset features), of its observations alone, shape (..., features)."""
-    return np.concatenate([rows[..., :OWN], np.zeros((*rows.shape[:-1], 1), np.float32), rows[..., _DIFFERENT]], axis=-1)
+    return np.concatenate([rows[..., :OWN], np.zeros((*rows.shape[:-1], 1), np.float32), rows[..., DIFFERENT]], axis=-1)
+
+
+def seen_alone(observer: Observer, reach: Any, situation: Situation) -> NDArray[np.float32]:
+    """Return the features that an asset of a basket has alone, shape (episodes, features).
+
+    Args:
+        observer: Observer of the asset.
+        reach: Element of :attr:`Whole.reach` of the asset.
+        situation: What the agent knows of the asset; its market and the price of its last fill are not read.
+    """
+    cell = observer.market.cell(np.minimum(situation.k, observer.market.slices), situation.seen)
+    view, side = observer.view(cell), situation.side
+    drifted = signed(side, situation.price - observer.market.numbers.arrival_price)
+    state = (situation.remaining, situation.permanent, situation.transient)
+    known = drifted, view.plan, view.rest_volume
+    last = situation.last_shares, situation.last_volume
+    own = own_features(observer.sight.scales, situation.quantity, reach, state, *last, known)
+    drawn = drawn_features(view.last_expected, side, situation.last_volume, situation.flow)
+    return assemble((*own, *drawn), observer.rows.take(cell, axis=0))
+
+
+def joined(
+    sight: BasketSight, whole: Whole, lefts: Sequence[Any], alone: Sequence[NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Return the observations of a basket, shape (episodes, features), from those of its assets alone."""
+    computed, pulls = basket_features(sight, whole, lefts)
+    blocks = [assemble(computed, basket_rows(alone[0]))]
+    blocks += [assemble((pull,), asset_rows(rows), PULLED - 1) for rows, pull in zip(alone, pulls, strict=True)]
+    return np.concatenate(blocks, axis=1)
+
+
+def observe_situation(sight: BasketSight, observers: Sequence[Observer], situation: Situation) -> NDArray[np.float32]:
+    """Return the observations, shape (episodes, features), of a basket whose situation has the shape (assets, episodes)."""
+    whole = whole_of(sight, situation.quantity)
+    fields = [name for name in Situation._fields if name not in ("market", "k", "seen")]
+    alone = []
+    for i, observer in enumerate(observers):
+        own = situation._replace(market=None, **{name: getattr(situation, name)[i] for name in fields})
+        alone.append(seen_alone(observer, whole.reach[i], own))
+    return joined(sight, whole, situation.remaining, alone)

@@ -13,15 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import Action, Base
-from hyperexec_env.envs.basket_features import PULLED, asset_rows, basket_features, basket_rows, whole_of
+from hyperexec_env.envs.basket_features import joined, seen_alone, whole_of
 from hyperexec_env.envs.basket_task import BasketTask, notional_of, stacked_situation
-from hyperexec_env.envs.features import assemble, drawn_features, own_features
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.market.basket import basket_turn
 from hyperexec_env.market.basket_path import begin_basket, draw_basket_slice
 from hyperexec_env.market.kernel import Cost, expected_cost, realised_cost
 from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, Settled, end, first_lane, settle
-from hyperexec_env.market.numeric import signed
 from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import map_leaves
 
@@ -135,22 +133,11 @@ class BasketLanes:
         """Return the observations of all lanes, shape (lanes, features)."""
         sight = self.task.sight
         whole = whole_of(sight, [order.quantity for order in self.orders])
-        computed, pulls = basket_features(sight, whole, [lane.state.remaining for lane in self.lanes])
-        alone = [self._seen(i, reach) for i, reach in enumerate(whole.reach)]
-        blocks = [assemble(computed, basket_rows(alone[0]))]
-        blocks += [assemble((pull,), asset_rows(rows), PULLED - 1) for rows, pull in zip(alone, pulls, strict=True)]
-        return np.concatenate(blocks, axis=1)
-
-    def _seen(self, asset: int, reach: Any) -> NDArray[np.float32]:
-        """Return the features that an asset has alone, shape (lanes, features)."""
-        observer, order, lane = self.task.assets[asset].observer, self.orders[asset], self.lanes[asset]
-        cell = observer.market.cell(np.minimum(lane.k, observer.market.slices), observer.seen(lane.world.regime))
-        view, last = observer.view(cell), lane.last
-        drifted = signed(order.side, lane.world.price - observer.market.numbers.arrival_price)
-        known = drifted, view.plan, view.rest_volume
-        own = own_features(observer.sight.scales, order.quantity, reach, lane.state, last.shares, last.volume, known)
-        drawn = drawn_features(view.last_expected, order.side, last.volume, lane.world.flow)
-        return assemble((*own, *drawn), observer.rows.take(cell, axis=0))
+        alone = []
+        for asset, order, lane, reach in zip(self.task.assets, self.orders, self.lanes, whole.reach, strict=True):
+            situation = situation_of(None, asset.market.numbers, self.task.hidden, order, lane, 0.0)
+            alone.append(seen_alone(asset.observer, reach, situation))
+        return joined(sight, whole, [lane.state.remaining for lane in self.lanes], alone)
 
     def masks(self) -> NDArray[np.int8]:
         """Return the masks of the discrete levels, shape (lanes, assets, levels), 1 is allowed."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +22,13 @@ from hyperexec_env.files import read_regular, write_atomically
 from hyperexec_env.market.tables import Market
 
 __all__ = [
-    *("ACTIVATIONS", "Layers", "NetworkPolicy", "check_layers", "load_policy", "parse_policy", "policy_files", "save_policy"),
-    "translation",
+    *("ACTIVATIONS", "Layers", "NetworkPolicy", "apply_layers", "check_chain", "check_layers", "load_policy", "parse_policy"),
+    *("policy_files", "read_policy", "save_policy", "translation"),
 ]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 """Weights (out, in) and biases (out,) of each layer, from the observation to the action."""
+Network = TypeVar("Network", bound="NetworkPolicy")
 FORMAT: Final = 1
 _FIELDS: Final = (
     *("format", "name", "activation", "head", "action_mode", "observe_regime", "training_seed", "observation_names"),
@@ -82,6 +83,11 @@ class NetworkPolicy:
             values.flags.writeable = False
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features of the observation."""
+        return observation_names()
+
+    @property
     def digest(self) -> str:
         """Hash of everything that determines an action; it excludes name, training seed and metadata."""
         described = [self.activation, self.head, self.action_mode, self.observe_regime]
@@ -97,19 +103,8 @@ class NetworkPolicy:
         return tuple((np.ascontiguousarray(weight.T), bias) for weight, bias in self.layers)
 
     def action(self, observation: NDArray[np.float32]) -> NDArray[Any]:
-        """Return the action for each observation, shape (episodes, features) -> (episodes,).
-
-        Products use blocks of a fixed size, because otherwise the last bits of an action depend on the number of observations.
-        """
-        values, squash = _blocks(observation), ACTIVATIONS[self.activation]
-        *hidden, (last_weight, last_bias) = self._columns
-        for weight, bias in hidden:
-            values = values @ weight
-            values += bias
-            squash(values)
-        values = values @ last_weight
-        values += last_bias
-        return np.asarray(_HEADS[self.head](values.reshape(-1, len(last_bias))[: len(observation)]))
+        """Return the action for each observation, shape (episodes, features) -> (episodes,)."""
+        return apply_layers(self._columns, self.activation, self.head, observation)
 
     def act(self, situation: Situation) -> Any:
         """Return the shares of the action: a float for a situation of floats, else an array of shape (episodes,)."""
@@ -120,6 +115,28 @@ class NetworkPolicy:
             return mode.shares(self.action(observer.observe(situation)), remaining, mode.base.take(cell))
         action = self.action(observer.observe(situation)[None]).item()
         return float(mode.shares(action, remaining, mode.base.item(cell)))
+
+
+def apply_layers(columns: Layers, activation: str, head: str, observation: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the output of a network for each observation, shape (episodes, features) -> (episodes,).
+
+    Products use blocks of a fixed size, because otherwise the last bits of an action depend on the number of observations.
+
+    Args:
+        columns: Weights (in, out) and biases (out,) of each layer.
+        activation: Name of the function between the layers, of :data:`ACTIVATIONS`.
+        head: Name of the function from the last layer to the action.
+        observation: The observations.
+    """
+    values, squash = _blocks(observation), ACTIVATIONS[activation]
+    *hidden, (last_weight, last_bias) = columns
+    for weight, bias in hidden:
+        values = values @ weight
+        values += bias
+        squash(values)
+    values = values @ last_weight
+    values += last_bias
+    return np.asarray(_HEADS[head](values.reshape(-1, len(last_bias))[: len(observation)]))
 
 
 def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -161,7 +178,7 @@ def save_policy(policy: NetworkPolicy, folder: Path) -> None:
         "action_mode": policy.action_mode,
         "observe_regime": policy.observe_regime,
         "training_seed": policy.training_seed,
-        "observation_names": list(observation_names()),
+        "observation_names": list(policy.names),
         "sha256": hashlib.sha256(weights).hexdigest(),
         "about": dict(policy.about),
     }
@@ -182,8 +199,6 @@ def _check_fields(described: Any) -> None:
             raise ValueError(f"the field {key} is missing")
     if described["format"] != FORMAT:
         raise ValueError(f"format must be {FORMAT}, got {shown(described['format'])}")
-    if described["observation_names"] != list(observation_names()):
-        raise ValueError("the policy was trained on other observations than this version has")
     types = {"name": str, "action_mode": str, "observe_regime": bool, "training_seed": int, "about": dict}
     for key, kind in types.items():
         if type(described[key]) is not kind:
@@ -204,9 +219,13 @@ def check_layers(layers: Layers, head: str) -> None:
         ValueError: There are too many layers, the sizes of successive layers do not match, a hidden layer has no unit, or a
             number is not a finite float32; the message names the layer.
     """
+    check_chain(layers, len(observation_names()), len(PACES) if head == "argmax" else 1)
+
+
+def check_chain(layers: Layers, width: int, outputs: int) -> None:
+    """Check that the layers map `width` inputs to some outputs; errors as in :func:`check_layers`."""
     if len(layers) > _MOST_LAYERS:
         raise ValueError(f"a policy may have {_MOST_LAYERS} layers, got {len(layers):,}")
-    width, outputs = len(observation_names()), len(PACES) if head == "argmax" else 1
     for index, (weight, bias) in enumerate(layers):
         if weight.ndim != 2 or bias.shape != weight.shape[:1] or weight.shape[1] != width:
             raise ValueError(f"layer {index} must take {width} inputs, got weights {weight.shape} and biases {bias.shape}")
@@ -228,6 +247,11 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
         ValueError: The folder has no policy, or its files are inconsistent; the message names the file.
         MissingExtra: safetensors is not installed.
     """
+    return read_policy(folder, NetworkPolicy, check_layers)
+
+
+def read_policy(folder: str | Path, kind: type[Network], check: Callable[[Layers, str], None]) -> Network:
+    """Read a policy of some class from a folder, whose layers a function checks; errors as in :func:`load_policy`."""
     files = policy_files(folder)
     need("safetensors.numpy", "train")
     try:
@@ -236,7 +260,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{folder} holds no trained policy: {error}") from None
     try:
-        return parse_policy(described, weights)
+        return _parse(described, weights, kind, check)
     except ValueError as error:
         raise ValueError(f"{files[0]} is not a trained policy: {error}") from None
 
@@ -248,6 +272,11 @@ def parse_policy(description: bytes, weights: bytes) -> NetworkPolicy:
         ValueError: The contents are inconsistent.
         MissingExtra: safetensors is not installed.
     """
+    return _parse(description, weights, NetworkPolicy, check_layers)
+
+
+def _parse(description: bytes, weights: bytes, kind: type[Network], check: Callable[[Layers, str], None]) -> Network:
+    """Return the policy of the contents of its files; see :func:`parse_policy`."""
     safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
     try:
         described = json.loads(description)
@@ -258,8 +287,8 @@ def parse_policy(description: bytes, weights: bytes) -> NetworkPolicy:
         layers = tuple((tensors.pop(f"{index}.weight"), tensors.pop(f"{index}.bias")) for index in range(len(tensors) // 2))
         if tensors:
             raise ValueError(f"policy.safetensors must hold weights and biases only, got {shown(sorted(tensors))}")
-        check_layers(layers, described["head"])
-        return NetworkPolicy(
+        check(layers, described["head"])
+        policy = kind(
             described["name"],
             layers,
             described["activation"],
@@ -269,6 +298,9 @@ def parse_policy(description: bytes, weights: bytes) -> NetworkPolicy:
             described["training_seed"],
             described["about"],
         )
+        if described["observation_names"] != list(policy.names):
+            raise ValueError("the policy was trained on other observations than this version has")
+        return policy
     except RecursionError:
         raise ValueError("policy.json is nested too deeply") from None
     except (KeyError, TypeError, ValueError, broken) as error:

@@ -24,6 +24,8 @@ tensors. Floats and arrays agree to the last bit. Two functions trade a slice:
     basket_move(impacts, coupling, states, slices, shares)       plain tuples: single environment, solvers
     basket_turn(numbers, coupling, lanes, slices, worlds, asked) records: each asset has a `Lane` with its account
 
+and :func:`stacked_move` is `basket_move` with arrays or tensors of shape (assets, episodes) instead of lists.
+
 :mod:`~hyperexec_env.market.basket_path` draws the correlated worlds and builds the :class:`Coupling`.
 """
 
@@ -41,7 +43,7 @@ from hyperexec_env.market.path import World
 from hyperexec_env.market.tables import Numbers
 from hyperexec_env.records import maker
 
-__all__ = ["Coupled", "Coupling", "basket_move", "basket_turn", "couple"]
+__all__ = ["Coupled", "Coupling", "basket_move", "basket_turn", "couple", "stacked_move", "without_own"]
 
 Rows = Sequence[Sequence[float]]
 
@@ -111,13 +113,48 @@ def basket_move(
     shares = [_limited(state, slice, asked) for state, slice, asked in zip(states, slices, shares, strict=True)]
     added = couple(coupling, [state[0] for state in states], slices, shares)
     after, costs = [], []
-    for i, ((left, permanent, transient), slice) in enumerate(zip(states, slices, strict=True)):
-        state = (left, permanent + added.permanent[i], transient + added.transient[i])
-        slice = (*slice[:_HOLDING], slice[_HOLDING] + added.holding[i])
-        (left, permanent, transient), cost = move(impacts[i], state, slice, shares[i])
-        after.append((left, permanent + added.permanent[i], transient + added.transient[i] * slice[_DECAY]))
+    for impact, state, slice, traded, *others in zip(impacts, states, slices, shares, *added, strict=True):
+        moved, cost = _moved(impact, state, slice, traded, others)
+        after.append(moved)
         costs.append(cost)
     return after, costs
+
+
+def _moved(
+    impact: Any, state: Sequence[Any], slice: Sequence[Any], shares: Any, added: Sequence[Any]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Return :func:`kernel.move` of an asset, given what the trades of the others add (the fields of :class:`Coupled`)."""
+    left, permanent, transient = state
+    more_permanent, more_transient, more_holding = added
+    slice = (*slice[:_HOLDING], slice[_HOLDING] + more_holding)
+    (left, permanent, transient), cost = move(
+        impact, (left, permanent + more_permanent, transient + more_transient), slice, shares
+    )
+    return (left, permanent + more_permanent, transient + more_transient * slice[_DECAY]), cost
+
+
+def without_own(rows: Rows) -> list[list[float]]:
+    """Return a matrix of the coupling with zeros on the diagonal, as :func:`stacked_move` takes it."""
+    return [[0.0 if i == j else value for j, value in enumerate(row)] for i, row in enumerate(rows)]
+
+
+def stacked_move(
+    impact: Any, others: Coupling, state: Sequence[Any], slice: Sequence[Any], shares: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Trade one slice of a basket: :func:`basket_move` with a leading asset axis, whose sums over assets are matrix products.
+
+    Args:
+        impact: Impact of the assets; a field is a number, or an array or tensor of shape (assets, 1).
+        others: The matrices without their diagonals (:func:`without_own`), arrays or tensors of shape (assets, assets).
+        state: (remaining, permanent, transient), each of shape (assets, episodes).
+        slice: The slice; fields have the shape (assets, episodes) or (assets, 1).
+        shares: Shares that the assets ask for, shape (assets, episodes).
+    """
+    shares = _limited(state, slice, shares)
+    roots = power(slice[_RISK], 0.5)
+    held = roots * (state[0] - shares)
+    added = Coupled(0.5 * (others.permanent @ shares), 0.5 * (others.transient @ shares), roots * (others.correlation @ held))
+    return _moved(impact, state, slice, shares, added)
 
 
 _HOLDING, _DECAY = Slice._fields.index("holding"), Slice._fields.index("transient_decay")

@@ -91,9 +91,9 @@ def power(base: Any, exponent: Any) -> Any:
         if exponent == 2.0:
             return base * base
         return sqrt(base) if exponent == 0.5 else base**exponent
-    if exponent == 0.5 and isinstance(base, (np.ndarray, np.generic)):
+    if isinstance(base, (np.ndarray, np.generic)) and exponent == 0.5:
         return np.sqrt(base)
-    if exponent in (1.5, 2.0) and isinstance(base, (np.ndarray, np.generic)):
+    if isinstance(base, (np.ndarray, np.generic)) and exponent in (1.5, 2.0):
         factor: Any = np.sqrt(base) if exponent == 1.5 else base
         return base * factor
     return base**exponent
@@ -118,6 +118,10 @@ def where(condition: Any, a: Any, b: Any) -> Any:
     """Return `a` where the condition holds, else `b`, element by element."""
     if isinstance(condition, bool):
         return a if condition else b
+    if hasattr(condition, "clamp"):
+        if not hasattr(b, "clamp"):
+            return a.masked_fill(~condition, b)
+        return a.where(condition, b) if hasattr(a, "clamp") else b.masked_fill(condition, a)
     return np.where(condition, a, b)
 
 

@@ -1,0 +1,111 @@
+"""Trained policies of a basket as plain data: one small network, applied to each asset with the whole basket as context."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.envs.action import ActionMode, build_action_mode
+from hyperexec_env.envs.basket_features import ASSET, BASKET, BasketSight, basket_names, basket_sight, observe_situation
+from hyperexec_env.envs.features import Observer, build_observer
+from hyperexec_env.envs.situation import Situation
+from hyperexec_env.market.basket_path import BasketMarket
+
+from .network import Layers, NetworkPolicy, apply_layers, check_chain, read_policy
+
+__all__ = ["BasketNetworkPolicy", "check_basket_layers", "load_basket_policy"]
+
+
+@dataclass(frozen=True, eq=False)
+class BasketNetworkPolicy(NetworkPolicy):
+    """A multi-layer perceptron from the blocks of the basket and of one asset to the pace of the asset.
+
+    All assets share the weights, so that their number does not grow with the square of the number of assets; only the biases
+    of the first layer, shape (assets, units), differ between assets: they tell the network which asset it trades. The other
+    fields are those of :class:`~hyperexec_env.evaluation.network.NetworkPolicy`.
+    """
+
+    @property
+    def assets(self) -> int:
+        """Number of assets d."""
+        return len(self.layers[0][1])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features of the observation."""
+        return basket_names(self.assets)
+
+    @cached_property
+    def _of_assets(self) -> list[Layers]:
+        """The layers of each asset, weights as columns."""
+        (weight, biases), *rest = self._columns
+        return [((weight, bias), *rest) for bias in biases]
+
+    def action(self, observation: NDArray[np.float32]) -> NDArray[Any]:
+        """Return the actions for each observation, shape (episodes, features) -> (episodes, assets)."""
+        whole, own = observation[:, : len(BASKET)], observation[:, len(BASKET) :]
+        made = []
+        for columns, block in zip(self._of_assets, np.split(own, self.assets, axis=1), strict=True):
+            made.append(apply_layers(columns, self.activation, self.head, np.concatenate([whole, block], axis=1)))
+        return np.stack(made, axis=1)
+
+    def act(self, situation: Situation) -> Any:
+        """Return the shares of the actions, in the shape of `situation.remaining`: (assets,) or (assets, episodes).
+
+        Raises:
+            ValueError: The basket has another number of assets.
+        """
+        market = situation.market
+        if len(market.markets) != self.assets:
+            raise ValueError(f"policy {self.name!r} trades {self.assets} assets, got a basket of {len(market.markets)}")
+        sight, observers, modes = _translation(market, self.action_mode, self.observe_regime)
+        fields = [name for name in Situation._fields if name not in ("market", "k", "seen")]
+        columns = {name: np.asarray(getattr(situation, name)).reshape(self.assets, -1) for name in fields}
+        count = columns["remaining"].shape[1]
+        k, seen = (np.broadcast_to(values, count) for values in (situation.k, situation.seen))
+        actions = self.action(observe_situation(sight, observers, situation._replace(k=k, seen=seen, **columns)))
+        shares = [
+            mode.shares(actions[:, i], columns["remaining"][i], mode.base.take(each.cell(k, seen)))
+            for i, (mode, each) in enumerate(zip(modes, market.markets, strict=True))
+        ]
+        return np.stack(shares).reshape(np.shape(situation.remaining))
+
+
+@lru_cache(maxsize=16)
+def _translation(
+    market: BasketMarket, action_mode: str, observe_regime: bool
+) -> tuple[BasketSight, list[Observer], list[ActionMode]]:
+    """Return what translates a situation to an observation, and actions to shares."""
+    observers = [build_observer(each, observe_regime) for each in market.markets]
+    return basket_sight(market), observers, [build_action_mode(action_mode, each) for each in market.markets]
+
+
+def check_basket_layers(layers: Layers, head: str) -> None:
+    """Check that layers map the blocks of a basket and of one asset to a continuous action.
+
+    Raises:
+        ValueError: As :func:`~hyperexec_env.evaluation.network.check_layers`, or the head is discrete.
+    """
+    if head == "argmax":
+        raise ValueError("head must be 'clip' or 'tanh' for a basket, got 'argmax'")
+    if not layers or layers[0][1].ndim != 2 or not len(layers[0][1]):
+        raise ValueError("the biases of layer 0 must have a row for each asset")
+    (weight, biases), *rest = layers
+    check_chain(((weight, biases[0]), *rest), len(BASKET) + len(ASSET), 1)
+    if not np.isfinite(biases).all():
+        raise ValueError("layer 0 must hold finite numbers only")
+
+
+def load_basket_policy(folder: str | Path) -> BasketNetworkPolicy:
+    """Read a policy of a basket from a folder.
+
+    Raises:
+        ValueError: The folder has no policy of a basket, or its files are inconsistent; the message names the file.
+        MissingExtra: safetensors is not installed.
+    """
+    return read_policy(folder, BasketNetworkPolicy, check_basket_layers)
