@@ -81,7 +81,8 @@ def stack_of(task: BasketTask, paths: Sequence[Path], dtype: torch.dtype, device
 
     def field(k: int, name: str) -> torch.Tensor:
         values = [torch.as_tensor(getattr(lanes.slices[k], name), dtype=dtype, device=device) for lanes in assets]
-        return torch.stack(torch.broadcast_tensors(*(value.reshape(-1) for value in values)))
+        flat = [value.reshape(-1) for value in values]
+        return torch.stack(torch.broadcast_tensors(*flat))  # type: ignore[no-untyped-call]
 
     return Stack(
         tuple(Slice(*(field(k, name) for name in Slice._fields)) for k in slices),
@@ -101,16 +102,20 @@ def matrices_of(task: BasketTask, dtype: torch.dtype, device: str = "cpu") -> Ba
     def column(values: Sequence[Any]) -> torch.Tensor:
         return tensor([float(value) for value in values])[:, None]
 
+    others: list[Any] = [tensor(without_own(rows)) for rows in market.coupling]
     fields = {name: [getattr(impact, name) for impact in market.impacts] for name in Impact._fields}
-    impact = {name: float(values[0]) if len({*values}) == 1 else column(values) for name, values in fields.items()}
+    impact: dict[str, Any] = {
+        name: float(values[0]) if len({*values}) == 1 else column(values) for name, values in fields.items()
+    }
     quantities = [asset.quantity for asset in market.scenario.assets]
     scales = [asset.observer.sight.scales for asset in task.assets]
     reach = [
-        far / each.transient if each.transient else 1.0 for far, each in zip(whole_of(sight, quantities).reach, scales, strict=True)
+        far / each.transient if each.transient else 1.0
+        for far, each in zip(whole_of(sight, quantities).reach, scales, strict=True)
     ]
     return BasketMatrices(
         impact=Impact(**impact),
-        others=Coupling(*(tensor(without_own(rows)) for rows in market.coupling)),
+        others=Coupling(*others),
         correlation=tensor(sight.correlation),
         quantity=column(quantities),
         price=column(sight.prices),

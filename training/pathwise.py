@@ -311,7 +311,7 @@ def train(args: Args) -> NetworkPolicy:
             another run (see :func:`~.folder.starting_point`), or another process writes to it.
         Interrupted: A signal was received; a checkpoint was written.
     """
-    scenario = _check(args)
+    scenario: Any = _check(args)
     need("torch", "train").set_num_threads(args.threads)
     with claimed_folder(args.out, "pathwise", scenario, args.seed) as folder:
         return _train(args, scenario, folder)
@@ -326,7 +326,7 @@ def trainer_of(args: Args, scenario: Scenario | BasketScenario) -> Trainer:
     return Trainer(args, scenario)
 
 
-def _train(args: Args, scenario: Scenario | BasketScenario, folder: Path) -> NetworkPolicy:
+def _train(args: Args, scenario: Any, folder: Path) -> NetworkPolicy:
     """Train a policy with checked options in a folder; see :func:`train`."""
     trainer = trainer_of(args, scenario)
     checkpoints = folder / FOLDER

@@ -209,9 +209,7 @@ def seen_alone(observer: Observer, reach: Any, situation: Situation) -> NDArray[
     return assemble((*own, *drawn), observer.rows.take(cell, axis=0))
 
 
-def joined(
-    sight: BasketSight, whole: Whole, lefts: Sequence[Any], alone: Sequence[NDArray[np.float32]]
-) -> NDArray[np.float32]:
+def joined(sight: BasketSight, whole: Whole, lefts: Sequence[Any], alone: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return the observations of a basket, shape (episodes, features), from those of its assets alone."""
     computed, pulls = basket_features(sight, whole, lefts)
     blocks = [assemble(computed, basket_rows(alone[0]))]
