@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from .torch_rollout import Outcome
 
-__all__ = ["OBJECTIVES", "Args", "Trainer", "network_shapes", "train", "trainer_of"]
+__all__ = ["OBJECTIVES", "Args", "Trainer", "network_shapes", "train"]
 
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
 """Objectives that can be minimised."""
