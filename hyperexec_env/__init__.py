@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.baselines.solver import solve_interval as solve_interval
     from hyperexec_env.baselines.trace import trace as trace
+    from hyperexec_env.data.basket_calibration import BasketCalibration as BasketCalibration
+    from hyperexec_env.data.basket_calibration import calibrate_basket as calibrate_basket
     from hyperexec_env.data.blotter import read_blotter as read_blotter
     from hyperexec_env.data.calibration import calibrate as calibrate
     from hyperexec_env.data.format import Format as Format
@@ -126,6 +128,7 @@ if TYPE_CHECKING:
 _MODULES: Final = {
     "Adapter": "audit.adapter",
     "Audit": "audit.findings",
+    "BasketCalibration": "data.basket_calibration",
     "BasketScenario": "market.basket_scenario",
     "BasketSolution": "baselines.solver",
     "BlotterReport": "baselines.blotter_report",
@@ -168,6 +171,7 @@ _MODULES: Final = {
     "audit_results": "audit.results",
     "basket_names": "market.basket_scenario",
     "calibrate": "data.calibration",
+    "calibrate_basket": "data.basket_calibration",
     "card": "baselines.card",
     "certify_basket": "evaluation.basket_certificate",
     "certify": "evaluation.certificate",

@@ -14,7 +14,7 @@ from .blocks import resampled_days
 from .regime_fit import RegimeFit, fit_regimes, refit, transition_rates
 from .sessions import Sessions
 
-__all__ = ["Figures", "Samples", "estimate", "samples_of", "standard_errors"]
+__all__ = ["Figures", "Samples", "estimate", "price_columns", "return_parts", "samples_of", "standard_errors"]
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def samples_of(sessions: Sessions) -> Samples:
         volume, moves, squares, returns = sessions.volume, nothing, nothing, nothing
         text = "variance of open, high, low and close of a day (Rogers and Satchell 1991)"
     else:
-        minutes = max(1, round(length / (step * math.ceil(RETURN_MINUTES / step))))
+        minutes = return_parts(step, length)
         short = np.diff(np.log(_prices(sessions, minutes)), axis=1)
         variance = _square(short).sum(axis=1)
         volume = _binned(sessions, slices)
@@ -108,6 +108,16 @@ def samples_of(sessions: Sessions) -> Samples:
     if not variance.sum() > 0.0:
         raise ValueError("the prices of the bars do not move: volatility cannot be calibrated")
     return Samples(variance, volume, moves, squares, returns, slices, length / slices, text, sessions.has_volume)
+
+
+def return_parts(step: int, length: int) -> int:
+    """Return the number of returns of a day: each of :data:`RETURN_MINUTES`, or of the whole bars next above it.
+
+    Args:
+        step: Length of a bar, minutes.
+        length: Length of a session, minutes.
+    """
+    return max(1, round(length / (step * math.ceil(RETURN_MINUTES / step))))
 
 
 def _slices(step: int, length: int) -> int:
@@ -125,13 +135,14 @@ def _slices(step: int, length: int) -> int:
     return length // best if best else max(1, round(length / wanted))
 
 
-def estimate(samples: Samples, start: Figures | None = None) -> Figures:
+def estimate(samples: Samples, start: Figures | None = None, *, most_regimes: int = MOST_REGIMES) -> Figures:
     """Return the figures of some sessions.
 
     Args:
         samples: The samples.
         start: Figures whose number of regimes is kept, and from which the fit of the regimes starts; None: choose the number
             by the Bayesian information criterion (Schwarz 1978).
+        most_regimes: Largest number of regimes that are tried where no figures are given to start from.
 
     Raises:
         ValueError: The prices do not move.
@@ -144,7 +155,7 @@ def estimate(samples: Samples, start: Figures | None = None) -> Figures:
         level = float(np.log(np.maximum(day, 1.0)).std(ddof=1)) if samples.has_volume else 0.0
         return Figures(adv, volatility, curve, None, level, None, np.ones(1), np.ones(1), np.ones(1))
     returns, size = _standardised(samples)
-    fit, shape = _fit(returns, start), _volatility_curve(samples)
+    fit, shape = _fit(returns, start, most_regimes), _volatility_curve(samples)
     if not samples.has_volume:
         flat = np.full(samples.slices, 1.0 / samples.slices)
         return Figures(0.0, volatility, flat, None, 0.0, fit, np.ones(len(fit.law)), shape, size)
@@ -208,11 +219,11 @@ def _standardised(samples: Samples) -> tuple[Floats, Floats]:
     return returns, pattern * mean
 
 
-def _fit(returns: Floats, start: Figures | None) -> RegimeFit:
+def _fit(returns: Floats, start: Figures | None, most_regimes: int) -> RegimeFit:
     """Return the regimes of returns over their usual size."""
     if start is not None and start.fit is not None:
         return refit(returns, start.fit)
-    return min((fit_regimes(returns, count) for count in range(1, MOST_REGIMES + 1)), key=lambda fit: fit.bic)
+    return min((fit_regimes(returns, count) for count in range(1, most_regimes + 1)), key=lambda fit: fit.bic)
 
 
 def _regime_volume(relative: Floats, fit: RegimeFit) -> Floats:
@@ -246,10 +257,14 @@ def _range_variance(sessions: Sessions) -> Floats:
 
 def _prices(sessions: Sessions, parts: int) -> Floats:
     """Return the open, then the last close until the end of each equal part of the day, shape (session, part + 1)."""
-    wanted = np.linspace(0.0, sessions.day_minutes, parts + 1)
-    at = np.searchsorted(sessions.edges, wanted + 1e-9, side="right") - 1
     prices = np.concatenate([sessions.open[:, :1], sessions.close], axis=1)
-    return np.asarray(prices[:, at])
+    return np.asarray(prices[:, price_columns(sessions, parts)])
+
+
+def price_columns(sessions: Sessions, parts: int) -> NDArray[np.int64]:
+    """Return the number of bars that end by the start, and by the end of each equal part of the day, shape (part + 1,)."""
+    wanted = np.linspace(0.0, sessions.day_minutes, parts + 1)
+    return np.asarray(np.searchsorted(sessions.edges, wanted + 1e-9, side="right") - 1)
 
 
 def _binned(sessions: Sessions, parts: int) -> Floats:
