@@ -53,12 +53,13 @@ def published(returns):
     pi = rho = gamma = 0.0
     for i, j in itertools.product(range(assets), repeat=2):
         f = s[i][i] if i == j else mean * np.sqrt(s[i][i] * s[j][j])
-        own = sum((y[:, i] * y[:, j] - s[i][j]) ** 2) / count
+        own = (sum((y[:, i] * y[:, j] - s[i][j]) ** 2) - s[i][j] ** 2) / count  # n terms over n - 1
         pi, gamma = pi + own, gamma + (f - s[i][j]) ** 2
         if i == j:
             rho += own
             continue
-        theta = [sum((y[:, k] ** 2 - s[k][k]) * (y[:, i] * y[:, j] - s[i][j])) / count for k in (i, j)]
+        products = y[:, i] * y[:, j] - s[i][j]
+        theta = [(sum((y[:, k] ** 2 - s[k][k]) * products) - s[k][k] * s[i][j]) / count for k in (i, j)]
         rho += 0.5 * mean * (np.sqrt(s[j][j] / s[i][i]) * theta[0] + np.sqrt(s[i][i] / s[j][j]) * theta[1])
     intensity = max(0.0, min((pi - rho) / gamma / count, 1.0))
     return [
@@ -73,13 +74,8 @@ def test_shrinkage_is_the_published_formula(seed, assets, count):
     returns = rng.standard_normal((count, assets)) * rng.uniform(0.5, 2.0, assets) + rng.standard_normal((count, 1))
     expected, intensity = published(returns)
     found = shrunk_correlation(returns)
-    # the direct sums subtract the mean of each product, which has n terms and is divided by n - 1
-    assert found.intensity == pytest.approx(intensity, rel=3.0 / count)
-    weight = found.intensity
-    assert found.matrix == pytest.approx(
-        weight * np.where(np.eye(assets), 1.0, found.mean) + (1 - weight) * np.corrcoef(returns.T)
-    )
-    assert found.matrix == pytest.approx(np.array(expected), abs=3.0 / count)
+    assert found.intensity == pytest.approx(intensity, rel=1e-9)
+    assert found.matrix == pytest.approx(np.array(expected), abs=1e-12)
     assert np.linalg.eigvalsh(found.matrix)[0] >= -1e-12
 
 
