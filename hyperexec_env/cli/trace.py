@@ -9,7 +9,7 @@ from hyperexec_env.baselines.trace import trace
 from hyperexec_env.evaluation.table import check_ending
 from hyperexec_env.evaluation.trace import Trace
 
-ORDER = 7.5
+ORDER = 9.5
 
 
 @dataclass(frozen=True)
