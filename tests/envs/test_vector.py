@@ -730,7 +730,7 @@ def test_a_bad_option_gets_one_line():
         ({"max_episode_steps": 0}, "max_episode_steps must be a whole number in [1, 2147483647], got 0"),
         ({"max_episode_steps": True}, "max_episode_steps must be a whole number in [1, 2147483647], got True"),
         ({"info": "all"}, "info must be one of final, full, got 'all'"),
-        ({"reward": "real"}, "reward must be one of expected, realised, got 'real'"),
+        ({"reward": "real"}, "reward must be one of expected, realised, cost-risk, got 'real'"),
         ({"scenario": "regime_day"}, "unknown scenario 'regime_day'; did you mean 'regime-day'?"),
         ({"backend": "nunba"}, "backend must be one of auto, numba, numpy, got 'nunba'; did you mean 'numba'?"),
         ({"backend": None}, "backend must be one of auto, numba, numpy, got None"),
