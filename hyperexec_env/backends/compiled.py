@@ -8,6 +8,7 @@ compiled.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import pickle
 import sys
@@ -278,7 +279,7 @@ def _new_fingerprint(function: Any) -> str:
     """Return the digest of :func:`_fingerprint`."""
     digest = hashlib.sha256()
     for form in (form for reached in _reached(function) for form in _forms(reached)):
-        digest.update(repr((_code(form.__code__), form.__defaults__, form.__kwdefaults__)).encode())
+        digest.update(repr((form.__module__, _code(form.__code__), form.__defaults__, form.__kwdefaults__)).encode())
         for name, value in _values(form):
             if isinstance(value, FunctionType):
                 digest.update(f"{name} {value.__module__} {value.__qualname__}".encode())
@@ -307,8 +308,13 @@ def _cacheable(loop: Loop) -> bool:
 
 
 def _is_closed(function: Any) -> bool:
-    """Return whether everything that a function reads is part of its fingerprint."""
-    return all(_is_plain(value) for form in _forms(function) for _, value in _values(form))
+    """Return whether everything that a function reads is part of its fingerprint, and a process that loads it can import it.
+
+    Machine code of a function whose module cannot be imported cannot be loaded.
+    """
+    return inspect.getmodule(function) is not None and all(
+        _is_plain(value) for form in _forms(function) for _, value in _values(form)
+    )
 
 
 def _is_plain(value: Any) -> bool:

@@ -465,13 +465,27 @@ def test_code_of_others_is_not_run_and_a_full_disk_is_no_error(cache, tmp_path):
     assert begin(tmp_path / "new", before=full, says="compiled loops are not cached") == [[0.125, 0]]
 
 
+FAR = "def half_of(value):\n    return 0.5 * value\n"
+LOST = "\n\nhalf_of.__module__ = 'lost'\n"
+OPEN = FAR.replace("0.5 * value", "operator.mul(0.5, value)")
+
+
 @needs_numba
-def test_functions_from_elsewhere_are_never_stored(tmp_path):
-    """Nobody knows what they depend on: neither stages, nor what stages of the package call."""
-    far = "def half_of(value):\n    return 0.5 * value\n"
-    elsewhere = (INSIDE, [(far, f"{far}\n\nhalf_of.__module__ = 'elsewhere'\n")])
-    assert begin(tmp_path, ("elsewhere", []), elsewhere) == [[0.125, 0], [0.125, 0]]
+def test_functions_that_read_more_than_numbers_or_have_no_module_are_never_stored(tmp_path):
+    """Nobody knows what the first depend on, and no process can load the second."""
+    reads_a_library = ("elsewhere", [(FAR, f"import operator\n\n\n{OPEN}")])
+    assert begin(tmp_path, reads_a_library, (INSIDE, [(FAR, FAR + LOST)])) == [[0.125, 0], [0.125, 0]]
     assert stored(tmp_path) == []
+
+
+@needs_numba
+def test_functions_of_a_users_module_are_stored_under_what_they_read(tmp_path):
+    users = f"{FAR}\n\nimport string\nhalf_of.__module__ = 'string'\n"
+    assert begin(tmp_path, (INSIDE, [(FAR, users)])) == [[0.125, 0]]
+    assert begin(tmp_path, (INSIDE, [(FAR, users)])) == [[0.125, 1]]
+    changed = [(INSIDE, [(FAR, users.replace("0.5", "2.0"))]), (INSIDE, [(FAR, users.replace("string", "textwrap"))])]
+    assert [hits for _, hits in begin(tmp_path, *changed)] == [0, 0]
+    assert len(stored(tmp_path)) == 3
 
 
 @needs_numba

@@ -169,7 +169,9 @@ def test_a_loop_computes_several_lanes_at_once(stage):
     arrays |= {"n": 4, "values": np.zeros(4), "reward": np.zeros(4), "terminated": np.zeros(4, np.bool_)}
     alone = compiler()._lines[compiler()._line(line)]
     numba = pytest.importorskip("numba")
-    alone.compile(tuple(numba.typeof(arrays[name]) for name in line.arguments))  # Python cannot call a line: it has no entry point
+    alone.compile(
+        tuple(numba.typeof(arrays[name]) for name in line.arguments)
+    )  # Python cannot call a line: it has no entry point
     (machine_code,) = alone.inspect_asm().values()
     assert re.search(r"\bv?(mul|div|sqrt)p[sd]\b", machine_code)
 
