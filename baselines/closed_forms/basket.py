@@ -1,4 +1,4 @@
-r"""Closed forms of a basket: Almgren and Chriss (2000) and Obizhaeva and Wang (2013) with matrices.
+r"""Almgren and Chriss (2000) and Obizhaeva and Wang (2013) with matrices, for several assets.
 
 Vectors are over d assets, in adverse coordinates (trades in the direction of each order).
 
