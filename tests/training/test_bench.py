@@ -64,6 +64,8 @@ GOALS = {
     "first vector step, warm cache": (1.0, "lower", LIMIT),
     "first frame of render()": (1.0, "lower", LIMIT),
     "decision of a trained policy": (1.0, "lower", LIMIT),
+    "basket of 10 assets": (10.0, "lower", "one asset"),
+    "basket of 10 assets, 1,000 numpy lanes": (13.0, "lower", "one asset"),
     "training by PPO": (15.0, "higher", "stable-baselines3's defaults"),
     "environment's share of it": (1.0, "lower", LIMIT),
 }
