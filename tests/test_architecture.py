@@ -153,14 +153,10 @@ def test_the_step_of_the_market_is_written_once():
         assert [name for name in MODULES if function in functions(name)] == ["hyperexec_env.market.kernel"]
 
 
-VECTORS = ("hyperexec_env.envs.vector", "hyperexec_env.envs.basket_vector")
-"""Modules that draw the seeds of lanes without a seed."""
-
-
 def test_noise_is_drawn_in_one_place():
     """Everything that the agent cannot influence comes from the counter-based noise: no generator in the market."""
     for name, tree in MODULES.items():
-        if room(name) in ("market", "envs") and name not in VECTORS:
+        if room(name) in ("market", "envs") and name != "hyperexec_env.envs.seeding":
             used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
             assert not used & {"default_rng", "RandomState", "SeedSequence"}, name
 

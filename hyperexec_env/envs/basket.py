@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_choice, check_seed
 from hyperexec_env.envs.basket_episode import BasketBlock, BasketEpisode, draw_basket_block
 from hyperexec_env.envs.basket_task import build_basket_task
+from hyperexec_env.envs.seeding import next_block
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import INFOS, check_episode, check_reset_options
 
@@ -176,13 +177,12 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
         return self._running.first, self._info(self._running)
 
     def _block_of(self, number: int) -> BasketBlock:
-        """Return the block that holds an episode; block sizes double, up to 128 episodes, while episodes are consecutive."""
-        block = self._block
-        if block is None or not block.first <= number < block.first + block.count:
-            follows = block is not None and number == block.first + block.count
-            count = min(2 * block.count, _BLOCK) if block is not None and follows else 1
-            block = self._block = draw_basket_block(self.task, int(self._seed or 0), number, count, self._board)
-        return block
+        """Return the block that holds an episode."""
+        seed, board = int(self._seed or 0), self._board
+        self._block = next_block(
+            self._block, number, _BLOCK, lambda first, count: draw_basket_block(self.task, seed, first, count, board)
+        )
+        return self._block
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice, given an action of the action space."""

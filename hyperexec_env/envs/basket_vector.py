@@ -10,14 +10,15 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_integer, check_seed
+from hyperexec_env.checks import check_choice, check_integer
 from hyperexec_env.envs.basket_lanes import BasketLanes
 from hyperexec_env.envs.basket_task import basket_info, build_basket_task
 from hyperexec_env.envs.info import masked
+from hyperexec_env.envs.seeding import chosen_lanes, lane_episodes, lane_seeds, new_tickets, set_tickets
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import INFOS, check_episode, check_reset_options, unseen
+from hyperexec_env.envs.task import INFOS, check_reset_options, unseen
 from hyperexec_env.market.lane import Asked
-from hyperexec_env.market.noise import ONE, as_words, key, seed_words
+from hyperexec_env.market.noise import ONE, key
 from hyperexec_env.records import map_leaves
 
 __all__ = ["HyperExecBasketVectorEnv"]
@@ -73,8 +74,7 @@ class HyperExecBasketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDAr
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self._lanes = BasketLanes(task, self.num_envs)
-        self._seeds = np.zeros(self.num_envs, np.uint64)
-        self._episodes = np.zeros(self.num_envs, np.uint64)
+        self._ticket = new_tickets(self.num_envs)
         self._begun = False
 
     def reset(
@@ -93,63 +93,21 @@ class HyperExecBasketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDAr
             ValueError: A bad seed or option; the lanes stay as they are.
         """
         given = check_reset_options(options, ("reset_mask", "episode", "board"), seed is not None)
-        chosen = self._chosen(given.get("reset_mask"))
-        episodes = self._numbers(given.get("episode"))
-        seeds = self._checked_seeds(seed)
-        new = np.array([lane for lane in chosen.tolist() if seeds[lane] is not None], np.int64)
-        if not self._begun:
-            drawn = np.random.SeedSequence().generate_state(self.num_envs, np.uint64)
-            self._seeds, self._episodes = seed_words(drawn), np.zeros(self.num_envs, np.uint64)
-        if len(new):
-            self._seeds[new] = seed_words([seeds[lane] for lane in new.tolist()], given.get("board", False))
-            self._episodes[new] = 0
-        if episodes is not None:
-            self._episodes[chosen] = episodes[chosen]
-        self._begin(chosen)
-        self._begun = True
-        everyone = np.zeros(self.num_envs, np.bool_)
-        everyone[chosen] = True
-        return self._lanes.observe(), self._info(self._running(), everyone & self._full)
-
-    def _chosen(self, mask: Any) -> NDArray[np.int64]:
-        """Return the indices of the lanes that a reset begins."""
-        if mask is None:
-            return np.arange(self.num_envs)
-        mask = np.asarray(mask)
-        if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
-            raise ValueError(
-                f"reset option 'reset_mask' must be a bool array of shape ({self.num_envs},) with a True in it, got {mask!r}"
-            )
-        return np.flatnonzero(mask) if self._begun else np.arange(self.num_envs)
-
-    def _numbers(self, given: Any) -> NDArray[np.uint64] | None:
-        """Return the reset option `episode` as words, shape (lanes,), or None."""
-        if given is None:
-            return None
-        episodes = np.asarray(given, dtype=object)  # keeps True apart from 1
-        if episodes.shape not in ((), (self.num_envs,)):
-            raise ValueError(
-                f"reset option 'episode' must be a whole number or {self.num_envs} of them, got shape {episodes.shape}"
-            )
-        words = as_words([check_episode(number) for number in episodes.ravel().tolist()])
-        return np.array(np.broadcast_to(words, self.num_envs))
-
-    def _checked_seeds(self, seed: Any) -> list[int | None]:
-        """Return the seed of each lane, or None for a lane that keeps its seed."""
+        chosen = chosen_lanes(given.get("reset_mask"), self.num_envs)
+        episodes, seeds = lane_episodes(given.get("episode"), self.num_envs), lane_seeds(seed, self.num_envs)
         if isinstance(seed, (int, np.integer)):
-            first = check_seed(seed)
-            super().reset(seed=first)
-            return [first + lane for lane in range(self.num_envs)]
-        if seed is None:
-            return [None] * self.num_envs
-        if not isinstance(seed, (list, tuple, np.ndarray)) or len(seed) != self.num_envs:
-            raise ValueError(f"seed must be a whole number or a list of {self.num_envs} of them, got {seed!r}")
-        return [None if value is None else check_seed(value) for value in seed]
+            super().reset(seed=seeds[0])
+        if not self._begun:
+            chosen = np.ones(self.num_envs, np.bool_)
+        set_tickets(self._ticket, seeds, chosen, episodes, given.get("board", False))
+        self._begin(np.flatnonzero(chosen))
+        self._begun = True
+        return self._lanes.observe(), self._info(self._running(), chosen & self._full)
 
     def _begin(self, chosen: NDArray[np.int64]) -> None:
         """Begin the next episode of some lanes."""
-        self._lanes.begin(chosen, key(self._seeds[chosen], self._episodes[chosen]))
-        self._episodes[chosen] += ONE
+        self._lanes.begin(chosen, key(self._ticket.seed[chosen], self._ticket.episode[chosen]))
+        self._ticket.episode[chosen] += ONE
 
     def step(self, actions: NDArray[Any]) -> Stepped:
         """Trade one slice in every lane, given the actions of all lanes."""

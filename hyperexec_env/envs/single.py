@@ -19,6 +19,7 @@ from hyperexec_env.envs.features import Feature, observation_space, observation_
 from hyperexec_env.envs.own import name_of
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.reward import PARTS, Outcome, cost_and_risk, reward_space
+from hyperexec_env.envs.seeding import next_block
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
 from hyperexec_env.envs.trial import nan_message, try_own
@@ -296,13 +297,12 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         return self._observation(episode) if self._shows else episode.first
 
     def _block_of(self, number: int) -> Block:
-        """Return the block that holds an episode; block sizes double, up to 512 episodes, while episodes are consecutive."""
-        block = self._block
-        if block is None or not block.first <= number < block.first + block.count:
-            follows = block is not None and number == block.first + block.count
-            count = min(2 * block.count, _BLOCK) if block is not None and follows else 1
-            block = self._block = draw_block(self.task, int(self._seed or 0), number, count, self._board)
-        return block
+        """Return the block that holds an episode."""
+        seed, board = int(self._seed or 0), self._board
+        self._block = next_block(
+            self._block, number, _BLOCK, lambda first, count: draw_block(self.task, seed, first, count, board)
+        )
+        return self._block
 
     def begin_on(self, change: Callable[[Path], Path]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin the running episode anew on another path: what the same trades meet where nature draws otherwise.

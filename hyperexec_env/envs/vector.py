@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.backends.arrays import ArrayLanes
 from hyperexec_env.backends.compiled import CompiledLanes, resolve_backend
-from hyperexec_env.checks import check_choice, check_flag, check_integer, check_seed
+from hyperexec_env.checks import check_choice, check_flag, check_integer
 from hyperexec_env.envs.action import OwnAction, none_allowed
 from hyperexec_env.envs.features import Known, observation_space
 from hyperexec_env.envs.info import LazyInfo, masked
@@ -21,13 +21,13 @@ from hyperexec_env.envs.lanes import SETTLED, lane_program, output_arrays
 from hyperexec_env.envs.own import allow_stage, name_of
 from hyperexec_env.envs.rendering import Gallery
 from hyperexec_env.envs.reward import PARTS, reward_space
+from hyperexec_env.envs.seeding import chosen_lanes, lane_episodes, lane_seeds, new_tickets, set_tickets
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
-from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.envs.task import INFOS, build_task, check_reset_options, final_info, unseen
 from hyperexec_env.envs.trial import compilable, nan_message, try_own
 from hyperexec_env.envs.uncertainty import Belief, believed
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket, settle_so_far
-from hyperexec_env.market.noise import as_words, seed_words
 from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import fill_record, leaves, map_leaves, numbers
 
@@ -165,16 +165,10 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
             ValueError: A bad seed or option; the lanes stay as they are.
         """
         given = check_reset_options(options, ("reset_mask", "episode", "board"), seed is not None)
-        mask = given.get("reset_mask")
-        if mask is not None:
-            mask = np.asarray(mask)
-            if mask.shape != (self.num_envs,) or mask.dtype != np.bool_ or not mask.any():
-                raise ValueError(
-                    f"reset option 'reset_mask' must be a bool array of shape ({self.num_envs},) with a True in it, "
-                    f"got {mask!r}"
-                )
-        chosen = np.ones(self.num_envs, np.bool_) if mask is None or not self._begun else mask
-        self._seed_lanes(seed, chosen, self._episodes(given.get("episode")), given.get("board", False))
+        chosen = chosen_lanes(given.get("reset_mask"), self.num_envs)
+        if not self._begun:
+            chosen = np.ones(self.num_envs, np.bool_)
+        self._seed_lanes(seed, chosen, lane_episodes(given.get("episode"), self.num_envs), given.get("board", False))
         self._begun = True
         return self._observe(chosen)
 
@@ -195,41 +189,15 @@ class HyperExecVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[An
         """Return new output arrays of a plan, by name."""
         return {name: np.empty(shape, kind) for name, (shape, kind) in self._outputs.items()}
 
-    def _episodes(self, given: Any) -> NDArray[np.uint64] | None:
-        """Return the reset option `episode` as words, shape (lanes,), or None."""
-        if given is None:
-            return None
-        episodes = np.asarray(given, dtype=object)  # keeps True apart from 1
-        if episodes.shape not in ((), (self.num_envs,)):
-            raise ValueError(
-                f"reset option 'episode' must be a whole number or {self.num_envs} of them, got an array of shape "
-                f"{episodes.shape}"
-            )
-        return np.broadcast_to(as_words([check_episode(number) for number in episodes.ravel().tolist()]), self.num_envs)
-
     def _seed_lanes(
         self, seed: int | list[int | None] | None, chosen: NDArray[np.bool_], episodes: NDArray[np.uint64] | None, board: bool
     ) -> None:
         """Set the seeds and the episode numbers of the chosen lanes; a lane with a new seed begins with episode 0."""
-        seeds: Any = [None] * self.num_envs if seed is None else seed
-        if isinstance(seed, (int, np.integer)):
-            seeds = [check_seed(seed) + lane for lane in range(self.num_envs)]
-        if not isinstance(seeds, (list, tuple, np.ndarray)) or len(seeds) != self.num_envs:
-            raise ValueError(f"seed must be a whole number or a list of {self.num_envs} of them, got {seed!r}")
-        seeds = [None if value is None else check_seed(value) for value in seeds]
+        seeds = lane_seeds(seed, self.num_envs)
         if isinstance(seed, (int, np.integer)):
             super().reset(seed=seeds[0])
-        if self._begun:
-            ticket: Ticket = self._lanes.record(Ticket)
-        else:
-            drawn = np.random.SeedSequence().generate_state(self.num_envs, np.uint64)
-            ticket = Ticket(seed_words(drawn), np.zeros(self.num_envs, dtype=np.uint64))
-        given = [lane for lane in np.flatnonzero(chosen).tolist() if seeds[lane] is not None]
-        if given or episodes is not None or not self._begun:
-            ticket.seed[given] = seed_words([seeds[lane] for lane in given], board)
-            ticket.episode[given] = 0
-            if episodes is not None:
-                ticket.episode[chosen] = episodes[chosen]
+        ticket: Ticket = self._lanes.record(Ticket) if self._begun else new_tickets(self.num_envs)
+        if set_tickets(ticket, seeds, chosen, episodes, board) or not self._begun:
             self._lanes.put(Ticket, ticket)
 
     def step(self, actions: NDArray[Any]) -> Stepped:
