@@ -47,6 +47,7 @@ __all__ = [
     "plus",
     "reached",
     "record_type",
+    "replacer",
     "scaled",
     "sum_of",
 ]
@@ -225,6 +226,21 @@ def maker(target: type, source: type, given: tuple[str, ...]) -> Callable[..., A
     values = ", ".join(name if name in given else f"source.{name}" for name in fields)
     text = f"lambda source, {', '.join(given)}: target({values})"
     function: Callable[..., Any] = eval(text, {"target": target})  # noqa: S307 - the text holds field names only
+    return function
+
+
+def replacer(record: type, name: str) -> Callable[[Any, Any], tuple[Any, ...]]:
+    """Return a function `(values, value)` that replaces the named field in a record, or in a plain tuple in its field order.
+
+    The function returns a plain tuple.
+    """
+    fields = record._fields  # type: ignore[attr-defined]
+    if name not in fields:
+        raise TypeError(f"{record.__name__} has no field {name!r}")
+    names: dict[str, Any] = {}
+    lines = f"{', '.join(fields)} = values", f"return {', '.join('value' if field == name else field for field in fields)}"
+    exec("\n    ".join(("def function(values, value):", *lines)), names)  # noqa: S102 - the text holds field names only
+    function: Callable[[Any, Any], tuple[Any, ...]] = names["function"]
     return function
 
 

@@ -36,6 +36,7 @@ from hyperexec_env.records import (
     plus,
     reached,
     record_type,
+    replacer,
     scaled,
     sum_of,
 )
@@ -223,6 +224,13 @@ def test_maker_takes_fields_of_the_source_and_what_is_given():
     assert make(Pair(1.0, 2.0), 3.0, 4.0) == Target(two=2.0, new=3.0, one=4.0)
     with pytest.raises(TypeError, match="'new' of Target is neither a field of Pair nor given"):
         maker(Target, Pair, ())
+
+
+def test_a_replacer_replaces_one_field_of_records_and_of_plain_tuples():
+    replace_two = replacer(Inner, "two")
+    assert replace_two(Inner(1.0, 2), 5) == replace_two((1.0, 2), 5) == (1.0, 5)
+    with pytest.raises(TypeError, match="three"):
+        replacer(Inner, "three")
 
 
 def test_filler_puts_one_value_everywhere():

@@ -22,6 +22,7 @@ from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import unseen
 from hyperexec_env.market import basket
 from hyperexec_env.market.account import Account, forced_shares, open_account, settle_in_bps
+from hyperexec_env.market.basket import Products
 from hyperexec_env.market.basket_path import draw_basket_path
 from hyperexec_env.market.kernel import Cost, Slice, State, move, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled
@@ -38,10 +39,25 @@ _write_asset = struct.Struct(f"{PULLED}f").pack_into
 _FLOAT = np.dtype(np.float32).itemsize
 _STARTS = len(BASKET) * _FLOAT, len(ASSET) * _FLOAT
 """Bytes before the block of asset 0, and bytes of the block of an asset."""
+
+
+def _prepared(matrix: Products, values: list[float]) -> list[float]:
+    """Return the products of a matrix that is prepared for floats."""
+    return matrix(values)
+
+
 _basket_move = on_numbers(
-    basket.basket_move, move=on_numbers(move), couple=on_numbers(basket.couple), _limited=on_numbers(basket._limited)
+    basket.basket_move,
+    couple=on_numbers(basket.couple, of_others=_prepared),
+    _limited=on_numbers(basket._limited),
+    _moved=on_numbers(basket._moved, move=on_numbers(move)),
 )
-_features = on_numbers(basket_features.basket_features, _bounded=on_numbers(basket_features._bounded))
+_features = on_numbers(
+    basket_features.basket_features,
+    _exposures=on_numbers(basket_features._exposures, products=_prepared),
+    pull_of=on_numbers(basket_features.pull_of),
+    variance_left=on_numbers(basket_features.variance_left),
+)
 _sum_of_costs = adder(Cost)
 _NO_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _DONE = State(0.0, 0.0, 0.0)
@@ -56,11 +72,13 @@ class BasketBlock:
         self.first, self.count, self.keys = first, len(keys), keys
         paths = draw_basket_path(task.market, keys, flip)
         self.assets = [Block(own, first, path, order) for own, path, order in zip(task.assets, paths, orders, strict=True)]
-
-    def observations(self, index: int) -> NDArray[np.float32]:
-        """Return the observations of an episode without the features that depend on trades, shape (N + 1, features)."""
-        own = [asset_rows(block.observations[index]) for block in self.assets]
-        return np.concatenate([basket_rows(self.assets[0].observations[index]), *own], axis=1)
+        own = [asset_rows(block.observations) for block in self.assets]
+        self.observations = np.concatenate([basket_rows(self.assets[0].observations), *own], axis=2)
+        """Observations without the features that depend on trades, shape (episodes, N + 1, features)."""
+        self.slices, self.base, self.known = (
+            np.stack([getattr(block, name) for block in self.assets], axis=2) for name in ("slices", "base", "known")
+        )
+        """Arrays of the blocks of this name, with an axis for the assets: shape (episodes, time, assets, ...)."""
 
 
 def draw_basket_block(task: BasketTask, seed: int, first: int, count: int, board: bool = False) -> BasketBlock:
@@ -80,9 +98,8 @@ class BasketEpisode:
         self._scales = [tuple(asset.observer.sight.scales) for asset in task.assets]
         self._slice_cost, self._slices = task.assets[0].slice_cost, market.slices
         self._requests = [asset.mode.shares for asset in task.assets]
-        by_asset = [(each.slices[index], each.base[index], each.known[index]) for each in blocks]
-        self._rows, self._bases, self._known = ([values.tolist() for values in each] for each in zip(*by_asset, strict=True))
-        self._observations = block.observations(index)
+        self._rows, self._bases, self._known = (values[index].tolist() for values in (block.slices, block.base, block.known))
+        self._observations = block.observations[index].copy()
         self.sides = [each.side[index] for each in blocks]
         self.quantities = [each.quantity[index] for each in blocks]
         self.notional = notional_of(market, self.quantities)
@@ -107,9 +124,8 @@ class BasketEpisode:
 
     def request(self, actions: Sequence[Any]) -> list[float]:
         """Return the shares that valid actions request, one for each asset."""
-        k = self.k
-        parts = zip(self._requests, actions, self._states, self._bases, strict=True)
-        return [request(action, state[0], base[k]) for request, action, state, base in parts]
+        parts = zip(self._requests, actions, self._states, self._bases[self.k], strict=True)
+        return [request(action, state[0], base) for request, action, state, base in parts]
 
     def trade(self, shares: list[float]) -> tuple[NDArray[np.float32], float]:
         """Trade one slice; return the next observation and the reward, bps of the basket's arrival notional.
@@ -118,8 +134,8 @@ class BasketEpisode:
             shares: Shares that each asset requests.
         """
         k, before = self.k, self._states
-        rows = [asset[k] for asset in self._rows]
-        result = _basket_move(self._impacts, self.task.market.coupling, before, rows, shares)
+        rows = self._rows[k]
+        result = _basket_move(self._impacts, self.task.coupling, before, rows, shares)
         after, costs = result
         self._history.append(result)
         self._states, self.asked = after, shares
@@ -142,20 +158,18 @@ class BasketEpisode:
             volumes: Market volume of the previous slice, by asset.
         """
         observation, states, start = self._observations[k], self._states, _STARTS[0]
-        computed, pulls = _features(self.task.sight, self._whole, [state[0] for state in states])
+        computed, pulls = _features(self.task.prepared, self._whole, [state[0] for state in states])
         _write_basket(observation, 0, *computed)
-        parts = zip(self._scales, self.quantities, self._whole.reach, states, traded, volumes, self._known, pulls, strict=True)
-        for scales, quantity, reach, state, shares, volume, known, pull in parts:
-            _write_asset(observation, start, *own_features(scales, quantity, reach, state, shares, volume, known[k]), pull)
+        own = map(own_features, self._scales, self.quantities, self._whole.reach, states, traded, volumes, self._known[k])
+        for features, pull in zip(own, pulls, strict=True):
+            _write_asset(observation, start, *features, pull)
             start += _STARTS[1]
 
     def mask(self) -> NDArray[np.int8]:
         """Return the masks of the discrete levels, shape (assets, levels), 1 is allowed."""
         k = min(self.k, self._slices - 1)
-        parts = zip(self.task.assets, self._states, self._bases, strict=True)
-        return np.stack(
-            [asset.mode.mask(state[0], base[k], must_finish(asset.market.numbers, k)) for asset, state, base in parts]
-        )
+        parts = zip(self.task.assets, self._states, self._bases[k], strict=True)
+        return np.stack([asset.mode.mask(state[0], base, must_finish(asset.market.numbers, k)) for asset, state, base in parts])
 
     def _account(self, asset: int) -> Account:
         """Return the account of an asset over the slices so far."""
@@ -169,7 +183,7 @@ class BasketEpisode:
             statement = settle_in_bps(account, self.task.market.impacts[i], _DONE, self.quantities[i], -self.scale)
             forced = 0.0
             if self.k:
-                last = Slice(*self._rows[i][self.k - 1])
+                last = Slice(*self._rows[self.k - 1][i])
                 forced = forced_shares(last.least, last.volume, numbers.cap, self.asked[i], self.last_shares(i))
             made.append(Settled(statement, forced / self.quantities[i], self.sides[i], self.quantities[i]))
         return [unseen(one, self.over) for one in made] if self.task.secret else made
@@ -189,7 +203,7 @@ class BasketEpisode:
     def text(self) -> str:
         """Return the episode so far as text: one line for the basket, one for each asset with a bar of its remaining shares."""
         task, k = self.task, self.k
-        (value, variance), pulls = _features(task.sight, self._whole, [state[0] for state in self._states])
+        (value, variance), pulls = _features(task.prepared, self._whole, [state[0] for state in self._states])
         ratio = variance / (1.0 - variance)
         shown = self.settled()
         cost = sum(one.statement.objective for one in shown)
@@ -215,7 +229,7 @@ class BasketEpisode:
         world: World = map_leaves(lambda values: values.item(k, index), path)
         before = path.price.item(max(k - 1, 0), index)
         paid = paid_cost(Cost(*self._history[-1][1][asset])) if k else 0.0
-        volume = self._rows[asset][k - 1][0] if k else numbers.slice_volume
+        volume = self._rows[k - 1][asset][0] if k else numbers.slice_volume
         last = LastSlice(self.last_shares(asset), volume, before, paid, self.asked[asset])
         lane = Lane(k, int(self.over), world, State(*self._states[asset]), _NO_MEMORY, open_account(), last)
         order = EpisodeOrder(self._block.keys[index], self.sides[asset], self.quantities[asset], self.scale)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import reduce
+from math import inf
 from operator import add, mul
 from typing import Any, Final, NamedTuple
 
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.features import FEATURES, OWN, Feature, Observer, assemble, drawn_features, own_features
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.market.basket import Rows
+from hyperexec_env.market.basket import Rows, products
 from hyperexec_env.market.basket_path import BasketMarket
-from hyperexec_env.market.numeric import power, signed, where
+from hyperexec_env.market.numeric import between, power, signed, where
 
 __all__ = [
     "ASSET",
@@ -106,13 +107,13 @@ class Whole(NamedTuple):
 def whole_of(sight: BasketSight, orders: Sequence[Any]) -> Whole:
     """Return the numbers of the whole basket, given the shares of each order."""
     moves, exposed = _exposures(sight, orders)
-    return Whole(_total(sight.prices, orders), _total(moves, exposed), [_total(row, orders) for row in sight.reach])
+    return Whole(_total(sight.prices, orders), _total(moves, exposed), products(sight.reach, orders))
 
 
 def _exposures(sight: BasketSight, shares: Sequence[Any]) -> tuple[list[Any], list[Any]]:
     """Return the daily deviation of the shares of each asset, and its part along the basket (C times deviations), currency."""
     moves = list(map(mul, sight.deviations, shares))
-    return moves, [_total(row, moves) for row in sight.correlation]
+    return moves, products(sight.correlation, moves)
 
 
 def basket_features(sight: BasketSight, whole: Whole, lefts: Sequence[Any]) -> tuple[tuple[Any, Any], list[Any]]:
@@ -154,12 +155,7 @@ def pull_of(exposed: Any, held: Any, deviation: Any) -> Any:
         held: Whether the remaining basket has a variance.
         deviation: Standard deviation of the remaining basket, currency; 1 where it has none.
     """
-    return _bounded(where(held, exposed, 0.0) / deviation)
-
-
-def _bounded(value: Any) -> Any:
-    """Return a correlation without the last bits beyond -1 and 1 that rounding adds."""
-    return where(value > 1.0, 1.0, where(value < -1.0, -1.0, value))
+    return between(where(held, exposed, 0.0) / deviation, -1.0, 1.0, inf)  # without the last bits that rounding adds
 
 
 def _total(weights: Sequence[Any], values: Sequence[Any]) -> Any:

@@ -20,6 +20,7 @@ from hyperexec_env.envs.reward import Reward
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import Task, check_range, final_info
 from hyperexec_env.market.account import Statement
+from hyperexec_env.market.basket import Coupling, Products, without_own
 from hyperexec_env.market.basket_path import BasketMarket, build_basket
 from hyperexec_env.market.basket_scenario import get_basket
 from hyperexec_env.market.kernel import expected_cost, realised_cost
@@ -99,6 +100,18 @@ class BasketTask:
     def observation_space(self) -> spaces.Box:
         """The observation space of one episode."""
         return basket_space(len(self.assets))
+
+    @cached_property
+    def coupling(self) -> Coupling:
+        """The matrices of the market without their diagonals, prepared for floats."""
+        matrices: list[Any] = [Products(without_own(rows)) for rows in self.market.coupling]
+        return Coupling(*matrices)
+
+    @cached_property
+    def prepared(self) -> BasketSight:
+        """The numbers of the features, the correlation prepared for floats."""
+        correlation: Any = Products(self.sight.correlation)
+        return self.sight._replace(correlation=correlation)
 
     def orders(self, keys: Any) -> tuple[list[Order], Any]:
         """Return the order of each asset in the episodes with some keys, and the factor +1 or -1 of all sides.

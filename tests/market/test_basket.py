@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hyperexec_env.market.basket import Coupling, basket_move, basket_turn
+from hyperexec_env.market.basket import Coupling, Products, basket_move, basket_turn, products
 from hyperexec_env.market.basket_path import begin_basket, build_basket, draw_basket_path, draw_basket_slice
 from hyperexec_env.market.basket_scenario import BasketScenario, get_basket
 from hyperexec_env.market.kernel import Cost, Impact, Slice, State, move
@@ -252,3 +254,10 @@ def test_own_slopes_of_the_markets_are_the_diagonal_of_the_matrices():
     assert total == pytest.approx(np.outer(HEDGED.sides, HEDGED.sides) * HEDGED.kyle, rel=1e-12)
     alone = Scenario(name="alone", quantity=1.0)
     assert build_basket(get_basket(alone)).markets[0] is build_market(alone)
+
+
+@given(st.integers(1, 50), st.integers(0, 2**32 - 1))
+def test_prepared_products_are_those_of_lists_bit_for_bit(count, seed):
+    rng = np.random.default_rng(seed)
+    matrix, values = rng.normal(size=(count, count)).tolist(), (rng.normal(size=count) * 10.0 ** rng.uniform(-9, 9)).tolist()
+    assert Products(matrix)(values) == products(matrix, values)
