@@ -7,14 +7,26 @@ The functions inspect the types of their arguments, which compiled code cannot, 
 
 from __future__ import annotations
 
-from math import inf, pow, sqrt
+from math import exp, expm1, inf, pow, sqrt
 from typing import Any
 
 import numpy as np
 
 from hyperexec_env.records import for_numbers
 
-__all__ = ["between", "double", "maximum", "minimum", "power", "power_of", "present", "signed", "where"]
+__all__ = [
+    "between",
+    "double",
+    "exponential",
+    "growth",
+    "maximum",
+    "minimum",
+    "power",
+    "power_of",
+    "present",
+    "signed",
+    "where",
+]
 
 
 def _between(value: Any, low: Any, high: Any, cap: Any) -> Any:
@@ -79,9 +91,10 @@ def power(base: Any, exponent: Any) -> Any:
     """Return a non-negative base raised to a float exponent, or to an array of exponents, element by element.
 
     The exponents 1/2, 3/2 and 2 (the last two: square-root and linear impact) are computed with `sqrt` and `*`, which IEEE
-    arithmetic rounds correctly, so floats and arrays agree to the last bit. Tensors use `**`, whose gradient at zero is finite
-    for exponents of at least 1. An array of exponents takes the time of one call for each element, and gives the numbers of
-    these calls.
+    arithmetic rounds correctly, so floats and arrays agree to the last bit. For other exponents arrays use `numpy.float_power`,
+    which calls the C library's `pow` as floats do; `**` of an array differs in the last bit on processors with AVX-512. Tensors
+    use `**`, whose gradient at zero is finite for exponents of at least 1. An array of exponents takes the time of one call for
+    each element, and gives the numbers of these calls.
     """
     if type(exponent) is np.ndarray:
         return np.asarray(_powers(base, exponent), dtype=np.float64)
@@ -96,7 +109,26 @@ def power(base: Any, exponent: Any) -> Any:
     if isinstance(base, (np.ndarray, np.generic)) and exponent in (1.5, 2.0):
         factor: Any = np.sqrt(base) if exponent == 1.5 else base
         return base * factor
-    return base**exponent
+    return np.float_power(base, exponent) if isinstance(base, (np.ndarray, np.generic)) else base**exponent
+
+
+@for_numbers(lambda value: exp(value))
+def exponential(value: Any) -> Any:
+    """Return e^x, element by element, by the C library's `exp`: floats, arrays and compiled loops agree to the last bit.
+
+    `numpy.exp` has an implementation of its own for processors with AVX-512, which differs in the last bit.
+    """
+    if type(value) is float:
+        return exp(value)
+    return value.exp() if hasattr(value, "clamp") else np.asarray(_exponentials(value), dtype=np.float64)[()]
+
+
+@for_numbers(lambda value: expm1(value))
+def growth(value: Any) -> Any:
+    """Return e^x - 1, element by element, by the C library's `expm1`; see :func:`exponential`."""
+    if type(value) is float:
+        return expm1(value)
+    return value.expm1() if hasattr(value, "clamp") else np.asarray(_growths(value), dtype=np.float64)[()]
 
 
 @for_numbers(lambda value: value != 0.0)
@@ -131,5 +163,7 @@ def power_of(base: float, exponent: Any) -> Any:
     return np.asarray(_pow(base, exponent), dtype=np.float64)
 
 
+_exponentials = np.frompyfunc(exp, 1, 1)
+_growths = np.frompyfunc(expm1, 1, 1)
 _pow = np.frompyfunc(pow, 2, 1)
 _powers = np.frompyfunc(_power, 2, 1)

@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from hyperexec_env.market import noise
 from hyperexec_env.market.days import DaySlice, day_row, day_slice
 from hyperexec_env.market.kernel import Impact, Slice
-from hyperexec_env.market.numeric import double, power_of, signed, where
+from hyperexec_env.market.numeric import double, exponential, growth, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.orders import Order
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, is_record, map_leaves, reached
@@ -317,8 +317,8 @@ def _move_price(numbers: Numbers, volatility: Any, price: Any, predictable: Any,
     spec = numbers.spec
     if spec.geometric:
         variance = volatility * volatility * (1.0 - numbers.flow_share * spec.flow_persistence * spec.flow_persistence)
-        drift = price * np.expm1(predictable)
-        moved = price * np.exp(predictable + surprise - 0.5 * variance)
+        drift = price * growth(predictable)
+        moved = price * exponential(predictable + surprise - 0.5 * variance)
         return drift, moved - price - drift, moved
     innovation = numbers.arrival_price * surprise
     if _is_martingale(spec):
