@@ -106,7 +106,7 @@ def test_tests_pass_in_the_unpacked_source_distribution(unpacked, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(site), "PYTHONSAFEPATH": "1"}
     code = "import hyperexec_env; print(hyperexec_env.__file__)"
     assert str(site) in _run(sys.executable, "-c", code, cwd=unpacked, env=environment)
-    files = ("tests/test_architecture.py", "tests/market/test_volume.py", "tests/data/test_sessions.py")
+    files = ("tests/test_architecture.py", "tests/market/test_volume.py", "tests/data/test_blocks.py")
     said = _run(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *files, cwd=unpacked, env=environment)
     assert "100%" in said
 

@@ -59,7 +59,7 @@ def test_a_mistake_is_one_clear_line(capsys, words, message):
 @pytest.mark.parametrize(("name", "verdict"), [
     ("regime-day", "certificate: certified"),
     ("geo-compat", "certificate: NOT SOUND"),
-    ("sunshine-day", "certificate: NOT SOUND"),
+    pytest.param("sunshine-day", "certificate: NOT SOUND", marks=pytest.mark.slow),  # the bound on its optimum takes the time
 ])  # fmt: skip
 def test_the_card_ends_with_the_verdict(name, verdict):
     block = str(card(name)).split("\n\n")[-1]

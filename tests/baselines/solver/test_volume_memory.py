@@ -21,8 +21,6 @@ from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.market.tables import build_market
 
-pytestmark = pytest.mark.fast
-
 GRID = Grid(31, 16, 21)
 DAY = replace(get_scenario("regime-day-2026"), slices=13)
 
