@@ -2,14 +2,17 @@
 
 import importlib
 import inspect
+import pkgutil
 import re
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import hyperexec_env as hx
 from hyperexec_env import cli
+from hyperexec_env.baselines import closed_forms
 from hyperexec_env.baselines.order_costs import HORIZONS, MEASURES
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -61,3 +64,25 @@ def test_the_table_of_arguments_names_every_argument(monkeypatch):
     interface_pages = importlib.import_module("interface_pages")
     named = re.findall(r"^\| `(\w+)` \|", interface_pages.sections()["Arguments"], re.MULTILINE)
     assert named == [name for name in inspect.signature(hx.HyperExecEnv).parameters if name != "unknown"]
+
+
+def test_every_closed_form_has_tests_on_its_page(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    interface_pages = importlib.import_module("interface_pages")
+    parts = re.split(r"^## ", interface_pages.published(), flags=re.MULTILINE)[1:]
+    modules = sorted(module.name for module in pkgutil.iter_modules(closed_forms.__path__))
+    assert [part.split("\n")[0] for part in parts] == modules
+    for part in parts:
+        assert re.search(r"^- \w", part, re.MULTILINE), part
+
+
+def test_the_page_of_a_basket_has_its_board_and_its_picture(monkeypatch, tmp_path):
+    pytest.importorskip("matplotlib", reason="needs the extra `plot`")
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    basket_pages = importlib.import_module("basket_pages")
+    monkeypatch.setattr(basket_pages, "EPISODES", 20)
+    ten = hx.get_basket("basket-pairs")
+    text = basket_pages.page(replace(ten, assets=ten.assets[:2], correlation=((1.0, 0.6), (0.6, 1.0)), factors=()), tmp_path)
+    assert (tmp_path / "basket-pairs.svg").stat().st_size > 10_000
+    for said in ("| optimum J* | ", "| TWAP | ", "| random * | ", "basket-pairs: sound", "cross_impact"):
+        assert said in text, said

@@ -282,15 +282,31 @@ def published() -> str:
     lines = ["# Closed forms and their tests", "", PUBLISHED_TEXT, ""]
     for name in sorted(found.name for found in pkgutil.iter_modules(closed_forms.__path__)):
         module = importlib.import_module(f"hyperexec_env.baselines.closed_forms.{name}")
-        path = Path("tests") / "baselines" / "closed_forms" / f"test_{name}.py"
-        tests = [
-            node.name.removeprefix("test_").replace("_", " ")
-            for node in ast.parse((ROOT / path).read_text(encoding="utf-8")).body
-            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
-        ]
+        path, tests = tests_of(name)
         paper = " ".join((module.__doc__ or "").split("\n\n")[0].split())
         lines += [f"## {name}", "", paper, "", f"`{path.as_posix()}`:", "", *(f"- {test}" for test in tests), ""]
     return "\n".join(lines)
+
+
+def tests_of(name: str) -> tuple[Path, list[str]]:
+    """Return the file of the tests of a closed form, and the tests in words.
+
+    The tests are those of the form's own file, or the tests that use the form in the one file that imports it.
+    """
+    tests, imported = ROOT / "tests" / "baselines", re.compile(rf"closed_forms import {name}(?: as (\w+))?$", re.MULTILINE)
+    path, word = tests / "closed_forms" / f"test_{name}.py", ""
+    if not path.exists():
+        ((path, word),) = [
+            (file, found[1] or name)
+            for file in sorted(tests.rglob("test_*.py"))
+            if (found := imported.search(file.read_text(encoding="utf-8")))
+        ]
+    named = [
+        node.name.removeprefix("test_").replace("_", " ")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_") and (not word or f"'{word}'" in ast.dump(node))
+    ]
+    return path.relative_to(ROOT), named
 
 
 PUBLISHED_TEXT = """Each module of `hyperexec_env.baselines.closed_forms` is one paper. Its tests, named below, hold the digits

@@ -13,6 +13,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import basket_pages
 import interface_pages
 import scenario_pages
 
@@ -47,10 +48,11 @@ def pages(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name and the content of each generated page."""
     yield from interface_pages.pages()
     yield "fields.md", scenario_fields()
-    names = list(hx.scenario_names())
-    yield "scenarios.md", index("Scenarios", "One page for each registered scenario.", [f"scenario/{name}" for name in names])
-    for name in names:
-        yield f"scenario/{name}.md", scenario_pages.page(name, folder / "scenario")
+    makers = {**dict.fromkeys(hx.scenario_names(), scenario_pages.page), **dict.fromkeys(hx.basket_names(), basket_pages.page)}
+    about = "One page for each registered scenario; the baskets, orders in several assets, are the last ones."
+    yield "scenarios.md", index("Scenarios", about, [f"scenario/{name}" for name in makers])
+    for name, make in makers.items():
+        yield f"scenario/{name}.md", make(name, folder / "scenario")
     listed = sorted(commands().items())
     words = [" ".join(command) for command, _ in listed]
     pages_of = [f"command/{word.replace(' ', '-')}" for word in words]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +46,14 @@ def command(name: str) -> str:
 
 
 def objectives(solution: Any) -> str:
-    """Return the table of the computed objectives, or the bounds where the scenario is not solved exactly."""
+    """Return the table of the computed objectives, or the bounds where the scenario or the basket is not solved exactly."""
     best = solution.optimum_bps
     if best is None:
         return f"{solution.bounds[0].upper()}{solution.bounds[1:]}."
     known = {
         "TWAP": solution.twap_bps,
         "best fixed schedule": solution.open_loop_bps,
-        "best policy that observes the regime one slice late": solution.regime_blind_bps,
+        "best policy that observes the regime one slice late": getattr(solution, "regime_blind_bps", None),  # not of a basket
         "optimum J*": best,
         **{f"optimum J*, if the order starts in {regime}": value for regime, value in solution.by_regime.items()},
     }
@@ -73,6 +75,14 @@ def best_policy(solution: Any) -> Any:
 
 def picture(scenario: Any, solution: Any, path: Path) -> None:
     """Draw the fixed schedules, and a day."""
+    with drawn(path) as (left, right):
+        draw_schedules(left, build_market(scenario), solution)
+        draw_day(right, scenario, best_policy(solution))
+
+
+@contextlib.contextmanager
+def drawn(path: Path) -> Iterator[tuple[Any, Any]]:
+    """Yield two axes side by side, and write the picture, whose bytes depend on its content alone."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -80,9 +90,8 @@ def picture(scenario: Any, solution: Any, path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({"svg.hashsalt": "hyperexec"}):
-        figure, (left, right) = pyplot.subplots(1, 2, figsize=(10.0, 3.4), layout="constrained")
-        draw_schedules(left, build_market(scenario), solution)
-        draw_day(right, scenario, best_policy(solution))
+        figure, axes = pyplot.subplots(1, 2, figsize=(10.0, 3.4), layout="constrained")
+        yield tuple(axes)
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)
 
