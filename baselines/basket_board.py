@@ -12,7 +12,7 @@ import numpy as np
 from hyperexec_env.checks import check_integer, check_seed
 from hyperexec_env.evaluation.basket_network import load_basket_policy
 from hyperexec_env.evaluation.basket_rollout import BasketOutcome, rollout_basket
-from hyperexec_env.evaluation.statistics import bootstrap_means, interval
+from hyperexec_env.evaluation.paired import paired
 from hyperexec_env.evaluation.table import text_table
 from hyperexec_env.market.basket_path import build_basket
 from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, get_basket
@@ -173,30 +173,27 @@ def _rows(entrants: list[BasketPolicy], outcomes: list[BasketOutcome], solution:
     """Return the rows of a board, best first."""
     names = [policy.name for policy in entrants]
     objectives = np.array([outcome.objective for outcome in outcomes])
-    twap, best = objectives[names.index(_REFERENCE)], objectives[names.index("optimum")]
-    scale = 100.0 / abs(solution.lower_bps if solution.optimum_bps is None else solution.optimum_bps)
-    columns = np.concatenate([objectives, objectives - twap, scale * (objectives - best)])
-    intervals = [interval(means) for means in bootstrap_means(columns)]
-    count, rows = len(names), []
-    for i, (name, outcome) in enumerate(zip(names, outcomes, strict=True)):
-        low_high = [intervals[i + part * count] for part in range(3)]
+    optimum = solution.lower_bps if solution.optimum_bps is None else solution.optimum_bps
+    results = paired(objectives, names.index(_REFERENCE), names.index("optimum"), optimum)
+    rows = []
+    for policy, outcome, result in zip(entrants, outcomes, results, strict=True):
         rows.append(
             BasketRow(
-                policy=name,
-                training_seed=_seed_of(entrants[i]),
-                sanity=name in BASKET_SANITY,
-                objective_bps=float(objectives[i].mean()),
-                objective_low=low_high[0][0],
-                objective_high=low_high[0][1],
+                policy=policy.name,
+                training_seed=_seed_of(policy),
+                sanity=policy.name in BASKET_SANITY,
+                objective_bps=result.objective.mean,
+                objective_low=result.objective.low,
+                objective_high=result.objective.high,
                 is_bps=float(outcome.shortfall.mean()),
                 is_sd_bps=float(outcome.shortfall.std(ddof=1)),
                 risk_bps=float(outcome.risk.mean()),
-                diff_to_twap_bps=float(columns[count + i].mean()),
-                diff_to_twap_low=low_high[1][0],
-                diff_to_twap_high=low_high[1][1],
-                gap_percent=float(columns[2 * count + i].mean()),
-                gap_low=low_high[2][0],
-                gap_high=low_high[2][1],
+                diff_to_twap_bps=result.difference.mean,
+                diff_to_twap_low=result.difference.low,
+                diff_to_twap_high=result.difference.high,
+                gap_percent=result.gap.mean,
+                gap_low=result.gap.low,
+                gap_high=result.gap.high,
             )
         )
     return tuple(sorted(rows, key=lambda row: row.objective_bps))

@@ -52,9 +52,11 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import BasketSolution as BasketSolution
     from hyperexec_env.baselines.solver import Solution as Solution
     from hyperexec_env.baselines.solver import SolutionInterval as SolutionInterval
+    from hyperexec_env.baselines.solver import TouchSolution as TouchSolution
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.baselines.solver import solve_interval as solve_interval
+    from hyperexec_env.baselines.touch_board import evaluate_touch as evaluate_touch
     from hyperexec_env.baselines.trace import trace as trace
     from hyperexec_env.data.basket_calibration import BasketCalibration as BasketCalibration
     from hyperexec_env.data.basket_calibration import calibrate_basket as calibrate_basket
@@ -94,6 +96,7 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.rule import RulePolicy as RulePolicy
     from hyperexec_env.evaluation.store import Store as Store
     from hyperexec_env.evaluation.submission import load_submission as load_submission
+    from hyperexec_env.evaluation.touch_certificate import certify_touch as certify_touch
     from hyperexec_env.evaluation.trace import Trace as Trace
     from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
     from hyperexec_env.execution.agent import Quote as Quote
@@ -116,6 +119,10 @@ if TYPE_CHECKING:
     from hyperexec_env.market.scenario import register_scenario as register_scenario
     from hyperexec_env.market.scenario import scenario_names as scenario_names
     from hyperexec_env.market.scenarios import get_scenario as get_scenario
+    from hyperexec_env.market.touch_scenario import TouchScenario as TouchScenario
+    from hyperexec_env.market.touch_scenario import get_touch as get_touch
+    from hyperexec_env.market.touch_scenario import register_touch as register_touch
+    from hyperexec_env.market.touch_scenario import touch_names as touch_names
     from hyperexec_env.orders import ChildOrder as ChildOrder
     from hyperexec_env.orders import Fill as Fill
     from hyperexec_env.orders import ParentOrder as ParentOrder
@@ -163,6 +170,8 @@ _MODULES: Final = {
     "Solution": "baselines.solver",
     "SolutionInterval": "baselines.solver",
     "Store": "evaluation.store",
+    "TouchScenario": "market.touch_scenario",
+    "TouchSolution": "baselines.solver",
     "Trace": "evaluation.trace",
     "almgren_2005": "execution.presets",
     "audit_data": "audit.data",
@@ -176,6 +185,7 @@ _MODULES: Final = {
     "certify_basket": "evaluation.basket_certificate",
     "certify": "evaluation.certificate",
     "certify_model": "evaluation.certificate",
+    "certify_touch": "evaluation.touch_certificate",
     "check_impact_model": "evaluation.certificate",
     "check_policy": "evaluation.policy",
     "check_scenario": "evaluation.certificate",
@@ -185,10 +195,12 @@ _MODULES: Final = {
     "estimate_schedule": "execution.estimates",
     "evaluate": "baselines.evaluate",
     "evaluate_basket": "baselines.basket_board",
+    "evaluate_touch": "baselines.touch_board",
     "get_basket": "market.basket_scenario",
     "get_policy": "baselines.policies",
     "get_scenario": "market.scenarios",
     "inspect_data": "data.inspection",
+    "get_touch": "market.touch_scenario",
     "known_optimum": "baselines.evaluate",
     "leaderboard": "training.leaderboard",
     "load_policy": "evaluation.network",
@@ -212,12 +224,14 @@ _MODULES: Final = {
     "register_basket": "market.basket_scenario",
     "register_scenario": "market.scenario",
     "replay": "baselines.replay",
+    "register_touch": "market.touch_scenario",
     "save_policy": "evaluation.network",
     "scenario_names": "market.scenario",
     "schedule_bps": "baselines.solver",
     "solve": "baselines.solver",
     "solve_interval": "baselines.solver",
     "tca_blotter": "baselines.blotter",
+    "touch_names": "market.touch_scenario",
     "trace": "baselines.trace",
     "verify_file": "sharing.verification",
 }

@@ -16,5 +16,7 @@ cannot represent the model, it raises an error with the reason.
 - `gatheral_schied`: Gatheral and Schied (2011)
 - `gatheral_schied_slynko`: Gatheral, Schied and Slynko (2012), power-law decay of the impact
 - `kyle`: Kyle (1985)
+- `gueant_lehalle_fernandez_tapia`: Gueant, Lehalle and Fernandez-Tapia (2012), the depth of a limit order
+- `cont_kukanov`: Cont and Kukanov (2017), a split between a market and a limit order
 - `basket`: Almgren and Chriss (2000) and Obizhaeva and Wang (2013) with matrices, for several assets
 """

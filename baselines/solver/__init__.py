@@ -4,5 +4,15 @@ from .basket import BasketSolution
 from .choose import solve
 from .interval import SolutionInterval, solve_interval
 from .solution import Solution, optimum, schedule_bps
+from .touch import TouchSolution
 
-__all__ = ["BasketSolution", "Solution", "SolutionInterval", "optimum", "schedule_bps", "solve", "solve_interval"]
+__all__ = [
+    "BasketSolution",
+    "Solution",
+    "SolutionInterval",
+    "TouchSolution",
+    "optimum",
+    "schedule_bps",
+    "solve",
+    "solve_interval",
+]

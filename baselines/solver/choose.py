@@ -1,4 +1,4 @@
-"""Solve a scenario of one asset or a basket."""
+"""Solve a scenario of one asset, a basket or a child order at the touch."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Any, overload
 
 from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, is_basket
 from hyperexec_env.market.scenario import Scenario, ScenarioLike
+from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario, is_touch
 
 from . import solution as one_asset
 from .basket import BasketSolution, solve_basket
 from .solution import Solution
+from .touch import TouchSolution, solve_touch
 
 __all__ = ["solve"]
 
@@ -21,18 +23,23 @@ def solve(scenario: Scenario, *, cached: bool = True) -> Solution: ...
 @overload
 def solve(scenario: BasketScenario, *, cached: bool = True) -> BasketSolution: ...
 @overload
+def solve(scenario: TouchScenario, *, cached: bool = True) -> TouchSolution: ...
+@overload
 def solve(scenario: str | os.PathLike[str] | Mapping[str, Any], *, cached: bool = True) -> Any: ...
-def solve(scenario: ScenarioLike | BasketLike, *, cached: bool = True) -> Any:
-    """Solve a scenario or a basket, or read its solution from the cache.
+def solve(scenario: ScenarioLike | BasketLike | TouchLike, *, cached: bool = True) -> Any:
+    """Solve a scenario, a basket or a touch scenario, or read its solution from the cache.
 
     Args:
-        scenario: A name, a dict, a path, a scenario or a basket.
+        scenario: A name, a dict, a path, a scenario, a basket or a touch scenario.
         cached: Whether to read and write the cache.
 
     Returns:
         A :class:`~hyperexec_env.baselines.solver.solution.Solution`, or, for a basket, a
-        :class:`~hyperexec_env.baselines.solver.basket.BasketSolution`.
+        :class:`~hyperexec_env.baselines.solver.basket.BasketSolution`, or, for a touch scenario, a
+        :class:`~hyperexec_env.baselines.solver.touch.TouchSolution`.
     """
+    if isinstance(scenario, TouchScenario) or is_touch(scenario):
+        return solve_touch(scenario, cached=cached)
     if isinstance(scenario, BasketScenario) or is_basket(scenario):
         return solve_basket(scenario, cached=cached)
     return one_asset.solve(scenario, cached=cached)

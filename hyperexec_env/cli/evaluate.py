@@ -14,11 +14,13 @@ from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.backends.compiled import BACKENDS, resolve_backend
 from hyperexec_env.baselines.basket_board import BasketBoard, evaluate_basket
 from hyperexec_env.baselines.evaluate import TIMEOUT, announce, check_evaluation, entrants, evaluate
+from hyperexec_env.baselines.touch_board import TouchBoard, evaluate_touch
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.board import Board
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.basket_scenario import is_basket
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.touch_scenario import is_touch
 
 ORDER = 2
 
@@ -42,8 +44,10 @@ class Args:
     store: str | None = option(None, "store results in this file, and reuse results that it contains", file="store")
 
 
-def main(args: Args) -> Board | BasketBoard:
-    """Return the board, of a scenario or of a basket."""
+def main(args: Args) -> Board | BasketBoard | TouchBoard:
+    """Return the board of a scenario, of a basket or of a touch scenario."""
+    if is_touch(args.scenario):
+        return evaluate_touch(args.scenario, args.policy, episodes=args.episodes, seed=args.seed)
     if is_basket(args.scenario):
         return evaluate_basket(args.scenario, args.policy, episodes=args.episodes, seed=args.seed)
     scenario, policies = get_scenario(args.scenario), entrants(args.policy)

@@ -9,6 +9,7 @@ from hyperexec_env.cli._command import Report
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.market.basket_scenario import basket_names, get_basket
 from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.touch_scenario import get_touch, touch_names
 
 ORDER = 8
 
@@ -21,7 +22,7 @@ class Args:
 
 
 def main(args: Args) -> Report:
-    """Return a table with one line per scenario, and one with a line per basket."""
+    """Return a table with one line per scenario, one with a line per basket, and one with a line per touch scenario."""
     scenarios = [get_scenario(name) for name in scenario_names(archived=args.archived)]
     header = ["hash", "name", "slices", "regimes", "% of volume", "description"]
     cells = [
@@ -43,8 +44,16 @@ def main(args: Args) -> Report:
         [each.hash, each.name, str(each.slices), str(len(each.regimes)), str(len(each.assets)), each.description]
         for each in baskets
     ]
+    at_touch = [] if args.archived else [get_touch(name) for name in touch_names()]
+    listed += [{"name": touch.name, "hash": touch.hash, "description": touch.description} for touch in at_touch]
+    touch_header = ["hash", "at the touch", "steps", "seconds", "lots", "description"]
+    touch_lines = [
+        [each.hash, each.name, str(each.steps), f"{each.horizon_seconds:g}", str(each.lots), each.description]
+        for each in at_touch
+    ]
     more = (
         "" if args.archived else "\n\n`hyperexec scenarios --archived` lists those with old numbers, such as regime-day-2026."
     )
-    tables = [text_table(header, cells)] + ([text_table(basket_header, lines)] if baskets else [])
+    groups = ((header, cells), (basket_header, lines), (touch_header, touch_lines))
+    tables = [text_table(names, rows) for names, rows in groups if rows]
     return Report("\n\n".join(tables) + more, listed)

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.baselines.solver import BasketSolution, Solution, SolutionInterval, solve, solve_interval
+from hyperexec_env.baselines.solver import BasketSolution, Solution, SolutionInterval, TouchSolution, solve, solve_interval
 from hyperexec_env.baselines.solver.interval import DRAWS
 from hyperexec_env.checks import check_integer
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.scenarios import get_scenario
+from hyperexec_env.market.touch_scenario import TouchScenario
 
 ORDER = 9
 
@@ -28,9 +29,11 @@ class Args:
     cache: bool = option(True, "read and store solutions (in HYPEREXEC_CACHE, or hyperexec in the user's cache folder)")
 
 
-def main(args: Args) -> Solution | SolutionInterval | BasketSolution:
+def main(args: Args) -> Solution | SolutionInterval | BasketSolution | TouchSolution:
     """Return the solution, with its interval where the scenario has a posterior."""
-    scenario: Scenario | BasketScenario = get_scenario(args.scenario)
+    scenario: Scenario | BasketScenario | TouchScenario = get_scenario(args.scenario)
+    if isinstance(scenario, TouchScenario):
+        return solve(scenario, cached=args.cache)
     if isinstance(scenario, BasketScenario):
         return solve(scenario, cached=args.cache)
     if args.draws == 0 or scenario.posterior is None:

@@ -21,8 +21,10 @@ from hyperexec_env.records import for_numbers
 __all__ = [
     "BOARD",
     "LOWER",
+    "MOVE",
     "ONE",
     "ORDER",
+    "OUTFLOW",
     "PRICE",
     "REGIME",
     "STREAMS",
@@ -66,6 +68,10 @@ ORDER: Final = 3
 the posterior."""
 STREAMS: Final = 4
 """Number of streams, which is the number of words of a slice."""
+OUTFLOW: Final = REGIME
+"""Stream of the outflow of a queue. A market at the touch has neither regimes nor volumes and draws from their words."""
+MOVE: Final = VOLUME
+"""Stream of the moves of the touch."""
 
 ONE: Final = np.uint64(1)
 BOARD: Final = np.uint64(2**63)

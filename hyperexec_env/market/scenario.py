@@ -57,6 +57,7 @@ MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_i
 _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
 """Fields that cannot change a result; a multiple does so through its number."""
 _BASKET: Final = "{} is a basket, and this needs a scenario of one asset; get_basket and HyperExecBasket-v0 take baskets"
+_TOUCH: Final = "{} is a child order at the touch, and this needs a scenario of slices; get_touch and HyperExecTouch-v0 take it"
 _TABLES: Final = ("regimes", "posterior", "provenance")
 """Fields that are tables of a TOML file; each documents itself."""
 
@@ -555,7 +556,10 @@ def get_scenario(scenario: ScenarioLike) -> Scenario:
     names = scenario_names()
     if not isinstance(scenario, str) or scenario not in _REGISTRY:
         from hyperexec_env.market.basket_scenario import BasketScenario, basket_names
+        from hyperexec_env.market.touch_scenario import TouchScenario, touch_names
 
+        if isinstance(scenario, TouchScenario) or (isinstance(scenario, str) and scenario in touch_names()):
+            raise ValueError(_TOUCH.format(shown(getattr(scenario, "name", scenario))))
         if isinstance(scenario, BasketScenario) or (isinstance(scenario, str) and scenario in basket_names()):
             raise ValueError(_BASKET.format(shown(getattr(scenario, "name", scenario))))
         raise ValueError(

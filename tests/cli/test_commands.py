@@ -20,6 +20,7 @@ from hyperexec_env.evaluation.board import Entrant
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.market.basket_scenario import basket_names
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.market.touch_scenario import touch_names
 
 pytestmark = pytest.mark.usefixtures("without_numba")
 
@@ -161,7 +162,7 @@ def test_a_policy_that_does_not_return_is_shown_as_failed(capsys, monkeypatch):
 def test_scenarios_lists_every_scenario(capsys):
     code, out, _ = _run(capsys, "scenarios")
     assert code == 0
-    names = (*scenario_names(), *basket_names())
+    names = (*scenario_names(), *basket_names(), *touch_names())
     assert all(name in out for name in names)
     _, out, _ = _run(capsys, "scenarios", "--json")
     assert [entry["name"] for entry in json.loads(out)] == list(names)

@@ -1,0 +1,126 @@
+"""Rollouts of a child order at the touch: batches of whole episodes, with every policy on the same draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.touch import RESTS, Bill, Draw, Place, TouchMarket, draw_step
+from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane, step_lane
+from hyperexec_env.records import map_leaves
+
+__all__ = ["TouchOutcome", "TouchSituation", "TouchTrader", "check_actions", "roll_touch", "rollout_touch", "situation_at"]
+
+Floats = NDArray[np.float64]
+_BATCH = 8192
+"""Episodes per batch."""
+
+
+class TouchSituation(NamedTuple):
+    """What a policy knows before a step: the past only, in natural units; numbers, or arrays over episodes."""
+
+    market: TouchMarket
+    k: Any
+    """Steps done."""
+    left: Any
+    """Lots that are left."""
+    place: Place
+    """Where they rest."""
+    outflow: Any
+    """Lots that left the front of the queue in the last step."""
+    filled: Any
+    """Lots of the order that were filled in the last step."""
+    moved: Any
+    """Move of the touch in the last step, ticks."""
+    since: Any
+    """Steps since the touch moved."""
+    ticks: Any
+    """Move of the mid since the start, ticks."""
+
+
+class TouchTrader(Protocol):
+    """A policy: `act` returns action numbers, take * 4 + rest."""
+
+    @property
+    def name(self) -> str:
+        """Name of the policy."""
+
+    def act(self, situation: TouchSituation) -> Any:
+        """Return action numbers, take * 4 + rest, in the shape of `situation.left`."""
+
+
+class TouchOutcome(NamedTuple):
+    """Results of one policy on some episodes, each of shape (episodes,); costs in half-spreads per lot of the order."""
+
+    objective: Floats
+    """J of the expected account."""
+    bill: Bill
+    """J by source."""
+    taken: Floats
+    """Share of the lots that took."""
+    forced: Floats
+    """Share of the lots that were taken after the last step."""
+
+
+def situation_at(market: TouchMarket, lane: TouchLane) -> TouchSituation:
+    """Return what a policy knows before a step."""
+    return TouchSituation(market, lane.k, lane.left, lane.place, lane.outflow, lane.filled, lane.moved, lane.since, lane.ticks)
+
+
+def check_actions(market: TouchMarket, actions: Any, shape: tuple[int, ...], name: str) -> tuple[Floats, NDArray[np.int64]]:
+    """Return the lots to take and the requests of action numbers.
+
+    Raises:
+        ValueError: The actions have another shape, are not whole numbers, or are out of range.
+    """
+    given, most = np.asarray(actions), (market.scenario.max_take + 1) * len(RESTS)
+    if given.shape != shape or given.dtype.kind not in "iu" or ((given < 0) | (given >= most)).any():
+        raise ValueError(
+            f"policy {name!r} must return whole numbers in [0, {most - 1}] of the shape {shape}, got {given.dtype} of "
+            f"{given.shape}"
+        )
+    return (given // len(RESTS)).astype(np.float64), (given % len(RESTS)).astype(np.int64)
+
+
+def roll_touch(market: TouchMarket, policy: TouchTrader, draws: Draw) -> TouchOutcome:
+    """Run a policy over whole episodes.
+
+    Args:
+        market: The market.
+        policy: The policy.
+        draws: What nature draws, fields of shape (steps, episodes).
+
+    Raises:
+        ValueError: The policy did not return action numbers in the range.
+    """
+    count = draws.outflow.shape[1]
+    lane: TouchLane = map_leaves(lambda value: np.full(count, value), first_touch_lane(market))._replace(k=0)
+    for k in range(market.scenario.steps):
+        take, rest = check_actions(market, policy.act(situation_at(market, lane)), (count,), policy.name)
+        lane, _ = step_lane(market, lane, take, rest, Draw(draws.outflow[k], draws.moved[k]))
+    scale, lots = market.scenario.scale, market.scenario.lots
+    bill = Bill(*(np.asarray(part) * scale for part in lane.bill))
+    return TouchOutcome(sum(bill), bill, lane.taken / lots, lane.forced / lots)
+
+
+def rollout_touch(market: TouchMarket, policies: Sequence[TouchTrader], episodes: int, seed: int) -> list[TouchOutcome]:
+    """Run policies on the same episodes of a board, in batches that bound the memory; return the outcome of each."""
+    found: list[list[TouchOutcome]] = [[] for _ in policies]
+    steps = np.arange(market.scenario.steps)[:, None]
+    for first in range(0, episodes, _BATCH):
+        keys = episode_keys(seed, np.arange(first, min(first + _BATCH, episodes)), board=True)
+        draws = draw_step(market, keys, steps)
+        for outcomes, policy in zip(found, policies, strict=True):
+            outcomes.append(roll_touch(market, policy, draws))
+    return [joined(outcomes) for outcomes in found]
+
+
+def joined(outcomes: Sequence[TouchOutcome]) -> TouchOutcome:
+    """Return the outcomes of several batches as one."""
+    first, *others = outcomes
+    together: TouchOutcome = map_leaves(lambda *parts: np.concatenate(parts), first, *others)
+    return together

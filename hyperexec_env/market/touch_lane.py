@@ -1,0 +1,83 @@
+"""One episode of a child order at the touch: all that it remembers, and its step."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from hyperexec_env.market.numeric import where
+from hyperexec_env.market.touch import NOWHERE, Bill, Draw, Place, TouchMarket, turn, unwind
+
+__all__ = ["TouchLane", "first_touch_lane", "step_lane"]
+
+
+class TouchLane(NamedTuple):
+    """State and account of an episode: numbers, or arrays over episodes."""
+
+    k: Any
+    """Steps done, 0..T."""
+    left: Any
+    """Lots that are left."""
+    place: Place
+    """Where they rest."""
+    outflow: Any
+    """Lots that left the front of the queue in the last step."""
+    filled: Any
+    """Lots of the order that were filled in the last step."""
+    moved: Any
+    """Move of the touch in the last step, ticks; away from the order is positive."""
+    since: Any
+    """Steps since the touch moved, or since the start."""
+    ticks: Any
+    """Move of the mid since the start, ticks; away from the order is positive."""
+    bill: Bill
+    """Cost so far, currency per share, summed over the lots."""
+    taken: Any
+    """Lots that took, those at the end included."""
+    forced: Any
+    """Lots that were taken after the last step."""
+    over: Any
+    """Whether the episode is over."""
+
+
+def first_touch_lane(market: TouchMarket) -> TouchLane:
+    """Return the start of an episode, as numbers."""
+    lots = float(market.scenario.lots)
+    return TouchLane(0, lots, Place(NOWHERE, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, Bill(0.0, 0.0, 0.0, 0.0), 0.0, 0.0, False)
+
+
+def step_lane(market: TouchMarket, lane: TouchLane, take: Any, rest: Any, draw: Draw) -> tuple[TouchLane, Any]:
+    """Trade one step, and after the last one everything that is left.
+
+    Args:
+        market: The market.
+        lane: The episode.
+        take: Lots to take.
+        rest: What the other lots do, an index of :data:`~hyperexec_env.market.touch.RESTS`.
+        draw: What nature draws.
+
+    Returns:
+        The episode after the step, and the cost of the step, currency per share, summed over the lots.
+    """
+    done = turn(market, lane.left, lane.place, take, rest, draw)
+    k = lane.k + 1
+    last = k >= market.scenario.steps
+    forced = where(last, done.left, 0.0)
+    ending = unwind(market, forced)
+    left = done.left - forced
+    bill = Bill(*(paid + owed for paid, owed in zip(done.bill, ending, strict=True)))
+    total = bill.take + bill.impact + bill.rest + bill.risk
+    after = TouchLane(
+        k=k,
+        left=left,
+        place=Place(where(last, NOWHERE, done.place.level), where(last, 0.0, done.place.ahead)),
+        outflow=draw.outflow,
+        filled=done.filled,
+        moved=draw.moved,
+        since=where(draw.moved == 0.0, lane.since + 1.0, 0.0),
+        ticks=lane.ticks + draw.moved,
+        bill=Bill(*(before + paid for before, paid in zip(lane.bill, bill, strict=True))),
+        taken=lane.taken + done.taken + forced,
+        forced=lane.forced + forced,
+        over=left <= 0.0,
+    )
+    return after, total
