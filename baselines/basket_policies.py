@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import nearest
 from hyperexec_env.envs.situation import Situation
+from hyperexec_env.execution.basket_program import Program, best_schedule, build_program
 from hyperexec_env.market.basket import Coupling
 from hyperexec_env.market.basket_path import BasketMarket
 from hyperexec_env.market.noise import mix
 
 from .closed_forms.basket import almgren_chriss_remaining
 from .solver.basket import solve_basket
-from .solver.basket_program import Program, best_schedule, build_program
 from .solver.basket_riccati import is_linear, solve_riccati
 
 __all__ = [

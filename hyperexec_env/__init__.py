@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from hyperexec_env.audit.policy import audit_policy as audit_policy
     from hyperexec_env.audit.results import audit_results as audit_results
     from hyperexec_env.baselines.basket_board import evaluate_basket as evaluate_basket
+    from hyperexec_env.baselines.basket_estimate import estimate_basket as estimate_basket
     from hyperexec_env.baselines.blotter import tca_blotter as tca_blotter
     from hyperexec_env.baselines.blotter_report import BlotterReport as BlotterReport
     from hyperexec_env.baselines.card import card as card
@@ -100,6 +101,8 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.trace import Trace as Trace
     from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
     from hyperexec_env.execution.agent import Quote as Quote
+    from hyperexec_env.execution.basket_order import BasketOrder as BasketOrder
+    from hyperexec_env.execution.basket_report import BasketReport as BasketReport
     from hyperexec_env.execution.config import ExecutionConfig as ExecutionConfig
     from hyperexec_env.execution.estimates import estimate_impact as estimate_impact
     from hyperexec_env.execution.estimates import estimate_schedule as estimate_schedule
@@ -136,6 +139,8 @@ _MODULES: Final = {
     "Adapter": "audit.adapter",
     "Audit": "audit.findings",
     "BasketCalibration": "data.basket_calibration",
+    "BasketOrder": "execution.basket_order",
+    "BasketReport": "execution.basket_report",
     "BasketScenario": "market.basket_scenario",
     "BasketSolution": "baselines.solver",
     "BlotterReport": "baselines.blotter_report",
@@ -191,6 +196,7 @@ _MODULES: Final = {
     "check_scenario": "evaluation.certificate",
     "entrants": "baselines.evaluate",
     "estimate": "baselines.estimate",
+    "estimate_basket": "baselines.basket_estimate",
     "estimate_impact": "execution.estimates",
     "estimate_schedule": "execution.estimates",
     "evaluate": "baselines.evaluate",

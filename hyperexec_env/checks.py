@@ -82,9 +82,14 @@ def check_number(
     """
     if not _finite(value) or not low <= value <= high or (open_low and value == low):
         percent = unit.startswith(_FRACTIONS) and _finite(value) and high < value <= 100.0 * high
-        hint = f"; for {value:g} % pass {value / 100.0:g}" if percent else ""
+        hint = f"; for {value:g} % pass {value / 100.0:g}" if percent else _sign(field, value)
         raise ValueError(f"{field} must be a number in {_range(low, high, open_low, unit)}, got {shown(value)}{hint}")
     return float(value)
+
+
+def _sign(field: str, value: Any) -> str:
+    """Return a hint for a quantity with a sign, which would turn a side, and with it a hedge, around."""
+    return "; the side says whether it sells" if field == "quantity" and _finite(value) and value < 0 else ""
 
 
 def check_hashable(field: str, value: Any) -> None:
@@ -101,7 +106,7 @@ def check_hashable(field: str, value: Any) -> None:
 def check_integer(field: str, value: Any, *, low: int, high: int) -> int:
     """Return a whole number as an int; raise ValueError if it is not whole or outside the range."""
     if not _finite(value) or value != int(value) or not low <= value <= high:
-        raise ValueError(f"{field} must be a whole number in [{low}, {high}], got {shown(value)}")
+        raise ValueError(f"{field} must be a whole number in [{low}, {high}], got {shown(value)}{_sign(field, value)}")
     return int(value)
 
 

@@ -12,12 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.evaluation.table import text_table
+from hyperexec_env.execution.basket_program import (
+    Best,
+    Program,
+    best_schedule,
+    best_two_sided,
+    build_program,
+    risk_cost,
+    schedule_cost,
+)
 from hyperexec_env.market.basket_path import BasketMarket, build_basket
 from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, get_basket
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 
-from .basket_program import Best, Program, best_schedule, best_two_sided, build_program, risk_cost, schedule_cost
 from .basket_riccati import clipped, is_linear, solve_riccati
 
 __all__ = ["BasketSolution", "basket_schedule_bps", "solve_basket", "unsolved_basket"]

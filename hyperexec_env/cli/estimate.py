@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.baselines.basket_estimate import BasketEstimates, estimate_basket
 from hyperexec_env.baselines.estimate import SIDES, Estimates, estimate
+from hyperexec_env.market.basket_scenario import is_basket
 
 ORDER = 12
 
@@ -18,13 +20,25 @@ class Args:
     quantity: float | None = option(None, "size of the order, whole lots of shares (default: quantity of the scenario)")
     lot_size: float = option(1, "shares of a lot; 0.001 allows thousandths of a share")
     side: str | None = option(None, "buy or sell (default: side of the scenario)", choices=tuple(SIDES))
-    algorithm: tuple[str, ...] = option(("all",), "algorithms of the desk, or `all`")
+    algorithm: tuple[str, ...] = option(("all",), "algorithms of the desk, or `all`; of a basket: TWAP, VWAP, IS (the optimum)")
     episodes: int = option(10_000, "number of episodes of each simulated estimate, the same for every algorithm")
     seed: int = option(0, "seed of the episodes")
 
 
-def main(args: Args) -> Estimates:
-    """Return the estimates."""
+def main(args: Args) -> Estimates | BasketEstimates:
+    """Return the estimates, of an order or of a basket.
+
+    Raises:
+        ValueError: The orders of a basket are given by an option of one order.
+    """
+    if is_basket(args.scenario):
+        usual = Args()
+        for name in ("quantity", "lot_size", "side"):
+            if getattr(args, name) != getattr(usual, name):
+                raise ValueError(
+                    f"{name} is an option of one order, got {getattr(args, name)!r} with the basket {args.scenario}"
+                )
+        return estimate_basket(args.scenario, algorithms=args.algorithm, episodes=args.episodes, seed=args.seed)
     return estimate(
         args.scenario,
         quantity=args.quantity,

@@ -13,12 +13,12 @@ from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.market.basket import basket_turn
 from hyperexec_env.market.basket_path import BasketMarket, asset_keys, draw_basket_path
 from hyperexec_env.market.kernel import Slice
-from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, first_lane, settle
+from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, Settled, first_lane, settle
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World
 from hyperexec_env.records import map_leaves
 
-__all__ = ["BasketOutcome", "Trader", "roll_basket", "rollout_basket"]
+__all__ = ["BasketOutcome", "Trader", "roll_assets", "roll_basket", "rollout_basket"]
 
 Floats = NDArray[np.float64]
 BATCH = 1024
@@ -48,7 +48,15 @@ class BasketOutcome(NamedTuple):
 
 
 def roll_basket(market: BasketMarket, policy: Trader, paths: Sequence[Path]) -> BasketOutcome:
-    """Run a policy over whole paths.
+    """Run a policy over whole paths and return the results of the basket; arguments and errors as in :func:`roll_assets`."""
+    total = total_statement([one.statement for one in roll_assets(market, policy, paths)])
+    return BasketOutcome(
+        *(np.broadcast_to(value, paths[0].keys.shape) for value in (total.objective, total.shortfall, total.risk))
+    )
+
+
+def roll_assets(market: BasketMarket, policy: Trader, paths: Sequence[Path]) -> list[Settled]:
+    """Run a policy over whole paths and return the result of each asset, in bps of the basket's notional.
 
     Args:
         market: The market.
@@ -80,8 +88,7 @@ def roll_basket(market: BasketMarket, policy: Trader, paths: Sequence[Path]) -> 
         worlds = [World(*(values[k + 1] for values in path.world)) for path in paths]
         lanes, _ = basket_turn(numbers, market.coupling, lanes, slices, worlds, [Asked(row) for row in shares])
         lanes = [lane._replace(k=k + 1) for lane in lanes]
-    total = total_statement([settle(*parts).statement for parts in zip(numbers, orders, lanes, strict=True)])
-    return BasketOutcome(*(np.broadcast_to(value, shape) for value in (total.objective, total.shortfall, total.risk)))
+    return [settle(*parts) for parts in zip(numbers, orders, lanes, strict=True)]
 
 
 def _first(numbers: Any, quantity: float, path: Path, shape: tuple[int, ...]) -> Lane:

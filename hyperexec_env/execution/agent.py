@@ -19,11 +19,14 @@ import numpy as np
 
 from hyperexec_env.checks import check_choice, check_number, check_seed, nearest
 from hyperexec_env.execution.algorithms import ADAPTIVE, POV, check_algorithm, resolve
+from hyperexec_env.execution.basket_order import BasketOrder
+from hyperexec_env.execution.basket_report import BasketReport
+from hyperexec_env.execution.basket_state import WorkingBasket
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_impact
 from hyperexec_env.execution.marks import Mark, MarkLog
+from hyperexec_env.execution.order_state import WorkingOrder
 from hyperexec_env.execution.report import ExecutionReport
-from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, check_quantity, shares_of
 
@@ -120,6 +123,7 @@ class ExecutionAgent:
         self._adaptive: OrderedDict[str, WorkingOrder] = OrderedDict()
         self._closed: dict[str, WorkingOrder] = {}
         self._reports: dict[str, ExecutionReport] = {}
+        self._baskets: dict[str, WorkingBasket] = {}
         self._owners: dict[str, WorkingOrder] = {}  # order of each released child
         self._due: list[tuple[float, int, int, WorkingOrder]] = []  # heap: schedule time, tie-breaker, version of the plan
         self._deadlines: list[tuple[float, int, WorkingOrder]] = []  # heap: deadline, tie-breaker
@@ -154,7 +158,8 @@ class ExecutionAgent:
 
         Args:
             symbol: The symbol to resume; None: the agent, whose overdue children are then due at once. If the pause of a symbol
-                held back a child, its order is replanned: the unreleased shares are spread over the remaining time.
+                held back a child, its order is replanned: the unreleased shares are spread over the remaining time (of a leg of
+                a list, over the remaining children, at the times of the list).
 
         Raises:
             RuntimeError: The agent, or the symbol, is not paused.
@@ -205,22 +210,57 @@ class ExecutionAgent:
         if algorithm == POV and parent.expected_volume is None and config.max_participation_rate is None:
             raise ValueError("POV needs expected_volume of the order or max_participation_rate of the config, got neither")
         with self._lock:
-            if self._state not in (RUNNING, PAUSED) or not config.enabled:
-                raise RuntimeError(
-                    f"an agent that is {self._state if config.enabled else 'not enabled'} accepts no orders; call start() first"
-                )
-            if parent.id in self._ids:
-                raise ValueError(f"id must be new to the agent, but {parent.id!r} was submitted before")
+            self._check_acceptable([parent.id])
             self._latest = moment = self._time(now)
-            order = WorkingOrder(parent, algorithm, moment, config, self._rng)
-            self._ids.add(parent.id)
-            self._queue[parent.id] = order
-            heapq.heappush(self._deadlines, (order.deadline, next(self._tie_breaker), order))
-            self._symbols.setdefault(parent.symbol, {})[parent.id] = order
-            if parent.symbol in self._marks:
-                order.first_mark = self._marks[parent.symbol].last_position
-            self._status = None
+            self._accept(WorkingOrder(parent, algorithm, moment, config, self._rng))
         return parent.id
+
+    def submit_basket(self, order: BasketOrder, now: float | None = None) -> str:
+        """Accept a list and return its id; each of its orders then lives as one that :meth:`submit_order` accepted.
+
+        The plan of the list is made here. Legs have their children at the same times; at a release, a child that would put the
+        list out of balance is reduced, and later children of its leg carry its shares (the last one completes its order).
+
+        Raises:
+            TypeError: `order` is not a BasketOrder.
+            RuntimeError: The agent is neither running nor paused, or is not enabled.
+            ValueError: An id was used before, or the optimum of the list needs an ADV or a volatility that is missing.
+        """
+        if not isinstance(order, BasketOrder):
+            raise TypeError(f"order must be a BasketOrder, got {type(order).__name__}")
+        ids = [*(each.id for each in order.orders), order.id]
+        with self._lock:
+            self._check_acceptable(ids)
+            self._latest = moment = self._time(now)
+            seed = int(self._rng.integers(2**63))
+        basket = WorkingBasket(order, moment, self.config, seed)  # a long calculation, during which other threads may trade
+        with self._lock:
+            self._check_acceptable(ids)
+            self._ids.add(order.id)
+            self._baskets[order.id] = basket
+            for leg in basket.legs:
+                self._accept(leg)
+        return order.id
+
+    def _check_acceptable(self, ids: Sequence[str]) -> None:
+        """Raise an error if the agent accepts no orders, or not with these ids."""
+        if self._state not in (RUNNING, PAUSED) or not self.config.enabled:
+            state = self._state if self.config.enabled else "not enabled"
+            raise RuntimeError(f"an agent that is {state} accepts no orders; call start() first")
+        for at, name in enumerate(ids):
+            if name in self._ids or name in ids[:at]:
+                raise ValueError(f"id must be new to the agent, but {name!r} was submitted before")
+
+    def _accept(self, order: WorkingOrder) -> None:
+        """Queue an order for its first plan."""
+        parent = order.parent
+        self._ids.add(parent.id)
+        self._queue[parent.id] = order
+        heapq.heappush(self._deadlines, (order.deadline, next(self._tie_breaker), order))
+        self._symbols.setdefault(parent.symbol, {})[parent.id] = order
+        if parent.symbol in self._marks:
+            order.first_mark = self._marks[parent.symbol].last_position
+        self._status = None
 
     def process(
         self, portfolio: Portfolio | None = None, regime: str | None = None, now: float | None = None
@@ -338,6 +378,10 @@ class ExecutionAgent:
         changed = adaptive and order.choice != self._choice
         if order.closed or not order.unreleased or not (order.held or changed):
             return REVIEW_US
+        if order.basket is not None:
+            order.skip(now)
+            self._queue_next_child(order)
+            return REVIEW_US
         intervals = order.plan(now, self._regime)
         self._queue_next_child(order)
         created += order.pending
@@ -386,13 +430,29 @@ class ExecutionAgent:
     def _release(self, order: WorkingOrder, now: float) -> ChildOrder | None:
         """Size and release the next child of an order; return None if none of its shares may trade."""
         quote = self._quotes.get(order.parent.symbol)
-        child = order.release(now, None if quote is None else quote.volume_rate)
+        most = None if order.basket is None else self._most_lots(order.basket, order, now)
+        child = order.release(now, None if quote is None else quote.volume_rate, most)
         if child is not None:
             self._owners[child.id] = order
             self._working += 1
             self._status = None
         self._queue_next_child(order)
         return child
+
+    def _most_lots(self, basket: WorkingBasket, order: WorkingOrder, now: float) -> int | None:
+        """Return the lots that the next child of a leg may trade beside the other legs that are due; None: no limit."""
+        if basket.order.max_imbalance is None:
+            return None
+        due = [
+            leg
+            for leg in basket.legs
+            if leg.parent.id in self._active
+            and leg.parent.symbol not in self._halted
+            and (leg is order or ((time := leg.next_time) is not None and time <= now and leg.next_open(now) <= now))
+        ]
+        quotes = ((leg.parent.symbol, self._quotes.get(leg.parent.symbol)) for leg in due)
+        rates = {symbol: quote.volume_rate for symbol, quote in quotes if quote is not None and quote.volume_rate is not None}
+        return basket.most_lots(order, due, now, rates)
 
     def report_fill(
         self, child: ChildOrder | str, quantity: float, price: float, now: float | None = None, mid: float | None = None
@@ -437,8 +497,10 @@ class ExecutionAgent:
             raise ValueError(f"unknown child {name!r}{nearest(name, list(self._owners)[-1000:])}")
         return name, order
 
-    def cancel(self, order: ParentOrder | ChildOrder | str, now: float | None = None) -> None:
+    def cancel(self, order: BasketOrder | ParentOrder | ChildOrder | str, now: float | None = None) -> None:
         """Cancel a parent, which closes with a report, or a child in the market, whose remaining shares return to its parent.
+
+        A list is cancelled as all its parents that are open.
 
         The quantity of a cancelled child becomes its filled shares, so that the children still sum to their parent.
 
@@ -449,7 +511,7 @@ class ExecutionAgent:
             name = order if isinstance(order, str) else order.id
             moment = self._time(now)
             if not isinstance(order, ChildOrder) and name in self._ids:
-                self._cancel_parent(name, moment)
+                self._cancel_parents(name, moment)
                 return
             name, owner = self._find_child(name)
             if not owner.children[name].remaining:
@@ -462,6 +524,15 @@ class ExecutionAgent:
             else:
                 owner.carry_forward(owner.trading_time(moment))
                 self._queue_next_child(owner)
+
+    def _cancel_parents(self, name: str, now: float) -> None:
+        """Close a parent, or the open parents of a list."""
+        basket = self._baskets.get(name)
+        legs = [name] if basket is None else [leg.parent.id for leg in basket.legs if not leg.closed]
+        if not legs:
+            raise ValueError(f"list {name!r} is closed: all its orders are")
+        for leg in legs:
+            self._cancel_parent(leg, now)
 
     def _cancel_parent(self, name: str, now: float) -> None:
         """Close a parent that is queued or active."""
@@ -524,9 +595,15 @@ class ExecutionAgent:
                     for child in self._closed.pop(name).children:
                         del self._owners[child]
                     del self._reports[name]
+                for name in [name for name, basket in self._baskets.items() if self._forgotten(basket)]:
+                    del self._baskets[name]
                 self._drop_outdated()
                 self._status = None
             return reports
+
+    def _forgotten(self, basket: WorkingBasket) -> bool:
+        """Return whether the reports of all orders of a list were forgotten."""
+        return all(leg.closed and leg.parent.id not in self._reports for leg in basket.legs)
 
     def _drop_outdated(self) -> None:
         """Drop the entries of closed orders and of earlier plans once they are most of a heap: they retain forgotten orders."""
@@ -542,6 +619,16 @@ class ExecutionAgent:
         """Return the report of an order; None if the order is open, unknown or forgotten."""
         with self._lock:
             return self._reports.get(parent if isinstance(parent, str) else parent.id)
+
+    def basket_report(self, order: BasketOrder | str) -> BasketReport | None:
+        """Return the report of a list; None if one of its orders is open or forgotten, or the list is unknown."""
+        with self._lock:
+            basket = self._baskets.get(order if isinstance(order, str) else order.id)
+            if basket is None:
+                return None
+            found = [self._reports.get(leg.parent.id) for leg in basket.legs]
+            reports = tuple(report for report in found if report is not None)
+            return BasketReport(basket.order, reports) if len(reports) == len(found) else None
 
     # --- queries
 

@@ -22,7 +22,7 @@ from hyperexec_env.execution.sessions import Sessions
 from hyperexec_env.market.kernel import Impact, Slice, State, step
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder
 
-__all__ = ["Benchmark", "Decomposition", "ExecutionReport", "Mark", "clock", "format_or_unknown"]
+__all__ = ["Benchmark", "Decomposition", "ExecutionReport", "Mark", "clock", "format_or_unknown", "quiet_slice"]
 
 Point = tuple[float, float]
 """Time and mid."""
@@ -211,7 +211,7 @@ class ExecutionReport:
         state = State(float(self.filled), 0.0, 0.0)
         for fill, decay in zip(self.fills, self._decays(), strict=True):
             shares = float(fill.quantity)
-            after, cost = step(impact, state, _quiet_slice(half_spread, decay), shares)
+            after, cost = step(impact, state, quiet_slice(half_spread, decay), shares)
             before = shares * (state.permanent + state.transient)
             mid = self.mid_at(fill.time) if fill.mid is None else fill.mid
             own_half = cost.permanent + cost.transient - before
@@ -264,7 +264,7 @@ class ExecutionReport:
             if self.start < mark.time <= self.end:
                 volume = mark.volume
                 if self._sessions is not None and last is not None and mark.time > last.time:
-                    volume *= self._seconds(last.time, mark.time) / (mark.time - last.time)
+                    volume *= self.seconds_between(last.time, mark.time) / (mark.time - last.time)
                 yield last, mark, volume
             last = mark
 
@@ -277,14 +277,14 @@ class ExecutionReport:
         """Return the trading time at a time on the agent's clock."""
         return time if self._sessions is None else self._sessions.trading_time(time)
 
-    def _seconds(self, start: float, end: float) -> float:
+    def seconds_between(self, start: float, end: float) -> float:
         """Return the trading time between two times."""
         return self._trading_time(end) - self._trading_time(start)
 
     @property
     def _duration(self) -> float:
         """Trading time from the start to the end."""
-        return self._seconds(self.start, self.end)
+        return self.seconds_between(self.start, self.end)
 
     @cached_property
     def market_volume(self) -> float:
@@ -510,7 +510,7 @@ def _mean(last: Mark | None, mark: Mark) -> float:
     return mark.mid if last is None else 0.5 * (last.mid + mark.mid)
 
 
-def _quiet_slice(half_spread: float, decay: float) -> Slice:
+def quiet_slice(half_spread: float, decay: float) -> Slice:
     """Return a slice in which only our own trade moves the price."""
     return Slice(
         volume=1.0,

@@ -10,7 +10,7 @@ import math
 from functools import partial
 from itertools import accumulate
 from sys import float_info
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from hyperexec_env.execution.hiding import TIME_JITTER, jitter
 from hyperexec_env.execution.sessions import Sessions
 from hyperexec_env.market.volume import slice_profile
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, lots_of, shares_of
+
+if TYPE_CHECKING:
+    from hyperexec_env.execution.basket_state import WorkingBasket
 
 __all__ = ["WorkingOrder"]
 
@@ -38,16 +41,24 @@ class WorkingOrder:
     """Execution state of one parent order, guarded by the lock of the agent."""
 
     __slots__ = (
-        *("algorithm", "children", "choice", "closed", "config", "deadline", "filled", "first_mark", "held"),
+        *("algorithm", "basket", "children", "choice", "closed", "config", "deadline", "filled", "first_mark", "held"),
         *("interval", "last_scheduled", "lots", "next_index", "next_number", "parent", "pending", "planned_at", "pov_rate"),
-        *("pov_target", "rng", "sessions", "start", "submitted", "version", "seen", "window_end", "window_lots", "working"),
-        *("_base", "_end", "_first", "_first_plan", "_scale", "_smallest", "_spread", "_sums"),
+        *("pov_target", "profile", "rng", "sessions", "start", "submitted", "version", "seen", "window_end", "window_lots"),
+        *("working", "_base", "_end", "_first", "_first_plan", "_scale", "_smallest", "_spread", "_sums"),
     )
 
     def __init__(
-        self, parent: ParentOrder, algorithm: str, submitted: float, config: ExecutionConfig, rng: np.random.Generator
+        self,
+        parent: ParentOrder,
+        algorithm: str,
+        submitted: float,
+        config: ExecutionConfig,
+        rng: np.random.Generator,
+        basket: WorkingBasket | None = None,
     ) -> None:
         """Accept a parent, without a plan yet."""
+        self.basket = basket  # the list that the order is a leg of
+        self.profile = parent.volume_profile  # of VWAP and POV: relative shares of equal parts of the life of the order
         self.parent, self.algorithm, self.config, self.rng = parent, algorithm, config, rng
         self.sessions = sessions = Sessions(parent.sessions) if parent.sessions else None
         deadline, horizon = parent.deadline, config.horizon_seconds
@@ -82,6 +93,11 @@ class WorkingOrder:
     def unreleased(self) -> int:
         """Lots that are neither filled nor in the market."""
         return self.lots - self.filled - self.working
+
+    @property
+    def seconds(self) -> float:
+        """Trading time from the submission to the deadline."""
+        return self._end - self.submitted
 
     @property
     def next_time(self) -> float | None:
@@ -165,7 +181,7 @@ class WorkingOrder:
         if algorithm in ("VWAP", POV):
             whole = self._end - self.submitted
             since, left = (at - self.submitted) / whole, (self._end - at) / whole
-            volumes = slice_profile(parent.volume_profile, intervals, since, left, 1.0)
+            volumes = slice_profile(self.profile, intervals, since, left, 1.0)
             if not volumes.sum() > _SMALLEST_REST:
                 volumes = slice_profile((), intervals, since, left, 1.0)
         if algorithm == POV:
@@ -224,6 +240,14 @@ class WorkingOrder:
             self._schedule([ChildOrder(self.parent, self.next_number, shares, self._clock_time(time, -math.inf))])
             self.next_number += 1
 
+    def skip(self, now: float) -> None:
+        """Give up the children that a halt held back until now and carry their lots forward: a leg keeps its list's times."""
+        at = self.trading_time(now)
+        self.held, self.window_end = False, max(self.window_end, at)  # a halt has no volume
+        while self.next_index < len(self.pending) and self.pending[self.next_index].schedule_time <= now:
+            self.next_index += 1
+        self.carry_forward(at)
+
     def _pending_lots(self, index: int) -> int:
         """Return the lots of a pending child: as planned, plus its part of the lots carried forward since."""
         return self._cumulative(index + 1) - self._cumulative(index)
@@ -242,20 +266,21 @@ class WorkingOrder:
 
     # --- releases
 
-    def release(self, now: float, volume_rate: float | None) -> ChildOrder | None:
+    def release(self, now: float, volume_rate: float | None, most: int | None = None) -> ChildOrder | None:
         """Size and release the next child; return None if none of its lots may trade.
 
         Args:
             now: Time of the release, seconds on the agent's clock.
             volume_rate: Quoted market volume, shares a second; None: unknown.
+            most: Largest number of lots, which the last child exceeds to complete the order; None: no limit.
         """
-        index, planned, at = self.next_index, self._pending_lots(self.next_index), self.trading_time(now)
-        if self.held:  # not planned anew since a halt, which has no volume
-            self.window_end = max(self.window_end, at)
-        wanted = self._permitted_lots(planned, volume_rate, at)
+        index, at = self.next_index, self.trading_time(now)
+        planned, wanted = self._planned_and_wanted(at, volume_rate)
+        if most is not None and most < wanted:
+            wanted = self._large_enough(most)
         scheduled = self.trading_time(self.pending[index].schedule_time)
         later = scheduled + self.interval  # time to which unreleased lots of the last child are carried
-        ends = index == len(self.pending) - 1 and not self._comes_after(later, self.pending[index].schedule_time)
+        ends = self._ends()
         lots = self.unreleased if ends and self.config.complete else min(wanted, self.unreleased)
         self.next_index += 1
         self.last_scheduled = scheduled
@@ -263,6 +288,25 @@ class WorkingOrder:
         if lots != planned and not ends:
             self.carry_forward(later)
         return child
+
+    def next_lots(self, now: float, volume_rate: float | None) -> tuple[int, int]:
+        """Return the lots that :meth:`release` would release without a limit, and the lots whatever the limit."""
+        if self._ends() and self.config.complete:
+            return self.unreleased, self.unreleased
+        return min(self._planned_and_wanted(self.trading_time(now), volume_rate)[1], self.unreleased), 0
+
+    def _planned_and_wanted(self, at: float, volume_rate: float | None) -> tuple[int, int]:
+        """Return the planned lots of the next child, and those that algorithm, cap and smallest child leave of them."""
+        planned = self._pending_lots(self.next_index)
+        if self.held:  # not planned anew since a halt, which has no volume
+            self.window_end = max(self.window_end, at)
+        return planned, self._permitted_lots(planned, volume_rate, at)
+
+    def _ends(self) -> bool:
+        """Return whether the next child is the last one: no later child can carry its lots."""
+        child = self.pending[self.next_index]
+        later = self.trading_time(child.schedule_time) + self.interval
+        return self.next_index == len(self.pending) - 1 and not self._comes_after(later, child.schedule_time)
 
     def _comes_after(self, time: float, clock_time: float) -> bool:
         """Return whether a trading time is before the end of the order, and later than a clock time on the agent's clock.
@@ -294,7 +338,11 @@ class WorkingOrder:
         if cap is not None and volume_rate is not None:
             permitted = min(cap * volume_rate * self.interval / self.parent.lot_size, _MANY)
             wanted = min(wanted, max(int(permitted) - self.window_lots, 0))
-        return 0 if wanted < self._smallest and wanted < self.unreleased else wanted
+        return self._large_enough(wanted)
+
+    def _large_enough(self, lots: int) -> int:
+        """Return the lots of a child, or 0 if they are fewer than the smallest child and do not complete the order."""
+        return 0 if lots < self._smallest and lots < self.unreleased else lots
 
     def _advance_window(self, now: float) -> float:
         """Advance the cap interval to the one that contains `now`; return the seconds by which its end moved."""
