@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.data import measurement
+from hyperexec_env.data.basket_measurement import BasketMeasurement
 from hyperexec_env.data.blotter import Blotter, read_blotter
 from hyperexec_env.data.calendars import calendar_of
 from hyperexec_env.data.format import Format
@@ -19,6 +20,7 @@ from hyperexec_env.data.tables import Bars, Book, Quotes, Trades
 from hyperexec_env.data.tape import quotes_of_book, trades_of_book
 from hyperexec_env.data.temporary import AFTER_SECONDS, Orders
 from hyperexec_env.data.zones import SECOND
+from hyperexec_env.evaluation.basket_certificate import BasketCertificate
 from hyperexec_env.evaluation.certificate import Certificate, certify
 
 from .blotter import of_fills, order_numbers
@@ -40,8 +42,8 @@ _AFTER = next(item.name for item in HORIZONS if item.nanoseconds == AFTER_SECOND
 class Certified:
     """A measurement, or a scenario from bars, with the certificate of its market; ``print`` shows both."""
 
-    found: Measurement | Assumed
-    certificate: Certificate
+    found: Measurement | Assumed | BasketMeasurement
+    certificate: Certificate | BasketCertificate
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.trace import trace as trace
     from hyperexec_env.data.basket_calibration import BasketCalibration as BasketCalibration
     from hyperexec_env.data.basket_calibration import calibrate_basket as calibrate_basket
+    from hyperexec_env.data.basket_measurement import BasketMeasurement as BasketMeasurement
+    from hyperexec_env.data.basket_measurement import measure_basket as measure_basket
     from hyperexec_env.data.blotter import read_blotter as read_blotter
     from hyperexec_env.data.calibration import calibrate as calibrate
     from hyperexec_env.data.format import Format as Format
@@ -139,6 +141,7 @@ _MODULES: Final = {
     "Adapter": "audit.adapter",
     "Audit": "audit.findings",
     "BasketCalibration": "data.basket_calibration",
+    "BasketMeasurement": "data.basket_measurement",
     "BasketOrder": "execution.basket_order",
     "BasketReport": "execution.basket_report",
     "BasketScenario": "market.basket_scenario",
@@ -214,6 +217,7 @@ _MODULES: Final = {
     "make_bundle": "sharing.runs",
     "make_site": "sharing.site",
     "measure": "baselines.measure",
+    "measure_basket": "data.basket_measurement",
     "observation_names": "envs.features",
     "pack_folder": "sharing.submit",
     "planned_shares": "execution.estimates",

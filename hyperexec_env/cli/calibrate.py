@@ -11,13 +11,11 @@ The correlation of 5-minute returns within common sessions is shrunk towards its
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hyperexec_env.arguments import build, option
-from hyperexec_env.data.basket_calibration import BasketCalibration, calibrate_basket, read_assets
+from hyperexec_env.data.basket_calibration import BasketCalibration, calibrate_basket, read_assets, signed_shares
 from hyperexec_env.data.calibration import Calibration, calibration_of
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.sessions import read_sessions
@@ -77,19 +75,4 @@ def _of_basket(args: Args) -> BasketCalibration:
             raise ValueError(f"{name} must not be given with --basket, got {getattr(args, name)}: {advice}")
     sessions = read_assets(args.bars, build(Format, args), lenient=args.lenient)
     order = {name: getattr(args, name) for name in ("slices", "max_participation", "risk_aversion")}
-    return calibrate_basket(sessions, args.name or Path(args.out).stem, shares=_shares(args.orders), **order)
-
-
-def _shares(orders: Sequence[str]) -> dict[str, float]:
-    """Return the signed share of ADV of each asset; raise ValueError for a text that is not SYMBOL=SHARE."""
-    shares: dict[str, float] = {}
-    for text in orders:
-        symbol, _, share = text.rpartition("=")
-        try:
-            number = float(share)
-        except ValueError:
-            number = math.nan
-        if not symbol or not math.isfinite(number) or symbol in shares:
-            raise ValueError(f"orders must be pairs such as AAPL=0.04 or MSFT=-0.02, one for each asset, got {text!r}")
-        shares[symbol] = number
-    return shares
+    return calibrate_basket(sessions, args.name or Path(args.out).stem, shares=signed_shares(args.orders), **order)

@@ -5,6 +5,10 @@ Volume, volatility and regimes are calibrated to --bars, or to one-minute bars o
 the tape of others: it comes from a desk's own executions (--fills), or has the published values of Almgren et al. (2005). With
 --bars alone impact is not measured: the scenario has the impact of public tapes at the volatility of the bars, and says so. The
 certificate of the market that results is printed last.
+
+With --basket, --trades and --quotes hold a file, folder or pattern for each asset, in the same order: measure --basket --trades
+A_trades.csv B_trades.csv --quotes A_quotes.csv B_quotes.csv --out list.toml. The correlation is that of 5-minute returns of the
+trades within common sessions, shrunk towards its mean, with a standard error for each pair.
 """
 
 from __future__ import annotations
@@ -15,13 +19,18 @@ from typing import Any
 
 from hyperexec_env.arguments import build, option
 from hyperexec_env.baselines.measure import Certified, certified, measure, orders_of
+from hyperexec_env.data.aggregate import bars_of_trades
+from hyperexec_env.data.basket_calibration import calibrate_basket, names_of, signed_shares
+from hyperexec_env.data.basket_measurement import measure_basket
 from hyperexec_env.data.blotter import Blotter, read_blotter
 from hyperexec_env.data.calibration import calibration_of
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.measurement import Assumed, Measurement, assume_impact
 from hyperexec_env.data.reader import read_bars, read_book, read_quotes, read_trades
-from hyperexec_env.data.sessions import read_sessions
+from hyperexec_env.data.sessions import read_sessions, sessions_of
+from hyperexec_env.evaluation.basket_certificate import certify_basket
 from hyperexec_env.files import write_atomically
+from hyperexec_env.market.basket_scenario import MOST_ASSETS
 
 ORDER = 13.5
 
@@ -45,12 +54,20 @@ class Args(Format):
     name: str = option("", "name of the scenario (default: name of the output file)")
     side: int | None = option(None, "side of the order: 1 buy, -1 sell (default: 1)")
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
+    basket: bool = option(False, "measure a basket: each of --trades and each of --quotes belongs to one asset")
+    orders: tuple[str, ...] = option(
+        (), "with --basket: order of an asset as a share of its ADV, negative to sell, such as AAPL=0.04", each=True
+    )
 
 
 def main(args: Args) -> Certified:
     """Read the tape, measure, write the scenario, and return the measurement and the certificate."""
     if not args.out.endswith(".toml"):
         raise ValueError(f"out must end in .toml, so that commands recognise it as a scenario, got {args.out!r}")
+    if args.basket:
+        return _of_basket(args, args.name or Path(args.out).stem)
+    if args.orders:
+        raise ValueError("orders must be empty without --basket; pass --side and --quantity for one asset")
     name = args.name or Path(args.out).stem
     found = _of_bars(args, name) if args.bars and not (args.book or args.trades or args.quotes) else _of_tape(args, name)
     result = certified(found)
@@ -80,6 +97,34 @@ def _of_tape(args: Args, name: str) -> Measurement:
     bars = read_bars(args.bars, format) if args.bars else None
     fields: dict[str, Any] = {"fills": _fills(args), "side": args.side, "quantity": args.quantity}
     return measure(source, quotes, format, bars=bars, adv=args.adv, name=name, **fields)
+
+
+def _of_basket(args: Args, name: str) -> Certified:
+    """Return the measurement of a basket, one asset for each of the trades; the basket is written."""
+    for key in ("book", "bars", "fills", "fills_columns", "adv", "side", "quantity", "symbol"):
+        if getattr(args, key):
+            raise ValueError(
+                f"{key} must not be given with --basket, got {getattr(args, key)}: pass --trades, --quotes, --orders"
+            )
+    if len(args.trades) != len(args.quotes) or not 2 <= len(args.trades) <= MOST_ASSETS:
+        raise ValueError(
+            f"a basket needs trades and quotes of 2 to {MOST_ASSETS} assets, a file or folder for each, got {len(args.trades)} "
+            f"and {len(args.quotes)}"
+        )
+    format = build(Format, args)
+    sources = [read_trades(path, format) for path in args.trades]
+    symbols = names_of(args.trades, [source.symbol for source in sources], "trades")
+    bars = (sessions_of(bars_of_trades(source), format, lenient=True) for source in sources)
+    calibration = calibrate_basket(dict(zip(symbols, bars, strict=True)), name, shares=signed_shares(args.orders))
+    quotes_format = replace(format, tz=args.quotes_tz or args.tz)
+    tapes = (
+        measure(source, read_quotes(quotes, quotes_format), format, name=symbol)
+        for source, quotes, symbol in zip(sources, args.quotes, symbols, strict=True)
+    )
+    found = measure_basket(calibration, dict(zip(symbols, tapes, strict=True)))
+    result = Certified(found, certify_basket(found.scenario))
+    write_atomically(args.out, found.scenario.to_toml())
+    return result
 
 
 def _fills(args: Args) -> Blotter | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,9 @@ from .reader import read_bars
 from .sessions import Sessions, sessions_of
 from .sources import find_sources, within_memory
 
-__all__ = ["BasketCalibration", "calibrate_basket", "read_assets"]
+__all__ = [
+    *("BasketCalibration", "calibrate_basket", "correlation_lines", "names_of", "read_assets", "signed_shares"),
+]
 
 SHARE: Final = 0.04
 """Size of an order that is not given, as a share of the average daily volume; it buys."""
@@ -71,7 +74,7 @@ class BasketCalibration:
         lines = [f"warning: {text}" for text in self.notices]
         lines += [_order_line(each) for each in self.assets]
         lines.append(f"{basket.notional:,.0f} to trade, risk aversion {basket.risk_aversion:g}")
-        lines += ["", *_correlation_lines(basket.symbols, self.correlation), ""]
+        lines += ["", *correlation_lines(basket.symbols, self.correlation), ""]
         lines.append(f"cross_impact {basket.cross_impact:g}: {basket.provenance['cross_impact']}")
         return "\n".join(lines)
 
@@ -99,22 +102,26 @@ def read_assets(paths: Sequence[str], format: Format | None = None, *, lenient: 
         symbols.append(bars.symbol)
         with within_memory(bars.provenance.files):
             found.append(sessions_of(bars, format, lenient=lenient))
-    names = _names(paths, symbols)
-    for at, name in enumerate(names):
-        if name in names[:at]:
-            first = paths[names.index(name)]
-            raise ValueError(f"{first} and {paths[at]} both hold {name}: give one file, folder or pattern for each asset")
-    return dict(zip(names, found, strict=True))
+    return dict(zip(names_of(paths, symbols), found, strict=True))
 
 
-def _names(paths: Sequence[str], symbols: Sequence[str]) -> list[str]:
-    """Return the symbol of each asset, from its data or the name of its file; see :func:`read_assets`."""
-    files = [path if os.path.isdir(path) else find_sources(path, "bars")[0].stem for path in paths]
+def names_of(paths: Sequence[str], symbols: Sequence[str], what: str = "bars") -> list[str]:
+    """Return the symbol of each asset, from its data or the name of its file of `what`; see :func:`read_assets`.
+
+    Raises:
+        ValueError: Two paths hold one symbol.
+    """
+    files = [path if os.path.isdir(path) else find_sources(path, what)[0].stem for path in paths]
     stems = [re.sub(r"(\.(csv|txt|json|parquet|gz|zip))+$", "", Path(file).name, flags=re.IGNORECASE) for file in files]
     short = [symbol or stem.partition("_")[0] for symbol, stem in zip(symbols, stems, strict=True)]
     if all(short) and len(set(short)) == len(short):
         return short
-    return [symbol or stem for symbol, stem in zip(symbols, stems, strict=True)]
+    names = [symbol or stem for symbol, stem in zip(symbols, stems, strict=True)]
+    for at, name in enumerate(names):
+        if name in names[:at]:
+            first = paths[names.index(name)]
+            raise ValueError(f"{first} and {paths[at]} both hold {name}: give one file, folder or pattern for each asset")
+    return names
 
 
 def calibrate_basket(
@@ -262,7 +269,7 @@ def _order_line(found: Calibration) -> str:
     )
 
 
-def _correlation_lines(symbols: Sequence[str], correlation: Correlation) -> list[str]:
+def correlation_lines(symbols: Sequence[str], correlation: Correlation) -> list[str]:
     """Return the correlation with its errors, pair by pair for few assets, and how it was estimated."""
     matrix, errors = correlation.shrunk.matrix, correlation.errors
     lowest, pairs = float(np.linalg.eigvalsh(matrix)[0]), _pairs(matrix)
@@ -279,3 +286,18 @@ def _correlation_lines(symbols: Sequence[str], correlation: Correlation) -> list
         cells = [f"{matrix[at, other]:.3f} +- {errors[at, other]:.3f}" for other in range(at)]
         lines.append("  ".join(text.rjust(width) for text in (symbols[at], *cells)))
     return lines
+
+
+def signed_shares(orders: Sequence[str]) -> dict[str, float]:
+    """Return the signed share of ADV of each asset; raise ValueError for a text that is not SYMBOL=SHARE."""
+    shares: dict[str, float] = {}
+    for text in orders:
+        symbol, _, share = text.rpartition("=")
+        try:
+            number = float(share)
+        except ValueError:
+            number = math.nan
+        if not symbol or not math.isfinite(number) or symbol in shares:
+            raise ValueError(f"orders must be pairs such as AAPL=0.04 or MSFT=-0.02, one for each asset, got {text!r}")
+        shares[symbol] = number
+    return shares

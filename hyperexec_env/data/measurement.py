@@ -34,7 +34,7 @@ from .tables import Bars, Book, Quotes, Trades
 from .tape import Tape, tape_of, tape_of_book
 from .temporary import Orders, Temporary, with_orders
 
-__all__ = ["ALMGREN_2005", "PUBLIC_TAPES", "Assumed", "Measurement", "assume_impact", "measure"]
+__all__ = ["ALMGREN_2005", "PUBLIC_TAPES", "Assumed", "Measurement", "assume_impact", "measure", "precise"]
 
 SCALES: Final = (10.0, 60.0, 300.0, 900.0)
 """Scales of the regression of moves on flow, seconds; the last one is the slice of the default order."""
@@ -228,7 +228,7 @@ def measure(
     given = {key: value for key, value in order.items() if value is not None}
     provenance = {**base.provenance, **texts, **dict.fromkeys(given, "given")}
     scenario, temporary = replace(replace(base, **fields), **given, provenance=provenance), None
-    scenario = with_tape_draws(scenario, tape, _precise(responses).seconds, decay, volatility.value, scale, given)
+    scenario = with_tape_draws(scenario, tape, precise(responses).seconds, decay, volatility.value, scale, given)
     if orders is not None:
         scenario, temporary, more = with_orders(scenario, orders, is_measured=True)
         scenario = with_order_draws(scenario, temporary)
@@ -294,7 +294,7 @@ def _fields(
     """
     assumed = public_impact()[1]
     days = f"{len(tape.dates)} session{'s' * (len(tape.dates) > 1)} {tape.dates[0]} to {tape.dates[-1]}"
-    chosen = _precise(responses)
+    chosen = precise(responses)
     moved = []
     if chosen is not responses[-1]:
         scale = responses[-1].seconds
@@ -347,7 +347,7 @@ def _fields(
     return {name: _digits(value) for name, value in fields.items()}, texts, moved
 
 
-def _precise(responses: Sequence[Response]) -> Response:
+def precise(responses: Sequence[Response]) -> Response:
     """Return the response at the longest scale at which lambda is known well enough; the shortest if there is none."""
     good = [item for item in responses if item.kyle_lambda.error <= PRECISE * abs(item.kyle_lambda.value)]
     return good[-1] if good else responses[0]
