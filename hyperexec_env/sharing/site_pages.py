@@ -55,11 +55,11 @@ _STYLE: Final = """
 body { max-width: 1500px; } .controls { display: flex; gap: 1.2rem; flex-wrap: wrap; align-items: center; margin: 1rem 0; }
 .controls input, .controls select { font: inherit; padding: .2rem .4rem; }
 .ranking { font-size: .82rem; } .ranking :is(td, th) { padding: .25rem .5rem; }
-.ranking :is(td, th):is(:nth-child(-n+3), :last-child) { text-align: left; }
-.ranking td:nth-child(-n+2) { max-width: 15rem; overflow: hidden; text-overflow: ellipsis; }
+.ranking :is(td, th):is(:nth-child(-n+2), :nth-child(10), :last-child) { text-align: left; }
+.ranking td:is(:first-child, :last-child) { max-width: 15rem; overflow: hidden; text-overflow: ellipsis; }
 .ranking td:first-child { font-weight: 600; } .ranking tr.trained td:first-child { color: #b8322a; }
 .ranking tr:is(.trained, .optimum) td:nth-child(2) { color: inherit; font-weight: inherit; }
-.ranking td:last-child { white-space: normal; min-width: 13rem; } .ranking tr.sanity td { color: #888; }
+.ranking td:nth-child(10) { white-space: normal; min-width: 13rem; } .ranking tr.sanity td { color: #888; }
 th button { all: unset; cursor: pointer; } th button:focus-visible { outline: 2px solid #1f5fa8; }
 th[aria-sort=ascending] button::after { content: " \\25B2"; } th[aria-sort=descending] button::after { content: " \\25BC"; }
 .tag { display: inline-block; background: #f3e3c8; border-radius: 3px; padding: 0 .35rem; margin: .05rem .2rem .05rem 0; }
@@ -68,8 +68,8 @@ tr[hidden] { display: none; } dl { display: grid; grid-template-columns: max-con
 dt { color: #555; } dd { margin: 0; overflow-wrap: anywhere; }
 """
 _COLUMNS: Final = (
-    *("policy", "authors", "scenario", "J [95 %]", "gap % [95 %]", "vs TWAP [95 %]", "score", "IS", "CVaR95"),
-    *("seeds", "episodes", "kind", "what to know"),
+    *("policy", "scenario", "J [95 %]", "gap % [95 %]", "vs TWAP [95 %]", "score", "seeds", "episodes", "kind"),
+    *("what to know", "IS", "CVaR95", "authors"),
 )
 
 
@@ -146,18 +146,18 @@ def _ranking_row(posted: Posted, row: Row) -> str:
     gap = None if row.gap_percent is None or row.optimum else row.gap_percent
     cells = [
         _cell(row.label + (" *" if row.sanity else ""), row.label),
-        _cell(", ".join(found.card.authors) if found else "the package"),
         f'<td data-v="{text(plan.scenario.name)}"><a href="scenario/{text(posted.page)}">{text(plan.scenario.name)}</a></td>',
         _cell(f"{row.objective_bps:.2f} [{row.objective_low:.2f}, {row.objective_high:.2f}]", row.objective_bps),
         _cell("-" if gap is None else f"{gap:.1f} [{row.gap_percent_low:.1f}, {row.gap_percent_high:.1f}]", gap),
         _cell(_versus(row), row.diff_to_twap_bps),
         _cell("-" if row.score is None else f"{row.score:.2f}", row.score),
-        _cell(f"{row.is_bps:.2f}", row.is_bps),
-        _cell(f"{row.is_cvar95_bps:.1f}", row.is_cvar95_bps),
         _cell(str(seeds) if row.training_seed is not None else "-", seeds if row.training_seed is not None else None),
         _cell(f"{plan.episodes:,}", plan.episodes),
         _cell("optimum" if row.optimum else found.kind if found else "classical"),
         _tags(posted, row),
+        _cell(f"{row.is_bps:.2f}", row.is_bps),
+        _cell(f"{row.is_cvar95_bps:.1f}", row.is_cvar95_bps),
+        _cell(", ".join(found.card.authors) if found else "the package"),
     ]
     return f'<tr class="{_kind(row)}" data-scenario="{text(posted.page)}">{"".join(cells)}</tr>'
 
