@@ -128,6 +128,11 @@ if TYPE_CHECKING:
     from hyperexec_env.market.touch_scenario import get_touch as get_touch
     from hyperexec_env.market.touch_scenario import register_touch as register_touch
     from hyperexec_env.market.touch_scenario import touch_names as touch_names
+    from hyperexec_env.market.venue import Venue as Venue
+    from hyperexec_env.market.venue_scenario import VenueScenario as VenueScenario
+    from hyperexec_env.market.venue_scenario import get_venues as get_venues
+    from hyperexec_env.market.venue_scenario import register_venues as register_venues
+    from hyperexec_env.market.venue_scenario import venue_names as venue_names
     from hyperexec_env.orders import ChildOrder as ChildOrder
     from hyperexec_env.orders import Fill as Fill
     from hyperexec_env.orders import ParentOrder as ParentOrder
@@ -181,6 +186,8 @@ _MODULES: Final = {
     "TouchScenario": "market.touch_scenario",
     "TouchSolution": "baselines.solver",
     "Trace": "evaluation.trace",
+    "Venue": "market.venue",
+    "VenueScenario": "market.venue_scenario",
     "almgren_2005": "execution.presets",
     "audit_data": "audit.data",
     "audit_env": "audit.environment",
@@ -208,6 +215,7 @@ _MODULES: Final = {
     "get_basket": "market.basket_scenario",
     "get_policy": "baselines.policies",
     "get_scenario": "market.scenarios",
+    "get_venues": "market.venue_scenario",
     "inspect_data": "data.inspection",
     "get_touch": "market.touch_scenario",
     "known_optimum": "baselines.evaluate",
@@ -233,6 +241,7 @@ _MODULES: Final = {
     "realism": "baselines.realism",
     "register_basket": "market.basket_scenario",
     "register_scenario": "market.scenario",
+    "register_venues": "market.venue_scenario",
     "replay": "baselines.replay",
     "register_touch": "market.touch_scenario",
     "save_policy": "evaluation.network",
@@ -243,6 +252,7 @@ _MODULES: Final = {
     "tca_blotter": "baselines.blotter",
     "touch_names": "market.touch_scenario",
     "trace": "baselines.trace",
+    "venue_names": "market.venue_scenario",
     "verify_file": "sharing.verification",
 }
 """Name of the public API and the module that it is imported from when it is first used."""

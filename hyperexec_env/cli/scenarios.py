@@ -10,6 +10,7 @@ from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.market.basket_scenario import basket_names, get_basket
 from hyperexec_env.market.scenario import get_scenario, scenario_names
 from hyperexec_env.market.touch_scenario import get_touch, touch_names
+from hyperexec_env.market.venue_scenario import get_venues, venue_names
 
 ORDER = 8
 
@@ -22,7 +23,7 @@ class Args:
 
 
 def main(args: Args) -> Report:
-    """Return a table with one line per scenario, one with a line per basket, and one with a line per touch scenario."""
+    """Return a table with a line per scenario, and one for baskets, touch scenarios and scenarios with venues each."""
     scenarios = [get_scenario(name) for name in scenario_names(archived=args.archived)]
     header = ["hash", "name", "slices", "regimes", "% of volume", "description"]
     cells = [
@@ -51,9 +52,16 @@ def main(args: Args) -> Report:
         [each.hash, each.name, str(each.steps), f"{each.horizon_seconds:g}", str(each.lots), each.description]
         for each in at_touch
     ]
+    venues = [] if args.archived else [get_venues(name) for name in venue_names()]
+    listed += [{"name": each.name, "hash": each.hash, "description": each.description} for each in venues]
+    venue_header = ["hash", "with venues", "slices", "regimes", "venues", "description"]
+    places = [
+        [each.hash, each.name, str(each.slices), str(len(each.regimes)), ", ".join(each.names), each.description]
+        for each in venues
+    ]
     more = (
         "" if args.archived else "\n\n`hyperexec scenarios --archived` lists those with old numbers, such as regime-day-2026."
     )
-    groups = ((header, cells), (basket_header, lines), (touch_header, touch_lines))
+    groups = ((header, cells), (basket_header, lines), (touch_header, touch_lines), (venue_header, places))
     tables = [text_table(names, rows) for names, rows in groups if rows]
     return Report("\n\n".join(tables) + more, listed)

@@ -58,6 +58,7 @@ _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.value
 """Fields that cannot change a result; a multiple does so through its number."""
 _BASKET: Final = "{} is a basket, and this needs a scenario of one asset; get_basket and HyperExecBasket-v0 take baskets"
 _TOUCH: Final = "{} is a child order at the touch, and this needs a scenario of slices; get_touch and HyperExecTouch-v0 take it"
+_VENUES: Final = "{} has venues, and this needs a scenario without them; get_venues and HyperExecVenues-v0 take venues"
 _TABLES: Final = ("regimes", "posterior", "provenance")
 """Fields that are tables of a TOML file; each documents itself."""
 
@@ -479,6 +480,8 @@ def _check_fields(cls: Any, values: Any, prefix: str) -> None:
         refuse_slopes(values)
     if cls is Scenario and "asset" in values:
         raise ValueError(_BASKET.format("a table with `asset`"))
+    if cls is Scenario and "venue" in values:
+        raise ValueError(_VENUES.format("a table with `venue`"))
     for key in values:
         if key not in known:
             raise ValueError(f"unknown field {prefix}{one_line(str(key))}{nearest(key, known)}")
@@ -557,11 +560,14 @@ def get_scenario(scenario: ScenarioLike) -> Scenario:
     if not isinstance(scenario, str) or scenario not in _REGISTRY:
         from hyperexec_env.market.basket_scenario import BasketScenario, basket_names
         from hyperexec_env.market.touch_scenario import TouchScenario, touch_names
+        from hyperexec_env.market.venue_scenario import VenueScenario, venue_names
 
         if isinstance(scenario, TouchScenario) or (isinstance(scenario, str) and scenario in touch_names()):
             raise ValueError(_TOUCH.format(shown(getattr(scenario, "name", scenario))))
         if isinstance(scenario, BasketScenario) or (isinstance(scenario, str) and scenario in basket_names()):
             raise ValueError(_BASKET.format(shown(getattr(scenario, "name", scenario))))
+        if isinstance(scenario, VenueScenario) or (isinstance(scenario, str) and scenario in venue_names()):
+            raise ValueError(_VENUES.format(shown(getattr(scenario, "name", scenario))))
         raise ValueError(
             f"unknown scenario {shown(scenario)}{nearest(scenario, names)} (known: {', '.join(names)}; or a .toml file)"
         )

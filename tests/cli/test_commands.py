@@ -21,6 +21,7 @@ from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.market.basket_scenario import basket_names
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from hyperexec_env.market.touch_scenario import touch_names
+from hyperexec_env.market.venue_scenario import venue_names
 
 pytestmark = pytest.mark.usefixtures("without_numba")
 
@@ -162,7 +163,7 @@ def test_a_policy_that_does_not_return_is_shown_as_failed(capsys, monkeypatch):
 def test_scenarios_lists_every_scenario(capsys):
     code, out, _ = _run(capsys, "scenarios")
     assert code == 0
-    names = (*scenario_names(), *basket_names(), *touch_names())
+    names = (*scenario_names(), *basket_names(), *touch_names(), *venue_names())
     assert all(name in out for name in names)
     _, out, _ = _run(capsys, "scenarios", "--json")
     assert [entry["name"] for entry in json.loads(out)] == list(names)
