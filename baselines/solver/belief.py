@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.market.belief import gain_after, variance_after
 from hyperexec_env.market.tables import Market, build_market
 
 __all__ = ["belief_gains", "belief_variances", "level_matters", "told_markets", "total_noise"]
@@ -39,14 +40,14 @@ def belief_variances(market: Market) -> Floats:
     scenario = market.scenario
     level, noise = scenario.volume_level_sd**2, scenario.volume_noise**2
     seen = np.arange(1, scenario.slices + 1)
-    return np.concatenate([[level], level * noise / (noise + seen * level)]) if level else np.zeros(scenario.slices + 1)
+    return np.concatenate([[level], variance_after(level, noise, seen)]) if level else np.zeros(scenario.slices + 1)
 
 
 def belief_gains(market: Market) -> Floats:
     """Return m_k over the sum of the first k observed log volumes, shape (N,); the first element, of no volume, is 0."""
     scenario = market.scenario
     level, noise = scenario.volume_level_sd**2, scenario.volume_noise**2
-    return np.concatenate([[0.0], level / (noise + np.arange(1, scenario.slices) * level)])
+    return np.concatenate([[0.0], gain_after(level, noise, np.arange(1, scenario.slices))])
 
 
 def level_matters(market: Market) -> bool:

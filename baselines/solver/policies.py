@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule
+from hyperexec_env.market.belief import log_volume_ratio
 from hyperexec_env.market.numeric import maximum, minimum
 from hyperexec_env.market.tables import Market
 
@@ -106,7 +107,7 @@ class _Belief:
         shape, k = np.shape(situation.last_volume), np.asarray(situation.k)
         if np.shape(self.evidence) != shape:  # a batch of another size begins
             self.evidence, self.expected = np.zeros(shape), 1.0
-        observed = np.log(situation.last_volume / self.expected) + 0.5 * total_noise(market) ** 2
+        observed = log_volume_ratio(situation.last_volume, self.expected, total_noise(market) ** 2)
         self.evidence = np.where(k == 0, 0.0, self.evidence + observed)
         slice = np.minimum(k, market.slices - 1)
         self.expected = market.mean_volume[slice, situation.seen]

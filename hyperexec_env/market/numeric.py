@@ -7,7 +7,7 @@ The functions inspect the types of their arguments, which compiled code cannot, 
 
 from __future__ import annotations
 
-from math import exp, expm1, inf, pow, sqrt
+from math import exp, expm1, inf, log, pow, sqrt
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ __all__ = [
     "double",
     "exponential",
     "growth",
+    "logarithm",
     "maximum",
     "minimum",
     "power",
@@ -131,6 +132,14 @@ def growth(value: Any) -> Any:
     return value.expm1() if hasattr(value, "clamp") else np.asarray(_growths(value), dtype=np.float64)[()]
 
 
+@for_numbers(lambda value: log(value))
+def logarithm(value: Any) -> Any:
+    """Return the natural logarithm of positive values, by the C library's `log`; see :func:`exponential`."""
+    if type(value) is float:
+        return log(value)
+    return value.log() if hasattr(value, "clamp") else np.asarray(_logarithms(value), dtype=np.float64)[()]
+
+
 @for_numbers(lambda value: value != 0.0)
 def present(value: Any) -> Any:
     """Return False for the float zero, for which a term can be skipped, and True for every other float, array or tensor."""
@@ -165,5 +174,6 @@ def power_of(base: float, exponent: Any) -> Any:
 
 _exponentials = np.frompyfunc(exp, 1, 1)
 _growths = np.frompyfunc(expm1, 1, 1)
+_logarithms = np.frompyfunc(log, 1, 1)
 _pow = np.frompyfunc(pow, 2, 1)
 _powers = np.frompyfunc(_power, 2, 1)
