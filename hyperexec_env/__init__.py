@@ -40,11 +40,12 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.basket_estimate import estimate_basket as estimate_basket
     from hyperexec_env.baselines.blotter import tca_blotter as tca_blotter
     from hyperexec_env.baselines.blotter_report import BlotterReport as BlotterReport
-    from hyperexec_env.baselines.card import card as card
     from hyperexec_env.baselines.estimate import estimate as estimate
     from hyperexec_env.baselines.evaluate import entrants as entrants
-    from hyperexec_env.baselines.evaluate import evaluate as evaluate
     from hyperexec_env.baselines.evaluate import known_optimum as known_optimum
+    from hyperexec_env.baselines.kinds import card as card
+    from hyperexec_env.baselines.kinds import certify as certify
+    from hyperexec_env.baselines.kinds import evaluate as evaluate
     from hyperexec_env.baselines.measure import measure as measure
     from hyperexec_env.baselines.policies import get_policy as get_policy
     from hyperexec_env.baselines.policies import policy_names as policy_names
@@ -84,7 +85,6 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.board import Board as Board
     from hyperexec_env.evaluation.board import Entrant as Entrant
     from hyperexec_env.evaluation.certificate import Certificate as Certificate
-    from hyperexec_env.evaluation.certificate import certify as certify
     from hyperexec_env.evaluation.certificate import certify_model as certify_model
     from hyperexec_env.evaluation.certificate import check_impact_model as check_impact_model
     from hyperexec_env.evaluation.certificate import check_scenario as check_scenario
@@ -196,9 +196,9 @@ _MODULES: Final = {
     "basket_names": "market.basket_scenario",
     "calibrate": "data.calibration",
     "calibrate_basket": "data.basket_calibration",
-    "card": "baselines.card",
+    "card": "baselines.kinds",
     "certify_basket": "evaluation.basket_certificate",
-    "certify": "evaluation.certificate",
+    "certify": "baselines.kinds",
     "certify_model": "evaluation.certificate",
     "certify_touch": "evaluation.touch_certificate",
     "check_impact_model": "evaluation.certificate",
@@ -209,7 +209,7 @@ _MODULES: Final = {
     "estimate_basket": "baselines.basket_estimate",
     "estimate_impact": "execution.estimates",
     "estimate_schedule": "execution.estimates",
-    "evaluate": "baselines.evaluate",
+    "evaluate": "baselines.kinds",
     "evaluate_basket": "baselines.basket_board",
     "evaluate_touch": "baselines.touch_board",
     "get_basket": "market.basket_scenario",
@@ -303,9 +303,11 @@ def make_vec(scenario: ScenarioLike | None = None, num_envs: int = 1, **options:
 
 
 def _id_of(scenario: Any) -> str:
-    """Return the id of the environment that executes a scenario or a basket."""
-    baskets = import_module(f"{__name__}.market.basket_scenario")
-    return "HyperExecBasket-v0" if baskets.is_basket(scenario) else "HyperExec-v0"
+    """Return the id of the environment that executes a scenario."""
+    if scenario is None:
+        return "HyperExec-v0"
+    name: str = import_module(f"{__name__}.market.scenarios").environment_of(scenario)
+    return name
 
 
 if "HyperExec-v0" not in registry:

@@ -19,7 +19,7 @@ from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
-from hyperexec_env.market.basket_scenario import BasketScenario, get_basket, is_basket
+from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario, get_basket
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
@@ -103,7 +103,7 @@ def _check(args: Args) -> Scenario | BasketScenario:
     check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
     for name in ("observe_regime", "resume", "overwrite", "progress"):
         check_flag(name, getattr(args, name))
-    scenario = get_basket(args.scenario) if is_basket(args.scenario) else get_scenario(args.scenario)
+    scenario = get_basket(args.scenario) if BASKETS.owns(args.scenario) else get_scenario(args.scenario)
     if isinstance(scenario, BasketScenario):
         if not args.observe_regime:
             raise ValueError("observe_regime must be True for a basket, got False: boards of baskets show the regime")

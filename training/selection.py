@@ -15,7 +15,7 @@ from hyperexec_env.checks import check_number
 from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, read_replay, symbol_of
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import roll
-from hyperexec_env.market.basket_scenario import get_basket, is_basket
+from hyperexec_env.market.basket_scenario import BASKETS, get_basket
 from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 
@@ -65,7 +65,7 @@ def scenario_name(args: Any) -> str:
     """Return the name of the scenario of a script, without reading the days of a replay."""
     if getattr(args, "replay", ""):
         return symbol_of(args.replay)
-    return (get_basket(args.scenario) if is_basket(args.scenario) else get_scenario(args.scenario)).name
+    return (get_basket(args.scenario) if BASKETS.owns(args.scenario) else get_scenario(args.scenario)).name
 
 
 class Chosen(NamedTuple):

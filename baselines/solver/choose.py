@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any, overload
+from collections.abc import Callable, Mapping
+from typing import Any, Final, overload
 
-from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, is_basket
+from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario
 from hyperexec_env.market.scenario import Scenario, ScenarioLike
-from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario, is_touch
+from hyperexec_env.market.scenarios import get_scenario
+from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario
 
 from . import solution as one_asset
 from .basket import BasketSolution, solve_basket
@@ -16,6 +17,12 @@ from .solution import Solution
 from .touch import TouchSolution, solve_touch
 
 __all__ = ["solve"]
+
+_SOLVERS: Final[dict[type, Callable[..., Any]]] = {
+    Scenario: one_asset.solve,
+    BasketScenario: solve_basket,
+    TouchScenario: solve_touch,
+}
 
 
 @overload
@@ -38,8 +45,5 @@ def solve(scenario: ScenarioLike | BasketLike | TouchLike, *, cached: bool = Tru
         :class:`~hyperexec_env.baselines.solver.basket.BasketSolution`, or, for a touch scenario, a
         :class:`~hyperexec_env.baselines.solver.touch.TouchSolution`.
     """
-    if isinstance(scenario, TouchScenario) or is_touch(scenario):
-        return solve_touch(scenario, cached=cached)
-    if isinstance(scenario, BasketScenario) or is_basket(scenario):
-        return solve_basket(scenario, cached=cached)
-    return one_asset.solve(scenario, cached=cached)
+    record = get_scenario(scenario)
+    return _SOLVERS[type(record)](record, cached=cached)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.baselines.basket_estimate import BasketEstimates, estimate_basket
 from hyperexec_env.baselines.estimate import SIDES, Estimates, estimate
-from hyperexec_env.market.basket_scenario import is_basket
+from hyperexec_env.market.basket_scenario import BASKETS
 
 ORDER = 12
 
@@ -31,7 +31,7 @@ def main(args: Args) -> Estimates | BasketEstimates:
     Raises:
         ValueError: The orders of a basket are given by an option of one order.
     """
-    if is_basket(args.scenario):
+    if BASKETS.owns(args.scenario):
         usual = Args()
         for name in ("quantity", "lot_size", "side"):
             if getattr(args, name) != getattr(usual, name):

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.backends.compiled import BACKENDS, resolve_backend
-from hyperexec_env.baselines.basket_board import BasketBoard, evaluate_basket
-from hyperexec_env.baselines.evaluate import TIMEOUT, announce, check_evaluation, entrants, evaluate
-from hyperexec_env.baselines.touch_board import TouchBoard, evaluate_touch
+from hyperexec_env.baselines.evaluate import TIMEOUT, announce, check_evaluation, entrants
+from hyperexec_env.baselines.kinds import changed, evaluate
 from hyperexec_env.checks import check_integer, check_number
-from hyperexec_env.evaluation.board import Board
 from hyperexec_env.evaluation.store import Store
-from hyperexec_env.market.basket_scenario import is_basket
-from hyperexec_env.market.scenario import get_scenario
-from hyperexec_env.market.touch_scenario import is_touch
+from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenarios import get_scenario
 
 ORDER = 2
 
@@ -44,13 +42,17 @@ class Args:
     store: str | None = option(None, "store results in this file, and reuse results that it contains", file="store")
 
 
-def main(args: Args) -> Board | BasketBoard | TouchBoard:
-    """Return the board of a scenario, of a basket or of a touch scenario."""
-    if is_touch(args.scenario):
-        return evaluate_touch(args.scenario, args.policy, episodes=args.episodes, seed=args.seed)
-    if is_basket(args.scenario):
-        return evaluate_basket(args.scenario, args.policy, episodes=args.episodes, seed=args.seed)
-    scenario, policies = get_scenario(args.scenario), entrants(args.policy)
+def main(args: Args) -> Any:
+    """Return the board of a scenario.
+
+    Raises:
+        ValueError: An option is out of range, or the kind of the scenario does not have it.
+    """
+    scenario = get_scenario(args.scenario)
+    if not isinstance(scenario, Scenario):
+        options = changed(args, Args(), ("optimum", "backend", "threads", "policy_timeout", "store"))
+        return evaluate(scenario, args.policy, episodes=args.episodes, seed=args.seed, **options)
+    policies = entrants(args.policy)
     check_evaluation(args.episodes, args.seed)
     check_integer("threads", args.threads, low=0, high=256)
     check_number("policy_timeout", args.policy_timeout, low=0.0, high=1e6, unit="s")

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, Final
 
 from hyperexec_env.arguments import option
 from hyperexec_env.cli._command import Report
 from hyperexec_env.evaluation.board import text_table
-from hyperexec_env.market.basket_scenario import basket_names, get_basket
-from hyperexec_env.market.scenario import get_scenario, scenario_names
-from hyperexec_env.market.touch_scenario import get_touch, touch_names
-from hyperexec_env.market.venue_scenario import get_venues, venue_names
+from hyperexec_env.market.basket_scenario import BasketScenario
+from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
+from hyperexec_env.market.scenarios import CATALOGS
+from hyperexec_env.market.touch_scenario import TouchScenario
+from hyperexec_env.market.venue_scenario import VenueScenario
 
 ORDER = 8
+
+_COLUMNS: Final[dict[type, dict[str, Callable[[Any], str]]]] = {
+    Scenario: {
+        "name": lambda each: each.name,
+        "slices": lambda each: str(each.slices),
+        "regimes": lambda each: str(len(each.regimes)),
+        "% of volume": lambda each: f"{100.0 * each.quantity / (each.adv * sum(each.profile())):.1f}",
+    },
+    BasketScenario: {
+        "basket": lambda each: each.name,
+        "slices": lambda each: str(each.slices),
+        "regimes": lambda each: str(len(each.regimes)),
+        "assets": lambda each: str(len(each.assets)),
+    },
+    TouchScenario: {
+        "at the touch": lambda each: each.name,
+        "steps": lambda each: str(each.steps),
+        "seconds": lambda each: f"{each.horizon_seconds:g}",
+        "lots": lambda each: str(each.lots),
+    },
+    VenueScenario: {
+        "with venues": lambda each: each.name,
+        "slices": lambda each: str(each.slices),
+        "regimes": lambda each: str(len(each.regimes)),
+        "venues": lambda each: ", ".join(each.names),
+    },
+}
+"""Columns of the table of each kind of scenario, between its hash and its description."""
 
 
 @dataclass(frozen=True)
@@ -23,45 +54,16 @@ class Args:
 
 
 def main(args: Args) -> Report:
-    """Return a table with a line per scenario, and one for baskets, touch scenarios and scenarios with venues each."""
-    scenarios = [get_scenario(name) for name in scenario_names(archived=args.archived)]
-    header = ["hash", "name", "slices", "regimes", "% of volume", "description"]
-    cells = [
-        [
-            scenario.hash,
-            scenario.name,
-            str(scenario.slices),
-            str(len(scenario.regimes)),
-            f"{100.0 * scenario.quantity / (scenario.adv * sum(scenario.profile())):.1f}",
-            scenario.description,
-        ]
-        for scenario in scenarios
-    ]
-    listed = [{"name": scenario.name, "hash": scenario.hash, "description": scenario.description} for scenario in scenarios]
-    baskets = [] if args.archived else [get_basket(name) for name in basket_names()]
-    listed += [{"name": basket.name, "hash": basket.hash, "description": basket.description} for basket in baskets]
-    basket_header = ["hash", "basket", "slices", "regimes", "assets", "description"]
-    lines = [
-        [each.hash, each.name, str(each.slices), str(len(each.regimes)), str(len(each.assets)), each.description]
-        for each in baskets
-    ]
-    at_touch = [] if args.archived else [get_touch(name) for name in touch_names()]
-    listed += [{"name": touch.name, "hash": touch.hash, "description": touch.description} for touch in at_touch]
-    touch_header = ["hash", "at the touch", "steps", "seconds", "lots", "description"]
-    touch_lines = [
-        [each.hash, each.name, str(each.steps), f"{each.horizon_seconds:g}", str(each.lots), each.description]
-        for each in at_touch
-    ]
-    venues = [] if args.archived else [get_venues(name) for name in venue_names()]
-    listed += [{"name": each.name, "hash": each.hash, "description": each.description} for each in venues]
-    venue_header = ["hash", "with venues", "slices", "regimes", "venues", "description"]
-    places = [
-        [each.hash, each.name, str(each.slices), str(len(each.regimes)), ", ".join(each.names), each.description]
-        for each in venues
-    ]
-    more = (
-        "" if args.archived else "\n\n`hyperexec scenarios --archived` lists those with old numbers, such as regime-day-2026."
-    )
-    groups = ((header, cells), (basket_header, lines), (touch_header, touch_lines), (venue_header, places))
-    tables = [text_table(names, rows) for names, rows in groups if rows]
+    """Return a table for each kind of scenario, with one line for each scenario."""
+    groups: list[list[Any]] = [[get_scenario(name) for name in scenario_names(archived=args.archived)]]
+    more = ""
+    if not args.archived:
+        groups += [[catalog.get(name) for name in catalog.names()] for catalog in CATALOGS]
+        more = "\n\n`hyperexec scenarios --archived` lists those with old numbers, such as regime-day-2026."
+    tables = []
+    for scenarios in groups:
+        columns = _COLUMNS[type(scenarios[0])]
+        lines = [[each.hash, *(cell(each) for cell in columns.values()), each.description] for each in scenarios]
+        tables.append(text_table(["hash", *columns, "description"], lines))
+    listed = [{"name": each.name, "hash": each.hash, "description": each.description} for group in groups for each in group]
     return Report("\n\n".join(tables) + more, listed)

@@ -7,15 +7,14 @@ with the interval that the error of the calibration leaves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.baselines.solver import BasketSolution, Solution, SolutionInterval, TouchSolution, solve, solve_interval
+from hyperexec_env.baselines.solver import solve, solve_interval
 from hyperexec_env.baselines.solver.interval import DRAWS
 from hyperexec_env.checks import check_integer
-from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.scenarios import get_scenario
-from hyperexec_env.market.touch_scenario import TouchScenario
 
 ORDER = 9
 
@@ -29,14 +28,18 @@ class Args:
     cache: bool = option(True, "read and store solutions (in HYPEREXEC_CACHE, or hyperexec in the user's cache folder)")
 
 
-def main(args: Args) -> Solution | SolutionInterval | BasketSolution | TouchSolution:
-    """Return the solution, with its interval where the scenario has a posterior."""
-    scenario: Scenario | BasketScenario | TouchScenario = get_scenario(args.scenario)
-    if isinstance(scenario, TouchScenario):
-        return solve(scenario, cached=args.cache)
-    if isinstance(scenario, BasketScenario):
+def main(args: Args) -> Any:
+    """Return the solution, with its interval where the scenario has a posterior.
+
+    Raises:
+        ValueError: The number of draws is out of range, or is given for a kind of scenario that has no posterior.
+    """
+    scenario = get_scenario(args.scenario)
+    check_integer("draws", args.draws, low=0, high=1000)
+    if not isinstance(scenario, Scenario):
+        if args.draws != DRAWS:
+            raise ValueError(f"draws is an option of scenarios of one asset, got {args.draws} with {scenario.name!r}")
         return solve(scenario, cached=args.cache)
     if args.draws == 0 or scenario.posterior is None:
-        check_integer("draws", args.draws, low=0, high=1000)
         return solve(scenario, cached=args.cache)
     return solve_interval(scenario, args.draws, cached=args.cache)

@@ -8,26 +8,25 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_label, check_number, nearest, one_line, shown
+from hyperexec_env.market.catalog import Catalog
 from hyperexec_env.market.cross import check_correlation, check_factors, check_one_resilience, check_same, factor_correlation
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
-from hyperexec_env.market.scenario_file import is_path, parse_toml, read_chain, toml_key, toml_value
+from hyperexec_env.market.scenario_file import is_path, parse_toml, toml_key, toml_value
 
 __all__ = [
+    "BASKETS",
     "MOST_ASSETS",
     "BasketLike",
     "BasketScenario",
     "basket_names",
     "get_basket",
-    "is_basket",
-    "load_basket",
     "register_basket",
 ]
 
@@ -358,7 +357,25 @@ BasketLike = str | os.PathLike[str] | Mapping[str, Any] | BasketScenario | Scena
 """What names a basket: a registered name, a path of a TOML file, a dict of values, or the record; a scenario is a basket of
 one."""
 
-_REGISTRY: dict[str, BasketScenario] = {}
+
+def _of_one(given: Any) -> BasketScenario:
+    """Return the basket of one asset that a scenario makes."""
+    if isinstance(given, str) and not is_path(given) and given not in scenario_names():
+        raise BASKETS.unknown(given, scenario_names())
+    single = get_scenario(given)
+    return BasketScenario(name=single.name, description=single.description, assets=(single,))
+
+
+BASKETS: Final = Catalog(
+    BasketScenario,
+    "a basket",
+    ("asset",),
+    library="basket_library",
+    environment="HyperExecBasket-v0",
+    getter="get_basket",
+    otherwise=_of_one,
+)
+"""The registered baskets, and what specifies one."""
 
 
 def register_basket(basket: BasketScenario) -> BasketScenario:
@@ -367,49 +384,12 @@ def register_basket(basket: BasketScenario) -> BasketScenario:
     Raises:
         ValueError: A different basket is registered under that name.
     """
-    if _REGISTRY.get(basket.name, basket) != basket:
-        raise ValueError(f"basket {basket.name!r} is already registered with different values; choose another name")
-    _REGISTRY[basket.name] = basket
-    return basket
+    return BASKETS.register(basket)
 
 
 def basket_names() -> tuple[str, ...]:
     """Return the names of the registered baskets in the order of registration."""
-    from hyperexec_env.market import basket_library  # noqa: F401 - the import registers the shipped baskets
-
-    return tuple(_REGISTRY)
-
-
-def is_basket(given: Any) -> bool:
-    """Return whether a name, a path, a dict or a record specifies a basket rather than a scenario of one asset."""
-    if isinstance(given, BasketScenario):
-        return True
-    if isinstance(given, Mapping):
-        return "asset" in given or is_basket(given.get("base"))
-    if isinstance(given, (str, os.PathLike)) and is_path(given):
-        try:
-            chain = read_chain(Path(given))
-        except ValueError:  # loading the file reports the fault
-            return False
-        return any("asset" in values for _, values in chain) or is_basket(chain[-1][1].get("base"))
-    return isinstance(given, str) and given in basket_names()
-
-
-def load_basket(path: str | os.PathLike[str]) -> BasketScenario:
-    """Read a basket from a TOML file; resolve a `base` that is a path relative to the file.
-
-    Raises:
-        ValueError: The file cannot be read, is empty or is not a valid basket, or its chain of bases is circular, too long or
-            too large; the message names the file.
-    """
-    base: dict[str, Any] = {}
-    for file, values in reversed(read_chain(Path(path))):
-        try:
-            basket = BasketScenario.from_dict({**values, **base})
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
-        base = {"base": basket}
-    return basket
+    return BASKETS.names()
 
 
 def get_basket(basket: BasketLike) -> BasketScenario:
@@ -420,14 +400,4 @@ def get_basket(basket: BasketLike) -> BasketScenario:
     Raises:
         ValueError: The name is unknown (the message names the nearest one), or a value is invalid.
     """
-    if isinstance(basket, BasketScenario):
-        return basket
-    if is_basket(basket):
-        if isinstance(basket, Mapping):
-            return BasketScenario.from_dict(basket)
-        return _REGISTRY[basket] if isinstance(basket, str) and not is_path(basket) else load_basket(str(basket))
-    if isinstance(basket, str) and not is_path(basket) and basket not in scenario_names():
-        names = (*basket_names(), *scenario_names())
-        raise ValueError(f"unknown basket {shown(basket)}{nearest(basket, names)} (known: {', '.join(basket_names())})")
-    single = get_scenario(basket)
-    return BasketScenario(name=single.name, description=single.description, assets=(single,))
+    return BASKETS.get(basket)

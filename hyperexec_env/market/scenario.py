@@ -56,9 +56,6 @@ MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_i
 """Numbers in arrival prices for one ADV, each with the field that states it in daily volatilities."""
 _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
 """Fields that cannot change a result; a multiple does so through its number."""
-_BASKET: Final = "{} is a basket, and this needs a scenario of one asset; get_basket and HyperExecBasket-v0 take baskets"
-_TOUCH: Final = "{} is a child order at the touch, and this needs a scenario of slices; get_touch and HyperExecTouch-v0 take it"
-_VENUES: Final = "{} has venues, and this needs a scenario without them; get_venues and HyperExecVenues-v0 take venues"
 _TABLES: Final = ("regimes", "posterior", "provenance")
 """Fields that are tables of a TOML file; each documents itself."""
 
@@ -471,6 +468,15 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
     return {**plain, **tables, **{name: list(getattr(scenario, name)) for name in _CURVES}}
 
 
+def _refuse_other_kinds(given: Any) -> None:
+    """Raise ValueError if a name, a table or a record specifies a basket or another kind of scenario, and say what takes it."""
+    from hyperexec_env.market.scenarios import CATALOGS
+
+    for catalog in CATALOGS:
+        if (catalog.own & set(given)) if isinstance(given, Mapping) else catalog.owns(given):
+            raise ValueError(catalog.refusal(given))
+
+
 def _check_fields(cls: Any, values: Any, prefix: str) -> None:
     """Raise ValueError for a field that a record does not have, and name the nearest one."""
     if not isinstance(values, Mapping):
@@ -478,12 +484,10 @@ def _check_fields(cls: Any, values: Any, prefix: str) -> None:
     known = {item.name for item in fields(cls)}
     if cls is Regimes:
         refuse_slopes(values)
-    if cls is Scenario and "asset" in values:
-        raise ValueError(_BASKET.format("a table with `asset`"))
-    if cls is Scenario and "venue" in values:
-        raise ValueError(_VENUES.format("a table with `venue`"))
     for key in values:
         if key not in known:
+            if cls is Scenario:
+                _refuse_other_kinds(values)
             raise ValueError(f"unknown field {prefix}{one_line(str(key))}{nearest(key, known)}")
 
 
@@ -558,16 +562,7 @@ def get_scenario(scenario: ScenarioLike) -> Scenario:
         return load_scenario(scenario)
     names = scenario_names()
     if not isinstance(scenario, str) or scenario not in _REGISTRY:
-        from hyperexec_env.market.basket_scenario import BasketScenario, basket_names
-        from hyperexec_env.market.touch_scenario import TouchScenario, touch_names
-        from hyperexec_env.market.venue_scenario import VenueScenario, venue_names
-
-        if isinstance(scenario, TouchScenario) or (isinstance(scenario, str) and scenario in touch_names()):
-            raise ValueError(_TOUCH.format(shown(getattr(scenario, "name", scenario))))
-        if isinstance(scenario, BasketScenario) or (isinstance(scenario, str) and scenario in basket_names()):
-            raise ValueError(_BASKET.format(shown(getattr(scenario, "name", scenario))))
-        if isinstance(scenario, VenueScenario) or (isinstance(scenario, str) and scenario in venue_names()):
-            raise ValueError(_VENUES.format(shown(getattr(scenario, "name", scenario))))
+        _refuse_other_kinds(scenario)
         raise ValueError(
             f"unknown scenario {shown(scenario)}{nearest(scenario, names)} (known: {', '.join(names)}; or a .toml file)"
         )

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Any, overload
+from typing import Any, Final, overload
 
 from hyperexec_env.checks import nearest, shown
 from hyperexec_env.market import scenario as one_asset
-from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, basket_names, get_basket, is_basket
+from hyperexec_env.market.basket_scenario import BASKETS, BasketLike, BasketScenario
+from hyperexec_env.market.catalog import Catalog
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, scenario_names
 from hyperexec_env.market.scenario_file import is_path
-from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario, get_touch, is_touch, touch_names
-from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario, get_venues, is_venues, venue_names
+from hyperexec_env.market.touch_scenario import TOUCHES, TouchLike, TouchScenario
+from hyperexec_env.market.venue_scenario import VENUES, VenueLike, VenueScenario
 
-__all__ = ["get_scenario"]
+__all__ = ["CATALOGS", "catalog_of", "environment_of", "get_scenario"]
+
+CATALOGS: Final[tuple[Catalog[Any], ...]] = (BASKETS, TOUCHES, VENUES)
+"""Every kind of scenario beside that of one asset. To add one, make its catalog and put it here."""
+
+
+def catalog_of(given: Any) -> Catalog[Any] | None:
+    """Return the catalog of what a name, a dict, a path or a record specifies; None for a scenario of one asset."""
+    return next((catalog for catalog in CATALOGS if catalog.owns(given)), None)
+
+
+def environment_of(given: Any) -> str:
+    """Return the id of the environment that executes what a name, a dict, a path or a record specifies."""
+    catalog = catalog_of(given)
+    return "HyperExec-v0" if catalog is None else catalog.environment
 
 
 @overload
@@ -39,15 +54,11 @@ def get_scenario(scenario: ScenarioLike | BasketLike | TouchLike | VenueLike) ->
     Raises:
         ValueError: The name is unknown (the message names the nearest one), or a value is invalid.
     """
-    given: Any = scenario
-    if is_touch(given):
-        return get_touch(given)
-    if is_basket(given):
-        return get_basket(given)
-    if is_venues(given):
-        return get_venues(given)
-    names = (*scenario_names(), *basket_names(), *touch_names(), *venue_names())
+    catalog = catalog_of(scenario)
+    if catalog is not None:
+        return catalog.get(scenario)
+    names = (*scenario_names(), *(name for each in CATALOGS for name in each.names()))
     if isinstance(scenario, str) and not is_path(scenario) and scenario not in scenario_names(archived=True) + names:
         known = f"known: {', '.join(names)}; or a .toml file"
         raise ValueError(f"unknown scenario {shown(scenario)}{nearest(scenario, names)} ({known})")
-    return one_asset.get_scenario(given)
+    return one_asset.get_scenario(scenario)  # type: ignore[arg-type]  # no other kind is left

@@ -9,13 +9,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 from hyperexec_env.checks import check_label, nearest, one_line, put_integer, put_number, shown
-from hyperexec_env.market.scenario_file import is_path, parse_toml, read_chain, toml_key, toml_value
+from hyperexec_env.market.catalog import Catalog
+from hyperexec_env.market.scenario_file import parse_toml, toml_key, toml_value
 
-__all__ = ["TouchLike", "TouchScenario", "get_touch", "is_touch", "load_touch", "register_touch", "touch_names"]
+__all__ = ["TOUCHES", "TouchLike", "TouchScenario", "get_touch", "register_touch", "touch_names"]
 
 _DAY: Final = 390.0 * 60.0
 """Seconds of a trading day."""
@@ -219,9 +219,15 @@ class TouchScenario:
 TouchLike = str | os.PathLike[str] | Mapping[str, Any] | TouchScenario
 """What names a touch scenario: a registered name, a path of a TOML file, a dict of values, or the record."""
 
-_OWN: Final = frozenset({"lots", "lot_shares", "step_seconds", "queue", "deeper_queue", "outflow", "sweep_probability"})
-"""Fields that no scenario of slices has: a table with one of them is a touch scenario."""
-_REGISTRY: dict[str, TouchScenario] = {}
+TOUCHES: Final = Catalog(
+    TouchScenario,
+    "a touch scenario",
+    ("lots", "lot_shares", "step_seconds", "queue", "deeper_queue", "outflow", "sweep_probability"),
+    library="touch_library",
+    environment="HyperExecTouch-v0",
+    getter="get_touch",
+)
+"""The registered child orders at the touch, and what specifies one."""
 
 
 def register_touch(touch: TouchScenario) -> TouchScenario:
@@ -230,49 +236,12 @@ def register_touch(touch: TouchScenario) -> TouchScenario:
     Raises:
         ValueError: A different scenario is registered under that name.
     """
-    if _REGISTRY.get(touch.name, touch) != touch:
-        raise ValueError(f"touch scenario {touch.name!r} is already registered with different values; choose another name")
-    _REGISTRY[touch.name] = touch
-    return touch
+    return TOUCHES.register(touch)
 
 
 def touch_names() -> tuple[str, ...]:
     """Return the names of the registered touch scenarios in the order of registration."""
-    from hyperexec_env.market import touch_library  # noqa: F401 - the import registers the shipped scenarios
-
-    return tuple(_REGISTRY)
-
-
-def is_touch(given: Any) -> TypeGuard[TouchLike]:
-    """Return whether a name, a path, a dict or a record specifies a touch scenario."""
-    if isinstance(given, TouchScenario):
-        return True
-    if isinstance(given, Mapping):
-        return bool(_OWN & set(given)) or is_touch(given.get("base"))
-    if isinstance(given, (str, os.PathLike)) and is_path(given):
-        try:
-            chain = read_chain(Path(given))
-        except ValueError:  # loading the file reports the fault
-            return False
-        return any(_OWN & set(values) for _, values in chain) or is_touch(chain[-1][1].get("base"))
-    return isinstance(given, str) and given in touch_names()
-
-
-def load_touch(path: str | os.PathLike[str]) -> TouchScenario:
-    """Read a touch scenario from a TOML file; resolve a `base` that is a path relative to the file.
-
-    Raises:
-        ValueError: The file cannot be read, is empty or is not a valid scenario, or its chain of bases is circular, too long or
-            too large; the message names the file.
-    """
-    base: dict[str, Any] = {}
-    for file, values in reversed(read_chain(Path(path))):
-        try:
-            scenario = TouchScenario.from_dict({**values, **base})
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
-        base = {"base": scenario}
-    return scenario
+    return TOUCHES.names()
 
 
 def get_touch(touch: TouchLike) -> TouchScenario:
@@ -281,13 +250,4 @@ def get_touch(touch: TouchLike) -> TouchScenario:
     Raises:
         ValueError: The name is unknown (the message names the nearest one), or a value is invalid.
     """
-    if isinstance(touch, TouchScenario):
-        return touch
-    if isinstance(touch, Mapping):
-        return TouchScenario.from_dict(touch)
-    if is_path(touch):
-        return load_touch(touch)
-    names = touch_names()
-    if touch not in names:
-        raise ValueError(f"unknown touch scenario {shown(touch)}{nearest(touch, names)} (known: {', '.join(names)})")
-    return _REGISTRY[str(touch)]
+    return TOUCHES.get(touch)

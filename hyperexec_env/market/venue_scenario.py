@@ -8,24 +8,23 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from hyperexec_env.checks import check_number, nearest, one_line, shown
+from hyperexec_env.market.catalog import Catalog
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
-from hyperexec_env.market.scenario_file import is_path, parse_toml, read_chain, toml_key, toml_value
+from hyperexec_env.market.scenario_file import is_path, parse_toml, toml_key, toml_value
 from hyperexec_env.market.venue import LIT, Venue
 
 __all__ = [
     "MOST_VENUES",
+    "VENUES",
     "VenueLike",
     "VenueScenario",
     "get_venues",
-    "is_venues",
-    "load_venues",
     "register_venues",
     "venue_names",
 ]
@@ -317,7 +316,24 @@ VenueLike = str | os.PathLike[str] | Mapping[str, Any] | VenueScenario | Scenari
 """What names a scenario with venues: a registered name, a path of a TOML file, a dict of values, or the record; a scenario
 without venues has one, its market."""
 
-_REGISTRY: dict[str, VenueScenario] = {}
+
+def _of_one(given: Any) -> VenueScenario:
+    """Return the scenario with one venue that a scenario without venues makes."""
+    if isinstance(given, str) and not is_path(given) and given not in scenario_names():
+        raise VENUES.unknown(given, scenario_names())
+    return VenueScenario(get_scenario(given))
+
+
+VENUES: Final = Catalog(
+    VenueScenario,
+    "a scenario with venues",
+    ("venue",),
+    library="venue_library",
+    environment="HyperExecVenues-v0",
+    getter="get_venues",
+    otherwise=_of_one,
+)
+"""The registered scenarios with venues, and what specifies one."""
 
 
 def register_venues(venues: VenueScenario) -> VenueScenario:
@@ -326,49 +342,12 @@ def register_venues(venues: VenueScenario) -> VenueScenario:
     Raises:
         ValueError: A different scenario is registered under that name.
     """
-    if _REGISTRY.get(venues.name, venues) != venues:
-        raise ValueError(f"scenario {venues.name!r} is already registered with different values; choose another name")
-    _REGISTRY[venues.name] = venues
-    return venues
+    return VENUES.register(venues)
 
 
 def venue_names() -> tuple[str, ...]:
     """Return the names of the registered scenarios with venues in the order of registration."""
-    from hyperexec_env.market import venue_library  # noqa: F401 - the import registers the shipped scenarios
-
-    return tuple(_REGISTRY)
-
-
-def is_venues(given: Any) -> bool:
-    """Return whether a name, a path, a dict or a record specifies a scenario with venues."""
-    if isinstance(given, VenueScenario):
-        return True
-    if isinstance(given, Mapping):
-        return "venue" in given or is_venues(given.get("base"))
-    if isinstance(given, (str, os.PathLike)) and is_path(given):
-        try:
-            chain = read_chain(Path(given))
-        except ValueError:  # loading the file reports the fault
-            return False
-        return any("venue" in values for _, values in chain) or is_venues(chain[-1][1].get("base"))
-    return isinstance(given, str) and given in venue_names()
-
-
-def load_venues(path: str | os.PathLike[str]) -> VenueScenario:
-    """Read a scenario with venues from a TOML file; resolve a `base` that is a path relative to the file.
-
-    Raises:
-        ValueError: The file cannot be read, is empty or is not a valid scenario, or its chain of bases is circular, too long or
-            too large; the message names the file.
-    """
-    base: dict[str, Any] = {}
-    for file, values in reversed(read_chain(Path(path))):
-        try:
-            scenario = VenueScenario.from_dict({**values, **base})
-        except ValueError as error:
-            raise ValueError(f"{file}: {error}") from None
-        base = {"base": scenario}
-    return scenario
+    return VENUES.names()
 
 
 def get_venues(venues: VenueLike) -> VenueScenario:
@@ -379,13 +358,4 @@ def get_venues(venues: VenueLike) -> VenueScenario:
     Raises:
         ValueError: The name is unknown (the message names the nearest one), or a value is invalid.
     """
-    if isinstance(venues, VenueScenario):
-        return venues
-    if is_venues(venues):
-        if isinstance(venues, Mapping):
-            return VenueScenario.from_dict(venues)
-        return _REGISTRY[venues] if isinstance(venues, str) and not is_path(venues) else load_venues(str(venues))
-    if isinstance(venues, str) and not is_path(venues) and venues not in scenario_names():
-        names = (*venue_names(), *scenario_names())
-        raise ValueError(f"unknown scenario {shown(venues)}{nearest(venues, names)} (known: {', '.join(venue_names())})")
-    return VenueScenario(get_scenario(venues))
+    return VENUES.get(venues)

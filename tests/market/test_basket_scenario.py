@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hyperexec_env.market import scenario as one_asset
-from hyperexec_env.market.basket_scenario import BasketScenario, basket_names, get_basket, is_basket, register_basket
+from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario, basket_names, get_basket, register_basket
 from hyperexec_env.market.scenario import Scenario, scenario_names
 from hyperexec_env.market.scenarios import get_scenario
 
@@ -27,7 +27,7 @@ def test_a_basket_survives_a_dict_and_a_file(name, tmp_path):
     assert get_basket(path).hash == basket.hash
     assert [dict(asset.provenance) for asset in get_basket(path).assets] == [dict(asset.provenance) for asset in basket.assets]
     assert get_scenario(name) is basket
-    assert is_basket(path)
+    assert BASKETS.owns(path)
 
 
 def test_names_of_baskets_and_of_scenarios_differ():
@@ -136,7 +136,7 @@ def test_faulty_values_are_refused(values, message):
 def test_a_basket_is_refused_where_one_asset_is_needed(tmp_path):
     (tmp_path / "pair.toml").write_text(PAIR.to_toml())
     for given in ("basket-10", PAIR, PAIR.to_dict(), tmp_path / "pair.toml", {"base": "basket-10"}):
-        with pytest.raises(ValueError, match="is a basket, and this needs a scenario of one asset; get_basket"):
+        with pytest.raises(ValueError, match="is a basket, and this needs a scenario of HyperExec-v0; get_basket"):
             one_asset.get_scenario(given)
     with pytest.raises(ValueError, match="unknown scenario 'basket-11'; did you mean 'basket-10'"):
         get_scenario("basket-11")

@@ -6,7 +6,7 @@ import pytest
 
 import hyperexec_env as hx
 from hyperexec_env.market.scenario import get_scenario as scenario_of_slices
-from hyperexec_env.market.touch_scenario import TouchScenario, get_touch, is_touch, register_touch, touch_names
+from hyperexec_env.market.touch_scenario import TOUCHES, TouchScenario, get_touch, register_touch, touch_names
 
 pytestmark = pytest.mark.fast
 
@@ -79,9 +79,9 @@ def test_an_unknown_field_or_name_is_answered_with_the_nearest_one():
 
 
 def test_touch_scenarios_are_told_apart():
-    assert all(map(is_touch, (*touch_names(), get_touch("touch-thin"), {"lots": 3}, {"base": "touch-thin"})))
-    assert not any(map(is_touch, ("regime-day", "basket-10", {"base": "regime-day"}, {"quantity": 3}, 3, None)))
-    with pytest.raises(ValueError, match="'touch-5min' is a child order at the touch, and this needs a scenario of slices"):
+    assert all(map(TOUCHES.owns, (*touch_names(), get_touch("touch-thin"), {"lots": 3}, {"base": "touch-thin"})))
+    assert not any(map(TOUCHES.owns, ("regime-day", "basket-10", {"base": "regime-day"}, {"quantity": 3}, 3, None)))
+    with pytest.raises(ValueError, match="'touch-5min' is a touch scenario, and this needs a scenario of HyperExec-v0"):
         scenario_of_slices("touch-5min")
 
 

@@ -12,7 +12,7 @@ from hyperexec_env.market.liquidity import Atoms
 from hyperexec_env.market.scenario import Scenario, scenario_names
 from hyperexec_env.market.scenarios import get_scenario
 from hyperexec_env.market.venue import Venue
-from hyperexec_env.market.venue_scenario import VenueScenario, get_venues, is_venues, register_venues, venue_names
+from hyperexec_env.market.venue_scenario import VENUES, VenueScenario, get_venues, register_venues, venue_names
 
 pytestmark = pytest.mark.fast
 
@@ -29,7 +29,7 @@ def test_a_scenario_survives_a_dict_and_a_file(name, tmp_path):
     assert get_venues(path) == get_scenario(str(path)) == VenueScenario.from_dict(scenario.to_dict()) == scenario
     assert get_venues(path).hash == scenario.hash
     assert get_scenario(name) is scenario
-    assert is_venues(path)
+    assert VENUES.owns(path)
 
 
 def test_names_differ_from_those_of_scenarios_and_baskets():
@@ -106,7 +106,7 @@ def test_a_resting_order_saves_the_spread_and_earns_nothing():
         (lambda: THREE.with_market(temp_impact_beta=1.5), "temp_impact_beta must be at most 1 with several lit venues"),
         (lambda: THREE.with_market(temp_impact_alpha=0.0), "temp_impact_alpha must be above 0 with several lit venues"),
         (lambda: replace(THREE, published_alpha=-1.0), "published_alpha must be a number in"),
-        (lambda: get_venues("venue-day"), "unknown scenario 'venue-day'; did you mean 'venues-day'"),
+        (lambda: get_venues("venue-day"), "unknown scenario with venues 'venue-day'; did you mean 'venues-day'"),
         (lambda: get_venues({"venue": [{"nam": "x"}]}), r"unknown field venue\[0\].nam; did you mean 'name'"),
         (
             lambda: get_venues({"venue": [{"name": "x", "share": 2.0}]}),
@@ -114,8 +114,11 @@ def test_a_resting_order_saves_the_spread_and_earns_nothing():
         ),
         (lambda: get_venues({"venue": 3}), "venue must be a list of tables, got 3"),
         (lambda: get_venues({"quantty": 3.0, "venue": []}), "unknown field quantty; did you mean 'quantity'"),
-        (lambda: one_asset.get_scenario("venues-day"), "'venues-day' has venues, and this needs a scenario without them"),
-        (lambda: one_asset.get_scenario(THREE.to_dict()), "a table with `venue` has venues"),
+        (
+            lambda: one_asset.get_scenario("venues-day"),
+            "'venues-day' is a scenario with venues, and this needs a scenario of HyperExec-v0",
+        ),
+        (lambda: one_asset.get_scenario(THREE.to_dict()), "a table with `venue` is a scenario with venues"),
         (lambda: register_venues(THREE.with_market(name="venues-day")), "already registered with different values"),
     ],
 )

@@ -1,0 +1,112 @@
+"""What can be done with each kind of scenario: one asset, a basket, a child order at the touch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any, Final, NamedTuple
+
+from hyperexec_env.evaluation.basket_certificate import certify_basket
+from hyperexec_env.evaluation.certificate import certify as certify_one_asset
+from hyperexec_env.evaluation.touch_certificate import certify_touch
+from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike
+from hyperexec_env.market.scenarios import catalog_of, get_scenario
+from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario
+
+from .basket_board import evaluate_basket
+from .basket_card import basket_card
+from .card import card as card_of_one_asset
+from .evaluate import evaluate as evaluate_one_asset
+from .touch_board import evaluate_touch
+from .touch_card import touch_card
+
+__all__ = ["card", "certify", "changed", "evaluate"]
+
+
+class _Kind(NamedTuple):
+    """The functions of a kind of scenario."""
+
+    card: Callable[..., Any]
+    certify: Callable[..., Any]
+    evaluate: Callable[..., Any]
+
+
+_KINDS: Final[dict[type, _Kind]] = {
+    Scenario: _Kind(card_of_one_asset, certify_one_asset, evaluate_one_asset),
+    BasketScenario: _Kind(basket_card, certify_basket, evaluate_basket),
+    TouchScenario: _Kind(touch_card, certify_touch, evaluate_touch),
+}
+"""To add a kind, name its functions here, its solver in :mod:`.solver.choose`, and its catalog in `market.scenarios`."""
+
+
+def card(scenario: ScenarioLike | BasketLike | TouchLike) -> Any:
+    """Return the card of a scenario: parameters with units and sources, the computed optimum, and the certificate.
+
+    Args:
+        scenario: A name, a dict, a path or a record, of any kind of scenario.
+
+    Returns:
+        A :class:`~hyperexec_env.baselines.card.Card`, or the card of its kind; `str` gives the text.
+
+    Raises:
+        ValueError: The name is unknown, or a value is invalid.
+    """
+    return _call("card", scenario)
+
+
+def certify(scenario: ScenarioLike | BasketLike | TouchLike, **options: Any) -> Any:
+    """Test whether the market of a scenario is sound.
+
+    Args:
+        scenario: A name, a dict, a path or a record, of any kind of scenario.
+        options: Arguments of :func:`~hyperexec_env.evaluation.certificate.certify` (one asset),
+            :func:`~hyperexec_env.evaluation.basket_certificate.certify_basket` or
+            :func:`~hyperexec_env.evaluation.touch_certificate.certify_touch`.
+
+    Returns:
+        The certificate of the kind; `str` gives the report.
+
+    Raises:
+        ValueError: The name is unknown, a value is invalid, or the kind does not have an option.
+    """
+    return _call("certify", scenario, **options)
+
+
+def evaluate(scenario: ScenarioLike | BasketLike | TouchLike = "regime-day", policies: Any = "all", **options: Any) -> Any:
+    """Evaluate policies on the same episodes of a scenario, against a baseline and the optimum.
+
+    Args:
+        scenario: A name, a dict, a path or a record, of any kind of scenario.
+        policies: Names, groups, folders or policies of the kind.
+        options: `episodes`, `seed`, and the other arguments of :func:`~hyperexec_env.baselines.evaluate.evaluate` (one asset),
+            :func:`~hyperexec_env.baselines.basket_board.evaluate_basket` or
+            :func:`~hyperexec_env.baselines.touch_board.evaluate_touch`.
+
+    Returns:
+        A :class:`~hyperexec_env.evaluation.board.Board`, or the board of the kind; `str` gives the table.
+
+    Raises:
+        ValueError: A name is unknown, a value is invalid, or the kind does not have an option.
+    """
+    return _call("evaluate", scenario, policies, **options)
+
+
+def _call(verb: str, scenario: Any, *arguments: Any, **options: Any) -> Any:
+    """Call the function of a kind; raise ValueError for an option that the kind does not have."""
+    record = get_scenario(scenario)
+    if type(record) not in _KINDS:
+        raise ValueError(f"{record.name!r} has no {verb}: {record.name!r} is a scenario of a kind that is not solved")
+    function = getattr(_KINDS[type(record)], verb)
+    known = signature(function).parameters
+    for name, value in options.items():
+        if name not in known:
+            catalog = catalog_of(record)
+            what = "a scenario of one asset" if catalog is None else catalog.word
+            raise ValueError(f"{name} is not an option of {what}, got {value!r} with {record.name!r}")
+    return function(record, *arguments, **options)
+
+
+def changed(args: Any, usual: Any, names: tuple[str, ...]) -> Mapping[str, Any]:
+    """Return the options of a command that its user changed, by name."""
+    return {name: getattr(args, name) for name in names if getattr(args, name) != getattr(usual, name)}
