@@ -276,11 +276,12 @@ def __dir__() -> list[str]:
 def make(scenario: ScenarioLike | None = None, **options: Any) -> Env[Any, Any]:
     """Make the environment: ``gymnasium.make("HyperExec-v0", scenario=scenario, **options)``.
 
-    A basket makes ``HyperExecBasket-v0`` (:class:`~hyperexec_env.envs.basket.HyperExecBasketEnv` has its options).
+    A basket makes ``HyperExecBasket-v0`` (:class:`~hyperexec_env.envs.basket.HyperExecBasketEnv` has its options), a touch
+    scenario ``HyperExecTouch-v0`` (:class:`~hyperexec_env.envs.touch.HyperExecTouchEnv`).
 
     Args:
-        scenario: A name, a dict, a path of a TOML file, a `Scenario` or a `BasketScenario`; None: regime-day, or the market of
-            the `replay`.
+        scenario: A name, a dict, a path of a TOML file, a `Scenario`, a `BasketScenario` or a `TouchScenario`; None: regime-day,
+            or the market of the `replay`.
         options: Arguments of :class:`~hyperexec_env.envs.single.HyperExecEnv` (`action_mode`, `reward`, `observe_regime`,
             `replay`, `render_mode`, ...) and of `gymnasium.make`.
     """
@@ -290,11 +291,12 @@ def make(scenario: ScenarioLike | None = None, **options: Any) -> Env[Any, Any]:
 def make_vec(scenario: ScenarioLike | None = None, num_envs: int = 1, **options: Any) -> VectorEnv[Any, Any, Any]:
     """Make a batch of environments: ``gymnasium.make_vec("HyperExec-v0", num_envs, scenario=scenario, **options)``.
 
-    A basket makes ``HyperExecBasket-v0`` (:class:`~hyperexec_env.envs.basket_vector.HyperExecBasketVectorEnv`).
+    A basket makes ``HyperExecBasket-v0`` (:class:`~hyperexec_env.envs.basket_vector.HyperExecBasketVectorEnv`), a touch
+    scenario ``HyperExecTouch-v0`` (:class:`~hyperexec_env.envs.touch_vector.HyperExecTouchVectorEnv`).
 
     Args:
-        scenario: A name, a dict, a path of a TOML file, a `Scenario` or a `BasketScenario`; None: regime-day, or the market of
-            the `replay`.
+        scenario: A name, a dict, a path of a TOML file, a `Scenario`, a `BasketScenario` or a `TouchScenario`; None: regime-day,
+            or the market of the `replay`.
         num_envs: Number of environments.
         options: Arguments of :class:`~hyperexec_env.envs.vector.HyperExecVectorEnv` (`backend`, `num_threads`, `copy`,
             `action_mode`, ...) and of `gymnasium.make_vec`.
@@ -325,6 +327,15 @@ if "HyperExecBasket-v0" not in registry:
         id="HyperExecBasket-v0",
         entry_point="hyperexec_env.envs.basket:HyperExecBasketEnv",
         vector_entry_point="hyperexec_env.envs.basket_vector:HyperExecBasketVectorEnv",
+        disable_env_checker=True,
+        order_enforce=False,
+    )
+
+if "HyperExecTouch-v0" not in registry:
+    register(
+        id="HyperExecTouch-v0",
+        entry_point="hyperexec_env.envs.touch:HyperExecTouchEnv",
+        vector_entry_point="hyperexec_env.envs.touch_vector:HyperExecTouchVectorEnv",
         disable_env_checker=True,
         order_enforce=False,
     )

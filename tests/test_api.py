@@ -170,7 +170,7 @@ INSIDE = {
     *("build_draws", "with_bar_draws", "with_draws", "with_order_draws", "with_tape_draws"),  # environments, calibrations
     *("register_scenario", "build_market", "market_of", "geometric", "cell_of"),
     *("file_name", "run_folder", "claimed_folder", "make_env", "begun", "build_model", "plain_args", "learn", "trained_policy"),
-    *("build_task", "build_basket_task"),  # what both environments call
+    *("build_task", "build_basket_task", "build_touch_task"),  # what both environments call
     "facts_on_card",  # what the card calls
     *("result_files", "save_scenario", "scenario_files"),  # the files of a command
     *("described_sources", "sources_of"),  # lines of a board and of a card

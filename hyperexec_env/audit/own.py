@@ -9,9 +9,11 @@ from typing import Any, Final
 import numpy as np
 
 from hyperexec_env.audit.adapter import Adapter
+from hyperexec_env.audit.own_touch import touch_adapter
 from hyperexec_env.envs.action import PACE_LIMIT, PACES
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.task import Task
+from hyperexec_env.envs.touch import HyperExecTouchEnv
 from hyperexec_env.market.path import Draws, Path, World, begin, draw, draw_orders, path_of
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario
@@ -36,6 +38,8 @@ def own_adapter(make: Callable[[], Any], made: Any) -> Adapter | None:
         made: An environment that it made.
     """
     plain = getattr(made, "unwrapped", made)
+    if isinstance(plain, HyperExecTouchEnv):
+        return touch_adapter(make, plain)
     if not isinstance(plain, HyperExecEnv):
         return None
     task = plain.task

@@ -9,12 +9,12 @@ import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_seed
+from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.basket_episode import BasketBlock, BasketEpisode, draw_basket_block
 from hyperexec_env.envs.basket_task import build_basket_task
-from hyperexec_env.envs.seeding import next_block
+from hyperexec_env.envs.seeding import EpisodeNumbers, next_block
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import INFOS, check_episode, check_reset_options
+from hyperexec_env.envs.task import INFOS
 
 __all__ = ["HyperExecBasketEnv"]
 
@@ -149,9 +149,7 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
         """Shape of an action whose elements are the actions of the assets; None: another action."""
         self._block: BasketBlock | None = None
         self._running: BasketEpisode | None = None
-        self._seed: int | None = None
-        self._board = False
-        self._number = -1
+        self._numbers = EpisodeNumbers()
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -166,23 +164,22 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
         Raises:
             ValueError: A bad seed or option; the environment stays as it is.
         """
-        given = check_reset_options(options, ("episode", "board"), seed is not None)
-        number = check_episode(given["episode"]) if "episode" in given else None
-        super().reset(seed=None if seed is None else check_seed(seed))
-        if seed is not None or self._seed is None:
-            self._seed, self._number, self._block = self.np_random_seed, -1, None
-            self._board = given.get("board", False)
-        self._number = self._number + 1 if number is None else number
-        self._running = BasketEpisode(self.task, self._block_of(self._number), self._number)
+        if self._numbers.advance(seed, options, self._seeded):
+            self._block = None
+        numbers = self._numbers
+        self._block = next_block(
+            self._block,
+            numbers.episode,
+            _BLOCK,
+            lambda first, count: draw_basket_block(self.task, numbers.seed, first, count, numbers.board),
+        )
+        self._running = BasketEpisode(self.task, self._block, numbers.episode)
         return self._running.first, self._info(self._running)
 
-    def _block_of(self, number: int) -> BasketBlock:
-        """Return the block that holds an episode."""
-        seed, board = int(self._seed or 0), self._board
-        self._block = next_block(
-            self._block, number, _BLOCK, lambda first, count: draw_basket_block(self.task, seed, first, count, board)
-        )
-        return self._block
+    def _seeded(self, seed: int | None) -> int:
+        """Reset gymnasium's generator, and return the seed that it has."""
+        super().reset(seed=seed)
+        return int(self.np_random_seed or 0)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice, given an action of the action space."""

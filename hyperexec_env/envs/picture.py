@@ -15,17 +15,17 @@ from hyperexec_env.envs.rendering import Frame, cost_components, headline, progr
 from hyperexec_env.extras import need
 from hyperexec_env.market.regime import REGIME_NAMES
 
-__all__ = ["SIZE", "Canvas", "Panel", "draw", "ticks"]
+__all__ = ["SIZE", "Canvas", "Panel", "draw", "line_key", "ticks"]
 
 SIZE: Final = (960, 640)
 """Width and height of the picture, pixels."""
 _SMOOTHING: Final = 3
 """Enlargement at which shapes are drawn before they are scaled down."""
-_INK, _FAINT, _GRID, _BLUE, _ORANGE, _RED, _GREEN = "#222222", "#777777", "#dddddd", "#1f5fa8", "#d9730d", "#b8322a", "#2e7d4f"
+INK, FAINT, GRID, BLUE, ORANGE, RED, GREEN = "#222222", "#777777", "#dddddd", "#1f5fa8", "#d9730d", "#b8322a", "#2e7d4f"
 _SHADES: Final = ("#d5ecd4", "#f6dfbe", "#e4ecf4", "#c9d3ee", "#f3c6c9", "#e6d7f0", "#cfe8ec", "#ece3d2")
 _BANDS: Final = dict(zip(REGIME_NAMES, itertools.cycle(_SHADES), strict=False))
 """Background colour of each regime."""
-_DASHED, _DOTTED = (5.0, 3.0), (1.5, 2.5)
+DASHED, DOTTED = (5.0, 3.0), (1.5, 2.5)
 _LARGEST_FILL: Final = 7.0
 """Radius of the dot of the largest child, pixels."""
 
@@ -79,7 +79,7 @@ class Canvas:
         corners = [_SMOOTHING * edge for edge in (x - radius, y - radius, x + radius, y + radius)]
         self._shapes.ellipse(corners, fill=colour, outline=outline, width=2)
 
-    def text(self, place: Point, text: str, size: float = 12.0, colour: str = _INK, anchor: str = "lm") -> float:
+    def text(self, place: Point, text: str, size: float = 12.0, colour: str = INK, anchor: str = "lm") -> float:
         """Write text and return its width, pixels.
 
         Args:
@@ -158,14 +158,14 @@ class Panel(NamedTuple):
     def frame(self) -> None:
         """Draw the left and the bottom edge."""
         left, top, right, bottom = self.box
-        self.canvas.line([(left, top), (left, bottom)], _FAINT, 1.0)
-        self.canvas.line([(left, bottom), (right, bottom)], _FAINT, 1.0)
+        self.canvas.line([(left, top), (left, bottom)], FAINT, 1.0)
+        self.canvas.line([(left, bottom), (right, bottom)], FAINT, 1.0)
 
     def horizontal_scale(self, count: int, labels: bool = True) -> None:
         """Draw a grid line for each tick of the horizontal scale, with its number below."""
         _, top, _, bottom = self.box
         for value, text in ticks(*self.x_range, count):
-            self.canvas.line([(self.x(value), top), (self.x(value), bottom + 3)], _GRID, 1.0)
+            self.canvas.line([(self.x(value), top), (self.x(value), bottom + 3)], GRID, 1.0)
             if labels:
                 self.canvas.text((self.x(value), bottom + 13), text, anchor="mm")
 
@@ -173,7 +173,7 @@ class Panel(NamedTuple):
         """Draw a grid line for each tick of the vertical scale, with its number on the left."""
         left, _, right, _ = self.box
         for value, text in ticks(*self.y_range, count):
-            self.canvas.line([(left - 3, self.y(value)), (right, self.y(value))], _GRID, 1.0)
+            self.canvas.line([(left - 3, self.y(value)), (right, self.y(value))], GRID, 1.0)
             self.canvas.text((left - 8, self.y(value)), text, anchor="rm")
 
 
@@ -182,7 +182,7 @@ def draw(frame: Frame) -> NDArray[np.uint8]:
     canvas = Canvas(*SIZE)
     title, clock = headline(frame)
     canvas.text((82, 30), title, size=19.0)
-    canvas.text((82, 57), f"{clock}; {progress(frame)}; regime {shown_regime(frame)}", size=14.0, colour=_FAINT)
+    canvas.text((82, 57), f"{clock}; {progress(frame)}; regime {shown_regime(frame)}", size=14.0, colour=FAINT)
     _draw_inventory(canvas, frame)
     _draw_price(canvas, frame)
     _draw_costs(canvas, frame)
@@ -213,12 +213,12 @@ def _draw_inventory(canvas: Canvas, frame: Frame) -> None:
     panel.horizontal_scale(8, labels=False)
     panel.vertical_scale(5)
     panel.frame()
-    panel.line(minutes, [shares / unit for shares in frame.plan], _FAINT, 1.4, dash=_DASHED)
-    panel.line(minutes[: frame.k + 1], remaining, _BLUE, 2.4)
-    canvas.disc((panel.x(minutes[frame.k]), panel.y(remaining[-1])), 4.0, _BLUE)
-    place = 106 + canvas.text((82, 96), label, colour=_FAINT)
-    place = _line_key(canvas, (place, 96), "schedule of the expected volume", _FAINT, 1.4, _DASHED)
-    _line_key(canvas, (place, 96), "remaining", _BLUE, 2.4)
+    panel.line(minutes, [shares / unit for shares in frame.plan], FAINT, 1.4, dash=DASHED)
+    panel.line(minutes[: frame.k + 1], remaining, BLUE, 2.4)
+    canvas.disc((panel.x(minutes[frame.k]), panel.y(remaining[-1])), 4.0, BLUE)
+    place = 106 + canvas.text((82, 96), label, colour=FAINT)
+    place = line_key(canvas, (place, 96), "schedule of the expected volume", FAINT, 1.4, DASHED)
+    line_key(canvas, (place, 96), "remaining", BLUE, 2.4)
 
 
 def _draw_price(canvas: Canvas, frame: Frame) -> None:
@@ -231,23 +231,23 @@ def _draw_price(canvas: Canvas, frame: Frame) -> None:
     panel.horizontal_scale(8)
     panel.vertical_scale(5)
     panel.frame()
-    panel.line((0.0, minutes[-1]), (frame.arrival_price, frame.arrival_price), _FAINT, 1.4, dash=_DOTTED)
-    panel.line(minutes[: frame.k + 1], frame.mids, _INK, 1.6)
+    panel.line((0.0, minutes[-1]), (frame.arrival_price, frame.arrival_price), FAINT, 1.4, dash=DOTTED)
+    panel.line(minutes[: frame.k + 1], frame.mids, INK, 1.6)
     children = -np.diff(frame.remaining)
     largest = children.max(initial=0.0)
     for k, (fill, shares) in enumerate(zip(frame.fills, children.tolist(), strict=True)):
         if fill == fill:
             radius = max(_LARGEST_FILL * (shares / largest) ** 0.5, 2.0)
-            canvas.disc((panel.x((k + 0.5) * frame.minutes), panel.y(fill)), radius, _ORANGE, outline="white")
+            canvas.disc((panel.x((k + 0.5) * frame.minutes), panel.y(fill)), radius, ORANGE, outline="white")
     canvas.text((328, 577), "minutes since the start of the order", anchor="mm")
-    place = 106 + canvas.text((82, 333), "currency per share", colour=_FAINT)
-    place = _line_key(canvas, (place, 333), "arrival price", _FAINT, 1.4, _DOTTED)
-    place = _line_key(canvas, (place, 333), "mid", _INK, 1.6)
-    canvas.disc((place + 12, 333), 4.0, _ORANGE)
+    place = 106 + canvas.text((82, 333), "currency per share", colour=FAINT)
+    place = line_key(canvas, (place, 333), "arrival price", FAINT, 1.4, DOTTED)
+    place = line_key(canvas, (place, 333), "mid", INK, 1.6)
+    canvas.disc((place + 12, 333), 4.0, ORANGE)
     canvas.text((place + 30, 333), "fill (area: shares)")
 
 
-def _line_key(canvas: Canvas, place: Point, name: str, colour: str, width: float, dash: Point | None = None) -> float:
+def line_key(canvas: Canvas, place: Point, name: str, colour: str, width: float, dash: Point | None = None) -> float:
     """Draw the key of a line and return where the next key starts, pixels."""
     x, y = place
     canvas.line([(x, y), (x + 24, y)], colour, width, dash)
@@ -258,8 +258,8 @@ def _draw_costs(canvas: Canvas, frame: Frame) -> None:
     """Draw the cost so far: a bar for each component, one for their sum and one for the risk term."""
     statement = frame.statement
     components = cost_components(statement)
-    bars = [(name, value, _RED if value > 0 else _GREEN) for name, value in components]
-    bars += [("shortfall", statement.shortfall, _INK), ("risk term", statement.risk, _FAINT)]
+    bars = [(name, value, RED if value > 0 else GREEN) for name, value in components]
+    bars += [("shortfall", statement.shortfall, INK), ("risk term", statement.risk, FAINT)]
     places = [*range(len(components)), len(components) + 0.6, len(components) + 1.8]
     low, high = (choose(0.0, *(value for _, value, _ in bars)) for choose in (min, max))
     span = max(high - low, 10.0)
@@ -271,8 +271,8 @@ def _draw_costs(canvas: Canvas, frame: Frame) -> None:
         canvas.text((714, panel.y(place)), name, anchor="rm")
         gap, anchor = (5, "lm") if value >= 0 else (-5, "rm")
         canvas.text((panel.x(value) + gap, panel.y(place)), f"{value:.1f}", anchor=anchor)
-    canvas.line([(722, 544), (936, 544)], _FAINT, 1.0)
-    canvas.line([(panel.x(0.0), 110), (panel.x(0.0), 544)], _INK, 1.0)
+    canvas.line([(722, 544), (936, 544)], FAINT, 1.0)
+    canvas.line([(panel.x(0.0), 110), (panel.x(0.0), 544)], INK, 1.0)
     canvas.text((722, 96), "cost" if frame.over else "cost so far", size=14.0)
     canvas.text((829, 577), "bps of the arrival notional", anchor="mm")
 
@@ -283,6 +283,6 @@ def _draw_regime_key(canvas: Canvas, frame: Frame) -> None:
     widths = [text_width(name, size) + 44 for name in frame.known]
     place = 0.5 * (SIZE[0] - sum(widths) + 24)
     for name, width in zip(frame.known, widths, strict=True):
-        canvas.rectangle((place, 615, place + 14, 625), _BANDS[name], outline=_FAINT)
+        canvas.rectangle((place, 615, place + 14, 625), _BANDS[name], outline=FAINT)
         canvas.text((place + 20, 620), name, size)
         place += width

@@ -183,9 +183,13 @@ class Painter:
         """Draw a frame; an open window shows it for `pause` seconds."""
         from hyperexec_env.envs.picture import draw
 
-        self._pixels = draw(frame)
+        self.show(draw(frame), pause)
+
+    def show(self, pixels: NDArray[np.uint8], pause: float = 0.0) -> None:
+        """Take a picture, shape (height, width, 3); an open window shows it for `pause` seconds."""
+        self._pixels = pixels
         if self._window is not None:
-            self._window.show(self._pixels, pause)
+            self._window.show(pixels, pause)
 
     def pixels(self) -> NDArray[np.uint8]:
         """Return the picture of the last frame, shape (height, width, 3)."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_seed
-from hyperexec_env.envs.task import check_episode
+from hyperexec_env.envs.task import check_episode, check_reset_options
 from hyperexec_env.market.lane import Ticket
 from hyperexec_env.market.noise import as_words, seed_words
 
-__all__ = ["chosen_lanes", "lane_episodes", "lane_seeds", "new_tickets", "next_block", "set_tickets"]
+__all__ = ["EpisodeNumbers", "chosen_lanes", "lane_episodes", "lane_seeds", "new_tickets", "next_block", "set_tickets"]
 
 
 class _Block(Protocol):
@@ -41,6 +42,37 @@ def next_block(block: _AnyBlock | None, number: int, largest: int, draw: Callabl
         return block
     follows = block is not None and number == block.first + block.count
     return draw(number, min(2 * block.count, largest) if block is not None and follows else 1)
+
+
+@dataclass
+class EpisodeNumbers:
+    """Seed and number of the running episode of a single environment."""
+
+    seed: int = 0
+    episode: int = -1
+    board: bool = False
+    begun: bool = False
+    """Whether an episode has begun."""
+
+    def advance(self, seed: int | None, options: Mapping[str, Any] | None, seeded: Callable[[int | None], int]) -> bool:
+        """Go to the next episode of the seed, or to episode 0 of a new seed, and return whether the seed is new.
+
+        Args:
+            seed: New seed; None keeps the seed, or takes the one that `seeded` returns at first.
+            options: Options of the reset: `episode`, the number of the episode to begin, and `board`.
+            seeded: Function that resets gymnasium's generator with a seed and returns the seed that it has.
+
+        Raises:
+            ValueError: A bad seed or option; nothing changes.
+        """
+        given = check_reset_options(options, ("episode", "board"), seed is not None)
+        number = check_episode(given["episode"]) if "episode" in given else None
+        drawn = seeded(None if seed is None else check_seed(seed))
+        renewed = seed is not None or not self.begun
+        if renewed:
+            self.seed, self.episode, self.board, self.begun = drawn, -1, given.get("board", False), True
+        self.episode = self.episode + 1 if number is None else number
+        return renewed
 
 
 def chosen_lanes(mask: Any, lanes: int) -> NDArray[np.bool_]:

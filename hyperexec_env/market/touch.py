@@ -27,10 +27,10 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market import queue
 from hyperexec_env.market.kernel import Cost, Impact, Slice, move
 from hyperexec_env.market.noise import MOVE, OUTFLOW, offset, slice_key, upper_bits, word
 from hyperexec_env.market.numeric import where
+from hyperexec_env.market.queue import advance, filled
 from hyperexec_env.market.touch_scenario import TouchScenario
 
 __all__ = [
@@ -254,7 +254,7 @@ def turn(market: TouchMarket, left: Any, place: Place, take: Any, rest: Any, dra
     level, ahead = placed(market, place, rest)
     at_touch, through = level == TOUCH, draw.moved == THROUGH
     swept = at_touch & through
-    lots = where(swept, resting, where(at_touch, queue.filled(resting, ahead, draw.outflow), 0.0))
+    lots = where(swept, resting, where(at_touch, filled(resting, ahead, draw.outflow), 0.0))
     gain = where(swept, market.swept, market.earned)
     filling = (_NEVER, lots, lots, 0.0, -gain, 0.0, 0.0, 0.0, market.risk, 0.0)
     after, earned = move(_IMPACT, state, filling, lots)
@@ -262,7 +262,7 @@ def turn(market: TouchMarket, left: Any, place: Place, take: Any, rest: Any, dra
     reached = (level == DEEPER) & through
     waits = left_after > 0.0
     next_level = where(waits, where(reached, TOUCH, level), NOWHERE)
-    next_ahead = queue.advance(ahead, draw.outflow, draw.moved == AWAY, market.back)
+    next_ahead = advance(ahead, draw.outflow, draw.moved == AWAY, market.back)
     next_ahead = where(reached, market.deeper_back, where(at_touch & waits, next_ahead, 0.0))
     return Turn(
         left=left_after,

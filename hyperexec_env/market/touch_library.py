@@ -57,8 +57,8 @@ register_touch(
 register_touch(
     TouchScenario(
         name="touch-thin",
-        description="10 lots of 100 shares in one minute at a wide spread with a short queue: the order is urgent",
-        lots=10,
+        description="8 lots of 100 shares in one minute at a wide spread with a short queue: the order is urgent",
+        lots=8,
         lot_shares=100.0,
         arrival_price=222.0,
         horizon_seconds=60.0,
@@ -75,7 +75,7 @@ register_touch(
         adverse=0.066,
         impact=0.004,
         volatility=0.015,
-        risk_aversion=0.01,
+        risk_aversion=0.02,
         market_making=0.4,
         provenance={
             "arrival_price": f"{_AMZN}",

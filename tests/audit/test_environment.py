@@ -438,3 +438,11 @@ def test_a_module_of_the_working_directory_is_found(tmp_path, monkeypatch):
     for adapter in ("desk_of_the_page:ADAPTER", ADAPTER):
         with pytest.raises(ValueError, match="options are for an environment"):
             hx.audit_env(adapter, options={"slices": 5})
+
+
+def test_the_environment_at_the_touch_has_no_fault():
+    """Nothing is hidden there; every other check is made."""
+    found = audit_env("hyperexec_env:HyperExecTouch-v0", options={"scenario": "touch-thin"}, episodes=10)
+    assert {finding.check: finding.verdict for finding in found.findings} == {
+        check.name: "not run" if check.name == "hidden" else "passed" for check in CHECKS
+    }

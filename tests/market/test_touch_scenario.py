@@ -99,5 +99,6 @@ def test_a_name_is_registered_once():
 
 def test_an_order_that_would_slow_the_queue_is_warned_about():
     assert get_touch("touch-5min").warnings == ()
-    assert "lots that leave the queue" in get_touch("touch-thin").warnings[0]
+    assert "lots that leave the queue" in replace(get_touch("touch-thin"), lots=12).warnings[0]
+    assert "more than the lots that leave" in replace(get_touch("touch-thin"), outflow=0.0).warnings[0]
     assert "adverse selection is missing" in replace(get_touch("touch-5min"), adverse=0.0).warnings[0]

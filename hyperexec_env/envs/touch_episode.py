@@ -1,0 +1,86 @@
+"""An episode of a child order at the touch in the single environment, in Python floats, on draws made ahead."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.envs.touch_features import observe_touch
+from hyperexec_env.envs.touch_task import TouchTask, touch_info
+from hyperexec_env.market import kernel, queue, touch, touch_lane
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.touch import Draw, draw_step
+from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane
+from hyperexec_env.records import on_numbers
+
+__all__ = ["TouchBlock", "TouchEpisode", "draw_touch_block"]
+
+_move = on_numbers(kernel.move)
+_turn = on_numbers(
+    touch.turn,
+    move=_move,
+    placed=on_numbers(touch.placed),
+    filled=on_numbers(queue.filled),
+    advance=on_numbers(queue.advance),
+)
+_step = on_numbers(touch_lane.step_lane, turn=_turn, unwind=on_numbers(touch.unwind, move=_move))
+
+
+class TouchBlock:
+    """The draws of consecutive episodes of one seed."""
+
+    def __init__(self, task: TouchTask, first: int, keys: NDArray[np.uint64]) -> None:
+        """Draw the episodes `first`, `first + 1`, ... with the keys."""
+        self.first, self.count, self.keys = first, len(keys), keys
+        draws = draw_step(task.market, keys, np.arange(task.market.scenario.steps)[:, None])
+        self._outflow, self._moved = draws.outflow.T.tolist(), draws.moved.T.tolist()
+
+    def draws(self, number: int) -> list[Draw]:
+        """Return what nature draws in each step of an episode."""
+        return [
+            Draw(*drawn) for drawn in zip(self._outflow[number - self.first], self._moved[number - self.first], strict=True)
+        ]
+
+
+def draw_touch_block(task: TouchTask, seed: int, first: int, count: int, board: bool = False) -> TouchBlock:
+    """Return the draws of some consecutive episodes of a seed."""
+    return TouchBlock(task, first, episode_keys(seed, np.arange(first, first + count, dtype=np.uint64), board))
+
+
+class TouchEpisode:
+    """A running episode."""
+
+    def __init__(self, task: TouchTask, draws: list[Draw]) -> None:
+        """Begin the episode."""
+        self.task, self.draws = task, draws
+        self.lanes: list[TouchLane] = [first_touch_lane(task.market)]
+        """The episode before each step so far, and now."""
+        self.first = observe_touch(task.market, self.lanes[0])
+
+    @property
+    def lane(self) -> TouchLane:
+        """The episode now."""
+        return self.lanes[-1]
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode is over."""
+        return bool(self.lanes[-1].over)
+
+    def trade(self, take: float, rest: int) -> tuple[NDArray[np.float32], float]:
+        """Do a step; return the observation and the reward, half-spreads per lot."""
+        market, lane = self.task.market, self.lanes[-1]
+        after, cost = _step(market, lane, take, rest, self.draws[lane.k])
+        self.lanes.append(after)
+        return observe_touch(market, after), cost * -market.scenario.scale
+
+    def mask(self) -> NDArray[np.int8]:
+        """Return the mask of the actions, 1 is allowed."""
+        lane = self.lanes[-1]
+        return self.task.mask_of(lane.left, lane.place.level)
+
+    def info(self) -> dict[str, Any]:
+        """Return the `info` of the result so far."""
+        return touch_info(self.task, self.lanes[-1])
