@@ -13,12 +13,17 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 if sys.platform == "emscripten":  # a browser has no processes, and gymnasium imports their semaphores for AsyncVectorEnv
     sys.modules.setdefault("_multiprocessing", _semaphores := ModuleType("_multiprocessing"))
     vars(_semaphores).update(SemLock=type("SemLock", (), {"SEM_VALUE_MAX": 1}), sem_unlink=None)
+
+if find_spec("hyperexec_env.baselines") is None:  # not installed: Python runs in a checkout, where `baselines` lies beside
+    __path__.append(str(Path(__file__).resolve().parent.parent))
 
 from gymnasium.envs.registration import make as _make
 from gymnasium.envs.registration import make_vec as _make_vec

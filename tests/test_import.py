@@ -123,3 +123,13 @@ def test_only_hyperexec_env_is_installed(name, tmp_path):
     done = subprocess.run([sys.executable, "-c", f"import {name}"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"No module named '{name}'" in done.stderr
+
+
+def test_a_checkout_can_be_used_without_an_installation():
+    """As in a checkout beside a package that was installed as a copy: Python finds the folder of the source first."""
+    program = (
+        "sys.meta_path = [finder for finder in sys.meta_path if '__editable__' not in type(finder).__module__ + repr(finder)]\n"
+        "import hyperexec_env as hx, hyperexec_env.training.folder\n"
+        "hx.get_policy('TWAP'); from hyperexec_env.evaluation.identity import engine; engine()"
+    )
+    assert {"hyperexec_env.baselines.policies", "hyperexec_env.training.folder"} <= loaded_after(program)
