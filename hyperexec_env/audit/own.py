@@ -1,7 +1,8 @@
-"""The adapter of the environments of this package."""
+"""The adapters of the environments of this package."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
@@ -11,6 +12,7 @@ import numpy as np
 from hyperexec_env.audit.adapter import Adapter
 from hyperexec_env.audit.own_touch import touch_adapter
 from hyperexec_env.envs.action import PACE_LIMIT, PACES
+from hyperexec_env.envs.basket import HyperExecBasketEnv
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.task import Task
 from hyperexec_env.envs.touch import HyperExecTouchEnv
@@ -40,6 +42,8 @@ def own_adapter(make: Callable[[], Any], made: Any) -> Adapter | None:
     plain = getattr(made, "unwrapped", made)
     if isinstance(plain, HyperExecTouchEnv):
         return touch_adapter(make, plain)
+    if isinstance(plain, HyperExecBasketEnv):
+        return _basket_adapter(make, plain)
     if not isinstance(plain, HyperExecEnv):
         return None
     task = plain.task
@@ -86,19 +90,25 @@ def _steady(scenario: Scenario, slices: int) -> Scenario:
 
 def _action(env: Any, shares: float) -> Any:
     """Return the action that requests a number of shares, the nearest of the action mode."""
-    plain = env.unwrapped
-    situation, mode, market = plain.situation, plain.task.mode, plain.task.market
-    if mode.own is not None:
+    task, situation = env.unwrapped.task, env.unwrapped.situation
+    if task.mode.own is not None:
         raise ValueError(
-            f"audit of an own action mode ({mode.name}): pass an adapter whose `action` maps shares to its actions"
+            f"audit of an own action mode ({task.mode.name}): pass an adapter whose `action` maps shares to its actions"
         )
-    base = float(mode.base.take(market.cell(situation.k, situation.seen)))
-    scale = base if mode.name == "participation" else situation.remaining * base
+    value = _value(task, situation.k, situation.seen, situation.remaining, shares)
+    return value if task.mode.discrete else np.array([value], dtype=np.float32)
+
+
+def _value(task: Task, k: int, seen: int, remaining: float, shares: float) -> Any:
+    """Return the number, or the index of the level, that requests some shares of an order."""
+    mode = task.mode
+    base = float(mode.base.take(task.market.cell(k, seen)))
+    scale = base if mode.name == "participation" else remaining * base
     pace = shares / scale if scale > 0.0 else 0.0
     if mode.discrete:
         return int(np.argmin(np.abs(np.array(PACES) - pace)))
     value = (pace - 1.0) / (1.0 + _PACE_SLOPE * pace) if mode.name == "pace" else 2.0 * pace - 1.0
-    return np.clip(np.array([value], dtype=np.float32), -1.0, 1.0)
+    return min(max(value, -1.0), 1.0)
 
 
 def _account(env: Any, info: Mapping[str, Any]) -> float:
@@ -111,6 +121,53 @@ def _fill(env: Any, info: Mapping[str, Any]) -> tuple[float, float]:
     """Return the shares of the last slice and their average price."""
     situation = env.unwrapped.situation
     return situation.last_shares, situation.last_price
+
+
+# --- baskets
+
+
+def _basket_adapter(make: Callable[[], Any], made: HyperExecBasketEnv) -> Adapter:
+    """Return the adapter of a basket. Its `shares` are the arrival notional of all orders, in currency; a request trades the
+    same fraction of what is left of each asset.
+    """
+    task = made.task
+    basket = task.market.scenario
+    options: dict[str, Any] = {
+        "action_mode": task.action_mode,
+        "reward": "realised" if task.reward.realised else "expected",
+        "observe_regime": not task.hidden,
+        "random_side": task.draw.random_side,
+        "quantity_range": task.draw.quantity_range,
+    }
+    prices = np.array([asset.arrival_price for asset in basket.assets])
+
+    def remaining(env: Any) -> float:
+        return float(prices @ env.unwrapped.situation.remaining)
+
+    def action(env: Any, amount: float) -> Any:
+        plain, left = env.unwrapped, remaining(env)
+        situation = plain.situation
+        asked = situation.remaining * (amount / left if left else 0.0)
+        parts = zip(plain.task.assets, situation.remaining, asked, strict=True)
+        values = [_value(each, situation.k, situation.seen, own, shares) for each, own, shares in parts]
+        return np.array(values[: math.prod(task.shape)], dtype=np.int64 if task.discrete else np.float32)
+
+    def sliced(slices: int) -> Any:
+        regimes = replace(basket.assets[0].regimes, rates=())
+        return type(made)(scenario=basket.with_assets(slices=slices, regimes=regimes), **options)
+
+    def account(env: Any, info: Mapping[str, Any]) -> float:
+        return -float(info["shortfall_bps"] + info["risk_bps"] if task.reward.realised else info["objective_bps"])
+
+    return Adapter(
+        make=make,
+        slices=lambda env: env.unwrapped.task.market.slices,
+        action=action,
+        remaining=remaining,
+        cost=lambda env, info: info["objective_bps"],
+        account=account,
+        sliced=sliced,
+    )
 
 
 # --- other draws of nature

@@ -16,6 +16,7 @@ from hyperexec_env.audit.own import own_adapter
 from hyperexec_env.audit.policy import POLICY_CHECKS
 from hyperexec_env.audit.results import RESULT_CHECKS
 from hyperexec_env.audit.settings import Settings
+from hyperexec_env.envs.basket import HyperExecBasketEnv
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.market.scenario import scenario_names
 
@@ -69,6 +70,35 @@ def test_our_environment_passes(options, left_out):
     found = audit_own(lambda: HyperExecEnv(**options))
     assert found.checks("failed") == [], str(found)
     assert found.checks("not run") == left_out, str(found)
+
+
+def of_two(kind, **options):
+    """A function that makes an environment of a basket of two assets in ten slices."""
+    ten = hx.get_basket("basket-pairs").with_assets(slices=10)
+    two = replace(ten, assets=ten.assets[:2], correlation=((1.0, 0.6), (0.6, 1.0)), factors=())
+    return lambda: kind(scenario=two, **options)
+
+
+@pytest.mark.parametrize(("mode", "reward"), [("pace", "expected"), ("dial", "realised"), ("discrete", "expected")])
+def test_our_environment_of_baskets_passes(mode, reward):
+    make = of_two(HyperExecBasketEnv, action_mode=mode, reward=reward)
+    found = audit_env(own_adapter(make, make()), episodes=10)
+    assert found.checks("failed") == [], str(found)
+    assert found.checks("not run") == ["future", "foresight", "hidden", "fills"], str(found)
+
+
+class OwnDiscount(HyperExecBasketEnv):
+    """Forgets a fifth of the costs in the rewards."""
+
+    def step(self, action):
+        observation, reward, *rest = super().step(action)
+        return observation, 0.8 * reward, *rest
+
+
+def test_a_broken_copy_of_our_environment_of_baskets_is_caught():
+    make = of_two(OwnDiscount)
+    found = audit_env(own_adapter(make, make()), episodes=10)
+    assert found.checks("failed") == ["account"], str(found)
 
 
 @pytest.mark.slow
