@@ -285,8 +285,8 @@ def make(scenario: ScenarioLike | None = None, **options: Any) -> Env[Any, Any]:
     scenario ``HyperExecTouch-v0`` (:class:`~hyperexec_env.envs.touch.HyperExecTouchEnv`).
 
     Args:
-        scenario: A name, a dict, a path of a TOML file, a `Scenario`, a `BasketScenario` or a `TouchScenario`; None: regime-day,
-            or the market of the `replay`.
+        scenario: A name, a dict, a path of a TOML file, a `Scenario`, a `BasketScenario` or a `TouchScenario`; None:
+            regime-day, or the market of the `replay`.
         options: Arguments of :class:`~hyperexec_env.envs.single.HyperExecEnv` (`action_mode`, `reward`, `observe_regime`,
             `replay`, `render_mode`, ...) and of `gymnasium.make`.
     """
@@ -300,8 +300,8 @@ def make_vec(scenario: ScenarioLike | None = None, num_envs: int = 1, **options:
     scenario ``HyperExecTouch-v0`` (:class:`~hyperexec_env.envs.touch_vector.HyperExecTouchVectorEnv`).
 
     Args:
-        scenario: A name, a dict, a path of a TOML file, a `Scenario`, a `BasketScenario` or a `TouchScenario`; None: regime-day,
-            or the market of the `replay`.
+        scenario: A name, a dict, a path of a TOML file, a `Scenario`, a `BasketScenario` or a `TouchScenario`; None:
+            regime-day, or the market of the `replay`.
         num_envs: Number of environments.
         options: Arguments of :class:`~hyperexec_env.envs.vector.HyperExecVectorEnv` (`backend`, `num_threads`, `copy`,
             `action_mode`, ...) and of `gymnasium.make_vec`.

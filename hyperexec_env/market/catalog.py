@@ -134,4 +134,5 @@ class Catalog(Generic[T]):
         else:
             what = shown(getattr(given, "name", given))
         many = self.word.partition(" ")[2]
-        return f"{what} is {self.word}, and this needs a scenario of HyperExec-v0; {self.getter} and {self.environment} take a {many}"
+        takers = f"{self.getter} and {self.environment} take a {many}"
+        return f"{what} is {self.word}, and this needs a scenario of HyperExec-v0; {takers}"
