@@ -22,6 +22,7 @@ from hyperexec_env.market.kernel import State, step
 from hyperexec_env.market.path import Draws, World, next_slice
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.market.tables import SliceRow, build_market
+from hyperexec_env.market.volume_noise import neutral_ratio
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
 from .policies import get_policy
@@ -57,6 +58,7 @@ class PolicyOrder:
         self.state = State(float(order.quantity), 0.0, 0.0)
         self.last_shares, self.last_price = 0.0, order.arrival_price
         self.last_volume, self.last_flow = float(self.market.numbers.slice_volume), 0.0
+        self.volume_ratio = float(neutral_ratio(self.market.numbers))
         self._volume = self._signed = self._paid = 0.0
 
     @property
@@ -135,6 +137,7 @@ class PolicyOrder:
             last_shares=self.last_shares,
             last_volume=self.last_volume,
             last_price=self.last_price if self.last_shares else observed - side * displacement,
+            volume_ratio=1.0 if self.seen == self.market.unknown else self.volume_ratio,
         )
 
     def _close_slice(self, time: float) -> None:
@@ -148,8 +151,10 @@ class PolicyOrder:
         self._paid = paid
         self.last_volume = max(feed.volume - self._volume, float(size))
         row = self.market.row(self.k, self.seen)
-        world = World(self.seen, 0.0, self.order.arrival_price, 1.0)
+        world = World(self.seen, 0.0, self.order.arrival_price, 1.0, neutral_ratio(self.market.numbers))
         draws = Draws(0.0, 0.0, self.last_volume / row.mean_volume, 0)
+        if self.market.numbers.spec.volume_persistence != 0.0:
+            self.volume_ratio = self.last_volume / float(row.mean_volume)
         self.last_flow = self._standardised(feed.signed - self._signed, row)
         slice, _ = next_slice(self.market.numbers, float(self.order.side), self.k, row, world, draws)
         self.state, _ = step(self.market.impact, self.state, slice._replace(least=0.0, limit=math.inf), self.last_shares)

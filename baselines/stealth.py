@@ -276,6 +276,7 @@ def _fine(scenario: Scenario) -> Scenario:
         max_participation=None,
         complete=True,
         flow_persistence=0.0,
+        volume_persistence=0.0,
         predator=0.0,
     )
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import ActionMode
-from hyperexec_env.envs.features import Observer, drawn_features, own_features, reach
+from hyperexec_env.envs.features import Observer, drawn_features, last_ratio, own_features, reach
 from hyperexec_env.market.kernel import Impact, Slice, State, close, expected_cost, move, shortfall_cost
 from hyperexec_env.market.path import Path
 
@@ -69,9 +69,10 @@ def lanes_of(observer: Observer, mode: ActionMode, path: Path, dtype: torch.dtyp
     cell = market.cell(column, observer.seen(path.world.regime[:-1]))
     volume = path.slices.volume
     view = observer.view(cell)
-    last_volume = np.concatenate([np.full_like(volume[:1], market.numbers.slice_volume), volume[:-1]])
+    last_volume = np.concatenate([market.numbers.slice_volume * path.world.volume_ratio[:1], volume[:-1]])
     side = float(market.scenario.side)
-    drawn = drawn_features(view.last_expected, side, last_volume, path.world.flow[:-1])
+    ratio = last_ratio(market.numbers, observer.hidden, last_volume, view.last_expected, path.world.volume_ratio[:-1])
+    drawn = drawn_features(ratio, side, path.world.flow[:-1])
     drawn_columns = [np.broadcast_to(values, volume.shape).astype(np.float32)[..., None] for values in drawn]
 
     def tensors(values: NDArray[Any]) -> tuple[torch.Tensor, ...]:

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hyperexec_env.market.belief import gain_after, variance_after
 from hyperexec_env.market.tables import Market, build_market
 
-__all__ = ["belief_gains", "belief_variances", "level_matters", "told_markets", "total_noise"]
+__all__ = ["belief_gains", "belief_variances", "level_matters", "memory_matters", "told_markets", "total_noise"]
 
 Floats = NDArray[np.float64]
 
@@ -53,6 +53,11 @@ def belief_gains(market: Market) -> Floats:
 def level_matters(market: Market) -> bool:
     """Return whether costs depend on the volume level: through temporary impact or a cap."""
     return bool(market.numbers.spec.varying_level and (market.numbers.spec.capped or market.temporary_scale.any()))
+
+
+def memory_matters(market: Market) -> bool:
+    """Return whether costs depend on the volume of the previous slice, which predicts the next one."""
+    return bool(market.numbers.spec.volume_persistence and (market.numbers.spec.capped or market.temporary_scale.any()))
 
 
 def total_noise(market: Market) -> float:

@@ -14,12 +14,12 @@ from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market, build_market
 
-from .belief import told_markets
+from .belief import memory_matters, told_markets
 from .dynamic import evaluate_fractions
 from .objectives import bps_of, solve_to_tolerance, told_bps
 from .problem import build_problem, unsolved
 
-__all__ = ["ignoring_bps", "level_alone", "lower_bound"]
+__all__ = ["ignoring_bps", "level_alone", "lower_bound", "volume_alone"]
 
 Floats = NDArray[np.float64]
 
@@ -34,10 +34,22 @@ def level_alone(market: Market, **changes: Any) -> bool:
     return scenario.volume_level_sd > 0.0 and not unsolved(build_market(plain))
 
 
+def volume_alone(market: Market) -> bool:
+    """Return whether the objective of a policy that ignores past volumes can be computed: an upper bound on J*.
+
+    The volume has a level or is persistent, and the market could be solved without both. With a cap, the persistence ties the
+    traded shares of a slice to those of the slices before.
+    """
+    scenario = market.scenario
+    plain = build_market(replace(scenario, volume_level_sd=0.0, volume_persistence=0.0))
+    moves = scenario.volume_level_sd > 0.0 or memory_matters(market)
+    return moves and not (market.numbers.spec.capped and memory_matters(market)) and not unsolved(plain)
+
+
 def ignoring_bps(market: Market) -> float:
     """Return the objective of a policy that ignores past volumes, plus its error, bps: an upper bound on J*.
 
-    The policy is the optimum if the volume level were drawn anew in each slice. Without a cap, it is the best policy that
+    The policy is the optimum if volume level and noise were drawn anew in each slice. Without a cap, it is the best policy that
     ignores past volumes, because the state after a trade does not depend on the volume.
     """
     law = market.scenario.regimes.start_law()
@@ -63,6 +75,8 @@ def lower_bound(market: Market) -> float:
     # with predator < 0 every child order gets the full benefit of the liquidity
     if not unsolved(build_market(replace(scenario, predator=0.0))):
         return _dynamic_bps(market)
+    if memory_matters(market) and market.numbers.spec.capped:  # a cap only raises J*
+        return _lower_bound(replace(scenario, max_participation=None))
     keys = episode_keys(0, np.arange(_BOUND_PATHS))
     without_drift = replace(scenario, flow_persistence=0.0, price_risk=0.0, regimes=replace(scenario.regimes, drift=()))
     slices = draw_path(market, keys, float(scenario.side)).slices

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.tables import Market
 
-from .belief import belief_variances, level_matters
+from .belief import belief_variances, level_matters, memory_matters
 from .dynamic import Table
 from .problem import HERMITE, Problem, belief_modes, build_problem, mode_slices
 from .spline import Axis, surfaces
@@ -45,6 +45,7 @@ def is_separable(market: Market) -> bool:
         and spec.beta == spec.transient_exponent == 1.0
         and not (market.impact.transient_slope or spec.capped or spec.hunted or spec.drifting or spec.price_risk)
         and not (spec.flow_persistence and market.numbers.by_flow)
+        and not memory_matters(market)
         and spec.complete
         and market.regimes == 1
     )

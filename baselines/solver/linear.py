@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from hyperexec_env.market.kernel import expected_cost, move
 from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.tables import Market
+from hyperexec_env.market.volume_noise import neutral_ratio
 
-from .belief import level_matters
+from .belief import level_matters, memory_matters
 
 __all__ = ["Riccati", "is_linear", "keeps_one_side", "solve_linear"]
 
@@ -64,6 +65,7 @@ def is_linear(market: Market) -> bool:
         and not scenario.predator
         and not market.numbers.spec.capped
         and not level_matters(market)
+        and not memory_matters(market)
         and scenario.complete
         and not (scenario.flow_persistence if scenario.price_model == "gbm" else scenario.price_risk)
     )
@@ -88,6 +90,7 @@ def _slice_costs(market: Market, k: int, points: Floats) -> Floats:
         signal if by_flow else np.zeros(signal.shape),
         scenario.arrival_price * (np.ones(signal.shape) if by_flow else signal),
         np.ones(signal.shape),
+        np.full(signal.shape, neutral_ratio(market.numbers)),
     )
     slice = expected_slice(market, k, world)
     slice = slice._replace(volume=slice.volume * math.exp(-(scenario.volume_noise**2)), innovation=0.0, least=-math.inf)
@@ -139,7 +142,7 @@ def solve_linear(market: Market) -> Riccati:
     if not is_linear(market):
         raise ValueError(
             f"scenario {market.scenario.name!r} must have temp_impact_beta 1 and transient_exponent 1, no participation "
-            "cap, no volume level, no predator, at most one signal and complete = true to be linear; "
+            "cap, no volume level, no persistence of volume, no predator, at most one signal and complete = true to be linear; "
             f"got temp_impact_beta {market.scenario.temp_impact_beta:g}"
         )
     scenario, slices = market.scenario, market.slices

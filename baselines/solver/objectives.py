@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.tables import Market
 
-from .belief import level_matters, told_markets
+from .belief import level_matters, memory_matters, told_markets
 from .dynamic import FINE, Grid, Table, evaluate_fractions, solve_informed
 from .linear import Riccati, keeps_one_side, solve_linear
 from .open_loop import best_fractions, best_schedule, build_open_loop, schedule_cost
@@ -28,7 +28,7 @@ _MAX_GRIDS: Final = 3
 _ROUNDING: Final = 1e-12
 """Differences between two grids below this, bps, count as rounding."""
 _LEVEL_GRID: Final = Grid(31, 16, 21)
-"""First grid where the volume level varies: there is a node for each belief, or a problem for each level that is told."""
+"""First grid where past volumes are a signal, or a problem is solved for each volume level that is told."""
 
 
 def _no_progress() -> None:
@@ -55,14 +55,14 @@ def solve_to_tolerance(
     Args:
         market: The market.
         tick: Called after each slice of each grid, to report progress.
-        learn: Whether the policy learns the volume level (:func:`~hyperexec_env.baselines.solver.problem.build_problem`).
+        learn: Whether the policy learns from past volumes (:func:`~hyperexec_env.baselines.solver.problem.build_problem`).
         grid: The first grid; None: a grid for the market.
 
     Returns:
         J* by first regime (bps), its relative error, the decision problem, the table and the grid.
     """
     law = market.scenario.regimes.start_law()
-    grid = grid or (_LEVEL_GRID if level_matters(market) else FINE)
+    grid = grid or (_LEVEL_GRID if level_matters(market) or memory_matters(market) else FINE)
 
     def values(grid: Grid) -> tuple[Floats, Problem, Table]:
         problem = build_problem(market, grid.signal, learn)

@@ -73,6 +73,7 @@ class TablePolicy:
                 least=1e-12 * scenario.arrival_price,
                 arrival_price=scenario.arrival_price,
                 by_flow=float(problem.by_flow or problem.by_level or problem.axis.count == 1),
+                by_volume=float(problem.by_volume),
                 rows=table.fractions.shape[1],
                 **{
                     f"{name}_{key}": getattr(axis, key)
@@ -229,7 +230,9 @@ class TableParameters(NamedTuple):
     """Lower bound of the displacement that scales the share axis, currency per share."""
     arrival_price: float
     by_flow: float
-    """1 if the signal is the order flow, 0 if it is log(price / arrival price)."""
+    """1 if the signal is the order flow, or takes its place."""
+    by_volume: float
+    """1 if the signal is the log of the ratio of the last volume; if both are 0, it is log(price / arrival price)."""
     rows: int
     """Rows of the table per slice, one per regime."""
     signal_count: int
@@ -261,7 +264,12 @@ def _table_shares(table: TableParameters, situation: Situation) -> Any:
     """Return the shares of a table rule: the fraction interpolated trilinearly, times the remaining shares."""
     remaining = maximum(situation.remaining, 0.0)
     largest = maximum(table.slope * (table.quantity - remaining), table.least)
-    signal = situation.flow if table.by_flow > 0.0 else np.log(situation.price / table.arrival_price)
+    if table.by_flow > 0.0:
+        signal = situation.flow
+    elif table.by_volume > 0.0:
+        signal = np.log(situation.volume_ratio)
+    else:
+        signal = np.log(situation.price / table.arrival_price)
     x, u = _locate(signal, table.signal_low, table.signal_spacing, table.signal_count)
     y, v = _locate(np.sqrt(remaining / table.quantity), table.root_low, table.root_spacing, table.root_count)
     z, w = _locate(minimum(situation.transient / largest, 1.0), table.share_low, table.share_spacing, table.share_count)

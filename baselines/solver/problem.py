@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from hyperexec_env.market.kernel import Slice
 from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.tables import Market
+from hyperexec_env.market.volume_noise import neutral_ratio
 
-from .belief import belief_variances, level_matters, total_noise
+from .belief import belief_variances, level_matters, memory_matters, total_noise
 from .spline import Axis, interpolation
 
 __all__ = ["HERMITE", "Problem", "belief_modes", "build_problem", "mean_slice", "mode_slices", "unsolved"]
@@ -33,19 +34,23 @@ class Problem(NamedTuple):
 
     A mode is the part of the observed state that trades cannot influence: the regime of the slice and, if the scenario has a
     signal, the grid node of the signal. The signal is the last order flow if the flow is persistent, the price if it is
-    geometric and costs depend on it (through a drift or price risk), or the belief about the volume level if the level varies
-    (:mod:`.belief`). Without a signal there is a single node. Arrays over modes have shape (regimes, nodes).
+    geometric and costs depend on it (through a drift or price risk), the ratio of the last volume to its expectation if the
+    volume is persistent, or the belief about the volume level if the level varies (:mod:`.belief`). Without a signal there is a
+    single node. Arrays over modes have shape (regimes, nodes).
     """
 
     market: Market
     signal: Floats
-    """Signal at each node, shape (nodes,): flow in standard deviations, price in currency per share, or mean log level."""
+    """Signal at each node, shape (nodes,): flow in standard deviations, price in currency per share, ratio of the last volume,
+    or mean log level."""
     axis: Axis
-    """Grid of the signal coordinate: the flow, log(price / arrival price), or the mean log level."""
+    """Grid of the signal coordinate: the flow, log(price / arrival price), log of the ratio, or the mean log level."""
     by_flow: bool
     """Whether the signal is the order flow, or there is none."""
     by_level: bool
-    """Whether the signal is the belief about the volume level; if neither, it is the price."""
+    """Whether the signal is the belief about the volume level."""
+    by_volume: bool
+    """Whether the signal is the ratio of the last volume to its expectation; if none of the three, it is the price."""
     regime_law: Floats
     """Probabilities of the regimes in the first slice, shape (regimes,)."""
     transition: Floats
@@ -79,6 +84,11 @@ class Problem(NamedTuple):
         """Return the signal coordinate of flows (standard deviations) or prices (currency per share), in their shape."""
         return np.asarray(flow if self.by_flow else np.log(price / self.market.scenario.arrival_price))
 
+    @property
+    def by_price(self) -> bool:
+        """Whether the signal is the price."""
+        return not (self.by_flow or self.by_level or self.by_volume)
+
 
 def unsolved(market: Market) -> str:
     """Return the reason why the scenario of a market cannot be solved exactly; the empty string if it can."""
@@ -96,6 +106,19 @@ def unsolved(market: Market) -> str:
     if level_matters(market) and (_flow_matters(market) or _price_matters(market)):
         signal = "flow" if _flow_matters(market) else "price"
         return f"the {signal} and the belief about the volume level would be two signals, and the solver supports one"
+    if memory_matters(market):
+        return _memory_unsolved(market)
+    return ""
+
+
+def _memory_unsolved(market: Market) -> str:
+    """Return the reason why a market with persistent volume cannot be solved exactly; the empty string if it can."""
+    if market.numbers.spec.capped:
+        return "the participation cap ties the traded shares to the volume, which also predicts the next volume"
+    others = {"the flow": _flow_matters, "the price": _price_matters, "the belief about the volume level": level_matters}
+    for name, matters in others.items():
+        if matters(market):
+            return f"{name} and the last volume would be two signals, and the solver supports one"
     return ""
 
 
@@ -116,9 +139,12 @@ def build_problem(market: Market, nodes: int = 33, learn: bool = True) -> Proble
     Args:
         market: The market.
         nodes: Number of nodes of the signal; ignored if the scenario has no signal.
-        learn: Whether the policy learns the volume level from past volumes, if the belief is the only signal. Otherwise the
-            level is a part of the volume noise: exact for a policy that ignores past volumes, where no cap applies.
+        learn: Whether the policy learns from past volumes, if they are the only signal: the volume level, or the deviation of
+            a persistent volume. Otherwise the level is a part of the volume noise, and the noise has no memory: exact for a
+            policy that ignores past volumes, where no cap applies.
     """
+    if learn and memory_matters(market) and not _memory_unsolved(market):
+        return _memory_problem(market, nodes)
     if learn and level_matters(market) and not (_flow_matters(market) or _price_matters(market)):
         problem = belief_modes(market, nodes)
         return problem._replace(signal_steps=_belief_steps(problem))
@@ -146,12 +172,40 @@ def belief_modes(market: Market, nodes: int) -> Problem:
         axis=axis,
         by_flow=False,
         by_level=True,
+        by_volume=False,
         regime_law=regimes.start_law(),
         transition=regimes.transition(scenario.tau),
         signal_law=interpolation(axis, 0.0),
         signal_steps=(),
         levels=np.exp(axis.nodes - 0.5 * deviation**2 + 0.5 * variances[:-1, None]),
         deviations=np.sqrt(scenario.volume_noise**2 + variances[:-1]),
+    )
+
+
+def _memory_problem(market: Market, nodes: int) -> Problem:
+    """Return the decision problem whose signal is the ratio of the last volume to its expectation."""
+    scenario, (points, weights) = market.scenario, HERMITE
+    regimes, slices, phi, deviation = scenario.regimes, market.slices, scenario.volume_persistence, scenario.volume_noise
+    # the expected cost, proportional to ratio^(-beta phi), moves the mass of its integral by beta phi s standard deviations
+    reach = deviation * (_SIGNAL_RANGE + scenario.temp_impact_beta * abs(phi) * deviation)
+    mean = -0.5 * deviation**2
+    axis = Axis(mean - reach, mean + reach, nodes)
+    own = deviation * math.sqrt(1.0 - phi * phi)
+    following = mean + phi * (axis.nodes[:, None] - mean) + own * points
+    step = np.einsum("fpg,p->fg", interpolation(axis, _clip(axis, following)), weights)
+    return Problem(
+        market=market,
+        signal=np.exp(axis.nodes),
+        axis=axis,
+        by_flow=False,
+        by_level=False,
+        by_volume=True,
+        regime_law=regimes.start_law(),
+        transition=regimes.transition(scenario.tau),
+        signal_law=np.einsum("pg,p->g", interpolation(axis, _clip(axis, mean + deviation * points)), weights),
+        signal_steps=(np.broadcast_to(step, (market.regimes, nodes, nodes)),) * slices,
+        levels=np.ones((slices, nodes)),
+        deviations=np.full(slices, own),
     )
 
 
@@ -177,7 +231,7 @@ def _signal_problem(market: Market, nodes: int) -> Problem:
     count, none = len(law), np.empty(0)
 
     def problem(signal: Floats, axis: Axis, by_flow: bool, start: Floats, *steps: Floats) -> Problem:
-        return Problem(market, signal, axis, by_flow, False, law, transition, start, steps, none, none)
+        return Problem(market, signal, axis, by_flow, False, False, law, transition, start, steps, none, none)
 
     if _flow_matters(market):
         phi = scenario.flow_persistence
@@ -213,10 +267,12 @@ def mode_slices(problem: Problem, k: int) -> Slice:
     scenario = market.scenario
     regime = np.repeat(np.arange(count), nodes)
     signal = np.tile(problem.signal, count)
-    by_price = not (problem.by_flow or problem.by_level)
     flow = signal if problem.by_flow else np.zeros(count * nodes)
-    price = signal if by_price else np.full(count * nodes, scenario.arrival_price)
-    slice = expected_slice(market, k, World(regime, flow, price, np.tile(problem.levels[k], count)))
+    price = signal if problem.by_price else np.full(count * nodes, scenario.arrival_price)
+    ratio = signal if problem.by_volume else np.full(count * nodes, neutral_ratio(market.numbers))
+    levels = np.tile(problem.levels[k], count)
+    # a neutral ratio is that of the volume over its level, and the expected volume then the level times the curve
+    slice = expected_slice(market, k, World(regime, flow, price, levels, ratio * levels))
     fields = slice._replace(innovation=0.0)
     return Slice(*(np.broadcast_to(np.asarray(value, dtype=float), regime.shape).reshape(count, nodes) for value in fields))
 

@@ -28,7 +28,7 @@ from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.progress import progress
 
-from .bounds import ignoring_bps, level_alone, lower_bound
+from .bounds import ignoring_bps, lower_bound, volume_alone
 from .dynamic import FINE, Grid, Table, solve_delayed
 from .learning import is_separable, solve_separable
 from .linear import Riccati, keeps_one_side
@@ -50,7 +50,8 @@ class Solution:
     """Optimum of a scenario and reference objectives, in bps of the arrival notional.
 
     If the scenario is not solved exactly, only a lower bound is available: the other objectives and the policy are None. If
-    the volume level alone prevents an exact solution, there are an upper bound and the objectives of schedules too.
+    level or persistence of the volume alone prevent an exact solution, there are an upper bound and the objectives of schedules
+    too.
     """
 
     scenario: Scenario
@@ -96,7 +97,8 @@ class Solution:
         lower = f"not solved exactly: {self.reason}. J* is at least {self.bound_bps:.4f} bps"
         if self.upper_bps is None:
             return lower
-        return f"{lower} (volume level told) and at most {self.upper_bps:.4f} bps (policy that ignores past volumes)"
+        told = " (volume level told)" if self.scenario.volume_level_sd else ""
+        return f"{lower}{told} and at most {self.upper_bps:.4f} bps (policy that ignores past volumes)"
 
     @property
     def schedule(self) -> Floats:
@@ -269,7 +271,7 @@ def _solve_bounds(market: Market, start: float) -> Solution:
     """Compute the bounds of a market for which :func:`unsolved` gives a reason; `start` as in :func:`_solve_exactly`."""
     upper = open_loop = twap = None
     fractions = np.empty(0)
-    if level_alone(market):
+    if volume_alone(market):
         problem, even = build_problem(market, FINE.signal, learn=False), 1.0 / np.arange(market.slices, 0, -1)
         twap = schedule_objective(problem, even) * bps_of(market)
         upper = min(ignoring_bps(market), twap)

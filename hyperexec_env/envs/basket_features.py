@@ -201,7 +201,7 @@ def seen_alone(observer: Observer, reach: Any, situation: Situation) -> NDArray[
     known = drifted, view.plan, view.rest_volume
     last = situation.last_shares, situation.last_volume
     own = own_features(observer.sight.scales, situation.quantity, reach, state, *last, known)
-    drawn = drawn_features(view.last_expected, side, situation.last_volume, situation.flow)
+    drawn = drawn_features(situation.last_volume / view.last_expected, side, situation.flow)
     return assemble((*own, *drawn), observer.rows.take(cell, axis=0))
 
 

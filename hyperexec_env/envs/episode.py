@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import none_allowed
-from hyperexec_env.envs.features import OWN, assemble, drawn_features, own_features, reach
+from hyperexec_env.envs.features import OWN, assemble, drawn_features, last_ratio, own_features, reach
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.reward import Outcome, outcome_of
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
@@ -36,7 +36,7 @@ __all__ = ["Block", "Episode", "draw_block", "requested_shares"]
 _write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
 _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _NO_ACCOUNT = open_account()
-_NO_WORLD = World(0, 0.0, 0.0, 1.0)
+_NO_WORLD = World(0, 0.0, 0.0, 1.0, 1.0)
 """Placeholder for :func:`situation_of`, which does not read the account."""
 _COST = itemgetter(1)
 _move = on_numbers(move)
@@ -63,14 +63,16 @@ class Block:
         self.quantity: list[float] = np.broadcast_to(order.quantity, keys.shape).tolist()
         # from here arrays have shape (episodes, time, ...)
         world: World = map_leaves(np.transpose, path.world)
-        before = np.concatenate([np.full((count, 1), market.numbers.slice_volume), path.slices.volume.T], axis=1)
+        earlier = market.numbers.slice_volume * world.volume_ratio[:, :1]
+        before = np.concatenate([earlier, path.slices.volume.T], axis=1)
         cell = market.cell(np.arange(market.slices + 1), np.ascontiguousarray(observer.seen(path.world.regime).T))
         view, side = observer.view(cell), np.reshape(order.side, (-1, 1))
         self.base = task.mode.base.take(cell)
         drifted = side * (world.price - market.scenario.arrival_price)
         self.known = _stacked(drifted, view.plan, view.rest_volume)
         self.slices = _stacked(*(values.T for values in path.slices))
-        drawn = drawn_features(view.last_expected, side, before, world.flow)
+        ratio = last_ratio(market.numbers, observer.hidden, before, view.last_expected, world.volume_ratio)
+        drawn = drawn_features(ratio, side, world.flow)
         self.observations = assemble(drawn, observer.rows.take(cell, axis=0), OWN)
 
 
@@ -214,7 +216,7 @@ class Episode:
             paid = paid_cost(self._history[-1][1])
             last = LastSlice(self.last_shares, self._rows[self.k - 1][0], price_before, paid, self.asked)
         else:
-            last = LastSlice(0.0, self.task.market.numbers.slice_volume, price_before, 0.0, 0.0)
+            last = LastSlice(0.0, self.task.market.numbers.slice_volume * world.volume_ratio, price_before, 0.0, 0.0)
         return Lane(self.k, int(self.over), world, self.state, self._memory or _EMPTY_MEMORY, account, last)
 
     def _account(self) -> Account:

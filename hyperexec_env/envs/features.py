@@ -39,6 +39,7 @@ __all__ = [
     "build_observer",
     "choose_features",
     "drawn_features",
+    "last_ratio",
     "listed_features",
     "observation_names",
     "observation_space",
@@ -149,9 +150,27 @@ def own_features(
     )
 
 
-def drawn_features(last_expected: Any, side: Any, last_volume: Any, flow: Any) -> tuple[Any, Any, Any]:
-    """Return the features of the draws: last volume over its expectation (at most 20), last flow times the side, side."""
-    return minimum(last_volume / last_expected, _BIG), signed(side, flow), side
+def drawn_features(last_ratio: Any, side: Any, flow: Any) -> tuple[Any, Any, Any]:
+    """Return the features of the draws: :func:`last_ratio` (at most 20), last flow times the side, side."""
+    return minimum(last_ratio, _BIG), signed(side, flow), side
+
+
+def last_ratio(numbers: Numbers, hidden: Any, last_volume: Any, last_expected: Any, volume_ratio: Any) -> Any:
+    """Return the volume of the previous slice over its expectation.
+
+    The expectation is averaged over regimes; if the volume is persistent and the regime is observed, it is that in the regime
+    of the previous slice, because that ratio predicts the next volume.
+
+    Args:
+        numbers: The numbers of the market.
+        hidden: Whether the regime is not observed.
+        last_volume: Market volume of the previous slice, shares.
+        last_expected: Expected market volume of the previous slice, averaged over regimes, shares.
+        volume_ratio: `World.volume_ratio`.
+    """
+    if numbers.spec.volume_persistence != 0.0 and not hidden:
+        return volume_ratio
+    return last_volume / last_expected
 
 
 def _one_hot(name: str) -> Callable[[Market], Any]:
@@ -184,7 +203,7 @@ def _check() -> None:
         TypeError: A feature is missing in one of the places; the message names the function.
     """
     own = own_features(Scales(1.0, 1.0), 1.0, 1.0, (1.0, 0.0, 0.0), 0.0, 1.0, (0.0, 1.0, 1.0))
-    for name, listed, returned in (("own", _OWN, own), ("drawn", _DRAWN, drawn_features(1.0, 1.0, 1.0, 0.0))):
+    for name, listed, returned in (("own", _OWN, own), ("drawn", _DRAWN, drawn_features(1.0, 1.0, 0.0))):
         if len(listed) != len(returned):
             raise TypeError(f"features.{name}_features returns {len(returned)} values for {len(listed)} features")
 
@@ -324,7 +343,8 @@ def seen_of(numbers: Numbers, sight: Sight, view: View, situation: Situation) ->
         situation.last_volume,
         (drifted, view.plan, view.rest_volume),
     )
-    drawn = drawn_features(view.last_expected, situation.side, situation.last_volume, situation.flow)
+    ratio = last_ratio(numbers, sight.hidden, situation.last_volume, view.last_expected, situation.volume_ratio)
+    drawn = drawn_features(ratio, situation.side, situation.flow)
     return Seen(*own, *drawn)
 
 
@@ -356,7 +376,10 @@ def _of_one_share(market: Market) -> float:
     impact, exponent, scenario = market.impact, market.impact.transient_exponent, market.scenario
     if exponent == 1.0:
         return float(impact.transient_slope)
-    least = math.exp(-sum(sd * (_LARGEST_NORMAL + 0.5 * sd) for sd in (scenario.volume_noise, scenario.volume_level_sd)))
+    persistence = abs(scenario.volume_persistence)  # an AR(1) of bounded shocks has this bound in its deviations
+    normal = _LARGEST_NORMAL * math.sqrt((1.0 + persistence) / (1.0 - persistence))
+    noise, level = scenario.volume_noise, scenario.volume_level_sd
+    least = math.exp(-noise * (normal + 0.5 * noise) - level * (_LARGEST_NORMAL + 0.5 * level))
     least_volume = market.mean_volume[:-1, : market.unknown].min() * least
     at_once = float(impact.transient_slope * least_volume**-exponent)
     if exponent > 1.0:

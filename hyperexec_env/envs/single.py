@@ -74,7 +74,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     | 3 | transient_displacement | own transient displacement of the price; 0 if the regime is not observed | fraction of the largest that the order could cause: traded at once (if the transient exponent is below 1, spread over the slices) | 0 | 1 |
     | 4 | price_move | x / (1 + abs(x)) of the move of the mid against the order since arrival (if the regime is not observed, without the transient displacement) | x: standard deviations over the whole order (0 without volatility) | -1 | 1 |
     | 5 | last_participation | shares traded in the previous slice over (these shares plus its market volume) | fraction | 0 | 1 |
-    | 6 | last_volume | market volume of the previous slice | multiple of its expected volume | 0 | 20 |
+    | 6 | last_volume | market volume of the previous slice | multiple of its expected volume, averaged over regimes (with `volume_persistence`: in the regime of that slice, if it is observed) | 0 | 20 |
     | 7 | last_flow | order flow of the others in the previous slice; positive is on our side and moves the price against us | standard deviations | -400 | 400 |
     | 8 | side | side of the order | +1 buy, -1 sell | -1 | 1 |
     | 9 | time_left | time until the deadline | fraction of the horizon | 0 | 1 |

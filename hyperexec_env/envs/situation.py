@@ -39,10 +39,14 @@ class Situation(NamedTuple):
     last_shares: Any
     """Shares of the order that traded in the previous slice."""
     last_volume: Any
-    """Market volume of the previous slice, shares; before the first slice, the mean expected volume of a slice."""
+    """Market volume of the previous slice, shares; before the first slice, the mean expected volume of a slice, with persistent
+    volume times the ratio that was drawn for the time before."""
     last_price: Any
     """Average fill price of `last_shares`, currency per share. Equal to `price` if no shares traded, and if the regime is not
     observed, because the impact would reveal it."""
+    volume_ratio: Any = 1.0
+    """`last_volume` over its expectation in the regime of that slice, where the volume is persistent. 1 in other markets, and
+    if the regime is not observed, because the ratio would reveal the regime of the previous slice."""
 
 
 def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
@@ -56,7 +60,7 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         lane: The episode at the start of the slice.
         last_price: The result of :func:`price_of_last`; observations do not read it.
     """
-    last, state, regime = lane.last, lane.state, lane.world.regime
+    last, state, world, regime = lane.last, lane.state, lane.world, lane.world.regime
     return Situation(
         market=market,
         k=lane.k,
@@ -66,11 +70,12 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         remaining=state.remaining,
         permanent=state.permanent,
         transient=state.transient * 0.0 if hidden else state.transient,
-        price=lane.world.price,
-        flow=lane.world.flow,
+        price=world.price,
+        flow=world.flow,
         last_shares=last.shares,
         last_volume=last.volume,
         last_price=last_price,
+        volume_ratio=world.volume_ratio * 0.0 + 1.0 if hidden else world.volume_ratio,
     )
 
 

@@ -37,6 +37,7 @@ from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.predator import PredatorMemory, trade, update_memory
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
+from hyperexec_env.market.volume_noise import neutral_ratio
 
 __all__ = [
     *("COMPONENTS", "Burst", "Certificate", "Halving", "ImpactCost", "ImpactModel", "ScenarioImpact", "Trip", "certify"),
@@ -204,8 +205,8 @@ class ScenarioImpact:
 
 def _slice(market: Market, k: int, regime: Paths) -> Slice:
     """Return slice `k` without noise, drift, risk and limits."""
-    zero = np.zeros(regime.shape)
-    expected = expected_slice(market, k, World(regime, zero, zero + market.scenario.arrival_price, zero + 1.0))
+    zero, neutral = np.zeros(regime.shape), neutral_ratio(market.numbers)
+    expected = expected_slice(market, k, World(regime, zero, zero + market.scenario.arrival_price, zero + 1.0, zero + neutral))
     return expected._replace(least=0.0, limit=math.inf, drift=0.0, innovation=0.0, risk=0.0, holding=0.0)
 
 

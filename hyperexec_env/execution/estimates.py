@@ -31,6 +31,7 @@ from hyperexec_env.market.predator import PredatorMemory, trade
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
+from hyperexec_env.market.volume_noise import neutral_ratio
 from hyperexec_env.orders import (
     MAX_SHARES,
     MAX_VOLATILITY,
@@ -485,7 +486,8 @@ def _expected_slices(market: Market) -> Slice:
     the volume factor f, shock times level, is lognormal with mean one, and s^2 is the sum of their log variances.
     """
     column, zero = np.arange(market.slices)[:, None], np.zeros((market.slices, 1))
-    world = World(np.zeros_like(column), zero, zero + market.scenario.arrival_price, zero + 1.0)
+    neutral = neutral_ratio(market.numbers)
+    world = World(np.zeros_like(column), zero, zero + market.scenario.arrival_price, zero + 1.0, zero + neutral)
     slices = expected_slice(market, column, world)
     beta, noise, level = market.impact.beta, market.scenario.volume_noise, market.scenario.volume_level_sd
     raised = slices.temporary_scale * math.exp(0.5 * beta * (beta + 1.0) * (noise**2 + level**2))
@@ -496,8 +498,8 @@ def _variances(market: Market, slices: Slice, plan: Weights) -> tuple[float, flo
     """Return the variance of the temporary cost and of the price moves, squared currency.
 
     The temporary cost of a slice is lognormal with log variance beta^2 (s^2 + s0^2), of which the volume level, common to all
-    slices, contributes beta^2 s0^2. Price moves are paid on the remaining shares after each trade; the part that comes from
-    order flow is AR(1).
+    slices, contributes beta^2 s0^2; the noise of the log volume is AR(1). Price moves are paid on the remaining shares after
+    each trade; the part that comes from order flow is AR(1).
     """
     scenario, beta = market.scenario, market.impact.beta
     before = np.cumsum(plan[::-1])[::-1]
@@ -507,8 +509,21 @@ def _variances(market: Market, slices: Slice, plan: Weights) -> tuple[float, flo
     common, own = (beta * scenario.volume_level_sd) ** 2, (beta * scenario.volume_noise) ** 2
     temporary = math.exp(common) * math.expm1(own) * float(cost.temporary @ cost.temporary)
     temporary += math.expm1(common) * float(cost.temporary.sum()) ** 2
+    if scenario.volume_persistence:
+        temporary += math.exp(common) * _memory_variance(cost.temporary, own, scenario.volume_persistence)
     independent, flow = float(cost.timing @ cost.timing), scenario.flow_share
     return temporary, independent + 2.0 * flow * _covariance(cost.timing.tolist(), scenario.flow_persistence)
+
+
+def _memory_variance(costs: Weights, variance: float, phi: float) -> float:
+    """Return the sum of c_j c_k (exp(v phi^|j - k|) - 1) over j != k: covariances of lognormal costs whose logs are AR(1)."""
+    total, power = 0.0, 1.0
+    for lag in range(1, len(costs)):
+        power *= phi
+        if abs(power) * variance < 1e-18:
+            break
+        total += 2.0 * math.expm1(variance * power) * float(costs[lag:] @ costs[:-lag])
+    return total
 
 
 def _covariance(weights: list[float], phi: float) -> float:

@@ -83,7 +83,7 @@ class LastSlice(NamedTuple):
     shares: Real
     """Shares of the order that traded; 0 before the first slice."""
     volume: Real
-    """Market volume, shares; before the first slice, the mean expected volume of a slice."""
+    """Market volume, shares; before the first slice, the mean expected volume of a slice times `World.volume_ratio`."""
     price: Real
     """Unaffected price at the start of the slice, currency per share; before the first slice, the arrival price."""
     paid: Real
@@ -154,7 +154,7 @@ def first_lane(numbers: Numbers, quantity: Any, world: World) -> Lane:
         state=State(quantity, zero, zero),
         memory=PredatorMemory(zero, zero, zero, zero),
         account=open_account(zero),
-        last=LastSlice(zero, numbers.slice_volume, numbers.arrival_price, zero, zero),
+        last=LastSlice(zero, numbers.slice_volume * world.volume_ratio, numbers.arrival_price, zero, zero),
     )
 
 
@@ -270,6 +270,8 @@ def constant_fields(numbers: Numbers, orders: OrderNumbers) -> dict[tuple[type, 
             fixed[Lane, "account.cost.drift"] = 0.0
     if not spec.varying_level:
         fixed[Lane, "world.volume_level"] = 1.0
+    if spec.volume_persistence == 0.0:
+        fixed[Lane, "world.volume_ratio"] = 1.0
     if spec.complete:
         fixed |= {(Lane, f"account.{name}"): 0.0 for name in ("drift_move", "timing_move")}
     if not spec.hunted:

@@ -37,6 +37,7 @@ __all__ = [
     "exponential",
     "halves",
     "key",
+    "logarithm",
     "mix",
     "normal",
     "normal_pair",
@@ -64,8 +65,8 @@ PRICE: Final = 1
 VOLUME: Final = 2
 """Stream of the volume shock."""
 ORDER: Final = 3
-"""Stream of the draws made once per episode: the order flow before the first slice, side, quantity, volume level and draw of
-the posterior."""
+"""Stream of the draws made once per episode: order flow and volume before the first slice, side, quantity, volume level and
+draw of the posterior."""
 STREAMS: Final = 4
 """Number of streams, which is the number of words of a slice."""
 OUTFLOW: Final = REGIME
@@ -93,6 +94,7 @@ _FRACTION: Final = np.int32(0x7FFFFF)
 _UNIT: Final = np.float32(2.0**-32)
 _HALF: Final = np.float32(0.5)
 _ONE: Final = np.float32(1.0)
+_MINUS_HALF: Final = np.float32(-0.5)
 _PER_OCTAVE: Final = np.float32(-2.0 * math.log(2.0))
 # minimax polynomials: coefficients, highest power first
 _LOGARITHM: Final = tuple(map(np.float32, (-0.8259003913035537, -1.3330452858686865, -4.000000471713916)))
@@ -262,7 +264,12 @@ def _polar(uniform: Any, fraction: Any) -> tuple[Any, Any]:
     uniform += _HALF
     uniform *= _UNIT
     fraction *= _UNIT
-    power, rest = octave(uniform)
+    return root(_minus_two_logs(uniform)), fraction
+
+
+def _minus_two_logs(number: Any) -> Any:
+    """Return -2 ln x of positive numbers, in single precision."""
+    power, rest = octave(number)
     power *= _PER_OCTAVE
     ratio = rest - _ONE
     rest += _ONE
@@ -270,7 +277,7 @@ def _polar(uniform: Any, fraction: Any) -> tuple[Any, Any]:
     total = polynomial(_LOGARITHM, ratio * ratio)
     total *= ratio
     total += power
-    return root(total), fraction
+    return total
 
 
 def polynomial(coefficients: tuple[Any, ...], value: Any) -> Any:
@@ -300,6 +307,11 @@ def power_of_two(whole: Any) -> Any:
     bits += _EXPONENT_OF_ONE
     bits <<= _FRACTION_BITS
     return bits.view(np.float32)
+
+
+def logarithm(number: Any) -> Any:
+    """Return ln x of positive numbers, in single precision."""
+    return _minus_two_logs(number) * _MINUS_HALF
 
 
 def exponential(number: Any) -> Any:

@@ -26,6 +26,7 @@ __all__ = [
     "power_of",
     "present",
     "signed",
+    "single",
     "where",
 ]
 
@@ -75,6 +76,12 @@ def double(value: Any) -> Any:
     `np.float64` of an array is not the same: numpy below 2.4 drops the dimensions of an array of one element.
     """
     return value.astype(np.float64) if isinstance(value, np.ndarray) else np.float64(value)
+
+
+@for_numbers(lambda value: np.float32(value))
+def single(value: Any) -> Any:
+    """Return numbers in single precision; see :func:`double`."""
+    return value.astype(np.float32) if isinstance(value, np.ndarray) else np.float32(value)
 
 
 @for_numbers(_between)

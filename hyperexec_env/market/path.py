@@ -23,6 +23,9 @@ mean one (both lognormal; L is drawn once per episode):
 
 The predictable move (`drift`) is P0 mu_k, for a geometric price S_k (exp(mu_k) - 1); the zero-mean move (`innovation`) is the
 rest of S_{k+1} - S_k.
+
+With persistence of volume, eps_k is times a power of the ratio V_{k-1} / E[V_{k-1} | m_{k-1}]
+(:mod:`~hyperexec_env.market.volume_noise`).
 """
 
 from __future__ import annotations
@@ -38,6 +41,7 @@ from hyperexec_env.market.days import DaySlice, day_row, day_slice
 from hyperexec_env.market.kernel import Impact, Slice
 from hyperexec_env.market.numeric import double, exponential, growth, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
+from hyperexec_env.market.volume_noise import first_ratio, neutral_ratio, next_ratio, slice_factor, volume_factor
 from hyperexec_env.orders import Order
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, is_record, map_leaves, reached
 
@@ -72,7 +76,6 @@ __all__ = [
     "path_of",
     "trace",
     "trace_step",
-    "volume_factor",
 ]
 
 Floats = NDArray[np.float64]
@@ -89,6 +92,8 @@ class World(NamedTuple):
     """Unaffected price S, currency per share."""
     volume_level: Real
     """Level L of the volume, equal in all slices of an episode: positive, mean one. Policies do not observe it."""
+    volume_ratio: Real
+    """Volume of the previous slice over its expectation in its regime, positive, mean one; 1 without persistence of volume."""
 
 
 class Path(NamedTuple):
@@ -136,6 +141,7 @@ _SIDE: Final = noise.offset(noise.ORDER + noise.STREAMS)
 _SIZE: Final = noise.offset(noise.ORDER + 2 * noise.STREAMS)
 _LEVEL: Final = noise.offset(noise.ORDER + 3 * noise.STREAMS)
 _DRAW: Final = noise.offset(noise.ORDER + 4 * noise.STREAMS)
+_RATIO: Final = noise.offset(noise.ORDER + 5 * noise.STREAMS)
 _TOP: Final = np.uint64(63)
 
 
@@ -209,7 +215,7 @@ class Shocks(NamedTuple):
     news: Single
     """Standard normal of the news."""
     volume: Single
-    """Market volume over its expectation: positive, mean one."""
+    """Market volume over its expectation given the slice before: positive, mean one."""
 
 
 class Draws(NamedTuple):
@@ -220,12 +226,11 @@ class Draws(NamedTuple):
     news: Real
     """Standard normal of the news."""
     volume_shock: Real
-    """Market volume over its expectation: positive, mean one."""
+    """Market volume over its expectation given the slice before: positive, mean one."""
     regime_draw: Whole
     """32-bit integer, 0..2^32 - 1, that decides the regime of the next slice."""
 
 
-_HALF = np.float32(0.5)
 _NO_SHOCK = np.float32(1.0)
 _PRICE_WORD: Final = noise.offset(noise.PRICE)
 _VOLUME_WORD: Final = noise.offset(noise.VOLUME)
@@ -258,11 +263,6 @@ def draw_shocks(numbers: Numbers, words: Words) -> Shocks:
     if numbers.spec.noisy_volume:
         volume = volume_factor(noise.normal(words.volume.upper, words.volume.lower), np.float32(numbers.volume_noise))
     return Shocks(flow, news, volume)
-
-
-def volume_factor(normal: Any, deviation: Any) -> Any:
-    """Return the factor exp(d z - d^2 / 2) of a normal z and a deviation d: lognormal, mean one, single precision."""
-    return noise.exponential(deviation * normal - _HALF * deviation * deviation)
 
 
 def draws_of(words: Words, shocks: Shocks) -> Draws:
@@ -336,11 +336,14 @@ def _next_flow(spec: MarketSpec, last_flow: Any, flow_noise: Any) -> Any:
 
 
 def _slice_of(
-    numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World, volume_shock: Any, drift: Any, innovation: Any
+    numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World, factor: Any, drift: Any, innovation: Any
 ) -> Slice:
-    """Return slice `k` for the order of a side, given the market at its start and the moves of the unaffected price in it."""
+    """Return slice `k` for the order of a side, given the market at its start and the moves of the unaffected price in it.
+
+    `factor` is that of :func:`~hyperexec_env.market.volume_noise.slice_factor`.
+    """
     spec = numbers.spec
-    volume, finish = row.mean_volume * volume_shock, must_finish(numbers, k)
+    volume, finish = row.mean_volume * factor, must_finish(numbers, k)
     if spec.varying_level:
         volume = volume * world.volume_level
     return Slice(
@@ -370,9 +373,11 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
     """
     predictable, surprise = _returns(numbers, row, world.flow, draws)
     drift, innovation, price = _move_price(numbers, row.step_volatility, world.price, predictable, surprise)
-    slice = _slice_of(numbers, side, k, row, world, draws.volume_shock, drift, innovation)
-    regime = reached(draws.regime_draw, row.thresholds)
-    return slice, World(regime, _next_flow(numbers.spec, world.flow, draws.flow), price, world.volume_level)
+    factor = slice_factor(numbers, world.volume_ratio, world.volume_level, draws.volume_shock)
+    slice = _slice_of(numbers, side, k, row, world, factor, drift, innovation)
+    regime, flow = reached(draws.regime_draw, row.thresholds), _next_flow(numbers.spec, world.flow, draws.flow)
+    ratio = next_ratio(numbers, world.volume_ratio, world.volume_level, factor)
+    return slice, World(regime, flow, price, world.volume_level, ratio)
 
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
@@ -380,13 +385,15 @@ def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     regime_draw = np.int64(noise.upper_bits(noise.word(key, _REGIME_WORD)))
     halves = _halves(noise.word(key, _ORDER_WORD))
     flow, _ = noise.normals(halves.upper, halves.lower)
-    return World(reached(regime_draw, start), double(flow), numbers.arrival_price, _draw_level(numbers, key))
+    level = _draw_level(numbers, key)
+    ratio = _draw_ratio(numbers, key, level)
+    return World(reached(regime_draw, start), double(flow), numbers.arrival_price, level, ratio)
 
 
 def day_world(numbers: Numbers, day: DaySlice) -> World:
     """Return the market at the start of a recorded day, given its first slice."""
     zero = day.news * 0.0
-    return World(day.regime, zero, zero + numbers.arrival_price, zero + 1.0)
+    return World(day.regime, zero, zero + numbers.arrival_price, zero + 1.0, zero + neutral_ratio(numbers))
 
 
 def _draw_level(numbers: Numbers, key: Any) -> Any:
@@ -395,6 +402,14 @@ def _draw_level(numbers: Numbers, key: Any) -> Any:
         return 1.0
     halves = _halves(noise.word(key, _LEVEL))
     return double(volume_factor(noise.normal(halves.upper, halves.lower), np.float32(numbers.volume_level_sd)))
+
+
+def _draw_ratio(numbers: Numbers, key: Any, level: Any) -> Any:
+    """Return the volume ratio before the first slice of the episode with a key, given its volume level."""
+    if numbers.spec.volume_persistence == 0.0:
+        return 1.0
+    halves = _halves(noise.word(key, _RATIO))
+    return first_ratio(numbers, level, halves.upper, halves.lower)
 
 
 def begin(market: Market, keys: noise.Words) -> World:
@@ -418,8 +433,8 @@ def _row_of_day(market: Market, keys: noise.Words, k: Any, row: SliceRow) -> Sli
 
 
 def expected_slice(market: Market, k: Any, world: World) -> Slice:
-    """Return slice `k` for the scenario's order without noise: the volume expected at the level of the world, and no
-    zero-mean move of the price.
+    """Return slice `k` for the scenario's order without noise: the volume expected at the level and the last volume of the
+    world, and no zero-mean move of the price.
 
     Args:
         market: The market.
@@ -480,7 +495,8 @@ def draw_path(market: Market, keys: noise.Words, side: Any) -> Path:
 def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: Draws) -> Path:
     """Return the paths that follow from the market at the start of the first slice and from the draws of all slices.
 
-    Only regime, order flow and price are computed in a loop over slices; everything else is computed for all slices at once.
+    Only regime, order flow, persistent volume and price are computed in a loop over slices; everything else is computed for all
+    slices at once.
 
     Args:
         market: The market.
@@ -498,6 +514,14 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
     else:
         for k in range(market.slices):
             world.flow[k + 1] = _next_flow(spec, world.flow[k], draws.flow[k])
+    before: World = map_leaves(lambda values: values[:-1], world)
+    factor = draws.volume_shock
+    if spec.volume_persistence != 0.0:
+        factor = np.empty((market.slices, len(keys)))
+        for k in range(market.slices):
+            ratio, level = world.volume_ratio[k], world.volume_level[k]
+            factor[k] = slice_factor(numbers, ratio, level, draws.volume_shock[k])
+            world.volume_ratio[k + 1] = next_ratio(numbers, ratio, level, factor[k])
     column = np.arange(market.slices)[:, None]
     cell = market.cell(column, world.regime[:-1])
     row = SliceRow(*(None if is_record(values) else values.take(cell) for values in market.table))  # thresholds are not read
@@ -509,8 +533,7 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
     for k in range(market.slices):
         combine(world.price[k], moves[k], out=world.price[k + 1])
     drift, innovation, _ = _move_price(numbers, volatility, world.price[:-1], predictable, surprise)
-    before: World = map_leaves(lambda values: values[:-1], world)
-    fields = _slice_of(numbers, side, column, row, before, draws.volume_shock, drift, innovation)
+    fields = _slice_of(numbers, side, column, row, before, factor, drift, innovation)
     shape = market.slices, len(keys)
     slices = (values if np.shape(values) == shape else np.broadcast_to(values, shape) for values in fields)
     return Path(Slice(*slices), world, keys)

@@ -5,7 +5,7 @@ slice k, the news that takes the unaffected price from S_k to S_{k+1} is
 
     xi_k  = [ (S_{k+1} - S_k) / P0 - mu_m tau ] / (s_m sqrt(1 - R^2))                                        arithmetic price
     xi_k  = [ log(S_{k+1} / S_k) - mu_m tau + s_m^2 (1 - R^2 phi^2) / 2 ] / (s_m sqrt(1 - R^2))              geometric price
-    eps_k = V_k / E[V_k | m]
+    eps_k = V_k / E[V_k | m], with persistence of volume V_k / (E[V_k | m] a r_{k-1}^psi), with a r_{-1}^psi = 1
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from hyperexec_env.checks import check_choice
 from hyperexec_env.market.days import Days, DaySlice, with_days
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market, build_market
+from hyperexec_env.market.volume_noise import neutral_ratio, predicted_ratio
 
 __all__ = ["SPLITS", "Recording", "record_days"]
 
@@ -114,7 +115,9 @@ def record_days(
         quoted = 1e-4 * half_spread_bps * price[:, :-1]
         spread = np.where(np.isnan(quoted), spread, quoted)
     following = np.concatenate([regimes[:, 1:], regimes[:, -1:]], axis=1)
-    news, shock = moved / (numbers.by_news * row.step_volatility), volume / row.mean_volume
+    news, ratio = moved / (numbers.by_news * row.step_volatility), volume / row.mean_volume
+    first = np.full((len(dates), 1), neutral_ratio(numbers))
+    shock = ratio / predicted_ratio(numbers, np.concatenate([first, ratio[:, :-1]], axis=1))
     return Days(DaySlice(*(_flat(values, shape) for values in (news, shock, spread, regimes, following))), tuple(dates))
 
 

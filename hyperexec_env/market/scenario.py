@@ -104,6 +104,10 @@ class Scenario:
     A `volume_level_sd` above zero does so too: past volumes, of which the observation holds the last, are noisy signs of the
     level, and a policy with a memory can infer it.
 
+    With a `volume_persistence` psi other than zero, the log of the volume of a slice over its expectation (in its regime, and
+    at the level) is AR(1): it keeps the standard deviation `volume_noise`, and E[V_k] does not change. The ratio of the last
+    slice, of which the first one is drawn from the stationary law, is observed and predicts the next volume.
+
     Impact is stated in daily volatilities for one ADV (`kyle_multiple`, `perm_impact_multiple`), which vary less between stocks
     and days than arrival prices do, or in arrival prices (`kyle_lambda`, `perm_impact_gamma`). The multiple is the statement
     and the number follows from it: ``replace(scenario, volatility=0.03)`` rescales the number, ``replace(scenario,
@@ -170,6 +174,9 @@ class Scenario:
     volume_noise: float = _unit(0.3, "sd of the log", "lognormal noise of the slice volume", low=0.0, high=3.0)
     volume_level_sd: float = _unit(
         0.0, "sd of the log", "lognormal level of the volume, drawn once per episode and never shown", low=0.0, high=3.0
+    )
+    volume_persistence: float = _unit(
+        0.0, "per slice", "AR(1) coefficient of the log of the slice volume around its expectation", low=-0.999, high=0.999
     )
     flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains", low=0.0, high=1.0)
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow", low=-0.999, high=0.999)

@@ -38,6 +38,8 @@ class MarketSpec(NamedTuple):
     """Exponent of the transient impact; 1 is linear."""
     flow_persistence: Constant
     """AR(1) coefficient phi of the order flow, per slice."""
+    volume_persistence: Constant
+    """AR(1) coefficient of the log volume around its expectation, per slice; 0 without volume noise."""
     regimes: Constant
     """Number of regimes M."""
     geometric: Constant
@@ -289,6 +291,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         beta=float(impact.beta),
         transient_exponent=float(impact.transient_exponent),
         flow_persistence=scenario.flow_persistence,
+        volume_persistence=scenario.volume_persistence if scenario.volume_noise else 0.0,
         regimes=len(scenario.regimes),
         geometric=scenario.price_model == "gbm",
         drifting=any(scenario.regimes.drift),
@@ -312,7 +315,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         by_flow_noise=math.sqrt(scenario.flow_share * (1.0 - scenario.flow_persistence**2)),
         by_news=math.sqrt(1.0 - scenario.flow_share),
         flow_share=scenario.flow_share,
-        volume_noise=scenario.volume_noise,
+        volume_noise=scenario.volume_noise * math.sqrt(1.0 - scenario.volume_persistence**2),
         volume_level_sd=scenario.volume_level_sd,
         predator=scenario.predator,
         slice_volume=slice_volume,

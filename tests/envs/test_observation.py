@@ -69,6 +69,7 @@ EXTREMES = (
     {"flow_persistence": 0.999},
     {"flow_persistence": -0.999},
     {"volume_noise": 3.0},
+    {"volume_noise": 3.0, "volume_persistence": 0.999},
     {"kyle_lambda": 1e3, "resilience": 0.0},
     {"volatility": 0.0, "half_spread_bps": 0.0, "kyle_multiple": None, "perm_impact_multiple": None},  # impact stays
     {"kyle_lambda": 0.2, "perm_impact_gamma": 0.2},
@@ -77,6 +78,7 @@ EXTREMES = (
     {"transient_exponent": 0.5, "predator": 0.0},
     {"transient_exponent": 0.2, "volume_noise": 1.0, "predator": 0.0},
     {"volume_level_sd": 3.0},
+    {"transient_exponent": 0.5, "volume_persistence": 0.6, "predator": 0.0},
     {"transient_exponent": 2.0, "volume_level_sd": 2.0, "predator": 0.0},
     {"transient_exponent": 2.0, "predator": 0.0},
 )

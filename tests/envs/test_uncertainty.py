@@ -260,6 +260,8 @@ def test_a_market_without_draws_cannot_be_uncertain(make):
         make(None, uncertainty=True, replay="days.csv")
     with pytest.raises(ValueError, match=r"transient_exponent must be 1 where a market is uncertain, got 0\.5"):
         make(replace(UNSURE, transient_exponent=0.5), uncertainty=True)
+    with pytest.raises(ValueError, match=r"volume_persistence must be 0 where a market is uncertain, got 0\.3"):
+        make(replace(UNSURE, volume_persistence=0.3), uncertainty=True)
 
 
 def test_without_the_option_a_posterior_changes_no_plan_and_no_number():

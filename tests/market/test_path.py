@@ -56,6 +56,8 @@ VARIANTS = [(name, {}) for name in scenario_names()] + [
     ("flow-signal", {"flow_persistence": -0.3}),
     ("trending-day", {"price_model": "gbm", "flow_persistence": -0.3}),
     ("regime-day", {"volume_level_sd": 0.5}),
+    ("regime-day", {"volume_persistence": 0.4}),
+    ("desk-5min", {"volume_persistence": -0.4, "volume_level_sd": 0.5}),
     ("regime-day", {"volatility_curve": (2.0, 0.5, 1.0)}),
     ("trending-day", {"price_model": "gbm", "volatility_curve": (2.0, 0.5, 1.0)}),
 ]

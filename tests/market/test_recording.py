@@ -26,6 +26,7 @@ def scenarios():
         "drift": trending,
         "geometric drift and flow": replace(trending, price_model="gbm", flow_persistence=0.4),
         "flow and level": replace(base, flow_persistence=0.5, volume_level_sd=0.3),
+        "persistent volume": replace(base, volume_persistence=0.4),
         "volatility over the day": replace(base, volatility_curve=(2.0, 1.0, 0.5, 0.5, 1.0, 1.5)),
         "geometric over the day": replace(trending, price_model="gbm", volatility_curve=(2.0, 1.0, 0.5, 0.5, 1.0, 1.5)),
     }

@@ -187,6 +187,7 @@ CHANGES = {
     "beta": {"temp_impact_beta": 0.5},
     "transient_exponent": {"transient_exponent": 0.5},
     "flow_persistence": {"flow_persistence": 0.3},
+    "volume_persistence": {"volume_persistence": 0.3},
     "regimes": {"regimes": get_scenario("almgren-chriss").regimes},
     "geometric": {"price_model": "gbm"},
     "drifting": {"regimes": get_scenario("trending-day").regimes},
