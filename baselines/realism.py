@@ -45,7 +45,9 @@ _LATER: Final = 4
 """Slices after which the response to flow is compared."""
 ONE_DAY: Final = "an episode is one day, so nothing persists from day to day; a replay of real days keeps it"
 NO_LEVEL: Final = "volume_level_sd is the variation of the volume from day to day (calibrate --volume-level)"
-NO_MEMORY: Final = "the volume of a slice depends on the present regime and level alone, not on earlier volumes or returns"
+NO_MEMORY: Final = "volume_persistence is the memory of the volume within a day (calibrate --volume-persistence)"
+ONE_RATE: Final = "volume_persistence is an AR(1), whose memory decays at one rate; that of real volume falls fast, then slowly"
+NO_NEWS: Final = "the volume of a slice does not depend on its return, given the regime"
 """Reasons for which a fact misses."""
 
 
@@ -397,11 +399,10 @@ FACTS: Final = (
     Fact("volume of the last eighth of the day", "volume", _share(0.875, 1.0)),
     Fact("sd of log volume within a day", "volume", lambda days: float(days.within.std())),
     Fact("autocorrelation of volume within a day, lag 1", "volume", lambda days: _autocorrelation(days.within, 1), NO_MEMORY),
+    Fact("autocorrelation of volume within a day, lag 4", "volume", lambda days: _autocorrelation(days.within, 4), ONE_RATE),
     Fact("sd of log daily volume", "volume", lambda days: float(days.level.std(ddof=1)), NO_LEVEL),
     Fact("autocorrelation of daily volume, lag 1", "volume", lambda days: _autocorrelation(days.level, 1), ONE_DAY),
-    Fact(
-        "correlation of volume and size of return", "both", lambda days: _correlation(days.within, _magnitude(days)), NO_MEMORY
-    ),
+    Fact("correlation of volume and size of return", "both", lambda days: _correlation(days.within, _magnitude(days)), NO_NEWS),
     Fact("correlation of daily volume and volatility", "both", lambda days: _correlation(days.level, days.spell), NO_LEVEL),
 )
 """The facts that bars hold."""

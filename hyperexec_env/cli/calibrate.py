@@ -39,6 +39,7 @@ class Args(Format):
     out: str = option(meaning="output file of the scenario, .toml", file="output")
     lenient: bool = option(False, "leave faulty sessions out and count them, instead of failing")
     volume_level: bool = option(False, "let the volume of the day vary from day to day, as measured")
+    volume_persistence: bool = option(False, "let the volume persist from slice to slice, as measured: it becomes a signal")
     name: str = option("", "name of the scenario (default: name of the output file)")
     side: int | None = option(None, "side of the order: 1 buy, -1 sell (default: 1)")
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
@@ -64,12 +65,13 @@ def _of_asset(args: Args) -> Calibration:
     sessions = read_sessions(args.bars, build(Format, args), lenient=args.lenient, adv=args.adv)
     names = ("side", "quantity", "slices", "max_participation", "risk_aversion", "adv")
     order = {name: getattr(args, name) for name in names}
-    return calibration_of(sessions, args.name or Path(args.out).stem, volume_level=args.volume_level, **order)
+    name, level, persistence = args.name or Path(args.out).stem, args.volume_level, args.volume_persistence
+    return calibration_of(sessions, name, volume_level=level, volume_persistence=persistence, **order)
 
 
 def _of_basket(args: Args) -> BasketCalibration:
     """Return the calibration of a basket, one asset for each of the paths."""
-    for name in ("symbol", "side", "quantity", "adv", "volume_level"):
+    for name in ("symbol", "side", "quantity", "adv", "volume_level", "volume_persistence"):
         if getattr(args, name):
             advice = "a basket has --orders by asset" if name in ("side", "quantity") else "a basket does not support it"
             raise ValueError(f"{name} must not be given with --basket, got {getattr(args, name)}: {advice}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.data.draws import with_bar_draws
-from hyperexec_env.data.figures import Figures, Samples, estimate, samples_of, standard_errors
+from hyperexec_env.data.figures import Figures, Samples, estimate, persistent_noise, samples_of, standard_errors
 from hyperexec_env.data.numbers import rounded
 from hyperexec_env.data.regime_fit import transition_rates
 from hyperexec_env.data.sessions import BarReport, Sessions
@@ -42,6 +42,8 @@ class Calibration:
     one for each transition between regimes."""
     volume_level: float | None = None
     """Sd of the log of the daily level of volume; None if the bars hold no volume."""
+    volume_persistence: float | None = None
+    """Measured AR(1) coefficient of the log volume from slice to slice; None if the bars do not identify it."""
 
     @property
     def half_hours(self) -> tuple[float, ...]:
@@ -68,6 +70,7 @@ class Calibration:
             "bars": self.bars.to_dict(),
             "errors": dict(self.errors),
             "volume_level": self.volume_level,
+            "volume_persistence": self.volume_persistence,
             "half_hours": list(self.half_hours),
             "half_hour_volatilities": list(self.half_hour_volatilities),
             "regime_volatilities": self.volatilities,
@@ -92,6 +95,9 @@ class Calibration:
             if self.volume_level is not None
             else "volume: not in the data",
         ]
+        if self.volume_persistence is not None:
+            error = plus_minus("volume_persistence", digits=".3f")
+            lines.append(f"persistence of the log volume from slice to slice: {self.volume_persistence:.3f}{error}")
         if scenario.volatility_curve:
             ratios = self.half_hour_volatilities
             error = f" (+- {np.mean(errors['volatility_curve']):.2f})" if "volatility_curve" in errors else ""
@@ -123,7 +129,14 @@ class Calibration:
         return lines
 
 
-def calibrate(sessions: Sessions, name: str = "calibrated", *, volume_level: bool = False, **order: Any) -> Scenario:
+def calibrate(
+    sessions: Sessions,
+    name: str = "calibrated",
+    *,
+    volume_level: bool = False,
+    volume_persistence: bool = False,
+    **order: Any,
+) -> Scenario:
     """Return a scenario calibrated to sessions of bars.
 
     The default order is 4 % of the average daily volume at the last close, over the whole day in slices of 15 minutes (or of
@@ -140,13 +153,16 @@ def calibrate(sessions: Sessions, name: str = "calibrated", *, volume_level: boo
         name: Name of the scenario.
         volume_level: Whether the scenario has the measured variation of the daily volume (`volume_level_sd`); by default the
             volume varies within the day only.
+        volume_persistence: Whether the scenario has the measured persistence of the volume from slice to slice, which makes
+            the last volume a signal; by default the volumes of the slices are independent.
         **order: Fields that override the calibrated or default values, such as ``quantity`` or ``side``; None is ignored.
 
     Raises:
         ValueError: There are fewer than two sessions, prices are constant, bars without a volume come without `adv`, or a value
             in `order` is invalid.
     """
-    return calibration_of(sessions, name, volume_level=volume_level, **order).scenario
+    found = calibration_of(sessions, name, volume_level=volume_level, volume_persistence=volume_persistence, **order)
+    return found.scenario
 
 
 def calibration_of(
@@ -154,6 +170,7 @@ def calibration_of(
     name: str = "calibrated",
     *,
     volume_level: bool = False,
+    volume_persistence: bool = False,
     figures: Figures | None = None,
     with_errors: bool = True,
     **order: Any,
@@ -174,6 +191,11 @@ def calibration_of(
     measured = _measured(sessions, samples, figures, name)
     if volume_level and sessions.has_volume:
         measured["volume_level_sd"] = _digits(figures.volume_level)
+    persistence = None if figures.volume_noise is None else figures.volume_persistence
+    if volume_persistence and figures.volume_noise is not None:
+        measured["volume_persistence"] = _digits(_per_slice(figures.volume_persistence, samples, measured, order))
+        noise = persistent_noise(figures.volume_noise, figures.volume_persistence, samples.slices)
+        measured["volume_noise"] = _digits(noise)
     impact, sources = public_impact(order)
     values = {**measured, **impact, **order}
     if "quantity" not in order:
@@ -182,9 +204,19 @@ def calibration_of(
         draft = Scenario.from_dict(values)
         values["risk_aversion"] = _digits(2.0 / draft.notional)
     level = figures.volume_level if sessions.has_volume else None
-    provenance = _provenance(sessions, samples, errors, level, measured, sources, order)
+    provenance = _provenance(sessions, samples, errors, (level, persistence), measured, sources, order)
     scenario = with_bar_draws(Scenario.from_dict({**values, "provenance": provenance}), samples, order)
-    return Calibration(scenario, sessions.report, errors, level)
+    return Calibration(scenario, sessions.report, errors, level, persistence)
+
+
+def _per_slice(persistence: float, samples: Samples, measured: Mapping[str, Any], order: Mapping[str, Any]) -> float:
+    """Return the persistence over a slice of the order, given that over a slice of the samples: phi^(ratio of the lengths).
+
+    A negative persistence is kept for slices of the same length only.
+    """
+    values = {**measured, **order}
+    ratio = values["horizon_minutes"] / values["slices"] / samples.slice_minutes
+    return persistence if ratio == 1.0 else max(persistence, 0.0) ** ratio
 
 
 def _measured(sessions: Sessions, samples: Samples, figures: Figures, name: str) -> dict[str, Any]:
@@ -235,12 +267,13 @@ def _provenance(
     sessions: Sessions,
     samples: Samples,
     errors: Mapping[str, Any],
-    volume_level: float | None,
+    volume: tuple[float | None, float | None],
     measured: Iterable[str],
     impact: Mapping[str, str],
     given: Iterable[str],
 ) -> dict[str, str]:
-    """Return the provenance of each field of the scenario."""
+    """Return the provenance of each field of the scenario; `volume` holds its daily level and its persistence, if measured."""
+    volume_level, persistence = volume
     names = [Path(file).name for file in sessions.report.files]
     files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     source = f"{len(sessions.dates)} sessions {sessions.dates[0]} to {sessions.dates[-1]} of {files}"
@@ -260,6 +293,8 @@ def _provenance(
         f"far as returns identify it, {source}; the variation of the daily level{level} is excluded{error('volume_noise')}",
         "volume_level_sd": f"sd of the log of the daily level of the volume around the mean of the sample, {source}"
         f"{error('volume_level')}",
+        "volume_persistence": f"first autocorrelation of that log volume, corrected for the mean of the day, {source}"
+        f"{error('volume_persistence')}",
         "regimes": f"hidden Markov model of {samples.slice_minutes:g}-minute returns over their usual size at that time of day "
         "(Student distribution, stationary reversible chain, EM; number of regimes by BIC), "
         f"{source}; rates are the logarithm of the transition matrix; volatility (root mean square) and volume (least squares) "
@@ -277,6 +312,9 @@ def _provenance(
     choices = ("side", "start_minute", "max_participation", "complete", "price_model")
     plain |= dict.fromkeys(choices, "default: a choice, not a measurement")
     plain["volume_level_sd"] = f"default: the variation of the daily level{level} is not requested (volume_level)"
+    if persistence is not None:
+        found = f" ({persistence:.2f}{error('volume_persistence')})"
+        plain["volume_persistence"] = f"default: the persistence of the volume{found} is not requested (volume_persistence)"
     plain |= {**{name: texts[name] for name in measured if name in texts}, **impact}
     plain |= {"quantity": "4 % of the average daily volume", "risk_aversion": "2 / arrival notional"}
     if not sessions.has_volume:

@@ -14,7 +14,16 @@ from .blocks import resampled_days
 from .regime_fit import RegimeFit, fit_regimes, refit, transition_rates
 from .sessions import Sessions
 
-__all__ = ["Figures", "Samples", "estimate", "price_columns", "return_parts", "samples_of", "standard_errors"]
+__all__ = [
+    "Figures",
+    "Samples",
+    "estimate",
+    "persistent_noise",
+    "price_columns",
+    "return_parts",
+    "samples_of",
+    "standard_errors",
+]
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +35,7 @@ MOST_REGIMES: Final = 3
 """Largest number of regimes that are tried."""
 REPLICATES: Final = 50
 """Number of resamples of the bootstrap; a standard error is then known to 10 %."""
+_MOST_PERSISTENT: Final = 0.99
 SEED: Final = 20_260_101
 """Seed of the resamples, so that a calibration is repeatable."""
 
@@ -70,7 +80,9 @@ class Figures(NamedTuple):
     curve: Floats
     """Share of the daily volume in each slice, shape (slice,)."""
     volume_noise: float | None
-    """Sd of the log volume of a slice; None where bars do not identify it."""
+    """Sd of the log volume of a slice around level and curve, if it has no memory; None where bars do not identify it."""
+    volume_persistence: float
+    """AR(1) coefficient of that log volume from slice to slice; 0 where bars do not identify it."""
     volume_level: float
     """Sd of the log of the daily level of volume."""
     fit: RegimeFit | None
@@ -153,17 +165,17 @@ def estimate(samples: Samples, start: Figures | None = None, *, most_regimes: in
     if samples.is_daily:
         curve = np.array(U_CURVE) / sum(U_CURVE)
         level = float(np.log(np.maximum(day, 1.0)).std(ddof=1)) if samples.has_volume else 0.0
-        return Figures(adv, volatility, curve, None, level, None, np.ones(1), np.ones(1), np.ones(1))
+        return Figures(adv, volatility, curve, None, 0.0, level, None, np.ones(1), np.ones(1), np.ones(1))
     returns, size = _standardised(samples)
     fit, shape = _fit(returns, start, most_regimes), _volatility_curve(samples)
     if not samples.has_volume:
         flat = np.full(samples.slices, 1.0 / samples.slices)
-        return Figures(0.0, volatility, flat, None, 0.0, fit, np.ones(len(fit.law)), shape, size)
+        return Figures(0.0, volatility, flat, None, 0.0, 0.0, fit, np.ones(len(fit.law)), shape, size)
     curve = (samples.volume / day[:, None]).mean(axis=0)
     relative = samples.volume / (adv * np.maximum(curve, 1e-12))
     scale = _regime_volume(relative, fit)
-    noise, level = _volume_noise(relative, fit.posterior @ np.log(scale))
-    return Figures(adv, volatility, curve, noise, level, fit, scale, shape, size)
+    noise, persistence, level = _volume_noise(relative, fit.posterior @ np.log(scale))
+    return Figures(adv, volatility, curve, noise, persistence, level, fit, scale, shape, size)
 
 
 def standard_errors(samples: Samples, figures: Figures) -> dict[str, Any]:
@@ -188,7 +200,8 @@ def _numbers(figures: Figures) -> dict[str, Any]:
     values |= {"regime_rates": transition_rates(figures.fit.flows, len(figures.curve))}
     if figures.volume_noise is None:
         return values
-    return values | {"volume_curve": figures.curve, "volume_noise": figures.volume_noise}
+    noise = {"volume_noise": figures.volume_noise, "volume_persistence": figures.volume_persistence}
+    return values | {"volume_curve": figures.curve} | noise
 
 
 def _volatility_curve(samples: Samples) -> Floats:
@@ -237,13 +250,44 @@ def _regime_volume(relative: Floats, fit: RegimeFit) -> Floats:
     return np.asarray(volume / (fit.law @ volume))
 
 
-def _volume_noise(relative: Floats, regime: Floats) -> tuple[float, float]:
-    """Return the sd of the log volume within a day, and the sd of its daily level (two-way analysis of variance)."""
+def _volume_noise(relative: Floats, regime: Floats) -> tuple[float, float, float]:
+    """Return the sd of the log volume within a day, its persistence, and the sd of its daily level (two-way analysis of
+    variance).
+    """
     days, bins = relative.shape
     residual = np.log(np.maximum(relative, 1e-6)) - regime
     level = residual.mean(axis=1, keepdims=True)
     residual = residual - level - residual.mean(axis=0) + residual.mean()
-    return math.sqrt(_square(residual).sum() / ((days - 1) * max(bins - 1, 1))), float(level.std(ddof=1))
+    total = float(_square(residual).sum())
+    lagged = float((residual[:, :-1] * residual[:, 1:]).sum())
+    persistence = _persistence(lagged / total, bins) if total > 0.0 and bins > 2 else 0.0
+    return math.sqrt(total / ((days - 1) * max(bins - 1, 1))), persistence, float(level.std(ddof=1))
+
+
+def _persistence(ratio: float, bins: int) -> float:
+    """Return the AR(1) coefficient whose expected lagged products over squares, both around the mean of a day, are `ratio`.
+
+    Deviations from the mean of the day understate it: with independent values the expected ratio is -1 / bins.
+    """
+    low, high = -_MOST_PERSISTENT, _MOST_PERSISTENT
+    for _ in range(40):
+        middle = 0.5 * (low + high)
+        square, lagged = _around_mean(middle, bins)
+        low, high = (middle, high) if lagged < ratio * square else (low, middle)
+    return 0.5 * (low + high)
+
+
+def _around_mean(phi: float, bins: int) -> tuple[float, float]:
+    """Return the expected sums of squares and of lagged products of an AR(1) of variance one around its mean in `bins`."""
+    place = np.arange(bins)
+    covariance = phi ** np.abs(place[:, None] - place)
+    centred = covariance - covariance.mean(axis=0) - covariance.mean(axis=1, keepdims=True) + covariance.mean()
+    return float(np.trace(centred)), float(np.trace(centred, offset=1))
+
+
+def persistent_noise(noise: float, phi: float, bins: int) -> float:
+    """Return the stationary sd of an AR(1) whose deviations from the mean of a day disperse as if it were independent."""
+    return noise * math.sqrt((bins - 1) / _around_mean(phi, bins)[0])
 
 
 def _range_variance(sessions: Sessions) -> Floats:

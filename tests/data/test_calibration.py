@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pytest
 
 from hyperexec_env.baselines.card import card
 from hyperexec_env.data.calibration import NAMES, Calibration, calibrate, calibration_of
-from hyperexec_env.data.figures import Samples, estimate, samples_of, standard_errors
+from hyperexec_env.data.figures import Samples, estimate, persistent_noise, samples_of, standard_errors
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.regime_fit import (
     TAIL,
@@ -140,6 +141,44 @@ def test_volume_noise_is_within_days_and_not_across_days(market):
     noise = market[2].volume_noise
     assert NOISE < noise < 1.2 * NOISE  # includes the regime uncertainty that returns leave
     assert f"(sd of the log {LEVEL:.1f}" in market[2].provenance["volume_noise"]
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.3, 0.7, -0.4])
+def test_the_persistence_of_the_volume_is_recovered_around_daily_level_and_curve(market, phi):
+    """Deviations from the mean of a day understate a memory by about its reciprocal number of slices; the estimate does not."""
+    samples, rng = samples_of(market[0]), np.random.default_rng(7)
+    days, bins = 2_000, 26
+    logs = NOISE * rng.standard_normal((days, bins))
+    for k in range(1, bins):
+        logs[:, k] = phi * logs[:, k - 1] + math.sqrt(1.0 - phi * phi) * logs[:, k]
+    volume = np.array(CURVE) * np.exp(logs + LEVEL * rng.standard_normal((days, 1)))
+    chosen = rng.integers(0, len(samples.volume), days)
+    figures = estimate(samples.of_sessions(chosen)._replace(volume=volume), most_regimes=1)
+    assert abs(figures.volume_persistence - phi) < 4.0 / math.sqrt(days * bins)
+    noise = persistent_noise(figures.volume_noise, figures.volume_persistence, bins)
+    assert noise == pytest.approx(NOISE, rel=4.0 / math.sqrt(2.0 * days * bins) * (1.0 + phi * phi) / (1.0 - phi * phi))
+
+
+def test_the_persistence_of_the_volume_is_written_if_it_is_requested(market):
+    sessions = market[0]
+    plain = calibration_of(sessions)
+    figures = estimate(samples_of(sessions))
+
+    def persistent(**order):
+        asked = {"volume_persistence": True, "figures": figures, "with_errors": False}
+        return calibration_of(sessions, **asked, **order).scenario
+
+    error = plain.errors["volume_persistence"]
+    assert plain.scenario.volume_persistence == 0.0
+    assert "is not requested" in plain.scenario.provenance["volume_persistence"]
+    assert 0.0 < error < 0.05
+    assert f"persistence of the log volume from slice to slice: {plain.volume_persistence:.3f} +- {error:.3f}" in str(plain)
+    assert persistent().volume_persistence == pytest.approx(plain.volume_persistence, rel=1e-5)
+    assert "first autocorrelation" in persistent().provenance["volume_persistence"]
+    coarse = persistent(slices=13)  # slices of 30 minutes
+    assert coarse.volume_persistence == pytest.approx(max(plain.volume_persistence, 0.0) ** 2, rel=1e-4)
+    half = persistent(slices=13, horizon_minutes=195.0)
+    assert half.volume_persistence == persistent().volume_persistence
 
 
 def test_the_daily_level_of_the_volume_is_written_if_it_is_requested(market):
@@ -328,7 +367,7 @@ def test_standard_errors_of_rates_are_the_spread_of_independent_samples():
 
 
 def test_every_measured_figure_has_a_standard_error(market, month):
-    figures = {"adv", "volatility", "volatility_curve", "volume_curve", "volume_noise", "volume_level"}
+    figures = {"adv", "volatility", "volatility_curve", "volume_curve", "volume_noise", "volume_persistence", "volume_level"}
     regimes = {"regime_volatility", "regime_share", "regime_volume", "regime_rates"}
     for sessions in (market[0], month):
         calibration = calibration_of(sessions)
@@ -336,7 +375,7 @@ def test_every_measured_figure_has_a_standard_error(market, month):
         assert set(calibration.errors) == figures | regimes
         shapes = {name: np.shape(error) for name, error in calibration.errors.items()}
         assert shapes == {
-            **dict.fromkeys(("adv", "volatility", "volume_noise", "volume_level"), ()),
+            **dict.fromkeys(("adv", "volatility", "volume_noise", "volume_persistence", "volume_level"), ()),
             **dict.fromkeys(("volume_curve", "volatility_curve"), (26,)),
             **dict.fromkeys(("regime_volatility", "regime_share", "regime_volume"), (count,)),
             "regime_rates": (count, count),
