@@ -54,14 +54,26 @@ class BasketCard:
                 f"  {name:<20} {f'{low:g}' if low == high else f'{low:g} to {high:g}':>16}  {metadata['meaning']}{unit}"
             )
         lines += ["", *_matrices(basket), "", "where the numbers come from"]
-        sources = {**basket.provenance, **basket.assets[0].provenance}
-        lines += [f"  {key:<20} {text}" for key, text in sources.items()] or ["  not stated"]
+        lines += _sources(basket) or ["  not stated"]
         return "\n".join([*lines, "", str(solve_basket(basket)), "", certify_basket(basket).verdict])
 
 
 def basket_card(basket: BasketLike) -> BasketCard:
     """Return the card of a basket, given as a name, a dict, a path or a basket."""
     return BasketCard(get_basket(basket))
+
+
+def _sources(basket: BasketScenario) -> list[str]:
+    """Return where each number comes from: one line for all assets with the same source."""
+    lines = [f"  {key:<20} {text}" for key, text in basket.provenance.items()]
+    for key in dict.fromkeys(key for asset in basket.assets for key in asset.provenance):
+        by_text: dict[str, list[str]] = {}
+        for asset in basket.assets:
+            by_text.setdefault(asset.provenance.get(key, "not stated"), []).append(asset.name)
+        for text, names in by_text.items():
+            which = "" if len(by_text) == 1 else f"{', '.join(names)}: "
+            lines.append(f"  {key:<20} {which}{text}")
+    return lines
 
 
 def _orders(basket: BasketScenario) -> str:

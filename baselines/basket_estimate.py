@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_choice, check_integer, check_seed
 from hyperexec_env.envs.basket_task import total_statement
 from hyperexec_env.evaluation.basket_rollout import BATCH, roll_assets
+from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.table import text_table
 from hyperexec_env.execution.basket_order import BASKET_ALGORITHMS, BasketOrder, market_of
 from hyperexec_env.execution.basket_program import best_schedule, build_program
@@ -22,7 +23,7 @@ from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario, get
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.noise import episode_keys
 
-from .basket_policies import BasketPolicy, Plan, basket_policy
+from .basket_policies import Plan, basket_policy
 
 __all__ = ["BasketEstimate", "BasketEstimates", "estimate_basket"]
 
@@ -30,7 +31,7 @@ Floats = NDArray[np.float64]
 
 LEVELS: Final = (0.05, 0.5, 0.95)
 """Levels of the quantiles."""
-_PLANS: Final[dict[str, Callable[[], BasketPolicy]]] = {
+_PLANS: Final[dict[str, Callable[[], Policy]]] = {
     "TWAP": lambda: basket_policy("TWAP"),
     "VWAP": lambda: basket_policy("VWAP"),
     "IS": lambda: Plan("IS", _best),

@@ -19,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import nearest
 from hyperexec_env.envs.situation import Situation
+from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.execution.basket_program import Program, best_schedule, build_program
 from hyperexec_env.market.basket import Coupling
 from hyperexec_env.market.basket_path import BasketMarket
@@ -38,7 +39,7 @@ from .solver.basket_riccati import is_linear, solve_riccati
 __all__ = [
     "BASKET_BASELINES",
     "BASKET_SANITY",
-    "BasketPolicy",
+    "BasketOptimal",
     "Gains",
     "Plan",
     "basket_policy",
@@ -46,17 +47,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
-
-
-class BasketPolicy(Protocol):
-    """A policy of a basket."""
-
-    @property
-    def name(self) -> str:
-        """Name of the policy."""
-
-    def act(self, situation: Situation) -> Any:
-        """Return the shares to trade of each asset, in the shape of `situation.remaining`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +57,11 @@ class Plan:
     schedule: Callable[[BasketMarket], Floats] = field(repr=False)
     """Function from a market to the fraction of each order that each slice trades, shape (slices, assets)."""
     _made: dict[BasketMarket, Floats] = field(default_factory=dict, repr=False)
+
+    @property
+    def digest(self) -> str | None:
+        """Identity of a plan of this module, whose code a store knows; None for a plan of another function."""
+        return f"{self.name} {self.schedule.__qualname__}" if self.schedule.__module__ == __name__ else None
 
     def act(self, situation: Situation) -> Any:
         """Return the planned fraction of what remains."""
@@ -147,7 +142,7 @@ class _Own:
 
 
 @lru_cache(maxsize=16)
-def _own_in(market: BasketMarket) -> BasketPolicy:
+def _own_in(market: BasketMarket) -> Policy:
     alone = _uncoupled(market)
     if market.regimes > 1 and is_linear(alone):
         gains = solve_riccati(alone).gains
@@ -226,7 +221,7 @@ def _at(position: int) -> Callable[[BasketMarket], Floats]:
     return lambda market: _columns(market, np.eye(market.slices)[position])
 
 
-class _Optimal:
+class BasketOptimal:
     """The optimal policy of a basket that is solved exactly, or the best fixed schedule of one that is not."""
 
     name = "optimum"
@@ -237,7 +232,7 @@ class _Optimal:
 
 
 @lru_cache(maxsize=16)
-def _best_in(name: str, market: BasketMarket, cross_impact: float) -> BasketPolicy:
+def _best_in(name: str, market: BasketMarket, cross_impact: float) -> Policy:
     """Return the optimal policy of a market with some weight of cross-impact."""
     solution = solve_basket(replace(market.scenario, cross_impact=cross_impact))
     if solution.gains.size:
@@ -245,7 +240,7 @@ def _best_in(name: str, market: BasketMarket, cross_impact: float) -> BasketPoli
     return Plan(name, lambda _: solution.schedule)
 
 
-BASKET_BASELINES: Final[dict[str, Callable[[], BasketPolicy]]] = {
+BASKET_BASELINES: Final[dict[str, Callable[[], Policy]]] = {
     "TWAP": lambda: Plan("TWAP", _twap),
     "VWAP": lambda: Plan("VWAP", _vwap),
     "AC-own": _Own,
@@ -254,7 +249,7 @@ BASKET_BASELINES: Final[dict[str, Callable[[], BasketPolicy]]] = {
     "no-cross-impact": _WithoutCrossImpact,
 }
 """Factories of the classical policies by name."""
-BASKET_SANITY: Final[dict[str, Callable[[], BasketPolicy]]] = {
+BASKET_SANITY: Final[dict[str, Callable[[], Policy]]] = {
     "random": Random,
     "all-at-once": lambda: Plan("all-at-once", _at(0)),
     "wait-then-dump": lambda: Plan("wait-then-dump", _at(-1)),
@@ -270,13 +265,13 @@ def basket_policy_names() -> tuple[str, ...]:
     return (*BASKET_BASELINES, "optimum", *BASKET_SANITY)
 
 
-def basket_policy(name: str) -> BasketPolicy:
+def basket_policy(name: str) -> Policy:
     """Return a new policy of baskets by name (case-insensitive).
 
     Raises:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
-    known = {**BASKET_BASELINES, "optimum": _Optimal, **BASKET_SANITY}
+    known = {**BASKET_BASELINES, "optimum": BasketOptimal, **BASKET_SANITY}
     by_word = {key.lower(): make for key, make in known.items()}
     if name.lower() not in by_word:
         raise ValueError(f"unknown policy of baskets {name!r}{nearest(name, known)} (known: {', '.join(known)})")

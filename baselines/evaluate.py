@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from hyperexec_env.checks import check_integer, check_number
+from hyperexec_env.evaluation.basket_network import load_basket_policy
 from hyperexec_env.evaluation.board import Board, Entrant, judge, play
 from hyperexec_env.evaluation.calibration_error import DRAWS, calibration_error
 from hyperexec_env.evaluation.identity import policy_hash
@@ -22,15 +23,17 @@ from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.statistics import smallest_difference
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.submission import Submission, is_submission, load_submission
-from hyperexec_env.market.scenario import ScenarioLike, get_scenario
+from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario
+from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
 from hyperexec_env.progress import progress
 
+from .basket_policies import BASKET_BASELINES, BASKET_SANITY, BasketOptimal, basket_policy, basket_policy_names
 from .desk import DESK
 from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names
 
 __all__ = [
     *("TIMEOUT", "PolicyLike", "announce", "check_evaluation", "check_own_name", "entrants", "evaluate", "known_optimum"),
-    "resolution",
+    *("reference_of", "resolution"),
 ]
 
 TIMEOUT: Final = 300.0
@@ -43,7 +46,30 @@ PolicyLike = str | os.PathLike[str] | Policy | Entrant
 """A policy, an entrant, the name of a policy or of a group of policies, the folder of a trained policy, or a submission."""
 
 
-def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
+class _Known(NamedTuple):
+    """The policies that a name may denote: those of scenarios of one asset, or those of baskets."""
+
+    baselines: Iterable[str]
+    sanity: Iterable[str]
+    desk: Iterable[str]
+    names: Callable[[], tuple[str, ...]]
+    """Function that returns every name."""
+    get: Callable[[str], Policy]
+    """Function that returns a new policy by name."""
+    load: Callable[[str], NetworkPolicy]
+    """Function that reads a trained policy from a folder."""
+
+    def groups(self, leave_out: Iterable[str] = ()) -> dict[str, list[str]]:
+        """Return the names of each group, without some of them."""
+        found = {"baselines": self.baselines, "sanity": self.sanity, "all": [*self.baselines, *self.sanity], "desk": self.desk}
+        return {group: [name for name in names if name not in leave_out] for group, names in found.items() if [*names]}
+
+
+_OF_ONE: Final = _Known(BASELINES, SANITY, DESK, policy_names, get_policy, load_policy)
+_OF_BASKETS: Final = _Known(BASKET_BASELINES, BASKET_SANITY, (), basket_policy_names, basket_policy, load_basket_policy)
+
+
+def entrants(policies: PolicyLike | Iterable[PolicyLike], scenario: AnyScenarioLike | None = None) -> list[Entrant]:
     """Return the entrants of an evaluation, without duplicates.
 
     Args:
@@ -51,11 +77,18 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
             of trained policies, submissions (not of Python code, which
             :meth:`~hyperexec_env.evaluation.submission.Submission.entrant` runs if it is told to), policies, or entrants. A
             known name takes precedence over a folder of that name (write `./TWAP` for the folder).
+        scenario: The scenario or basket, whose policies the names are; None: a scenario of one asset. The groups of a basket of
+            orders with one side leave out `buys-first`, which is there a faster TWAP.
 
     Raises:
         TypeError: An object is not a policy.
         ValueError: A name or folder is unknown, or two different policies have the same name.
     """
+    market = None if scenario is None else scenario_or_basket(scenario)
+    known, left_out = _OF_ONE, tuple[str, ...]()
+    if isinstance(market, BasketScenario):
+        known, left_out = _OF_BASKETS, ("buys-first",) if len(set(market.sides)) == 1 else ()
+    groups = known.groups(left_out)
     given = [policies] if isinstance(policies, (str, os.PathLike, Policy, Entrant)) else policies
     texts: set[str] = set()
     found: dict[str, Entrant] = {}
@@ -65,7 +98,7 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
             if item in texts:
                 continue
             texts.add(item)
-        for entrant in _named(item) if isinstance(item, str) else [_entrant(item)]:
+        for entrant in _named(item, known, groups) if isinstance(item, str) else [_entrant(item, known)]:
             label = _label(entrant)
             if label in found and isinstance(item, str) and isinstance(entrant.policy, NetworkPolicy):
                 # a second run with the same training seed: append its folder to make the name unique
@@ -77,30 +110,27 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike]) -> list[Entrant]:
     return list(found.values())
 
 
-_GROUPS: Final = {"baselines": list(BASELINES), "sanity": list(SANITY), "all": [*BASELINES, *SANITY], "desk": list(DESK)}
-
-
-def _named(name: str) -> list[Entrant]:
+def _named(name: str, known: _Known, groups: dict[str, list[str]]) -> list[Entrant]:
     """Return the entrants that a name, a group or a folder denotes."""
     if not name:
         raise ValueError("policy must be a name or a folder, got an empty one")
-    known = name.lower() in (*_GROUPS, Optimal.name, *map(str.lower, policy_names()))
-    if not known and os.path.isdir(name):
-        return [_entrant(load_policy(name))]
-    if not known and is_submission(name):
+    is_known = name.lower() in (*groups, Optimal.name, *map(str.lower, known.names()))
+    if not is_known and os.path.isdir(name):
+        return [_entrant(known.load(name), known)]
+    if not is_known and is_submission(name):
         return [check_own_name(load_submission(name)).entrant()]
-    return [_entrant(get_policy(key)) for key in _GROUPS.get(name.lower(), [name])]
+    return [_entrant(known.get(key), known) for key in groups.get(name.lower(), [name])]
 
 
 def check_own_name(submission: Submission) -> Submission:
     """Return a submission; raise ValueError if its name is the name of a policy of this package."""
     name = submission.card.name
-    if name.strip().lower() in (*_GROUPS, Optimal.name, *map(str.lower, policy_names())):
+    if name.strip().lower() in (*_OF_ONE.groups(), Optimal.name, *map(str.lower, policy_names())):
         raise ValueError(f"the name of a submission must not be that of a policy of this package, got {name!r}")
     return submission
 
 
-def _entrant(item: Policy | Entrant) -> Entrant:
+def _entrant(item: Policy | Entrant, known: _Known) -> Entrant:
     """Wrap a policy as an entrant.
 
     Raises:
@@ -115,7 +145,7 @@ def _entrant(item: Policy | Entrant) -> Entrant:
     if not isinstance(item, Policy):
         wanted = "names, folders, entrants, or objects with a `name` and an `act(situation)` method"
         raise TypeError(f"policies must be {wanted}, got {type(item).__name__}")
-    return Entrant(item, sanity=item.name in SANITY and type(item) is type(get_policy(item.name)))
+    return Entrant(item, sanity=item.name in known.sanity and type(item) is type(known.get(item.name)))
 
 
 def _label(entrant: Entrant) -> str:
@@ -138,7 +168,7 @@ def check_evaluation(episodes: int, seed: int) -> tuple[int, int]:
 
 
 def evaluate(
-    scenario: ScenarioLike = "regime-day",
+    scenario: AnyScenarioLike = "regime-day",
     policies: PolicyLike | Iterable[PolicyLike] = "all",
     *,
     episodes: int = 10_000,
@@ -149,10 +179,10 @@ def evaluate(
     threads: int = 0,
     policy_timeout: float = TIMEOUT,
 ) -> Board:
-    """Evaluate policies on the same episodes of a scenario, against TWAP and the optimum, with a progress bar.
+    """Evaluate policies on the same episodes of a scenario or a basket, against TWAP and the optimum, with a progress bar.
 
     Args:
-        scenario: A name, a dict, a path or a scenario.
+        scenario: A name, a dict, a path, a scenario or a basket.
         policies: Names, groups, folders, policies or entrants; see :func:`entrants`.
         episodes: Number of episodes.
         seed: Seed of the episodes.
@@ -176,7 +206,8 @@ def evaluate(
     episodes, seed = check_evaluation(episodes, seed)
     threads = check_integer("threads", threads, low=0, high=256)
     check_number("policy_timeout", policy_timeout, low=0.0, high=1e6, unit="s")
-    scenario, chosen = get_scenario(scenario), entrants(policies)
+    scenario, chosen = scenario_or_basket(scenario), entrants(policies, scenario)
+    _check_loops(scenario, backend, threads)
     if optimum is True:
         optimum = known_optimum(scenario)
     others = _without_optimum(chosen)
@@ -188,7 +219,7 @@ def evaluate(
         board = judge(
             scenario,
             chosen,
-            get_policy("TWAP"),
+            reference_of(scenario),
             episodes=episodes,
             seed=seed,
             optimum=optimum or None,
@@ -201,9 +232,16 @@ def evaluate(
     return _over_draws(board, chosen, policy_timeout)
 
 
+def _check_loops(scenario: AnyScenario, backend: str, threads: int) -> None:
+    """Raise ValueError for options of compiled loops with a basket, whose policies run in numpy."""
+    for name, value, usual in (("threads", threads, (0,)), ("backend", backend, ("auto", "numpy"))):
+        if isinstance(scenario, BasketScenario) and value not in usual:
+            raise ValueError(f"{name} is not an option of a basket, got {value!r} with {scenario.name!r}: it runs in numpy")
+
+
 def _over_draws(board: Board, chosen: Iterable[Entrant], policy_timeout: float) -> Board:
     """Return a board with its rows in the draws of the posterior, if the scenario has one."""
-    if board.scenario.posterior is None or not board.rows:
+    if isinstance(board.scenario, BasketScenario) or board.scenario.posterior is None or not board.rows:
         return board
     failed = {(failure.policy, failure.training_seed) for failure in board.failed}
     played = [each for each in chosen if (each.policy.name, each.training_seed) not in failed]
@@ -217,18 +255,26 @@ def _over_draws(board: Board, chosen: Iterable[Entrant], policy_timeout: float) 
 
 def _without_optimum(chosen: Iterable[Entrant]) -> list[Entrant]:
     """Return the entrants other than the policy `optimum`."""
-    return [entrant for entrant in chosen if not isinstance(entrant.policy, Optimal)]
+    return [entrant for entrant in chosen if not isinstance(entrant.policy, (Optimal, BasketOptimal))]
 
 
-def known_optimum(scenario: ScenarioLike) -> Optimum:
-    """Solve a scenario and return its optimum; solving may take minutes unless the solution is cached."""
-    from .solver import optimum  # a lazy import keeps the solver off the path of runs without an optimum
+def reference_of(scenario: AnyScenarioLike) -> Policy:
+    """Return TWAP, the policy that differences refer to, of a scenario or of a basket."""
+    return (_OF_BASKETS if isinstance(scenario_or_basket(scenario), BasketScenario) else _OF_ONE).get("TWAP")
 
-    return optimum(scenario)
+
+def known_optimum(scenario: AnyScenarioLike) -> Optimum:
+    """Solve a scenario or a basket and return its optimum; solving may take minutes unless the solution is cached."""
+    from .solver import optimum, solve  # a lazy import keeps the solver off the path of runs without an optimum
+
+    if BASKETS.owns(scenario):
+        known = solve(BASKETS.get(scenario)).reference
+        return known if known.optimum_bps is None else replace(known, policy=BasketOptimal())
+    return optimum(scenario)  # type: ignore[arg-type]
 
 
 def resolution(
-    scenario: ScenarioLike,
+    scenario: AnyScenarioLike,
     policies: PolicyLike | Iterable[PolicyLike],
     episodes: int = 10_000,
     seed: int = 0,
@@ -242,11 +288,11 @@ def resolution(
         One line of text; "" where no policy differs from TWAP.
     """
     # numpy, because compiling a loop takes longer than these few episodes
-    chosen = _without_optimum(entrants(policies))
+    chosen = _without_optimum(entrants(policies, scenario))
     outcomes = play(
         scenario,
         chosen,
-        get_policy("TWAP"),
+        reference_of(scenario),
         episodes=_PILOT,
         seed=(seed + 1) % 2**32,
         backend="numpy",
@@ -276,7 +322,7 @@ def _two_digits(value: float) -> str:
 
 
 def announce(
-    scenario: ScenarioLike,
+    scenario: AnyScenarioLike,
     policies: PolicyLike | Iterable[PolicyLike],
     episodes: int,
     seed: int,
@@ -284,7 +330,7 @@ def announce(
 ) -> None:
     """Print the smallest detectable difference of a run on standard error, before the run; see :func:`resolution`."""
     check_evaluation(episodes, seed)
-    scenario = get_scenario(scenario)
+    scenario = scenario_or_basket(scenario)
     line = resolution(scenario, policies, episodes, seed, policy_timeout)
     if line:
         print(f"{scenario.name}: {line}", file=sys.stderr, flush=True)

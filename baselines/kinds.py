@@ -14,10 +14,9 @@ from hyperexec_env.market.scenario import Scenario, ScenarioLike
 from hyperexec_env.market.scenarios import catalog_of, get_scenario
 from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario
 
-from .basket_board import evaluate_basket
 from .basket_card import basket_card
 from .card import card as card_of_one_asset
-from .evaluate import evaluate as evaluate_one_asset
+from .evaluate import evaluate as evaluate_order
 from .touch_board import evaluate_touch
 from .touch_card import touch_card
 
@@ -33,8 +32,8 @@ class _Kind(NamedTuple):
 
 
 _KINDS: Final[dict[type, _Kind]] = {
-    Scenario: _Kind(card_of_one_asset, certify_one_asset, evaluate_one_asset),
-    BasketScenario: _Kind(basket_card, certify_basket, evaluate_basket),
+    Scenario: _Kind(card_of_one_asset, certify_one_asset, evaluate_order),
+    BasketScenario: _Kind(basket_card, certify_basket, evaluate_order),
     TouchScenario: _Kind(touch_card, certify_touch, evaluate_touch),
 }
 """To add a kind, name its functions here, its solver in :mod:`.solver.choose`, and its catalog in `market.scenarios`."""
@@ -79,9 +78,8 @@ def evaluate(scenario: ScenarioLike | BasketLike | TouchLike = "regime-day", pol
     Args:
         scenario: A name, a dict, a path or a record, of any kind of scenario.
         policies: Names, groups, folders or policies of the kind.
-        options: `episodes`, `seed`, and the other arguments of :func:`~hyperexec_env.baselines.evaluate.evaluate` (one asset),
-            :func:`~hyperexec_env.baselines.basket_board.evaluate_basket` or
-            :func:`~hyperexec_env.baselines.touch_board.evaluate_touch`.
+        options: `episodes`, `seed`, and the other arguments of :func:`~hyperexec_env.baselines.evaluate.evaluate` (one asset
+            or a basket) or :func:`~hyperexec_env.baselines.touch_board.evaluate_touch`.
 
     Returns:
         A :class:`~hyperexec_env.evaluation.board.Board`, or the board of the kind; `str` gives the table.

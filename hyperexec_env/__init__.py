@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from hyperexec_env.audit.findings import Audit as Audit
     from hyperexec_env.audit.policy import audit_policy as audit_policy
     from hyperexec_env.audit.results import audit_results as audit_results
-    from hyperexec_env.baselines.basket_board import evaluate_basket as evaluate_basket
     from hyperexec_env.baselines.basket_estimate import estimate_basket as estimate_basket
     from hyperexec_env.baselines.blotter import tca_blotter as tca_blotter
     from hyperexec_env.baselines.blotter_report import BlotterReport as BlotterReport
@@ -215,7 +214,6 @@ _MODULES: Final = {
     "estimate_impact": "execution.estimates",
     "estimate_schedule": "execution.estimates",
     "evaluate": "baselines.kinds",
-    "evaluate_basket": "baselines.basket_board",
     "evaluate_touch": "baselines.touch_board",
     "get_basket": "market.basket_scenario",
     "get_policy": "baselines.policies",

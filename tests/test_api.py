@@ -18,6 +18,7 @@ from hyperexec_env.baselines.closed_forms import almgren_chriss, almgren_chriss_
 from hyperexec_env.baselines.estimate import impact_in
 from hyperexec_env.baselines.stealth import study
 from hyperexec_env.evaluation.board import judge, play
+from hyperexec_env.market.scenarios import scenario_or_basket
 from hyperexec_env.training import dqn, pathwise, ppo, sac
 
 NAME = "almgren-chriss"
@@ -125,6 +126,9 @@ TAKERS = {
     "certify": lambda scenario, _: hx.certify(scenario, trips=1000).to_dict(),
     "check_scenario": lambda scenario, _: hx.check_scenario(scenario, trips=1000),
     "evaluate": lambda scenario, _: board(scenario),
+    "entrants": lambda scenario, _: [each.policy.name for each in hx.entrants("all", scenario)],
+    "reference_of": lambda scenario, _: evaluation.reference_of(scenario).name,
+    "scenario_or_basket": lambda scenario, _: scenario_or_basket(scenario),
     "resolution": lambda scenario, _: evaluation.resolution(scenario, "AC"),
     "announce": lambda scenario, _: evaluation.announce(scenario, "TWAP", 10, 0),
     "audit_policy": lambda scenario, _: hx.audit_policy("TWAP", scenario=scenario, episodes=50).to_dict(),

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.table import text_table
 from hyperexec_env.execution.basket_program import (
     Best,
@@ -85,6 +86,24 @@ class BasketSolution:
         if self.optimum_bps is None or self.upper_bps is None:
             return None
         return (self.upper_bps - self.lower_bps) / abs(self.optimum_bps) if self.optimum_bps else 0.0
+
+    @property
+    def reference(self) -> Optimum:
+        """Reference values for a board; without the optimal policy, which the caller adds."""
+        solved = self.optimum_bps is not None
+        return Optimum(
+            optimum_bps=self.optimum_bps,
+            bound_bps=None if solved else self.lower_bps,
+            upper_bps=None if solved else self.upper_bps,
+            open_loop_bps=self.open_loop_bps,
+            twap_bps=self.twap_bps if self.uncapped else None,
+            relative_error=self.relative_error,
+        )
+
+    @property
+    def uncapped(self) -> bool:
+        """Whether fixed schedules trade as planned: no participation cap holds shares back."""
+        return all(asset.max_participation is None for asset in self.scenario.assets)
 
     @property
     def accuracy(self) -> str:

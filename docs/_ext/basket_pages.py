@@ -21,7 +21,7 @@ Right: correlation of the price moves, each in the direction of its order; a blu
 def page(given: str | hx.BasketScenario, folder: Path) -> str:
     """Return the page of a basket, and write its picture to a folder."""
     basket = hx.get_basket(given)
-    name, solution, board = basket.name, hx.solve(basket), hx.evaluate_basket(basket, episodes=EPISODES)
+    name, solution, board = basket.name, hx.solve(basket), hx.evaluate(basket, episodes=EPISODES)
     with drawn(folder / f"{name}.svg") as (left, right):
         draw_schedule(left, basket, solution)
         draw_correlation(right, basket)
@@ -47,7 +47,7 @@ def table(board: Any) -> str:
         cells = [
             f"{row.policy}{' *' if row.sanity else ''}",
             f"{row.objective_bps:.2f} [{row.objective_low:.2f}, {row.objective_high:.2f}]",
-            f"{row.gap_percent:.2f} [{row.gap_low:.2f}, {row.gap_high:.2f}]",
+            f"{row.gap_percent:.2f} [{row.gap_percent_low:.2f}, {row.gap_percent_high:.2f}]",
             f"{row.diff_to_twap_bps:+.2f} [{row.diff_to_twap_low:+.2f}, {row.diff_to_twap_high:+.2f}]",
             f"{row.is_bps:.1f}",
             f"{row.is_sd_bps:.1f}",

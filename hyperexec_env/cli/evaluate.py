@@ -17,6 +17,7 @@ from hyperexec_env.baselines.evaluate import TIMEOUT, announce, check_evaluation
 from hyperexec_env.baselines.kinds import changed, evaluate
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.store import Store
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.scenarios import get_scenario
 
@@ -49,10 +50,10 @@ def main(args: Args) -> Any:
         ValueError: An option is out of range, or the kind of the scenario does not have it.
     """
     scenario = get_scenario(args.scenario)
-    if not isinstance(scenario, Scenario):
+    if not isinstance(scenario, (Scenario, BasketScenario)):
         options = changed(args, Args(), ("optimum", "backend", "threads", "policy_timeout", "store"))
         return evaluate(scenario, args.policy, episodes=args.episodes, seed=args.seed, **options)
-    policies = entrants(args.policy)
+    policies = entrants(args.policy, scenario)
     check_evaluation(args.episodes, args.seed)
     check_integer("threads", args.threads, low=0, high=256)
     check_number("policy_timeout", args.policy_timeout, low=0.0, high=1e6, unit="s")

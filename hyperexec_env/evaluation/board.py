@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import one_line
 from hyperexec_env.evaluation.calibration_error import CalibrationError
 from hyperexec_env.evaluation.optimum import Optimum
+from hyperexec_env.evaluation.outcome import Outcome
 from hyperexec_env.evaluation.policy import Policy, PolicyFailure, check_policy
-from hyperexec_env.evaluation.rollout import Outcome, rollouts
+from hyperexec_env.evaluation.rollout import market_of, rollouts
 from hyperexec_env.evaluation.statistics import (
     bootstrap_means,
     group_means,
@@ -36,8 +37,7 @@ from hyperexec_env.evaluation.table import markdown, markdown_table, text_table
 from hyperexec_env.evaluation.tally import Dispersion, Tally, group_size
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.provenance import described_sources, sources_of
-from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
-from hyperexec_env.market.tables import build_market
+from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
 
 __all__ = ["REALISM", "Board", "Entrant", "Failure", "Row", "TrainingGroup", "judge", "markdown", "play", "text_table"]
 
@@ -179,7 +179,7 @@ class TrainingGroup:
 class Board:
     """Results of all policies on one scenario, best objective first."""
 
-    scenario: Scenario
+    scenario: AnyScenario
     episodes: int
     seed: int
     rows: tuple[Row, ...]
@@ -228,7 +228,7 @@ class Board:
         gap, past = known.twap_bps - known.optimum_bps, "inferring the regime from the past"
         if len(self.scenario.regimes) == 1:
             past = "acting on past observations"
-        elif self.scenario.flow_persistence or self.scenario.price_risk:
+        elif getattr(self.scenario, "flow_persistence", 0.0) or getattr(self.scenario, "price_risk", 0.0):
             past = "acting on past observations, past regimes included"
         names = {"schedule": "a better fixed schedule", "past": past, "regime": "observing it"}
         if len(self.scenario.regimes) == 1:
@@ -409,7 +409,7 @@ def _gap_cells(row: Row) -> list[str]:
 
 
 def judge(
-    scenario: ScenarioLike,
+    scenario: AnyScenarioLike,
     entrants: Sequence[Entrant],
     reference: Policy,
     *,
@@ -447,7 +447,7 @@ def judge(
         RuntimeError: A policy changed the market or the path.
         DeterminismAlarm: A stored outcome disagrees with a new one.
     """
-    scenario, participants = get_scenario(scenario), [*entrants]
+    scenario, participants = scenario_or_basket(scenario), [*entrants]
     if optimum is not None and optimum.policy is not None:
         participants.append(Entrant(optimum.policy))
     options: dict[str, Any] = {"store": store, "backend": backend, "num_threads": num_threads, "policy_timeout": policy_timeout}
@@ -480,7 +480,7 @@ def judge(
 
 
 def play(
-    scenario: ScenarioLike,
+    scenario: AnyScenarioLike,
     entrants: Sequence[Entrant],
     reference: Policy,
     *,
@@ -499,12 +499,12 @@ def play(
         there are many.
     """
     options: dict[str, Any] = {"store": store, "backend": backend, "num_threads": num_threads, "policy_timeout": policy_timeout}
-    tallies, _ = _gather(get_scenario(scenario), entrants, reference, episodes, seed, progress, options)
+    tallies, _ = _gather(scenario_or_basket(scenario), entrants, reference, episodes, seed, progress, options)
     return [tally.joined() for tally in tallies]
 
 
 def _gather(
-    scenario: Scenario,
+    scenario: AnyScenario,
     entrants: Sequence[Entrant],
     reference: Policy,
     episodes: int,
@@ -520,7 +520,7 @@ def _gather(
     """
     if episodes < 2:
         raise ValueError(f"episodes must be at least 2, got {episodes}")
-    market = build_market(scenario)
+    market = market_of(scenario)
     failures: dict[int, str] = {}
     for index, entrant in enumerate(entrants, start=1):
         try:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.table import markdown_table, text_table
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.draws import build_draws
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -193,6 +194,8 @@ def calibration_error(
         PolicyFailure: A policy fails in a draw.
     """
     scenario, count = board.scenario, min(board.episodes, EPISODES)
+    if isinstance(scenario, BasketScenario):
+        raise ValueError(f"a basket has no posterior, got {scenario.name}")
     draws = build_draws(scenario)
     played = [("", reference, False), *policies]
     best = None if board.optimum is None else board.optimum.policy

@@ -18,7 +18,7 @@ import numpy as np
 
 from hyperexec_env.backends.compiled import resolve_backend
 from hyperexec_env.evaluation.policy import Policy, offers
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenarios import AnyScenario
 from hyperexec_env.version import __version__
 
 __all__ = ["Cell", "cell_of", "engine", "engines", "policy_hash"]
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
     """Whether the regime is hidden from the policy."""
 
 
-def cell_of(scenario: Scenario, policy: Policy, hidden: bool, seed: int, compiled: bool = False) -> Cell | None:
+def cell_of(scenario: AnyScenario, policy: Policy, hidden: bool, seed: int, compiled: bool = False) -> Cell | None:
     """Return the cell of a policy with no episodes yet (`first` and `episodes` are 0); None where the policy has no hash."""
     identity = policy_hash(policy)
     return None if identity is None else Cell(engine(compiled), scenario.hash, seed, 0, 0, identity, hidden)

@@ -20,6 +20,7 @@ from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.extras import need
 from hyperexec_env.market.account import Components
+from hyperexec_env.market.basket_scenario import BasketScenario
 
 __all__ = ["COLOURS", "document", "figure", "page", "plain_label", "svg", "table"]
 
@@ -194,7 +195,8 @@ def _inventories(board: Board) -> str:
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     drawing, axes = figure(rows, columns, 10.5 if columns > 1 else 6.0, 0.9 + 2.3 * rows)
-    minutes = scenario.horizon_minutes * np.arange(scenario.slices + 1) / scenario.slices
+    asset = scenario.assets[0] if isinstance(scenario, BasketScenario) else scenario
+    minutes = asset.horizon_minutes * np.arange(scenario.slices + 1) / scenario.slices
     for panel, axis in enumerate(axes):
         axis.set_visible(panel < len(panels))
         if panel >= len(panels):

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_label, shown
 from hyperexec_env.envs.situation import Situation, situation_of
+from hyperexec_env.evaluation.basket_situation import first_basket_situation
+from hyperexec_env.market.basket_path import BasketMarket
 from hyperexec_env.market.lane import EpisodeOrder, first_lane
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import begin, order_numbers
@@ -81,7 +83,7 @@ def offers(policy: Any, name: str) -> bool:
     return False
 
 
-def check_policy(policy: Any, market: Market, timeout: float = 0.0) -> None:
+def check_policy(policy: Any, market: Market | BasketMarket, timeout: float = 0.0) -> None:
     """Check that a policy returns finite shares for the first situation of three episodes.
 
     Args:
@@ -180,8 +182,10 @@ def _limited(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, handler)
 
 
-def first_situation(market: Market, episodes: int) -> Situation:
+def first_situation(market: Market | BasketMarket, episodes: int) -> Situation:
     """Return the situation at the start of some episodes of seed 0."""
+    if isinstance(market, BasketMarket):
+        return first_basket_situation(market, episodes)
     keys, orders = episode_keys(0, np.arange(episodes)), order_numbers(market)
     lane = first_lane(market.numbers, orders.quantity, begin(market, keys))
     lane = map_leaves(lambda values: np.broadcast_to(values, keys.shape), lane)._replace(k=0)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,23 +14,26 @@ from hyperexec_env.backends.compiled import default_threads, resolve_backend
 from hyperexec_env.checks import check_integer
 from hyperexec_env.envs.situation import price_of_last, situation_of
 from hyperexec_env.envs.uncertainty import Held, begin_belief, believe, believed, held_table
+from hyperexec_env.evaluation.basket_rollout import roll_basket
 from hyperexec_env.evaluation.child import ends_in_time
 from hyperexec_env.evaluation.identity import Cell, cell_of
 from hyperexec_env.evaluation.loop import RuleLoop
+from hyperexec_env.evaluation.outcome import Outcome, checksum, join, path_hash
 from hyperexec_env.evaluation.policy import PACKAGES, Policy, PolicyFailure, blamed, checked_shares, read_only
 from hyperexec_env.evaluation.rule import rule_of
-from hyperexec_env.market.account import Statement
-from hyperexec_env.market.kernel import Components
+from hyperexec_env.market.basket_path import BasketMarket, build_basket, draw_basket_path
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, Settled, first_lane, settle, turn
 from hyperexec_env.market.noise import Words, episode_keys
 from hyperexec_env.market.path import Path, World, draw_path, order_numbers, trace
-from hyperexec_env.market.tables import Market
+from hyperexec_env.market.scenarios import AnyScenario
+from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.records import map_leaves
 
 if TYPE_CHECKING:
     from hyperexec_env.evaluation.store import Store
 
-__all__ = ["BATCH", "Outcome", "join", "roll", "roll_rule", "rollouts"]
+__all__ = ["BATCH", "Outcome", "join", "market_of", "paths_of", "roll", "roll_on", "roll_rule", "rollouts"]
 
 BATCH: Final = 4096
 """Episodes per batch. Batches lie on a fixed grid, so that a longer run can reuse the stored results of a shorter one."""
@@ -41,22 +43,6 @@ _TOLERANCE: Final = 1e-4
 """Tolerance of the objectives in that comparison: relative, and absolute in bps."""
 
 Floats = NDArray[np.float64]
-
-
-class Outcome(NamedTuple):
-    """Results of one policy on some episodes; arrays have shape (episodes,) unless stated otherwise."""
-
-    statement: Statement
-    """Costs, bps of the arrival notional."""
-    forced: Floats
-    """Shares forced at the end of the order, fraction of the order."""
-    start_regime: NDArray[np.int64]
-    """Regime of the first slice."""
-    inventory: Floats
-    """Remaining fraction at the start of each slice and at the end, summed over the episodes that start in each regime:
-    shape (regimes, N + 1)."""
-    path_hash: str
-    """Hash of the paths (regimes and noise keys); equal for all policies that are compared."""
 
 
 def roll(
@@ -98,8 +84,8 @@ def roll(
             belief = believe(known.numbers, before, slice, lane.last.shares, belief, decay)
     inventory[:, -1] = np.bincount(start.regime, lane.state.remaining, market.regimes)
     settled: Settled = map_leaves(lambda values: np.broadcast_to(values, episodes), settle(numbers, order, lane))
-    path_hash = _path_hash(market, path.keys, trace(path.world.regime))
-    return Outcome(settled.statement, settled.forced, start.regime, inventory / orders.quantity, path_hash)
+    hashed = path_hash(market.scenario.hash, path.keys, trace(path.world.regime))
+    return Outcome(settled.statement, settled.forced, start.regime, inventory / orders.quantity, hashed)
 
 
 @dataclass
@@ -120,7 +106,7 @@ class _Entrant:
 
 
 def rollouts(
-    market: Market,
+    market: Market | BasketMarket,
     policies: Sequence[Policy],
     hidden: Sequence[bool],
     seed: int,
@@ -138,7 +124,7 @@ def rollouts(
     before they are yielded. A policy without a hash (:func:`~hyperexec_env.evaluation.identity.policy_hash`) is never stored.
 
     Args:
-        market: The market.
+        market: The market of one asset, or of a basket, whose policies all run in numpy.
         policies: The policies.
         hidden: Whether the regime is hidden, one value per policy.
         seed: Seed of the episodes, which come from the stream of boards (:func:`~hyperexec_env.market.noise.seed_words`).
@@ -169,8 +155,9 @@ def rollouts(
     for number, (policy, is_hidden) in enumerate(zip(policies, hidden, strict=True)):
         loop, cell = None, None
         with _recorded(failures, number), blamed(policy, "in its rule or its digest", policy_timeout):
-            rule = rule_of(policy, market, is_hidden) if compiled else None
-            loop = None if rule is None else RuleLoop(market, rule, is_hidden, threads)
+            if compiled and isinstance(market, Market):
+                rule = rule_of(policy, market, is_hidden)
+                loop = None if rule is None else RuleLoop(market, rule, is_hidden, threads)
             cell = cell_of(market.scenario, policy, is_hidden, seed, compiled=loop is not None)
         twin = cells.index(cell) if cell and cell in cells else None
         cells.append(cell)
@@ -192,7 +179,7 @@ def _recorded(failures: dict[int, str] | None, number: int) -> Iterator[None]:
 
 
 def _batch(
-    market: Market,
+    market: Market | BasketMarket,
     entrants: Sequence[_Entrant],
     seed: int,
     numbers: range,
@@ -201,7 +188,7 @@ def _batch(
     failures: dict[int, str] | None,
 ) -> list[Outcome | None]:
     """Return the outcomes of one batch: read if stored, else computed. Paths are drawn only if a policy runs in numpy."""
-    path: Path | None = None
+    path: Any = None
     trial: Path | None = None
     keys = episode_keys(seed, np.arange(numbers.start, numbers.stop), board=True)
     outcomes: list[Outcome | None] = []
@@ -220,11 +207,11 @@ def _batch(
         outcome = store.get(cell) if store and cell else None
         if outcome is None:
             with _recorded(failures, number):
-                if loop is None:
+                if loop is None or isinstance(market, BasketMarket):
                     if path is None:
-                        path = draw_path(market, keys, float(market.scenario.side))
-                        path_checksum = _checksum((*path.slices, *path.world))
-                    outcome = roll(market, policy, path, hidden, timeout)
+                        path = paths_of(market, keys)
+                        path_checksum = checksum(_arrays_of(path))
+                    outcome = roll_on(market, policy, path, hidden, timeout)
                 else:
                     if not entrant.tried:
                         trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
@@ -237,7 +224,7 @@ def _batch(
             if outcome is not None and store and cell:
                 store.put(cell, outcome, market.scenario, policy.name)
         outcomes.append(outcome)
-    if path is not None and _checksum((*path.slices, *path.world)) != path_checksum:
+    if path is not None and checksum(_arrays_of(path)) != path_checksum:
         raise RuntimeError("the policies did not meet the same market: a policy has changed the path")
     return outcomes
 
@@ -278,38 +265,37 @@ def roll_rule(market: Market, loop: RuleLoop, keys: Words) -> Outcome:
         keys: Noise keys of the episodes, shape (episodes,).
     """
     settled, start, inventory, traces = loop.run(keys)
-    return Outcome(settled.statement, settled.forced, start, inventory, _path_hash(market, keys, traces))
+    return Outcome(settled.statement, settled.forced, start, inventory, path_hash(market.scenario.hash, keys, traces))
 
 
-def join(outcomes: Sequence[Outcome]) -> Outcome:
-    """Concatenate the outcomes of the batches of one policy."""
-    statements = [outcome.statement for outcome in outcomes]
-    shortfall, objective, expected, risk = (
-        np.concatenate(column) for column in zip(*(statement[:4] for statement in statements), strict=True)
-    )
-    parts = (np.concatenate(column) for column in zip(*(statement.components for statement in statements), strict=True))
-    return Outcome(
-        Statement(shortfall, objective, expected, risk, Components(*parts)),
-        np.concatenate([outcome.forced for outcome in outcomes]),
-        np.concatenate([outcome.start_regime for outcome in outcomes]),
-        np.sum([outcome.inventory for outcome in outcomes], axis=0),
-        hashlib.sha256("".join(outcome.path_hash for outcome in outcomes).encode()).hexdigest()[:16],
-    )
+def market_of(scenario: AnyScenario) -> Market | BasketMarket:
+    """Return the numbers of the market of a scenario of one asset, or of a basket."""
+    return build_basket(scenario) if isinstance(scenario, BasketScenario) else build_market(scenario)
 
 
-def _path_hash(market: Market, keys: Words, traces: Words) -> str:
-    """Return a hash of scenario, noise keys and regimes: integers and text only, so that it is equal for every backend."""
-    digest = hashlib.sha256(market.scenario.hash.encode())
-    digest.update(np.ascontiguousarray(keys).tobytes())
-    digest.update(traces.tobytes())
-    return digest.hexdigest()[:16]
+def paths_of(market: Market | BasketMarket, keys: Words) -> Any:
+    """Return the paths of whole episodes: one :class:`Path`, or for a basket a list over assets."""
+    if isinstance(market, BasketMarket):
+        return draw_basket_path(market, keys)
+    return draw_path(market, keys, float(market.scenario.side))
 
 
-def _checksum(arrays: Iterable[NDArray[Any]]) -> int:
-    """Return a checksum over the bits of some arrays of 64-bit numbers, to detect changes."""
-    return sum(place * int(np.add.reduce(values.view(np.uint64), axis=None)) for place, values in enumerate(arrays, start=1))
+def roll_on(market: Market | BasketMarket, policy: Policy, paths: Any, hidden: bool = False, timeout: float = 0.0) -> Outcome:
+    """Run a policy over the paths of :func:`paths_of`: :func:`roll`, or for a basket
+    :func:`~hyperexec_env.evaluation.basket_rollout.roll_basket`.
+    """
+    if isinstance(market, BasketMarket):
+        return roll_basket(market, policy, paths, hidden, timeout)
+    return roll(market, policy, paths, hidden, timeout)
 
 
-def _market_checksum(market: Market) -> tuple[Any, ...]:
+def _arrays_of(paths: Any) -> list[NDArray[Any]]:
+    """Return the arrays of the paths of :func:`paths_of`."""
+    return [values for path in (paths if isinstance(paths, list) else [paths]) for values in (*path.slices, *path.world)]
+
+
+def _market_checksum(market: Market | BasketMarket) -> tuple[Any, ...]:
     """Return a value that differs after a change of the market."""
-    return _checksum(market.arrays()), market.impact, market.numbers, market.scenario
+    if isinstance(market, BasketMarket):
+        return (*map(_market_checksum, market.markets), market.coupling, market.scenario)
+    return checksum(market.arrays()), market.impact, market.numbers, market.scenario

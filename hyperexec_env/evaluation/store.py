@@ -28,8 +28,10 @@ from hyperexec_env.evaluation.identity import Cell
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.files import check_target, printable
 from hyperexec_env.market.account import Statement
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenarios import AnyScenario
 
 __all__ = ["DamagedCell", "DeterminismAlarm", "Store", "decode_outcome", "difference", "encode_outcome"]
 
@@ -120,7 +122,7 @@ class Store:
             row = self._connection.execute(query, cell).fetchone()
         return None if row is None else self._decoded(cell, _Record(*row))
 
-    def put(self, cell: Cell, outcome: Outcome, scenario: Scenario, name: str) -> None:
+    def put(self, cell: Cell, outcome: Outcome, scenario: AnyScenario, name: str) -> None:
         """Store the outcome of a cell; when this method returns, the outcome is on the disk.
 
         Stored outcomes must agree with the new one: the same cell must have the same outcome, a cell of the same policy with
@@ -165,8 +167,8 @@ class Store:
                 raise DamagedCell(f"the store {self.path} is damaged: it holds a row with the key {shown(row)}")
         return [(Cell._make((*key, bool(hidden))), name) for *key, hidden, name in rows]
 
-    def scenario(self, digest: str) -> Scenario:
-        """Return the scenario with a given hash.
+    def scenario(self, digest: str) -> AnyScenario:
+        """Return the scenario, or the basket, with a given hash.
 
         Raises:
             ValueError: The scenario is not stored, or its row is damaged.
@@ -174,7 +176,7 @@ class Store:
         with self._sqlite_errors():
             row = self._connection.execute("SELECT content FROM scenarios WHERE hash = ?", (digest,)).fetchone()
         try:
-            found = Scenario.from_dict(json.loads(row[0])) if row else None
+            found = _scenario_of(json.loads(row[0])) if row else None
         except _UNREADABLE:
             found = None
         if found is None or found.hash != digest:
@@ -278,6 +280,12 @@ class Store:
 
 
 _FOREIGN: Final = "{} is not a store of results; give another file (this one was not changed)"
+
+
+def _scenario_of(content: Any) -> AnyScenario:
+    """Return the scenario, or the basket, that plain values of a row describe."""
+    kind = BasketScenario if isinstance(content, dict) and "asset" in content else Scenario
+    return kind.from_dict(content)
 
 
 def _check_file_type(path: Path) -> None:

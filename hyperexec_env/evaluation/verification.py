@@ -12,13 +12,12 @@ import numpy as np
 from hyperexec_env.evaluation.identity import Cell, engine, engines
 from hyperexec_env.evaluation.loop import RuleLoop
 from hyperexec_env.evaluation.policy import Policy
-from hyperexec_env.evaluation.rollout import roll, roll_rule
+from hyperexec_env.evaluation.rollout import market_of, paths_of, roll_on, roll_rule
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.evaluation.store import DamagedCell, Store, difference
 from hyperexec_env.files import printable
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import draw_path
-from hyperexec_env.market.tables import build_market
+from hyperexec_env.market.tables import Market
 
 __all__ = ["Finding", "Verification", "verify"]
 
@@ -127,9 +126,9 @@ def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Poli
     if not cells:
         return {}
     fingerprint, scenario, seed, first, episodes, *_ = cells[0]
-    market = build_market(store.scenario(scenario))
+    market = market_of(store.scenario(scenario))
     keys = episode_keys(seed, np.arange(first, first + episodes), board=True)
-    path = draw_path(market, keys, float(market.scenario.side)) if fingerprint == engine() else None
+    path = paths_of(market, keys) if fingerprint == engine() else None
     found = {}
     for cell in cells:
         try:
@@ -138,10 +137,10 @@ def _recomputed(store: Store, cells: Sequence[Cell], policies: Mapping[str, Poli
             found[cell] = "DAMAGED"
             continue
         policy = policies[cell.policy]
-        rule = rule_of(policy, market, cell.hidden) if path is None else None
+        rule = rule_of(policy, market, cell.hidden) if path is None and isinstance(market, Market) else None
         if path is not None:
-            outcome = roll(market, policy, path, cell.hidden)
-        elif rule is not None:
+            outcome = roll_on(market, policy, path, cell.hidden)
+        elif rule is not None and isinstance(market, Market):
             outcome = roll_rule(market, RuleLoop(market, rule, cell.hidden), keys)
         else:
             found[cell] = "DIFFERENT: the policy no longer has a rule"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.scenario import Scenario
 
 __all__ = ["described_sources", "sources_of"]
@@ -17,14 +18,21 @@ _KINDS: Final = {"published": "published", "given": "given", "assumed": "assumed
 """Kind by the first word of a text; any other text describes a measurement."""
 
 
-def sources_of(scenario: Scenario) -> dict[str, tuple[str, ...]]:
+def sources_of(scenario: Scenario | BasketScenario) -> dict[str, tuple[str, ...]]:
     """Return the decisive fields of a scenario by kind: measured, published, given by the user, or assumed.
 
-    A field without provenance is assumed.
+    A field without provenance is assumed. A field of a basket has the kinds that it has in any asset, and correlation and
+    cross-impact are fields of it.
     """
+    texts: list[tuple[str, str]] = []
+    assets = scenario.assets if isinstance(scenario, BasketScenario) else (scenario,)
+    for name in _DECISIVE:
+        texts += [(name, asset.provenance.get(name, "assumed")) for asset in assets]
+    if isinstance(scenario, BasketScenario):
+        texts += [(name, scenario.provenance.get(name, "assumed")) for name in ("correlation", "cross_impact")]
     found: dict[str, tuple[str, ...]] = {}
     for kind in ("measured", "published", "given", "assumed"):
-        names = tuple(name for name in _DECISIVE if _kind(scenario.provenance.get(name, "assumed")) == kind)
+        names = tuple(dict.fromkeys(name for name, text in texts if _kind(text) == kind))
         if names:
             found[kind] = names
     return found
@@ -35,7 +43,7 @@ def _kind(text: str) -> str:
     return _KINDS.get(text.split(":")[0].strip(), "measured")
 
 
-def described_sources(scenario: Scenario) -> str:
+def described_sources(scenario: Scenario | BasketScenario) -> str:
     """Return one line that says which numbers of the market were measured, published, given or assumed."""
     found = sources_of(scenario)
     if list(found) == ["assumed"]:

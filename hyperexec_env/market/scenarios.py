@@ -15,7 +15,14 @@ from hyperexec_env.market.scenario_file import is_path
 from hyperexec_env.market.touch_scenario import TOUCHES, TouchLike, TouchScenario
 from hyperexec_env.market.venue_scenario import VENUES, VenueLike, VenueScenario
 
-__all__ = ["CATALOGS", "catalog_of", "environment_of", "get_scenario"]
+__all__ = [
+    *("CATALOGS", "AnyScenario", "AnyScenarioLike", "catalog_of", "environment_of", "get_scenario", "scenario_or_basket"),
+]
+
+AnyScenario = Scenario | BasketScenario
+"""What a board with a store evaluates: a scenario of one asset, or a basket."""
+AnyScenarioLike = ScenarioLike | BasketLike
+"""What names one: a name, a dict, a path of a TOML file, or the record."""
 
 CATALOGS: Final[tuple[Catalog[Any], ...]] = (BASKETS, TOUCHES, VENUES)
 """Every kind of scenario beside that of one asset. To add one, make its catalog and put it here."""
@@ -62,3 +69,15 @@ def get_scenario(scenario: ScenarioLike | BasketLike | TouchLike | VenueLike) ->
         known = f"known: {', '.join(names)}; or a .toml file"
         raise ValueError(f"unknown scenario {shown(scenario)}{nearest(scenario, names)} ({known})")
     return one_asset.get_scenario(scenario)  # type: ignore[arg-type]  # no other kind is left
+
+
+def scenario_or_basket(scenario: AnyScenarioLike) -> AnyScenario:
+    """Return the scenario of one asset, or the basket, that is given; errors as in :func:`get_scenario`.
+
+    Raises:
+        ValueError: It is a scenario of another kind.
+    """
+    found: Any = get_scenario(scenario)
+    if not isinstance(found, (Scenario, BasketScenario)):
+        raise ValueError(f"scenario must be one of an order in one asset, or a basket, got {shown(found.name)}")
+    return found

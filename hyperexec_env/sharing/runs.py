@@ -12,13 +12,14 @@ from typing import Any, Final
 from hyperexec_env.backends.compiled import resolve_backend
 from hyperexec_env.baselines.evaluate import check_evaluation, check_own_name, entrants
 from hyperexec_env.baselines.policies import policy_names
-from hyperexec_env.checks import shown
+from hyperexec_env.checks import printable, shown
 from hyperexec_env.evaluation.archive import parse_json
 from hyperexec_env.evaluation.board import Board
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.submission import CARD, Submission, is_submission, load_submission, read_folder
 from hyperexec_env.files import read_regular
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, load_scenario, scenario_names
 from hyperexec_env.sharing.bundle import pack_bundle
 from hyperexec_env.sharing.stored import Plan
@@ -147,7 +148,9 @@ def _written(
     digest, rows = plain["scenario_hash"], [row for row in plain["rows"] if not row["optimum"]]
     known = [get_scenario(name) for archived in (False, True) for name in scenario_names(archived=archived)]
     scenario = next((each for each in known if each.hash == digest and each.name == plain["scenario"]), None)
-    scenario = scenario or store.scenario(str(digest))
+    stored = scenario or store.scenario(str(digest))
+    if isinstance(stored, BasketScenario):
+        raise ValueError(f"{path}: a bundle holds boards of one asset, got the basket {printable(stored.name)}")
     seeds = {(row["policy"], row["training_seed"]) for row in rows}
     names = [name for name in policy_names() if (name, None) in seeds]
     own = [
@@ -160,7 +163,7 @@ def _written(
     episodes, seed = check_evaluation(plain["episodes"], plain["seed"])
     solved = optimum and any(plain.get(key) is not None for key in ("optimum_bps", "bound_bps"))
     objectives = {_label(row): float(row["objective_bps"]) for row in rows}
-    return _Written(Plan(scenario, episodes, seed, (*names, *own), solved, backend), objectives)
+    return _Written(Plan(stored, episodes, seed, (*names, *own), solved, backend), objectives)
 
 
 def _label(row: Any) -> str:

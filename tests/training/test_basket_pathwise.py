@@ -9,14 +9,13 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 
 import torch
 
+import hyperexec_env as hx
 from hyperexec_env import cli
-from hyperexec_env.baselines.basket_board import evaluate_basket
-from hyperexec_env.baselines.basket_policies import basket_policy
 from hyperexec_env.envs.basket import HyperExecBasketEnv
 from hyperexec_env.envs.basket_features import ASSET, BASKET, PULLED
 from hyperexec_env.envs.basket_vector import HyperExecBasketVectorEnv
 from hyperexec_env.evaluation.basket_network import BasketNetworkPolicy, load_basket_policy
-from hyperexec_env.evaluation.basket_rollout import roll_basket, rollout_basket
+from hyperexec_env.evaluation.basket_rollout import roll_basket
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.market.basket_path import draw_basket_path
 from hyperexec_env.market.basket_scenario import get_basket
@@ -49,7 +48,7 @@ def test_a_policy_costs_the_same_in_torch_the_environment_and_the_evaluation(nam
     task, count = made.task, 4
     policy = policy_of(len(task.assets))
     paths = draw_basket_path(task.market, episode_keys(5, np.arange(count)))
-    evaluated = roll_basket(task.market, policy, paths)
+    evaluated = roll_basket(task.market, policy, paths).statement
     env = HyperExecBasketEnv(name)
     for episode in range(2):
         observation, _ = env.reset(seed=5, options={"episode": episode})
@@ -121,14 +120,16 @@ def test_a_training_of_a_basket_is_judged_beside_the_baselines(tmp_path, capsys)
     policy = load_basket_policy(tmp_path)
     assert (policy.assets, policy.training_seed, policy.about["scenario_hash"]) == (10, 0, get_basket("basket-hedged").hash)
     market = trainer().task.market
-    trained, vwap, twap = rollout_basket(market, [policy, basket_policy("VWAP"), basket_policy("TWAP")], 16, 0)
-    assert trained.objective.mean() < min(vwap.objective.mean(), twap.objective.mean())
+    board = hx.evaluate(market.scenario, [str(tmp_path), "VWAP", "TWAP"], episodes=16, optimum=False)
+    assert [row.training_seed for row in board.rows] == [0, None, None]
     with pytest.raises(ValueError, match="not a trained policy"):
         load_policy(tmp_path)
     with pytest.raises(ValueError, match="already contains a policy"):
         train(replace(TINY, out=str(tmp_path)))
-    with pytest.raises(ValueError, match="trades 10 assets, got a basket of 1"):
-        evaluate_basket("almgren-chriss", [str(tmp_path)], episodes=2)
+    two = replace(market.scenario, assets=market.scenario.assets[:2], correlation=())
+    assert (
+        "trades 10 assets, got a basket of 2" in hx.evaluate(two, [str(tmp_path)], episodes=2, optimum=False).failed[0].reason
+    )
 
 
 def test_a_basket_shows_its_regime(tmp_path):
