@@ -17,6 +17,7 @@ from hyperexec_env.evaluation.bench import REFERENCE, Probe, single_rate, within
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.children import cut
+from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.orders import ParentOrder
 
 from .policies import get_policy
@@ -24,6 +25,8 @@ from .policies import get_policy
 __all__ = ["Spent", "agent_probes", "command_probes", "reading_probes", "rollout_probes", "spent_by"]
 
 _CHILDREN: Final = 20
+_LEARNED: Final = "regime-day"
+"""Prior of an agent that learns: six hidden regimes."""
 _BATCH: Final = 50
 _POLICY: Final = "TWAP"
 _EPISODES: Final = 1_000_000
@@ -115,6 +118,27 @@ def _process_time(seconds: float) -> float:
     return 1e6 * spent / calls
 
 
+def _learning_time(seconds: float) -> float:
+    """Return the mean time of a `process()` call that ends a bin of the estimates and plans an order anew, microseconds."""
+    spent, calls = 0.0, 0
+    while spent < seconds:
+        estimates = OnlineEstimates(_LEARNED)
+        agent = ExecutionAgent(seed=0, estimates={"X": estimates})
+        agent.start()
+        parent = ParentOrder(symbol="X", side=1, quantity=10_007, arrival_price=150.0, deadline=23_400.0, algorithm="AC")
+        agent.submit_order(parent, 0.0)
+        agent.process({"X": Quote(150.0)}, now=0.0)
+        for number in range(1, estimates.bins - 1):
+            quote, now = Quote(150.0 + 0.1 * (number % 3), None, 2e5, 1e4, 0.03), number * estimates.bin_seconds
+            start = perf_counter()
+            children = agent.process({"X": quote}, now=now)
+            spent += perf_counter() - start
+            calls += 1
+            if not children:
+                raise RuntimeError("process must plan the order anew at the end of a bin")
+    return 1e6 * spent / calls
+
+
 def _call_time(call: Callable[[], Any], seconds: float) -> float:
     """Return the mean time of a call, loop overhead included, microseconds."""
     calls, start = 0, perf_counter()
@@ -126,7 +150,7 @@ def _call_time(call: Callable[[], Any], seconds: float) -> float:
 
 
 def agent_probes() -> list[Probe]:
-    """Return the probes of the agent, in microseconds; the reference is the time of one `CartPole-v1` step."""
+    """Return the probes of the agent, in microseconds; the reference is the time of one `CartPole-v1` step, or the limit."""
     agent = ExecutionAgent(seed=0)
     agent.start()
     parent, rng, weights = _parent(), np.random.default_rng(0), schedules.twap(_CHILDREN)
@@ -146,7 +170,11 @@ def agent_probes() -> list[Probe]:
         ("status", 0.1, partial(_call_time, status)),
     ]
     steps = single_rate(REFERENCE)
-    return [Probe(name, "us", goal, "lower", ours, lambda seconds: 1e6 / steps(seconds)) for name, goal, ours in calls]
+    limit = agent.config.max_latency_us
+    return [
+        *(Probe(name, "us", goal, "lower", ours, lambda seconds: 1e6 / steps(seconds)) for name, goal, ours in calls),
+        within("process() that learns from a bin and plans anew", "us", limit, _learning_time),
+    ]
 
 
 def rollout_probes(episodes: int = _EPISODES) -> list[Probe]:

@@ -17,13 +17,15 @@ from hyperexec_env.envs.situation import Situation
 from hyperexec_env.execution.agent import ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import ADAPTIVE, algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
+from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
-__all__ = ["DESK", "AgentPolicy", "desk_config"]
+__all__ = ["DESK", "LEARNERS", "AgentPolicy", "desk_config"]
 
 _SYMBOL: Final = "X"
 
@@ -73,6 +75,8 @@ class _Lane:
     """Slice of the last call."""
     answer: float = 0
     """Shares returned by the last call."""
+    seen: int = 0
+    """Column of the market's tables in the last slice."""
 
     def book(self, now: Situation) -> None:
         """Report the fills of the previous slice to the agent, and cancel the unfilled rest of the working children."""
@@ -81,7 +85,8 @@ class _Lane:
         for child in self.working:
             filled = min(child.quantity, left)
             if filled > 0:
-                self.agent.report_fill(child, filled, now.last_price, float(now.k), self.mid)
+                mid = None if now.seen == now.market.unknown else self.mid  # where the regime is hidden, so are fill prices
+                self.agent.report_fill(child, filled, now.last_price, float(now.k), mid)
                 self.booked += filled
                 left -= filled
             if filled < child.quantity:
@@ -93,11 +98,24 @@ class _Lane:
         market, clock = now.market, float(now.k)
         self.mid = now.price + now.side * (now.permanent + now.transient)
         regime = UNKNOWN if now.seen == market.unknown else market.scenario.regimes.names[now.seen]
-        self.agent.process({_SYMBOL: Quote(self.mid, float(market.mean_volume[now.k, now.seen]))}, regime, clock)
+        self.agent.process({_SYMBOL: self._quote(now)}, regime, clock)
         end = nextafter(clock + 1.0, clock)
         while (child := self.agent.get_next_child(end)) is not None:
             self.working.append(child)
         return sum(child.quantity for child in self.working)
+
+    def _quote(self, now: Situation) -> Quote:
+        """Return the quote at the start of a slice; an agent that learns gets the tape of the last slice instead of a rate."""
+        market, k, before, self.seen = now.market, now.k, self.seen, int(now.seen)
+        if not self.agent.estimates:
+            return Quote(self.mid, float(market.mean_volume[k, now.seen]))
+        if not k:
+            return Quote(self.mid)
+        scenario, flow = market.scenario, None
+        if scenario.kyle_lambda > 0.0:
+            moved = scenario.volatility * market.volatility[before] * market.volatility_profile[k - 1] * market.tau**0.5
+            flow = float(now.flow * moved * market.numbers.by_flow * scenario.adv / scenario.kyle_lambda)
+        return Quote(self.mid, None, float(now.last_volume), flow, 2.0 * float(market.half_spread[before]))
 
 
 class AgentPolicy:
@@ -105,12 +123,15 @@ class AgentPolicy:
 
     Args:
         algorithm: Name of the algorithm of the agents.
+        learn: Whether each agent learns while it trades (:class:`~hyperexec_env.execution.online.OnlineEstimates`), with the
+            market's scenario as prior; or the scenario that is the prior.
         changes: Changes to :func:`desk_config`, for example ``steganographic_factor=0.3`` or ``max_participation_rate=0.1``.
     """
 
-    def __init__(self, algorithm: str = ADAPTIVE, **changes: Any) -> None:
+    def __init__(self, algorithm: str = ADAPTIVE, *, learn: bool | Scenario = False, **changes: Any) -> None:
         """Create no agents yet; each episode creates its own in slice 0."""
-        self.name = f"desk:{algorithm}"
+        self.name = f"{'learn' if learn else 'desk'}:{algorithm}"
+        self._learn = learn
         self._changes = {"algorithm": algorithm, **changes}
         self._lanes: list[_Lane] = []
         self._hidden = False  # whether any episode had a hidden regime, and with it hidden fill prices
@@ -161,7 +182,8 @@ class AgentPolicy:
         market, scenario = now.market, now.market.scenario
         volumes = market.mean_volume[:-1, market.unknown]
         seed = int(mix(np.array([now.flow]).view(np.uint64) + np.uint64(1))[0])
-        agent = ExecutionAgent(self._config, seed=seed, clock=lambda: 0.0)
+        estimates = {_SYMBOL: self._new_estimates(market)} if self._learn else None
+        agent = ExecutionAgent(self._config, seed=seed, clock=lambda: 0.0, estimates=estimates)
         agent.start()
         agent.submit_order(
             ParentOrder(
@@ -179,6 +201,12 @@ class AgentPolicy:
         )
         return agent
 
+    def _new_estimates(self, market: Market) -> OnlineEstimates:
+        """Return estimates whose bins are the slices of a market, on the agent's clock."""
+        prior = market.scenario if isinstance(self._learn, bool) else self._learn
+        opened = prior.start_minute / prior.horizon_minutes * prior.slices
+        return OnlineEstimates(prior, start=-opened, day_seconds=1.0 / market.tau)
+
     def reports(self) -> list[ExecutionReport]:
         """Return the report of each finished episode; :meth:`act` must have been called with the situation at its end (k = N).
 
@@ -190,9 +218,13 @@ class AgentPolicy:
         return [report for lane in self._lanes for report in lane.agent.get_reports()]
 
 
-def _maker(algorithm: str) -> Callable[[], AgentPolicy]:
-    return lambda: AgentPolicy(algorithm)
+def _maker(algorithm: str, learn: bool = False) -> Callable[[], AgentPolicy]:
+    return lambda: AgentPolicy(algorithm, learn=learn)
 
 
+LEARNERS: Final[dict[str, Callable[[], AgentPolicy]]] = {
+    f"learn:{name}": _maker(name, learn=True) for name in algorithm_names() if name != "TWAP"
+}
+"""The desk's agent that learns while it trades, with each algorithm that depends on what it learns, by name."""
 DESK: Final[dict[str, Callable[[], AgentPolicy]]] = {f"desk:{name}": _maker(name) for name in algorithm_names()}
 """The desk's agent with each of its algorithms, by name."""

@@ -28,7 +28,7 @@ from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenari
 from hyperexec_env.progress import progress
 
 from .basket_policies import BASKET_BASELINES, BASKET_SANITY, BasketOptimal, basket_policy, basket_policy_names
-from .desk import DESK
+from .desk import DESK, LEARNERS
 from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names
 
 __all__ = [
@@ -52,6 +52,7 @@ class _Known(NamedTuple):
     baselines: Iterable[str]
     sanity: Iterable[str]
     desk: Iterable[str]
+    learn: Iterable[str]
     names: Callable[[], tuple[str, ...]]
     """Function that returns every name."""
     get: Callable[[str], Policy]
@@ -61,20 +62,21 @@ class _Known(NamedTuple):
 
     def groups(self, leave_out: Iterable[str] = ()) -> dict[str, list[str]]:
         """Return the names of each group, without some of them."""
-        found = {"baselines": self.baselines, "sanity": self.sanity, "all": [*self.baselines, *self.sanity], "desk": self.desk}
+        found = {"baselines": self.baselines, "sanity": self.sanity, "all": [*self.baselines, *self.sanity]}
+        found |= {"desk": self.desk, "learn": self.learn}
         return {group: [name for name in names if name not in leave_out] for group, names in found.items() if [*names]}
 
 
-_OF_ONE: Final = _Known(BASELINES, SANITY, DESK, policy_names, get_policy, load_policy)
-_OF_BASKETS: Final = _Known(BASKET_BASELINES, BASKET_SANITY, (), basket_policy_names, basket_policy, load_basket_policy)
+_OF_ONE: Final = _Known(BASELINES, SANITY, DESK, LEARNERS, policy_names, get_policy, load_policy)
+_OF_BASKETS: Final = _Known(BASKET_BASELINES, BASKET_SANITY, (), (), basket_policy_names, basket_policy, load_basket_policy)
 
 
 def entrants(policies: PolicyLike | Iterable[PolicyLike], scenario: AnyScenarioLike | None = None) -> list[Entrant]:
     """Return the entrants of an evaluation, without duplicates.
 
     Args:
-        policies: Names of policies (case-insensitive), `optimum`, the groups `baselines`, `sanity`, `all` and `desk`, folders
-            of trained policies, submissions (not of Python code, which
+        policies: Names of policies (case-insensitive), `optimum`, the groups `baselines`, `sanity`, `all`, `desk` and `learn`,
+            folders of trained policies, submissions (not of Python code, which
             :meth:`~hyperexec_env.evaluation.submission.Submission.entrant` runs if it is told to), policies, or entrants. A
             known name takes precedence over a folder of that name (write `./TWAP` for the folder).
         scenario: The scenario or basket, whose policies the names are; None: a scenario of one asset. The groups of a basket of

@@ -24,7 +24,7 @@ from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.tables import Market
 
-from .desk import DESK
+from .desk import DESK, LEARNERS
 
 __all__ = ["BASELINES", "SANITY", "Adaptive", "Optimal", "Schedule", "get_policy", "policy_names"]
 
@@ -223,7 +223,7 @@ SANITY: Final[dict[str, Callable[[], Policy]]] = {
 
 def policy_names() -> tuple[str, ...]:
     """Return the names of all policies of the package; "optimum", which needs the solver, is not among them."""
-    return (*BASELINES, *SANITY, *DESK)
+    return (*BASELINES, *SANITY, *DESK, *LEARNERS)
 
 
 def get_policy(name: str) -> Policy:
@@ -232,7 +232,7 @@ def get_policy(name: str) -> Policy:
     Raises:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
-    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, Optimal.name: Optimal}
+    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, **LEARNERS, Optimal.name: Optimal}
     by_word = {key.lower(): make for key, make in known.items()}
     if name.lower() not in by_word:
         raise ValueError(f"unknown policy {name!r}{nearest(name, known)} (known: {', '.join(known)}; or a folder)")

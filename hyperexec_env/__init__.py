@@ -113,6 +113,7 @@ if TYPE_CHECKING:
     from hyperexec_env.execution.estimates import estimate_impact as estimate_impact
     from hyperexec_env.execution.estimates import estimate_schedule as estimate_schedule
     from hyperexec_env.execution.estimates import planned_shares as planned_shares
+    from hyperexec_env.execution.online import OnlineEstimates as OnlineEstimates
     from hyperexec_env.execution.presets import almgren_2005 as almgren_2005
     from hyperexec_env.execution.presets import preset as preset
     from hyperexec_env.execution.report import ExecutionReport as ExecutionReport
@@ -170,6 +171,7 @@ _MODULES: Final = {
     "HyperExecVectorEnv": "envs.vector",
     "NetworkPolicy": "evaluation.network",
     "ObservationPolicy": "evaluation.observation",
+    "OnlineEstimates": "execution.online",
     "Optimum": "evaluation.optimum",
     "Outcome": "envs.reward",
     "OwnAction": "envs.action",

@@ -137,6 +137,7 @@ TAKERS = {
     "estimate": lambda scenario, _: hx.estimate(scenario, algorithms="TWAP").to_dict(),
     "impact_in": lambda scenario, _: impact_in(scenario, ORDER),
     "estimate_schedule": lambda scenario, _: hx.estimate_schedule(ORDER, scenario, algorithm="TWAP").mean_bps,
+    "OnlineEstimates": lambda scenario, _: hx.OnlineEstimates(scenario).to_dict(),
     "planned_shares": lambda scenario, _: hx.planned_shares(ORDER, scenario, "AC"),
     "realism": lambda scenario, _: refused("at least five sessions|unknown", hx.realism, scenario, FEW),
     "study": lambda scenario, _: refused("episodes must|unknown", study, scenario, episodes=1),
@@ -176,6 +177,7 @@ INSIDE = {
     *("file_name", "run_folder", "claimed_folder", "make_env", "begun", "build_model", "plain_args", "learn", "trained_policy"),
     *("build_task", "build_basket_task", "build_touch_task"),  # what both environments call
     "facts_on_card",  # what the card calls
+    *("day_prior", "evidence_of", "impact_prior", "typical_participation"),  # what a desk learns from
     *("result_files", "save_scenario", "scenario_files"),  # the files of a command
     *("described_sources", "sources_of"),  # lines of a board and of a card
 }

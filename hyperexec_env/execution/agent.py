@@ -25,6 +25,7 @@ from hyperexec_env.execution.basket_state import WorkingBasket
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_impact
 from hyperexec_env.execution.marks import Mark, MarkLog
+from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.execution.order_state import WorkingOrder
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
@@ -47,7 +48,13 @@ class Quote(NamedTuple):
     mid: float | None = None
     """Midpoint of the best bid and offer, currency per share; None: unknown."""
     volume_rate: float | None = None
-    """Market volume expected from now on, shares a second; None: unknown, so no cap binds."""
+    """Market volume expected from now on, shares a second; None: unknown, so no cap binds (with estimates: their forecast)."""
+    volume: float | None = None
+    """Market volume of the others since the last quote, shares; None: unknown. Only estimates read this and what follows."""
+    signed_volume: float | None = None
+    """Shares that the others bought less those that they sold, as aggressors, since the last quote; None: unknown."""
+    spread: float | None = None
+    """Quoted spread, ask less bid, currency per share; None: unknown."""
 
 
 Portfolio = Mapping[str, Quote]
@@ -94,12 +101,23 @@ class ExecutionAgent:
         config: Settings; None: the defaults.
         seed: Seed of the order hiding; None: entropy of the operating system, so that the jitter is unpredictable.
         clock: Function that returns the time in seconds, in the unit of the deadlines; by default ``time.time``.
+        estimates: What the agent learns, by symbol (:class:`~hyperexec_env.execution.online.OnlineEstimates`), from quotes,
+            fills and regimes. At the end of each bin of theirs the orders of the symbol whose algorithm depends on the market
+            are replanned: the forecast replaces `volume_profile` and `expected_volume` of the order in VWAP, POV and AC; AC has
+            the learned alpha; the urgency of IS moves as that of AC does; Adaptive has the believed regime while the caller
+            passes none. TWAP and the legs of a list keep their plans.
     """
 
     def __init__(
-        self, config: ExecutionConfig | None = None, *, seed: int | None = None, clock: Callable[[], float] = time.time
+        self,
+        config: ExecutionConfig | None = None,
+        *,
+        seed: int | None = None,
+        clock: Callable[[], float] = time.time,
+        estimates: Mapping[str, OnlineEstimates] | None = None,
     ) -> None:
         """Make an agent in the state "created"."""
+        self.estimates = dict(estimates or {})
         self.config = ExecutionConfig() if config is None else config
         self._name = self.config.name
         self._rng = np.random.default_rng(None if seed is None else check_seed(seed))
@@ -207,12 +225,15 @@ class ExecutionAgent:
             raise TypeError(f"parent must be a ParentOrder, got {type(parent).__name__}")
         config = self.config
         algorithm = check_algorithm("algorithm", config.algorithm if parent.algorithm is None else parent.algorithm)
-        if algorithm == POV and parent.expected_volume is None and config.max_participation_rate is None:
+        known = parent.expected_volume is not None or parent.symbol in self.estimates
+        if algorithm == POV and not known and config.max_participation_rate is None:
             raise ValueError("POV needs expected_volume of the order or max_participation_rate of the config, got neither")
         with self._lock:
             self._check_acceptable([parent.id])
             self._latest = moment = self._time(now)
-            self._accept(WorkingOrder(parent, algorithm, moment, config, self._rng))
+            self._accept(
+                WorkingOrder(parent, algorithm, moment, config, self._rng, estimates=self.estimates.get(parent.symbol))
+            )
         return parent.id
 
     def submit_basket(self, order: BasketOrder, now: float | None = None) -> str:
@@ -291,6 +312,8 @@ class ExecutionAgent:
             self._latest = moment
             if regime is not None and regime != self._regime:
                 self._regime, self._regime_changed = regime, True
+            for learned in self.estimates.values():
+                learned.tell(self._regime)
             while self._deadlines and self._deadlines[0][0] <= moment:
                 order = heapq.heappop(self._deadlines)[2]
                 if not order.closed:
@@ -314,16 +337,29 @@ class ExecutionAgent:
 
     def _store_quotes(self, portfolio: Portfolio, now: float) -> None:
         """Store the quotes, and a mark for each symbol with open orders; store nothing if any quote is invalid."""
-        for symbol, (mid, rate) in portfolio.items():
+        for symbol, quote in portfolio.items():
+            mid, rate = quote[:2]
             if mid is not None and not 0.0 < mid < 1e9:
                 check_number(f"mid of {symbol}", mid, low=0.0, high=1e9, open_low=True)
             if rate is not None and not 0.0 <= rate < 1e15:
                 check_number(f"volume_rate of {symbol}", rate, low=0.0, high=1e15)
+            if len(quote) > 2 and quote[2:] != _UNKNOWN_TAPE:
+                _check_tape(symbol, quote)
         for symbol, quote in portfolio.items():
             before = self._quotes.get(symbol)
             self._quotes[symbol] = quote
             if quote[0] is not None and symbol in self._symbols:
                 self._add_mark(symbol, quote[0], before, now)
+            learned = self.estimates.get(symbol)
+            if learned is not None and learned.observe(now, quote[0], *quote[2:]):
+                self._outdate_plans(symbol)
+
+    def _outdate_plans(self, symbol: str) -> None:
+        """Queue the orders of a symbol that use its estimates for new plans."""
+        for order in self._symbols.get(symbol, {}).values():
+            if order.estimates is not None and not order.outdated and order.choice is not None:
+                order.outdated = True
+                self._resumed.append(order)
 
     def _add_mark(self, symbol: str, mid: float, before: Quote | None, now: float) -> None:
         """Append a mark of a symbol, with the market volume since the last mark by the rate quoted then."""
@@ -339,7 +375,7 @@ class ExecutionAgent:
         parent = order.parent
         order.seen = self._regime_number
         try:
-            order.begin(now, self._regime)
+            order.begin(now, self._regime_of(order))
         except Exception:
             self._close(order, now, "failed")  # other orders continue
             raise
@@ -375,17 +411,26 @@ class ExecutionAgent:
         adaptive = order.parent.id in self._adaptive
         if adaptive:
             self._adaptive.move_to_end(order.parent.id)
-        changed = adaptive and order.choice != self._choice
-        if order.closed or not order.unreleased or not (order.held or changed):
+        regime, wanted = self._regime, self._choice
+        if order.estimates is not None:
+            regime = self._regime_of(order)
+            wanted = resolve(order.algorithm, regime, self.config.slices)
+        changed = adaptive and order.choice != wanted
+        learned, order.outdated = order.outdated and wanted[0] != "TWAP", False
+        if order.closed or not order.unreleased or not (order.held or changed or learned):
             return REVIEW_US
         if order.basket is not None:
             order.skip(now)
             self._queue_next_child(order)
             return REVIEW_US
-        intervals = order.plan(now, self._regime)
+        intervals = order.plan(now, regime)
         self._queue_next_child(order)
         created += order.pending
         return PLAN_US + INTERVAL_US * intervals
+
+    def _regime_of(self, order: WorkingOrder) -> str:
+        """Return the regime that an order is planned for: that of the caller, or the believed one while the caller has none."""
+        return self._regime if order.estimates is None or self._regime != UNKNOWN else order.estimates.regime
 
     def _queue_next_child(self, order: WorkingOrder) -> None:
         """Push the next pending child of an order onto the heap."""
@@ -418,7 +463,8 @@ class ExecutionAgent:
                 elif (opening := order.next_open(moment)) > moment:
                     heapq.heappush(self._due, (opening, next(self._tie_breaker), version, order))
                 else:
-                    if left > 0.0 and (order.held or (order.algorithm == ADAPTIVE and order.seen != self._regime_number)):
+                    late = order.algorithm == ADAPTIVE and order.seen != self._regime_number
+                    if left > 0.0 and (order.held or order.outdated or late):
                         left -= self._review(order, moment, self._created)
                         if version != order.version:
                             continue
@@ -431,7 +477,10 @@ class ExecutionAgent:
         """Size and release the next child of an order; return None if none of its shares may trade."""
         quote = self._quotes.get(order.parent.symbol)
         most = None if order.basket is None else self._most_lots(order.basket, order, now)
-        child = order.release(now, None if quote is None else quote.volume_rate, most)
+        rate = None if quote is None else quote.volume_rate
+        if rate is None and order.estimates is not None:
+            rate = order.estimates.volume_rate(now)
+        child = order.release(now, rate, most)
         if child is not None:
             self._owners[child.id] = order
             self._working += 1
@@ -480,6 +529,8 @@ class ExecutionAgent:
                 mid = check_number("mid", mid, low=0.0, high=1e9, open_low=True)
             fill = Fill(self._time(None) if now is None else _check_time(now), shares, paid, mid)
             current = order.book(name, fill)
+            if order.parent.symbol in self.estimates:
+                self.estimates[order.parent.symbol].fill(order.parent.side, shares, paid, mid)
             if shares == remaining:
                 self._working -= 1
             self._status = None
@@ -574,6 +625,7 @@ class ExecutionAgent:
             marks=marks,
             plan=order.first_plan,
             config=self.config,
+            learned=None if order.estimates is None else order.estimates.summary,
         )
 
     def _update_report(self, order: WorkingOrder) -> None:
@@ -649,11 +701,22 @@ class ExecutionAgent:
         *,
         side: int = 1,
         lot_size: float = 1,
+        symbol: str | None = None,
     ) -> MarketImpactEstimate:
-        """Estimate the cost of an order with the impact model of the configuration.
+        """Estimate the cost of an order with the impact model of the configuration, or with what was learned of a symbol.
 
-        See :func:`~hyperexec_env.execution.estimates.estimate_impact`.
+        See :func:`~hyperexec_env.execution.estimates.estimate_impact`. With a symbol that has estimates, alpha and lambda are
+        their posterior means, and `learned` holds the 90 % interval, the prior's cost and the evidence.
+
+        Raises:
+            ValueError: A value is out of range, or the symbol has no estimates.
         """
+        if symbol is not None:
+            check_choice("symbol", symbol, tuple(self.estimates))
+            with self._lock:
+                return self.estimates[symbol].estimate_impact(
+                    quantity, arrival_price, daily_volatility, volume, adv, side=side, lot_size=lot_size
+                )
         return estimate_impact(
             quantity, arrival_price, daily_volatility, volume, adv, side=side, lot_size=lot_size, config=self.config
         )
@@ -698,6 +761,17 @@ class ExecutionAgent:
         """Return the time of a call, at least the latest time: the one place where a clock that runs backwards is clamped."""
         moment = _check_time(self._clock() if now is None else now)
         return moment if moment > self._latest else self._latest
+
+
+_UNKNOWN_TAPE: Final = (None,) * (len(Quote._fields) - 2)
+
+
+def _check_tape(symbol: str, quote: Quote) -> None:
+    """Raise ValueError if the volume, the signed volume or the spread of a quote is out of range."""
+    for name, low in (("volume", 0.0), ("signed_volume", -1e15), ("spread", 0.0)):
+        value = getattr(quote, name)
+        if value is not None:
+            check_number(f"{name} of {symbol}", value, low=low, high=1e15)
 
 
 def _check_time(now: float) -> float:

@@ -43,7 +43,7 @@ from hyperexec_env.orders import (
     shares_of,
 )
 
-__all__ = ["CostEstimate", "MarketImpactEstimate", "estimate_impact", "estimate_schedule", "planned_shares"]
+__all__ = ["CostEstimate", "LearnedCost", "MarketImpactEstimate", "estimate_impact", "estimate_schedule", "planned_shares"]
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +54,19 @@ LEVELS: Final = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _CELLS: Final = 1 << 17
 """Slices times episodes per batch: bounds the memory; results do not depend on it."""
 _DEFAULT: Final = ExecutionConfig()
+
+
+class LearnedCost(NamedTuple):
+    """What a desk has learned of the cost of an order, beside its mean."""
+
+    interval_bps: tuple[float, float]
+    """90 % interval of the expected cost."""
+    prior_bps: float
+    """Expected cost before any evidence."""
+    slippage_bins: int
+    """Bins whose own slippage is evidence on alpha."""
+    flow_bins: int
+    """Bins whose order flow is evidence on lambda."""
 
 
 class MarketImpactEstimate(NamedTuple):
@@ -78,6 +91,8 @@ class MarketImpactEstimate(NamedTuple):
     reported beside the cost but is not part of it, because the permanent part would count twice."""
     risk_bps: float
     """Standard deviation of the shortfall at a constant rate, sigma sqrt(T / 3) (Almgren and Chriss 2000)."""
+    learned: LearnedCost | None = None
+    """Interval, prior and evidence of an estimate from what a desk has learned; None for one from fixed parameters."""
 
     @property
     def cost_bps(self) -> float:
@@ -94,15 +109,17 @@ class MarketImpactEstimate(NamedTuple):
         """Expected average price, currency per share: above the arrival price for a buy, below it for a sell."""
         return self.arrival_price * (1.0 + self.side * 1e-4 * self.cost_bps)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all values by name, as plain Python numbers."""
         derived = {"cost_bps": self.cost_bps, "cost": self.cost, "expected_price": self.expected_price}
-        plain = {name: float(value) for name, value in {**self._asdict(), **derived}.items()}
-        return {**plain, "side": int(self.side), "quantity": self.quantity}
+        numbers = {name: value for name, value in self._asdict().items() if name != "learned"}
+        plain: dict[str, Any] = {name: float(value) for name, value in {**numbers, **derived}.items()}
+        learned = {} if self.learned is None else {"learned": self.learned._asdict()}
+        return {**plain, "side": int(self.side), "quantity": self.quantity, **learned}
 
     def __str__(self) -> str:
         """Return the estimate as text."""
-        lines = (
+        lines = [
             f"{_title(self.side, self.quantity, self.arrival_price)}, {100.0 * self.participation:.3g} % of the market volume "
             f"over {self.days:.3g} days",
             f"  cost        {self.cost_bps:10.2f} bps = temporary {self.temporary_bps:.2f} + half of permanent "
@@ -110,7 +127,11 @@ class MarketImpactEstimate(NamedTuple):
             f"  price       {self.expected_price:10.4f} expected on average",
             f"  risk        {self.risk_bps:10.2f} bps (one standard deviation)",
             f"  Kyle's move {self.kyle_bps:10.2f} bps (includes the permanent move; not part of the cost)",
-        )
+        ]
+        if self.learned is not None:
+            (low, high), prior, slippage, flow = self.learned
+            evidence = f"evidence: slippage of {slippage} bins, flow of {flow}"
+            lines.append(f"  learned     {low:10.2f} to {high:.2f} bps with 90 %; prior {prior:.2f}; {evidence}")
         return "\n".join(lines)
 
 
@@ -166,7 +187,7 @@ def estimate_impact(
             temporary = config.temp_impact_alpha * volatility * share**config.temp_impact_beta
             permanent, kyle = config.perm_impact_gamma * in_adv, config.kyle_lambda * in_adv
             risk = volatility * math.sqrt(days / 3.0)
-            fields = (side, quantity, arrival_price, share, days, temporary, permanent, kyle, risk)
+            fields = (side, quantity, arrival_price, share, days, temporary, permanent, kyle, risk, None)
             return _record(MarketImpactEstimate, fields)
     except (TypeError, ValueError):  # not a number: `_wrong_value` names it
         pass

@@ -25,6 +25,7 @@ from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, lots_of, shares_
 
 if TYPE_CHECKING:
     from hyperexec_env.execution.basket_state import WorkingBasket
+    from hyperexec_env.execution.online import OnlineEstimates
 
 __all__ = ["WorkingOrder"]
 
@@ -41,9 +42,22 @@ class WorkingOrder:
     """Execution state of one parent order, guarded by the lock of the agent."""
 
     __slots__ = (
-        *("algorithm", "basket", "children", "choice", "closed", "config", "deadline", "filled", "first_mark", "held"),
-        *("interval", "last_scheduled", "lots", "next_index", "next_number", "parent", "pending", "planned_at", "pov_rate"),
-        *("pov_target", "profile", "rng", "sessions", "start", "submitted", "version", "seen", "window_end", "window_lots"),
+        *("algorithm", "basket", "children", "choice", "closed", "config", "deadline", "estimates", "filled", "first_mark"),
+        *("held", "interval", "last_scheduled", "lots", "next_index", "next_number", "outdated", "parent", "pending"),
+        *(
+            "planned_at",
+            "pov_rate",
+            "pov_target",
+            "profile",
+            "rng",
+            "sessions",
+            "start",
+            "submitted",
+            "version",
+            "seen",
+            "window_end",
+            "window_lots",
+        ),
         *("working", "_base", "_end", "_first", "_first_plan", "_scale", "_smallest", "_spread", "_sums"),
     )
 
@@ -55,8 +69,10 @@ class WorkingOrder:
         config: ExecutionConfig,
         rng: np.random.Generator,
         basket: WorkingBasket | None = None,
+        estimates: OnlineEstimates | None = None,
     ) -> None:
         """Accept a parent, without a plan yet."""
+        self.estimates, self.outdated = estimates, False  # what is learned of the market, and whether it has news for the plan
         self.basket = basket  # the list that the order is a leg of
         self.profile = parent.volume_profile  # of VWAP and POV: relative shares of equal parts of the life of the order
         self.parent, self.algorithm, self.config, self.rng = parent, algorithm, config, rng
@@ -145,7 +161,11 @@ class WorkingOrder:
             return 0
         intervals = max(1, round(config.slices * left / (self._end - self._first)))
         algorithm, intervals = resolve(self.algorithm, regime, intervals)
-        weights = ALGORITHMS[algorithm](self._outlook(algorithm, intervals, at))
+        if self.estimates is None:
+            outlook = self._outlook(algorithm, intervals, at)
+        else:
+            outlook = self._learned_outlook(self.estimates, algorithm, intervals, at)
+        weights = ALGORITHMS[algorithm](outlook)
         self.interval, self.planned_at = max(left / intervals, float_info.min), at
         if self.choice is None:
             self.last_scheduled = at - 0.5 * self.interval
@@ -185,7 +205,7 @@ class WorkingOrder:
             if not volumes.sum() > _SMALLEST_REST:
                 volumes = slice_profile((), intervals, since, left, 1.0)
         if algorithm == POV:
-            self._restart_pov(float(volumes.sum()), at)
+            self._restart_pov(float(volumes.sum()), at, parent.expected_volume)
         rate = 0.0
         if algorithm == "AC":
             rate = schedules.STEEPNESS * urgency / intervals  # market unknown: use the steepness of IS
@@ -202,14 +222,41 @@ class WorkingOrder:
                 )
         return Outlook(intervals, urgency, volumes, rate)
 
-    def _restart_pov(self, volume: float, at: float) -> None:
+    def _learned_outlook(self, learned: OnlineEstimates, algorithm: str, intervals: int, at: float) -> Outlook:
+        """Return the inputs of the algorithm for the remaining time, by what was learned of the market.
+
+        Without news a new plan continues the old one: the steepness of IS and AC per interval is that of the first plan.
+        """
+        parent, config = self.parent, self.config
+        urgency = config.urgency if parent.urgency is None else parent.urgency
+        volumes: Any = ()
+        rate = 0.0
+        if algorithm in ("VWAP", POV):
+            edges = np.linspace(at, self._end, intervals + 1).tolist()
+            volumes = learned.volumes_between([self._clock_time(edge, -math.inf) for edge in edges])
+            if algorithm == POV:
+                self._restart_pov(1.0, at, float(volumes.sum()))
+        elif algorithm == "IS":
+            urgency = urgency * learned.rate_ratio() * ((intervals - 1) / max(config.slices - 1, 1))
+        elif algorithm == "AC":
+            rate = learned.urgency(
+                parent,
+                slices=config.slices,
+                tau=(self._end - self._first) / config.day_seconds / config.slices,
+                window=(self._clock_time(self._first, -math.inf), self._clock_time(self._end, -math.inf)),
+                risk_aversion=config.risk_aversion,
+            )
+        return Outlook(intervals, urgency, volumes, rate)
+
+    def _restart_pov(self, volume: float, at: float, expected: float | None) -> None:
         """Set the participation for the unreleased lots, and count volume from now or from the end of the cap interval on.
 
         Args:
             volume: Expected market volume of the remaining time, as a share of the expected volume.
             at: Present trading time.
+            expected: The expected volume, shares; None: unknown.
         """
-        size, expected = self.parent.lot_size, self.parent.expected_volume
+        size = self.parent.lot_size
         self.window_end = max(self.window_end, at)  # a halt has no volume
         self.pov_target = float(shares_of(self.filled + self.working, size))
         self.pov_rate = self.config.max_participation_rate or 0.0

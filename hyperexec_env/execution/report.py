@@ -18,6 +18,7 @@ import numpy as np
 
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.marks import Mark
+from hyperexec_env.execution.online import Learned
 from hyperexec_env.execution.sessions import Sessions
 from hyperexec_env.market.kernel import Impact, Slice, State, step
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder
@@ -119,6 +120,8 @@ class ExecutionReport:
     """Date of the order if the clock counts seconds after midnight; empty for any other clock."""
     notes: tuple[str, ...] = ()
     """Notes on the source of the data, for the reader."""
+    learned: Learned | None = None
+    """What the agent had learned of the market when the order closed: prior, posterior and evidence; None without estimates."""
 
     @cached_property
     def fills(self) -> tuple[Fill, ...]:
@@ -451,6 +454,7 @@ class ExecutionReport:
             "fills": [fill._asdict() for fill in self.fills],
             "plan": [list(point) for point in self.plan],
             "plan_is_continuous": self.plan_is_continuous,
+            **({} if self.learned is None else {"learned": self.learned.values}),
         }
 
     def to_json(self) -> str:
@@ -473,6 +477,7 @@ class ExecutionReport:
                 *(f"{name:<24}{value:>30}" for name, value in self.measures),
                 *("", "Costs in bps of the paper notional; positive is a cost for buys and for sells."),
                 *(f"{text}." for text in self.remarks),
+                *([] if self.learned is None else ["", self.learned.text]),
             ]
         )
 
