@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from hyperexec_env.version import __version__
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -153,3 +155,11 @@ def test_the_classifiers_name_every_python_from_the_lowest_on():
 
 def test_the_constraints_pin_torch():
     assert "torch==2.13.0" in (ROOT / "constraints.txt").read_text().split()
+
+
+@pytest.mark.fast
+def test_every_file_names_the_version():
+    citation = re.search(r"^version: (.*)$", (ROOT / "CITATION.cff").read_text(encoding="utf-8"), re.MULTILINE)
+    changelog = re.search(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    maintenance = re.search(r"tag `v(.*?)`", (ROOT / "docs" / "explanation" / "maintenance.md").read_text(encoding="utf-8"))
+    assert {citation[1], changelog[1], maintenance[1]} == {__version__}
