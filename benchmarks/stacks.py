@@ -13,11 +13,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -25,22 +26,27 @@ import hyperexec_env as hx
 from hyperexec_env.arguments import Parser, add_arguments, option, parse
 from hyperexec_env.baselines.evaluate import entrants, known_optimum
 from hyperexec_env.baselines.policies import get_policy
-from hyperexec_env.evaluation.board import Board, judge
+from hyperexec_env.evaluation.archive import to_json
+from hyperexec_env.evaluation.board import Board, Entrant, judge
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy
 from hyperexec_env.evaluation.statistics import interquartile_interval
 from hyperexec_env.evaluation.store import Store
+from hyperexec_env.evaluation.submission import pack_submission, submission_of
 from hyperexec_env.evaluation.table import markdown_table
 from hyperexec_env.files import make_folder, write_atomically
 from hyperexec_env.market.scenario import Scenario, get_scenario
 from hyperexec_env.progress import progress
+from hyperexec_env.sharing.submit import file_safe
 from hyperexec_env.training import pathwise
 from hyperexec_env.training.checkpoints import versions
 from hyperexec_env.training.folder import file_name, save_scenario
 
 ON_POLICY: Final = ("PPO", "A2C", "TRPO", "MaskablePPO", "ARS")
 OFF_POLICY: Final = ("SAC", "TD3", "DDPG", "DQN", "TQC", "QRDQN", "CrossQ")
-OTHERS: Final = ("CleanRL PPO", "torchrl PPO", "Pathwise")
+OTHERS: Final = ("RecurrentPPO", "CleanRL PPO", "torchrl PPO", "Pathwise")
 STACKS: Final = (*ON_POLICY, *OFF_POLICY, *OTHERS)
+LANES: Final = (*ON_POLICY, "RecurrentPPO")
+"""Stacks with the option `lanes`."""
 _TOLERANCE, _TIES = 1e-6, 1e-3
 """Largest difference between an action of a policy file and of its model, and largest share of larger ones: two levels of a
 discrete action may tie."""
@@ -63,21 +69,36 @@ class Args:
     seed: int = option(0, "seed of the boards' episodes, which no training meets")
     minutes: float = option(0.0, "begin no training after so many minutes (0: no limit)")
     train_only: bool = option(False, "judge nothing")
+    submissions: str = option("", "folder for the policies as submissions, SCENARIO/STACK-SEED.submission.zip", file="folder")
     out: str = option("runs/stacks", "folder of the policies, the store and the tables", file="folder")
+
+
+if TYPE_CHECKING:
+    from stack_recurrent import RecurrentPolicy
+
+Stacked: TypeAlias = "NetworkPolicy | RecurrentPolicy"
+"""A policy of a stack."""
 
 
 class Trained(NamedTuple):
     """What a stack hands over."""
 
-    policy: NetworkPolicy
+    policy: Stacked
     act: Callable[[Any], Any]
-    """The library's own deterministic action of observations, shape (episodes, features)."""
+    """The library's own deterministic action of observations, shape (episodes, features); called slice by slice."""
     packages: tuple[str, ...]
 
 
 def missing(stack: str, args: Args) -> str:
     """Return what is missing for a stack, in words; "" if nothing is."""
-    needs = {"CleanRL PPO": (), "torchrl PPO": ("torchrl",), "Pathwise": ()}.get(stack, ("stable_baselines3", "sb3_contrib"))
+    libraries = ("stable_baselines3", "sb3_contrib")
+    special = {
+        "CleanRL PPO": (),
+        "torchrl PPO": ("torchrl",),
+        "Pathwise": (),
+        "RecurrentPPO": (*libraries, "onnx", "onnxruntime"),
+    }
+    needs = special.get(stack, libraries)
     for module in ("torch", "safetensors", *needs):
         if importlib.util.find_spec(module) is None:
             return f"{module} is not installed"
@@ -97,6 +118,10 @@ def train(stack: str, scenario: Scenario, seed: int, args: Args) -> Trained:
     if stack == "Pathwise":
         policy = _pathwise(scenario, seed, args)
         return Trained(policy, policy.action, ("torch",))
+    if stack == "RecurrentPPO":
+        import stack_recurrent
+
+        return Trained(*stack_recurrent.train(scenario, seed, args.slices, args.lanes), ("sb3_contrib", "torch", "onnx"))
     import stack_sb3
 
     lanes = stack_sb3.Lanes(args.lanes, args.off_lanes)
@@ -121,12 +146,20 @@ def _pathwise(scenario: Scenario, seed: int, args: Args) -> NetworkPolicy:
 
 
 def observations_of(scenario: Scenario, action_mode: str, episodes: int = 40) -> Any:
-    """Return the observations of some training episodes with random actions, shape (slices, features)."""
+    """Return the observations of some training episodes with random actions, shape (slices, episodes, features).
+
+    An episode that ends early keeps its last observation, so that no policy with memory meets another episode; an episode that
+    ends in the first slice is left out.
+    """
     envs = hx.make_vec(scenario, episodes, action_mode=action_mode)
     envs.action_space.seed(0)
-    seen = [envs.reset(seed=0)[0]]
-    seen += [envs.step(envs.action_space.sample())[0].copy() for _ in range(scenario.slices - 1)]
-    return np.concatenate(seen)
+    seen, over = [envs.reset(seed=0)[0].copy()], np.zeros(episodes, dtype=bool)
+    for _ in range(scenario.slices - 1):
+        observation, _, ended, _, _ = envs.step(envs.action_space.sample())
+        over |= ended
+        seen.append(np.where(over[:, None], seen[-1], observation))
+    begun = np.stack(seen)[1:, :, hx.observation_names().index("time_left")] >= 1.0
+    return np.stack(seen)[:, ~begun.any(axis=0)]
 
 
 def check_same(trained: Trained, scenario: Scenario) -> float:
@@ -137,28 +170,40 @@ def check_same(trained: Trained, scenario: Scenario) -> float:
     """
     policy = trained.policy
     seen = observations_of(scenario, policy.action_mode)
-    differs = np.abs(policy.action(seen) - np.ravel(trained.act(seen)))
+    differs = np.abs([np.ravel(policy.action(each)) - np.ravel(trained.act(each)) for each in seen])
     if np.mean(differs > _TOLERANCE) > _TIES:
         raise ValueError(f"{policy.name} acts otherwise than its model: by up to {differs.max():.2g} on {scenario.name}")
     return float(differs.max())
 
 
-def described(policy: NetworkPolicy) -> dict[str, Any]:
+def described(policy: Stacked) -> dict[str, Any]:
     """Return what decides whether a trained policy can be used again."""
     return {key: policy.about.get(key) for key in ("stack", "scenario_hash", "slices", "lanes", "hyperexec_env")}
 
 
-def obtain(stack: str, scenario: Scenario, seed: int, args: Args, may_train: bool = True) -> NetworkPolicy | None:
+def load(folder: Path) -> Stacked | None:
+    """Return the policy in a folder; None if the folder holds none."""
+    if (folder / "policy.json").is_file():
+        return load_policy(folder)
+    if not (folder / "policy.onnx").is_file():
+        return None
+    import stack_recurrent
+
+    return stack_recurrent.load(folder)
+
+
+def obtain(stack: str, scenario: Scenario, seed: int, args: Args, may_train: bool = True) -> Stacked | None:
     """Return a policy from its folder, or train it, check it and write it there; None if it must not be trained."""
     folder = Path(args.out) / "policies" / f"{file_name(stack)}-{file_name(scenario)}-{seed}"
     about: dict[str, Any] = {
         "stack": stack,
         "scenario_hash": scenario.hash,
         "slices": args.slices,
-        "lanes": args.off_lanes if stack in OFF_POLICY else args.lanes if stack in ON_POLICY else 1,
+        "lanes": args.off_lanes if stack in OFF_POLICY else args.lanes if stack in LANES else 1,
         "hyperexec_env": hx.__version__,
     }
-    if (folder / "policy.json").is_file() and described(found := load_policy(folder)) == about:
+    found = load(folder)
+    if found is not None and described(found) == about:
         return found
     if not may_train:
         return None
@@ -168,12 +213,12 @@ def obtain(stack: str, scenario: Scenario, seed: int, args: Args, may_train: boo
     about |= {"difference": check_same(trained, scenario), "versions": versions(*trained.packages)}
     policy = replace(trained.policy, name=stack, about={"algorithm": stack, "scenario": scenario.to_dict(), **about})
     save_scenario(scenario, make_folder(folder))
-    save_policy(policy, folder)
+    save_policy(policy, folder) if isinstance(policy, NetworkPolicy) else policy.save(folder)
     print(f"{stack}, {scenario.name}, seed {seed}: {about['processor_seconds']} s", flush=True)
     return policy
 
 
-def obtain_all(args: Args) -> dict[str, list[NetworkPolicy]]:
+def obtain_all(args: Args) -> dict[str, list[Stacked]]:
     """Return the policies of each scenario; the first seed of everything is trained before the second of anything."""
     scenarios = [get_scenario(given) for given in args.scenario]
     lacking = {stack: missing(stack, args) for stack in args.stack}
@@ -182,7 +227,7 @@ def obtain_all(args: Args) -> dict[str, list[NetworkPolicy]]:
             print(f"{stack} is left out: {reason}", flush=True)
     stacks = [stack for stack in args.stack if not lacking[stack]]
     plan = [(stack, scenario, seed) for seed in range(args.seeds) for scenario in scenarios for stack in stacks]
-    policies: dict[str, list[NetworkPolicy]] = {scenario.name: [] for scenario in scenarios}
+    policies: dict[str, list[Stacked]] = {scenario.name: [] for scenario in scenarios}
     started = time.monotonic()
     with progress(len(plan), "train") as advance:
         for stack, scenario, seed in plan:
@@ -194,12 +239,53 @@ def obtain_all(args: Args) -> dict[str, list[NetworkPolicy]]:
     return policies
 
 
-def boards_of(args: Args, policies: dict[str, list[NetworkPolicy]]) -> Iterator[Board]:
+def write_submissions(args: Args, policies: dict[str, list[Stacked]]) -> None:
+    """Pack each policy with its card, as ``hyperexec submit`` does."""
+    for scenario, found in policies.items():
+        for policy in found:
+            packed = pack_submission(submission_of({**files_of(policy), "card.json": to_json(card_of(policy, scenario))}))
+            folder = make_folder(Path(args.submissions) / file_safe(scenario))
+            write_atomically(folder / f"{file_safe(policy.name)}-{policy.training_seed}.submission.zip", packed)
+
+
+def card_of(policy: Stacked, scenario: str) -> dict[str, Any]:
+    """Return the card of a policy."""
+    libraries = ", ".join(f"{name} {version}" for name, version in policy.about["versions"].items())
+    settings = "settings of benchmarks/stacks.py" if policy.name in OTHERS[-2:] else "default hyperparameters"
+    return {
+        "name": policy.name,
+        "authors": ["The HyperExec developers"],
+        "method": f"{policy.name}, {settings}, {libraries}",
+        "licence": "MIT",
+        "training_scenarios": [scenario],
+        "training_seed": policy.training_seed,
+        "training_budget": f"{policy.about['slices']:,} slices",
+        "action_mode": policy.action_mode,
+        "observe_regime": True,
+    }
+
+
+def files_of(policy: Stacked) -> dict[str, bytes]:
+    """Return the files of a policy by name, without its card."""
+    if not isinstance(policy, NetworkPolicy):
+        return {"policy.onnx": policy.graph}
+    brief = {key: policy.about[key] for key in ("algorithm", "slices", "scenario_hash", "versions")}
+    with tempfile.TemporaryDirectory() as folder:
+        save_policy(replace(policy, about=brief), Path(folder))
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def entrant_of(policy: Stacked) -> NetworkPolicy | Entrant:
+    """Return what a board judges."""
+    return policy if isinstance(policy, NetworkPolicy) else policy.entrant()
+
+
+def boards_of(args: Args, policies: dict[str, list[Stacked]]) -> Iterator[Board]:
     """Judge the policies and the classical ones on the same episodes of each scenario, and write the boards."""
     with Store(make_folder(args.out) / "results.sqlite") as store:
         for given in args.scenario:
             scenario = get_scenario(given)
-            chosen = entrants(["all", *policies[scenario.name]])
+            chosen = entrants(["all", *(entrant_of(policy) for policy in policies[scenario.name])])
             with progress(args.episodes, f"judge {scenario.name}") as advance:
                 board = judge(
                     scenario,
@@ -240,7 +326,7 @@ def table(board: Board) -> str:
     return markdown_table(header, [cells for _, cells in sorted(rows, key=lambda row: row[0])])
 
 
-def report(args: Args, boards: Sequence[Board], policies: dict[str, list[NetworkPolicy]]) -> str:
+def report(args: Args, boards: Sequence[Board], policies: dict[str, list[Stacked]]) -> str:
     """Return the tables of all scenarios, and the processor time and agreement of each stack, as Markdown."""
     parts = []
     for board in boards:
@@ -267,6 +353,8 @@ def main(words: Sequence[str]) -> None:
             parser.error(f"stack must be one of {', '.join(STACKS)}, got {stack}")
     try:
         policies = obtain_all(args)
+        if args.submissions:
+            write_submissions(args, policies)
         if args.train_only:
             return
         text = report(args, list(boards_of(args, policies)), policies)

@@ -9,7 +9,9 @@ import pytest
 
 pytest.importorskip("sb3_contrib", reason="needs the extra `train`")
 
+import hyperexec_env as hx
 from hyperexec_env.evaluation.network import load_policy
+from hyperexec_env.evaluation.submission import load_submission
 from hyperexec_env.market.scenario import get_scenario
 
 pytestmark = pytest.mark.usefixtures("without_numba")
@@ -44,8 +46,17 @@ def test_the_script_trains_judges_and_resumes(stacks, tmp_path, capsys):
         policy = load_policy(tmp_path / "policies" / f"{stack}-{SCENARIO}-1")
         assert policy.about["difference"] <= 1e-6
         assert (policy.training_seed, policy.action_mode) == (1, "discrete" if stack == "DQN" else "pace")
-    stacks.main(_words(tmp_path))
+    packed = tmp_path / "packed"
+    stacks.main(_words(tmp_path, "--submissions", str(packed)))
     assert f", {SCENARIO}, seed " not in capsys.readouterr().out  # nothing is trained again
+    assert len(list(packed.rglob("*.submission.zip"))) == 6
+    submission = load_submission(packed / SCENARIO / "DQN-1.submission.zip")
+    assert (
+        submission.policy.layers[0][0].tolist()
+        == load_policy(tmp_path / "policies" / f"DQN-{SCENARIO}-1").layers[0][0].tolist()
+    )
+    card = submission.card
+    assert (card.name, card.training_seed, card.training_scenarios, card.action_mode) == ("DQN", 1, (SCENARIO,), "discrete")
 
 
 def test_a_policy_that_acts_otherwise_than_its_model_is_refused(stacks, tmp_path):
@@ -55,6 +66,18 @@ def test_a_policy_that_acts_otherwise_than_its_model_is_refused(stacks, tmp_path
     wrong = trained._replace(act=lambda seen: np.ravel(trained.act(seen)) + 1e-3)
     with pytest.raises(ValueError, match="acts otherwise than its model"):
         stacks.check_same(wrong, scenario)
+
+
+def test_a_recurrent_policy_becomes_a_graph_with_memory(stacks, tmp_path):
+    for module in ("onnx", "onnxruntime"):
+        pytest.importorskip(module, reason="needs the extra `export`")
+    scenario, args = get_scenario(SCENARIO), replace(stacks.Args(), slices=160, out=str(tmp_path))
+    policy = stacks.obtain("RecurrentPPO", scenario, 0, args)
+    assert policy.about["difference"] <= 1e-6  # on whole episodes, slice by slice
+    assert stacks.obtain("RecurrentPPO", scenario, 0, args, may_train=False).graph == policy.graph
+    stacks.write_submissions(replace(args, submissions=str(tmp_path / "packed")), {SCENARIO: [policy]})
+    board = hx.evaluate(scenario, ["TWAP", str(tmp_path / "packed" / SCENARIO / "RecurrentPPO-0.submission.zip")], episodes=20)
+    assert {row.label for row in board.rows} == {"TWAP", "RecurrentPPO (seed 0)", "optimum"}
 
 
 def test_an_unknown_stack_is_one_line(stacks, tmp_path, capsys):
