@@ -15,7 +15,9 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
+from hyperexec_env.envs.basket_vector import HyperExecBasketVectorEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.market.basket_scenario import BasketScenario
 
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
@@ -38,8 +40,9 @@ class BatchVecEnv(VecEnv):
 
     def __init__(self, lanes: int, seed: int, reward_scale: float = 1.0, **options: Any) -> None:
         """Create the environment and seed its lanes."""
-        self.batch = HyperExecVectorEnv(lanes, AutoresetMode.SAME_STEP, **options)
-        if self.batch.task.parts:
+        kind = HyperExecBasketVectorEnv if isinstance(options.get("scenario"), BasketScenario) else HyperExecVectorEnv
+        self.batch: Any = kind(lanes, AutoresetMode.SAME_STEP, **options)
+        if getattr(self.batch.task, "parts", ()):
             raise ValueError("reward must be a number for stable-baselines3, got 'cost-risk': pass a function of an Outcome")
         super().__init__(lanes, self.batch.single_observation_space, self.batch.single_action_space)
         self.reward_scale = reward_scale
@@ -51,7 +54,7 @@ class BatchVecEnv(VecEnv):
 
     def reset(self) -> NDArray[np.float32]:
         """Begin the next episode in every lane."""
-        observation, _ = self.batch.reset(seed=self._first_seed)
+        observation: NDArray[np.float32] = self.batch.reset(seed=self._first_seed)[0]
         self._first_seed = None
         self._lengths[:] = 0
         return observation
@@ -67,7 +70,8 @@ class BatchVecEnv(VecEnv):
         """
         self._lengths[:] = position["lengths"]
         self._first_seed = None
-        return self.batch.go_on(position)
+        restored: NDArray[np.float32] = self.batch.go_on(position)
+        return restored
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Store the actions for :meth:`step_wait`."""

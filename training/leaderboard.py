@@ -14,12 +14,14 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hyperexec_env import __version__
+from hyperexec_env.baselines.basket_policies import basket_policy, basket_policy_names
 from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum
 from hyperexec_env.baselines.policies import get_policy, policy_names
 from hyperexec_env.checks import check_integer
+from hyperexec_env.evaluation.basket_network import load_basket_policy
 from hyperexec_env.evaluation.board import Board, markdown, text_table
 from hyperexec_env.evaluation.identity import Cell, engines, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
@@ -30,8 +32,10 @@ from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, scenario_names
+from hyperexec_env.market.scenario import Scenario, scenario_names
+from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
 from hyperexec_env.progress import progress
 
 from . import ppo
@@ -58,7 +62,7 @@ USUAL, QUICK = _Budget(3, 2_000_000, 20_000), _Budget(1, 300_000, 2_000)
 
 
 def leaderboard(
-    scenarios: ScenarioLike | Iterable[ScenarioLike] = "regime-day",
+    scenarios: AnyScenarioLike | Iterable[AnyScenarioLike] = "regime-day",
     *,
     quick: bool = False,
     episodes: int | None = None,
@@ -73,7 +77,7 @@ def leaderboard(
     """Train PPO and evaluate all policies on each scenario, and write the results.
 
     Args:
-        scenarios: Names, dicts, paths or scenarios; `all`: every scenario of the package.
+        scenarios: Names, dicts, paths, scenarios or baskets; `all`: every scenario of the package with one asset.
         quick: Use the small defaults: one training seed, 300,000 slices, 2,000 episodes.
         episodes: Number of episodes, the same for every policy (default: 20,000).
         seed: Seed of the episodes.
@@ -96,7 +100,7 @@ def leaderboard(
     check_evaluation(budget.episodes, seed)
     check_training(ppo.Args(timesteps=budget.timesteps, tensorboard=False))
     need("matplotlib", "plot")
-    chosen = [get_scenario(scenario) for scenario in _listed(scenarios)]
+    chosen = [scenario_or_basket(scenario) for scenario in _listed(scenarios)]
     names = [file_name(scenario) for scenario in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
@@ -105,11 +109,12 @@ def leaderboard(
     with claimed(out) as folder:
         with Store(store_path(out, store)) as results:
             for scenario, name in zip(_listed(scenarios), names, strict=True):
+                problem: Any = scenario
                 trainings = [
-                    replace(options, scenario=scenario, seed=number, out=str(folder / POLICIES / f"ppo-{name}-{number}"))
+                    replace(options, scenario=problem, seed=number, out=str(folder / POLICIES / f"ppo-{name}-{number}"))
                     for number in range(budget.training_seeds)
                 ]
-                board = _board(get_scenario(scenario), trainings, budget.episodes, seed, optimum, results)
+                board = _board(scenario_or_basket(scenario), trainings, budget.episodes, seed, optimum, results)
                 _write(folder, name, board)
                 print(f"\n{board}\n", flush=True)
                 boards.append(board)
@@ -120,12 +125,12 @@ def leaderboard(
     return boards
 
 
-def _listed(scenarios: ScenarioLike | Iterable[ScenarioLike]) -> list[ScenarioLike]:
+def _listed(scenarios: AnyScenarioLike | Iterable[AnyScenarioLike]) -> list[AnyScenarioLike]:
     """Return the scenarios as a list, with `all` and `archived` expanded to those scenarios of the package."""
-    single = isinstance(scenarios, (str, os.PathLike, Mapping, Scenario))
-    given: list[ScenarioLike] = [scenarios] if single else list(scenarios)  # type: ignore[list-item, arg-type]
+    single = isinstance(scenarios, (str, os.PathLike, Mapping, Scenario, BasketScenario))
+    given: list[AnyScenarioLike] = [scenarios] if single else list(scenarios)  # type: ignore[list-item, arg-type]
     words = {"all": False, "archived": True}
-    found: list[ScenarioLike] = []
+    found: list[AnyScenarioLike] = []
     for scenario in given:
         known = isinstance(scenario, str) and scenario in words
         found += scenario_names(archived=words[str(scenario)]) if known else [scenario]
@@ -138,21 +143,25 @@ def store_path(out: str | os.PathLike[str], store: str | os.PathLike[str] | None
 
 
 def result_files(
-    scenarios: ScenarioLike | Iterable[ScenarioLike], out: str | os.PathLike[str], store: str | os.PathLike[str] | None = None
+    scenarios: AnyScenarioLike | Iterable[AnyScenarioLike],
+    out: str | os.PathLike[str],
+    store: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
     """Return the files and folders that a leaderboard of some scenarios writes."""
-    folder, names = Path(out), [file_name(get_scenario(scenario)) for scenario in _listed(scenarios)]
+    folder, names = Path(out), [file_name(scenario_or_basket(scenario)) for scenario in _listed(scenarios)]
     tables = [folder / f"{name}{end}" for name in names for end in _TABLES]
     return [store_path(out, store), folder / LOCK, folder / POLICIES, folder / _PAGE, *tables]
 
 
-def _board(scenario: Scenario, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store) -> Board:
+def _board(
+    scenario: AnyScenario, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store
+) -> Board:
     """Train and evaluate on one scenario, and return the board."""
     trained = []
     for number, options in enumerate(trainings, start=1):
         print(f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})", flush=True)
         trained.append(trained_policy(options, scenario))
-    policies = entrants(["all", *trained])
+    policies = entrants(["all", *trained], scenario)
     announce(scenario, policies, episodes, seed)
     return evaluate(scenario, policies, episodes=episodes, seed=seed, optimum=optimum, store=store)
 
@@ -185,8 +194,16 @@ def verified(
 
 def _known_policies(folder: Path) -> dict[str, Policy]:
     """Return the policies of the package and the trained policies of a folder, by policy hash."""
-    trained = [load_policy(path.parent) for path in sorted(folder.glob("*/policy.json"))]
-    return _by_hash([*map(get_policy, policy_names()), *trained])
+    trained = [_loaded(path.parent) for path in sorted(folder.glob("*/policy.json"))]
+    return _by_hash([*map(get_policy, policy_names()), *map(basket_policy, basket_policy_names()), *trained])
+
+
+def _loaded(folder: Path) -> NetworkPolicy:
+    """Return a trained policy of one asset or of a basket, whose scenario its file names."""
+    try:
+        return load_policy(folder)
+    except ValueError:
+        return load_basket_policy(folder)
 
 
 def _optimal_policies(store: Store, cells: Sequence[Cell]) -> dict[str, Policy]:
@@ -201,16 +218,16 @@ def _by_hash(policies: Sequence[Policy]) -> dict[str, Policy]:
     return {identity: policy for policy in policies if (identity := policy_hash(policy)) is not None}
 
 
-def trained_policy(options: ppo.Args, scenario: Scenario, recording: Recording | None = None) -> NetworkPolicy:
+def trained_policy(options: ppo.Args, scenario: AnyScenario, recording: Recording | None = None) -> NetworkPolicy:
     """Return the policy of a run: loaded if already trained, else trained from the newest checkpoint of the run, if any."""
     try:
-        found = load_policy(options.out)
+        found = (load_basket_policy if isinstance(scenario, BasketScenario) else load_policy)(options.out)
     except ValueError:
         return _train(options, scenario, recording)
     return found if _matches(found, options, scenario, recording) else _train(options, scenario, recording)
 
 
-def _matches(found: NetworkPolicy, options: ppo.Args, scenario: Scenario, recording: Recording | None) -> bool:
+def _matches(found: NetworkPolicy, options: ppo.Args, scenario: AnyScenario, recording: Recording | None) -> bool:
     """Return whether a policy's metadata match the options, the scenario, the days and the version of the package."""
     about = found.about
     args, versions, traded = about.get("args"), about.get("versions"), about.get("timesteps")
@@ -226,7 +243,7 @@ def _matches(found: NetworkPolicy, options: ppo.Args, scenario: Scenario, record
     return same and traded >= options.timesteps
 
 
-def _train(options: ppo.Args, scenario: Scenario, recording: Recording | None) -> NetworkPolicy:
+def _train(options: ppo.Args, scenario: AnyScenario, recording: Recording | None) -> NetworkPolicy:
     """Train a policy, from the newest checkpoint if it belongs to the same training; another run in the folder is deleted."""
     options = replace(options, resume=begun("ppo", scenario, options, recording), overwrite=True)
     return ppo.train(options, again="the same command continues")
@@ -238,8 +255,8 @@ def _write(folder: Path, name: str, board: Board) -> None:
         write_atomically(folder / f"{name}{end}", content)
 
 
-def _command(scenarios: ScenarioLike | Iterable[ScenarioLike], budget: _Budget, seed: int) -> str:
+def _command(scenarios: AnyScenarioLike | Iterable[AnyScenarioLike], budget: _Budget, seed: int) -> str:
     """Return the command line that reproduces the boards."""
-    named = [given if isinstance(given, str) else get_scenario(given).name for given in _listed(scenarios)]
+    named = [given if isinstance(given, str) else scenario_or_basket(given).name for given in _listed(scenarios)]
     words = ["hyperexec", "leaderboard", "--scenario", *named, "--seed", str(seed), "--episodes", str(budget.episodes)]
     return shlex.join([*words, "--training-seeds", str(budget.training_seeds), "--timesteps", str(budget.timesteps)])

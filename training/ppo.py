@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hyperexec_env.arguments import option
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenarios import AnyScenario
 
 from .folder import run_files
 from .run import AGAIN, check_training, learn, make_env
@@ -73,16 +74,21 @@ def equal_batches(rows: int, most: int) -> int:
     return next((rows // count for count in range(least, 2 * least + 1) if rows % count == 0), most)
 
 
-def build_model(args: Args, scenario: Scenario, recording: Recording | None = None) -> PPO:
+def build_model(args: Args, scenario: AnyScenario, recording: Recording | None = None) -> PPO:
     """Return the untrained model of :func:`train`, with its environments."""
     import torch
     from stable_baselines3 import PPO
 
     env = make_env(args, scenario, recording)
     steps = whole_episodes(args.steps, scenario.slices)
-    architecture = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
+    architecture: dict[str, Any] = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
+    policy: Any = "MlpPolicy"
+    if isinstance(scenario, BasketScenario):
+        from .basket_ppo import BasketActorCritic
+
+        policy, architecture = BasketActorCritic, {"units": args.hidden}
     return PPO(
-        "MlpPolicy",
+        policy,
         env,
         learning_rate=lambda left: args.learning_rate * left,
         n_steps=steps,
@@ -102,6 +108,10 @@ def _layers(model: PPO) -> list[nn.Module]:
     """Return the linear layers from observation to action."""
     from torch import nn
 
+    of_basket: Any = getattr(model.policy, "actor_layers", None)
+    if of_basket is not None:
+        return list(of_basket())
+
     hidden = [layer for layer in model.policy.mlp_extractor.policy_net if isinstance(layer, nn.Linear)]
     return [*hidden, model.policy.action_net]
 
@@ -114,7 +124,9 @@ def train(args: Args, again: str = AGAIN) -> NetworkPolicy:
         again: How the user continues an interrupted training, for the message.
     """
     check_training(args)
-    scenario, recording = problem_of(args)
+    scenario, recording = problem_of(args, baskets=True)
+    if isinstance(scenario, BasketScenario) and args.action_mode == "discrete":
+        raise ValueError("action_mode must be pace, fraction or participation for a basket, got 'discrete'")
     head = "argmax" if args.action_mode == "discrete" else "clip"
     model = build_model(args, scenario, recording)
     return learn(model, _layers, args, scenario, "ppo", head, "tanh", again, recording)

@@ -15,11 +15,13 @@ import numpy as np
 
 from hyperexec_env import __version__
 from hyperexec_env.checks import after_echo, check_integer, check_number
+from hyperexec_env.evaluation.basket_network import BasketNetworkPolicy
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.files import make_folder
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenarios import AnyScenario
 
 from .checkpoints import FOLDER, Checkpoint, check_versions, newest_checkpoint, save_checkpoint, versions, versions_text
 from .folder import LAST_GOOD, LOG, claimed_folder, run_folder, save_scenario, starting_point
@@ -84,7 +86,7 @@ def check_training(args: Any) -> None:
         need(module, "train")
 
 
-def make_env(args: Any, scenario: Scenario, recording: Recording | None = None) -> Any:
+def make_env(args: Any, scenario: AnyScenario, recording: Recording | None = None) -> Any:
     """Return the vector environment of a script's options, and set the number of torch threads.
 
     With a recording, its scenario is the scenario, and each episode is one of the training days.
@@ -92,9 +94,9 @@ def make_env(args: Any, scenario: Scenario, recording: Recording | None = None) 
     from .adapter import BatchVecEnv
 
     need("torch", "train").set_num_threads(args.threads)
-    options = {
-        key: getattr(args, key) for key in ("action_mode", "reward", "observe_regime", "uncertainty") if hasattr(args, key)
-    }
+    posterior = () if isinstance(scenario, BasketScenario) else ("uncertainty",)
+    names = ("action_mode", "reward", "observe_regime", *posterior)
+    options = {key: getattr(args, key) for key in names if hasattr(args, key)}
     problem: dict[str, Any] = {"scenario": scenario} if recording is None else {"replay": recording, "split": "train"}
     return BatchVecEnv(args.lanes, args.seed, args.reward_scale, **problem, **options)
 
@@ -140,12 +142,12 @@ def trained(policy: NetworkPolicy, args: Any) -> Trained:
     return Trained(policy, folder, shown, getattr(args, "replay", ""))
 
 
-def plain_args(args: Any, scenario: Scenario) -> dict[str, Any]:
+def plain_args(args: Any, scenario: AnyScenario) -> dict[str, Any]:
     """Return the options of a script as plain values; a scenario given as an object is replaced by its name."""
     return asdict(replace(args, scenario=args.scenario if isinstance(args.scenario, str) else scenario.name))
 
 
-def _identity(algorithm: str, scenario: Scenario, args: Any, recording: Recording | None = None) -> dict[str, Any]:
+def _identity(algorithm: str, scenario: AnyScenario, args: Any, recording: Recording | None = None) -> dict[str, Any]:
     """Return the values that identify a training: algorithm, scenario hash, options, and hash of the days of a replay."""
     same = {key: value for key, value in asdict(args).items() if key not in _MAY_DIFFER}
     days = {} if recording is None else {"days": recording.digest}
@@ -158,7 +160,7 @@ def _difference(about: dict[str, Any], identity: dict[str, Any]) -> tuple[str, A
     return next(((key, old.get(key), value) for key, value in new.items() if old.get(key) != value), None)
 
 
-def begun(algorithm: str, scenario: Scenario, args: Any, recording: Recording | None = None) -> bool:
+def begun(algorithm: str, scenario: AnyScenario, args: Any, recording: Recording | None = None) -> bool:
     """Return whether the folder of a run contains a checkpoint of the same training, from which `resume` would continue.
 
     The checkpoint of another version of this package is not one of the same training.
@@ -181,7 +183,7 @@ class Run:
         model: The model.
         layers: Function that returns the torch linear layers from observation to action, in order.
         args: Options of the script.
-        scenario: Scenario of the training.
+        scenario: AnyScenario of the training.
         folder: Folder of the run.
         algorithm: Name of the algorithm.
         head: Function from the last layer to the action, see :class:`NetworkPolicy`.
@@ -192,7 +194,7 @@ class Run:
     model: Any
     layers: Callable[[Any], Any]
     args: Any
-    scenario: Scenario
+    scenario: AnyScenario
     folder: Path
     algorithm: str
     head: str
@@ -295,7 +297,8 @@ class Run:
     def policy(self, weights: Layers, about: dict[str, Any] | None = None) -> NetworkPolicy:
         """Return the deterministic policy of some weights."""
         name, mode, regime = self.algorithm.upper(), self.args.action_mode, self.args.observe_regime
-        return NetworkPolicy(name, weights, self.activation, self.head, mode, regime, self.args.seed, about or {})
+        kind = BasketNetworkPolicy if isinstance(self.scenario, BasketScenario) else NetworkPolicy
+        return kind(name, weights, self.activation, self.head, mode, regime, self.args.seed, about or {})
 
     def export_chosen(self) -> NetworkPolicy:
         """Write the policy of the last weights, or of the weights that the validation days choose."""
@@ -349,7 +352,7 @@ def learn(
     model: Any,
     layers: Any,
     args: Any,
-    scenario: Scenario,
+    scenario: AnyScenario,
     algorithm: str,
     head: str,
     activation: str,

@@ -15,9 +15,10 @@ from hyperexec_env.checks import check_number
 from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, read_replay, symbol_of
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import roll
-from hyperexec_env.market.basket_scenario import BASKETS, get_basket
+from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario, get_basket
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.scenario import ScenarioLike, get_scenario
+from hyperexec_env.market.scenarios import scenario_or_basket
 
 __all__ = ["Chosen", "Layers", "Problem", "Selection", "days_of", "problem_of", "scenario_name"]
 
@@ -55,10 +56,20 @@ def days_of(args: Any, needs_validation: bool = True) -> Recording | None:
     return read_replay(args.replay, **parts)
 
 
-def problem_of(args: Any) -> tuple[Scenario, Recording | None]:
-    """Return the scenario of a script, and the recorded days if it trains on real days; errors as in :func:`days_of`."""
+def problem_of(args: Any, baskets: bool = False) -> tuple[Any, Recording | None]:
+    """Return the scenario of a script, and the recorded days if it trains on real days; errors as in :func:`days_of`.
+
+    Args:
+        args: The options.
+        baskets: Whether the scenario may be a basket, which then has no posterior.
+    """
     recording = days_of(args)
-    return (get_scenario(args.scenario) if recording is None else recording.scenario), recording
+    if recording is not None:
+        return recording.scenario, recording
+    scenario = scenario_or_basket(args.scenario) if baskets else get_scenario(args.scenario)
+    if isinstance(scenario, BasketScenario) and args.uncertainty:
+        raise ValueError(f"uncertainty is not an option of a basket, got {args.uncertainty!r} with {scenario.name!r}")
+    return scenario, None
 
 
 def scenario_name(args: Any) -> str:

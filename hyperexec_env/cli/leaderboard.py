@@ -27,7 +27,9 @@ class Args:
     """Options of ``hyperexec leaderboard``."""
 
     scenario: tuple[str, ...] = option(
-        ("regime-day",), "names of scenarios, paths of .toml files, `all`, or `archived` (old numbers)", file="scenario"
+        ("regime-day",),
+        "names of scenarios or baskets, .toml files, `all`, or `archived` (old numbers)",
+        file="scenario",
     )
     quick: bool = option(False, "use small defaults: one training seed, 300,000 slices, 2,000 episodes")
     episodes: int | None = option(None, "number of episodes, the same for every policy (default: 20000)")

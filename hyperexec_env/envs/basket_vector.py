@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from hyperexec_env.envs.info import masked
 from hyperexec_env.envs.lane_vector import LaneVectorEnv, Stepped
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import unseen
-from hyperexec_env.market.lane import Asked
-from hyperexec_env.records import map_leaves
+from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane
+from hyperexec_env.records import fill_record, leaves, map_leaves, numbers
 
 __all__ = ["HyperExecBasketVectorEnv"]
 
@@ -91,6 +92,35 @@ class HyperExecBasketVectorEnv(LaneVectorEnv):
         if not self.task.discrete or not self._begun:
             raise ValueError(f"action masks belong to action_mode='discrete' after reset(), got {self.task.action_mode!r}")
         return self._lanes.masks().astype(bool).reshape(self.num_envs, -1)
+
+    def position(self) -> dict[str, NDArray[Any]]:
+        """Return the state of all lanes, for :meth:`go_on`: arrays of shape (lanes,) by name."""
+        lanes, found = self._lanes, {"seed": self._ticket.seed.copy(), "episode": self._ticket.episode.copy()}
+        for i, records in enumerate(zip(lanes.lanes, lanes.orders, strict=True)):
+            for record in records:
+                kind: Any = type(record)
+                names = (f"{i}.{kind.__name__}.{name}" for name, _ in leaves(kind))
+                found |= dict(zip(names, numbers(record), strict=True))
+        return {**found, "keys": lanes.keys.copy(), "flip": lanes.flip.copy(), "notional": lanes.notional.copy()}
+
+    def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Restore the state of all lanes from :meth:`position` of an environment with equal options; return their observations.
+
+        Raises:
+            KeyError: The position lacks an array; the message names the array.
+        """
+
+        def restored(i: int, kind: Any) -> Any:
+            """Return a record of an asset from its arrays."""
+            return fill_record(kind, iter([np.array(position[f"{i}.{kind.__name__}.{name}"]) for name, _ in leaves(kind)]))
+
+        lanes, assets = self._lanes, range(len(self.task.assets))
+        lanes.lanes, lanes.orders = ([restored(i, kind) for i in assets] for kind in (Lane, EpisodeOrder))
+        for name in ("keys", "flip", "notional"):
+            getattr(lanes, name)[:] = position[name]
+        self._ticket.seed[:], self._ticket.episode[:] = position["seed"], position["episode"]
+        self._begun = True
+        return lanes.observe()
 
     @property
     def situation(self) -> Situation:
