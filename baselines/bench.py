@@ -21,8 +21,9 @@ from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.orders import ParentOrder
 
 from .policies import get_policy
+from .solver.touch import solve_touch
 
-__all__ = ["Spent", "agent_probes", "command_probes", "reading_probes", "rollout_probes", "spent_by"]
+__all__ = ["Spent", "agent_probes", "command_probes", "reading_probes", "rollout_probes", "solver_probes", "spent_by"]
 
 _CHILDREN: Final = 20
 _LEARNED: Final = "regime-day"
@@ -175,6 +176,24 @@ def agent_probes() -> list[Probe]:
         *(Probe(name, "us", goal, "lower", ours, lambda seconds: 1e6 / steps(seconds)) for name, goal, ours in calls),
         within("process() that learns from a bin and plans anew", "us", limit, _learning_time),
     ]
+
+
+def _solve_time(name: str) -> Callable[[float], float]:
+    """Return a measurement of the time to solve a touch scenario, seconds."""
+
+    def measure(seconds: float) -> float:
+        solved, start = 0, perf_counter()
+        while not solved or perf_counter() - start < seconds:
+            solve_touch(name, cached=False)
+            solved += 1
+        return (perf_counter() - start) / solved
+
+    return measure
+
+
+def solver_probes() -> list[Probe]:
+    """Return the probes of solvers: the time of an exact table."""
+    return [within("optimum of touch-5min", "s", 1.0, _solve_time("touch-5min"))]
 
 
 def rollout_probes(episodes: int = _EPISODES) -> list[Probe]:

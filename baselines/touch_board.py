@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,12 +12,13 @@ import numpy as np
 from hyperexec_env.checks import check_integer, check_seed
 from hyperexec_env.evaluation.paired import paired
 from hyperexec_env.evaluation.table import text_table
+from hyperexec_env.evaluation.touch_network import load_touch_policy
 from hyperexec_env.evaluation.touch_rollout import TouchOutcome, rollout_touch
 from hyperexec_env.market.touch import build_touch
 from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario, get_touch
 
 from .solver.touch import TouchSolution, policy_value, solve_touch
-from .touch_policies import TOUCH_BASELINES, TOUCH_SANITY, TablePolicy, TouchPolicy, touch_policy
+from .touch_policies import TOUCH_BASELINES, TOUCH_SANITY, TablePolicy, TouchPolicy, touch_policy, touch_policy_names
 
 __all__ = ["TouchBoard", "TouchRow", "evaluate_touch", "touch_entrants"]
 
@@ -133,19 +135,29 @@ class TouchBoard:
 
 
 def touch_entrants(policies: Any) -> list[TouchPolicy]:
-    """Return policies, given as names, groups (`baselines`, `sanity`, `all`), or objects with `name` and `act`."""
+    """Return policies, given as names, groups (`baselines`, `sanity`, `all`), folders of trained policies, or objects.
+
+    Objects have `name` and `act`. A known name takes precedence over a folder of that name.
+    """
     given: Iterable[Any] = [policies] if isinstance(policies, str) or hasattr(policies, "act") else policies
     found: dict[tuple[str, int | None, str], TouchPolicy] = {}
     for entry in given:
         for name in _GROUPS.get(entry, (entry,)) if isinstance(entry, str) else (entry,):
             if isinstance(name, str):
-                policy: TouchPolicy = touch_policy(name)
+                policy: TouchPolicy = _named(name)
             elif hasattr(name, "act") and hasattr(name, "name"):
                 policy = name
             else:
                 raise TypeError(f"policies must be names or objects with `name` and `act`, got {name!r}")
             found.setdefault((policy.name, _seed_of(policy), getattr(policy, "digest", "")), policy)
     return list(found.values())
+
+
+def _named(name: str) -> TouchPolicy:
+    """Return the policy of a name, or of the folder of a trained policy."""
+    if name.lower() not in map(str.lower, touch_policy_names()) and os.path.isdir(name):
+        return load_touch_policy(name)
+    return touch_policy(name)
 
 
 def _seed_of(policy: TouchPolicy) -> int | None:
@@ -159,7 +171,7 @@ def evaluate_touch(touch: TouchLike, policies: Any = "all", *, episodes: int = 1
 
     Args:
         touch: A name, a dict, a path or a touch scenario.
-        policies: Names, groups or policies (:func:`touch_entrants`); `join-and-wait` and the optimum always take part.
+        policies: Names, groups, folders or policies (:func:`touch_entrants`); `join-and-wait` and the optimum always take part.
         episodes: Number of episodes.
         seed: Seed of the board's episodes, which no training meets.
 

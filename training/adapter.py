@@ -16,13 +16,19 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 
 from hyperexec_env.envs.basket_vector import HyperExecBasketVectorEnv
+from hyperexec_env.envs.touch_vector import HyperExecTouchVectorEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.market.basket_scenario import BasketScenario
+from hyperexec_env.market.touch_scenario import TouchScenario
 
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
 TRAINING_SEEDS = 2**40
 """Smallest lane seed of training. Boards have a stream of their own, so this only separates trainings from small seeds."""
+
+
+_KINDS: dict[type, Any] = {BasketScenario: HyperExecBasketVectorEnv, TouchScenario: HyperExecTouchVectorEnv}
+"""Vector environment of each kind of scenario but that of one asset."""
 
 
 class BatchVecEnv(VecEnv):
@@ -40,7 +46,7 @@ class BatchVecEnv(VecEnv):
 
     def __init__(self, lanes: int, seed: int, reward_scale: float = 1.0, **options: Any) -> None:
         """Create the environment and seed its lanes."""
-        kind = HyperExecBasketVectorEnv if isinstance(options.get("scenario"), BasketScenario) else HyperExecVectorEnv
+        kind = _KINDS.get(type(options.get("scenario")), HyperExecVectorEnv)
         self.batch: Any = kind(lanes, AutoresetMode.SAME_STEP, **options)
         if getattr(self.batch.task, "parts", ()):
             raise ValueError("reward must be a number for stable-baselines3, got 'cost-risk': pass a function of an Outcome")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hyperexec_env.arguments import option
 from hyperexec_env.evaluation.network import NetworkPolicy
 
 from .folder import run_files
 from .run import AGAIN, check_training, learn, make_env
-from .selection import Problem, problem_of
+from .selection import Problem, problem_of, touch_of
 
 __all__ = ["Args", "train"]
 
@@ -32,7 +33,9 @@ class Args(Problem):
     learning_rate: float = option(1e-3, "initial learning rate; decays linearly to zero")
     hidden: int = option(64, "units in each of the two hidden layers")
     reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
-    reward_scale: float = option(0.1, "multiplier of the reward (bps)")
+    reward_scale: float | None = option(
+        None, "multiplier of the reward (default: 0.1 of bps; at the touch, 10 of half-spreads per lot)"
+    )
     action_mode: str = option("discrete", "action mode", choices=("discrete",))
     observe_regime: bool = option(True, "whether the policy observes the regime")
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
@@ -54,10 +57,16 @@ def train(args: Args) -> NetworkPolicy:
     import torch
     from stable_baselines3 import DQN
 
-    scenario, recording = problem_of(args)
+    at_touch = touch_of(args)
+    scenario, recording = problem_of(args) if at_touch is None else (at_touch, None)
     env = make_env(args, scenario, recording)
+    policy: Any = "MlpPolicy"
+    if at_touch is not None:
+        from .touch import masked_policy
+
+        policy = masked_policy(at_touch.lots, at_touch.max_take + 1)
     model = DQN(
-        "MlpPolicy",
+        policy,
         env,
         learning_rate=lambda left: args.learning_rate * left,
         buffer_size=args.buffer_size,

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from hyperexec_env.evaluation.network import load_policy, policy_files
 from hyperexec_env.files import write_atomically
-from hyperexec_env.market.scenarios import AnyScenario, get_scenario
+from hyperexec_env.market.scenarios import Trainable, get_scenario
 
 from .checkpoints import FOLDER, Checkpoint, checkpoint_files, checkpoint_to_resume
 from .lock import LOCK, claimed
@@ -27,18 +27,18 @@ _SCENARIO: Final = "scenario.toml"
 """Names in the folder of a run: the folder of the logs, the folder of the last finite policy, and the scenario."""
 
 
-def run_folder(out: str, algorithm: str, scenario: AnyScenario | str, seed: int) -> Path:
+def run_folder(out: str, algorithm: str, scenario: Trainable | str, seed: int) -> Path:
     """Return the folder of a run (default: runs/ALGORITHM-SCENARIO-SEED)."""
     return Path(out) if out else Path("runs") / f"{algorithm}-{file_name(scenario)}-{seed}"
 
 
-def file_name(scenario: AnyScenario | str) -> str:
+def file_name(scenario: Trainable | str) -> str:
     """Return the name of a scenario as a file name, with all other characters replaced by "-"."""
     name = scenario if isinstance(scenario, str) else scenario.name
     return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name).strip(".") or "scenario"
 
 
-def claimed_folder(out: str, algorithm: str, scenario: AnyScenario, seed: int) -> AbstractContextManager[Path]:
+def claimed_folder(out: str, algorithm: str, scenario: Trainable, seed: int) -> AbstractContextManager[Path]:
     """Return a context that creates the folder of a run if it is missing, locks it, and yields it.
 
     Raises:
@@ -53,7 +53,7 @@ def run_files(args: Any, algorithm: str) -> list[Path]:
     return [*policy_files(folder), *(folder / name for name in (_SCENARIO, FOLDER, LOCK, LOG, LAST_GOOD))]
 
 
-def save_scenario(scenario: AnyScenario, folder: Path) -> None:
+def save_scenario(scenario: Trainable, folder: Path) -> None:
     """Write the scenario of a run to its folder, unless the file there already describes it: it may be the user's own text."""
     file = folder / _SCENARIO
     with suppress(ValueError):

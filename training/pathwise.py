@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.checks import after_echo, check_choice, check_flag, check_integer, check_number
+from hyperexec_env.checks import after_echo, check_choice, check_flag, check_integer, check_number, shown
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
@@ -23,6 +23,7 @@ from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario, get_ba
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.touch_scenario import TOUCHES
 from hyperexec_env.progress import progress
 
 from .checkpoints import FOLDER, Checkpoint, check_versions, save_checkpoint, versions
@@ -103,6 +104,11 @@ def _check(args: Args) -> Scenario | BasketScenario:
     check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
     for name in ("observe_regime", "resume", "overwrite", "progress"):
         check_flag(name, getattr(args, name))
+    if TOUCHES.owns(args.scenario):
+        raise ValueError(
+            f"scenario must be one of slices for pathwise gradients, got {shown(args.scenario)}: there is no gradient through "
+            "a queue of whole lots; use train ppo or train dqn"
+        )
     scenario = get_basket(args.scenario) if BASKETS.owns(args.scenario) else get_scenario(args.scenario)
     if isinstance(scenario, BasketScenario):
         if not args.observe_regime:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hyperexec_env.arguments import option
+from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.evaluation.network import NetworkPolicy
+from hyperexec_env.extras import need
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenarios import AnyScenario
+from hyperexec_env.market.scenarios import Trainable
+from hyperexec_env.market.touch_scenario import TouchScenario
 
 from .folder import run_files
 from .run import AGAIN, check_training, learn, make_env
-from .selection import Problem, problem_of
+from .selection import Problem, problem_of, touch_of
 
 if TYPE_CHECKING:
     from stable_baselines3 import PPO
@@ -41,7 +44,9 @@ class Args(Problem):
     log_std: float = option(-1.0, "initial log standard deviation of the actions")
     hidden: int = option(64, "units in each of the two hidden layers of actor and critic")
     reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
-    reward_scale: float = option(0.1, "multiplier of the reward (bps)")
+    reward_scale: float | None = option(
+        None, "multiplier of the reward (default: 0.1 of bps; at the touch, 10 of half-spreads per lot)"
+    )
     action_mode: str = option("pace", "action mode", choices=ACTION_MODES)
     observe_regime: bool = option(True, "whether the policy observes the regime")
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
@@ -74,20 +79,22 @@ def equal_batches(rows: int, most: int) -> int:
     return next((rows // count for count in range(least, 2 * least + 1) if rows % count == 0), most)
 
 
-def build_model(args: Args, scenario: AnyScenario, recording: Recording | None = None) -> PPO:
+def build_model(args: Args, scenario: Trainable, recording: Recording | None = None) -> PPO:
     """Return the untrained model of :func:`train`, with its environments."""
     import torch
     from stable_baselines3 import PPO
 
     env = make_env(args, scenario, recording)
-    steps = whole_episodes(args.steps, scenario.slices)
+    at_touch = isinstance(scenario, TouchScenario)
+    steps = whole_episodes(args.steps, scenario.steps if isinstance(scenario, TouchScenario) else scenario.slices)
     architecture: dict[str, Any] = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
     policy: Any = "MlpPolicy"
     if isinstance(scenario, BasketScenario):
         from .basket_ppo import BasketActorCritic
 
         policy, architecture = BasketActorCritic, {"units": args.hidden}
-    return PPO(
+    method = need("sb3_contrib", "train").MaskablePPO if at_touch else PPO
+    model: PPO = method(
         policy,
         env,
         learning_rate=lambda left: args.learning_rate * left,
@@ -98,10 +105,13 @@ def build_model(args: Args, scenario: AnyScenario, recording: Recording | None =
         gae_lambda=args.gae_lambda,
         clip_range=args.clip,
         ent_coef=0.0,
-        policy_kwargs=architecture if args.action_mode == "discrete" else {**architecture, "log_std_init": args.log_std},
+        policy_kwargs=architecture
+        if at_touch or args.action_mode == "discrete"
+        else {**architecture, "log_std_init": args.log_std},
         seed=args.seed,
         device="cpu",
     )
+    return model
 
 
 def _layers(model: PPO) -> list[nn.Module]:
@@ -124,6 +134,11 @@ def train(args: Args, again: str = AGAIN) -> NetworkPolicy:
         again: How the user continues an interrupted training, for the message.
     """
     check_training(args)
+    at_touch = touch_of(args)
+    if at_touch is not None:
+        check_choice("action_mode", args.action_mode, ("pace", "discrete"))  # "pace": the default of slices
+        args = replace(args, action_mode="discrete")
+        return learn(build_model(args, at_touch), _layers, args, at_touch, "ppo", "argmax", "tanh", again)
     scenario, recording = problem_of(args, baskets=True)
     if isinstance(scenario, BasketScenario) and args.action_mode == "discrete":
         raise ValueError("action_mode must be pace, fraction or participation for a basket, got 'discrete'")

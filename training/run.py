@@ -17,11 +17,13 @@ from hyperexec_env import __version__
 from hyperexec_env.checks import after_echo, check_integer, check_number
 from hyperexec_env.evaluation.basket_network import BasketNetworkPolicy
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
+from hyperexec_env.evaluation.touch_network import TouchNetworkPolicy
 from hyperexec_env.extras import need
 from hyperexec_env.files import make_folder
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenarios import AnyScenario
+from hyperexec_env.market.scenarios import Trainable
+from hyperexec_env.market.touch_scenario import TouchScenario
 
 from .checkpoints import FOLDER, Checkpoint, check_versions, newest_checkpoint, save_checkpoint, versions, versions_text
 from .folder import LAST_GOOD, LOG, claimed_folder, run_folder, save_scenario, starting_point
@@ -47,6 +49,10 @@ _MODULES: Final = ("stable_baselines3", "torch")
 """Packages whose versions can change a training."""
 _BETWEEN: Final = 10_000
 """Slices between two policies that the validation days judge, of methods that update in every slice."""
+_POLICIES: Final[dict[type, type[NetworkPolicy]]] = {BasketScenario: BasketNetworkPolicy, TouchScenario: TouchNetworkPolicy}
+"""Class of the policies of each kind of scenario but that of one asset."""
+_SCALES: Final = (0.1, 10.0)
+"""Multiplier of the reward in bps, and of that in half-spreads per lot, so that the critic's targets are near one."""
 _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_loss", "ent_coef_loss")
 
 
@@ -67,7 +73,7 @@ def check_training(args: Any) -> None:
         value = getattr(args, item.name)
         if item.name in integers:
             check_integer(item.name, value, low=1, high=10**9)
-        elif item.name in positive:
+        elif item.name in positive and value is not None:
             check_number(item.name, value, low=0.0, high=positive[item.name], open_low=True)
         elif item.name == "log_std":
             check_number(item.name, value, low=-20.0, high=5.0)
@@ -86,7 +92,7 @@ def check_training(args: Any) -> None:
         need(module, "train")
 
 
-def make_env(args: Any, scenario: AnyScenario, recording: Recording | None = None) -> Any:
+def make_env(args: Any, scenario: Trainable, recording: Recording | None = None) -> Any:
     """Return the vector environment of a script's options, and set the number of torch threads.
 
     With a recording, its scenario is the scenario, and each episode is one of the training days.
@@ -94,11 +100,15 @@ def make_env(args: Any, scenario: AnyScenario, recording: Recording | None = Non
     from .adapter import BatchVecEnv
 
     need("torch", "train").set_num_threads(args.threads)
+    at_touch = isinstance(scenario, TouchScenario)
+    scale = getattr(args, "reward_scale", None) or _SCALES[at_touch]
+    if at_touch:
+        return BatchVecEnv(args.lanes, args.seed, scale, scenario=scenario, action_mode="discrete")
     posterior = () if isinstance(scenario, BasketScenario) else ("uncertainty",)
     names = ("action_mode", "reward", "observe_regime", *posterior)
     options = {key: getattr(args, key) for key in names if hasattr(args, key)}
     problem: dict[str, Any] = {"scenario": scenario} if recording is None else {"replay": recording, "split": "train"}
-    return BatchVecEnv(args.lanes, args.seed, args.reward_scale, **problem, **options)
+    return BatchVecEnv(args.lanes, args.seed, scale, **problem, **options)
 
 
 @dataclass(frozen=True)
@@ -142,12 +152,12 @@ def trained(policy: NetworkPolicy, args: Any) -> Trained:
     return Trained(policy, folder, shown, getattr(args, "replay", ""))
 
 
-def plain_args(args: Any, scenario: AnyScenario) -> dict[str, Any]:
+def plain_args(args: Any, scenario: Trainable) -> dict[str, Any]:
     """Return the options of a script as plain values; a scenario given as an object is replaced by its name."""
     return asdict(replace(args, scenario=args.scenario if isinstance(args.scenario, str) else scenario.name))
 
 
-def _identity(algorithm: str, scenario: AnyScenario, args: Any, recording: Recording | None = None) -> dict[str, Any]:
+def _identity(algorithm: str, scenario: Trainable, args: Any, recording: Recording | None = None) -> dict[str, Any]:
     """Return the values that identify a training: algorithm, scenario hash, options, and hash of the days of a replay."""
     same = {key: value for key, value in asdict(args).items() if key not in _MAY_DIFFER}
     days = {} if recording is None else {"days": recording.digest}
@@ -160,7 +170,7 @@ def _difference(about: dict[str, Any], identity: dict[str, Any]) -> tuple[str, A
     return next(((key, old.get(key), value) for key, value in new.items() if old.get(key) != value), None)
 
 
-def begun(algorithm: str, scenario: AnyScenario, args: Any, recording: Recording | None = None) -> bool:
+def begun(algorithm: str, scenario: Trainable, args: Any, recording: Recording | None = None) -> bool:
     """Return whether the folder of a run contains a checkpoint of the same training, from which `resume` would continue.
 
     The checkpoint of another version of this package is not one of the same training.
@@ -183,7 +193,7 @@ class Run:
         model: The model.
         layers: Function that returns the torch linear layers from observation to action, in order.
         args: Options of the script.
-        scenario: AnyScenario of the training.
+        scenario: Trainable of the training.
         folder: Folder of the run.
         algorithm: Name of the algorithm.
         head: Function from the last layer to the action, see :class:`NetworkPolicy`.
@@ -194,7 +204,7 @@ class Run:
     model: Any
     layers: Callable[[Any], Any]
     args: Any
-    scenario: AnyScenario
+    scenario: Trainable
     folder: Path
     algorithm: str
     head: str
@@ -297,7 +307,7 @@ class Run:
     def policy(self, weights: Layers, about: dict[str, Any] | None = None) -> NetworkPolicy:
         """Return the deterministic policy of some weights."""
         name, mode, regime = self.algorithm.upper(), self.args.action_mode, self.args.observe_regime
-        kind = BasketNetworkPolicy if isinstance(self.scenario, BasketScenario) else NetworkPolicy
+        kind = _POLICIES.get(type(self.scenario), NetworkPolicy)
         return kind(name, weights, self.activation, self.head, mode, regime, self.args.seed, about or {})
 
     def export_chosen(self) -> NetworkPolicy:
@@ -352,7 +362,7 @@ def learn(
     model: Any,
     layers: Any,
     args: Any,
-    scenario: AnyScenario,
+    scenario: Trainable,
     algorithm: str,
     head: str,
     activation: str,

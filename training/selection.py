@@ -15,12 +15,14 @@ from hyperexec_env.checks import check_number
 from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, read_replay, symbol_of
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import roll
-from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario, get_basket
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
+from hyperexec_env.market.scenarios import get_scenario as get_any
 from hyperexec_env.market.scenarios import scenario_or_basket
+from hyperexec_env.market.touch_scenario import TOUCHES, TouchScenario, get_touch
 
-__all__ = ["Chosen", "Layers", "Problem", "Selection", "days_of", "problem_of", "scenario_name"]
+__all__ = ["Chosen", "Layers", "Problem", "Selection", "days_of", "problem_of", "scenario_name", "touch_of"]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 _PREFIX = "selection/"
@@ -72,11 +74,26 @@ def problem_of(args: Any, baskets: bool = False) -> tuple[Any, Recording | None]
     return scenario, None
 
 
+def touch_of(args: Any) -> TouchScenario | None:
+    """Return the scenario of a script that trains on a child order at the touch, else None.
+
+    Raises:
+        ValueError: The scenario is invalid, or an option belongs to scenarios of slices.
+    """
+    if args.replay or not TOUCHES.owns(args.scenario):
+        return None
+    for name, usual in (("uncertainty", False), ("observe_regime", True), ("reward", "expected")):
+        if getattr(args, name, usual) != usual:
+            raise ValueError(f"{name} must be {usual} at the touch, got {getattr(args, name)}: it belongs to slices")
+    return get_touch(args.scenario)
+
+
 def scenario_name(args: Any) -> str:
     """Return the name of the scenario of a script, without reading the days of a replay."""
     if getattr(args, "replay", ""):
         return symbol_of(args.replay)
-    return (get_basket(args.scenario) if BASKETS.owns(args.scenario) else get_scenario(args.scenario)).name
+    name: str = get_any(args.scenario).name
+    return name
 
 
 class Chosen(NamedTuple):

@@ -11,7 +11,7 @@ import numpy as np
 from hyperexec_env.audit.adapter import Adapter
 from hyperexec_env.envs.touch import HyperExecTouchEnv
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.touch import NONE, RESTS, Draw, draw_step
+from hyperexec_env.market.touch import NONE, RESTS, draw_step
 from hyperexec_env.market.touch_scenario import TouchScenario
 
 __all__ = ["another_outflow", "touch_adapter"]
@@ -71,12 +71,12 @@ def in_steps(scenario: TouchScenario, steps: int) -> TouchScenario:
     )
 
 
-def another_outflow(market: Any, k: int) -> Callable[[list[Draw]], list[Draw]]:
+def another_outflow(market: Any, k: int) -> Callable[[tuple[list[float], list[float]]], tuple[list[float], list[float]]]:
     """Return the change of the draws of an episode after which nature draws differently from step `k` on."""
 
-    def changed(draws: list[Draw]) -> list[Draw]:
-        other = draw_step(market, episode_keys(987_654_321, [k % 2**31]), np.arange(len(draws)))
-        later = zip(other.outflow[k:].tolist(), other.moved[k:].tolist(), strict=True)
-        return [*draws[:k], *(Draw(*drawn) for drawn in later)]
+    def changed(draws: tuple[list[float], list[float]]) -> tuple[list[float], list[float]]:
+        other = draw_step(market, episode_keys(987_654_321, [k % 2**31]), np.arange(len(draws[0])))
+        outflow, moved = ([*own[:k], *drawn[k:].tolist()] for own, drawn in zip(draws, other, strict=True))
+        return outflow, moved
 
     return changed

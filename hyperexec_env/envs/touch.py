@@ -17,10 +17,11 @@ from hyperexec_env.envs.task import INFOS
 from hyperexec_env.envs.touch_episode import TouchBlock, TouchEpisode, draw_touch_block
 from hyperexec_env.envs.touch_frame import describe_touch, look_at
 from hyperexec_env.envs.touch_task import build_touch_task
-from hyperexec_env.market.touch import Draw
 from hyperexec_env.market.touch_lane import TouchLane
 
 __all__ = ["HyperExecTouchEnv"]
+
+Draws = tuple[list[float], list[float]]
 
 _BLOCK = 128
 
@@ -171,15 +172,17 @@ class HyperExecTouchEnv(gym.Env[NDArray[np.float32], Any]):
         super().reset(seed=seed)
         return int(self.np_random_seed or 0)
 
-    def _begin(self, draws: list[Draw]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def _begin(self, draws: Draws) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin an episode with some draws."""
         self._running = TouchEpisode(self.task, draws)
         if self.render_mode == "human":
             self.render()
         return self._running.first, self._info(self._running)
 
-    def begin_on(self, change: Callable[[list[Draw]], list[Draw]]) -> tuple[NDArray[np.float32], dict[str, Any]]:
+    def begin_on(self, change: Callable[[Draws], Draws]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin the running episode anew with other draws: what a change of its draws returns.
+
+        Draws are the outflow and the move of the touch in each step.
 
         Raises:
             ResetNeeded: No episode has begun.

@@ -37,11 +37,9 @@ class TouchBlock:
         draws = draw_step(task.market, keys, np.arange(task.market.scenario.steps)[:, None])
         self._outflow, self._moved = draws.outflow.T.tolist(), draws.moved.T.tolist()
 
-    def draws(self, number: int) -> list[Draw]:
-        """Return what nature draws in each step of an episode."""
-        return [
-            Draw(*drawn) for drawn in zip(self._outflow[number - self.first], self._moved[number - self.first], strict=True)
-        ]
+    def draws(self, number: int) -> tuple[list[float], list[float]]:
+        """Return the outflow and the move of the touch in each step of an episode."""
+        return self._outflow[number - self.first], self._moved[number - self.first]
 
 
 def draw_touch_block(task: TouchTask, seed: int, first: int, count: int, board: bool = False) -> TouchBlock:
@@ -52,8 +50,8 @@ def draw_touch_block(task: TouchTask, seed: int, first: int, count: int, board: 
 class TouchEpisode:
     """A running episode."""
 
-    def __init__(self, task: TouchTask, draws: list[Draw]) -> None:
-        """Begin the episode."""
+    def __init__(self, task: TouchTask, draws: tuple[list[float], list[float]]) -> None:
+        """Begin the episode, given the outflow and the move of the touch in each step."""
         self.task, self.draws = task, draws
         self.lanes: list[TouchLane] = [first_touch_lane(task.market)]
         """The episode before each step so far, and now."""
@@ -72,9 +70,10 @@ class TouchEpisode:
     def trade(self, take: float, rest: int) -> tuple[NDArray[np.float32], float]:
         """Do a step; return the observation and the reward, half-spreads per lot."""
         market, lane = self.task.market, self.lanes[-1]
-        after, cost = _step(market, lane, take, rest, self.draws[lane.k])
+        outflow, moved = self.draws
+        after, cost = _step(market, lane, take, rest, Draw(outflow[lane.k], moved[lane.k]))
         self.lanes.append(after)
-        return observe_touch(market, after), cost * -market.scenario.scale
+        return observe_touch(market, after), cost * -market.scale
 
     def mask(self) -> NDArray[np.int8]:
         """Return the mask of the actions, 1 is allowed."""

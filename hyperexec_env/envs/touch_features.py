@@ -28,12 +28,12 @@ class TouchFeature(NamedTuple):
 
 
 def _time_left(market: TouchMarket, lane: TouchLane) -> Any:
-    return 1.0 - lane.k / market.scenario.steps
+    return 1.0 - lane.k / market.steps
 
 
 TOUCH_FEATURES: Final = (
     TouchFeature("time_left", 0.0, 1.0, "share of the steps that are left", _time_left),
-    TouchFeature("lots_left", 0.0, 1.0, "share of the lots that are left", lambda m, lane: lane.left / m.scenario.lots),
+    TouchFeature("lots_left", 0.0, 1.0, "share of the lots that are left", lambda m, lane: lane.left / m.lots),
     TouchFeature("at_touch", 0.0, 1.0, "1 if the order rests at the touch", lambda m, lane: (lane.place.level == TOUCH) * 1.0),
     TouchFeature(
         "deeper", 0.0, 1.0, "1 if the order rests one tick deeper", lambda m, lane: (lane.place.level == DEEPER) * 1.0
@@ -50,26 +50,20 @@ TOUCH_FEATURES: Final = (
         0.0,
         1.0,
         "y / (1 + y), y: lots that left the queue in the last step over their mean plus one",
-        lambda m, lane: lane.outflow / (lane.outflow + m.scenario.outflow + 1.0),
+        lambda m, lane: lane.outflow / (lane.outflow + m.outflow + 1.0),
     ),
-    TouchFeature(
-        "last_fill", 0.0, 1.0, "lots filled in the last step, over the order", lambda m, lane: lane.filled / m.scenario.lots
-    ),
+    TouchFeature("last_fill", 0.0, 1.0, "lots filled in the last step, over the order", lambda m, lane: lane.filled / m.lots),
     TouchFeature(
         "last_move", -1.0, 1.0, "move of the touch in the last step, ticks; away is positive", lambda m, lane: lane.moved
     ),
-    TouchFeature(
-        "still", 0.0, 1.0, "steps since the touch moved, over all steps", lambda m, lane: lane.since / m.scenario.steps
-    ),
-    TouchFeature(
-        "mid_move", -1.0, 1.0, "move of the mid so far, ticks over steps", lambda m, lane: lane.ticks / m.scenario.steps
-    ),
+    TouchFeature("still", 0.0, 1.0, "steps since the touch moved, over all steps", lambda m, lane: lane.since / m.steps),
+    TouchFeature("mid_move", -1.0, 1.0, "move of the mid so far, ticks over steps", lambda m, lane: lane.ticks / m.steps),
     TouchFeature(
         "behind",
         -1.0,
         1.0,
         "lots left beyond those of equal lots at equal times, over the order",
-        lambda m, lane: lane.left / m.scenario.lots - _time_left(m, lane),
+        lambda m, lane: lane.left / m.lots - _time_left(m, lane),
     ),
 )
 """The features, in the order of the observation."""

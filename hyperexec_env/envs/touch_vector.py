@@ -66,7 +66,7 @@ class TouchLanes:
         """Do one step in every lane; return the rewards, half-spreads per lot, shape (lanes,)."""
         market = self.task.market
         self.lane, cost = step_lane(market, self.lane, take, rest, draw_step(market, self.keys, self.lane.k))
-        rewards: NDArray[np.float64] = cost * -market.scenario.scale
+        rewards: NDArray[np.float64] = cost * -market.scale
         return rewards
 
     def stop(self, ended: Bools) -> None:

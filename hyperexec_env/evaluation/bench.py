@@ -58,6 +58,7 @@ __all__ = [
 ENVIRONMENT: Final = "HyperExec-v0"
 REFERENCE: Final = "CartPole-v1"
 _BASKET: Final = "HyperExecBasket-v0"
+_TOUCH: Final = "HyperExecTouch-v0"
 _BASKET_SCENARIO: Final = "basket-hedged"
 """The default basket."""
 LIMIT: Final = "the limit"
@@ -376,6 +377,33 @@ def _basket_probes() -> list[Probe]:
     ]
 
 
+def _touch_probes() -> list[Probe]:
+    """Return the probes of a child order at the touch, relative to one of slices; the lanes of both step in numpy."""
+    one, touch = single_rate(ENVIRONMENT), single_rate(_TOUCH)
+    lanes, queues = _Lanes(ENVIRONMENT, _NUMPY_LANES, **_options("numpy")), _Lanes(_TOUCH, _NUMPY_LANES)
+    words, goal, of_slices = "child order at the touch", 2.0, "an order of slices"
+    return [
+        Probe(
+            words,
+            "us/step",
+            goal,
+            "lower",
+            lambda seconds: 1e6 / touch(seconds),
+            lambda seconds: 1e6 / one(seconds),
+            of_slices,
+        ),
+        Probe(
+            f"{words}, {_NUMPY_LANES:,} numpy lanes",
+            "ns/lane",
+            goal,
+            "lower",
+            queues.nanoseconds,
+            lanes.nanoseconds,
+            of_slices,
+        ),
+    ]
+
+
 def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
     """Return the probes of environments, of a policy's action, of the import and of first calls in a new process.
 
@@ -390,6 +418,7 @@ def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
         *(probe for kind in compiled for probe in kind),
         *_numpy_probes(),
         *_basket_probes(),
+        *_touch_probes(),
         within("decision of a trained policy", "us", 25.0, _decision_time()),
         Probe("import", "s", 1.3, "lower", *imports, against="import gymnasium"),
         *([within("first vector step, warm cache", "s", 0.7, _process_time(_FIRST_STEP))] if numba else []),

@@ -23,7 +23,7 @@ from hyperexec_env.market.tables import Market
 
 __all__ = [
     *("ACTIVATIONS", "Layers", "NetworkPolicy", "apply_layers", "check_chain", "check_layers", "load_policy", "parse_policy"),
-    *("policy_files", "read_policy", "save_policy", "translation"),
+    *("last_layer", "policy_files", "read_policy", "save_policy", "translation"),
 ]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
@@ -118,15 +118,21 @@ class NetworkPolicy:
 
 
 def apply_layers(columns: Layers, activation: str, head: str, observation: NDArray[np.float32]) -> NDArray[Any]:
-    """Return the output of a network for each observation, shape (episodes, features) -> (episodes,).
-
-    Products use blocks of a fixed size, because otherwise the last bits of an action depend on the number of observations.
+    """Return the action of a network for each observation, shape (episodes, features) -> (episodes,).
 
     Args:
         columns: Weights (in, out) and biases (out,) of each layer.
         activation: Name of the function between the layers, of :data:`ACTIVATIONS`.
         head: Name of the function from the last layer to the action.
         observation: The observations.
+    """
+    return np.asarray(_HEADS[head](last_layer(columns, activation, observation)))
+
+
+def last_layer(columns: Layers, activation: str, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the values of the last layer, shape (episodes, features) -> (episodes, outputs); arguments as above.
+
+    Products use blocks of a fixed size, because otherwise the last bits of an action depend on the number of observations.
     """
     values, squash = _blocks(observation), ACTIVATIONS[activation]
     *hidden, (last_weight, last_bias) = columns
@@ -136,7 +142,7 @@ def apply_layers(columns: Layers, activation: str, head: str, observation: NDArr
         squash(values)
     values = values @ last_weight
     values += last_bias
-    return np.asarray(_HEADS[head](values.reshape(-1, len(last_bias))[: len(observation)]))
+    return np.asarray(values.reshape(-1, len(last_bias))[: len(observation)])
 
 
 def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:

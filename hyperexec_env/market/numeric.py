@@ -27,6 +27,7 @@ __all__ = [
     "present",
     "signed",
     "single",
+    "some",
     "where",
 ]
 
@@ -151,6 +152,12 @@ def logarithm(value: Any) -> Any:
 def present(value: Any) -> Any:
     """Return False for the float zero, for which a term can be skipped, and True for every other float, array or tensor."""
     return type(value) is not float or value != 0.0
+
+
+@for_numbers(lambda condition: condition)
+def some(condition: Any) -> Any:
+    """Return whether a condition holds for an element, so that a term which is zero otherwise can be skipped."""
+    return condition if isinstance(condition, bool) else condition.any()
 
 
 @for_numbers(lambda side, value: value if side > 0.0 else -value)

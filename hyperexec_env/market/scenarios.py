@@ -16,11 +16,14 @@ from hyperexec_env.market.touch_scenario import TOUCHES, TouchLike, TouchScenari
 from hyperexec_env.market.venue_scenario import VENUES, VenueLike, VenueScenario
 
 __all__ = [
-    *("CATALOGS", "AnyScenario", "AnyScenarioLike", "catalog_of", "environment_of", "get_scenario", "scenario_or_basket"),
+    *("CATALOGS", "AnyScenario", "AnyScenarioLike", "Trainable", "catalog_of", "environment_of", "get_scenario"),
+    "scenario_or_basket",
 ]
 
 AnyScenario = Scenario | BasketScenario
 """What a board with a store evaluates: a scenario of one asset, or a basket."""
+Trainable = Scenario | BasketScenario | TouchScenario
+"""What a method of training takes."""
 AnyScenarioLike = ScenarioLike | BasketLike
 """What names one: a name, a dict, a path of a TOML file, or the record."""
 

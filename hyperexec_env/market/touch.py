@@ -131,6 +131,14 @@ class TouchMarket(NamedTuple):
     """The numbers of a touch scenario, as the equations read them."""
 
     scenario: TouchScenario
+    steps: int
+    """Number of steps T."""
+    lots: float
+    """Lots of the order."""
+    outflow: float
+    """Mean lots that leave the front of the queue in a step."""
+    scale: float
+    """Factor from currency per share, summed over the lots, to half-spreads per lot of the order."""
     taking: Slice
     """The slice of the lots that take; its volume is one lot."""
     ending: Slice
@@ -196,6 +204,10 @@ def build_touch(touch: TouchScenario) -> TouchMarket:
     through = round(touch.sweep_probability * _WORDS)
     return TouchMarket(
         scenario=touch,
+        steps=touch.steps,
+        lots=float(touch.lots),
+        outflow=touch.outflow,
+        scale=touch.scale,
         taking=taking,
         ending=taking._replace(least=math.inf, limit=math.inf),
         back=float(touch.queue),

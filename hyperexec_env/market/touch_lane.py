@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from hyperexec_env.market.numeric import where
+from hyperexec_env.market.numeric import some, where
 from hyperexec_env.market.touch import NOWHERE, Bill, Draw, Place, TouchMarket, turn, unwind
 
 __all__ = ["TouchLane", "first_touch_lane", "step_lane"]
@@ -59,25 +59,28 @@ def step_lane(market: TouchMarket, lane: TouchLane, take: Any, rest: Any, draw: 
         The episode after the step, and the cost of the step, currency per share, summed over the lots.
     """
     done = turn(market, lane.left, lane.place, take, rest, draw)
-    k = lane.k + 1
-    last = k >= market.scenario.steps
-    forced = where(last, done.left, 0.0)
-    ending = unwind(market, forced)
-    left = done.left - forced
-    bill = Bill(*(paid + owed for paid, owed in zip(done.bill, ending, strict=True)))
-    total = bill.take + bill.impact + bill.rest + bill.risk
+    k, left, place, taken, forced = lane.k + 1, done.left, done.place, lane.taken + done.taken, lane.forced
+    take_cost, impact, rest_cost, risk = done.bill
+    last = k >= market.steps
+    if some(last):
+        rests = where(last, left, 0.0)
+        ending = unwind(market, rests)
+        left, taken, forced = left - rests, taken + rests, forced + rests
+        take_cost, impact = take_cost + ending.take, impact + ending.impact
+        place = Place(where(last, NOWHERE, place.level), where(last, 0.0, place.ahead))
+    paid = lane.bill
     after = TouchLane(
         k=k,
         left=left,
-        place=Place(where(last, NOWHERE, done.place.level), where(last, 0.0, done.place.ahead)),
+        place=place,
         outflow=draw.outflow,
         filled=done.filled,
         moved=draw.moved,
         since=where(draw.moved == 0.0, lane.since + 1.0, 0.0),
         ticks=lane.ticks + draw.moved,
-        bill=Bill(*(before + paid for before, paid in zip(lane.bill, bill, strict=True))),
-        taken=lane.taken + done.taken + forced,
-        forced=lane.forced + forced,
+        bill=Bill(paid.take + take_cost, paid.impact + impact, paid.rest + rest_cost, paid.risk + risk),
+        taken=taken,
+        forced=forced,
         over=left <= 0.0,
     )
-    return after, total
+    return after, take_cost + impact + rest_cost + risk

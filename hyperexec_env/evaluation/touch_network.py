@@ -1,0 +1,77 @@
+"""Trained policies of a child order at the touch as plain data: a small network whose impossible actions are masked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.envs.touch_features import observe_touch, touch_feature_names
+from hyperexec_env.envs.touch_task import TouchTask
+from hyperexec_env.evaluation.touch_rollout import TouchSituation
+from hyperexec_env.market.touch import RESTS
+
+from .network import Layers, NetworkPolicy, check_chain, last_layer, read_policy
+
+__all__ = ["TouchNetworkPolicy", "check_touch_layers", "load_touch_policy"]
+
+
+@dataclass(frozen=True, eq=False)
+class TouchNetworkPolicy(NetworkPolicy):
+    """A multi-layer perceptron from the observation to a score of each action; the best possible action is taken.
+
+    The fields are those of :class:`~hyperexec_env.evaluation.network.NetworkPolicy`.
+    """
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features of the observation."""
+        return touch_feature_names()
+
+    def scores(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the score of each action, shape (episodes, features) -> (episodes, actions)."""
+        return last_layer(self._columns, self.activation, observation)
+
+    def act(self, situation: TouchSituation) -> Any:  # type: ignore[override]
+        """Return action numbers, take * 4 + rest, in the shape of `situation.left`.
+
+        Raises:
+            ValueError: The scenario has another number of actions.
+        """
+        task, actions = TouchTask(situation.market, "discrete"), len(self.layers[-1][1])
+        if actions != task.takes * len(RESTS):
+            wanted = task.takes * len(RESTS)
+            raise ValueError(
+                f"policy {self.name!r} has {actions} actions, got a scenario with {wanted} (max_take {task.takes - 1})"
+            )
+        mask = np.atleast_2d(task.masks(situation.left, situation.place.level)).astype(bool)
+        seen = np.atleast_2d(observe_touch(situation.market, situation))  # type: ignore[arg-type]  # the fields that features read
+        chosen = np.where(mask, self.scores(seen), -np.inf).argmax(axis=1)
+        return chosen.reshape(np.shape(situation.left))
+
+
+def check_touch_layers(layers: Layers, head: str) -> None:
+    """Check that layers map an observation to a score of each action.
+
+    Raises:
+        ValueError: As :func:`~hyperexec_env.evaluation.network.check_layers`, or the head is not discrete.
+    """
+    if head != "argmax":
+        raise ValueError(f"head must be 'argmax' at the touch, got {head!r}")
+    outputs = len(layers[-1][1]) if layers else 0
+    check_chain(layers, len(touch_feature_names()), outputs)
+    if not outputs or outputs % len(RESTS):
+        raise ValueError(f"the last layer must have a multiple of {len(RESTS)} outputs, got {outputs}")
+
+
+def load_touch_policy(folder: str | Path) -> TouchNetworkPolicy:
+    """Read a policy of a child order at the touch from a folder.
+
+    Raises:
+        ValueError: The folder has no such policy, or its files are inconsistent; the message names the file.
+        MissingExtra: safetensors is not installed.
+    """
+    return read_policy(folder, TouchNetworkPolicy, check_touch_layers)
