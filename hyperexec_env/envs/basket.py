@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.basket_episode import BasketBlock, BasketEpisode, draw_basket_block
 from hyperexec_env.envs.basket_task import build_basket_task
+from hyperexec_env.envs.rendering import Painter
 from hyperexec_env.envs.seeding import EpisodeNumbers, next_block
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import INFOS
@@ -88,7 +89,7 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
         observe_regime: Whether the policy observes the regime.
         random_side: Whether each episode draws its side; the second side turns all orders around.
         quantity_range: Smallest and largest factor of all quantities, drawn log-uniformly; None: those of the scenario.
-        render_mode: None or "ansi" (text).
+        render_mode: None, "ansi" (text), "rgb_array" (pixels) or "human" (a window); pictures need the extra `plot`.
         info: "final" (results at the end of an episode) or "full" (results so far at every step).
 
     Raises:
@@ -113,7 +114,7 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
     * v0: first version.
     """  # noqa: E501 - a table has one line for each row
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi"], "render_fps": 4}  # noqa: RUF012 - gymnasium's
+    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}  # noqa: RUF012 - gymnasium's
 
     def __init__(
         self,
@@ -141,6 +142,7 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
             **unknown,
         )
         self.render_mode = render_mode
+        self._painter: Painter | None = None
         self.action_space = self.task.space
         space: Any = self.task.observation_space
         self.observation_space = space
@@ -174,6 +176,8 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
             lambda first, count: draw_basket_block(self.task, numbers.seed, first, count, numbers.board),
         )
         self._running = BasketEpisode(self.task, self._block, numbers.episode)
+        if self.render_mode == "human":
+            self.render()
         return self._running.first, self._info(self._running)
 
     def _seeded(self, seed: int | None) -> int:
@@ -213,6 +217,8 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
     ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade the shares of a step."""
         observation, reward = episode.trade(shares)
+        if self.render_mode == "human":
+            self.render()
         return observation, reward, episode.over, False, self._info(episode)
 
     def _info(self, episode: BasketEpisode) -> dict[str, Any]:
@@ -237,19 +243,35 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
             raise ResetNeeded("call reset() before asking for the situation")
         return self._running.situation()
 
-    def render(self) -> str | None:
-        """Return the episode so far as text: remaining shares, the pull and the paid cost of each asset.
+    def render(self) -> Any:
+        """Show the episode so far: text ("ansi"), pixels of shape (640, 960, 3) ("rgb_array") or a window ("human").
+
+        A picture has a panel for each asset with its remaining fraction and its pull, and the risk that is left.
 
         Raises:
             ResetNeeded: No episode has begun.
+            DependencyNotInstalled: A picture needs Pillow, and a window matplotlib: the extra `plot`.
         """
         if self.render_mode is None:
             name = self.spec.id if self.spec else "HyperExecBasket-v0"
             gym.logger.warn(
                 "You are calling render method without specifying any render mode. You can specify the render_mode at "
-                f'initialization, e.g. gym.make("{name}", render_mode="ansi")'
+                f'initialization, e.g. gym.make("{name}", render_mode="rgb_array")'
             )
             return None
         if self._running is None:
             raise ResetNeeded("there is no episode to render yet: call reset() before render()")
-        return self._running.text()
+        if self.render_mode == "ansi":
+            return self._running.text()
+        from hyperexec_env.envs.basket_picture import draw_basket, look_at_basket
+
+        if self._painter is None:
+            self._painter = Painter(window=self.render_mode == "human")
+        self._painter.show(draw_basket(look_at_basket(self._running)), 1.0 / self.metadata["render_fps"])
+        return None if self.render_mode == "human" else self._painter.pixels()
+
+    def close(self) -> None:
+        """Close the window or picture. The environment can be used again."""
+        if self._painter is not None:
+            self._painter.close()
+            self._painter = None

@@ -200,6 +200,22 @@ class BasketEpisode:
         """Return the result up to now; see :func:`~hyperexec_env.envs.basket_task.basket_info`."""
         return basket_info(self.task, self.settled(), self.notional)
 
+    @property
+    def remaining(self) -> list[list[float]]:
+        """The remaining shares of each asset at the start of each slice so far, one list for each slice."""
+        return [list(self.quantities), *([state[0] for state in after] for after, _ in self._history)]
+
+    @property
+    def regime(self) -> int:
+        """The regime of the current slice, or of the last one."""
+        regime: int = self._block.assets[0].path.world.regime.item(min(self.k, self._slices - 1), self._index)
+        return regime
+
+    def seen(self, remaining: Sequence[float]) -> tuple[tuple[float, float], list[float]]:
+        """Return (value left, variance left) and the pull of each asset, as observed, for some remaining shares."""
+        found: tuple[tuple[float, float], list[float]] = _features(self.task.prepared, self._whole, list(remaining))
+        return found
+
     def text(self) -> str:
         """Return the episode so far as text: one line for the basket, one for each asset with a bar of its remaining shares."""
         task, k = self.task, self.k

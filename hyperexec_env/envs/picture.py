@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.rendering import Frame, cost_components, headline, progress, shown_regime
 from hyperexec_env.extras import need
+from hyperexec_env.market.account import Statement
 from hyperexec_env.market.regime import REGIME_NAMES
 
-__all__ = ["SIZE", "Canvas", "Panel", "draw", "line_key", "ticks"]
+__all__ = ["SIZE", "Canvas", "Panel", "draw", "draw_costs", "line_key", "ticks"]
 
 SIZE: Final = (960, 640)
 """Width and height of the picture, pixels."""
@@ -185,7 +186,7 @@ def draw(frame: Frame) -> NDArray[np.uint8]:
     canvas.text((82, 57), f"{clock}; {progress(frame)}; regime {shown_regime(frame)}", size=14.0, colour=FAINT)
     _draw_inventory(canvas, frame)
     _draw_price(canvas, frame)
-    _draw_costs(canvas, frame)
+    draw_costs(canvas, frame.statement, frame.over)
     if len(frame.known) > 1:
         _draw_regime_key(canvas, frame)
     return canvas.pixels()
@@ -254,9 +255,16 @@ def line_key(canvas: Canvas, place: Point, name: str, colour: str, width: float,
     return x + 54 + canvas.text((x + 30, y), name)
 
 
-def _draw_costs(canvas: Canvas, frame: Frame) -> None:
-    """Draw the cost so far: a bar for each component, one for their sum and one for the risk term."""
-    statement = frame.statement
+def draw_costs(canvas: Canvas, statement: Statement, over: bool, box: Box = (722, 110, 936, 544)) -> None:
+    """Draw the cost so far: a bar for each component, one for their sum and one for the risk term.
+
+    Args:
+        canvas: The sheet.
+        statement: The cost, bps of the arrival notional.
+        over: Whether the episode is over.
+        box: Edges of the panel; the names of the bars are left of it, its title above.
+    """
+    left, top, right, bottom = box
     components = cost_components(statement)
     bars = [(name, value, RED if value > 0 else GREEN) for name, value in components]
     bars += [("shortfall", statement.shortfall, INK), ("risk term", statement.risk, FAINT)]
@@ -264,17 +272,17 @@ def _draw_costs(canvas: Canvas, frame: Frame) -> None:
     low, high = (choose(0.0, *(value for _, value, _ in bars)) for choose in (min, max))
     span = max(high - low, 10.0)
     x_range = (low - (0.42 if low else 0.05) * span, max(high, low + span) + 0.3 * span)
-    panel = Panel(canvas, (722, 110, 936, 544), x_range, (places[-1] + 0.8, -0.8))
+    panel = Panel(canvas, box, x_range, (places[-1] + 0.8, -0.8))
     panel.horizontal_scale(4)
     for place, (name, value, colour) in zip(places, bars, strict=True):
         canvas.rectangle((panel.x(0.0), panel.y(place - 0.31), panel.x(value), panel.y(place + 0.31)), colour)
-        canvas.text((714, panel.y(place)), name, anchor="rm")
+        canvas.text((left - 8, panel.y(place)), name, anchor="rm")
         gap, anchor = (5, "lm") if value >= 0 else (-5, "rm")
         canvas.text((panel.x(value) + gap, panel.y(place)), f"{value:.1f}", anchor=anchor)
-    canvas.line([(722, 544), (936, 544)], FAINT, 1.0)
-    canvas.line([(panel.x(0.0), 110), (panel.x(0.0), 544)], INK, 1.0)
-    canvas.text((722, 96), "cost" if frame.over else "cost so far", size=14.0)
-    canvas.text((829, 577), "bps of the arrival notional", anchor="mm")
+    canvas.line([(left, bottom), (right, bottom)], FAINT, 1.0)
+    canvas.line([(panel.x(0.0), top), (panel.x(0.0), bottom)], INK, 1.0)
+    canvas.text((left, top - 14), "cost" if over else "cost so far", size=14.0)
+    canvas.text((0.5 * (left + right), bottom + 33), "bps of the arrival notional", anchor="mm")
 
 
 def _draw_regime_key(canvas: Canvas, frame: Frame) -> None:

@@ -188,7 +188,7 @@ def test_text_shows_each_asset():
         ({"scenario": "basket-hedge"}, "basket-hedged"),
         ({"reward": "profit"}, "reward"),
         ({"quantity_range": (2, 1)}, "quantity_range"),
-        ({"render_mode": "human"}, "render_mode"),
+        ({"render_mode": "svg"}, "render_mode"),
     ],
 )
 def test_a_bad_option_is_refused_by_name(given, message):
