@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.kinds import card as card
     from hyperexec_env.baselines.kinds import certify as certify
     from hyperexec_env.baselines.kinds import evaluate as evaluate
+    from hyperexec_env.baselines.learn import learn as learn
     from hyperexec_env.baselines.measure import measure as measure
     from hyperexec_env.baselines.policies import get_policy as get_policy
     from hyperexec_env.baselines.policies import policy_names as policy_names
@@ -225,6 +226,7 @@ _MODULES: Final = {
     "get_touch": "market.touch_scenario",
     "known_optimum": "baselines.evaluate",
     "leaderboard": "training.leaderboard",
+    "learn": "baselines.learn",
     "load_policy": "evaluation.network",
     "load_submission": "evaluation.submission",
     "make_bundle": "sharing.runs",

@@ -41,6 +41,7 @@ __all__ = [
     "PowerLaw",
     "Temporary",
     "gamma_used",
+    "linear_parts",
     "temporary_of",
     "with_orders",
 ]
@@ -271,7 +272,7 @@ def _decay(moments: Floats, span: Floats, resilience: float) -> tuple[Floats, Fl
     return a, np.where(rate < 1e-9, moments, left)
 
 
-def _linear(orders: Orders, known: KnownImpact) -> tuple[Floats, Floats, Floats, Floats]:
+def linear_parts(orders: Orders, known: KnownImpact) -> tuple[Floats, Floats, Floats, Floats]:
     """Return q, the span in days, and the shares of the transient impact in J and in I."""
     span = orders.seconds / (60.0 * known.day_minutes)
     q = orders.shares / known.adv
@@ -282,7 +283,7 @@ def _linear(orders: Orders, known: KnownImpact) -> tuple[Floats, Floats, Floats,
 
 def _without_known(orders: Orders, known: KnownImpact) -> tuple[Floats, Floats]:
     """Return the temporary part of J in daily volatilities, and its variance in days."""
-    q, span, paid, _ = _linear(orders, known)
+    q, span, paid, _ = linear_parts(orders, known)
     linear = 0.5 * known.gamma + (known.kyle_lambda - known.gamma) * paid
     rest = orders.cost - 1e-4 * known.half_spread_bps - q * linear
     return rest / known.volatility, span * (2.0 * orders.moments - 1.0) / (6.0 * orders.moments)
@@ -290,7 +291,7 @@ def _without_known(orders: Orders, known: KnownImpact) -> tuple[Floats, Floats]:
 
 def _without_permanent(orders: Orders, known: KnownImpact) -> tuple[Floats, Floats]:
     """Return J - I/2 less half-spread and transient part, in daily volatilities, and its variance in days."""
-    q, span, paid, kept = _linear(orders, known)
+    q, span, paid, kept = linear_parts(orders, known)
     transient = (known.kyle_lambda - known.gamma) * (paid - 0.5 * kept)
     rest = orders.cost - 0.5 * orders.move - 1e-4 * known.half_spread_bps - q * transient
     own = span * (2.0 * orders.moments - 1.0) / (6.0 * orders.moments)
@@ -300,7 +301,7 @@ def _without_permanent(orders: Orders, known: KnownImpact) -> tuple[Floats, Floa
 
 def _permanent(orders: Orders, known: KnownImpact) -> Figure:
     """Return gamma from I = gamma q + (lambda - gamma) q psi, by generalised least squares."""
-    q, span, _, kept = _linear(orders, known)
+    q, span, _, kept = linear_parts(orders, known)
     y, x = orders.move - known.kyle_lambda * q * kept, q * (1.0 - kept)
     weight = 1.0 / (span + AFTER_SECONDS / (60.0 * known.day_minutes))
     return _slope(_by_block(_blocks(orders), np.stack([weight * x * x, weight * x * y, weight * y * y], axis=1)), len(y))

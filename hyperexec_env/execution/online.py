@@ -29,7 +29,7 @@ from hyperexec_env.execution.day_prior import day_prior, lognormal_interval
 from hyperexec_env.execution.estimates import LearnedCost, MarketImpactEstimate, estimate_impact
 from hyperexec_env.market import belief
 from hyperexec_env.market.belief import Normal, VolumeBelief
-from hyperexec_env.market.prior import DEFAULT_SD, impact_prior
+from hyperexec_env.market.prior import impact_prior
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 from hyperexec_env.orders import ParentOrder
 
@@ -105,7 +105,7 @@ class OnlineEstimates:
         scenario: The prior: a name, a dict, a file or a scenario. Its order gives the length of the bins (one slice).
         start: Open of the market, seconds on the agent's clock.
         day_seconds: Length of the trading day, seconds on the agent's clock.
-        impact_sd: Standard deviation of lambda and of alpha over their mean, where the scenario has no draws of them.
+        impact_sd: Standard deviation of lambda and of alpha over their mean; None: that of the scenario's draws, 0.5 without.
         spread_noise: Standard deviation of the log of a quoted spread around that of its regime; None: spreads are no evidence.
 
     Raises:
@@ -118,7 +118,7 @@ class OnlineEstimates:
         *,
         start: float = 0.0,
         day_seconds: float = 23_400.0,
-        impact_sd: float = DEFAULT_SD,
+        impact_sd: float | None = None,
         spread_noise: float | None = None,
     ) -> None:
         """Take the prior."""

@@ -40,7 +40,7 @@ def typical_participation(scenario: Scenario) -> float:
     return min(1.0, scenario.quantity / (scenario.adv * sum(scenario.profile())))
 
 
-def impact_prior(scenario: Scenario, names: tuple[str, ...], relative_sd: float = DEFAULT_SD) -> Moments:
+def impact_prior(scenario: Scenario, names: tuple[str, ...], relative_sd: float | None = None) -> Moments:
     """Return the prior moments of some quantities among :data:`QUANTITIES`.
 
     "alpha" is the temporary impact at the scenario's own exponent. A draw with another exponent counts with the alpha that has
@@ -49,17 +49,18 @@ def impact_prior(scenario: Scenario, names: tuple[str, ...], relative_sd: float 
     Args:
         scenario: The market.
         names: The quantities.
-        relative_sd: Standard deviation over the mean of a quantity whose fields have no draws; such quantities are independent.
+        relative_sd: Standard deviation over the mean of each quantity, independent of the others, in place of the draws; None:
+            the draws, and :data:`DEFAULT_SD` for a quantity whose fields have none.
 
     Raises:
         ValueError: A name is unknown, or the deviation is not in [0, 10].
     """
     for name in names:
         check_choice("name", name, tuple(QUANTITIES))
-    relative_sd = check_number("relative_sd", relative_sd, low=0.0, high=10.0)
+    sd = DEFAULT_SD if relative_sd is None else check_number("impact_sd", relative_sd, low=0.0, high=10.0)
     mean = np.array([_values(scenario, name, {}) for name in names], dtype=float)
-    covariance = np.diag((relative_sd * mean) ** 2)
-    drawn = _columns(scenario)
+    covariance = np.diag((sd * mean) ** 2)
+    drawn = _columns(scenario) if relative_sd is None else {}
     known = [at for at, name in enumerate(names) if any(field in drawn for field in QUANTITIES[name])]
     if known:
         sample = np.stack([_values(scenario, names[at], drawn) for at in known])
@@ -69,7 +70,8 @@ def impact_prior(scenario: Scenario, names: tuple[str, ...], relative_sd: float 
         [f"{len(scenario.posterior or ()):,} draws of the posterior: {', '.join(names[at] for at in known)}"] if known else []
     )
     assumed = [name for at, name in enumerate(names) if at not in known]
-    texts += [f"assumed standard deviation of {100.0 * relative_sd:g} %: {', '.join(assumed)}"] if assumed else []
+    kind = "assumed" if relative_sd is None else "given"
+    texts += [f"{kind} standard deviation of {100.0 * sd:g} %: {', '.join(assumed)}"] if assumed else []
     return Moments(mean, covariance, "; ".join(texts))
 
 

@@ -55,6 +55,7 @@ TINY = {
     "data layouts": "",
     "calibrate": f"{BARS} --stamp start --out mine.toml",
     "measure": f"--bars {BARS} --out mine.toml",
+    "learn": f"{FILLS} --prior regime-day --bars {BARS} --out mine.toml",
     "realism": f"regime-day --data {BARS}",
     "replay": f"{BARS} --policy TWAP --train 0.4 --validation 0",
     "tca": f"{FILLS} --market {BARS}",
@@ -420,6 +421,9 @@ READS = {"scenario": ".toml", "input": ".csv", "store": ".sqlite"}
 
 
 BESIDE = {
+    ("learn", "trades"): "--quotes {0}",
+    ("learn", "quotes"): "--trades trades.csv",
+    ("learn", "book"): "{0}",
     ("measure", "trades"): "--quotes {0}",
     ("measure", "quotes"): "--trades trades.csv",
     ("measure", "book"): "{0}",

@@ -384,7 +384,7 @@ def test_draws_of_a_multiple_count_in_arrival_prices():
     [
         (lambda: OnlineEstimates("regime-day", day_seconds=0.0), "day_seconds must be"),
         (lambda: OnlineEstimates("regime-day", start=math.nan), "start must be"),
-        (lambda: OnlineEstimates("regime-day", impact_sd=-1.0), "relative_sd must be"),
+        (lambda: OnlineEstimates("regime-day", impact_sd=-1.0), "impact_sd must be"),
         (lambda: OnlineEstimates("regime-day", spread_noise=0.0), "spread_noise must be"),
         (lambda: OnlineEstimates(replace(DAY, horizon_minutes=0.01, slices=10)), "at most 10,000 slices"),
         (lambda: agent_of(estimates(CALM)).process({"X": hx.Quote(100.0, None, -1.0)}), "volume of X must be"),
