@@ -15,6 +15,7 @@ from hyperexec_env.envs.basket_features import ASSET, BASKET, BasketSight, baske
 from hyperexec_env.envs.features import Observer, build_observer
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.market.basket_path import BasketMarket
+from hyperexec_env.market.basket_scenario import BasketScenario
 
 from .network import Layers, NetworkPolicy, apply_layers, check_chain, read_policy
 
@@ -41,6 +42,14 @@ class BasketNetworkPolicy(NetworkPolicy):
         return basket_names(self.assets)
 
     @cached_property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the orders of the training; empty where the description does not state them."""
+        try:
+            return BasketScenario.from_dict(self.about["scenario"]).sides
+        except (KeyError, TypeError, ValueError):
+            return ()
+
+    @cached_property
     def _of_assets(self) -> list[Layers]:
         """The layers of each asset, weights as columns."""
         (weight, biases), *rest = self._columns
@@ -58,11 +67,18 @@ class BasketNetworkPolicy(NetworkPolicy):
         """Return the shares of the actions, in the shape of `situation.remaining`: (assets,) or (assets, episodes).
 
         Raises:
-            ValueError: The basket has another number of assets.
+            ValueError: The basket has another number of assets, or an order has another side beside the others than in the
+                training, which would turn a hedge around.
         """
         market = situation.market
         if len(market.markets) != self.assets:
             raise ValueError(f"policy {self.name!r} trades {self.assets} assets, got a basket of {len(market.markets)}")
+        if self.sides and market.sides not in (self.sides, tuple(-side for side in self.sides)):
+            trained, got = (" ".join(f"{side:+.0f}" for side in sides) for sides in (self.sides, market.sides))
+            raise ValueError(
+                f"policy {self.name!r} was trained on the sides {trained}, got {got}: another side of one order turns a hedge "
+                "around; train it on this basket"
+            )
         sight, observers, modes = _translation(market, self.action_mode, self.observe_regime)
         fields = [name for name in Situation._fields if name not in ("market", "k", "seen")]
         columns = {name: np.asarray(getattr(situation, name)).reshape(self.assets, -1) for name in fields}

@@ -130,6 +130,12 @@ def test_a_training_of_a_basket_is_judged_beside_the_baselines(tmp_path, capsys)
     assert (
         "trades 10 assets, got a basket of 2" in hx.evaluate(two, [str(tmp_path)], episodes=2, optimum=False).failed[0].reason
     )
+    first, *others = market.scenario.assets
+    flipped = replace(market.scenario, assets=(replace(first, side=-first.side), *others))
+    (failure,) = hx.evaluate(flipped, [str(tmp_path)], episodes=2, optimum=False).failed
+    assert "got -1 +1 +1 -1 +1 +1 -1 +1 +1 -1: another side of one order turns a hedge around" in failure.reason
+    turned = replace(market.scenario, assets=tuple(replace(each, side=-each.side) for each in market.scenario.assets))
+    assert not hx.evaluate(turned, [str(tmp_path)], episodes=2, optimum=False).failed
 
 
 def test_a_basket_shows_its_regime(tmp_path):
