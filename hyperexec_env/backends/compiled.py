@@ -416,6 +416,14 @@ class CompiledProgram:
         self.program, self.layout = program, Layout(program)
         self.given, self.tables = pack(program, self.layout)
         self._rows = {name: np.ascontiguousarray(rows).ravel() for name, rows in program.rows.items()}
+        self._rows |= {name: np.ascontiguousarray(weights, dtype=np.float64) for name, weights in program.weights.items()}
+        self.own: tuple[NDArray[Any], ...] = ()
+        """The arrays `own_given` and `own_tables` of the members."""
+        if program.members:
+            packed = [pack(member, self.layout) for member in program.members]
+            self.own = tuple(np.stack(arrays) for arrays in zip(*packed, strict=True))
+            for name in program.members[0].rows:
+                self._rows[name] = np.stack([np.ascontiguousarray(member.rows[name]).ravel() for member in program.members])
         self._loops = {name: write(name, self.layout) for name in program.plans}
         self._plans: dict[str, CompiledPlan] = {}
 
@@ -428,12 +436,13 @@ class CompiledProgram:
         return self._plans[name]
 
     def scratch(self) -> tuple[NDArray[Any], ...]:
-        """Return new temporary buffers `draft`, `single` and `lists` for one tile."""
+        """Return new temporary buffers `draft`, `single` and `lists` for one tile, and `own_draft` of the members."""
         columns, picks = self.layout.columns, max(_picks(plan) for plan in self.program.plans.values())
         return (
             np.zeros(columns["draft"] * TILE + 1),
             np.zeros(columns["single"] * TILE + 2, np.float32)[: columns["single"] * TILE],
             np.zeros(picks * TILE, np.int64),
+            *([np.zeros((len(self.program.members), columns["own_draft"] * TILE))] if self.own else []),
         )
 
 
@@ -459,8 +468,11 @@ class CompiledLanes:
         if part is not None and (part < TILE or part % TILE):
             raise ValueError(f"part must be a multiple of {TILE}, got {part}")
         self._start()
-        self._kept = np.zeros((-(-lanes // TILE), self._compiled.layout.columns["kept"] * TILE))
+        tiles, columns, members = -(-lanes // TILE), self._compiled.layout.columns, len(self.program.members)
+        self._kept = np.zeros((tiles, columns["kept"] * TILE))
         """Persistent records, shape (tiles, columns * TILE): a row for each tile, see :class:`Layout`."""
+        self._own_kept = np.zeros((tiles * members, columns["own_kept"] * TILE))
+        """Persistent records of the members, a row for each member of each tile."""
 
     def _start(self) -> None:
         """Make the temporary buffers and the threads, which cannot be pickled."""
@@ -480,7 +492,7 @@ class CompiledLanes:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the arguments and the persistent records, for copy and pickle."""
-        return {name: getattr(self, name) for name in ("program", "lanes", "threads", "part", "_kept")}
+        return {name: getattr(self, name) for name in ("program", "lanes", "threads", "part", "_kept", "_own_kept")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore from the arguments and the persistent records."""
@@ -503,15 +515,14 @@ class CompiledLanes:
         driver, names, sums = compiled.plan(name)
         passed = [arrays[key] if rows is None else rows for key, rows in names]
         if len(self.parts) == 1 and not sums:
-            return [driver(compiled.given, compiled.tables, self._kept, *self._scratch[0], *passed, 0, self.lanes)]
+            return [driver(*self._buffers(0), *passed, 0, self.lanes)]
         wrong = refused(self.program, name, arrays)  # check all parts before any part begins
         if wrong:
             return [wrong]
 
         def call(part: int) -> int:
             own = [array[part] if key in sums else array for (key, _), array in zip(names, passed, strict=True)]
-            common = (compiled.given, compiled.tables, self._kept, *self._scratch[part])
-            picked: int = driver(*common, *own, *self.parts[part])
+            picked: int = driver(*self._buffers(part), *own, *self.parts[part])
             return picked
 
         mine = range(0, len(self.parts), self.threads if self._pool else 1)  # parts of the calling thread
@@ -522,35 +533,59 @@ class CompiledLanes:
             wait(others.values())
         return [found[part] if part in found else others[part].result() for part in range(len(self.parts))]
 
+    def _buffers(self, part: int) -> tuple[NDArray[Any], ...]:
+        """Return the buffers of a part, in the order of a driver's arguments."""
+        compiled, (draft, single, lists, *own) = self._compiled, self._scratch[part]
+        members = (*compiled.own, self._own_kept, *own) if own else ()
+        return (compiled.given, compiled.tables, self._kept, draft, single, lists, *members)
+
     def record(self, kind: Any) -> Any:
-        """Return a copy of a persistent record, arrays of shape (lanes,)."""
+        """Return a copy of a persistent record, arrays of shape (lanes,); of members, a list over members."""
+        if kind in self._compiled.layout.own:
+            return [self._record(kind, member, number) for number, member in enumerate(self.program.members)]
+        return self._record(kind, self.program)
+
+    def _record(self, kind: Any, source: Program, member: int | None = None) -> Any:
+        """Return a copy of a persistent record of the lanes or of a member."""
         columns = self._compiled.layout.kept_columns(kind)
 
         def number(path: str) -> Any:
             if path in columns:
-                return self._column(*columns[path]).ravel()[: self.lanes].astype(columns[path][1])
-            value = self.program.fixed[kind, path]
-            value = attrgetter(value[1])(self.program.given[value[0]]) if isinstance(value, tuple) else value
+                return self._column(*columns[path], member).ravel()[: self.lanes].astype(columns[path][1])
+            value = source.fixed[kind, path]
+            value = attrgetter(value[1])(source.given[value[0]]) if isinstance(value, tuple) else value
             return np.full(self.lanes, value)
 
         return fill_record(kind, iter([number(path) for path, _ in leaves(kind)]))
 
     def put(self, kind: Any, record: Any) -> None:
-        """Set a persistent record to a copy of `record`, arrays of shape (lanes,); fixed fields are ignored."""
+        """Set a persistent record to a copy of `record`, arrays of shape (lanes,); fixed fields are ignored.
+
+        Of members, `record` is a list over members.
+        """
+        if kind in self._compiled.layout.own:
+            for member, one in enumerate(record):
+                self._put(kind, one, member)
+        else:
+            self._put(kind, record)
+
+    def _put(self, kind: Any, record: Any, member: int | None = None) -> None:
+        """Set a persistent record of the lanes or of a member."""
         columns = self._compiled.layout.kept_columns(kind)
 
         def number(path: str, values: Any) -> None:
             if path in columns:
                 tiles = np.zeros(len(self._kept) * TILE, dtype=columns[path][1])
                 tiles[: self.lanes] = values
-                self._column(*columns[path])[:] = tiles.reshape(-1, TILE)
+                self._column(*columns[path], member)[:] = tiles.reshape(-1, TILE)
 
         paths = (path for path, _ in leaves(kind))
         map_leaves(lambda values: number(next(paths), values), record)
 
-    def _column(self, column: int, machine: str) -> NDArray[Any]:
-        """Return the view of one column of `_kept` as the machine type in which it is stored, shape (tiles, TILE)."""
-        return self._kept.view(stored_as(machine))[:, column * TILE : (column + 1) * TILE]
+    def _column(self, column: int, machine: str, member: int | None = None) -> NDArray[Any]:
+        """Return the view of one column as the machine type in which it is stored, shape (tiles, TILE)."""
+        rows = self._kept if member is None else self._own_kept[member :: len(self.program.members)]
+        return rows[:, column * TILE : (column + 1) * TILE].view(stored_as(machine))
 
     def close(self) -> None:
         """Stop the threads; a later run works in the calling thread."""

@@ -33,6 +33,11 @@ another type, because numba counts the references of a view, which takes longer 
     tables    the tables (:attr:`Program.tables`) one after another, float64; a row of a table is contiguous
     lists     lists of picked lanes, int64, TILE elements for each Pick
 
+Members of the lanes (:attr:`Program.members`) have buffers with a leading axis for the member; a line within :class:`Each` gets
+the row of one member. Temporary numbers of a member that no other :class:`Each` or :class:`Sum` takes are in `draft`.
+
+    own_kept  as `kept`, shape (tiles * members, columns * TILE); own_draft, own_given and own_tables likewise, one row a member
+
 Inputs, outputs and the other arrays of a program are passed as they are. A temporary record that only the line that makes it
 takes is a local variable, without memory. :class:`Layout` is the only place that assigns columns.
 """
@@ -48,6 +53,7 @@ import numpy as np
 
 from hyperexec_env.backends.plan import (
     Add,
+    Each,
     For,
     Line,
     Look,
@@ -57,11 +63,15 @@ from hyperexec_env.backends.plan import (
     Refuse,
     Repeat,
     Show,
+    Sum,
     Unless,
+    crossing,
     made_by,
+    of_members,
     taken_by,
     walk,
 )
+from hyperexec_env.backends.sums import SUM_ARGUMENTS, sum_text
 from hyperexec_env.records import fields_of, is_record, leaves, numbers
 
 __all__ = ["TILE", "Function", "Layout", "Loop", "Place", "pack", "stored_as", "write"]
@@ -72,9 +82,17 @@ columns of a lane to the same few sets of the cache."""
 
 _WIDE: Final = {"float32": "float64", "uint32": "uint64"}
 """Machine type of 64 bits that stores a number of 32 bits exactly, in a buffer of double precision."""
-_BUFFERS: Final = {"kept": "float64", "draft": "float64", "single": "float32"}
-"""Buffers with columns of lanes and their machine types: persistent numbers, temporary numbers of 64 and of 32 bits."""
+_BUFFERS: Final = {
+    **{"kept": "float64", "draft": "float64", "single": "float32"},
+    **{"own_kept": "float64", "own_draft": "float64"},
+}
+"""Buffers with columns of lanes and their machine types: persistent numbers, temporary numbers of 64 and of 32 bits; numbers of
+members."""
+OWN: Final = ("own_given", "own_tables", "own_kept", "own_draft")
+"""Arrays of the members, in the order of a driver's arguments."""
 
+_PER_PICK: Final = {"lanes": "lanes_{}", "count": "n_{}", "at": "start + total_{}"}
+"""Arguments of functions for picked lanes, as expressions of the driver."""
 _NOT_MADE: Final = ", which no line before it makes for these lanes"
 """End of the error of a line that takes a record too early."""
 
@@ -143,20 +161,35 @@ class Layout:
     def __init__(self, program: Program) -> None:
         """Assign columns to the persistent records; other records get columns when an expression first uses them."""
         self.program = program
+        self.member = program.members[0] if program.members else _NO_MEMBER
+        """The member whose constants are written into the text."""
+        self.own, self._crossing = of_members(program), crossing(program)
         self.columns = dict.fromkeys(_BUFFERS, 0)
         self._places: dict[tuple[type, str], Place] = {}
         self._columns: dict[tuple[type, str], int] = {}
+        self.fixed = {**program.fixed, **self.member.fixed}
+        self.inputs = {**program.inputs, **self.member.inputs}
+        self.listed = {**program.listed, **self.member.listed}
         self.offsets: dict[tuple[type, str], int] = {}
-        """Index in `given` of each number of a shared record, by (record type, dotted name)."""
-        for record in program.given:
-            for path, kind in leaves(record):
-                if kind != "constant":
-                    self.offsets[record, path] = len(self.offsets)
-        self.tables = {record: len(self.offsets) + index for index, record in enumerate(program.tables)}
-        """Index in `given` of the start of a record's table in `tables`."""
-        for record in program.kept:
-            for path, _ in leaves(record):
-                self.number(record, path)
+        """Index in `given` (of members: in `own_given`) of each number of a shared record, by (record type, dotted name)."""
+        self.tables: dict[type, int] = {}
+        """Index in `given` (`own_given`) of the start of a record's table in `tables` (`own_tables`)."""
+        for source in (program, self.member):
+            given = [(record, path) for record in source.given for path, kind in leaves(record) if kind != "constant"]
+            self.offsets |= {number: index for index, number in enumerate(given)}
+            self.tables |= {record: len(given) + index for index, record in enumerate(source.tables)}
+            for record in source.kept:
+                for path, _ in leaves(record):
+                    self.number(record, path)
+
+    def array(self, record: type, name: str) -> str:
+        """Return the name of the array `given` or `tables` with the numbers of a record type."""
+        return f"own_{name}" if record in self.own else name
+
+    @property
+    def shared(self) -> dict[type, Any]:
+        """The records that all lanes share, by type: of the program and of the member."""
+        return {**self.program.given, **self.member.given}
 
     def kept_columns(self, record: type) -> dict[str, tuple[int, str]]:
         """Return (column, machine type) of each number of a persistent record, by dotted name; fixed fields have no column."""
@@ -167,9 +200,8 @@ class Layout:
 
         A fixed field is a literal, or a field of a shared record, such as `the_OrderNumbers.side`.
         """
-        fixed = self.program.fixed
-        if (record, path) in fixed:
-            value = fixed[record, path]
+        if (record, path) in self.fixed:
+            value = self.fixed[record, path]
             return f"{_local_name(value[0])}.{value[1]}" if isinstance(value, tuple) else repr(value)
         return self.place(record, path).read()
 
@@ -182,21 +214,25 @@ class Layout:
     def _new_place(self, record: type, path: str, kind: str) -> Place:
         """Return the element of an array of the program, or of a new column."""
         program = self.program
-        if record in program.inputs:
-            return Place(f"{program.inputs[record]}[j]", kind)
+        if record in self.inputs:
+            return Place(f"{self.inputs[record]}[j]", kind)
         names = [name for name, _ in leaves(record)]
         if record in program.outputs:
             return Place(f"{program.outputs[record][names.index(path)]}[j]", kind)
-        if record in program.listed:
-            return Place(f"{program.listed[record]}[at + i, {names.index(path)}]", kind)
-        buffer = "kept" if record in program.kept else "single" if kind in _WIDE else "draft"
+        if record in self.listed:
+            return Place(f"{self.listed[record]}[at + i, {names.index(path)}]", kind)
+        buffer = "single" if kind in _WIDE else "draft"
+        if record in program.kept:
+            buffer = "kept"
+        elif record in self.member.kept or record in self._crossing:
+            buffer = "own_kept" if record in self.member.kept else "own_draft"
         column = self._columns[record, path] = self.columns[buffer]
         self.columns[buffer] += 1
         return Place(f"{buffer}[np.uint64({column * TILE}) + j]", kind, _BUFFERS[buffer])
 
     def stored(self, record: type) -> list[tuple[str, Place]]:
         """Return (dotted name, place) of each number of a record that is not fixed."""
-        return [(path, self.place(record, path)) for path, _ in leaves(record) if (record, path) not in self.program.fixed]
+        return [(path, self.place(record, path)) for path, _ in leaves(record) if (record, path) not in self.fixed]
 
     def construct(self, record: Any, top: Any = None, prefix: str = "") -> str:
         """Return the expression of a whole record in lane j, such as `Price(kept[np.uint64(0) + j], kept[np.uint64(264) + j])`.
@@ -206,7 +242,7 @@ class Layout:
         """
         if isinstance(record, str):
             return record
-        if top is None and record in self.program.given:
+        if top is None and record in self.shared:
             return _local_name(record)
         parts = []
         for name, kind in fields_of(record):
@@ -218,7 +254,7 @@ class Layout:
 
     def given(self, record: type) -> str:
         """Return the statement that builds a shared record, such as `the_Sight = Sight(given[24], given[25])`."""
-        values = self.program.given[record]
+        values = self.shared[record]
 
         def text(kind: type, value: Any, prefix: str) -> str:
             parts = []
@@ -229,10 +265,13 @@ class Layout:
                 elif inner == "constant":
                     parts.append(repr(part))
                 else:
-                    parts.append(_given_number(self.offsets[record, path], inner))
+                    parts.append(_given_number(f"{self.array(record, 'given')}[{self.offsets[record, path]}]", inner))
             return f"{kind.__name__}({', '.join(parts)})"
 
         return f"{_local_name(record)} = {text(record, values, '')}"
+
+
+_NO_MEMBER: Final = Program(plans={}, kept=(), given={})
 
 
 def stored_as(kind: str) -> str:
@@ -245,9 +284,9 @@ def _local_name(record: type) -> str:
     return f"the_{record.__name__}"
 
 
-def _given_number(index: int, kind: str) -> str:
-    """Return the expression of a number in the array `given`."""
-    return Place(f"given[{index}]", kind, "float64").read()
+def _given_number(element: str, kind: str) -> str:
+    """Return the expression of a number in an element of the array `given`."""
+    return Place(element, kind, "float64").read()
 
 
 def _indent(lines: Sequence[str]) -> list[str]:
@@ -292,11 +331,16 @@ class _Writer:
         for target in shown & {target for target, picked in _show_targets(plan) if picked}:
             raise TypeError(f"the array {target!r} cannot show a row for each lane and rows of picked lanes")
         outputs = {name for names in layout.program.outputs.values() for name in names}
-        self.by_lane = {*layout.program.inputs.values(), *outputs, *shown}
+        self.by_lane = {*layout.program.inputs.values(), *layout.member.inputs.values(), *outputs, *shown}
         """Arrays with one row for each lane, of which a function gets the rows from the first lane of the tile."""
         self.picks = [line.name for line in walk(plan) if isinstance(line, Pick)]
         self.inside = False
         """Whether the function being written is for picked lanes."""
+        self.each = False
+        """Whether the function being written is for a member."""
+        member = layout.member
+        self.by_member = {*member.inputs.values(), *member.listed.values(), *member.rows}
+        """Arrays with a leading axis for the member."""
 
     # statements of a line for lane j
 
@@ -314,6 +358,9 @@ class _Writer:
 
     def _call(self, stage: Callable[..., Any], made: dict[Any, str]) -> str:
         """Return the call of a stage; `made` has the local variables of the records that the line has made already."""
+        for record in taken_by(stage):
+            if record in self.layout.own and not self.each:
+                raise TypeError(f"stage {stage.__name__} takes {_name_of(record)} of the members outside of an Each line")
         return f"{stage.__name__}({', '.join(made.get(record) or self.layout.construct(record) for record in taken_by(stage))})"
 
     def _pass(self, line: Pass) -> list[str]:
@@ -322,7 +369,7 @@ class _Writer:
         made: dict[Any, str] = {}
         for stage in line.stages:
             for record in taken_by(stage):  # a record that several stages take is built once
-                if is_record(record) and record not in made and record not in self.layout.program.given:
+                if is_record(record) and record not in made and record not in self.layout.shared:
                     made[record] = f"a_{record.__name__}"
                     text.append(f"{made[record]} = {self.layout.construct(record)}")
             call, results = self._call(stage, made), made_by(stage)
@@ -340,8 +387,10 @@ class _Writer:
         targets: list[Place] = []
         for number, record in enumerate(line.records):
             places = [place for _, place in self.layout.stored(record)]
-            text.append(f"c{number} = np.uint64(given[{self.layout.tables[record]}]) + np.uint64(c) * np.uint64({len(places)})")
-            elements = [f"tables[c{number} + np.uint64({i})]" for i in range(len(places))]
+            start = f"{self.layout.array(record, 'given')}[{self.layout.tables[record]}]"
+            text.append(f"c{number} = np.uint64({start}) + np.uint64(c) * np.uint64({len(places)})")
+            table = self.layout.array(record, "tables")
+            elements = [f"{table}[c{number} + np.uint64({i})]" for i in range(len(places))]
             for place, element in zip(places, elements, strict=True):
                 as_stored = place.buffer == "float64" and place.kind not in _WIDE  # copied bit for bit
                 sources.append(element if as_stored else Place(element, place.kind, "float64").read())
@@ -350,14 +399,18 @@ class _Writer:
 
     def _show(self, line: Show) -> list[str]:
         """Return the copies of a record, of the row behind it, and of the record behind the row, to one row of the target."""
-        width = self.layout.program.rows[line.rows].shape[1]
+        rows = {**self.layout.program.rows, **self.layout.member.rows}[line.rows]
+        width = rows.shape[1]
         seen, behind = (
             [] if record is None else [place.read() for _, place in self.layout.stored(record)]
             for record in (line.record, line.behind)
         )
-        row = "at + i" if self.inside else "j"
+        row, count = "at + i" if self.inside else "j", len(seen) + width + len(behind)
         text = [f"c = np.uint64({self._call(line.place, {})}) * np.uint64({width})", f"target = {line.target}[{row}]"]
-        targets = [Place(f"target[{i}]", "float32") for i in range(len(seen) + width + len(behind))]
+        targets = [Place(f"target[{line.first + i}]", "float32") for i in range(count)]
+        if self.each:
+            text.append(f"d = np.uint64({line.first}) + np.uint64(m) * np.uint64({count})")
+            targets = [Place(f"target[d + np.uint64({i})]", "float32") for i in range(count)]
         first, last = len(seen), len(seen) + width
         text += _copies([f"{line.rows}[c + np.uint64({i})]" for i in range(width)], targets[first:last])
         return text + _copies([*seen, *behind], [*targets[:first], *targets[last:]])
@@ -391,17 +444,23 @@ class _Writer:
         """
         text, constants = _with_constants(text)
         words = _identifiers(text)
-        given = [record for record in self.layout.program.given if _local_name(record) in words]
+        given = [record for record in self.layout.shared if _local_name(record) in words]
         head = [self.layout.given(record) for record in given]
         passed = [record for stage in stages for record in (*taken_by(stage), *made_by(stage))]
         types = [pair for record in (*given, *passed) for pair in _types(record)]
         names = _by_name([*((stage.__name__, stage) for stage in stages), *types])
         words |= _identifiers(head)
-        order = ("given", "tables", "kept", "draft", "single", "lanes", "at", *self.arguments)
+        order = ("given", "tables", "kept", "draft", "single", *OWN, "lanes", "at", "m", *self.arguments)
         arguments = (*counts, *(word for word in order if word in words))
-        body = "\n".join(_indent([*head, *text]))
-        digest = hashlib.sha256(f"{arguments}{body}".encode()).hexdigest()[:8]
         label = "_".join(stage.__name__ for stage in stages) or "pick"
+        return self._new_function(arguments, [*head, *text], label, names, constants)
+
+    def _new_function(
+        self, arguments: tuple[str, ...], text: list[str], label: str, names: dict[str, Any], constants: dict[str, Any]
+    ) -> Function:
+        """Return the function with some statements, named by a label and a hash of its text."""
+        body = "\n".join(_indent(text))
+        digest = hashlib.sha256(f"{arguments}{body}".encode()).hexdigest()[:8]
         name = f"{label}_{digest}"
         function = Function(name, arguments, f"def {name}({', '.join(arguments)}):\n{body}\n", names, constants)
         if self.functions.setdefault(name, function).names != names:
@@ -419,20 +478,90 @@ class _Writer:
             elif isinstance(line, Unless):
                 text += [f"if n_{line.name} < n:", *_indent(self.calls(line.lines))]
             elif isinstance(line, For):
-                call = self._call_line(self.function(line.lines, line.name), line.name)
-                text += [f"if n_{line.name} > 0:", f"    {call}"]
+                text += [f"if n_{line.name} > 0:", *_indent(self._picked(line))]
+            elif isinstance(line, Each):
+                text += self._for_each(lambda inner=line.lines: [self._call_line(self.function([each])) for each in inner])
+            elif isinstance(line, Sum):
+                text.append(self._sum(line))
             elif isinstance(line, Repeat):
-                times = _given_number(self.layout.offsets[line.record, line.field], "int64")
+                times = _given_number(f"given[{self.layout.offsets[line.record, line.field]}]", "int64")
                 text += [f"for _ in range({times}):", *_indent(self.calls(line.lines))]
             elif not isinstance(line, Refuse):
                 text.append(self._call_line(self.function([line])))
         return text
 
+    def _picked(self, line: For) -> list[str]:
+        """Return the calls for the lanes of a :class:`Pick`: one function up to an :class:`Each` or :class:`Sum`."""
+        text: list[str] = []
+        alone: list[Line] = []
+        for inner in (*line.lines, None):
+            if inner is not None and not isinstance(inner, (Each, Sum)):
+                alone.append(inner)
+                continue
+            if alone:
+                text.append(self._call_line(self.function(alone, line.name), line.name))
+                alone = []
+            if isinstance(inner, Each):
+                text += self._for_each(lambda lines=inner.lines: [self._call_line(self.function(lines, line.name), line.name)])
+            elif isinstance(inner, Sum):
+                text.append(self._sum(inner, line.name))
+        return text
+
+    def _for_each(self, calls: Callable[[], list[str]]) -> list[str]:
+        """Return the loops over the members, one for each run of members with the same constants."""
+        text: list[str] = []
+        members, first = self.layout.program.members, 0
+        same = [_constants(member) == _constants(members[0]) for member in members]
+        for last in range(1, len(members) + 1):
+            if last < len(members) and _constants(members[last]) == _constants(members[first]):
+                continue
+            self.layout.member, self.each = members[first], True
+            text.append("for m in range(len(own_given)):" if all(same) else f"for m in range({first}, {last}):")
+            text.append("    m_given, m_tables, m_kept, m_draft = own_given[m], own_tables[m], own_kept[own + m], own_draft[m]")
+            text += _indent(calls())
+            self.layout.member, self.each, first = members[0], False, last
+        return text
+
+    def _sum(self, line: Sum, picked: str = "") -> str:
+        """Return the driver's call of a :class:`Sum`, for all lanes or for those of a :class:`Pick`."""
+        layout, weights = self.layout, self.layout.program.weights[line.weights]
+        places = [layout.place(*number) for number in ((line.source, line.path), (line.target, line.field))]
+        if {place.kind for place in places} != {"float64"}:
+            raise TypeError(f"a sum needs numbers in double precision, got {line.path!r} and {line.field!r}")
+        arrays, columns = zip(*(re.findall(r"^(\w+)\[np.uint64\((\d+)\)", place.element)[0] for place in places), strict=True)
+        text = sum_text(rows=weights.ndim > 1, picked=bool(picked))
+        arguments = ("count", "lanes") if picked else ("n",)
+        function = self._new_function((*arguments, *SUM_ARGUMENTS), text, "sum", {}, {})
+        values = line.weights, arrays[0], columns[0], arrays[1], columns[1]
+        given = [self._value(name, picked) for name in (*arguments, *values)]
+        return f"{function.name}({', '.join(given)})"
+
     def _call_line(self, function: Function, picked: str = "") -> str:
         """Return the driver's call of a function, whose parameters stand for names of the driver; `picked` names its Pick."""
-        values = {"kept": "tile", "lanes": f"lanes_{picked}", "count": f"n_{picked}", "at": f"start + total_{picked}"}
-        values |= {name: f"{name}[first:]" for name in self.by_lane}
-        return f"{function.name}({', '.join(values.get(name, name) for name in function.arguments)})"
+        return f"{function.name}({', '.join(self._value(name, picked) for name in function.arguments)})"
+
+    def _value(self, name: str, picked: str) -> str:
+        """Return the driver's expression of an argument of a function; `picked` names its Pick."""
+        if name in _PER_PICK:
+            return _PER_PICK[name].format(picked)
+        if name == "kept":
+            return "tile"
+        if name in OWN:
+            rows = "own_kept[own : own + len(own_given)]" if name == "own_kept" else name
+            return name.replace("own_", "m_") if self.each else rows
+        row = "[m]" if name in self.by_member else ""
+        return f"{name}{row}[first:]" if name in self.by_lane else f"{name}{row}"
+
+
+def _constants(member: Program) -> list[Any]:
+    """Return the constants of a member, which are literals in the text."""
+    shared = member.given.items()
+    return [
+        value
+        for record, values in shared
+        for (_, kind), value in zip(leaves(record), numbers(values), strict=True)
+        if kind == "constant"
+    ]
 
 
 def _types(record: Any) -> Iterator[tuple[str, Any]]:
@@ -462,9 +591,12 @@ def _records_in_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
     Raises:
         TypeError: A line takes a record that no line before it makes; the message names both.
     """
-    outliving = {*program.kept, *program.outputs, *program.listed}
+    outliving, known = {*program.outputs}, {*program.extra}
+    for source in (program, *program.members[:1]):
+        outliving |= {*source.kept, *source.listed}
+        known |= {*source.given, *source.inputs}
     in_memory: set[Any] = set(outliving)
-    _check_lines(program, plan, {*outliving, *program.given, *program.inputs, *program.extra}, in_memory)
+    _check_lines(program, plan, outliving | known, in_memory)
     return in_memory
 
 
@@ -482,7 +614,7 @@ def _check_lines(program: Program, lines: tuple[Line, ...], available: set[Any],
             within = _check_lines(program, line.lines, known, in_memory)
             partial[line.name, type(line)] = partial.get((line.name, type(line)), set()) | within
             made |= partial.get((line.name, For), set()) & partial.get((line.name, Unless), set())
-        elif isinstance(line, Repeat):
+        elif isinstance(line, (Each, Repeat)):
             made |= _check_lines(program, line.lines, known, in_memory)
         else:
             made |= _check_line(program, line, known, in_memory)
@@ -499,12 +631,16 @@ def _check_line(program: Program, line: Line, known: set[Any], in_memory: set[An
         in_memory |= taken
         made |= set(made_by(stage)) if isinstance(line, Pass) else set()
     shown = (line.record, line.behind) if isinstance(line, Show) else (line.record,) if isinstance(line, Pick) else ()
+    if isinstance(line, Sum):
+        shown = (line.source,)
+        made.add(line.target)
+        in_memory.add(line.target)
     for record in (record for record in shown if record is not None):
         if record not in known - {*program.given}:
             raise TypeError(f"line {type(line).__name__} takes {_name_of(record)}{_NOT_MADE}")
         in_memory.add(record)
     for record in line.records if isinstance(line, Look) else ():
-        if record not in program.tables:
+        if not any(record in source.tables for source in (program, *program.members[:1])):
             raise TypeError(f"line Look takes {_name_of(record)}, which has no table")
         made.add(record)
     return made
@@ -526,8 +662,12 @@ def _show_targets(lines: Iterable[Line], picked: bool = False) -> Iterator[tuple
 def _arrays(program: Program, plan: tuple[Line, ...]) -> tuple[str, ...]:
     """Return the names of the arrays that a plan may read or write besides the buffers, in the order of arguments."""
     outputs = [name for names in program.outputs.values() for name in names]
-    names = [*program.inputs.values(), *outputs, *program.listed.values()]
-    names += [getattr(line, key) for line in walk(plan) for key in ("target", "rows") if hasattr(line, key)]
+    sources = (program, *program.members[:1])
+    names = [name for source in sources for name in source.inputs.values()] + outputs
+    names += [name for source in sources for name in source.listed.values()]
+    lines = [line for line in walk(plan) if isinstance(line, (Add, Show))]
+    names += [getattr(line, key) for line in lines for key in ("target", "rows") if hasattr(line, key)]
+    names += [line.weights for line in walk(plan) if isinstance(line, Sum)]
     return tuple(dict.fromkeys([*names, *program.extra]))
 
 
@@ -550,23 +690,28 @@ def write(name: str, layout: Layout) -> Loop:
     inside = [
         f"n = min({TILE}, stop - first)",
         f"tile = kept[(first // {TILE}) % len(kept)]",
+        *([f"own = (first // {TILE}) % len(kept) * len(own_given)"] if layout.program.members else []),
         *writer.calls(plan),
         *(f"total_{pick} += n_{pick}" for pick in writer.picks),
     ]
     text: list[str] = []
     for line in plan:
         if isinstance(line, Refuse):
-            value = f"{layout.program.inputs[line.record]}[lane]"
+            values = layout.inputs[line.record]
+            rows = ["for row in range(1):"] if line.record not in layout.own else [f"for row in range(len({values})):"]
+            value = f"{values}[row, lane]" if line.record in layout.own else f"{values}[lane]"
             test = f"not ({line.low!r} <= {value} <= {line.high!r})"
-            text += ["wrong = 0", "for lane in range(start, stop):", f"    wrong += {test}", "if wrong > 0:"]
-            text += ["    for lane in range(start, stop):", f"        if {test}:", "            return -1 - lane"]
+            text += ["wrong = 0", *rows, "    for lane in range(start, stop):", f"        wrong += {test}", "if wrong > 0:"]
+            text += _indent([*rows, "    for lane in range(start, stop):", f"        if {test}:"])
+            text += ["                return -1 - lane"]
     for index, pick in enumerate(writer.picks):
         text += [f"total_{pick} = 0", f"lanes_{pick} = lists[{index * TILE} : {(index + 1) * TILE}]"]
     text += [f"for first in range(start, stop, {TILE}):", *_indent(inside)]
     text.append(f"return total_{writer.picks[-1]}" if writer.picks else "return 0")
     words = _identifiers(text)
     arrays = tuple(array for array in writer.arguments if array in words)
-    every = ("given", "tables", "kept", "draft", "single", "lists", *arrays, "start", "stop")
+    own = OWN if layout.program.members else ()
+    every = ("given", "tables", "kept", "draft", "single", "lists", *own, *arrays, "start", "stop")
     body = "\n".join(_indent(text))
     driver = Function(name, every, f"def {name}({', '.join(every)}):\n{body}\n", {}, {})
     sums = frozenset(line.target for line in walk(plan) if isinstance(line, Add))
@@ -575,7 +720,8 @@ def write(name: str, layout: Layout) -> Loop:
 
 def pack(program: Program, layout: Layout) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Return the arrays `given` and `tables` of a program, float64; integers keep their bits."""
-    given = [_as_float64(value, kind) for record in program.given for value, kind in _numbers(record, program.given[record])]
+    shared = program.given
+    given = [_as_float64(value, kind) for record in shared for value, kind in _numbers(record, shared[record])]
     parts: list[np.ndarray[Any, Any]] = []
     starts: list[float] = []
     length = 0

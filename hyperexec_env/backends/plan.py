@@ -34,13 +34,14 @@ from functools import lru_cache
 from inspect import signature
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.records import is_record
 
 __all__ = [
-    *("Add", "For", "Line", "Look", "Pass", "Pick", "Program", "Refuse", "Repeat", "Show", "Unless"),
-    *("made_by", "refused", "taken_by", "walk"),
+    *("Add", "Each", "For", "Line", "Look", "Pass", "Pick", "Program", "Refuse", "Repeat", "Show", "Sum", "Unless"),
+    *("crossing", "made_by", "of_members", "refused", "taken_by", "walk"),
 ]
 
 Stage = Callable[..., Any]
@@ -103,7 +104,9 @@ class Show(Line):
     """Write the row of each lane in the array `target`: the numbers of a record, a row of a constant array, another record.
 
     `target` names an array of shape (lanes, numbers) given to the run, `rows` an array of :attr:`Program.rows`, of which the
-    stage `place` returns the row. Within :class:`For`, the i-th picked lane of a part writes the i-th row of the part.
+    stage `place` returns the row. Within :class:`For`, the i-th picked lane of a part writes the i-th row of the part. The
+    numbers begin at the number `first` of the row of the target; within :class:`Each`, each member writes behind the member
+    before it.
     """
 
     target: str
@@ -111,6 +114,7 @@ class Show(Line):
     place: Stage
     record: type | None = None
     behind: type | None = None
+    first: int = 0
 
     @property
     def stages(self) -> tuple[Stage, ...]:
@@ -189,9 +193,43 @@ class Repeat(Line):
         return self.inner
 
 
+@dataclass(frozen=True, init=False)
+class Each(Line):
+    """Execute lines for every member of the lanes (:attr:`Program.members`).
+
+    The stages take records of the member and of its lane. A record that the lines make belongs to the member.
+    """
+
+    inner: tuple[Line, ...]
+
+    def __init__(self, *inner: Line) -> None:
+        """Store the lines."""
+        object.__setattr__(self, "inner", inner)
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """The lines within the line."""
+        return self.inner
+
+
+@dataclass(frozen=True)
+class Sum(Line):
+    """Set a number to a weighted sum of a number of each member, added from the first member to the last.
+
+    `weights` names an array of :attr:`Program.weights`. With a row for each member, shape (members, members), `field` of the
+    record `target` of member i is the sum with row i; with the shape (members,), the record `target` belongs to the lane.
+    """
+
+    weights: str
+    source: type
+    path: str
+    target: type
+    field: str
+
+
 @dataclass(frozen=True)
 class Refuse(Line):
-    """Stop the run before its first line if the input of any lane is NaN or outside [low, high]."""
+    """Stop the run before its first line if the input of any lane, or member of a lane, is NaN or outside [low, high]."""
 
     record: type
     field: str
@@ -224,6 +262,11 @@ class Program:
     """Fields equal in all lanes, which need no memory, by (record type, dotted name): a number, or (type, field) of `given`."""
     extra: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of stages that are no records, by the name of the parameter."""
+    members: tuple[Program, ...] = ()
+    """The members that every lane has, such as the assets of a basket: programs without plans, with the records and numbers of
+    one member. They differ in their numbers only. Their arrays `inputs` and `listed` have a leading axis for the member."""
+    weights: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """The weights of :class:`Sum`, by name."""
 
 
 @lru_cache(maxsize=4096)
@@ -247,12 +290,46 @@ def walk(lines: tuple[Line, ...]) -> Iterator[Line]:
         yield from walk(line.lines)
 
 
+def of_members(program: Program) -> set[Any]:
+    """Return the record types that belong to the members of the lanes of a program."""
+    found: set[Any] = set()
+    for member in program.members[:1]:
+        found |= {*member.kept, *member.given, *member.inputs, *member.listed, *member.tables}
+    for line in (line for plan in program.plans.values() for line in walk(plan)):
+        if isinstance(line, Each):
+            passes = (inner for inner in walk(line.lines) if isinstance(inner, Pass))
+            found |= {record for inner in passes for stage in inner.stages for record in made_by(stage)}
+        elif isinstance(line, Sum) and program.weights[line.weights].ndim > 1:
+            found.add(line.target)
+    return found
+
+
+def crossing(program: Program) -> set[Any]:
+    """Return the temporary record types of members that a line takes from another :class:`Each` or :class:`Sum`."""
+    found: set[Any] = set()
+    for line in (line for plan in program.plans.values() for line in walk(plan)):
+        if isinstance(line, Sum):
+            found |= {line.source, line.target}
+        elif isinstance(line, Each):
+            made: set[Any] = set()
+            for inner in walk(line.lines):
+                for stage in inner.stages:
+                    found |= set(taken_by(stage)) - made
+                    made |= set(made_by(stage)) if isinstance(inner, Pass) else set()
+                shown = (inner.record, inner.behind) if isinstance(inner, Show) else ()
+                found |= {record for record in shown if record is not None} - made
+                made |= set(inner.records) if isinstance(inner, Look) else set()
+    outliving = {record for member in program.members[:1] for record in (*member.kept, *member.given, *member.inputs)}
+    return (found & of_members(program)) - outliving
+
+
 def refused(program: Program, name: str, arrays: Mapping[str, NDArray[Any]]) -> int:
     """Return -1 - lane for the first lane whose input a :class:`Refuse` line of the plan rejects, else 0."""
     for line in program.plans[name]:
         if isinstance(line, Refuse):
-            values = arrays[program.inputs[line.record]]
-            wrong = ~((line.low <= values) & (values <= line.high))
+            inputs = {**program.inputs, **(program.members[0].inputs if program.members else {})}
+            values = np.atleast_2d(arrays[inputs[line.record]])
+            wrong = ~((line.low <= values) & (values <= line.high)).all(axis=0)
             if wrong.any():
                 return -1 - int(wrong.argmax())
     return 0

@@ -48,14 +48,15 @@ def _prepared(matrix: Products, values: list[float]) -> list[float]:
 
 _basket_move = on_numbers(
     basket.basket_move,
-    couple=on_numbers(basket.couple, of_others=_prepared),
-    _limited=on_numbers(basket._limited),
+    _offered=on_numbers(basket._offered),
+    _coupled=on_numbers(basket._coupled, of_others=_prepared),
     _moved=on_numbers(basket._moved, move=on_numbers(move)),
 )
 _features = on_numbers(
     basket_features.basket_features,
     _exposures=on_numbers(basket_features._exposures, products=_prepared),
     pull_of=on_numbers(basket_features.pull_of),
+    deviation_of=on_numbers(basket_features.deviation_of),
     variance_left=on_numbers(basket_features.variance_left),
 )
 _sum_of_costs = adder(Cost)

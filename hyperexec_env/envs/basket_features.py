@@ -17,11 +17,11 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
-from hyperexec_env.envs.features import FEATURES, OWN, Feature, Observer, assemble, drawn_features, own_features
+from hyperexec_env.envs.features import FEATURES, OWN, Feature, Observer, assemble, computed_features
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.market.basket import Rows, products
 from hyperexec_env.market.basket_path import BasketMarket
-from hyperexec_env.market.numeric import between, power, signed, where
+from hyperexec_env.market.numeric import between, power, where
 
 __all__ = [
     "ASSET",
@@ -37,6 +37,7 @@ __all__ = [
     "basket_rows",
     "basket_sight",
     "basket_space",
+    "deviation_of",
     "joined",
     "observe_situation",
     "pull_of",
@@ -134,10 +135,15 @@ def basket_features(sight: BasketSight, whole: Whole, lefts: Sequence[Any]) -> t
     """
     moves, exposed = _exposures(sight, lefts)
     variance = _total(moves, exposed)
-    held = variance > 0.0
-    deviation = power(where(held, variance, 1.0), 0.5)
+    held, deviation = deviation_of(variance)
     computed = _total(sight.prices, lefts) / whole.value, variance_left(variance, whole.variance)
     return computed, [pull_of(own, held, deviation) for own in exposed]
+
+
+def deviation_of(variance: Any) -> tuple[Any, Any]:
+    """Return whether the remaining basket has a variance, and its standard deviation (1 where it has none)."""
+    held = variance > 0.0
+    return held, power(where(held, variance, 1.0), 0.5)
 
 
 def variance_left(variance: Any, total: Any) -> Any:
@@ -195,13 +201,7 @@ def seen_alone(observer: Observer, reach: Any, situation: Situation) -> NDArray[
         situation: What the agent knows of the asset; its market and the price of its last fill are not read.
     """
     cell = observer.market.cell(np.minimum(situation.k, observer.market.slices), situation.seen)
-    view, side = observer.view(cell), situation.side
-    drifted = signed(side, situation.price - observer.market.numbers.arrival_price)
-    state = (situation.remaining, situation.permanent, situation.transient)
-    known = drifted, view.plan, view.rest_volume
-    last = situation.last_shares, situation.last_volume
-    own = own_features(observer.sight.scales, situation.quantity, reach, state, *last, known)
-    drawn = drawn_features(situation.last_volume / view.last_expected, side, situation.flow)
+    own, drawn = computed_features(observer.market.numbers, observer.sight, observer.view(cell), situation, reach)
     return assemble((*own, *drawn), observer.rows.take(cell, axis=0))
 
 

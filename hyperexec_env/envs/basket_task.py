@@ -45,9 +45,9 @@ BASKET_ACTION_MODES: Final = (*ACTION_MODES, _DIAL)
 """Names of the action modes of a basket: those of one asset, and one pace for all assets."""
 OPTIONS: Final = (
     *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "render_mode", "info"),
-    *("num_envs", "autoreset_mode", "max_episode_steps"),
+    *("num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads"),
 )
-"""Names of the options of the environments of baskets; the last three are the vector environment's."""
+"""Names of the options of the environments of baskets; the last five are the vector environment's."""
 
 
 @dataclass(frozen=True, eq=False)

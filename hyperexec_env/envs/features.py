@@ -38,6 +38,7 @@ __all__ = [
     "View",
     "build_observer",
     "choose_features",
+    "computed_features",
     "drawn_features",
     "last_ratio",
     "listed_features",
@@ -333,19 +334,24 @@ def view_cell(numbers: Numbers, lane: Lane) -> int:
 
 def seen_of(numbers: Numbers, sight: Sight, view: View, situation: Situation) -> Any:
     """Return the computed features (:data:`Seen`) of a situation."""
+    own, drawn = computed_features(numbers, sight, view, situation, reach(situation.quantity, numbers.spec.transient_exponent))
+    return Seen(*own, *drawn)
+
+
+def computed_features(numbers: Numbers, sight: Sight, view: View, situation: Situation, reach: Any) -> tuple[Any, Any]:
+    """Return :func:`own_features` and :func:`drawn_features` of a situation."""
     drifted = signed(situation.side, situation.price - numbers.arrival_price)
     own = own_features(
         sight.scales,
         situation.quantity,
-        reach(situation.quantity, numbers.spec.transient_exponent),
+        reach,
         (situation.remaining, situation.permanent, situation.transient),
         situation.last_shares,
         situation.last_volume,
         (drifted, view.plan, view.rest_volume),
     )
     ratio = last_ratio(numbers, sight.hidden, situation.last_volume, view.last_expected, situation.volume_ratio)
-    drawn = drawn_features(ratio, situation.side, situation.flow)
-    return Seen(*own, *drawn)
+    return own, drawn_features(ratio, situation.side, situation.flow)
 
 
 def observe(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane, view: View) -> Seen:

@@ -23,6 +23,7 @@ __all__ = [
     "Paid",
     "PaidRisk",
     "Reward",
+    "charged_cost",
     "cost_and_risk",
     "no_pay",
     "no_pay_risk",
@@ -149,11 +150,16 @@ def pay(numbers: Numbers, reward: Reward, order: EpisodeOrder, lane: Lane, cost:
     the slice.
     """
     realised, over = reward.realised != 0, lane.over != 0
-    charged = where(realised, realised_cost(cost), expected_cost(cost))
+    charged = charged_cost(reward, cost)
     if not numbers.spec.complete:
         marked, marked_in_objective = close(impact_of(numbers), lane.state, order.quantity)
         charged = charged + where(over, where(realised, marked, marked_in_objective), 0.0)
     return Paid(charged * order.scale, over)
+
+
+def charged_cost(reward: Reward, cost: Cost) -> Any:
+    """Return the cost of a slice that a reward charges, currency, without the mark of unfilled shares."""
+    return where(reward.realised != 0, realised_cost(cost), expected_cost(cost))
 
 
 def no_pay() -> Paid:

@@ -353,7 +353,7 @@ def _basket_probes() -> list[Probe]:
     """Return the probes of a basket of ten assets, relative to one asset; the lanes of both step in numpy."""
     assets, per_asset = len(get_basket(_BASKET_SCENARIO).assets), 1.3
     one, many = single_rate(ENVIRONMENT), single_rate(_BASKET)
-    lanes, basket = _Lanes(ENVIRONMENT, _NUMPY_LANES, **_options("numpy")), _Lanes(_BASKET, _NUMPY_LANES)
+    lanes, basket = _Lanes(ENVIRONMENT, _NUMPY_LANES, **_options("numpy")), _Lanes(_BASKET, _NUMPY_LANES, **_options("numpy"))
     words = f"basket of {assets} assets"
     return [
         Probe(

@@ -43,11 +43,11 @@ from hyperexec_env.market.lane import Asked, Lane, turn
 from hyperexec_env.market.numeric import between, power
 from hyperexec_env.market.path import World
 from hyperexec_env.market.tables import Numbers
-from hyperexec_env.records import maker, replacer
+from hyperexec_env.records import Real, maker, replacer
 
 __all__ = [
-    *("Coupled", "Coupling", "Products", "basket_move", "basket_turn"),
-    *("couple", "of_others", "products", "stacked_move", "without_own"),
+    *("Coupled", "Coupling", "Offer", "Products", "basket_move", "basket_turn", "of_others", "offer", "products"),
+    *("stacked_move", "turn_coupled", "without_own"),
 ]
 
 Rows = Sequence[Sequence[float]]
@@ -64,34 +64,39 @@ class Coupling(NamedTuple):
     """S C S, correlation of the price moves, each in the direction of the order."""
 
 
+class Offer(NamedTuple):
+    """What the trade of an asset in a slice does to the others."""
+
+    root: Real
+    """sqrt(r_i), with r_i the field `risk` of the slice."""
+    half: Real
+    """n_i / 2, shares."""
+    held: Real
+    """sqrt(r_i) x_i, with x_i the shares after the trade."""
+
+
 class Coupled(NamedTuple):
-    """What the trades of the others add to the state and the slice of each asset: lists over assets."""
+    """What the trades of the others do to an asset; lists over assets where lists are passed."""
 
-    permanent: list[Any]
-    """Half of the permanent move by the others, currency per share."""
-    transient: list[Any]
-    """Half of the transient move by the others, currency per share."""
-    holding: list[Any]
-    """Risk of holding the asset beside the others, currency per remaining share."""
+    permanent: Real
+    """sum_(j != i) Gam_ij n_j / 2, half of the permanent move by the others, currency per share."""
+    transient: Real
+    """sum_(j != i) K_ij n_j / 2, half of the transient move by the others, currency per share."""
+    exposure: Real
+    """sum_(j != i) C_ij sqrt(r_j) x_j; times sqrt(r_i) the risk of holding the asset beside the others, currency per share."""
 
 
-def couple(coupling: Coupling, lefts: Sequence[Any], slices: Sequence[Any], shares: Sequence[Any]) -> Coupled:
-    """Return what simultaneous trades add to the state and the slice of each asset.
+def _offered(state: Sequence[Any], slice: Sequence[Any], shares: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the shares that :func:`kernel.move` trades of the shares asked for, and the fields of :class:`Offer`."""
+    traded = between(shares, slice[_LEAST], state[0], slice[_LIMIT])
+    root = power(slice[_RISK], 0.5)
+    return traded, root, 0.5 * traded, root * (state[0] - traded)
 
-    Args:
-        coupling: The matrices.
-        lefts: Remaining shares of each asset before its trade.
-        slices: The slice of each asset, as a :class:`~hyperexec_env.market.kernel.Slice` or a plain tuple in its field order.
-        shares: Shares of each asset, within the limits of its slice.
-    """
-    roots = [power(slice[_RISK], 0.5) for slice in slices]
-    held = [root * (left - traded) for root, left, traded in zip(roots, lefts, shares, strict=True)]
-    halves = [0.5 * traded for traded in shares]
-    return Coupled(
-        permanent=of_others(coupling.permanent, halves),
-        transient=of_others(coupling.transient, halves),
-        holding=[root * total for root, total in zip(roots, of_others(coupling.correlation, held), strict=True)],
-    )
+
+def _coupled(coupling: Coupling, halves: Sequence[Any], held: Sequence[Any]) -> Coupled:
+    """Return what simultaneous trades do to each asset, given the fields of :class:`Offer` of each."""
+    correlation = of_others(coupling.correlation, held)
+    return Coupled(of_others(coupling.permanent, halves), of_others(coupling.transient, halves), correlation)
 
 
 def of_others(rows: Any, values: Sequence[Any]) -> list[Any]:
@@ -135,9 +140,8 @@ def basket_move(
         slices: The slice of each asset: records or plain tuples.
         shares: Shares that each asset asks for; they are limited as in :func:`kernel.move`.
     """
-    shares = list(map(_limited, states, slices, shares))
-    added = couple(coupling, [state[0] for state in states], slices, shares)
-    moved = list(map(_moved, impacts, states, slices, shares, *added))
+    traded, roots, halves, held = zip(*map(_offered, states, slices, shares), strict=True)
+    moved = list(map(_moved, impacts, states, slices, traded, roots, *_coupled(coupling, halves, held)))
     return [after for after, _ in moved], [cost for _, cost in moved]
 
 
@@ -146,15 +150,15 @@ def _moved(
     state: Sequence[Any],
     slice: Sequence[Any],
     shares: Any,
-    more_permanent: Any,
-    more_transient: Any,
-    more_holding: Any,
+    root: Any,
+    permanent: Any,
+    transient: Any,
+    exposure: Any,
 ) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
-    """Return :func:`kernel.move` of an asset, given what the trades of the others add (the fields of :class:`Coupled`)."""
-    left, permanent, transient = state
-    before = left, permanent + more_permanent, transient + more_transient
-    (left, permanent, transient), cost = move(impact, before, _held(slice, slice[_HOLDING] + more_holding), shares)
-    return (left, permanent + more_permanent, transient + more_transient * slice[_DECAY]), cost
+    """Return :func:`kernel.move` of an asset, given what the trades of the others do (the fields of :class:`Coupled`)."""
+    before = state[0], state[1] + permanent, state[2] + transient
+    after, cost = move(impact, before, _held(slice, slice[_HOLDING] + root * exposure), shares)
+    return (after[0], after[1] + permanent, after[2] + transient * slice[_DECAY]), cost
 
 
 def without_own(rows: Rows) -> list[list[float]]:
@@ -174,24 +178,17 @@ def stacked_move(
         slice: The slice; fields have the shape (assets, episodes) or (assets, 1).
         shares: Shares that the assets ask for, shape (assets, episodes).
     """
-    shares = _limited(state, slice, shares)
-    roots = power(slice[_RISK], 0.5)
-    held = roots * (state[0] - shares)
-    added = Coupled(0.5 * (others.permanent @ shares), 0.5 * (others.transient @ shares), roots * (others.correlation @ held))
-    return _moved(impact, state, slice, shares, *added)
+    traded, roots, halves, held = _offered(state, slice, shares)
+    sums = others.permanent @ halves, others.transient @ halves, others.correlation @ held
+    return _moved(impact, state, slice, traded, roots, *sums)
 
 
 _RISK, _HOLDING, _DECAY, _LEAST, _LIMIT = map(Slice._fields.index, ("risk", "holding", "transient_decay", "least", "limit"))
 _held = replacer(Slice, "holding")
 
 
-def _limited(state: Sequence[Any], slice: Sequence[Any], shares: Any) -> Any:
-    """Return the shares that :func:`kernel.move` trades of the shares that are asked for."""
-    return between(shares, slice[_LEAST], state[0], slice[_LIMIT])
-
-
 _with_state = maker(Lane, Lane, ("state",))
-_with_state_and_end = maker(Lane, Lane, ("state", "over"))
+_with_over = maker(Lane, Lane, ("over",))
 _with_holding = maker(Slice, Slice, ("holding",))
 
 
@@ -218,17 +215,29 @@ def basket_turn(
     Returns:
         The episode of each asset at the start of the next slice, and the cost of this slice by asset, currency.
     """
-    shares = [_limited(lane.state, slice, ask.shares) for lane, slice, ask in zip(lanes, slices, asked, strict=True)]
-    added = couple(coupling, [lane.state.remaining for lane in lanes], slices, shares)
-    made, costs, over = [], [], 1
-    for i, (lane, slice) in enumerate(zip(lanes, slices, strict=True)):
-        left, permanent, transient = lane.state
-        moved = _with_state(lane, State(left, permanent + added.permanent[i], transient + added.transient[i]))
-        slice = _with_holding(slice, slice.holding + added.holding[i])
-        after, cost = turn(numbers[i], moved, slice, worlds[i], asked[i])
-        left, permanent, transient = after.state
-        state = State(left, permanent + added.permanent[i], transient + added.transient[i] * slice.transient_decay)
-        made.append(_with_state(after, state))
-        costs.append(cost)
-        over = over * after.over
-    return [_with_state_and_end(lane, lane.state, over) for lane in made], costs
+    offers = [offer(*parts) for parts in zip(lanes, slices, asked, strict=True)]
+    sums = _coupled(coupling, [made.half for made in offers], [made.held for made in offers])
+    coupled = [Coupled(*parts) for parts in zip(*sums, strict=True)]
+    made, over = [turn_coupled(*parts) for parts in zip(numbers, lanes, slices, worlds, asked, offers, coupled, strict=True)], 1
+    for lane, _ in made:
+        over = over * lane.over
+    return [_with_over(lane, over) for lane, _ in made], [cost for _, cost in made]
+
+
+def offer(lane: Lane, slice: Slice, asked: Asked) -> Offer:
+    """Return what the trade of an asset does to the others (a stage, see :mod:`~hyperexec_env.market.lane`)."""
+    _, root, half, held = _offered(lane.state, slice, asked.shares)
+    return Offer(root, half, held)
+
+
+def turn_coupled(
+    numbers: Numbers, lane: Lane, slice: Slice, world: World, asked: Asked, offer: Offer, coupled: Coupled
+) -> tuple[Lane, Cost]:
+    """Trade one slice of an asset of a basket: :func:`~hyperexec_env.market.lane.turn` beside the trades of the others."""
+    left, permanent, transient = lane.state
+    moved = _with_state(lane, State(left, permanent + coupled.permanent, transient + coupled.transient))
+    held = _with_holding(slice, slice.holding + offer.root * coupled.exposure)
+    after, cost = turn(numbers, moved, held, world, asked)
+    left, permanent, transient = after.state
+    state = State(left, permanent + coupled.permanent, transient + coupled.transient * slice.transient_decay)
+    return _with_state(after, state), cost

@@ -29,11 +29,13 @@ from hyperexec_env.market.basket import Coupling
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.cross import adverse, impact_matrix, lower_root
 from hyperexec_env.market.kernel import Impact, Slice
+from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import Draws, Path, World, begin, draw, draw_all, next_slice, path_of
 from hyperexec_env.market.tables import Market, build_market
 
 __all__ = [
     "BasketMarket",
+    "asset_key",
     "asset_keys",
     "begin_basket",
     "build_basket",
@@ -44,6 +46,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+_NONE = np.uint64(0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +134,12 @@ def asset_keys(keys: Any, assets: int) -> list[Any]:
         keys: Keys of the episodes, shape (episodes,).
         assets: Number of assets.
     """
-    return [keys, *(noise.key(keys, noise.as_words(number)) for number in range(1, assets))]
+    return [asset_key(keys, np.uint64(number)) for number in range(assets)]
+
+
+def asset_key(key: Any, number: Any) -> Any:
+    """Return the key of an asset of the episode with a key; `number` is that of the asset, a word."""
+    return where(number == _NONE, key, noise.key(key, key * _NONE + number))
 
 
 def _mixed(row: Sequence[float], values: Sequence[Any]) -> Any:

@@ -39,6 +39,7 @@ __all__ = [
     "draw_words",
     "end",
     "first_lane",
+    "next_episode",
     "next_slice",
     "open_day",
     "settle",
@@ -133,8 +134,14 @@ class Settled(NamedTuple):
 
 def begin(numbers: Numbers, orders: OrderNumbers, start: Thresholds, ticket: Ticket) -> tuple[Ticket, EpisodeOrder, Lane]:
     """Return the ticket of the episode after next, and the order and first state of the next episode of a lane."""
-    order, lane = begin_episode(numbers, orders, start, EpisodeKey(noise.key(ticket.seed, ticket.episode)))
-    return Ticket(ticket.seed, ticket.episode + noise.ONE), order, lane
+    after, episode = next_episode(ticket)
+    order, lane = begin_episode(numbers, orders, start, episode)
+    return after, order, lane
+
+
+def next_episode(ticket: Ticket) -> tuple[Ticket, EpisodeKey]:
+    """Return the ticket of the episode after next, and the key of the next episode of a lane."""
+    return Ticket(ticket.seed, ticket.episode + noise.ONE), EpisodeKey(noise.key(ticket.seed, ticket.episode))
 
 
 def begin_episode(numbers: Numbers, orders: OrderNumbers, start: Thresholds, episode: EpisodeKey) -> tuple[EpisodeOrder, Lane]:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from hyperexec_env.backends.arrays import ArrayLanes
-from hyperexec_env.backends.generate import TILE, Layout, Place, pack, stored_as, write
+from hyperexec_env.backends.generate import TILE, Layout, Place, pack, write
 from hyperexec_env.backends.plan import Add, For, Look, Pass, Pick, Refuse, Repeat, Show, Unless, made_by, taken_by, walk
 from hyperexec_env.records import Constant, Real, Whole, leaves, numbered, numbers
 
@@ -28,45 +28,6 @@ def _load(name: str) -> Any:
 
 toy = _load("toy")
 pytestmark = pytest.mark.fast
-
-
-def numba_range(*bounds):
-    """Range whose numbers have the type of its bound, as in numba; numpy below 2 adds unsigned and Python ints as floats."""
-    return map(np.uint64, range(*bounds)) if isinstance(bounds[0], np.uint64) else range(*bounds)
-
-
-class TextLanes:
-    """Lanes that run the text of the loops in Python."""
-
-    def __init__(self, program, lanes):
-        self.program, self.lanes, self.layout, self.parts = program, lanes, Layout(program), [(0, lanes)]
-        self.loops = {name: write(name, self.layout) for name in program.plans}
-        self.given, self.tables = pack(program, self.layout)
-        self.rows = {name: rows.ravel() for name, rows in program.rows.items()}
-        columns = self.layout.columns
-        self.kept = np.zeros((-(-lanes // TILE), columns["kept"] * TILE))
-        self.scratch = np.zeros(columns["draft"] * TILE + 1), np.zeros(columns["single"] * TILE, np.float32)
-
-    def run(self, name, arrays):
-        loop = self.loops[name]
-        names = {"np": np, "inf": np.inf}
-        for line in loop.lines:
-            own = {"np": np, "inf": np.inf, "range": numba_range, **line.names, **line.constants}
-            exec(line.text, own)  # noqa: S102 - the text was written here
-            names[line.name] = own[line.name]
-        exec(loop.driver.text, names)  # noqa: S102
-        chosen = [arrays[key] if key in arrays else self.rows[key] for key in loop.arrays]
-        chosen = [array[0] if key in loop.sums else array for key, array in zip(loop.arrays, chosen, strict=True)]
-        lists = np.zeros(2 * TILE, np.int64)
-        return [names[name](self.given, self.tables, self.kept, *self.scratch, lists, *chosen, 0, self.lanes)]
-
-    def record(self, kind):
-        columns = self.layout.kept_columns(kind)
-        found = {}
-        for path, (column, machine) in columns.items():
-            values = self.kept.view(stored_as(machine))[:, column * TILE : (column + 1) * TILE]
-            found[path] = values.ravel()[: self.lanes].astype(machine)
-        return found
 
 
 def feed_all(lanes, count, plans, seed=0):
@@ -85,7 +46,7 @@ STORY = ("open", "feed", "feed", "often", "last", "feed", "last", "open", "feed"
 
 @pytest.mark.parametrize("count", [1, TILE - 1, TILE, TILE + 1])
 def test_the_text_of_the_loops_does_what_arrays_do(count):
-    texts, arrays = TextLanes(toy.program(), count), ArrayLanes(toy.program(), count)
+    texts, arrays = toy.TextLanes(toy.program(), count), ArrayLanes(toy.program(), count)
     told = 0
     for one, other in zip(feed_all(texts, count, STORY), feed_all(arrays, count, STORY), strict=True):
         assert one[0] == other[0]

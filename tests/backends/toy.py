@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from hyperexec_env.backends.generate import TILE, Layout, pack, stored_as, write
 from hyperexec_env.backends.plan import Add, For, Look, Pass, Pick, Program, Refuse, Repeat, Show, Unless
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, Word, numbered, reached
 
@@ -244,3 +245,53 @@ def arrays_for(lanes: int, parts: int = 1) -> dict[str, Any]:
         "closed": np.zeros((lanes, 4)),
         "sums": np.zeros((parts, 5)),
     }
+
+
+def numba_range(*bounds):
+    """Range whose numbers have the type of its bound, as in numba; numpy below 2 adds unsigned and Python ints as floats."""
+    return map(np.uint64, range(*bounds)) if isinstance(bounds[0], np.uint64) else range(*bounds)
+
+
+class TextLanes:
+    """Lanes that run the text of the loops in Python."""
+
+    def __init__(self, program, lanes):
+        self.program, self.lanes, self.layout, self.parts = program, lanes, Layout(program), [(0, lanes)]
+        self.loops = {name: write(name, self.layout) for name in program.plans}
+        self.given, self.tables = pack(program, self.layout)
+        self.rows = {name: rows.ravel() for name, rows in program.rows.items()}
+        self.rows |= program.weights
+        columns, tiles, self.own = self.layout.columns, -(-lanes // TILE), ()
+        self.kept = np.zeros((tiles, columns["kept"] * TILE))
+        self.scratch = np.zeros(columns["draft"] * TILE + 1), np.zeros(columns["single"] * TILE, np.float32)
+        if program.members:
+            packed = zip(*(pack(member, self.layout) for member in program.members), strict=True)
+            kept, draft = (np.zeros((count, columns[name] * TILE)) for count, name in self._buffers(tiles))
+            self.own = (*map(np.stack, packed), kept, draft)
+            for name in program.members[0].rows:
+                self.rows[name] = np.stack([member.rows[name].ravel() for member in program.members])
+
+    def _buffers(self, tiles):
+        count = len(self.program.members)
+        return (tiles * count, "own_kept"), (count, "own_draft")
+
+    def run(self, name, arrays):
+        loop = self.loops[name]
+        names = {"np": np, "inf": np.inf}
+        for line in loop.lines:
+            own = {"np": np, "inf": np.inf, "range": numba_range, **line.names, **line.constants}
+            exec(line.text, own)  # noqa: S102 - the text was written here
+            names[line.name] = own[line.name]
+        exec(loop.driver.text, names)  # noqa: S102
+        chosen = [arrays[key] if key in arrays else self.rows[key] for key in loop.arrays]
+        chosen = [array[0] if key in loop.sums else array for key, array in zip(loop.arrays, chosen, strict=True)]
+        buffers = self.given, self.tables, self.kept, *self.scratch, np.zeros(2 * TILE, np.int64), *self.own
+        return [names[name](*buffers, *chosen, 0, self.lanes)]
+
+    def record(self, kind):
+        columns = self.layout.kept_columns(kind)
+        found = {}
+        for path, (column, machine) in columns.items():
+            values = self.kept.view(stored_as(machine))[:, column * TILE : (column + 1) * TILE]
+            found[path] = values.ravel()[: self.lanes].astype(machine)
+        return found

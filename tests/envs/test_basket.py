@@ -57,7 +57,7 @@ def test_a_basket_of_one_is_the_environment_of_one_asset_bit_for_bit(scenario, a
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_lanes_are_single_environments_bit_for_bit(mode, options):
     count, rng = 3, np.random.default_rng(1)
-    lanes = HyperExecBasketVectorEnv(count, autoreset_mode=mode, **options)
+    lanes = HyperExecBasketVectorEnv(count, autoreset_mode=mode, backend="numpy", **options)
     singles = [HyperExecBasketEnv(**options) for _ in range(count)]
     first = np.stack([single.reset(seed=7 + lane)[0] for lane, single in enumerate(singles)])
     np.testing.assert_array_equal(lanes.reset(seed=7)[0], first)
@@ -155,14 +155,14 @@ def test_a_hedge_has_a_negative_pull_and_trading_it_first_raises_the_variance():
 def test_gymnasium_checks_the_environments_and_makes_them():
     env = gym.make("HyperExecBasket-v0", scenario="basket-pairs")
     check_env(env.unwrapped, skip_render_check=True)
-    lanes = gym.make_vec("HyperExecBasket-v0", num_envs=3, scenario="basket-pairs", action_mode="dial")
+    lanes = gym.make_vec("HyperExecBasket-v0", num_envs=3, scenario="basket-pairs", action_mode="dial", backend="numpy")
     assert lanes.action_space.shape == (3, 1)
     assert lanes.reset(seed=1)[0].shape == lanes.observation_space.shape
 
 
 @pytest.mark.fast
 def test_a_limit_truncates_the_lanes():
-    lanes = HyperExecBasketVectorEnv(2, max_episode_steps=3, scenario="basket-pairs")
+    lanes = HyperExecBasketVectorEnv(2, max_episode_steps=3, scenario="basket-pairs", backend="numpy")
     lanes.reset(seed=0)
     ends = [lanes.step(np.zeros((2, 10)))[2:4] for _ in range(4)]
     assert [bool(truncated.all()) for _, truncated in ends] == [False, False, True, False]
