@@ -480,7 +480,7 @@ class _Writer:
             elif isinstance(line, For):
                 text += [f"if n_{line.name} > 0:", *_indent(self._picked(line))]
             elif isinstance(line, Each):
-                text += self._for_each(lambda inner=line.lines: [self._call_line(self.function([each])) for each in inner])
+                text += self._for_each(line.lines)
             elif isinstance(line, Sum):
                 text.append(self._sum(line))
             elif isinstance(line, Repeat):
@@ -502,13 +502,17 @@ class _Writer:
                 text.append(self._call_line(self.function(alone, line.name), line.name))
                 alone = []
             if isinstance(inner, Each):
-                text += self._for_each(lambda lines=inner.lines: [self._call_line(self.function(lines, line.name), line.name)])
+                text += self._for_each(inner.lines, line.name)
             elif isinstance(inner, Sum):
                 text.append(self._sum(inner, line.name))
         return text
 
-    def _for_each(self, calls: Callable[[], list[str]]) -> list[str]:
-        """Return the loops over the members, one for each run of members with the same constants."""
+    def _for_each(self, lines: tuple[Line, ...], picked: str = "") -> list[str]:
+        """Return the loops over the members that execute lines, one for each run of members with the same constants.
+
+        Each line is a function; with the name of a :class:`Pick`, the lines are one function for its lanes.
+        """
+        groups = [lines] if picked else [(line,) for line in lines]
         text: list[str] = []
         members, first = self.layout.program.members, 0
         same = [_constants(member) == _constants(members[0]) for member in members]
@@ -518,7 +522,7 @@ class _Writer:
             self.layout.member, self.each = members[first], True
             text.append("for m in range(len(own_given)):" if all(same) else f"for m in range({first}, {last}):")
             text.append("    m_given, m_tables, m_kept, m_draft = own_given[m], own_tables[m], own_kept[own + m], own_draft[m]")
-            text += _indent(calls())
+            text += _indent([self._call_line(self.function(group, picked), picked) for group in groups])
             self.layout.member, self.each, first = members[0], False, last
         return text
 
@@ -591,7 +595,8 @@ def _records_in_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
     Raises:
         TypeError: A line takes a record that no line before it makes; the message names both.
     """
-    outliving, known = {*program.outputs}, {*program.extra}
+    outliving: set[Any] = {*program.outputs}
+    known: set[Any] = {*program.extra}
     for source in (program, *program.members[:1]):
         outliving |= {*source.kept, *source.listed}
         known |= {*source.given, *source.inputs}

@@ -332,7 +332,7 @@ def basket_program(task: BasketTask, mode: AutoresetMode, limit: int | None = No
     market, sized = task.market, task.draw.quantity_range is not None
     count, coupling = len(market.markets), market.coupling
     orders = whole_of(task.sight, market.scenario.quantities.tolist())
-    worth = {} if sized else {Worth: Worth(orders.value, orders.variance)}
+    worth: dict[type, Any] = {} if sized else {Worth: Worth(orders.value, orders.variance)}
     limits: dict[type, Any] = {} if limit is None else {Limit: Limit(limit)}
     return Program(
         plans=_plans(task, mode, limited=limit is not None),
