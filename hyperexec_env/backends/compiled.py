@@ -26,7 +26,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.backends.generate import TILE, Function, Layout, Loop, pack, stored_as, write
+from hyperexec_env.backends.generate import Function, Layout, Loop, pack, stored_as, write
 from hyperexec_env.backends.plan import Pick, Program, refused, walk
 from hyperexec_env.checks import check_choice, one_line
 from hyperexec_env.extras import need
@@ -437,12 +437,12 @@ class CompiledProgram:
 
     def scratch(self) -> tuple[NDArray[Any], ...]:
         """Return new temporary buffers `draft`, `single` and `lists` for one tile, and `own_draft` of the members."""
-        columns, picks = self.layout.columns, max(_picks(plan) for plan in self.program.plans.values())
+        columns, tile, picks = self.layout.columns, self.layout.tile, max(_picks(plan) for plan in self.program.plans.values())
         return (
-            np.zeros(columns["draft"] * TILE + 1),
-            np.zeros(columns["single"] * TILE + 2, np.float32)[: columns["single"] * TILE],
-            np.zeros(picks * TILE, np.int64),
-            *([np.zeros((len(self.program.members), columns["own_draft"] * TILE))] if self.own else []),
+            np.zeros(columns["draft"] * tile + 1),
+            np.zeros(columns["single"] * tile + 2, np.float32)[: columns["single"] * tile],
+            np.zeros(picks * tile, np.int64),
+            *([np.zeros((len(self.program.members), columns["own_draft"] * tile))] if self.own else []),
         )
 
 
@@ -455,7 +455,7 @@ class CompiledLanes:
         program: The program, or a compiled program, which several lanes can share.
         lanes: Number of lanes.
         threads: Number of threads; None: one below 4,096 lanes, else one for each 2,048 lanes, at most one per processor.
-        part: Lanes of a part, a multiple of :data:`TILE`; None: one part for each thread.
+        part: Lanes of a part, a multiple of the lanes of a tile; None: one part for each thread.
     """
 
     def __init__(
@@ -465,18 +465,20 @@ class CompiledLanes:
         self._compiled = program if isinstance(program, CompiledProgram) else CompiledProgram(program)
         self.program, self.lanes, self.part = self._compiled.program, lanes, part
         self.threads = threads or default_threads(lanes)
-        if part is not None and (part < TILE or part % TILE):
-            raise ValueError(f"part must be a multiple of {TILE}, got {part}")
+        self._tile = tile = self._compiled.layout.tile
+        if part is not None and (part < tile or part % tile):
+            raise ValueError(f"part must be a multiple of {tile}, got {part}")
         self._start()
-        tiles, columns, members = -(-lanes // TILE), self._compiled.layout.columns, len(self.program.members)
-        self._kept = np.zeros((tiles, columns["kept"] * TILE))
-        """Persistent records, shape (tiles, columns * TILE): a row for each tile, see :class:`Layout`."""
-        self._own_kept = np.zeros((tiles * members, columns["own_kept"] * TILE))
+        tiles, columns, members = -(-lanes // tile), self._compiled.layout.columns, len(self.program.members)
+        self._kept = np.zeros((tiles, columns["kept"] * tile))
+        """Persistent records, shape (tiles, columns * lanes of a tile): a row for each tile, see :class:`Layout`."""
+        self._own_kept = np.zeros((tiles * members, columns["own_kept"] * tile))
         """Persistent records of the members, a row for each member of each tile."""
 
     def _start(self) -> None:
         """Make the temporary buffers and the threads, which cannot be pickled."""
-        edges = np.linspace(0, -(-self.lanes // TILE), self.threads + 1).astype(int) * TILE
+        tile = self._tile
+        edges = np.linspace(0, -(-self.lanes // tile), self.threads + 1).astype(int) * tile
         if self.part is not None:
             edges = np.arange(0, self.lanes + self.part, self.part)
         self.parts = [part for part in pairwise(np.minimum(edges, self.lanes).tolist()) if part[0] < part[1]] or [(0, 0)]
@@ -498,6 +500,7 @@ class CompiledLanes:
         """Restore from the arguments and the persistent records."""
         self.__dict__.update(state)
         self._compiled = CompiledProgram(self.program)
+        self._tile = self._compiled.layout.tile
         self._start()
 
     def run(self, name: str, arrays: dict[str, Any]) -> list[int]:
@@ -575,17 +578,17 @@ class CompiledLanes:
 
         def number(path: str, values: Any) -> None:
             if path in columns:
-                tiles = np.zeros(len(self._kept) * TILE, dtype=columns[path][1])
+                tiles = np.zeros(len(self._kept) * self._tile, dtype=columns[path][1])
                 tiles[: self.lanes] = values
-                self._column(*columns[path], member)[:] = tiles.reshape(-1, TILE)
+                self._column(*columns[path], member)[:] = tiles.reshape(-1, self._tile)
 
         paths = (path for path, _ in leaves(kind))
         map_leaves(lambda values: number(next(paths), values), record)
 
     def _column(self, column: int, machine: str, member: int | None = None) -> NDArray[Any]:
-        """Return the view of one column as the machine type in which it is stored, shape (tiles, TILE)."""
+        """Return the view of one column as the machine type in which it is stored, shape (tiles, lanes of a tile)."""
         rows = self._kept if member is None else self._own_kept[member :: len(self.program.members)]
-        return rows[:, column * TILE : (column + 1) * TILE].view(stored_as(machine))
+        return rows[:, column * self._tile : (column + 1) * self._tile].view(stored_as(machine))
 
     def close(self) -> None:
         """Stop the threads; a later run works in the calling thread."""

@@ -79,6 +79,8 @@ __all__ = ["TILE", "Function", "Layout", "Loop", "Place", "pack", "stored_as", "
 TILE: Final = 264
 """Lanes of a tile: the numbers that a line needs fit into the second-level cache. Not a power of two, which would map the
 columns of a lane to the same few sets of the cache."""
+_MANY, _SMALL_TILE = 16, 72
+"""Number of members beyond which a tile has fewer lanes: the numbers of all members of its lanes should stay in the cache."""
 
 _WIDE: Final = {"float32": "float64", "uint32": "uint64"}
 """Machine type of 64 bits that stores a number of 32 bits exactly, in a buffer of double precision."""
@@ -161,6 +163,8 @@ class Layout:
     def __init__(self, program: Program) -> None:
         """Assign columns to the persistent records; other records get columns when an expression first uses them."""
         self.program = program
+        self.tile = _SMALL_TILE if len(program.members) > _MANY else TILE
+        """Lanes of a tile."""
         self.member = program.members[0] if program.members else _NO_MEMBER
         """The member whose constants are written into the text."""
         self.own, self._crossing = of_members(program), crossing(program)
@@ -228,7 +232,7 @@ class Layout:
             buffer = "own_kept" if record in self.member.kept else "own_draft"
         column = self._columns[record, path] = self.columns[buffer]
         self.columns[buffer] += 1
-        return Place(f"{buffer}[np.uint64({column * TILE}) + j]", kind, _BUFFERS[buffer])
+        return Place(f"{buffer}[np.uint64({column * self.tile}) + j]", kind, _BUFFERS[buffer])
 
     def stored(self, record: type) -> list[tuple[str, Place]]:
         """Return (dotted name, place) of each number of a record that is not fixed."""
@@ -690,12 +694,12 @@ def write(name: str, layout: Layout) -> Loop:
     Raises:
         TypeError: A line takes a record that no line before it makes, or is nested where it cannot be.
     """
-    plan = layout.program.plans[name]
+    plan, tile = layout.program.plans[name], layout.tile
     writer = _Writer(layout, plan)
     inside = [
-        f"n = min({TILE}, stop - first)",
-        f"tile = kept[(first // {TILE}) % len(kept)]",
-        *([f"own = (first // {TILE}) % len(kept) * len(own_given)"] if layout.program.members else []),
+        f"n = min({tile}, stop - first)",
+        f"tile = kept[(first // {tile}) % len(kept)]",
+        *([f"own = (first // {tile}) % len(kept) * len(own_given)"] if layout.program.members else []),
         *writer.calls(plan),
         *(f"total_{pick} += n_{pick}" for pick in writer.picks),
     ]
@@ -710,8 +714,8 @@ def write(name: str, layout: Layout) -> Loop:
             text += _indent([*rows, "    for lane in range(start, stop):", f"        if {test}:"])
             text += ["                return -1 - lane"]
     for index, pick in enumerate(writer.picks):
-        text += [f"total_{pick} = 0", f"lanes_{pick} = lists[{index * TILE} : {(index + 1) * TILE}]"]
-    text += [f"for first in range(start, stop, {TILE}):", *_indent(inside)]
+        text += [f"total_{pick} = 0", f"lanes_{pick} = lists[{index * tile} : {(index + 1) * tile}]"]
+    text += [f"for first in range(start, stop, {tile}):", *_indent(inside)]
     text.append(f"return total_{writer.picks[-1]}" if writer.picks else "return 0")
     words = _identifiers(text)
     arrays = tuple(array for array in writer.arguments if array in words)

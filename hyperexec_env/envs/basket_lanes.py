@@ -63,7 +63,7 @@ from hyperexec_env.market.lane import (
 )
 from hyperexec_env.market.path import OrderNumbers, draw_shocks, draws_of, order_numbers
 from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds
-from hyperexec_env.records import Real, Single, maker, record_type
+from hyperexec_env.records import Real, Single, Whole, maker, record_type
 
 __all__ = ["basket_arrays", "basket_program"]
 
@@ -124,6 +124,15 @@ class Remaining(NamedTuple):
     """That of asset 0: the slice and the regime are those of all."""
 
 
+class Spread(NamedTuple):
+    """The standard deviation of the remaining basket."""
+
+    held: Whole
+    """1 if the remaining basket has a variance, else 0."""
+    deviation: Real
+    """Currency; 1 if it has none."""
+
+
 class Part(NamedTuple):
     """The part of an asset in the variance of the basket."""
 
@@ -172,9 +181,11 @@ def part_of(exposure: Exposure, exposed: Exposed) -> Part:
     return Part(exposure.move * exposed.along)
 
 
-def see_basket(worth: Worth, remaining: Remaining) -> BasketSeen:
-    """Return the computed features of the basket."""
-    return BasketSeen(remaining.value / worth.value, variance_left(remaining.variance, worth.variance))
+def see_basket(worth: Worth, remaining: Remaining) -> tuple[BasketSeen, Spread]:
+    """Return the computed features of the basket, and its standard deviation."""
+    held, deviation = deviation_of(remaining.variance)
+    seen = BasketSeen(remaining.value / worth.value, variance_left(remaining.variance, worth.variance))
+    return seen, Spread(held * 1, deviation)
 
 
 def see_asset(
@@ -185,12 +196,12 @@ def see_asset(
     view: View,
     reach: Reach,
     exposed: Exposed,
-    remaining: Remaining,
+    spread: Spread,
 ) -> AssetSeen:
     """Return the computed features of an asset."""
     situation = situation_of(None, numbers, sight.hidden, order, lane, lane.world.price)
     own, drawn = computed_features(numbers, sight, view, situation, reach.reach)
-    pull = pull_of(exposed.along, *deviation_of(remaining.variance))
+    pull = pull_of(exposed.along, spread.held != 0, spread.deviation)
     return AssetSeen(*own, pull, *drawn)
 
 
