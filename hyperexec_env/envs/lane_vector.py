@@ -55,6 +55,7 @@ class LaneVectorEnv(NativeVectorEnv):
         """Begin the next episode of the chosen lanes."""
         set_tickets(self._ticket)
         self._begin(np.flatnonzero(chosen))
+        self._begun = True
         return self._lanes.observe(), self._told(chosen & self._full, np.zeros(self.num_envs, np.bool_))
 
     def _begin(self, chosen: NDArray[np.int64]) -> None:

@@ -24,8 +24,8 @@ Stepped = tuple[NDArray[np.float32], NDArray[np.float64], Bools, Bools, dict[str
 class NativeVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]):
     """A vector environment whose lane i is the single environment with the seed of lane i.
 
-    A seed s gives lane i the seed s + i; every reset of a lane begins its next episode. A subclass calls :meth:`_open`, makes its
-    lanes, and defines :meth:`_restart`.
+    A seed s gives lane i the seed s + i; every reset of a lane begins its next episode. A subclass calls :meth:`_open`, makes
+    its lanes, and defines :meth:`_restart`.
 
     Raises:
         ValueError: A bad option; the message names it, its value and the range.
@@ -97,12 +97,10 @@ class NativeVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]
         if not self._begun:
             chosen = np.ones(self.num_envs, np.bool_)
         board = given.get("board", False)
-        made = self._restart(chosen, lambda ticket: set_tickets(ticket, seeds, chosen, episodes, board))
-        self._begun = True
-        return made
+        return self._restart(chosen, lambda ticket: set_tickets(ticket, seeds, chosen, episodes, board))
 
     def _restart(self, chosen: Bools, set_tickets: Callable[[Ticket], bool]) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of the chosen lanes, and return the result of a reset.
+        """Begin the next episode of the chosen lanes, note that lanes have begun, and return the result of a reset.
 
         `set_tickets` writes seeds and numbers of episodes to the tickets of all lanes, and returns whether any are new.
         """
