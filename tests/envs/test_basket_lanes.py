@@ -93,8 +93,12 @@ def test_compiled_lanes_are_numpy_lanes_and_refuse_what_they_refuse():
         lanes.step(actions)
     np.testing.assert_array_equal(lanes.reset(seed=1)[0], first)
     twin = pickle.loads(pickle.dumps(lanes))  # noqa: S301 - made here
-    for one, other in zip(lanes.step(first[:, :10])[:4], twin.step(first[:, :10])[:4], strict=True):
-        np.testing.assert_array_equal(one, other)
+    later = HyperExecBasketVectorEnv(3, backend="numba")
+    np.testing.assert_array_equal(later.go_on(lanes.position()), first)
+    made = [each.step(first[:, :10]) for each in (lanes, twin, later)]
+    for other in made[1:]:
+        for one, values in zip(made[0][:4], other[:4], strict=True):
+            np.testing.assert_array_equal(one, values)
 
 
 @needs_numba
@@ -175,6 +179,9 @@ def test_copies_of_lanes_go_on_alike_and_apart():
     lanes.reset(seed=1)
     lanes.step(np.zeros((2, 10)))
     twins = [lanes, copy.deepcopy(lanes), pickle.loads(pickle.dumps(lanes))]  # noqa: S301 - made here
+    other = HyperExecBasketVectorEnv(2, backend="numpy", scenario="basket-pairs", quantity_range=(0.5, 2))
+    other.go_on(lanes.position())
+    twins.append(other)
     made = [twin.step(np.full((2, 10), 0.5)) for twin in twins]
     for other in made[1:]:
         for one, values in zip(made[0][:4], other[:4], strict=True):

@@ -19,6 +19,8 @@ from hyperexec_env.training import ppo
 from hyperexec_env.training.checkpoints import FOLDER, newest_checkpoint
 from hyperexec_env.training.leaderboard import leaderboard, verified
 
+pytestmark = pytest.mark.usefixtures("without_numba")  # compiled lanes are numpy lanes: tests/envs/test_basket_lanes.py
+
 HEDGED = get_basket("basket-hedged")
 SMALL = replace(
     HEDGED,
