@@ -86,3 +86,14 @@ def test_the_page_of_a_basket_has_its_board_and_its_picture(monkeypatch, tmp_pat
     assert (tmp_path / "basket-pairs.svg").stat().st_size > 10_000
     for said in ("| optimum J* | ", "| TWAP | ", "| random * | ", "basket-pairs: sound", "cross_impact"):
         assert said in text, said
+
+
+def test_the_page_of_a_touch_scenario_has_its_board_and_its_picture(monkeypatch, tmp_path):
+    pytest.importorskip("PIL", reason="needs the extra `plot`")
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    touch_pages = importlib.import_module("touch_pages")
+    monkeypatch.setattr(touch_pages, "EPISODES", 20)
+    text = touch_pages.page("touch-thin", tmp_path)
+    assert (tmp_path / "touch-thin.png").stat().st_size > 10_000
+    for said in ("optimum J*", "| TWAP | ", "| random * | ", "touch-thin: sound", "deeper_queue"):
+        assert said in text, said

@@ -16,6 +16,7 @@ from typing import Any
 import basket_pages
 import interface_pages
 import scenario_pages
+import touch_pages
 
 import hyperexec_env as hx
 from hyperexec_env.arguments import Parser, add_arguments
@@ -48,8 +49,9 @@ def pages(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name and the content of each generated page."""
     yield from interface_pages.pages()
     yield "fields.md", scenario_fields()
-    makers = {**dict.fromkeys(hx.scenario_names(), scenario_pages.page), **dict.fromkeys(hx.basket_names(), basket_pages.page)}
-    about = "One page for each registered scenario; the baskets, orders in several assets, are the last ones."
+    kinds = ((hx.scenario_names(), scenario_pages), (hx.basket_names(), basket_pages), (hx.touch_names(), touch_pages))
+    makers = {name: pages_of_kind.page for names, pages_of_kind in kinds for name in names}
+    about = "One page for each registered scenario; baskets and child orders at the touch are the last ones."
     yield "scenarios.md", index("Scenarios", about, [f"scenario/{name}" for name in makers])
     for name, make in makers.items():
         yield f"scenario/{name}.md", make(name, folder / "scenario")

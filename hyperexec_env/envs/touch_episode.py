@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,21 +13,31 @@ from hyperexec_env.envs.touch_features import observe_touch
 from hyperexec_env.envs.touch_task import TouchTask, touch_info
 from hyperexec_env.market import kernel, queue, touch, touch_lane
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.touch import Draw, draw_step
+from hyperexec_env.market.touch import Draw, Place, Waited, draw_step
 from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane
 from hyperexec_env.records import on_numbers
 
 __all__ = ["TouchBlock", "TouchEpisode", "draw_touch_block"]
 
 _move = on_numbers(kernel.move)
-_turn = on_numbers(
-    touch.turn,
-    move=_move,
-    placed=on_numbers(touch.placed),
-    filled=on_numbers(queue.filled),
-    advance=on_numbers(queue.advance),
-)
-_step = on_numbers(touch_lane.step_lane, turn=_turn, unwind=on_numbers(touch.unwind, move=_move))
+_wait = on_numbers(touch.wait, move=_move, filled=on_numbers(queue.filled), advance=on_numbers(queue.advance))
+_placed, _unwind = on_numbers(touch.placed), on_numbers(touch.unwind, move=_move)
+_KEPT: Final = 2**15
+"""Largest number of results that a task keeps."""
+
+
+@lru_cache(maxsize=16)
+def _step_of(task: TouchTask) -> Callable[..., tuple[TouchLane, float]]:
+    """Return the step of a task, which keeps what it has computed: places are few, and draws take few values."""
+
+    @lru_cache(maxsize=_KEPT)
+    def kept(resting: float, place: Place, draw: Draw) -> Waited:
+        waited: Waited = _wait(task.market, resting, place, draw)
+        return waited
+
+    turn = on_numbers(touch.turn, move=_move, placed=_placed, wait=lambda _, *given: kept(*given))
+    step: Callable[..., tuple[TouchLane, float]] = on_numbers(touch_lane.step_lane, turn=turn, unwind=_unwind)
+    return step
 
 
 class TouchBlock:
@@ -53,6 +65,7 @@ class TouchEpisode:
     def __init__(self, task: TouchTask, draws: tuple[list[float], list[float]]) -> None:
         """Begin the episode, given the outflow and the move of the touch in each step."""
         self.task, self.draws = task, draws
+        self._step = _step_of(task)
         self.lanes: list[TouchLane] = [first_touch_lane(task.market)]
         """The episode before each step so far, and now."""
         self.first = observe_touch(task.market, self.lanes[0])
@@ -71,7 +84,7 @@ class TouchEpisode:
         """Do a step; return the observation and the reward, half-spreads per lot."""
         market, lane = self.task.market, self.lanes[-1]
         outflow, moved = self.draws
-        after, cost = _step(market, lane, take, rest, Draw(outflow[lane.k], moved[lane.k]))
+        after, cost = self._step(market, lane, take, rest, Draw(outflow[lane.k], moved[lane.k]))
         self.lanes.append(after)
         return observe_touch(market, after), cost * -market.scale
 

@@ -49,6 +49,7 @@ __all__ = [
     "Place",
     "TouchMarket",
     "Turn",
+    "Waited",
     "all_places",
     "build_touch",
     "draw_step",
@@ -57,6 +58,7 @@ __all__ = [
     "placed",
     "turn",
     "unwind",
+    "wait",
 ]
 
 NOWHERE: Final = 0.0
@@ -112,6 +114,20 @@ class Bill(NamedTuple):
     """Adverse selection less half-spread and rebate of the lots that were filled."""
     risk: Any
     """Risk of the lots that are left."""
+
+
+class Waited(NamedTuple):
+    """What a step does to the lots that rest."""
+
+    left: Any
+    """Lots that are left."""
+    place: Place
+    filled: Any
+    """Lots that were filled, by the queue or by a sweep."""
+    rest: Any
+    """Adverse selection less half-spread and rebate of the fills, currency per share, summed over the lots."""
+    risk: Any
+    """Risk of the lots that are left, currency per share, summed over the lots."""
 
 
 class Turn(NamedTuple):
@@ -263,26 +279,39 @@ def turn(market: TouchMarket, left: Any, place: Place, take: Any, rest: Any, dra
     """
     state, cost = move(_IMPACT, (left, 0.0, 0.0), market.taking, take)
     resting = state[0]
-    level, ahead = placed(market, place, rest)
+    waited = wait(market, resting, placed(market, place, rest), draw)
+    return Turn(
+        left=waited.left,
+        place=waited.place,
+        taken=left - resting,
+        filled=waited.filled,
+        bill=Bill(cost[_SPREAD], cost[_TEMPORARY], waited.rest, waited.risk),
+    )
+
+
+def wait(market: TouchMarket, resting: Any, place: Place, draw: Draw) -> Waited:
+    """Let the lots of an order rest for a step.
+
+    Args:
+        market: The market.
+        resting: Lots, x.
+        place: Where they rest.
+        draw: What nature draws.
+    """
+    level, ahead = place
     at_touch, through = level == TOUCH, draw.moved == THROUGH
     swept = at_touch & through
     lots = where(swept, resting, where(at_touch, filled(resting, ahead, draw.outflow), 0.0))
     gain = where(swept, market.swept, market.earned)
     filling = (_NEVER, lots, lots, 0.0, -gain, 0.0, 0.0, 0.0, market.risk, 0.0)
-    after, earned = move(_IMPACT, state, filling, lots)
-    left_after = after[0]
+    after, earned = move(_IMPACT, (resting, 0.0, 0.0), filling, lots)
+    left = after[0]
     reached = (level == DEEPER) & through
-    waits = left_after > 0.0
+    waits = left > 0.0
     next_level = where(waits, where(reached, TOUCH, level), NOWHERE)
     next_ahead = advance(ahead, draw.outflow, draw.moved == AWAY, market.back)
     next_ahead = where(reached, market.deeper_back, where(at_touch & waits, next_ahead, 0.0))
-    return Turn(
-        left=left_after,
-        place=Place(next_level, where(waits, next_ahead, 0.0)),
-        taken=left - resting,
-        filled=lots,
-        bill=Bill(cost[_SPREAD], cost[_TEMPORARY], earned[_SPREAD], earned[_RISK]),
-    )
+    return Waited(left, Place(next_level, where(waits, next_ahead, 0.0)), lots, earned[_SPREAD], earned[_RISK])
 
 
 def unwind(market: TouchMarket, left: Any) -> Bill:
