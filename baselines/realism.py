@@ -48,6 +48,10 @@ NO_LEVEL: Final = "volume_level_sd is the variation of the volume from day to da
 NO_MEMORY: Final = "volume_persistence is the memory of the volume within a day (calibrate --volume-persistence)"
 ONE_RATE: Final = "volume_persistence is an AR(1), whose memory decays at one rate; that of real volume falls fast, then slowly"
 NO_NEWS: Final = "the volume of a slice does not depend on its return, given the regime"
+ONE_FLOW: Final = (
+    "flow is a Gaussian AR(1), whose sign has the autocorrelation 2/pi asin(flow_persistence); real flow has heavy tails and a "
+    "longer memory"
+)
 """Reasons for which a fact misses."""
 
 
@@ -228,7 +232,7 @@ def facts_on_card(scenario: Scenario) -> tuple[list[str], dict[str, str]]:
     if REALISM not in entries:
         return [], rest
     facts = {key.removeprefix(f"{REALISM}: "): text for key, text in entries.items() if key != REALISM}
-    reasons = {fact.name: f"; {fact.reason}" for fact in FACTS if fact.reason}
+    reasons = {fact.name: f"; {fact.reason}" for fact in FACTS if fact.reason} | {_SIGN: f"; {ONE_FLOW}"}
     lines = [f"is the market like the market? {entries[REALISM]}"]
     lines += [f"  {name} {text}{reasons.get(name, '')}" for name, text in facts.items() if text.startswith("misses")]
     if not entries[REALISM].endswith(scenario.hash):
@@ -380,9 +384,10 @@ def _share(low: float, high: float) -> Callable[[Days], float]:
     return lambda days: _part_of_day(days.share, low, high) * len(days.share)
 
 
+_SIGN: Final = "autocorrelation of the sign of flow, lag 1"
 _FLOW_FACTS: Final = {
     f"response to flow {_LATER} slices later, relative": _kept,
-    "autocorrelation of the sign of flow, lag 1": _sign_memory,
+    _SIGN: _sign_memory,
 }
 """Facts of moves and flow, shape (session, slice), that a tape of several sessions holds."""
 FACTS: Final = (

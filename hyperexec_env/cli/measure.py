@@ -52,6 +52,7 @@ class Args(Format):
     adv: float | None = option(None, "average daily volume, shares (default: volume of the sessions of the tape)")
     out: str = option(meaning="output file of the scenario, .toml", file="output")
     name: str = option("", "name of the scenario (default: name of the output file)")
+    volume_persistence: bool = option(False, "let the volume persist from slice to slice, as measured: it becomes a signal")
     side: int | None = option(None, "side of the order: 1 buy, -1 sell (default: 1)")
     quantity: float | None = option(None, "size of the order, shares (default: 4 % of the daily volume)")
     basket: bool = option(False, "measure a basket: each of --trades and each of --quotes belongs to one asset")
@@ -79,7 +80,8 @@ def _of_bars(args: Args, name: str) -> Assumed:
     """Return a scenario calibrated to bars, with the impact of public tapes, and temporary impact of the fills."""
     format = build(Format, args)
     sessions = read_sessions(args.bars, format, lenient=True, adv=args.adv)
-    calibration = calibration_of(sessions, name, side=args.side, quantity=args.quantity, adv=args.adv)
+    order: dict[str, Any] = {"side": args.side, "quantity": args.quantity, "adv": args.adv}
+    calibration = calibration_of(sessions, name, volume_persistence=args.volume_persistence, **order)
     fills = _fills(args)
     orders = orders_of(fills, bars=read_bars(args.bars, format), format=format) if fills else None
     return assume_impact(calibration, orders)
@@ -96,12 +98,13 @@ def _of_tape(args: Args, name: str) -> Measurement:
     quotes = read_quotes(args.quotes, replace(format, tz=args.quotes_tz or args.tz)) if args.quotes else None
     bars = read_bars(args.bars, format) if args.bars else None
     fields: dict[str, Any] = {"fills": _fills(args), "side": args.side, "quantity": args.quantity}
+    fields["volume_persistence"] = args.volume_persistence
     return measure(source, quotes, format, bars=bars, adv=args.adv, name=name, **fields)
 
 
 def _of_basket(args: Args, name: str) -> Certified:
     """Return the measurement of a basket, one asset for each of the trades; the basket is written."""
-    for key in ("book", "bars", "fills", "fills_columns", "adv", "side", "quantity", "symbol"):
+    for key in ("book", "bars", "fills", "fills_columns", "adv", "side", "quantity", "symbol", "volume_persistence"):
         if getattr(args, key):
             raise ValueError(
                 f"{key} must not be given with --basket, got {getattr(args, key)}: pass --trades, --quotes, --orders"

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.data.draws import with_bar_draws
-from hyperexec_env.data.figures import Figures, Samples, estimate, persistent_noise, samples_of, standard_errors
+from hyperexec_env.data.figures import Figures, Samples, estimate, samples_of, standard_errors
 from hyperexec_env.data.numbers import rounded
 from hyperexec_env.data.regime_fit import transition_rates
 from hyperexec_env.data.sessions import BarReport, Sessions
@@ -194,8 +194,7 @@ def calibration_of(
     persistence = None if figures.volume_noise is None else figures.volume_persistence
     if volume_persistence and figures.volume_noise is not None:
         measured["volume_persistence"] = _digits(_per_slice(figures.volume_persistence, samples, measured, order))
-        noise = persistent_noise(figures.volume_noise, figures.volume_persistence, samples.slices)
-        measured["volume_noise"] = _digits(noise)
+        measured["volume_noise"] = _digits(figures.persistent_noise)
     impact, sources = public_impact(order)
     values = {**measured, **impact, **order}
     if "quantity" not in order:
@@ -293,8 +292,8 @@ def _provenance(
         f"far as returns identify it, {source}; the variation of the daily level{level} is excluded{error('volume_noise')}",
         "volume_level_sd": f"sd of the log of the daily level of the volume around the mean of the sample, {source}"
         f"{error('volume_level')}",
-        "volume_persistence": f"first autocorrelation of that log volume, corrected for the mean of the day, {source}"
-        f"{error('volume_persistence')}",
+        "volume_persistence": "AR(1) coefficient of that log volume, less the part of regimes that returns do not show, "
+        f"{source}{error('volume_persistence')}",
         "regimes": f"hidden Markov model of {samples.slice_minutes:g}-minute returns over their usual size at that time of day "
         "(Student distribution, stationary reversible chain, EM; number of regimes by BIC), "
         f"{source}; rates are the logarithm of the transition matrix; volatility (root mean square) and volume (least squares) "
@@ -305,6 +304,8 @@ def _provenance(
         "slices": f"slices of {samples.slice_minutes:g} minutes",
         "day_minutes": f"minutes of trading of a session, calendar {sessions.report.calendar}",
     }
+    if "volume_persistence" in measured:
+        texts["volume_noise"] = f"stationary sd of the AR(1) of volume_persistence{error('volume_noise')}"
     if samples.is_daily:
         texts["regimes"] = "one regime: daily bars do not identify regimes within a day"
         texts["volume_curve"] = "default: that of the scenario regime-day; daily bars do not identify it"

@@ -18,7 +18,6 @@ __all__ = [
     "Figures",
     "Samples",
     "estimate",
-    "persistent_noise",
     "price_columns",
     "return_parts",
     "samples_of",
@@ -70,6 +69,14 @@ class Samples(NamedTuple):
         return self._replace(**rows)
 
 
+class Memory(NamedTuple):
+    """AR(1) of the log volume of a slice around level, curve and regime."""
+
+    persistence: float
+    noise: float
+    """Stationary sd."""
+
+
 class Figures(NamedTuple):
     """Estimates."""
 
@@ -83,6 +90,8 @@ class Figures(NamedTuple):
     """Sd of the log volume of a slice around level and curve, if it has no memory; None where bars do not identify it."""
     volume_persistence: float
     """AR(1) coefficient of that log volume from slice to slice; 0 where bars do not identify it."""
+    persistent_noise: float
+    """Stationary sd of that AR(1); 0 where bars do not identify it."""
     volume_level: float
     """Sd of the log of the daily level of volume."""
     fit: RegimeFit | None
@@ -165,17 +174,17 @@ def estimate(samples: Samples, start: Figures | None = None, *, most_regimes: in
     if samples.is_daily:
         curve = np.array(U_CURVE) / sum(U_CURVE)
         level = float(np.log(np.maximum(day, 1.0)).std(ddof=1)) if samples.has_volume else 0.0
-        return Figures(adv, volatility, curve, None, 0.0, level, None, np.ones(1), np.ones(1), np.ones(1))
+        return Figures(adv, volatility, curve, None, 0.0, 0.0, level, None, np.ones(1), np.ones(1), np.ones(1))
     returns, size = _standardised(samples)
     fit, shape = _fit(returns, start, most_regimes), _volatility_curve(samples)
     if not samples.has_volume:
         flat = np.full(samples.slices, 1.0 / samples.slices)
-        return Figures(0.0, volatility, flat, None, 0.0, 0.0, fit, np.ones(len(fit.law)), shape, size)
+        return Figures(0.0, volatility, flat, None, 0.0, 0.0, 0.0, fit, np.ones(len(fit.law)), shape, size)
     curve = (samples.volume / day[:, None]).mean(axis=0)
     relative = samples.volume / (adv * np.maximum(curve, 1e-12))
     scale = _regime_volume(relative, fit)
-    noise, persistence, level = _volume_noise(relative, fit.posterior @ np.log(scale))
-    return Figures(adv, volatility, curve, noise, persistence, level, fit, scale, shape, size)
+    noise, level, memory = _volume_noise(relative, fit, scale)
+    return Figures(adv, volatility, curve, noise, *memory, level, fit, scale, shape, size)
 
 
 def standard_errors(samples: Samples, figures: Figures) -> dict[str, Any]:
@@ -250,31 +259,53 @@ def _regime_volume(relative: Floats, fit: RegimeFit) -> Floats:
     return np.asarray(volume / (fit.law @ volume))
 
 
-def _volume_noise(relative: Floats, regime: Floats) -> tuple[float, float, float]:
-    """Return the sd of the log volume within a day, its persistence, and the sd of its daily level (two-way analysis of
-    variance).
-    """
+def _volume_noise(relative: Floats, fit: RegimeFit, scale: Floats) -> tuple[float, float, Memory]:
+    """Return the sd of the log volume within a day and of its daily level (two-way analysis of variance), and its memory."""
     days, bins = relative.shape
+    regime = fit.posterior @ np.log(scale)
     residual = np.log(np.maximum(relative, 1e-6)) - regime
     level = residual.mean(axis=1, keepdims=True)
     residual = residual - level - residual.mean(axis=0) + residual.mean()
-    total = float(_square(residual).sum())
-    lagged = float((residual[:, :-1] * residual[:, 1:]).sum())
-    persistence = _persistence(lagged / total, bins) if total > 0.0 and bins > 2 else 0.0
-    return math.sqrt(total / ((days - 1) * max(bins - 1, 1))), persistence, float(level.std(ddof=1))
+    total = float(_square(residual).sum()) / (days - 1)
+    lagged = float((residual[:, :-1] * residual[:, 1:]).sum()) / (days - 1)
+    unseen = _unseen_regimes(fit, np.log(scale), regime)
+    return math.sqrt(total / max(bins - 1, 1)), float(level.std(ddof=1)), _memory(total, lagged, bins, *unseen)
 
 
-def _persistence(ratio: float, bins: int) -> float:
-    """Return the AR(1) coefficient whose expected lagged products over squares, both around the mean of a day, are `ratio`.
+def _unseen_regimes(fit: RegimeFit, logs: Floats, regime: Floats) -> tuple[float, float]:
+    """Return the variance of the log volume of the regime that its posterior mean does not show, and its lag-one correlation.
 
-    Deviations from the mean of the day understate it: with independent values the expected ratio is -1 / bins.
+    A scenario draws its regimes, so that this part comes back there, beside the noise.
     """
+    variance = max(float(fit.law @ _square(logs)) - float(_square(regime).mean()), 0.0)
+    covariance = float(logs @ fit.flows @ logs) - float((regime[:, :-1] * regime[:, 1:]).mean())
+    return variance, min(max(covariance / variance, 0.0), _MOST_PERSISTENT) if variance > 1e-12 else 0.0
+
+
+def _memory(total: float, lagged: float, bins: int, unseen: float, slow: float) -> Memory:
+    """Return the AR(1) of the log volume whose sums of squares and of lagged products, around the mean of a day, are given.
+
+    Deviations from the mean of the day understate a memory: with independent values, lagged products over squares are
+    -1 / bins in the mean. The part of unseen regimes is an AR(1) of its own.
+
+    Args:
+        total: Mean over days of the sum of squared deviations from the mean of the day.
+        lagged: Mean over days of the sum of products of successive deviations.
+        bins: Slices of a day.
+        unseen: Variance of the part of unseen regimes.
+        slow: AR(1) coefficient of that part.
+    """
+    if bins < 3:
+        return Memory(0.0, math.sqrt(total / max(bins - 1, 1)))
+    square, product = _around_mean(slow, bins)
+    own = max(total - unseen * square, 0.1 * total)
+    ratio = (lagged - unseen * product) / max(own, 1e-300)
     low, high = -_MOST_PERSISTENT, _MOST_PERSISTENT
     for _ in range(40):
         middle = 0.5 * (low + high)
-        square, lagged = _around_mean(middle, bins)
-        low, high = (middle, high) if lagged < ratio * square else (low, middle)
-    return 0.5 * (low + high)
+        square, product = _around_mean(middle, bins)
+        low, high = (middle, high) if product < ratio * square else (low, middle)
+    return Memory(middle, math.sqrt(own / _around_mean(middle, bins)[0]))
 
 
 def _around_mean(phi: float, bins: int) -> tuple[float, float]:
@@ -283,11 +314,6 @@ def _around_mean(phi: float, bins: int) -> tuple[float, float]:
     covariance = phi ** np.abs(place[:, None] - place)
     centred = covariance - covariance.mean(axis=0) - covariance.mean(axis=1, keepdims=True) + covariance.mean()
     return float(np.trace(centred)), float(np.trace(centred, offset=1))
-
-
-def persistent_noise(noise: float, phi: float, bins: int) -> float:
-    """Return the stationary sd of an AR(1) whose deviations from the mean of a day disperse as if it were independent."""
-    return noise * math.sqrt((bins - 1) / _around_mean(phi, bins)[0])
 
 
 def _range_variance(sessions: Sessions) -> Floats:

@@ -14,7 +14,7 @@ import pytest
 
 from hyperexec_env.baselines.card import card
 from hyperexec_env.data.calibration import NAMES, Calibration, calibrate, calibration_of
-from hyperexec_env.data.figures import Samples, estimate, persistent_noise, samples_of, standard_errors
+from hyperexec_env.data.figures import Samples, estimate, samples_of, standard_errors
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.regime_fit import (
     TAIL,
@@ -155,8 +155,9 @@ def test_the_persistence_of_the_volume_is_recovered_around_daily_level_and_curve
     chosen = rng.integers(0, len(samples.volume), days)
     figures = estimate(samples.of_sessions(chosen)._replace(volume=volume), most_regimes=1)
     assert abs(figures.volume_persistence - phi) < 4.0 / math.sqrt(days * bins)
-    noise = persistent_noise(figures.volume_noise, figures.volume_persistence, bins)
-    assert noise == pytest.approx(NOISE, rel=4.0 / math.sqrt(2.0 * days * bins) * (1.0 + phi * phi) / (1.0 - phi * phi))
+    assert figures.persistent_noise == pytest.approx(
+        NOISE, rel=4.0 / math.sqrt(2.0 * days * bins) * (1.0 + phi * phi) / (1.0 - phi * phi)
+    )
 
 
 def test_the_persistence_of_the_volume_is_written_if_it_is_requested(market):
@@ -174,7 +175,7 @@ def test_the_persistence_of_the_volume_is_written_if_it_is_requested(market):
     assert 0.0 < error < 0.05
     assert f"persistence of the log volume from slice to slice: {plain.volume_persistence:.3f} +- {error:.3f}" in str(plain)
     assert persistent().volume_persistence == pytest.approx(plain.volume_persistence, rel=1e-5)
-    assert "first autocorrelation" in persistent().provenance["volume_persistence"]
+    assert "AR(1) coefficient" in persistent().provenance["volume_persistence"]
     coarse = persistent(slices=13)  # slices of 30 minutes
     assert coarse.volume_persistence == pytest.approx(max(plain.volume_persistence, 0.0) ** 2, rel=1e-4)
     half = persistent(slices=13, horizon_minutes=195.0)
