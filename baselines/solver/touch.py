@@ -44,6 +44,10 @@ __all__ = ["TouchSolution", "TouchStates", "build_states", "policy_parts", "poli
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
 
+_CASES: Final = 3_000_000
+"""Largest number of states times draws, which take about 300 MB."""
+_VALUES: Final = 20_000_000
+"""Largest number of states times steps, which take about 300 MB."""
 _TIE: Final = 1e-12
 """Difference of two costs, in half-spreads per lot, that counts as rounding: the first of the equal actions is chosen."""
 
@@ -81,7 +85,13 @@ class TouchStates(NamedTuple):
 def build_states(touch: TouchScenario) -> TouchStates:
     """Return the states and transitions of a touch scenario."""
     market, scenario, places = build_touch(touch), touch, all_places(build_touch(touch))
-    count = len(places.level)
+    count, states = len(places.level), (scenario.lots + 1) * len(places.level)
+    for name, cases, most in (("draws", 3 * len(market.outflow_law), _CASES), ("steps", scenario.steps, _VALUES)):
+        if states * cases > most:
+            raise ValueError(
+                f"lots, queue, outflow and steps must be smaller for an exact table: {states:,} states times {cases:,} {name} "
+                f"must be at most {most:,}"
+            )
     lots = np.arange(scenario.lots + 1.0)
     outflows, moves = market.outflow_law, market.move_law
     chances = np.outer(outflows, [chance for _, chance in moves]).ravel()

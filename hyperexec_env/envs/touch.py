@@ -23,7 +23,8 @@ __all__ = ["HyperExecTouchEnv"]
 
 Draws = tuple[list[float], list[float]]
 
-_BLOCK = 128
+_BLOCK = 8192
+"""Largest number of steps whose draws are made ahead; one episode at least."""
 
 
 class HyperExecTouchEnv(gym.Env[NDArray[np.float32], Any]):
@@ -162,7 +163,7 @@ class HyperExecTouchEnv(gym.Env[NDArray[np.float32], Any]):
         self._block = next_block(
             self._block,
             numbers.episode,
-            _BLOCK,
+            max(_BLOCK // self.task.market.steps, 1),
             lambda first, count: draw_touch_block(self.task, numbers.seed, first, count, numbers.board),
         )
         return self._begin(self._block.draws(numbers.episode))

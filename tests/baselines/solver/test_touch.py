@@ -123,6 +123,14 @@ def test_a_table_of_actions_is_checked():
 
 
 @pytest.mark.fast
+@pytest.mark.parametrize("large", [{"lots": 200, "queue": 200, "outflow": 200.0}, {"horizon_seconds": 20_000.0, "lots": 150}])
+def test_a_table_that_does_not_fit_into_memory_is_refused(large):
+    scenario = replace(get_touch("touch-5min"), **{"step_seconds": 2.0, **large})
+    with pytest.raises(ValueError, match="must be smaller for an exact table"):
+        solve_touch(scenario)
+
+
+@pytest.mark.fast
 def test_the_report_names_its_numbers():
     solution = solve_touch("touch-5min")
     assert set(policy_parts("touch-5min", solution.actions)) == {"take", "impact", "rest", "risk"}
