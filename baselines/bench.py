@@ -21,7 +21,7 @@ from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.orders import ParentOrder
 
 from .policies import get_policy
-from .solver.touch import solve_touch
+from .solver import solve
 
 __all__ = ["Spent", "agent_probes", "command_probes", "reading_probes", "rollout_probes", "solver_probes", "spent_by"]
 
@@ -179,12 +179,12 @@ def agent_probes() -> list[Probe]:
 
 
 def _solve_time(name: str) -> Callable[[float], float]:
-    """Return a measurement of the time to solve a touch scenario, seconds."""
+    """Return a measurement of the time to solve a scenario, seconds."""
 
     def measure(seconds: float) -> float:
         solved, start = 0, perf_counter()
         while not solved or perf_counter() - start < seconds:
-            solve_touch(name, cached=False)
+            solve(name, cached=False)
             solved += 1
         return (perf_counter() - start) / solved
 
@@ -192,8 +192,8 @@ def _solve_time(name: str) -> Callable[[float], float]:
 
 
 def solver_probes() -> list[Probe]:
-    """Return the probes of solvers: the time of an exact table."""
-    return [within("optimum of touch-5min", "s", 1.0, _solve_time("touch-5min"))]
+    """Return the probes of solvers: the time of an exact table, and of ten assets with six regimes."""
+    return [within(f"optimum of {name}", "s", 1.0, _solve_time(name)) for name in ("touch-5min", "basket-day")]
 
 
 def rollout_probes(episodes: int = _EPISODES) -> list[Probe]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import cycle, pairwise
 from statistics import median
@@ -33,7 +33,7 @@ from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.extras import MissingExtra, need
-from hyperexec_env.market.basket_scenario import get_basket
+from hyperexec_env.market.basket_scenario import BasketScenario, get_basket
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.market.tables import build_market
 from hyperexec_env.progress import progress
@@ -88,6 +88,10 @@ class _Goals(NamedTuple):
 
 _VECTORS: Final = (_Goals(64, 4.0, 3.0, 1.3), _Goals(1_024, 4.0, 2.5, 1.6), _Goals(16_384, 2.0, 1.5, 1.3))
 _NUMPY_LANES: Final = 1_000
+_BASKET_LANES: Final = 1_024
+_BASKET_OF_ONE, _PER_ASSET, _PER_ASSET_OF_MANY = 0.9, 1.3, 2.0
+"""Target ratio of the rate of a basket of one asset to that of the asset, and target ratios of the step time of each asset of a
+basket of up to ten and of fifty assets to the step time of one asset."""
 _ENDING: Final = 1.4
 """Target ratio of the step time of lanes that end at all times to the step time of lanes in step."""
 
@@ -349,32 +353,35 @@ def _numpy_probes() -> list[Probe]:
     ]
 
 
-def _basket_probes() -> list[Probe]:
-    """Return the probes of a basket of ten assets, relative to one asset; the lanes of both step in numpy."""
-    assets, per_asset = len(get_basket(_BASKET_SCENARIO).assets), 1.3
+def _basket_of(assets: int) -> BasketScenario:
+    """Return a basket of some assets: those of the default basket, again and again, with one factor."""
+    base = get_basket(_BASKET_SCENARIO).assets
+    chosen = tuple(replace(base[i % len(base)], name=f"A{i}") for i in range(assets))
+    return BasketScenario(f"basket-of-{assets}", assets=chosen, factors=((0.6,),) * assets)
+
+
+def _basket_probes(numba: bool) -> list[Probe]:
+    """Return the probes of baskets, relative to one asset: the single environment, numpy lanes and compiled lanes.
+
+    The lanes of one asset execute the first asset of the basket alone.
+    """
+    usual = len(get_basket(_BASKET_SCENARIO).assets)
     one, many = single_rate(ENVIRONMENT), single_rate(_BASKET)
-    lanes, basket = _Lanes(ENVIRONMENT, _NUMPY_LANES, **_options("numpy")), _Lanes(_BASKET, _NUMPY_LANES, **_options("numpy"))
-    words = f"basket of {assets} assets"
-    return [
-        Probe(
-            words,
-            "us/step",
-            10.0,
-            "lower",
-            lambda seconds: 1e6 / many(seconds),
-            lambda seconds: 1e6 / one(seconds),
-            "one asset",
-        ),
-        Probe(
-            f"{words}, {_NUMPY_LANES:,} numpy lanes",
-            "ns/lane",
-            per_asset * assets,
-            "lower",
-            basket.nanoseconds,
-            lanes.nanoseconds,
-            "one asset",
-        ),
-    ]
+    single = (lambda seconds: 1e6 / many(seconds)), (lambda seconds: 1e6 / one(seconds))
+    probes = [Probe(f"basket of {usual} assets", "us/step", 10.0, "lower", *single, "one asset")]
+    for backend, count, sizes in (("numpy", _NUMPY_LANES, (usual,)), ("numba", _BASKET_LANES, (1, 2, usual, 50))):
+        if backend == "numba" and not numba:
+            continue
+        asset = _Lanes(ENVIRONMENT, count, **_options(backend), scenario=_basket_of(1).assets[0])
+        for assets in sizes:
+            basket = _Lanes(_BASKET, count, **_options(backend), scenario=_basket_of(assets))
+            name = f"basket of {assets} asset{'s' * (assets > 1)}, {count:,} {backend} lanes"
+            if assets == 1:
+                probes.append(Probe(name, "steps/s", _BASKET_OF_ONE, "higher", basket.rate, asset.rate, "one asset"))
+            else:
+                goal = assets * (_PER_ASSET if assets <= usual else _PER_ASSET_OF_MANY)
+                probes.append(Probe(name, "ns/lane", goal, "lower", basket.nanoseconds, asset.nanoseconds, "one asset"))
+    return probes
 
 
 def _touch_probes() -> list[Probe]:
@@ -417,7 +424,7 @@ def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
         Probe("single environment", "steps/s", 1.9, "higher", single_rate(ENVIRONMENT), single_rate(REFERENCE)),
         *(probe for kind in compiled for probe in kind),
         *_numpy_probes(),
-        *_basket_probes(),
+        *_basket_probes(numba),
         *_touch_probes(),
         within("decision of a trained policy", "us", 25.0, _decision_time()),
         Probe("import", "s", 1.3, "lower", *imports, against="import gymnasium"),

@@ -66,9 +66,14 @@ GOALS = {
     "decision of a trained policy": (1.0, "lower", LIMIT),
     "basket of 10 assets": (10.0, "lower", "one asset"),
     "basket of 10 assets, 1,000 numpy lanes": (13.0, "lower", "one asset"),
+    "basket of 1 asset, 1,024 numba lanes": (0.9, "higher", "one asset"),
+    "basket of 2 assets, 1,024 numba lanes": (2.6, "lower", "one asset"),
+    "basket of 10 assets, 1,024 numba lanes": (13.0, "lower", "one asset"),
+    "basket of 50 assets, 1,024 numba lanes": (100.0, "lower", "one asset"),
     "child order at the touch": (2.0, "lower", "an order of slices"),
     "child order at the touch, 1,000 numpy lanes": (2.0, "lower", "an order of slices"),
     "optimum of touch-5min": (1.0, "lower", LIMIT),
+    "optimum of basket-day": (1.0, "lower", LIMIT),
     "training by PPO": (15.0, "higher", "stable-baselines3's defaults"),
     "environment's share of it": (1.0, "lower", LIMIT),
 }
@@ -82,6 +87,7 @@ LIMITS = {
     "first frame of render()": (1.0, "s"),
     "decision of a trained policy": (25.0, "us"),
     "optimum of touch-5min": (1.0, "s"),
+    "optimum of basket-day": (1.0, "s"),
     "environment's share of it": (5.0, "%"),
 }
 
