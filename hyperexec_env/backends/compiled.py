@@ -26,7 +26,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.backends.generate import Function, Layout, Loop, pack, stored_as, write
+from hyperexec_env.backends.generate import Function, Loop, write
+from hyperexec_env.backends.layout import Layout, pack, stored_as
 from hyperexec_env.backends.plan import Pick, Program, refused, walk
 from hyperexec_env.checks import check_choice, one_line
 from hyperexec_env.extras import need

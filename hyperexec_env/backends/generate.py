@@ -1,9 +1,9 @@
 """Write the source of compiled loops from the plans of a program, the fields of its records and the signatures of its stages.
 
-Lanes are processed in *tiles* of :data:`TILE` lanes, whose numbers stay in the processor's cache. Each line of a plan becomes
-a function with one short loop over the lanes j of a tile, without branches and with literal offsets, so that the compiler can
-vectorise it. A *driver* calls these functions in order, tile by tile. The example of :mod:`~hyperexec_env.backends.plan`
-becomes
+Lanes are processed in *tiles* of :data:`~hyperexec_env.backends.layout.TILE` lanes, whose numbers stay in the processor's
+cache. Each line of a plan becomes a function with one short loop over the lanes j of a tile, without branches and with literal
+offsets, so that the compiler can vectorise it. A *driver* calls these functions in order, tile by tile. The example of
+:mod:`~hyperexec_env.backends.plan` becomes
 
     def tick_b13a548a(n, kept):                               the line Pass(tick); k is column 0, over is column 1
         for j in range(np.uint64(n)):
@@ -21,10 +21,11 @@ becomes
             tick_b13a548a(n, tile)
             ...
 
-All numbers are in a few flat buffers. A number of a record is one *column* of a buffer, with :data:`TILE` consecutive elements
-for each tile. Indices are unsigned: a signed index may count from the end of an array, and a loop that has to ask does not
-vectorise. A number of another machine type than the buffer is stored bit for bit (:class:`Place`): arrays are not viewed as
-another type, because numba counts the references of a view, which takes longer than a short loop.
+All numbers are in a few flat buffers. A number of a record is one *column* of a buffer, with as many consecutive elements for
+each tile as it has lanes. Indices are unsigned: a signed index may count from the end of an array, and a loop that has to ask
+does not vectorise. A number of another machine type than the buffer is stored bit for bit
+(:class:`~hyperexec_env.backends.layout.Place`): arrays are not viewed as another type, because numba counts the references of a
+view, which takes longer than a short loop.
 
     kept      persistent records (:attr:`Program.kept`), float64, shape (tiles, columns * TILE); a function gets one row
     draft     temporary numbers of 64 bits, float64, one tile
@@ -39,7 +40,8 @@ the row of one member. Temporary numbers of a member that no other :class:`Each`
     own_kept  as `kept`, shape (tiles * members, columns * TILE); own_draft, own_given and own_tables likewise, one row a member
 
 Inputs, outputs and the other arrays of a program are passed as they are. A temporary record that only the line that makes it
-takes is a local variable, without memory. :class:`Layout` is the only place that assigns columns.
+takes is a local variable, without memory. :class:`~hyperexec_env.backends.layout.Layout` is the only place that
+assigns columns.
 """
 
 from __future__ import annotations
@@ -51,6 +53,8 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from hyperexec_env.backends.layout import OWN, WIDE, Layout, Place, constants_of, given_number, local_name
+from hyperexec_env.backends.order import name_of, records_in_memory
 from hyperexec_env.backends.plan import (
     Add,
     Each,
@@ -65,68 +69,17 @@ from hyperexec_env.backends.plan import (
     Show,
     Sum,
     Unless,
-    crossing,
     made_by,
-    of_members,
     taken_by,
     walk,
 )
 from hyperexec_env.backends.sums import SUM_ARGUMENTS, sum_text
-from hyperexec_env.records import fields_of, is_record, leaves, numbers
+from hyperexec_env.records import fields_of, is_record
 
-__all__ = ["TILE", "Function", "Layout", "Loop", "Place", "pack", "stored_as", "write"]
-
-TILE: Final = 264
-"""Lanes of a tile: the numbers that a line needs fit into the second-level cache. Not a power of two, which would map the
-columns of a lane to the same few sets of the cache."""
-_MANY, _SMALL_TILE = 16, 72
-"""Number of members beyond which a tile has fewer lanes: the numbers of all members of its lanes should stay in the cache."""
-
-_WIDE: Final = {"float32": "float64", "uint32": "uint64"}
-"""Machine type of 64 bits that stores a number of 32 bits exactly, in a buffer of double precision."""
-_BUFFERS: Final = {
-    **{"kept": "float64", "draft": "float64", "single": "float32"},
-    **{"own_kept": "float64", "own_draft": "float64"},
-}
-"""Buffers with columns of lanes and their machine types: persistent numbers, temporary numbers of 64 and of 32 bits; numbers of
-members."""
-OWN: Final = ("own_given", "own_tables", "own_kept", "own_draft")
-"""Arrays of the members, in the order of a driver's arguments."""
+__all__ = ["Function", "Loop", "write"]
 
 _PER_PICK: Final = {"lanes": "lanes_{}", "count": "n_{}", "at": "start + total_{}"}
 """Arguments of functions for picked lanes, as expressions of the driver."""
-_NOT_MADE: Final = ", which no line before it makes for these lanes"
-"""End of the error of a line that takes a record too early."""
-
-
-class Place(NamedTuple):
-    """One number in memory.
-
-    A buffer of double precision stores integers bit for bit, and numbers of 32 bits widened (:data:`_WIDE`); a buffer of single
-    precision stores 32 random bits bit for bit.
-    """
-
-    element: str
-    """Expression of the element of an array, such as `kept[np.uint64(264) + j]`."""
-    kind: str
-    """Machine type of the number."""
-    buffer: str = ""
-    """Machine type of the array; "": that of the number."""
-
-    def read(self) -> str:
-        """Return the expression of the number."""
-        if self.buffer in ("", self.kind):
-            return self.element
-        wide = stored_as(self.kind) if self.buffer == "float64" else self.kind
-        held = self.element if wide == self.buffer else f"np.{self.buffer}({self.element}).view(np.{wide})"
-        return held if wide == self.kind else f"np.{self.kind}({held})"
-
-    def write(self, value: str) -> str:
-        """Return the statement that stores the value of an expression."""
-        if self.buffer in ("", self.kind):
-            return f"{self.element} = {value}"
-        wide = stored_as(self.kind) if self.buffer == "float64" else self.kind
-        return f"{self.element} = np.{wide}({value})" + ("" if wide == self.buffer else f".view(np.{self.buffer})")
 
 
 class Function(NamedTuple):
@@ -152,145 +105,6 @@ class Loop(NamedTuple):
     """Names of the arrays that the plan reads or writes besides the buffers, in the order of the driver's arguments."""
     sums: frozenset[str]
     """Names of those arrays that :class:`Add` lines add to; each part of the lanes passes its own row."""
-
-
-class Layout:
-    """The position in memory of each number of each record, and the expressions that read it.
-
-    `self.columns` counts the columns of each buffer.
-    """
-
-    def __init__(self, program: Program) -> None:
-        """Assign columns to the persistent records; other records get columns when an expression first uses them."""
-        self.program = program
-        self.tile = _SMALL_TILE if len(program.members) > _MANY else TILE
-        """Lanes of a tile."""
-        self.member = program.members[0] if program.members else _NO_MEMBER
-        """The member whose constants are written into the text."""
-        self.own, self._crossing = of_members(program), crossing(program)
-        self.columns = dict.fromkeys(_BUFFERS, 0)
-        self._places: dict[tuple[type, str], Place] = {}
-        self._columns: dict[tuple[type, str], int] = {}
-        self.fixed = {**program.fixed, **self.member.fixed}
-        self.inputs = {**program.inputs, **self.member.inputs}
-        self.listed = {**program.listed, **self.member.listed}
-        self.offsets: dict[tuple[type, str], int] = {}
-        """Index in `given` (of members: in `own_given`) of each number of a shared record, by (record type, dotted name)."""
-        self.tables: dict[type, int] = {}
-        """Index in `given` (`own_given`) of the start of a record's table in `tables` (`own_tables`)."""
-        for source in (program, self.member):
-            given = [(record, path) for record in source.given for path, kind in leaves(record) if kind != "constant"]
-            self.offsets |= {number: index for index, number in enumerate(given)}
-            self.tables |= {record: len(given) + index for index, record in enumerate(source.tables)}
-            for record in source.kept:
-                for path, _ in leaves(record):
-                    self.number(record, path)
-
-    def array(self, record: type, name: str) -> str:
-        """Return the name of the array `given` or `tables` with the numbers of a record type."""
-        return f"own_{name}" if record in self.own else name
-
-    @property
-    def shared(self) -> dict[type, Any]:
-        """The records that all lanes share, by type: of the program and of the member."""
-        return {**self.program.given, **self.member.given}
-
-    def kept_columns(self, record: type) -> dict[str, tuple[int, str]]:
-        """Return (column, machine type) of each number of a persistent record, by dotted name; fixed fields have no column."""
-        return {path: (self._columns[record, path], place.kind) for path, place in self.stored(record)}
-
-    def number(self, record: type, path: str) -> str:
-        """Return the expression of one number of a record in lane j, such as `kept[np.uint64(528) + j]`.
-
-        A fixed field is a literal, or a field of a shared record, such as `the_OrderNumbers.side`.
-        """
-        if (record, path) in self.fixed:
-            value = self.fixed[record, path]
-            return f"{_local_name(value[0])}.{value[1]}" if isinstance(value, tuple) else repr(value)
-        return self.place(record, path).read()
-
-    def place(self, record: type, path: str) -> Place:
-        """Return the place of a number that is not fixed: an element of an array, or of a column."""
-        if (record, path) not in self._places:
-            self._places[record, path] = self._new_place(record, path, dict(leaves(record))[path])
-        return self._places[record, path]
-
-    def _new_place(self, record: type, path: str, kind: str) -> Place:
-        """Return the element of an array of the program, or of a new column."""
-        program = self.program
-        if record in self.inputs:
-            return Place(f"{self.inputs[record]}[j]", kind)
-        names = [name for name, _ in leaves(record)]
-        if record in program.outputs:
-            return Place(f"{program.outputs[record][names.index(path)]}[j]", kind)
-        if record in self.listed:
-            return Place(f"{self.listed[record]}[at + i, {names.index(path)}]", kind)
-        buffer = "single" if kind in _WIDE else "draft"
-        if record in program.kept:
-            buffer = "kept"
-        elif record in self.member.kept or record in self._crossing:
-            buffer = "own_kept" if record in self.member.kept else "own_draft"
-        column = self._columns[record, path] = self.columns[buffer]
-        self.columns[buffer] += 1
-        return Place(f"{buffer}[np.uint64({column * self.tile}) + j]", kind, _BUFFERS[buffer])
-
-    def stored(self, record: type) -> list[tuple[str, Place]]:
-        """Return (dotted name, place) of each number of a record that is not fixed."""
-        return [(path, self.place(record, path)) for path, _ in leaves(record) if (record, path) not in self.fixed]
-
-    def construct(self, record: Any, top: Any = None, prefix: str = "") -> str:
-        """Return the expression of a whole record in lane j, such as `Price(kept[np.uint64(0) + j], kept[np.uint64(264) + j])`.
-
-        A string, the name of an extra argument, is its own expression. `top` and `prefix` are the outermost record type and
-        the dotted name within it when the method calls itself for a nested record.
-        """
-        if isinstance(record, str):
-            return record
-        if top is None and record in self.shared:
-            return _local_name(record)
-        parts = []
-        for name, kind in fields_of(record):
-            path = prefix + name
-            parts.append(
-                self.construct(kind, top or record, f"{path}.") if is_record(kind) else self.number(top or record, path)
-            )
-        return f"{record.__name__}({', '.join(parts)})"
-
-    def given(self, record: type) -> str:
-        """Return the statement that builds a shared record, such as `the_Sight = Sight(given[24], given[25])`."""
-        values = self.shared[record]
-
-        def text(kind: type, value: Any, prefix: str) -> str:
-            parts = []
-            for (name, inner), part in zip(fields_of(kind), value, strict=True):
-                path = prefix + name
-                if is_record(inner):
-                    parts.append(text(inner, part, f"{path}."))
-                elif inner == "constant":
-                    parts.append(repr(part))
-                else:
-                    parts.append(_given_number(f"{self.array(record, 'given')}[{self.offsets[record, path]}]", inner))
-            return f"{kind.__name__}({', '.join(parts)})"
-
-        return f"{_local_name(record)} = {text(record, values, '')}"
-
-
-_NO_MEMBER: Final = Program(plans={}, kept=(), given={})
-
-
-def stored_as(kind: str) -> str:
-    """Return the machine type of 64 bits in which a number of a machine type is stored in `kept`, `given` and `tables`."""
-    return _WIDE.get(kind, kind)
-
-
-def _local_name(record: type) -> str:
-    """Return the name of the local variable of a shared record."""
-    return f"the_{record.__name__}"
-
-
-def _given_number(element: str, kind: str) -> str:
-    """Return the expression of a number in an element of the array `given`."""
-    return Place(element, kind, "float64").read()
 
 
 def _indent(lines: Sequence[str]) -> list[str]:
@@ -328,7 +142,7 @@ class _Writer:
     def __init__(self, layout: Layout, plan: tuple[Line, ...]) -> None:
         """Find the records that need memory and the arrays that are passed by tile."""
         self.layout, self.arguments = layout, _arrays(layout.program, plan)
-        self.in_memory = _records_in_memory(layout.program, plan)
+        self.in_memory = records_in_memory(layout.program, plan)
         self.functions: dict[str, Function] = {}
         """The functions written so far, by name."""
         shown = {target for target, picked in _show_targets(plan) if not picked}
@@ -364,7 +178,7 @@ class _Writer:
         """Return the call of a stage; `made` has the local variables of the records that the line has made already."""
         for record in taken_by(stage):
             if record in self.layout.own and not self.each:
-                raise TypeError(f"stage {stage.__name__} takes {_name_of(record)} of the members outside of an Each line")
+                raise TypeError(f"stage {stage.__name__} takes {name_of(record)} of the members outside of an Each line")
         return f"{stage.__name__}({', '.join(made.get(record) or self.layout.construct(record) for record in taken_by(stage))})"
 
     def _pass(self, line: Pass) -> list[str]:
@@ -396,7 +210,7 @@ class _Writer:
             table = self.layout.array(record, "tables")
             elements = [f"{table}[c{number} + np.uint64({i})]" for i in range(len(places))]
             for place, element in zip(places, elements, strict=True):
-                as_stored = place.buffer == "float64" and place.kind not in _WIDE  # copied bit for bit
+                as_stored = place.buffer == "float64" and place.kind not in WIDE  # copied bit for bit
                 sources.append(element if as_stored else Place(element, place.kind, "float64").read())
                 targets.append(Place(place.element, "float64", "float64") if as_stored else place)
         return text + _copies(sources, targets)
@@ -448,7 +262,7 @@ class _Writer:
         """
         text, constants = _with_constants(text)
         words = _identifiers(text)
-        given = [record for record in self.layout.shared if _local_name(record) in words]
+        given = [record for record in self.layout.shared if local_name(record) in words]
         head = [self.layout.given(record) for record in given]
         passed = [record for stage in stages for record in (*taken_by(stage), *made_by(stage))]
         types = [pair for record in (*given, *passed) for pair in _types(record)]
@@ -488,7 +302,7 @@ class _Writer:
             elif isinstance(line, Sum):
                 text.append(self._sum(line))
             elif isinstance(line, Repeat):
-                times = _given_number(f"given[{self.layout.offsets[line.record, line.field]}]", "int64")
+                times = given_number(f"given[{self.layout.offsets[line.record, line.field]}]", "int64")
                 text += [f"for _ in range({times}):", *_indent(self.calls(line.lines))]
             elif not isinstance(line, Refuse):
                 text.append(self._call_line(self.function([line])))
@@ -519,9 +333,9 @@ class _Writer:
         groups = [lines] if picked else [(line,) for line in lines]
         text: list[str] = []
         members, first = self.layout.program.members, 0
-        same = [_constants(member) == _constants(members[0]) for member in members]
+        same = [constants_of(member) == constants_of(members[0]) for member in members]
         for last in range(1, len(members) + 1):
-            if last < len(members) and _constants(members[last]) == _constants(members[first]):
+            if last < len(members) and constants_of(members[last]) == constants_of(members[first]):
                 continue
             self.layout.member, self.each = members[first], True
             text.append("for m in range(len(own_given)):" if all(same) else f"for m in range({first}, {last}):")
@@ -561,17 +375,6 @@ class _Writer:
         return f"{name}{row}[first:]" if name in self.by_lane else f"{name}{row}"
 
 
-def _constants(member: Program) -> list[Any]:
-    """Return the constants of a member, which are literals in the text."""
-    shared = member.given.items()
-    return [
-        value
-        for record, values in shared
-        for (_, kind), value in zip(leaves(record), numbers(values), strict=True)
-        if kind == "constant"
-    ]
-
-
 def _types(record: Any) -> Iterator[tuple[str, Any]]:
     """Yield (name, type) of a record type and of the record types nested in it."""
     if is_record(record):
@@ -591,73 +394,6 @@ def _by_name(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
         if names.setdefault(name, value) is not value:
             raise TypeError(f"two stages or records that meet in a line are called {name!r}; rename one")
     return names
-
-
-def _records_in_memory(program: Program, plan: tuple[Line, ...]) -> set[Any]:
-    """Return the record types that need memory: those that one line makes and another takes, and those that outlive the run.
-
-    Raises:
-        TypeError: A line takes a record that no line before it makes; the message names both.
-    """
-    outliving: set[Any] = {*program.outputs}
-    known: set[Any] = {*program.extra}
-    for source in (program, *program.members[:1]):
-        outliving |= {*source.kept, *source.listed}
-        known |= {*source.given, *source.inputs}
-    in_memory: set[Any] = set(outliving)
-    _check_lines(program, plan, outliving | known, in_memory)
-    return in_memory
-
-
-def _check_lines(program: Program, lines: tuple[Line, ...], available: set[Any], in_memory: set[Any]) -> set[Any]:
-    """Add the records that the lines take from each other to `in_memory`; return the records that they make in all lanes.
-
-    `available` are the records made before the lines. A record made in a :class:`For` is made in all lanes only if the
-    :class:`Unless` of the same name makes it too.
-    """
-    made: set[Any] = set()
-    partial: dict[tuple[str, type], set[Any]] = {}
-    for line in lines:
-        known = available | made
-        if isinstance(line, For):
-            within = _check_lines(program, line.lines, known, in_memory)
-            partial[line.name, type(line)] = partial.get((line.name, type(line)), set()) | within
-            made |= partial.get((line.name, For), set()) & partial.get((line.name, Unless), set())
-        elif isinstance(line, (Each, Repeat)):
-            made |= _check_lines(program, line.lines, known, in_memory)
-        else:
-            made |= _check_line(program, line, known, in_memory)
-    return made
-
-
-def _check_line(program: Program, line: Line, known: set[Any], in_memory: set[Any]) -> set[Any]:
-    """Add the records that one line takes from other lines to `in_memory`; return the records that it makes."""
-    made: set[Any] = set()
-    for stage in line.stages:
-        taken = set(taken_by(stage)) - made
-        for record in taken - known:
-            raise TypeError(f"stage {stage.__name__} takes {_name_of(record)}{_NOT_MADE}")
-        in_memory |= taken
-        made |= set(made_by(stage)) if isinstance(line, Pass) else set()
-    shown = (line.record, line.behind) if isinstance(line, Show) else (line.record,) if isinstance(line, Pick) else ()
-    if isinstance(line, Sum):
-        shown = (line.source,)
-        made.add(line.target)
-        in_memory.add(line.target)
-    for record in (record for record in shown if record is not None):
-        if record not in known - {*program.given}:
-            raise TypeError(f"line {type(line).__name__} takes {_name_of(record)}{_NOT_MADE}")
-        in_memory.add(record)
-    for record in line.records if isinstance(line, Look) else ():
-        if not any(record in source.tables for source in (program, *program.members[:1])):
-            raise TypeError(f"line Look takes {_name_of(record)}, which has no table")
-        made.add(record)
-    return made
-
-
-def _name_of(record: Any) -> str:
-    """Return the name of a record type, or of an extra argument."""
-    return record if isinstance(record, str) else str(record.__name__)
 
 
 def _show_targets(lines: Iterable[Line], picked: bool = False) -> Iterator[tuple[str, bool]]:
@@ -725,43 +461,3 @@ def write(name: str, layout: Layout) -> Loop:
     driver = Function(name, every, f"def {name}({', '.join(every)}):\n{body}\n", {}, {})
     sums = frozenset(line.target for line in walk(plan) if isinstance(line, Add))
     return Loop(driver, tuple(writer.functions.values()), arrays, sums)
-
-
-def pack(program: Program, layout: Layout) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Return the arrays `given` and `tables` of a program, float64; integers keep their bits."""
-    shared = program.given
-    given = [_as_float64(value, kind) for record in shared for value, kind in _numbers(record, shared[record])]
-    parts: list[np.ndarray[Any, Any]] = []
-    starts: list[float] = []
-    length = 0
-    for record, columns in program.tables.items():
-        flat = dict(_columns(record, columns))
-        words = [_as_float64(flat[path], kind) for path, kind in leaves(record) if (record, path) not in program.fixed]
-        starts.append(float(length))
-        parts.append(np.stack(words, axis=1).ravel())
-        length += parts[-1].size
-    return np.concatenate([*given, starts]), np.concatenate([*parts, np.zeros(1)])
-
-
-def _as_float64(values: Any, kind: str) -> np.ndarray[Any, Any]:
-    """Return the bits of numbers of a machine type, widened to 64 bits, as float64, shape (numbers,).
-
-    Raises:
-        TypeError: A value is not representable in the machine type (single precision is rounded).
-    """
-    given = np.atleast_1d(values)
-    held = np.ascontiguousarray(given, dtype=kind)
-    if kind != "float32" and not np.array_equal(held, given, equal_nan=given.dtype.kind == "f"):
-        raise TypeError(f"numbers of type {given.dtype} cannot be stored as {kind}")
-    return held.astype(stored_as(kind)).view(np.float64)
-
-
-def _numbers(kind: Any, record: Any) -> Iterator[tuple[Any, str]]:
-    """Yield (number, machine type) of the numbers of a shared record that are not literals in the text."""
-    machines = dict(leaves(kind))
-    return ((value, machines[path]) for path, value in _columns(kind, record) if machines[path] != "constant")
-
-
-def _columns(kind: Any, record: Any) -> Iterator[tuple[str, Any]]:
-    """Yield (dotted name, value) of each number of a record of type `kind`."""
-    return zip((path for path, _ in leaves(kind)), numbers(record), strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.backends.compiled import CompiledLanes, CompiledProgram
-from hyperexec_env.backends.generate import TILE
+from hyperexec_env.backends.layout import TILE
 from hyperexec_env.backends.plan import Add, Line, Look, Pass, Program, Repeat
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.evaluation.rule import Rule

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 
 from hyperexec_env.backends.arrays import ArrayLanes
 from hyperexec_env.backends.compiled import CompiledLanes, default_threads, resolve_backend
-from hyperexec_env.backends.generate import TILE
+from hyperexec_env.backends.layout import TILE
 from hyperexec_env.extras import MissingExtra
 from hyperexec_env.records import leaves, map_leaves, numbers
 

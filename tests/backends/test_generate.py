@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from hyperexec_env.backends.arrays import ArrayLanes
-from hyperexec_env.backends.generate import TILE, Layout, Place, pack, write
+from hyperexec_env.backends.generate import write
+from hyperexec_env.backends.layout import TILE, Layout, Place, pack
 from hyperexec_env.backends.plan import Add, For, Look, Pass, Pick, Refuse, Repeat, Show, Unless, made_by, taken_by, walk
 from hyperexec_env.records import Constant, Real, Whole, leaves, numbered, numbers
 

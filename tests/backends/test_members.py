@@ -11,7 +11,8 @@ import pytest
 
 from hyperexec_env.backends.arrays import ArrayLanes
 from hyperexec_env.backends.compiled import CompiledLanes
-from hyperexec_env.backends.generate import TILE, Layout, write
+from hyperexec_env.backends.generate import write
+from hyperexec_env.backends.layout import TILE, Layout
 from hyperexec_env.backends.plan import Each, For, Look, Pass, Pick, Program, Refuse, Show, Sum, Unless
 from hyperexec_env.records import Constant, Real, Single, Whole
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hyperexec_env.backends.generate import TILE, Layout, pack, stored_as, write
+from hyperexec_env.backends.generate import write
+from hyperexec_env.backends.layout import TILE, Layout, pack, stored_as
 from hyperexec_env.backends.plan import Add, For, Look, Pass, Pick, Program, Refuse, Repeat, Show, Unless
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, Word, numbered, reached
 

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hyperexec_env.backends.generate import TILE
+from hyperexec_env.backends.layout import TILE
 from hyperexec_env.envs.basket import HyperExecBasketEnv
 from hyperexec_env.envs.basket_vector import HyperExecBasketVectorEnv
 from hyperexec_env.envs.features import observation_names

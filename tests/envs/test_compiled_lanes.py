@@ -16,7 +16,7 @@ import pytest
 from gymnasium.vector import AutoresetMode
 
 from hyperexec_env.backends.compiled import compiler
-from hyperexec_env.backends.generate import TILE
+from hyperexec_env.backends.layout import TILE
 from hyperexec_env.envs.action import PACES
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 

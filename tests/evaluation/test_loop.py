@@ -16,7 +16,7 @@ import pytest
 
 pytest.importorskip("numba", reason="needs the extra `fast`")
 
-from hyperexec_env.backends.generate import TILE
+from hyperexec_env.backends.layout import TILE
 from hyperexec_env.baselines.policies import get_policy, policy_names
 from hyperexec_env.baselines.solver import solve
 from hyperexec_env.baselines.solver.dynamic import Table

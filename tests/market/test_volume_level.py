@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from hyperexec_env.backends.generate import Layout, write
+from hyperexec_env.backends.generate import write
+from hyperexec_env.backends.layout import Layout
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.lanes import lane_program
 from hyperexec_env.envs.single import HyperExecEnv
