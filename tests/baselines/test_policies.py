@@ -49,7 +49,7 @@ def test_every_policy_finishes_every_scenario(scenario):
     for name in policy_names():
         policy = get_policy(name)
         check_policy(policy, market)
-        outcome = roll(market, policy, few if name.startswith("desk:") else many)  # a desk has an agent for each episode
+        outcome = roll(market, policy, few if name.startswith(("desk:", "learn:")) else many)  # an agent for each episode
         assert np.isfinite(outcome.statement.objective).all(), name
         assert outcome.inventory[:, -1].sum() == pytest.approx(0.0, abs=1e-12), name
         assert (outcome.forced <= 1.0 + 1e-12).all(), name
