@@ -518,7 +518,8 @@ class OnlineEstimates:
 def _estimate(
     name: str, unit: str, prior: tuple[float, float, float], now: tuple[float, float, float], evidence: int
 ) -> Estimate:
-    return Estimate(name, unit, prior[1], prior[0], prior[2], now[1], now[0], now[2], evidence)
+    numbers = prior[1], prior[0], prior[2], now[1], now[0], now[2]
+    return Estimate(name, unit, *map(float, numbers), evidence)
 
 
 def _line(law: Normal) -> tuple[float, float, float]:
