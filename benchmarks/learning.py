@@ -39,13 +39,14 @@ class Args:
     """Options of the comparison."""
 
     scenario: str = scenario_option("regime-day", positional=True)
-    algorithms: tuple[str, ...] = option(("VWAP", "POV", "IS", "AC"), "algorithms of the desk", each=True)
+    algorithms: tuple[str, ...] = option(("VWAP", "POV", "IS", "AC"), "algorithms of the desk")
     level_sd: float = option(0.5, "sd of the log volume level of simulated days")
-    risks: tuple[float, ...] = option((1e-7, 1e-6), "prices of risk, 1 / currency", each=True)
+    risks: tuple[float, ...] = option((1e-7, 1e-6), "prices of risk, 1 / currency")
     episodes: int = option(400, "simulated days")
     seed: int = option(0, "seed of the simulated days")
     bars: str = option("", "bars of real days, in place of simulated ones", file="input")
     train: float = option(0.2, "share of the real days that the scenario is calibrated to")
+    purged: int = option(1, "real days between these days and those on which the desk trades")
 
 
 class Case(NamedTuple):
@@ -73,10 +74,13 @@ def simulated(args: Args) -> Iterator[Case]:
 
 def recorded(args: Args) -> Iterator[Case]:
     """Yield the days after the training days, with the level's sd of the training days in the prior."""
-    recording = hx.read_replay(args.bars, train=args.train, validation=0.0)
+    recording = hx.read_replay(args.bars, train=args.train, validation=0.0, purged=args.purged)
     for risk in args.risks:
         changed = replace(recording, scenario=replace(recording.scenario, risk_aversion=risk))
         before, market = (changed.market(split) for split in ("train", "test"))
+        count = len(recording.train.dates)
+        if count < 2:
+            raise ValueError(f"train must leave at least 2 days with a past for the level of the volume, got {count}")
         spread = float(np.log(levels_of(before, replay_path(before))).std(ddof=1))
         prior = replace(changed.scenario, volume_level_sd=spread)
         path = replay_path(market)

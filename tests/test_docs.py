@@ -38,6 +38,13 @@ def test_the_example_of_tca_prints_what_its_page_says(tmp_path, monkeypatch, cap
     assert len(Path("orders.csv").read_text().splitlines()) == 25
 
 
+def test_the_example_of_learning_prints_what_its_page_says(capsys):
+    page = (DOCS / "howto/learn.md").read_text(encoding="utf-8")
+    script, said = (re.findall(rf"```{kind}\n(.*?)```", page, re.DOTALL)[0] for kind in ("python", "text"))
+    exec(compile(script, "docs/howto/learn.md", "exec"), {})  # noqa: S102 - the script of the page
+    assert capsys.readouterr().out.split() == said.split()
+
+
 def test_the_definitions_of_tca_are_those_of_the_code():
     page = " ".join(TCA.split())
     for name, measure in MEASURES.items():

@@ -43,7 +43,7 @@ class DayPrior:
         self.log_spread = np.log(half) if (half > 0.0).all() else None
         self.temporary = scenario.volatility * np.array(regimes.temporary) * np.array(regimes.volatility)
         self.noise_variance, level = scenario.volume_noise**2, scenario.volume_level_sd**2
-        self.persistence = 0.0
+        self.persistence = scenario.volume_persistence
         self.log_variance = level + self.noise_variance
         self.volume = belief.start_volume(level, self.noise_variance)
 
@@ -57,9 +57,13 @@ class DayPrior:
 
     @cached_property
     def moments(self) -> tuple[Floats, Floats]:
-        """First and second moment of the volume from each bin to the close at a level of one, by its regime: (bins + 1, M)."""
+        """First and second moment of the volume from each bin to the close at a level of one, by its regime: (bins + 1, M).
+
+        Persistent noise counts as independent noise of the variance that its sum has over a long day.
+        """
         mean, square = np.zeros((2, self.bins + 1, len(self.law)))
-        again = math.exp(self.noise_variance)
+        memory = (1.0 + self.persistence) / (1.0 - self.persistence)
+        again = 1.0 + math.expm1(self.noise_variance) * memory
         for k in range(self.bins - 1, -1, -1):
             now, later = self.mean_volume[k], self.transition @ mean[k + 1]
             mean[k] = now + later
@@ -84,10 +88,7 @@ class DayPrior:
         return np.asarray(by_regime * np.exp(law.mean + 0.5 * (law.variance - self.log_variance)))
 
     def rest(self, row: int, now: VolumeBelief, chances: Floats) -> tuple[float, float, float]:
-        """Return lower end, mean and upper end of the volume from a bin to the close, a lognormal of the same two moments.
-
-        Memory of the volume noise enters the mean, and not the width.
-        """
+        """Return lower end, mean and upper end of the volume from a bin to the close, a lognormal of the same two moments."""
         mean = float(self.forecast(row, now, chances).sum()) if row < self.bins else 0.0
         if not mean > 0.0:
             return 0.0, 0.0, 0.0

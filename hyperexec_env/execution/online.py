@@ -518,8 +518,8 @@ class OnlineEstimates:
 def _estimate(
     name: str, unit: str, prior: tuple[float, float, float], now: tuple[float, float, float], evidence: int
 ) -> Estimate:
-    numbers = prior[1], prior[0], prior[2], now[1], now[0], now[2]
-    return Estimate(name, unit, *map(float, numbers), evidence)
+    (low, mean, high), (least, middle, most) = map(float, prior), map(float, now)
+    return Estimate(name, unit, mean, low, high, middle, least, most, evidence)
 
 
 def _line(law: Normal) -> tuple[float, float, float]:

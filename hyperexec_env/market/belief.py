@@ -3,7 +3,7 @@ r"""Beliefs about what a market does not show, and the exact filters that update
 A filter uses + - * / and at most one logarithm or exponential, so that it runs on floats, arrays and tensors alike. In slice k
 with volume V_k, unaffected return r_k, net shares F_k that others buy and n_k own shares in some fills:
 
-    volume level    log(V_k / E V_k) + (s0^2 + s^2) / 2 = L + a_k     L ~ N(0, s0^2); a_k ~ N(0, s^2), AR(1) with phi
+    volume level    log(V_k / E V_k) + (s0^2 + s^2) / 2 = L + a_k     L ~ N(0, s0^2); a_k ~ N(0, s^2), AR(1) with psi
     drift           r_k = mu tau + e_k                                e_k ~ N(0, sigma_k^2 tau)
     Kyle's lambda   r_k = lambda F_k / ADV + e_k                      e_k ~ N(0, (1 - R^2) sigma_k^2 tau)
     temporary       y_k = alpha sigma (n_k / V_k)^beta + e_k          e_k ~ N(0, sigma_k^2 tau / fills), y_k their slippage
@@ -158,7 +158,7 @@ def learn_volume(belief: VolumeBelief, ratio: Any, spread: Any = 0.0) -> VolumeB
 
 
 def next_volume(belief: VolumeBelief, persistence: Any, noise_variance: Any) -> VolumeBelief:
-    """Return the belief at the start of the next slice, whose noise is phi a + N(0, (1 - phi^2) s^2)."""
+    """Return the belief at the start of the next slice, whose noise is psi a + N(0, (1 - psi^2) s^2)."""
     return VolumeBelief(
         belief.level,
         persistence * belief.noise,
@@ -169,7 +169,7 @@ def next_volume(belief: VolumeBelief, persistence: Any, noise_variance: Any) -> 
 
 
 def volume_after(belief: VolumeBelief, decay: Any, noise_variance: Any) -> Normal:
-    """Return the law of L + a some slices after the present one, with `decay` = phi^j for j slices (0 where phi is 0)."""
+    """Return the law of L + a some slices after the present one, with `decay` = psi^j for j slices (0 where psi is 0)."""
     mean = belief.level + decay * belief.noise
     carried = 2.0 * decay * belief.covariance + decay * decay * belief.noise_variance
     return Normal(mean, belief.level_variance + carried + (1.0 - decay * decay) * noise_variance)

@@ -84,6 +84,24 @@ def test_without_regimes_the_level_is_that_of_the_formula():
     assert found.remaining_volume.mean == pytest.approx(day.mean - volumes[:7].sum())
 
 
+def test_a_forecast_knows_that_volume_persists():
+    """The next bin by the joint normal of level and noise, conditioned on the volumes by linear algebra."""
+    scenario = replace(CALM, volume_persistence=0.6)
+    found, market = estimates(scenario), build_market(scenario)
+    level, noise = scenario.volume_level_sd**2, scenario.volume_noise**2
+    volumes = market.mean_volume[:-1, 0] * np.random.default_rng(1).lognormal(0.2, 0.4, scenario.slices)
+    found.observe(0.0, 100.0)
+    for k in range(5):
+        found.observe(k + 1.0, 100.0, volumes[k])
+    joint = level + noise * 0.6 ** np.abs(np.subtract.outer(np.arange(8), np.arange(8)))
+    ratios = np.log(volumes[:5] / market.mean_volume[:5, 0]) + 0.5 * (level + noise)
+    for ahead in (5, 7):
+        weights = np.linalg.solve(joint[:5, :5], joint[:5, ahead])
+        mean, variance = weights @ ratios, level + noise - weights @ joint[:5, ahead]
+        expected = market.mean_volume[ahead, 0] * math.exp(mean + 0.5 * (variance - level - noise))
+        assert found.volumes_between([ahead, ahead + 1.0]) == pytest.approx([expected])
+
+
 def test_the_slices_of_quotes_do_not_matter_within_a_bin():
     """One quote a bin, or seven at uneven times with the same sums: the same beliefs."""
     coarse, fine = estimates(CALM), estimates(CALM)
@@ -184,15 +202,16 @@ def test_fills_without_a_mid_are_no_evidence():
 # --- calibrated in the market
 
 
-def test_intervals_of_the_day_and_probabilities_of_regimes_hold_where_regimes_are_hidden():
+@pytest.mark.parametrize("persistence", [0.0, 0.6])
+def test_intervals_of_the_day_and_probabilities_of_regimes_hold_where_regimes_are_hidden(persistence):
     """The mixture over regimes is approximated by a normal; its intervals still hold in nine of ten simulated days."""
-    days = 400
-    market = build_market(DAY)
+    days, scenario = 400, replace(DAY, volume_persistence=persistence)
+    market = build_market(scenario)
     path = draw_path(market, episode_keys(7, np.arange(days)), 1.0)
     hits = {name: [] for name in ("day_volume", "volume_level", "remaining_volume")}
     likely, prior = [], 0.0
     for day in range(days):
-        found = estimates(DAY, spread_noise=0.4)
+        found = estimates(scenario, spread_noise=0.4)
         found.observe(0.0, 100.0)
         for k in range(10):
             found.observe(k + 1.0, float(path.world.price[k + 1, day]), float(path.slices.volume[k, day]))
