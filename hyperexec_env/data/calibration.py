@@ -134,7 +134,7 @@ def calibrate(
     name: str = "calibrated",
     *,
     volume_level: bool = False,
-    volume_persistence: bool = False,
+    volume_persistence: bool | float = False,
     **order: Any,
 ) -> Scenario:
     """Return a scenario calibrated to sessions of bars.
@@ -154,7 +154,8 @@ def calibrate(
         volume_level: Whether the scenario has the measured variation of the daily volume (`volume_level_sd`); by default the
             volume varies within the day only.
         volume_persistence: Whether the scenario has the measured persistence of the volume from slice to slice, which makes
-            the last volume a signal; by default the volumes of the slices are independent.
+            the last volume a signal; or a number, the persistence itself. By default the volumes of the slices are
+            independent.
         **order: Fields that override the calibrated or default values, such as ``quantity`` or ``side``; None is ignored.
 
     Raises:
@@ -170,7 +171,7 @@ def calibration_of(
     name: str = "calibrated",
     *,
     volume_level: bool = False,
-    volume_persistence: bool = False,
+    volume_persistence: bool | float = False,
     figures: Figures | None = None,
     with_errors: bool = True,
     **order: Any,
@@ -181,6 +182,8 @@ def calibration_of(
     takes most of the time.
     """
     order = {key: value for key, value in order.items() if value is not None}
+    if not isinstance(volume_persistence, bool):  # the number of the field in place of the measured one
+        order["volume_persistence"] = volume_persistence
     if len(sessions.dates) < 2:
         raise ValueError(f"calibration needs at least two full sessions, got {len(sessions.dates)}")
     if not sessions.has_volume and "adv" not in order:
@@ -192,7 +195,7 @@ def calibration_of(
     if volume_level and sessions.has_volume:
         measured["volume_level_sd"] = _digits(figures.volume_level)
     persistence = None if figures.volume_noise is None else figures.volume_persistence
-    if volume_persistence and figures.volume_noise is not None:
+    if volume_persistence is True and figures.volume_noise is not None:
         measured["volume_persistence"] = _digits(_per_slice(figures.volume_persistence, samples, measured, order))
         measured["volume_noise"] = _digits(figures.persistent_noise)
     impact, sources = public_impact(order)

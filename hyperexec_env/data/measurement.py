@@ -180,7 +180,7 @@ def measure(
     orders: Orders | None = None,
     adv: float | None = None,
     name: str = "measured",
-    volume_persistence: bool = False,
+    volume_persistence: bool | float = False,
     **order: Any,
 ) -> Measurement:
     """Measure spread, impact and flow of a market from its tape, and return a scenario that holds them with their errors.
@@ -199,7 +199,7 @@ def measure(
         orders: A desk's own orders, for temporary impact.
         adv: Average daily volume, shares; needed for a tape that covers only a part of its sessions.
         name: Name of the scenario.
-        volume_persistence: Whether the scenario has the persistence of the volume that the bars have, as in
+        volume_persistence: Whether the scenario has the persistence of the volume that the bars have, or a number, as in
             :func:`~hyperexec_env.data.calibration.calibrate`.
         **order: Fields that override those of the scenario, such as ``quantity``.
 
@@ -223,6 +223,8 @@ def measure(
         raise ValueError(f"the tape is {span:.0f} s long; at least {10 * SCALES[0]:g} s are needed")
     halves = by_volatility(tape) if span >= 7200.0 else ()
     base = _base(source, tape, volatility, format, bars, name, {**order, "volume_persistence": volume_persistence})
+    if not isinstance(volume_persistence, bool):
+        order["volume_persistence"] = volume_persistence
     scale = base.volatility if bars is None else volatility.value
     fields, texts, moved = _fields(tape, spreads, responses, decay, scale)
     if bars is not None:
@@ -261,7 +263,7 @@ def _base(
         bars = bars_of_trades(source)
     if bars is not None:
         return calibrate(sessions_of(bars, format, lenient=True), name, **order)
-    if order["volume_persistence"]:
+    if order["volume_persistence"] is True:
         raise ValueError("volume_persistence needs trades of two sessions, or bars, got one session: leave it out")
     price = float(tape.days[-1].mid[-1])
     quantity = max(1.0, float(round(0.04 * tape.adv)))

@@ -180,6 +180,10 @@ def test_the_persistence_of_the_volume_is_written_if_it_is_requested(market):
     assert coarse.volume_persistence == pytest.approx(max(plain.volume_persistence, 0.0) ** 2, rel=1e-4)
     half = persistent(slices=13, horizon_minutes=195.0)
     assert half.volume_persistence == persistent().volume_persistence
+    stated = calibration_of(sessions, figures=figures, with_errors=False, volume_persistence=0.4).scenario
+    assert stated.volume_persistence == 0.4
+    assert stated.volume_noise == plain.scenario.volume_noise
+    assert stated.provenance["volume_persistence"] == "given"
 
 
 def test_the_daily_level_of_the_volume_is_written_if_it_is_requested(market):

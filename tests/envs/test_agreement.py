@@ -257,8 +257,8 @@ def test_a_drawn_order_is_not_constant():
 
 # --- rollouts
 
-LEVELLED = replace(get_scenario("regime-day"), name="levelled", volume_level_sd=0.5)
-"""Every episode has a volume level of its own."""
+LEVELLED = replace(get_scenario("regime-day"), name="levelled", volume_level_sd=0.5, volume_persistence=0.4)
+"""Every episode has a volume level of its own, around which the volume persists."""
 
 
 @cache

@@ -53,8 +53,18 @@ def _path(task, episodes=64):
     return draw_path(task.market, episode_keys(3, np.arange(episodes)), float(task.scenario.side))
 
 
+PERSISTENT = {"base": "regime-day", "name": "persistent", "volume_persistence": 0.5}
+"""The last volume predicts the next one, and the observation holds its ratio."""
+
+
 @pytest.mark.parametrize(
-    ("name", "told"), [*((name, True) for name in SMOOTH.values()), ("trending-day", False), ("flow-signal", False)]
+    ("name", "told"),
+    [
+        *((name, True) for name in SMOOTH.values()),
+        *(("trending-day", False), ("flow-signal", False)),
+        *((PERSISTENT, True), (PERSISTENT, False)),
+    ],
+    ids=str,
 )
 def test_the_rollout_in_torch_is_the_rollout_of_the_evaluation(name, told):
     task = build_task(name, observe_regime=told)
