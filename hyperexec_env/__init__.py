@@ -60,11 +60,14 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import Solution as Solution
     from hyperexec_env.baselines.solver import SolutionInterval as SolutionInterval
     from hyperexec_env.baselines.solver import TouchSolution as TouchSolution
+    from hyperexec_env.baselines.solver import VenueSolution as VenueSolution
+    from hyperexec_env.baselines.solver import recalibrate as recalibrate
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.baselines.solver import solve_interval as solve_interval
     from hyperexec_env.baselines.touch_board import evaluate_touch as evaluate_touch
     from hyperexec_env.baselines.trace import trace as trace
+    from hyperexec_env.baselines.venue_board import evaluate_venues as evaluate_venues
     from hyperexec_env.data.basket_calibration import BasketCalibration as BasketCalibration
     from hyperexec_env.data.basket_calibration import calibrate_basket as calibrate_basket
     from hyperexec_env.data.basket_measurement import BasketMeasurement as BasketMeasurement
@@ -106,6 +109,7 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.submission import load_submission as load_submission
     from hyperexec_env.evaluation.touch_certificate import certify_touch as certify_touch
     from hyperexec_env.evaluation.trace import Trace as Trace
+    from hyperexec_env.evaluation.venue_certificate import certify_venues as certify_venues
     from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
     from hyperexec_env.execution.agent import Quote as Quote
     from hyperexec_env.execution.basket_order import BasketOrder as BasketOrder
@@ -195,6 +199,7 @@ _MODULES: Final = {
     "Trace": "evaluation.trace",
     "Venue": "market.venue",
     "VenueScenario": "market.venue_scenario",
+    "VenueSolution": "baselines.solver",
     "almgren_2005": "execution.presets",
     "audit_data": "audit.data",
     "audit_env": "audit.environment",
@@ -208,6 +213,7 @@ _MODULES: Final = {
     "certify": "baselines.kinds",
     "certify_model": "evaluation.certificate",
     "certify_touch": "evaluation.touch_certificate",
+    "certify_venues": "evaluation.venue_certificate",
     "check_impact_model": "evaluation.certificate",
     "check_policy": "evaluation.policy",
     "check_scenario": "evaluation.certificate",
@@ -218,6 +224,7 @@ _MODULES: Final = {
     "estimate_schedule": "execution.estimates",
     "evaluate": "baselines.kinds",
     "evaluate_touch": "baselines.touch_board",
+    "evaluate_venues": "baselines.venue_board",
     "get_basket": "market.basket_scenario",
     "get_policy": "baselines.policies",
     "get_scenario": "market.scenarios",
@@ -246,6 +253,7 @@ _MODULES: Final = {
     "read_sessions": "data.sessions",
     "read_trades": "data.reader",
     "realism": "baselines.realism",
+    "recalibrate": "baselines.solver",
     "register_basket": "market.basket_scenario",
     "register_scenario": "market.scenario",
     "register_venues": "market.venue_scenario",
@@ -343,6 +351,15 @@ if "HyperExecTouch-v0" not in registry:
         id="HyperExecTouch-v0",
         entry_point="hyperexec_env.envs.touch:HyperExecTouchEnv",
         vector_entry_point="hyperexec_env.envs.touch_vector:HyperExecTouchVectorEnv",
+        disable_env_checker=True,
+        order_enforce=False,
+    )
+
+if "HyperExecVenues-v0" not in registry:
+    register(
+        id="HyperExecVenues-v0",
+        entry_point="hyperexec_env.envs.venues:HyperExecVenuesEnv",
+        vector_entry_point="hyperexec_env.envs.venues_vector:HyperExecVenuesVectorEnv",
         disable_env_checker=True,
         order_enforce=False,
     )

@@ -175,7 +175,7 @@ INSIDE = {
     *("build_draws", "with_bar_draws", "with_draws", "with_order_draws", "with_tape_draws"),  # environments, calibrations
     *("register_scenario", "build_market", "market_of", "geometric", "cell_of"),
     *("file_name", "run_folder", "claimed_folder", "make_env", "begun", "build_model", "plain_args", "learn", "trained_policy"),
-    *("build_task", "build_basket_task", "build_touch_task"),  # what both environments call
+    *("build_task", "build_basket_task", "build_touch_task", "build_venue_task"),  # what both environments call
     "facts_on_card",  # what the card calls
     *("day_prior", "evidence_of", "impact_prior", "typical_participation"),  # what a desk learns from
     *("result_files", "save_scenario", "scenario_files"),  # the files of a command

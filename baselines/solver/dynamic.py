@@ -26,7 +26,21 @@ from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from .problem import Problem, mean_slice, mode_slices
 from .spline import Axis, Surfaces, interpolation, surfaces
 
-__all__ = ["FINE", "Grid", "Table", "evaluate_fractions", "place", "solve_delayed", "solve_informed"]
+__all__ = [
+    *(
+        "FINE",
+        "HIGHEST_ROOT",
+        "LOWEST_ROOT",
+        "STEP",
+        "Grid",
+        "Stage",
+        "Table",
+        "evaluate_fractions",
+        "find_roots",
+        "informed_stage",
+    ),
+    *("node_axes", "place", "prepend_zeros", "solve_delayed", "solve_informed", "terminal_values"),
+]
 
 Floats = NDArray[np.float64]
 
@@ -49,9 +63,9 @@ class Grid(NamedTuple):
 
 FINE: Final = Grid()
 
-_LOWEST_ROOT: Final = 1e-3  # square root of the smallest positive fraction of the remaining shares to trade
-_STEP: Final = 1e-4  # relative step of the central difference of the kernel's cost
-_HIGHEST_ROOT: Final = 1.0 / math.sqrt(1.0 + 2.0 * _STEP)  # keeps the central difference within the remaining shares
+LOWEST_ROOT: Final = 1e-3  # square root of the smallest positive fraction of the remaining shares to trade
+STEP: Final = 1e-4  # relative step of the central difference of the kernel's cost
+HIGHEST_ROOT: Final = 1.0 / math.sqrt(1.0 + 2.0 * STEP)  # keeps the central difference within the remaining shares
 _TOLERANCE: Final = 1e-5  # of the square root of the traded fraction; the error of the value is of second order in it
 _ITERATIONS: Final = 40
 _MIN_DEVIATION: Final = 1e-4  # smallest sd of the log volume with a cap; without noise the cost would have a kink
@@ -73,7 +87,7 @@ class Table(NamedTuple):
     """Grid of the transient displacement over its largest possible value kappa (X - x)."""
 
 
-class _Stage(NamedTuple):
+class Stage(NamedTuple):
     """Minimisation problem of one slice: J observed modes, each with I possible regimes, over R x T grid nodes.
 
     The grid nodes are states (remaining, transient) with a positive number of remaining shares.
@@ -152,7 +166,7 @@ class _Stage(NamedTuple):
         """
         shares = self.state[0] * root * root
         probability, volume, _ = self.uncapped(shares)
-        width = _STEP * shares
+        width = STEP * shares
         above, _ = self.charge(shares + width, volume)
         below, _ = self.charge(shares - width, volume)
         _, after = self.charge(shares, volume)
@@ -205,13 +219,13 @@ def place(problem: Problem, remaining: Any, transient: Any) -> tuple[Any, Any, A
     return np.sqrt(left / quantity), np.minimum(transient / largest, 1.0), largest
 
 
-def _axes(problem: Problem, grid: Grid) -> tuple[Axis, Axis]:
+def node_axes(problem: Problem, grid: Grid) -> tuple[Axis, Axis]:
     displaced = problem.market.impact.transient_slope > 0.0
     return Axis(0.0, 1.0, grid.remaining, flat=True), Axis(0.0, float(displaced), grid.transient if displaced else 1)
 
 
 def _node_states(problem: Problem, axes: tuple[Axis, Axis]) -> tuple[Floats, Floats, Floats]:
-    """Return remaining, permanent and transient at the nodes with remaining shares; shapes as in :class:`_Stage`."""
+    """Return remaining, permanent and transient at the nodes with remaining shares; shapes as in :class:`Stage`."""
     market = problem.market
     remaining = market.scenario.quantity * (axes[0].nodes[1:, None] ** 2)[None, None]
     permanent = market.impact.permanent_slope * (market.scenario.quantity - remaining)
@@ -219,15 +233,15 @@ def _node_states(problem: Problem, axes: tuple[Axis, Axis]) -> tuple[Floats, Flo
     return remaining, permanent, largest * axes[1].nodes
 
 
-def _terminal_values(problem: Problem, axes: tuple[Axis, Axis]) -> Floats:
+def terminal_values(problem: Problem, axes: tuple[Axis, Axis]) -> Floats:
     """Return the terminal value in each mode, currency, shape (regimes, nodes, remaining, transient)."""
     market, (count, nodes) = problem.market, problem.modes
     remaining, permanent, transient = _node_states(problem, axes)
     _, marked = close(market.impact, State(remaining, permanent, transient), market.scenario.quantity)
-    return np.broadcast_to(_prepend_zeros(marked[0]), (count, nodes, axes[0].count, axes[1].count))
+    return np.broadcast_to(prepend_zeros(marked[0]), (count, nodes, axes[0].count, axes[1].count))
 
 
-def _prepend_zeros(values: Floats) -> Floats:
+def prepend_zeros(values: Floats) -> Floats:
     """Prepend a row of zeros, the value at zero remaining shares, to values of shape (..., R, T)."""
     return np.concatenate([np.zeros((*values.shape[:-2], 1, values.shape[-1])), values], axis=-2)
 
@@ -237,7 +251,7 @@ def _column(values: NDArray[Any]) -> Any:
     return values[..., None, None]
 
 
-def _informed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_values: Floats) -> _Stage:
+def informed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_values: Floats) -> Stage:
     """Return the stage of slice `k` for a policy that observes the mode.
 
     `next_values` is the value function of the next slice by its mode, shape (regimes, nodes, remaining, transient).
@@ -251,10 +265,10 @@ def _informed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_valu
     index = _column(np.arange(count * nodes)[:, None])
     capped = bool(np.isfinite(problem.market.cap[k]))
     one, states, deviation = np.ones((1, 1, 1, 1)), _node_states(problem, axes), float(problem.deviations[k])
-    return _Stage(problem, slice, one, index, surfaces(*axes, expected), capped, deviation, states)
+    return Stage(problem, slice, one, index, surfaces(*axes, expected), capped, deviation, states)
 
 
-def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_values: Floats, law: Floats) -> _Stage:
+def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_values: Floats, law: Floats) -> Stage:
     """Return the stage of slice `k` for a policy that observes the signal but not the regime of the slice.
 
     Args:
@@ -275,7 +289,7 @@ def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_value
         weights = np.repeat(law, nodes, axis=0)
         slice = Slice(*(_column(values.ravel()[index]) for values in slices))
         next_value = surfaces(*axes, expected.reshape(count * nodes, *shape))
-        return _Stage(problem, slice, _column(weights), _column(index), next_value, True, deviation, states)
+        return Stage(problem, slice, _column(weights), _column(index), next_value, True, deviation, states)
     decay = slices.transient_decay[:, 0]
     decayed = [
         values @ interpolation(axes[1], factor * axes[1].nodes).T for factor, values in zip(decay, expected, strict=True)
@@ -283,10 +297,10 @@ def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_value
     mean = np.einsum("jm,mfut->jfut", law, np.array(decayed)).reshape(len(law) * nodes, *shape)
     slice = Slice(*(_column(values.reshape(-1, 1)) for values in mean_slice(slices, law, problem.market.impact.beta)))
     index = _column(np.arange(len(law) * nodes)[:, None])
-    return _Stage(problem, slice, np.ones((1, 1, 1, 1)), index, surfaces(*axes, mean), False, deviation, states)
+    return Stage(problem, slice, np.ones((1, 1, 1, 1)), index, surfaces(*axes, mean), False, deviation, states)
 
 
-def _best_root(stage: _Stage, forced: bool) -> Floats:
+def _best_root(stage: Stage, forced: bool) -> Floats:
     """Return the square root of the optimal fraction of the remaining shares, shape (J, 1, R, T); 1 if `forced`."""
     modes = max(len(stage.slice.volume), len(stage.weights))
     shape = (modes, 1, stage.state[0].shape[2], stage.state[2].shape[3])
@@ -294,13 +308,13 @@ def _best_root(stage: _Stage, forced: bool) -> Floats:
         return np.ones(shape)
     if stage.problem.market.scenario.predator < 0.0:
         return _grid_search(stage, shape)
-    low, high = np.full(shape, _LOWEST_ROOT), np.full(shape, _HIGHEST_ROOT)
+    low, high = np.full(shape, LOWEST_ROOT), np.full(shape, HIGHEST_ROOT)
     at_low, at_high = stage.slope(low), stage.slope(high)
-    found = _chandrupatla(stage.slope, low, high, at_low, at_high)
+    found = find_roots(stage.slope, low, high, at_low, at_high)
     return np.where(at_low >= 0.0, 0.0, np.where(at_high <= 0.0, 1.0, found))
 
 
-def _chandrupatla(function: Callable[[Floats], Floats], low: Floats, high: Floats, at_low: Floats, at_high: Floats) -> Floats:
+def find_roots(function: Callable[[Floats], Floats], low: Floats, high: Floats, at_low: Floats, at_high: Floats) -> Floats:
     """Return the roots of a function between `low` and `high`, elementwise (Chandrupatla 1997).
 
     Elements without a sign change between `low` and `high` are undefined; the caller replaces them.
@@ -327,7 +341,7 @@ def _chandrupatla(function: Callable[[Floats], Floats], low: Floats, high: Float
     return np.where(np.abs(fa) < np.abs(fb), a, b)
 
 
-def _grid_search(stage: _Stage, shape: tuple[int, ...], points: int = 41, rounds: int = 3) -> Floats:
+def _grid_search(stage: Stage, shape: tuple[int, ...], points: int = 41, rounds: int = 3) -> Floats:
     """Return the best roots of the traded fraction by successively finer grids, for costs with several local minima."""
     centre, reach = np.full(shape, 0.5), 0.5
     for _ in range(rounds):
@@ -340,24 +354,24 @@ def _grid_search(stage: _Stage, shape: tuple[int, ...], points: int = 41, rounds
     return centre
 
 
-StageBuilder = Callable[[Problem, tuple[Axis, Axis], int, Floats], _Stage]
+StageBuilder = Callable[[Problem, tuple[Axis, Axis], int, Floats], Stage]
 
 
 def _backward_induction(
     problem: Problem,
     grid: Grid,
     build_stage: StageBuilder,
-    choose: Callable[[int, _Stage], Floats],
+    choose: Callable[[int, Stage], Floats],
     progress: Callable[[], None],
 ) -> Table:
     """Compute the table from the last slice to the first; `choose` returns the square roots of the fractions to trade."""
-    axes = _axes(problem, grid)
-    values, nodes = _terminal_values(problem, axes), problem.modes[1]
+    axes = node_axes(problem, grid)
+    values, nodes = terminal_values(problem, axes), problem.modes[1]
     fractions: list[NDArray[np.float32]] = []
     for k in range(problem.market.slices - 1, -1, -1):
         stage = build_stage(problem, axes, k, values)
         root = choose(k, stage)
-        by_mode = _prepend_zeros(stage.value(stage.state[0] * root * root))
+        by_mode = prepend_zeros(stage.value(stage.state[0] * root * root))
         values = by_mode.reshape(-1, nodes, axes[0].count, axes[1].count)
         traded = np.broadcast_to(root * root, (len(by_mode), 1, axes[0].count - 1, axes[1].count))[:, 0].astype(np.float32)
         fractions.append(np.concatenate([traded[:, :1], traded], axis=1).reshape(values.shape))
@@ -380,7 +394,7 @@ def solve_informed(problem: Problem, grid: Grid = FINE, progress: Callable[[], N
         progress: Called after each slice.
     """
     forced = np.isinf(problem.market.least)
-    return _backward_induction(problem, grid, _informed_stage, lambda k, stage: _best_root(stage, bool(forced[k])), progress)
+    return _backward_induction(problem, grid, informed_stage, lambda k, stage: _best_root(stage, bool(forced[k])), progress)
 
 
 def solve_delayed(problem: Problem, grid: Grid = FINE, progress: Callable[[], None] = _no_progress) -> Table:
@@ -398,7 +412,7 @@ def solve_delayed(problem: Problem, grid: Grid = FINE, progress: Callable[[], No
     """
     forced = np.isinf(problem.market.least)
 
-    def build_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_values: Floats) -> _Stage:
+    def build_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_values: Floats) -> Stage:
         law = problem.transition if k else problem.regime_law[None]
         return _delayed_stage(problem, axes, k, next_values, law)
 
@@ -416,11 +430,11 @@ def evaluate_fractions(problem: Problem, fractions: NDArray[Any], grid: Grid = F
     """
     forced = np.isinf(problem.market.least)
 
-    def choose(k: int, stage: _Stage) -> Floats:
+    def choose(k: int, stage: Stage) -> Floats:
         shape = stage.state[2].shape
         if forced[k] or fractions.ndim == 1:
             return np.full(shape, 1.0 if forced[k] else math.sqrt(fractions[k]))
         roots = np.sqrt(fractions[k].astype(float))
         return np.asarray(roots.reshape(-1, 1, *roots.shape[2:])[:, :, 1:])
 
-    return _backward_induction(problem, grid, _informed_stage, choose, _no_progress).values
+    return _backward_induction(problem, grid, informed_stage, choose, _no_progress).values

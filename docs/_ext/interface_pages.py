@@ -27,6 +27,7 @@ from hyperexec_env.data.layouts import LAYOUTS
 from hyperexec_env.envs.basket import HyperExecBasketEnv
 from hyperexec_env.envs.features import FEATURES
 from hyperexec_env.envs.touch import HyperExecTouchEnv
+from hyperexec_env.envs.venues import HyperExecVenuesEnv
 from hyperexec_env.execution.journal import EVENTS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -46,6 +47,7 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "environment.md", card("HyperExec-v0", parts)
     yield "basket_environment.md", card("HyperExecBasket-v0", sections(HyperExecBasketEnv))
     yield "touch_environment.md", card("HyperExecTouch-v0", sections(HyperExecTouchEnv))
+    yield "venues_environment.md", card("HyperExecVenues-v0", sections(HyperExecVenuesEnv))
     for name, (title, onward) in SECTIONS.items():
         example = live_observation() if name == "observations" else live_info() if name == "info" else ""
         yield f"{name}.md", "\n\n".join([f"# {name.capitalize()}", parts[title], *filter(None, [example]), onward, ""])

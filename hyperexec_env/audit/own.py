@@ -11,11 +11,13 @@ import numpy as np
 
 from hyperexec_env.audit.adapter import Adapter
 from hyperexec_env.audit.own_touch import touch_adapter
+from hyperexec_env.audit.own_venues import venue_adapter
 from hyperexec_env.envs.action import PACE_LIMIT, PACES
 from hyperexec_env.envs.basket import HyperExecBasketEnv
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.task import Task
 from hyperexec_env.envs.touch import HyperExecTouchEnv
+from hyperexec_env.envs.venues import HyperExecVenuesEnv
 from hyperexec_env.market.path import Draws, Path, World, begin, draw, draw_orders, path_of
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario
@@ -42,6 +44,8 @@ def own_adapter(make: Callable[[], Any], made: Any) -> Adapter | None:
     plain = getattr(made, "unwrapped", made)
     if isinstance(plain, HyperExecTouchEnv):
         return touch_adapter(make, plain)
+    if isinstance(plain, HyperExecVenuesEnv):
+        return venue_adapter(make, plain)
     if isinstance(plain, HyperExecBasketEnv):
         return _basket_adapter(make, plain)
     if not isinstance(plain, HyperExecEnv):

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.baselines.solver import solve, solve_interval
+from hyperexec_env.baselines.solver import naive, solve, solve_interval
 from hyperexec_env.baselines.solver.interval import DRAWS
 from hyperexec_env.checks import check_integer
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.scenarios import get_scenario
+from hyperexec_env.market.venue_scenario import VenueScenario
 
 ORDER = 9
 
@@ -25,6 +26,10 @@ class Args:
 
     scenario: str = scenario_option(positional=True)
     draws: int = option(DRAWS, "largest number of draws of the posterior to solve (0: the point estimate alone)")
+    naive: bool = option(
+        False,
+        "with venues: show the optimum with the published impact too, which counts hidden fills twice, and why it is wrong",
+    )
     cache: bool = option(True, "read and store solutions (in HYPEREXEC_CACHE, or hyperexec in the user's cache folder)")
 
 
@@ -39,7 +44,13 @@ def main(args: Args) -> Any:
     if not isinstance(scenario, Scenario):
         if args.draws != DRAWS:
             raise ValueError(f"draws is an option of scenarios of one asset, got {args.draws} with {scenario.name!r}")
+        if args.naive and isinstance(scenario, VenueScenario):
+            return naive(scenario, cached=args.cache)
+        if args.naive:
+            raise ValueError(f"naive is an option of scenarios with venues, got {scenario.name!r}")
         return solve(scenario, cached=args.cache)
+    if args.naive:
+        raise ValueError(f"naive is an option of scenarios with venues, got {scenario.name!r}")
     if args.draws == 0 or scenario.posterior is None:
         return solve(scenario, cached=args.cache)
     return solve_interval(scenario, args.draws, cached=args.cache)

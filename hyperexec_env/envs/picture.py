@@ -16,7 +16,10 @@ from hyperexec_env.extras import need
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.regime import REGIME_NAMES
 
-__all__ = ["SIZE", "Canvas", "Panel", "draw", "draw_costs", "line_key", "ticks"]
+__all__ = [
+    *("SIZE", "Canvas", "Panel", "draw", "draw_costs", "draw_inventory", "draw_regime_key", "draw_regimes", "line_key"),
+    "ticks",
+]
 
 SIZE: Final = (960, 640)
 """Width and height of the picture, pixels."""
@@ -184,15 +187,15 @@ def draw(frame: Frame) -> NDArray[np.uint8]:
     title, clock = headline(frame)
     canvas.text((82, 30), title, size=19.0)
     canvas.text((82, 57), f"{clock}; {progress(frame)}; regime {shown_regime(frame)}", size=14.0, colour=FAINT)
-    _draw_inventory(canvas, frame)
+    draw_inventory(canvas, frame)
     _draw_price(canvas, frame)
     draw_costs(canvas, frame.statement, frame.over)
     if len(frame.known) > 1:
-        _draw_regime_key(canvas, frame)
+        draw_regime_key(canvas, frame)
     return canvas.pixels()
 
 
-def _draw_regimes(panel: Panel, frame: Frame) -> None:
+def draw_regimes(panel: Panel, frame: Frame) -> None:
     """Colour the background by the regime of each slice that has begun."""
     if len(frame.known) > 1:
         _, top, _, bottom = panel.box
@@ -205,12 +208,13 @@ def _left(panel: Panel, frame: Frame, k: int) -> float:
     return panel.x(k * frame.minutes)
 
 
-def _draw_inventory(canvas: Canvas, frame: Frame) -> None:
+def draw_inventory(canvas: Canvas, frame: Frame) -> None:
+    """Draw the remaining shares over time, beside the schedule of the expected volume."""
     unit, label = (1e3, "thousand shares") if frame.quantity >= 1e4 else (1.0, "shares")
     minutes = [k * frame.minutes for k in range(frame.slices + 1)]
     remaining = [shares / unit for shares in frame.remaining]
     panel = Panel(canvas, (82, 110, 574, 307), (0.0, minutes[-1]), (0.0, 1.04 * frame.quantity / unit))
-    _draw_regimes(panel, frame)
+    draw_regimes(panel, frame)
     panel.horizontal_scale(8, labels=False)
     panel.vertical_scale(5)
     panel.frame()
@@ -228,7 +232,7 @@ def _draw_price(canvas: Canvas, frame: Frame) -> None:
     low, high = min(seen), max(seen)
     margin = max(0.12 * (high - low), 5e-4 * frame.arrival_price)
     panel = Panel(canvas, (82, 347, 574, 544), (0.0, minutes[-1]), (low - margin, high + margin))
-    _draw_regimes(panel, frame)
+    draw_regimes(panel, frame)
     panel.horizontal_scale(8)
     panel.vertical_scale(5)
     panel.frame()
@@ -285,7 +289,7 @@ def draw_costs(canvas: Canvas, statement: Statement, over: bool, box: Box = (722
     canvas.text((0.5 * (left + right), bottom + 33), "bps of the arrival notional", anchor="mm")
 
 
-def _draw_regime_key(canvas: Canvas, frame: Frame) -> None:
+def draw_regime_key(canvas: Canvas, frame: Frame) -> None:
     """Write the names of the regimes beside their colours, centred at the foot of the picture."""
     size = 11.0
     widths = [text_width(name, size) + 44 for name in frame.known]

@@ -36,6 +36,7 @@ from hyperexec_env.extras import MissingExtra, need
 from hyperexec_env.market.basket_scenario import BasketScenario, get_basket
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.market.tables import build_market
+from hyperexec_env.market.venue_scenario import get_venues
 from hyperexec_env.progress import progress
 
 __all__ = [
@@ -61,6 +62,7 @@ _BASKET: Final = "HyperExecBasket-v0"
 _TOUCH: Final = "HyperExecTouch-v0"
 _BASKET_SCENARIO: Final = "basket-hedged"
 """The default basket."""
+_VENUES: Final = "HyperExecVenues-v0"
 LIMIT: Final = "the limit"
 """Reference of a row whose goal is absolute."""
 
@@ -384,29 +386,22 @@ def _basket_probes(numba: bool) -> list[Probe]:
     return probes
 
 
-def _touch_probes() -> list[Probe]:
-    """Return the probes of a child order at the touch, relative to one of slices; the lanes of both step in numpy."""
-    one, touch = single_rate(ENVIRONMENT), single_rate(_TOUCH)
-    lanes, queues = _Lanes(ENVIRONMENT, _NUMPY_LANES, **_options("numpy")), _Lanes(_TOUCH, _NUMPY_LANES)
-    words, goal, of_slices = "child order at the touch", 2.0, "an order of slices"
+def _kind_probes(words: str, environment: str, goal: float, against: str) -> list[Probe]:
+    """Return the probes of an environment relative to HyperExec-v0; the lanes of both step in numpy."""
+    one, many = single_rate(ENVIRONMENT), single_rate(environment)
+    lanes, others = _Lanes(ENVIRONMENT, _NUMPY_LANES, **_options("numpy")), _Lanes(environment, _NUMPY_LANES)
     return [
         Probe(
             words,
             "us/step",
             goal,
             "lower",
-            lambda seconds: 1e6 / touch(seconds),
+            lambda seconds: 1e6 / many(seconds),
             lambda seconds: 1e6 / one(seconds),
-            of_slices,
+            against,
         ),
         Probe(
-            f"{words}, {_NUMPY_LANES:,} numpy lanes",
-            "ns/lane",
-            goal,
-            "lower",
-            queues.nanoseconds,
-            lanes.nanoseconds,
-            of_slices,
+            f"{words}, {_NUMPY_LANES:,} numpy lanes", "ns/lane", goal, "lower", others.nanoseconds, lanes.nanoseconds, against
         ),
     ]
 
@@ -420,12 +415,14 @@ def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
     """
     compiled = zip(*map(_compiled_probes, _VECTORS), strict=True) if numba else ()
     imports = _import_time("hyperexec_env"), _import_time("gymnasium")
+    venues = len(get_venues("venues-day").venues)
     return [
         Probe("single environment", "steps/s", 1.9, "higher", single_rate(ENVIRONMENT), single_rate(REFERENCE)),
         *(probe for kind in compiled for probe in kind),
         *_numpy_probes(),
         *_basket_probes(numba),
-        *_touch_probes(),
+        *_kind_probes("child order at the touch", _TOUCH, 2.0, "an order of slices"),
+        *_kind_probes(f"{venues} venues", _VENUES, 1.3 * (1.0 + venues), "one venue"),
         within("decision of a trained policy", "us", 25.0, _decision_time()),
         Probe("import", "s", 1.3, "lower", *imports, against="import gymnasium"),
         *([within("first vector step, warm cache", "s", 0.7, _process_time(_FIRST_STEP))] if numba else []),

@@ -24,30 +24,45 @@ _FEES: Final = (
     Venue(name="second", kind="lit", share=0.3, fee=0.0),
     Venue(name="inverted", kind="lit", share=0.2, fee=-0.005),
 )
-_VENUE_SOURCES: Final = {
-    "venue": "assumed: shares and fees of the order of US equities; a pool of 1.1 % of the volume, a good broker's aggregate"
-}
+_ALPHA: Final = _REGIME_DAY.temp_impact_alpha
+"""Published temporary impact, fitted to orders that already used hidden liquidity."""
+
+
+def _market(name: str, description: str, alpha: float) -> Scenario:
+    """Return regime-day with temporary impact raised until its optimum with venues costs what it costs without them."""
+    sources = {
+        "temp_impact_alpha": f"recalibrated: the published {_ALPHA:g}, raised until the optimum with venues costs what it cost",
+        "venue": "assumed: shares and fees of the order of US equities; hidden liquidity of about 1 % of the volume",
+    }
+    return replace(
+        _REGIME_DAY,
+        name=name,
+        description=description,
+        temp_impact_alpha=alpha,
+        provenance={**_REGIME_DAY.provenance, **sources},
+    )
+
 
 register_venues(
     VenueScenario(
-        replace(
-            _REGIME_DAY,
-            name="venues-day",
-            description="regime-day over three lit venues whose shares move and a dark pool of 1.1 % of the volume",
-            provenance={**_REGIME_DAY.provenance, **_VENUE_SOURCES},
+        _market(
+            "venues-day",
+            "regime-day over three lit venues whose shares move and a dark pool of 1.1 % of the volume",
+            0.174584,
         ),
         (*_EQUAL, _POOL),
+        _ALPHA,
     )
 )
 register_venues(
     VenueScenario(
-        replace(
-            _REGIME_DAY,
-            name="passive-day",
-            description="regime-day over three lit venues with different fees, and an order that rests at the touch",
-            provenance={**_REGIME_DAY.provenance, **_VENUE_SOURCES},
+        _market(
+            "passive-day",
+            "regime-day over three lit venues with different fees, and an order that rests at the touch",
+            0.183618,
         ),
         (*_FEES, Venue(name="touch", kind="rest", fee=-0.002, liquidity=Atoms((0.01, 0.03), (0.3, 0.15)))),
+        _ALPHA,
     )
 )
 LINEAR_MARKET: Final = Scenario(

@@ -476,3 +476,11 @@ def test_the_environment_at_the_touch_has_no_fault():
     assert {finding.check: finding.verdict for finding in found.findings} == {
         check.name: "not run" if check.name == "hidden" else "passed" for check in CHECKS
     }
+
+
+def test_the_environment_with_venues_has_no_fault():
+    """Few moves of the price are too few for the foresight check, and nothing is declared to be hidden."""
+    found = audit_env("hyperexec_env:HyperExecVenues-v0", options={"scenario": "dark-linear"}, episodes=10)
+    assert {finding.check: finding.verdict for finding in found.findings} == {
+        check.name: "not run" if check.name in ("hidden", "foresight") else "passed" for check in CHECKS
+    }

@@ -1,0 +1,212 @@
+"""The board of a scenario with venues: policies on the same episodes, their gap to the optimum, and where they filled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from hyperexec_env.checks import check_integer, check_seed
+from hyperexec_env.evaluation.paired import paired
+from hyperexec_env.evaluation.table import text_table
+from hyperexec_env.evaluation.venue_rollout import VenueOutcome, rollout_venues
+from hyperexec_env.market.venue_path import build_venues
+from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario, get_venues
+
+from .solver.venues import VenueSolution, recalibration_line, solve_venues
+from .venue_policies import VENUE_BASELINES, VENUE_SANITY, VenuePolicy, venue_policy
+
+__all__ = ["VenueBoard", "VenueRow", "evaluate_venues", "venue_entrants"]
+
+_REFERENCE: Final = "dark-first"
+"""The plainest rule that uses every venue."""
+_GROUPS: Final = {
+    "baselines": (*VENUE_BASELINES, "optimum"),
+    "sanity": tuple(VENUE_SANITY),
+    "all": (*VENUE_BASELINES, "optimum", *VENUE_SANITY),
+}
+
+
+@dataclass(frozen=True)
+class VenueRow:
+    """The results of one policy, bps of the arrival notional; `low` and `high` are 95 % bootstrap intervals."""
+
+    policy: str
+    training_seed: int | None
+    """Seed of the training; None for a policy that was not trained."""
+    sanity: bool
+    objective_bps: float
+    objective_low: float
+    objective_high: float
+    is_bps: float
+    is_sd_bps: float
+    risk_bps: float
+    diff_to_dark_first_bps: float
+    """Paired difference to `dark-first`."""
+    diff_to_dark_first_low: float
+    diff_to_dark_first_high: float
+    gap_percent: float
+    """Paired difference to the policy `optimum` on the same episodes, in percent of J*; NaN without an optimum."""
+    gap_low: float
+    gap_high: float
+    components_bps: dict[str, float]
+    """Mean shortfall by source, with fees and adverse selection apart."""
+    filled_percent: dict[str, float]
+    """Mean share of the order that each venue filled."""
+    fault: bool
+    """Whether this is a sanity policy that beats every rule of the baselines, which no sound market allows."""
+
+
+@dataclass(frozen=True, eq=False)
+class VenueBoard:
+    """The rows of a board, best first."""
+
+    scenario: VenueScenario
+    solution: VenueSolution
+    rows: tuple[VenueRow, ...]
+    episodes: int
+    seed: int
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """Sanity policies that beat every rule of the baselines, which no sound market allows."""
+        return tuple(row.policy for row in self.rows if row.fault)
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of the command: 1 if a sanity policy beats every rule of the baselines."""
+        return 1 if self.faults else 0
+
+    def __str__(self) -> str:
+        """Return the board as text."""
+        scenario, solution, best = self.scenario, self.solution, self.solution.optimum_bps
+        header = ["", "policy", "J [bps]", "95 %", "gap %", "95 %", "J - dark-first", "IS", "risk", "fees", "adverse"]
+        header += [f"{name} %" for name in scenario.names]
+        cells = [
+            [
+                "sanity" if row.sanity else "",
+                row.policy if row.training_seed is None else f"{row.policy} (seed {row.training_seed})",
+                f"{row.objective_bps:.3f}",
+                f"{row.objective_low:.3f} to {row.objective_high:.3f}",
+                f"{row.gap_percent:z.2f}",
+                f"{row.gap_low:z.2f} to {row.gap_high:z.2f}",
+                f"{row.diff_to_dark_first_bps:+.3f}",
+                f"{row.is_bps:.1f}",
+                f"{row.risk_bps:.2f}",
+                f"{row.components_bps['fees']:z.3f}",
+                f"{row.components_bps['adverse']:z.3f}",
+                *(f"{share:.1f}" for share in row.filled_percent.values()),
+            ]
+            for row in self.rows
+        ]
+        lines = [
+            text_table(header, cells),
+            "",
+            f"{scenario.name} ({scenario.hash}), {self.episodes:,} episodes of seed {self.seed}; the last columns are the "
+            "share of the order that each venue filled.",
+            f"J* is not known: {solution.reason}."
+            if best is None
+            else f"J* = {best:.4f} bps: {solution.accuracy}. Gap: paired difference to the policy `optimum`, in percent of J*.",
+            recalibration_line(scenario, solution.plain_bps),
+        ]
+        lines += [f"RED: the sanity policy {name} beats every rule; this market rewards a fault." for name in self.faults]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the board as plain values for JSON; a gap without an optimum is null."""
+        rows = [
+            vars(row) | {key: None for key in ("gap_percent", "gap_low", "gap_high") if np.isnan(vars(row)[key])}
+            for row in self.rows
+        ]
+        return {
+            "scenario": self.scenario.name,
+            "scenario_hash": self.scenario.hash,
+            "episodes": self.episodes,
+            "seed": self.seed,
+            "optimum_bps": self.solution.optimum_bps,
+            "rows": rows,
+            "faults": list(self.faults),
+        }
+
+
+def venue_entrants(policies: Any) -> list[VenuePolicy]:
+    """Return policies, given as names, groups (`baselines`, `sanity`, `all`), or objects with `name` and `act`."""
+    given: Iterable[Any] = [policies] if isinstance(policies, str) or hasattr(policies, "act") else policies
+    found: dict[tuple[str, int | None], VenuePolicy] = {}
+    for entry in given:
+        for name in _GROUPS.get(entry, (entry,)) if isinstance(entry, str) else (entry,):
+            if isinstance(name, str):
+                policy: VenuePolicy = venue_policy(name)
+            elif hasattr(name, "act") and hasattr(name, "name"):
+                policy = name
+            else:
+                raise TypeError(f"policies must be names or objects with `name` and `act`, got {name!r}")
+            found.setdefault((policy.name, getattr(policy, "training_seed", None)), policy)
+    return list(found.values())
+
+
+def evaluate_venues(venues: VenueLike, policies: Any = "all", *, episodes: int = 10_000, seed: int = 0) -> VenueBoard:
+    """Evaluate policies over venues on the same episodes.
+
+    Args:
+        venues: A name, a dict, a path or a scenario with venues.
+        policies: Names, groups or policies (:func:`venue_entrants`); `dark-first` and, where it is known, the optimum, with
+            and without hidden venues, always take part.
+        episodes: Number of episodes.
+        seed: Seed of the board's episodes, which no training meets.
+
+    Raises:
+        ValueError: A name is unknown, a number is out of range, or a policy did not return finite shares.
+    """
+    found, count = get_venues(venues), check_integer("episodes", episodes, low=2, high=10_000_000)
+    seed, solution = check_seed(seed), solve_venues(found)
+    entrants = venue_entrants(policies)
+    solved = solution.optimum_bps is not None
+    if not solved:
+        entrants = [
+            policy for policy in entrants if policy.name not in ("optimum", "lit-only") or not isinstance(policies, str)
+        ]
+    names = [policy.name for policy in entrants]
+    wanted = (_REFERENCE, "lit-only", "optimum") if solved else (_REFERENCE,)
+    entrants += [venue_policy(name) for name in wanted if name not in names]
+    outcomes = rollout_venues(build_venues(found), entrants, count, seed)
+    return VenueBoard(found, solution, _rows(entrants, outcomes, solution), count, seed)
+
+
+def _rows(entrants: list[VenuePolicy], outcomes: list[VenueOutcome], solution: VenueSolution) -> tuple[VenueRow, ...]:
+    """Return the rows of a board, best first."""
+    names = [policy.name for policy in entrants]
+    objectives = np.array([outcome.objective for outcome in outcomes])
+    best, reference = solution.optimum_bps, names.index(_REFERENCE)
+    results = paired(objectives, reference, reference if best is None else names.index("optimum"), best or 0.0)
+    rules = [number for number, name in enumerate(names) if name in VENUE_BASELINES]
+    to_best_rule = paired(objectives, min(rules, key=lambda number: float(objectives[number].mean())), reference, 0.0)
+    rows = []
+    for policy, outcome, result, to_rule in zip(entrants, outcomes, results, to_best_rule, strict=True):
+        rows.append(
+            VenueRow(
+                policy=policy.name,
+                training_seed=getattr(policy, "training_seed", None),
+                sanity=policy.name in VENUE_SANITY,
+                objective_bps=result.objective.mean,
+                objective_low=result.objective.low,
+                objective_high=result.objective.high,
+                is_bps=float(outcome.shortfall.mean()),
+                is_sd_bps=float(outcome.shortfall.std(ddof=1)),
+                risk_bps=float(outcome.risk.mean()),
+                diff_to_dark_first_bps=result.difference.mean,
+                diff_to_dark_first_low=result.difference.low,
+                diff_to_dark_first_high=result.difference.high,
+                gap_percent=result.gap.mean,
+                gap_low=result.gap.low,
+                gap_high=result.gap.high,
+                components_bps={name: float(part.mean()) for name, part in outcome.components.items()},
+                filled_percent={
+                    name: 100.0 * float(part.mean()) for name, part in zip(solution.scenario.names, outcome.filled, strict=True)
+                },
+                fault=policy.name in VENUE_SANITY and to_rule.difference.high < 0.0,
+            )
+        )
+    return tuple(sorted(rows, key=lambda row: row.objective_bps))

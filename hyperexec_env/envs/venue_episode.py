@@ -1,0 +1,288 @@
+"""An episode with venues in the single environment, in Python floats, on paths drawn ahead.
+
+It differs from :mod:`~hyperexec_env.envs.episode` in one place: the venues trade a slice together
+(:func:`~hyperexec_env.market.venue.venue_move`).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.envs.episode import Block
+from hyperexec_env.envs.features import OWN, own_features, reach
+from hyperexec_env.envs.situation import price_of_last, situation_of
+from hyperexec_env.envs.task import unseen
+from hyperexec_env.envs.venue_task import VenueSituation, VenueTask, hidden_features, lit_features, venue_info, venue_requests
+from hyperexec_env.market import basket, venue
+from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
+from hyperexec_env.market.basket import Coupling, Products, without_own
+from hyperexec_env.market.kernel import Cost, Slice, State, move, paid_cost
+from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import Path, World, cost_scale, draw_orders
+from hyperexec_env.market.predator import PredatorMemory
+from hyperexec_env.market.venue import total_cost
+from hyperexec_env.market.venue_lane import fee_cash, finishing, limited, since_fill
+from hyperexec_env.market.venue_path import Terms, VenuePath, draw_venue_path, lit_terms
+from hyperexec_env.orders import Order
+from hyperexec_env.records import adder, map_leaves, on_numbers
+
+__all__ = ["VenueBlock", "VenueEpisode", "draw_venue_block"]
+
+_write_own = struct.Struct(f"{OWN}f").pack_into
+_FLOAT = np.dtype(np.float32).itemsize
+_NO_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
+_DONE = State(0.0, 0.0, 0.0)
+_sum_of_costs = adder(Cost)
+
+
+def _prepared(matrix: Products, values: list[float]) -> list[float]:
+    """Return the products of a matrix that is prepared for floats."""
+    return matrix(values)
+
+
+_venue_move = on_numbers(
+    venue.venue_move,
+    basket_move=on_numbers(
+        basket.basket_move,
+        _offered=on_numbers(basket._offered),
+        _coupled=on_numbers(basket._coupled, of_others=_prepared),
+        _moved=on_numbers(basket._moved, move=on_numbers(move)),
+    ),
+)
+
+
+class VenueBlock:
+    """The paths of consecutive episodes of one seed, as plain lists by episode."""
+
+    def __init__(self, task: VenueTask, first: int, paths: VenuePath, order: Order) -> None:
+        """Lay out the episodes `first`, `first + 1`, ... on their paths."""
+        market, path = task.market, paths.path
+        self.whole = Block(task.order, first, path, order)
+        self.first, self.count, self.paths = first, len(path.keys), paths
+        regime = path.world.regime[:-1]
+        self.slices = np.stack([_columns(slice) for slice in paths.slices], axis=2)
+        """Slices of the venues, shape (episodes, N, venues, fields)."""
+        self.adverse = np.stack([own.take(regime).T for own in market.adverse], axis=2)
+        """a of each venue, shape (episodes, N, venues)."""
+        self.weights = np.stack([weight.T for weight in paths.weights], axis=2)
+        """w of each lit venue, shape (episodes, N + 1, lit)."""
+        seen = np.ascontiguousarray(task.order.observer.seen(path.world.regime).T)
+        by_venue = list(np.moveaxis(self.weights, 2, 0))
+        terms = lit_terms(market, market.market.mean_volume[np.arange(market.slices + 1), seen], seen, by_venue)
+        self.terms = np.stack([np.stack(part, axis=2) for part in terms], axis=2)
+        """Terms of the lit venues, shape (episodes, N + 1, terms, lit)."""
+        lit = lit_features(market, by_venue)
+        shape = (*self.weights.shape[:2], len(task.features) - self.whole.observations.shape[2])
+        extra = np.zeros(shape, np.float32)
+        for column, values in enumerate(lit):
+            extra[..., column] = values
+        self.observations = np.concatenate([self.whole.observations, extra], axis=2)
+        """Observations without the features that depend on trades, shape (episodes, N + 1, features)."""
+
+
+def _columns(slice: Slice) -> NDArray[np.float64]:
+    """Return the fields of a slice, shape (episodes, N, fields)."""
+    shape = np.broadcast_shapes(*(np.shape(values) for values in slice))
+    return np.stack([np.broadcast_to(values, shape).T for values in slice], axis=2)
+
+
+def draw_venue_block(task: VenueTask, seed: int, first: int, count: int, board: bool = False) -> VenueBlock:
+    """Return the episodes `first`, ..., `first + count - 1` of a seed, or of the board of that seed."""
+    keys = episode_keys(seed, np.uint64(first) + np.arange(count, dtype=np.uint64), board)
+    order = draw_orders(task.market.market, keys, task.order.draw)
+    return VenueBlock(task, first, draw_venue_path(task.market, keys, order.side), order)
+
+
+class VenueEpisode:
+    """A running episode: the paths as plain lists, the state of the order, and the cost and fills of each slice."""
+
+    def __init__(self, task: VenueTask, block: VenueBlock, number: int) -> None:
+        """Begin episode `number`, which must be one of the block."""
+        index, market = number - block.first, task.market
+        whole = block.whole
+        self.task, self._block, self._index = task, block, index
+        self._impact: Any = tuple(market.market.impact)
+        matrices: list[Any] = [Products(without_own(rows)) for rows in market.coupling]
+        self._coupling = Coupling(*matrices)
+        self._fees: list[float] = market.fees.tolist()
+        self._scales = tuple(task.order.observer.sight.scales)
+        self._slice_cost, self._slices = task.order.slice_cost, market.slices
+        self._rows, self._adverse, self.weights, self._terms = (
+            getattr(block, name)[index].tolist() for name in ("slices", "adverse", "weights", "terms")
+        )
+        self._base: list[float] = whole.base[index].tolist()
+        self._known: list[Any] = whole.known[index].tolist()
+        self.volumes: list[float] = whole.slices[index][:, 0].tolist()
+        """Market volume of each slice, future included: for reports."""
+        self._observations = block.observations[index].copy()
+        self.side, self.quantity = whole.side[index], whole.quantity[index]
+        self._reach = reach(self.quantity, 1.0)
+        self.scale = cost_scale(self.quantity, market.market.numbers.arrival_price)
+        self._state: tuple[float, float, float] = (self.quantity, 0.0, 0.0)
+        self.states = [self._state]
+        """(remaining, permanent, transient) at the start of each slice so far."""
+        self.costs: list[tuple[Any, ...]] = []
+        """Cost of each slice so far, currency, in the field order of `Cost`."""
+        self.fills: list[list[float]] = []
+        """Shares that each venue filled, by slice so far."""
+        self.requests: list[list[float]] = []
+        """Shares requested of each venue, by slice so far."""
+        zero = [0.0] * market.count
+        self.posted, self.filled, self.since = list(zero), list(zero), [float(self._slices)] * market.count
+        self.fees = self.adverse = 0.0
+        self.k, self.over, self.wanted = 0, False, 0.0
+        self._observe(0, 0.0, market.market.numbers.slice_volume, zero, zero)
+
+    @property
+    def first(self) -> NDArray[np.float32]:
+        """The observation before the first slice."""
+        observation: NDArray[np.float32] = self._observations[0]
+        return observation
+
+    def request(self, action: Sequence[float]) -> tuple[list[float], float]:
+        """Return the shares that a valid action requests of each venue, and in all."""
+        k, left = self.k, self._state[0]
+        last = bool(finishing(self.task.market, k))
+        return venue_requests(self.task, action, left, self._base[k], last, Terms(*self._terms[k]))
+
+    def shares(self, given: list[float]) -> tuple[list[float], float]:
+        """Return requests of numbers of shares, scaled to at most the remaining shares, and in all."""
+        return limited(self._state[0], given), reduce(add, given)
+
+    def trade(self, asked: list[float], wanted: float) -> tuple[NDArray[np.float32], float]:
+        """Trade one slice; return the next observation and the reward, bps of the arrival notional.
+
+        Args:
+            asked: Shares requested of each venue.
+            wanted: Shares requested in all.
+        """
+        k, before = self.k, self._state
+        after, parts, fills = _venue_move(self._impact, self._coupling, before, self._rows[k], asked, self._adverse[k])
+        cost = total_cost(parts)
+        self.fees += fee_cash(self._fees, fills)
+        self.adverse += fee_cash(self._adverse[k], fills)
+        self.posted = [total + ask for total, ask in zip(self.posted, asked, strict=True)]
+        self.filled = [total + fill for total, fill in zip(self.filled, fills, strict=True)]
+        self.since = [since_fill(since, fill, float(self._slices)) for since, fill in zip(self.since, fills, strict=True)]
+        self.states.append(after)
+        self.costs.append(cost)
+        self.fills.append(fills)
+        self.requests.append(asked)
+        self._state, self.wanted = after, wanted
+        self.k = k = k + 1
+        self.over = k == self._slices or after[0] <= 0.0
+        self._observe(k, before[0] - after[0], self._last_volume(), asked, fills)
+        return self._observations[k], self._slice_cost(cost) * self.scale
+
+    def _last_volume(self) -> float:
+        """Return the volume of the previous slice, added as lanes do; before the first, the mean expected volume."""
+        if not self.k:
+            return self.task.market.market.numbers.slice_volume  # type: ignore[no-any-return]
+        rows = self._rows[self.k - 1][: self.task.market.lit]
+        return reduce(add, [row[0] for row in rows])  # type: ignore[no-any-return]
+
+    def _observe(self, k: int, traded: float, volume: float, asked: Sequence[float], fills: Sequence[float]) -> None:
+        """Write the features that depend on trades in the observation of slice `k`.
+
+        Args:
+            k: Slice, 0..N.
+            traded: Shares that traded in the previous slice.
+            volume: Market volume of the previous slice.
+            asked: Shares requested of each venue in the previous slice.
+            fills: Shares that each venue filled in the previous slice.
+        """
+        observation, market = self._observations[k], self.task.market
+        _write_own(
+            observation,
+            0,
+            *own_features(self._scales, self.quantity, self._reach, self._state, traded, volume, self._known[k]),
+        )
+        hidden: list[float] = []
+        for v in range(market.lit, market.count):
+            hidden += hidden_features(self._slices, asked[v], fills[v], self.since[v], self.posted[v], self.filled[v])
+        if hidden:
+            struct.pack_into(f"{len(hidden)}f", observation, (observation.size - len(hidden)) * _FLOAT, *hidden)
+
+    @property
+    def path(self) -> Path:
+        """The path of the market, fields of shape (time, 1), future included: for reports and audits, not for policies."""
+        path, here = self._block.paths.path, slice(self._index, self._index + 1)
+        slices, world = (map_leaves(lambda values: values[:, here], part) for part in (path.slices, path.world))
+        return Path(slices, world, path.keys[here])
+
+    @property
+    def world(self) -> World:
+        """The market at the start of each slice and at the end, fields of shape (N + 1,), future included: for reports."""
+        world: World = map_leaves(lambda values: values[:, self._index], self._block.paths.path.world)
+        return world
+
+    @property
+    def order(self) -> EpisodeOrder:
+        """The order of the episode."""
+        return EpisodeOrder(self._block.paths.path.keys[self._index], self.side, self.quantity, self.scale)
+
+    @property
+    def paid(self) -> list[float]:
+        """Cash that the fills of each slice so far paid on top of the unaffected price, currency: without adverse selection."""
+        charged = map(fee_cash, self._adverse, self.fills)
+        return [paid_cost(cost) - selected for cost, selected in zip(self.costs, charged, strict=True)]
+
+    def statement(self) -> Statement:
+        """Return the statement of the slices up to now."""
+        account = Account(_sum_of_costs(self.costs), 0.0, 0.0) if self.costs else open_account()
+        return settle_in_bps(account, self.task.market.market.impact, _DONE, self.quantity, -self.scale)
+
+    def settled(self) -> Settled:
+        """Return the result of the episode up to now."""
+        forced = 0.0
+        if self.k:
+            last = Slice(*self._rows[self.k - 1][0])
+            cap = self.task.market.market.numbers.cap
+            traded = self.states[-2][0] - self._state[0]
+            forced = forced_shares(last.least, self._last_volume(), cap, self.wanted, traded) / self.quantity
+        settled = Settled(self.statement(), forced, self.side, self.quantity)
+        return unseen(settled, self.over) if self.task.secret else settled
+
+    def info(self) -> dict[str, Any]:
+        """Return the result up to now; see :func:`~hyperexec_env.envs.venue_task.venue_info`."""
+        return venue_info(self.task, self.settled(), self.fees, self.adverse, self.filled, self.scale)
+
+    def situation(self) -> VenueSituation:
+        """Return the information of a policy now, in natural units, floats."""
+        task, k, index = self.task, self.k, self._index
+        market, path = task.market, self._block.paths.path.world
+        world: World = map_leaves(lambda values: values.item(k, index), path)
+        paid = self.paid[-1] if k else 0.0
+        traded = self.states[-2][0] - self._state[0] if k else 0.0
+        last = LastSlice(traded, self._last_volume(), path.price.item(max(k - 1, 0), index), paid, self.wanted)
+        lane = Lane(k, int(self.over), world, State(*self._state), _NO_MEMORY, open_account(), last)
+        price = float(price_of_last(task.hidden, self.order, lane))
+        order = situation_of(market.market, market.market.numbers, task.hidden, self.order, lane, price)
+        asked, filled = (
+            rows[-1][market.lit :] if k else [0.0] * (market.count - market.lit) for rows in (self.requests, self.fills)
+        )
+        return VenueSituation(market, order, self.weights[k], asked, filled)
+
+    def begun_on(self, change: Callable[[VenuePath], VenuePath]) -> VenueEpisode:
+        """Return the episode at its start on another path: what the same requests meet where nature draws otherwise."""
+        here = slice(self._index, self._index + 1)
+        whole = self._block.paths
+        alone = VenuePath(
+            self.path,
+            [weight[:, here] for weight in whole.weights],
+            [offer[:, here] for offer in whole.offers],
+            [
+                map_leaves(lambda values: np.broadcast_to(values, whole.path.slices.volume.shape)[:, here], one)
+                for one in whole.slices
+            ],
+        )
+        number = self._block.first + self._index
+        return VenueEpisode(self.task, VenueBlock(self.task, number, change(alone), Order(self.side, self.quantity)), number)
