@@ -57,7 +57,7 @@ class _Known(NamedTuple):
     """Function that returns every name."""
     get: Callable[[str], Policy]
     """Function that returns a new policy by name."""
-    load: Callable[[str], NetworkPolicy]
+    read: Callable[[str], NetworkPolicy]
     """Function that reads a trained policy from a folder."""
 
     def groups(self, leave_out: Iterable[str] = ()) -> dict[str, list[str]]:
@@ -118,7 +118,7 @@ def _named(name: str, known: _Known, groups: dict[str, list[str]]) -> list[Entra
         raise ValueError("policy must be a name or a folder, got an empty one")
     is_known = name.lower() in (*groups, Optimal.name, *map(str.lower, known.names()))
     if not is_known and os.path.isdir(name):
-        return [_entrant(known.load(name), known)]
+        return [_entrant(known.read(name), known)]
     if not is_known and is_submission(name):
         return [check_own_name(load_submission(name)).entrant()]
     return [_entrant(known.get(key), known) for key in groups.get(name.lower(), [name])]

@@ -59,7 +59,7 @@ class RecurrentPolicy:
         write_atomically(folder / GRAPH, self.graph)
 
 
-def load(folder: Path) -> RecurrentPolicy:
+def read_policy(folder: Path) -> RecurrentPolicy:
     """Return the policy that :meth:`RecurrentPolicy.save` wrote."""
     about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
     return RecurrentPolicy((folder / GRAPH).read_bytes(), about.pop("training_seed"), about)

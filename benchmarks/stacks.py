@@ -189,7 +189,7 @@ def load(folder: Path) -> Stacked | None:
         return None
     import stack_recurrent
 
-    return stack_recurrent.load(folder)
+    return stack_recurrent.read_policy(folder)
 
 
 def obtain(stack: str, scenario: Scenario, seed: int, args: Args, may_train: bool = True) -> Stacked | None:

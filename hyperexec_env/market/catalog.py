@@ -87,7 +87,7 @@ class Catalog(Generic[T]):
             return any(self.own & set(values) for _, values in chain) or self.owns(chain[-1][1].get("base"))
         return isinstance(given, str) and given in self.names()
 
-    def load(self, path: str | os.PathLike[str]) -> T:
+    def read(self, path: str | os.PathLike[str]) -> T:
         """Read a scenario from a TOML file; resolve a `base` that is a path relative to the file.
 
         Raises:
@@ -119,7 +119,7 @@ class Catalog(Generic[T]):
         if isinstance(given, Mapping):
             return self.record.from_dict(given)
         if is_path(given):
-            return self.load(given)
+            return self.read(given)
         raise self.unknown(given)
 
     def unknown(self, given: Any, others: tuple[str, ...] = ()) -> ValueError:

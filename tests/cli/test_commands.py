@@ -150,7 +150,7 @@ def test_a_policy_that_does_not_return_is_shown_as_failed(capsys, monkeypatch):
         def act(self, situation):
             time.sleep(1e6)
 
-    monkeypatch.setattr("hyperexec_env.cli.evaluate.entrants", lambda names: [*evaluate.entrants(names), Entrant(Sleeper())])
+    monkeypatch.setattr("hyperexec_env.cli.evaluate.entrants", lambda *given: [*evaluate.entrants(*given), Entrant(Sleeper())])
     words = ("evaluate", "--policy", "TWAP", "--episodes", "10", "--no-optimum", "--policy-timeout")
     code, out, _ = _run(capsys, *words, "0.1")
     assert code == 1
