@@ -82,14 +82,14 @@ class _Bin:
     """Evidence of a bin that has not ended."""
 
     __slots__ = (
-        *("fills", "flow_seconds", "mid", "own", "shares", "signed", "slipped", "spread", "spread_seconds", "volume"),
+        *("fills", "flow_seconds", "mid", "own", "shares", "signed", "slipped", "spread", "spread_seconds", "traded", "volume"),
         "volume_seconds",
     )
 
     def __init__(self, mid: float | None) -> None:
         self.mid = mid  # at the start of the bin
         self.volume = self.volume_seconds = self.signed = self.flow_seconds = self.spread = self.spread_seconds = 0.0
-        self.own = 0.0  # own shares, bought less sold
+        self.own = self.traded = 0.0  # own shares, bought less sold and in all
         self.shares = self.slipped = 0.0  # own shares whose slippage is known, and the sum of their slippage, currency
         self.fills = 0
 
@@ -192,7 +192,8 @@ class OnlineEstimates:
             edge = (self.bin + 1) * width
             if known:
                 self._add((edge - max(last, self.bin * width)) / gap, gap, volume, signed_volume, spread)
-            self._end_bin(mid if mid is not None and clock <= edge + 1e-6 * width else self._mid)
+            before = self._mid if known else None  # a mid from before a hole is no mid of this time
+            self._end_bin(mid if mid is not None and clock <= edge + 1e-6 * width else before)
             ended += 1
         if known and 0 <= self.bin < self.bins:
             self._add(max(clock - max(last, self.bin * width), 0.0) / gap, gap, volume, signed_volume, spread)
@@ -227,6 +228,7 @@ class OnlineEstimates:
         """Take an own fill; without the mid just before it, the fill is no evidence on alpha."""
         here = self._open
         here.own += side * shares
+        here.traded += shares
         if mid is not None and self._first_mid:
             own_half = 0.5 * self.kyle.mean / self.scenario.adv * shares * self._first_mid
             here.shares += shares
@@ -300,7 +302,7 @@ class OnlineEstimates:
     def _learn_alpha(self, here: _Bin, chances: Floats) -> None:
         """Update alpha by the mean slippage of the fills of a bin."""
         scenario, prior = self.scenario, self._prior
-        slope = float(chances @ prior.temporary) * (here.shares / here.volume) ** scenario.temp_impact_beta
+        slope = float(chances @ prior.temporary) * (here.traded / here.volume) ** scenario.temp_impact_beta
         half = 1e-4 * scenario.half_spread_bps * float(chances @ prior.spread)
         if here.spread_seconds >= _WHOLE * self.bin_seconds and self._first_mid:
             half = 0.5 * here.spread / here.spread_seconds / self._first_mid

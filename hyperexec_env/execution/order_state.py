@@ -234,6 +234,8 @@ class WorkingOrder:
         if algorithm in ("VWAP", POV):
             edges = np.linspace(at, self._end, intervals + 1).tolist()
             volumes = learned.volumes_between([self._clock_time(edge, -math.inf) for edge in edges])
+            if not volumes.sum() > 0.0:  # the order is outside of the day of the estimates
+                return self._outlook(algorithm, intervals, at)
             if algorithm == POV:
                 self._restart_pov(1.0, at, float(volumes.sum()))
         elif algorithm == "IS":

@@ -149,6 +149,29 @@ def test_bins_that_quotes_do_not_cover_are_no_evidence():
     assert found.remaining_volume.mean == 0.0
 
 
+def test_a_hole_in_the_quotes_is_no_calm_market():
+    """The mid does not move while no quote comes; the bins of the hole say nothing of the regime."""
+    found = estimates(DAY)
+    found.observe(0.0, 100.0)
+    found.observe(5.0, 103.0)
+    assert found.seen["regime"] == 0
+    found.observe(6.0, 103.0)
+    assert found.seen["regime"] == 1
+    assert found.regime == "SIDEWAYS_LOW"
+
+
+def test_orders_outside_of_the_day_are_planned_without_estimates():
+    for algorithm in ("VWAP", "POV", "IS", "AC"):
+        late, plain = agent_of(estimates(CALM, start=-1e6)), agent_of()
+        quotes = [hx.Quote(100.0, 4e5)] * 13
+        fields = {"expected_volume": 5e6, "volume_profile": (1.0, 2.0)}
+        shares = trade(late, order(algorithm, **fields), quotes)
+        if algorithm in ("VWAP", "POV"):
+            assert shares == trade(plain, order(algorithm, **fields), quotes)
+        assert sum(shares) == 200_000
+        assert max(shares) < 60_000
+
+
 def test_our_own_trades_do_not_enter_lambda():
     """Mids with our own displacement, and fills, against the mids without us: the same belief."""
     market = build_market(CALM)
