@@ -181,7 +181,7 @@ def described(policy: Stacked) -> dict[str, Any]:
     return {key: policy.about.get(key) for key in ("stack", "scenario_hash", "slices", "lanes", "hyperexec_env")}
 
 
-def load(folder: Path) -> Stacked | None:
+def read_stacked(folder: Path) -> Stacked | None:
     """Return the policy in a folder; None if the folder holds none."""
     if (folder / "policy.json").is_file():
         return load_policy(folder)
@@ -202,7 +202,7 @@ def obtain(stack: str, scenario: Scenario, seed: int, args: Args, may_train: boo
         "lanes": args.off_lanes if stack in OFF_POLICY else args.lanes if stack in LANES else 1,
         "hyperexec_env": hx.__version__,
     }
-    found = load(folder)
+    found = read_stacked(folder)
     if found is not None and described(found) == about:
         return found
     if not may_train:

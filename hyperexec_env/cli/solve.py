@@ -40,7 +40,6 @@ def main(args: Args) -> Any:
         ValueError: The number of draws is out of range, or is given for a kind of scenario that has no posterior.
     """
     scenario = get_scenario(args.scenario)
-    check_integer("draws", args.draws, low=0, high=1000)
     if not isinstance(scenario, Scenario):
         if args.draws != DRAWS:
             raise ValueError(f"draws is an option of scenarios of one asset, got {args.draws} with {scenario.name!r}")
@@ -52,5 +51,6 @@ def main(args: Args) -> Any:
     if args.naive:
         raise ValueError(f"naive is an option of scenarios with venues, got {scenario.name!r}")
     if args.draws == 0 or scenario.posterior is None:
+        check_integer("draws", args.draws, low=0, high=1000)
         return solve(scenario, cached=args.cache)
     return solve_interval(scenario, args.draws, cached=args.cache)
