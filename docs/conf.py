@@ -13,7 +13,14 @@ project = "HyperExec"
 author = "The HyperExec developers"
 copyright = "2026, the HyperExec developers"
 version = release = __version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_gallery.gen_gallery", "reference_pages"]
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_gallery.gen_gallery",
+    "reference_pages",
+    "leaderboard",
+]
 exclude_patterns = ["_build", "_ext", "browser", "paper.md", "gallery", "examples/*.ipynb", "**/sg_execution_times.rst"]
 
 html_theme = "furo"

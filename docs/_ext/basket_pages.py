@@ -67,7 +67,7 @@ def draw_schedule(axes: Any, basket: Any, solution: Any) -> None:
         axes.plot(times, left[:, number], lw=1.0, ls="-" if asset.side > 0 else "--", label=asset.name)
     axes.plot(times, np.linspace(1.0, 0.0, len(times)), color="0.7", lw=2.5, label="TWAP", zorder=0)
     axes.set(xlabel="minutes after the open", ylabel="remaining, fraction", title="best fixed schedule")
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
 
 
 def draw_correlation(axes: Any, basket: Any) -> None:

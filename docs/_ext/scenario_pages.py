@@ -112,7 +112,7 @@ def draw_schedules(axes: Any, market: Any, solution: Any) -> None:
     if len(solution.fractions):
         axes.plot(times, remaining(solution.fractions), lw=2.5, color="black", label="best fixed schedule")
     axes.set(xlabel="minutes after the open", ylabel="remaining, fraction", title="fixed schedules")
-    axes.legend(frameon=False, fontsize=8, ncols=2)
+    axes.legend(frameon=False, fontsize=8, ncols=2, loc="upper right")
 
 
 def draw_day(axes: Any, scenario: Any, policy: Any) -> None:
@@ -125,7 +125,7 @@ def draw_day(axes: Any, scenario: Any, policy: Any) -> None:
     other = axes.twinx()
     other.plot(times[: len(moved)], moved, color="tab:blue", lw=0.8, alpha=0.7)
     other.set_ylabel("move of the mid against the order, bps", color="tab:blue")
-    axes.legend(frameon=False, fontsize=8)
+    axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 
 def day(scenario: Any, policy: Any) -> tuple[list[float], list[float]]:
