@@ -119,7 +119,13 @@ def stepped(env, steps):
     return [np.array(part) for part in found]
 
 
-@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=needs_numba)])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        "numpy",
+        pytest.param("numba", marks=[needs_numba, pytest.mark.slow]),
+    ],  # compiled for this test; `test_vector.py` has it too
+)
 def test_lanes_are_single_environments_to_the_last_bit_and_show_the_ratio(backend):
     scenario = replace(DAY, volume_persistence=0.5, temp_impact_beta=0.5, volume_level_sd=0.3, slices=8)
     lanes = HyperExecVectorEnv(2, "Disabled", backend, scenario=scenario)

@@ -66,7 +66,7 @@ def test_a_policy_costs_the_same_in_torch_the_environment_and_the_evaluation(nam
 
 @pytest.mark.fast
 def test_observations_and_costs_in_torch_are_those_of_the_environment():
-    env = HyperExecBasketVectorEnv(3, scenario="basket-day")
+    env = HyperExecBasketVectorEnv(3, backend="numpy", scenario="basket-day")
     rng, task = np.random.default_rng(0), env.task
     actions = rng.uniform(-0.9, 0.3, (task.market.slices, 3, len(task.assets)))
     seen, _ = env.reset(seed=7)
