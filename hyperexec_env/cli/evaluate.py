@@ -30,7 +30,9 @@ class Args:
 
     scenario: str = scenario_option()
     policy: tuple[str, ...] = option(
-        ("all",), "names, folders of trained policies, `optimum`, `baselines`, `sanity`, `all` or `desk`", file="policy"
+        ("all",),
+        "names, folders of trained policies, `optimum`, `baselines`, `sanity`, `all`, `desk` or `learn`",
+        file="policy",
     )
     episodes: int = option(10_000, "number of episodes, the same for every policy")
     seed: int = option(0, "seed of the board's episodes, which no training meets")

@@ -79,6 +79,11 @@ class DayPrior:
         """Return the probabilities of the regimes in a bin before any evidence."""
         return np.asarray(self.law @ self.powers[min(row, self.bins - 1)])
 
+    def rest_of_regimes(self, row: int, chances: Floats) -> tuple[float, float]:
+        """Return the variance of the price and the scale of temporary impact, each the sum over the bins from a bin on."""
+        law = np.einsum("m,hmk->hk", chances, self.powers[: self.bins - row])
+        return float((law * self.step_variance[row:]).sum()), float((law @ self.temporary).sum())
+
     def forecast(self, row: int, now: VolumeBelief, chances: Floats) -> Floats:
         """Return the expected volume of each bin from a bin on."""
         ahead = self.bins - row

@@ -153,7 +153,7 @@ class OnlineEstimates:
         self._open = _Bin(None)
         self._permanent = self._transient = 0.0  # own displacement of the mid, fraction
         self._curve: Floats | None = None  # see `_forecast`
-        self._slope = 1.0  # see `slope_ratio`
+        self._ratios = 1.0, 1.0  # see `ratios`
         self._forecast()
 
     # --- evidence
@@ -334,24 +334,24 @@ class OnlineEstimates:
     def _forecast(self) -> Floats:
         """Return the cumulative volume at the edges of all bins: seen before the open bin, expected from there on.
 
-        Curve and :attr:`slope_ratio` are computed once a bin.
+        Curve and :attr:`ratios` are computed once a bin.
         """
         if self._curve is None:
             expected = self._prior.forecast(self.bin, self.volume, self.probabilities)
             before = np.array(self.volumes, dtype=float)
             before = np.where(np.isnan(before), self._prior.unconditional[: self.bin], before)
             self._curve = np.concatenate([[0.0], np.cumsum(np.concatenate([before, expected]))])
-            self._slope = self._slope_after(float(self._curve[-1] - self._curve[self.bin]))
+            self._ratios = self._ratios_after(float(self._curve[-1] - self._curve[self.bin]))
         return self._curve
 
     @property
-    def slope_ratio(self) -> float:
-        """Temporary impact of the rest of the day over that of the prior: 1 without evidence."""
+    def ratios(self) -> tuple[float, float]:
+        """Risk and slope of the temporary impact in the rest of the day over those of the prior: 1 without evidence."""
         self._forecast()
-        return self._slope
+        return self._ratios
 
-    def _slope_after(self, now: float) -> float:
-        """Return :attr:`slope_ratio` given the expected volume of the rest of the day.
+    def _ratios_after(self, now: float) -> tuple[float, float]:
+        """Return :attr:`ratios` given the expected volume of the rest of the day.
 
         With v the variance of the log volume, E[V^-beta] = E[V]^-beta exp(beta (beta + 1) v / 2): a random volume costs more
         than a known one. A learned alpha counts as at least a twentieth of the prior's.
@@ -359,21 +359,23 @@ class OnlineEstimates:
         prior, beta, row = self._prior, self.scenario.temp_impact_beta, self.bin
         before = float(prior.cumulative[-1] - prior.cumulative[row])
         if not (before > 0.0 and now > 0.0 and self.prior_alpha.mean > 0.0):
-            return 1.0
+            return 1.0, 1.0
+        risk, scale = prior.rest_of_regimes(row, self.probabilities)
+        usual_risk, usual_scale = prior.rest_of_regimes(row, prior.law_at(row))
+        if not (usual_risk > 0.0 and usual_scale > 0.0 and scale > 0.0):
+            return 1.0, 1.0
         less = self._log_variance(self.volume) - self._log_variance(prior.volume)
-        alpha = max(self.alpha.mean / self.prior_alpha.mean, _LEAST_ALPHA)
-        return float(alpha) * math.pow(now / before, -beta) * math.exp(0.5 * beta * (beta + 1.0) * less)
+        alpha = max(float(self.alpha.mean) / self.prior_alpha.mean, _LEAST_ALPHA) * (scale / usual_scale)
+        return risk / usual_risk, alpha * math.pow(now / before, -beta) * math.exp(0.5 * beta * (beta + 1.0) * less)
 
     def _log_variance(self, now: VolumeBelief) -> float:
         """Return the variance of the log volume of a slice to come."""
         return float(belief.volume_after(now, 0.0, self._prior.noise_variance).variance)
 
     def rate_ratio(self) -> float:
-        """Return the urgency kappa of Almgren and Chriss over that of the prior: 1 without evidence.
-
-        Risk is the same in both, and kappa is the root of risk over the slope of the impact.
-        """
-        return math.pow(self.slope_ratio, -0.5)
+        """Return the urgency kappa of Almgren and Chriss, the root of risk over slope, over that of the prior."""
+        risk, slope = self.ratios
+        return math.sqrt(risk / slope)
 
     def urgency(
         self, parent: ParentOrder, *, slices: int, tau: float, window: tuple[float, float], risk_aversion: float
@@ -390,17 +392,16 @@ class OnlineEstimates:
         edges = (np.array(window) - self.start) / self.bin_seconds
         volume = float(np.diff(np.interp(edges, np.arange(self.bins + 1), self._prior.cumulative))[0])
         scenario = self.scenario
-        beta = scenario.temp_impact_beta
         sigma = scenario.volatility if parent.volatility is None else parent.volatility
-        random = math.exp(0.5 * beta * (beta + 1.0) * self._log_variance(self._prior.volume))
+        risk, slope = self.ratios
         return schedules.almgren_chriss_rate(
             quantity=parent.quantity,
             slices=slices,
             volume=max(volume, _LEAST_VOLUME),
             volatility=sigma * parent.arrival_price,
-            alpha=self.prior_alpha.mean * random * self.slope_ratio,
-            beta=beta,
-            risk_aversion=risk_aversion,
+            alpha=self.prior_alpha.mean * slope,
+            beta=scenario.temp_impact_beta,
+            risk_aversion=risk_aversion * risk,
             tau=tau,
         )
 
