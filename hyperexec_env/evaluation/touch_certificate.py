@@ -137,7 +137,7 @@ def certify_touch(touch: TouchLike, *, held: int = _HELD) -> TouchCertificate:
     """
     found = get_touch(touch)
     market = build_touch(found)
-    h = found.half_spread if found.half_spread > 0.0 else found.tick
+    h = found.half_spread
     return TouchCertificate(
         name=found.name,
         hash=found.hash,
