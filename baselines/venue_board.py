@@ -109,7 +109,7 @@ class VenueBoard:
             f"J* is not known: {solution.reason}."
             if best is None
             else f"J* = {best:.4f} bps: {solution.accuracy}. Gap: paired difference to the policy `optimum`, in percent of J*.",
-            recalibration_line(scenario, solution.plain_bps),
+            recalibration_line(solution),
         ]
         lines += [f"RED: the sanity policy {name} beats every rule; this market rewards a fault." for name in self.faults]
         return "\n".join(lines)

@@ -34,6 +34,8 @@ _GRID: Final = Grid(31, 16, 1)
 _MOST_GRIDS: Final = 2
 _LARGEST_ERROR: Final = 1e-3
 """Relative error of J* above which the grid is refined once."""
+_RECALIBRATED: Final = 2e-3
+"""Relative difference of the two optima up to which a scenario counts as recalibrated."""
 _ALPHA_ERROR: Final = 1e-4
 """Relative difference of the two optima at which a recalibration ends."""
 
@@ -93,7 +95,7 @@ class VenueSolution:
         lines.append(f"{title}{self.accuracy}, {self.seconds:.1f} s.")
         if scenario.hidden and self.saved is not None:
             lines.append(f"Hidden liquidity saves {100.0 * self.saved:.1f} % of the cost of the lit venues alone.")
-        lines.append(recalibration_line(scenario, self.plain_bps))
+        lines.append(recalibration_line(self))
         lines.append("Bps of the arrival notional; the permanent cost, which no schedule changes, is left out.")
         return "\n".join(lines)
 
@@ -116,8 +118,9 @@ class VenueSolution:
         }
 
 
-def recalibration_line(scenario: VenueScenario, plain: float | None) -> str:
-    """Return one line that says whether temporary impact was recalibrated to the venues."""
+def recalibration_line(solution: VenueSolution) -> str:
+    """Return one line that says whether temporary impact is recalibrated to the venues of a scenario."""
+    scenario, best, plain = solution.scenario, solution.optimum_bps, solution.plain_bps
     alpha, published = scenario.market.temp_impact_alpha, scenario.published_alpha
     if published is None:
         return (
@@ -126,10 +129,17 @@ def recalibration_line(scenario: VenueScenario, plain: float | None) -> str:
             if scenario.hidden
             else "No hidden venue, so nothing is recalibrated."
         )
-    costs = "" if plain is None else f" ({plain:.4f} bps)"
+    stated = f"temp_impact_alpha is {alpha:.6g} instead of the published {published:g}"
+    if best is None or plain is None:
+        return f"Recalibrated, at values that are solved exactly: {stated}."
+    if abs(best - plain) > _RECALIBRATED * abs(plain):
+        return (
+            f"Recalibrated at other values: {stated}, but here the optimum with venues costs {best:.4f} bps and the optimum "
+            f"without them {plain:.4f} bps; `hyperexec_env.recalibrate` brings them together."
+        )
     return (
-        f"Recalibrated: temp_impact_alpha is {alpha:.6g} instead of the published {published:g}, so that the optimum with "
-        f"venues costs what the optimum without them cost{costs}. What a venue is worth is what a bad router loses."
+        f"Recalibrated: {stated}, so that the optimum with venues costs what the optimum without them cost ({plain:.4f} bps). "
+        "What a venue is worth is what a bad router loses."
     )
 
 

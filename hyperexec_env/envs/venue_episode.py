@@ -22,13 +22,12 @@ from hyperexec_env.envs.task import unseen
 from hyperexec_env.envs.venue_task import VenueSituation, VenueTask, hidden_features, lit_features, venue_info, venue_requests
 from hyperexec_env.market import basket, venue
 from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
-from hyperexec_env.market.basket import Coupling, Products, without_own
+from hyperexec_env.market.basket import Coupled
 from hyperexec_env.market.kernel import Cost, Slice, State, move, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, cost_scale, draw_orders
 from hyperexec_env.market.predator import PredatorMemory
-from hyperexec_env.market.venue import total_cost
 from hyperexec_env.market.venue_lane import fee_cash, finishing, limited, since_fill
 from hyperexec_env.market.venue_path import Terms, VenuePath, draw_venue_path, lit_terms
 from hyperexec_env.orders import Order
@@ -43,9 +42,22 @@ _DONE = State(0.0, 0.0, 0.0)
 _sum_of_costs = adder(Cost)
 
 
-def _prepared(matrix: Products, values: list[float]) -> list[float]:
-    """Return the products of a matrix that is prepared for floats."""
-    return matrix(values)
+def _one_price(slopes: tuple[float, float], halves: Sequence[float], held: Sequence[float]) -> Coupled:
+    """Return what :func:`basket._coupled` returns for floats and matrices of one number each, to the last bit."""
+    permanent, transient = ([slope * half for half in halves] for slope in slopes)
+    return Coupled(_of_others(permanent), _of_others(transient), [0.0] * len(halves))
+
+
+def _of_others(parts: list[float]) -> list[float]:
+    """Return the sum of the other parts for each part, added from left to right."""
+    made = []
+    for own in range(len(parts)):
+        total = 0.0
+        for other, part in enumerate(parts):
+            if other != own:
+                total += part
+        made.append(total)
+    return made
 
 
 _venue_move = on_numbers(
@@ -53,7 +65,7 @@ _venue_move = on_numbers(
     basket_move=on_numbers(
         basket.basket_move,
         _offered=on_numbers(basket._offered),
-        _coupled=on_numbers(basket._coupled, of_others=_prepared),
+        _coupled=_one_price,
         _moved=on_numbers(basket._moved, move=on_numbers(move)),
     ),
 )
@@ -70,6 +82,8 @@ class VenueBlock:
         regime = path.world.regime[:-1]
         self.slices = np.stack([_columns(slice) for slice in paths.slices], axis=2)
         """Slices of the venues, shape (episodes, N, venues, fields)."""
+        self.volumes = np.asarray(reduce(add, [slice.volume for slice in paths.slices[: market.lit]])).T
+        """Volume of all lit venues, added venue by venue as lanes do, shape (episodes, N)."""
         self.adverse = np.stack([own.take(regime).T for own in market.adverse], axis=2)
         """a of each venue, shape (episodes, N, venues)."""
         self.weights = np.stack([weight.T for weight in paths.weights], axis=2)
@@ -110,8 +124,7 @@ class VenueEpisode:
         whole = block.whole
         self.task, self._block, self._index = task, block, index
         self._impact: Any = tuple(market.market.impact)
-        matrices: list[Any] = [Products(without_own(rows)) for rows in market.coupling]
-        self._coupling = Coupling(*matrices)
+        self._coupling: Any = (market.market.impact.permanent_slope, market.market.impact.transient_slope)
         self._fees: list[float] = market.fees.tolist()
         self._scales = tuple(task.order.observer.sight.scales)
         self._slice_cost, self._slices = task.order.slice_cost, market.slices
@@ -120,7 +133,7 @@ class VenueEpisode:
         )
         self._base: list[float] = whole.base[index].tolist()
         self._known: list[Any] = whole.known[index].tolist()
-        self.volumes: list[float] = whole.slices[index][:, 0].tolist()
+        self.volumes: list[float] = block.volumes[index].tolist()
         """Market volume of each slice, future included: for reports."""
         self._observations = block.observations[index].copy()
         self.side, self.quantity = whole.side[index], whole.quantity[index]
@@ -137,6 +150,10 @@ class VenueEpisode:
         """Shares requested of each venue, by slice so far."""
         zero = [0.0] * market.count
         self.posted, self.filled, self.since = list(zero), list(zero), [float(self._slices)] * market.count
+        block_of_hidden = struct.Struct(f"{4 * (market.count - market.lit)}f")
+        self._write_hidden = block_of_hidden.pack_into
+        self._hidden_start = self._observations.shape[1] * _FLOAT - block_of_hidden.size
+        self._hidden, self._never = range(market.lit, market.count), float(self._slices)
         self.fees = self.adverse = 0.0
         self.k, self.over, self.wanted = 0, False, 0.0
         self._observe(0, 0.0, market.market.numbers.slice_volume, zero, zero)
@@ -166,12 +183,13 @@ class VenueEpisode:
         """
         k, before = self.k, self._state
         after, parts, fills = _venue_move(self._impact, self._coupling, before, self._rows[k], asked, self._adverse[k])
-        cost = total_cost(parts)
+        cost = _sum_of_costs(parts)
         self.fees += fee_cash(self._fees, fills)
         self.adverse += fee_cash(self._adverse[k], fills)
-        self.posted = [total + ask for total, ask in zip(self.posted, asked, strict=True)]
-        self.filled = [total + fill for total, fill in zip(self.filled, fills, strict=True)]
-        self.since = [since_fill(since, fill, float(self._slices)) for since, fill in zip(self.since, fills, strict=True)]
+        self.posted = list(map(add, self.posted, asked))
+        self.filled = list(map(add, self.filled, fills))
+        for v in self._hidden:
+            self.since[v] = since_fill(self.since[v], fills[v], self._never)
         self.states.append(after)
         self.costs.append(cost)
         self.fills.append(fills)
@@ -183,11 +201,8 @@ class VenueEpisode:
         return self._observations[k], self._slice_cost(cost) * self.scale
 
     def _last_volume(self) -> float:
-        """Return the volume of the previous slice, added as lanes do; before the first, the mean expected volume."""
-        if not self.k:
-            return self.task.market.market.numbers.slice_volume  # type: ignore[no-any-return]
-        rows = self._rows[self.k - 1][: self.task.market.lit]
-        return reduce(add, [row[0] for row in rows])  # type: ignore[no-any-return]
+        """Return the market volume of the previous slice; before the first, the mean expected volume."""
+        return self.volumes[self.k - 1] if self.k else float(self.task.market.market.numbers.slice_volume)
 
     def _observe(self, k: int, traded: float, volume: float, asked: Sequence[float], fills: Sequence[float]) -> None:
         """Write the features that depend on trades in the observation of slice `k`.
@@ -199,17 +214,16 @@ class VenueEpisode:
             asked: Shares requested of each venue in the previous slice.
             fills: Shares that each venue filled in the previous slice.
         """
-        observation, market = self._observations[k], self.task.market
+        observation = self._observations[k]
         _write_own(
             observation,
             0,
             *own_features(self._scales, self.quantity, self._reach, self._state, traded, volume, self._known[k]),
         )
         hidden: list[float] = []
-        for v in range(market.lit, market.count):
+        for v in self._hidden:
             hidden += hidden_features(self._slices, asked[v], fills[v], self.since[v], self.posted[v], self.filled[v])
-        if hidden:
-            struct.pack_into(f"{len(hidden)}f", observation, (observation.size - len(hidden)) * _FLOAT, *hidden)
+        self._write_hidden(observation, self._hidden_start, *hidden)
 
     @property
     def path(self) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import cached_property, lru_cache, reduce
 from operator import add
 from typing import Any, Final, NamedTuple
 
@@ -88,12 +88,12 @@ class VenueMarket:
     depth: float
     """Volume at which the temporary cost is its mean over the volume noise, as a fraction of the expected volume."""
 
-    @property
+    @cached_property
     def lit(self) -> int:
         """Number of lit venues; they come first."""
         return len(self.scenario.lit)
 
-    @property
+    @cached_property
     def count(self) -> int:
         """Number of venues."""
         return len(self.scenario.venues)
@@ -103,7 +103,7 @@ class VenueMarket:
         """Number of slices N."""
         return self.market.slices
 
-    @property
+    @cached_property
     def q(self) -> Floats:
         """Concession: half-spread + fee + adverse selection, currency per share, shape (venues, M + 1)."""
         return self.half_spread + self.fees[:, None] + self.adverse

@@ -185,12 +185,12 @@ class VenueScenario:
         """Name of each venue."""
         return tuple(venue.name for venue in self.venues)
 
-    @property
+    @cached_property
     def lit(self) -> tuple[Venue, ...]:
         """The venues that show their liquidity, home first."""
         return tuple(venue for venue in self.venues if venue.kind in LIT)
 
-    @property
+    @cached_property
     def hidden(self) -> tuple[Venue, ...]:
         """The dark pools and the resting orders."""
         return tuple(venue for venue in self.venues if venue.kind not in LIT)
@@ -210,7 +210,7 @@ class VenueScenario:
     def naive(self) -> VenueScenario:
         """The scenario with the temporary impact from before the recalibration, which counts the venues twice."""
         alpha = self.published_alpha
-        return self if alpha is None else replace(self.with_market(temp_impact_alpha=alpha), published_alpha=None)
+        return self if alpha is None else self.with_market(temp_impact_alpha=alpha)
 
     @property
     def plain(self) -> Scenario:
@@ -224,8 +224,12 @@ class VenueScenario:
         return self.market.warnings
 
     def with_market(self, **values: Any) -> VenueScenario:
-        """Return the scenario with some fields of its market replaced, for example ``with_market(quantity=1e5)``."""
-        return replace(self, market=replace(self.market, **values))
+        """Return the scenario with some fields of its market replaced, for example ``with_market(quantity=1e5)``.
+
+        A temporary impact that is stated anew was not recalibrated, so it drops `published_alpha`.
+        """
+        kept = None if "temp_impact_alpha" in values else self.published_alpha
+        return replace(self, market=replace(self.market, **values), published_alpha=kept)
 
     @cached_property
     def hash(self) -> str:

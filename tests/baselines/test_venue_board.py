@@ -64,7 +64,7 @@ def test_a_policy_costs_the_same_in_the_environment_and_on_the_board():
 
 
 def test_recalibration_raises_impact_until_the_optimum_costs_what_it_cost():
-    one = replace(SMALL, published_alpha=None).with_market(temp_impact_alpha=0.142)
+    one = SMALL.with_market(temp_impact_alpha=0.142)
     made = recalibrate(one, tolerance=1e-3)
     found, plain = solve_venues(made), hx.solve(one.market)
     assert made.published_alpha == 0.142
@@ -76,6 +76,8 @@ def test_recalibration_raises_impact_until_the_optimum_costs_what_it_cost():
     assert "count them" in str(shown)
     assert "Recalibrated: temp_impact_alpha is" in str(found)
     assert shown.to_dict()["published_alpha"] == 0.142
+    other = solve_venues(made.with_market(quantity=4e5))
+    assert "Recalibrated at other values" in str(other)
     with pytest.raises(ValueError, match="published_alpha must be given for a naive optimum, got none for"):
         naive(one)
 

@@ -68,6 +68,8 @@ def test_the_naive_scenario_has_the_published_impact():
     assert scenario.plain == replace(THREE.market, temp_impact_alpha=0.3)
     assert (THREE.naive, THREE.plain) == (THREE, THREE.market)
     assert get_venues({"base": scenario, "temp_impact_alpha": 0.5}).published_alpha is None
+    assert scenario.with_market(temp_impact_alpha=0.5).published_alpha is None
+    assert scenario.with_market(quantity=5.0).published_alpha == 0.3
     assert get_venues({"base": scenario, "quantity": 5.0}).published_alpha == 0.3
 
 
