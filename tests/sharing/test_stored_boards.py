@@ -54,12 +54,14 @@ def test_the_stored_bundle_is_computed_again():
     assert {row.policy for row in read_bundle(BUNDLE).boards[0].rows} == {"ARS", "TWAP", "VWAP", "optimum"}
 
 
-def test_the_leaderboard_of_the_documentation_is_verified_and_complete(leaderboard, monkeypatch, tmp_path):
+@pytest.mark.slow  # solves flow-signal; the build of the documentation writes all of it
+def test_the_leaderboard_of_the_documentation_is_verified(leaderboard, monkeypatch, tmp_path):
+    assert [folder.name for folder in leaderboard.scenarios()] == ["flow-signal", "regime-day", "spy"]
+    monkeypatch.setattr(leaderboard, "scenarios", lambda: [STORED / "flow-signal"])
     monkeypatch.setattr(leaderboard, "submissions", lambda folder: sorted(folder.glob("ARS-*.submission.zip"))[:1])
     site = leaderboard.write(tmp_path / "site", episodes=20)
-    assert (site.scenarios, site.unverified) == (len(leaderboard.scenarios()), 0)
-    rows = (tmp_path / "site" / "data" / "rows.csv").read_text(encoding="utf-8")
-    assert rows.count("ARS") >= site.scenarios
+    assert (site.scenarios, site.unverified) == (1, 0)
+    assert "ARS" in (tmp_path / "site" / "data" / "rows.csv").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow  # every stored policy on a thousand episodes, computed twice
