@@ -26,8 +26,8 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_impact
 from hyperexec_env.execution.marks import Mark, MarkLog
 from hyperexec_env.execution.online import OnlineEstimates
-from hyperexec_env.execution.order_state import WorkingOrder
 from hyperexec_env.execution.report import ExecutionReport
+from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, check_quantity, shares_of
 

@@ -10,7 +10,7 @@ from hyperexec_env.execution.balance import balanced, imbalance_form
 from hyperexec_env.execution.basket_order import BasketOrder, market_of
 from hyperexec_env.execution.basket_program import best_schedule, build_program
 from hyperexec_env.execution.config import ExecutionConfig
-from hyperexec_env.execution.order_state import WorkingOrder
+from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.basket_path import build_basket
 from hyperexec_env.orders import lots_of, shares_of
 

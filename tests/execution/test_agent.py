@@ -16,7 +16,7 @@ from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import AgentStatus, ExecutionAgent, Quote
 from hyperexec_env.execution.algorithms import ALGORITHMS, algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
-from hyperexec_env.execution.order_state import WorkingOrder
+from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.orders import ChildOrder, ParentOrder
 

@@ -125,7 +125,7 @@ def test_an_interval_shorter_than_the_resolution_of_the_clock_ends_an_order_with
 
 
 def test_overdue_children_that_the_cap_blocks_take_constant_time_each(monkeypatch):
-    import hyperexec_env.execution.order_state as module
+    import hyperexec_env.execution.working_order as module
 
     counted = []
     monkeypatch.setattr(module, "round", lambda value: counted.append(1) or round(value), raising=False)
