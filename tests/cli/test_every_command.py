@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import importlib
 import importlib.util
 import json
@@ -265,6 +266,15 @@ def test_no_result_replaces_a_file_that_the_command_uses(words, target, capsys, 
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
+@pytest.fixture
+def little_garbage():
+    """Leave out of collections, of which each signal causes one, everything that other tests have made."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("little_garbage")
 def test_sigterm_ends_every_command_with_one_line_and_no_file(capsys, folder, monkeypatch):
     def half_way(args):
         with pytest.MonkeyPatch.context() as patch:  # the signal arrives while a file is written

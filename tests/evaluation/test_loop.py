@@ -190,7 +190,7 @@ def test_the_markets_differ_in_each_constant_of_a_loop():
 @pytest.mark.parametrize(
     ("scenario", "hidden"),
     [
-        ("regime-day", False),
+        pytest.param("regime-day", False, marks=pytest.mark.slow),  # `envs/test_agreement.py` has its compiled rollout
         ("full", True),
         pytest.param("rough", False, marks=pytest.mark.slow),
         pytest.param("levelled", False, marks=pytest.mark.slow),
