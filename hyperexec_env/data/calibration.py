@@ -206,7 +206,7 @@ def calibration_of(
         draft = Scenario.from_dict(values)
         values["risk_aversion"] = _digits(2.0 / draft.notional)
     level = figures.volume_level if sessions.has_volume else None
-    provenance = _provenance(sessions, samples, errors, (level, persistence), measured, sources, order)
+    provenance = _provenance(sessions, samples, figures, errors, measured, sources, order)
     scenario = with_bar_draws(Scenario.from_dict({**values, "provenance": provenance}), samples, order)
     return Calibration(scenario, sessions.report, errors, level, persistence)
 
@@ -268,14 +268,13 @@ def _digits(value: float) -> float:
 def _provenance(
     sessions: Sessions,
     samples: Samples,
+    figures: Figures,
     errors: Mapping[str, Any],
-    volume: tuple[float | None, float | None],
     measured: Iterable[str],
     impact: Mapping[str, str],
     given: Iterable[str],
 ) -> dict[str, str]:
-    """Return the provenance of each field of the scenario; `volume` holds its daily level and its persistence, if measured."""
-    volume_level, persistence = volume
+    """Return the provenance of each field of the scenario."""
     names = [Path(file).name for file in sessions.report.files]
     files = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
     source = f"{len(sessions.dates)} sessions {sessions.dates[0]} to {sessions.dates[-1]} of {files}"
@@ -283,14 +282,15 @@ def _provenance(
     def error(name: str) -> str:
         return f"; standard error {errors[name]:.2g}" if name in errors else ""
 
-    level = f" (sd of the log {volume_level:.2f}{error('volume_level')})" if volume_level is not None else ""
+    level = f" (sd of the log {figures.volume_level:.2f}{error('volume_level')})" if sessions.has_volume else ""
     texts = {
         "adv": f"mean daily volume of {source}{error('adv')}",
         "volatility": f"root of the mean {samples.variance_of}, {source}; overnight moves are excluded{error('volatility')}",
         "volume_curve": f"mean share of the day in each {samples.slice_minutes:g} minutes, {source}"
         + _mean_error(errors, "volume_curve", "share"),
         "volatility_curve": f"root of the mean {samples.variance_of}, of each {samples.slice_minutes:g} minutes over that of "
-        f"the day, {source}{_mean_error(errors, 'volatility_curve', 'ratio')}",
+        f"the day, shrunk towards flat by its sampling error (weight {figures.curve_weight:.2f}), {source}"
+        f"{_mean_error(errors, 'volatility_curve', 'ratio')}",
         "volume_noise": f"sd of the log volume of {samples.slice_minutes:g} minutes around curve, daily level and regime as "
         f"far as returns identify it, {source}; the variation of the daily level{level} is excluded{error('volume_noise')}",
         "volume_level_sd": f"sd of the log of the daily level of the volume around the mean of the sample, {source}"
@@ -316,8 +316,8 @@ def _provenance(
     choices = ("side", "start_minute", "max_participation", "complete", "price_model")
     plain |= dict.fromkeys(choices, "default: a choice, not a measurement")
     plain["volume_level_sd"] = f"default: the variation of the daily level{level} is not requested (volume_level)"
-    if persistence is not None:
-        found = f" ({persistence:.2f}{error('volume_persistence')})"
+    if figures.volume_noise is not None:
+        found = f" ({figures.volume_persistence:.2f}{error('volume_persistence')})"
         plain["volume_persistence"] = f"default: the persistence of the volume{found} is not requested (volume_persistence)"
     plain |= {**{name: texts[name] for name in measured if name in texts}, **impact}
     plain |= {"quantity": "4 % of the average daily volume", "risk_aversion": "2 / arrival notional"}

@@ -100,6 +100,8 @@ class Figures(NamedTuple):
     """Relative volume of each regime, shape (regime,)."""
     volatility_curve: Floats
     """Volatility of each slice over that of the day, with mean square one, shape (slice,)."""
+    curve_weight: float
+    """Weight of the measured variances in that curve, 0 to 1; the rest of it is flat."""
     usual_size: Floats
     """Usual size of the return of each slice, over which the regimes were fitted, shape (slice,): the mean absolute move,
     scaled such that returns over it have mean square one."""
@@ -174,17 +176,17 @@ def estimate(samples: Samples, start: Figures | None = None, *, most_regimes: in
     if samples.is_daily:
         curve = np.array(U_CURVE) / sum(U_CURVE)
         level = float(np.log(np.maximum(day, 1.0)).std(ddof=1)) if samples.has_volume else 0.0
-        return Figures(adv, volatility, curve, None, 0.0, 0.0, level, None, np.ones(1), np.ones(1), np.ones(1))
+        return Figures(adv, volatility, curve, None, 0.0, 0.0, level, None, np.ones(1), np.ones(1), 0.0, np.ones(1))
     returns, size = _standardised(samples)
-    fit, shape = _fit(returns, start, most_regimes), _volatility_curve(samples)
+    fit, (shape, weight) = _fit(returns, start, most_regimes), _volatility_curve(samples)
     if not samples.has_volume:
         flat = np.full(samples.slices, 1.0 / samples.slices)
-        return Figures(0.0, volatility, flat, None, 0.0, 0.0, 0.0, fit, np.ones(len(fit.law)), shape, size)
+        return Figures(0.0, volatility, flat, None, 0.0, 0.0, 0.0, fit, np.ones(len(fit.law)), shape, weight, size)
     curve = (samples.volume / day[:, None]).mean(axis=0)
     relative = samples.volume / (adv * np.maximum(curve, 1e-12))
     scale = _regime_volume(relative, fit)
     noise, level, memory = _volume_noise(relative, fit, scale)
-    return Figures(adv, volatility, curve, noise, *memory, level, fit, scale, shape, size)
+    return Figures(adv, volatility, curve, noise, *memory, level, fit, scale, shape, weight, size)
 
 
 def standard_errors(samples: Samples, figures: Figures) -> dict[str, Any]:
@@ -213,16 +215,27 @@ def _numbers(figures: Figures) -> dict[str, Any]:
     return values | {"volume_curve": figures.curve} | noise
 
 
-def _volatility_curve(samples: Samples) -> Floats:
-    """Return the volatility of each slice over that of the day, c_k, with mean square one, shape (slice,).
+def _volatility_curve(samples: Samples) -> tuple[Floats, float]:
+    """Return the volatility of each slice over that of the day, with mean square one, shape (slice,), and its weight.
 
-    c_k^2 is the mean realised variance of the slice over that of a slice of the day. The expected variance of slice k of a
-    market with this curve, volatility^2 c_k^2 tau times the mean square of the regimes, which is one, is then the measured
-    one, and the variances of all slices sum to volatility^2. A slice in which prices do not move has 5 % of the mean.
+    c_k^2 is the mean realised variance of the slice over that of a slice of the day, shrunk towards one by its sampling error:
+    c_k^2 = 1 + w (v_k - 1). The weight w = 1 - (error variance of v_k) / (variance of v_k over the slices) is that of the best
+    linear predictor of random effects in a two-way analysis of variance of slices and sessions (Searle, Casella and McCulloch
+    1992): near one for a year, small for two or three sessions, whose slices differ by chance, and zero for one session, which
+    does not tell chance from shape. The variances of all slices sum to volatility^2. A slice in which prices do not move has
+    at least 5 % of the mean volatility.
     """
-    size = np.sqrt(samples.squares.mean(axis=0))
+    relative = samples.squares / samples.squares.mean()
+    sessions, slices = relative.shape
+    mean, weight = relative.mean(axis=0), 0.0
+    spread = float(_square(mean - 1.0).sum()) / max(slices - 1, 1)
+    if sessions > 1 and spread > 0.0:
+        residual = relative - relative.mean(axis=1, keepdims=True) - mean + 1.0
+        error = float(_square(residual).sum()) / ((sessions - 1) * (slices - 1)) / sessions
+        weight = max(0.0, 1.0 - error / spread)
+    size = np.sqrt(1.0 + weight * (mean - 1.0))
     size = np.maximum(size, 0.05 * size.mean())
-    return np.asarray(size / math.sqrt(float(_square(size).mean())))
+    return np.asarray(size / math.sqrt(float(_square(size).mean()))), weight
 
 
 def _standardised(samples: Samples) -> tuple[Floats, Floats]:

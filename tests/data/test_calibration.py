@@ -14,7 +14,7 @@ import pytest
 
 from hyperexec_env.baselines.card import card
 from hyperexec_env.data.calibration import NAMES, Calibration, calibrate, calibration_of
-from hyperexec_env.data.figures import Samples, estimate, samples_of, standard_errors
+from hyperexec_env.data.figures import Samples, _volatility_curve, estimate, samples_of, standard_errors
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.regime_fit import (
     TAIL,
@@ -114,17 +114,50 @@ def test_curve_and_regimes_together_have_the_measured_variance(market):
     sessions, _, scenario = market
     made = build_market(scenario)
     law = scenario.regimes.stationary()
-    measured = samples_of(sessions).squares.mean(axis=0)
-    assert made.step_volatility**2 @ law == pytest.approx(measured, rel=1e-4)
+    samples = samples_of(sessions)
+    measured, weight = samples.squares.mean(axis=0), estimate(samples).curve_weight
+    assert 0.9 < weight < 1.0
+    assert made.step_volatility**2 @ law == pytest.approx(measured.mean() + weight * (measured - measured.mean()), rel=1e-4)
     assert (made.step_volatility**2 @ law).sum() == pytest.approx(scenario.volatility**2, rel=1e-4)
 
 
+@pytest.mark.parametrize("days", [2, 5, 10])
+@pytest.mark.parametrize("flat", [False, True])
+def test_a_shrunk_volatility_curve_is_nearer_to_the_truth_than_the_measured_variances(market, days, flat):
+    """Mean squared error of the log of the variances over the parts of a year, for the shape of the day and for a flat day."""
+    samples, truth = samples_of(market[0]), np.broadcast_to(PATTERN, (26,)) ** 2 / (PATTERN**2).mean()
+    if flat:
+        samples, truth = samples._replace(squares=samples.squares / truth), np.ones(26)
+    gains = []
+    for first in range(0, 250 - days, days):
+        part = samples.of_sessions(np.arange(first, first + days))
+        curve, _ = _volatility_curve(part)
+        raw = part.squares.mean(axis=0) / part.squares.mean()
+        gains.append(np.mean(np.log(raw / truth) ** 2) - np.mean(np.log(curve**2 / truth) ** 2))
+    assert np.mean(gains) > 3.0 * np.std(gains) / math.sqrt(len(gains))
+
+
+def test_equal_slices_have_a_flat_curve_and_sessions_of_one_shape_have_that_shape(market):
+    samples = samples_of(market[0]).of_sessions(np.arange(3))
+    level = np.array([[1.0], [2.0], [3.0]])
+    shape = np.linspace(0.5, 1.5, 26)
+    flat, weight = _volatility_curve(samples._replace(squares=level * np.ones(26)))
+    assert (flat == 1.0).all()
+    assert weight == 0.0
+    curve, weight = _volatility_curve(samples._replace(squares=2.0 * np.tile(shape, (3, 1))))
+    assert curve**2 == pytest.approx(shape)
+    assert weight == 1.0
+    one, weight = _volatility_curve(samples._replace(squares=shape[None]))
+    assert (one == 1.0).all()
+    assert weight == 0.0
+
+
 def test_slices_in_which_the_price_does_not_move_have_some_volatility(market):
-    sessions = market[0]
-    samples = samples_of(sessions)
-    squares = samples.squares.copy()
+    samples = samples_of(market[0])
+    squares = np.tile(samples.squares.mean(axis=0), (5, 1))  # no error, so nothing is shrunk
     squares[:, 7] = 0.0
-    curve = estimate(samples._replace(squares=squares)).volatility_curve
+    curve, weight = _volatility_curve(samples._replace(squares=squares))
+    assert weight == pytest.approx(1.0)
     assert curve[7] == pytest.approx(0.05 * np.delete(curve, 7).sum() / 26.0, rel=1e-9)
     assert (curve**2).mean() == pytest.approx(1.0)
 
