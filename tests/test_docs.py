@@ -83,24 +83,33 @@ def test_every_closed_form_has_tests_on_its_page(monkeypatch):
         assert re.search(r"^- \w", part, re.MULTILINE), part
 
 
-def test_the_page_of_a_basket_has_its_board_and_its_picture(monkeypatch, tmp_path):
+def _pairs():
+    """A basket of two orders."""
+    ten = hx.get_basket("basket-pairs")
+    return replace(ten, assets=ten.assets[:2], correlation=((1.0, 0.6), (0.6, 1.0)), factors=())
+
+
+@pytest.mark.parametrize(
+    ("kind", "scenario", "needs", "said"),
+    [
+        ("basket", _pairs, "matplotlib", ("optimum J*", "| TWAP | ", "basket-pairs: sound", "cross_impact")),
+        ("touch", lambda: "touch-thin", "PIL", ("optimum J*", "| TWAP | ", "touch-thin: sound", "deeper_queue")),
+        ("venue", lambda: "dark-linear", "PIL", ("optimum J*", "| dark-first | ", "dark-linear: sound", "adverse", ", pool ")),
+    ],
+)
+def test_the_page_of_a_kind_of_scenario_has_its_board_and_its_picture(monkeypatch, tmp_path, kind, scenario, needs, said):
+    pytest.importorskip(needs, reason="needs the extra `plot`")
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    pages = replace(importlib.import_module(f"{kind}_pages").KIND, episodes=20)
+    given = scenario()
+    text = pages.page(given, tmp_path)
+    assert (tmp_path / f"{getattr(given, 'name', given)}.{pages.ending}").stat().st_size > 10_000
+    for words in (*said, " * | "):
+        assert words in text, words
+
+
+def test_every_registered_scenario_has_a_page(monkeypatch):
     pytest.importorskip("matplotlib", reason="needs the extra `plot`")
     monkeypatch.syspath_prepend(str(DOCS / "_ext"))
-    basket_pages = importlib.import_module("basket_pages")
-    monkeypatch.setattr(basket_pages, "EPISODES", 20)
-    ten = hx.get_basket("basket-pairs")
-    text = basket_pages.page(replace(ten, assets=ten.assets[:2], correlation=((1.0, 0.6), (0.6, 1.0)), factors=()), tmp_path)
-    assert (tmp_path / "basket-pairs.svg").stat().st_size > 10_000
-    for said in ("| optimum J* | ", "| TWAP | ", "| random * | ", "basket-pairs: sound", "cross_impact"):
-        assert said in text, said
-
-
-def test_the_page_of_a_touch_scenario_has_its_board_and_its_picture(monkeypatch, tmp_path):
-    pytest.importorskip("PIL", reason="needs the extra `plot`")
-    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
-    touch_pages = importlib.import_module("touch_pages")
-    monkeypatch.setattr(touch_pages, "EPISODES", 20)
-    text = touch_pages.page("touch-thin", tmp_path)
-    assert (tmp_path / "touch-thin.png").stat().st_size > 10_000
-    for said in ("optimum J*", "| TWAP | ", "| random * | ", "touch-thin: sound", "deeper_queue"):
-        assert said in text, said
+    makers = importlib.import_module("reference_pages").makers()
+    assert set(makers) == {*hx.scenario_names(), *hx.basket_names(), *hx.touch_names(), *hx.venue_names()}

@@ -8,7 +8,7 @@ import inspect
 import io
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import basket_pages
 import interface_pages
 import scenario_pages
 import touch_pages
+import venue_pages
 
 import hyperexec_env as hx
 from hyperexec_env.arguments import Parser, add_arguments
@@ -49,11 +50,9 @@ def pages(folder: Path) -> Iterator[tuple[str, str]]:
     """Yield the name and the content of each generated page."""
     yield from interface_pages.pages()
     yield "fields.md", scenario_fields()
-    kinds = ((hx.scenario_names(), scenario_pages), (hx.basket_names(), basket_pages), (hx.touch_names(), touch_pages))
-    makers = {name: pages_of_kind.page for names, pages_of_kind in kinds for name in names}
-    about = "One page for each registered scenario; baskets and child orders at the touch are the last ones."
-    yield "scenarios.md", index("Scenarios", about, [f"scenario/{name}" for name in makers])
-    for name, make in makers.items():
+    about = "One page for each registered scenario: one asset, then baskets, child orders at the touch, and orders over venues."
+    yield "scenarios.md", index("Scenarios", about, [f"scenario/{name}" for name in makers()])
+    for name, make in makers().items():
         yield f"scenario/{name}.md", make(name, folder / "scenario")
     listed = sorted(commands().items())
     words = [" ".join(command) for command, _ in listed]
@@ -62,6 +61,13 @@ def pages(folder: Path) -> Iterator[tuple[str, str]]:
     for (command, module), page in zip(listed, pages_of, strict=True):
         yield f"{page}.md", command_help(command, module)
     yield "api.md", api()
+
+
+def makers() -> dict[str, Callable[[str, Path], str]]:
+    """Return the function that makes the page of each registered scenario, given the folder of its picture."""
+    kinds = ((hx.basket_names(), basket_pages), (hx.touch_names(), touch_pages), (hx.venue_names(), venue_pages))
+    others = {name: pages_of_kind.KIND.page for names, pages_of_kind in kinds for name in names}
+    return dict.fromkeys(hx.scenario_names(), scenario_pages.page) | others
 
 
 EXIT_CODES = """Every command takes `--help`, and `--json` (to a file, or to standard output). Results are written to a

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kind_pages import block
 
 import hyperexec_env as hx
 from hyperexec_env.baselines.card import card
@@ -16,7 +17,6 @@ from hyperexec_env.market.tables import build_market
 
 EPISODES = 2_000
 """Episodes of the board of a page."""
-FENCE = "```"
 
 
 def page(name: str, folder: Path) -> str:
@@ -26,11 +26,11 @@ def page(name: str, folder: Path) -> str:
     picture(scenario, solution, folder / f"{name}.svg")
     caption = CAPTION.format(best="the optimal policy" if solution.policy else "VWAP")
     text = [f"# {name}", f"{scenario.description}.", f"![{name}]({name}.svg)", caption]
-    text += ["## Objectives, computed", f"{FENCE}bash\nhyperexec solve {name}\n{FENCE}", objectives(solution)]
+    text += ["## Objectives, computed", block("bash", f"hyperexec solve {name}"), objectives(solution)]
     text += ["## Board", command(name), board.to_markdown()]
     parameters, verdict = split_card(name)
-    text += ["## Certificate", f"{FENCE}bash\nhyperexec certify {name}\n{FENCE}", f"{FENCE}text\n{verdict}\n{FENCE}"]
-    text += ["## Card", f"{FENCE}bash\nhyperexec card {name}\n{FENCE}", f"{FENCE}text\n{parameters}\n{FENCE}"]
+    text += ["## Certificate", block("bash", f"hyperexec certify {name}"), block("text", verdict)]
+    text += ["## Card", block("bash", f"hyperexec card {name}"), block("text", parameters)]
     return "\n\n".join([*text, ""])
 
 
@@ -40,20 +40,18 @@ volume of each slice. Right: one day under {best} and under TWAP, and the move o
 
 def command(name: str) -> str:
     """Return the command that prints the board of a page."""
-    return (
-        f"{FENCE}bash\nhyperexec evaluate --scenario {name} --policy baselines sanity --episodes {EPISODES} --seed 0\n{FENCE}"
-    )
+    return block("bash", f"hyperexec evaluate --scenario {name} --policy baselines sanity --episodes {EPISODES} --seed 0")
 
 
 def objectives(solution: Any) -> str:
-    """Return the table of the computed objectives, or the bounds where the scenario or the basket is not solved exactly."""
+    """Return the table of the computed objectives, or the bounds where the scenario is not solved exactly."""
     best = solution.optimum_bps
     if best is None:
         return f"{solution.bounds[0].upper()}{solution.bounds[1:]}."
     known = {
         "TWAP": solution.twap_bps,
         "best fixed schedule": solution.open_loop_bps,
-        "best policy that observes the regime one slice late": getattr(solution, "regime_blind_bps", None),  # not of a basket
+        "best policy that observes the regime one slice late": solution.regime_blind_bps,
         "optimum J*": best,
         **{f"optimum J*, if the order starts in {regime}": value for regime, value in solution.by_regime.items()},
     }
