@@ -65,7 +65,7 @@ def read_policy(folder: Path) -> RecurrentPolicy:
     return RecurrentPolicy((folder / GRAPH).read_bytes(), about.pop("training_seed"), about)
 
 
-def train(scenario: Scenario, seed: int, slices: int, lanes: int) -> tuple[RecurrentPolicy, Any]:
+def train(scenario: Scenario, seed: int, slices: int, lanes: int, network: tuple[int, ...] = ()) -> tuple[RecurrentPolicy, Any]:
     """Train RecurrentPPO.
 
     Args:
@@ -73,6 +73,7 @@ def train(scenario: Scenario, seed: int, slices: int, lanes: int) -> tuple[Recur
         seed: Seed of the weights, the exploration and the market.
         slices: Slices to trade.
         lanes: Parallel environments; an update has the default 128 slices of each lane.
+        network: Units of the LSTM (the first number) and of the hidden layers after it; (): the library's.
 
     Returns:
         The policy, and the model's own deterministic action as a function of observations (episodes, features), slice by slice.
@@ -80,7 +81,9 @@ def train(scenario: Scenario, seed: int, slices: int, lanes: int) -> tuple[Recur
     torch.set_num_threads(1)
     env = BatchVecEnv(lanes, seed, scenario=scenario)
     steps = min(128, max(2, slices // lanes))
-    model = sb3_contrib.RecurrentPPO("MlpLstmPolicy", env, n_steps=steps, gamma=1.0, seed=seed, device="cpu").learn(slices)
+    sizes = {"lstm_hidden_size": network[0], "net_arch": [*network]} if network else None
+    options = {"n_steps": steps, "gamma": 1.0, "policy_kwargs": sizes, "seed": seed, "device": "cpu"}
+    model = sb3_contrib.RecurrentPPO("MlpLstmPolicy", env, **options).learn(slices)
     memory: Any = None
 
     def act(observations: Any) -> Any:

@@ -8,6 +8,7 @@ import sb3_contrib
 import stable_baselines3
 import torch
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.torch_layers import get_actor_critic_arch
 
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.scenario import Scenario
@@ -25,7 +26,9 @@ class Lanes(NamedTuple):
     off_policy: int
 
 
-def train(name: str, scenario: Scenario, seed: int, slices: int, lanes: Lanes) -> tuple[NetworkPolicy, Any]:
+def train(
+    name: str, scenario: Scenario, seed: int, slices: int, lanes: Lanes, network: tuple[int, ...] = ()
+) -> tuple[NetworkPolicy, Any]:
     """Train an algorithm of either library.
 
     Args:
@@ -34,6 +37,8 @@ def train(name: str, scenario: Scenario, seed: int, slices: int, lanes: Lanes) -
         seed: Seed of the weights, the exploration and the market.
         slices: Slices to trade.
         lanes: Parallel environments; ARS, which plays whole episodes one after the other, has one.
+        network: Units of the hidden layers of what acts; (): the library's. Critics, which a policy file does not hold, keep
+            the library's layers.
 
     Returns:
         The exported policy, and the model's own deterministic action as a function of observations (episodes, features).
@@ -42,13 +47,17 @@ def train(name: str, scenario: Scenario, seed: int, slices: int, lanes: Lanes) -
     algorithm = name.lower()
     kind = getattr(stable_baselines3, name, None) or getattr(sb3_contrib, name)
     mode = "discrete" if algorithm in DISCRETE else "pace"
-    policy, options = "MlpPolicy", {"gamma": 1.0}  # finite horizon: rewards are not discounted
+    policy, options = "MlpPolicy", dict[str, Any](gamma=1.0)  # finite horizon: rewards are not discounted
     count = lanes.off_policy if issubclass(kind, OffPolicyAlgorithm) else lanes.on_policy
     if name in ("PPO", "TRPO", "MaskablePPO"):
         options["n_steps"] = min(ROLLOUT, slices) // count
     if name == "ARS":
         count, policy, options = 1, "LinearPolicy", {}
     env = BatchVecEnv(count, seed, scenario=scenario, action_mode=mode)
+    if network:
+        own = kind(policy, env, device="cpu", **options).policy
+        critic = get_actor_critic_arch(own.net_arch)[1]
+        options["policy_kwargs"] = {"net_arch": {"pi": [*network], "qf": critic} if hasattr(own, "actor") else [*network]}
     model = kind(policy, env, seed=seed, device="cpu", **options).learn(slices)
     exported = policy_of(model, algorithm, mode, True, name)
     return exported, lambda observations: model.predict(observations, deterministic=True)[0]

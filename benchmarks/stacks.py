@@ -47,6 +47,8 @@ OTHERS: Final = ("RecurrentPPO", "CleanRL PPO", "torchrl PPO", "Pathwise")
 STACKS: Final = (*ON_POLICY, *OFF_POLICY, *OTHERS)
 LANES: Final = (*ON_POLICY, "RecurrentPPO")
 """Stacks with the option `lanes`."""
+SIZED: Final = (*OFF_POLICY, "RecurrentPPO")
+"""Stacks with the option `network`."""
 _TOLERANCE, _TIES = 1e-6, 1e-3
 """Largest difference between an action of a policy file and of its model, and largest share of larger ones: two levels of a
 discrete action may tie."""
@@ -64,6 +66,9 @@ class Args:
     slices: int = option(106_496, "slices to trade in each training")
     lanes: int = option(16, "parallel environments of the on-policy algorithms of stable-baselines3 and sb3-contrib")
     off_lanes: int = option(16, "parallel environments of their off-policy algorithms: one gradient step per step of all lanes")
+    network: tuple[int, ...] = option(
+        (), "units of the hidden layers of the off-policy algorithms' actors, and of RecurrentPPO (none: those of the library)"
+    )
     cleanrl: str = option("", "wheel of cleanrl 1.2.0, which has its single files", file="input")
     episodes: int = option(10_000, "episodes of each board, the same for every policy")
     seed: int = option(0, "seed of the boards' episodes, which no training meets")
@@ -121,11 +126,19 @@ def train(stack: str, scenario: Scenario, seed: int, args: Args) -> Trained:
     if stack == "RecurrentPPO":
         import stack_recurrent
 
-        return Trained(*stack_recurrent.train(scenario, seed, args.slices, args.lanes), ("sb3_contrib", "torch", "onnx"))
+        return Trained(
+            *stack_recurrent.train(scenario, seed, args.slices, args.lanes, args.network), ("sb3_contrib", "torch", "onnx")
+        )
     import stack_sb3
 
     lanes = stack_sb3.Lanes(args.lanes, args.off_lanes)
-    return Trained(*stack_sb3.train(stack, scenario, seed, args.slices, lanes), ("stable_baselines3", "sb3_contrib", "torch"))
+    trained = stack_sb3.train(stack, scenario, seed, args.slices, lanes, network_of(stack, args))
+    return Trained(*trained, ("stable_baselines3", "sb3_contrib", "torch"))
+
+
+def network_of(stack: str, args: Args) -> tuple[int, ...]:
+    """Return the hidden layers that a stack is given; none: those of its library."""
+    return args.network if stack in SIZED else ()
 
 
 def _pathwise(scenario: Scenario, seed: int, args: Args) -> NetworkPolicy:
@@ -178,7 +191,7 @@ def check_same(trained: Trained, scenario: Scenario) -> float:
 
 def described(policy: Stacked) -> dict[str, Any]:
     """Return what decides whether a trained policy can be used again."""
-    return {key: policy.about.get(key) for key in ("stack", "scenario_hash", "slices", "lanes", "hyperexec_env")}
+    return {key: policy.about.get(key) for key in ("stack", "scenario_hash", "slices", "lanes", "network", "hyperexec_env")}
 
 
 def read_stacked(folder: Path) -> Stacked | None:
@@ -200,6 +213,7 @@ def obtain(stack: str, scenario: Scenario, seed: int, args: Args, may_train: boo
         "scenario_hash": scenario.hash,
         "slices": args.slices,
         "lanes": args.off_lanes if stack in OFF_POLICY else args.lanes if stack in LANES else 1,
+        "network": list(network_of(stack, args)),
         "hyperexec_env": hx.__version__,
     }
     found = read_stacked(folder)
@@ -252,6 +266,8 @@ def card_of(policy: Stacked, scenario: str) -> dict[str, Any]:
     """Return the card of a policy."""
     libraries = ", ".join(f"{name} {version}" for name, version in policy.about["versions"].items())
     settings = "settings of benchmarks/stacks.py" if policy.name in OTHERS[-2:] else "default hyperparameters"
+    if units := policy.about["network"]:
+        settings += f" but for {' and '.join(map(str, units))} hidden units"
     return {
         "name": policy.name,
         "authors": ["The HyperExec developers"],
@@ -351,6 +367,9 @@ def main(words: Sequence[str]) -> None:
     for stack in args.stack:
         if stack not in STACKS:
             parser.error(f"stack must be one of {', '.join(STACKS)}, got {stack}")
+    for units in args.network:
+        if units < 1:
+            parser.error(f"network must hold positive numbers of units, got {units}")
     try:
         policies = obtain_all(args)
         if args.submissions:

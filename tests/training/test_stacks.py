@@ -68,11 +68,21 @@ def test_a_policy_that_acts_otherwise_than_its_model_is_refused(stacks, tmp_path
         stacks.check_same(wrong, scenario)
 
 
+def test_small_networks_act_in_the_policy_files_of_off_policy_algorithms_only(stacks, tmp_path):
+    scenario, args = get_scenario(SCENARIO), replace(stacks.Args(), slices=320, network=(8, 4), out=str(tmp_path))
+    for stack, hidden in {"SAC": [8, 4], "QRDQN": [8, 4], "A2C": [64, 64]}.items():
+        policy = stacks.obtain(stack, scenario, 0, args)
+        assert [len(bias) for _, bias in policy.layers[:-1]] == hidden, stack
+        assert ("8 and 4 hidden units" in stacks.card_of(policy, SCENARIO)["method"]) == (hidden == [8, 4])
+    assert stacks.obtain("SAC", scenario, 0, replace(args, network=()), may_train=False) is None  # another network
+
+
 def test_a_recurrent_policy_becomes_a_graph_with_memory(stacks, tmp_path):
     for module in ("onnx", "onnxruntime"):
         pytest.importorskip(module, reason="needs the extra `export`")
-    scenario, args = get_scenario(SCENARIO), replace(stacks.Args(), slices=160, out=str(tmp_path))
+    scenario, args = get_scenario(SCENARIO), replace(stacks.Args(), slices=160, network=(8, 4), out=str(tmp_path))
     policy = stacks.obtain("RecurrentPPO", scenario, 0, args)
+    assert len(policy.graph) < 10_000  # the weights of a small LSTM
     assert policy.about["difference"] <= 1e-6  # on whole episodes, slice by slice
     assert stacks.obtain("RecurrentPPO", scenario, 0, args, may_train=False).graph == policy.graph
     stacks.write_submissions(replace(args, submissions=str(tmp_path / "packed")), {SCENARIO: [policy]})
