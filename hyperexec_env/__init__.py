@@ -118,6 +118,9 @@ if TYPE_CHECKING:
     from hyperexec_env.execution.estimates import estimate_impact as estimate_impact
     from hyperexec_env.execution.estimates import estimate_schedule as estimate_schedule
     from hyperexec_env.execution.estimates import planned_shares as planned_shares
+    from hyperexec_env.execution.fill_rates import FillRates as FillRates
+    from hyperexec_env.execution.fill_rates import KaplanMeier as KaplanMeier
+    from hyperexec_env.execution.fill_rates import product_limit as product_limit
     from hyperexec_env.execution.online import OnlineEstimates as OnlineEstimates
     from hyperexec_env.execution.presets import almgren_2005 as almgren_2005
     from hyperexec_env.execution.presets import preset as preset
@@ -171,9 +174,11 @@ _MODULES: Final = {
     "ExecutionReport": "execution.report",
     "Feature": "envs.features",
     "Fill": "orders",
+    "FillRates": "execution.fill_rates",
     "Format": "data.format",
     "HyperExecEnv": "envs.single",
     "HyperExecVectorEnv": "envs.vector",
+    "KaplanMeier": "execution.fill_rates",
     "NetworkPolicy": "evaluation.network",
     "ObservationPolicy": "evaluation.observation",
     "OnlineEstimates": "execution.online",
@@ -245,6 +250,7 @@ _MODULES: Final = {
     "planned_shares": "execution.estimates",
     "policy_names": "baselines.policies",
     "preset": "execution.presets",
+    "product_limit": "execution.fill_rates",
     "read_bars": "data.reader",
     "read_blotter": "data.blotter",
     "read_book": "data.reader",
