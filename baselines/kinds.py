@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from inspect import signature
 from typing import Any, Final, NamedTuple
 
@@ -24,7 +24,7 @@ from .touch_card import touch_card
 from .venue_board import evaluate_venues
 from .venue_card import venue_card
 
-__all__ = ["card", "certify", "changed", "evaluate"]
+__all__ = ["card", "certify", "evaluate"]
 
 
 class _Kind(NamedTuple):
@@ -102,8 +102,6 @@ def evaluate(
 def _call(verb: str, scenario: Any, *arguments: Any, **options: Any) -> Any:
     """Call the function of a kind; raise ValueError for an option that the kind does not have."""
     record = get_scenario(scenario)
-    if type(record) not in _KINDS:
-        raise ValueError(f"{record.name!r} has no {verb}: {record.name!r} is a scenario of a kind that is not solved")
     function = getattr(_KINDS[type(record)], verb)
     known = signature(function).parameters
     for name, value in options.items():
@@ -112,8 +110,3 @@ def _call(verb: str, scenario: Any, *arguments: Any, **options: Any) -> Any:
             what = "a scenario of one asset" if catalog is None else catalog.word
             raise ValueError(f"{name} is not an option of {what}, got {value!r} with {record.name!r}")
     return function(record, *arguments, **options)
-
-
-def changed(args: Any, usual: Any, names: tuple[str, ...]) -> Mapping[str, Any]:
-    """Return the options of a command that its user changed, by name."""
-    return {name: getattr(args, name) for name in names if getattr(args, name) != getattr(usual, name)}

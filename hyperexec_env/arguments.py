@@ -6,14 +6,25 @@ import argparse
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, field, fields
 from typing import Any, Literal, NoReturn, TypeVar
 
 from hyperexec_env.checks import nearest, one_line
 
-__all__ = ["Parser", "Role", "add_arguments", "build", "files_of", "option", "parse", "scenario_option"]
+__all__ = [
+    "Parser",
+    "Role",
+    "add_arguments",
+    "build",
+    "changed",
+    "files_of",
+    "option",
+    "parse",
+    "refuse_changed",
+    "scenario_option",
+]
 
 Record = TypeVar("Record")
 Role = Literal["input", "scenario", "policy", "output", "store", "folder"]
@@ -137,3 +148,22 @@ def build(record: type[Record], args: Any, **values: Any) -> Record:
     """Make another dataclass from those options that have the names of its fields, and from further values."""
     given = {item.name: getattr(args, item.name) for item in fields(record) if hasattr(args, item.name)}  # type: ignore[arg-type]
     return record(**{**given, **values})
+
+
+def changed(args: Any, names: Iterable[str]) -> Mapping[str, Any]:
+    """Return those of the named options that differ from their default, by name."""
+    usual = {item.name: item.default for item in fields(args)}
+    return {name: getattr(args, name) for name in names if getattr(args, name) != usual[name]}
+
+
+def refuse_changed(args: Any, names: Iterable[str], of: str, given: str) -> None:
+    """Raise ValueError for the first of the named options that differs from its default.
+
+    Args:
+        args: The options of a command.
+        names: Names of options.
+        of: What the named options belong to: "simulated days".
+        given: What excludes them: "--replay".
+    """
+    for name, value in changed(args, names).items():
+        raise ValueError(f"{name} is an option of {of}, got {value!r} with {given}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.baselines.kinds import certify, changed
+from hyperexec_env.arguments import changed, option, scenario_option
+from hyperexec_env.baselines.kinds import certify
 from hyperexec_env.evaluation.certificate import usual_trips
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.scenarios import get_scenario
@@ -27,7 +27,7 @@ class Args:
 def main(args: Args) -> Any:
     """Return the certificate of a scenario."""
     scenario = get_scenario(args.scenario)
-    options = changed(args, Args(args.scenario), ("trips", "seed"))
+    options = changed(args, ("trips", "seed"))
     if not isinstance(scenario, Scenario):
         return certify(scenario, **options)
     total = usual_trips(scenario.slices) if args.trips is None else args.trips

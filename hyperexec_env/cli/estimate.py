@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.arguments import option, refuse_changed, scenario_option
 from hyperexec_env.baselines.basket_estimate import BasketEstimates, estimate_basket
 from hyperexec_env.baselines.estimate import SIDES, Estimates, estimate
 from hyperexec_env.market.basket_scenario import BASKETS
@@ -32,12 +32,7 @@ def main(args: Args) -> Estimates | BasketEstimates:
         ValueError: The orders of a basket are given by an option of one order.
     """
     if BASKETS.owns(args.scenario):
-        usual = Args()
-        for name in ("quantity", "lot_size", "side"):
-            if getattr(args, name) != getattr(usual, name):
-                raise ValueError(
-                    f"{name} is an option of one order, got {getattr(args, name)!r} with the basket {args.scenario}"
-                )
+        refuse_changed(args, ("quantity", "lot_size", "side"), "one order", f"the basket {args.scenario}")
         return estimate_basket(args.scenario, algorithms=args.algorithm, episodes=args.episodes, seed=args.seed)
     return estimate(
         args.scenario,

@@ -11,10 +11,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.arguments import changed, option, scenario_option
 from hyperexec_env.backends.compiled import BACKENDS, resolve_backend
 from hyperexec_env.baselines.evaluate import TIMEOUT, announce, check_evaluation, entrants
-from hyperexec_env.baselines.kinds import changed, evaluate
+from hyperexec_env.baselines.kinds import evaluate
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.basket_scenario import BasketScenario
@@ -53,7 +53,7 @@ def main(args: Args) -> Any:
     """
     scenario = get_scenario(args.scenario)
     if not isinstance(scenario, (Scenario, BasketScenario)):
-        options = changed(args, Args(), ("optimum", "backend", "threads", "policy_timeout", "store"))
+        options = changed(args, ("optimum", "backend", "threads", "policy_timeout", "store"))
         return evaluate(scenario, args.policy, episodes=args.episodes, seed=args.seed, **options)
     policies = entrants(args.policy, scenario)
     check_evaluation(args.episodes, args.seed)

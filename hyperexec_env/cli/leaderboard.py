@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hyperexec_env.arguments import option
+from hyperexec_env.arguments import option, refuse_changed
 from hyperexec_env.baselines.replay import ReplayBoard
 from hyperexec_env.cli._command import Report
 from hyperexec_env.training.leaderboard import leaderboard, result_files, verified
@@ -93,10 +93,7 @@ def _replay(args: Args) -> ReplayBoard:
     Raises:
         ValueError: An option of simulated days is given too; the message names it.
     """
-    usual = Args()
-    for name in ("scenario", "episodes", "seed", "store", "verify"):
-        if getattr(args, name) != getattr(usual, name):
-            raise ValueError(f"{name} is an option of simulated days, got {getattr(args, name)!r} with --replay")
+    refuse_changed(args, ("scenario", "episodes", "seed", "store", "verify"), "simulated days", "--replay")
     return replay_leaderboard(
         args.replay,
         quick=args.quick,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from hyperexec_env.arguments import option, scenario_option
+from hyperexec_env.arguments import option, refuse_changed, scenario_option
 from hyperexec_env.baselines.solver import naive, solve, solve_interval
 from hyperexec_env.baselines.solver.interval import DRAWS
 from hyperexec_env.checks import check_integer
@@ -41,16 +41,12 @@ def main(args: Args) -> Any:
     """
     scenario = get_scenario(args.scenario)
     if not isinstance(scenario, Scenario):
-        if args.draws != DRAWS:
-            raise ValueError(f"draws is an option of scenarios of one asset, got {args.draws} with {scenario.name!r}")
-        if args.naive and isinstance(scenario, VenueScenario):
-            return naive(scenario, cached=args.cache)
-        if args.naive:
-            raise ValueError(f"naive is an option of scenarios with venues, got {scenario.name!r}")
-        return solve(scenario, cached=args.cache)
-    if args.naive:
-        raise ValueError(f"naive is an option of scenarios with venues, got {scenario.name!r}")
-    if args.draws == 0 or scenario.posterior is None:
-        check_integer("draws", args.draws, low=0, high=1000)
-        return solve(scenario, cached=args.cache)
-    return solve_interval(scenario, args.draws, cached=args.cache)
+        refuse_changed(args, ("draws",), "scenarios of one asset", repr(scenario.name))
+    if not isinstance(scenario, VenueScenario):
+        refuse_changed(args, ("naive",), "scenarios with venues", repr(scenario.name))
+    elif args.naive:
+        return naive(scenario, cached=args.cache)
+    draws = check_integer("draws", args.draws, low=0, high=1000)
+    if isinstance(scenario, Scenario) and draws > 0 and scenario.posterior is not None:
+        return solve_interval(scenario, draws, cached=args.cache)
+    return solve(scenario, cached=args.cache)
