@@ -15,9 +15,10 @@ import numpy as np
 from hyperexec_env.evaluation import bench
 from hyperexec_env.evaluation.bench import REFERENCE, Probe, single_rate, within
 from hyperexec_env.execution import schedules
-from hyperexec_env.execution.agent import ExecutionAgent, Quote
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.children import cut
 from hyperexec_env.execution.online import OnlineEstimates
+from hyperexec_env.execution.quotes import Quote
 from hyperexec_env.orders import ParentOrder
 
 from .policies import get_policy

@@ -14,10 +14,11 @@ from typing import Any, Final
 import numpy as np
 
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.execution.agent import ExecutionAgent, Quote
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.algorithms import ADAPTIVE, algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.online import OnlineEstimates
+from hyperexec_env.execution.quotes import Quote
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN

@@ -111,7 +111,6 @@ if TYPE_CHECKING:
     from hyperexec_env.evaluation.trace import Trace as Trace
     from hyperexec_env.evaluation.venue_certificate import certify_venues as certify_venues
     from hyperexec_env.execution.agent import ExecutionAgent as ExecutionAgent
-    from hyperexec_env.execution.agent import Quote as Quote
     from hyperexec_env.execution.basket_order import BasketOrder as BasketOrder
     from hyperexec_env.execution.basket_report import BasketReport as BasketReport
     from hyperexec_env.execution.config import ExecutionConfig as ExecutionConfig
@@ -124,6 +123,7 @@ if TYPE_CHECKING:
     from hyperexec_env.execution.online import OnlineEstimates as OnlineEstimates
     from hyperexec_env.execution.presets import almgren_2005 as almgren_2005
     from hyperexec_env.execution.presets import preset as preset
+    from hyperexec_env.execution.quotes import Quote as Quote
     from hyperexec_env.execution.report import ExecutionReport as ExecutionReport
     from hyperexec_env.market.basket_scenario import BasketScenario as BasketScenario
     from hyperexec_env.market.basket_scenario import basket_names as basket_names
@@ -188,7 +188,7 @@ _MODULES: Final = {
     "ParentOrder": "orders",
     "Policy": "evaluation.policy",
     "Posterior": "market.posterior",
-    "Quote": "execution.agent",
+    "Quote": "execution.quotes",
     "Recording": "market.recording",
     "Regimes": "market.regime",
     "Rule": "evaluation.rule",

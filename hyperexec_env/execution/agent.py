@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from threading import RLock
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 
@@ -26,12 +26,14 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_impact
 from hyperexec_env.execution.marks import Mark, MarkLog
 from hyperexec_env.execution.online import OnlineEstimates
+from hyperexec_env.execution.quotes import Portfolio, Quote, check_quote
 from hyperexec_env.execution.report import ExecutionReport
+from hyperexec_env.execution.status import AgentStatus
 from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, check_quantity, shares_of
 
-__all__ = ["AgentStatus", "ExecutionAgent", "Portfolio", "Quote"]
+__all__ = ["ExecutionAgent"]
 
 _log = logging.getLogger("hyperexec_env.execution")
 _REGIMES: Final = (*REGIME_NAMES, UNKNOWN)
@@ -40,50 +42,6 @@ PLAN_US, INTERVAL_US, REVIEW_US = 30.0, 1.0, 1.0
 and not a clock, bound the orders that a call replans, so that a seed gives the same children on every machine."""
 _record = tuple.__new__  # builds a named tuple in half the time of calling its class
 CREATED, RUNNING, PAUSED, STOPPED = "created", "running", "paused", "stopped"
-
-
-class Quote(NamedTuple):
-    """Market data of a symbol, as the caller provides it."""
-
-    mid: float | None = None
-    """Midpoint of the best bid and offer, currency per share; None: unknown."""
-    volume_rate: float | None = None
-    """Market volume expected from now on, shares a second; None: unknown, so no cap binds (with estimates: their forecast)."""
-    volume: float | None = None
-    """Market volume of the others since the last quote, shares; None: unknown. Only estimates read this and what follows."""
-    signed_volume: float | None = None
-    """Shares that the others bought less those that they sold, as aggressors, since the last quote; None: unknown."""
-    spread: float | None = None
-    """Quoted spread, ask less bid, currency per share; None: unknown."""
-
-
-Portfolio = Mapping[str, Quote]
-"""Quote of each symbol that the agent trades."""
-
-
-class AgentStatus(NamedTuple):
-    """Snapshot of an agent: its state, counts of orders and children, and latency."""
-
-    name: str
-    state: str
-    """created, running, paused or stopped."""
-    regime: str
-    """The regime last passed to `process`."""
-    queued: int
-    """Parents that were submitted but not yet cut into children."""
-    active: int
-    """Parents that are being executed."""
-    working: int
-    """Children in the market: released, neither filled nor cancelled."""
-    closed: int
-    """Parents that have a report, except those that `get_reports` forgot."""
-    process_count: int
-    avg_latency_ns: float
-    """Mean duration of a `process` call, nanoseconds."""
-    slow_count: int
-    """Number of `process` calls that took longer than `max_latency_us`."""
-    halted: tuple[str, ...] = ()
-    """Symbols that are paused."""
 
 
 class ExecutionAgent:
@@ -338,20 +296,14 @@ class ExecutionAgent:
     def _store_quotes(self, portfolio: Portfolio, now: float) -> None:
         """Store the quotes, and a mark for each symbol with open orders; store nothing if any quote is invalid."""
         for symbol, quote in portfolio.items():
-            mid, rate = quote[:2]
-            if mid is not None and not 0.0 < mid < 1e9:
-                check_number(f"mid of {symbol}", mid, low=0.0, high=1e9, open_low=True)
-            if rate is not None and not 0.0 <= rate < 1e15:
-                check_number(f"volume_rate of {symbol}", rate, low=0.0, high=1e15)
-            if len(quote) > 2 and quote[2:] != _UNKNOWN_TAPE:
-                _check_tape(symbol, quote)
+            check_quote(symbol, quote)
         for symbol, quote in portfolio.items():
             before = self._quotes.get(symbol)
             self._quotes[symbol] = quote
             if quote[0] is not None and symbol in self._symbols:
                 self._add_mark(symbol, quote[0], before, now)
             learned = self.estimates.get(symbol)
-            if learned is not None and learned.observe(now, quote[0], *quote[2:]):
+            if learned is not None and learned.observe(now, quote[0], *quote[2:5]):
                 self._outdate_plans(symbol)
 
     def _outdate_plans(self, symbol: str) -> None:
@@ -761,17 +713,6 @@ class ExecutionAgent:
         """Return the time of a call, at least the latest time: the one place where a clock that runs backwards is clamped."""
         moment = _check_time(self._clock() if now is None else now)
         return moment if moment > self._latest else self._latest
-
-
-_UNKNOWN_TAPE: Final = (None,) * (len(Quote._fields) - 2)
-
-
-def _check_tape(symbol: str, quote: Quote) -> None:
-    """Raise ValueError if the volume, the signed volume or the spread of a quote is out of range."""
-    for name, low in (("volume", 0.0), ("signed_volume", -1e15), ("spread", 0.0)):
-        value = getattr(quote, name)
-        if value is not None:
-            check_number(f"{name} of {symbol}", value, low=low, high=1e15)
 
 
 def _check_time(now: float) -> float:

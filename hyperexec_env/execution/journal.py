@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, Final, TextIO
 
 from hyperexec_env.checks import check_number, check_seed, nearest
-from hyperexec_env.execution.agent import ExecutionAgent, Quote
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.quotes import Quote
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.files import read_regular
 from hyperexec_env.orders import ChildOrder, ParentOrder

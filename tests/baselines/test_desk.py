@@ -9,8 +9,9 @@ import pytest
 from hyperexec_env.baselines.desk import DESK, AgentPolicy, desk_config
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.evaluation.rollout import roll
-from hyperexec_env.execution.agent import ExecutionAgent, Quote
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.algorithms import algorithm_names
+from hyperexec_env.execution.quotes import Quote
 from hyperexec_env.market.kernel import mid_price
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path

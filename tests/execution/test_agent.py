@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.execution import schedules
-from hyperexec_env.execution.agent import AgentStatus, ExecutionAgent, Quote
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.algorithms import ALGORITHMS, algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.quotes import Quote
+from hyperexec_env.execution.status import AgentStatus
 from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.orders import ChildOrder, ParentOrder

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hyperexec_env.execution.agent import ExecutionAgent, Quote
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.algorithms import algorithm_names
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.quotes import Quote
 from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.orders import ParentOrder, lots_of, shares_of
 

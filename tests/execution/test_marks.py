@@ -6,9 +6,10 @@ import tracemalloc
 
 import pytest
 
-from hyperexec_env.execution.agent import ExecutionAgent, Quote
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.marks import Mark, MarkLog
+from hyperexec_env.execution.quotes import Quote
 from hyperexec_env.orders import ParentOrder
 
 pytestmark = pytest.mark.fast

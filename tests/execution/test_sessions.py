@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hyperexec_env.execution.agent import ExecutionAgent, Quote
+from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.quotes import Quote
 from hyperexec_env.execution.sessions import Sessions
 from hyperexec_env.orders import ParentOrder
 
