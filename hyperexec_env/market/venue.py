@@ -40,12 +40,27 @@ from hyperexec_env.market.kernel import Cost, Impact, Slice
 from hyperexec_env.market.liquidity import Atoms, Liquidity, law_of
 from hyperexec_env.market.numeric import maximum, minimum, power, where
 
-__all__ = ["KINDS", "LIT", "Venue", "adverse_move", "one_price", "proportional", "route", "toll", "total_cost", "venue_move"]
+__all__ = [
+    "KINDS",
+    "LIT",
+    "Venue",
+    "adverse_move",
+    "check_venues",
+    "offered",
+    "one_price",
+    "proportional",
+    "route",
+    "toll",
+    "total_cost",
+    "venue_move",
+]
 
 KINDS: Final = ("home", "lit", "dark", "rest")
 """Kinds of venues."""
 LIT: Final = ("home", "lit")
 """Kinds of the venues that show their liquidity; their shares of the volume sum to one."""
+_ROUNDING: Final = 1e-9
+"""Largest deviation of a sum of shares from one."""
 _MOST_STEPS: Final = 60
 """Largest number of Newton steps of the water level; it converges in about ten."""
 
@@ -158,6 +173,23 @@ class Venue:
         return kept if self.liquidity is None else {**kept, "liquidity": self.liquidity.to_dict()}
 
 
+def check_venues(venues: Sequence[Venue]) -> None:
+    """Check a list of venues; raise ValueError if it does not begin with its one home, or the shares do not sum to one."""
+    names = [venue.name for venue in venues]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            raise ValueError(f"venues must have different names, got two called {name!r}")
+    kinds = [venue.kind for venue in venues]
+    if kinds.count("home") != 1 or kinds[0] != "home":
+        raise ValueError(f"venues must begin with the one venue of kind home, got {kinds}")
+    lit = [venue.lit for venue in venues]
+    if lit != sorted(lit, reverse=True):
+        raise ValueError(f"venues must list home and lit before dark and rest, got {kinds}")
+    shares = [venue.share for venue in venues if venue.lit]
+    if abs(sum(shares) - 1.0) > _ROUNDING:
+        raise ValueError(f"share must sum to 1 over home and lit venues, got {shares} with the sum {sum(shares):g}")
+
+
 def toll(q: Any, scale: Any, volume: Any, beta: float, shares: Any) -> Any:
     """Return the toll of a venue, currency: [q + c (z / V)^beta] z."""
     return q * shares + scale * volume * power(shares / volume, 1.0 + beta)
@@ -208,10 +240,12 @@ def route(shares: Any, q: Sequence[Any], scales: Sequence[Any], volumes: Sequenc
         if np.all(moved == level):
             break
         level = moved
-    return [
-        volume * power(maximum((level - own) * slope, 0.0), depth)
-        for own, slope, volume in zip(q, slopes, volumes, strict=True)
-    ]
+    return [offered(level, own, scale, volume, beta) for own, scale, volume in zip(q, scales, volumes, strict=True)]
+
+
+def offered(level: Any, q: Any, scale: Any, volume: Any, beta: float) -> Any:
+    """Return the shares that a lit venue trades up to a marginal toll, currency per share; see :func:`route`."""
+    return volume * power(maximum((level - q) * (1.0 / ((1.0 + beta) * scale)), 0.0), 1.0 / beta)
 
 
 def proportional(shares: Any, volumes: Sequence[Any]) -> list[Any]:

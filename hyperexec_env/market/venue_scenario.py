@@ -17,7 +17,7 @@ from hyperexec_env.market.catalog import Catalog
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from hyperexec_env.market.scenario_file import is_path, parse_toml, toml_key, toml_value
-from hyperexec_env.market.venue import LIT, Venue
+from hyperexec_env.market.venue import LIT, Venue, check_venues
 
 __all__ = [
     "MOST_VENUES",
@@ -89,7 +89,7 @@ class VenueScenario:
             alpha = check_number("published_alpha", self.published_alpha, low=0.0, high=1e6)
             object.__setattr__(self, "published_alpha", alpha)
         self._check_market()
-        self._check_list()
+        check_venues(venues)
         self._check_concessions()
 
     def _check_market(self) -> None:
@@ -111,22 +111,6 @@ class VenueScenario:
             raise ValueError(
                 "temp_impact_alpha must be above 0 with several lit venues: without depth there is nothing to route"
             )
-
-    def _check_list(self) -> None:
-        """Check the venues against each other."""
-        names = self.names
-        for i, name in enumerate(names):
-            if name in names[:i]:
-                raise ValueError(f"venues must have different names, got two called {name!r}")
-        homes = [venue.name for venue in self.venues if venue.kind == "home"]
-        if len(homes) != 1 or self.venues[0].kind != "home":
-            raise ValueError(f"venues must begin with the one venue of kind home, got {[venue.kind for venue in self.venues]}")
-        kinds = [venue.lit for venue in self.venues]
-        if kinds != sorted(kinds, reverse=True):
-            raise ValueError(f"venues must list home and lit before dark and rest, got {[venue.kind for venue in self.venues]}")
-        shares = [venue.share for venue in self.lit]
-        if abs(sum(shares) - 1.0) > _ROUNDING:
-            raise ValueError(f"share must sum to 1 over home and lit venues, got {shares} with the sum {sum(shares):g}")
 
     def _check_concessions(self) -> None:
         """Check that no fill pays the order: q_v >= 0 in every regime."""
