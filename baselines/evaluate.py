@@ -32,8 +32,8 @@ from .desk import DESK, LEARNERS
 from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names
 
 __all__ = [
-    *("TIMEOUT", "PolicyLike", "announce", "check_evaluation", "check_own_name", "entrants", "evaluate", "known_optimum"),
-    *("reference_of", "resolution"),
+    *("TIMEOUT", "PolicyLike", "announce", "check_evaluation", "check_own_name", "check_trades", "entrants", "evaluate"),
+    *("known_optimum", "known_policies", "named_policy", "reference_of", "resolution"),
 ]
 
 TIMEOUT: Final = 300.0
@@ -87,10 +87,8 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike], scenario: AnyScenarioL
         ValueError: A name or folder is unknown, or two different policies have the same name.
     """
     market = None if scenario is None else scenario_or_basket(scenario)
-    known, left_out = _OF_ONE, tuple[str, ...]()
-    if isinstance(market, BasketScenario):
-        known, left_out = _OF_BASKETS, ("buys-first",) if len(set(market.sides)) == 1 else ()
-    groups = known.groups(left_out)
+    known = _known(market)
+    groups = known.groups(("buys-first",) if isinstance(market, BasketScenario) and len(set(market.sides)) == 1 else ())
     given = [policies] if isinstance(policies, (str, os.PathLike, Policy, Entrant)) else policies
     texts: set[str] = set()
     found: dict[str, Entrant] = {}
@@ -100,7 +98,7 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike], scenario: AnyScenarioL
             if item in texts:
                 continue
             texts.add(item)
-        for entrant in _named(item, known, groups) if isinstance(item, str) else [_entrant(item, known)]:
+        for entrant in _named(item, known, groups, market) if isinstance(item, str) else [_entrant(item, known)]:
             label = _label(entrant)
             if label in found and isinstance(item, str) and isinstance(entrant.policy, NetworkPolicy):
                 # a second run with the same training seed: append its folder to make the name unique
@@ -112,7 +110,22 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike], scenario: AnyScenarioL
     return list(found.values())
 
 
-def _named(name: str, known: _Known, groups: dict[str, list[str]]) -> list[Entrant]:
+def _known(scenario: AnyScenario | None) -> _Known:
+    """Return the policies of a scenario of one asset (None: any), or of a basket."""
+    return _OF_BASKETS if isinstance(scenario, BasketScenario) else _OF_ONE
+
+
+def known_policies(scenario: AnyScenario) -> tuple[str, ...]:
+    """Return the names of the policies of the package for a scenario of one asset, or for a basket."""
+    return _known(scenario).names()
+
+
+def named_policy(name: str, scenario: AnyScenario) -> Policy:
+    """Return a policy of the package by its name, never by a path; raise ValueError for an unknown name."""
+    return _known(scenario).get(name)
+
+
+def _named(name: str, known: _Known, groups: dict[str, list[str]], scenario: AnyScenario | None) -> list[Entrant]:
     """Return the entrants that a name, a group or a folder denotes."""
     if not name:
         raise ValueError("policy must be a name or a folder, got an empty one")
@@ -120,15 +133,25 @@ def _named(name: str, known: _Known, groups: dict[str, list[str]]) -> list[Entra
     if not is_known and os.path.isdir(name):
         return [_entrant(known.read(name), known)]
     if not is_known and is_submission(name):
-        return [check_own_name(load_submission(name)).entrant()]
+        return [check_trades(check_own_name(load_submission(name)), scenario).entrant()]
     return [_entrant(known.get(key), known) for key in groups.get(name.lower(), [name])]
 
 
 def check_own_name(submission: Submission) -> Submission:
     """Return a submission; raise ValueError if its name is the name of a policy of this package."""
     name = submission.card.name
-    if name.strip().lower() in (*_OF_ONE.groups(), Optimal.name, *map(str.lower, policy_names())):
+    names = (*policy_names(), *basket_policy_names())
+    if name.strip().lower() in (*_OF_ONE.groups(), Optimal.name, *map(str.lower, names)):
         raise ValueError(f"the name of a submission must not be that of a policy of this package, got {name!r}")
+    return submission
+
+
+def check_trades(submission: Submission, scenario: AnyScenario | None) -> Submission:
+    """Return a submission; raise ValueError if it trades a basket and the scenario is of one asset (or None), or vice versa."""
+    if submission.of_basket != isinstance(scenario, BasketScenario):
+        trades = "a basket" if submission.of_basket else "an order in one asset"
+        given = "a scenario of one asset" if scenario is None else repr(scenario.name)
+        raise ValueError(f"the policy {submission.card.name!r} trades {trades}, got {given}")
     return submission
 
 
@@ -262,7 +285,7 @@ def _without_optimum(chosen: Iterable[Entrant]) -> list[Entrant]:
 
 def reference_of(scenario: AnyScenarioLike) -> Policy:
     """Return TWAP, the policy that differences refer to, of a scenario or of a basket."""
-    return (_OF_BASKETS if isinstance(scenario_or_basket(scenario), BasketScenario) else _OF_ONE).get("TWAP")
+    return _known(scenario_or_basket(scenario)).get("TWAP")
 
 
 def known_optimum(scenario: AnyScenarioLike) -> Optimum:

@@ -180,6 +180,7 @@ INSIDE = {
     *("day_prior", "evidence_of", "impact_prior", "typical_participation"),  # what a desk learns from
     *("result_files", "save_scenario", "scenario_files"),  # the files of a command
     *("described_sources", "sources_of"),  # lines of a board and of a card
+    *("check_trades", "known_policies", "named_policy"),  # what a bundle calls
 }
 """Functions that are called with the record: they are not for users, or a record is what they are about."""
 

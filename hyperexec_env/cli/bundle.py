@@ -28,7 +28,7 @@ class Args:
     )
     out: str = option(meaning="file to write", file="output")
     scenario: tuple[str, ...] = option(
-        (), "names of scenarios, or paths of .toml files (default: those of the run)", file="scenario"
+        (), "names of scenarios or baskets, or paths of .toml files (default: those of the run)", file="scenario"
     )
     policy: tuple[str, ...] = option(("all",), "policies of the package beside those of the run: names and groups, or `none`")
     episodes: int | None = option(None, "number of episodes (default: that of the leaderboard, or 10000)")

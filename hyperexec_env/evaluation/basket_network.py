@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -15,11 +16,12 @@ from hyperexec_env.envs.basket_features import ASSET, BASKET, BasketSight, baske
 from hyperexec_env.envs.features import Observer, build_observer
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.market.basket_path import BasketMarket
-from hyperexec_env.market.basket_scenario import BasketScenario
+from hyperexec_env.market.basket_scenario import MOST_ASSETS, BasketScenario
+from hyperexec_env.market.scenarios import complete_scenario
 
-from .network import Layers, NetworkPolicy, apply_layers, check_chain, read_policy
+from .network import Layers, NetworkPolicy, apply_layers, check_chain, parse_as, parse_policy, read_policy
 
-__all__ = ["BasketNetworkPolicy", "check_basket_layers", "load_basket_policy"]
+__all__ = ["BasketNetworkPolicy", "check_basket_layers", "load_basket_policy", "parse_any_policy"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +43,19 @@ class BasketNetworkPolicy(NetworkPolicy):
         """Names of the features of the observation."""
         return basket_names(self.assets)
 
-    @cached_property
+    @property
     def sides(self) -> tuple[int, ...]:
         """Sides of the orders of the training; empty where the description does not state them."""
+        return () if self.basket is None else self.basket.sides
+
+    @cached_property
+    def basket(self) -> BasketScenario | None:
+        """The basket of the training; None where the description does not state it."""
         try:
-            return BasketScenario.from_dict(self.about["scenario"]).sides
+            scenario = complete_scenario(self.about["scenario"])
         except (KeyError, TypeError, ValueError):
-            return ()
+            return None
+        return scenario if isinstance(scenario, BasketScenario) else None
 
     @cached_property
     def _of_assets(self) -> list[Layers]:
@@ -111,6 +119,8 @@ def check_basket_layers(layers: Layers, head: str) -> None:
         raise ValueError("head must be 'clip' or 'tanh' for a basket, got 'argmax'")
     if not layers or layers[0][1].ndim != 2 or not len(layers[0][1]):
         raise ValueError("the biases of layer 0 must have a row for each asset")
+    if len(layers[0][1]) > MOST_ASSETS:
+        raise ValueError(f"a policy trades at most {MOST_ASSETS} assets, got {len(layers[0][1]):,}")
     (weight, biases), *rest = layers
     check_chain(((weight, biases[0]), *rest), len(BASKET) + len(ASSET), 1)
     if not np.isfinite(biases).all():
@@ -125,3 +135,19 @@ def load_basket_policy(folder: str | Path) -> BasketNetworkPolicy:
         MissingExtra: safetensors is not installed.
     """
     return read_policy(folder, BasketNetworkPolicy, check_basket_layers)
+
+
+def parse_any_policy(description: bytes, weights: bytes) -> NetworkPolicy:
+    """Return the policy of one asset or of a basket, whichever observation `policy.json` names.
+
+    Raises:
+        ValueError: The contents of `policy.json` and `policy.safetensors` are inconsistent.
+        MissingExtra: safetensors is not installed.
+    """
+    try:
+        names = json.loads(description)["observation_names"]
+    except (KeyError, RecursionError, TypeError, ValueError):
+        names = []  # the policy of one asset reports the fault
+    if isinstance(names, list) and names[:1] == [BASKET[0].name]:
+        return parse_as(description, weights, BasketNetworkPolicy, check_basket_layers)
+    return parse_policy(description, weights)

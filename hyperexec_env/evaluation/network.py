@@ -22,8 +22,8 @@ from hyperexec_env.files import read_regular, write_atomically
 from hyperexec_env.market.tables import Market
 
 __all__ = [
-    *("ACTIVATIONS", "Layers", "NetworkPolicy", "apply_layers", "check_chain", "check_layers", "load_policy", "parse_policy"),
-    *("last_layer", "policy_files", "read_policy", "save_policy", "translation"),
+    *("ACTIVATIONS", "Layers", "NetworkPolicy", "apply_layers", "check_chain", "check_layers", "load_policy", "parse_as"),
+    *("last_layer", "parse_policy", "policy_files", "read_policy", "save_policy", "translation"),
 ]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
@@ -266,7 +266,7 @@ def read_policy(folder: str | Path, kind: type[Network], check: Callable[[Layers
     except (RecursionError, ValueError) as error:
         raise ValueError(f"{folder} holds no trained policy: {error}") from None
     try:
-        return _parse(described, weights, kind, check)
+        return parse_as(described, weights, kind, check)
     except ValueError as error:
         raise ValueError(f"{files[0]} is not a trained policy: {error}") from None
 
@@ -278,11 +278,11 @@ def parse_policy(description: bytes, weights: bytes) -> NetworkPolicy:
         ValueError: The contents are inconsistent.
         MissingExtra: safetensors is not installed.
     """
-    return _parse(description, weights, NetworkPolicy, check_layers)
+    return parse_as(description, weights, NetworkPolicy, check_layers)
 
 
-def _parse(description: bytes, weights: bytes, kind: type[Network], check: Callable[[Layers, str], None]) -> Network:
-    """Return the policy of the contents of its files; see :func:`parse_policy`."""
+def parse_as(description: bytes, weights: bytes, kind: type[Network], check: Callable[[Layers, str], None]) -> Network:
+    """Return the policy of some class, whose layers a function checks; see :func:`parse_policy`."""
     safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
     try:
         described = json.loads(description)

@@ -28,10 +28,8 @@ from hyperexec_env.evaluation.identity import Cell
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.files import check_target, printable
 from hyperexec_env.market.account import Statement
-from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.kernel import Components
-from hyperexec_env.market.scenario import Scenario
-from hyperexec_env.market.scenarios import AnyScenario
+from hyperexec_env.market.scenarios import AnyScenario, complete_scenario
 
 __all__ = ["DamagedCell", "DeterminismAlarm", "Store", "decode_outcome", "difference", "encode_outcome"]
 
@@ -176,7 +174,7 @@ class Store:
         with self._sqlite_errors():
             row = self._connection.execute("SELECT content FROM scenarios WHERE hash = ?", (digest,)).fetchone()
         try:
-            found = _scenario_of(json.loads(row[0])) if row else None
+            found = complete_scenario(json.loads(row[0])) if row else None
         except _UNREADABLE:
             found = None
         if found is None or found.hash != digest:
@@ -280,12 +278,6 @@ class Store:
 
 
 _FOREIGN: Final = "{} is not a store of results; give another file (this one was not changed)"
-
-
-def _scenario_of(content: Any) -> AnyScenario:
-    """Return the scenario, or the basket, that plain values of a row describe."""
-    kind = BasketScenario if isinstance(content, dict) and "asset" in content else Scenario
-    return kind.from_dict(content)
 
 
 def _check_file_type(path: Path) -> None:

@@ -18,10 +18,12 @@ from hyperexec_env.checks import check_choice, check_flag, check_integer, check_
 from hyperexec_env.envs.action import ACTION_MODES
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.evaluation.archive import Archive, pack, parse_json, to_json, unpack
+from hyperexec_env.evaluation.basket_network import BasketNetworkPolicy, parse_any_policy
 from hyperexec_env.evaluation.board import Entrant
 from hyperexec_env.evaluation.foreign import ForeignPolicy
-from hyperexec_env.evaluation.network import NetworkPolicy, parse_policy
+from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.files import read_regular
+from hyperexec_env.market.basket_scenario import BASKETS
 from hyperexec_env.version import __version__
 
 __all__ = [
@@ -145,12 +147,18 @@ class Submission(NamedTuple):
     """The network; None for other kinds."""
 
     @property
+    def of_basket(self) -> bool:
+        """Whether the policy trades a basket: a network that was trained on one."""
+        return isinstance(self.policy, BasketNetworkPolicy)
+
+    @property
     def observes(self) -> str:
         """What the policy observes, in words."""
         regime = "the regime is observed" if self.card.observe_regime else "the regime is hidden"
         if self.kind == "code":
             return f"the whole situation of the trader (Python code); {regime}"
-        return f"the {len(observation_names())} features of HyperExec-v0; {regime}"
+        environment, features = BASKETS.environment if self.of_basket else "HyperExec-v0", observation_names()
+        return f"the {len(features if self.policy is None else self.policy.names)} features of {environment}; {regime}"
 
     def entrant(self, trust_code: bool = False) -> Entrant:
         """Return the entrant of the policy.
@@ -173,12 +181,15 @@ class Submission(NamedTuple):
         return Entrant(ForeignPolicy(card.name, content, **settings), card.training_seed, hidden)
 
 
-def read_folder(folder: str | os.PathLike[str], given: Mapping[str, Any] | None = None) -> Submission:
+def read_folder(
+    folder: str | os.PathLike[str], given: Mapping[str, Any] | None = None, usual: Mapping[str, Any] | None = None
+) -> Submission:
     """Return the submission of a folder. What the card does not say is taken from the description of a trained network.
 
     Args:
         folder: Folder with one policy, and `card.toml` unless every required field is given.
         given: Fields that replace those of the card.
+        usual: Fields where neither the card nor the description of the network states them.
 
     Raises:
         ValueError: The folder holds no policy or several, or a field of the card is missing or invalid.
@@ -193,8 +204,8 @@ def read_folder(folder: str | os.PathLike[str], given: Mapping[str, Any] | None 
     content = {name: read_regular(place / name, _LARGEST[name]) for name in KINDS[kind]}
     values = _card_values(place / CARD) if (place / CARD).exists() else {}
     if kind == "network":
-        values = {**_known(parse_policy(*content.values())), **values}
-    card = Card.from_dict({**values, **(given or {})}, str(place / CARD))
+        values = {**_known(parse_any_policy(*content.values())), **values}
+    card = Card.from_dict({**(usual or {}), **values, **(given or {})}, str(place / CARD))
     return submission_of({**content, "card.json": to_json(card.to_dict())})
 
 
@@ -247,7 +258,7 @@ def submission_of(files: Mapping[str, bytes]) -> Submission:
 
 def _network(card: Card, content: Mapping[str, bytes]) -> NetworkPolicy:
     """Return the network of a submission under the name and the seed of its card."""
-    policy = parse_policy(*content.values())
+    policy = parse_any_policy(*content.values())
     for key in ("action_mode", "observe_regime"):
         if getattr(card, key) != getattr(policy, key):
             raise ValueError(f"{key} of the card must be that of policy.json, {getattr(policy, key)}, got {getattr(card, key)}")

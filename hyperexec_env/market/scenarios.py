@@ -16,8 +16,8 @@ from hyperexec_env.market.touch_scenario import TOUCHES, TouchLike, TouchScenari
 from hyperexec_env.market.venue_scenario import VENUES, VenueLike, VenueScenario
 
 __all__ = [
-    *("CATALOGS", "AnyScenario", "AnyScenarioLike", "Trainable", "catalog_of", "environment_of", "get_scenario"),
-    "scenario_or_basket",
+    *("CATALOGS", "AnyScenario", "AnyScenarioLike", "Trainable", "catalog_of", "complete_scenario", "environment_of"),
+    *("get_scenario", "scenario_or_basket"),
 ]
 
 AnyScenario = Scenario | BasketScenario
@@ -84,3 +84,16 @@ def scenario_or_basket(scenario: AnyScenarioLike) -> AnyScenario:
     if not isinstance(found, (Scenario, BasketScenario)):
         raise ValueError(f"scenario must be one of an order in one asset, or a basket, got {shown(found.name)}")
     return found
+
+
+def complete_scenario(values: Any) -> AnyScenario:
+    """Return the scenario of one asset, or the basket, that plain values of a file describe, without any other file.
+
+    Raises:
+        ValueError: A value is invalid, or there is a base, which could name a file of this machine.
+    """
+    assets = values.get("asset") if isinstance(values, Mapping) else None
+    tables = [values, *(assets if isinstance(assets, (list, tuple)) else ())]
+    if any(isinstance(table, Mapping) and "base" in table for table in tables):
+        raise ValueError("the scenario must be complete, got one with a base")
+    return (Scenario if assets is None else BasketScenario).from_dict(values)

@@ -14,8 +14,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from hyperexec_env.backends.compiled import BACKENDS
-from hyperexec_env.baselines.evaluate import check_evaluation, check_own_name, entrants, evaluate
-from hyperexec_env.baselines.policies import get_policy
+from hyperexec_env.baselines.evaluate import (
+    check_evaluation,
+    check_own_name,
+    check_trades,
+    entrants,
+    evaluate,
+    named_policy,
+)
 from hyperexec_env.checks import check_choice, check_flag, check_label, one_line, shown
 from hyperexec_env.evaluation.archive import Archive, pack, to_json, unpack
 from hyperexec_env.evaluation.board import Board, Entrant
@@ -23,8 +29,8 @@ from hyperexec_env.evaluation.foreign import ForeignPolicy
 from hyperexec_env.evaluation.store import encode_outcome
 from hyperexec_env.evaluation.submission import Submission, archive_files, submission_of
 from hyperexec_env.evaluation.tally import group_size
-from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.scenario_file import parse_toml
+from hyperexec_env.market.scenarios import AnyScenario, complete_scenario
 from hyperexec_env.sharing.stored import Plan, StoredBoard, read_board
 from hyperexec_env.sharing.versions import installed_versions
 
@@ -102,14 +108,15 @@ def compute(plan: Plan, policies: Mapping[str, Submission], trust_code: bool) ->
     """Return the board of a plan.
 
     Raises:
-        ValueError: A policy is code that may not run, or the board has too many episodes or entrants.
+        ValueError: A policy is code that may not run or trades no such scenario, or the board has too many episodes or
+            entrants.
     """
     chosen: list[Entrant] = []
     for name in plan.entrants:
         if name in policies:
-            chosen.append(check_own_name(policies[name]).entrant(trust_code))
+            chosen.append(check_trades(check_own_name(policies[name]), plan.scenario).entrant(trust_code))
         else:
-            chosen += entrants(get_policy(name))
+            chosen += entrants(named_policy(name, plan.scenario), plan.scenario)
     if group_size(plan.episodes, len(chosen) + 2) > 1:
         most = f"a bundle holds every episode; {plan.episodes:,} episodes of {len(chosen)} policies are too many"
         raise ValueError(f"{most}; use fewer episodes")
@@ -226,17 +233,14 @@ def _plan(number: int, entry: Any, files: Mapping[str, bytes], policies: Mapping
     plan = Plan(scenario, episodes, seed, tuple(names), check_flag("optimum", entry["optimum"]), "numpy")
     for name in names:
         if name not in policies:
-            get_policy(name)  # never a path
+            named_policy(name, scenario)
     return replace(plan, backend=check_choice("backend", entry["backend"], [name for name in BACKENDS if name != "auto"]))
 
 
-def _scenario(content: bytes, folder: str) -> Scenario:
-    """Return the scenario in a file of a bundle, which must be complete: a base could name a file of this machine."""
+def _scenario(content: bytes, folder: str) -> AnyScenario:
+    """Return the scenario in a file of a bundle."""
     try:
-        values = parse_toml(content.decode())
-        if "base" in values:
-            raise ValueError("a scenario of a bundle must be complete, got one with a base")
-        scenario = Scenario.from_dict(values)
+        scenario = complete_scenario(parse_toml(content.decode()))
     except UnicodeDecodeError:
         raise ValueError(f"{folder}/scenario.toml is not text in UTF-8") from None
     except ValueError as error:

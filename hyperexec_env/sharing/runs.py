@@ -10,17 +10,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from hyperexec_env.backends.compiled import resolve_backend
-from hyperexec_env.baselines.evaluate import check_evaluation, check_own_name, entrants
-from hyperexec_env.baselines.policies import policy_names
-from hyperexec_env.checks import printable, shown
+from hyperexec_env.baselines.evaluate import check_evaluation, check_own_name, entrants, known_policies
+from hyperexec_env.checks import shown
 from hyperexec_env.evaluation.archive import parse_json
 from hyperexec_env.evaluation.board import Board
-from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.submission import CARD, Submission, is_submission, load_submission, read_folder
 from hyperexec_env.files import read_regular
-from hyperexec_env.market.basket_scenario import BasketScenario
-from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario, load_scenario, scenario_names
+from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario
+from hyperexec_env.market.scenario import Scenario, scenario_names
+from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
 from hyperexec_env.sharing.bundle import pack_bundle
 from hyperexec_env.sharing.stored import Plan
 
@@ -44,7 +43,7 @@ class _Written:
 
 def make_bundle(
     runs: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    scenario: ScenarioLike | Sequence[ScenarioLike] = (),
+    scenario: AnyScenarioLike | Sequence[AnyScenarioLike] = (),
     *,
     policies: str | Sequence[str] = "all",
     episodes: int | None = None,
@@ -58,7 +57,7 @@ def make_bundle(
     Args:
         runs: The folder of a leaderboard; or submissions and folders of trained policies, which are judged on one board for
             each scenario.
-        scenario: Scenarios; none: those of the leaderboard, or that of the first training.
+        scenario: Scenarios or baskets; none: those of the leaderboard, or that of the first training.
         policies: Policies of the package beside them on each board: names and groups.
         episodes: Number of episodes; None: that of the leaderboard, or 10,000.
         seed: Seed of the episodes; None: that of the leaderboard, or 0.
@@ -80,16 +79,18 @@ def make_bundle(
             raise ValueError(f"{boards[0]} is a leaderboard: it is bundled alone, with its own scenarios, episodes and seed")
         return _leaderboard(boards[0], optimum, backend)
     submissions = {f"policies/{number:02d}": _submission(place) for number, place in enumerate(places)}
-    scenarios = [get_scenario(each) for each in chosen] or [_training_scenario(places)]
-    named = [entrant.policy.name for entrant in entrants(policies)] if policies else []
+    scenarios = [scenario_or_basket(each) for each in chosen] or [_training_scenario(places)]
     count, first = check_evaluation(10_000 if episodes is None else episodes, 0 if seed is None else seed)
-    plans = [Plan(each, count, first, (*named, *submissions), optimum, backend) for each in scenarios]
+    plans = []
+    for each in scenarios:
+        named = [entrant.policy.name for entrant in entrants(policies, each)] if policies else []
+        plans.append(Plan(each, count, first, (*named, *submissions), optimum, backend))
     return pack_bundle(plans, submissions, trust_code=trust_code)
 
 
 def _listed(scenario: Any) -> list[Any]:
     """Return scenarios as a list."""
-    single = isinstance(scenario, (str, os.PathLike, dict, Scenario))
+    single = isinstance(scenario, (str, os.PathLike, dict, Scenario, BasketScenario))
     return [scenario] if single else list(scenario)
 
 
@@ -97,7 +98,7 @@ def _submission(place: Path) -> Submission:
     """Return the submission in a file, or of the folder of a policy; a folder without a card gets one that states little."""
     if place.is_dir():
         bare = (place / "policy.json").exists() and not (place / CARD).exists()
-        return check_own_name(read_folder(place, _not_stated(place) if bare else None))
+        return check_own_name(read_folder(place, usual=_NOT_STATED if bare else None))
     if not place.exists():
         raise ValueError(f"there is no run at {place}; give a leaderboard, the folder of a policy, or a submission")
     if not is_submission(place):
@@ -105,16 +106,11 @@ def _submission(place: Path) -> Submission:
     return check_own_name(load_submission(place))
 
 
-def _not_stated(place: Path) -> dict[str, Any]:
-    known = isinstance(load_policy(place).about.get("algorithm"), str)
-    return {key: value for key, value in _NOT_STATED.items() if key != "method" or not known}
-
-
-def _training_scenario(places: Sequence[Path]) -> Scenario:
+def _training_scenario(places: Sequence[Path]) -> AnyScenario:
     """Return the scenario of the first training run."""
     for place in places:
         if place.is_dir() and (place / "scenario.toml").is_file():
-            return load_scenario(place / "scenario.toml")
+            return scenario_or_basket(place / "scenario.toml")
     raise ValueError("scenario must be given: no run is the folder of a training with its scenario.toml")
 
 
@@ -125,7 +121,7 @@ def _leaderboard(folder: Path, optimum: bool, backend: str) -> tuple[bytes, list
     """Return the bundle of a leaderboard, and its boards."""
     trained = [path.parent for path in sorted((folder / "policies").glob("*/policy.json"))]
     submissions = {f"policies/{number:02d}": _submission(place) for number, place in enumerate(trained)}
-    origin = {key: load_policy(place).about.get("scenario_hash") for key, place in zip(submissions, trained, strict=True)}
+    origin = {key: each.policy.about.get("scenario_hash") for key, each in submissions.items() if each.policy is not None}
     with Store(folder / _STORE) as store:
         written = [_written(path, store, submissions, origin, optimum, backend) for path in sorted(folder.glob("*.json"))]
     found = [each for each in written if each is not None]
@@ -146,13 +142,12 @@ def _written(
     if not isinstance(plain, dict) or not {"scenario", "scenario_hash", "episodes", "seed", "rows"} <= set(plain):
         return None
     digest, rows = plain["scenario_hash"], [row for row in plain["rows"] if not row["optimum"]]
-    known = [get_scenario(name) for archived in (False, True) for name in scenario_names(archived=archived)]
+    names = [name for archived in (False, True) for name in scenario_names(archived=archived)]
+    known = [scenario_or_basket(name) for name in (*names, *BASKETS.names())]
     scenario = next((each for each in known if each.hash == digest and each.name == plain["scenario"]), None)
     stored = scenario or store.scenario(str(digest))
-    if isinstance(stored, BasketScenario):
-        raise ValueError(f"{path}: a bundle holds boards of one asset, got the basket {printable(stored.name)}")
     seeds = {(row["policy"], row["training_seed"]) for row in rows}
-    names = [name for name in policy_names() if (name, None) in seeds]
+    names = [name for name in known_policies(stored) if (name, None) in seeds]
     own = [
         key
         for key, submission in submissions.items()

@@ -13,7 +13,9 @@ from hyperexec_env.checks import printable
 from hyperexec_env.evaluation.board import Row
 from hyperexec_env.evaluation.calibration_error import CalibrationRow
 from hyperexec_env.evaluation.page import document, table
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.provenance import described_sources
+from hyperexec_env.market.scenarios import AnyScenario
 from hyperexec_env.sharing.site_content import Posted, scenarios_of
 
 __all__ = ["index_page", "safe_head", "scenario_page", "text"]
@@ -205,13 +207,21 @@ def scenario_page(boards: Sequence[Posted], files: Sequence[Sequence[str]]) -> s
     facts = {
         "description": scenario.description,
         "hash": scenario.hash,
-        "order": f"{'buy' if scenario.side > 0 else 'sell'} {scenario.quantity:,.0f} shares in {scenario.slices} slices",
+        "order": f"{_orders(scenario)} in {scenario.slices} slices",
         "numbers": described_sources(scenario),
         "J*": "unknown" if solved is None else f"{solved:.4f} bps",
     }
     parts = "".join(_board_part(each, names) for each, names in zip(boards, files, strict=True))
     body = f'<p><a href="../index.html">all scenarios</a></p>{_facts(facts)}{parts}'
     return document(printable(scenario.name), body, safe_head())
+
+
+def _orders(scenario: AnyScenario) -> str:
+    """Return what is traded, in words."""
+    if isinstance(scenario, BasketScenario):
+        orders = [f"{'buy' if each.side > 0 else 'sell'} {each.quantity:,.0f} {each.name}" for each in scenario.assets]
+        return f"{len(orders)} orders ({', '.join(orders)})"
+    return f"{'buy' if scenario.side > 0 else 'sell'} {scenario.quantity:,.0f} shares"
 
 
 def _facts(facts: dict[str, str]) -> str:

@@ -17,7 +17,7 @@ from hyperexec_env.evaluation.board import Failure, Row
 from hyperexec_env.evaluation.calibration_error import CalibrationRow
 from hyperexec_env.evaluation.rollout import Outcome
 from hyperexec_env.evaluation.store import decode_outcome
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenarios import AnyScenario
 
 __all__ = ["Plan", "StoredBoard", "read_board"]
 
@@ -29,7 +29,7 @@ _LONGEST: Final = 2000
 class Plan:
     """A board to compute."""
 
-    scenario: Scenario
+    scenario: AnyScenario
     episodes: int
     seed: int
     entrants: tuple[str, ...]

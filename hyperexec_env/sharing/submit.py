@@ -11,17 +11,21 @@ from typing import Any, Final
 
 from hyperexec_env.baselines.evaluate import check_own_name
 from hyperexec_env.checks import one_line
+from hyperexec_env.evaluation.basket_network import BasketNetworkPolicy
 from hyperexec_env.evaluation.foreign import ForeignPolicy
 from hyperexec_env.evaluation.policy import check_policy
 from hyperexec_env.evaluation.submission import Submission, pack_submission, read_folder
 from hyperexec_env.files import check_target, write_atomically
+from hyperexec_env.market.basket_path import build_basket
+from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.scenarios import AnyScenario
 from hyperexec_env.market.tables import build_market
 
 __all__ = ["Packed", "file_safe", "pack_folder"]
 
 _SCENARIO: Final = "regime-day"
-"""Scenario of the trial."""
+"""Scenario of the trial of a policy of one asset."""
 _TIMEOUT: Final = 60.0
 
 
@@ -35,6 +39,8 @@ class Packed:
     kind: str
     observes: str
     card: dict[str, Any]
+    scenario: str
+    """Name of the scenario of the trial."""
 
     @property
     def text(self) -> str:
@@ -45,7 +51,7 @@ class Packed:
         return (
             f"packed {card['name']}{seed} ({self.kind}) into {self.file}\nsha256 {self.sha256}\n"
             f"authors: {', '.join(card['authors'])}; licence: {card['licence']}; observes {self.observes}{code}\n"
-            f"judge it: hyperexec bundle {self.file} --scenario {_SCENARIO} --out board.bundle.zip"
+            f"judge it: hyperexec bundle {self.file} --scenario {self.scenario} --out board.bundle.zip"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,11 +78,12 @@ def pack_folder(
     default = f"{file_safe(submission.card.name)}{'' if seed is None else f'-{seed}'}.submission.zip"
     target = Path(out or default)
     check_target(target)
-    _try(submission)
+    scenario = _trial(submission)
+    _try(submission, scenario)
     content = pack_submission(submission)
     write_atomically(target, content)
     card = submission.card.to_dict()
-    return Packed(str(target), hashlib.sha256(content).hexdigest(), submission.kind, submission.observes, card)
+    return Packed(str(target), hashlib.sha256(content).hexdigest(), submission.kind, submission.observes, card, scenario.name)
 
 
 def file_safe(name: str) -> str:
@@ -85,7 +92,20 @@ def file_safe(name: str) -> str:
     return plain.strip("-.")[:80] or "policy"
 
 
-def _try(submission: Submission) -> None:
+def _trial(submission: Submission) -> AnyScenario:
+    """Return the scenario of the trial: of the policy of a basket the basket of its training.
+
+    Raises:
+        ValueError: The description of a policy of a basket does not state its basket.
+    """
+    if not isinstance(submission.policy, BasketNetworkPolicy):
+        return get_scenario(_SCENARIO)
+    if submission.policy.basket is None:
+        raise ValueError("policy.json must state the basket of the training, about.scenario, got none")
+    return submission.policy.basket
+
+
+def _try(submission: Submission, scenario: AnyScenario) -> None:
     """Let a policy trade the first slice of three episodes.
 
     Raises:
@@ -93,7 +113,8 @@ def _try(submission: Submission) -> None:
     """
     policy = submission.entrant(trust_code=True).policy  # the author packs the author's own code
     try:
-        check_policy(policy, build_market(get_scenario(_SCENARIO)), _TIMEOUT)
+        market = build_basket(scenario) if isinstance(scenario, BasketScenario) else build_market(scenario)
+        check_policy(policy, market, _TIMEOUT)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the policy does not trade: {one_line(str(error))}") from None
     finally:

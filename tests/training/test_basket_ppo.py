@@ -116,3 +116,5 @@ def test_the_leaderboard_of_a_basket_is_stored_reused_and_verified(tmp_path, cap
     assert found.sound
     assert not any(finding.skipped for finding in found.findings)
     assert hx.get_basket(str(path)).hash == board.scenario.hash
+    assert cli.main(["bundle", out, "--out", str(tmp_path / "small.zip")]) == 0
+    assert cli.main(["verify", str(tmp_path / "small.zip")]) == 0
