@@ -124,7 +124,10 @@ if TYPE_CHECKING:
     from hyperexec_env.execution.presets import almgren_2005 as almgren_2005
     from hyperexec_env.execution.presets import preset as preset
     from hyperexec_env.execution.quotes import Quote as Quote
+    from hyperexec_env.execution.quotes import VenueQuote as VenueQuote
     from hyperexec_env.execution.report import ExecutionReport as ExecutionReport
+    from hyperexec_env.execution.tactics import Placement as Placement
+    from hyperexec_env.execution.venue_order import VenueOrder as VenueOrder
     from hyperexec_env.market.basket_scenario import BasketScenario as BasketScenario
     from hyperexec_env.market.basket_scenario import basket_names as basket_names
     from hyperexec_env.market.basket_scenario import get_basket as get_basket
@@ -186,6 +189,7 @@ _MODULES: Final = {
     "Outcome": "envs.reward",
     "OwnAction": "envs.action",
     "ParentOrder": "orders",
+    "Placement": "execution.tactics",
     "Policy": "evaluation.policy",
     "Posterior": "market.posterior",
     "Quote": "execution.quotes",
@@ -203,6 +207,8 @@ _MODULES: Final = {
     "TouchSolution": "baselines.solver",
     "Trace": "evaluation.trace",
     "Venue": "market.venue",
+    "VenueOrder": "execution.venue_order",
+    "VenueQuote": "execution.quotes",
     "VenueScenario": "market.venue_scenario",
     "VenueSolution": "baselines.solver",
     "almgren_2005": "execution.presets",

@@ -194,6 +194,12 @@ class Fill(NamedTuple):
     """Price paid or received, currency per share."""
     mid: float | None = None
     """Mid just before the fill, currency per share; None: unknown."""
+    venue: str = ""
+    """Name of the venue; empty: unknown."""
+    liquidity: str = ""
+    """"maker" (the order rested), "taker", or empty: unknown."""
+    fee: float = 0.0
+    """Fee of the venue, currency; negative: a rebate. The price excludes it."""
 
 
 class ChildOrder(NamedTuple):

@@ -24,13 +24,18 @@ from hyperexec_env.execution.basket_report import BasketReport
 from hyperexec_env.execution.basket_state import WorkingBasket
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_impact
+from hyperexec_env.execution.fill_rates import FillRates
 from hyperexec_env.execution.marks import Mark, MarkLog
 from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.execution.quotes import Portfolio, Quote, check_quote
 from hyperexec_env.execution.report import ExecutionReport
+from hyperexec_env.execution.router import Router
 from hyperexec_env.execution.status import AgentStatus
+from hyperexec_env.execution.tactics import Tactic
+from hyperexec_env.execution.venue_order import Routing, VenueOrder
 from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
+from hyperexec_env.market.venue import Venue
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder, check_quantity, shares_of
 
 __all__ = ["ExecutionAgent"]
@@ -64,6 +69,9 @@ class ExecutionAgent:
             are replanned: the forecast replaces `volume_profile` and `expected_volume` of the order in VWAP, POV and AC; AC has
             the learned alpha; the urgency of IS moves as that of AC does; Adaptive has the believed regime while the caller
             passes none. TWAP and the legs of a list keep their plans.
+        venues: Venues over which :meth:`route` splits the children, home first; empty: the caller's broker routes.
+        tactic: How a child trades in its venues, by name or as a record (:mod:`~hyperexec_env.execution.tactics`).
+        fill_rates: What is known of hidden liquidity; None: nothing yet. Agents may share it.
     """
 
     def __init__(
@@ -73,10 +81,14 @@ class ExecutionAgent:
         seed: int | None = None,
         clock: Callable[[], float] = time.time,
         estimates: Mapping[str, OnlineEstimates] | None = None,
+        venues: Sequence[Venue] = (),
+        tactic: str | Tactic = "cont-kukanov",
+        fill_rates: FillRates | None = None,
     ) -> None:
         """Make an agent in the state "created"."""
         self.estimates = dict(estimates or {})
         self.config = ExecutionConfig() if config is None else config
+        self.router = Router(venues, tactic, fill_rates, self.config) if venues else None
         self._name = self.config.name
         self._rng = np.random.default_rng(None if seed is None else check_seed(seed))
         self._clock = clock
@@ -427,12 +439,8 @@ class ExecutionAgent:
 
     def _release(self, order: WorkingOrder, now: float) -> ChildOrder | None:
         """Size and release the next child of an order; return None if none of its shares may trade."""
-        quote = self._quotes.get(order.parent.symbol)
-        most = None if order.basket is None else self._most_lots(order.basket, order, now)
-        rate = None if quote is None else quote.volume_rate
-        if rate is None and order.estimates is not None:
-            rate = order.estimates.volume_rate(now)
-        child = order.release(now, rate, most)
+        most = None if order.basket is None else order.basket.limit(order, now, self._quotes, self._halted)
+        child = order.release(now, self._volume_rate(order, now), most)
         if child is not None:
             self._owners[child.id] = order
             self._working += 1
@@ -440,50 +448,74 @@ class ExecutionAgent:
         self._queue_next_child(order)
         return child
 
-    def _most_lots(self, basket: WorkingBasket, order: WorkingOrder, now: float) -> int | None:
-        """Return the lots that the next child of a leg may trade beside the other legs that are due; None: no limit."""
-        if basket.order.max_imbalance is None:
-            return None
-        due = [
-            leg
-            for leg in basket.legs
-            if leg.parent.id in self._active
-            and leg.parent.symbol not in self._halted
-            and (leg is order or ((time := leg.next_time) is not None and time <= now and leg.next_open(now) <= now))
-        ]
-        quotes = ((leg.parent.symbol, self._quotes.get(leg.parent.symbol)) for leg in due)
-        rates = {symbol: quote.volume_rate for symbol, quote in quotes if quote is not None and quote.volume_rate is not None}
-        return basket.most_lots(order, due, now, rates)
+    def _volume_rate(self, order: WorkingOrder, now: float) -> float | None:
+        """Return the market volume that is expected, shares a second: as quoted, else as estimated; None: unknown."""
+        quote = self._quotes.get(order.parent.symbol)
+        rate = None if quote is None else quote.volume_rate
+        return order.estimates.volume_rate(now) if rate is None and order.estimates is not None else rate
+
+    def route(self, child: ChildOrder | str, now: float | None = None) -> Routing:
+        """Return what to cancel in the venues, and new venue orders for the shares of a child that are in none.
+
+        Call it after the release of the child, after a cancellation or a rejection, and as often as the tactic is to decide:
+        at least once when the window of the child ends. A cancellation counts once :meth:`cancel` confirmed it.
+
+        Raises:
+            RuntimeError: The agent has no venues.
+            ValueError: The child is unknown, or does not fit the tactic.
+        """
+        with self._lock:
+            if self.router is None:
+                raise RuntimeError("an agent without venues routes no orders: ExecutionAgent(venues=[...])")
+            name, order = self._find_child(child)
+            moment = self._time(now)
+            rate = self._volume_rate(order, moment)
+            return self.router.route(order, name, self._quotes.get(order.parent.symbol), rate, moment)
 
     def report_fill(
-        self, child: ChildOrder | str, quantity: float, price: float, now: float | None = None, mid: float | None = None
+        self,
+        child: ChildOrder | VenueOrder | str,
+        quantity: float,
+        price: float,
+        now: float | None = None,
+        mid: float | None = None,
+        *,
+        fee: float | None = None,
+        liquidity: str | None = None,
     ) -> ChildOrder:
-        """Book a fill of a child in the market; return the updated child.
+        """Book a fill of a child in the market, or of one of its venue orders; return the updated child.
 
         Args:
-            child: The child, or its id.
-            quantity: Shares that traded, a whole number of lots, at most the remaining shares of the child.
+            child: The child or the venue order, or its id; a child that was routed has fills of venue orders only.
+            quantity: Shares that traded, a whole number of lots, at most the remaining shares.
             price: Fill price, currency per share.
             now: Time of the fill, seconds; None: from the clock.
             mid: Mid just before the fill, currency per share, if known; it makes the cost decomposition more accurate.
+            fee: Fee of the venue, currency, negative for a rebate; None: the venue's fee for each share.
+            liquidity: "maker" or "taker"; None: by the kind of the venue.
 
         Raises:
-            ValueError: The child is unknown, the fill exceeds its remaining shares, or a value is invalid; nothing is booked.
+            ValueError: The order is unknown, the fill exceeds its remaining shares, or a value is invalid; nothing is booked.
         """
         with self._lock:
-            name, order = self._find_child(child)
-            remaining = order.children[name].remaining
+            sent = None if self.router is None else self.router.find(child)
+            name, order = self._find_child(child if sent is None else sent.child)
+            left = order.children[name].remaining
+            remaining = left if sent is None else sent.remaining
             shares = check_quantity("quantity", quantity, order.parent.lot_size)
             if shares > remaining:
-                raise ValueError(f"quantity must be at most the remaining shares of child {name} ({remaining}), got {quantity}")
+                whose = f"child {name}" if sent is None else f"venue order {sent.id}"
+                raise ValueError(f"quantity must be at most the remaining shares of {whose} ({remaining}), got {quantity}")
             paid = check_number("price", price, low=0.0, high=1e9, open_low=True)
             if mid is not None:
                 mid = check_number("mid", mid, low=0.0, high=1e9, open_low=True)
             fill = Fill(self._time(None) if now is None else _check_time(now), shares, paid, mid)
+            if self.router is not None:
+                fill = self.router.book(sent, name, fill, fee, liquidity)
             current = order.book(name, fill)
             if order.parent.symbol in self.estimates:
                 self.estimates[order.parent.symbol].fill(order.parent.side, shares, paid, mid)
-            if shares == remaining:
+            if shares == left:
                 self._working -= 1
             self._status = None
             if order.closed:
@@ -492,23 +524,37 @@ class ExecutionAgent:
                 self._close(order, fill.time, "filled")
             return current
 
-    def _find_child(self, child: ChildOrder | str) -> tuple[str, WorkingOrder]:
+    def _find_child(self, child: ChildOrder | VenueOrder | str) -> tuple[str, WorkingOrder]:
         """Return the id of a released child and the state of its order."""
-        name = child.id if isinstance(child, ChildOrder) else child
+        name = child if isinstance(child, str) else child.id
         order = self._owners.get(name)
         if order is None:
             raise ValueError(f"unknown child {name!r}{nearest(name, list(self._owners)[-1000:])}")
         return name, order
 
-    def cancel(self, order: BasketOrder | ParentOrder | ChildOrder | str, now: float | None = None) -> None:
+    def cancel(
+        self,
+        order: BasketOrder | ParentOrder | ChildOrder | VenueOrder | str,
+        now: float | None = None,
+        *,
+        quantity: float | None = None,
+        rejected: bool = False,
+    ) -> None:
         """Cancel a parent, which closes with a report, or a child in the market, whose remaining shares return to its parent.
 
-        A list is cancelled as all its parents that are open.
+        A list is cancelled as all its parents that are open. The shares of a venue order return to its child, which
+        :meth:`route` then sends elsewhere; a child takes those that are in venues with it.
 
         The quantity of a cancelled child becomes its filled shares, so that the children still sum to their parent.
 
+        Args:
+            order: The order, or its id.
+            now: Time, seconds; None: from the clock.
+            quantity: Of a venue order: shares that its venue cancelled; None: all that remain.
+            rejected: Of a venue order: whether its venue rejected it. The child is then routed to other venues.
+
         Raises:
-            ValueError: The order is unknown or closed, or the child has no remaining shares.
+            ValueError: The order is unknown or closed, or has no remaining shares.
         """
         with self._lock:
             name = order if isinstance(order, str) else order.id
@@ -516,9 +562,18 @@ class ExecutionAgent:
             if not isinstance(order, ChildOrder) and name in self._ids:
                 self._cancel_parents(name, moment)
                 return
+            sent = None if self.router is None else self.router.find(order)
+            if self.router is not None and sent is not None:
+                self.router.withdraw(sent, quantity, rejected, moment)
+                owner = self._owners[sent.child]
+                if owner.closed:
+                    self._update_report(owner)
+                return
             name, owner = self._find_child(name)
             if not owner.children[name].remaining:
                 raise ValueError(f"child {name!r} has nothing left to cancel")
+            if self.router is not None:
+                self.router.end(name, moment)
             owner.withdraw(name)
             self._working -= 1
             self._status = None
@@ -577,6 +632,7 @@ class ExecutionAgent:
             marks=marks,
             plan=order.first_plan,
             config=self.config,
+            venue_orders=() if self.router is None else self.router.orders(order.children),
             learned=None if order.estimates is None else order.estimates.summary,
         )
 
@@ -596,18 +652,17 @@ class ExecutionAgent:
             reports = list(self._reports.values())
             if forget:
                 for name in [name for name, order in self._closed.items() if not order.working]:
-                    for child in self._closed.pop(name).children:
+                    children = self._closed.pop(name).children
+                    if self.router is not None:
+                        self.router.forget(children)
+                    for child in children:
                         del self._owners[child]
                     del self._reports[name]
-                for name in [name for name, basket in self._baskets.items() if self._forgotten(basket)]:
+                for name in [name for name, basket in self._baskets.items() if basket.forgotten(self._reports)]:
                     del self._baskets[name]
                 self._drop_outdated()
                 self._status = None
             return reports
-
-    def _forgotten(self, basket: WorkingBasket) -> bool:
-        """Return whether the reports of all orders of a list were forgotten."""
-        return all(leg.closed and leg.parent.id not in self._reports for leg in basket.legs)
 
     def _drop_outdated(self) -> None:
         """Drop the entries of closed orders and of earlier plans once they are most of a heap: they retain forgotten orders."""
@@ -628,11 +683,7 @@ class ExecutionAgent:
         """Return the report of a list; None if one of its orders is open or forgotten, or the list is unknown."""
         with self._lock:
             basket = self._baskets.get(order if isinstance(order, str) else order.id)
-            if basket is None:
-                return None
-            found = [self._reports.get(leg.parent.id) for leg in basket.legs]
-            reports = tuple(report for report in found if report is not None)
-            return BasketReport(basket.order, reports) if len(reports) == len(found) else None
+            return None if basket is None else basket.report(self._reports)
 
     # --- queries
 

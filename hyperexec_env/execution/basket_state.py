@@ -9,7 +9,10 @@ import numpy as np
 from hyperexec_env.execution.balance import balanced, imbalance_form
 from hyperexec_env.execution.basket_order import BasketOrder, market_of
 from hyperexec_env.execution.basket_program import best_schedule, build_program
+from hyperexec_env.execution.basket_report import BasketReport
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.quotes import Quote
+from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.basket_path import build_basket
 from hyperexec_env.orders import lots_of, shares_of
@@ -50,6 +53,31 @@ class WorkingBasket:
                 leg.profile = tuple(column.tolist())
         self._form = None if order.max_imbalance is None else imbalance_form(order, order.imbalance)
         self._lots = np.array([float(each.lot_size) for each in order.orders])
+
+    def limit(self, leg: WorkingOrder, now: float, quotes: Mapping[str, Quote], halted: Sequence[str]) -> int | None:
+        """Return the lots that the next child of a leg may trade beside the other legs that are due; None: no limit."""
+        if self._form is None:
+            return None
+        due = [
+            each
+            for each in self.legs
+            if not each.closed
+            and each.parent.symbol not in halted
+            and (each is leg or ((time := each.next_time) is not None and time <= now and each.next_open(now) <= now))
+        ]
+        known = ((each.parent.symbol, quotes.get(each.parent.symbol)) for each in due)
+        rates = {symbol: quote.volume_rate for symbol, quote in known if quote is not None and quote.volume_rate is not None}
+        return self.most_lots(leg, due, now, rates)
+
+    def report(self, reports: Mapping[str, ExecutionReport]) -> BasketReport | None:
+        """Return the report of the list, given those of all orders by id; None if one of its orders has none."""
+        found = [reports.get(leg.parent.id) for leg in self.legs]
+        known = tuple(report for report in found if report is not None)
+        return BasketReport(self.order, known) if len(known) == len(found) else None
+
+    def forgotten(self, reports: Mapping[str, ExecutionReport]) -> bool:
+        """Return whether the reports of all its orders were forgotten."""
+        return all(leg.closed and leg.parent.id not in reports for leg in self.legs)
 
     def most_lots(self, leg: WorkingOrder, due: Sequence[WorkingOrder], now: float, rates: Mapping[str, float]) -> int | None:
         """Return the lots that a due child of a leg may trade for the list to stay in balance; None: no limit.

@@ -24,7 +24,7 @@ class VenueQuote(NamedTuple):
     share: float | None = None
     """Share of the market volume that the venue has at present; None: the mean share of the venue."""
     ahead: float | None = None
-    """Shares before our resting order in its queue; None: unknown, taken to be those that were visible when it joined."""
+    """Shares before our resting order in its queue; None: unknown."""
 
     def far(self, side: int) -> float | None:
         """Return the price at which an order of a side takes."""

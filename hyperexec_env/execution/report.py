@@ -20,6 +20,7 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.marks import Mark
 from hyperexec_env.execution.online import Learned
 from hyperexec_env.execution.sessions import Sessions
+from hyperexec_env.execution.venue_order import VenueOrder
 from hyperexec_env.market.kernel import Impact, Slice, State, step
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder
 
@@ -38,7 +39,7 @@ MEANINGS: Final = {
     "permanent": "own displacement of the price that persists (model)",
     "timing": "move of the mid since the start, without our own displacement, on the filled shares",
     "opportunity": "move of the mid from the decision to the end, on the unfilled shares",
-    "fees": "fees of broker and venue, from the configuration",
+    "fees": "fees of the broker, from the configuration, and of the venues",
     "total": "shortfall plus fees",
 }
 """Explanation of each line of the table of costs, for the reader of a report."""
@@ -120,6 +121,8 @@ class ExecutionReport:
     """Date of the order if the clock counts seconds after midnight; empty for any other clock."""
     notes: tuple[str, ...] = ()
     """Notes on the source of the data, for the reader."""
+    venue_orders: tuple[VenueOrder, ...] = ()
+    """Orders of the children in venues, with their fills; empty without venues."""
     learned: Learned | None = None
     """What the agent had learned of the market when the order closed: prior, posterior and evidence; None without estimates."""
 
@@ -230,8 +233,9 @@ class ExecutionReport:
 
     @cached_property
     def fees(self) -> float:
-        """Fees of all children with fills, currency: each pays at least the minimum of the configuration."""
-        return math.fsum(self._fee(child) for child in self.children if child.fills)
+        """Fees, currency: of the configuration for each child with fills, at least its minimum, and those of the venues."""
+        of_venues = (fill.fee for fill in self.fills)
+        return math.fsum([*(self._fee(child) for child in self.children if child.fills), *of_venues])
 
     def _fee(self, child: ChildOrder) -> float:
         """Return the fee of a child with fills, currency."""
@@ -398,7 +402,7 @@ class ExecutionReport:
     def cost_table(self) -> list[tuple[str, float, float]]:
         """Name, bps and currency of each component, of the shortfall and, if the configuration has any, of fees and total."""
         costs = {**self.decomposition._asdict(), "shortfall": self.shortfall}
-        if self.config.fee_per_share or self.config.fee_bps or self.config.min_fee:
+        if self.fees or self.config.fee_per_share or self.config.fee_bps or self.config.min_fee:
             costs |= {"fees": self.fees_bps, "total": self.total}
         return [(name, bps, bps / self._bps) for name, bps in costs.items()]
 
@@ -451,7 +455,7 @@ class ExecutionReport:
             "forced_shares": self.forced,
             "model": {key: getattr(config, key) for key in model},
             "remarks": list(self.remarks),
-            "fills": [fill._asdict() for fill in self.fills],
+            "fills": [fill._asdict() if fill.venue else dict(zip(Fill._fields[:4], fill, strict=False)) for fill in self.fills],
             "plan": [list(point) for point in self.plan],
             "plan_is_continuous": self.plan_is_continuous,
             **({} if self.learned is None else {"learned": self.learned.values}),

@@ -25,9 +25,9 @@ import numpy as np
 
 from hyperexec_env.market.venue import offered, toll
 
-__all__ = ["HiddenOffer", "LitOffer", "Offer", "SizeLaw", "allocate", "expected_cost"]
+__all__ = ["MANY", "HiddenOffer", "LitOffer", "Offer", "SizeLaw", "allocate", "expected_cost"]
 
-_MANY: Final = 10**18
+MANY: Final = 10**18
 """More lots than any order has."""
 _ROUNDING: Final = 1e-9
 """Part of a lot below which a size counts as rounded."""
@@ -79,7 +79,7 @@ class LitOffer:
     """Exponent of the temporary impact."""
     lot: float = 1.0
     """Shares of a lot."""
-    most: int = _MANY
+    most: int = MANY
     """Largest number of lots: the visible size."""
 
     def cost(self, lots: int) -> float:
@@ -99,8 +99,8 @@ class LitOffer:
             return 0
         if not self.scale > 0.0:
             return self.most
-        lots = int(min(float(offered(level, self.q, self.scale, self.volume, self.beta)) / self.lot, _MANY))
-        return min(lots + (lots < _MANY and self.marginal(lots + 1) <= level), self.most)
+        lots = int(min(float(offered(level, self.q, self.scale, self.volume, self.beta)) / self.lot, MANY))
+        return min(lots + (lots < MANY and self.marginal(lots + 1) <= level), self.most)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class HiddenOffer:
     """Shares of one unit of the law."""
     lot: float = 1.0
     """Shares of a lot."""
-    limit: int = _MANY
+    limit: int = MANY
     """Largest number of lots."""
 
     @property
@@ -141,7 +141,7 @@ class HiddenOffer:
         chance = (self.penalty - level) / (self.penalty - self.q)
         if chance > 1.0 + _ROUNDING:
             return 0
-        lots = int(min(self.law.reaches(chance * (1.0 - _ROUNDING)) * self.unit / self.lot, _MANY) + _ROUNDING)
+        lots = int(min(self.law.reaches(chance * (1.0 - _ROUNDING)) * self.unit / self.lot, MANY) + _ROUNDING)
         return min(lots + (lots < self.most and self.marginal(lots + 1) <= level), self.most)
 
 
@@ -155,6 +155,8 @@ def allocate(lots: int, offers: Sequence[Offer]) -> list[int]:
     Returns:
         Lots of each venue; their sum is below `lots` only where all venues together offer less.
     """
+    if not lots:
+        return [0] * len(offers)
     if sum(offer.most for offer in offers) <= lots:
         return [offer.most for offer in offers]
     levels = [offer.marginal(at) for offer in offers if offer.most for at in (1, min(lots, offer.most))]

@@ -142,6 +142,15 @@ class WorkingOrder:
         """Return the time from which children may trade: now, the next open, or infinity after the last close."""
         return now if self.sessions is None else self.sessions.next_open(now)
 
+    def window_of(self, child: ChildOrder, patience: float) -> float:
+        """Return the seconds that a released child may wait in venues: a fraction of the interval between children.
+
+        They are 0 for a child whose window would last until the end of the order.
+        """
+        released = child.schedule_time if child.released is None else child.released
+        later = self.trading_time(released) + patience * self.interval
+        return max(self._clock_time(later, -math.inf) - released, 0.0) if later < self._end else 0.0
+
     # --- plans
 
     def begin(self, now: float, regime: str) -> None:

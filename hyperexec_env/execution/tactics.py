@@ -1,0 +1,285 @@
+"""Tactics: how a child order trades over its venues until its shares are due: take, rest, or both.
+
+| tactic | until the child's window ends | then |
+| --- | --- | --- |
+| `take` | takes in lit venues, and posts in dark pools what is cheaper there | takes the rest |
+| `peg` | posts everything in dark pools and at the touch, and follows the touch | takes the rest |
+| `cont-kukanov` | takes, posts and rests at the least expected cost (Cont and Kukanov 2017) | takes the rest |
+| `touch-optimal` | takes and rests by the solved table of a touch scenario (:class:`TouchTable`) | takes the rest |
+
+The window of a child is the fraction `patience` of the interval between children. A child whose window would last until the
+deadline takes at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hyperexec_env.checks import check_choice, check_number
+from hyperexec_env.execution.quotes import VenueQuote
+from hyperexec_env.execution.routing import HiddenOffer, LitOffer, allocate
+from hyperexec_env.execution.venue_order import Cancel, VenueOrder
+from hyperexec_env.market.touch import DEEP, JOIN, KEEP, NONE
+from hyperexec_env.market.venue import Venue
+from hyperexec_env.orders import lots_of, shares_of
+
+__all__ = ["TACTICS", "Decision", "Placement", "Tactic", "TouchTable", "View", "tactic_of"]
+
+
+class View(NamedTuple):
+    """What a tactic decides on."""
+
+    lots: int
+    """Lots of the child that are in no venue."""
+    late: bool
+    """Whether the window is over: what waits is to be cancelled, and everything taken."""
+    venues: Sequence[Venue]
+    """The venues."""
+    quotes: Sequence[VenueQuote]
+    """The last quote of each venue; without values if there is none."""
+    offers: Sequence[LitOffer | HiddenOffer]
+    """What each venue offers; no lots where it has rejected an order of the child."""
+    waiting: Sequence[VenueOrder]
+    """Orders of the child that wait in dark pools or rest."""
+    side: int
+    """+1 buy, -1 sell."""
+    lot_size: float
+    """Shares of a lot."""
+    remaining: int
+    """Lots of the child that have not traded."""
+    elapsed: float
+    """Seconds since the child was released."""
+    memory: dict[str, Any]
+    """What the tactic remembers of the child."""
+
+
+class Decision(NamedTuple):
+    """What a tactic does."""
+
+    lots: Sequence[int]
+    """Lots to send to each venue."""
+    cancels: Sequence[Cancel] = ()
+    """Shares to cancel; they can be sent once the venue has confirmed."""
+    depth: float = 0.0
+    """Distance of the resting price from the touch, away from the mid, currency per share."""
+
+
+class Tactic(Protocol):
+    """A tactic."""
+
+    @property
+    def name(self) -> str:
+        """Name of the tactic."""
+
+    @property
+    def patience(self) -> float:
+        """Window of a child as a fraction of the interval between children, (0, 1]."""
+
+    @property
+    def penalty_bps(self) -> float | None:
+        """Cost of a share that does not fill in its window, bps of the arrival price; None: the marginal toll of the child."""
+
+    def decide(self, view: View) -> Decision:
+        """Return what to do now."""
+
+
+def _lit(view: View) -> list[int]:
+    """Split all lots over the lit venues."""
+    return _split(view, lambda venue: venue.lit)
+
+
+def _split(view: View, used: Callable[[Venue], bool], penalty: float | None = None) -> list[int]:
+    """Split all lots over some of the venues at the least expected cost.
+
+    Args:
+        view: The view.
+        used: Whether a venue is used.
+        penalty: Cost of a share that does not fill, currency per share; None: that of the offers.
+    """
+    offers = [
+        replace(offer, penalty=penalty) if penalty is not None and isinstance(offer, HiddenOffer) else offer
+        for venue, offer in zip(view.venues, view.offers, strict=True)
+        if used(venue)
+    ]
+    lots = iter(allocate(view.lots, offers))
+    return [next(lots) if used(venue) else 0 for venue in view.venues]
+
+
+def _all_of(orders: Sequence[VenueOrder]) -> list[Cancel]:
+    return [Cancel(order, order.remaining) for order in orders]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A tactic that splits a child once, and what comes back anew, by the fill rates of the hidden venues.
+
+    Args:
+        name: Name of the tactic.
+        takes: Whether it takes before its window ends.
+        rests: Whether it uses venues of kind `rest`.
+        patience: Window of a child as a fraction of the interval between children, (0, 1].
+        penalty_bps: u, cost of a share that does not fill in its window, bps of the arrival price; None: the marginal toll of
+            taking the whole child.
+
+    Raises:
+        ValueError: A value is out of range.
+    """
+
+    name: str
+    takes: bool = True
+    rests: bool = True
+    patience: float = 0.5
+    penalty_bps: float | None = None
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        check_number("patience", self.patience, low=0.0, high=1.0, open_low=True, unit="fraction of the interval")
+        if self.penalty_bps is not None:
+            check_number("penalty_bps", self.penalty_bps, low=0.0, high=1e4, unit="bps of the arrival price")
+
+    def decide(self, view: View) -> Decision:
+        """Return the cheapest split; after the window, cancel what waits and take everything."""
+        if view.late:
+            return Decision(_lit(view), _all_of(view.waiting))
+        moved = [order for order in view.waiting if _left_behind(order, view)]
+        hidden = any(offer.most for offer in view.offers if isinstance(offer, HiddenOffer))
+        if not self.takes and hidden:
+            worse = max(2.0 * abs(offer.q) + abs(offer.penalty) for offer in view.offers if isinstance(offer, HiddenOffer))
+            return Decision(_split(view, lambda venue: not venue.lit, worse or 1.0), _all_of(moved))
+        return Decision(_split(view, lambda venue: self.rests or venue.kind != "rest"), _all_of(moved))
+
+
+def _left_behind(order: VenueOrder, view: View) -> bool:
+    """Return whether the touch moved away from an order that rests."""
+    if order.kind != "rest" or order.price is None:
+        return False
+    quote = view.quotes[[venue.name for venue in view.venues].index(order.venue)]
+    near = quote.near(view.side)
+    return near is not None and view.side * (near - order.price) > 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class TouchTable:
+    """The tactic `touch-optimal`: the solved table of a child order at the touch; ``hx.touch_tactic`` makes it of a scenario.
+
+    The table has an action, take * 4 + rest, for each step, number of lots left and place, as
+    :func:`~hyperexec_env.baselines.solver.touch.solve_touch` makes it. Lots are taken in the lit venues by the router, and rest
+    in the first venue of kind `rest`. The place in the queue is that of the quote (`ahead`); unknown, it is the last one.
+    """
+
+    actions: NDArray[np.int64]
+    """Actions, shape (steps, lots + 1, places)."""
+    step_seconds: float
+    """Time between two decisions, seconds."""
+    lot_shares: float
+    """Shares of a lot of the table."""
+    tick: float
+    """Distance of the deeper price from the touch, currency per share."""
+    patience: float = 1.0
+    """Window of a child as a fraction of the interval between children, (0, 1]."""
+    penalty_bps: float | None = None
+    """Cost of a share that does not fill: the table has its own."""
+    name: str = "touch-optimal"
+
+    @property
+    def queue(self) -> int:
+        """Lots before an order that joins the touch, the largest number that the table knows."""
+        return int(self.actions.shape[2]) - 3
+
+    def decide(self, view: View) -> Decision:
+        """Return what the action of this step has not done yet.
+
+        Raises:
+            ValueError: The child has more lots than the table, or there is no place to rest.
+        """
+        if view.late:
+            return Decision(_lit(view), _all_of(view.waiting))
+        number = next((at for at, venue in enumerate(view.venues) if venue.kind == "rest"), None)
+        if number is None:
+            raise ValueError("touch-optimal needs a venue of kind rest")
+        step = min(int(view.elapsed / self.step_seconds * (1.0 + 1e-12)), len(self.actions) - 1)
+        memory, per_lot = view.memory, lots_of(self.lot_shares, view.lot_size)
+        if memory.get("step") != step:
+            left = -(-view.remaining // per_lot)
+            if left >= self.actions.shape[1]:
+                most = self.actions.shape[1] - 1
+                raise ValueError(f"a child of touch-optimal must have at most {most} lots of {self.lot_shares:g}, got {left}")
+            place, behind = self._place(view, number)
+            taken, rest = divmod(int(self.actions[step, left, place]), 4)
+            if behind and rest == KEEP:
+                rest = DEEP if memory.get("deep") else JOIN
+            memory.update(step=step, take=min(taken * per_lot, view.remaining), rest=rest, moved=rest in (JOIN, DEEP))
+        return self._act(view, number)
+
+    def _place(self, view: View, number: int) -> tuple[int, bool]:
+        """Return the place of the resting lots as an index of the table, and whether the touch moved away from them.
+
+        Lots that were left behind count as the last ones in the queue of the new touch, which they are about to join.
+        """
+        if not view.waiting:
+            return self.queue + 2, False
+        quote, price, deep = view.quotes[number], view.waiting[-1].price, bool(view.memory.get("deep"))
+        near = quote.near(view.side)
+        gap = 0.0 if near is None or price is None else view.side * (near - price)
+        behind = gap - self.tick * deep > 0.5 * self.tick
+        if deep and (near is None or gap > 0.5 * self.tick):
+            return self.queue + 1, behind
+        view.memory["deep"] = False
+        if behind:
+            return self.queue, True
+        lots = self.queue if quote.ahead is None else round(quote.ahead / self.lot_shares)
+        return min(max(lots, 0), self.queue), False
+
+    def _act(self, view: View, number: int) -> Decision:
+        """Return the cancellations that the action needs, or else the orders."""
+        memory = view.memory
+        resting = sum(lots_of(order.remaining, view.lot_size) for order in view.waiting)
+        kept = 0 if memory["rest"] == NONE or memory["moved"] else resting
+        surplus = resting - min(kept, view.remaining - memory["take"])
+        if surplus > 0:
+            return Decision([0] * len(view.venues), _reduced(view.waiting, surplus, view.lot_size))
+        memory["moved"] = False  # what rested before has gone
+        taken = min(memory["take"], view.lots)
+        split = _lit(view._replace(lots=taken))
+        memory["take"] -= sum(split)
+        if memory["rest"] in (JOIN, DEEP) and view.lots > taken:
+            split[number] = view.lots - taken
+            memory["deep"], memory["rest"] = memory["rest"] == DEEP, KEEP
+        return Decision(split, depth=self.tick if memory.get("deep") else 0.0)
+
+
+def _reduced(orders: Sequence[VenueOrder], lots: int, lot_size: float) -> list[Cancel]:
+    """Return cancellations of a number of lots, newest orders first."""
+    cancels = []
+    for order in reversed(orders):
+        part = min(lots_of(order.remaining, lot_size), lots)
+        if part:
+            cancels.append(Cancel(order, shares_of(part, lot_size)))
+        lots -= part
+    return cancels
+
+
+TACTICS: Final[dict[str, Placement]] = {
+    "take": Placement("take", rests=False),
+    "peg": Placement("peg", takes=False),
+    "cont-kukanov": Placement("cont-kukanov"),
+}
+"""Tactics by name."""
+
+
+def tactic_of(given: str | Tactic) -> Tactic:
+    """Return the tactic of a name, or the given one.
+
+    Raises:
+        ValueError: There is no such tactic; `touch-optimal` needs a table.
+    """
+    if not isinstance(given, str):
+        return given
+    if given == "touch-optimal":
+        raise ValueError('touch-optimal needs the table of a touch scenario: tactic=hx.touch_tactic("touch-5min")')
+    return TACTICS[check_choice("tactic", given, (*TACTICS, "touch-optimal"))]
