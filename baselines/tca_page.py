@@ -9,6 +9,7 @@ import numpy as np
 
 from hyperexec_env.evaluation.page import COLOURS, document, figure, svg, table
 from hyperexec_env.execution.report import MEANINGS, ExecutionReport, format_or_unknown
+from hyperexec_env.execution.venue_report import VENUE_NOTES, venue_rows
 from hyperexec_env.extras import need
 
 __all__ = ["page"]
@@ -62,9 +63,17 @@ def _tables(report: ExecutionReport) -> str:
         + table(["benchmark", "price", "bps"], prices)
         + "<h2>Execution</h2>"
         + table(["", "value"], [list(pair) for pair in report.measures])
+        + _venues(report)
         + f"<h2>Data and assumptions</h2><ul>{remarks}</ul><h2>Fills</h2>"
         + _fills(report)
     )
+
+
+def _venues(report: ExecutionReport) -> str:
+    """Return the table by venue; empty without venues."""
+    header, cells = venue_rows(report)
+    caption = f'<p class="caption">{html.escape(" ".join(VENUE_NOTES))}</p>'
+    return f"<h2>Venues</h2>{table(header, cells)}{caption}" if cells else ""
 
 
 def _fills(report: ExecutionReport) -> str:

@@ -21,6 +21,7 @@ from hyperexec_env.execution.marks import Mark
 from hyperexec_env.execution.online import Learned
 from hyperexec_env.execution.sessions import Sessions
 from hyperexec_env.execution.venue_order import VenueOrder
+from hyperexec_env.execution.venue_report import VenueResult, venue_results, venue_text
 from hyperexec_env.market.kernel import Impact, Slice, State, step
 from hyperexec_env.orders import ChildOrder, Fill, ParentOrder
 
@@ -366,6 +367,11 @@ class ExecutionReport:
         mean_square = float(((a * a + a * b + b * b) / 3.0 * seconds).sum()) / self._duration
         return 100.0 * math.sqrt(mean_square) / self.parent.quantity
 
+    @cached_property
+    def venues(self) -> tuple[VenueResult, ...]:
+        """What each venue did for the order; empty without venues."""
+        return venue_results(self)
+
     @property
     def remarks(self) -> tuple[str, ...]:
         """Assumptions behind the numbers: model parameters, missing data, and the notes."""
@@ -458,6 +464,7 @@ class ExecutionReport:
             "fills": [fill._asdict() if fill.venue else dict(zip(Fill._fields[:4], fill, strict=False)) for fill in self.fills],
             "plan": [list(point) for point in self.plan],
             "plan_is_continuous": self.plan_is_continuous,
+            **({"venues": [one.values() for one in self.venues]} if self.venues else {}),
             **({} if self.learned is None else {"learned": self.learned.values}),
         }
 
@@ -479,7 +486,7 @@ class ExecutionReport:
                 *(f"{'cost':<24}{'bps':>12}{'currency':>18}", *costs, ""),
                 *(f"{'average fill against':<24}{'price':>12}{'bps':>18}", *prices, ""),
                 *(f"{name:<24}{value:>30}" for name, value in self.measures),
-                *("", "Costs in bps of the paper notional; positive is a cost for buys and for sells."),
+                *("", *venue_text(self), "Costs in bps of the paper notional; positive is a cost for buys and for sells."),
                 *(f"{text}." for text in self.remarks),
                 *([] if self.learned is None else ["", self.learned.text]),
             ]

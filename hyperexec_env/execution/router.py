@@ -129,7 +129,7 @@ class Router:
             late=now >= case.route.until,
             venues=self.venues,
             quotes=case.quotes,
-            offers=self._offers(case),
+            offers=self._offers(case) if case.lots else [],
             waiting=[order for order in present if not order.takes],
             side=child.side,
             lot_size=size,

@@ -43,7 +43,7 @@ class View(NamedTuple):
     quotes: Sequence[VenueQuote]
     """The last quote of each venue; without values if there is none."""
     offers: Sequence[LitOffer | HiddenOffer]
-    """What each venue offers; no lots where it has rejected an order of the child."""
+    """What each venue offers, no lots where it has rejected an order of the child; empty where there are no lots to split."""
     waiting: Sequence[VenueOrder]
     """Orders of the child that wait in dark pools or rest."""
     side: int
@@ -101,6 +101,8 @@ def _split(view: View, used: Callable[[Venue], bool], penalty: float | None = No
         used: Whether a venue is used.
         penalty: Cost of a share that does not fill, currency per share; None: that of the offers.
     """
+    if not view.lots:
+        return [0] * len(view.venues)
     offers = [
         replace(offer, penalty=penalty) if penalty is not None and isinstance(offer, HiddenOffer) else offer
         for venue, offer in zip(view.venues, view.offers, strict=True)
@@ -147,9 +149,9 @@ class Placement:
         if view.late:
             return Decision(_lit(view), _all_of(view.waiting))
         moved = [order for order in view.waiting if _left_behind(order, view)]
-        hidden = any(offer.most for offer in view.offers if isinstance(offer, HiddenOffer))
+        hidden = [offer for offer in view.offers if isinstance(offer, HiddenOffer) and offer.limit]
         if not self.takes and hidden:
-            worse = max(2.0 * abs(offer.q) + abs(offer.penalty) for offer in view.offers if isinstance(offer, HiddenOffer))
+            worse = max(2.0 * abs(offer.q) + abs(offer.penalty) for offer in hidden)
             return Decision(_split(view, lambda venue: not venue.lit, worse or 1.0), _all_of(moved))
         return Decision(_split(view, lambda venue: self.rests or venue.kind != "rest"), _all_of(moved))
 
