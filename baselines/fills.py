@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta, timezone
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from hyperexec_env.data.calendars import zone_of
 from hyperexec_env.data.format import Format
 from hyperexec_env.data.tables import Provenance
 from hyperexec_env.data.zones import DAY, SECOND, date_of, local_of
+from hyperexec_env.execution.venue_order import MAKER, TAKER
 from hyperexec_env.orders import check_lot_size, check_quantity, lots_of, shares_of
 
 __all__ = ["DeskFill", "DeskOrder", "desk_order", "read_fills"]
@@ -32,6 +33,12 @@ class DeskFill(NamedTuple):
     """Shares, a whole number of lots."""
     price: float
     """Currency per share."""
+    venue: str = ""
+    """Name of the venue; empty: unknown."""
+    liquidity: str = ""
+    """"maker", "taker", or empty: unknown."""
+    fee: float = 0.0
+    """Fee, currency, where the venue is known."""
 
 
 @dataclass(frozen=True)
@@ -123,15 +130,27 @@ def _fill(blotter: Blotter, at: int, time: int, quantity: float, price: float, l
     seconds = time // SECOND + time % SECOND / 1000 * 1e-6
     shares = int(quantity) if quantity == int(quantity) else quantity
     try:
-        return DeskFill(at, seconds, check_quantity("quantity", shares, lot_size), price)
+        fill = DeskFill(at, seconds, check_quantity("quantity", shares, lot_size), price)
     except ValueError as error:
         raise ValueError(f"{blotter.where(at)}: {error}; see --lot-size") from None
+    if "venue" not in blotter.provenance.columns:
+        return fill
+    fee = 0.0 if blotter.fee is None or np.isnan(blotter.fee[at]) else float(blotter.fee[at])
+    liquidity = _LIQUIDITY.get(blotter.liquidity.of(at).strip().lower(), "")
+    return fill._replace(venue=blotter.venue.of(at), liquidity=liquidity, fee=fee)
+
+
+_LIQUIDITY: Final = {
+    **dict.fromkeys(("1", "maker", "added", "add", "adds", "a", "m", "passive", "provide"), MAKER),
+    **dict.fromkeys(("2", "taker", "removed", "remove", "removes", "r", "t", "aggressive", "take"), TAKER),
+}
+"""Liquidity of an execution by the words of brokers; 1 and 2 are those of FIX (LastLiquidityInd)."""
 
 
 def _notes(provenance: Provenance, zone: str, offset: timezone) -> list[str]:
     """Return sentences on how the fills were read."""
     notes = [*provenance.choices, *(f"{count:,} rows left out: {reason}" for reason, count in provenance.dropped.items())]
-    if "fee" in provenance.columns:
+    if "fee" in provenance.columns and "venue" not in provenance.columns:
         column = provenance.columns["fee"]
         notes.append(f"the fees of column {column} are not in this report; the table of orders (--out) holds them")
     if provenance.zone != zone:

@@ -256,7 +256,8 @@ def _parsed(text: str) -> time | datetime | None:
 
 def _child(parent: ParentOrder, number: int, fill: DeskFill, day: MarketDay) -> ChildOrder:
     """Return a fill as a child order of its own, with an unknown release time."""
-    return ChildOrder(parent, number, fill.quantity, fill.time, None, (Fill(*fill[1:], day.mid(fill.time)),))
+    made = Fill(fill.time, fill.quantity, fill.price, day.mid(fill.time), fill.venue, fill.liquidity, fill.fee)
+    return ChildOrder(parent, number, fill.quantity, fill.time, None, (made,))
 
 
 def _notes(order: DeskOrder, day: MarketDay, details: Details, day_minutes: float) -> list[str]:

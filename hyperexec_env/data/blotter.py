@@ -32,11 +32,11 @@ Floats = NDArray[np.float64]
 NUMBERS: Final = ("quantity", "price", "fee", "ordered", "arrival_price")
 """Fields that hold numbers."""
 WORDS: Final = (
-    *("symbol", "side", "order_id", "broker", "algorithm", "currency"),
+    *("symbol", "side", "order_id", "broker", "algorithm", "currency", "venue", "liquidity"),
     *("exec_id", "exec_type", "exec_trans_type", "exec_ref_id"),
 )
 """Fields that hold words."""
-LABELS: Final = ("symbol", "order_id", "broker", "algorithm", "currency")
+LABELS: Final = ("symbol", "order_id", "broker", "algorithm", "currency", "venue", "liquidity")
 """Words that the table keeps."""
 _MOMENT: Final = "must be a date and time such as 2024-03-26T09:30:01.25"
 _RANGES: Final = {
@@ -80,6 +80,10 @@ class Blotter:
     broker: Labels
     algorithm: Labels
     currency: Labels
+    venue: Labels
+    """Venue of each execution; "" where the data do not say it."""
+    liquidity: Labels
+    """Liquidity of each execution as the data say it, for example 1 (added) and 2 (removed) of FIX."""
     fee: Floats | None
     """Fee of each execution, currency, positive is a cost; None if the data hold none."""
     ordered: Floats

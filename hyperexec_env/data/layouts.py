@@ -80,6 +80,8 @@ _FILLS: Final = {
     "algorithm": "algorithm algo strategy algo_name strategy_name target_strategy 847 algo_strategy",
     "fee": "fee fees commission 12 comm commissions total_fees comm_fee commission_amount",
     "currency": "currency 15 ccy",
+    "venue": "venue last_mkt 30 exec_venue execution_venue fill_venue trade_venue mic last_market exchange",
+    "liquidity": "liquidity last_liquidity_ind 851 last_liquidity liquidity_ind liquidity_flag liquidity_indicator maker_taker",
     "ordered": "order_qty 38 order_quantity ordered ordered_qty parent_qty target_qty total_qty",
     "arrival": "arrival_time arrival decision_time order_time order_entry_time entry_time creation_time",
     "arrival_price": "arrival_price arrival_px arrival_mid decision_price strike_price",

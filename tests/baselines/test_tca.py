@@ -250,6 +250,23 @@ def test_fees_are_added_to_the_shortfall(capsys, market):
     assert (plain["shortfall_bps"], free["fees_bps"]) == (free["shortfall_bps"], 0.0)
 
 
+def test_venues_of_the_file_are_reported_with_their_fees(capsys, market):
+    order(market)
+    rows = [f"{line},{more}" for line, more in zip(
+        Path("fills.csv").read_text().splitlines()[1:], ("XNAS,2,0.3", "BATS,1,-0.4", "XNAS,removed,0.9"), strict=True
+    )]  # fmt: skip
+    fills(*rows, header=f"{HEADER},LastMkt,LastLiquidityInd,fee")
+    plain = numbers(capsys)
+    first, second = plain["venues"]
+    assert (first["venue"], first["filled"], first["maker"], first["fees"]) == ("XNAS", 400, 0.0, pytest.approx(1.2))
+    assert (second["venue"], second["filled"], second["maker"], second["fees"]) == ("BATS", 200, 1.0, pytest.approx(-0.4))
+    assert plain["fees_currency"] == pytest.approx(0.8)
+    assert first["fill_rate"] is first["fill_probability"] is first["price_improvement_bps"] is None
+    _, text, _ = run(capsys, "--html", "order.html")
+    assert "BATS" in text
+    assert "<h2>Venues</h2>" in Path("order.html").read_text()
+
+
 def test_the_other_sessions_tell_the_daily_volume_and_its_curve(capsys, market):
     order(market)
     days = [session(day, seed=seed) for seed, day in enumerate(DAYS)]
