@@ -58,6 +58,8 @@ def copy_release(release: Path, folder: Path) -> None:
     needed = {lock["packages"][name]["file_name"] for name in PACKAGES}
     folder.mkdir(parents=True)
     for name in (*CORE, *sorted(needed), *(name for name in hashes if name not in needed and (release / name).is_file())):
+        if not (release / name).is_file():
+            sys.exit(f"{release} holds no {name}, which Pyodide {VERSION} has")
         content = (release / name).read_bytes()
         if name in hashes and hashlib.sha256(content).hexdigest() != hashes[name]:
             sys.exit(f"{release / name} is not the file that the lock file of Pyodide {VERSION} names")

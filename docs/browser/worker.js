@@ -7,7 +7,9 @@ async function load() {
   importScripts(distribution + "pyodide.js");
   say(`loading Python from ${settings.pyodide}`);
   python = await loadPyodide({ indexURL: distribution });
-  await python.loadPackage(settings.packages);
+  const failed = [];
+  await python.loadPackage(settings.packages, { errorCallback: (text) => failed.push(text) });
+  if (failed.length) throw new Error(`${settings.pyodide} lacks a package: ${failed.join(" ")}`);
   for (const wheel of settings.wheels) python.unpackArchive(await (await fetch(`wheels/${wheel}`)).arrayBuffer(), "wheel");
   python.FS.writeFile("/home/pyodide/race.py", await (await fetch("race.py")).text());
   say("importing hyperexec_env");
@@ -29,6 +31,6 @@ onmessage = async ({ data: { id, method, values } }) => {
     await ready;
     postMessage({ id, state: answer(method, values) });
   } catch (error) {
-    postMessage({ id, error: String(error) });
+    postMessage({ id, error: String(error.message ?? error).trim().split("\n").at(-1) }); // the last line of a traceback
   }
 };
