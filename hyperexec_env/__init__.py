@@ -339,39 +339,21 @@ def _id_of(scenario: Any) -> str:
     return name
 
 
-if "HyperExec-v0" not in registry:
-    register(
-        id="HyperExec-v0",
-        entry_point="hyperexec_env.envs.single:HyperExecEnv",
-        vector_entry_point="hyperexec_env.envs.vector:HyperExecVectorEnv",
-        # the horizon is part of the problem (no time limit), and the environment checks order and actions by itself
-        disable_env_checker=True,
-        order_enforce=False,
-    )
+_ENVIRONMENTS: Final = {
+    "HyperExec": ("single:HyperExecEnv", "vector:HyperExecVectorEnv"),
+    "HyperExecBasket": ("basket:HyperExecBasketEnv", "basket_vector:HyperExecBasketVectorEnv"),
+    "HyperExecTouch": ("touch:HyperExecTouchEnv", "touch_vector:HyperExecTouchVectorEnv"),
+    "HyperExecVenues": ("venues:HyperExecVenuesEnv", "venues_vector:HyperExecVenuesVectorEnv"),
+}
+"""Name of each environment, and the classes of the single and of the vector environment."""
 
-if "HyperExecBasket-v0" not in registry:
-    register(
-        id="HyperExecBasket-v0",
-        entry_point="hyperexec_env.envs.basket:HyperExecBasketEnv",
-        vector_entry_point="hyperexec_env.envs.basket_vector:HyperExecBasketVectorEnv",
-        disable_env_checker=True,
-        order_enforce=False,
-    )
-
-if "HyperExecTouch-v0" not in registry:
-    register(
-        id="HyperExecTouch-v0",
-        entry_point="hyperexec_env.envs.touch:HyperExecTouchEnv",
-        vector_entry_point="hyperexec_env.envs.touch_vector:HyperExecTouchVectorEnv",
-        disable_env_checker=True,
-        order_enforce=False,
-    )
-
-if "HyperExecVenues-v0" not in registry:
-    register(
-        id="HyperExecVenues-v0",
-        entry_point="hyperexec_env.envs.venues:HyperExecVenuesEnv",
-        vector_entry_point="hyperexec_env.envs.venues_vector:HyperExecVenuesVectorEnv",
-        disable_env_checker=True,
-        order_enforce=False,
-    )
+for _name, (_single, _vector) in _ENVIRONMENTS.items():
+    if f"{_name}-v0" not in registry:
+        register(
+            id=f"{_name}-v0",
+            entry_point=f"{__name__}.envs.{_single}",
+            vector_entry_point=f"{__name__}.envs.{_vector}",
+            # the horizon is part of the problem (no time limit), and the environments check order and actions by themselves
+            disable_env_checker=True,
+            order_enforce=False,
+        )

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.error import ResetNeeded
-from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.basket_episode import BasketBlock, BasketEpisode, draw_basket_block
-from hyperexec_env.envs.basket_task import build_basket_task
+from hyperexec_env.envs.basket_task import BasketTask, build_basket_task
+from hyperexec_env.envs.episode_env import EpisodeEnv, Stepped
 from hyperexec_env.envs.rendering import Painter
-from hyperexec_env.envs.seeding import EpisodeNumbers, next_block
-from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import INFOS
 
 __all__ = ["HyperExecBasketEnv"]
 
 _BLOCK = 128
-_OVER = "the episode is over or was never begun: call reset() first"
 
 
-class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
+class HyperExecBasketEnv(EpisodeEnv):
     r"""Execute a list of orders before their deadline, slice by slice, at the least cost: HyperExec-v0 for several assets.
 
     ## Description
@@ -114,7 +107,8 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
     * v0: first version.
     """  # noqa: E501 - a table has one line for each row
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}  # noqa: RUF012 - gymnasium's
+    task: BasketTask
+    _id = "HyperExecBasket-v0"
 
     def __init__(
         self,
@@ -129,66 +123,35 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
         **unknown: Any,
     ) -> None:
         """Check the options, which the class documents."""
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, self.metadata["render_modes"])
-        self._full = check_choice("info", info, INFOS) == "full"
-        self.task = build_basket_task(
-            scenario,
-            action_mode=action_mode,
-            reward=reward,
-            observe_regime=observe_regime,
-            random_side=random_side,
-            quantity_range=quantity_range,
-            **unknown,
+        self._open(
+            lambda: build_basket_task(
+                scenario,
+                action_mode=action_mode,
+                reward=reward,
+                observe_regime=observe_regime,
+                random_side=random_side,
+                quantity_range=quantity_range,
+                **unknown,
+            ),
+            render_mode,
+            info,
         )
-        self.render_mode = render_mode
-        self._painter: Painter | None = None
-        self.action_space = self.task.space
-        space: Any = self.task.observation_space
-        self.observation_space = space
         one_each = not self.task.discrete and self.action_space.shape == (len(self.task.assets),)
         self._shape = self.action_space.shape if one_each else None
         """Shape of an action whose elements are the actions of the assets; None: another action."""
-        self._block: BasketBlock | None = None
-        self._running: BasketEpisode | None = None
-        self._numbers = EpisodeNumbers()
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of the seed; of a new seed, episode 0.
+    def _draw(self, first: int, count: int) -> BasketBlock:
+        """Return the block of some consecutive episodes."""
+        return draw_basket_block(self.task, self._numbers.seed, first, count, self._numbers.board)
 
-        Args:
-            seed: Seed, a whole number of any size; None: the seed of the last reset, or a random one.
-            options: `episode`: the number of the episode to begin; `board`: whether the seed is that of a board, whose
-                episodes are replayed.
+    def _episode_of(self, block: BasketBlock, number: int) -> BasketEpisode:
+        """Return an episode at its start."""
+        return BasketEpisode(self.task, block, number)
 
-        Raises:
-            ValueError: A bad seed or option; the environment stays as it is.
-        """
-        if self._numbers.advance(seed, options, self._seeded):
-            self._block = None
-        numbers = self._numbers
-        self._block = next_block(
-            self._block,
-            numbers.episode,
-            _BLOCK,
-            lambda first, count: draw_basket_block(self.task, numbers.seed, first, count, numbers.board),
-        )
-        self._running = BasketEpisode(self.task, self._block, numbers.episode)
-        if self.render_mode == "human":
-            self.render()
-        return self._running.first, self._info(self._running)
-
-    def _seeded(self, seed: int | None) -> int:
-        """Reset gymnasium's generator, and return the seed that it has."""
-        super().reset(seed=seed)
-        return int(self.np_random_seed or 0)
-
-    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Stepped:
         """Trade one slice, given an action of the action space."""
-        episode = self._episode()
-        return self._traded(episode, episode.request(self._values(action)))
+        episode = self._open_episode()
+        return self._traded(episode, *episode.trade(episode.request(self._values(action))))
 
     def _values(self, action: Any) -> list[Any]:
         """Return the action of each asset, clipped to the bounds."""
@@ -198,80 +161,28 @@ class HyperExecBasketEnv(gym.Env[NDArray[np.float32], Any]):
                 return values
         return self.task.checked(action).tolist()  # type: ignore[no-any-return]
 
-    def trade(self, shares: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def trade(self, shares: Any) -> Stepped:
         """Trade one slice: :meth:`step` with a number of shares for each asset as the action, shape (assets,)."""
-        episode, given = self._episode(), np.asarray(shares, dtype=np.float64)
+        episode, given = self._open_episode(), np.asarray(shares, dtype=np.float64)
         count = len(self.task.assets)
         if given.shape != (count,) or np.isnan(given).any():
             raise ValueError(f"shares to trade must be {count} numbers, one for each asset, got {shares!r}")
-        return self._traded(episode, given.tolist())
-
-    def _episode(self) -> BasketEpisode:
-        """Return the running episode."""
-        if self._running is None or self._running.over:
-            raise ResetNeeded(_OVER)
-        return self._running
-
-    def _traded(
-        self, episode: BasketEpisode, shares: list[float]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Trade the shares of a step."""
-        observation, reward = episode.trade(shares)
-        if self.render_mode == "human":
-            self.render()
-        return observation, reward, episode.over, False, self._info(episode)
-
-    def _info(self, episode: BasketEpisode) -> dict[str, Any]:
-        """Return the `info` of an episode."""
-        info: dict[str, Any] = {"action_mask": episode.mask()} if self.task.discrete else {}
-        return info | episode.info() if episode.over or self._full else info
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Return the masks of all assets one after another, shape (assets * levels,), as MaskablePPO reads them."""
-        if not self.task.discrete or self._running is None:
-            raise ValueError(f"action masks belong to action_mode='discrete' after reset(), got {self.task.action_mode!r}")
-        return self._running.mask().astype(bool).ravel()
+        return self._traded(episode, *episode.trade(given.tolist()))
 
     def observation_names(self) -> tuple[str, ...]:
         """Return the names of the features, such as `value_left` and `asset3.remaining`."""
         return self.task.names
 
-    @property
-    def situation(self) -> Situation:
-        """The information of a policy now, in natural units, arrays of shape (assets,)."""
-        if self._running is None:
-            raise ResetNeeded("call reset() before asking for the situation")
-        return self._running.situation()
+    def _text(self) -> str:
+        """Return the episode so far as text."""
+        text: str = self._begun().text()
+        return text
 
-    def render(self) -> Any:
-        """Show the episode so far: text ("ansi"), pixels of shape (640, 960, 3) ("rgb_array") or a window ("human").
+    def _paint(self, painter: Painter, pause: float) -> None:
+        """Draw a picture: a panel for each asset with its remaining fraction and its pull, and the risk that is left."""
+        from hyperexec_env.envs.basket_picture import (  # a lazy import: drawing needs the extra `plot`
+            draw_basket,
+            look_at_basket,
+        )
 
-        A picture has a panel for each asset with its remaining fraction and its pull, and the risk that is left.
-
-        Raises:
-            ResetNeeded: No episode has begun.
-            DependencyNotInstalled: A picture needs Pillow, and a window matplotlib: the extra `plot`.
-        """
-        if self.render_mode is None:
-            name = self.spec.id if self.spec else "HyperExecBasket-v0"
-            gym.logger.warn(
-                "You are calling render method without specifying any render mode. You can specify the render_mode at "
-                f'initialization, e.g. gym.make("{name}", render_mode="rgb_array")'
-            )
-            return None
-        if self._running is None:
-            raise ResetNeeded("there is no episode to render yet: call reset() before render()")
-        if self.render_mode == "ansi":
-            return self._running.text()
-        from hyperexec_env.envs.basket_picture import draw_basket, look_at_basket
-
-        if self._painter is None:
-            self._painter = Painter(window=self.render_mode == "human")
-        self._painter.show(draw_basket(look_at_basket(self._running)), 1.0 / self.metadata["render_fps"])
-        return None if self.render_mode == "human" else self._painter.pixels()
-
-    def close(self) -> None:
-        """Close the window or picture. The environment can be used again."""
-        if self._painter is not None:
-            self._painter.close()
-            self._painter = None
+        painter.show(draw_basket(look_at_basket(self._begun())), pause)

@@ -9,21 +9,19 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-from gymnasium import logger, spaces
+from gymnasium import spaces
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_flag, nearest
-from hyperexec_env.envs.action import ACTION_MODES, PACES, build_action_mode
+from hyperexec_env.checks import check_choice
+from hyperexec_env.envs.action import ACTION_MODES, PACES
 from hyperexec_env.envs.basket_features import BasketSight, basket_names, basket_sight, basket_space
-from hyperexec_env.envs.features import build_observer
 from hyperexec_env.envs.reward import Reward
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import Task, check_range, final_info
+from hyperexec_env.envs.task import Task, final_info, log_warnings, order_draw, refuse_unknown, task_of
 from hyperexec_env.market.account import Statement
 from hyperexec_env.market.basket import Coupling, Products, without_own
 from hyperexec_env.market.basket_path import BasketMarket, build_basket
 from hyperexec_env.market.basket_scenario import get_basket
-from hyperexec_env.market.kernel import expected_cost, realised_cost
 from hyperexec_env.market.lane import Settled
 from hyperexec_env.market.path import OrderDraw, draw_orders
 from hyperexec_env.orders import Order
@@ -40,14 +38,12 @@ __all__ = [
 ]
 
 _DIAL: Final = "dial"
-_REWARDS: Final = ("expected", "realised")
 BASKET_ACTION_MODES: Final = (*ACTION_MODES, _DIAL)
 """Names of the action modes of a basket: those of one asset, and one pace for all assets."""
 OPTIONS: Final = (
     *("scenario", "action_mode", "reward", "observe_regime", "random_side", "quantity_range", "render_mode", "info"),
-    *("num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads"),
 )
-"""Names of the options of the environments of baskets; the last five are the vector environment's."""
+"""Names of the options of the environments of baskets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,29 +156,14 @@ def build_basket_task(
         TypeError: An unknown option; the message names the nearest one.
         ValueError: A bad option; the message names it, its value and the range.
     """
-    for key in unknown:
-        hint = nearest(key, OPTIONS)
-        raise TypeError(f"the environment got an unexpected keyword argument {key!r}{hint} (known: {', '.join(OPTIONS)})")
+    refuse_unknown(unknown, OPTIONS)
     check_choice("action_mode", action_mode, BASKET_ACTION_MODES)
-    check_choice("reward", reward, _REWARDS)
-    check_flag("observe_regime", observe_regime)
-    draw = OrderDraw(check_flag("random_side", random_side), check_range(quantity_range))
+    draw = order_draw(reward, observe_regime, random_side, quantity_range)
     basket = get_basket("basket-hedged" if scenario is None else scenario)
-    for warning in basket.warnings:
-        logger.warn("%s", warning)
+    log_warnings(basket)
     market = build_basket(basket)
     mode = "pace" if action_mode == _DIAL else action_mode
-    assets = tuple(
-        Task(
-            market=each,
-            mode=build_action_mode(mode, each),
-            observer=build_observer(each, observe_regime),
-            reward=Reward(int(reward == "realised")),
-            draw=OrderDraw(),
-            slice_cost=realised_cost if reward == "realised" else expected_cost,
-        )
-        for each in market.markets
-    )
+    assets = tuple(task_of(each, mode, reward, observe_regime) for each in market.markets)
     return BasketTask(market, assets, _space(action_mode, len(assets)), action_mode, draw, basket_sight(market))
 
 

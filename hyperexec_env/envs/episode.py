@@ -20,7 +20,7 @@ from hyperexec_env.envs.features import OWN, assemble, drawn_features, last_rati
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.reward import Outcome, outcome_of
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
-from hyperexec_env.envs.task import Task
+from hyperexec_env.envs.task import Task, final_info, unseen
 from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle_so_far
@@ -197,7 +197,7 @@ class Episode:
                 raise ValueError(none_allowed(own, f"slice {self.k}"))
             return np.array(allowed, dtype=np.int8)
         k = min(self.k, self._slices - 1)
-        return self.task.mode.mask(self._state[0], self._base[k], must_finish(self.task.market.numbers, k))
+        return self.task.mode.mask(self._state[0], self._base[k], must_finish(self.task.market.numbers, k)).copy()
 
     @property
     def order(self) -> EpisodeOrder:
@@ -291,3 +291,8 @@ class Episode:
         cap = self.task.market.numbers.cap
         forced = forced_shares(last.least, last.volume, cap, self.asked, self.last_shares) / self.quantity
         return Settled(self.statement(), forced, self.side, self.quantity)
+
+    def info(self) -> dict[str, Any]:
+        """Return the `info` of the result up to now."""
+        settled = self.settled()
+        return final_info(unseen(settled, self.over) if self.task.secret else settled)

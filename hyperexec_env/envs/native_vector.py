@@ -1,4 +1,4 @@
-"""What vector environments of lists and of several kinds of orders share: options, spaces, seeds and episodes of lanes."""
+"""What the vector environments of all kinds of orders share: options, spaces, seeds and episodes of lanes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class NativeVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]
             autoreset_mode: A member of gymnasium's `AutoresetMode`, or its value.
             max_episode_steps: Largest number of steps of an episode; None or -1: no limit.
             info: "final" or "full".
-            render_mode: None.
+            render_mode: None, or one of the class's `metadata`.
             build: Function that makes the task.
             what: What the lanes execute, plural, for a message.
         """
@@ -62,7 +62,9 @@ class NativeVectorEnv(VectorEnv[NDArray[np.float32], NDArray[Any], NDArray[Any]]
         self.autoreset_mode = autoreset_mode
         self.metadata = {**type(self).metadata, "autoreset_mode": autoreset_mode}
         if render_mode is not None:
-            raise ValueError(f"render_mode must be None for a vector of {what}, got {render_mode!r}; render a single one")
+            if not self.metadata["render_modes"]:
+                raise ValueError(f"render_mode must be None for a vector of {what}, got {render_mode!r}; render a single one")
+            check_choice("render_mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
         self._full = check_choice("info", info, INFOS) == "full"
         limit = None if max_episode_steps == -1 else max_episode_steps

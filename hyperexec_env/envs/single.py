@@ -7,21 +7,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_seed
 from hyperexec_env.envs.action import OwnAction
 from hyperexec_env.envs.episode import Block, Episode, draw_block, requested_shares
-from hyperexec_env.envs.features import Feature, observation_space, observation_table
+from hyperexec_env.envs.episode_env import OVER, EpisodeEnv
+from hyperexec_env.envs.features import Feature, observation_table
 from hyperexec_env.envs.own import name_of
 from hyperexec_env.envs.rendering import Painter, describe, look
 from hyperexec_env.envs.reward import PARTS, Outcome, cost_and_risk, reward_space
-from hyperexec_env.envs.seeding import next_block
-from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import INFOS, build_task, check_episode, check_reset_options, final_info, unseen
+from hyperexec_env.envs.task import Task, build_task
 from hyperexec_env.envs.trial import nan_message, try_own
 from hyperexec_env.envs.uncertainty import episode_of
 from hyperexec_env.market.days import day_of
@@ -30,10 +27,9 @@ from hyperexec_env.market.path import Path
 __all__ = ["HyperExecEnv"]
 
 _BLOCK = 512
-_OVER = "the episode is over or was never begun: call reset() first"
 
 
-class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
+class HyperExecEnv(EpisodeEnv):
     r"""Execute a parent order before its deadline, slice by slice, at the least cost.
 
     ## Description
@@ -205,7 +201,10 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
       volatilities (see ``hyperexec card regime-day``); ``scenario="regime-day-2026"`` has the numbers before.
     """  # noqa: E501 - a table has one line for each row
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}  # noqa: RUF012 - gymnasium's
+    task: Task
+    _block: Block | None
+    _running: Episode | None
+    _id = "HyperExec-v0"
 
     def __init__(
         self,
@@ -224,33 +223,30 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         **unknown: Any,
     ) -> None:
         """Check the options, which the class documents."""
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, self.metadata["render_modes"])
-        check_choice("info", info, INFOS)
-        self.task = build_task(
-            scenario,
-            action_mode=action_mode,
-            reward=reward,
-            observe_regime=observe_regime,
-            random_side=random_side,
-            quantity_range=quantity_range,
-            replay=replay,
-            split=split,
-            uncertainty=uncertainty,
-            features=features,
-            **unknown,
-        )
-        try_own(self.task)
-        self.render_mode = render_mode
+
+        def build() -> Task:
+            task = build_task(
+                scenario,
+                action_mode=action_mode,
+                reward=reward,
+                observe_regime=observe_regime,
+                random_side=random_side,
+                quantity_range=quantity_range,
+                replay=replay,
+                split=split,
+                uncertainty=uncertainty,
+                features=features,
+                **unknown,
+            )
+            try_own(task)
+            return task
+
+        self._open(build, render_mode, info, _BLOCK)
         task, mode = self.task, self.task.mode
-        self.action_space = mode.space
-        space: Any = observation_space(task.observer.features)
-        self.observation_space = space
         if task.parts:
             self.reward_space = reward_space()
             self.reward_dim = len(PARTS)
-        self._discrete, self._human = mode.discrete, render_mode == "human"
-        self._full = info == "full"
+        self._discrete = mode.discrete
         self._pays = task.parts or task.own_reward is not None
         self._shows = bool(task.observer.own) or task.observer.columns is not None
         self._has_extras = self._discrete or self._human or self._full or self._pays or self._shows
@@ -260,49 +256,18 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         elif mode.bounds != (-1.0, 1.0):
             self._read = partial(self._own_value, *mode.bounds)
         self._request = mode.shares if mode.own is None else self._own_shares
-        self._block: Block | None = None
-        self._running: Episode | None = None
-        self._seed: int | None = None
-        self._board = False
-        self._number = -1
-        self._painter: Painter | None = None
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of the seed; of a new seed, episode 0.
+    def _draw(self, first: int, count: int) -> Block:
+        """Return the block of some consecutive episodes."""
+        return draw_block(self.task, self._numbers.seed, first, count, self._numbers.board)
 
-        Args:
-            seed: Seed, a whole number of any size; None: the seed of the last reset, or a random one.
-            options: `episode`: the number of the episode to begin; `board`: whether the seed is that of a board, whose
-                episodes are replayed.
-
-        Raises:
-            ValueError: A bad seed or option; the environment stays as it is.
-        """
-        given = check_reset_options(options, ("episode", "board"), seed is not None)
-        number = check_episode(given["episode"]) if "episode" in given else None
-        super().reset(seed=None if seed is None else check_seed(seed))
-        if seed is not None or self._seed is None:
-            self._seed, self._number, self._block = self.np_random_seed, -1, None
-            self._board = given.get("board", False)
-        self._number = self._number + 1 if number is None else number
-        self._running = episode_of(self.task, self._block_of(self._number), self._number)
-        if self._human:
-            self.render()
-        return self._first(self._running), self._info(self._running)
+    def _episode_of(self, block: Block, number: int) -> Episode:
+        """Return an episode at its start."""
+        return episode_of(self.task, block, number)
 
     def _first(self, episode: Episode) -> NDArray[np.float32]:
         """Return the first observation of an episode."""
         return self._observation(episode) if self._shows else episode.first
-
-    def _block_of(self, number: int) -> Block:
-        """Return the block that holds an episode."""
-        seed, board = int(self._seed or 0), self._board
-        self._block = next_block(
-            self._block, number, _BLOCK, lambda first, count: draw_block(self.task, seed, first, count, board)
-        )
-        return self._block
 
     def begin_on(self, change: Callable[[Path], Path]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin the running episode anew on another path: what the same trades meet where nature draws otherwise.
@@ -313,16 +278,15 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         Raises:
             ResetNeeded: No episode has begun.
         """
-        if self._running is None:
-            raise ResetNeeded("call reset() before begin_on()")
-        self._running = episode_of(self.task, Block(self.task, self._number, change(self._running.path)), self._number)
+        running, number = self._begun("begin_on()"), self.number
+        self._running = episode_of(self.task, Block(self.task, number, change(running.path)), number)
         return self._first(self._running), self._info(self._running)
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice, given an action of the action space."""
         episode = self._running
         if episode is None or episode.over:
-            raise ResetNeeded(_OVER)
+            raise ResetNeeded(OVER)
         read = self._read  # a local variable saves the attempt to bind a method
         observation, reward = episode.trade(self._request, read(action))
         if episode.over or self._has_extras:
@@ -331,9 +295,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
 
     def trade(self, shares: float) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Trade one slice: :meth:`step` with a number of shares as the action, instead of an action of the mode."""
-        episode = self._running
-        if episode is None or episode.over:
-            raise ResetNeeded(_OVER)
+        episode = self._open_episode()
         if shares != shares:
             raise ValueError(f"shares to trade must be a number, got {shares}")
         return self._complete(episode, *episode.trade(requested_shares, float(shares)))
@@ -371,7 +333,7 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
         """Return the shares that the user's action mode requests."""
         mode, episode = self.task.mode.own, self._running
         if mode is None or episode is None:
-            raise ResetNeeded(_OVER)
+            raise ResetNeeded(OVER)
         asked = float(mode.shares(action, *episode.noticed()))
         if asked != asked:
             raise ValueError(f"shares of action mode {mode.name!r} must be a number, got {asked} in slice {episode.k}")
@@ -413,26 +375,10 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
             raise ValueError(f"action must be a whole number in [0, {levels - 1}], got {action!r}")
         return int(level)
 
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Return the mask of the discrete levels, True is allowed; sb3-contrib's MaskablePPO calls the method by this name."""
-        if not self._discrete or self._running is None:
-            raise ValueError(f"action masks belong to action_mode='discrete' after reset(), got {self.task.mode.name!r}")
-        return self._running.mask().astype(bool)
-
-    def _info(self, episode: Episode) -> dict[str, Any]:
-        """Return the `info` of an episode."""
-        info: dict[str, Any] = {"action_mask": self.action_masks().astype(np.int8)} if self._discrete else {}
-        if not (episode.over or self._full):
-            return info
-        settled = episode.settled()
-        if self.task.secret:
-            settled = unseen(settled, episode.over)
-        return info | final_info(settled)
-
     @property
     def observation_names(self) -> tuple[str, ...]:
         """Names of the features of the observation, in order."""
-        return tuple(feature.name for feature in self.task.observer.features)
+        return self.task.names
 
     @property
     def observation_table(self) -> str:
@@ -442,56 +388,24 @@ class HyperExecEnv(gym.Env[NDArray[np.float32], Any]):
     @property
     def episode(self) -> Episode:
         """The episode that was begun last, with its trades and costs so far, and its path: for reports, not for policies."""
-        if self._running is None:
-            raise ResetNeeded("call reset() before asking for the episode")
-        return self._running
+        episode: Episode = self._begun()
+        return episode
 
     @property
     def number(self) -> int:
         """Number of the episode of the seed; -1 before the first reset."""
-        return self._number
+        return self._numbers.episode
 
     @property
     def date(self) -> str:
         """Date of the episode in a replay, such as 2024-03-26; "" for a simulated day."""
-        if self._running is None:
-            raise ResetNeeded("call reset() before asking for the date")
-        days = self.task.market.days
-        return "" if days is None else days.dates[day_of(days.day_count, self._running.order.key)]
+        episode, days = self._begun("asking for the date"), self.task.market.days
+        return "" if days is None else days.dates[day_of(days.day_count, episode.order.key)]
 
-    @property
-    def situation(self) -> Situation:
-        """The information of a policy now, in natural units (floats)."""
-        if self._running is None:
-            raise ResetNeeded("call reset() before asking for the situation")
-        return self._running.situation()
+    def _text(self) -> str:
+        """Return the episode so far as text."""
+        return describe(look(self.episode))
 
-    def render(self) -> Any:
-        """Show the episode so far: text ("ansi"), pixels of shape (640, 960, 3) ("rgb_array") or a window ("human").
-
-        Raises:
-            ResetNeeded: No episode has begun.
-            DependencyNotInstalled: A picture needs Pillow, and a window matplotlib: the extra `plot`.
-        """
-        if self.render_mode is None:
-            name = self.spec.id if self.spec else "HyperExec-v0"
-            gym.logger.warn(
-                "You are calling render method without specifying any render mode. You can specify the render_mode at "
-                f'initialization, e.g. gym.make("{name}", render_mode="rgb_array")'
-            )
-            return None
-        if self._running is None:
-            raise ResetNeeded("there is no episode to render yet: call reset() before render()")
-        frame = look(self._running)
-        if self.render_mode == "ansi":
-            return describe(frame)
-        if self._painter is None:
-            self._painter = Painter(window=self._human)
-        self._painter.paint(frame, 1.0 / self.metadata["render_fps"])
-        return None if self._human else self._painter.pixels()
-
-    def close(self) -> None:
-        """Close the window or picture. The environment can be used again."""
-        if self._painter is not None:
-            self._painter.close()
-            self._painter = None
+    def _paint(self, painter: Painter, pause: float) -> None:
+        """Draw the episode so far."""
+        painter.paint(look(self.episode), pause)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from gymnasium import logger
+from gymnasium import logger, spaces
 
 from hyperexec_env.checks import check_choice, check_flag, check_hashable, check_integer, check_numbers, nearest, shown
 from hyperexec_env.envs.action import ActionMode, OwnAction, build_action_mode
-from hyperexec_env.envs.features import Feature, Observer, build_observer, listed_features
+from hyperexec_env.envs.features import Feature, Observer, build_observer, listed_features, observation_space
 from hyperexec_env.envs.reward import COST_RISK, REWARDS, Outcome, Paid, Reward
 from hyperexec_env.market.draws import MarketDraws, build_draws
 from hyperexec_env.market.kernel import expected_cost, realised_cost
@@ -34,16 +34,23 @@ __all__ = [
     "check_reset_options",
     "cut",
     "final_info",
+    "log_warnings",
+    "order_draw",
+    "refuse_unknown",
     "settle_cut",
+    "task_of",
     "unseen",
 ]
 
 OPTIONS: Final = (
     *("scenario", "action_mode", "reward", "features", "observe_regime", "random_side", "quantity_range", "replay"),
-    *("split", "uncertainty", "render_mode"),
-    *("info", "num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads", "copy"),
+    *("split", "uncertainty", "render_mode", "info"),
 )
-"""Names of the options of the environments; the last six are the vector environment's."""
+"""Names of the options of the environments of one asset."""
+VECTOR_OPTIONS: Final = ("num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads", "copy")
+"""Names of the options of vector environments."""
+ACCOUNTS: Final = ("expected", "realised")
+"""Names of the rewards that every environment of slices has: the expected and the realised account."""
 INFOS: Final = ("final", "full")
 """Names of the contents of `info`: the result of an episode at its end, or its result so far at every step."""
 
@@ -110,6 +117,31 @@ class Task:
     """The markets of the draws, one of which each episode meets; None: every episode meets `market`."""
 
     @property
+    def space(self) -> spaces.Space[Any]:
+        """Action space of one episode."""
+        return self.mode.space
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        """Observation space of one episode."""
+        return observation_space(self.observer.features)
+
+    @property
+    def action_mode(self) -> str:
+        """Name of the action mode."""
+        return self.mode.name
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are the indices of levels."""
+        return self.mode.discrete
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the features of the observation."""
+        return tuple(feature.name for feature in self.observer.features)
+
+    @property
     def secret(self) -> bool:
         """Whether the costs of a running episode would reveal what the agent does not observe: the regime, or the draw."""
         return self.observer.hidden or self.draws is not None
@@ -155,11 +187,7 @@ def build_task(
         TypeError: An unknown option; the message names the nearest one.
         ValueError: A bad option; the message names it, its value and the range.
     """
-    for key in unknown:
-        # Python's own words, by which gymnasium and torchrl recognise an option that the environment does not have
-        message = f"the environment got an unexpected keyword argument {key!r}"
-        hint = "; only the vector environment (gym.make_vec) has it" if key in OPTIONS else nearest(key, OPTIONS)
-        raise TypeError(f"{message}{hint} (known: {', '.join(OPTIONS)})")
+    refuse_unknown(unknown, OPTIONS)
     if not callable(reward):
         if not isinstance(reward, str):
             raise ValueError(f"reward must be one of {', '.join(REWARDS)} or a function of an Outcome, got {shown(reward)}")
@@ -172,18 +200,69 @@ def build_task(
         raise ValueError("uncertainty draws the market of simulated days: leave it out with replay, whose days are recorded")
     sizes = check_range(quantity_range)
     market = _market(scenario, replay, split)
-    for warning in market.scenario.warnings:
-        logger.warn("%s", warning.removeprefix("WARNING: "))
+    log_warnings(market.scenario)
+    task = task_of(market, action_mode, reward, observe_regime, OrderDraw(random_side, sizes), listed)
+    return replace(task, draws=build_draws(market.scenario) if uncertainty else None, paid=reward)
+
+
+def task_of(
+    market: Market,
+    action_mode: str | OwnAction,
+    reward: Any,
+    observe_regime: bool,
+    draw: OrderDraw | None = None,
+    listed: tuple[str | Feature, ...] | None = None,
+) -> Task:
+    """Return the task of one asset, given options that were checked.
+
+    Args:
+        market: The market.
+        action_mode: Name of the action mode, or the user's.
+        reward: The reward; "realised" includes the price noise.
+        observe_regime: Whether the policy observes the regime.
+        draw: How orders vary between episodes; None: they are all the scenario's.
+        listed: Features of the observation; None: the built-in ones.
+    """
     return Task(
         market=market,
         mode=build_action_mode(action_mode, market),
         observer=build_observer(market, observe_regime, listed),
         reward=Reward(int(reward == "realised")),
-        draw=OrderDraw(random_side, sizes),
+        draw=OrderDraw() if draw is None else draw,
         slice_cost=realised_cost if reward == "realised" else expected_cost,
-        draws=build_draws(market.scenario) if uncertainty else None,
-        paid=reward,
     )
+
+
+def refuse_unknown(unknown: Mapping[str, Any], options: Sequence[str]) -> None:
+    """Raise TypeError for an option that an environment does not have; the message names the nearest one.
+
+    Args:
+        unknown: Options that the environment does not have.
+        options: Names of those that the single environment has; the vector environment also has :data:`VECTOR_OPTIONS`.
+    """
+    known = (*options, *VECTOR_OPTIONS)
+    for key in unknown:
+        # Python's own words, by which gymnasium and torchrl recognise an option that the environment does not have
+        message = f"the environment got an unexpected keyword argument {key!r}"
+        hint = "; only the vector environment (gym.make_vec) has it" if key in known else nearest(key, known)
+        raise TypeError(f"{message}{hint} (known: {', '.join(known)})")
+
+
+def order_draw(reward: Any, observe_regime: Any, random_side: Any, quantity_range: Any) -> OrderDraw:
+    """Check the options of orders of several slices that all kinds have, and return how orders vary between episodes.
+
+    Raises:
+        ValueError: A bad option; the message names it, its value and the range.
+    """
+    check_choice("reward", reward, ACCOUNTS)
+    check_flag("observe_regime", observe_regime)
+    return OrderDraw(check_flag("random_side", random_side), check_range(quantity_range))
+
+
+def log_warnings(scenario: Any) -> None:
+    """Write the warnings of a scenario to gymnasium's log."""
+    for warning in scenario.warnings:
+        logger.warn("%s", warning.removeprefix("WARNING: "))
 
 
 def check_range(quantity_range: Any) -> tuple[float, float] | None:

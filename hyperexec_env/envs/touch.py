@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice
+from hyperexec_env.envs.episode_env import EpisodeEnv, Stepped
 from hyperexec_env.envs.rendering import Painter
-from hyperexec_env.envs.seeding import EpisodeNumbers, next_block
-from hyperexec_env.envs.task import INFOS
 from hyperexec_env.envs.touch_episode import TouchBlock, TouchEpisode, draw_touch_block
 from hyperexec_env.envs.touch_frame import describe_touch, look_at
-from hyperexec_env.envs.touch_task import build_touch_task
+from hyperexec_env.envs.touch_task import TouchTask, build_touch_task
 from hyperexec_env.market.touch_lane import TouchLane
 
 __all__ = ["HyperExecTouchEnv"]
@@ -27,7 +23,7 @@ _BLOCK = 8192
 """Largest number of steps whose draws are made ahead; one episode at least."""
 
 
-class HyperExecTouchEnv(gym.Env[NDArray[np.float32], Any]):
+class HyperExecTouchEnv(EpisodeEnv):
     r"""Finish a child order within minutes at the least cost: take lots, or rest them in a queue and wait.
 
     ## Description
@@ -120,7 +116,9 @@ class HyperExecTouchEnv(gym.Env[NDArray[np.float32], Any]):
     * v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 8}  # noqa: RUF012 - gymnasium's
+    metadata: dict[str, Any] = {**EpisodeEnv.metadata, "render_fps": 8}  # noqa: RUF012 - gymnasium's
+    task: TouchTask
+    _id = "HyperExecTouch-v0"
 
     def __init__(
         self,
@@ -131,54 +129,16 @@ class HyperExecTouchEnv(gym.Env[NDArray[np.float32], Any]):
         **unknown: Any,
     ) -> None:
         """Check the options, which the class documents."""
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, self.metadata["render_modes"])
-        self._full = check_choice("info", info, INFOS) == "full"
-        self.task = build_touch_task(scenario, action_mode=action_mode, **unknown)
-        self.render_mode = render_mode
-        self.action_space = self.task.space
-        space: Any = self.task.observation_space
-        self.observation_space = space
-        self._numbers = EpisodeNumbers()
-        self._block: TouchBlock | None = None
-        self._running: TouchEpisode | None = None
-        self._painter = None if render_mode in (None, "ansi") else Painter(window=render_mode == "human")
+        self._open(lambda: build_touch_task(scenario, action_mode=action_mode, **unknown), render_mode, info)
+        self._largest = max(_BLOCK // self.task.market.steps, 1)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of the seed; of a new seed, episode 0.
+    def _draw(self, first: int, count: int) -> TouchBlock:
+        """Return the draws of some consecutive episodes."""
+        return draw_touch_block(self.task, self._numbers.seed, first, count, self._numbers.board)
 
-        Args:
-            seed: Seed, a whole number of any size; None: the seed of the last reset, or a random one.
-            options: `episode`: the number of the episode to begin; `board`: whether the seed is that of a board, whose
-                episodes are replayed.
-
-        Raises:
-            ValueError: A bad seed or option; the environment stays as it is.
-        """
-        if self._numbers.advance(seed, options, self._seeded):
-            self._block = None
-        numbers = self._numbers
-        self._block = next_block(
-            self._block,
-            numbers.episode,
-            max(_BLOCK // self.task.market.steps, 1),
-            lambda first, count: draw_touch_block(self.task, numbers.seed, first, count, numbers.board),
-        )
-        return self._begin(self._block.draws(numbers.episode))
-
-    def _seeded(self, seed: int | None) -> int:
-        """Reset gymnasium's generator, and return the seed that it has."""
-        super().reset(seed=seed)
-        return int(self.np_random_seed or 0)
-
-    def _begin(self, draws: Draws) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin an episode with some draws."""
-        self._running = TouchEpisode(self.task, draws)
-        if self.render_mode == "human":
-            self.render()
-        return self._running.first, self._info(self._running)
+    def _episode_of(self, block: TouchBlock, number: int) -> TouchEpisode:
+        """Return an episode at its start."""
+        return TouchEpisode(self.task, block.draws(number))
 
     def begin_on(self, change: Callable[[Draws], Draws]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin the running episode anew with other draws: what a change of its draws returns.
@@ -188,30 +148,12 @@ class HyperExecTouchEnv(gym.Env[NDArray[np.float32], Any]):
         Raises:
             ResetNeeded: No episode has begun.
         """
-        return self._begin(change(self._episode(begun=True).draws))
+        return self._begin(TouchEpisode(self.task, change(self._begun("begin_on()").draws)))
 
-    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Stepped:
         """Do one step, given an action of the action space."""
-        episode = self._episode()
-        observation, reward = episode.trade(*self.task.asked(action))
-        if self.render_mode == "human":
-            self.render()
-        return observation, reward, episode.over, False, self._info(episode)
-
-    def _episode(self, begun: bool = False) -> TouchEpisode:
-        """Return the running episode; with `begun`, also one that is over."""
-        if self._running is None or (self._running.over and not begun):
-            raise ResetNeeded("the episode is over or was never begun: call reset() first")
-        return self._running
-
-    def _info(self, episode: TouchEpisode) -> dict[str, Any]:
-        """Return the `info` of an episode."""
-        info: dict[str, Any] = {"action_mask": episode.mask()}
-        return info | episode.info() if episode.over or self._full else info
-
-    def action_masks(self) -> NDArray[np.bool_]:
-        """Return the mask of the actions, as MaskablePPO reads it; True is allowed."""
-        return self._episode(begun=True).mask().astype(bool)
+        episode = self._open_episode()
+        return self._traded(episode, *episode.trade(*self.task.asked(action)))
 
     def observation_names(self) -> tuple[str, ...]:
         """Return the names of the features."""
@@ -220,35 +162,25 @@ class HyperExecTouchEnv(gym.Env[NDArray[np.float32], Any]):
     @property
     def lane(self) -> TouchLane:
         """The episode now, in natural units."""
-        return self._episode(begun=True).lane
+        return self.lanes[-1]
 
     @property
     def lanes(self) -> list[TouchLane]:
         """The episode before each step so far, and now."""
-        return self._episode(begun=True).lanes
+        lanes: list[TouchLane] = self._begun().lanes
+        return lanes
 
-    def render(self) -> Any:
-        """Return the episode so far as text or pixels, or show it in the window.
+    @property
+    def situation(self) -> TouchLane:
+        """The information of a policy now: the episode in natural units."""
+        return self.lane
 
-        Raises:
-            ResetNeeded: No episode has begun.
-        """
-        if self.render_mode is None:
-            name = self.spec.id if self.spec else "HyperExecTouch-v0"
-            gym.logger.warn(
-                "You are calling render method without specifying any render mode. You can specify the render_mode at "
-                f'initialization, e.g. gym.make("{name}", render_mode="rgb_array")'
-            )
-            return None
-        frame = look_at(self._episode(begun=True))
-        if self._painter is None:
-            return describe_touch(frame)
+    def _text(self) -> str:
+        """Return the episode so far as text."""
+        return describe_touch(look_at(self._begun()))
+
+    def _paint(self, painter: Painter, pause: float) -> None:
+        """Draw a picture of the episode so far."""
         from hyperexec_env.envs.touch_picture import draw_touch  # a lazy import: drawing needs the extra `plot`
 
-        self._painter.show(draw_touch(frame), 1.0 / self.metadata["render_fps"])
-        return self._painter.pixels() if self.render_mode == "rgb_array" else None
-
-    def close(self) -> None:
-        """Close the window."""
-        if self._painter is not None:
-            self._painter.close()
+        painter.show(draw_touch(look_at(self._begun())), pause)

@@ -7,10 +7,11 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
-from gymnasium import logger, spaces
+from gymnasium import spaces
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, nearest
+from hyperexec_env.checks import check_choice
+from hyperexec_env.envs.task import log_warnings, refuse_unknown
 from hyperexec_env.envs.touch_features import touch_feature_names, touch_space
 from hyperexec_env.market.touch import KEEP, NOWHERE, RESTS, TOUCH, TouchMarket, build_touch
 from hyperexec_env.market.touch_lane import TouchLane
@@ -20,8 +21,8 @@ __all__ = ["TOUCH_ACTION_MODES", "TouchTask", "build_touch_task", "touch_info"]
 
 TOUCH_ACTION_MODES: Final = ("pair", "discrete")
 """Names of the action modes: (lots to take, what the others do), or both as one number, take * 4 + rest."""
-_OPTIONS: Final = ("scenario", "action_mode", "render_mode", "info", "num_envs", "autoreset_mode", "max_episode_steps")
-"""Names of the options of the environments; the last three are the vector environment's."""
+_OPTIONS: Final = ("scenario", "action_mode", "render_mode", "info")
+"""Names of the options of the environments."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +32,11 @@ class TouchTask:
     market: TouchMarket
     action_mode: str
     """One of :data:`TOUCH_ACTION_MODES`."""
+
+    @property
+    def discrete(self) -> bool:
+        """Whether actions are whole numbers, with a mask: always."""
+        return True
 
     @cached_property
     def flat(self) -> bool:
@@ -119,13 +125,10 @@ def build_touch_task(scenario: Any = None, *, action_mode: str = "pair", **unkno
         TypeError: An unknown option; the message names the nearest one.
         ValueError: A bad option; the message names it, its value and the range.
     """
-    for key in unknown:
-        hint = nearest(key, _OPTIONS)
-        raise TypeError(f"the environment got an unexpected keyword argument {key!r}{hint} (known: {', '.join(_OPTIONS)})")
+    refuse_unknown(unknown, _OPTIONS)
     check_choice("action_mode", action_mode, TOUCH_ACTION_MODES)
     found = get_touch("touch-5min" if scenario is None else scenario)
-    for warning in found.warnings:
-        logger.warn("%s", warning)
+    log_warnings(found)
     return TouchTask(build_touch(found), action_mode)
 
 

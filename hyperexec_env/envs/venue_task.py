@@ -9,19 +9,16 @@ from operator import add
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from gymnasium import logger, spaces
+from gymnasium import spaces
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_flag, nearest
-from hyperexec_env.envs.action import build_action_mode, pace_shares
-from hyperexec_env.envs.features import FEATURES, Feature, build_observer
-from hyperexec_env.envs.reward import Reward
+from hyperexec_env.checks import check_choice
+from hyperexec_env.envs.action import pace_shares
+from hyperexec_env.envs.features import FEATURES, Feature
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.envs.task import Task, check_range, final_info
-from hyperexec_env.market.kernel import expected_cost, realised_cost
+from hyperexec_env.envs.task import Task, final_info, log_warnings, order_draw, refuse_unknown, task_of
 from hyperexec_env.market.lane import Settled
 from hyperexec_env.market.numeric import exponential, minimum, where
-from hyperexec_env.market.path import OrderDraw
 from hyperexec_env.market.venue_lane import limited, split_spread
 from hyperexec_env.market.venue_path import Terms, VenueMarket, build_venues, lit_terms, routed
 from hyperexec_env.market.venue_scenario import get_venues
@@ -33,16 +30,12 @@ __all__ = [
 
 ROUTERS: Final = ("water-filling", "agent")
 """Names of the routers of lit requests."""
-_REWARDS: Final = ("expected", "realised")
 _TILT: Final = 3.0
 """Log of the largest factor by which an agent scales the share of a lit venue."""
 _MOST: Final = 20.0
 """Bound of features without a bound of their own."""
-OPTIONS: Final = (
-    *("scenario", "router", "reward", "observe_regime", "random_side", "quantity_range", "render_mode", "info"),
-    *("num_envs", "autoreset_mode", "max_episode_steps"),
-)
-"""Names of the options of the environments with venues; the last three are the vector environment's."""
+OPTIONS: Final = (*("scenario", "router", "reward", "observe_regime", "random_side", "quantity_range", "render_mode", "info"),)
+"""Names of the options of the environments with venues."""
 
 
 class VenueSituation(NamedTuple):
@@ -95,6 +88,11 @@ class VenueTask:
     def discrete(self) -> bool:
         """Whether actions are the indices of levels: never."""
         return False
+
+    @property
+    def action_mode(self) -> str:
+        """Name of the action mode: that of the lit request."""
+        return self.order.action_mode
 
     @cached_property
     def space(self) -> spaces.Box:
@@ -241,26 +239,13 @@ def build_venue_task(
         TypeError: An unknown option; the message names the nearest one.
         ValueError: A bad option; the message names it, its value and the range.
     """
-    for key in unknown:
-        hint = nearest(key, OPTIONS)
-        raise TypeError(f"the environment got an unexpected keyword argument {key!r}{hint} (known: {', '.join(OPTIONS)})")
+    refuse_unknown(unknown, OPTIONS)
     check_choice("router", router, ROUTERS)
-    check_choice("reward", reward, _REWARDS)
-    check_flag("observe_regime", observe_regime)
-    draw = OrderDraw(check_flag("random_side", random_side), check_range(quantity_range))
+    draw = order_draw(reward, observe_regime, random_side, quantity_range)
     venues = get_venues("venues-day" if scenario is None else scenario)
-    for warning in venues.warnings:
-        logger.warn("%s", warning.removeprefix("WARNING: "))
+    log_warnings(venues)
     market = build_venues(venues)
-    order = Task(
-        market=market.market,
-        mode=build_action_mode("pace", market.market),
-        observer=build_observer(market.market, observe_regime),
-        reward=Reward(int(reward == "realised")),
-        draw=draw,
-        slice_cost=realised_cost if reward == "realised" else expected_cost,
-    )
-    return VenueTask(market, order, router)
+    return VenueTask(market, task_of(market.market, "pace", reward, observe_regime, draw), router)
 
 
 def venue_info(task: VenueTask, settled: Settled, fees: Any, adverse: Any, filled: Sequence[Any], scale: Any) -> dict[str, Any]:

@@ -5,18 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice
+from hyperexec_env.envs.episode_env import EpisodeEnv, Stepped
 from hyperexec_env.envs.rendering import Painter
-from hyperexec_env.envs.seeding import EpisodeNumbers, next_block
-from hyperexec_env.envs.task import INFOS
 from hyperexec_env.envs.venue_episode import VenueBlock, VenueEpisode, draw_venue_block
 from hyperexec_env.envs.venue_frame import describe_venues, look_at_venues
-from hyperexec_env.envs.venue_task import VenueSituation, build_venue_task
+from hyperexec_env.envs.venue_task import VenueTask, build_venue_task
 from hyperexec_env.market.venue_path import VenuePath
 
 __all__ = ["HyperExecVenuesEnv"]
@@ -24,7 +20,7 @@ __all__ = ["HyperExecVenuesEnv"]
 _BLOCK = 128
 
 
-class HyperExecVenuesEnv(gym.Env[NDArray[np.float32], Any]):
+class HyperExecVenuesEnv(EpisodeEnv):
     r"""Execute a parent order over lit venues, dark pools and as a resting order, at the least cost: HyperExec-v0 with venues.
 
     ## Description
@@ -115,7 +111,8 @@ class HyperExecVenuesEnv(gym.Env[NDArray[np.float32], Any]):
     * v0: first version.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["ansi", "rgb_array", "human"], "render_fps": 4}  # noqa: RUF012 - gymnasium's
+    task: VenueTask
+    _id = "HyperExecVenues-v0"
 
     def __init__(
         self,
@@ -130,63 +127,28 @@ class HyperExecVenuesEnv(gym.Env[NDArray[np.float32], Any]):
         **unknown: Any,
     ) -> None:
         """Check the options, which the class documents."""
-        if render_mode is not None:
-            check_choice("render_mode", render_mode, self.metadata["render_modes"])
-        self._full = check_choice("info", info, INFOS) == "full"
-        self.task = build_venue_task(
-            scenario,
-            router=router,
-            reward=reward,
-            observe_regime=observe_regime,
-            random_side=random_side,
-            quantity_range=quantity_range,
-            **unknown,
+        self._open(
+            lambda: build_venue_task(
+                scenario,
+                router=router,
+                reward=reward,
+                observe_regime=observe_regime,
+                random_side=random_side,
+                quantity_range=quantity_range,
+                **unknown,
+            ),
+            render_mode,
+            info,
         )
-        self.render_mode = render_mode
-        self.action_space = self.task.space
-        space: Any = self.task.observation_space
-        self.observation_space = space
         self._shape = self.task.shape
-        self._numbers = EpisodeNumbers()
-        self._block: VenueBlock | None = None
-        self._running: VenueEpisode | None = None
-        self._painter = None if render_mode in (None, "ansi") else Painter(window=render_mode == "human")
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin the next episode of the seed; of a new seed, episode 0.
+    def _draw(self, first: int, count: int) -> VenueBlock:
+        """Return the block of some consecutive episodes."""
+        return draw_venue_block(self.task, self._numbers.seed, first, count, self._numbers.board)
 
-        Args:
-            seed: Seed, a whole number of any size; None: the seed of the last reset, or a random one.
-            options: `episode`: the number of the episode to begin; `board`: whether the seed is that of a board, whose
-                episodes are replayed.
-
-        Raises:
-            ValueError: A bad seed or option; the environment stays as it is.
-        """
-        if self._numbers.advance(seed, options, self._seeded):
-            self._block = None
-        numbers = self._numbers
-        self._block = next_block(
-            self._block,
-            numbers.episode,
-            _BLOCK,
-            lambda first, count: draw_venue_block(self.task, numbers.seed, first, count, numbers.board),
-        )
-        return self._begin(VenueEpisode(self.task, self._block, numbers.episode))
-
-    def _seeded(self, seed: int | None) -> int:
-        """Reset gymnasium's generator, and return the seed that it has."""
-        super().reset(seed=seed)
-        return int(self.np_random_seed or 0)
-
-    def _begin(self, episode: VenueEpisode) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Begin an episode."""
-        self._running = episode
-        if self.render_mode == "human":
-            self.render()
-        return episode.first, self._info(episode)
+    def _episode_of(self, block: VenueBlock, number: int) -> VenueEpisode:
+        """Return an episode at its start."""
+        return VenueEpisode(self.task, block, number)
 
     def begin_on(self, change: Callable[[VenuePath], VenuePath]) -> tuple[NDArray[np.float32], dict[str, Any]]:
         """Begin the running episode anew on another path: what the same requests meet where nature draws otherwise.
@@ -196,10 +158,10 @@ class HyperExecVenuesEnv(gym.Env[NDArray[np.float32], Any]):
         """
         return self._begin(self.episode.begun_on(change))
 
-    def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> Stepped:
         """Trade one slice, given an action of the action space."""
         episode = self._open_episode()
-        return self._traded(episode, *episode.request(self._values(action)))
+        return self._traded(episode, *episode.trade(*episode.request(self._values(action))))
 
     def _values(self, action: Any) -> list[float]:
         """Return the numbers of an action, clipped to the bounds."""
@@ -209,32 +171,13 @@ class HyperExecVenuesEnv(gym.Env[NDArray[np.float32], Any]):
                 return values
         return self.task.checked(action).tolist()  # type: ignore[no-any-return]
 
-    def trade(self, shares: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def trade(self, shares: Any) -> Stepped:
         """Trade one slice: :meth:`step` with a request of shares for each venue as the action, shape (venues,)."""
         episode, given = self._open_episode(), np.asarray(shares, dtype=np.float64)
         count = self.task.market.count
         if given.shape != (count,) or np.isnan(given).any():
             raise ValueError(f"shares to trade must be {count} numbers, one for each venue, got {shares!r}")
-        return self._traded(episode, *episode.shares(given.tolist()))
-
-    def _open_episode(self) -> VenueEpisode:
-        """Return the running episode."""
-        if self._running is None or self._running.over:
-            raise ResetNeeded("the episode is over or was never begun: call reset() first")
-        return self._running
-
-    def _traded(
-        self, episode: VenueEpisode, asked: list[float], wanted: float
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
-        """Trade the requests of a step."""
-        observation, reward = episode.trade(asked, wanted)
-        if self.render_mode == "human":
-            self.render()
-        return observation, reward, episode.over, False, self._info(episode)
-
-    def _info(self, episode: VenueEpisode) -> dict[str, Any]:
-        """Return the `info` of an episode."""
-        return episode.info() if episode.over or self._full else {}
+        return self._traded(episode, *episode.trade(*episode.shares(given.tolist())))
 
     def observation_names(self) -> tuple[str, ...]:
         """Return the names of the features, such as `remaining`, `venue1.share` and `venue3.fill_rate`."""
@@ -243,38 +186,15 @@ class HyperExecVenuesEnv(gym.Env[NDArray[np.float32], Any]):
     @property
     def episode(self) -> VenueEpisode:
         """The episode that was begun last, with its trades and its path: for reports, not for policies."""
-        if self._running is None:
-            raise ResetNeeded("call reset() before asking for the episode")
-        return self._running
+        episode: VenueEpisode = self._begun()
+        return episode
 
-    @property
-    def situation(self) -> VenueSituation:
-        """The information of a policy now, in natural units, floats."""
-        return self.episode.situation()
+    def _text(self) -> str:
+        """Return the episode so far as text."""
+        return describe_venues(look_at_venues(self.episode))
 
-    def render(self) -> Any:
-        """Show the episode so far: text ("ansi"), pixels of shape (640, 960, 3) ("rgb_array") or a window ("human").
-
-        Raises:
-            ResetNeeded: No episode has begun.
-            DependencyNotInstalled: A picture needs Pillow, and a window matplotlib: the extra `plot`.
-        """
-        if self.render_mode is None:
-            name = self.spec.id if self.spec else "HyperExecVenues-v0"
-            gym.logger.warn(
-                "You are calling render method without specifying any render mode. You can specify the render_mode at "
-                f'initialization, e.g. gym.make("{name}", render_mode="rgb_array")'
-            )
-            return None
-        frame = look_at_venues(self.episode)
-        if self._painter is None:
-            return describe_venues(frame)
+    def _paint(self, painter: Painter, pause: float) -> None:
+        """Draw a picture of the episode so far."""
         from hyperexec_env.envs.venue_picture import draw_venues  # a lazy import: drawing needs the extra `plot`
 
-        self._painter.show(draw_venues(frame), 1.0 / self.metadata["render_fps"])
-        return self._painter.pixels() if self.render_mode == "rgb_array" else None
-
-    def close(self) -> None:
-        """Close the window. The environment can be used again."""
-        if self._painter is not None:
-            self._painter.close()
+        painter.show(draw_venues(look_at_venues(self.episode)), pause)
