@@ -44,6 +44,7 @@ __all__ = [
     "numbered",
     "numbers",
     "on_numbers",
+    "part_of",
     "plus",
     "reached",
     "record_type",
@@ -124,6 +125,14 @@ def record_type(name: str, fields: Iterable[str], kind: Any = Any, module: str =
     """
     made: Any = NamedTuple(name, [(field, kind) for field in fields])  # type: ignore[misc]
     made.__module__ = module or sys._getframe(1).f_globals["__name__"]
+    return made
+
+
+def part_of(name: str, record: type, without: tuple[str, ...]) -> Any:
+    """Return a new record type with the fields of a record, of the same kinds, except those named in `without`."""
+    hints = get_type_hints(record, include_extras=True).items()
+    made: Any = NamedTuple(name, [(field, hint) for field, hint in hints if field not in without])  # type: ignore[misc]
+    made.__module__ = sys._getframe(1).f_globals["__name__"]
     return made
 
 

@@ -416,8 +416,9 @@ class CompiledProgram:
         """Write the plans and pack the numbers."""
         self.program, self.layout = program, Layout(program)
         self.given, self.tables = pack(program, self.layout)
-        self._rows = {name: np.ascontiguousarray(rows).ravel() for name, rows in program.rows.items()}
+        self._rows: dict[str, Any] = {name: np.ascontiguousarray(rows).ravel() for name, rows in program.rows.items()}
         self._rows |= {name: np.ascontiguousarray(weights, dtype=np.float64) for name, weights in program.weights.items()}
+        self._rows |= program.extra
         self.own: tuple[NDArray[Any], ...] = ()
         """The arrays `own_given` and `own_tables` of the members."""
         if program.members:

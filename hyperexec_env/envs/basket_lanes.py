@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
-from hyperexec_env.backends.plan import Each, For, Line, Look, Pass, Pick, Program, Refuse, Show, Sum, Unless
+from hyperexec_env.backends.plan import Each, Line, Look, Pass, Program, Refuse, Show, Sum
 from hyperexec_env.envs.action import MASKS, Action, Base
 from hyperexec_env.envs.basket_features import (
     ASSET,
@@ -26,8 +26,9 @@ from hyperexec_env.envs.basket_features import (
 )
 from hyperexec_env.envs.basket_task import BasketTask
 from hyperexec_env.envs.features import OWN, Seen, Sight, View, computed_features, shown, view_cell
-from hyperexec_env.envs.lanes import Chosen, ask_shares, mask_row
+from hyperexec_env.envs.lanes import ask_shares, mask_row
 from hyperexec_env.envs.own import whole
+from hyperexec_env.envs.plans import Chosen, Phases, cut_stage, reset_plan, step_plan
 from hyperexec_env.envs.reward import Paid, Reward, charged_cost, no_pay
 from hyperexec_env.envs.situation import situation_of
 from hyperexec_env.envs.task import Cut, Limit, Task
@@ -63,7 +64,7 @@ from hyperexec_env.market.lane import (
 )
 from hyperexec_env.market.path import OrderNumbers, draw_shocks, draws_of, order_numbers
 from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds
-from hyperexec_env.records import Real, Single, Whole, maker, record_type
+from hyperexec_env.records import Real, Single, Whole, record_type
 
 __all__ = ["basket_arrays", "basket_program"]
 
@@ -145,7 +146,6 @@ BasketSeen: Any = record_type("BasketSeen", (feature.name for feature in BASKET 
 _DRAWN: Final = len(Seen._fields) - OWN
 AssetSeen: Any = record_type("AssetSeen", (feature.name for feature in ASSET[: OWN + 1 + _DRAWN]), Single)
 """The features of an asset that are computed; those of tables follow in the observation."""
-_with_over = maker(Basket, Basket, ("over",))
 
 
 def charge(reward: Reward, lane: Lane, cost: Cost) -> Charged:
@@ -157,12 +157,6 @@ def close_slice(basket: Basket, charges: Charges) -> tuple[Basket, Paid]:
     """Return the episode at the start of the next slice and the reward of the slice: it is over if no asset runs on."""
     over = charges.running == 0.0
     return Basket(basket.key, basket.k + 1, over * 1, basket.scale), Paid(charges.cost * basket.scale, over)
-
-
-def cut_basket(limit: Limit, basket: Basket) -> tuple[Basket, Cut]:
-    """Return the episode, over where it has reached the limit, and whether it has."""
-    reached = basket.k >= limit.steps
-    return _with_over(basket, (basket.over | reached) * 1), Cut(reached)
 
 
 def expose(numbers: Numbers, asset: AssetSight, lane: Lane) -> Exposure:
@@ -282,24 +276,23 @@ def _trades(alone: bool, *ask: Any) -> tuple[Line, ...]:
 
 def _plans(task: BasketTask, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Line, ...]]:
     """Return the plans `reset`, `step` and `trade`; the actions of `trade` are shares."""
-    begins, settles = _begins(task.draw.quantity_range is not None), Each(Pass(settle))
-    cuts: tuple[Line, ...] = (Pass(cut_basket),) if limited else ()
-    looks = _looks(task.discrete, "observation", "mask")
+    discrete = task.discrete
+    phases = Phases(
+        clock=Basket,
+        begins=_begins(task.draw.quantity_range is not None),
+        idle=(Pass(no_pay),),
+        cuts=(Pass(cut_stage(Basket)),) if limited else (),
+        settles=(Each(Pass(settle)),),
+        looks=lambda observation, mask: _looks(discrete, observation, mask),
+    )
 
     def step(*ask: Any, low: float, high: float) -> tuple[Line, ...]:
-        refuse, traded = Refuse(Action, "value", low, high), _trades(len(task.assets) == 1, *ask)
-        ended = Pick("ended", Basket, "over")
-        if mode == AutoresetMode.SAME_STEP:
-            last = (settles, *_looks(task.discrete, "final", "final_mask"), *begins)
-            return (refuse, *traded, *cuts, ended, For("ended", *last), *looks)
-        if mode == AutoresetMode.NEXT_STEP:
-            traded = Pick("waiting", Basket, "over"), Unless("waiting", *traded), For("waiting", *begins, Pass(no_pay))
-        return (refuse, *traded, *cuts, ended, For("ended", settles), *looks)
+        return step_plan(phases, mode, (Refuse(Action, "value", low, high),), _trades(len(task.assets) == 1, *ask))
 
     mode_of_all = task.assets[0].mode
     low, high = (0.0, mode_of_all.levels - 1.0) if task.discrete else (-np.inf, np.inf)
     return {
-        "reset": (Pick("chosen", Chosen, "flag"), For("chosen", *begins), *looks),
+        "reset": reset_plan(phases),
         "step": step(mode_of_all.ask, low=low, high=high),
         "trade": step(ask_shares, low=-np.inf, high=np.inf),
     }

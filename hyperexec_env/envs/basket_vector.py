@@ -101,14 +101,6 @@ class HyperExecBasketVectorEnv(ProgramVectorEnv):
         self._given["values"][:] = given.T
         return self._run("trade", shares)
 
-    def _refused(self, given: Any, lane: int) -> Exception:
-        """Return the error for the invalid action of a lane."""
-        try:
-            self.task.checked(given, (self.num_envs,))
-        except ValueError as error:
-            return error
-        return ValueError(f"action of lane {lane} is out of range, got {given!r}")
-
     def _mask_of(self, masks: NDArray[np.int8]) -> NDArray[np.int8]:
         """Return masks of all levels of all assets in the shape (lanes, assets, levels)."""
         return masks.reshape(len(masks), len(self.task.assets), -1)

@@ -7,12 +7,13 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from hyperexec_env.backends.plan import For, Line, Look, Pass, Pick, Program, Refuse, Show, Unless
+from hyperexec_env.backends.plan import Line, Look, Pass, Program, Refuse, Show
 from hyperexec_env.envs.action import MASKS, Action, Base, mask_place
 from hyperexec_env.envs.features import FEATURES, Known, Seen, Sight, View, observe, shown, view_cell
 from hyperexec_env.envs.own import allow_stage, ask_stage, extend_stage, notice, pay_stage
+from hyperexec_env.envs.plans import Chosen, Phases, cut_stage, first_row, reset_plan, step_plan
 from hyperexec_env.envs.reward import Paid, PaidRisk, Reward, no_pay, no_pay_risk, pay, pay_parts
-from hyperexec_env.envs.task import Cut, Limit, Task, cut, settle_cut
+from hyperexec_env.envs.task import Cut, Limit, Task, settle_cut
 from hyperexec_env.envs.uncertainty import (
     Belief,
     Held,
@@ -47,19 +48,12 @@ from hyperexec_env.market.lane import (
 from hyperexec_env.market.numeric import minimum
 from hyperexec_env.market.path import OrderNumbers, day_draws, draw_shocks, draws_of, order_numbers
 from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds, must_finish
-from hyperexec_env.records import Whole, leaves
+from hyperexec_env.records import leaves
 
-__all__ = ["SETTLED", "Chosen", "lane_program", "output_arrays", "slice_lines"]
+__all__ = ["SETTLED", "lane_program", "output_arrays", "slice_lines"]
 
 SETTLED: Final = tuple(path for path, _ in leaves(Settled))
 """Dotted names of the results of an episode that ended: the columns of the array `settled`."""
-
-
-class Chosen(NamedTuple):
-    """The choice of a lane at a reset."""
-
-    flag: Whole
-    """1 if the reset begins the next episode of the lane, else 0."""
 
 
 def ask_shares(action: Action) -> Asked:
@@ -137,11 +131,6 @@ def no_ask() -> Asked:
     return Asked(0.0)
 
 
-def first_row() -> int:
-    """Return the only row of an array that is the same for all lanes."""
-    return 0
-
-
 class Hooks(NamedTuple):
     """The lines in which a user's functions, or the vector reward, take part."""
 
@@ -193,8 +182,7 @@ def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Li
     """Return the plans `reset`, `step` and `trade`; the actions of `trade` are shares."""
     discrete, hooks, recorded = task.mode.discrete, _hooks(task), task.market.days is not None
     stages = hooks.stages
-    cuts, settles = ((Pass(cut),), stages.settle_cut) if limited else ((), stages.settle)
-    settling: tuple[Line, ...] = (*stages.draw, Pass(settles))
+    settling: tuple[Line, ...] = (*stages.draw, Pass(stages.settle_cut if limited else stages.settle))
     begins: tuple[Line, ...] = (Pass(*stages.begin),)
     if recorded:
         begins = (Pass(begin), Look(day_cell, DaySlice), Pass(open_day))
@@ -208,20 +196,16 @@ def _plans(task: Task, mode: AutoresetMode, limited: bool) -> dict[str, tuple[Li
         show = Show(observation, "known", view_cell, Seen, hooks.extra)
         return (Look(view_cell, *hooks.look), Pass(*hooks.seen), show, *(masks(mask) if discrete else ()))
 
+    cuts = (Pass(cut_stage(Lane)),) if limited else ()
+    phases = Phases(Lane, begins, (Pass(*hooks.idle),), cuts, settling, looks)
+
     def step(*ask: Any, low: float, high: float) -> tuple[Line, ...]:
-        refuse, ended = Refuse(Action, "value", low, high), Pick("ended", Lane, "over")
         traded = slice_lines(*ask, records=(hooks.asked_of,), stages=stages, recorded=recorded)
-        if mode == AutoresetMode.SAME_STEP:
-            last = (*settling, *looks("final", "final_mask"), *begins)
-            return (refuse, *traded, *cuts, ended, For("ended", *last), *looks("observation", "mask"))
-        if mode == AutoresetMode.NEXT_STEP:
-            waiting = Pick("waiting", Lane, "over")
-            traded = (waiting, Unless("waiting", *traded), For("waiting", *begins, Pass(*hooks.idle)))
-        return (refuse, *traded, *cuts, ended, For("ended", *settling), *looks("observation", "mask"))
+        return step_plan(phases, mode, (Refuse(Action, "value", low, high),), traded)
 
     low, high = (0.0, task.mode.levels - 1.0) if discrete else (-np.inf, np.inf)
     return {
-        "reset": (Pick("chosen", Chosen, "flag"), For("chosen", *begins), *looks("observation", "mask")),
+        "reset": reset_plan(phases),
         "step": step(*hooks.ask, low=low, high=high),
         "trade": step(ask_shares, low=-np.inf, high=np.inf),
     }

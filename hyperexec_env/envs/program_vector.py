@@ -110,7 +110,11 @@ class ProgramVectorEnv(NativeVectorEnv):
 
     def _refused(self, given: Any, lane: int) -> Exception:
         """Return the error for the invalid action of a lane, given all actions."""
-        raise NotImplementedError
+        try:
+            self.task.checked(given, (self.num_envs,))
+        except ValueError as error:
+            return error
+        return ValueError(f"the action of lane {lane} is out of range, got {given!r}")
 
     # lanes
 

@@ -15,7 +15,7 @@ from hyperexec_env.envs.features import Feature, Observer, build_observer, liste
 from hyperexec_env.envs.reward import COST_RISK, REWARDS, Outcome, Paid, Reward
 from hyperexec_env.market.draws import MarketDraws, build_draws
 from hyperexec_env.market.kernel import expected_cost, realised_cost
-from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, end, settle_so_far
+from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, settle_so_far
 from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import OrderDraw
 from hyperexec_env.market.recording import Recording
@@ -32,7 +32,6 @@ __all__ = [
     "check_episode",
     "check_range",
     "check_reset_options",
-    "cut",
     "final_info",
     "log_warnings",
     "order_draw",
@@ -67,12 +66,6 @@ class Cut(NamedTuple):
 
     truncated: Any
     """Whether the episode has reached the limit."""
-
-
-def cut(limit: Limit, lane: Lane) -> tuple[Lane, Cut]:
-    """Return the episode, over where it has reached the limit, and whether it has."""
-    reached = lane.k >= limit.steps
-    return end(lane, reached), Cut(reached)
 
 
 def settle_cut(numbers: Numbers, order: EpisodeOrder, lane: Lane, paid: Paid) -> Settled:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice
+from hyperexec_env.envs.own import whole
 from hyperexec_env.envs.task import log_warnings, refuse_unknown
 from hyperexec_env.envs.touch_features import touch_feature_names, touch_space
-from hyperexec_env.market.touch import KEEP, NOWHERE, RESTS, TOUCH, TouchMarket, build_touch
+from hyperexec_env.market.numeric import minimum, where
+from hyperexec_env.market.touch import KEEP, NOWHERE, RESTS, TOUCH, Bill, TouchMarket, build_touch
 from hyperexec_env.market.touch_lane import TouchLane
 from hyperexec_env.market.touch_scenario import get_touch
+from hyperexec_env.records import Real, maker
 
-__all__ = ["TOUCH_ACTION_MODES", "TouchTask", "build_touch_task", "touch_info"]
+__all__ = ["TOUCH_ACTION_MODES", "TouchSettled", "TouchTask", "build_touch_task", "mask_row", "settle_touch", "touch_info"]
 
 TOUCH_ACTION_MODES: Final = ("pair", "discrete")
 """Names of the action modes: (lots to take, what the others do), or both as one number, take * 4 + rest."""
@@ -94,13 +97,16 @@ class TouchTask:
         return float(takes), int(rests)
 
     @cached_property
-    def _masks_of(self) -> tuple[tuple[NDArray[np.int8], ...], ...]:
-        """The mask of one action, by whether the order rests and by the lots that are left, at most the largest take."""
-        return tuple(tuple(self.masks(float(left), level) for left in range(self.takes)) for level in (NOWHERE, TOUCH))
+    def all_masks(self) -> NDArray[np.int8]:
+        """All masks, shape (2 * takes, actions): a row for each number of lots left, at most the largest take, of orders that
+        rest nowhere, then of those that rest.
+        """
+        return np.concatenate([self.masks(np.arange(self.takes), np.full(self.takes, level)) for level in (NOWHERE, TOUCH)])
 
     def mask_of(self, left: float, level: float) -> NDArray[np.int8]:
         """Return :meth:`masks` of one episode."""
-        return self._masks_of[level != NOWHERE][int(min(left, self.takes - 1))].copy()
+        mask: NDArray[np.int8] = self.all_masks[mask_row(self.takes - 1, left, level)].copy()
+        return mask
 
     def masks(self, left: Any, level: Any) -> NDArray[np.int8]:
         """Return the masks of the actions, 1 is allowed.
@@ -132,7 +138,31 @@ def build_touch_task(scenario: Any = None, *, action_mode: str = "pair", **unkno
     return TouchTask(build_touch(found), action_mode)
 
 
-def touch_info(task: TouchTask, lane: TouchLane) -> dict[str, Any]:
+def mask_row(most: Any, left: Any, level: Any) -> Any:
+    """Return the row of :attr:`TouchTask.all_masks` of an episode; `most` is the largest take."""
+    return where(level != NOWHERE, most + 1, 0) + whole(minimum(left, most * 1.0))
+
+
+class TouchSettled(NamedTuple):
+    """The result of an episode so far; the fields are those of :class:`~hyperexec_env.market.touch_lane.TouchLane`."""
+
+    left: Real
+    ticks: Real
+    bill: Bill
+    taken: Real
+    forced: Real
+
+
+settled_of: Final = maker(TouchSettled, TouchLane, ())
+
+
+def settle_touch(lane: TouchLane) -> TouchSettled:
+    """Return the result of an episode so far."""
+    settled: TouchSettled = settled_of(lane)
+    return settled
+
+
+def touch_info(task: TouchTask, lane: TouchLane | TouchSettled) -> dict[str, Any]:
     """Return the `info` of the result of an episode so far; values are numbers, or arrays over episodes."""
     scenario = task.market.scenario
     costs = {name: part * scenario.scale for name, part in lane.bill._asdict().items()}

@@ -173,7 +173,7 @@ class RuleLoop:
         )
         record = EpisodeRecord(np.empty(count, np.int64), np.empty(count, np.uint64), np.empty(count, np.int64))
         arrays = dict(zip(_SETTLED, settled, strict=True)) | record._asdict()
-        lanes.run("episodes", {"keys": keys, "inventory": inventory, **arrays, **self._program.program.extra})
+        lanes.run("episodes", {"keys": keys, "inventory": inventory, **arrays})
         missing = int(record.missing.sum())
         if missing:
             raise ValueError(f"a rule must return finite shares, got something else {missing:,} times")

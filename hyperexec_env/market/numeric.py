@@ -25,6 +25,7 @@ __all__ = [
     "power",
     "power_of",
     "present",
+    "rank",
     "signed",
     "single",
     "some",
@@ -158,6 +159,23 @@ def present(value: Any) -> Any:
 def some(condition: Any) -> Any:
     """Return whether a condition holds for an element, so that a term which is zero otherwise can be skipped."""
     return condition if isinstance(condition, bool) else condition.any()
+
+
+def _rank(limits: Any, value: Any) -> Any:
+    low, high = 0, len(limits)
+    while low < high:
+        middle = (low + high) // 2
+        if value < limits[middle]:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+@for_numbers(_rank)
+def rank(limits: Any, value: Any) -> Any:
+    """Return the number of `limits`, an ascending array, that are at most `value`, element by element."""
+    return np.searchsorted(limits, value, side="right")
 
 
 @for_numbers(lambda side, value: value if side > 0.0 else -value)

@@ -29,9 +29,10 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.kernel import Cost, Impact, Slice, move
 from hyperexec_env.market.noise import MOVE, OUTFLOW, offset, slice_key, upper_bits, word
-from hyperexec_env.market.numeric import where
+from hyperexec_env.market.numeric import double, rank, where
 from hyperexec_env.market.queue import advance, filled
 from hyperexec_env.market.touch_scenario import TouchScenario
+from hyperexec_env.records import Whole, Word, maker, part_of
 
 __all__ = [
     "AWAY",
@@ -48,11 +49,14 @@ __all__ = [
     "Draw",
     "Place",
     "TouchMarket",
+    "TouchNumbers",
     "Turn",
     "Waited",
     "all_places",
     "build_touch",
     "draw_step",
+    "draw_touch",
+    "numbers_of",
     "outflow_thresholds",
     "place_index",
     "placed",
@@ -81,6 +85,8 @@ THROUGH: Final = -1.0
 """Move of the touch through the order, ticks."""
 
 _WORDS: Final = 2**32
+_OUTFLOW: Final = offset(OUTFLOW)
+_MOVE: Final = offset(MOVE)
 _NEVER: Final = 1e18
 """Volume of a fill, which has no impact."""
 
@@ -147,10 +153,12 @@ class TouchMarket(NamedTuple):
     """The numbers of a touch scenario, as the equations read them."""
 
     scenario: TouchScenario
-    steps: int
+    steps: Whole
     """Number of steps T."""
     lots: float
     """Lots of the order."""
+    max_take: Whole
+    """Largest number of lots to take in a step."""
     outflow: float
     """Mean lots that leave the front of the queue in a step."""
     scale: float
@@ -171,8 +179,10 @@ class TouchMarket(NamedTuple):
     """Currency per share and squared lot."""
     thresholds: NDArray[np.uint64]
     """The outflow is the number of these that 32 random bits reach, shape (largest outflow,)."""
-    moves: NDArray[np.uint64]
-    """32 random bits below the first number move the touch away, below the second move it through the order, shape (2,)."""
+    away: Word
+    """32 random bits below the number move the touch away."""
+    either: Word
+    """32 random bits below the number, and not below `away`, move the touch through the order."""
 
     @property
     def outflow_law(self) -> NDArray[np.float64]:
@@ -183,9 +193,13 @@ class TouchMarket(NamedTuple):
     @property
     def move_law(self) -> tuple[tuple[float, float], ...]:
         """(move, probability) of each move of the touch, as the draws have it."""
-        away, either = (float(bits) / _WORDS for bits in self.moves)
+        away, either = float(self.away) / _WORDS, float(self.either) / _WORDS
         return (AWAY, away), (THROUGH, either - away), (0.0, 1.0 - either)
 
+
+TouchNumbers: Any = part_of("TouchNumbers", TouchMarket, ("scenario", "thresholds"))
+"""The numbers of a :class:`TouchMarket` as a record, for compiled loops; the functions of this module take either."""
+_numbers_of: Final = maker(TouchNumbers, TouchMarket, ())
 
 _IMPACT: Final = Impact(permanent_slope=0.0, transient_slope=0.0, beta=1.0)
 
@@ -222,6 +236,7 @@ def build_touch(touch: TouchScenario) -> TouchMarket:
         scenario=touch,
         steps=touch.steps,
         lots=float(touch.lots),
+        max_take=touch.max_take,
         outflow=touch.outflow,
         scale=touch.scale,
         taking=taking,
@@ -232,8 +247,14 @@ def build_touch(touch: TouchScenario) -> TouchMarket:
         swept=touch.half_spread + touch.make_rebate - touch.tick,
         risk=touch.risk,
         thresholds=outflow_thresholds(touch.outflow),
-        moves=np.array([away, away + through], dtype=np.uint64),
+        away=np.uint64(away),
+        either=np.uint64(away + through),
     )
+
+
+def numbers_of(market: TouchMarket) -> Any:
+    """Return the numbers of a market as a :data:`TouchNumbers` record."""
+    return _numbers_of(market)
 
 
 def all_places(market: TouchMarket) -> Place:
@@ -250,13 +271,24 @@ def place_index(market: TouchMarket, place: Place) -> NDArray[np.int64]:
 
 def draw_step(market: TouchMarket, keys: NDArray[np.uint64], k: Any) -> Draw:
     """Return what nature draws in step `k` of the episodes with some keys; fields of the shape of `keys` and `k` together."""
-    of_step = slice_key(keys, k)
-    outflow = np.searchsorted(market.thresholds, upper_bits(word(of_step, offset(OUTFLOW))), side="right")
-    bits = upper_bits(word(of_step, offset(MOVE)))
-    return Draw(outflow.astype(np.float64), where(bits < market.moves[0], AWAY, where(bits < market.moves[1], THROUGH, 0.0)))
+    return draw_touch(market, market.thresholds, keys, k)
 
 
-def placed(market: TouchMarket, place: Place, rest: Any) -> Place:
+def draw_touch(numbers: Any, thresholds: NDArray[np.uint64], key: Any, k: Any) -> Draw:
+    """Return what nature draws in step `k` of an episode: numbers, or arrays over episodes.
+
+    Args:
+        numbers: The market, or its numbers.
+        thresholds: :attr:`TouchMarket.thresholds`.
+        key: Key of the episode.
+        k: Step.
+    """
+    of_step = slice_key(key, k)
+    outflow, bits = rank(thresholds, upper_bits(word(of_step, _OUTFLOW))), upper_bits(word(of_step, _MOVE))
+    return Draw(double(outflow), where(bits < numbers.away, AWAY, where(bits < numbers.either, THROUGH, 0.0)))
+
+
+def placed(market: Any, place: Place, rest: Any) -> Place:
     """Return where the lots rest after the request `rest`, an index of :data:`RESTS`.
 
     To keep a place without resting rests nowhere.
@@ -266,11 +298,11 @@ def placed(market: TouchMarket, place: Place, rest: Any) -> Place:
     return Place(level, where(joins, market.back, where(keeps, place.ahead, 0.0)))
 
 
-def turn(market: TouchMarket, left: Any, place: Place, take: Any, rest: Any, draw: Draw) -> Turn:
+def turn(market: Any, left: Any, place: Place, take: Any, rest: Any, draw: Draw) -> Turn:
     """Trade one step; the arguments are numbers, or arrays over episodes.
 
     Args:
-        market: The market.
+        market: The market, or its numbers.
         left: Lots that are left, q.
         place: Where they rest.
         take: Lots to take, lowered to `max_take` and to the lots that are left.
@@ -289,11 +321,11 @@ def turn(market: TouchMarket, left: Any, place: Place, take: Any, rest: Any, dra
     )
 
 
-def wait(market: TouchMarket, resting: Any, place: Place, draw: Draw) -> Waited:
+def wait(market: Any, resting: Any, place: Place, draw: Draw) -> Waited:
     """Let the lots of an order rest for a step.
 
     Args:
-        market: The market.
+        market: The market, or its numbers.
         resting: Lots, x.
         place: Where they rest.
         draw: What nature draws.
@@ -314,7 +346,7 @@ def wait(market: TouchMarket, resting: Any, place: Place, draw: Draw) -> Waited:
     return Waited(left, Place(next_level, where(waits, next_ahead, 0.0)), lots, earned[_SPREAD], earned[_RISK])
 
 
-def unwind(market: TouchMarket, left: Any) -> Bill:
+def unwind(market: Any, left: Any) -> Bill:
     """Return what taking everything that is left costs."""
     _, cost = move(_IMPACT, (left, 0.0, 0.0), market.ending, left)
     return Bill(cost[_SPREAD], cost[_TEMPORARY], 0.0 * left, 0.0 * left)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from hyperexec_env.market.numeric import some, where
-from hyperexec_env.market.touch import NOWHERE, Bill, Draw, Place, TouchMarket, turn, unwind
+from hyperexec_env.market.touch import NOWHERE, Bill, Draw, Place, turn, unwind
+from hyperexec_env.records import Whole
 
 __all__ = ["TouchLane", "first_touch_lane", "step_lane"]
 
@@ -13,7 +14,7 @@ __all__ = ["TouchLane", "first_touch_lane", "step_lane"]
 class TouchLane(NamedTuple):
     """State and account of an episode: numbers, or arrays over episodes."""
 
-    k: Any
+    k: Whole
     """Steps done, 0..T."""
     left: Any
     """Lots that are left."""
@@ -35,21 +36,20 @@ class TouchLane(NamedTuple):
     """Lots that took, those at the end included."""
     forced: Any
     """Lots that were taken after the last step."""
-    over: Any
-    """Whether the episode is over."""
+    over: Whole
+    """1 if the episode is over, else 0."""
 
 
-def first_touch_lane(market: TouchMarket) -> TouchLane:
-    """Return the start of an episode, as numbers."""
-    lots = float(market.scenario.lots)
-    return TouchLane(0, lots, Place(NOWHERE, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, Bill(0.0, 0.0, 0.0, 0.0), 0.0, 0.0, False)
+def first_touch_lane(market: Any) -> TouchLane:
+    """Return the start of an episode, as numbers; `market` is the market or its numbers."""
+    return TouchLane(0, market.lots, Place(NOWHERE, 0.0), 0.0, 0.0, 0.0, 0.0, 0.0, Bill(0.0, 0.0, 0.0, 0.0), 0.0, 0.0, 0)
 
 
-def step_lane(market: TouchMarket, lane: TouchLane, take: Any, rest: Any, draw: Draw) -> tuple[TouchLane, Any]:
+def step_lane(market: Any, lane: TouchLane, take: Any, rest: Any, draw: Draw) -> tuple[TouchLane, Any]:
     """Trade one step, and after the last one everything that is left.
 
     Args:
-        market: The market.
+        market: The market, or its numbers.
         lane: The episode.
         take: Lots to take.
         rest: What the other lots do, an index of :data:`~hyperexec_env.market.touch.RESTS`.
@@ -81,6 +81,6 @@ def step_lane(market: TouchMarket, lane: TouchLane, take: Any, rest: Any, draw: 
         bill=Bill(paid.take + take_cost, paid.impact + impact, paid.rest + rest_cost, paid.risk + risk),
         taken=taken,
         forced=forced,
-        over=left <= 0.0,
+        over=(left <= 0.0) * 1,
     )
     return after, take_cost + impact + rest_cost + risk
