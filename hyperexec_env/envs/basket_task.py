@@ -160,7 +160,7 @@ def build_basket_task(
     check_choice("action_mode", action_mode, BASKET_ACTION_MODES)
     draw = order_draw(reward, observe_regime, random_side, quantity_range)
     basket = get_basket("basket-hedged" if scenario is None else scenario)
-    log_warnings(basket)
+    log_warnings(basket.warnings)
     market = build_basket(basket)
     mode = "pace" if action_mode == _DIAL else action_mode
     assets = tuple(task_of(each, mode, reward, observe_regime) for each in market.markets)

@@ -193,7 +193,7 @@ def build_task(
         raise ValueError("uncertainty draws the market of simulated days: leave it out with replay, whose days are recorded")
     sizes = check_range(quantity_range)
     market = _market(scenario, replay, split)
-    log_warnings(market.scenario)
+    log_warnings(market.scenario.warnings)
     task = task_of(market, action_mode, reward, observe_regime, OrderDraw(random_side, sizes), listed)
     return replace(task, draws=build_draws(market.scenario) if uncertainty else None, paid=reward)
 
@@ -252,9 +252,9 @@ def order_draw(reward: Any, observe_regime: Any, random_side: Any, quantity_rang
     return OrderDraw(check_flag("random_side", random_side), check_range(quantity_range))
 
 
-def log_warnings(scenario: Any) -> None:
+def log_warnings(warnings: Sequence[str]) -> None:
     """Write the warnings of a scenario to gymnasium's log."""
-    for warning in scenario.warnings:
+    for warning in warnings:
         logger.warn("%s", warning.removeprefix("WARNING: "))
 
 

@@ -134,7 +134,7 @@ def build_touch_task(scenario: Any = None, *, action_mode: str = "pair", **unkno
     refuse_unknown(unknown, _OPTIONS)
     check_choice("action_mode", action_mode, TOUCH_ACTION_MODES)
     found = get_touch("touch-5min" if scenario is None else scenario)
-    log_warnings(found)
+    log_warnings(found.warnings)
     return TouchTask(build_touch(found), action_mode)
 
 

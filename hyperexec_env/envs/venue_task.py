@@ -243,7 +243,7 @@ def build_venue_task(
     check_choice("router", router, ROUTERS)
     draw = order_draw(reward, observe_regime, random_side, quantity_range)
     venues = get_venues("venues-day" if scenario is None else scenario)
-    log_warnings(venues)
+    log_warnings(venues.warnings)
     market = build_venues(venues)
     return VenueTask(market, task_of(market.market, "pace", reward, observe_regime, draw), router)
 
