@@ -187,11 +187,15 @@ class FillRates:
         """Know nothing."""
         self.most = check_integer("most", most, low=1, high=10_000_000)
         self.optimism = check_number("optimism", optimism, low=0.0, high=1e6)
+        self.frozen = False
+        """Whether orders are no longer added, so that what is known stays fixed."""
         self._orders: dict[tuple[str, str], deque[HiddenOrder]] = {}
         self._made: dict[tuple[str, str, str], KaplanMeier] = {}
 
     def tell(self, symbol: str, venue: str, order: HiddenOrder) -> None:
-        """Add an order."""
+        """Add an order, unless the fill rates are frozen."""
+        if self.frozen:
+            return
         self._orders.setdefault((symbol, venue), deque(maxlen=self.most)).append(order)
         for kind in ("liquidity", "waiting", "belief"):
             self._made.pop((symbol, venue, kind), None)

@@ -314,8 +314,18 @@ class Router:
         if order.takes or order.ended is None:
             return
         lived = max(order.ended - order.sent, 0.0)
-        censored = complete or lived < order.window * (1.0 - _EARLY)
-        self.rates.tell(order.parent.symbol, order.venue, HiddenOrder(order.filled / order.scale, censored, lived, complete))
+        size, asked = (_rounded(shares, order.scale) for shares in (order.filled, order.quantity))
+        censored = complete or size >= asked or lived < order.window * (1.0 - _EARLY)
+        self.rates.tell(order.parent.symbol, order.venue, HiddenOrder(size, censored, lived, complete))
+
+
+def _rounded(shares: float, scale: float) -> float:
+    """Return shares in multiples of a market volume, rounded to three significant digits; shares where it is unknown.
+
+    Whole lots scatter a size that recurs. A router that asks for just that size must not take its complete fills for smaller
+    sizes than those that it has seen, nor fills that miss it by a rounding for the whole truth.
+    """
+    return float(shares) if scale == 1.0 else float(f"{shares / scale:.3g}")
 
 
 def _mid(quote: Quote | None, quotes: Sequence[VenueQuote]) -> float | None:

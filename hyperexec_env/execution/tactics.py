@@ -13,8 +13,8 @@ deadline takes at once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
@@ -28,7 +28,7 @@ from hyperexec_env.market.touch import DEEP, JOIN, KEEP, NONE
 from hyperexec_env.market.venue import Venue
 from hyperexec_env.orders import lots_of, shares_of
 
-__all__ = ["TACTICS", "Decision", "Placement", "Tactic", "TouchTable", "View", "tactic_of"]
+__all__ = ["TACTICS", "Decision", "Placement", "Tactic", "TouchTable", "View", "plain_tactic", "tactic_from", "tactic_of"]
 
 
 class View(NamedTuple):
@@ -272,6 +272,25 @@ TACTICS: Final[dict[str, Placement]] = {
     "cont-kukanov": Placement("cont-kukanov"),
 }
 """Tactics by name."""
+
+
+def plain_tactic(tactic: Tactic) -> dict[str, Any]:
+    """Return a tactic as plain values for JSON; :func:`tactic_from` is the inverse.
+
+    Raises:
+        ValueError: The tactic is a user's own.
+    """
+    if not isinstance(tactic, (Placement, TouchTable)):
+        raise ValueError(f"a journal stores the tactics {', '.join((*TACTICS, TouchTable.name))}, got {tactic.name!r}")
+    values = {item.name: getattr(tactic, item.name) for item in fields(tactic)}
+    return {key: value.tolist() if isinstance(value, np.ndarray) else value for key, value in values.items()}
+
+
+def tactic_from(values: Mapping[str, Any]) -> Tactic:
+    """Return the tactic of plain values."""
+    if "actions" in values:
+        return TouchTable(**{**values, "actions": np.array(values["actions"], dtype=np.int64)})
+    return Placement(**values)
 
 
 def tactic_of(given: str | Tactic) -> Tactic:

@@ -2,10 +2,14 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.fill_rates import FillRates, HiddenOrder
 from hyperexec_env.execution.journal import Feed, LiveDesk, replay_journal
+from hyperexec_env.execution.tactics import TouchTable
+from hyperexec_env.market.venue import Venue
 from hyperexec_env.orders import ParentOrder
 
 
@@ -162,3 +166,75 @@ def test_a_crossed_or_one_sided_quote_leaves_the_mid():
     feed.hear_quote(1.0, 10.3, 10.2)
     feed.hear_quote(2.0, 0.0, 10.2)
     assert feed.mid == 10.1
+
+
+VENUES = (
+    Venue("primary", "home", share=0.7, fee=0.003),
+    Venue("other", "lit", share=0.3, fee=-0.001),
+    Venue("pool", "dark", fee=0.001),
+    Venue("rest", "rest", fee=-0.002, adverse_bps=0.5),
+)
+
+
+def routed_session(journal, tactic):
+    """A session of a minute over venues: quotes by venue, fills in parts, rejections, and an order that is cancelled."""
+    rates = FillRates()
+    rates.tell("X", "pool", HiddenOrder(0.01, False, 3.0, False))
+    config = ExecutionConfig(max_participation_rate=None, slices=6)
+    desk = LiveDesk(config, seed=5, volume_window=20.0, journal=journal, venues=VENUES, tactic=tactic, fill_rates=rates)
+    desk.submit(order(), 0.0)
+    sent = []
+    for second in range(60):
+        at = 0.01 * (second % 5)
+        for venue in ("primary", "other", "rest"):
+            desk.quote("X", 99.99 + at, 100.01 + at, float(second), venue, 400, 300)
+        desk.trade("X", 100.0 + at, 200, second + 0.1, side=1)
+        desk.timer(second + 0.5)
+        routing = desk.route(second + 0.5)
+        for each, shares in routing.cancels:
+            desk.cancel(each.id, second + 0.6, quantity=shares)
+        for number, each in enumerate(routing.orders):
+            sent.append((each.id, each.venue, each.quantity))
+            if each.takes and number % 3 == 2:
+                desk.cancel(each.id, second + 0.7, rejected=True)
+            elif each.takes or len(sent) % 2:
+                desk.fill(each.id, max(1, each.quantity // 2), 100.0 + at, second + 0.7, fee=0.01 if number else None)
+            if each.takes and number % 3 != 2 and each.quantity > 1:
+                desk.cancel(each.id, second + 0.8)
+    return desk, sent, desk.stop(60.0)
+
+
+@pytest.mark.parametrize("tactic", ["take", "peg", "cont-kukanov"])
+def test_a_journal_of_venues_replays_to_the_same_venue_orders(tmp_path, tactic):
+    path = tmp_path / "session.jsonl"
+    desk, sent, (report,) = routed_session(path, tactic)
+    assert len({venue for _, venue, _ in sent}) > 1
+    (replayed,) = replay_journal(path).agent.get_reports()
+    assert replayed.venue_orders == report.venue_orders
+    assert replayed.to_dict() == report.to_dict()
+    assert report.filled == sum(one.filled for one in report.venues) > 0
+    assert [(event["id"], event["venue"], event["quantity"]) for event in events(path) if event["event"] == "sent"] == sent
+    assert desk.feed("X").mid == pytest.approx(100.04)
+    lines = path.read_text().splitlines()
+    at = next(number for number, line in enumerate(lines) if '"sent"' in line)
+    lines[at] = lines[at].replace('"venue":"', '"venue":"un')
+    with pytest.raises(ValueError, match=f"line {at + 1}: the journal holds"):
+        replay_journal(lines)
+
+
+def test_a_table_of_the_touch_is_stored_in_the_journal():
+    table = TouchTable(np.zeros((2, 3, 4), np.int64), 5.0, 100.0, 0.01)
+    lines = []
+    LiveDesk(seed=1, journal=lines.append, venues=VENUES, tactic=table)
+    again = replay_journal(lines).agent.router.tactic
+    assert again.actions.tolist() == table.actions.tolist()
+    assert (again.step_seconds, again.lot_shares, again.tick, again.patience) == (5.0, 100.0, 0.01, 1.0)
+
+
+def test_a_desk_without_venues_writes_what_it_wrote(tmp_path):
+    path = tmp_path / "session.jsonl"
+    session(path)
+    first, *rest = events(path)
+    assert list(first) == ["event", "version", "seed", "volume_window", "config"]
+    assert {tuple(event) for event in rest if event["event"] == "quote"} == {("event", "time", "symbol", "bid", "ask")}
+    assert {tuple(event) for event in rest if event["event"] == "fill"} == {("event", "time", "child", "quantity", "price")}
