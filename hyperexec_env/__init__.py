@@ -66,6 +66,8 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.baselines.solver import solve_interval as solve_interval
     from hyperexec_env.baselines.touch_board import evaluate_touch as evaluate_touch
+    from hyperexec_env.baselines.touch_desk import touch_tactic as touch_tactic
+    from hyperexec_env.baselines.touch_desk import touch_venues as touch_venues
     from hyperexec_env.baselines.trace import trace as trace
     from hyperexec_env.baselines.venue_board import evaluate_venues as evaluate_venues
     from hyperexec_env.data.basket_calibration import BasketCalibration as BasketCalibration
@@ -278,6 +280,8 @@ _MODULES: Final = {
     "solve_interval": "baselines.solver",
     "tca_blotter": "baselines.blotter",
     "touch_names": "market.touch_scenario",
+    "touch_tactic": "baselines.touch_desk",
+    "touch_venues": "baselines.touch_desk",
     "trace": "baselines.trace",
     "venue_names": "market.venue_scenario",
     "verify_file": "sharing.verification",
