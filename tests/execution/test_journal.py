@@ -177,7 +177,7 @@ VENUES = (
 
 
 def routed_session(journal, tactic):
-    """A session of a minute over venues: quotes by venue, fills in parts, rejections, and an order that is cancelled."""
+    """A minute over venues: quotes by venue, fills in parts, rejections, and an order that is cancelled."""
     rates = FillRates()
     rates.tell("X", "pool", HiddenOrder(0.01, False, 3.0, False))
     config = ExecutionConfig(max_participation_rate=None, slices=6)
