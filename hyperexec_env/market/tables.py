@@ -201,6 +201,12 @@ class Market:
         row: SliceRow = map_leaves(lambda column: column.take(cell), self.table)
         return row
 
+    @cached_property
+    def laws(self) -> Floats:
+        """Distribution of the regime in each slice, shape (N, M)."""
+        regimes = self.scenario.regimes
+        return np.array(_laws(regimes.start_law(), regimes.transition(self.tau), self.slices))
+
     @property
     def least(self) -> Floats:
         """Shares that must trade in each slice: zero, or infinity in the slice that must complete the order, shape (N,)."""
