@@ -17,8 +17,8 @@ from .lock import LOCK, claimed
 from .selection import scenario_name
 
 __all__ = [
-    *("LAST_GOOD", "LOG", "check_free", "claimed_folder", "file_name", "run_files", "run_folder", "save_scenario"),
-    "starting_point",
+    *("LAST_GOOD", "LOG", "check_free", "claimed_folder", "file_name", "files_in", "run_files", "run_folder"),
+    *("save_scenario", "starting_point"),
 ]
 
 LOG: Final = "tensorboard"
@@ -49,7 +49,11 @@ def claimed_folder(out: str, algorithm: str, scenario: Trainable, seed: int) -> 
 
 def run_files(args: Any, algorithm: str) -> list[Path]:
     """Return the files and folders that a training with some options writes."""
-    folder = run_folder(args.out, algorithm, scenario_name(args), args.seed)
+    return files_in(run_folder(args.out, algorithm, scenario_name(args), args.seed))
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the files and folders that a training writes to the folder of its run."""
     return [*policy_files(folder), *(folder / name for name in (_SCENARIO, FOLDER, LOCK, LOG, LAST_GOOD))]
 
 

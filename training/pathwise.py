@@ -36,15 +36,13 @@ if TYPE_CHECKING:
 
     from .torch_rollout import Outcome
 
-__all__ = ["OBJECTIVES", "Args", "Trainer", "network_shapes", "train"]
+__all__ = ["OBJECTIVES", "Args", "Trainer", "network_shapes", "train", "train_in"]
 
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
 """Objectives that can be minimised."""
 _SEEDS: Final = 2**41
 """Smallest seed of this trainer; seeds of training environments are below 2^41. Training seed s draws from 2^41 + 2 s, its
 validation from 2^41 + 2 s + 1."""
-_AHEAD: Final = 8
-"""Number of gradient steps whose paths are drawn at once."""
 _AVERAGE: Final = 0.99
 """Decay of the averaged weights per step (Polyak and Juditsky 1992, with exponential weights)."""
 _MAY_DIFFER: Final = ("scenario", "out", "threads", "checkpoint_every", "resume", "overwrite", "progress")
@@ -127,6 +125,8 @@ class Trainer:
     task: Any
     kind: type[NetworkPolicy] = NetworkPolicy
     """Class of the policies."""
+    drawn_ahead: int = 8
+    """Number of gradient steps whose paths are drawn at once."""
 
     def __init__(self, args: Args, scenario: Any) -> None:
         """Draw the initial weights and the validation episodes."""
@@ -170,14 +170,19 @@ class Trainer:
 
     def network(self, weights: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
         """Return the function from observations, shape (..., features), to actions, shape (...)."""
+        last, tanh = self.last_layer(weights), self.torch.tanh
+        return lambda observation: tanh(last(observation))
+
+    def last_layer(self, weights: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return the function from observations, shape (..., features), to the value of the last layer, shape (...)."""
         w1, b1, w2, b2, w3, b3 = self.layers(weights)
         linear, tanh = self.torch.nn.functional.linear, self.torch.tanh
 
-        def act(observation: torch.Tensor) -> Any:
+        def value(observation: torch.Tensor) -> Any:
             first = linear(observation, w1) + (b1[:, None] if b1.ndim > 1 else b1)
-            return tanh(linear(tanh(linear(tanh(first), w2, b2)), w3, b3)[..., 0])
+            return linear(tanh(linear(tanh(first), w2, b2)), w3, b3)[..., 0]
 
-        return act
+        return value
 
     def loss(self, outcome: Outcome) -> torch.Tensor:
         """Return the training objective of a batch, bps."""
@@ -199,7 +204,7 @@ class Trainer:
         args = self.args
         if not self.ahead:
             seed, first = _SEEDS + 2 * args.seed, self.step * args.lanes
-            self.ahead = [self.draw(seed, first + i * args.lanes, args.lanes) for i in reversed(range(_AHEAD))]
+            self.ahead = [self.draw(seed, first + i * args.lanes, args.lanes) for i in reversed(range(self.drawn_ahead))]
         for group in self.adam.param_groups:
             group["lr"] = args.learning_rate * 0.5 * (1.0 + math.cos(math.pi * self.done()))
         self.adam.zero_grad()
@@ -256,6 +261,20 @@ class Trainer:
         self.step, self.ahead = checkpoint.step, []
         for name, value in checkpoint.about["progress"].items():
             setattr(self, name, value)
+
+    def described(self, scenario: Any) -> dict[str, Any]:
+        """Return what describes the training beside its course: algorithm, options, scenario and traded slices."""
+        return {
+            "algorithm": "pathwise",
+            "args": plain_args(self.args, scenario),
+            "scenario": scenario.to_dict(),
+            "scenario_hash": scenario.hash,
+            "timesteps": self.step * self.args.lanes * scenario.slices,
+        }
+
+    def save_task(self, scenario: Any, folder: Path) -> None:
+        """Write the scenario of the training to its folder."""
+        save_scenario(scenario, folder)
 
     def policy(self, about: dict[str, Any]) -> NetworkPolicy:
         """Return the best policy as a :class:`NetworkPolicy`."""
@@ -320,7 +339,7 @@ def train(args: Args) -> NetworkPolicy:
     scenario: Any = _check(args)
     need("torch", "train").set_num_threads(args.threads)
     with claimed_folder(args.out, "pathwise", scenario, args.seed) as folder:
-        return _train(args, scenario, folder)
+        return train_in(folder, trainer_of(args, scenario), scenario)
 
 
 def trainer_of(args: Args, scenario: Scenario | BasketScenario) -> Trainer:
@@ -332,17 +351,17 @@ def trainer_of(args: Args, scenario: Scenario | BasketScenario) -> Trainer:
     return Trainer(args, scenario)
 
 
-def _train(args: Args, scenario: Any, folder: Path) -> NetworkPolicy:
-    """Train a policy with checked options in a folder; see :func:`train`."""
-    trainer = trainer_of(args, scenario)
+def train_in(folder: Path, trainer: Trainer, task: Any) -> NetworkPolicy:
+    """Train a policy with checked options in a folder, for a scenario, a basket or a distribution; see :func:`train`."""
+    args = trainer.args
     checkpoints = folder / FOLDER
     checkpoint = starting_point(folder, resume=args.resume, overwrite=args.overwrite)
     if checkpoint:
         check_versions(checkpoint, checkpoints, "torch")
-        trainer.restore(checkpoint, scenario)
+        trainer.restore(checkpoint, task)
         print(f"resumed from the checkpoint of {checkpoint.step:,} steps in {checkpoints}", file=sys.stderr)
     processor = time.process_time()
-    stopped = _run(trainer, checkpoints, scenario)
+    stopped = _run(trainer, checkpoints, task)
     if stopped == "diverged":
         print(
             f"training diverged in step {trainer.step:,}: saved the best earlier policy, of step {trainer.best_step:,}; "
@@ -350,11 +369,7 @@ def _train(args: Args, scenario: Any, folder: Path) -> NetworkPolicy:
             file=sys.stderr,
         )
     about = {
-        "algorithm": "pathwise",
-        "args": plain_args(args, scenario),
-        "scenario": scenario.to_dict(),
-        "scenario_hash": scenario.hash,
-        "timesteps": trainer.step * args.lanes * scenario.slices,
+        **trainer.described(task),
         "steps": trainer.step,
         "best_step": trainer.best_step,
         "stopped": stopped,
@@ -363,6 +378,6 @@ def _train(args: Args, scenario: Any, folder: Path) -> NetworkPolicy:
         "versions": versions("torch"),
     }
     policy = trainer.policy(about)
-    save_scenario(scenario, folder)
+    trainer.save_task(task, folder)
     save_policy(policy, folder)
     return policy

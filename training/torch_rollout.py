@@ -20,7 +20,7 @@ from hyperexec_env.envs.features import Observer, drawn_features, last_ratio, ow
 from hyperexec_env.market.kernel import Impact, Slice, State, close, expected_cost, move, shortfall_cost
 from hyperexec_env.market.path import Path
 
-__all__ = ["Lanes", "Outcome", "lanes_of", "roll"]
+__all__ = ["Lanes", "Outcome", "Terms", "lanes_of", "roll", "roll_shares", "terms_of"]
 
 
 class Lanes(NamedTuple):
@@ -94,6 +94,39 @@ def _constants(values: NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(float(value) for value in values[:, 0]) if values.strides[1] == 0 else ()
 
 
+class Terms(NamedTuple):
+    """What the rollout knows of the order and the market; numbers, or tensors of shape (episodes,)."""
+
+    quantity: Any
+    """Shares."""
+    impact: Impact
+    scales: Any
+    """Units of the features (:class:`~hyperexec_env.envs.features.Scales`)."""
+    largest: Any
+    """:func:`~hyperexec_env.envs.features.reach` of the quantity."""
+    plan: tuple[Any, ...]
+    """Remaining fraction of the order in the expected-volume schedule, one entry per slice."""
+    bps: Any
+    """Bps of the arrival notional for one unit of currency."""
+    complete: bool
+    """Whether the last slice completes the order."""
+
+
+def terms_of(observer: Observer) -> Terms:
+    """Return the terms of the order of a market, floats."""
+    market = observer.market
+    quantity, impact = float(market.scenario.quantity), Impact(*map(float, market.impact))
+    return Terms(
+        quantity,
+        impact,
+        observer.sight.scales,
+        reach(quantity, impact.transient_exponent),
+        tuple(map(float, market.plan)),
+        1e4 / (quantity * market.scenario.arrival_price),
+        market.scenario.complete,
+    )
+
+
 def roll(
     observer: Observer, mode: ActionMode, lanes: Lanes, act: Callable[[torch.Tensor], torch.Tensor], shortfall: bool = True
 ) -> Outcome:
@@ -106,23 +139,36 @@ def roll(
         act: The policy: observations of shape (episodes, features) -> actions of shape (episodes,).
         shortfall: Whether to compute the realised shortfall (zero otherwise).
     """
-    market = observer.market
-    quantity, impact = float(market.scenario.quantity), Impact(*map(float, market.impact))
-    largest = reach(quantity, impact.transient_exponent)
+
+    def shares(k: int, state: Any, own: tuple[torch.Tensor, ...]) -> Any:
+        return mode.shares(act(torch.cat([torch.stack(own, dim=1), lanes.exogenous[k]], dim=1)), state[0], lanes.base[k])
+
+    return roll_shares(terms_of(observer), lanes, shares, shortfall)
+
+
+def roll_shares(
+    terms: Terms, lanes: Lanes, shares: Callable[[int, Any, tuple[torch.Tensor, ...]], Any], shortfall: bool = True
+) -> Outcome:
+    """Run a policy that returns shares; see :func:`roll`.
+
+    Args:
+        terms: The terms of the order.
+        lanes: The episodes.
+        shares: The policy: slice, state (remaining, permanent, transient) and own features -> shares, (episodes,).
+        shortfall: Whether to compute the realised shortfall (zero otherwise).
+    """
     zero = torch.zeros_like(lanes.drifted[0])
-    state: tuple[Any, Any, Any] = (zero + quantity, zero, zero)
+    state: tuple[Any, Any, Any] = (zero + terms.quantity, zero, zero)
     last_shares, expected, realised = zero, zero, zero
     for k, slice in enumerate(lanes.slices):
-        known = (lanes.drifted[k], float(market.plan[k]), lanes.rest_volume[k])
-        own = own_features(observer.sight.scales, quantity, largest, state, last_shares, lanes.last_volume[k], known)
-        action = act(torch.cat([torch.stack(own, dim=1), lanes.exogenous[k]], dim=1))
+        known = (lanes.drifted[k], terms.plan[k], lanes.rest_volume[k])
+        own = own_features(terms.scales, terms.quantity, terms.largest, state, last_shares, lanes.last_volume[k], known)
         before = state[0]
-        state, cost = move(impact, state, slice, mode.shares(action, before, lanes.base[k]))
+        state, cost = move(terms.impact, state, slice, shares(k, state, own))
         last_shares = before - state[0]
         expected = expected + expected_cost(cost)
         realised = realised + shortfall_cost(cost) if shortfall else realised
-    if not market.scenario.complete:
-        marked, marked_in_objective = close(impact, State(*state), quantity)
+    if not terms.complete:
+        marked, marked_in_objective = close(terms.impact, State(*state), terms.quantity)
         expected, realised = expected + marked_in_objective, realised + marked
-    bps = 1e4 / (quantity * market.scenario.arrival_price)
-    return Outcome(expected * bps, realised * bps)
+    return Outcome(expected * terms.bps, realised * terms.bps)
