@@ -16,7 +16,7 @@ from hyperexec_env.evaluation.basket_network import load_basket_policy
 from hyperexec_env.evaluation.board import Board, Entrant, judge, play
 from hyperexec_env.evaluation.calibration_error import DRAWS, calibration_error
 from hyperexec_env.evaluation.identity import policy_hash
-from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
+from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.observation import ObservationPolicy
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.policy import Policy
@@ -67,7 +67,14 @@ class _Known(NamedTuple):
         return {group: [name for name in names if name not in leave_out] for group, names in found.items() if [*names]}
 
 
-_OF_ONE: Final = _Known(BASELINES, SANITY, DESK, LEARNERS, policy_names, get_policy, load_policy)
+def _read(folder: str) -> NetworkPolicy:
+    """Read a trained policy of one market, or of many markets."""
+    from .universal import load_trained  # lazy: it loads the solver
+
+    return load_trained(folder)
+
+
+_OF_ONE: Final = _Known(BASELINES, SANITY, DESK, LEARNERS, policy_names, get_policy, _read)
 _OF_BASKETS: Final = _Known(BASKET_BASELINES, BASKET_SANITY, (), (), basket_policy_names, basket_policy, load_basket_policy)
 
 

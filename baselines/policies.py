@@ -26,7 +26,7 @@ from hyperexec_env.market.tables import Market
 
 from .desk import DESK, LEARNERS
 
-__all__ = ["BASELINES", "SANITY", "Adaptive", "Optimal", "Schedule", "get_policy", "policy_names"]
+__all__ = ["BASELINES", "MANY", "SANITY", "Adaptive", "Optimal", "Schedule", "get_policy", "policy_names"]
 
 Weights = NDArray[np.float64]
 
@@ -221,9 +221,27 @@ SANITY: Final[dict[str, Callable[[], Policy]]] = {
 """Factories of the sanity policies by name. In a market without a defect they do not beat TWAP."""
 
 
+def _linearised() -> Policy:
+    """Return the optimum of the linearised market."""
+    from .universal import linearised_policy  # lazy as above
+
+    return linearised_policy()
+
+
+def _universal() -> Policy:
+    """Return the shipped policy for many markets."""
+    from .universal import universal_policy  # lazy as above
+
+    return universal_policy()
+
+
+MANY: Final[dict[str, Callable[[], Policy]]] = {"linearised": _linearised, "universal": _universal}
+"""Factories of the policies for many markets by name (:mod:`.universal`)."""
+
+
 def policy_names() -> tuple[str, ...]:
     """Return the names of all policies of the package; "optimum", which needs the solver, is not among them."""
-    return (*BASELINES, *SANITY, *DESK, *LEARNERS)
+    return (*BASELINES, *SANITY, *DESK, *LEARNERS, *MANY)
 
 
 def get_policy(name: str) -> Policy:
@@ -232,7 +250,7 @@ def get_policy(name: str) -> Policy:
     Raises:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
-    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, **LEARNERS, Optimal.name: Optimal}
+    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, **LEARNERS, **MANY, Optimal.name: Optimal}
     by_word = {key.lower(): make for key, make in known.items()}
     if name.lower() not in by_word:
         raise ValueError(f"unknown policy {name!r}{nearest(name, known)} (known: {', '.join(known)}; or a folder)")

@@ -50,7 +50,9 @@ _HEADS: Final[dict[str, Callable[[Any], Any]]] = {
     "clip": lambda values: values[:, 0].astype(np.float64).clip(-1.0, 1.0),
     "tanh": lambda values: np.tanh(values[:, 0]).astype(np.float64),
     "argmax": lambda values: values.argmax(axis=1),
+    "odds": lambda values: values[:, 0].astype(np.float64),
 }
+"""Functions of the last layer. The head "odds" belongs to :class:`~hyperexec_env.baselines.universal.UniversalPolicy`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,6 +227,11 @@ def check_layers(layers: Layers, head: str) -> None:
         ValueError: There are too many layers, the sizes of successive layers do not match, a hidden layer has no unit, or a
             number is not a finite float32; the message names the layer.
     """
+    if head == "odds":
+        raise ValueError(
+            "head must be 'clip', 'tanh' or 'argmax', got 'odds', that of a policy of many markets, which "
+            "`baselines.universal.load_trained` reads"
+        )
     check_chain(layers, len(observation_names()), len(PACES) if head == "argmax" else 1)
 
 
