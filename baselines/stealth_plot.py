@@ -2,37 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hyperexec_env.evaluation.page import COLOURS, plain_label
+from hyperexec_env.evaluation.plotting import picture_of
 from hyperexec_env.extras import need
-from hyperexec_env.files import check_target
 
 if TYPE_CHECKING:
     from .stealth import Estimate, Row, Study
 
-__all__ = ["check_plot", "picture"]
-
-_FORMATS: Final = (".png", ".svg", ".pdf")
-
-
-def check_plot(path: str | None) -> None:
-    """Check, before the study runs, that a figure can be written to a path.
-
-    Raises:
-        ValueError: The path is not writable or has an unknown extension.
-        MissingExtra: matplotlib is not installed.
-    """
-    if path is None:
-        return
-    check_target(path)
-    if not path.lower().endswith(_FORMATS):
-        raise ValueError(f"plot must have one of the extensions {', '.join(_FORMATS)}, got {path!r}")
-    need("matplotlib", "plot")
+__all__ = ["picture"]
 
 
 def _draw(found: Study) -> Any:
@@ -84,10 +66,5 @@ def _curve(axis: Any, rows: list[Row], estimates: list[Estimate], place: int, la
 
 
 def picture(found: Study, path: str) -> bytes:
-    """Return the figure as the bytes of a file; the format follows the extension, and equal studies give equal bytes."""
-    target = io.BytesIO()
-    kind = path.lower().rpartition(".")[2]
-    metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind, {})
-    with need("matplotlib", "plot").rc_context({"svg.hashsalt": "hyperexec"}):
-        _draw(found).savefig(target, format=kind, dpi=150, metadata=metadata)
-    return target.getvalue()
+    """Return the figure as the bytes of a file; see :func:`~hyperexec_env.evaluation.plotting.picture_of`."""
+    return picture_of(_draw(found), path)

@@ -44,9 +44,12 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.basket_estimate import estimate_basket as estimate_basket
     from hyperexec_env.baselines.blotter import tca_blotter as tca_blotter
     from hyperexec_env.baselines.blotter_report import BlotterReport as BlotterReport
+    from hyperexec_env.baselines.distribution import MarketDistribution as MarketDistribution
+    from hyperexec_env.baselines.distribution import get_distribution as get_distribution
     from hyperexec_env.baselines.estimate import estimate as estimate
     from hyperexec_env.baselines.evaluate import entrants as entrants
     from hyperexec_env.baselines.evaluate import known_optimum as known_optimum
+    from hyperexec_env.baselines.frontier import frontier as frontier
     from hyperexec_env.baselines.kinds import card as card
     from hyperexec_env.baselines.kinds import certify as certify
     from hyperexec_env.baselines.kinds import evaluate as evaluate
@@ -184,6 +187,7 @@ _MODULES: Final = {
     "HyperExecEnv": "envs.single",
     "HyperExecVectorEnv": "envs.vector",
     "KaplanMeier": "execution.fill_rates",
+    "MarketDistribution": "baselines.distribution",
     "NetworkPolicy": "evaluation.network",
     "ObservationPolicy": "evaluation.observation",
     "OnlineEstimates": "execution.online",
@@ -238,7 +242,9 @@ _MODULES: Final = {
     "evaluate": "baselines.kinds",
     "evaluate_touch": "baselines.touch_board",
     "evaluate_venues": "baselines.venue_board",
+    "frontier": "baselines.frontier",
     "get_basket": "market.basket_scenario",
+    "get_distribution": "baselines.distribution",
     "get_policy": "baselines.policies",
     "get_scenario": "market.scenarios",
     "get_venues": "market.venue_scenario",

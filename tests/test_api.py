@@ -140,6 +140,7 @@ TAKERS = {
     "OnlineEstimates": lambda scenario, _: hx.OnlineEstimates(scenario).to_dict(),
     "planned_shares": lambda scenario, _: hx.planned_shares(ORDER, scenario, "AC"),
     "realism": lambda scenario, _: refused("at least five sessions|unknown", hx.realism, scenario, FEW),
+    "frontier": lambda scenario, _: hx.frontier(scenario, ("TWAP", "AC"), (1.0,), 4).to_dict(),
     "study": lambda scenario, _: refused("episodes must|unknown", study, scenario, episodes=1),
     "leaderboard": lambda scenario, _: leaderboard(scenario),
     "make_bundle": lambda scenario, folder: bundled(scenario, folder),
@@ -333,6 +334,7 @@ def test_the_optimum_is_solved_for_is_given_or_is_left_out():
         lambda seed: hx.estimate(NAME, seed=seed),
         lambda seed: hx.estimate_schedule(ORDER, NAME, seed=seed),
         lambda seed: study(NAME, seed=seed),
+        lambda seed: hx.frontier(NAME, ("TWAP",), seed=seed),
         lambda seed: hx.ExecutionAgent(seed=seed),
         *(
             lambda seed, train=script.train, args=script.Args: train(args(scenario=NAME, seed=seed))

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.baselines.stealth import FACTORS, Study, study
-from hyperexec_env.baselines.stealth_plot import check_plot, picture
+from hyperexec_env.baselines.stealth_plot import picture
+from hyperexec_env.evaluation.plotting import check_plot
 from hyperexec_env.files import write_atomically
 
 ORDER = 15

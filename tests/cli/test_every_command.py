@@ -28,6 +28,7 @@ from hyperexec_env.training.interruption import Interrupted, Signals
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BARS, FILLS = str(BENCHMARKS / "example_bars.csv"), str(BENCHMARKS / "example_fills.csv")
 QUICK = "--lanes 4 --hidden 4 --out run --overwrite --no-progress"
+UNIVERSAL = "--steps 1 --markets 2 --pool 3 --validation 64"
 REPLAY = f"{QUICK} --timesteps 40 --learning-starts 10 --batch-size 4 --gradient-steps 1 --buffer-size 100 --no-tensorboard"
 
 TINY = {
@@ -35,6 +36,7 @@ TINY = {
     "evaluate": "--scenario almgren-chriss --policy TWAP --episodes 10",
     "train ppo": f"{QUICK} --timesteps 104 --steps 26 --batch-size 26 --epochs 1 --no-tensorboard",
     "train pathwise": f"{QUICK} --steps 1 --validation 4",
+    "train universal": f"{UNIVERSAL} --lanes 4 --hidden 4 --out run --overwrite --no-progress",
     "train sac": REPLAY,
     "train dqn": f"{REPLAY} --target-interval 10",
     "export": "model.zip --algorithm ppo --out run --overwrite --trust-pickle",
@@ -47,6 +49,7 @@ TINY = {
     "trace": "almgren-chriss --policy TWAP",
     "card": "almgren-chriss",
     "certify": "almgren-chriss --trips 1000",
+    "frontier": "almgren-chriss --policy TWAP --episodes 10",
     "audit env": "hyperexec_env:HyperExec-v0 --set scenario=almgren-chriss --episodes 10",
     "audit policy": "TWAP --scenario almgren-chriss --episodes 50",
     "audit results": "results.csv",
@@ -68,7 +71,7 @@ TINY = {
 LISTS = ("scenarios", "data layouts")
 """Commands whose JSON is a list."""
 NEEDS = {"leaderboard": "matplotlib", "export": "stable_baselines3"} | dict.fromkeys(
-    ("train ppo", "train sac", "train dqn", "train pathwise"), "stable_baselines3"
+    ("train ppo", "train sac", "train dqn", "train pathwise", "train universal"), "stable_baselines3"
 )
 
 
