@@ -16,6 +16,7 @@ from hyperexec_env.market.venue_path import build_venues
 from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario, get_venues
 
 from .solver.venues import VenueSolution, recalibration_line, solve_venues
+from .venue_desk import VENUE_DESK
 from .venue_policies import VENUE_BASELINES, VENUE_SANITY, VenuePolicy, venue_policy
 
 __all__ = ["VenueBoard", "VenueRow", "evaluate_venues", "venue_entrants"]
@@ -24,6 +25,7 @@ _REFERENCE: Final = "dark-first"
 """The plainest rule that uses every venue."""
 _GROUPS: Final = {
     "baselines": (*VENUE_BASELINES, "optimum"),
+    "desk": tuple(name for name in VENUE_DESK if name.endswith(":cont-kukanov")),
     "sanity": tuple(VENUE_SANITY),
     "all": (*VENUE_BASELINES, "optimum", *VENUE_SANITY),
 }
@@ -132,7 +134,7 @@ class VenueBoard:
 
 
 def venue_entrants(policies: Any) -> list[VenuePolicy]:
-    """Return policies, given as names, groups (`baselines`, `sanity`, `all`), or objects with `name` and `act`."""
+    """Return policies, given as names, groups (`baselines`, `desk`, `sanity`, `all`), or objects with `name` and `act`."""
     given: Iterable[Any] = [policies] if isinstance(policies, str) or hasattr(policies, "act") else policies
     found: dict[tuple[str, int | None], VenuePolicy] = {}
     for entry in given:

@@ -12,6 +12,8 @@ each venue, shape (venues, episodes): home and the other lit venues first, then 
 | Kratz-Schoeneborn | their plan, with impact and fill rate linearised | water-filling | everything else posted |
 | optimum | the exact optimum (:mod:`~hyperexec_env.baselines.solver.venues`) | water-filling | up to the optimal total |
 
+The policies `desk:ALGORITHM:TACTIC` (:mod:`~hyperexec_env.baselines.venue_desk`) are the desk's agent with its router.
+
 | sanity policy | what it does wrong |
 | --- | --- |
 | ping | posts one lot, and everything else only after it filled: liquidity does not persist, so it learns nothing |
@@ -41,6 +43,7 @@ from .solver.policies import TablePolicy
 from .solver.problem import build_problem
 from .solver.solution import solve as solve_market
 from .solver.venues import VenueSolution, solve_venues
+from .venue_desk import VENUE_DESK
 
 __all__ = ["VENUE_BASELINES", "VENUE_SANITY", "VenuePolicy", "venue_policy", "venue_policy_names"]
 
@@ -279,7 +282,7 @@ VENUE_SANITY: Final[dict[str, Callable[[], VenuePolicy]]] = {
 
 
 def venue_policy_names() -> tuple[str, ...]:
-    """Return the names of all policies over venues."""
+    """Return the names of the policies over venues that a board of all policies has."""
     return (*VENUE_BASELINES, "optimum", *VENUE_SANITY)
 
 
@@ -289,7 +292,7 @@ def venue_policy(name: str) -> VenuePolicy:
     Raises:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
-    known: dict[str, Callable[[], VenuePolicy]] = {**VENUE_BASELINES, "optimum": _Optimal, **VENUE_SANITY}
+    known: dict[str, Callable[[], VenuePolicy]] = {**VENUE_BASELINES, "optimum": _Optimal, **VENUE_SANITY, **VENUE_DESK}
     by_word = {key.lower(): make for key, make in known.items()}
     if name.lower() not in by_word:
         raise ValueError(f"unknown policy over venues {name!r}{nearest(name, known)} (known: {', '.join(known)})")
