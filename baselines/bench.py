@@ -17,8 +17,11 @@ from hyperexec_env.evaluation.bench import REFERENCE, Probe, single_rate, within
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.children import cut
+from hyperexec_env.execution.config import ExecutionConfig
+from hyperexec_env.execution.fill_rates import FillRates, HiddenOrder
 from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.execution.quotes import Quote
+from hyperexec_env.market.venue import Venue
 from hyperexec_env.orders import ParentOrder
 
 from .policies import get_policy
@@ -141,6 +144,36 @@ def _learning_time(seconds: float) -> float:
     return 1e6 * spent / calls
 
 
+def _routing_time(seconds: float) -> float:
+    """Return the mean time of a `route()` call that splits a child over four venues, two of them hidden, microseconds."""
+    venues = (
+        Venue("primary", "home", share=0.6, fee=0.003),
+        Venue("inverted", "lit", share=0.4, fee=-0.001),
+        Venue("pool", "dark", fee=0.001),
+        Venue("touch", "rest", fee=-0.002),
+    )
+    rates, sizes = FillRates(), np.random.default_rng(0).choice([0.0, 0.01, 0.03], 1_000)
+    for venue in ("pool", "touch"):
+        for size in sizes.tolist():
+            rates.tell("X", venue, HiddenOrder(size, False, 1.0, False))
+    rates.frozen = True
+    spent, calls = 0.0, 0
+    while spent < seconds:
+        config = ExecutionConfig(algorithm="TWAP", slices=_CHILDREN, max_participation_rate=None)
+        agent = ExecutionAgent(config, seed=0, venues=venues, fill_rates=rates)
+        agent.start()
+        agent.submit_order(_parent(), 0.0)
+        agent.process({"X": Quote(150.0, 200.0)}, now=0.0)
+        while (child := agent.get_next_child(299.0)) is not None:
+            start = perf_counter()
+            routing = agent.route(child, 0.0)
+            spent += perf_counter() - start
+            calls += 1
+            if not routing.orders:
+                raise RuntimeError("route must split the child")
+    return 1e6 * spent / calls
+
+
 def _call_time(call: Callable[[], Any], seconds: float) -> float:
     """Return the mean time of a call, loop overhead included, microseconds."""
     calls, start = 0, perf_counter()
@@ -176,6 +209,7 @@ def agent_probes() -> list[Probe]:
     return [
         *(Probe(name, "us", goal, "lower", ours, lambda seconds: 1e6 / steps(seconds)) for name, goal, ours in calls),
         within("process() that learns from a bin and plans anew", "us", limit, _learning_time),
+        within("route() of a child over four venues", "us", limit, _routing_time),
     ]
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from heapq import heapify, heapreplace
 from typing import Final, Protocol
 
 import numpy as np
@@ -33,6 +34,8 @@ _ROUNDING: Final = 1e-9
 """Part of a lot below which a size counts as rounded."""
 _STEPS: Final = 200
 """Largest number of bisection steps; doubles are exhausted after about 60."""
+_FEW: Final = 12
+"""Number of lots that are compared one by one instead of by bisection."""
 
 
 class SizeLaw(Protocol):
@@ -161,20 +164,38 @@ def allocate(lots: int, offers: Sequence[Offer]) -> list[int]:
         return [offer.most for offer in offers]
     levels = [offer.marginal(at) for offer in offers if offer.most for at in (1, min(lots, offer.most))]
     low, high = min(levels), max(levels)
-    low -= max(abs(low), abs(high), 1e-300)
+    low -= max(abs(low), abs(high)) or 1.0
+    below, above = [0] * len(offers), [min(offer.most, lots) for offer in offers]
     for _ in range(_STEPS):
         middle = 0.5 * (low + high)
-        if not low < middle < high:
+        if sum(above) - sum(below) <= _FEW or not low < middle < high:
             break
-        if sum(min(offer.up_to(middle), lots) for offer in offers) >= lots:
-            high = middle
+        split = [min(offer.up_to(middle), lots) for offer in offers]
+        if sum(split) >= lots:
+            high, above = middle, split
         else:
-            low = middle
-    split = [min(offer.up_to(low), lots) for offer in offers]
-    for number, offer in enumerate(offers):  # lots at one level cost the same wherever they go
-        split[number] += min(max(min(offer.up_to(high), lots) - split[number], 0), lots - sum(split))
-    for number, offer in enumerate(offers):
-        split[number] += min(offer.most - split[number], lots - sum(split))
+            low, below = middle, split
+    return _filled_up(below, above, lots, offers)
+
+
+def _filled_up(split: list[int], above: Sequence[int], lots: int, offers: Sequence[Offer]) -> list[int]:
+    """Return a split with the cheapest lots added until it is complete.
+
+    Args:
+        split: Lots that are below the level.
+        above: Lots up to the level; where many of them remain, they all cost the same.
+        lots: Lots to split.
+        offers: What each venue offers.
+    """
+    if sum(above) - sum(split) > _FEW:
+        for number, most in enumerate(above):
+            split[number] += min(max(most - split[number], 0), lots - sum(split))
+    next_lots = [(offer.marginal(own + 1), number) for number, (own, offer) in enumerate(zip(split, offers, strict=True))]
+    heapify(next_lots)
+    while sum(split) < lots:
+        number = next_lots[0][1]
+        split[number] += 1
+        heapreplace(next_lots, (offers[number].marginal(split[number] + 1), number))
     return split
 
 

@@ -172,6 +172,7 @@ def test_the_agent_is_measured_in_steps_of_cartpole(agent_rows):
         "impact estimate": (0.2, "lower", "us", REFERENCE),
         "status": (0.1, "lower", "us", REFERENCE),
         "process() that learns from a bin and plans anew": (1.0, "lower", "us", LIMIT),
+        "route() of a child over four venues": (1.0, "lower", "us", LIMIT),
     }
     assert all(0.0 < row.rate < 1e6 for row in agent_rows)
 
