@@ -1,4 +1,4 @@
-r"""The volume level as a hidden state: the belief of a policy about it, and markets in which it is told.
+r"""Volume level and drift as hidden states: the belief of a policy about them, and markets in which they are told.
 
 An episode draws a level L ~ N(0, s0^2) of the log volume. With V_k the volume of slice k, E V_k its expectation in its regime,
 and s the sd of the volume noise, each slice shows L with an error:
@@ -9,7 +9,8 @@ Given the volumes of k slices, L is normal with mean m_k and variance P_k (Kalma
 
     m_k = s0^2 / (s^2 + k s0^2) * sum of the observed log volumes,      P_k = s0^2 s^2 / (s^2 + k s0^2)
 
-Trades do not move the evidence, so the belief m_k is a signal like the order flow: m_{k+1} ~ N(m_k, P_k - P_{k+1}).
+Trades do not move the evidence, so the belief m_k is a signal like the order flow: m_{k+1} ~ N(m_k, P_k - P_{k+1}). So is the
+belief about an unknown drift (:mod:`hyperexec_env.market.unknown`) where its evidence is equally good in all regimes.
 """
 
 from __future__ import annotations
@@ -21,16 +22,22 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market.belief import gain_after, variance_after
+from hyperexec_env.market.belief import Normal, gain_after, learn, variance_after
+from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market, build_market
 
-__all__ = ["belief_gains", "belief_variances", "level_matters", "memory_matters", "told_markets", "total_noise"]
+__all__ = [
+    *("belief_gains", "belief_variances", "drift_variances", "even_evidence", "level_matters", "memory_matters"),
+    *("told_markets", "total_noise"),
+]
 
 Floats = NDArray[np.float64]
 
 _NODES: Final = (5, 13)
 """Nodes of the average over told levels without and with a cap, for a relative error of about 1e-8 and 1e-5: the optimum is
 smooth in the level, but bends quickly where the cap begins to bind."""
+_DRIFTS: Final = 11
+"""Nodes of the average over told drifts, in which the optimum bends where an order begins to wait."""
 _NODES_PER_SD: Final = 4
 """Additional nodes per unit of the sd of the level."""
 
@@ -41,6 +48,19 @@ def belief_variances(market: Market) -> Floats:
     level, noise = scenario.volume_level_sd**2, scenario.volume_noise**2
     seen = np.arange(1, scenario.slices + 1)
     return np.concatenate([[level], variance_after(level, noise, seen)]) if level else np.zeros(scenario.slices + 1)
+
+
+def drift_variances(market: Market) -> Floats:
+    """Return P_k, the variance of the drift given the prices of the first k slices, shape (N + 1,)."""
+    scenario, variances = market.scenario, [market.scenario.drift_sd**2]
+    for news in (market.step_volatility[:, 0] * market.numbers.by_news) ** 2:
+        variances.append(learn(Normal(0.0, variances[-1]), 0.0, news, scenario.tau).variance)
+    return np.array(variances)
+
+
+def even_evidence(market: Market) -> bool:
+    """Return whether a slice tells as much about the drift in every regime, so that P_k does not depend on the regimes."""
+    return bool((market.step_volatility == market.step_volatility[:, :1]).all() or not market.numbers.by_news)
 
 
 def belief_gains(market: Market) -> Floats:
@@ -66,12 +86,18 @@ def total_noise(market: Market) -> float:
 
 
 def told_markets(market: Market) -> list[tuple[float, Market]]:
-    """Return markets in which the volume level is a known number, with their Gauss-Hermite weights.
+    """Return markets in which the unknowns are known numbers, with their Gauss-Hermite weights.
 
-    The weighted mean over these markets of an optimum is the optimum of a policy that is told the level; of the objective of a
-    policy that ignores past volumes, it is the objective of the policy.
+    The weighted mean over these markets of an optimum is the optimum of a policy that is told level and drift; of the objective
+    of a policy that ignores past volumes and prices, it is the objective of the policy.
     """
     scenario = market.scenario
+    if scenario.drift_sd:
+        return [
+            (weight * own, one)
+            for weight, drifting in _told_drifts(scenario)
+            for own, one in (told_markets(drifting) if scenario.volume_level_sd else [(1.0, drifting)])
+        ]
     deviation = scenario.volume_level_sd
     count = _NODES[market.numbers.spec.capped] + math.ceil(_NODES_PER_SD * deviation * scenario.temp_impact_beta)
     points, weights = np.polynomial.hermite_e.hermegauss(count)
@@ -81,3 +107,14 @@ def told_markets(market: Market) -> list[tuple[float, Market]]:
         (weight, replace(plain, mean_volume=plain.mean_volume * factor, rest_volume=plain.rest_volume * factor))
         for weight, factor in zip((weights / weights.sum()).tolist(), factors.tolist(), strict=True)
     ]
+
+
+def _told_drifts(scenario: Scenario) -> list[tuple[float, Market]]:
+    """Return markets in which the drift is a known number, with their Gauss-Hermite weights."""
+    points, weights = np.polynomial.hermite_e.hermegauss(_DRIFTS)
+    found = []
+    for point, weight in zip(points.tolist(), (weights / weights.sum()).tolist(), strict=True):
+        drift = tuple(mean + scenario.drift_sd * point for mean in scenario.regimes.drift)
+        told = replace(scenario, drift_sd=0.0, regimes=replace(scenario.regimes, drift=drift))
+        found.append((weight, build_market(told)))
+    return found

@@ -19,7 +19,7 @@ from .dynamic import evaluate_fractions
 from .objectives import bps_of, solve_to_tolerance, told_bps
 from .problem import build_problem, unsolved
 
-__all__ = ["ignoring_bps", "level_alone", "lower_bound", "volume_alone"]
+__all__ = ["ignoring_bps", "lower_bound", "unknowns_alone", "volume_alone"]
 
 Floats = NDArray[np.float64]
 
@@ -27,34 +27,39 @@ _BOUND_PATHS: Final = 20_000
 """Number of simulated paths for a lower bound."""
 
 
-def level_alone(market: Market, **changes: Any) -> bool:
-    """Return whether the market has a volume level, and could be solved if the level (and `changes`) were set back."""
-    scenario = market.scenario
-    plain = replace(scenario, volume_level_sd=0.0, **changes)
-    return scenario.volume_level_sd > 0.0 and not unsolved(build_market(plain))
+def unknowns_alone(market: Market, **changes: Any) -> bool:
+    """Return whether the market has unknowns, and could be solved if they were told (and `changes` set back)."""
+    if not market.scenario.unknown:
+        return False
+    told = told_markets(market)[0][1].scenario
+    return not unsolved(build_market(replace(told, **changes)))
 
 
 def volume_alone(market: Market) -> bool:
-    """Return whether the objective of a policy that ignores past volumes can be computed: an upper bound on J*.
+    """Return whether the objective of a policy that ignores what past slices tell can be computed: an upper bound on J*.
 
-    The volume has a level or is persistent, and the market could be solved without both. With a cap, the persistence ties the
-    traded shares of a slice to those of the slices before.
+    Volume level or drift are unknown, or the volume is persistent, and the market could be solved without all three. With a
+    cap, the persistence ties the traded shares of a slice to those of the slices before. A geometric price grows with the
+    exponential of its drift, so that the mean drift has not the mean cost.
     """
     scenario = market.scenario
-    plain = build_market(replace(scenario, volume_level_sd=0.0, volume_persistence=0.0))
-    moves = scenario.volume_level_sd > 0.0 or memory_matters(market)
-    return moves and not (market.numbers.spec.capped and memory_matters(market)) and not unsolved(plain)
+    plain = build_market(replace(scenario, volume_level_sd=0.0, drift_sd=0.0, volume_persistence=0.0))
+    moves = bool(scenario.unknown) or memory_matters(market)
+    tied = market.numbers.spec.capped and memory_matters(market)
+    curved = market.numbers.spec.geometric and market.numbers.spec.unknown_drift
+    return moves and not (tied or curved) and not unsolved(plain)
 
 
 def ignoring_bps(market: Market) -> float:
-    """Return the objective of a policy that ignores past volumes, plus its error, bps: an upper bound on J*.
+    """Return the objective of a policy that ignores past volumes and prices, plus its error, bps: an upper bound on J*.
 
-    The policy is the optimum if volume level and noise were drawn anew in each slice. Without a cap, it is the best policy that
-    ignores past volumes, because the state after a trade does not depend on the volume.
+    The policy is the optimum if volume level and noise were drawn anew in each slice, and at the mean of the drift, in which
+    its cost is linear. Without a cap, it is the best policy that ignores both, because the state after a trade does not depend
+    on the volume.
     """
     law = market.scenario.regimes.start_law()
     values, error, problem, table, grid = solve_to_tolerance(market, learn=False)
-    if market.numbers.spec.capped:
+    if market.numbers.spec.capped and market.numbers.spec.varying_level:
         values = np.zeros_like(values)
         for weight, told in told_markets(market):
             one = build_problem(told, grid.signal)
@@ -70,7 +75,7 @@ def lower_bound(market: Market) -> float:
         return _lower_bound(replace(scenario, transient_exponent=1.0, perm_impact_gamma=scenario.kyle_lambda))
     if scenario.predator > 0.0:  # a predator only raises the cost of child orders
         return _lower_bound(replace(scenario, predator=0.0))
-    if level_alone(market, predator=0.0):  # also with predator < 0, for which fewer told levels than beliefs are solved
+    if unknowns_alone(market, predator=0.0):  # also with predator < 0, for which fewer told levels than beliefs are solved
         return told_bps(market)
     # with predator < 0 every child order gets the full benefit of the liquidity
     if not unsolved(build_market(replace(scenario, predator=0.0))):
@@ -78,7 +83,8 @@ def lower_bound(market: Market) -> float:
     if memory_matters(market) and market.numbers.spec.capped:  # a cap only raises J*
         return _lower_bound(replace(scenario, max_participation=None))
     keys = episode_keys(0, np.arange(_BOUND_PATHS))
-    without_drift = replace(scenario, flow_persistence=0.0, price_risk=0.0, regimes=replace(scenario.regimes, drift=()))
+    driftless = replace(scenario.regimes, drift=())
+    without_drift = replace(scenario, flow_persistence=0.0, price_risk=0.0, drift_sd=0.0, regimes=driftless)
     slices = draw_path(market, keys, float(scenario.side)).slices
     # largest gain per share from waiting, with perfect foresight
     gains = np.minimum(slices.drift + slices.holding, 0.0).sum(axis=0)

@@ -23,7 +23,7 @@ from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.tables import Market
 from hyperexec_env.market.volume_noise import neutral_ratio
 
-from .belief import level_matters, memory_matters
+from .belief import drift_variances, even_evidence, level_matters, memory_matters
 
 __all__ = ["Riccati", "is_linear", "keeps_one_side", "solve_linear"]
 
@@ -40,7 +40,9 @@ class Riccati(NamedTuple):
 
     market: Market
     by_flow: bool
-    """Whether the signal is the last order flow (standard deviations); otherwise it is the price over the arrival price."""
+    """Whether the signal is the last order flow (standard deviations); if neither, it is the price over the arrival price."""
+    by_drift: bool
+    """Whether the signal is the belief about the drift (fraction a day)."""
     forms: Floats
     """Value function at the start of each slice as a quadratic form z'Fz of the state z, shape (slices, regimes, 4, 4)."""
     gains: Floats
@@ -49,7 +51,7 @@ class Riccati(NamedTuple):
     @property
     def values(self) -> Floats:
         """Optimal objective for each regime of the first slice, as a fraction of the notional, shape (regimes,)."""
-        mean, square = (0.0, 1.0) if self.by_flow else (1.0, 1.0)
+        mean, square = (0.0, 0.0) if self.by_drift else (0.0, 1.0) if self.by_flow else (1.0, 1.0)
         start = np.array([1.0, 0.0, mean, 1.0])
         covariance = np.zeros((_STATE, _STATE))
         covariance[2, 2] = square - mean * mean
@@ -66,9 +68,16 @@ def is_linear(market: Market) -> bool:
         and not market.numbers.spec.capped
         and not level_matters(market)
         and not memory_matters(market)
+        and not (market.numbers.spec.unknown_drift and _flow_or_uneven(market))
         and scenario.complete
         and not (scenario.flow_persistence if scenario.price_model == "gbm" else scenario.price_risk)
     )
+
+
+def _flow_or_uneven(market: Market) -> bool:
+    """Return whether the belief about the drift would be a second signal, or its variance one."""
+    scenario = market.scenario
+    return scenario.price_model == "gbm" or bool(scenario.flow_persistence) or not even_evidence(market)
 
 
 def _slice_costs(market: Market, k: int, points: Floats) -> Floats:
@@ -84,13 +93,14 @@ def _slice_costs(market: Market, k: int, points: Floats) -> Floats:
     scenario, count = market.scenario, market.regimes
     remaining, transient, trade, signal = (np.tile(column, count) for column in points.T)
     regime = np.repeat(np.arange(count), len(points))
-    by_flow = scenario.price_model == "abm"
+    by_drift, arithmetic = market.numbers.spec.unknown_drift, scenario.price_model == "abm"
     world = World(
         regime,
-        signal if by_flow else np.zeros(signal.shape),
-        scenario.arrival_price * (np.ones(signal.shape) if by_flow else signal),
+        signal if arithmetic and not by_drift else np.zeros(signal.shape),
+        scenario.arrival_price * (np.ones(signal.shape) if arithmetic else signal),
         np.ones(signal.shape),
         np.full(signal.shape, neutral_ratio(market.numbers)),
+        signal if by_drift else np.zeros(signal.shape),
     )
     slice = expected_slice(market, k, world)
     slice = slice._replace(volume=slice.volume * math.exp(-(scenario.volume_noise**2)), innovation=0.0, least=-math.inf)
@@ -128,6 +138,8 @@ def _dynamics(market: Market) -> Floats:
     matrices[:, 0, 0], matrices[:, 0, 2] = 1.0, -1.0
     matrices[:, 1, 1], matrices[:, 1, 2] = market.transient_decay, slope * market.transient_decay
     matrices[:, 2, 3] = scenario.flow_persistence if scenario.price_model == "abm" else np.exp(market.step_drift)
+    if market.numbers.spec.unknown_drift:  # a belief is a martingale
+        matrices[:, 2, 3] = 1.0
     matrices[:, 3, 4] = 1.0
     return matrices
 
@@ -147,8 +159,11 @@ def solve_linear(market: Market) -> Riccati:
         )
     scenario, slices = market.scenario, market.slices
     transition, dynamics = scenario.regimes.transition(market.tau), _dynamics(market)
-    by_flow = scenario.price_model == "abm"
-    flow_variance = 1.0 - scenario.flow_persistence**2
+    by_drift = market.numbers.spec.unknown_drift
+    by_flow = scenario.price_model == "abm" and not by_drift
+    signal_variance = np.full(slices, 1.0 - scenario.flow_persistence**2)
+    if by_drift:
+        signal_variance = -np.diff(drift_variances(market))
     growth = np.exp(market.step_volatility**2)
     forms = np.zeros((slices + 1, market.regimes, _STATE, _STATE))
     gains = np.zeros((slices, market.regimes, _STATE))
@@ -156,8 +171,8 @@ def solve_linear(market: Market) -> Riccati:
     for k in range(slices - 1, -1, -1):
         later = np.einsum("mn,nij->mij", transition, forms[k + 1])
         total = _cost_forms(market, k) + np.einsum("mai,mab,mbj->mij", dynamics, later, dynamics)
-        if by_flow:
-            total[:, 4, 4] += flow_variance * later[:, 2, 2]
+        if by_flow or by_drift:
+            total[:, 4, 4] += signal_variance[k] * later[:, 2, 2]
         else:  # the variance of the next price is proportional to the squared price
             total[:, 3, 3] += (growth[k] - 1.0) * dynamics[:, 2, 3] ** 2 * later[:, 2, 2]
         if k == slices - 1:
@@ -175,7 +190,7 @@ def solve_linear(market: Market) -> Riccati:
         closed_loop[:, 2] = gain
         forms[k] = np.einsum("mai,mab,mbj->mij", closed_loop, total, closed_loop)
         gains[k] = gain
-    return Riccati(market, by_flow, forms[:-1], gains)
+    return Riccati(market, by_flow, by_drift, forms[:-1], gains)
 
 
 def keeps_one_side(solution: Riccati) -> bool:

@@ -27,6 +27,8 @@ _MAX_GRIDS: Final = 3
 """Number of grids to try, beside the coarser grid of the first error estimate."""
 _ROUNDING: Final = 1e-12
 """Differences between two grids below this, bps, count as rounding."""
+_DRIFT_GRID: Final = Grid(61, 31, 65)
+"""First grid where the belief about the drift is the signal: shares are held back above a value of it, which bends J."""
 _LEVEL_GRID: Final = Grid(31, 16, 21)
 """First grid where past volumes are a signal, or a problem is solved for each volume level that is told."""
 
@@ -62,7 +64,10 @@ def solve_to_tolerance(
         J* by first regime (bps), its relative error, the decision problem, the table and the grid.
     """
     law = market.scenario.regimes.start_law()
-    grid = grid or (_LEVEL_GRID if level_matters(market) or memory_matters(market) else FINE)
+    first = _LEVEL_GRID if level_matters(market) or memory_matters(market) else FINE
+    if learn and market.numbers.spec.unknown_drift:
+        first = _LEVEL_GRID if market.impact.transient_slope else _DRIFT_GRID
+    grid = grid or first
 
     def values(grid: Grid) -> tuple[Floats, Problem, Table]:
         problem = build_problem(market, grid.signal, learn)
@@ -82,7 +87,7 @@ def solve_to_tolerance(
 
 
 def told_bps(market: Market) -> float:
-    """Return J* of a policy that is told the volume level, minus its error, bps: a lower bound on J* of other policies."""
+    """Return J* of a policy that is told level and drift, minus its error, bps: a lower bound on J* of other policies."""
     return sum(weight * _optimal_bps(told) for weight, told in told_markets(market))
 
 

@@ -74,6 +74,7 @@ class TablePolicy:
                 arrival_price=scenario.arrival_price,
                 by_flow=float(problem.by_flow or problem.by_level or problem.axis.count == 1),
                 by_volume=float(problem.by_volume),
+                by_drift=float(problem.by_drift),
                 rows=table.fractions.shape[1],
                 **{
                     f"{name}_{key}": getattr(axis, key)
@@ -232,7 +233,9 @@ class TableParameters(NamedTuple):
     by_flow: float
     """1 if the signal is the order flow, or takes its place."""
     by_volume: float
-    """1 if the signal is the log of the ratio of the last volume; if both are 0, it is log(price / arrival price)."""
+    """1 if the signal is the log of the ratio of the last volume."""
+    by_drift: float
+    """1 if the signal is the belief about the drift; if all three are 0, it is log(price / arrival price)."""
     rows: int
     """Rows of the table per slice, one per regime."""
     signal_count: int
@@ -268,6 +271,8 @@ def _table_shares(table: TableParameters, situation: Situation) -> Any:
         signal = situation.flow
     elif table.by_volume > 0.0:
         signal = np.log(situation.volume_ratio)
+    elif table.by_drift > 0.0:
+        signal = situation.drift_mean
     else:
         signal = np.log(situation.price / table.arrival_price)
     x, u = _locate(signal, table.signal_low, table.signal_spacing, table.signal_count)

@@ -13,7 +13,7 @@ from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.tables import Market
 from hyperexec_env.market.volume_noise import neutral_ratio
 
-from .belief import belief_variances, level_matters, memory_matters, total_noise
+from .belief import belief_variances, drift_variances, even_evidence, level_matters, memory_matters, total_noise
 from .spline import Axis, interpolation
 
 __all__ = ["HERMITE", "Problem", "belief_modes", "build_problem", "mean_slice", "mode_slices", "unsolved"]
@@ -35,22 +35,25 @@ class Problem(NamedTuple):
     A mode is the part of the observed state that trades cannot influence: the regime of the slice and, if the scenario has a
     signal, the grid node of the signal. The signal is the last order flow if the flow is persistent, the price if it is
     geometric and costs depend on it (through a drift or price risk), the ratio of the last volume to its expectation if the
-    volume is persistent, or the belief about the volume level if the level varies (:mod:`.belief`). Without a signal there is a
-    single node. Arrays over modes have shape (regimes, nodes).
+    volume is persistent, the belief about the volume level if the level varies, or the belief about the drift if it is unknown
+    (:mod:`.belief`). Without a signal there is a single node. Arrays over modes have shape (regimes, nodes).
     """
 
     market: Market
     signal: Floats
     """Signal at each node, shape (nodes,): flow in standard deviations, price in currency per share, ratio of the last volume,
-    or mean log level."""
+    mean log level, or mean drift (fraction a day)."""
     axis: Axis
-    """Grid of the signal coordinate: the flow, log(price / arrival price), log of the ratio, or the mean log level."""
+    """Grid of the signal coordinate: the flow, log(price / arrival price), log of the ratio, the mean log level, or the mean
+    drift."""
     by_flow: bool
     """Whether the signal is the order flow, or there is none."""
     by_level: bool
     """Whether the signal is the belief about the volume level."""
     by_volume: bool
-    """Whether the signal is the ratio of the last volume to its expectation; if none of the three, it is the price."""
+    """Whether the signal is the ratio of the last volume to its expectation."""
+    by_drift: bool
+    """Whether the signal is the belief about the drift; if none of the four, it is the price."""
     regime_law: Floats
     """Probabilities of the regimes in the first slice, shape (regimes,)."""
     transition: Floats
@@ -87,7 +90,7 @@ class Problem(NamedTuple):
     @property
     def by_price(self) -> bool:
         """Whether the signal is the price."""
-        return not (self.by_flow or self.by_level or self.by_volume)
+        return not (self.by_flow or self.by_level or self.by_volume or self.by_drift)
 
 
 def unsolved(market: Market) -> str:
@@ -106,8 +109,30 @@ def unsolved(market: Market) -> str:
     if level_matters(market) and (_flow_matters(market) or _price_matters(market)):
         signal = "flow" if _flow_matters(market) else "price"
         return f"the {signal} and the belief about the volume level would be two signals, and the solver supports one"
+    if market.numbers.spec.unknown_drift:
+        return _drift_unsolved(market)
     if memory_matters(market):
         return _memory_unsolved(market)
+    return ""
+
+
+def _drift_unsolved(market: Market) -> str:
+    """Return the reason why a market with an unknown drift cannot be solved exactly; the empty string if it can."""
+    if market.scenario.price_model == "gbm":
+        return "a geometric price and the belief about the drift would be two signals, and the solver supports one"
+    if not even_evidence(market):
+        return (
+            "regimes of different volatility tell the drift differently well, so that mean and variance of the belief would be "
+            "two signals, and the solver supports one"
+        )
+    others = {
+        "the flow": _flow_matters,
+        "the last volume": memory_matters,
+        "the belief about the volume level": level_matters,
+    }
+    for name, matters in others.items():
+        if matters(market):
+            return f"{name} and the belief about the drift would be two signals, and the solver supports one"
     return ""
 
 
@@ -139,15 +164,17 @@ def build_problem(market: Market, nodes: int = 33, learn: bool = True) -> Proble
     Args:
         market: The market.
         nodes: Number of nodes of the signal; ignored if the scenario has no signal.
-        learn: Whether the policy learns from past volumes, if they are the only signal: the volume level, or the deviation of
-            a persistent volume. Otherwise the level is a part of the volume noise, and the noise has no memory: exact for a
-            policy that ignores past volumes, where no cap applies.
+        learn: Whether the policy learns from past volumes or prices, if they are the only signal: the volume level, the
+            deviation of a persistent volume, or the drift. Otherwise the level is a part of the volume noise, the noise has no
+            memory and the drift is its mean: exact for a policy that ignores past volumes and prices, where no cap applies.
     """
     if learn and memory_matters(market) and not _memory_unsolved(market):
         return _memory_problem(market, nodes)
+    if learn and market.numbers.spec.unknown_drift and not _drift_unsolved(market):
+        return _drift_problem(market, nodes)
     if learn and level_matters(market) and not (_flow_matters(market) or _price_matters(market)):
         problem = belief_modes(market, nodes)
-        return problem._replace(signal_steps=_belief_steps(problem))
+        return problem._replace(signal_steps=_belief_steps(problem, belief_variances(market)))
     slices = market.slices
     problem = _signal_problem(market, nodes)
     steps = problem.signal_steps
@@ -173,6 +200,7 @@ def belief_modes(market: Market, nodes: int) -> Problem:
         by_flow=False,
         by_level=True,
         by_volume=False,
+        by_drift=False,
         regime_law=regimes.start_law(),
         transition=regimes.transition(scenario.tau),
         signal_law=interpolation(axis, 0.0),
@@ -200,6 +228,7 @@ def _memory_problem(market: Market, nodes: int) -> Problem:
         by_flow=False,
         by_level=False,
         by_volume=True,
+        by_drift=False,
         regime_law=regimes.start_law(),
         transition=regimes.transition(scenario.tau),
         signal_law=np.einsum("pg,p->g", interpolation(axis, _clip(axis, mean + deviation * points)), weights),
@@ -209,9 +238,32 @@ def _memory_problem(market: Market, nodes: int) -> Problem:
     )
 
 
-def _belief_steps(problem: Problem) -> tuple[Floats, ...]:
-    """Return the steps of the belief about the volume level."""
-    axis, variances, (points, weights) = problem.axis, belief_variances(problem.market), HERMITE
+def _drift_problem(market: Market, nodes: int) -> Problem:
+    """Return the decision problem whose signal is the belief about the drift."""
+    scenario = market.scenario
+    reach = _SIGNAL_RANGE * scenario.drift_sd
+    axis = Axis(-reach, reach, nodes)
+    problem = Problem(
+        market=market,
+        signal=axis.nodes,
+        axis=axis,
+        by_flow=False,
+        by_level=False,
+        by_volume=False,
+        by_drift=True,
+        regime_law=scenario.regimes.start_law(),
+        transition=scenario.regimes.transition(scenario.tau),
+        signal_law=interpolation(axis, 0.0),
+        signal_steps=(),
+        levels=np.ones((market.slices, nodes)),
+        deviations=np.full(market.slices, total_noise(market)),
+    )
+    return problem._replace(signal_steps=_belief_steps(problem, drift_variances(market)))
+
+
+def _belief_steps(problem: Problem, variances: Floats) -> tuple[Floats, ...]:
+    """Return the steps of a belief whose variance is that of each slice, shape (N + 1,)."""
+    axis, (points, weights) = problem.axis, HERMITE
     steps = []
     for spread in np.sqrt(variances[:-1] - variances[1:]):
         following = _clip(axis, axis.nodes[:, None] + spread * points)
@@ -231,7 +283,7 @@ def _signal_problem(market: Market, nodes: int) -> Problem:
     count, none = len(law), np.empty(0)
 
     def problem(signal: Floats, axis: Axis, by_flow: bool, start: Floats, *steps: Floats) -> Problem:
-        return Problem(market, signal, axis, by_flow, False, False, law, transition, start, steps, none, none)
+        return Problem(market, signal, axis, by_flow, False, False, False, law, transition, start, steps, none, none)
 
     if _flow_matters(market):
         phi = scenario.flow_persistence
@@ -272,7 +324,8 @@ def mode_slices(problem: Problem, k: int) -> Slice:
     ratio = signal if problem.by_volume else np.full(count * nodes, neutral_ratio(market.numbers))
     levels = np.tile(problem.levels[k], count)
     # a neutral ratio is that of the volume over its level, and the expected volume then the level times the curve
-    slice = expected_slice(market, k, World(regime, flow, price, levels, ratio * levels))
+    drift = signal if problem.by_drift else np.zeros(count * nodes)
+    slice = expected_slice(market, k, World(regime, flow, price, levels, ratio * levels, drift))
     fields = slice._replace(innovation=0.0)
     return Slice(*(np.broadcast_to(np.asarray(value, dtype=float), regime.shape).reshape(count, nodes) for value in fields))
 

@@ -28,11 +28,11 @@ from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.progress import progress
 
-from .bounds import ignoring_bps, lower_bound, volume_alone
+from .bounds import ignoring_bps, lower_bound, unknowns_alone, volume_alone
 from .dynamic import FINE, Grid, Table, solve_delayed
 from .learning import is_separable, solve_separable
 from .linear import Riccati, keeps_one_side
-from .objectives import bps_of, schedule_objective, schedules, solve_to_tolerance, solve_two_sided
+from .objectives import bps_of, schedule_objective, schedules, solve_to_tolerance, solve_two_sided, told_bps
 from .policies import LinearPolicy, SchedulePolicy, TablePolicy, table_policy
 from .problem import build_problem, unsolved
 from .spline import Axis
@@ -50,8 +50,8 @@ class Solution:
     """Optimum of a scenario and reference objectives, in bps of the arrival notional.
 
     If the scenario is not solved exactly, only a lower bound is available: the other objectives and the policy are None. If
-    level or persistence of the volume alone prevent an exact solution, there are an upper bound and the objectives of schedules
-    too.
+    unknowns or the persistence of the volume alone prevent an exact solution, there are an upper bound and the objectives of
+    schedules too.
     """
 
     scenario: Scenario
@@ -65,11 +65,14 @@ class Solution:
     """J* for the scenario's distribution of the first regime."""
     stationary_bps: float | None
     """J* if the first regime is drawn from the stationary distribution."""
+    told_bps: float | None
+    """J* of a policy that is told the unknowns of each episode; None without unknowns."""
     bound_bps: float | None
-    """Lower bound on J* if not solved (with a volume level: J* of a policy that is told the level); if solved and linear, the
-    optimum of an order that may trade both ways."""
+    """Lower bound on J* if not solved (with unknowns: J* of a policy that is told them); if solved and linear, the optimum of
+    an order that may trade both ways."""
     upper_bps: float | None
-    """Upper bound on J*, the objective of a policy that ignores past volumes; None if solved or unknown."""
+    """Upper bound on J*, the objective of a policy that ignores past volumes and what else tells unknowns; None if solved or
+    not known."""
     open_loop_bps: float | None
     """Objective of the best fixed schedule."""
     regime_blind_bps: float | None
@@ -97,8 +100,11 @@ class Solution:
         lower = f"not solved exactly: {self.reason}. J* is at least {self.bound_bps:.4f} bps"
         if self.upper_bps is None:
             return lower
-        told = " (volume level told)" if self.scenario.volume_level_sd else ""
-        return f"{lower}{told} and at most {self.upper_bps:.4f} bps (policy that ignores past volumes)"
+        scenario = self.scenario
+        names = [name for name, sd in (("volume level", scenario.volume_level_sd), ("drift", scenario.drift_sd)) if sd]
+        told = f" ({' and '.join(names)} told)" if names else ""
+        ignored = "past volumes and prices" if scenario.drift_sd else "past volumes"
+        return f"{lower}{told} and at most {self.upper_bps:.4f} bps (policy that ignores {ignored})"
 
     @property
     def schedule(self) -> Floats:
@@ -149,6 +155,7 @@ class Solution:
             ("best fixed schedule", self.open_loop_bps),
             ("regime observed one slice late", self.regime_blind_bps),
             ("optimum J*", best),
+            ("unknowns told", self.told_bps),
         ]
         cells = [
             ["", name, f"{value:.4f}", f"{value - best:.4f}", f"{100.0 * (value - best) / abs(best):.2f}" if best else "-"]
@@ -172,6 +179,7 @@ class Solution:
             "method": self.method,
             "reason": self.reason,
             "optimum_bps": {**by_regime, "stationary": self.stationary_bps, "start": self.optimum_bps},
+            "told_bps": self.told_bps,
             "bound_bps": self.bound_bps,
             "upper_bps": self.upper_bps,
             "open_loop_bps": self.open_loop_bps,
@@ -286,6 +294,7 @@ def _solve_bounds(market: Market, start: float) -> Solution:
         by_regime={},
         optimum_bps=None,
         stationary_bps=None,
+        told_bps=told_bps(market) if unknowns_alone(market) else None,
         bound_bps=lower_bound(market),
         upper_bps=upper,
         open_loop_bps=open_loop,
@@ -324,6 +333,7 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         by_regime=dict(zip(regimes.names, map(float, best.values), strict=True)),
         optimum_bps=value,
         stationary_bps=float(best.values @ regimes.stationary()),
+        told_bps=told_bps(market) if scenario.unknown else None,
         bound_bps=None if best.two_sided is None else float(1e4 * best.two_sided.values @ regimes.start_law()),
         upper_bps=None,
         open_loop_bps=open_loop,
@@ -465,6 +475,7 @@ def _restore(scenario: Scenario, about: dict[str, Any], arrays: dict[str, Any]) 
         by_regime=about["by_regime"],
         optimum_bps=about["optimum_bps"]["start"],
         stationary_bps=about["stationary"],
+        told_bps=about["told_bps"],
         bound_bps=about["bound_bps"],
         upper_bps=about["upper_bps"],
         open_loop_bps=about["open_loop_bps"],

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_hashable, check_label, check_number
 from hyperexec_env.checks import shown as shown_value
+from hyperexec_env.envs.feature import BELIEFS, Feature
 from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.market.lane import EpisodeOrder, Lane
 from hyperexec_env.market.numeric import minimum, power, signed
@@ -66,33 +67,6 @@ class Scales(NamedTuple):
     move: Real
     """One over the standard deviation of the unaffected price over the whole order, shares per currency (0 without
     volatility)."""
-
-
-class Feature(NamedTuple):
-    """One number of the observation.
-
-        def shares_per_slice(situation, known):
-            return situation.remaining / situation.quantity / max(known.slices - situation.k, 1.0)
-
-        Feature("per_slice", 0.0, 1.0, function=shares_per_slice, meaning="remaining shares per slice", unit="fraction")
-
-    A user's function gets what the agent may see, as single numbers: the :class:`~hyperexec_env.envs.situation.Situation`
-    without its market, and :data:`Known`. It is called at the end of an episode too, where shares may be 0 and k is at most N.
-    """
-
-    name: str
-    low: float
-    """Lower bound in the observation space."""
-    high: float
-    """Upper bound in the observation space."""
-    table: Callable[[Market], Any] | None = None
-    """Function of the market that returns values by slice and regime, broadcastable to (N + 1, M + 1); None: no table."""
-    function: Callable[[Any, Any], Any] | None = None
-    """A user's function (situation, known) -> the value, clipped to the bounds: see :func:`choose_features`."""
-    meaning: str = ""
-    """What a user's feature is, for the table of the observation."""
-    unit: str = ""
-    """Unit of a user's feature, for the table of the observation."""
 
 
 # computed from the agent's trades by own_features
@@ -191,6 +165,7 @@ _TABLE: Final = (
 
 FEATURES: Final = (*_OWN, *_DRAWN, *_TABLE)
 """All features, in the order of the observation."""
+_BELIEFS: Final = tuple(feature for features in BELIEFS.values() for feature in features)
 OWN: Final = len(_OWN)
 """Number of features that depend on the agent's trades; they come first."""
 Seen: Any = record_type("Seen", (feature.name for feature in (*_OWN, *_DRAWN)), Single)
@@ -232,14 +207,14 @@ def choose_features(features: Sequence[str | Feature] | None = None) -> tuple[Fe
         return FEATURES
     if isinstance(features, (str, Feature)) or not isinstance(features, Iterable):
         raise ValueError(f"features must be a list of names and Feature records, got {shown_value(features)}")
-    named = {feature.name: feature for feature in FEATURES}
+    named = {feature.name: feature for feature in (*FEATURES, *_BELIEFS)}
     chosen = [
         _checked(feature) if isinstance(feature, Feature) else named[check_choice("features", feature, named)]
         for feature in features
     ]
     names = [feature.name for feature in chosen]
     for feature in chosen:
-        if names.count(feature.name) > 1 or (feature.function is not None and feature.name in named):
+        if names.count(feature.name) > 1 or (feature.name in named and feature != named[feature.name]):
             raise ValueError(f"features must have different names, got {feature.name!r} twice (or a built-in feature has it)")
     if not chosen:
         raise ValueError("features must name at least one feature, got an empty list")
@@ -248,7 +223,9 @@ def choose_features(features: Sequence[str | Feature] | None = None) -> tuple[Fe
 
 def listed_features(features: Sequence[str | Feature] | None) -> tuple[str | Feature, ...] | None:
     """Return the checked features of an observation, built-in ones by name; None for None, all built-in ones."""
-    return None if features is None else tuple(each if each.function else each.name for each in choose_features(features))
+    if features is None:
+        return None
+    return tuple(each if each.function and each not in _BELIEFS else each.name for each in choose_features(features))
 
 
 def observation_table(features: Sequence[Feature], card: str) -> str:
@@ -275,7 +252,7 @@ def _checked(feature: Feature) -> Feature:
     Raises:
         ValueError: A bad name, bounds or function.
     """
-    if feature in FEATURES:
+    if feature in (*FEATURES, *_BELIEFS):
         return feature
     name = check_label("name of a feature", feature.name)
     low = check_number(f"low of feature {name!r}", feature.low, low=-_LARGEST_BOUND, high=_LARGEST_BOUND)
@@ -425,7 +402,7 @@ class Observer:
 
     @cached_property
     def own(self) -> tuple[Feature, ...]:
-        """The user's features."""
+        """The features that are functions of the situation: the user's, and beliefs."""
         return tuple(feature for feature in self.features if feature.function is not None)
 
     @cached_property

@@ -164,6 +164,9 @@ class HyperExecEnv(EpisodeEnv):
         action_mode: "pace", "fraction", "participation" or "discrete", or an `OwnAction`.
         reward: "expected", "realised" or "cost-risk", or a function of an `Outcome`.
         observe_regime: Whether the policy observes the regime; if not, a policy with memory can do better.
+        observe_beliefs: Whether the observation shows, behind its other features, mean and standard deviation of each unknown
+            of the scenario given what the agent could see so far, by the exact filter (`volume_level_sd`: level_belief,
+            level_belief_sd; `drift_sd`: drift_belief, drift_belief_sd).
         random_side: Whether each episode draws its side; if not, every episode has the scenario's side.
         quantity_range: Smallest and largest quantity as multiples of the scenario's, drawn log-uniformly; None: the
             scenario's quantity.
@@ -212,6 +215,7 @@ class HyperExecEnv(EpisodeEnv):
         action_mode: str | OwnAction = "pace",
         reward: str | Callable[[Outcome], Any] = "expected",
         observe_regime: bool = True,
+        observe_beliefs: bool = False,
         random_side: bool = False,
         quantity_range: Any = None,
         replay: Any = None,
@@ -230,6 +234,7 @@ class HyperExecEnv(EpisodeEnv):
                 action_mode=action_mode,
                 reward=reward,
                 observe_regime=observe_regime,
+                observe_beliefs=observe_beliefs,
                 random_side=random_side,
                 quantity_range=quantity_range,
                 replay=replay,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from hyperexec_env.market.belief import Normal
 from hyperexec_env.market.lane import EpisodeOrder, Lane
 from hyperexec_env.market.numeric import where
+from hyperexec_env.market.path import World
 from hyperexec_env.market.tables import Numbers
 from hyperexec_env.records import Whole
 
@@ -47,6 +49,15 @@ class Situation(NamedTuple):
     volume_ratio: Any = 1.0
     """`last_volume` over its expectation in the regime of that slice, where the volume is persistent. 1 in other markets, and
     if the regime is not observed, because the ratio would reveal the regime of the previous slice."""
+    level_mean: Any = 0.0
+    """Mean of the log level of the volume given the volumes so far (:mod:`~hyperexec_env.market.unknown`). Where the regime is
+    not observed, and there are several, the beliefs are those before any evidence."""
+    level_variance: Any = 0.0
+    """Variance of the log level given the volumes so far."""
+    drift_mean: Any = 0.0
+    """Mean of the episode's drift around that of the regime given the prices so far, fraction of the arrival price a day."""
+    drift_variance: Any = 0.0
+    """Variance of that drift given the prices so far."""
 
 
 def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
@@ -61,22 +72,40 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         last_price: The result of :func:`price_of_last`; observations do not read it.
     """
     last, state, world, regime = lane.last, lane.state, lane.world, lane.world.regime
+    level, drift = _beliefs(numbers, hidden, world)
+    seen = regime * 0 + (numbers.width - 1) if hidden else regime
+    transient = state.transient * 0.0 if hidden else state.transient
+    ratio = world.volume_ratio * 0.0 + 1.0 if hidden else world.volume_ratio
     return Situation(
         market=market,
         k=lane.k,
-        seen=regime * 0 + (numbers.width - 1) if hidden else regime,
+        seen=seen,
         side=order.side,
         quantity=order.quantity,
         remaining=state.remaining,
         permanent=state.permanent,
-        transient=state.transient * 0.0 if hidden else state.transient,
+        transient=transient,
         price=world.price,
         flow=world.flow,
         last_shares=last.shares,
         last_volume=last.volume,
         last_price=last_price,
-        volume_ratio=world.volume_ratio * 0.0 + 1.0 if hidden else world.volume_ratio,
+        volume_ratio=ratio,
+        level_mean=level.mean,
+        level_variance=level.variance,
+        drift_mean=drift.mean,
+        drift_variance=drift.variance,
     )
+
+
+def _beliefs(numbers: Numbers, hidden: Any, world: World) -> tuple[Normal, Normal]:
+    """Return the beliefs about the log level and about the drift; those before any evidence if regimes are not observed."""
+    level, drift = Normal(world.level_mean, world.level_variance), Normal(world.drift_mean, world.drift_variance)
+    if hidden and numbers.spec.regimes > 1:
+        own, trend = numbers.volume_level_sd * numbers.volume_level_sd, numbers.drift_sd * numbers.drift_sd
+        level = Normal(level.mean * 0.0, level.variance * 0.0 + own)
+        drift = Normal(drift.mean * 0.0, drift.variance * 0.0 + trend)
+    return level, drift
 
 
 def price_of_last(hidden: Any, order: EpisodeOrder, lane: Lane) -> Any:

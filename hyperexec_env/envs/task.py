@@ -11,7 +11,8 @@ from gymnasium import logger, spaces
 
 from hyperexec_env.checks import check_choice, check_flag, check_hashable, check_integer, check_numbers, nearest, shown
 from hyperexec_env.envs.action import ActionMode, OwnAction, build_action_mode
-from hyperexec_env.envs.features import Feature, Observer, build_observer, listed_features, observation_space
+from hyperexec_env.envs.feature import Feature, belief_names
+from hyperexec_env.envs.features import Observer, build_observer, listed_features, observation_names, observation_space
 from hyperexec_env.envs.reward import COST_RISK, REWARDS, Outcome, Paid, Reward
 from hyperexec_env.market.draws import MarketDraws, build_draws
 from hyperexec_env.market.kernel import expected_cost, realised_cost
@@ -42,8 +43,8 @@ __all__ = [
 ]
 
 OPTIONS: Final = (
-    *("scenario", "action_mode", "reward", "features", "observe_regime", "random_side", "quantity_range", "replay"),
-    *("split", "uncertainty", "render_mode", "info"),
+    *("scenario", "action_mode", "reward", "features", "observe_regime", "observe_beliefs", "random_side", "quantity_range"),
+    *("replay", "split", "uncertainty", "render_mode", "info"),
 )
 """Names of the options of the environments of one asset."""
 VECTOR_OPTIONS: Final = ("num_envs", "autoreset_mode", "max_episode_steps", "backend", "num_threads", "copy")
@@ -136,8 +137,8 @@ class Task:
 
     @property
     def secret(self) -> bool:
-        """Whether the costs of a running episode would reveal what the agent does not observe: the regime, or the draw."""
-        return self.observer.hidden or self.draws is not None
+        """Whether the costs of a running episode would reveal what the agent does not observe: regime, drift, or draw."""
+        return self.observer.hidden or self.draws is not None or self.market.numbers.spec.unknown_drift
 
     @property
     def parts(self) -> bool:
@@ -166,6 +167,7 @@ def build_task(
     action_mode: str | OwnAction = "pace",
     reward: str | Callable[[Outcome], Any] = "expected",
     observe_regime: bool = True,
+    observe_beliefs: bool = False,
     random_side: bool = False,
     quantity_range: Any = None,
     replay: Any = None,
@@ -188,11 +190,14 @@ def build_task(
     check_hashable("reward", reward)
     listed = listed_features(features)
     check_flag("observe_regime", observe_regime)
+    check_flag("observe_beliefs", observe_beliefs)
     check_flag("random_side", random_side)
     if check_flag("uncertainty", uncertainty) and replay is not None:
         raise ValueError("uncertainty draws the market of simulated days: leave it out with replay, whose days are recorded")
     sizes = check_range(quantity_range)
     market = _market(scenario, replay, split)
+    if observe_beliefs:
+        listed = _with_beliefs(market, listed, observe_regime, uncertainty)
     log_warnings(market.scenario.warnings)
     task = task_of(market, action_mode, reward, observe_regime, OrderDraw(random_side, sizes), listed)
     return replace(task, draws=build_draws(market.scenario) if uncertainty else None, paid=reward)
@@ -256,6 +261,27 @@ def log_warnings(warnings: Sequence[str]) -> None:
     """Write the warnings of a scenario to gymnasium's log."""
     for warning in warnings:
         logger.warn("%s", warning.removeprefix("WARNING: "))
+
+
+def _with_beliefs(
+    market: Market, listed: tuple[str | Feature, ...] | None, observe_regime: bool, uncertainty: bool
+) -> tuple[str | Feature, ...] | None:
+    """Return the features with those that show the beliefs about the unknowns of a market behind them.
+
+    Raises:
+        ValueError: There is no exact filter: the regime is not observed, or the numbers of the market are uncertain.
+    """
+    unknown = market.scenario.unknown
+    if not unknown:
+        return listed
+    if uncertainty:
+        raise ValueError("observe_beliefs must be False with uncertainty: the numbers of the filters are themselves uncertain")
+    if market.regimes > 1 and not observe_regime:
+        raise ValueError(
+            f"observe_beliefs must be False where the regime is not observed and there are several: then there is no exact "
+            f"filter of {' and '.join(unknown)}"
+        )
+    return (*(observation_names() if listed is None else listed), *belief_names(unknown))
 
 
 def check_range(quantity_range: Any) -> tuple[float, float] | None:

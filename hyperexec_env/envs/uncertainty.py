@@ -69,7 +69,7 @@ class Held(NamedTuple):
 
 _with_decay = maker(Slice, Slice, ("transient_decay",))
 _with_state = maker(Lane, Lane, ("state", "world"))
-_with_price = maker(World, World, ("price",))
+_as_desk = maker(World, World, ("price", "level_mean", "level_variance"))
 
 
 def held_table(market: Market, hidden: bool) -> Held:
@@ -109,7 +109,9 @@ def believed(numbers: Numbers, order: EpisodeOrder, lane: Lane, belief: Belief) 
     state = lane.state
     own = numbers.permanent_slope * (order.quantity - state.remaining)
     price = believed_price(order.side, lane.world.price, state.permanent, state.transient, own, belief.transient)
-    seen: Lane = _with_state(lane, State(state.remaining, own, belief.transient), _with_price(lane.world, price))
+    level = numbers.volume_level_sd  # the filter of the draw knows the volume that it expects
+    world = _as_desk(lane.world, price, lane.world.level_mean * 0.0, lane.world.level_variance * 0.0 + level * level)
+    seen: Lane = _with_state(lane, State(state.remaining, own, belief.transient), world)
     return seen
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from hyperexec_env.market import noise, path
 from hyperexec_env.market.account import Account, Statement, book, forced_shares, open_account, settle_in_bps
+from hyperexec_env.market.belief import Normal
 from hyperexec_env.market.days import DayCount, DaySlice, day_of
 from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost, step
 from hyperexec_env.market.numeric import minimum, where
@@ -273,10 +274,13 @@ def constant_fields(numbers: Numbers, orders: OrderNumbers) -> dict[tuple[type, 
     spec, fixed = numbers.spec, dict[tuple[type, str], Any]()
     if not spec.drifting:
         fixed[SliceRow, "step_drift"] = 0.0
-        if spec.flow_persistence == 0.0:
+        if spec.flow_persistence == 0.0 and not spec.unknown_drift:
             fixed[Lane, "account.cost.drift"] = 0.0
     if not spec.varying_level:
         fixed[Lane, "world.volume_level"] = 1.0
+        fixed |= {(Lane, f"world.level_{moment}"): 0.0 for moment in Normal._fields}
+    if not spec.unknown_drift:
+        fixed |= {(Lane, f"world.{name}"): 0.0 for name in ("drift", *(f"drift_{moment}" for moment in Normal._fields))}
     if spec.volume_persistence == 0.0:
         fixed[Lane, "world.volume_ratio"] = 1.0
     if spec.complete:

@@ -67,6 +67,7 @@ _PROVENANCE: Final = {
     "volume_noise": f"measured: 0.36 BA, 0.34 OXY, 0.31 ORCL, 56 to 57 {_SESSIONS}",
     "volume_level_sd": "assumed: no variation of the daily level (0.2 to 0.4 in the same bars)",
     "volume_persistence": "assumed: none (0.3 from one 15 minutes to the next in the year of SPY)",
+    "drift_sd": "assumed: none, an order without a view on the price",
     "flow_persistence": "assumed: none",
     "predator": "assumed: none",
     "regimes": "assumed: six regimes of the trading day",
@@ -205,6 +206,33 @@ _made(
     name="sunshine-day",
     description="regime-day in which a visible order attracts liquidity: regular trading pays",
     predator=-0.2,
+)
+_UNKNOWN: Final = Scenario(
+    name="unknown",
+    temp_impact_alpha=1.5,
+    temp_impact_beta=1.0,
+    kyle_lambda=0.2,
+    half_spread_bps=0.0,
+)
+"""A flat day in one regime with linear temporary impact that decays at once, in which learning is solved exactly."""
+register_scenario(
+    replace(
+        _UNKNOWN,
+        name="unknown-volume",
+        description="the volume of the day is uncertain by half (sd of the log 0.5) and shows itself slice by slice",
+        risk_aversion=1e-6,
+        volume_level_sd=0.5,
+    )
+)
+register_scenario(
+    replace(
+        _UNKNOWN,
+        name="unknown-drift",
+        description="the price has a drift of 1 % a day (sd) that its own path shows slowly (Almgren and Lorenz 2006)",
+        volume_noise=0.0,
+        flow_share=0.0,
+        drift_sd=0.01,
+    )
 )
 register_scenario(
     Scenario(

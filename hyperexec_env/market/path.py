@@ -11,9 +11,9 @@ many episodes at once.
 :func:`next_slice` takes slice k in regime m from the unaffected price S_k and the last order flow u_{k-1} to S_{k+1} and u_k.
 With phi = flow_persistence, R^2 = flow_share, s_m = sigma_m c_k sqrt(tau) (c_k is the shape of volatility over the day,
 :meth:`Scenario.volatility_profile`), standard normals z (flow) and xi (news), and a volume shock eps and a volume level L of
-mean one (both lognormal; L is drawn once per episode):
+mean one (both lognormal; L is drawn once per episode, and so is the drift mu around that of the regime):
 
-    mu_k    = mu_m tau + s_m sqrt(R^2) phi u_{k-1}                           predictable return
+    mu_k    = (mu_m + mu) tau + s_m sqrt(R^2) phi u_{k-1}                    predictable return
     e_k     = s_m [ sqrt(R^2 (1 - phi^2)) z_k + sqrt(1 - R^2) xi_k ]         zero-mean return
     S_{k+1} = S_k + P0 mu_k + P0 e_k                                         arithmetic price
     S_{k+1} = S_k exp(mu_k + e_k - s_m^2 (1 - R^2 phi^2) / 2)                geometric price
@@ -37,10 +37,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market import noise
+from hyperexec_env.market.belief import Normal
 from hyperexec_env.market.days import DaySlice, day_row, day_slice
 from hyperexec_env.market.kernel import Impact, Slice
 from hyperexec_env.market.numeric import double, exponential, growth, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
+from hyperexec_env.market.unknown import draw_drift, first_level, learn_drift, learn_level
 from hyperexec_env.market.volume_noise import first_ratio, neutral_ratio, next_ratio, slice_factor, volume_factor
 from hyperexec_env.orders import Order
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, is_record, map_leaves, reached
@@ -94,6 +96,16 @@ class World(NamedTuple):
     """Level L of the volume, equal in all slices of an episode: positive, mean one. Policies do not observe it."""
     volume_ratio: Real
     """Volume of the previous slice over its expectation in its regime, positive, mean one; 1 without persistence of volume."""
+    drift: Real = 0.0
+    """Drift of the episode around that of the regime, fraction of the arrival price a day. Policies do not observe it."""
+    level_mean: Real = 0.0
+    """Mean of the log level given the volumes so far (:mod:`~hyperexec_env.market.unknown`); it is 0 before any volume."""
+    level_variance: Real = 0.0
+    """Variance of the log level given the volumes so far."""
+    drift_mean: Real = 0.0
+    """Mean of `drift` given the moves of the price so far."""
+    drift_variance: Real = 0.0
+    """Variance of `drift` given the moves of the price so far."""
 
 
 class Path(NamedTuple):
@@ -298,12 +310,14 @@ def impact_of(numbers: Numbers) -> Impact:
 
 def _is_martingale(spec: MarketSpec) -> Any:
     """Return whether the unaffected price is a martingale: no drift, and no persistence of the order flow."""
-    return not spec.drifting and spec.flow_persistence == 0.0
+    return not spec.drifting and not spec.unknown_drift and spec.flow_persistence == 0.0
 
 
-def _returns(numbers: Numbers, row: SliceRow, last_flow: Any, draws: Draws) -> tuple[Any, Any]:
+def _returns(numbers: Numbers, row: SliceRow, drift: Any, last_flow: Any, draws: Draws) -> tuple[Any, Any]:
     """Return the predictable return mu_k and the zero-mean return e_k of a slice."""
     spec, predictable = numbers.spec, row.step_drift if numbers.spec.drifting else 0.0
+    if spec.unknown_drift:
+        predictable = predictable + drift * numbers.tau
     if spec.flow_persistence != 0.0:
         predictable = predictable + row.step_volatility * (numbers.by_flow * spec.flow_persistence) * last_flow
     return predictable, (numbers.by_flow_noise * draws.flow + numbers.by_news * draws.news) * row.step_volatility
@@ -371,13 +385,23 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
         world: The market at the start of slice `k`.
         draws: The draws of slice `k`.
     """
-    predictable, surprise = _returns(numbers, row, world.flow, draws)
+    predictable, surprise = _returns(numbers, row, world.drift, world.flow, draws)
     drift, innovation, price = _move_price(numbers, row.step_volatility, world.price, predictable, surprise)
     factor = slice_factor(numbers, world.volume_ratio, world.volume_level, draws.volume_shock)
     slice = _slice_of(numbers, side, k, row, world, factor, drift, innovation)
     regime, flow = reached(draws.regime_draw, row.thresholds), _next_flow(numbers.spec, world.flow, draws.flow)
     ratio = next_ratio(numbers, world.volume_ratio, world.volume_level, factor)
-    return slice, World(regime, flow, price, world.volume_level, ratio)
+    level, trend = _learn(numbers, row, world, factor, predictable + surprise, flow)
+    drawn, mean, variance = world.drift, level.mean, level.variance
+    return slice, World(regime, flow, price, world.volume_level, ratio, drawn, mean, variance, trend.mean, trend.variance)
+
+
+def _learn(numbers: Numbers, row: SliceRow, before: World, factor: Any, earned: Any, flow: Any) -> tuple[Normal, Normal]:
+    """Return the beliefs about the log level and about the drift after a slice, whose return is `earned`."""
+    level = learn_level(
+        numbers, Normal(before.level_mean, before.level_variance), before.volume_ratio, factor * before.volume_level
+    )
+    return level, learn_drift(numbers, row, Normal(before.drift_mean, before.drift_variance), earned, flow)
 
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
@@ -387,13 +411,18 @@ def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     flow, _ = noise.normals(halves.upper, halves.lower)
     level = _draw_level(numbers, key)
     ratio = _draw_ratio(numbers, key, level)
-    return World(reached(regime_draw, start), double(flow), numbers.arrival_price, level, ratio)
+    believed, drift = first_level(numbers, ratio), draw_drift(numbers, key)
+    regime, price, prior = reached(regime_draw, start), numbers.arrival_price, numbers.drift_sd * numbers.drift_sd
+    return World(regime, double(flow), price, level, ratio, drift, believed.mean, believed.variance, 0.0, prior)
 
 
 def day_world(numbers: Numbers, day: DaySlice) -> World:
     """Return the market at the start of a recorded day, given its first slice."""
     zero = day.news * 0.0
-    return World(day.regime, zero, zero + numbers.arrival_price, zero + 1.0, zero + neutral_ratio(numbers))
+    ratio = zero + neutral_ratio(numbers)
+    level = first_level(numbers, ratio)
+    mean, variance = zero + level.mean, zero + level.variance
+    return World(day.regime, zero, zero + numbers.arrival_price, zero + 1.0, ratio, zero, mean, variance, zero, zero)
 
 
 def _draw_level(numbers: Numbers, key: Any) -> Any:
@@ -524,16 +553,38 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
             world.volume_ratio[k + 1] = next_ratio(numbers, ratio, level, factor[k])
     column = np.arange(market.slices)[:, None]
     cell = market.cell(column, world.regime[:-1])
-    row = SliceRow(*(None if is_record(values) else values.take(cell) for values in market.table))  # thresholds are not read
+    row: SliceRow = SliceRow(
+        *(None if is_record(values) else values.take(cell) for values in market.table)
+    )  # thresholds are not read
     row = _row_of_day(market, keys, column, row)
-    volatility, (predictable, surprise) = row.step_volatility, _returns(numbers, row, world.flow[:-1], draws)
+    volatility, (predictable, surprise) = row.step_volatility, _returns(numbers, row, before.drift, world.flow[:-1], draws)
     # a geometric price is a product of moves, an arithmetic price a sum
     combine, start = (np.multiply, 1.0) if spec.geometric else (np.add, 0.0)
     moves = _move_price(numbers, volatility, start, predictable, surprise)[2]
     for k in range(market.slices):
         combine(world.price[k], moves[k], out=world.price[k + 1])
     drift, innovation, _ = _move_price(numbers, volatility, world.price[:-1], predictable, surprise)
+    if spec.varying_level or spec.unknown_drift:
+        _follow_beliefs(numbers, row, world, np.broadcast_to(factor, surprise.shape), predictable + surprise)
     fields = _slice_of(numbers, side, column, row, before, factor, drift, innovation)
     shape = market.slices, len(keys)
     slices = (values if np.shape(values) == shape else np.broadcast_to(values, shape) for values in fields)
     return Path(Slice(*slices), world, keys)
+
+
+def _follow_beliefs(numbers: Numbers, rows: SliceRow, world: World, factors: Floats, earned: Floats) -> None:
+    """Write the beliefs of all slices into the market of some episodes, slice by slice.
+
+    Args:
+        numbers: The numbers of the market.
+        rows: The numbers of each slice, fields of shape (N, episodes).
+        world: The market, fields of shape (N + 1, episodes), whose beliefs before the first slice are known.
+        factors: r_k / L of each slice, shape (N, episodes).
+        earned: Return of the unaffected price over each slice, fraction, shape (N, episodes).
+    """
+    for k in range(len(factors)):
+        row = SliceRow(*(None if values is None else values[k] for values in rows))
+        before: World = map_leaves(lambda values: values[k], world)  # noqa: B023
+        level, trend = _learn(numbers, row, before, factors[k], earned[k], world.flow[k + 1])
+        for column, value in zip(world[-4:], (*level, *trend), strict=True):
+            column[k + 1] = value

@@ -34,6 +34,7 @@ from hyperexec_env.market.volume import slice_profile, volatility_profile
 
 __all__ = [
     "MULTIPLES",
+    "UNKNOWNS",
     "Scenario",
     "ScenarioLike",
     "get_scenario",
@@ -56,6 +57,8 @@ MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_i
 """Numbers in arrival prices for one ADV, each with the field that states it in daily volatilities."""
 _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
 """Fields that cannot change a result; a multiple does so through its number."""
+UNKNOWNS: Final = ("volume_level_sd", "drift_sd")
+"""Fields that state the prior of what an episode draws once and never shows; dicts and files may give them as one table."""
 _TABLES: Final = ("regimes", "posterior", "provenance")
 """Fields that are tables of a TOML file; each documents itself."""
 
@@ -101,8 +104,10 @@ class Scenario:
     daily volatility sigma_m, as Almgren, Thum, Hauptmann and Li (2005) normalise it. Observations hold the multiplier of the
     regime and the time; the curve is a constant of the market, which a policy knows.
 
-    A `volume_level_sd` above zero does so too: past volumes, of which the observation holds the last, are noisy signs of the
-    level, and a policy with a memory can infer it.
+    So do the *unknowns*, which an episode draws once and never shows: a `volume_level_sd` above zero (past volumes, of which
+    the observation holds the last, are noisy signs of the level) and a `drift_sd` above zero (past moves of the price are
+    noisy signs of the drift). A policy with a memory can infer both, and `observe_beliefs=True` shows what Bayes' rule infers
+    (:mod:`~hyperexec_env.market.unknown`). Dicts and TOML files may give the unknowns in a table ``[unknown]``.
 
     With a `volume_persistence` psi other than zero, the log of the volume of a slice over its expectation (in its regime, and
     at the level) is AR(1): it keeps the standard deviation `volume_noise`, and E[V_k] does not change. The ratio of the last
@@ -177,6 +182,13 @@ class Scenario:
     )
     volume_persistence: float = _unit(
         0.0, "per slice", "AR(1) coefficient of the log of the slice volume around its expectation", low=-0.999, high=0.999
+    )
+    drift_sd: float = _unit(
+        0.0,
+        "fraction of the arrival price a day",
+        "normal drift of the unaffected price around that of the regime, drawn once per episode and never shown",
+        low=0.0,
+        high=10.0,
     )
     flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains", low=0.0, high=1.0)
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow", low=-0.999, high=0.999)
@@ -314,6 +326,11 @@ class Scenario:
         return texts
 
     @property
+    def unknown(self) -> dict[str, float]:
+        """The unknowns of an episode, each field of :data:`UNKNOWNS` that is not 0 with its value."""
+        return {name: value for name in UNKNOWNS if (value := getattr(self, name))}
+
+    @property
     def tau(self) -> float:
         """Length of a slice, days."""
         return self.horizon_minutes / self.day_minutes / self.slices
@@ -416,6 +433,7 @@ class Scenario:
             raise ValueError(f"scenario must be a table of values, got {shown(values)}")
         given = dict(values)
         base = given.pop("base", None)
+        given |= _unknowns(given)
         _check_fields(cls, given, "")
         if base is None:
             return cls(**given)
@@ -473,6 +491,24 @@ def _plain(scenario: Scenario) -> dict[str, Any]:
     posterior = scenario.posterior and scenario.posterior.to_dict()
     tables = {"regimes": scenario.regimes.to_dict(), "provenance": dict(scenario.provenance), "posterior": posterior}
     return {**plain, **tables, **{name: list(getattr(scenario, name)) for name in _CURVES}}
+
+
+def _unknowns(given: dict[str, Any]) -> dict[str, Any]:
+    """Take the table `unknown` out of the values of a scenario, and return its fields.
+
+    Raises:
+        ValueError: The table is none, holds a field that is no unknown, or one that the values give too.
+    """
+    table = given.pop("unknown", {})
+    if not isinstance(table, Mapping):
+        raise ValueError(f"unknown must be a table of {', '.join(UNKNOWNS)}, got {shown(table)}")
+    for name in table:
+        if name not in UNKNOWNS:
+            known = ", ".join(UNKNOWNS)
+            raise ValueError(f"unknown may hold {known}, got {one_line(str(name))}{nearest(name, UNKNOWNS)}")
+        if name in given:
+            raise ValueError(f"{name} must be given once, got it in the table `unknown` and beside it")
+    return dict(table)
 
 
 def _refuse_other_kinds(given: Any) -> None:

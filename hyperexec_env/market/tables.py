@@ -54,6 +54,8 @@ class MarketSpec(NamedTuple):
     """Whether the volume of a slice has noise of its own."""
     varying_level: Constant
     """Whether each episode draws a level of its volume."""
+    unknown_drift: Constant
+    """Whether each episode draws a drift."""
     hunted: Constant
     """Whether the strength of the predator is not zero (:mod:`hyperexec_env.market.predator`)."""
     complete: Constant
@@ -90,6 +92,10 @@ class Numbers(NamedTuple):
     """Standard deviation of the log of the volume shock."""
     volume_level_sd: Real
     """Standard deviation of the log of the volume level."""
+    drift_sd: Real
+    """Standard deviation of the drift of an episode, fraction of the arrival price a day."""
+    tau: Real
+    """Length of a slice, days."""
     predator: Real
     """Strength of the predator: fraction of the expected child that it trades ahead."""
     slice_volume: Real
@@ -305,6 +311,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         price_risk=scenario.price_risk * scenario.tau != 0.0,
         noisy_volume=scenario.volume_noise != 0.0,
         varying_level=scenario.volume_level_sd != 0.0,
+        unknown_drift=scenario.drift_sd != 0.0,
         hunted=scenario.predator != 0.0,
         complete=scenario.complete,
     )
@@ -323,6 +330,8 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         flow_share=scenario.flow_share,
         volume_noise=scenario.volume_noise * math.sqrt(1.0 - scenario.volume_persistence**2),
         volume_level_sd=scenario.volume_level_sd,
+        drift_sd=scenario.drift_sd,
+        tau=scenario.tau,
         predator=scenario.predator,
         slice_volume=slice_volume,
     )

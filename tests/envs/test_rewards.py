@@ -23,7 +23,9 @@ pytestmark = pytest.mark.fast
 every_scenario = pytest.mark.parametrize("name", scenario_names())
 
 NOISELESS = tuple(
-    name for name in scenario_names() if not any(get_scenario(name).regimes.drift) and not get_scenario(name).flow_persistence
+    name
+    for name in scenario_names()
+    if not any(get_scenario(name).regimes.drift) and not get_scenario(name).flow_persistence and not get_scenario(name).drift_sd
 )
 """Scenarios in which the price is a martingale."""
 

@@ -284,8 +284,9 @@ def test_volume_is_lognormal_around_what_is_expected():
         ratio = path.slices.volume / market.mean_volume[k, path.world.regime[:-1]]
         assert (ratio > 0.0).all()
         assert z_of_mean(ratio, 1.0) < surprising(3)
-        assert z_of_mean(np.log(ratio), -0.5 * scenario.volume_noise**2) < surprising(3)
-        assert z_of_mean((np.log(ratio) + 0.5 * scenario.volume_noise**2) ** 2, scenario.volume_noise**2) < surprising(3)
+        noise = np.log(ratio / path.world.volume_level[:-1])
+        assert z_of_mean(noise, -0.5 * scenario.volume_noise**2) < surprising(3)
+        assert z_of_mean((noise + 0.5 * scenario.volume_noise**2) ** 2, scenario.volume_noise**2) < surprising(3)
 
 
 def test_volume_and_price_are_independent():

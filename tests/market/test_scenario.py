@@ -421,6 +421,7 @@ OTHER_VALUES = {
     "flow_share": 0.1,
     "flow_persistence": 0.1,
     "predator": 0.3,
+    "drift_sd": 0.01,
     "price_model": "gbm",
     "regimes": Regimes(drift=(0.1,)),
     "posterior": {"adv": [4e6, 6e6]},

@@ -31,6 +31,7 @@ CHANGES = {
     "price_risk": {"price_risk": 0.01},
     "noisy_volume": {"volume_noise": 0.0},
     "varying_level": {"volume_level_sd": 0.4},
+    "unknown_drift": {"drift_sd": 0.01},
     "hunted": {"predator": -0.2},
     "complete": {"complete": False},
 }

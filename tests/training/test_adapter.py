@@ -69,6 +69,7 @@ FULL = {
     "max_participation": 0.1,
     "volume_level_sd": 0.4,
     "volume_persistence": 0.4,
+    "drift_sd": 0.02,
     "volatility_curve": [1.6, 0.8, 0.7, 1.2],
 }
 FULLEST = {

@@ -1,0 +1,84 @@
+"""One number of the observation, as a record; and the features that show beliefs about what an episode does not show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from hyperexec_env.envs.situation import Situation
+from hyperexec_env.market.tables import Market
+
+__all__ = ["BELIEFS", "Feature", "belief_names"]
+
+_BIG: Final = 20.0
+_PERCENT: Final = 1000.0
+"""Largest drift that is shown, percent a day: the largest deviation that a scenario may state."""
+
+
+class Feature(NamedTuple):
+    """One number of the observation.
+
+        def shares_per_slice(situation, known):
+            return situation.remaining / situation.quantity / max(known.slices - situation.k, 1.0)
+
+        Feature("per_slice", 0.0, 1.0, function=shares_per_slice, meaning="remaining shares per slice", unit="fraction")
+
+    A user's function gets what the agent may see, as single numbers: the :class:`~hyperexec_env.envs.situation.Situation`
+    without its market, and :data:`Known`. It is called at the end of an episode too, where shares may be 0 and k is at most N.
+    """
+
+    name: str
+    low: float
+    """Lower bound in the observation space."""
+    high: float
+    """Upper bound in the observation space."""
+    table: Callable[[Market], Any] | None = None
+    """Function of the market that returns values by slice and regime, broadcastable to (N + 1, M + 1); None: no table."""
+    function: Callable[[Any, Any], Any] | None = None
+    """A user's function (situation, known) -> the value, clipped to the bounds: see
+    :func:`~hyperexec_env.envs.features.choose_features`."""
+    meaning: str = ""
+    """What a user's feature is, for the table of the observation."""
+    unit: str = ""
+    """Unit of a user's feature, for the table of the observation."""
+
+
+def level_belief(situation: Situation, known: Any) -> Any:
+    """Return the mean of the log level of the volume."""
+    return situation.level_mean
+
+
+def level_belief_sd(situation: Situation, known: Any) -> Any:
+    """Return the standard deviation of the log level of the volume."""
+    return np.sqrt(situation.level_variance)
+
+
+def drift_belief(situation: Situation, known: Any) -> Any:
+    """Return the mean of the drift against the order, percent a day."""
+    return 100.0 * situation.side * situation.drift_mean
+
+
+def drift_belief_sd(situation: Situation, known: Any) -> Any:
+    """Return the standard deviation of the drift, percent a day."""
+    return 100.0 * np.sqrt(situation.drift_variance)
+
+
+_LEVEL, _DRIFT = "log level of the volume given past volumes", "drift against the order given past prices"
+BELIEFS: Final = {
+    "volume_level_sd": (
+        Feature("level_belief", -_BIG, _BIG, None, level_belief, f"mean of the {_LEVEL}", ""),
+        Feature("level_belief_sd", 0.0, _BIG, None, level_belief_sd, f"standard deviation of the {_LEVEL}", ""),
+    ),
+    "drift_sd": (
+        Feature("drift_belief", -_PERCENT, _PERCENT, None, drift_belief, f"mean of the {_DRIFT}", "% a day"),
+        Feature("drift_belief_sd", 0.0, _PERCENT, None, drift_belief_sd, f"standard deviation of the {_DRIFT}", "% a day"),
+    ),
+}
+"""Features that show the belief about each unknown of a scenario, by its field."""
+
+
+def belief_names(unknown: Any) -> tuple[str, ...]:
+    """Return the names of the features that show the beliefs about some unknowns."""
+    return tuple(feature.name for name in unknown for feature in BELIEFS[name])

@@ -1,0 +1,125 @@
+"""The drift in the solver: the values of the design, agreement with simulation, and bounds where there is no optimum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
+from hyperexec_env.baselines.solver import solve
+from hyperexec_env.baselines.solver.linear import solve_linear
+from hyperexec_env.baselines.solver.problem import unsolved
+from hyperexec_env.evaluation.loop import RuleLoop
+from hyperexec_env.evaluation.rollout import roll, roll_rule
+from hyperexec_env.evaluation.rule import rule_of
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.regime import Regimes
+from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.market.tables import build_market
+
+DAY = get_scenario("unknown-drift")
+SHORT = replace(DAY, name="short", slices=5, risk_aversion=1e-7, temp_impact_alpha=1.5)
+"""Five slices with eta 3e-6, r 8e-8 and sigma P0 2, as case D1 of the design."""
+
+
+def objectives(market, policy, episodes=16_384):
+    path = draw_path(market, episode_keys(1, np.arange(episodes)), float(market.scenario.side))
+    return roll(market, policy, path).statement.objective
+
+
+@cache
+def solved(scenario):
+    return solve(scenario, cached=False)
+
+
+def standard_error(values):
+    return values.std(ddof=1) / math.sqrt(len(values))
+
+
+@pytest.mark.parametrize(
+    ("nu", "mean", "value", "first"), [(0.005, 0.0, 27_555.17421, 46_047.9502), (0.01, 0.003, 46_221.56032, 64_801.0346)]
+)
+def test_riccati_with_a_shrinking_belief_has_the_values_of_the_tree(nu, mean, value, first):
+    """Case D1 of the design: a Gauss-Hermite tree of the five slices as one linear system."""
+    scenario = replace(SHORT, drift_sd=nu, regimes=Regimes(drift=(mean,)))
+    found = solve_linear(build_market(scenario))
+    assert scenario.notional * found.values[0] == pytest.approx(value, rel=4e-10)
+    assert scenario.quantity * float(found.gains[0, 0] @ [1.0, 0.0, 0.0, 1.0]) == pytest.approx(first, rel=2e-9)
+
+
+@pytest.mark.parametrize(
+    ("nu", "plan", "both_ways", "clipped"),
+    [(0.005, 14.404, 14.345, 14.350), (0.01, 14.404, 13.529, 13.549), (0.02, 14.404, 3.200, 5.259)],
+)
+def test_the_optimum_lies_between_that_of_both_signs_and_the_clipped_rule(nu, plan, both_ways, clipped):
+    """Case D1b of the design; at 0.5 % a day no order wants to trade back, and both optima are one number."""
+    solution = solved(replace(DAY, drift_sd=nu))
+    assert (solution.method, solution.reason) == ("dynamic programming", "")
+    assert [solution.open_loop_bps, solution.bound_bps] == pytest.approx([plan, both_ways], abs=6e-4)
+    assert solution.told_bps < solution.bound_bps <= solution.optimum_bps < clipped
+    if nu == 0.005:
+        assert solution.optimum_bps == pytest.approx(solution.bound_bps, rel=3e-6)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"side": -1, "slices": 6, "drift_sd": 0.02}, {"slices": 6, "max_participation": 0.08, "volume_noise": 0.3}]
+)
+def test_the_optimal_policy_attains_its_value_in_the_environment(changes):
+    market = build_market(replace(DAY, **changes))
+    solution = solved(market.scenario)
+    sample = objectives(market, solution.policy)
+    assert abs(sample.mean() - solution.optimum_bps) <= 4.0 * standard_error(sample)
+    even = objectives(market, get_policy("TWAP"))
+    saved = even - sample
+    assert abs(saved.mean() - (solution.twap_bps - solution.optimum_bps)) <= 4.0 * standard_error(saved)
+    for name in (*BASELINES, *SANITY):
+        lost = objectives(market, get_policy(name), 2048) - sample[:2048]
+        assert lost.mean() > -4.0 * standard_error(lost), name
+
+
+@pytest.mark.slow
+def test_the_compiled_rule_of_the_belief_is_its_act():
+    pytest.importorskip("numba")
+    market = build_market(DAY)
+    policy = solve(DAY, cached=False).policy
+    loop = RuleLoop(market, rule_of(policy, market, False))
+    keys = episode_keys(4, np.arange(500))
+    compiled = roll_rule(market, loop, keys).statement.objective
+    assert compiled == pytest.approx(roll(market, policy, draw_path(market, keys, 1.0)).statement.objective, rel=1e-9)
+
+
+UNEVEN = Regimes(names=("SIDEWAYS_LOW", "CRISIS"), volatility=(1.0, 2.0), rates=((-3.0, 3.0), (6.0, -6.0)))
+BRACKETED = {
+    "level": ({"volume_level_sd": 0.4, "volume_noise": 0.3}, "the volume level and the belief about the drift"),
+    "flow": ({"flow_persistence": 0.4, "flow_share": 0.2}, "the flow and the belief about the drift"),
+    "regimes": ({"regimes": UNEVEN}, "regimes of different volatility"),
+}
+
+
+@pytest.mark.parametrize("name", BRACKETED)
+def test_bounds_enclose_the_optimum_where_the_belief_is_not_the_only_signal(name):
+    changes, reason = BRACKETED[name]
+    scenario = replace(DAY, slices=4, **changes)
+    solution = solve(scenario, cached=False)
+    assert reason in solution.reason
+    assert solution.bound_bps == solution.told_bps < solution.upper_bps <= solution.open_loop_bps <= solution.twap_bps
+    assert "drift told) and at most" in solution.bounds
+    market = build_market(scenario)
+    for policy in map(get_policy, (*BASELINES, *SANITY)):
+        sample = objectives(market, policy, 4096)
+        assert sample.mean() >= solution.bound_bps - 4.0 * standard_error(sample), policy.name
+    sample = objectives(market, solution.best_schedule)
+    assert abs(sample.mean() - solution.open_loop_bps) <= 4.0 * standard_error(sample)
+
+
+def test_a_geometric_price_has_a_lower_bound_alone():
+    market = build_market(replace(DAY, slices=3, price_model="gbm"))
+    solution = solve(market.scenario, cached=False)
+    assert "a geometric price and the belief" in unsolved(market)
+    assert solution.bound_bps == solution.told_bps
+    assert solution.upper_bps is None

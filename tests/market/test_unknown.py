@@ -1,0 +1,198 @@
+"""What an episode draws once and never shows: it moves nothing else, never leaks, and the filters are exact in the market."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hyperexec_env.envs.features import observation_names
+from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.market import noise, path, unknown
+from hyperexec_env.market.noise import episode_keys
+from hyperexec_env.market.path import draw_path
+from hyperexec_env.market.scenario import UNKNOWNS, Scenario, get_scenario, scenario_names
+from hyperexec_env.market.tables import build_market
+
+pytestmark = pytest.mark.fast
+
+DAY = get_scenario("regime-day")
+BOTH = {"volume_level_sd": 0.4, "drift_sd": 0.02}
+EPISODES = 20_000
+
+
+def paths(scenario, episodes=EPISODES, seed=5):
+    return draw_path(build_market(scenario), episode_keys(seed, np.arange(episodes)), 1.0)
+
+
+# --- the table
+
+
+def test_the_table_of_unknowns_is_another_way_to_write_their_fields():
+    tabled = Scenario.from_dict({"base": "regime-day", "unknown": BOTH})
+    assert tabled == replace(DAY, name="regime-day*", **BOTH)
+    assert tabled.unknown == BOTH
+    assert Scenario.from_toml(tabled.to_toml()) == tabled
+    assert Scenario.from_toml('base = "regime-day"\n[unknown]\ndrift_sd = 0.02\nvolume_level_sd = 0.4\n') == tabled
+    assert DAY.unknown == {}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"unknown": {"drift": 0.1}}, r"unknown may hold .*got drift; did you mean 'drift_sd'"),
+        ({"unknown": {"drift_sd": -0.1}}, r"drift_sd must be .*-0\.1"),
+        ({"unknown": {"drift_sd": 0.1}, "drift_sd": 0.1}, "drift_sd must be given once"),
+        ({"unknown": 0.1}, r"unknown must be a table of volume_level_sd, drift_sd, got 0\.1"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_name_value_and_range(values, message):
+    with pytest.raises(ValueError, match=message):
+        Scenario.from_dict(values)
+
+
+def test_a_market_without_unknowns_is_the_market_before_the_fields():
+    for name in scenario_names():
+        scenario = get_scenario(name)
+        for unknown_field in UNKNOWNS:
+            if not getattr(scenario, unknown_field):
+                assert replace(scenario, **{unknown_field: 0.0}).hash == scenario.hash
+                assert replace(scenario, **{unknown_field: 0.1}).hash != scenario.hash
+
+
+# --- the draw
+
+
+def test_an_unknown_drift_moves_the_price_by_itself_and_nothing_else():
+    plain, drifting = paths(DAY, 300), paths(replace(DAY, drift_sd=0.02), 300)
+    drift = drifting.world.drift[0]
+    assert (drifting.world.drift == drift).all()
+    for field, values in plain.slices._asdict().items():
+        if field != "drift":
+            assert np.array_equal(values, getattr(drifting.slices, field)), field
+    assert drifting.slices.drift == pytest.approx(np.broadcast_to(100.0 * drift * DAY.tau, drifting.slices.drift.shape))
+    for field in ("regime", "flow", "volume_level"):
+        assert np.array_equal(getattr(plain.world, field), getattr(drifting.world, field)), field
+    moved = drifting.world.price - plain.world.price
+    assert moved == pytest.approx(100.0 * DAY.tau * drift * np.arange(27)[:, None], abs=1e-9)
+
+
+def test_the_drift_has_a_word_of_its_own():
+    key = episode_keys(3, np.arange(50))
+    used = {int(word) for k in range(30) for words in noise.words(key, (0, 1, 2), k) for word in words}
+    offsets = (path._ORDER_WORD, path._SIDE, path._SIZE, path._LEVEL, path._DRAW, path._RATIO)
+    used |= {int(word) for offset in offsets for word in noise.word(key, offset)}
+    assert not used & {int(word) for word in noise.word(key, unknown._DRIFT)}
+
+
+def test_two_drifts_with_one_past_have_one_observation():
+    """Before the first slice nothing shows the drift; afterwards the price does, through its own move alone."""
+    shown = []
+    for deviation in (1e-6, 0.02):
+        env = HyperExecEnv(replace(DAY, drift_sd=deviation), info="full")
+        first, info = env.reset(seed=4)
+        second, _, _, _, running = env.step(np.zeros(1, np.float32))
+        assert math.isnan(running["objective_bps"])
+        assert info.keys() == running.keys()
+        shown.append((first, second))
+    (first, second), (other, later) = shown
+    assert np.array_equal(first, other)
+    moved = {name for name, ours, theirs in zip(observation_names(), second, later, strict=True) if ours != theirs}
+    assert moved == {"price_move"}
+
+
+# --- the filters
+
+
+@pytest.mark.parametrize("changes", [{}, {"volume_persistence": 0.5}, {"flow_persistence": 0.4}, {"price_model": "gbm"}])
+def test_the_beliefs_are_calibrated_and_forget_nothing(changes):
+    """(theta - m) / sqrt(P) is a standard normal that the belief itself tells nothing about."""
+    world = paths(replace(DAY, **BOTH, **changes)).world
+    truths = {"level": np.log(world.volume_level[0]) + 0.5 * 0.16, "drift": world.drift[0]}
+    for name, truth in truths.items():
+        means, variances = getattr(world, f"{name}_mean"), getattr(world, f"{name}_variance")
+        for k in (0, 1, 7, 26):
+            error = (truth - means[k]) / np.sqrt(variances[k])
+            assert abs(error.mean()) < 4.0 / math.sqrt(EPISODES), (name, k)
+            assert abs((error**2).mean() - 1.0) < 4.0 * math.sqrt(2.0 / EPISODES), (name, k)
+            size = max(means[k].std(), 1e-12)
+            assert abs((error * means[k] / size).mean()) < 4.0 / math.sqrt(EPISODES), (name, k)
+            for level in (1.0, 1.6449):  # 68 and 90 % intervals hold as often
+                inside = (np.abs(error) < level).mean()
+                assert inside == pytest.approx(math.erf(level / math.sqrt(2.0)), abs=0.014), (name, k)
+        assert (np.diff(variances, axis=0) < 0.0).all()
+
+
+def test_the_belief_about_the_drift_is_a_regression_on_all_moves():
+    """m_N and P_N against the posterior of one regression of the moves, less their flow, on time."""
+    scenario = replace(DAY, drift_sd=0.02)
+    market, found = build_market(scenario), paths(scenario, 40).world
+    price, row = found.price / 100.0, market.step_volatility[np.arange(26)[:, None], found.regime[:-1]]
+    moves = np.diff(price, axis=0) - row * math.sqrt(scenario.flow_share) * found.flow[1:]
+    news = row**2 * (1.0 - scenario.flow_share)
+    precision = 1.0 / 0.02**2 + (scenario.tau**2 / news).sum(axis=0)
+    assert found.drift_variance[-1] == pytest.approx(1.0 / precision, rel=1e-9)
+    assert found.drift_mean[-1] == pytest.approx((scenario.tau * moves / news).sum(axis=0) / precision, rel=1e-7, abs=1e-9)
+
+
+# --- what an agent sees
+
+
+def test_the_observation_shows_the_beliefs_behind_its_other_features():
+    scenario = replace(DAY, side=-1, **BOTH)
+    env = HyperExecEnv(scenario, observe_beliefs=True)
+    assert env.observation_names == (
+        *observation_names(),
+        *("level_belief", "level_belief_sd", "drift_belief", "drift_belief_sd"),
+    )
+    observation, _ = env.reset(seed=2)
+    plain, _ = HyperExecEnv(scenario).reset(seed=2)
+    assert np.array_equal(observation[:-4], plain)
+    assert observation[-4:] == pytest.approx([0.0, 0.4, 0.0, 2.0])
+    for _ in range(3):
+        observation = env.step(np.zeros(1, np.float32))[0]
+    world = env.episode.world
+    expected = (
+        world.level_mean[3],
+        world.level_variance[3] ** 0.5,
+        -100.0 * world.drift_mean[3],
+        100.0 * world.drift_variance[3] ** 0.5,
+    )
+    assert observation[-4:] == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])
+def test_lanes_have_the_beliefs_of_the_single_environment_to_the_bit(backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    options = {"scenario": replace(DAY, volume_persistence=0.3, **BOTH), "observe_beliefs": True}
+    env = HyperExecVectorEnv(3, "SameStep", backend, **options)
+    singles = [HyperExecEnv(**options) for _ in range(3)]
+    observed, _ = env.reset(seed=[5, 6, 7])
+    rows = [single.reset(seed=5 + lane)[0] for lane, single in enumerate(singles)]
+    for _ in range(25):
+        assert np.array_equal(observed, rows)
+        action = np.full((3, 1), 0.1, np.float32)
+        observed = env.step(action)[0]
+        rows = [single.step(row)[0] for single, row in zip(singles, action, strict=True)]
+
+
+def test_without_unknowns_there_are_no_beliefs_to_observe():
+    ours, theirs = HyperExecEnv("regime-day", observe_beliefs=True), HyperExecEnv("regime-day")
+    assert ours.observation_space == theirs.observation_space
+    assert np.array_equal(ours.reset(seed=1)[0], theirs.reset(seed=1)[0])
+
+
+def test_a_hidden_regime_hides_the_beliefs_that_know_it():
+    scenario = replace(DAY, **BOTH)
+    with pytest.raises(ValueError, match="observe_beliefs must be False where the regime is not observed"):
+        HyperExecEnv(scenario, observe_beliefs=True, observe_regime=False)
+    env = HyperExecEnv(scenario, observe_regime=False)
+    env.reset(seed=3)
+    for _ in range(3):
+        env.step(np.zeros(1, np.float32))
+        assert env.situation.level_mean == env.situation.drift_mean == 0.0
+        assert (env.situation.level_variance, env.situation.drift_variance) == pytest.approx((0.16, 4e-4))
