@@ -49,6 +49,7 @@ LANES: Final = (*ON_POLICY, "RecurrentPPO")
 """Stacks with the option `lanes`."""
 SIZED: Final = (*OFF_POLICY, "RecurrentPPO")
 """Stacks with the option `network`."""
+SMALL: Final = "The hidden layers of what acts are smaller than those of the library, so that the file fits a repository."
 _TOLERANCE, _TIES = 1e-6, 1e-3
 """Largest difference between an action of a policy file and of its model, and largest share of larger ones: two levels of a
 discrete action may tie."""
@@ -266,8 +267,8 @@ def card_of(policy: Stacked, scenario: str) -> dict[str, Any]:
     """Return the card of a policy."""
     libraries = ", ".join(f"{name} {version}" for name, version in policy.about["versions"].items())
     settings = "settings of benchmarks/stacks.py" if policy.name in OTHERS[-2:] else "default hyperparameters"
-    if units := policy.about["network"]:
-        settings += f" but for {' and '.join(map(str, units))} hidden units"
+    units = policy.about["network"]
+    settings += f" but for {' and '.join(map(str, units))} hidden units" if units else ""
     return {
         "name": policy.name,
         "authors": ["The HyperExec developers"],
@@ -278,6 +279,7 @@ def card_of(policy: Stacked, scenario: str) -> dict[str, Any]:
         "training_budget": f"{policy.about['slices']:,} slices",
         "action_mode": policy.action_mode,
         "observe_regime": True,
+        "description": SMALL if units else "",
     }
 
 

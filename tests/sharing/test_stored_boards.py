@@ -27,8 +27,9 @@ def leaderboard(monkeypatch):
 
 
 @pytest.mark.fast
-def test_the_stored_files_are_smaller_than_a_megabyte():
-    assert sum(path.stat().st_size for path in STORED.rglob("*") if path.is_file()) < 2**20
+def test_the_stored_files_are_smaller_than_three_megabytes():
+    assert sum(path.stat().st_size for path in STORED.rglob("*") if path.is_file()) < 3 * 2**20
+    assert max(path.stat().st_size for path in SUBMISSIONS) < 45_000  # one method may not crowd out the others
 
 
 def test_every_stored_submission_is_intact_and_names_its_scenario_and_seed():
@@ -37,7 +38,7 @@ def test_every_stored_submission_is_intact_and_names_its_scenario_and_seed():
     for path in SUBMISSIONS:
         submission = load_submission(path)
         card = submission.card
-        assert submission.kind == "network", path  # nothing that runs code
+        assert submission.kind in ("network", "onnx"), path  # nothing that runs code
         assert card.training_scenarios == (path.parent.name,), path
         assert path.name == f"{card.name.replace(' ', '-')}-{card.training_seed}.submission.zip"
         seeds.setdefault((path.parent.name, card.name), set()).add(card.training_seed)
@@ -67,12 +68,13 @@ def test_the_leaderboard_of_the_documentation_is_verified(leaderboard, monkeypat
 @pytest.mark.slow  # every stored policy on a thousand episodes, computed twice
 @pytest.mark.parametrize("folder", sorted(path for path in STORED.iterdir() if path.is_dir()), ids=lambda path: path.name)
 def test_the_boards_of_the_stored_submissions_are_computed_again(folder, leaderboard, tmp_path):
+    pytest.importorskip("onnxruntime", reason="needs the extra `export`")
     bundle = tmp_path / "board.zip"
     scenario = leaderboard.FILES.get(folder.name, folder.name)
     content, (board,) = make_bundle(leaderboard.submissions(folder), scenario, episodes=1_000)
     bundle.write_bytes(content)
     assert verify_file(bundle).verdict == "equal"
-    gaps = {row.label: row.gap_bps for row in board.rows if not row.optimum}
+    gaps = {row.label: row.gap_bps for row in board.rows if row.training_seed is not None}
     assert all(gap > -0.02 for gap in gaps.values()), json.dumps(gaps)  # no policy beats the optimum
     best = min(gaps, key=gaps.get)
     assert best.startswith("Pathwise"), json.dumps(gaps)
