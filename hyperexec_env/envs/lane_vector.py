@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.native_vector import NativeVectorEnv, Stepped
 from hyperexec_env.market.lane import Ticket
 from hyperexec_env.market.noise import ONE, key
+from hyperexec_env.records import fill_record, leaves, numbers
 
 __all__ = ["LaneVectorEnv", "Lanes", "Stepped"]
 
@@ -21,6 +22,13 @@ Bools = NDArray[np.bool_]
 
 class Lanes(Protocol):
     """The running episodes of a vector environment."""
+
+    kind: Any
+    """Type of :attr:`state`, a record."""
+    state: Any
+    """All that the lanes hold beside their keys, arrays with the lanes in the last dimension."""
+    keys: NDArray[np.uint64]
+    """Keys of the episodes, shape (lanes,)."""
 
     @property
     def k(self) -> Any:
@@ -100,6 +108,29 @@ class LaneVectorEnv(NativeVectorEnv):
         self._begin(np.flatnonzero(ended))
         made = {"final_obs": final, "_final_obs": ended, "final_info": info, "_final_info": ended.copy()}
         return self._lanes.observe(), rewards, terminated, truncated, self._running(made)
+
+    def position(self) -> dict[str, NDArray[Any]]:
+        """Return the state of all lanes, for :meth:`go_on`: arrays with the lanes in the last dimension, by name."""
+        names = (name for name, _ in leaves(self._lanes.kind))
+        return {
+            **dict(zip(names, numbers(self._lanes.state), strict=True)),
+            "keys": self._lanes.keys.copy(),
+            "seed": self._ticket.seed.copy(),
+            "episode": self._ticket.episode.copy(),
+        }
+
+    def go_on(self, position: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """Restore the state of all lanes from :meth:`position` of an environment with equal options; return their observations.
+
+        Raises:
+            KeyError: The position lacks an array; the message names the array.
+        """
+        kind = self._lanes.kind
+        self._lanes.state = fill_record(kind, iter([np.array(position[name]) for name, _ in leaves(kind)]))
+        self._lanes.keys[:] = position["keys"]
+        self._ticket.seed[:], self._ticket.episode[:] = position["seed"], position["episode"]
+        self._begun = True
+        return self._lanes.observe()
 
     def _running(self, known: dict[str, Any]) -> dict[str, Any]:
         """Return the `info` of running lanes, with some known entries."""

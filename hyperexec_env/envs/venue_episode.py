@@ -280,10 +280,10 @@ class VenueEpisode:
         lane = Lane(k, int(self.over), world, State(*self._state), _NO_MEMORY, open_account(), last)
         price = float(price_of_last(task.hidden, self.order, lane))
         order = situation_of(market.market, market.market.numbers, task.hidden, self.order, lane, price)
-        asked, filled = (
-            rows[-1][market.lit :] if k else [0.0] * (market.count - market.lit) for rows in (self.requests, self.fills)
-        )
-        return VenueSituation(market, order, self.weights[k], asked, filled)
+        zero = [0.0] * market.count
+        asked, filled = (rows[-1] if k else zero for rows in (self.requests, self.fills))
+        hidden = (values[market.lit :] for values in (asked, filled, self.since, self.posted, self.filled))
+        return VenueSituation(market, order, self.weights[k], *hidden)
 
     def begun_on(self, change: Callable[[VenuePath], VenuePath]) -> VenueEpisode:
         """Return the episode at its start on another path: what the same requests meet where nature draws otherwise."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.envs.features import assemble
 from hyperexec_env.envs.situation import price_of_last, situation_of
-from hyperexec_env.envs.venue_task import VenueSituation, VenueTask, hidden_features, lit_features, venue_info, venue_requests
+from hyperexec_env.envs.venue_task import VenueSituation, VenueTask, observe_venues, venue_info, venue_requests
 from hyperexec_env.market.kernel import expected_cost, realised_cost
 from hyperexec_env.market.lane import EpisodeOrder, Settled, end, first_lane, settle
 from hyperexec_env.market.path import begin, cost_scale, draw_orders
@@ -21,6 +20,7 @@ from hyperexec_env.market.venue_lane import (
     finishing,
     limited,
     next_shares,
+    past_of_hidden,
     venue_turn,
 )
 from hyperexec_env.market.venue_path import lit_terms, weights_of
@@ -31,6 +31,13 @@ __all__ = ["VenueLanes"]
 Indices = NDArray[np.int64]
 
 
+class _State(NamedTuple):
+    """All that the lanes hold beside their keys."""
+
+    order: EpisodeOrder
+    episode: VenueLane
+
+
 class VenueLanes:
     """The running episodes of an order over venues.
 
@@ -39,6 +46,8 @@ class VenueLanes:
         lanes: Number of episodes at once.
     """
 
+    kind = _State
+    """Type of :attr:`state`."""
     order: EpisodeOrder
     """The order of each episode, fields of shape (lanes,)."""
     episode: VenueLane
@@ -50,6 +59,16 @@ class VenueLanes:
         self.keys = np.zeros(lanes, np.uint64)
         """Keys of the episodes, shape (lanes,)."""
         self._begun = False
+
+    @property
+    def state(self) -> _State:
+        """All that the lanes hold beside their keys."""
+        return _State(self.order, self.episode)
+
+    @state.setter
+    def state(self, state: _State) -> None:
+        self.order, self.episode = state
+        self._begun = True
 
     @property
     def k(self) -> Indices:
@@ -120,17 +139,7 @@ class VenueLanes:
 
     def observe(self) -> NDArray[np.float32]:
         """Return the observations of all lanes, shape (lanes, features)."""
-        task, market, episode = self.task, self.task.market, self.episode
-        numbers = market.market.numbers
-        situation = situation_of(None, numbers, task.hidden, self.order, episode.lane, 0.0)
-        situation = situation._replace(k=np.minimum(situation.k, market.slices))
-        rows = task.order.observer.observe(situation)
-        extra = lit_features(market, self.weights)
-        for number in range(market.lit, market.count):
-            parts = (part[number] for part in (episode.asked, episode.last, episode.since, episode.posted, episode.filled))
-            extra += hidden_features(market.slices, *parts)
-        whole = np.concatenate([rows, np.zeros((self.count, len(extra)), np.float32)], axis=1)
-        return assemble(extra, whole, rows.shape[1])
+        return observe_venues(self.task.order.observer, self._situation(0.0))
 
     def info(self, told: NDArray[np.bool_], hide: Any) -> dict[str, Any]:
         """Return the result of each lane that is `told` up to now, zeros elsewhere.
@@ -146,12 +155,14 @@ class VenueLanes:
 
     def situation(self) -> VenueSituation:
         """Return the information of a policy now, in natural units, arrays of shape (lanes,)."""
-        task, episode = self.task, self.episode
-        last = price_of_last(task.hidden, self.order, episode.lane)
-        whole = task.market.market
-        order = situation_of(whole, whole.numbers, task.hidden, self.order, episode.lane, last)
-        lit = task.market.lit
-        return VenueSituation(task.market, order, self.weights, list(episode.asked[lit:]), list(episode.last[lit:]))
+        return self._situation(price_of_last(self.task.hidden, self.order, self.episode.lane))
+
+    def _situation(self, last_price: Any) -> VenueSituation:
+        """Return the information of a policy; observations do not read the price of the last fills."""
+        market = self.task.market
+        whole = market.market
+        order = situation_of(whole, whole.numbers, self.task.hidden, self.order, self.episode.lane, last_price)
+        return VenueSituation(market, order, self.weights, *past_of_hidden(market, self.episode))
 
 
 def _shown(info: dict[str, Any], told: NDArray[np.bool_]) -> dict[str, Any]:

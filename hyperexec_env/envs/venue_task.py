@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 from operator import add
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.action import pace_shares
-from hyperexec_env.envs.features import FEATURES, Feature
+from hyperexec_env.envs.features import FEATURES, Feature, Observer, assemble
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import Task, final_info, log_warnings, order_draw, refuse_unknown, task_of
 from hyperexec_env.market.lane import Settled
@@ -24,8 +24,8 @@ from hyperexec_env.market.venue_path import Terms, VenueMarket, build_venues, li
 from hyperexec_env.market.venue_scenario import get_venues
 
 __all__ = [
-    *("ROUTERS", "VenueSituation", "VenueTask", "build_venue_task", "hidden_features", "lit_features", "venue_features"),
-    *("venue_info", "venue_requests"),
+    *("ROUTERS", "VenueSituation", "VenueTask", "build_venue_task", "hidden_features", "lit_features", "observe_venues"),
+    *("venue_features", "venue_info", "venue_requests"),
 ]
 
 ROUTERS: Final = ("water-filling", "agent")
@@ -51,6 +51,12 @@ class VenueSituation(NamedTuple):
     """Shares requested of each hidden venue in the previous slice."""
     filled: list[Any]
     """Shares that each hidden venue filled in the previous slice."""
+    since: list[Any]
+    """Slices since the last fill of each hidden venue; N before the first."""
+    posted: list[Any]
+    """Shares requested of each hidden venue so far."""
+    gained: list[Any]
+    """Shares that each hidden venue filled so far."""
 
     @property
     def terms(self) -> Terms:
@@ -108,7 +114,7 @@ class VenueTask:
     @cached_property
     def features(self) -> tuple[Feature, ...]:
         """Features of the observation: those of the order, then those of the venues."""
-        return (*FEATURES, *venue_features(self.market))
+        return (*FEATURES, *venue_features(self.market.lit, self.market.count - self.market.lit))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,12 +144,17 @@ class VenueTask:
         return np.asarray(np.clip(actions, -1.0, 1.0))
 
 
-def venue_features(market: VenueMarket) -> tuple[Feature, ...]:
-    """Return the features of the venues, in the order of the observation. A single lit venue has none: nothing moves there."""
+def venue_features(lit: int, hidden: int) -> tuple[Feature, ...]:
+    """Return the features of the venues, in the order of the observation. A single lit venue has none: nothing moves there.
+
+    Args:
+        lit: Number of lit venues.
+        hidden: Number of hidden venues.
+    """
     made: list[Feature] = []
-    for number in range(market.lit if market.lit > 1 else 0):
+    for number in range(lit if lit > 1 else 0):
         made += [Feature(f"venue{number}.share", 0.0, _MOST), Feature(f"venue{number}.fee", -_MOST, _MOST)]
-    for number in range(market.lit, market.count):
+    for number in range(lit, lit + hidden):
         names = ("filled", "censored", "since", "fill_rate")
         made += [Feature(f"venue{number}.{name}", 0.0, 1.0) for name in names]
     return tuple(made)
@@ -182,6 +193,22 @@ def hidden_features(slices: int, asked: Any, last: Any, since: Any, posted: Any,
     ]
 
 
+def observe_venues(observer: Observer, situation: VenueSituation) -> NDArray[np.float32]:
+    """Return the observations of a batch of situations, shape (episodes, features).
+
+    Args:
+        observer: The observer of the order without venues.
+        situation: The situations, arrays of shape (episodes,); the slice may be a number.
+    """
+    market, order = situation.market, situation.order
+    rows = observer.observe(order._replace(k=np.minimum(order.k, market.slices)))
+    extra = lit_features(market, situation.weights)
+    for parts in zip(situation.asked, situation.filled, situation.since, situation.posted, situation.gained, strict=True):
+        extra += hidden_features(market.slices, *parts)
+    whole = np.concatenate([rows, np.zeros((len(rows), len(extra)), np.float32)], axis=1)
+    return assemble(extra, whole, rows.shape[1])
+
+
 def venue_requests(
     task: VenueTask,
     action: Sequence[Any],
@@ -189,6 +216,7 @@ def venue_requests(
     base: Any,
     finishing: Any,
     terms: Terms,
+    split: Callable[[VenueMarket, Any, Terms], list[Any]] = routed,
 ) -> tuple[list[Any], Any]:
     """Return the shares that an action requests of each venue, at most the remaining shares in all, and what it wanted in all.
 
@@ -203,6 +231,7 @@ def venue_requests(
         base: Fraction of the remaining shares that the expected-volume schedule trades in the slice.
         finishing: Whether the slice completes the order.
         terms: The terms of the lit venues.
+        split: The desk's router.
     """
     market = task.market
     wanted = pace_shares(action[0], left, base)
@@ -215,7 +244,7 @@ def venue_requests(
     if posts:
         wanted = wanted + reduce(add, posts)
     if task.router != "agent":
-        return [*routed(market, lit, terms), *posts], wanted
+        return [*split(market, lit, terms), *posts], wanted
     tilted = [
         venue.share * exponential(_TILT * each) for venue, each in zip(market.scenario.lit, action[1 + hidden :], strict=True)
     ]

@@ -13,7 +13,7 @@ from hyperexec_env.envs.venue_task import VenueSituation
 from hyperexec_env.market.lane import EpisodeOrder, Lane, first_lane, settle
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, cost_scale
-from hyperexec_env.market.venue_lane import VenueSlice, begin_venues, limited, split_spread, venue_turn
+from hyperexec_env.market.venue_lane import VenueSlice, begin_venues, limited, past_of_hidden, split_spread, venue_turn
 from hyperexec_env.market.venue_path import VenueMarket, VenuePath, draw_venue_path
 from hyperexec_env.records import map_leaves
 
@@ -55,7 +55,7 @@ def roll_venues(market: VenueMarket, policy: VenueTrader, paths: VenuePath) -> V
 
     Args:
         market: The market.
-        policy: The policy.
+        policy: The policy; one with `observe_regime` False does not see the regime.
         paths: The paths, from :func:`~hyperexec_env.market.venue_path.draw_venue_path`.
 
     Raises:
@@ -67,12 +67,13 @@ def roll_venues(market: VenueMarket, policy: VenueTrader, paths: VenuePath) -> V
     start: World = map_leaves(lambda values: values[0], path.world)
     lane: Lane = map_leaves(lambda values: np.broadcast_to(values, shape), first_lane(numbers, quantity, start))
     episode = begin_venues(market, lane, path.keys)
+    hidden = not getattr(policy, "observe_regime", True)
     for k in range(market.slices):
         episode = episode._replace(lane=episode.lane._replace(k=k))
-        seen = situation_of(whole, numbers, False, order, episode.lane, price_of_last(False, order, episode.lane))
+        seen = situation_of(whole, numbers, hidden, order, episode.lane, price_of_last(hidden, order, episode.lane))
         weights = [weight[k] for weight in paths.weights]
-        last = list(episode.asked[market.lit :]), list(episode.last[market.lit :])
-        asked = np.asarray(policy.act(VenueSituation(market, seen, weights, *last)), dtype=np.float64)
+        situation = VenueSituation(market, seen, weights, *past_of_hidden(market, episode))
+        asked = np.asarray(policy.act(situation), dtype=np.float64)
         if asked.shape != (market.count, *shape) or not np.isfinite(asked).all():
             wanted = (market.count, *shape)
             raise ValueError(f"policy {policy.name!r} must return finite shares of the shape {wanted}, got {asked.shape}")

@@ -41,6 +41,7 @@ __all__ = [
     "finishing",
     "limited",
     "next_shares",
+    "past_of_hidden",
     "since_fill",
     "split_spread",
     "venue_turn",
@@ -184,6 +185,14 @@ def next_shares(market: VenueMarket, keys: Words, episode: VenueLane) -> VenueLa
     k = minimum(episode.lane.k, market.slices - 1)
     drawn = np.stack(next_deviations(market, keys, k, list(episode.deviations)))
     return episode._replace(deviations=where(episode.lane.k < market.slices, drawn, episode.deviations))
+
+
+def past_of_hidden(market: VenueMarket, episode: VenueLane) -> list[list[Any]]:
+    """Return what each hidden venue did so far: shares asked and filled in the last slice, slices since its last fill, and
+    shares requested and filled in all; a list over the hidden venues for each.
+    """
+    parts = (episode.asked, episode.last, episode.since, episode.posted, episode.filled)
+    return [list(part[market.lit :]) for part in parts]
 
 
 def since_fill(since: Any, filled: Any, slices: float) -> Any:
