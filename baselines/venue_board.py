@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,13 +12,14 @@ import numpy as np
 from hyperexec_env.checks import check_integer, check_seed
 from hyperexec_env.evaluation.paired import paired
 from hyperexec_env.evaluation.table import text_table
+from hyperexec_env.evaluation.venue_network import load_venue_policy
 from hyperexec_env.evaluation.venue_rollout import VenueOutcome, rollout_venues
 from hyperexec_env.market.venue_path import build_venues
 from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario, get_venues
 
 from .solver.venues import VenueSolution, recalibration_line, solve_venues
 from .venue_desk import VENUE_DESK
-from .venue_policies import VENUE_BASELINES, VENUE_SANITY, VenuePolicy, venue_policy
+from .venue_policies import VENUE_BASELINES, VENUE_SANITY, VenuePolicy, venue_policy, venue_policy_names
 
 __all__ = ["VenueBoard", "VenueRow", "evaluate_venues", "venue_entrants"]
 
@@ -134,19 +136,31 @@ class VenueBoard:
 
 
 def venue_entrants(policies: Any) -> list[VenuePolicy]:
-    """Return policies, given as names, groups (`baselines`, `desk`, `sanity`, `all`), or objects with `name` and `act`."""
+    """Return policies: names, groups (`baselines`, `desk`, `sanity`, `all`), folders of trained policies, or objects.
+
+    Objects have `name` and `act`. A known name takes precedence over a folder of that name.
+    """
     given: Iterable[Any] = [policies] if isinstance(policies, str) or hasattr(policies, "act") else policies
-    found: dict[tuple[str, int | None], VenuePolicy] = {}
+    found: dict[tuple[str, int | None, str], VenuePolicy] = {}
     for entry in given:
         for name in _GROUPS.get(entry, (entry,)) if isinstance(entry, str) else (entry,):
             if isinstance(name, str):
-                policy: VenuePolicy = venue_policy(name)
+                policy: VenuePolicy = _named(name)
             elif hasattr(name, "act") and hasattr(name, "name"):
                 policy = name
             else:
                 raise TypeError(f"policies must be names or objects with `name` and `act`, got {name!r}")
-            found.setdefault((policy.name, getattr(policy, "training_seed", None)), policy)
+            identity = policy.name, getattr(policy, "training_seed", None), getattr(policy, "digest", "")
+            found.setdefault(identity, policy)
     return list(found.values())
+
+
+def _named(name: str) -> VenuePolicy:
+    """Return the policy of a name, or of the folder of a trained policy."""
+    if name.lower() not in map(str.lower, venue_policy_names()) and os.path.isdir(name):
+        policy: Any = load_venue_policy(name)
+        return policy  # type: ignore[no-any-return]
+    return venue_policy(name)
 
 
 def evaluate_venues(venues: VenueLike, policies: Any = "all", *, episodes: int = 10_000, seed: int = 0) -> VenueBoard:
@@ -154,8 +168,8 @@ def evaluate_venues(venues: VenueLike, policies: Any = "all", *, episodes: int =
 
     Args:
         venues: A name, a dict, a path or a scenario with venues.
-        policies: Names, groups or policies (:func:`venue_entrants`); `dark-first` and, where it is known, the optimum, with
-            and without hidden venues, always take part.
+        policies: Names, groups, folders or policies (:func:`venue_entrants`); `dark-first` and, where it is known, the optimum,
+            with and without hidden venues, always take part.
         episodes: Number of episodes.
         seed: Seed of the board's episodes, which no training meets.
 

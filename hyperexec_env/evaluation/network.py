@@ -22,8 +22,8 @@ from hyperexec_env.files import read_regular, write_atomically
 from hyperexec_env.market.tables import Market
 
 __all__ = [
-    *("ACTIVATIONS", "Layers", "NetworkPolicy", "apply_layers", "check_chain", "check_layers", "load_policy", "parse_as"),
-    *("last_layer", "parse_policy", "policy_files", "read_policy", "save_policy", "translation"),
+    *("ACTIVATIONS", "Layers", "NetworkPolicy", "apply_head", "apply_layers", "check_chain", "check_layers", "last_layer"),
+    *("load_policy", "parse_as", "parse_policy", "policy_files", "read_policy", "save_policy", "translation"),
 ]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
@@ -128,7 +128,12 @@ def apply_layers(columns: Layers, activation: str, head: str, observation: NDArr
         head: Name of the function from the last layer to the action.
         observation: The observations.
     """
-    return np.asarray(_HEADS[head](last_layer(columns, activation, observation)))
+    return apply_head(head, last_layer(columns, activation, observation))
+
+
+def apply_head(head: str, values: NDArray[np.float32]) -> NDArray[Any]:
+    """Return the action of the values of a last layer, shape (episodes, outputs) -> (episodes,)."""
+    return np.asarray(_HEADS[head](values))
 
 
 def last_layer(columns: Layers, activation: str, observation: NDArray[np.float32]) -> NDArray[np.float32]:
