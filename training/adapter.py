@@ -18,8 +18,10 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv
 from hyperexec_env.envs.basket_vector import HyperExecBasketVectorEnv
 from hyperexec_env.envs.touch_vector import HyperExecTouchVectorEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.envs.venues_vector import HyperExecVenuesVectorEnv
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.touch_scenario import TouchScenario
+from hyperexec_env.market.venue_scenario import VenueScenario
 
 __all__ = ["TRAINING_SEEDS", "BatchVecEnv", "restore", "snapshot"]
 
@@ -27,7 +29,11 @@ TRAINING_SEEDS = 2**40
 """Smallest lane seed of training. Boards have a stream of their own, so this only separates trainings from small seeds."""
 
 
-_KINDS: dict[type, Any] = {BasketScenario: HyperExecBasketVectorEnv, TouchScenario: HyperExecTouchVectorEnv}
+_KINDS: dict[type, Any] = {
+    BasketScenario: HyperExecBasketVectorEnv,
+    TouchScenario: HyperExecTouchVectorEnv,
+    VenueScenario: HyperExecVenuesVectorEnv,
+}
 """Vector environment of each kind of scenario but that of one asset."""
 
 

@@ -17,6 +17,7 @@ from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.checks import after_echo, check_choice, check_flag, check_integer, check_number, shown
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
+from hyperexec_env.envs.venue_task import ROUTERS
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.extras import need
 from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario, get_basket
@@ -24,12 +25,14 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.touch_scenario import TOUCHES
+from hyperexec_env.market.venue_scenario import VENUES, VenueScenario
 from hyperexec_env.progress import progress
 
 from .checkpoints import FOLDER, Checkpoint, check_versions, save_checkpoint, versions
 from .folder import claimed_folder, run_files, save_scenario, starting_point
 from .interruption import Interrupted, Signals
 from .run import plain_args
+from .selection import check_router, venues_of
 
 if TYPE_CHECKING:
     import torch
@@ -64,6 +67,7 @@ class Args:
     lanes: int = option(1024, "episodes per gradient step")
     learning_rate: float = option(3e-3, "initial learning rate; decays to zero along a cosine")
     hidden: int = option(64, "units in each of the two hidden layers")
+    router: str = option("water-filling", "over venues: what splits the lit request, the desk or the policy", choices=ROUTERS)
     observe_regime: bool = option(True, "whether the policy observes the regime")
     validation: int = option(4096, "validation episodes, on which the best policy of the training is selected")
     validate_every: int = option(50, "gradient steps between two validations")
@@ -81,8 +85,11 @@ class Args:
         return run_files(self, "pathwise")
 
 
-def _check(args: Args) -> Scenario | BasketScenario:
-    """Check the options and return the scenario, or the basket.
+_Differentiable = Scenario | BasketScenario | VenueScenario
+
+
+def _check(args: Args) -> _Differentiable:
+    """Check the options and return the scenario, the basket, or the scenario with venues.
 
     Raises:
         ValueError: An option is invalid, or the scenario is not differentiable.
@@ -107,8 +114,15 @@ def _check(args: Args) -> Scenario | BasketScenario:
             f"scenario must be one of slices for pathwise gradients, got {shown(args.scenario)}: there is no gradient through "
             "a queue of whole lots; use train ppo or train dqn"
         )
-    scenario = get_basket(args.scenario) if BASKETS.owns(args.scenario) else get_scenario(args.scenario)
-    if isinstance(scenario, BasketScenario):
+    scenario: _Differentiable
+    if VENUES.owns(args.scenario):
+        scenario = venues_of(args)
+    else:
+        check_router(args)
+        scenario = get_basket(args.scenario) if BASKETS.owns(args.scenario) else get_scenario(args.scenario)
+    if isinstance(scenario, VenueScenario):
+        pass  # every scenario with venues is differentiable
+    elif isinstance(scenario, BasketScenario):
         if not args.observe_regime:
             raise ValueError("observe_regime must be True for a basket, got False: boards of baskets show the regime")
     elif scenario.predator:
@@ -133,7 +147,7 @@ class Trainer:
         self.torch = need("torch", "train")
         self.args = args
         self.shapes = self.set_task(scenario)
-        self.weights = self._tensor(_initial_weights(self.shapes, args.seed)).requires_grad_()
+        self.weights = self._tensor(self.initial()).requires_grad_()
         self.average, self.best = self.weights.detach().clone(), self.weights.detach().clone()
         self.adam = self.torch.optim.Adam([self.weights], lr=args.learning_rate)
         self.step, self.best_step, self.best_value, self.failures, self.spent = 0, 0, math.inf, 0, 0.0
@@ -144,6 +158,10 @@ class Trainer:
         """Build the task; return the shapes of the weights and biases of each layer, in order."""
         self.task = build_task(scenario, observe_regime=self.args.observe_regime)
         return network_shapes(len(observation_names()), self.args.hidden)
+
+    def initial(self) -> Any:
+        """Draw the initial weights, one vector."""
+        return _initial_weights(self.shapes, self.args.seed)
 
     def _tensor(self, values: Any) -> torch.Tensor:
         tensor: torch.Tensor = self.torch.tensor(values, dtype=self.torch.float32, device=self.args.device)
@@ -169,18 +187,19 @@ class Trainer:
         return roll(self.task.observer, self.task.mode, lanes, self.network(weights), self.args.objective != "expected")
 
     def network(self, weights: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return the function from observations, shape (..., features), to actions, shape (...)."""
+        """Return the function from observations, shape (..., features), to actions, shape (...) or (..., numbers)."""
         last, tanh = self.last_layer(weights), self.torch.tanh
         return lambda observation: tanh(last(observation))
 
     def last_layer(self, weights: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return the function from observations, shape (..., features), to the value of the last layer, shape (...)."""
+        """Return the function from observations to the values of the last layer, shape (...), or (..., numbers) of several."""
         w1, b1, w2, b2, w3, b3 = self.layers(weights)
         linear, tanh = self.torch.nn.functional.linear, self.torch.tanh
 
         def value(observation: torch.Tensor) -> Any:
             first = linear(observation, w1) + (b1[:, None] if b1.ndim > 1 else b1)
-            return linear(tanh(linear(tanh(first), w2, b2)), w3, b3)[..., 0]
+            last = linear(tanh(linear(tanh(first), w2, b2)), w3, b3)
+            return last[..., 0] if last.shape[-1] == 1 else last
 
         return value
 
@@ -284,9 +303,9 @@ class Trainer:
         return self.kind("Pathwise", layers, "tanh", "tanh", "pace", args.observe_regime, args.seed, about)
 
 
-def network_shapes(features: int, hidden: int, assets: tuple[int, ...] = ()) -> list[tuple[int, ...]]:
-    """Return the shapes of the weights and biases of two hidden layers and one output; `assets`: (d,) for a basket."""
-    return [(hidden, features), (*assets, hidden), (hidden, hidden), (hidden,), (1, hidden), (1,)]
+def network_shapes(features: int, hidden: int, assets: tuple[int, ...] = (), outputs: int = 1) -> list[tuple[int, ...]]:
+    """Return the shapes of the weights and biases of two hidden layers and the outputs; `assets`: (d,) for a basket."""
+    return [(hidden, features), (*assets, hidden), (hidden, hidden), (hidden,), (outputs, hidden), (outputs,)]
 
 
 def _initial_weights(shapes: list[tuple[int, ...]], seed: int) -> Any:
@@ -342,8 +361,12 @@ def train(args: Args) -> NetworkPolicy:
         return train_in(folder, trainer_of(args, scenario), scenario)
 
 
-def trainer_of(args: Args, scenario: Scenario | BasketScenario) -> Trainer:
-    """Return the trainer of a scenario, or of a basket."""
+def trainer_of(args: Args, scenario: _Differentiable) -> Trainer:
+    """Return the trainer of a scenario, of a basket, or of an order over venues."""
+    if isinstance(scenario, VenueScenario):
+        from .venue_pathwise import VenueTrainer
+
+        return VenueTrainer(args, scenario)
     if isinstance(scenario, BasketScenario):
         from .basket_pathwise import BasketTrainer
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from hyperexec_env.arguments import option
 from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.action import ACTION_MODES
+from hyperexec_env.envs.venue_task import ROUTERS
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.extras import need
 from hyperexec_env.market.basket_scenario import BasketScenario
@@ -48,6 +49,7 @@ class Args(Problem):
         None, "multiplier of the reward (default: 0.1 of bps; at the touch, 10 of half-spreads per lot)"
     )
     action_mode: str = option("pace", "action mode", choices=ACTION_MODES)
+    router: str = option("water-filling", "over venues: what splits the lit request, the desk or the policy", choices=ROUTERS)
     observe_regime: bool = option(True, "whether the policy observes the regime")
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(500_000, "slices between two checkpoints")
@@ -139,7 +141,7 @@ def train(args: Args, again: str = AGAIN) -> NetworkPolicy:
         check_choice("action_mode", args.action_mode, ("pace", "discrete"))  # "pace": the default of slices
         args = replace(args, action_mode="discrete")
         return learn(build_model(args, at_touch), _layers, args, at_touch, "ppo", "argmax", "tanh", again)
-    scenario, recording = problem_of(args, baskets=True)
+    scenario, recording = problem_of(args, several=True)
     if isinstance(scenario, BasketScenario) and args.action_mode == "discrete":
         raise ValueError("action_mode must be pace, fraction or participation for a basket, got 'discrete'")
     head = "argmax" if args.action_mode == "discrete" else "clip"

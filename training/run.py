@@ -18,12 +18,14 @@ from hyperexec_env.checks import after_echo, check_integer, check_number
 from hyperexec_env.evaluation.basket_network import BasketNetworkPolicy
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.evaluation.touch_network import TouchNetworkPolicy
+from hyperexec_env.evaluation.venue_network import VenueNetworkPolicy
 from hyperexec_env.extras import need
 from hyperexec_env.files import make_folder
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenarios import Trainable
 from hyperexec_env.market.touch_scenario import TouchScenario
+from hyperexec_env.market.venue_scenario import VenueScenario
 
 from .checkpoints import FOLDER, Checkpoint, check_versions, newest_checkpoint, save_checkpoint, versions, versions_text
 from .folder import LAST_GOOD, LOG, claimed_folder, run_folder, save_scenario, starting_point
@@ -49,7 +51,11 @@ _MODULES: Final = ("stable_baselines3", "torch")
 """Packages whose versions can change a training."""
 _BETWEEN: Final = 10_000
 """Slices between two policies that the validation days judge, of methods that update in every slice."""
-_POLICIES: Final[dict[type, type[NetworkPolicy]]] = {BasketScenario: BasketNetworkPolicy, TouchScenario: TouchNetworkPolicy}
+_POLICIES: Final[dict[type, type[NetworkPolicy]]] = {
+    BasketScenario: BasketNetworkPolicy,
+    TouchScenario: TouchNetworkPolicy,
+    VenueScenario: VenueNetworkPolicy,
+}
 """Class of the policies of each kind of scenario but that of one asset."""
 _SCALES: Final = (0.1, 10.0)
 """Multiplier of the reward in bps, and of that in half-spreads per lot, so that the critic's targets are near one."""
@@ -104,8 +110,8 @@ def make_env(args: Any, scenario: Trainable, recording: Recording | None = None)
     scale = getattr(args, "reward_scale", None) or _SCALES[at_touch]
     if at_touch:
         return BatchVecEnv(args.lanes, args.seed, scale, scenario=scenario, action_mode="discrete")
-    posterior = () if isinstance(scenario, BasketScenario) else ("uncertainty",)
-    names = ("action_mode", "reward", "observe_regime", *posterior)
+    own: dict[type, tuple[str, ...]] = {BasketScenario: ("action_mode",), VenueScenario: ("router",)}
+    names = ("reward", "observe_regime", *own.get(type(scenario), ("action_mode", "uncertainty")))
     options = {key: getattr(args, key) for key in names if hasattr(args, key)}
     problem: dict[str, Any] = {"scenario": scenario} if recording is None else {"replay": recording, "split": "train"}
     return BatchVecEnv(args.lanes, args.seed, scale, **problem, **options)

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.baselines.replay import replay_path
-from hyperexec_env.checks import check_number
+from hyperexec_env.checks import check_choice, check_number, shown
 from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, read_replay, symbol_of
+from hyperexec_env.envs.venue_task import ROUTERS
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.basket_scenario import BasketScenario
@@ -21,8 +22,12 @@ from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 from hyperexec_env.market.scenarios import get_scenario as get_any
 from hyperexec_env.market.scenarios import scenario_or_basket
 from hyperexec_env.market.touch_scenario import TOUCHES, TouchScenario, get_touch
+from hyperexec_env.market.venue_scenario import VENUES, VenueScenario, get_venues
 
-__all__ = ["Chosen", "Layers", "Problem", "Selection", "days_of", "problem_of", "scenario_name", "touch_of"]
+__all__ = [
+    *("Chosen", "Layers", "Problem", "Selection", "check_router", "days_of", "problem_of", "scenario_name", "touch_of"),
+    "venues_of",
+]
 
 Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
 _PREFIX = "selection/"
@@ -58,20 +63,45 @@ def days_of(args: Any, needs_validation: bool = True) -> Recording | None:
     return read_replay(args.replay, **parts)
 
 
-def problem_of(args: Any, baskets: bool = False) -> tuple[Any, Recording | None]:
+def problem_of(args: Any, several: bool = False) -> tuple[Any, Recording | None]:
     """Return the scenario of a script, and the recorded days if it trains on real days; errors as in :func:`days_of`.
 
     Args:
         args: The options.
-        baskets: Whether the scenario may be a basket, which then has no posterior.
+        several: Whether an action may have several numbers: those of a basket or of venues, which then have no posterior.
+
+    Raises:
+        ValueError: As in :func:`days_of`, or the kind of the scenario does not have an option.
     """
     recording = days_of(args)
     if recording is not None:
         return recording.scenario, recording
-    scenario = scenario_or_basket(args.scenario) if baskets else get_scenario(args.scenario)
+    if several and VENUES.owns(args.scenario):
+        return venues_of(args), None
+    scenario = scenario_or_basket(args.scenario) if several else get_scenario(args.scenario)
+    check_router(args)
     if isinstance(scenario, BasketScenario) and args.uncertainty:
         raise ValueError(f"uncertainty is not an option of a basket, got {args.uncertainty!r} with {scenario.name!r}")
     return scenario, None
+
+
+def venues_of(args: Any) -> VenueScenario:
+    """Return the scenario with venues of a script.
+
+    Raises:
+        ValueError: The scenario is invalid, or an option belongs to scenarios without venues.
+    """
+    for name, usual in (("uncertainty", False), ("action_mode", "pace")):
+        if getattr(args, name, usual) != usual:
+            raise ValueError(f"{name} must be {usual} over venues, got {getattr(args, name)}")
+    check_choice("router", args.router, ROUTERS)
+    return get_venues(args.scenario)
+
+
+def check_router(args: Any) -> None:
+    """Raise ValueError if the options of a scenario without venues name a router."""
+    if getattr(args, "router", ROUTERS[0]) != ROUTERS[0]:
+        raise ValueError(f"router is an option of scenarios with venues, got {args.router!r} with {shown(args.scenario)}")
 
 
 def touch_of(args: Any) -> TouchScenario | None:
@@ -85,6 +115,7 @@ def touch_of(args: Any) -> TouchScenario | None:
     for name, usual in (("uncertainty", False), ("observe_regime", True), ("reward", "expected")):
         if getattr(args, name, usual) != usual:
             raise ValueError(f"{name} must be {usual} at the touch, got {getattr(args, name)}: it belongs to slices")
+    check_router(args)
     return get_touch(args.scenario)
 
 

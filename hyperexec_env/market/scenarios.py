@@ -22,7 +22,7 @@ __all__ = [
 
 AnyScenario = Scenario | BasketScenario
 """What a board with a store evaluates: a scenario of one asset, or a basket."""
-Trainable = Scenario | BasketScenario | TouchScenario
+Trainable = Scenario | BasketScenario | TouchScenario | VenueScenario
 """What a method of training takes."""
 AnyScenarioLike = ScenarioLike | BasketLike
 """What names one: a name, a dict, a path of a TOML file, or the record."""
