@@ -88,8 +88,13 @@ class TouchBoard:
         """Exit code of the command: 1 if the board shows a fault."""
         return 1 if self.faults else 0
 
-    def __str__(self) -> str:
-        """Return the board as text."""
+    @property
+    def warnings(self) -> list[str]:
+        """What no sound board shows, one sentence each."""
+        return [f"RED: {fault}: this market rewards a fault." for fault in self.faults]
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return the header and the cells of the table."""
         header = ["", "policy", "J", "95 %", "exact", "gap %", "95 %", "J - join", "take", "impact", "rest", "risk", "taken %"]
         header.append("forced %")
         cells = [
@@ -108,17 +113,21 @@ class TouchBoard:
             ]
             for row in self.rows
         ]
+        return header, cells
+
+    def notes(self) -> list[str]:
+        """Return the lines below the table: unit, optimum and what the scenario warns of."""
         scenario, best = self.scenario, self.solution.optimum
-        lines = [
-            text_table(header, cells),
-            "",
+        return [
             f"{scenario.name} ({scenario.hash}), {scenario.lots} lots in {scenario.steps} steps, {self.episodes:,} episodes of "
             f"seed {self.seed}; half-spreads per lot of the order.",
             f"J* = {best:.6f}, exact. Gap: paired difference to the policy `optimum`, in percent of J*.",
             *(f"WARNING: {text}" for text in scenario.warnings),
         ]
-        lines += [f"RED: {fault}: this market rewards a fault." for fault in self.faults]
-        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        """Return the board as text."""
+        return "\n".join([text_table(*self.table()), "", *self.notes(), *self.warnings])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the board as plain values for JSON."""

@@ -83,11 +83,15 @@ class VenueBoard:
         """Exit code of the command: 1 if a sanity policy beats every rule of the baselines."""
         return 1 if self.faults else 0
 
-    def __str__(self) -> str:
-        """Return the board as text."""
-        scenario, solution, best = self.scenario, self.solution, self.solution.optimum_bps
+    @property
+    def warnings(self) -> list[str]:
+        """What no sound board shows, one sentence each."""
+        return [f"RED: the sanity policy {name} beats every rule; this market rewards a fault." for name in self.faults]
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return the header and the cells of the table."""
         header = ["", "policy", "J [bps]", "95 %", "gap %", "95 %", "J - dark-first", "IS", "risk", "fees", "adverse"]
-        header += [f"{name} %" for name in scenario.names]
+        header += [f"{name} %" for name in self.scenario.names]
         cells = [
             [
                 "sanity" if row.sanity else "",
@@ -105,9 +109,12 @@ class VenueBoard:
             ]
             for row in self.rows
         ]
-        lines = [
-            text_table(header, cells),
-            "",
+        return header, cells
+
+    def notes(self) -> list[str]:
+        """Return the lines below the table: unit, optimum and recalibration."""
+        scenario, solution, best = self.scenario, self.solution, self.solution.optimum_bps
+        return [
             f"{scenario.name} ({scenario.hash}), {self.episodes:,} episodes of seed {self.seed}; the last columns are the "
             "share of the order that each venue filled.",
             f"J* is not known: {solution.reason}."
@@ -115,8 +122,10 @@ class VenueBoard:
             else f"J* = {best:.4f} bps: {solution.accuracy}. Gap: paired difference to the policy `optimum`, in percent of J*.",
             recalibration_line(solution),
         ]
-        lines += [f"RED: the sanity policy {name} beats every rule; this market rewards a fault." for name in self.faults]
-        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        """Return the board as text."""
+        return "\n".join([text_table(*self.table()), "", *self.notes(), *self.warnings])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the board as plain values for JSON; a gap without an optimum is null."""

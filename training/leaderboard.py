@@ -8,10 +8,12 @@ checkpoint.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -19,23 +21,29 @@ from typing import Any, Final, NamedTuple
 from hyperexec_env import __version__
 from hyperexec_env.baselines.basket_policies import basket_policy, basket_policy_names
 from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum
+from hyperexec_env.baselines.kinds import evaluate as evaluate_kind
 from hyperexec_env.baselines.policies import get_policy, policy_names
 from hyperexec_env.checks import check_integer
 from hyperexec_env.evaluation.basket_network import load_basket_policy
-from hyperexec_env.evaluation.board import Board, markdown, text_table
+from hyperexec_env.evaluation.board import Board
 from hyperexec_env.evaluation.identity import Cell, engines, policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.policy import Policy
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.summary import summary
+from hyperexec_env.evaluation.table import markdown, markdown_table, text_table
+from hyperexec_env.evaluation.touch_network import load_touch_policy
+from hyperexec_env.evaluation.venue_network import load_venue_policy
 from hyperexec_env.evaluation.verification import Verification, verify
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
 from hyperexec_env.market.scenario import Scenario, scenario_names
-from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
+from hyperexec_env.market.scenarios import AnyScenarioLike, Trainable, get_scenario
+from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario
+from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario
 from hyperexec_env.progress import progress
 
 from . import ppo
@@ -54,6 +62,17 @@ class _Budget(NamedTuple):
     episodes: int
 
 
+EveryScenarioLike = AnyScenarioLike | TouchLike | VenueLike
+"""What names a scenario of a leaderboard: a name, a dict, a path of a TOML file, or the record."""
+_READERS: Final[dict[type, Callable[[str | Path], NetworkPolicy]]] = {
+    Scenario: load_policy,
+    BasketScenario: load_basket_policy,
+    TouchScenario: load_touch_policy,
+    VenueScenario: load_venue_policy,
+}
+"""Function that reads a trained policy from a folder, by kind of scenario."""
+_WITH_OPTIMUM: Final = (TouchScenario, VenueScenario)
+"""Kinds whose boards always show the gap to the optimum."""
 POLICIES: Final = "policies"
 _PAGE: Final = "leaderboard.html"
 _TABLES: Final = (".json", ".md")
@@ -62,7 +81,7 @@ USUAL, QUICK = _Budget(3, 2_000_000, 20_000), _Budget(1, 300_000, 2_000)
 
 
 def leaderboard(
-    scenarios: AnyScenarioLike | Iterable[AnyScenarioLike] = "regime-day",
+    scenarios: EveryScenarioLike | Iterable[EveryScenarioLike] = "regime-day",
     *,
     quick: bool = False,
     episodes: int | None = None,
@@ -73,11 +92,12 @@ def leaderboard(
     out: str | os.PathLike[str] = "leaderboard",
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
-) -> list[Board]:
+) -> list[Any]:
     """Train PPO and evaluate all policies on each scenario, and write the results.
 
     Args:
-        scenarios: Names, dicts, paths, scenarios or baskets; `all`: every scenario of the package with one asset.
+        scenarios: Names, dicts, paths or records of any kind of scenario; `all`: every scenario of the package with one asset.
+            Over venues and at the touch nothing is stored: the policies are evaluated again each time.
         quick: Use the small defaults: one training seed, 300,000 slices, 2,000 episodes.
         episodes: Number of episodes, the same for every policy (default: 20,000).
         seed: Seed of the episodes.
@@ -87,6 +107,9 @@ def leaderboard(
         out: Folder of the results.
         store: File in which the results of all episodes are stored (default: results.sqlite in the folder of the results).
         progress: Whether to show progress bars.
+
+    Returns:
+        The board of each scenario, a :class:`~hyperexec_env.evaluation.board.Board` or that of its kind.
 
     Raises:
         ValueError: An option is invalid, two scenarios have the same name, or another process writes to the folder.
@@ -100,7 +123,10 @@ def leaderboard(
     check_evaluation(budget.episodes, seed)
     check_training(ppo.Args(timesteps=budget.timesteps, tensorboard=False))
     need("matplotlib", "plot")
-    chosen = [scenario_or_basket(scenario) for scenario in _listed(scenarios)]
+    chosen = [get_scenario(scenario) for scenario in _listed(scenarios)]
+    for scenario in chosen:
+        if not optimum and type(scenario) in _WITH_OPTIMUM:
+            raise ValueError(f"optimum must be True for {scenario.name!r}, got False: its board shows gaps to the optimum")
     names = [file_name(scenario) for scenario in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
@@ -114,23 +140,24 @@ def leaderboard(
                     replace(options, scenario=problem, seed=number, out=str(folder / POLICIES / f"ppo-{name}-{number}"))
                     for number in range(budget.training_seeds)
                 ]
-                board = _board(scenario_or_basket(scenario), trainings, budget.episodes, seed, optimum, results)
+                board = _board(get_scenario(scenario), trainings, budget.episodes, seed, optimum, results)
                 _write(folder, name, board)
                 print(f"\n{board}\n", flush=True)
                 boards.append(board)
-        if len(boards) > 1 and optimum:
-            header, cells, caption = summary(boards)
+        of_orders = [board for board in boards if isinstance(board, Board)]
+        if len(of_orders) > 1 and optimum:
+            header, cells, caption = summary(of_orders)
             print(f"{text_table(header, cells)}\n{caption}\n", flush=True)
         write_atomically(folder / _PAGE, page(boards, _command(scenarios, budget, seed)))
     return boards
 
 
-def _listed(scenarios: AnyScenarioLike | Iterable[AnyScenarioLike]) -> list[AnyScenarioLike]:
+def _listed(scenarios: EveryScenarioLike | Iterable[EveryScenarioLike]) -> list[Any]:
     """Return the scenarios as a list, with `all` and `archived` expanded to those scenarios of the package."""
-    single = isinstance(scenarios, (str, os.PathLike, Mapping, Scenario, BasketScenario))
-    given: list[AnyScenarioLike] = [scenarios] if single else list(scenarios)  # type: ignore[list-item, arg-type]
+    single = isinstance(scenarios, (str, os.PathLike, Mapping, *_READERS))
+    given: list[Any] = [scenarios] if single else list(scenarios)  # type: ignore[arg-type]
     words = {"all": False, "archived": True}
-    found: list[AnyScenarioLike] = []
+    found: list[Any] = []
     for scenario in given:
         known = isinstance(scenario, str) and scenario in words
         found += scenario_names(archived=words[str(scenario)]) if known else [scenario]
@@ -143,24 +170,24 @@ def store_path(out: str | os.PathLike[str], store: str | os.PathLike[str] | None
 
 
 def result_files(
-    scenarios: AnyScenarioLike | Iterable[AnyScenarioLike],
+    scenarios: EveryScenarioLike | Iterable[EveryScenarioLike],
     out: str | os.PathLike[str],
     store: str | os.PathLike[str] | None = None,
 ) -> list[Path]:
     """Return the files and folders that a leaderboard of some scenarios writes."""
-    folder, names = Path(out), [file_name(scenario_or_basket(scenario)) for scenario in _listed(scenarios)]
+    folder, names = Path(out), [file_name(get_scenario(scenario)) for scenario in _listed(scenarios)]
     tables = [folder / f"{name}{end}" for name in names for end in _TABLES]
     return [store_path(out, store), folder / LOCK, folder / POLICIES, folder / _PAGE, *tables]
 
 
-def _board(
-    scenario: AnyScenario, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store
-) -> Board:
-    """Train and evaluate on one scenario, and return the board."""
+def _board(scenario: Trainable, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store) -> Any:
+    """Train and evaluate on one scenario, and return the board of its kind."""
     trained = []
     for number, options in enumerate(trainings, start=1):
         print(f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})", flush=True)
         trained.append(trained_policy(options, scenario))
+    if not isinstance(scenario, (Scenario, BasketScenario)):
+        return evaluate_kind(scenario, ["all", *trained], episodes=episodes, seed=seed)
     policies = entrants(["all", *trained], scenario)
     announce(scenario, policies, episodes, seed)
     return evaluate(scenario, policies, episodes=episodes, seed=seed, optimum=optimum, store=store)
@@ -199,11 +226,12 @@ def _known_policies(folder: Path) -> dict[str, Policy]:
 
 
 def _loaded(folder: Path) -> NetworkPolicy:
-    """Return a trained policy of one asset or of a basket, whose scenario its file names."""
-    try:
-        return load_policy(folder)
-    except ValueError:
-        return load_basket_policy(folder)
+    """Return a trained policy of any kind of scenario."""
+    *others, last = _READERS.values()
+    for read in others:
+        with suppress(ValueError):
+            return read(folder)
+    return last(folder)
 
 
 def _optimal_policies(store: Store, cells: Sequence[Cell]) -> dict[str, Policy]:
@@ -218,16 +246,16 @@ def _by_hash(policies: Sequence[Policy]) -> dict[str, Policy]:
     return {identity: policy for policy in policies if (identity := policy_hash(policy)) is not None}
 
 
-def trained_policy(options: ppo.Args, scenario: AnyScenario, recording: Recording | None = None) -> NetworkPolicy:
+def trained_policy(options: ppo.Args, scenario: Trainable, recording: Recording | None = None) -> NetworkPolicy:
     """Return the policy of a run: loaded if already trained, else trained from the newest checkpoint of the run, if any."""
     try:
-        found = (load_basket_policy if isinstance(scenario, BasketScenario) else load_policy)(options.out)
+        found = _READERS[type(scenario)](options.out)
     except ValueError:
         return _train(options, scenario, recording)
     return found if _matches(found, options, scenario, recording) else _train(options, scenario, recording)
 
 
-def _matches(found: NetworkPolicy, options: ppo.Args, scenario: AnyScenario, recording: Recording | None) -> bool:
+def _matches(found: NetworkPolicy, options: ppo.Args, scenario: Trainable, recording: Recording | None) -> bool:
     """Return whether a policy's metadata match the options, the scenario, the days and the version of the package."""
     about = found.about
     args, versions, traded = about.get("args"), about.get("versions"), about.get("timesteps")
@@ -235,28 +263,36 @@ def _matches(found: NetworkPolicy, options: ppo.Args, scenario: AnyScenario, rec
         return False
     origin = (about.get("scenario_hash"), versions.get("hyperexec_env"), found.training_seed)
     ignored = ("out", "progress", "scenario", "replay", "checkpoint_every", "resume", "overwrite")
+    fixed = ("action_mode",) if isinstance(scenario, TouchScenario) else ()  # always discrete there
     given = {key: value for key, value in plain_args(options, scenario).items() if value is not None}
-    compared = {key: value for key, value in given.items() if key not in ignored}
+    compared = {key: value for key, value in given.items() if key not in (*ignored, *fixed)}
     days = about.get("replay", {}).get("days")
     same = origin == (scenario.hash, __version__, options.seed) and compared.items() <= args.items()
     same = same and days == (None if recording is None else recording.digest)
     return same and traded >= options.timesteps
 
 
-def _train(options: ppo.Args, scenario: AnyScenario, recording: Recording | None) -> NetworkPolicy:
+def _train(options: ppo.Args, scenario: Trainable, recording: Recording | None) -> NetworkPolicy:
     """Train a policy, from the newest checkpoint if it belongs to the same training; another run in the folder is deleted."""
     options = replace(options, resume=begun("ppo", scenario, options, recording), overwrite=True)
     return ppo.train(options, again="the same command continues")
 
 
-def _write(folder: Path, name: str, board: Board) -> None:
-    contents = (board.to_json(), f"# {markdown(board.scenario.name)}\n\n{board.to_markdown()}")
+def _write(folder: Path, name: str, board: Any) -> None:
+    title = f"# {markdown(board.scenario.name)}\n\n"
+    if isinstance(board, Board):
+        contents = (board.to_json(), title + board.to_markdown())
+    else:
+        header, cells = board.table()
+        parts = [markdown_table(header, [list(map(markdown, line)) for line in cells]), *board.warnings, *board.notes()]
+        plain = json.dumps(board.to_dict(), indent=2, allow_nan=False) + "\n"
+        contents = (plain, title + "\n\n".join([parts[0], *map(markdown, parts[1:])]) + "\n")
     for end, content in zip(_TABLES, contents, strict=True):
         write_atomically(folder / f"{name}{end}", content)
 
 
-def _command(scenarios: AnyScenarioLike | Iterable[AnyScenarioLike], budget: _Budget, seed: int) -> str:
+def _command(scenarios: EveryScenarioLike | Iterable[EveryScenarioLike], budget: _Budget, seed: int) -> str:
     """Return the command line that reproduces the boards."""
-    named = [given if isinstance(given, str) else scenario_or_basket(given).name for given in _listed(scenarios)]
+    named = [given if isinstance(given, str) else get_scenario(given).name for given in _listed(scenarios)]
     words = ["hyperexec", "leaderboard", "--scenario", *named, "--seed", str(seed), "--episodes", str(budget.episodes)]
     return shlex.join([*words, "--training-seeds", str(budget.training_seeds), "--timesteps", str(budget.timesteps)])

@@ -28,7 +28,7 @@ class Args:
 
     scenario: tuple[str, ...] = option(
         ("regime-day",),
-        "names of scenarios or baskets, .toml files, `all`, or `archived` (old numbers)",
+        "names of scenarios of any kind, .toml files, `all` (of one asset), or `archived` (old numbers)",
         file="scenario",
     )
     quick: bool = option(False, "use small defaults: one training seed, 300,000 slices, 2,000 episodes")

@@ -10,7 +10,7 @@ import html
 import io
 import itertools
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from hyperexec_env.extras import need
 from hyperexec_env.market.account import Components
 from hyperexec_env.market.basket_scenario import BasketScenario
 
-__all__ = ["COLOURS", "document", "figure", "page", "plain_label", "svg", "table"]
+__all__ = ["COLOURS", "Sheet", "document", "figure", "page", "plain_label", "svg", "table"]
 
 COLOURS: Final = ("#1f5fa8", "#d9730d", "#2e7d4f", "#8a4fa3", "#7a6a58", "#c2a200", "#3b8ea5", "#c25a7c")
 """Distinguishable colours of series."""
@@ -56,7 +56,25 @@ code { background: #f4f4f4; padding: .1rem .3rem; }
 """
 
 
-def page(boards: Sequence[Board], command: str) -> str:
+class Sheet(Protocol):
+    """A board of a kind of scenario that has one table: a child order at the touch, an order over venues."""
+
+    scenario: Any
+    rows: Sequence[Any]
+    """Rows with `policy`, `sanity` and `training_seed`, in the order of the table."""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What no sound board shows, one sentence each."""
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Return the header and the cells of the table."""
+
+    def notes(self) -> list[str]:
+        """Return the lines below the table."""
+
+
+def page(boards: Sequence[Board | Sheet], command: str) -> str:
     """Return the HTML page of the given boards.
 
     Args:
@@ -69,9 +87,14 @@ def page(boards: Sequence[Board], command: str) -> str:
     need("matplotlib", "plot")
     body = (
         f"<p>Made by <code>{html.escape(command)}</code>. Every policy runs on the same episodes; brackets are 95 % bootstrap "
-        "intervals, paired for differences and gaps. All costs are in bps of the arrival notional; positive is a cost.</p>"
+        "intervals, paired for differences and gaps. Costs are in bps of the arrival notional unless a board names another; "
+        "positive is a cost.</p>"
     )
-    return document("HyperExec leaderboard", body + _overview(boards) + "".join(_section(board) for board in boards))
+    sections = (_section(board) if isinstance(board, Board) else _sheet(board) for board in boards)
+    return document(
+        "HyperExec leaderboard",
+        body + _overview([board for board in boards if isinstance(board, Board)]) + "".join(sections),
+    )
 
 
 def _overview(boards: Sequence[Board]) -> str:
@@ -134,6 +157,16 @@ def _section(board: Board) -> str:
     )
 
 
+def _sheet(board: Sheet) -> str:
+    """Return the section of a scenario whose board has one table."""
+    rows = ["optimum" if row.policy == "optimum" else _shade(row) for row in board.rows]
+    warnings = "".join(f'<p class="warning">{html.escape(text)}</p>' for text in board.warnings)
+    notes = "".join(f'<p class="caption">{html.escape(text)}</p>' for text in board.notes())
+    description = html.escape(printable(board.scenario.description))
+    title = f"<h2>{html.escape(board.scenario.name)}</h2><p>{description}</p>{warnings}"
+    return f"{title}{table(*board.table(), 'board', rows)}{notes}"
+
+
 def _pictures(board: Board) -> list[tuple[str, str]]:
     """Return the figures of a board with their captions."""
     return [
@@ -144,7 +177,12 @@ def _pictures(board: Board) -> list[tuple[str, str]]:
 
 
 def _css_class(row: Row) -> str:
-    return "optimum" if row.optimum else "sanity" if row.sanity else "trained" if row.training_seed is not None else ""
+    return "optimum" if row.optimum else _shade(row)
+
+
+def _shade(row: Any) -> str:
+    """Return the CSS class of a row that is not the optimum's."""
+    return "sanity" if row.sanity else "trained" if row.training_seed is not None else ""
 
 
 def _figure_rows(board: Board) -> list[tuple[Row, Outcome, str]]:

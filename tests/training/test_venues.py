@@ -1,5 +1,6 @@
 """Training over venues: torch trades in the same market, gradients are derivatives, and policies take part in boards."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +25,7 @@ pytest.importorskip("stable_baselines3", reason="needs the extra `train`")
 
 from hyperexec_env.training import pathwise, ppo  # noqa: E402 - after the skip
 from hyperexec_env.training.checkpoints import FOLDER  # noqa: E402 - after the skip
+from hyperexec_env.training.leaderboard import leaderboard, verified  # noqa: E402 - after the skip
 from hyperexec_env.training.pathwise import network_shapes, trainer_of  # noqa: E402 - after the skip
 from hyperexec_env.training.venue_rollout import CENSORED, roll_venue_stack, venue_stack_of  # noqa: E402 - after the skip
 
@@ -208,3 +210,23 @@ def test_layers_that_fit_no_venues_are_refused():
 def test_what_venues_do_not_have_is_refused_in_one_sentence(words, message, capsys):
     assert cli.main(["train", *words, "--no-progress"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_leaderboard_takes_venues_and_the_touch_and_does_not_train_twice(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs the extra `plot`")
+    pytest.importorskip("sb3_contrib", reason="needs the extra `train`")
+    names = ("kratz-schoneborn", "touch-queue")
+    options = {"episodes": 20, "training_seeds": 1, "timesteps": 100, "out": tmp_path, "progress": False}
+    boards = leaderboard(names, **options)
+    for name, board in zip(names, boards, strict=True):
+        (trained,) = [row for row in board.rows if row.training_seed is not None]
+        assert (trained.policy, trained.training_seed) == ("PPO", 0)
+        assert json.loads((tmp_path / f"{name}.json").read_text()) == board.to_dict()
+        assert "J\\* = " in (tmp_path / f"{name}.md").read_text()
+    text = (tmp_path / "leaderboard.html").read_text()
+    assert (text.count("<h2>"), text.count('class="trained"'), text.count('class="optimum"')) == (2, 2, 2)
+    monkeypatch.setattr(ppo, "train", lambda options, **more: pytest.fail("trained again"))
+    assert [board.to_dict() for board in leaderboard(names, **options)] == [board.to_dict() for board in boards]
+    assert verified(tmp_path).sound  # nothing is stored of these boards, and their policies are known
+    with pytest.raises(ValueError, match="optimum must be True for 'touch-queue', got False"):
+        leaderboard("touch-queue", optimum=False, out=tmp_path / "other")
