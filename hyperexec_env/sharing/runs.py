@@ -19,7 +19,7 @@ from hyperexec_env.evaluation.submission import CARD, Submission, is_submission,
 from hyperexec_env.files import read_regular
 from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario
 from hyperexec_env.market.scenario import Scenario, scenario_names
-from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
+from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, get_scenario, scenario_or_basket
 from hyperexec_env.sharing.bundle import pack_bundle
 from hyperexec_env.sharing.stored import Plan
 
@@ -118,8 +118,8 @@ def _training_scenario(places: Sequence[Path]) -> AnyScenario:
 
 
 def _leaderboard(folder: Path, optimum: bool, backend: str) -> tuple[bytes, list[Board]]:
-    """Return the bundle of a leaderboard, and its boards."""
-    trained = [path.parent for path in sorted((folder / "policies").glob("*/policy.json"))]
+    """Return the bundle of a leaderboard, and its boards; boards over venues and at the touch stay out."""
+    trained = [path.parent for path in sorted((folder / "policies").glob("*/policy.json")) if _is_bundled(path.parent)]
     submissions = {f"policies/{number:02d}": _submission(place) for number, place in enumerate(trained)}
     origin = {key: each.policy.about.get("scenario_hash") for key, each in submissions.items() if each.policy is not None}
     with Store(folder / _STORE) as store:
@@ -134,12 +134,20 @@ def _leaderboard(folder: Path, optimum: bool, backend: str) -> tuple[bytes, list
     )
 
 
+def _is_bundled(place: Path) -> bool:
+    """Return whether the policy in a folder was trained on a kind of scenario whose boards a bundle holds."""
+    file = place / "scenario.toml"
+    return not file.is_file() or isinstance(get_scenario(file), (Scenario, BasketScenario))
+
+
 def _written(
     path: Path, store: Store, submissions: dict[str, Submission], origin: dict[str, Any], optimum: bool, backend: str
 ) -> _Written | None:
-    """Return the board that a file of a leaderboard holds; None for another file."""
+    """Return the board that a file of a leaderboard holds; None for another file, and for a board of another kind."""
     plain = parse_json(read_regular(path, _LARGEST), str(path))
     if not isinstance(plain, dict) or not {"scenario", "scenario_hash", "episodes", "seed", "rows"} <= set(plain):
+        return None
+    if not all("optimum" in row for row in plain["rows"]):  # over venues, or at the touch
         return None
     digest, rows = plain["scenario_hash"], [row for row in plain["rows"] if not row["optimum"]]
     names = [name for archived in (False, True) for name in scenario_names(archived=archived)]

@@ -212,7 +212,7 @@ def test_what_venues_do_not_have_is_refused_in_one_sentence(words, message, caps
     assert message in capsys.readouterr().err
 
 
-def test_a_leaderboard_takes_venues_and_the_touch_and_does_not_train_twice(tmp_path, monkeypatch):
+def test_a_leaderboard_takes_venues_and_the_touch_and_does_not_train_twice(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib", reason="needs the extra `plot`")
     pytest.importorskip("sb3_contrib", reason="needs the extra `train`")
     names = ("kratz-schoneborn", "touch-queue")
@@ -228,5 +228,7 @@ def test_a_leaderboard_takes_venues_and_the_touch_and_does_not_train_twice(tmp_p
     monkeypatch.setattr(ppo, "train", lambda options, **more: pytest.fail("trained again"))
     assert [board.to_dict() for board in leaderboard(names, **options)] == [board.to_dict() for board in boards]
     assert verified(tmp_path).sound  # nothing is stored of these boards, and their policies are known
+    assert cli.main(["bundle", str(tmp_path), "--out", str(tmp_path / "bundle.zip")]) == 2
+    assert "holds no board" in capsys.readouterr().err  # a bundle holds boards of orders of one asset and of baskets
     with pytest.raises(ValueError, match="optimum must be True for 'touch-queue', got False"):
         leaderboard("touch-queue", optimum=False, out=tmp_path / "other")
