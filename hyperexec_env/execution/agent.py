@@ -32,7 +32,7 @@ from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.execution.router import Router
 from hyperexec_env.execution.status import AgentStatus
 from hyperexec_env.execution.tactics import Tactic
-from hyperexec_env.execution.venue_order import Routing, VenueOrder
+from hyperexec_env.execution.venue_order import MAKER, Routing, VenueOrder
 from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.market.venue import Venue
@@ -458,7 +458,8 @@ class ExecutionAgent:
         """Return what to cancel in the venues, and new venue orders for the shares of a child that are in none.
 
         Call it after the release of the child, after a cancellation or a rejection, and as often as the tactic is to decide:
-        at least once when the window of the child ends. A cancellation counts once :meth:`cancel` confirmed it.
+        at least once when the window of the child ends. A cancellation counts once :meth:`cancel` confirmed it. During a pause,
+        and while no session is open, the result is empty.
 
         Raises:
             RuntimeError: The agent has no venues.
@@ -469,8 +470,11 @@ class ExecutionAgent:
                 raise RuntimeError("an agent without venues routes no orders: ExecutionAgent(venues=[...])")
             name, order = self._find_child(child)
             moment = self._time(now)
-            rate = self._volume_rate(order, moment)
-            return self.router.route(order, name, self._quotes.get(order.parent.symbol), rate, moment)
+            symbol, rate = order.parent.symbol, self._volume_rate(order, moment)
+            held = self._state == PAUSED or symbol in self._halted or order.next_open(moment) > moment
+            if held and not order.closed:
+                return Routing()
+            return self.router.route(order, name, self._quotes.get(symbol), rate, moment)
 
     def report_fill(
         self,
@@ -513,8 +517,9 @@ class ExecutionAgent:
             if self.router is not None:
                 fill = self.router.book(sent, name, fill, fee, liquidity)
             current = order.book(name, fill)
-            if order.parent.symbol in self.estimates:
-                self.estimates[order.parent.symbol].fill(order.parent.side, shares, paid, mid)
+            if order.parent.symbol in self.estimates:  # a fill that waited says nothing of the cost of taking
+                known = None if fill.liquidity == MAKER else mid
+                self.estimates[order.parent.symbol].fill(order.parent.side, shares, paid, known)
             if shares == left:
                 self._working -= 1
             self._status = None

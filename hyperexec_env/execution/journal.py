@@ -218,8 +218,10 @@ class LiveDesk:
         self._log("route", time=time)
         cancels: list[Cancel] = []
         orders: list[VenueOrder] = []
-        for child in self._open:
+        for child in list(self._open):
             routing = self.agent.route(child, time)
+            if not any(routing) and self.agent.report(self.children[child].parent) is not None:
+                del self._open[child]  # of a closed order, and in no venue
             cancels += routing.cancels
             orders += routing.orders
         for sent in orders:

@@ -1,6 +1,9 @@
 """The desk over simulated venues: its orders are complete, what it learns is the truth, and the optimum costs less."""
 
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,3 +86,13 @@ def test_the_optimum_costs_less_than_the_desk_and_the_pool_saves():
 def test_every_desk_has_a_name():
     for name, make in VENUE_DESK.items():
         assert make().name == name == venue_policy(name.upper()).name
+
+
+def test_the_comparison_of_the_page_runs(monkeypatch, capsys):
+    script = Path(__file__).parents[2] / "benchmarks" / "desk_venues.py"
+    words = "--episodes 3 --training 2 --scenarios kratz-schoneborn".split()
+    monkeypatch.setattr(sys, "argv", [str(script), *words])
+    runpy.run_path(str(script), run_name="__main__")
+    rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
+    assert [len(row) for row in rows[2:]] == [7] * 6
+    assert rows[2][-1] == "0.0 |"  # the desk without hidden venues

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.fill_rates import FillRates, HiddenOrder
+from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.execution.quotes import Quote, VenueQuote
 from hyperexec_env.execution.tactics import TACTICS, Placement
 from hyperexec_env.market.venue import Venue
@@ -290,6 +291,35 @@ def test_a_closed_order_only_cancels_and_books_late_fills():
     agent.cancel(child, T + 3.0)
     agent.get_reports(forget=True)
     assert agent.router.find(sent) is None
+
+
+def test_nothing_is_routed_during_a_halt_or_outside_of_sessions():
+    agent = agent_of("take", VENUES[:2])
+    child = released(agent)
+    agent.pause("X")
+    assert agent.route(child, T) == ((), ())
+    agent.resume("X")
+    agent.pause()
+    assert agent.route(child, T) == ((), ())
+    agent.resume()
+    assert sum(one.quantity for one in agent.route(child, T).orders) == child.quantity
+    agent = agent_of("take", VENUES[:2])
+    child = released(agent, order(sessions=((0.0, 20.0), (40.0, 120.0)), deadline=100.0), at=10.0)
+    assert agent.route(child, 30.0) == ((), ())
+    assert len(agent.route(child, 40.0).orders) == 2
+
+
+@pytest.mark.parametrize(("liquidity", "counts"), [(None, 0), ("taker", 1)])
+def test_a_fill_that_waited_is_no_evidence_on_the_cost_of_taking(liquidity, counts):
+    learned = OnlineEstimates("regime-day")
+    agent = ExecutionAgent(
+        ExecutionConfig(**CALM), clock=lambda: 0.0, venues=VENUES[:3], tactic="peg", estimates={"X": learned}
+    )
+    agent.start()
+    child = released(agent)
+    (sent,) = agent.route(child, T).orders
+    agent.report_fill(sent, 10, 100.0, T, 100.0, liquidity=liquidity)
+    assert (learned._open.traded, learned._open.fills) == (10, counts)
 
 
 @pytest.mark.parametrize("algorithm", ["TWAP", "VWAP", "IS", "Adaptive", "POV", "AC"])
