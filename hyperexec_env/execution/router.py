@@ -11,6 +11,7 @@ to the third, and the next call routes them anew. Nothing else moves shares.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from hyperexec_env.checks import check_choice, check_number, shown
@@ -60,6 +61,8 @@ class _Case(NamedTuple):
     mid: float | None
     volume: float
     """Market volume until the next child, shares."""
+    expected: float
+    """The same as the parent expected it, shares; as it is now if the parent expected none."""
     unit: float
     """Shares of one unit of the fill rates: market volume expected in the window; 1: unknown."""
     lots: int
@@ -151,13 +154,15 @@ class Router:
         of_venues = {} if quote is None or quote.venues is None else quote.venues
         quotes = [of_venues.get(venue.name, _NO_QUOTE) for venue in self.venues]
         usual = max(child.quantity, size) / (self.config.max_participation_rate or _PARTICIPATION)
+        volume = rate * working.interval if rate and known else usual
         return _Case(
             child=child,
             route=route,
             last=not route.window,
             quotes=quotes,
             mid=_mid(quote, quotes),
-            volume=rate * working.interval if rate and known else usual,
+            volume=volume,
+            expected=(working.expected_volume(now) or volume) if known else volume,
             unit=rate * route.window if rate and known and route.window else 1.0,
             lots=lots_of(child.remaining, size) - in_venues,
             now=now,
@@ -225,11 +230,14 @@ class Router:
         return -crossed if rests else crossed
 
     def _penalty(self, case: _Case, lit: Sequence[LitOffer]) -> float:
-        """Return the cost of a share that does not fill: the tactic's, or the marginal toll of taking all lots."""
+        """Return the cost of a share that does not fill: the tactic's, or the marginal toll of taking all lots in the volume
+        that the parent expected. Where the market is quieter, shares then wait.
+        """
         if self.tactic.penalty_bps is not None:
             return self.tactic.penalty_bps * 1e-4 * case.child.parent.arrival_price
-        split = allocate(max(case.lots, 1), lit)
-        return max((offer.marginal(own) for own, offer in zip(split, lit, strict=True) if own), default=0.0)
+        usual = [replace(offer, volume=offer.volume * (case.expected / case.volume)) for offer in lit]
+        split = allocate(max(case.lots, 1), usual)
+        return max((offer.marginal(own) for own, offer in zip(split, usual, strict=True) if own), default=0.0)
 
     def _sent(self, case: _Case, decision: Decision) -> tuple[VenueOrder, ...]:
         """Record and return the venue orders of a decision."""

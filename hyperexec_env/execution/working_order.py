@@ -151,6 +151,14 @@ class WorkingOrder:
         later = self.trading_time(released) + patience * self.interval
         return max(self._clock_time(later, -math.inf) - released, 0.0) if later < self._end else 0.0
 
+    def expected_volume(self, now: float) -> float | None:
+        """Return the market volume of an interval from now on that the parent expected, shares; None: unknown."""
+        expected, whole = self.parent.expected_volume, self.seconds
+        if expected is None or not whole > 0.0:
+            return None
+        since = (self.trading_time(now) - self.submitted) / whole
+        return expected * float(slice_profile(self.profile, 1, since, self.interval / whole, 1.0)[0])
+
     # --- plans
 
     def begin(self, now: float, regime: str) -> None:

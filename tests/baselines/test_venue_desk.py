@@ -90,7 +90,7 @@ def test_every_desk_has_a_name():
 
 def test_the_comparison_of_the_page_runs(monkeypatch, capsys):
     script = Path(__file__).parents[2] / "benchmarks" / "desk_venues.py"
-    words = "--episodes 3 --training 2 --scenarios kratz-schoneborn".split()
+    words = ["--episodes", "3", "--training", "2", "--scenarios", "kratz-schoneborn"]
     monkeypatch.setattr(sys, "argv", [str(script), *words])
     runpy.run_path(str(script), run_name="__main__")
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]

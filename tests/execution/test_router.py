@@ -361,3 +361,25 @@ def test_venues_do_not_change_the_children(algorithm):
 def test_a_bad_value_is_named(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+def test_shares_wait_where_the_market_is_quieter_than_expected():
+    """With the volume that the parent expected the child takes nearly all; in a tenth of it, waiting is worth more."""
+    sizes = [0.0] * 9 + [1e-3]  # a pool that hardly ever has anything
+
+    def taken(rate):
+        agent = agent_of("take", VENUES[:3], known_rates(pool=sizes))
+        child = released(agent, order(expected_volume=100_000.0), quotes=quote(rate=rate))
+        return sum(one.quantity for one in agent.route(child, T).orders if one.takes) / child.quantity
+
+    assert taken(1000.0) > 0.8
+    assert taken(100.0) < 0.5 * taken(1000.0)
+    assert taken(4000.0) >= taken(1000.0)
+
+
+def test_the_volume_that_an_order_expects_follows_its_profile():
+    agent = agent_of("take", VENUES[:2])
+    agent.submit_order(order(expected_volume=1000.0, volume_profile=(1.0, 3.0)), 0.0)
+    agent.process({"X": quote()}, now=0.0)
+    working = agent._active["p"]
+    assert [working.expected_volume(now) for now in (0.0, 37.5, 50.0)] == pytest.approx([125.0, 250.0, 375.0])
