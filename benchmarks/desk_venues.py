@@ -1,4 +1,4 @@
-"""What routing is worth to the desk in simulated venues: with and without hidden venues, and with a price of waiting.
+"""What routing is worth to the desk in simulated venues: with hidden venues, and taking everything in lit ones.
 
 python benchmarks/desk_venues.py                    # some minutes
 python benchmarks/desk_venues.py --episodes 20      # a try
@@ -19,8 +19,8 @@ from hyperexec_env.evaluation.venue_rollout import rollout_venues
 from hyperexec_env.execution.fill_rates import FillRates, HiddenOrder
 from hyperexec_env.market.venue_path import build_venues
 
-PENALTY = 15.0
-"""Cost of a share that does not fill, bps, of the last policy of the desk."""
+NEVER = 1e4
+"""Cost of a share that does not fill, bps, for which a desk takes everything."""
 
 
 def nothing_known(scenario: hx.VenueScenario) -> FillRates:
@@ -34,13 +34,12 @@ def nothing_known(scenario: hx.VenueScenario) -> FillRates:
 
 def policies(scenario: hx.VenueScenario, training: int) -> list[tuple[str, object]]:
     """Return the policies by the names of the table."""
+    takes = VenueAgentPolicy("IS", "take", fill_rates=nothing_known(scenario))
+    takes.tactic = replace(takes.tactic, penalty_bps=NEVER)
     rates = learnt_rates(scenario, training)
-    patient = VenueAgentPolicy("IS", "cont-kukanov", fill_rates=rates)
-    patient.tactic = replace(patient.tactic, penalty_bps=PENALTY)
     return [
-        ("desk, lit venues only", VenueAgentPolicy("IS", "take", fill_rates=nothing_known(scenario))),
-        ("desk, `cont-kukanov`", VenueAgentPolicy("IS", "cont-kukanov", fill_rates=rates)),
-        (f"desk, `penalty_bps={PENALTY:g}`", patient),
+        ("desk:IS, lit venues only", takes),
+        *((f"desk:{name}:cont-kukanov", VenueAgentPolicy(name, fill_rates=rates)) for name in ("IS", "VWAP")),
         *((name, venue_policy(name)) for name in ("TWAP", "dark-first", "optimum")),
     ]
 
