@@ -21,6 +21,7 @@ from .desk_market import DeskMarket, listed_calendar
 from .instrument import Grid
 from .order_costs import OrderCosts, Settings, cost_orders
 from .range_check import misfit
+from .venue_costs import VenueCosts, add_costs, cost_venues
 
 __all__ = ["of_fills", "order_numbers", "tca_blotter"]
 
@@ -100,6 +101,7 @@ class _Desk:
         self.blotter, self.order, self.data, self.settings, self.lenient = blotter, order, data, settings, lenient
         self.parts: list[tuple[NDArray[np.int64], OrderCosts]] = []
         """Numbers and costs of the orders of each instrument."""
+        self.venues: dict[str, VenueCosts] = {}
         self.without: list[Unmeasured] = []
         self.notes: list[str] = []
         self.sources: list[str] = []
@@ -129,6 +131,8 @@ class _Desk:
             reason = f"no market data at the time of a fill, as in {part.where(int(bare.argmax()))}"
             self.without.append(Unmeasured(symbol, int((~costs.covered).sum()), int(bare.sum()), reason))
         self.parts.append((numbers, costs))
+        rate = self.rates[symbol].rate if symbol in self.rates else 1.0
+        self.venues = add_costs(self.venues, cost_venues(part, instrument, self.settings, rate))
         self.sources.append(instrument.source)
         self.notes += instrument.notes
 
@@ -160,6 +164,7 @@ class _Desk:
             provenance=self.blotter.provenance,
             fills=len(self.blotter),
             without=tuple(self.without),
+            venues=self.venues,
             notes=(*dict.fromkeys(self.sources), *notes),
         )
 

@@ -12,6 +12,7 @@ from hyperexec_env.extras import need
 
 from .blotter_report import GROUPS, BlotterReport
 from .order_costs import HORIZONS, MEASURES
+from .venue_costs import venue_table
 
 __all__ = ["blotter_page"]
 
@@ -47,6 +48,7 @@ def blotter_page(report: BlotterReport, command: str = "") -> str:
         )
         + _means(report)
         + "".join(_group(report, group) for group in GROUPS if len(set(report.keys(group))) > 1)
+        + _venues(report)
         + _definitions()
         + "<h2>Data and assumptions</h2><ul>"
         + "".join(f"<li>{html.escape(text)}</li>" for text in report.remarks)
@@ -81,6 +83,13 @@ def _means(report: BlotterReport) -> str:
         if found.orders:
             rows.append([name, str(found), measure.unit, f"{found.orders:,}"])
     return table(["measure", "mean", "unit", "orders"], rows)
+
+
+def _venues(report: BlotterReport) -> str:
+    """Return the table by venue; empty if the blotter has no venues."""
+    header, rows = venue_table(report.venues)
+    note = "Means over the executions, weighted by notional, bps; fees in bps of the notional."
+    return f"<h2>By venue</h2>{table(header, rows[:MOST_ROWS])}<p class='caption'>{note}</p>" if rows else ""
 
 
 def _definitions() -> str:

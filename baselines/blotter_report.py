@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +16,7 @@ from hyperexec_env.data.zones import DAY, HOUR, Nanoseconds, local_of
 from hyperexec_env.evaluation.table import arrow_table, write_columns
 
 from .order_costs import MEASURES
+from .venue_costs import VenueCosts, venue_table
 
 __all__ = ["GROUPS", "BlotterReport", "Mean", "Unmeasured"]
 
@@ -91,6 +92,8 @@ class BlotterReport:
     """Executions that were read, measured or not."""
     without: tuple[Unmeasured, ...] = ()
     notes: tuple[str, ...] = ()
+    venues: Mapping[str, VenueCosts] = field(default_factory=dict)
+    """Costs of the measured executions by venue; empty if the blotter has no venues."""
 
     def __len__(self) -> int:
         """Return the number of orders that have costs."""
@@ -269,6 +272,7 @@ class BlotterReport:
                 }
                 for group in GROUPS
             },
+            **({"venues": {venue: costs.to_dict() for venue, costs in self.venues.items()}} if self.venues else {}),
             "remarks": self.remarks,
             "provenance": self.provenance.to_dict(),
             "table": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
@@ -323,6 +327,8 @@ class BlotterReport:
         for group in GROUPS:
             if len(set(self.keys(group))) > 1:
                 lines += ["", *_aligned(*self.group_table(group))]
+        if self.venues:
+            lines += ["", *_aligned(*venue_table(self.venues))]
         if self.outliers:
             lines += ["", f"{len(self.outliers):,} orders are unusual:", *_aligned(*self.outlier_table())]
         lines += ["", "Means are weighted by paper notional, ± standard error; positive is a cost for buys and for sells."]

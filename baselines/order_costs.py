@@ -19,7 +19,10 @@ from hyperexec_env.data.zones import MINUTE, SECOND, Nanoseconds
 
 from .instrument import Instrument
 
-__all__ = ["HORIZONS", "MEASURES", "PWP_RATES", "Horizon", "Measure", "OrderCosts", "Settings", "cost_orders"]
+__all__ = [
+    *("HORIZONS", "MEASURES", "PWP_RATES", "Fills", "Horizon", "Measure", "OrderCosts", "Settings"),
+    *("cost_orders", "fill_markouts", "fill_spreads", "fills_of"),
+]
 
 Floats = NDArray[np.float64]
 
@@ -156,7 +159,7 @@ class OrderCosts(NamedTuple):
     """How far each fill lies outside the range, as a fraction of its price, shape (fill,); NaN if the range is unknown."""
 
 
-class _Fills(NamedTuple):
+class Fills(NamedTuple):
     """The fills of one instrument, with the order of each."""
 
     order: NDArray[np.int64]
@@ -191,6 +194,20 @@ class _Fills(NamedTuple):
         return result
 
 
+def fills_of(blotter: Blotter, group: NDArray[np.int64], instrument: Instrument) -> tuple[Fills, NDArray[np.bool_]]:
+    """Return the fills of one instrument with the number of the group of each, and whether the data hold their market.
+
+    Args:
+        blotter: Its executions.
+        group: Number of the order, or other group, of each execution, from 0, shape (fill,).
+        instrument: Its market.
+    """
+    session = instrument.grid.session(blotter.time)
+    time = _within(blotter.time, session, instrument)
+    fills = Fills(group, int(group.max()) + 1, blotter.side.astype(float), blotter.quantity, blotter.price, time, session)
+    return fills, np.asarray(instrument.path.held(time) & (session >= 0))
+
+
 def cost_orders(
     blotter: Blotter, order: NDArray[np.int64], instrument: Instrument, settings: Settings | None = None
 ) -> OrderCosts:
@@ -202,11 +219,8 @@ def cost_orders(
         instrument: Its market.
         settings: Fees, where the blotter holds none.
     """
-    grid, path = instrument.grid, instrument.path
-    session = grid.session(blotter.time)
-    time = _within(blotter.time, session, instrument)
-    fills = _Fills(order, int(order.max()) + 1, blotter.side.astype(float), blotter.quantity, blotter.price, time, session)
-    covered = fills.total((~path.held(time) | (session < 0)).astype(float)) == 0.0
+    fills, held = fills_of(blotter, order, instrument)
+    covered = fills.total((~held).astype(float)) == 0.0
     start, end = _interval(blotter, fills, instrument)
     values = {**_amounts(blotter, fills, settings or Settings()), **_unknown(fills.orders)}
     values |= _benchmarks(blotter, fills, instrument, start, end, values)
@@ -216,7 +230,7 @@ def cost_orders(
     for name in (*MEASURES, "arrival_price", "vwap", "twap", "market_volume", "shortfall", "lacking"):
         values[name] = np.where(covered, values[name], np.nan)
     excess = instrument.ranges.excess(blotter.time, blotter.price)
-    moved = fills.total((time != blotter.time).astype(float)).astype(np.int64)
+    moved = fills.total((fills.time != blotter.time).astype(float)).astype(np.int64)
     outside = fills.total((excess > 1e-9).astype(float)).astype(np.int64)
     return OrderCosts(values, start, end, covered, moved, outside, excess)
 
@@ -232,7 +246,7 @@ def _within(time: Nanoseconds, session: NDArray[np.int64], instrument: Instrumen
     return np.asarray(np.where(instrument.path.held(time) | (session < 0), time, moved))
 
 
-def _interval(blotter: Blotter, fills: _Fills, instrument: Instrument) -> tuple[Nanoseconds, Nanoseconds]:
+def _interval(blotter: Blotter, fills: Fills, instrument: Instrument) -> tuple[Nanoseconds, Nanoseconds]:
     """Return arrival and end of each order: without a time of arrival, those of the first and last fill (or of their bars)."""
     first, last = fills.first(fills.time), fills.last(fills.time)
     start, end = _bar_edges(first, instrument)[0], _bar_edges(last, instrument)[1]
@@ -267,7 +281,7 @@ def _bar_edges(time: Nanoseconds, instrument: Instrument) -> tuple[Nanoseconds, 
     return start, end
 
 
-def _amounts(blotter: Blotter, fills: _Fills, settings: Settings) -> dict[str, Floats]:
+def _amounts(blotter: Blotter, fills: Fills, settings: Settings) -> dict[str, Floats]:
     """Return shares, average price and currency amounts of each order."""
     filled = fills.total(fills.quantity)
     paid = fills.total(fills.quantity * fills.price)
@@ -285,7 +299,7 @@ def _amounts(blotter: Blotter, fills: _Fills, settings: Settings) -> dict[str, F
 
 
 def _benchmarks(
-    blotter: Blotter, fills: _Fills, instrument: Instrument, start: Nanoseconds, end: Nanoseconds, values: dict[str, Floats]
+    blotter: Blotter, fills: Fills, instrument: Instrument, start: Nanoseconds, end: Nanoseconds, values: dict[str, Floats]
 ) -> dict[str, Floats]:
     """Return the costs against prices of the market."""
     path, flow = instrument.path, instrument.flow
@@ -337,22 +351,34 @@ def _later(path: Any, instrument: Instrument, time: Nanoseconds, session: NDArra
     return np.where(known, path.mid(later), np.nan)
 
 
-def _markouts(fills: _Fills, instrument: Instrument) -> dict[str, Floats]:
+def _markouts(fills: Fills, instrument: Instrument) -> dict[str, Floats]:
     """Return the markouts of the fills and the reversion after the last fill."""
     path = instrument.path
-    mid = path.mid(fills.time, before=not instrument.bar)
     last, session = fills.last(fills.time), fills.last(fills.session)
     final, side = path.mid(last), fills.total(fills.side) / fills.total(np.ones(len(fills.order)))
-    found = {}
+    found = {name: 1e4 * fills.mean(moved) for name, moved in fill_markouts(fills, instrument).items()}
     for item in HORIZONS:
-        moved = fills.side * (fills.price - _later(path, instrument, fills.time, fills.session, item)) / mid
-        found[f"markout_{item.name}_bps"] = 1e4 * fills.mean(moved)
         found[f"reversion_{item.name}_bps"] = 1e4 * side * (final - _later(path, instrument, last, session, item)) / final
     return found
 
 
-def _spreads(fills: _Fills, instrument: Instrument) -> dict[str, Floats]:
+def fill_markouts(fills: Fills, instrument: Instrument) -> dict[str, Floats]:
+    """Return the markouts of each fill by name, fractions of the mid before it; NaN where the data do not say them."""
+    path = instrument.path
+    mid = path.mid(fills.time, before=not instrument.bar)
+    return {
+        f"markout_{item.name}_bps": fills.side * (fills.price - _later(path, instrument, fills.time, fills.session, item)) / mid
+        for item in HORIZONS
+    }
+
+
+def _spreads(fills: Fills, instrument: Instrument) -> dict[str, Floats]:
     """Return the spreads from quotes."""
+    return {name: 1e4 * fills.mean(values) for name, values in fill_spreads(fills, instrument).items()}
+
+
+def fill_spreads(fills: Fills, instrument: Instrument) -> dict[str, Floats]:
+    """Return the spreads of each fill by name, from quotes, fractions of the mid before it; NaN before the first quote."""
     quotes, (times, half) = instrument.quotes, instrument.half_spread or (np.zeros(0, np.int64), np.zeros(0))
     assert quotes is not None  # noqa: S101 - the caller has checked
     mid = quotes.mid(fills.time, before=True)
@@ -364,4 +390,4 @@ def _spreads(fills: _Fills, instrument: Instrument) -> dict[str, Floats]:
         "effective_spread_bps": 2.0 * fills.side * (fills.price - mid) / mid,
         "realised_spread_bps": 2.0 * fills.side * (fills.price - later) / mid,
     }
-    return {name: 1e4 * fills.mean(np.where(known, values, np.nan)) for name, values in spreads.items()}
+    return {name: np.where(known, values, np.nan) for name, values in spreads.items()}

@@ -17,6 +17,7 @@ import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.baselines.blotter_page import blotter_page
 from hyperexec_env.baselines.order_costs import MEASURES, Settings
+from hyperexec_env.baselines.venue_costs import VENUE_MEASURES, VenueCosts, add_costs
 from hyperexec_env.data.format import Format
 
 pa = pytest.importorskip("pyarrow", reason="needs the extra `data`")
@@ -879,3 +880,55 @@ def test_a_horizon_beyond_the_close_is_absent_although_the_market_trades_on(fold
     write("fills.csv", "ts,side,qty,price", [f"{market.stamp(market.trade_time[at])},B,100,{market.trade_price[at]}"])
     (row,) = table(hx.tca_blotter("fills.csv", "bars.csv"))
     assert (row["markout_5m_bps"] is None, row["markout_30m_bps"], row["reversion_30m_bps"]) == (False, None, None)
+
+
+# by venue
+
+
+def with_venues(name, rows, venues=("XNAS", "BATS", "")):
+    """Write fills with a venue and a fee each; return the venue and the fee of each line."""
+    marks = [(venues[number % len(venues)], round(0.1 * (number % 4) - 0.1, 2)) for number in range(len(rows))]
+    write(name, f"{HEADER},LastMkt,fee", [f"{row},{venue},{fee}" for row, (venue, fee) in zip(rows, marks, strict=True)])
+    return marks
+
+
+def test_executions_are_summed_by_venue_as_by_hand(market):
+    rows, orders = blotter("fills.csv", [market])
+    marks = with_venues("fills.csv", rows)
+    report = hx.tca_blotter("fills.csv", trades="trades.csv", quotes="quotes.csv")
+    fills = [fill for _, found in orders for fill in found]
+    assert set(report.venues) == {"XNAS", "BATS", "not given"}
+    for venue, costs in report.venues.items():
+        mine = [(fill, fee) for fill, (name, fee) in zip(fills, marks, strict=True) if (name or "not given") == venue]
+        notional = [shares * price for (_, _, shares, price), _ in mine]
+        assert costs.fills == len(mine)
+        assert costs.notional == pytest.approx(sum(notional))
+        assert costs.fees == pytest.approx(sum(fee for _, fee in mine))
+        before = [market.mid_at(second, before=True) for (second, *_), _ in mine]
+        spreads = [2e4 * side * (price - mid) / mid for ((_, side, _, price), _), mid in zip(mine, before, strict=True)]
+        assert costs.mean("effective_spread_bps") == pytest.approx(np.average(spreads, weights=notional))
+        later = [market.mid_at(second + 60) for (second, *_), _ in mine]
+        moved = [1e4 * f[1] * (f[3] - after) / mid for (f, _), after, mid in zip(mine, later, before, strict=True)]
+        assert costs.mean("markout_1m_bps") == pytest.approx(np.average(moved, weights=notional))
+    assert sum(costs.shares for costs in report.venues.values()) == pytest.approx(sum(report.values["filled"]))
+    assert sum(costs.fees for costs in report.venues.values()) == pytest.approx(report.totals["fees"])
+    assert any(line.startswith("XNAS ") for line in str(report).splitlines())
+    assert set(report.to_dict()["venues"]) == set(report.venues)
+
+
+def test_a_blotter_without_venues_has_no_table_of_them(market):
+    report = hx.tca_blotter("fills.csv", trades="trades.csv", quotes="quotes.csv")
+    assert report.venues == {}
+    assert "venues" not in report.to_dict()
+    assert "effective spread  " not in str(report)
+
+
+def test_the_venues_of_two_instruments_are_those_of_both_together():
+    sums = dict.fromkeys(VENUE_MEASURES, (2.0, 4.0))
+    one = VenueCosts(1, 10.0, 100.0, 0.5, sums)
+    other = VenueCosts(2, 20.0, 300.0, -0.1, dict.fromkeys(VENUE_MEASURES, (6.0, 12.0)))
+    both = add_costs({"A": one, "B": one}, {"A": other})
+    assert both["B"] == one
+    assert both["A"][:4] == (3, 30.0, 400.0, pytest.approx(0.4))
+    assert both["A"].mean("markout_1m_bps") == 0.5
+    assert both["A"].fees_bps == pytest.approx(10.0)
