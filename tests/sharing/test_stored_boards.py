@@ -57,7 +57,7 @@ def test_the_stored_bundle_is_computed_again():
 
 @pytest.mark.slow  # solves flow-signal; the build of the documentation writes all of it
 def test_the_leaderboard_of_the_documentation_is_verified(leaderboard, monkeypatch, tmp_path):
-    assert [folder.name for folder in leaderboard.scenarios()] == ["flow-signal", "regime-day", "spy"]
+    assert [folder.name for folder in leaderboard.scenarios()] == ["basket-pairs", "flow-signal", "regime-day", "spy"]
     monkeypatch.setattr(leaderboard, "scenarios", lambda: [STORED / "flow-signal"])
     monkeypatch.setattr(leaderboard, "submissions", lambda folder: sorted(folder.glob("ARS-*.submission.zip"))[:1])
     site = leaderboard.write(tmp_path / "site", episodes=20)
