@@ -26,7 +26,7 @@ from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
-__all__ = ["DESK", "LEARNERS", "AgentPolicy", "desk_config"]
+__all__ = ["DESK", "LEARNERS", "AgentPolicy", "desk_config", "episode_order", "episode_seed"]
 
 _SYMBOL: Final = "X"
 
@@ -57,6 +57,28 @@ def desk_config(market: Market, **changes: Any) -> ExecutionConfig:
         "risk_aversion": scenario.risk_aversion,
     }
     return ExecutionConfig(**{**values, **changes})
+
+
+def episode_seed(now: Situation) -> int:
+    """Return the seed of an agent: a hash of the first flow of its episode, so that hiding does not depend on the batch."""
+    return int(mix(np.array([now.flow]).view(np.uint64) + np.uint64(1))[0])
+
+
+def episode_order(market: Market, now: Situation, symbol: str) -> ParentOrder:
+    """Return the order of an episode, in whole shares, with what its agent may know of the market; times count slices."""
+    scenario, volumes = market.scenario, market.mean_volume[:-1, market.unknown]
+    return ParentOrder(
+        symbol=symbol,
+        side=int(now.side),
+        quantity=max(1, floor(now.quantity + 0.5)),
+        arrival_price=scenario.arrival_price,
+        deadline=float(market.slices),
+        volume_profile=tuple(volumes.tolist()),
+        expected_volume=float(volumes.sum()),
+        adv=scenario.adv,
+        volatility=scenario.volatility,
+        id="parent",
+    )
 
 
 @dataclass
@@ -176,30 +198,11 @@ class AgentPolicy:
         return lane.answer
 
     def _new_agent(self, now: Situation) -> ExecutionAgent:
-        """Start an agent with the order of an episode.
-
-        The seed of the agent is a hash of the episode's first flow, so that the hiding does not depend on the batch size.
-        """
-        market, scenario = now.market, now.market.scenario
-        volumes = market.mean_volume[:-1, market.unknown]
-        seed = int(mix(np.array([now.flow]).view(np.uint64) + np.uint64(1))[0])
-        estimates = {_SYMBOL: self._new_estimates(market)} if self._learn else None
-        agent = ExecutionAgent(self._config, seed=seed, clock=lambda: 0.0, estimates=estimates)
+        """Start an agent with the order of an episode."""
+        estimates = {_SYMBOL: self._new_estimates(now.market)} if self._learn else None
+        agent = ExecutionAgent(self._config, seed=episode_seed(now), clock=lambda: 0.0, estimates=estimates)
         agent.start()
-        agent.submit_order(
-            ParentOrder(
-                symbol=_SYMBOL,
-                side=int(now.side),
-                quantity=max(1, floor(now.quantity + 0.5)),
-                arrival_price=scenario.arrival_price,
-                deadline=float(market.slices),
-                volume_profile=tuple(volumes.tolist()),
-                expected_volume=float(volumes.sum()),
-                adv=scenario.adv,
-                volatility=scenario.volatility,
-                id="parent",
-            )
-        )
+        agent.submit_order(episode_order(now.market, now, _SYMBOL))
         return agent
 
     def _new_estimates(self, market: Market) -> OnlineEstimates:

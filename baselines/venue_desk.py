@@ -24,13 +24,13 @@ from hyperexec_env.execution.quotes import Quote, VenueQuote
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.execution.tactics import TACTICS, Placement
 from hyperexec_env.execution.venue_order import VenueOrder
-from hyperexec_env.market.noise import episode_keys, mix
+from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.venue_path import VenueMarket, build_venues, draw_venue_path
 from hyperexec_env.market.venue_scenario import VenueLike, get_venues
-from hyperexec_env.orders import ChildOrder, ParentOrder
+from hyperexec_env.orders import ChildOrder
 
-from .desk import desk_config
+from .desk import desk_config, episode_order, episode_seed
 
 __all__ = ["SYMBOL", "VENUE_DESK", "VenueAgentPolicy", "learnt_rates"]
 
@@ -156,32 +156,17 @@ class VenueAgentPolicy:
         return Quote(mid, float(market.market.mean_volume[now.k, now.seen]), venues=venues)
 
     def _new_agent(self, market: VenueMarket, now: Situation) -> ExecutionAgent:
-        """Start an agent with the order of an episode; its seed is a hash of the episode's first flow."""
-        whole, scenario = market.market, market.scenario.market
-        volumes = whole.mean_volume[:-1, whole.unknown]
+        """Start an agent with the order of an episode."""
         agent = ExecutionAgent(
-            desk_config(whole, **self._changes),
-            seed=int(mix(np.array([now.flow]).view(np.uint64) + np.uint64(1))[0]),
+            desk_config(market.market, **self._changes),
+            seed=episode_seed(now),
             clock=lambda: 0.0,
             venues=market.scenario.venues,
             tactic=self.tactic,
             fill_rates=self.fill_rates,
         )
         agent.start()
-        agent.submit_order(
-            ParentOrder(
-                symbol=SYMBOL,
-                side=int(now.side),
-                quantity=max(1, floor(now.quantity + 0.5)),
-                arrival_price=scenario.arrival_price,
-                deadline=float(market.slices),
-                volume_profile=tuple(volumes.tolist()),
-                expected_volume=float(volumes.sum()),
-                adv=scenario.adv,
-                volatility=scenario.volatility,
-                id="parent",
-            )
-        )
+        agent.submit_order(episode_order(market.market, now, SYMBOL))
         return agent
 
     def reports(self) -> list[ExecutionReport]:

@@ -57,7 +57,8 @@ class Quote(NamedTuple):
     spread: float | None = None
     """Quoted spread, ask less bid, currency per share; None: unknown."""
     venues: Mapping[str, VenueQuote] | None = None
-    """Quotes of the venues by name; None: unknown. Only an agent with venues reads them."""
+    """Quotes of venues by name; None: unknown. An agent with venues takes the best bid and offer over all of them,
+    and sends orders to its own."""
 
 
 Portfolio = Mapping[str, Quote]

@@ -10,7 +10,7 @@ to the third, and the next call routes them anew. Nothing else moves shares.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
@@ -59,6 +59,8 @@ class _Case(NamedTuple):
     """Whether no later child can carry what does not fill."""
     quotes: Sequence[VenueQuote]
     mid: float | None
+    touch: float | None
+    """Best price on the other side over all venues that are quoted, currency per share."""
     volume: float
     """Market volume until the next child, shares."""
     expected: float
@@ -160,7 +162,8 @@ class Router:
             route=route,
             last=not route.window,
             quotes=quotes,
-            mid=_mid(quote, quotes),
+            mid=_mid(quote, of_venues.values()),
+            touch=_best(-child.side, (own.far(child.side) for own in of_venues.values())),
             volume=volume,
             expected=(working.expected_volume(now) or volume) if known else volume,
             unit=rate * route.window if rate and known and route.window else 1.0,
@@ -242,7 +245,6 @@ class Router:
     def _sent(self, case: _Case, decision: Decision) -> tuple[VenueOrder, ...]:
         """Record and return the venue orders of a decision."""
         child, route, side = case.child, case.route, case.child.side
-        far = [price for quote in case.quotes if (price := quote.far(side)) is not None]
         made = []
         for venue, quote, lots in zip(self.venues, case.quotes, decision.lots, strict=True):
             if not lots:
@@ -260,7 +262,7 @@ class Router:
                 sent=case.now,
                 price=price,
                 mid=case.mid,
-                touch=(min if side > 0 else max)(far) if far else None,
+                touch=case.touch,
                 window=0.0 if venue.lit else route.window,
                 scale=1.0 if venue.lit else case.unit,
             )
@@ -336,9 +338,14 @@ def _rounded(shares: float, scale: float) -> float:
     return float(shares) if scale == 1.0 else float(f"{shares / scale:.3g}")
 
 
-def _mid(quote: Quote | None, quotes: Sequence[VenueQuote]) -> float | None:
+def _best(side: int, prices: Iterable[float | None]) -> float | None:
+    """Return the highest (side 1) or lowest (side -1) of the prices that are known; None if none is."""
+    return (max if side > 0 else min)((price for price in prices if price is not None), default=None)
+
+
+def _mid(quote: Quote | None, quotes: Collection[VenueQuote]) -> float | None:
     """Return the mid of a symbol: as quoted, or of the best bid and offer over all venues."""
     if quote is not None and quote.mid is not None:
         return quote.mid
-    bids, asks = [own.bid for own in quotes if own.bid is not None], [own.ask for own in quotes if own.ask is not None]
-    return 0.5 * (max(bids) + min(asks)) if bids and asks else None
+    bid, ask = _best(1, (own.bid for own in quotes)), _best(-1, (own.ask for own in quotes))
+    return None if bid is None or ask is None else 0.5 * (bid + ask)

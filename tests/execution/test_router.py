@@ -172,6 +172,16 @@ def test_a_take_is_water_filled_over_the_lit_venues_with_fees():
     assert agent.route(child, T) == ((), ())
 
 
+def test_the_touch_is_the_best_price_of_all_quoted_venues():
+    agent = agent_of("take", VENUES[:2])
+    better = VenueQuote(99.995, 100.005)
+    sent = agent.route(released(agent, quotes=quote(elsewhere=better)._replace(mid=None)), T).orders
+    assert {(one.touch, one.mid, one.price) for one in sent} == {(100.005, 100.0, 100.01)}
+    agent = agent_of("take", VENUES[:2])
+    sent = agent.route(released(agent, order(side=-1), quotes=quote(elsewhere=better)), T).orders
+    assert {(one.touch, one.price) for one in sent} == {(99.995, 99.99)}
+
+
 def test_visible_size_limits_a_take_and_the_last_child_completes_at_home():
     agent = agent_of("take", VENUES[:2], slices=2)
     child = released(agent, quotes=quote(size=300.0), at=25.0)
