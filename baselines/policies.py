@@ -7,7 +7,7 @@ class of a few lines and one line in a registry.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -22,14 +22,17 @@ from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outlook, resolve
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
+from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market
 
 from .desk import DESK, LEARNERS
 
-__all__ = ["BASELINES", "MANY", "SANITY", "Adaptive", "Optimal", "Schedule", "get_policy", "policy_names"]
+__all__ = ["BASELINES", "MANY", "SANITY", "Adaptive", "Optimal", "Replan", "Schedule", "get_policy", "policy_names"]
 
 Weights = NDArray[np.float64]
 
+_SLOPES: Final = 5
+"""Temporary impacts between whose optimal policies `replan` interpolates."""
 _URGENCY: Final = 0.5
 """Urgency of IS, 0 to 1."""
 
@@ -189,6 +192,46 @@ class Optimal:
         return _optimal(situation.market).act(situation)
 
 
+class Replan:
+    """The optimal policy of the temporary impact that is believed now: learns from its fills, acts as if it were certain.
+
+    The trades are interpolated between the optimal policies of five temporary impacts.
+    """
+
+    name = "replan"
+
+    def act(self, situation: Situation) -> Any:
+        """Return the shares that are optimal at the mean of the belief."""
+        slopes, policies = _by_slope(situation.market.scenario)
+        trades = np.array([policy.act(situation) for policy in policies])
+        place = np.interp(np.asarray(situation.slope_mean), slopes, np.arange(len(slopes)))
+        below = np.minimum(place.astype(int), len(slopes) - 2) if len(slopes) > 1 else np.zeros(place.shape, int)
+        above, weight = np.minimum(below + 1, len(slopes) - 1), place - below
+        columns = np.arange(trades.shape[1]) if trades.ndim > 1 else ...
+        one, other = (trades[at, columns] if trades.ndim > 1 else trades[at] for at in (below, above))
+        return (1.0 - weight) * one + weight * other
+
+
+@lru_cache(maxsize=8)
+def _by_slope(scenario: Scenario) -> tuple[NDArray[np.float64], list[Policy]]:
+    """Return temporary impacts over their mean, and the optimal policy of each."""
+    from .solver import solve  # a lazy import keeps the solver off the path of runs without an optimum
+
+    spread = scenario.temp_impact_sd
+    slopes = np.linspace(1.0 - spread, 1.0 + spread, _SLOPES) if spread else np.ones(1)
+    found: list[Policy] = []
+    for slope in slopes.tolist():
+        known = replace(scenario, temp_impact_sd=0.0, temp_impact_alpha=slope * scenario.temp_impact_alpha)
+        solution = solve(known)
+        if solution.policy is None:
+            raise ValueError(
+                f"policy 'replan' needs a scenario that is solved exactly where the temporary impact is known, got "
+                f"{scenario.name} ({solution.reason})"
+            )
+        found.append(solution.policy)
+    return slopes, found
+
+
 def _optimal(market: Market) -> Policy:
     """Return the optimal policy of a market.
 
@@ -240,7 +283,7 @@ MANY: Final[dict[str, Callable[[], Policy]]] = {"linearised": _linearised, "univ
 
 
 def policy_names() -> tuple[str, ...]:
-    """Return the names of all policies of the package; "optimum", which needs the solver, is not among them."""
+    """Return the names of all policies of the package; "optimum" and "replan", which need the solver, are not among them."""
     return (*BASELINES, *SANITY, *DESK, *LEARNERS, *MANY)
 
 
@@ -250,7 +293,8 @@ def get_policy(name: str) -> Policy:
     Raises:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
-    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, **LEARNERS, **MANY, Optimal.name: Optimal}
+    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, **LEARNERS, **MANY}
+    known |= {Optimal.name: Optimal, Replan.name: Replan}
     by_word = {key.lower(): make for key, make in known.items()}
     if name.lower() not in by_word:
         raise ValueError(f"unknown policy {name!r}{nearest(name, known)} (known: {', '.join(known)}; or a folder)")

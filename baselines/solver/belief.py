@@ -92,11 +92,17 @@ def told_markets(market: Market) -> list[tuple[float, Market]]:
     of a policy that ignores past volumes and prices, it is the objective of the policy.
     """
     scenario = market.scenario
+    if scenario.temp_impact_sd:
+        return [
+            (0.5 * weight, one)
+            for factor in (1.0 - scenario.temp_impact_sd, 1.0 + scenario.temp_impact_sd)
+            for weight, one in _told_rest(
+                replace(scenario, temp_impact_sd=0.0, temp_impact_alpha=factor * scenario.temp_impact_alpha)
+            )
+        ]
     if scenario.drift_sd:
         return [
-            (weight * own, one)
-            for weight, drifting in _told_drifts(scenario)
-            for own, one in (told_markets(drifting) if scenario.volume_level_sd else [(1.0, drifting)])
+            (weight * own, one) for weight, drifting in _told_drifts(scenario) for own, one in _told_rest(drifting.scenario)
         ]
     deviation = scenario.volume_level_sd
     count = _NODES[market.numbers.spec.capped] + math.ceil(_NODES_PER_SD * deviation * scenario.temp_impact_beta)
@@ -107,6 +113,12 @@ def told_markets(market: Market) -> list[tuple[float, Market]]:
         (weight, replace(plain, mean_volume=plain.mean_volume * factor, rest_volume=plain.rest_volume * factor))
         for weight, factor in zip((weights / weights.sum()).tolist(), factors.tolist(), strict=True)
     ]
+
+
+def _told_rest(scenario: Scenario) -> list[tuple[float, Market]]:
+    """Return :func:`told_markets` of a scenario, or its own market where nothing is unknown."""
+    market = build_market(scenario)
+    return told_markets(market) if scenario.unknown else [(1.0, market)]
 
 
 def _told_drifts(scenario: Scenario) -> list[tuple[float, Market]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import UNKNOWNS, Scenario
 from hyperexec_env.market.tables import Market, build_market
 
 from .belief import memory_matters, told_markets
@@ -38,12 +38,13 @@ def unknowns_alone(market: Market, **changes: Any) -> bool:
 def volume_alone(market: Market) -> bool:
     """Return whether the objective of a policy that ignores what past slices tell can be computed: an upper bound on J*.
 
-    Volume level or drift are unknown, or the volume is persistent, and the market could be solved without all three. With a
-    cap, the persistence ties the traded shares of a slice to those of the slices before. A geometric price grows with the
-    exponential of its drift, so that the mean drift has not the mean cost.
+    Volume level, drift or temporary impact are unknown, or the volume is persistent, and the market could be solved without
+    them. With a cap, the persistence ties the traded shares of a slice to those of the slices before. A geometric price grows
+    with the exponential of its drift, so that the mean drift has not the mean cost.
     """
     scenario = market.scenario
-    plain = build_market(replace(scenario, volume_level_sd=0.0, drift_sd=0.0, volume_persistence=0.0))
+    known = dict.fromkeys(UNKNOWNS, 0.0)
+    plain = build_market(replace(scenario, **known, volume_persistence=0.0))  # type: ignore[arg-type]
     moves = bool(scenario.unknown) or memory_matters(market)
     tied = market.numbers.spec.capped and memory_matters(market)
     curved = market.numbers.spec.geometric and market.numbers.spec.unknown_drift
@@ -51,11 +52,11 @@ def volume_alone(market: Market) -> bool:
 
 
 def ignoring_bps(market: Market) -> float:
-    """Return the objective of a policy that ignores past volumes and prices, plus its error, bps: an upper bound on J*.
+    """Return the objective of a policy that ignores past volumes, prices and fills, plus its error, bps: an upper bound on J*.
 
-    The policy is the optimum if volume level and noise were drawn anew in each slice, and at the mean of the drift, in which
-    its cost is linear. Without a cap, it is the best policy that ignores both, because the state after a trade does not depend
-    on the volume.
+    The policy is the optimum if volume level and noise were drawn anew in each slice, and at the mean of drift and temporary
+    impact, in which its cost is linear. Without a cap, it is the best policy that ignores them, because the state after a trade
+    does not depend on the volume.
     """
     law = market.scenario.regimes.start_law()
     values, error, problem, table, grid = solve_to_tolerance(market, learn=False)

@@ -44,7 +44,7 @@ def is_separable(market: Market) -> bool:
         level_matters(market)
         and spec.beta == spec.transient_exponent == 1.0
         and not (market.impact.transient_slope or spec.capped or spec.hunted or spec.price_risk)
-        and not (spec.drifting or spec.unknown_drift)
+        and not (spec.drifting or spec.unknown_drift or spec.unknown_slope)
         and not (spec.flow_persistence and market.numbers.by_flow)
         and not memory_matters(market)
         and spec.complete

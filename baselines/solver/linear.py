@@ -65,6 +65,7 @@ def is_linear(market: Market) -> bool:
         scenario.temp_impact_beta == 1.0
         and scenario.transient_exponent == 1.0
         and not scenario.predator
+        and not scenario.temp_impact_sd
         and not market.numbers.spec.capped
         and not level_matters(market)
         and not memory_matters(market)

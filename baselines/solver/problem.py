@@ -104,6 +104,8 @@ def unsolved(market: Market) -> str:
         return "a geometric price and a persistent flow would be two signals, and the solver supports one"
     if scenario.price_model == "abm" and scenario.price_risk:
         return "an arithmetic price with price_risk would be a signal, and the solver supports only a geometric price"
+    if market.numbers.spec.unknown_slope:
+        return "own fills show the unknown temporary impact, so that trades move the belief about it"
     if level_matters(market) and market.numbers.spec.capped:
         return "the participation cap ties the traded shares to the volume, which also moves the belief about the volume level"
     if level_matters(market) and (_flow_matters(market) or _price_matters(market)):

@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -101,10 +101,12 @@ class Solution:
         if self.upper_bps is None:
             return lower
         scenario = self.scenario
-        names = [name for name, sd in (("volume level", scenario.volume_level_sd), ("drift", scenario.drift_sd)) if sd]
-        told = f" ({' and '.join(names)} told)" if names else ""
-        ignored = "past volumes and prices" if scenario.drift_sd else "past volumes"
-        return f"{lower}{told} and at most {self.upper_bps:.4f} bps (policy that ignores {ignored})"
+        known = {"volume_level_sd": ("volume level", "volumes"), "drift_sd": ("drift", "prices")}
+        known |= {"temp_impact_sd": ("temporary impact", "fills")}
+        names = [known[name] for name in scenario.unknown]
+        told = f" ({' and '.join(name for name, _ in names)} told)" if names else ""
+        ignored = " and ".join(evidence for _, evidence in names) or "volumes"
+        return f"{lower}{told} and at most {self.upper_bps:.4f} bps (policy that ignores past {ignored})"
 
     @property
     def schedule(self) -> Floats:
@@ -282,7 +284,7 @@ def _solve_bounds(market: Market, start: float) -> Solution:
     if volume_alone(market):
         problem, even = build_problem(market, FINE.signal, learn=False), 1.0 / np.arange(market.slices, 0, -1)
         twap = schedule_objective(problem, even) * bps_of(market)
-        upper = min(ignoring_bps(market), twap)
+        upper = min(ignoring_bps(market), _learning_some(market), twap)
         if not market.numbers.spec.capped:
             fractions, open_loop, _ = schedules(problem, lambda: None)
             open_loop = min(open_loop * bps_of(market), twap)
@@ -305,6 +307,21 @@ def _solve_bounds(market: Market, start: float) -> Solution:
         fractions=fractions,
         policy=None,
     )
+
+
+def _learning_some(market: Market) -> float:
+    """Return the least objective of the optimal policies that learn some unknowns and take the mean of the others, bps.
+
+    The cost of a policy that ignores the evidence on drift or temporary impact is linear in them: its mean is that at their
+    mean. The result is an upper bound on J*; infinity where no such market is solved.
+    """
+    scenario, least = market.scenario, math.inf
+    for known in ({"temp_impact_sd": 0.0}, {"temp_impact_sd": 0.0, "drift_sd": 0.0}):
+        part = build_market(replace(scenario, **known))  # type: ignore[arg-type]
+        if part.scenario.unknown and part.scenario.unknown != scenario.unknown and not unsolved(part):
+            best = best_of(part)
+            least = min(least, best.value + best.error * abs(best.value))
+    return least
 
 
 def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> Solution:

@@ -28,6 +28,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, cost_scale, draw_number, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import must_finish
+from hyperexec_env.market.unknown import learn_slope
 from hyperexec_env.orders import Order
 from hyperexec_env.records import adder, map_leaves, on_numbers
 
@@ -214,10 +215,27 @@ class Episode:
         """
         if self.k:
             paid = paid_cost(self._history[-1][1])
+            if self.market.numbers.spec.unknown_slope:
+                paid += self.last_shares * self._block.path.world.slipped.item(self.k, self._index)
             last = LastSlice(self.last_shares, self._rows[self.k - 1][0], price_before, paid, self.asked)
         else:
             last = LastSlice(0.0, self.task.market.numbers.slice_volume * world.volume_ratio, price_before, 0.0, 0.0)
-        return Lane(self.k, int(self.over), world, self.state, self._memory or _EMPTY_MEMORY, account, last)
+        odds = self._slope_odds()
+        return Lane(self.k, int(self.over), world, self.state, self._memory or _EMPTY_MEMORY, account, last, odds)
+
+    def _slope_odds(self) -> float:
+        """Return the log-odds of the higher temporary impact given the fills so far."""
+        numbers, odds = self.market.numbers, 0.0
+        if not numbers.spec.unknown_slope:
+            return odds
+        world, index, left = self._block.path.world, self._index, self.quantity
+        slope = world.slope.item(0, index)
+        for k, (after, _) in enumerate(self._history):
+            slice, shares = Slice(*self._rows[k]), left - after[0]
+            slipped, variance = world.slipped.item(k + 1, index), world.slip_variance.item(k + 1, index)
+            base, part = slice.temporary_scale / slope, shares / slice.volume
+            odds, left = learn_slope(numbers, odds, base, part, slope, slipped, variance), after[0]
+        return odds
 
     def _account(self) -> Account:
         """Return the account of the slices so far."""

@@ -65,6 +65,17 @@ def drift_belief_sd(situation: Situation, known: Any) -> Any:
     return 100.0 * np.sqrt(situation.drift_variance)
 
 
+def slope_belief(situation: Situation, known: Any) -> Any:
+    """Return the mean of the temporary impact over that of the scenario."""
+    return situation.slope_mean
+
+
+def slope_belief_sd(situation: Situation, known: Any) -> Any:
+    """Return the standard deviation of the temporary impact over that of the scenario."""
+    return np.sqrt(situation.slope_variance)
+
+
+_SLOPE = "temporary impact over that of the scenario given own fills"
 _LEVEL, _DRIFT = "log level of the volume given past volumes", "drift against the order given past prices"
 BELIEFS: Final = {
     "volume_level_sd": (
@@ -74,6 +85,10 @@ BELIEFS: Final = {
     "drift_sd": (
         Feature("drift_belief", -_PERCENT, _PERCENT, None, drift_belief, f"mean of the {_DRIFT}", "% a day"),
         Feature("drift_belief_sd", 0.0, _PERCENT, None, drift_belief_sd, f"standard deviation of the {_DRIFT}", "% a day"),
+    ),
+    "temp_impact_sd": (
+        Feature("slope_belief", 0.0, 2.0, None, slope_belief, f"mean of the {_SLOPE}", "ratio"),
+        Feature("slope_belief_sd", 0.0, 1.0, None, slope_belief_sd, f"standard deviation of the {_SLOPE}", "ratio"),
     ),
 }
 """Features that show the belief about each unknown of a scenario, by its field."""

@@ -9,6 +9,7 @@ from hyperexec_env.market.lane import EpisodeOrder, Lane
 from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import World
 from hyperexec_env.market.tables import Numbers
+from hyperexec_env.market.unknown import slope_moments
 from hyperexec_env.records import Whole
 
 __all__ = ["Situation", "price_of_last", "situation_of"]
@@ -58,6 +59,10 @@ class Situation(NamedTuple):
     """Mean of the episode's drift around that of the regime given the prices so far, fraction of the arrival price a day."""
     drift_variance: Any = 0.0
     """Variance of that drift given the prices so far."""
+    slope_mean: Any = 1.0
+    """Mean of the episode's temporary impact over that of the scenario given our fills so far."""
+    slope_variance: Any = 0.0
+    """Variance of that ratio given our fills so far."""
 
 
 def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
@@ -72,7 +77,7 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         last_price: The result of :func:`price_of_last`; observations do not read it.
     """
     last, state, world, regime = lane.last, lane.state, lane.world, lane.world.regime
-    level, drift = _beliefs(numbers, hidden, world)
+    level, drift, slope = _beliefs(numbers, hidden, world, lane.slope_odds)
     seen = regime * 0 + (numbers.width - 1) if hidden else regime
     transient = state.transient * 0.0 if hidden else state.transient
     ratio = world.volume_ratio * 0.0 + 1.0 if hidden else world.volume_ratio
@@ -95,17 +100,20 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         level_variance=level.variance,
         drift_mean=drift.mean,
         drift_variance=drift.variance,
+        slope_mean=slope.mean,
+        slope_variance=slope.variance,
     )
 
 
-def _beliefs(numbers: Numbers, hidden: Any, world: World) -> tuple[Normal, Normal]:
-    """Return the beliefs about the log level and about the drift; those before any evidence if regimes are not observed."""
+def _beliefs(numbers: Numbers, hidden: Any, world: World, odds: Any) -> tuple[Normal, Normal, Normal]:
+    """Return the beliefs about log level, drift and temporary impact; those before any evidence if regimes are not observed."""
     level, drift = Normal(world.level_mean, world.level_variance), Normal(world.drift_mean, world.drift_variance)
     if hidden and numbers.spec.regimes > 1:
         own, trend = numbers.volume_level_sd * numbers.volume_level_sd, numbers.drift_sd * numbers.drift_sd
         level = Normal(level.mean * 0.0, level.variance * 0.0 + own)
         drift = Normal(drift.mean * 0.0, drift.variance * 0.0 + trend)
-    return level, drift
+        odds = odds * 0.0
+    return level, drift, slope_moments(numbers, odds) if numbers.spec.unknown_slope else Normal(odds + 1.0, odds)
 
 
 def price_of_last(hidden: Any, order: EpisodeOrder, lane: Lane) -> Any:

@@ -137,8 +137,9 @@ class Task:
 
     @property
     def secret(self) -> bool:
-        """Whether the costs of a running episode would reveal what the agent does not observe: regime, drift, or draw."""
-        return self.observer.hidden or self.draws is not None or self.market.numbers.spec.unknown_drift
+        """Whether the costs of a running episode would reveal what the agent does not observe: regime, draw, or unknown."""
+        spec = self.market.numbers.spec
+        return self.observer.hidden or self.draws is not None or spec.unknown_drift or spec.unknown_slope
 
     @property
     def parts(self) -> bool:

@@ -20,9 +20,10 @@ from hyperexec_env.market.belief import Normal
 from hyperexec_env.market.days import DayCount, DaySlice, day_of
 from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost, step
 from hyperexec_env.market.numeric import minimum, where
-from hyperexec_env.market.path import Draws, OrderNumbers, Words, World, impact_of
+from hyperexec_env.market.path import Draws, OrderNumbers, Shocks, Words, World, impact_of
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds, must_finish
+from hyperexec_env.market.unknown import learn_slope
 from hyperexec_env.records import Real, Whole, Word, maker, plus, scaled
 
 __all__ = [
@@ -89,7 +90,7 @@ class LastSlice(NamedTuple):
     price: Real
     """Unaffected price at the start of the slice, currency per share; before the first slice, the arrival price."""
     paid: Real
-    """Cost of the traded shares on top of the unaffected price, currency."""
+    """Cost of the traded shares on top of the unaffected price as the desk sees it in its fills, currency."""
     asked: Real
     """Shares that the policy asked for."""
 
@@ -111,6 +112,8 @@ class Lane(NamedTuple):
     """Costs of the slices before k."""
     last: LastSlice
     """Slice k - 1."""
+    slope_odds: Real = 0.0
+    """Log-odds of the higher temporary impact given our fills so far (:mod:`~hyperexec_env.market.unknown`)."""
 
 
 class Asked(NamedTuple):
@@ -163,6 +166,7 @@ def first_lane(numbers: Numbers, quantity: Any, world: World) -> Lane:
         memory=PredatorMemory(zero, zero, zero, zero),
         account=open_account(zero),
         last=LastSlice(zero, numbers.slice_volume * world.volume_ratio, numbers.arrival_price, zero, zero),
+        slope_odds=zero,
     )
 
 
@@ -229,7 +233,11 @@ def turn(numbers: Numbers, lane: Lane, slice: Slice, world: World, asked: Asked)
         account = Account(plus(account.cost, cost), account.drift_move, account.timing_move)
     else:
         account = book(account, cost, slice.drift, slice.innovation)
-    k = lane.k + 1
+    k, traded, paid, odds = lane.k + 1, before.remaining - state.remaining, paid_cost(cost), lane.slope_odds
+    if spec.unknown_slope:
+        base, part = slice.temporary_scale / world.slope, traded / slice.volume
+        odds = learn_slope(numbers, odds, base, part, world.slope, world.slipped, world.slip_variance)
+        paid = paid + traded * world.slipped
     return (
         Lane(
             k=k,
@@ -238,7 +246,8 @@ def turn(numbers: Numbers, lane: Lane, slice: Slice, world: World, asked: Asked)
             state=state,
             memory=memory,
             account=account,
-            last=LastSlice(before.remaining - state.remaining, slice.volume, lane.world.price, paid_cost(cost), asked.shares),
+            last=LastSlice(traded, slice.volume, lane.world.price, paid, asked.shares),
+            slope_odds=odds,
         ),
         cost,
     )
@@ -281,6 +290,9 @@ def constant_fields(numbers: Numbers, orders: OrderNumbers) -> dict[tuple[type, 
         fixed |= {(Lane, f"world.level_{moment}"): 0.0 for moment in Normal._fields}
     if not spec.unknown_drift:
         fixed |= {(Lane, f"world.{name}"): 0.0 for name in ("drift", *(f"drift_{moment}" for moment in Normal._fields))}
+    if not spec.unknown_slope:
+        fixed |= {(Lane, "world.slope"): 1.0, (Shocks, "slippage"): 0.0, (Lane, "slope_odds"): 0.0}
+        fixed |= {(Lane, f"world.{name}"): 0.0 for name in ("slipped", "slip_variance")}
     if spec.volume_persistence == 0.0:
         fixed[Lane, "world.volume_ratio"] = 1.0
     if spec.complete:

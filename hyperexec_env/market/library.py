@@ -68,6 +68,7 @@ _PROVENANCE: Final = {
     "volume_level_sd": "assumed: no variation of the daily level (0.2 to 0.4 in the same bars)",
     "volume_persistence": "assumed: none (0.3 from one 15 minutes to the next in the year of SPY)",
     "drift_sd": "assumed: none, an order without a view on the price",
+    "temp_impact_sd": "assumed: none, the published impact is known",
     "flow_persistence": "assumed: none",
     "predator": "assumed: none",
     "regimes": "assumed: six regimes of the trading day",
@@ -232,6 +233,28 @@ register_scenario(
         volume_noise=0.0,
         flow_share=0.0,
         drift_sd=0.01,
+    )
+)
+register_scenario(
+    replace(
+        _UNKNOWN,
+        name="unknown-impact",
+        description="the temporary impact is 0.4 or 1.6 times its mean, and own fills show it with the noise of the price",
+        risk_aversion=1e-6,
+        volume_noise=0.0,
+        temp_impact_sd=0.6,
+    )
+)
+register_scenario(
+    replace(
+        _UNKNOWN,
+        name="unknown-all",
+        description="volume of the day, drift and temporary impact are unknown at once, in ten slices",
+        slices=10,
+        risk_aversion=1e-6,
+        volume_level_sd=0.5,
+        drift_sd=0.01,
+        temp_impact_sd=0.6,
     )
 )
 register_scenario(

@@ -42,7 +42,7 @@ from hyperexec_env.market.days import DaySlice, day_row, day_slice
 from hyperexec_env.market.kernel import Impact, Slice
 from hyperexec_env.market.numeric import double, exponential, growth, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
-from hyperexec_env.market.unknown import draw_drift, first_level, learn_drift, learn_level
+from hyperexec_env.market.unknown import SLIPPAGE, draw_drift, draw_slope, first_level, learn_drift, learn_level
 from hyperexec_env.market.volume_noise import first_ratio, neutral_ratio, next_ratio, slice_factor, volume_factor
 from hyperexec_env.orders import Order
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, is_record, map_leaves, reached
@@ -106,6 +106,12 @@ class World(NamedTuple):
     """Mean of `drift` given the moves of the price so far."""
     drift_variance: Real = 0.0
     """Variance of `drift` given the moves of the price so far."""
+    slope: Real = 1.0
+    """Temporary impact of the episode over its mean. Policies do not observe it."""
+    slipped: Real = 0.0
+    """Error of the slippage of our fills in the previous slice, currency per share; it is part of no account."""
+    slip_variance: Real = 0.0
+    """Variance of that error."""
 
 
 class Path(NamedTuple):
@@ -228,6 +234,8 @@ class Shocks(NamedTuple):
     """Standard normal of the news."""
     volume: Single
     """Market volume over its expectation given the slice before: positive, mean one."""
+    slippage: Single
+    """Standard normal of the error of the slippage of own fills; 0 where the temporary impact is known."""
 
 
 class Draws(NamedTuple):
@@ -241,9 +249,11 @@ class Draws(NamedTuple):
     """Market volume over its expectation given the slice before: positive, mean one."""
     regime_draw: Whole
     """32-bit integer, 0..2^32 - 1, that decides the regime of the next slice."""
+    slippage: Real = 0.0
+    """Standard normal of the error of the slippage of own fills; 0 where the temporary impact is known."""
 
 
-_NO_SHOCK = np.float32(1.0)
+_NO_SHOCK, _NO_SLIPPAGE = np.float32(1.0), np.float32(0.0)
 _PRICE_WORD: Final = noise.offset(noise.PRICE)
 _VOLUME_WORD: Final = noise.offset(noise.VOLUME)
 _REGIME_WORD: Final = noise.offset(noise.REGIME)
@@ -271,15 +281,17 @@ def draw_words(key: Any, k: Any) -> Words:
 def draw_shocks(numbers: Numbers, words: Words) -> Shocks:
     """Return the shocks of the words of a slice."""
     flow, news = noise.normals(words.prices.upper, words.prices.lower)
-    volume = _NO_SHOCK
+    volume, slippage = _NO_SHOCK, _NO_SLIPPAGE
     if numbers.spec.noisy_volume:
         volume = volume_factor(noise.normal(words.volume.upper, words.volume.lower), np.float32(numbers.volume_noise))
-    return Shocks(flow, news, volume)
+    if numbers.spec.unknown_slope:  # the second normal of the word, which is independent of the first
+        slippage = noise.normals(words.volume.upper, words.volume.lower)[1]
+    return Shocks(flow, news, volume, slippage)
 
 
 def draws_of(words: Words, shocks: Shocks) -> Draws:
     """Return the draws of a slice: its shocks in double precision, and its regime draw."""
-    return Draws(double(shocks.flow), double(shocks.news), double(shocks.volume), words.regime_draw)
+    return Draws(double(shocks.flow), double(shocks.news), double(shocks.volume), words.regime_draw, double(shocks.slippage))
 
 
 def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
@@ -357,14 +369,16 @@ def _slice_of(
     `factor` is that of :func:`~hyperexec_env.market.volume_noise.slice_factor`.
     """
     spec = numbers.spec
-    volume, finish = row.mean_volume * factor, must_finish(numbers, k)
+    volume, finish, scale = row.mean_volume * factor, must_finish(numbers, k), row.temporary_scale
+    if spec.unknown_slope:
+        scale = scale * world.slope
     if spec.varying_level:
         volume = volume * world.volume_level
     return Slice(
         volume=volume,
         least=where(finish, math.inf, 0.0),
         limit=where(finish, math.inf, numbers.cap * volume) if spec.capped else math.inf,
-        temporary_scale=row.temporary_scale,
+        temporary_scale=scale,
         half_spread=row.half_spread,
         transient_decay=row.transient_decay,
         drift=0.0 if _is_martingale(spec) else signed(side, drift),
@@ -392,8 +406,19 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
     regime, flow = reached(draws.regime_draw, row.thresholds), _next_flow(numbers.spec, world.flow, draws.flow)
     ratio = next_ratio(numbers, world.volume_ratio, world.volume_level, factor)
     level, trend = _learn(numbers, row, world, factor, predictable + surprise, flow)
-    drawn, mean, variance = world.drift, level.mean, level.variance
-    return slice, World(regime, flow, price, world.volume_level, ratio, drawn, mean, variance, trend.mean, trend.variance)
+    drawn, mean, variance, away, spread = world.drift, level.mean, level.variance, trend.mean, trend.variance
+    slipped, error = _slip(numbers, row, world, draws.slippage)
+    return slice, World(
+        regime, flow, price, world.volume_level, ratio, drawn, mean, variance, away, spread, world.slope, slipped, error
+    )
+
+
+def _slip(numbers: Numbers, row: SliceRow, before: World, slippage: Any) -> tuple[Any, Any]:
+    """Return the error of the slippage of own fills in a slice, currency per share, and its variance."""
+    if not numbers.spec.unknown_slope:
+        return before.slipped, before.slip_variance
+    deviation = numbers.arrival_price * row.step_volatility * SLIPPAGE
+    return deviation * slippage, deviation * deviation
 
 
 def _learn(numbers: Numbers, row: SliceRow, before: World, factor: Any, earned: Any, flow: Any) -> tuple[Normal, Normal]:
@@ -413,7 +438,10 @@ def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     ratio = _draw_ratio(numbers, key, level)
     believed, drift = first_level(numbers, ratio), draw_drift(numbers, key)
     regime, price, prior = reached(regime_draw, start), numbers.arrival_price, numbers.drift_sd * numbers.drift_sd
-    return World(regime, double(flow), price, level, ratio, drift, believed.mean, believed.variance, 0.0, prior)
+    slope = draw_slope(numbers, key)
+    return World(
+        regime, double(flow), price, level, ratio, drift, believed.mean, believed.variance, 0.0, prior, slope, 0.0, 0.0
+    )
 
 
 def day_world(numbers: Numbers, day: DaySlice) -> World:
@@ -422,7 +450,8 @@ def day_world(numbers: Numbers, day: DaySlice) -> World:
     ratio = zero + neutral_ratio(numbers)
     level = first_level(numbers, ratio)
     mean, variance = zero + level.mean, zero + level.variance
-    return World(day.regime, zero, zero + numbers.arrival_price, zero + 1.0, ratio, zero, mean, variance, zero, zero)
+    price, one = zero + numbers.arrival_price, zero + 1.0
+    return World(day.regime, zero, price, one, ratio, zero, mean, variance, zero, zero, one, zero, zero)
 
 
 def _draw_level(numbers: Numbers, key: Any) -> Any:
@@ -564,6 +593,8 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
     for k in range(market.slices):
         combine(world.price[k], moves[k], out=world.price[k + 1])
     drift, innovation, _ = _move_price(numbers, volatility, world.price[:-1], predictable, surprise)
+    if spec.unknown_slope:
+        world.slipped[1:], world.slip_variance[1:] = _slip(numbers, row, before, draws.slippage)
     if spec.varying_level or spec.unknown_drift:
         _follow_beliefs(numbers, row, world, np.broadcast_to(factor, surprise.shape), predictable + surprise)
     fields = _slice_of(numbers, side, column, row, before, factor, drift, innovation)
@@ -586,5 +617,5 @@ def _follow_beliefs(numbers: Numbers, rows: SliceRow, world: World, factors: Flo
         row = SliceRow(*(None if values is None else values[k] for values in rows))
         before: World = map_leaves(lambda values: values[k], world)  # noqa: B023
         level, trend = _learn(numbers, row, before, factors[k], earned[k], world.flow[k + 1])
-        for column, value in zip(world[-4:], (*level, *trend), strict=True):
-            column[k + 1] = value
+        world.level_mean[k + 1], world.level_variance[k + 1] = level
+        world.drift_mean[k + 1], world.drift_variance[k + 1] = trend

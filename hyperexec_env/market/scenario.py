@@ -57,7 +57,7 @@ MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_i
 """Numbers in arrival prices for one ADV, each with the field that states it in daily volatilities."""
 _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
 """Fields that cannot change a result; a multiple does so through its number."""
-UNKNOWNS: Final = ("volume_level_sd", "drift_sd")
+UNKNOWNS: Final = ("volume_level_sd", "drift_sd", "temp_impact_sd")
 """Fields that state the prior of what an episode draws once and never shows; dicts and files may give them as one table."""
 _TABLES: Final = ("regimes", "posterior", "provenance")
 """Fields that are tables of a TOML file; each documents itself."""
@@ -105,9 +105,10 @@ class Scenario:
     regime and the time; the curve is a constant of the market, which a policy knows.
 
     So do the *unknowns*, which an episode draws once and never shows: a `volume_level_sd` above zero (past volumes, of which
-    the observation holds the last, are noisy signs of the level) and a `drift_sd` above zero (past moves of the price are
-    noisy signs of the drift). A policy with a memory can infer both, and `observe_beliefs=True` shows what Bayes' rule infers
-    (:mod:`~hyperexec_env.market.unknown`). Dicts and TOML files may give the unknowns in a table ``[unknown]``.
+    the observation holds the last, are noisy signs of the level), a `drift_sd` above zero (past moves of the price are noisy
+    signs of the drift) and a `temp_impact_sd` above zero (own fills are noisy signs of the temporary impact). A policy with a
+    memory can infer them, and `observe_beliefs=True` shows what Bayes' rule infers (:mod:`~hyperexec_env.market.unknown`).
+    Dicts and TOML files may give the unknowns in a table ``[unknown]``.
 
     With a `volume_persistence` psi other than zero, the log of the volume of a slice over its expectation (in its regime, and
     at the level) is AR(1): it keeps the standard deviation `volume_noise`, and E[V_k] does not change. The ratio of the last
@@ -189,6 +190,13 @@ class Scenario:
         "normal drift of the unaffected price around that of the regime, drawn once per episode and never shown",
         low=0.0,
         high=10.0,
+    )
+    temp_impact_sd: float = _unit(
+        0.0,
+        "fraction of the temporary impact",
+        "temporary impact is alpha (1 - sd) or alpha (1 + sd), equally likely, drawn once per episode and never shown",
+        low=0.0,
+        high=0.99,
     )
     flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains", low=0.0, high=1.0)
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow", low=-0.999, high=0.999)

@@ -56,6 +56,8 @@ class MarketSpec(NamedTuple):
     """Whether each episode draws a level of its volume."""
     unknown_drift: Constant
     """Whether each episode draws a drift."""
+    unknown_slope: Constant
+    """Whether each episode draws its temporary impact."""
     hunted: Constant
     """Whether the strength of the predator is not zero (:mod:`hyperexec_env.market.predator`)."""
     complete: Constant
@@ -96,6 +98,8 @@ class Numbers(NamedTuple):
     """Standard deviation of the drift of an episode, fraction of the arrival price a day."""
     tau: Real
     """Length of a slice, days."""
+    temp_impact_sd: Real
+    """Distance of the two possible temporary impacts from their mean, fraction of the mean."""
     predator: Real
     """Strength of the predator: fraction of the expected child that it trades ahead."""
     slice_volume: Real
@@ -312,6 +316,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         noisy_volume=scenario.volume_noise != 0.0,
         varying_level=scenario.volume_level_sd != 0.0,
         unknown_drift=scenario.drift_sd != 0.0,
+        unknown_slope=scenario.temp_impact_sd != 0.0,
         hunted=scenario.predator != 0.0,
         complete=scenario.complete,
     )
@@ -332,6 +337,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         volume_level_sd=scenario.volume_level_sd,
         drift_sd=scenario.drift_sd,
         tau=scenario.tau,
+        temp_impact_sd=scenario.temp_impact_sd,
         predator=scenario.predator,
         slice_volume=slice_volume,
     )

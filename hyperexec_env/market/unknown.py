@@ -5,29 +5,40 @@ With L the log level of the volume and mu the drift that is added to that of the
     L  ~ N(0, s0^2)         log r_k + (s0^2 + s^2) / 2 = L + a_k          r_k = V_k / E[V_k | m_k], a_k ~ N(0, s^2)
     mu ~ N(0, nu^2)         y_k = mu tau + s_m sqrt(1 - R^2) xi_k         y_k the return of slice k less mu_m tau and its flow
 
+    f  = 1 - s or 1 + s      z_k = f b_k + sigma_m P0 sqrt(tau / 3) zeta_k     z_k the slippage of our own fills by impact
+
+b_k = alpha_m sigma_m P0 (n_k / V_k)^beta is the temporary impact of n_k shares at the mean alpha. The child trades evenly over
+the slice, during which the mean of the price has the variance sigma_m^2 tau / 3. The log-odds of 1 + s against 1 - s move by
+:func:`hyperexec_env.market.belief.learn_odds`: here our own trades make the evidence, which grows with b_k^2.
+
 a_k is independent from slice to slice, or AR(1) with the coefficient psi (:mod:`~hyperexec_env.market.volume_noise`): then
 the last noise is a part of the evidence, and the difference to psi times the evidence before shows (1 - psi) L with an
 independent error. The regime and the order flow u_k are known, so the move by flow, s_m R u_k, is no error.
 
-Our trades move neither evidence: a belief is one more exogenous signal. Both filters are those of
+Our trades move neither the evidence on L nor that on mu: these beliefs are exogenous signals. Both filters are those of
 :func:`hyperexec_env.market.belief.learn`, in every execution. Sources: Kalman (1960); Almgren and Lorenz (2006) for the drift.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import numpy as np
 
 from hyperexec_env.market import noise
-from hyperexec_env.market.belief import Normal, learn
-from hyperexec_env.market.numeric import double, single
+from hyperexec_env.market.belief import Normal, learn, learn_odds
+from hyperexec_env.market.numeric import double, exponential, power, single, where
 from hyperexec_env.market.tables import Numbers, SliceRow
 
-__all__ = ["draw_drift", "first_level", "learn_drift", "learn_level"]
+__all__ = ["SLIPPAGE", "draw_drift", "draw_slope", "first_level", "learn_drift", "learn_level", "learn_slope", "slope_moments"]
 
 _DRIFT: Final = noise.offset(noise.ORDER + 6 * noise.STREAMS)
+_SLOPE: Final = noise.offset(noise.ORDER + 7 * noise.STREAMS)
+_TOP: Final = np.uint64(63)
 _NOTHING: Final = Normal(0.0, 0.0)
+SLIPPAGE: Final = math.sqrt(1.0 / 3.0)
+"""Standard deviation of the mean of the price over a slice around its start, in standard deviations of its move."""
 
 
 def draw_drift(numbers: Numbers, key: Any) -> Any:
@@ -36,6 +47,37 @@ def draw_drift(numbers: Numbers, key: Any) -> Any:
         return 0.0
     word = noise.word(key, _DRIFT)
     return numbers.drift_sd * double(noise.normal(np.uint32(word >> noise.UPPER), np.uint32(word & noise.LOWER)))
+
+
+def draw_slope(numbers: Numbers, key: Any) -> Any:
+    """Return the temporary impact of the episode with a key over its mean."""
+    if not numbers.spec.unknown_slope:
+        return 1.0
+    return where(noise.word(key, _SLOPE) >> _TOP > 0, 1.0 + numbers.temp_impact_sd, 1.0 - numbers.temp_impact_sd)
+
+
+def learn_slope(numbers: Numbers, odds: Any, base: Any, participation: Any, factor: Any, slipped: Any, variance: Any) -> Any:
+    """Return the log-odds of the higher temporary impact after the fills of a slice.
+
+    Args:
+        numbers: The numbers of the market.
+        odds: The log-odds before.
+        base: alpha_m sigma_m P0 of the slice at the mean alpha, currency per share.
+        participation: Shares that traded over the volume of the slice; 0 carries no information.
+        factor: Temporary impact of the episode over its mean.
+        slipped: Error of the slippage, currency per share.
+        variance: Its variance.
+    """
+    mean, spread = base * power(participation, numbers.spec.beta), numbers.temp_impact_sd
+    known = variance + (variance == 0.0)
+    return learn_odds(odds, factor * mean + slipped, known, 1.0 - spread, 1.0 + spread, mean)
+
+
+def slope_moments(numbers: Numbers, odds: Any) -> Normal:
+    """Return mean and variance of the temporary impact over its mean, given the log-odds of the higher one."""
+    spread = numbers.temp_impact_sd
+    away = spread * (2.0 / (1.0 + exponential(-odds)) - 1.0)
+    return Normal(1.0 + away, spread * spread - away * away)
 
 
 def first_level(numbers: Numbers, ratio: Any) -> Normal:

@@ -166,7 +166,7 @@ def test_what_a_slice_holds_is_what_its_regime_says():
         market = build_market(get_scenario(name))
         path = paths(get_scenario(name), 200)
         regime = path.world.regime[:-1]
-        assert np.array_equal(path.slices.temporary_scale, market.temporary_scale[regime])
+        assert np.array_equal(path.slices.temporary_scale, market.temporary_scale[regime] * path.world.slope[:-1])
         assert np.array_equal(path.slices.half_spread, market.half_spread[regime])
         assert np.array_equal(path.slices.transient_decay, market.transient_decay[regime])
         assert np.array_equal(path.slices.risk, market.risk[np.arange(market.slices)[:, None], regime])

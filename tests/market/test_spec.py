@@ -32,6 +32,7 @@ CHANGES = {
     "noisy_volume": {"volume_noise": 0.0},
     "varying_level": {"volume_level_sd": 0.4},
     "unknown_drift": {"drift_sd": 0.01},
+    "unknown_slope": {"temp_impact_sd": 0.3},
     "hunted": {"predator": -0.2},
     "complete": {"complete": False},
 }

@@ -11,6 +11,7 @@ import pytest
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market import noise, path, unknown
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.fast
 
 DAY = get_scenario("regime-day")
 BOTH = {"volume_level_sd": 0.4, "drift_sd": 0.02}
+ALL = {**BOTH, "temp_impact_sd": 0.6}
 EPISODES = 20_000
 
 
@@ -46,7 +48,7 @@ def test_the_table_of_unknowns_is_another_way_to_write_their_fields():
         ({"unknown": {"drift": 0.1}}, r"unknown may hold .*got drift; did you mean 'drift_sd'"),
         ({"unknown": {"drift_sd": -0.1}}, r"drift_sd must be .*-0\.1"),
         ({"unknown": {"drift_sd": 0.1}, "drift_sd": 0.1}, "drift_sd must be given once"),
-        ({"unknown": 0.1}, r"unknown must be a table of volume_level_sd, drift_sd, got 0\.1"),
+        ({"unknown": 0.1}, r"unknown must be a table of volume_level_sd, drift_sd, temp_impact_sd, got 0\.1"),
     ],
 )
 def test_a_wrong_table_is_refused_by_name_value_and_range(values, message):
@@ -138,6 +140,72 @@ def test_the_belief_about_the_drift_is_a_regression_on_all_moves():
     assert found.drift_mean[-1] == pytest.approx((scenario.tau * moves / news).sum(axis=0) / precision, rel=1e-7, abs=1e-9)
 
 
+class Watching:
+    """TWAP that records the belief about the temporary impact, and the price of its fills."""
+
+    name = "watching"
+
+    def __init__(self):
+        self.slopes, self.fills = [], []
+
+    def act(self, situation):
+        self.slopes.append(np.broadcast_to(situation.slope_mean, np.shape(situation.remaining)).copy())
+        self.fills.append(np.broadcast_to(situation.last_price, np.shape(situation.remaining)).copy())
+        return situation.remaining / (situation.market.slices - situation.k)
+
+
+def watched(scenario, episodes=EPISODES):
+    policy, path = Watching(), paths(scenario, episodes)
+    outcome = roll(build_market(scenario), policy, path)
+    return policy, path, outcome
+
+
+def test_where_the_filter_says_seven_tenths_seven_in_ten_impacts_are_high():
+    """Calibration in every bin of the probability that the filter states, within three standard errors."""
+    scenario = replace(get_scenario("unknown-impact"), slices=13)
+    policy, path, _ = watched(scenario)
+    high = path.world.slope[0] > 1.0
+    assert high.mean() == pytest.approx(0.5, abs=3.3 * 0.5 / math.sqrt(EPISODES))
+    said = (np.array(policy.slopes) - 0.4) / 1.2
+    for k in (1, 3, 5, 8):
+        for low in np.arange(0.05, 0.95, 0.1):
+            here = (said[k] >= low) & (said[k] < low + 0.1)
+            if here.sum() > 200:
+                error = (high[here] - said[k][here]).mean()
+                assert abs(error) < 3.3 * math.sqrt(0.25 / here.sum()), (k, low)
+    assert np.abs(said[-1] - high).mean() < np.abs(said[1] - high).mean() - 0.1
+
+
+def test_the_belief_about_the_impact_is_the_ratio_of_the_likelihoods_of_all_fills():
+    """The mean of the last slice against two normal densities of the slippage that the desk computes from its fill prices."""
+    scenario = get_scenario("unknown-impact")
+    market = build_market(scenario)
+    policy, path, _ = watched(scenario, 50)
+    shares = scenario.quantity / scenario.slices
+    odds = np.zeros(50)
+    for k in range(scenario.slices - 1):
+        base = market.temporary_scale[0] * shares / path.slices.volume[k]
+        slipped = policy.fills[k + 1] - path.world.price[k]
+        permanent = market.impact.permanent_slope * shares * (k + 0.5)
+        variance = (100.0 * market.step_volatility[k, 0]) ** 2 / 3.0
+        seen = slipped - permanent - market.half_spread[0]
+        odds += ((seen - 0.4 * base) ** 2 - (seen - 1.6 * base) ** 2) / (2.0 * variance)
+    assert policy.slopes[-1] == pytest.approx(0.4 + 1.2 / (1.0 + np.exp(-odds)), rel=1e-6, abs=1e-9)
+
+
+def test_an_unknown_impact_scales_the_temporary_cost_alone_and_no_account_holds_the_error_of_a_fill():
+    scenario = get_scenario("unknown-impact")
+    _, plain, known = watched(replace(scenario, temp_impact_sd=0.0), 300)
+    _, path, outcome = watched(scenario, 300)
+    for field, values in plain.slices._asdict().items():
+        factor = path.world.slope[:-1] if field == "temporary_scale" else 1.0
+        assert getattr(path.slices, field) == pytest.approx(values * factor, rel=1e-12), field
+    ours, theirs = outcome.statement.components, known.statement.components
+    assert ours.temporary == pytest.approx(theirs.temporary * path.world.slope[0], rel=1e-9)
+    for name in ("spread", "transient", "permanent", "timing"):
+        assert getattr(ours, name) == pytest.approx(getattr(theirs, name), rel=1e-9, abs=1e-9), name
+
+
 # --- what an agent sees
 
 
@@ -168,7 +236,7 @@ def test_the_observation_shows_the_beliefs_behind_its_other_features():
 def test_lanes_have_the_beliefs_of_the_single_environment_to_the_bit(backend):
     if backend == "numba":
         pytest.importorskip("numba")
-    options = {"scenario": replace(DAY, volume_persistence=0.3, **BOTH), "observe_beliefs": True}
+    options = {"scenario": replace(DAY, volume_persistence=0.3, **ALL), "observe_beliefs": True}
     env = HyperExecVectorEnv(3, "SameStep", backend, **options)
     singles = [HyperExecEnv(**options) for _ in range(3)]
     observed, _ = env.reset(seed=[5, 6, 7])

@@ -70,6 +70,7 @@ FULL = {
     "volume_level_sd": 0.4,
     "volume_persistence": 0.4,
     "drift_sd": 0.02,
+    "temp_impact_sd": 0.3,
     "volatility_curve": [1.6, 0.8, 0.7, 1.2],
 }
 FULLEST = {

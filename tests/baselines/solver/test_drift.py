@@ -117,6 +117,28 @@ def test_bounds_enclose_the_optimum_where_the_belief_is_not_the_only_signal(name
     assert abs(sample.mean() - solution.open_loop_bps) <= 4.0 * standard_error(sample)
 
 
+def test_an_unknown_impact_is_bracketed_and_replanning_closes_half_of_the_bracket():
+    scenario = get_scenario("unknown-impact")
+    solution, market = solved(scenario), build_market(scenario)
+    assert "own fills show the unknown temporary impact" in solution.reason
+    assert solution.bound_bps == solution.told_bps
+    known = solved(replace(scenario, temp_impact_sd=0.0))
+    assert [solution.upper_bps, solution.open_loop_bps] == pytest.approx([known.optimum_bps] * 2, rel=2e-6)
+    plan, replanned = (objectives(market, policy, 8_192) for policy in (solution.best_schedule, get_policy("replan")))
+    assert abs(plan.mean() - solution.upper_bps) <= 4.0 * standard_error(plan)
+    closed = (plan - replanned).mean() / (solution.upper_bps - solution.bound_bps)
+    assert 0.4 < closed < 0.65
+
+
+def test_where_all_is_unknown_the_volume_that_is_learned_bounds_the_rest():
+    scenario = replace(get_scenario("unknown-all"), slices=3)
+    solution = solved(scenario)
+    learned = solved(replace(scenario, drift_sd=0.0, temp_impact_sd=0.0))
+    assert solution.upper_bps == pytest.approx(learned.optimum_bps, rel=1e-6)
+    assert solution.bound_bps < solution.upper_bps < solution.open_loop_bps
+    assert "volume level and drift and temporary impact told" in solution.bounds
+
+
 def test_a_geometric_price_has_a_lower_bound_alone():
     market = build_market(replace(DAY, slices=3, price_model="gbm"))
     solution = solve(market.scenario, cached=False)
