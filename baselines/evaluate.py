@@ -29,6 +29,7 @@ from hyperexec_env.progress import progress
 
 from .basket_policies import BASKET_BASELINES, BASKET_SANITY, BasketOptimal, basket_policy, basket_policy_names
 from .desk import DESK, LEARNERS
+from .filtered import Filtered
 from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names
 
 __all__ = [
@@ -174,6 +175,8 @@ def _entrant(item: Policy | Entrant, known: _Known) -> Entrant:
         return Entrant(item, training_seed=item.training_seed, hidden=not item.observe_regime)
     if isinstance(item, ObservationPolicy):
         return Entrant(item, hidden=not item.observe_regime)
+    if isinstance(item, Filtered):
+        return Entrant(item, hidden=True)
     if not isinstance(item, Policy):
         wanted = "names, folders, entrants, or objects with a `name` and an `act(situation)` method"
         raise TypeError(f"policies must be {wanted}, got {type(item).__name__}")

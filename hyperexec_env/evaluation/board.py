@@ -217,7 +217,12 @@ class Board:
         compared = self.scenario.provenance.get(REALISM, "")
         market = f"the market beside real sessions: {compared} (the card names them)" if compared else ""
         unsure = "" if self.calibration is None else self.calibration.finding
-        return [*filter(None, [self.gap_decomposition]), *against, *map(str, self.groups), *filter(None, [unsure, market])]
+        return [
+            *filter(None, [self.gap_decomposition, self.filter_share]),
+            *against,
+            *map(str, self.groups),
+            *filter(None, [unsure, market]),
+        ]
 
     @property
     def gap_decomposition(self) -> str:
@@ -236,6 +241,23 @@ class Board:
         steps = [(part.bps, [names[step] for step in part.steps if step in names]) for part in known.parts]
         parts = [f"{bps:z.2f} {' and '.join(saved_by)}" for bps, saved_by in steps if saved_by]
         return f"of TWAP's gap of {gap:z.2f} bps ({100.0 * gap / abs(known.optimum_bps):.1f} %): {', '.join(parts)}"
+
+    @property
+    def filter_share(self) -> str:
+        """What the policy `filtered` saves of the worth of the past regimes, in one line; "" without its row or J*."""
+        known, row = self.optimum, next((row for row in self.rows if row.policy == "filtered"), None)
+        if known is None or row is None or row.gap_bps is None or row.gap_high is None:
+            return ""
+        best, plan, late = known.optimum_bps, known.open_loop_bps, known.regime_blind_bps
+        if best is None or plan is None or late is None or not plan > late:
+            return ""
+        saved, worth = plan - best - row.gap_bps, plan - late
+        left = row.gap_high - (late - best)
+        return (
+            f"filtered, from which the regime is hidden, saves {saved:z.2f} of the {worth:.2f} bps between the best fixed "
+            f"schedule and the regime observed one slice late ({100.0 * saved / worth:.0f} %); no policy without the regime is "
+            f"more than {left:.2f} bps better (95 %)"
+        )
 
     @property
     def warnings(self) -> list[str]:
