@@ -21,7 +21,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from operator import add
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Annotated, Any, NamedTuple, TypeVar, get_type_hints
 
 __all__ = [
@@ -37,6 +37,8 @@ __all__ = [
     "filler",
     "for_numbers",
     "for_records",
+    "for_several",
+    "is_numbered",
     "is_record",
     "leaves",
     "maker",
@@ -47,6 +49,7 @@ __all__ = [
     "part_of",
     "plus",
     "reached",
+    "rebuilt",
     "record_type",
     "replacer",
     "scaled",
@@ -66,6 +69,7 @@ Half = Annotated[Any, "uint32"]
 Constant = Annotated[Any, "constant"]
 """Annotation of a value on which compiled loops are specialised."""
 
+_PACKAGE = __name__.partition(".")[0]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -152,13 +156,48 @@ def for_numbers(form: Callable[..., Any]) -> Callable[[Function], Function]:
 def on_numbers(function: Any, **inner: Any) -> Any:
     """Return a function with each helper that has a form for single numbers (:func:`for_numbers`) replaced with that form.
 
-    Compiled loops do the same. The single environment saves the time in which helpers inspect the types of their arguments.
-    `inner` are replacements, by name, of functions that the function calls.
+    The functions of this package that the function calls are replaced likewise. Compiled loops do the same. The single
+    environment saves the time in which helpers inspect the types of their arguments. `inner` are replacements, by name, of
+    functions that are called.
     """
-    names = {name: getattr(value, "form_for_numbers", value) for name, value in function.__globals__.items()} | inner
-    made = FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
+    return rebuilt(function, lambda form: form, **inner)
+
+
+def rebuilt(function: Any, replacement: Callable[[Any], Any], **inner: Any) -> Any:
+    """Return a function with each helper that has a form for single numbers replaced with a replacement of the form.
+
+    The functions of this package that the function calls are rebuilt likewise.
+
+    Args:
+        function: The function.
+        replacement: Function from the form of a helper to its replacement.
+        inner: Replacements, by name, of functions that are called.
+    """
+    names = dict(function.__globals__)
+    for name in _called(function.__code__):
+        value = names.get(name)
+        form = getattr(value, "form_for_numbers", None)
+        if form is not None:
+            names[name] = replacement(form)
+        elif isinstance(value, FunctionType) and _is_own(value) and name not in inner:
+            names[name] = rebuilt(value, replacement, **inner)
+    made = FunctionType(function.__code__, names | inner, function.__name__, function.__defaults__, function.__closure__)
     made.__kwdefaults__ = function.__kwdefaults__
     return made
+
+
+def _is_own(function: FunctionType) -> bool:
+    """Return whether a function belongs to this package, but not to this module, whose functions know no numbers."""
+    module = function.__module__ or ""  # None: made from text
+    return module.startswith(f"{_PACKAGE}.") and module != __name__
+
+
+def _called(code: CodeType) -> Iterator[str]:
+    """Yield the names that a function reads, nested functions included."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _called(constant)
 
 
 def for_records(write: Callable[..., str]) -> Callable[[Function], Function]:
@@ -173,6 +212,25 @@ def for_records(write: Callable[..., str]) -> Callable[[Function], Function]:
         return function
 
     return mark
+
+
+def for_several(write: Callable[..., str]) -> Callable[[Function], Function]:
+    """Return a decorator for a function of tuples whose lengths are known when a loop is compiled.
+
+    Compiled loops call, in its place, the lambda whose source `write(counts)` returns. `counts` has for each argument the
+    number of its values, or None for an argument that is neither a plain tuple nor a record of :func:`numbered`.
+    """
+
+    def mark(function: Function) -> Function:
+        function.form_for_several = write  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def is_numbered(record: Any) -> bool:
+    """Return whether a type is a record type made by :func:`numbered`: its first field is at_0, or it has none."""
+    return getattr(record, "_fields", ("",))[:1] in ((), ("at_0",))
 
 
 @for_records(lambda fields: f"lambda a, b: Record({', '.join(f'a.{name} + b.{name}' for name in fields)})")

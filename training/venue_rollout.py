@@ -12,8 +12,8 @@ liquidity does not persist.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import reduce
+from collections.abc import Callable, Sequence
+from functools import partial, reduce
 from operator import add
 from typing import Any, Final, NamedTuple
 
@@ -21,8 +21,8 @@ import numpy as np
 import torch
 
 from hyperexec_env.envs.features import own_features, reach
-from hyperexec_env.envs.venue_task import VenueTask, hidden_features, lit_features, venue_requests
-from hyperexec_env.market.kernel import Cost, Impact, Slice, expected_cost, shortfall_cost
+from hyperexec_env.envs.venue_task import VenueTask, features_of_lit, hidden_features, venue_features
+from hyperexec_env.market.kernel import Impact, Slice, expected_cost, shortfall_cost
 from hyperexec_env.market.venue import total_cost, venue_move
 from hyperexec_env.market.venue_lane import since_fill
 from hyperexec_env.market.venue_path import Terms, VenueMarket, VenuePath, lit_terms, routed
@@ -73,7 +73,7 @@ def venue_stack_of(task: VenueTask, paths: VenuePath, dtype: torch.dtype, device
     fields = [by_slice(one) for one in paths.slices]
     weights, seen = [weight[:-1] for weight in paths.weights], observer.seen(regime)
     terms = lit_terms(market, market.market.mean_volume[np.arange(market.slices)[:, None], seen], seen, weights)
-    features = by_slice(lit_features(market, weights))
+    features = by_slice(features_of_lit(market, weights))
     nothing = torch.zeros((shape[1], 0), dtype=dtype, device=device)
     return VenueStack(
         lanes_of(observer, task.order.mode, paths.path, dtype, device),
@@ -101,7 +101,8 @@ def roll_venue_stack(
     market, lanes = task.market, stack.lanes
     whole, scales = market.market, task.order.observer.sight.scales
     quantity, impact = float(whole.scenario.quantity), Impact(*map(float, whole.impact))
-    largest, hidden, last_slice = reach(quantity, impact.transient_exponent), range(market.lit, market.count), market.slices - 1
+    largest, lit, last_slice = reach(quantity, impact.transient_exponent), market.lit, market.slices - 1
+    names = [feature.name for feature in venue_features(0, market.count - lit)]
     zero = torch.zeros_like(lanes.drifted[0])
     state: tuple[Any, ...] = (zero + quantity, zero, zero)
     asked, fills, posted, gained = ([zero] * market.count for _ in range(4))
@@ -109,13 +110,14 @@ def roll_venue_stack(
     for k, slices in enumerate(stack.slices):
         known = (lanes.drifted[k], float(whole.plan[k]), lanes.rest_volume[k])
         own = own_features(scales, quantity, largest, state, last_shares, lanes.last_volume[k], known)
-        past = [_without_censored(market.slices, asked[v], fills[v], since[v], posted[v], gained[v]) for v in hidden]
-        observed = [torch.stack(own, dim=1), lanes.exogenous[k], stack.known[k], *(torch.stack(one, dim=1) for one in past)]
+        past = hidden_features(market.slices, *(list(part)[lit:] for part in (asked, fills, since, posted, gained)))
+        shown = [torch.zeros_like(one) if name.endswith(CENSORED) else one for name, one in zip(names, past, strict=True)]
+        observed = [torch.stack(own, dim=1), lanes.exogenous[k], stack.known[k], *(one[:, None] for one in shown)]
         action = act(torch.cat(observed, dim=1)).reshape(len(zero), -1).unbind(1)
         before = state[0]
-        asked, _ = venue_requests(task, action, before, lanes.base[k], k == last_slice, stack.terms[k], split=_split)
-        state, costs, fills = venue_move(impact, market.coupling, state, slices, asked, stack.adverse[k])
-        cost = Cost(*total_cost(costs))
+        asked, _ = task.requests(action, before, lanes.base[k], k == last_slice, stack.terms[k], partial(_split, market))
+        state, costs, fills = venue_move(impact, state, slices, asked, stack.adverse[k])
+        cost = total_cost(costs)
         posted, gained = list(map(add, posted, asked)), list(map(add, gained, fills))
         since = [since_fill(old, fill, float(market.slices)) for old, fill in zip(since, fills, strict=True)]
         last_shares = before - state[0]
@@ -125,13 +127,7 @@ def roll_venue_stack(
     return Outcome(expected * bps, realised * bps)
 
 
-def _without_censored(slices: int, *history: torch.Tensor) -> list[torch.Tensor]:
-    """Return the features of a hidden venue, with zero for the one that jumps with the request."""
-    filled, censored, since, rate = hidden_features(slices, *history)
-    return [filled, torch.zeros_like(censored), since, rate]
-
-
-def _split(market: VenueMarket, shares: torch.Tensor, terms: Terms) -> list[torch.Tensor]:
+def _split(market: VenueMarket, shares: torch.Tensor, terms: Terms, beta: float) -> Sequence[torch.Tensor]:
     """Split a lit request at the least toll, with its derivative.
 
     The venues that trade keep one marginal toll q + (1 + beta) c (z / V)^beta, so a larger request goes to them in proportion
@@ -139,7 +135,6 @@ def _split(market: VenueMarket, shares: torch.Tensor, terms: Terms) -> list[torc
     """
     if market.lit == 1 or market.equal:
         return routed(market, shares, terms)
-    beta = float(market.market.impact.beta)
     plain = Terms(*([_plain(values) for values in part] for part in terms))
     parts = [shares.new_tensor(part) for part in routed(market, _plain(shares), plain)]
     rates = [

@@ -155,17 +155,20 @@ class Compiler:
         """Make a function, and the functions that it calls, callable in compiled code.
 
         A function with a form for the compiler (:func:`~hyperexec_env.records.for_numbers`,
-        :func:`~hyperexec_env.records.for_records`) is overloaded with that form; numba compiles any other function as it is.
+        :func:`~hyperexec_env.records.for_records`,
+        :func:`~hyperexec_env.records.for_several`) is overloaded with that form; numba compiles any other function as it is.
         """
         if id(function) in self._registered:
             return
         self._registered[id(function)] = function  # holds a reference: an id is unique only while its object lives
         form = getattr(function, "form_for_numbers", None)
-        write_form = getattr(function, "form_for_records", None)
+        write_form, write_several = (getattr(function, f"form_for_{kind}", None) for kind in ("records", "several"))
         if form is not None:
             self._extending.overload(function, jit_options=_INLINE, strict=False)(lambda *types: form)
         elif write_form is not None:
             self._extending.overload(function, jit_options=_INLINE, strict=False)(lambda *types: _form_of(write_form, types))
+        elif write_several is not None:
+            self._extending.overload(function, jit_options=_INLINE, strict=False)(lambda *types: _several(write_several, types))
         else:
             self._extending.register_jitable(**_INLINE)(function)
         for called in _functions(form or function):
@@ -212,6 +215,13 @@ def _form_of(write_form: Callable[..., str], types: tuple[Any, ...]) -> Any:
     return eval(write_form(record.fields), {"Record": record.instance_class})  # noqa: S307 - the text holds field names only
 
 
+def _several(write: Callable[..., str], types: tuple[Any, ...]) -> Any:
+    """Return the form of a function of several values for numba types of arguments (:func:`for_several`)."""
+    fields = [getattr(kind, "fields", ("at_0",)) for kind in types]
+    several = [hasattr(kind, "types") and names[:1] in ((), ("at_0",)) for kind, names in zip(types, fields, strict=True)]
+    return eval(write([len(kind.types) if many else None for kind, many in zip(types, several, strict=True)]))  # noqa: S307 - numbers only
+
+
 @cache
 def compiler() -> Compiler:
     """Return the compiler of this process."""
@@ -247,8 +257,8 @@ def _functions(function: Any) -> list[Any]:
 
 def _forms(function: Any) -> Iterator[Any]:
     """Yield a function and its forms for the compiler."""
-    forms = (function, getattr(function, "form_for_numbers", None), getattr(function, "form_for_records", None))
-    return filter(None, forms)
+    forms = (getattr(function, f"form_for_{kind}", None) for kind in ("numbers", "records", "several"))
+    return filter(None, (function, *forms))
 
 
 def _reached(function: Any) -> list[Any]:

@@ -50,7 +50,7 @@ _basket_move = on_numbers(
     basket.basket_move,
     _offered=on_numbers(basket._offered),
     _coupled=on_numbers(basket._coupled, of_others=_prepared),
-    _moved=on_numbers(basket._moved, move=on_numbers(move)),
+    moved_by_others=on_numbers(basket.moved_by_others, move=on_numbers(move)),
 )
 _features = on_numbers(
     basket_features.basket_features,

@@ -129,16 +129,15 @@ class ProgramVectorEnv(NativeVectorEnv):
         return (*program.kept, *(program.members[0].kept if program.members else ()))
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return the attributes, with the records of the lanes in place of the lanes, whose stages cannot be pickled."""
-        return {**self.__dict__, "_lanes": [self._lanes.record(kind) for kind in self._kept()] if self._begun else []}
+        """Return the attributes, with the position of the lanes in place of the lanes, whose stages cannot be pickled."""
+        return {**self.__dict__, "_lanes": self.position() if self._begun else None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore the attributes and make new lanes with the records."""
+        """Restore the attributes and make new lanes at the position."""
         self.__dict__.update(state)
-        records: Any = self._lanes
-        self._lanes = self._new_lanes()
-        for kind, record in zip(self._kept(), records, strict=False):
-            self._lanes.put(kind, record)
+        position, self._lanes = self._lanes, self._new_lanes()
+        if position is not None:
+            self._put(position)
 
     def _empty(self) -> Arrays:
         """Return new output arrays of a plan, by name."""
@@ -279,14 +278,18 @@ class ProgramVectorEnv(NativeVectorEnv):
         Raises:
             KeyError: The position lacks an array; the message names the array.
         """
+        self._put(position)
+        self._begun = True
+        self._over = np.asarray(position[f"{self._clock.__name__}.over"] != 0) & self._disabled
+        return self._observe(np.zeros(self.num_envs, np.bool_))[0]
+
+    def _put(self, position: Mapping[str, NDArray[Any]]) -> None:
+        """Restore the records of all lanes from a position."""
         program = self._lanes.program
         for kind in self._kept():
             values = iter([position[name] for name in self._names(kind)])
             records = [fill_record(kind, values) for _ in range(1 if kind in program.kept else len(program.members))]
             self._lanes.put(kind, records[0] if kind in program.kept else records)
-        self._begun = True
-        self._over = np.asarray(position[f"{self._clock.__name__}.over"] != 0) & self._disabled
-        return self._observe(np.zeros(self.num_envs, np.bool_))[0]
 
     def close_extras(self, **kwargs: Any) -> None:
         """Stop the threads of the compiled loops; gymnasium also closes an environment whose options were refused."""

@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any, Final
+from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.envs.touch_features import observe_touch
-from hyperexec_env.envs.touch_task import TouchTask, touch_info
-from hyperexec_env.market import kernel, queue, touch, touch_lane
+from hyperexec_env.backends.unroll import NUMBER, unrolled
+from hyperexec_env.envs.touch_features import TOUCH_FEATURES
+from hyperexec_env.envs.touch_task import TouchTask, mask_row, touch_info
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.touch import Draw, Place, Waited, draw_step
-from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane
-from hyperexec_env.records import on_numbers
+from hyperexec_env.market.touch import Bill, Draw, Place, TouchMarket, draw_step
+from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane, step_lane
+from hyperexec_env.records import fill_record
 
 __all__ = ["TouchBlock", "TouchEpisode", "draw_touch_block"]
 
-_move = on_numbers(kernel.move)
-_wait = on_numbers(touch.wait, move=_move, filled=on_numbers(queue.filled), advance=on_numbers(queue.advance))
-_placed, _unwind = on_numbers(touch.placed), on_numbers(touch.unwind, move=_move)
-_KEPT: Final = 2**15
-"""Largest number of results that a task keeps."""
+_OVER, _PLACE, _BILL = map(TouchLane._fields.index, ("over", "place", "bill"))
+_write = struct.Struct(f"{len(TOUCH_FEATURES)}f").pack_into
+
+
+def _trade(
+    market: TouchMarket, lane: TouchLane, take: Any, rest: Any, draw: Draw
+) -> tuple[TouchLane, Any, tuple[Any, ...], Any]:
+    """Return the episode after a step, the reward, half-spreads per lot, the features, and the row of the mask, a float."""
+    after, cost = step_lane(market, lane, take, rest, draw)
+    seen = tuple(feature.value(market, after) for feature in TOUCH_FEATURES)
+    return after, cost * -market.scale, seen, mask_row(market.max_take, after.left, after.place.level)
 
 
 @lru_cache(maxsize=16)
-def _step_of(task: TouchTask) -> Callable[..., tuple[TouchLane, float]]:
-    """Return the step of a task, which keeps what it has computed: places are few, and draws take few values."""
+def _step_of(task: TouchTask) -> Callable[..., tuple[Any, float, tuple[float, ...], float]]:
+    """Return :func:`_trade` of a task for floats."""
+    lane, draw = fill_record(TouchLane, repeat(NUMBER)), Draw(NUMBER, NUMBER)
+    return unrolled(_trade, task.market, lane, NUMBER, NUMBER, draw, some=lambda condition: True, whole=lambda row: row)
 
-    @lru_cache(maxsize=_KEPT)
-    def kept(resting: float, place: Place, draw: Draw) -> Waited:
-        waited: Waited = _wait(task.market, resting, place, draw)
-        return waited
 
-    turn = on_numbers(touch.turn, move=_move, placed=_placed, wait=lambda _, *given: kept(*given))
-    step: Callable[..., tuple[TouchLane, float]] = on_numbers(touch_lane.step_lane, turn=turn, unwind=_unwind)
-    return step
+def _record(lane: Any) -> TouchLane:
+    """Return an episode in plain tuples as a record."""
+    return TouchLane(*lane)._replace(place=Place(*lane[_PLACE]), bill=Bill(*lane[_BILL]))
 
 
 class TouchBlock:
@@ -66,33 +72,36 @@ class TouchEpisode:
         """Begin the episode, given the outflow and the move of the touch in each step."""
         self.task, self.draws = task, draws
         self._step = _step_of(task)
-        self.lanes: list[TouchLane] = [first_touch_lane(task.market)]
+        self._lanes: list[Any] = [first_touch_lane(task.market)]
+        """The episode before each step so far, and now, as plain tuples."""
+        self.k, self.over, self._row = 0, False, task.first_row
+        self.first = task.first.copy()
+
+    @property
+    def lanes(self) -> list[TouchLane]:
         """The episode before each step so far, and now."""
-        self.first = observe_touch(task.market, self.lanes[0])
+        return [_record(lane) for lane in self._lanes]
 
     @property
     def lane(self) -> TouchLane:
         """The episode now."""
-        return self.lanes[-1]
-
-    @property
-    def over(self) -> bool:
-        """Whether the episode is over."""
-        return bool(self.lanes[-1].over)
+        return _record(self._lanes[-1])
 
     def trade(self, take: float, rest: int) -> tuple[NDArray[np.float32], float]:
         """Do a step; return the observation and the reward, half-spreads per lot."""
-        market, lane = self.task.market, self.lanes[-1]
+        k = self.k
         outflow, moved = self.draws
-        after, cost = self._step(market, lane, take, rest, Draw(outflow[lane.k], moved[lane.k]))
-        self.lanes.append(after)
-        return observe_touch(market, after), cost * -market.scale
+        after, reward, seen, self._row = self._step(self._lanes[-1], take, rest, (outflow[k], moved[k]))
+        self._lanes.append(after)
+        self.k, self.over = k + 1, after[_OVER] != 0
+        observation: Any = np.empty(len(seen), np.float32)
+        _write(observation, 0, *seen)
+        return observation, reward
 
     def mask(self) -> NDArray[np.int8]:
         """Return the mask of the actions, 1 is allowed."""
-        lane = self.lanes[-1]
-        return self.task.mask_of(lane.left, lane.place.level)
+        return self.task.masks_by_row[int(self._row)].copy()
 
     def info(self) -> dict[str, Any]:
         """Return the `info` of the result so far."""
-        return touch_info(self.task, self.lanes[-1])
+        return touch_info(self.task, self.lane)

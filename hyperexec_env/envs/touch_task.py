@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_choice
 from hyperexec_env.envs.own import whole
 from hyperexec_env.envs.task import log_warnings, refuse_unknown
-from hyperexec_env.envs.touch_features import touch_feature_names, touch_space
+from hyperexec_env.envs.touch_features import observe_touch, touch_feature_names, touch_space
 from hyperexec_env.market.numeric import minimum, where
 from hyperexec_env.market.touch import KEEP, NOWHERE, RESTS, TOUCH, Bill, TouchMarket, build_touch
-from hyperexec_env.market.touch_lane import TouchLane
+from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane
 from hyperexec_env.market.touch_scenario import get_touch
 from hyperexec_env.records import Real, maker
 
@@ -103,10 +103,20 @@ class TouchTask:
         """
         return np.concatenate([self.masks(np.arange(self.takes), np.full(self.takes, level)) for level in (NOWHERE, TOUCH)])
 
-    def mask_of(self, left: float, level: float) -> NDArray[np.int8]:
-        """Return :meth:`masks` of one episode."""
-        mask: NDArray[np.int8] = self.all_masks[mask_row(self.takes - 1, left, level)].copy()
-        return mask
+    @cached_property
+    def masks_by_row(self) -> list[NDArray[np.int8]]:
+        """The rows of :attr:`all_masks`."""
+        return list(self.all_masks)
+
+    @cached_property
+    def first(self) -> NDArray[np.float32]:
+        """The first observation of every episode."""
+        return observe_touch(self.market, first_touch_lane(self.market))
+
+    @cached_property
+    def first_row(self) -> float:
+        """The row of :attr:`all_masks` at the start of every episode."""
+        return float(mask_row(self.takes - 1, self.market.lots, NOWHERE))
 
     def masks(self, left: Any, level: Any) -> NDArray[np.int8]:
         """Return the masks of the actions, 1 is allowed.

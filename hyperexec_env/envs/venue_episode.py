@@ -8,28 +8,29 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from operator import add
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.backends.unroll import NUMBER, unrolled
 from hyperexec_env.envs.episode import Block
 from hyperexec_env.envs.features import OWN, own_features, reach
 from hyperexec_env.envs.situation import price_of_last, situation_of
 from hyperexec_env.envs.task import unseen
-from hyperexec_env.envs.venue_task import VenueSituation, VenueTask, hidden_features, lit_features, venue_info, venue_requests
-from hyperexec_env.market import basket, venue
+from hyperexec_env.envs.venue_task import VenueSituation, VenueTask, features_of_lit, hidden_features, venue_info
 from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
-from hyperexec_env.market.basket import Coupled
-from hyperexec_env.market.kernel import Cost, Slice, State, move, paid_cost
+from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, cost_scale, draw_orders
 from hyperexec_env.market.predator import PredatorMemory
+from hyperexec_env.market.several import each
+from hyperexec_env.market.venue import total_cost, venue_move
 from hyperexec_env.market.venue_lane import fee_cash, finishing, limited, since_fill
-from hyperexec_env.market.venue_path import Terms, VenuePath, draw_venue_path, lit_terms
+from hyperexec_env.market.venue_path import Terms, VenuePath, by_toll, draw_venue_path, lit_terms
 from hyperexec_env.orders import Order
 from hyperexec_env.records import adder, map_leaves, on_numbers
 
@@ -42,33 +43,111 @@ _DONE = State(0.0, 0.0, 0.0)
 _sum_of_costs = adder(Cost)
 
 
-def _one_price(slopes: tuple[float, float], halves: Sequence[float], held: Sequence[float]) -> Coupled:
-    """Return what :func:`basket._coupled` returns for floats and matrices of one number each, to the last bit."""
-    permanent, transient = ([slope * half for half in halves] for slope in slopes)
-    return Coupled(_of_others(permanent), _of_others(transient), [0.0] * len(halves))
+class _Traded(NamedTuple):
+    """What a slice changes."""
+
+    state: Any
+    """(remaining, permanent, transient) after the slice."""
+    cost: Any
+    """Cost, currency, in the field order of `Cost`."""
+    paid: Any
+    """Cost that the reward charges, currency."""
+    fills: Any
+    """Shares that each venue filled."""
+    fees: Any
+    """Fees, currency."""
+    adverse: Any
+    """Adverse selection, currency."""
+    posted: Any
+    """Shares requested of each venue so far."""
+    filled: Any
+    """Shares that each venue filled so far."""
+    since: Any
+    """Slices since the last fill of each venue."""
+    seen: Any
+    """Features of the next observation that depend on trades: of the order, and of the hidden venues."""
 
 
-def _of_others(parts: list[float]) -> list[float]:
-    """Return the sum of the other parts for each part, added from left to right."""
-    made = []
-    for own in range(len(parts)):
-        total = 0.0
-        for other, part in enumerate(parts):
-            if other != own:
-                total += part
-        made.append(total)
-    return made
+def _trade(
+    task: VenueTask,
+    order: tuple[Any, Any],
+    state: tuple[Any, Any, Any],
+    row: Any,
+    asked: Any,
+    adverse: Any,
+    posted: Any,
+    filled: Any,
+    since: Any,
+    volume: Any,
+    known: Any,
+) -> _Traded:
+    """Trade one slice, and look at the next.
+
+    Args:
+        task: The task.
+        order: Shares of the order, and its :func:`reach`.
+        state: (remaining, permanent, transient) before the slice.
+        row: Slice of each venue.
+        asked: Shares requested of each venue.
+        adverse: a of each venue, currency per share.
+        posted: Shares requested of each venue so far.
+        filled: Shares that each venue filled so far.
+        since: Slices since the last fill of each venue.
+        volume: Market volume of the slice.
+        known: What the agent knows of the next slice beforehand, see :func:`own_features`.
+    """
+    market = task.market
+    after, costs, fills = venue_move(market.market.impact, state, row, asked, adverse)
+    cost = total_cost(costs)
+    posted, filled = each(add, posted, asked), each(add, filled, fills)
+    since = each(since_fill, since, fills, float(market.slices))
+    seen = _look(task, order, after, state[0] - after[0], volume, known, asked, fills, since, posted, filled)
+    fees, selected = fee_cash(market.fees.tolist(), fills), fee_cash(adverse, fills)
+    return _Traded(after, cost, task.order.slice_cost(cost), fills, fees, selected, posted, filled, since, seen)
 
 
-_venue_move = on_numbers(
-    venue.venue_move,
-    basket_move=on_numbers(
-        basket.basket_move,
-        _offered=on_numbers(basket._offered),
-        _coupled=_one_price,
-        _moved=on_numbers(basket._moved, move=on_numbers(move)),
-    ),
-)
+def _look(
+    task: VenueTask,
+    order: tuple[Any, Any],
+    state: tuple[Any, Any, Any],
+    traded: Any,
+    volume: Any,
+    known: Any,
+    asked: Any,
+    fills: Any,
+    since: Any,
+    posted: Any,
+    filled: Any,
+) -> tuple[Any, Any]:
+    """Return the features that depend on trades, of the order and of the hidden venues."""
+    lit = task.market.lit
+    own = own_features(tuple(task.order.observer.sight.scales), *order, state, traded, volume, known)
+    return own, hidden_features(task.market.slices, asked[lit:], fills[lit:], since[lit:], posted[lit:], filled[lit:])
+
+
+class _Functions(NamedTuple):
+    """The functions of a task for floats."""
+
+    trade: Callable[..., Any]
+    look: Callable[..., Any]
+    request: Callable[..., Any]
+
+
+@lru_cache(maxsize=16)
+def _functions_of(task: VenueTask) -> _Functions:
+    """Return the functions of a task for floats."""
+    count, lit = task.market.count, task.market.lit
+    order, state, venues = (NUMBER,) * 2, (NUMBER,) * 3, [NUMBER] * count
+    row, known = [[NUMBER] * len(Slice._fields)] * count, [NUMBER] * 3
+    trade = unrolled(_trade, task, order, state, row, *[venues] * 5, NUMBER, known)
+    look = unrolled(_look, task, order, state, NUMBER, NUMBER, known, *[venues] * 5)
+    if task.split is by_toll:  # a loop until it converges
+        requests = on_numbers(VenueTask.requests)
+        return _Functions(trade, look, lambda *given: requests(task, *given[:-1], Terms(*given[-1])))
+    terms = Terms(*[[NUMBER] * lit] * 3)
+    return _Functions(
+        trade, look, unrolled(VenueTask.requests, task, [NUMBER] * task.shape[0], NUMBER, NUMBER, NUMBER, terms, None)
+    )
 
 
 class VenueBlock:
@@ -93,7 +172,7 @@ class VenueBlock:
         terms = lit_terms(market, market.market.mean_volume[np.arange(market.slices + 1), seen], seen, by_venue)
         self.terms = np.stack([np.stack(part, axis=2) for part in terms], axis=2)
         """Terms of the lit venues, shape (episodes, N + 1, terms, lit)."""
-        lit = lit_features(market, by_venue)
+        lit = features_of_lit(market, by_venue)
         shape = (*self.weights.shape[:2], len(task.features) - self.whole.observations.shape[2])
         extra = np.zeros(shape, np.float32)
         for column, values in enumerate(lit):
@@ -123,11 +202,7 @@ class VenueEpisode:
         index, market = number - block.first, task.market
         whole = block.whole
         self.task, self._block, self._index = task, block, index
-        self._impact: Any = tuple(market.market.impact)
-        self._coupling: Any = (market.market.impact.permanent_slope, market.market.impact.transient_slope)
-        self._fees: list[float] = market.fees.tolist()
-        self._scales = tuple(task.order.observer.sight.scales)
-        self._slice_cost, self._slices = task.order.slice_cost, market.slices
+        self._slices, self._functions = market.slices, _functions_of(task)
         self._rows, self._adverse, self.weights, self._terms = (
             getattr(block, name)[index].tolist() for name in ("slices", "adverse", "weights", "terms")
         )
@@ -137,7 +212,7 @@ class VenueEpisode:
         """Market volume of each slice, future included: for reports."""
         self._observations = block.observations[index].copy()
         self.side, self.quantity = whole.side[index], whole.quantity[index]
-        self._reach = reach(self.quantity, 1.0)
+        self._size = self.quantity, reach(self.quantity, 1.0)
         self.scale = cost_scale(self.quantity, market.market.numbers.arrival_price)
         self._state: tuple[float, float, float] = (self.quantity, 0.0, 0.0)
         self.states = [self._state]
@@ -149,14 +224,17 @@ class VenueEpisode:
         self.requests: list[list[float]] = []
         """Shares requested of each venue, by slice so far."""
         zero = [0.0] * market.count
-        self.posted, self.filled, self.since = list(zero), list(zero), [float(self._slices)] * market.count
+        self.posted: Sequence[float] = zero
+        self.filled: Sequence[float] = zero
+        self.since: Sequence[float] = [float(self._slices)] * market.count
         block_of_hidden = struct.Struct(f"{4 * (market.count - market.lit)}f")
         self._write_hidden = block_of_hidden.pack_into
         self._hidden_start = self._observations.shape[1] * _FLOAT - block_of_hidden.size
-        self._hidden, self._never = range(market.lit, market.count), float(self._slices)
         self.fees = self.adverse = 0.0
         self.k, self.over, self.wanted = 0, False, 0.0
-        self._observe(0, 0.0, market.market.numbers.slice_volume, zero, zero)
+        volume = market.market.numbers.slice_volume
+        look, parts = self._functions.look, (zero, zero, self.since, zero, zero)
+        self._observe(0, look(self._size, self._state, 0.0, volume, self._known[0], *parts))
 
     @property
     def first(self) -> NDArray[np.float32]:
@@ -168,11 +246,12 @@ class VenueEpisode:
         """Return the shares that a valid action requests of each venue, and in all."""
         k, left = self.k, self._state[0]
         last = bool(finishing(self.task.market, k))
-        return venue_requests(self.task, action, left, self._base[k], last, Terms(*self._terms[k]))
+        asked, wanted = self._functions.request(action, left, self._base[k], last, self._terms[k])
+        return list(asked), wanted
 
     def shares(self, given: list[float]) -> tuple[list[float], float]:
         """Return requests of numbers of shares, scaled to at most the remaining shares, and in all."""
-        return limited(self._state[0], given), reduce(add, given)
+        return list(limited(self._state[0], given)), reduce(add, given)
 
     def trade(self, asked: list[float], wanted: float) -> tuple[NDArray[np.float32], float]:
         """Trade one slice; return the next observation and the reward, bps of the arrival notional.
@@ -182,48 +261,32 @@ class VenueEpisode:
             wanted: Shares requested in all.
         """
         k, before = self.k, self._state
-        after, parts, fills = _venue_move(self._impact, self._coupling, before, self._rows[k], asked, self._adverse[k])
-        cost = _sum_of_costs(parts)
-        self.fees += fee_cash(self._fees, fills)
-        self.adverse += fee_cash(self._adverse[k], fills)
-        self.posted = list(map(add, self.posted, asked))
-        self.filled = list(map(add, self.filled, fills))
-        for v in self._hidden:
-            self.since[v] = since_fill(self.since[v], fills[v], self._never)
+        after, cost, paid, fills, fees, adverse, self.posted, self.filled, self.since, seen = self._functions.trade(
+            *(self._size, before, self._rows[k], asked, self._adverse[k], self.posted, self.filled, self.since),
+            *(self.volumes[k], self._known[k + 1]),
+        )
+        self.fees += fees
+        self.adverse += adverse
         self.states.append(after)
         self.costs.append(cost)
-        self.fills.append(fills)
+        self.fills.append(list(fills))
         self.requests.append(asked)
         self._state, self.wanted = after, wanted
         self.k = k = k + 1
         self.over = k == self._slices or after[0] <= 0.0
-        self._observe(k, before[0] - after[0], self._last_volume(), asked, fills)
-        return self._observations[k], self._slice_cost(cost) * self.scale
+        return self._observe(k, seen), paid * self.scale
 
     def _last_volume(self) -> float:
         """Return the market volume of the previous slice; before the first, the mean expected volume."""
         return self.volumes[self.k - 1] if self.k else float(self.task.market.market.numbers.slice_volume)
 
-    def _observe(self, k: int, traded: float, volume: float, asked: Sequence[float], fills: Sequence[float]) -> None:
-        """Write the features that depend on trades in the observation of slice `k`.
-
-        Args:
-            k: Slice, 0..N.
-            traded: Shares that traded in the previous slice.
-            volume: Market volume of the previous slice.
-            asked: Shares requested of each venue in the previous slice.
-            fills: Shares that each venue filled in the previous slice.
-        """
-        observation = self._observations[k]
-        _write_own(
-            observation,
-            0,
-            *own_features(self._scales, self.quantity, self._reach, self._state, traded, volume, self._known[k]),
-        )
-        hidden: list[float] = []
-        for v in self._hidden:
-            hidden += hidden_features(self._slices, asked[v], fills[v], self.since[v], self.posted[v], self.filled[v])
-        self._write_hidden(observation, self._hidden_start, *hidden)
+    def _observe(self, k: int, seen: tuple[Any, Any]) -> NDArray[np.float32]:
+        """Write the features that depend on trades in the observation of slice `k`, and return it."""
+        observation: Any = self._observations[k]
+        _write_own(observation, 0, *seen[0])
+        self._write_hidden(observation, self._hidden_start, *seen[1])
+        made: NDArray[np.float32] = observation
+        return made
 
     @property
     def path(self) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property
 from operator import add
 from typing import Any, Final, NamedTuple
 
@@ -18,14 +18,15 @@ from hyperexec_env.envs.features import FEATURES, Feature, Observer, assemble
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import Task, final_info, log_warnings, order_draw, refuse_unknown, task_of
 from hyperexec_env.market.lane import Settled
-from hyperexec_env.market.numeric import exponential, minimum, where
+from hyperexec_env.market.numeric import exponential, maximum, minimum, where
+from hyperexec_env.market.several import each, fold, joined
 from hyperexec_env.market.venue_lane import limited, split_spread
-from hyperexec_env.market.venue_path import Terms, VenueMarket, build_venues, lit_terms, routed
+from hyperexec_env.market.venue_path import Terms, VenueMarket, build_venues, by_volume, lit_terms, splitter
 from hyperexec_env.market.venue_scenario import get_venues
 
 __all__ = [
-    *("ROUTERS", "VenueSituation", "VenueTask", "build_venue_task", "hidden_features", "lit_features", "observe_venues"),
-    *("venue_features", "venue_info", "venue_requests"),
+    *("ROUTERS", "Split", "VenueSituation", "VenueTask", "build_venue_task", "features_of_lit", "hidden_features"),
+    *("lit_features", "observe_venues", "tilted", "venue_features", "venue_info", "venue_requests"),
 ]
 
 ROUTERS: Final = ("water-filling", "agent")
@@ -38,24 +39,28 @@ OPTIONS: Final = (*("scenario", "router", "reward", "observe_regime", "random_si
 """Names of the options of the environments with venues."""
 
 
+Split = Callable[[Any, Terms, float], Sequence[Any]]
+"""Function of a lit request, the terms of the lit venues and the exponent of the temporary impact that splits the request."""
+
+
 class VenueSituation(NamedTuple):
-    """The information of a policy at the start of a slice, past only; lists have one element for each venue of their kind."""
+    """The information of a policy at the start of a slice, past only; sequences have one element for each venue of a kind."""
 
     market: Any
     """The :class:`~hyperexec_env.market.venue_path.VenueMarket`."""
     order: Situation
     """The order and the market, as without venues."""
-    weights: list[Any]
+    weights: Sequence[Any]
     """w, the share of each lit venue in the volume of this slice."""
-    asked: list[Any]
+    asked: Sequence[Any]
     """Shares requested of each hidden venue in the previous slice."""
-    filled: list[Any]
+    filled: Sequence[Any]
     """Shares that each hidden venue filled in the previous slice."""
-    since: list[Any]
+    since: Sequence[Any]
     """Slices since the last fill of each hidden venue; N before the first."""
-    posted: list[Any]
+    posted: Sequence[Any]
     """Shares requested of each hidden venue so far."""
-    gained: list[Any]
+    gained: Sequence[Any]
     """Shares that each hidden venue filled so far."""
 
     @property
@@ -100,6 +105,24 @@ class VenueTask:
         """Name of the action mode: that of the lit request."""
         return self.order.action_mode
 
+    @property
+    def split(self) -> Split:
+        """Function that splits a lit request: the router's, or by the shares of the agent."""
+        return by_volume if self.router == "agent" else splitter(self.market)
+
+    def requests(
+        self, action: Sequence[Any], left: Any, base: Any, finishing: Any, terms: Terms, split: Split | None = None
+    ) -> tuple[tuple[Any, ...], Any]:
+        """Return :func:`venue_requests` of an action, each number in [-1, 1], given the terms of the lit venues.
+
+        `split` replaces the desk's router.
+        """
+        first = 1 + self.market.count - self.market.lit
+        if self.router == "agent":
+            terms, split = Terms(*terms[:2], each(tilted, self.market.shares, tuple(action[first:]))), None
+        beta = self.market.market.impact.beta
+        return venue_requests(split or self.split, beta, action[0], tuple(action[1:first]), left, base, finishing, terms)
+
     @cached_property
     def space(self) -> spaces.Box:
         """Action space of one episode."""
@@ -111,7 +134,7 @@ class VenueTask:
         """Shape of an action."""
         return self.space.shape
 
-    @cached_property
+    @property
     def features(self) -> tuple[Feature, ...]:
         """Features of the observation: those of the order, then those of the venues."""
         return (*FEATURES, *venue_features(self.market.lit, self.market.count - self.market.lit))
@@ -160,21 +183,28 @@ def venue_features(lit: int, hidden: int) -> tuple[Feature, ...]:
     return tuple(made)
 
 
-def lit_features(market: VenueMarket, weights: Sequence[Any]) -> list[Any]:
-    """Return the features of the lit venues: share over its mean, and fee in bps of the arrival price (both within bounds)."""
-    if market.lit == 1:
-        return []
-    made, price = [], market.scenario.market.arrival_price
-    for venue, weight in zip(market.scenario.lit, weights, strict=True):
-        made += [minimum(weight / venue.share, _MOST), min(max(1e4 * venue.fee / price, -_MOST), _MOST)]
-    return made
+def lit_features(weights: Any, shares: Any, fees: Any, price: float) -> tuple[Any, ...]:
+    """Return the features of several lit venues: share over its mean, and fee in bps of the arrival price (within bounds).
+
+    Args:
+        weights: w of each venue.
+        shares: Mean share of each venue.
+        fees: Fee of each venue, currency per share.
+        price: Arrival price, currency per share.
+    """
+    return fold(joined, each(_lit_feature, weights, shares, fees, price)) if len(weights) > 1 else ()
 
 
-def hidden_features(slices: int, asked: Any, last: Any, since: Any, posted: Any, filled: Any) -> list[Any]:
-    """Return the features of a hidden venue.
+def _lit_feature(weight: Any, share: float, fee: float, price: float) -> tuple[Any, Any]:
+    """Return the features of a lit venue."""
+    return minimum(weight / share, _MOST), minimum(maximum(1e4 * fee / price, -_MOST), _MOST)
 
-    They are the filled part of the last request (0 without a request), whether it was censored (filled completely, so that more
-    may have been there), slices since the last fill over N, and the filled part of all requests so far.
+
+def hidden_features(slices: Any, asked: Any, last: Any, since: Any, posted: Any, filled: Any) -> tuple[Any, ...]:
+    """Return the features of the hidden venues, one venue after another; arguments have a number for each venue.
+
+    Those of a venue are the filled part of the last request (0 without a request), whether it was censored (filled completely,
+    so that more may have been there), slices since the last fill over N, and the filled part of all requests so far.
 
     Args:
         slices: Number of slices N.
@@ -184,13 +214,19 @@ def hidden_features(slices: int, asked: Any, last: Any, since: Any, posted: Any,
         posted: Shares requested so far.
         filled: Shares filled so far.
     """
+    made: tuple[Any, ...] = fold(joined, joined(((),), each(_hidden_feature, slices, asked, last, since, posted, filled)))
+    return made
+
+
+def _hidden_feature(slices: Any, asked: Any, last: Any, since: Any, posted: Any, filled: Any) -> tuple[Any, Any, Any, Any]:
+    """Return the features of a hidden venue."""
     wanted, ever = asked > 0.0, posted > 0.0
-    return [
+    return (
         last / where(wanted, asked, 1.0),
         (wanted & (last >= asked)) * 1.0,
         since / slices,
         minimum(filled / where(ever, posted, 1.0), 1.0),
-    ]
+    )
 
 
 def observe_venues(observer: Observer, situation: VenueSituation) -> NDArray[np.float32]:
@@ -202,54 +238,53 @@ def observe_venues(observer: Observer, situation: VenueSituation) -> NDArray[np.
     """
     market, order = situation.market, situation.order
     rows = observer.observe(order._replace(k=np.minimum(order.k, market.slices)))
-    extra = lit_features(market, situation.weights)
-    for parts in zip(situation.asked, situation.filled, situation.since, situation.posted, situation.gained, strict=True):
-        extra += hidden_features(market.slices, *parts)
+    past = situation.asked, situation.filled, situation.since, situation.posted, situation.gained
+    extra = (*features_of_lit(market, situation.weights), *hidden_features(market.slices, *past))
     whole = np.concatenate([rows, np.zeros((len(rows), len(extra)), np.float32)], axis=1)
     return assemble(extra, whole, rows.shape[1])
 
 
+def features_of_lit(market: VenueMarket, weights: Sequence[Any]) -> tuple[Any, ...]:
+    """Return :func:`lit_features` of a market."""
+    return lit_features(weights, market.shares, market.fees[: market.lit].tolist(), market.scenario.market.arrival_price)
+
+
 def venue_requests(
-    task: VenueTask,
-    action: Sequence[Any],
+    split: Split,
+    beta: float,
+    pace: Any,
+    posting: Sequence[Any],
     left: Any,
     base: Any,
     finishing: Any,
     terms: Terms,
-    split: Callable[[VenueMarket, Any, Terms], list[Any]] = routed,
-) -> tuple[list[Any], Any]:
+) -> tuple[tuple[Any, ...], Any]:
     """Return the shares that an action requests of each venue, at most the remaining shares in all, and what it wanted in all.
 
-    The first number is the pace of the lit request, as in HyperExec-v0. Each hidden venue has one number a, the fraction (1 +
-    a) / 2 of what the lit request leaves. With the router "agent", each lit venue has one number more, which scales its mean
-    share by exp(3 a).
-
     Args:
-        task: The task.
-        action: Numbers of the action, each in [-1, 1].
+        split: Function that splits a lit request (:attr:`VenueTask.split`).
+        beta: Exponent of the temporary impact.
+        pace: First number of the action: the pace of the lit request, as in HyperExec-v0.
+        posting: Number a of the action for each hidden venue: the fraction (1 + a) / 2 of what the lit request leaves.
         left: Remaining shares.
         base: Fraction of the remaining shares that the expected-volume schedule trades in the slice.
         finishing: Whether the slice completes the order.
-        terms: The terms of the lit venues.
-        split: The desk's router.
+        terms: The terms of the lit venues, whose volumes the agent's router replaces with its shares.
     """
-    market = task.market
-    wanted = pace_shares(action[0], left, base)
+    wanted = pace_shares(pace, left, base)
     lit = where(finishing, left, minimum(wanted, left))
-    rest = left - lit
-    hidden = market.count - market.lit
-    posts = [0.5 * (1.0 + each) * rest for each in action[1 : 1 + hidden]]
-    if len(posts) > 1:
-        posts = limited(rest, posts)
-    if posts:
-        wanted = wanted + reduce(add, posts)
-    if task.router != "agent":
-        return [*split(market, lit, terms), *posts], wanted
-    tilted = [
-        venue.share * exponential(_TILT * each) for venue, each in zip(market.scenario.lit, action[1 + hidden :], strict=True)
-    ]
-    total = reduce(add, tilted)
-    return [*(lit * (part / total) for part in tilted), *posts], wanted
+    posts = limited(left - lit, each(_post, left - lit, posting))
+    return joined(split(lit, terms, beta), posts), fold(add, joined((wanted,), posts))
+
+
+def _post(rest: Any, number: Any) -> Any:
+    """Return the shares that a number of an action posts in a hidden venue."""
+    return 0.5 * (1.0 + number) * rest
+
+
+def tilted(share: float, number: Any) -> Any:
+    """Return the mean share of a lit venue as a number of the agent's action scales it: by exp(3 a)."""
+    return share * exponential(_TILT * number)
 
 
 def build_venue_task(

@@ -386,24 +386,16 @@ def _basket_probes(numba: bool) -> list[Probe]:
     return probes
 
 
-def _kind_probes(words: str, environment: str, goal: float, against: str) -> list[Probe]:
-    """Return the probes of an environment relative to HyperExec-v0; the lanes of both step in numpy."""
+def _kind_probes(words: str, environment: str, goal: float, against: str, numba: bool) -> list[Probe]:
+    """Return the probes of an environment relative to HyperExec-v0: the single environment, numpy lanes and compiled lanes."""
     one, many = single_rate(ENVIRONMENT), single_rate(environment)
-    lanes, others = _Lanes(ENVIRONMENT, _NUMPY_LANES, **_options("numpy")), _Lanes(environment, _NUMPY_LANES)
-    return [
-        Probe(
-            words,
-            "us/step",
-            goal,
-            "lower",
-            lambda seconds: 1e6 / many(seconds),
-            lambda seconds: 1e6 / one(seconds),
-            against,
-        ),
-        Probe(
-            f"{words}, {_NUMPY_LANES:,} numpy lanes", "ns/lane", goal, "lower", others.nanoseconds, lanes.nanoseconds, against
-        ),
-    ]
+    single = (lambda seconds: 1e6 / many(seconds)), (lambda seconds: 1e6 / one(seconds))
+    probes = [Probe(words, "us/step", goal, "lower", *single, against)]
+    for backend, count in (("numpy", _NUMPY_LANES), *([("numba", _BASKET_LANES)] if numba else [])):
+        ours, theirs = (_Lanes(name, count, **_options(backend)) for name in (environment, ENVIRONMENT))
+        name = f"{words}, {count:,} {backend} lanes"
+        probes.append(Probe(name, "ns/lane", goal, "lower", ours.nanoseconds, theirs.nanoseconds, against))
+    return probes
 
 
 def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
@@ -421,8 +413,8 @@ def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
         *(probe for kind in compiled for probe in kind),
         *_numpy_probes(),
         *_basket_probes(numba),
-        *_kind_probes("child order at the touch", _TOUCH, 2.0, "an order of slices"),
-        *_kind_probes(f"{venues} venues", _VENUES, 1.3 * (1.0 + venues), "one venue"),
+        *_kind_probes("child order at the touch", _TOUCH, 2.0, "an order of slices", numba),
+        *_kind_probes(f"{venues} venues", _VENUES, 1.3 * (1.0 + venues), "one venue", numba),
         within("decision of a trained policy", "us", 25.0, _decision_time()),
         Probe("import", "s", 1.3, "lower", *imports, against="import gymnasium"),
         *([within("first vector step, warm cache", "s", 0.7, _process_time(_FIRST_STEP))] if numba else []),

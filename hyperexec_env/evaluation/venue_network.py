@@ -17,7 +17,6 @@ from hyperexec_env.envs.venue_task import (
     build_venue_task,
     observe_venues,
     venue_features,
-    venue_requests,
 )
 from hyperexec_env.market.venue_path import VenueMarket
 from hyperexec_env.market.venue_scenario import MOST_VENUES
@@ -97,7 +96,7 @@ class VenueNetworkPolicy(NetworkPolicy):
         whole = _as_batch(situation, shape)
         actions = self.action(observe_venues(task.order.observer, whole)).T
         base = task.order.mode.base.take(market.market.cell(whole.order.k, whole.order.seen))
-        asked, _ = venue_requests(task, list(actions), whole.order.remaining, base, whole.finishing, whole.terms)
+        asked, _ = task.requests(list(actions), whole.order.remaining, base, whole.finishing, whole.terms)
         return np.stack(asked).reshape(market.count, *shape)
 
 

@@ -13,8 +13,8 @@ from hyperexec_env.envs.venue_task import VenueSituation
 from hyperexec_env.market.lane import EpisodeOrder, Lane, first_lane, settle
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World, cost_scale
-from hyperexec_env.market.venue_lane import VenueSlice, begin_venues, limited, past_of_hidden, split_spread, venue_turn
-from hyperexec_env.market.venue_path import VenueMarket, VenuePath, draw_venue_path
+from hyperexec_env.market.venue_lane import limited, numbers_of, past_of_hidden, split_spread, stages_of
+from hyperexec_env.market.venue_path import VenueMarket, VenuePath, draw_venue_path, venue_row
 from hyperexec_env.records import map_leaves
 
 __all__ = ["VenueOutcome", "VenueTrader", "roll_venues", "rollout_venues"]
@@ -66,30 +66,31 @@ def roll_venues(market: VenueMarket, policy: VenueTrader, paths: VenuePath) -> V
     order = EpisodeOrder(path.keys, float(whole.scenario.side), quantity, cost_scale(quantity, numbers.arrival_price))
     start: World = map_leaves(lambda values: values[0], path.world)
     lane: Lane = map_leaves(lambda values: np.broadcast_to(values, shape), first_lane(numbers, quantity, start))
-    episode = begin_venues(market, lane, path.keys)
+    stages, venues = stages_of(market), numbers_of(market)
+    state = stages.open(numbers, venues, order)
     hidden = not getattr(policy, "observe_regime", True)
     for k in range(market.slices):
-        episode = episode._replace(lane=episode.lane._replace(k=k))
-        seen = situation_of(whole, numbers, hidden, order, episode.lane, price_of_last(hidden, order, episode.lane))
+        lane = lane._replace(k=k)
+        seen = situation_of(whole, numbers, hidden, order, lane, price_of_last(hidden, order, lane))
         weights = [weight[k] for weight in paths.weights]
-        situation = VenueSituation(market, seen, weights, *past_of_hidden(market, episode))
+        situation = VenueSituation(market, seen, weights, *past_of_hidden(market, state))
         asked = np.asarray(policy.act(situation), dtype=np.float64)
         if asked.shape != (market.count, *shape) or not np.isfinite(asked).all():
             wanted = (market.count, *shape)
             raise ValueError(f"policy {policy.name!r} must return finite shares of the shape {wanted}, got {asked.shape}")
         slices = [map_leaves(lambda values: values if np.ndim(values) == 0 else values[k], one) for one in paths.slices]  # noqa: B023
         world: World = map_leaves(lambda values: values[k + 1], path.world)  # noqa: B023
-        adverse = [own.take(path.world.regime[k]) for own in market.adverse]
-        drawn = VenueSlice(slices, adverse, world)
-        episode, _ = venue_turn(market, episode, drawn, limited(episode.lane.state.remaining, list(asked)), asked.sum(axis=0))
-    statement = settle(numbers, order, episode.lane).statement
-    components = split_spread(statement.components, -order.scale * episode.fees, -order.scale * episode.adverse)
+        adverse = (*[0.0] * market.lit, *venue_row(market, path.world.regime[k]).adverse)
+        shares = limited(lane.state.remaining, list(asked))
+        lane, state, _ = stages.book(numbers, venues, lane, state, slices, adverse, world, shares, asked.sum(axis=0))
+    statement = settle(numbers, order, lane).statement
+    components = split_spread(statement.components, -order.scale * state.fees, -order.scale * state.adverse)
     return VenueOutcome(
         objective=np.broadcast_to(statement.objective, shape),
         shortfall=np.broadcast_to(statement.shortfall, shape),
         risk=np.broadcast_to(statement.risk, shape),
         components={name: np.broadcast_to(value, shape) for name, value in components.items()},
-        filled=episode.filled / quantity,
+        filled=np.stack(state.filled) / quantity,
     )
 
 

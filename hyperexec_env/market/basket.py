@@ -46,7 +46,18 @@ from hyperexec_env.market.tables import Numbers
 from hyperexec_env.records import Real, maker, replacer
 
 __all__ = [
-    *("Coupled", "Coupling", "Offer", "Products", "basket_move", "basket_turn", "of_others", "offer", "products"),
+    *(
+        "Coupled",
+        "Coupling",
+        "Offer",
+        "Products",
+        "basket_move",
+        "basket_turn",
+        "moved_by_others",
+        "of_others",
+        "offer",
+        "products",
+    ),
     *("stacked_move", "turn_coupled", "without_own"),
 ]
 
@@ -141,11 +152,11 @@ def basket_move(
         shares: Shares that each asset asks for; they are limited as in :func:`kernel.move`.
     """
     traded, roots, halves, held = zip(*map(_offered, states, slices, shares), strict=True)
-    moved = list(map(_moved, impacts, states, slices, traded, roots, *_coupled(coupling, halves, held)))
+    moved = list(map(moved_by_others, impacts, states, slices, traded, roots, *_coupled(coupling, halves, held)))
     return [after for after, _ in moved], [cost for _, cost in moved]
 
 
-def _moved(
+def moved_by_others(
     impact: Any,
     state: Sequence[Any],
     slice: Sequence[Any],
@@ -180,7 +191,7 @@ def stacked_move(
     """
     traded, roots, halves, held = _offered(state, slice, shares)
     sums = others.permanent @ halves, others.transient @ halves, others.correlation @ held
-    return _moved(impact, state, slice, traded, roots, *sums)
+    return moved_by_others(impact, state, slice, traded, roots, *sums)
 
 
 _RISK, _HOLDING, _DECAY, _LEAST, _LIMIT = map(Slice._fields.index, ("risk", "holding", "transient_decay", "least", "limit"))

@@ -27,9 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_integer, check_numbers, nearest, put_number, shown
+from hyperexec_env.market.numeric import rank
 from hyperexec_env.market.regime import thresholds
 
-__all__ = ["AllOrNothing", "Atoms", "Liquidity", "PowerLaw", "allocate", "draw_size", "expected_fill", "law_of"]
+__all__ = ["AllOrNothing", "Atoms", "Liquidity", "PowerLaw", "allocate", "atom_size", "draw_size", "expected_fill", "law_of"]
 
 Floats = NDArray[np.float64]
 
@@ -182,7 +183,12 @@ def law_of(values: Any) -> Liquidity:
 
 def draw_size(law: Liquidity, draw: Any) -> Any:
     """Return the size of 32-bit draws, multiples of the expected volume, in the shape of `draw`."""
-    return law.sizes.take(np.searchsorted(law.limits, draw, side="right"))
+    return atom_size(law.limits, law.sizes, draw)
+
+
+def atom_size(limits: Any, sizes: Any, draw: Any) -> Any:
+    """Return the size of the atom of a draw: the number of `limits` that it reaches is the place of the atom in `sizes`."""
+    return sizes[rank(limits, draw)]
 
 
 def expected_fill(law: Liquidity, request: Any) -> Any:

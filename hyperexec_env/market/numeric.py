@@ -17,6 +17,7 @@ from hyperexec_env.records import for_numbers
 __all__ = [
     "between",
     "double",
+    "everywhere",
     "exponential",
     "growth",
     "logarithm",
@@ -176,6 +177,12 @@ def _rank(limits: Any, value: Any) -> Any:
 def rank(limits: Any, value: Any) -> Any:
     """Return the number of `limits`, an ascending array, that are at most `value`, element by element."""
     return np.searchsorted(limits, value, side="right")
+
+
+@for_numbers(lambda condition: condition)
+def everywhere(condition: Any) -> bool:
+    """Return whether a condition holds for every element."""
+    return condition if isinstance(condition, bool) else bool(np.all(condition))
 
 
 @for_numbers(lambda side, value: value if side > 0.0 else -value)

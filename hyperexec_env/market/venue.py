@@ -28,17 +28,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from functools import reduce
-from operator import add
+from operator import add, sub
 from typing import Any, Final
 
-import numpy as np
-
 from hyperexec_env.checks import check_choice, check_label, put_number, shown
-from hyperexec_env.market.basket import Coupling, basket_move
-from hyperexec_env.market.kernel import Cost, Impact, Slice
+from hyperexec_env.market.basket import moved_by_others
+from hyperexec_env.market.kernel import Cost, Slice
 from hyperexec_env.market.liquidity import Atoms, Liquidity, law_of
-from hyperexec_env.market.numeric import maximum, minimum, power, where
+from hyperexec_env.market.numeric import between, everywhere, maximum, minimum, power, where
+from hyperexec_env.market.several import each, fold, joined, others
+from hyperexec_env.records import plus, replacer
 
 __all__ = [
     "KINDS",
@@ -46,8 +45,8 @@ __all__ = [
     "Venue",
     "adverse_move",
     "check_venues",
+    "odds_of",
     "offered",
-    "one_price",
     "proportional",
     "route",
     "toll",
@@ -195,7 +194,7 @@ def toll(q: Any, scale: Any, volume: Any, beta: float, shares: Any) -> Any:
     return q * shares + scale * volume * power(shares / volume, 1.0 + beta)
 
 
-def route(shares: Any, q: Sequence[Any], scales: Sequence[Any], volumes: Sequence[Any], beta: float) -> list[Any]:
+def route(shares: Any, q: Sequence[Any], scales: Sequence[Any], volumes: Sequence[Any], beta: float) -> tuple[Any, ...]:
     r"""Split shares over lit venues at the least toll: water-filling.
 
     The venues that trade have one marginal toll :math:`\mu`, and the others a higher one:
@@ -216,78 +215,95 @@ def route(shares: Any, q: Sequence[Any], scales: Sequence[Any], volumes: Sequenc
     Returns:
         Shares of each venue; they sum to n up to rounding.
     """
-    slopes = [1.0 / ((1.0 + beta) * scale) for scale in scales]
+    slopes = each(_slope, scales, beta)
     depth, goal = 1.0 / beta, power(shares, beta)
     # at the cheapest marginal toll of trading everything in one venue, the venues offer at least n
-    level = reduce(
-        minimum, [own + power(shares / volume, beta) / slope for own, slope, volume in zip(q, slopes, volumes, strict=True)]
-    )
+    level = fold(minimum, each(_ceiling, shares, q, slopes, volumes, beta))
     for _ in range(_MOST_STEPS):
-        bases = [maximum((level - own) * slope, 0.0) for own, slope in zip(q, slopes, strict=True)]
-        total = reduce(add, [volume * power(base, depth) for volume, base in zip(volumes, bases, strict=True)])
-        rise = reduce(
-            add,
-            [
-                volume * slope * (base > 0.0) * power(base, depth - 1.0)
-                for volume, slope, base in zip(volumes, slopes, bases, strict=True)
-            ],
-        )
+        bases = each(_base, level, q, slopes)
+        total = fold(add, each(_volume, volumes, bases, depth))
+        rise = fold(add, each(_rise, volumes, slopes, bases, depth))
         held = total > 0.0
         safe = where(held, total, 1.0)
         # d/dmu of total^beta = total^(beta - 1) rise, as beta depth = 1
         step = (power(safe, beta) - goal) * power(safe, 1.0 - beta) / where(held, rise, 1.0)
         moved = minimum(level - where(held, step, 0.0), level)
-        if np.all(moved == level):
+        if everywhere(moved == level):
             break
         level = moved
-    return [offered(level, own, scale, volume, beta) for own, scale, volume in zip(q, scales, volumes, strict=True)]
+    return each(offered, level, q, scales, volumes, beta)
+
+
+def _slope(scale: Any, beta: float) -> Any:
+    """Return 1 / ((1 + beta) c)."""
+    return 1.0 / ((1.0 + beta) * scale)
+
+
+def _ceiling(shares: Any, q: Any, slope: Any, volume: Any, beta: float) -> Any:
+    """Return the marginal toll of trading everything in a venue."""
+    return q + power(shares / volume, beta) / slope
+
+
+def _base(level: Any, q: Any, slope: Any) -> Any:
+    """Return (mu - q)+ / ((1 + beta) c)."""
+    return maximum((level - q) * slope, 0.0)
+
+
+def _volume(volume: Any, base: Any, depth: float) -> Any:
+    """Return the shares of a venue at the level."""
+    return volume * power(base, depth)
+
+
+def _rise(volume: Any, slope: Any, base: Any, depth: float) -> Any:
+    """Return the derivative of :func:`_volume` in the level."""
+    return volume * slope * (base > 0.0) * power(base, depth - 1.0)
 
 
 def offered(level: Any, q: Any, scale: Any, volume: Any, beta: float) -> Any:
     """Return the shares that a lit venue trades up to a marginal toll, currency per share; see :func:`route`."""
-    return volume * power(maximum((level - q) * (1.0 / ((1.0 + beta) * scale)), 0.0), 1.0 / beta)
+    return _volume(volume, _base(level, q, _slope(scale, beta)), 1.0 / beta)
 
 
-def proportional(shares: Any, volumes: Sequence[Any]) -> list[Any]:
+def proportional(shares: Any, volumes: Sequence[Any]) -> tuple[Any, ...]:
     """Split shares over lit venues in proportion to their volumes: the least toll where all have the same terms."""
-    total = reduce(add, volumes)
-    return [shares * (volume / total) for volume in volumes]
+    return each(_part, shares, volumes, fold(add, volumes))
 
 
-def adverse_move(law: Liquidity, adverse: Any, available: Any) -> Any:
+def _part(shares: Any, volume: Any, total: Any) -> Any:
+    """Return the part of shares that is proportional to a volume."""
+    return shares * (volume / total)
+
+
+def odds_of(law: Liquidity) -> float:
+    """Return p / (1 - p) of the chance p that there is liquidity; 0 where there always is."""
+    return law.found / (1.0 - law.found) if law.found < 1.0 else 0.0
+
+
+def adverse_move(odds: float, adverse: Any, available: Any) -> Any:
     """Return the move of the unaffected price that comes with the liquidity of a slice, in the direction of the order.
 
     It is -a where there is liquidity and a p / (1 - p) where there is none, so its mean is zero.
 
     Args:
-        law: Law of the liquidity.
+        odds: p / (1 - p), from :func:`odds_of`.
         adverse: a, currency per share.
         available: A, the liquidity of the slice.
     """
-    chance = law.found
-    return where(available > 0.0, -adverse, adverse * (chance / (1.0 - chance) if chance < 1.0 else 0.0))
-
-
-def one_price(impact: Impact, venues: int) -> Coupling:
-    """Return the coupling of venues that trade at one price: a trade moves every venue by the whole slope."""
-    permanent, transient = (
-        tuple((slope,) * venues for _ in range(venues)) for slope in (impact.permanent_slope, impact.transient_slope)
-    )
-    return Coupling(permanent, transient, tuple((0.0,) * venues for _ in range(venues)))
+    return where(available > 0.0, -adverse, adverse * odds)
 
 
 _TIMING: Final = Cost._fields.index("timing")
 _LEAST, _LIMIT = map(Slice._fields.index, ("least", "limit"))
+_with_timing = replacer(Cost, "timing")
 
 
 def venue_move(
-    impact: Any, coupling: Coupling, state: Sequence[Any], slices: Sequence[Any], asked: Sequence[Any], adverse: Sequence[Any]
-) -> tuple[tuple[Any, ...], list[tuple[Any, ...]], list[Any]]:
+    impact: Any, state: Sequence[Any], slices: Sequence[Any], asked: Sequence[Any], adverse: Sequence[Any]
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
     """Trade one slice in all venues.
 
     Args:
         impact: Impact of the market.
-        coupling: The result of :func:`one_price`.
         state: (remaining, permanent, transient) before the slice.
         slices: The slice of each venue, home first: records or plain tuples. Home carries risk and price moves; the others have
             none, and their `limit` is what they offer.
@@ -298,21 +314,53 @@ def venue_move(
         The state after the slice, the cost of each venue as a plain tuple, and the shares that each venue filled.
     """
     left, permanent, transient = state
-    fills = [minimum(maximum(ask, 0.0), slice[_LIMIT]) for ask, slice in zip(asked[1:], slices[1:], strict=True)]
-    for fill in fills:
-        left = left - fill
-    states = [(left, permanent, transient), *((fill, permanent, transient) for fill in fills)]
-    after, costs = basket_move([impact] * len(slices), coupling, states, slices, [asked[0], *fills])
-    home = left - after[0][0]
-    selected = [own * fill for own, fill in zip(adverse[1:], fills, strict=True)]
-    return after[0], [costs[0], *map(_net_of, costs[1:], selected)], [home, *fills]
+    fills = each(_filled, asked[1:], slices[1:])
+    lefts = joined((fold(sub, joined((left,), fills)),), fills)
+    traded = each(_traded, joined((asked[0],), fills), slices, lefts)
+    lasting, decaying = others(each(_half_move, impact[0], traded)), others(each(_half_move, impact[1], traded))
+    moved = each(_venue_moved, impact, lefts, permanent, transient, slices, traded, lasting, decaying)
+    home, filled = moved[0][0], joined((lefts[0] - moved[0][0][0],), fills)
+    return home, each(_net_of, each(_cost_of, moved), adverse, filled), filled
 
 
-def _net_of(cost: tuple[Any, ...], selected: Any) -> tuple[Any, ...]:
+def _filled(ask: Any, slice: Sequence[Any]) -> Any:
+    """Return the shares that a venue beside home fills of a request."""
+    return minimum(maximum(ask, 0.0), slice[_LIMIT])
+
+
+def _traded(ask: Any, slice: Sequence[Any], left: Any) -> Any:
+    """Return the shares that :func:`kernel.move` trades of the shares asked for."""
+    return between(ask, slice[_LEAST], left, slice[_LIMIT])
+
+
+def _half_move(slope: Any, shares: Any) -> Any:
+    """Return half of the move of the price by a trade, currency per share."""
+    return slope * (0.5 * shares)
+
+
+def _venue_moved(
+    impact: Any, left: Any, permanent: Any, transient: Any, slice: Sequence[Any], shares: Any, by_others: Any, decaying: Any
+) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """Trade in one venue, beside the others, which move the price by `by_others`, and by `decaying`, which decays."""
+    return moved_by_others(impact, (left, permanent, transient), slice, shares, 0.0, by_others, decaying, 0.0)
+
+
+def _cost_of(moved: tuple[Any, tuple[Any, ...]]) -> tuple[Any, ...]:
+    """Return the cost of :func:`_venue_moved`."""
+    return moved[1]
+
+
+def _net_of(cost: tuple[Any, ...], adverse: Any, filled: Any) -> tuple[Any, ...]:
     """Return the cost of a venue with the adverse selection, which its concession charges, taken out of the timing cost."""
-    return (*cost[:_TIMING], cost[_TIMING] - selected, *cost[_TIMING + 1 :])
+    return _with_timing(cost, cost[_TIMING] - adverse * filled)
 
 
-def total_cost(costs: Sequence[Sequence[Any]]) -> tuple[Any, ...]:
+def total_cost(costs: Sequence[Sequence[Any]]) -> Cost:
     """Return the sum of the costs of the venues, component by component, added from left to right."""
-    return tuple(reduce(add, parts) for parts in zip(*costs, strict=True))
+    total: Cost = fold(plus, each(_as_cost, costs))
+    return total
+
+
+def _as_cost(cost: Sequence[Any]) -> Cost:
+    """Return a cost in a plain tuple as a record."""
+    return Cost(*cost)

@@ -1,198 +1,294 @@
-"""One episode with venues as a record, and the stages that run it: begin, draw a slice, trade the slice.
+"""One episode with venues as records, and the stages that run it: open, offer, trade the slice, move the weights.
 
-Arrays over venues have the venues first: the shape (venues, episodes), or (venues,) for one episode.
+The stages stand beside those of an order without venues (:mod:`~hyperexec_env.market.lane`): the episode is the order's
+:class:`~hyperexec_env.market.lane.Lane`, and a record of what the venues add. The record types have a field for each venue, so
+:func:`stages_of` makes them, and the stages, for a number of lit and of hidden venues. One slice is
+
+    slice, world = lane.next_slice(...)                  the market of the slice, as without venues
+    offers       = stages.offer(numbers, venues, row, order, lane)
+    lane, state, cost = stages.turn(numbers, venues, order, lane, state, slice, world, venue_row, offers, asked)
+    state        = stages.weigh(numbers, venues, order, lane, state)             where the shares of lit venues move
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import reduce
-from operator import add
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from operator import add, mul
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from hyperexec_env.market.account import Account, Components
 from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost
-from hyperexec_env.market.lane import Lane, LastSlice
-from hyperexec_env.market.noise import Words
+from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice
 from hyperexec_env.market.numeric import maximum, minimum, where
-from hyperexec_env.market.path import World, draw_slice, impact_of
-from hyperexec_env.market.tables import must_finish
+from hyperexec_env.market.path import World, impact_of
+from hyperexec_env.market.several import each, fold, joined
+from hyperexec_env.market.tables import Numbers, SliceRow, must_finish
 from hyperexec_env.market.venue import total_cost, venue_move
 from hyperexec_env.market.venue_path import (
     VenueMarket,
-    available,
+    liquidity,
     moved,
-    moves_price,
-    next_deviations,
+    moving_weights,
+    next_deviation,
     selected,
+    venue_row,
     venue_slices,
-    weights_of,
 )
-from hyperexec_env.records import plus
+from hyperexec_env.records import Real, Word, maker, numbered, plus
 
 __all__ = [
-    "VenueLane",
-    "VenueSlice",
-    "begin_venues",
-    "draw_venue_slice",
+    "VenueStages",
     "fee_cash",
     "finishing",
     "limited",
-    "next_shares",
+    "numbers_of",
     "past_of_hidden",
+    "record_of",
+    "row_table",
     "since_fill",
     "split_spread",
-    "venue_turn",
+    "stage",
+    "stages_of",
 ]
 
 
-class VenueLane(NamedTuple):
-    """The state of an episode with venues at the start of a slice."""
+class VenueStages(NamedTuple):
+    """Record types and stages for a number of lit and of hidden venues.
 
-    lane: Lane
-    """The order, its account and the market."""
-    deviations: Any
-    """z of each lit venue, shape (lit, ...)."""
-    asked: Any
-    """Shares requested of each venue in the previous slice, shape (venues, ...)."""
-    last: Any
-    """Shares that each venue filled in the previous slice, shape (venues, ...)."""
-    posted: Any
-    """Shares requested of each venue so far, shape (venues, ...)."""
-    filled: Any
-    """Shares that each venue filled so far, shape (venues, ...)."""
-    since: Any
-    """Slices since the last fill of each venue, shape (venues, ...); N before the first."""
-    fees: Any
-    """Fees so far, currency."""
-    adverse: Any
-    """Adverse selection so far, currency."""
+    The records `Lit`, `Hidden` and `Every` have a number for each lit venue, each hidden venue, and each venue.
+    """
+
+    Lit: Any
+    Hidden: Any
+    Every: Any
+    Numbers: Any
+    """What does not change: `shares`, `noises` and `lit_salts` of the lit venues, `odds` and `hidden_salts` of the hidden ones,
+    and `fees` and `flags` (1 for a lit venue) of all."""
+    Row: Any
+    """The terms of a regime, see :class:`~hyperexec_env.market.venue_path.VenueRow`."""
+    State: Any
+    """An episode at the start of a slice: `deviations` (z) and `weights` (w) of the lit venues; of the hidden venues `asked`
+    and `last`, shares requested and filled in the previous slice, `posted`, shares requested so far, and `since`, slices since
+    the last fill (N before the first); `filled`, shares that each venue filled so far; `fees` and `adverse`, cash so far."""
+    Offers: Any
+    """`shares` that the hidden venues offer in a slice."""
+    Asked: Any
+    """`shares` requested of each venue, in all at most the remaining shares, and `wanted`, those that the policy asked for in
+    all venues before the last slice completed the order."""
+    open: Callable[..., Any]
+    """(Numbers of the market, Numbers, EpisodeOrder) -> State: the state before the first slice."""
+    offer: Callable[..., Any]
+    """(Numbers of the market, Numbers, laws, SliceRow, EpisodeOrder, Lane) -> Offers."""
+    turn: Callable[..., Any]
+    """Trade a slice, see :func:`stages_of`."""
+    book: Callable[..., Any]
+    """Trade a slice whose venues were drawn: (numbers, venues, lane, state, slices, adverse, world, shares, wanted)."""
+    weigh: Callable[..., Any]
+    """(Numbers of the market, Numbers, EpisodeOrder, Lane, State) -> State: with the weights of the slice at hand."""
 
 
-class VenueSlice(NamedTuple):
-    """What nature drew for one slice."""
-
-    slices: list[Slice]
-    """Slice of each venue."""
-    adverse: list[Any]
-    """a of each venue, currency per share."""
-    world: World
-    """The market at the start of the next slice."""
+_with_price = maker(World, World, ("price",))
 
 
-def begin_venues(market: VenueMarket, lane: Lane, keys: Words) -> VenueLane:
-    """Return the episode before its first slice; `lane` and `keys` have one element for each episode."""
-    shape = (market.count, len(keys))
-    zero = np.zeros(len(keys))
-    return VenueLane(
-        lane=lane,
-        deviations=np.stack(next_deviations(market, keys, 0, [zero] * market.lit)),
-        asked=np.zeros(shape),
-        last=np.zeros(shape),
-        posted=np.zeros(shape),
-        filled=np.zeros(shape),
-        since=np.full(shape, float(market.slices)),
-        fees=zero,
-        adverse=zero,
+def _whole(slice: Slice, weights: Any, offers: Any, row: Any) -> tuple[Slice, ...]:
+    """Return the slice of the only venue."""
+    return (slice,)
+
+
+def _moved(venues: Any, order: Any, lane: Lane, slice: Slice, world: World, row: Any, offers: Any) -> tuple[Any, Any]:
+    """Return the slice and the market after it, with the move of the price that comes with hidden liquidity."""
+    slice, price = moved(slice, lane.world.price, order.side, selected(venues.odds, row.adverse, offers))
+    return slice, _with_price(world, price)
+
+
+def _unmoved(
+    venues: Any, order: EpisodeOrder, lane: Lane, slice: Slice, world: World, row: Any, offers: Any
+) -> tuple[Any, Any]:
+    """Return the slice and the market after it, where hidden liquidity moves no price."""
+    return slice, world
+
+
+def record_of(name: str, **fields: Any) -> Any:
+    """Return a new record type."""
+    made: Any = NamedTuple(name, list(fields.items()))  # type: ignore[misc]
+    made.__module__ = __name__
+    return made
+
+
+def stage(function: Callable[..., Any], result: Any, **taken: Any) -> Callable[..., Any]:
+    """Annotate a stage with the record types that it takes and makes."""
+    function.__annotations__ = {**taken, "return": result}
+    return function
+
+
+@lru_cache(maxsize=64)
+def _stages(lit: int, hidden: int, noisy: bool, moving: bool) -> VenueStages:
+    """Return the record types and stages of markets with some venues; see :class:`VenueStages`.
+
+    Args:
+        lit: Number of lit venues.
+        hidden: Number of hidden venues.
+        noisy: Whether the shares of the lit venues move.
+        moving: Whether hidden liquidity moves the price.
+    """
+    count = lit + hidden
+    Lit, Hidden, Every = numbered("Lit", lit), numbered("Hidden", hidden), numbered("Every", count)
+    salts = {"lit_salts": numbered("LitSalts", lit, Word), "hidden_salts": numbered("HiddenSalts", hidden, Word)}
+    VenueNumbers = record_of("VenueNumbers", shares=Lit, noises=Lit, **salts, odds=Hidden, fees=Every, flags=Every)
+    Row = record_of("VenueRow", lit=Lit, scale=Lit, hidden=Hidden, adverse=Hidden)
+    VenueState: Any = record_of(
+        "VenueState",
+        **{"deviations": Lit, "weights": Lit, "asked": Hidden, "last": Hidden, "posted": Hidden, "since": Hidden},
+        **{"filled": Every, "fees": Real, "adverse": Real},
+    )
+    Offers, VenueAsked = record_of("Offers", shares=Hidden), record_of("VenueAsked", shares=Every, wanted=Real)
+    still, nothing = (0.0,) * lit, (0.0,) * hidden
+    shifted, parted = _moved if moving else _unmoved, _whole if count == 1 else venue_slices
+
+    def open_venues(numbers: Numbers, venues: Any, order: EpisodeOrder) -> Any:
+        never, none = Hidden(*each(_later, nothing, numbers.slices)), Hidden(*nothing)
+        deviations, weights = still, joined(venues.shares)
+        if noisy:
+            deviations = each(next_deviation, venues.noises, venues.lit_salts, order.key, 0, still)
+            weights = moving_weights(venues.shares, deviations)
+        return VenueState(Lit(*deviations), Lit(*weights), none, none, none, never, Every(*joined(still, nothing)), 0.0, 0.0)
+
+    def offer(numbers: Numbers, venues: Any, laws: Any, row: SliceRow, order: EpisodeOrder, lane: Lane) -> Any:
+        expected = where(must_finish(numbers, lane.k), 0.0, row.mean_volume)
+        return Offers(Hidden(*each(liquidity, laws, venues.hidden_salts, order.key, lane.k, expected)))
+
+    def book(
+        numbers: Numbers,
+        venues: Any,
+        lane: Lane,
+        state: Any,
+        slices: Sequence[Slice],
+        adverse: Sequence[Any],
+        world: World,
+        shares: Sequence[Any],
+        wanted: Any,
+    ) -> tuple[Lane, Any, Cost]:
+        after, costs, fills = venue_move(impact_of(numbers), lane.state, slices, shares, adverse)
+        cost, charged, k = total_cost(costs), fee_cash(adverse, fills), lane.k + 1
+        account, traded = lane.account, lane.state.remaining - after[0]
+        volume = fold(add, each(_lit_part, venues.flags, slices))
+        asked, filled = shares[lit:], fills[lit:]
+        made = Lane(
+            k=k,
+            over=((k == numbers.slices) | (after[0] <= 0.0)) * 1,
+            world=world,
+            state=State(*after),
+            memory=lane.memory,
+            account=Account(plus(account.cost, cost), account.drift_move, account.timing_move),
+            last=LastSlice(traded, volume, lane.world.price, paid_cost(cost) - charged, wanted),
+        )
+        venue_state = VenueState(
+            state.deviations,
+            state.weights,
+            Hidden(*asked),
+            Hidden(*filled),
+            Hidden(*each(add, state.posted, asked)),
+            Hidden(*each(since_fill, state.since, filled, numbers.slices * 1.0)),
+            Every(*each(add, state.filled, fills)),
+            state.fees + fee_cash(venues.fees, fills),
+            state.adverse + charged,
+        )
+        return made, venue_state, cost
+
+    def turn_venues(
+        numbers: Numbers,
+        venues: Any,
+        order: EpisodeOrder,
+        lane: Lane,
+        state: Any,
+        slice: Slice,
+        world: World,
+        row: Any,
+        offers: Any,
+        asked: Any,
+    ) -> tuple[Lane, Any, Cost]:
+        slice, world = shifted(venues, order, lane, slice, world, row, offers.shares)
+        slices, adverse = parted(slice, state.weights, offers.shares, row), joined(still, row.adverse)
+        return book(numbers, venues, lane, state, slices, adverse, world, joined(asked.shares), asked.wanted)
+
+    def weigh(numbers: Numbers, venues: Any, order: EpisodeOrder, lane: Lane, state: Any) -> Any:
+        k = minimum(lane.k, numbers.slices - 1)
+        drawn = each(next_deviation, venues.noises, venues.lit_salts, order.key, k, state.deviations)
+        deviations = each(where, lane.k < numbers.slices, drawn, state.deviations)
+        return _with_weights(state, Lit(*deviations), Lit(*moving_weights(venues.shares, deviations)))
+
+    _with_weights = maker(VenueState, VenueState, ("deviations", "weights"))
+    whole: dict[str, Any] = {"numbers": Numbers, "venues": VenueNumbers}
+    episode: dict[str, Any] = {"order": EpisodeOrder, "lane": Lane}
+    turned: dict[str, Any] = {"slice": Slice, "world": World, "row": Row, "offers": Offers, "asked": VenueAsked}
+    return VenueStages(
+        *(Lit, Hidden, Every, VenueNumbers, Row, VenueState, Offers, VenueAsked),
+        open=stage(open_venues, VenueState, **whole, order=EpisodeOrder),
+        offer=stage(offer, Offers, **whole, laws=Any, row=SliceRow, **episode),
+        turn=stage(turn_venues, tuple[Lane, VenueState, Cost], **whole, **episode, state=VenueState, **turned),
+        book=book,
+        weigh=stage(weigh, VenueState, **whole, **episode, state=VenueState),
     )
 
 
-def draw_venue_slice(market: VenueMarket, keys: Words, k: Any, episode: VenueLane, side: Any) -> VenueSlice:
-    """Return the slice of each venue, equal to that of :func:`~hyperexec_env.market.venue_path.draw_venue_path`.
+def stages_of(market: VenueMarket) -> VenueStages:
+    """Return the record types and stages of a market."""
+    return _stages(market.lit, market.count - market.lit, market.noisy, market.moving)
 
-    Args:
-        market: The market.
-        keys: Keys of the episodes, shape (episodes,).
-        k: Slice of each episode, 0..N-1.
-        episode: The episodes at the start of the slice.
-        side: +1 buy, -1 sell.
+
+def numbers_of(market: VenueMarket) -> Any:
+    """Return what does not change of the venues of a market, a record `Numbers` of :class:`VenueStages`."""
+    stages, lit = stages_of(market), market.lit
+    flags = [float(venue.lit) for venue in market.scenario.venues]
+    salts = dict(zip(("lit_salts", "hidden_salts"), (market.salts[:lit], market.salts[lit:]), strict=True))
+    given = {
+        "shares": market.shares,
+        "noises": market.noises,
+        **salts,
+        "odds": market.odds,
+        "fees": market.fees,
+        "flags": flags,
+    }
+    return stages.Numbers(**{name: stages.Numbers.__annotations__[name](*values) for name, values in given.items()})
+
+
+def row_table(market: VenueMarket) -> Any:
+    """Return the terms of all regimes, a record `Row` of :class:`VenueStages` whose numbers have the shape (M + 1,)."""
+    row, kind = venue_row(market, np.arange(market.market.regimes + 1)), stages_of(market).Row
+    return kind(**{name: kind.__annotations__[name](*values) for name, values in row._asdict().items()})
+
+
+def past_of_hidden(market: VenueMarket, state: Any) -> list[list[Any]]:
+    """Return what each hidden venue did so far: shares asked and filled in the last slice, slices since its last fill, and
+    shares requested and filled in all; a list over the hidden venues for each.
     """
-    world, regime = episode.lane.world, episode.lane.world.regime
-    slice, after = draw_slice(market.market, keys, k, world, side)
-    offers = available(market, keys, k, regime)
-    if moves_price(market):
-        slice, price = moved(slice, world.price, side, selected(market, regime, offers))
-        after = after._replace(price=price)
-    slices = venue_slices(market, slice, regime, weights_of(market, list(episode.deviations)), offers)
-    return VenueSlice(slices, [own.take(regime) for own in market.adverse], after)
+    return [list(part) for part in (state.asked, state.last, state.since, state.posted, state.filled[market.lit :])]
 
 
-def limited(left: Any, asked: Sequence[Any]) -> list[Any]:
+def _later(zero: float, slices: Any) -> Any:
+    """Return N, the slices since the last fill before the first."""
+    return zero + slices
+
+
+def _lit_part(flag: float, slice: Slice) -> Any:
+    """Return the volume of a lit venue, 0 for a hidden one."""
+    return flag * slice.volume
+
+
+def limited(left: Any, asked: Sequence[Any]) -> tuple[Any, ...]:
     """Return requests of which none is negative and whose sum is at most the remaining shares: scaled before nature is seen.
 
     Args:
         left: Remaining shares.
         asked: Shares requested of each venue.
     """
-    wanted = [maximum(ask, 0.0) for ask in asked]
-    total = reduce(add, wanted)
+    wanted = each(maximum, asked, 0.0)
+    total = fold(add, joined((0.0,), wanted))
     over = total > left
-    factor = where(over, left, 1.0) / where(over, total, 1.0)
-    return [ask * factor for ask in wanted]
-
-
-def venue_turn(
-    market: VenueMarket, episode: VenueLane, drawn: VenueSlice, asked: Sequence[Any], wanted: Any
-) -> tuple[VenueLane, Cost]:
-    """Trade one slice in all venues and book it; return the episode at the start of the next slice, and the cost, currency.
-
-    The shares w of the lit venues are still those of this slice: :func:`next_shares` draws the next ones.
-
-    Args:
-        market: The market.
-        episode: The episode at the start of the slice.
-        drawn: What nature drew, from :func:`draw_venue_slice`.
-        asked: Shares requested of each venue; their sum is at most the remaining shares.
-        wanted: Shares that the policy asked for in all venues, before the last slice completed the order.
-    """
-    lane, numbers = episode.lane, market.market.numbers
-    state, costs, fills = venue_move(impact_of(numbers), market.coupling, lane.state, drawn.slices, asked, drawn.adverse)
-    cost, k = Cost(*total_cost(costs)), lane.k + 1
-    filled, charged = np.stack(fills), fee_cash(drawn.adverse, fills)
-    after = Lane(
-        k=k,
-        over=((k == numbers.slices) | (state[0] <= 0.0)) * 1,
-        world=drawn.world,
-        state=State(*state),
-        memory=lane.memory,
-        account=Account(plus(lane.account.cost, cost), lane.account.drift_move, lane.account.timing_move),
-        last=LastSlice(
-            shares=lane.state.remaining - state[0],
-            volume=reduce(add, [slice.volume for slice in drawn.slices[: market.lit]]),
-            price=lane.world.price,
-            paid=paid_cost(cost) - charged,
-            asked=wanted,
-        ),
-    )
-    made = VenueLane(
-        lane=after,
-        deviations=episode.deviations,
-        asked=np.stack([np.broadcast_to(ask, fill.shape) for ask, fill in zip(asked, fills, strict=True)]),
-        last=filled,
-        posted=episode.posted + np.stack(list(asked)),
-        filled=episode.filled + filled,
-        since=since_fill(episode.since, filled, float(market.slices)),
-        fees=episode.fees + fee_cash(market.fees, fills),
-        adverse=episode.adverse + charged,
-    )
-    return made, cost
-
-
-def next_shares(market: VenueMarket, keys: Words, episode: VenueLane) -> VenueLane:
-    """Return the episode with the shares w of the lit venues in slice `k`; after the last slice they stay."""
-    k = minimum(episode.lane.k, market.slices - 1)
-    drawn = np.stack(next_deviations(market, keys, k, list(episode.deviations)))
-    return episode._replace(deviations=where(episode.lane.k < market.slices, drawn, episode.deviations))
-
-
-def past_of_hidden(market: VenueMarket, episode: VenueLane) -> list[list[Any]]:
-    """Return what each hidden venue did so far: shares asked and filled in the last slice, slices since its last fill, and
-    shares requested and filled in all; a list over the hidden venues for each.
-    """
-    parts = (episode.asked, episode.last, episode.since, episode.posted, episode.filled)
-    return [list(part[market.lit :]) for part in parts]
+    return each(mul, wanted, where(over, left, 1.0) / where(over, total, 1.0))
 
 
 def since_fill(since: Any, filled: Any, slices: float) -> Any:
@@ -202,7 +298,7 @@ def since_fill(since: Any, filled: Any, slices: float) -> Any:
 
 def fee_cash(rates: Iterable[Any], fills: Iterable[Any]) -> Any:
     """Return the cash of a charge per share, currency: the sum over venues of rate times fill, added from left to right."""
-    return reduce(add, [rate * fill for rate, fill in zip(rates, fills, strict=True)])
+    return fold(add, each(mul, rates, fills))
 
 
 def split_spread(components: Components, fees: Any, adverse: Any) -> dict[str, Any]:

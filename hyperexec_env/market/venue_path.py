@@ -13,40 +13,51 @@ functions take arrays over lanes (one slice), or arrays of shape (slices, episod
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, reduce
-from operator import add
+from functools import cached_property, lru_cache
+from operator import add, truediv
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market import noise
-from hyperexec_env.market.basket import Coupling
 from hyperexec_env.market.kernel import Slice
-from hyperexec_env.market.liquidity import draw_size
+from hyperexec_env.market.liquidity import atom_size
 from hyperexec_env.market.numeric import double, exponential, minimum, power, signed, where
 from hyperexec_env.market.path import Path, World, draw_path
+from hyperexec_env.market.several import each, fold, joined
 from hyperexec_env.market.tables import Market, build_market, must_finish
-from hyperexec_env.market.venue import adverse_move, one_price, proportional, route, toll
+from hyperexec_env.market.venue import adverse_move, odds_of, proportional, route, toll
 from hyperexec_env.market.venue_scenario import VenueScenario
+from hyperexec_env.records import maker
 
 __all__ = [
     "Terms",
     "VenueMarket",
     "VenuePath",
+    "VenueRow",
+    "alone",
     "available",
     "build_venues",
+    "by_toll",
+    "by_volume",
     "draw_venue_path",
+    "expected_offer",
+    "liquidity",
     "lit_terms",
     "lit_toll",
+    "lit_volume",
     "moved",
-    "moves_price",
+    "moving_weights",
+    "next_deviation",
     "next_deviations",
     "routed",
     "selected",
+    "splitter",
     "venue_path_of",
+    "venue_row",
     "venue_slices",
     "weights_of",
 ]
@@ -74,7 +85,6 @@ class VenueMarket:
 
     scenario: VenueScenario
     market: Market
-    coupling: Coupling
     half_spread: Floats
     """What a fill pays for crossing the spread, currency per share, shape (venues, M + 1); negative where the order rests."""
     adverse: Floats
@@ -102,6 +112,41 @@ class VenueMarket:
     def slices(self) -> int:
         """Number of slices N."""
         return self.market.slices
+
+    @cached_property
+    def shares(self) -> tuple[float, ...]:
+        """Mean share of each lit venue in the volume."""
+        return tuple(venue.share for venue in self.scenario.lit)
+
+    @cached_property
+    def noises(self) -> tuple[float, ...]:
+        """Standard deviation of the log share of each lit venue."""
+        return tuple(venue.share_noise for venue in self.scenario.lit)
+
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether the shares of the lit venues move."""
+        return any(self.noises)
+
+    @cached_property
+    def salts(self) -> tuple[Any, ...]:
+        """Words from which, with the key of an episode, the keys of the venues are hashed."""
+        return tuple(noise.as_words(_VENUE_KEYS + venue) for venue in range(self.count))
+
+    @cached_property
+    def laws(self) -> tuple[tuple[NDArray[np.uint64], Floats], ...]:
+        """Thresholds of a 32-bit draw and sizes of the atoms of the liquidity of each hidden venue."""
+        return tuple((venue.law.limits.astype(np.uint64), venue.law.sizes) for venue in self.scenario.hidden)
+
+    @cached_property
+    def odds(self) -> tuple[float, ...]:
+        """P / (1 - p) of the chance p that there is liquidity in each hidden venue."""
+        return tuple(odds_of(venue.law) for venue in self.scenario.hidden)
+
+    @cached_property
+    def moving(self) -> bool:
+        """Whether hidden liquidity moves the price."""
+        return bool(self.adverse.any())
 
     @cached_property
     def q(self) -> Floats:
@@ -132,7 +177,6 @@ def _market_of(scenario: VenueScenario) -> VenueMarket:
     return VenueMarket(
         scenario=scenario,
         market=market,
-        coupling=one_price(market.impact, len(venues)),
         half_spread=table([scenario.half_spreads(venue) for venue in venues]),
         adverse=table([scenario.adverse(venue) for venue in venues]),
         fees=np.array([venue.fee for venue in venues]),
@@ -145,104 +189,141 @@ def _market_of(scenario: VenueScenario) -> VenueMarket:
 # --- draws
 
 
-def venue_keys(keys: Any, venue: int) -> Any:
-    """Return the keys of a venue, hashed from those of the episodes."""
-    return noise.key(keys, noise.as_words(_VENUE_KEYS + venue))
+def _start(key: Any, salt: Any, k: Any) -> Any:
+    """Return the key of slice `k` of a venue, hashed from the key of the episode and the word of the venue."""
+    return noise.slice_key(noise.key(key, salt), k)
 
 
-def available(market: VenueMarket, keys: Any, k: Any, regime: Any) -> list[Any]:
-    """Return what each hidden venue offers in slice `k`, shares.
-
-    Args:
-        market: The market.
-        keys: Keys of the episodes.
-        k: Slice: a number, an array over episodes or a column of slices.
-        regime: Regime of the slice, of the shape of the result.
-    """
+def expected_offer(market: VenueMarket, k: Any, regime: Any) -> Any:
+    """Return the expected volume of slice `k`, of which hidden venues offer multiples, shares; 0 in the last slice."""
     whole = market.market
-    expected = where(must_finish(whole.numbers, np.asarray(k)), 0.0, whole.table.mean_volume.take(whole.cell(k, regime)))
-    found = []
-    for number, venue in enumerate(market.scenario.venues[market.lit :], start=market.lit):
-        start = noise.slice_key(venue_keys(keys, number), noise.counter(k))
-        size = draw_size(venue.law, noise.upper_bits(noise.word(start, _LIQUIDITY)).astype(np.int64))
-        found.append(where(expected > 0.0, size, 0.0) * where(expected > 0.0, expected, 1.0))
-    return found
+    return where(must_finish(whole.numbers, np.asarray(k)), 0.0, whole.table.mean_volume.take(whole.cell(k, regime)))
 
 
-def next_deviations(market: VenueMarket, keys: Any, k: Any, before: Sequence[Any]) -> list[Any]:
-    """Return z of each lit venue in slice `k`, given those of the slice before, which slice 0 does not read; 0 without noise.
+def liquidity(law: tuple[Any, Any], salt: Any, key: Any, k: Any, expected: Any) -> Any:
+    """Return what a hidden venue offers in slice `k`, shares.
 
     Args:
-        market: The market.
-        keys: Keys of the episodes, shape (episodes,).
-        k: Slice: a number or an array of shape (episodes,).
-        before: z of the slice before, one array for each lit venue.
+        law: Thresholds of a draw, and sizes of the atoms (:attr:`VenueMarket.laws`).
+        salt: Word of the venue.
+        key: Key of the episode.
+        k: Slice: a number, an array over episodes or a column of slices.
+        expected: :func:`expected_offer`.
     """
-    made = []
-    for number, (venue, old) in enumerate(zip(market.scenario.lit, before, strict=True)):
-        if venue.share_noise == 0.0:
-            made.append(old * 0.0)
-            continue
-        word = noise.word(noise.slice_key(venue_keys(keys, number), noise.counter(k)), _SHARE)
-        fresh = venue.share_noise * double(noise.normal_pair(word)[0])
-        made.append(where(np.asarray(k) == 0, fresh, PERSISTENCE * old + _SPREAD * fresh))
-    return made
+    limits, sizes = law
+    draw = noise.upper_bits(noise.word(_start(key, salt, k), _LIQUIDITY))
+    size, trading = atom_size(limits, sizes, draw), expected > 0.0
+    return where(trading, size, 0.0) * where(trading, expected, 1.0)
 
 
-def weights_of(market: VenueMarket, deviations: Sequence[Any]) -> list[Any]:
-    """Return w, the share of each lit venue in the volume, given its z: positive, summing to 1; the mean share without
-    noise.
+def available(market: VenueMarket, keys: Any, k: Any, regime: Any) -> tuple[Any, ...]:
+    """Return what each hidden venue offers in slice `k`, shares; arguments as in :func:`liquidity`."""
+    return each(liquidity, market.laws, market.salts[market.lit :], keys, k, expected_offer(market, k, regime))
+
+
+def next_deviation(deviation: float, salt: Any, key: Any, k: Any, old: Any) -> Any:
+    """Return z of a lit venue in slice `k`, given that of the slice before, which slice 0 does not read.
+
+    Args:
+        deviation: Standard deviation of the log share.
+        salt: Word of the venue.
+        key: Key of the episode.
+        k: Slice: a number or an array over episodes.
+        old: z of the slice before.
     """
-    lit = market.scenario.lit
-    if not any(venue.share_noise for venue in lit):
-        return [venue.share + 0.0 * z for venue, z in zip(lit, deviations, strict=True)]
-    raised = [venue.share * exponential(z) for venue, z in zip(lit, deviations, strict=True)]
-    total = reduce(add, raised)
-    return [value / total for value in raised]
+    fresh = deviation * double(noise.normal_pair(noise.word(_start(key, salt, k), _SHARE))[0])
+    return where(k == 0, fresh, PERSISTENCE * old + _SPREAD * fresh)
+
+
+def next_deviations(market: VenueMarket, keys: Any, k: Any, before: Sequence[Any]) -> tuple[Any, ...]:
+    """Return z of each lit venue in slice `k`; arguments as in :func:`next_deviation`."""
+    if not market.noisy:
+        return tuple(before)
+    return each(next_deviation, market.noises, market.salts[: market.lit], keys, k, tuple(before))
+
+
+def moving_weights(shares: Sequence[float], deviations: Sequence[Any]) -> tuple[Any, ...]:
+    """Return w, the share of each lit venue in the volume, given its mean share and its z: positive, summing to 1."""
+    raised = each(_raised, shares, deviations)
+    return each(truediv, raised, fold(add, raised))
+
+
+def _raised(share: float, deviation: Any) -> Any:
+    """Return a share times e^z."""
+    return share * exponential(deviation)
+
+
+def weights_of(market: VenueMarket, deviations: Sequence[Any]) -> tuple[Any, ...]:
+    """Return w of each lit venue, given its z; the mean share without noise."""
+    if not market.noisy:
+        return tuple(share + 0.0 * z for share, z in zip(market.shares, deviations, strict=True))
+    return moving_weights(market.shares, tuple(deviations))
 
 
 # --- slices
 
 
-def venue_slices(market: VenueMarket, slice: Slice, regime: Any, weights: Sequence[Any], offers: Sequence[Any]) -> list[Slice]:
-    """Return the slice of each venue.
+def venue_slices(slice: Slice, weights: Any, offers: Any, row: VenueRow) -> tuple[Slice, ...]:
+    """Return the slice of each venue of several.
 
     Args:
-        market: The market.
         slice: The slice of the whole market.
-        regime: Regime of the slice.
         weights: w of each lit venue.
         offers: A of each hidden venue, shares (:func:`available`).
+        row: The terms of the venues in the regime of the slice.
     """
-    if market.count == 1:
-        return [slice]
-    q, made = market.q, []
-    for number in range(market.count):
-        lit, home = number < market.lit, number == 0
-        made.append(
-            slice._replace(
-                volume=slice.volume * weights[number] if lit else slice.volume,
-                limit=slice.limit if lit else offers[number - market.lit],
-                temporary_scale=market.scale[number].take(regime),
-                half_spread=q[number].take(regime),
-                least=slice.least if home else 0.0,
-                drift=slice.drift if home else 0.0,
-                innovation=slice.innovation if home else 0.0,
-                risk=slice.risk if home else 0.0,
-                holding=slice.holding if home else 0.0,
-            )
-        )
-    return made
+    home = _home_slice(slice, slice.volume * weights[0], row.scale[0], row.lit[0])
+    lit = each(_lit_slice, slice, weights[1:], row.scale[1:], row.lit[1:])
+    return joined((home,), lit, each(_hidden_slice, slice, offers, row.hidden))
+
+
+_home_slice: Final = maker(Slice, Slice, ("volume", "temporary_scale", "half_spread"))
+_other_slice: Final = maker(Slice, Slice, tuple(name for name in Slice._fields if name != "transient_decay"))
+
+
+def _lit_slice(slice: Slice, weight: Any, scale: Any, q: Any) -> Any:
+    """Return the slice of a lit venue beside home."""
+    return _other_slice(slice, slice.volume * weight, 0.0, slice.limit, scale, q, 0.0, 0.0, 0.0, 0.0)
+
+
+def _hidden_slice(slice: Slice, offer: Any, q: Any) -> Any:
+    """Return the slice of a hidden venue."""
+    return _other_slice(slice, slice.volume, 0.0, offer, 0.0, q, 0.0, 0.0, 0.0, 0.0)
+
+
+class VenueRow(NamedTuple):
+    """The terms of the venues in a regime; fields are tuples."""
+
+    lit: Any
+    """Concession of each lit venue, currency per share."""
+    scale: Any
+    """Temporary scale c of each lit venue, currency per share."""
+    hidden: Any
+    """Concession of each hidden venue, currency per share."""
+    adverse: Any
+    """a of each hidden venue, currency per share."""
+
+
+def venue_row(market: VenueMarket, regime: Any) -> VenueRow:
+    """Return the terms of the venues in a regime: an array, or numbers of regimes of any shape."""
+    lit, hidden = range(market.lit), range(market.lit, market.count)
+    q = market.q
+    return VenueRow(
+        tuple(q[v].take(regime) for v in lit),
+        tuple(market.scale[v].take(regime) for v in lit),
+        tuple(q[v].take(regime) for v in hidden),
+        tuple(market.adverse[v].take(regime) for v in hidden),
+    )
 
 
 class Terms(NamedTuple):
-    """The terms of the lit venues in a slice, on which the router decides; lists have one element for each lit venue."""
+    """The terms of the lit venues in a slice, on which the router decides; tuples have one element for each lit venue."""
 
-    q: list[Any]
+    q: Any
     """Concession, currency per share."""
-    scales: list[Any]
+    scales: Any
     """Temporary scale c, currency per share."""
-    volumes: list[Any]
+    volumes: Any
     """Volume at which the temporary cost is its mean, shares."""
 
 
@@ -255,18 +336,38 @@ def lit_terms(market: VenueMarket, expected: Any, seen: Any, weights: Sequence[A
         seen: Regime of the slice, or the column of an unobserved one.
         weights: w of each lit venue.
     """
-    q, lit = market.q, range(market.lit)
-    volumes = [expected * market.depth * weight for weight in weights]
-    return Terms([q[v].take(seen) for v in lit], [market.scale[v].take(seen) for v in lit], volumes)
+    row = venue_row(market, seen)
+    return Terms(row.lit, row.scale, each(lit_volume, expected, market.depth, tuple(weights)))
 
 
-def routed(market: VenueMarket, shares: Any, terms: Terms) -> list[Any]:
+def lit_volume(expected: Any, depth: float, weight: Any) -> Any:
+    """Return the volume of a lit venue at which the temporary cost is its mean, shares."""
+    return expected * depth * weight
+
+
+def alone(shares: Any, terms: Terms, beta: float) -> tuple[Any, ...]:
+    """Return the split of a lit request over one venue."""
+    return (shares,)
+
+
+def by_volume(shares: Any, terms: Terms, beta: float) -> tuple[Any, ...]:
+    """Return the split of a lit request at the least toll over venues of equal terms."""
+    return proportional(shares, terms.volumes)
+
+
+def by_toll(shares: Any, terms: Terms, beta: float) -> tuple[Any, ...]:
+    """Return the split of a lit request at the least toll."""
+    return route(shares, terms.q, terms.scales, terms.volumes, beta)
+
+
+def splitter(market: VenueMarket) -> Callable[[Any, Terms, float], tuple[Any, ...]]:
+    """Return the function that splits a lit request at the least expected toll."""
+    return alone if market.lit == 1 else by_volume if market.equal else by_toll
+
+
+def routed(market: VenueMarket, shares: Any, terms: Terms) -> tuple[Any, ...]:
     """Split a lit request over the lit venues at the least expected toll."""
-    if market.lit == 1:
-        return [shares]
-    if market.equal:
-        return proportional(shares, terms.volumes)
-    return route(shares, *terms, market.market.impact.beta)
+    return splitter(market)(shares, terms, market.market.impact.beta)
 
 
 def lit_toll(market: VenueMarket, shares: Any, terms: Terms) -> tuple[Any, Any]:
@@ -278,27 +379,27 @@ def lit_toll(market: VenueMarket, shares: Any, terms: Terms) -> tuple[Any, Any]:
     parts = list(zip(*terms, split, strict=True))
     paid = [toll(own, scale, volume, beta, z) for own, scale, volume, z in parts]
     rates = [own + (1.0 + beta) * scale * power(z / volume, beta) for own, scale, volume, z in parts]
-    return reduce(add, paid), reduce(minimum, rates)
+    return fold(add, paid), fold(minimum, rates)
 
 
-def selected(market: VenueMarket, regime: Any, offers: Sequence[Any]) -> Any:
-    """Return the move of the unaffected price that comes with the hidden liquidity, in the direction of the order."""
-    total = 0.0
-    for number, (venue, offer) in enumerate(zip(market.scenario.hidden, offers, strict=True), start=market.lit):
-        if venue.law.found < 1.0:
-            total = total + adverse_move(venue.law, market.adverse[number].take(regime), offer)
-    return total
+def selected(odds: Any, adverse: Any, offers: Any) -> Any:
+    """Return the move of the unaffected price that comes with the hidden liquidity, in the direction of the order.
+
+    Args:
+        odds: :attr:`VenueMarket.odds`.
+        adverse: a of each hidden venue, currency per share.
+        offers: A of each hidden venue, shares.
+    """
+    return fold(add, joined((0.0,), each(adverse_move, odds, adverse, offers)))
 
 
-def moved(slice: Slice, price: Any, side: Any, move: Any) -> tuple[Slice, Any]:
+def moved(slice: Slice, price: Any, side: Any, move: Any) -> tuple[Any, Any]:
     """Return a slice and the price at its end with a move of the price added, in the direction of the order."""
     innovation = slice.innovation + move
-    return slice._replace(innovation=innovation), price + signed(side, innovation)
+    return _with_innovation(slice, innovation), price + signed(side, innovation)
 
 
-def moves_price(market: VenueMarket) -> bool:
-    """Return whether hidden liquidity moves the price."""
-    return bool(market.adverse.any())
+_with_innovation: Final = maker(Slice, Slice, ("innovation",))
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,11 +408,11 @@ class VenuePath:
 
     path: Path
     """The path of the market; its price has the moves of adverse selection."""
-    weights: list[Any]
+    weights: Sequence[Any]
     """w of each lit venue, each of shape (N + 1, episodes); the last row, of no slice, repeats the one before."""
-    offers: list[Any]
+    offers: Sequence[Any]
     """A of each hidden venue, shares, each of shape (N, episodes)."""
-    slices: list[Slice]
+    slices: Sequence[Slice]
     """Slice of each venue, fields of shape (N, episodes)."""
 
 
@@ -331,14 +432,17 @@ def venue_path_of(market: VenueMarket, path: Path, side: Any) -> VenuePath:
     keys, column = path.keys, np.arange(market.slices)[:, None]
     regime = path.world.regime[:-1]
     offers = available(market, keys, column, regime)
-    deviations, z = [], [np.zeros(len(keys))] * market.lit
+    deviations: list[Any] = []
+    z: Sequence[Any] = [np.zeros(len(keys))] * market.lit
     for k in range(market.slices):
         z = next_deviations(market, keys, k, z)
         deviations.append(np.stack(z))
     weights = weights_of(market, list(np.stack([*deviations, deviations[-1]], axis=1)))
-    if moves_price(market):
-        path = _with_selection(path, side, selected(market, regime, offers))
-    slices = venue_slices(market, path.slices, regime, [w[:-1] for w in weights], offers)
+    row = venue_row(market, regime)
+    if market.moving:
+        path = _with_selection(path, side, selected(market.odds, row.adverse, offers))
+    alone = market.count == 1
+    slices = (path.slices,) if alone else venue_slices(path.slices, tuple(w[:-1] for w in weights), offers, row)
     return VenuePath(path, weights, offers, slices)
 
 

@@ -45,7 +45,7 @@ def _same(single, lanes, lane):
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 @pytest.mark.parametrize("options", OPTIONS)
 def test_a_lane_is_the_single_environment_to_the_last_bit(options, mode):
-    lanes = HyperExecVenuesVectorEnv(num_envs=3, autoreset_mode=mode, info="full", **options)
+    lanes = HyperExecVenuesVectorEnv(num_envs=3, autoreset_mode=mode, info="full", backend="numpy", **options)
     observations, infos = lanes.reset(seed=11)
     singles = [HyperExecVenuesEnv(info="full", **options) for _ in range(3)]
     waiting = [False] * 3

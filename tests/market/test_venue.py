@@ -7,7 +7,7 @@ import pytest
 
 from hyperexec_env.market.kernel import Cost, Impact, Slice, State, expected_cost, move
 from hyperexec_env.market.liquidity import Atoms
-from hyperexec_env.market.venue import adverse_move, one_price, proportional, route, toll, total_cost, venue_move
+from hyperexec_env.market.venue import adverse_move, odds_of, proportional, route, toll, total_cost, venue_move
 
 pytestmark = pytest.mark.fast
 
@@ -87,18 +87,18 @@ def _slice(volume, limit=np.inf, scale=0.5, spread=0.01, **others):
 
 def test_one_venue_is_the_market_to_the_last_bit():
     state, whole = State(1e4, 0.3, 0.2), _slice(2e4, innovation=0.05, risk=1e-7)
-    after, (cost,), (filled,) = venue_move(IMPACT, one_price(IMPACT, 1), state, [whole], [3e3], [0.0])
+    after, (cost,), (filled,) = venue_move(IMPACT, state, [whole], [3e3], [0.0])
     assert (after, cost) == move(IMPACT, state, whole, 3e3)
     assert filled == 3e3
 
 
 def test_a_joint_child_pays_the_whole_slope_wherever_it_fills():
-    state, coupling = State(1e4, 0.3, 0.2), one_price(IMPACT, 3)
+    state = State(1e4, 0.3, 0.2)
     slices = [_slice(2e4, innovation=0.05, risk=1e-7), _slice(1e4), _slice(1e4, limit=1200.0, scale=0.0)]
-    after, costs, fills = venue_move(IMPACT, coupling, state, slices, [2000.0, 500.0, 4000.0], [0.0, 0.0, 0.004])
+    after, costs, fills = venue_move(IMPACT, state, slices, [2000.0, 500.0, 4000.0], [0.0, 0.0, 0.004])
     whole, one = move(IMPACT, state, _slice(2e4, innovation=0.05, risk=1e-7), 3700.0)
-    total = Cost(*total_cost(costs))
-    assert fills == [2000.0, 500.0, 1200.0]
+    total = total_cost(costs)
+    assert fills == (2000.0, 500.0, 1200.0)
     assert after == pytest.approx(whole, rel=1e-14)
     for name in ("permanent", "transient", "spread", "risk"):
         assert getattr(total, name) == pytest.approx(getattr(Cost(*one), name), rel=1e-13)
@@ -108,8 +108,8 @@ def test_a_joint_child_pays_the_whole_slope_wherever_it_fills():
 
 def test_the_last_slice_completes_the_order_at_home():
     home = _slice(2e4, least=np.inf)
-    after, _, fills = venue_move(IMPACT, one_price(IMPACT, 2), State(1e4, 0.0, 0.0), [home, _slice(1e4)], [0.0, 3e3], [0.0] * 2)
-    assert fills == [7e3, 3e3]
+    after, _, fills = venue_move(IMPACT, State(1e4, 0.0, 0.0), [home, _slice(1e4)], [0.0, 3e3], [0.0] * 2)
+    assert fills == (7e3, 3e3)
     assert after[0] == 0.0
 
 
@@ -126,7 +126,7 @@ def test_a_pool_whose_fills_carry_less_than_the_whole_slope_pays_for_round_trips
 def test_adverse_selection_has_mean_zero_and_costs_a_per_share():
     law, adverse, left, lit, posted = Atoms((0.1, 0.4), (0.2, 0.1)), 0.006, 1e4, 800.0, 3000.0
     available = law.sizes * 1e4
-    moves = adverse_move(law, adverse, available)
+    moves = adverse_move(odds_of(law), adverse, available)
     fills = np.minimum(posted, available)
     assert float(law.probabilities @ moves) == pytest.approx(0.0, abs=1e-15)
     assert float(law.probabilities @ ((left - lit - fills) * moves)) == pytest.approx(
@@ -136,7 +136,7 @@ def test_adverse_selection_has_mean_zero_and_costs_a_per_share():
 
 def test_the_expected_account_charges_adverse_selection_and_the_realised_one_does_not_charge_it_twice():
     pool = _slice(1e4, limit=1e3, scale=0.0, spread=0.006)
-    _, costs, _ = venue_move(IMPACT, one_price(IMPACT, 2), State(1e4, 0.0, 0.0), [_slice(1e4), pool], [0.0, 2e3], [0.0, 0.006])
+    _, costs, _ = venue_move(IMPACT, State(1e4, 0.0, 0.0), [_slice(1e4), pool], [0.0, 2e3], [0.0, 0.006])
     assert Cost(*costs[1]).spread == pytest.approx(6.0)
     assert Cost(*costs[1]).timing == pytest.approx(-6.0)
     assert expected_cost(costs[1]) > 6.0

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hyperexec_env.market.lane import first_lane
+from hyperexec_env.market.lane import EpisodeOrder, first_lane
 from hyperexec_env.market.noise import episode_keys
-from hyperexec_env.market.path import World, draw_path
+from hyperexec_env.market.path import World, draw, draw_path, next_slice
 from hyperexec_env.market.venue import Venue
-from hyperexec_env.market.venue_lane import VenueSlice, begin_venues, draw_venue_slice, next_shares, venue_turn
-from hyperexec_env.market.venue_path import build_venues, draw_venue_path
+from hyperexec_env.market.venue_lane import numbers_of, stages_of
+from hyperexec_env.market.venue_path import build_venues, draw_venue_path, venue_row, venue_slices
 from hyperexec_env.market.venue_scenario import VenueScenario, get_venues
 from hyperexec_env.records import map_leaves
 
@@ -23,19 +23,38 @@ DAY, PASSIVE = get_venues("venues-day"), get_venues("passive-day")
 def test_slices_drawn_one_by_one_are_those_of_the_path(name):
     market, keys = build_venues(get_venues(name)), episode_keys(3, np.arange(7))
     paths = draw_venue_path(market, keys, -1.0)
+    whole, venues, stages = market.market, numbers_of(market), stages_of(market)
+    numbers = whole.numbers
     start: World = map_leaves(lambda values: values[0], paths.path.world)
-    lane = map_leaves(lambda values: np.broadcast_to(values, 7), first_lane(market.market.numbers, 1e5, start))
-    episode = begin_venues(market, lane, keys)
+    order, lane = EpisodeOrder(keys, -1.0, 1e5, 1.0), first_lane(numbers, 1e5, start)
+    state = stages.open(numbers, venues, order)
+    nothing = stages.Asked(stages.Every(*[np.zeros(7)] * market.count), np.zeros(7))
     for k in range(market.slices):
-        drawn = draw_venue_slice(market, keys, np.full(7, k), episode, -1.0)
-        for venue, slice in enumerate(drawn.slices):
-            for name, values in slice._asdict().items():
-                assert np.array_equal(
-                    np.broadcast_to(values, 7), np.broadcast_to(getattr(paths.slices[venue], name), (market.slices, 7))[k]
-                ), name
-        assert np.array_equal(drawn.world.price, paths.path.world.price[k + 1])
-        episode, _ = venue_turn(market, episode, drawn, [np.zeros(7)] * market.count, np.zeros(7))
-        episode = next_shares(market, keys, episode)
+        world, table = lane.world, whole.row(k, lane.world.regime)
+        offers = stages.offer(numbers, venues, market.laws, table, order, lane)
+        for mine, theirs in zip(offers.shares, paths.offers, strict=True):
+            assert np.array_equal(np.broadcast_to(mine, 7), theirs[k])
+        for mine, theirs in zip(state.weights, paths.weights, strict=True):
+            assert np.array_equal(np.broadcast_to(mine, 7), theirs[k])
+        slice, after = next_slice(numbers, -1.0, k, table, world, draw(whole, keys, k))
+        lane, state, _ = stages.turn(
+            numbers, venues, order, lane, state, slice, after, venue_row(market, world.regime), offers, nothing
+        )
+        if market.noisy:
+            state = stages.weigh(numbers, venues, order, lane, state)
+        assert np.array_equal(lane.world.price, paths.path.world.price[k + 1])
+
+
+@pytest.mark.parametrize("name", ["venues-day", "passive-day"])
+def test_only_home_carries_risk_and_price_moves(name):
+    market = build_venues(get_venues(name))
+    paths = draw_venue_path(market, episode_keys(3, np.arange(7)), 1.0)
+    regime = paths.path.world.regime[:-1]
+    home, *rest = venue_slices(paths.path.slices, [w[:-1] for w in paths.weights], paths.offers, venue_row(market, regime))
+    assert np.array_equal(home.innovation, paths.path.slices.innovation)
+    assert np.array_equal(home.risk, paths.path.slices.risk)
+    for slice in rest:
+        assert (slice.least, slice.drift, slice.innovation, slice.risk, slice.holding) == (0.0,) * 5
 
 
 @pytest.mark.fast
@@ -101,15 +120,15 @@ def test_timing_has_mean_zero_for_a_policy_that_stops_when_it_is_filled():
     paths = draw_venue_path(market, keys, 1.0)
     start: World = map_leaves(lambda values: values[0], paths.path.world)
     lane = map_leaves(lambda values: np.broadcast_to(values, count), first_lane(market.market.numbers, 2e5, start))
-    episode = begin_venues(market, lane, keys)
+    numbers, venues, stages = market.market.numbers, numbers_of(market), stages_of(market)
+    state = stages.open(numbers, venues, EpisodeOrder(keys, 1.0, 2e5, 1.0))
     for k in range(market.slices):
-        episode = episode._replace(lane=episode.lane._replace(k=k))
-        adverse = [own.take(paths.path.world.regime[k]) for own in market.adverse]
+        lane = lane._replace(k=k)
+        adverse = (0.0, *venue_row(market, paths.path.world.regime[k]).adverse)
         slices = [map_leaves(lambda values: values if np.ndim(values) == 0 else values[k], one) for one in paths.slices]  # noqa: B023
         world = map_leaves(lambda values: values[k + 1], paths.path.world)  # noqa: B023
-        untouched = episode.filled[1] == 0.0
-        asked = [np.zeros(count), np.where(untouched, 0.5 * episode.lane.state.remaining, 0.0)]
-        episode, _ = venue_turn(market, episode, VenueSlice(slices, adverse, world), asked, asked[1])
-    timing = episode.lane.account.cost.timing
+        asked = [np.zeros(count), np.where(state.filled[1] == 0.0, 0.5 * lane.state.remaining, 0.0)]
+        lane, state, _ = stages.book(numbers, venues, lane, state, slices, adverse, world, asked, asked[1])
+    timing = lane.account.cost.timing
     assert abs(timing.mean()) < 4.0 * timing.std() / np.sqrt(count)
-    assert episode.adverse.mean() > 10.0 * timing.std() / np.sqrt(count)  # the test would see what it looks for
+    assert state.adverse.mean() > 10.0 * timing.std() / np.sqrt(count)  # the test would see what it looks for

@@ -74,10 +74,12 @@ GOALS = {
     "basket of 50 assets, 1,024 numba lanes": (100.0, "lower", "one asset"),
     "child order at the touch": (2.0, "lower", "an order of slices"),
     "child order at the touch, 1,000 numpy lanes": (2.0, "lower", "an order of slices"),
+    "child order at the touch, 1,024 numba lanes": (2.0, "lower", "an order of slices"),
     "optimum of touch-5min": (1.0, "lower", LIMIT),
     "optimum of basket-day": (1.0, "lower", LIMIT),
     "4 venues": (6.5, "lower", "one venue"),
     "4 venues, 1,000 numpy lanes": (6.5, "lower", "one venue"),
+    "4 venues, 1,024 numba lanes": (6.5, "lower", "one venue"),
     "training by PPO": (15.0, "higher", "stable-baselines3's defaults"),
     "environment's share of it": (1.0, "lower", LIMIT),
 }

@@ -1,0 +1,235 @@
+"""Write one straight-line Python function of floats from functions of numbers and records, for single environments.
+
+Python spends more time on calls, records and loops over members than on arithmetic. :func:`unrolled` runs a function once on
+*symbols* in place of numbers. What the function computes becomes a graph of operations, and the graph becomes the text of a
+function without calls and records, with the same operations in the same order for each number: the same result to the last bit.
+
+    def cost(state, shares):                      unrolled(cost, State(NUMBER, 0.5), NUMBER)
+        return minimum(shares, state.left) * state.price
+
+    def function(given0, given1):
+        s0, _ = given0
+        return (given1 if given1 < s0 else s0) * 0.5
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from math import inf, nan
+from types import BuiltinFunctionType
+from typing import Any, Final
+
+from hyperexec_env.records import is_record, rebuilt
+
+__all__ = ["NUMBER", "Symbol", "unrolled"]
+
+NUMBER: Final = object()
+"""An argument, or an element of one, that is a number of a call; all other numbers are constants of the function."""
+_DEEPEST: Final = 12
+"""Largest number of operations nested in one expression."""
+_SHAPES: Final = {
+    **{name: f"{{}} {sign} {{}}" for name, sign in (("add", "+"), ("sub", "-"), ("mul", "*"), ("truediv", "/"), ("pow", "**"))},
+    **{name: f"{{}} {sign} {{}}" for name, sign in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">="), ("eq", "=="))},
+    **{"ne": "{} != {}", "and": "{} & {}", "or": "{} | {}", "neg": "-{}", "abs": "abs({})"},
+}
+"""Text of each operator, by the name of its method."""
+
+
+class Symbol:
+    """A number that is not known yet: an operation and its operands."""
+
+    __slots__ = ("callee", "number", "operands", "shape")
+    _numbers = itertools.count()
+    __hash__ = object.__hash__
+
+    def __init__(self, shape: str, *operands: Any, callee: Any = None) -> None:
+        """Store the text of the operation with a pair of braces for each operand."""
+        self.shape, self.operands, self.callee = shape, operands, callee
+        self.number = next(self._numbers)
+        """Position in the order of computation."""
+
+    def __bool__(self) -> bool:
+        """Raise TypeError: a branch in Python cannot depend on a number that is not known yet."""
+        raise TypeError("a condition on a number must be written with `where` to be unrolled")
+
+
+def _operator(shape: str, swapped: bool = False) -> Callable[..., Symbol]:
+    """Return the method of an operator."""
+
+    def method(self: Any, *other: Any) -> Symbol:
+        return Symbol(f"({shape})", *(reversed((self, *other)) if swapped else (self, *other)))
+
+    return method
+
+
+for _name, _shape in _SHAPES.items():
+    setattr(Symbol, f"__{_name}__", _operator(_shape))
+    if _name in ("add", "sub", "mul", "truediv", "pow", "and", "or"):
+        setattr(Symbol, f"__r{_name}__", _operator(_shape, swapped=True))
+
+
+def _symbolic(values: Sequence[Any]) -> bool:
+    """Return whether a symbol is among some values."""
+    return any(isinstance(value, Symbol) for value in values)
+
+
+@cache
+def _source(form: Any) -> tuple[tuple[str, ...], tuple[ast.stmt, ...]]:
+    """Return the parameters and the statements of the form of a function for numbers."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(form)))
+    wanted = ast.FunctionDef if form.__name__ != "<lambda>" else ast.Lambda
+    found = [node for node in ast.walk(tree) if isinstance(node, wanted)]
+    node: Any = found[0]
+    body = [ast.Return(node.body)] if isinstance(node, ast.Lambda) else node.body
+    return tuple(argument.arg for argument in node.args.args), tuple(body)
+
+
+def _caller(form: Any) -> Callable[..., Any]:
+    """Return a form for numbers that also takes symbols, for which its conditions become part of the text."""
+
+    def call(*given: Any) -> Any:
+        if not _symbolic(given):
+            return form(*given)
+        parameters, body = _source(form)
+        names = {name: _called(value) for name, value in form.__globals__.items() if name in form.__code__.co_names}
+        return _run(body, names, dict(zip(parameters, given, strict=True)))
+
+    return call
+
+
+def _called(function: Any) -> Any:
+    """Return a function of C, such as `math.sqrt`, that also takes symbols; any other value as it is."""
+    if not isinstance(function, BuiltinFunctionType):
+        return function
+
+    def call(*given: Any) -> Any:
+        if not _symbolic(given):
+            return function(*given)
+        return Symbol(f"{function.__name__}({', '.join('{}' for _ in given)})", *given, callee=function)
+
+    return call
+
+
+def _run(body: Sequence[ast.stmt], names: dict[str, Any], values: dict[str, Any]) -> Any:
+    """Return what statements return: assignments, conditions that return, and a return."""
+    statement: Any = body[0]
+    if isinstance(statement, ast.Return) and statement.value is not None:
+        return _value(statement.value, names, values)
+    if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
+        return _run(body[1:], names, {**values, statement.targets[0].id: _value(statement.value, names, values)})
+    if isinstance(statement, ast.If) and not statement.orelse:
+        return _chosen(
+            _value(statement.test, names, values),
+            lambda: _run(statement.body, names, values),
+            lambda: _run(body[1:], names, values),
+        )
+    raise TypeError(f"a form for numbers with {type(statement).__name__} cannot be unrolled")
+
+
+def _value(node: ast.expr, names: dict[str, Any], values: dict[str, Any]) -> Any:
+    """Return the value of an expression; a condition on a symbol becomes part of the text."""
+    if isinstance(node, ast.IfExp):
+        test = _value(node.test, names, values)
+        return _chosen(test, lambda: _value(node.body, names, values), lambda: _value(node.orelse, names, values))
+    return eval(compile(ast.Expression(node), "<form>", "eval"), names, values)  # noqa: S307 - source of this package
+
+
+def _chosen(test: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
+    """Return one of two values."""
+    if not isinstance(test, Symbol):
+        return yes() if test else no()
+    return Symbol("({1} if {0} else {2})", test, yes(), no())
+
+
+def unrolled(function: Callable[..., Any], *given: Any, **inner: Any) -> Callable[..., Any]:
+    """Return a function of floats that computes what a function of numbers and records computes.
+
+    The function takes one argument for each argument of `given` that has a :data:`NUMBER`, and returns tuples where the
+    function returns tuples, lists or records.
+
+    Args:
+        function: The function; its conditions on numbers are written with `where` and other functions that have a form for
+            numbers (:func:`~hyperexec_env.records.for_numbers`).
+        given: Arguments: numbers, or nested lists, tuples and records, with :data:`NUMBER` for each number of a call.
+        inner: Replacements, by name, of functions that are called.
+
+    Raises:
+        TypeError: A branch of the function depends on a number of a call.
+    """
+    arguments, names, heads = [], [], []
+    leaves = itertools.count()
+    for index, value in enumerate(given):
+        symbols, text = _opened(value, leaves, f"given{index}")
+        arguments.append(symbols)
+        if text != "_":
+            names.append(f"given{index}")
+            heads += [] if text == f"given{index}" else [f"{text} = given{index}"]
+    made = rebuilt(function, _caller, **inner)(*arguments)
+    body, used = _written(made)
+    lines = [f"def function({', '.join(names)}):", *(f"    {line}" for line in (*heads, *body))]
+    space: dict[str, Any] = {"inf": inf, "nan": nan, **used}
+    exec("\n".join(lines), space)  # noqa: S102 - the text holds operators and numbers only
+    result: Callable[..., Any] = space["function"]
+    return result
+
+
+def _opened(value: Any, leaves: Iterator[int], name: str) -> tuple[Any, str]:
+    """Return an argument with symbols for its numbers, and the text that unpacks it; "_" for one that is constant."""
+    if value is NUMBER:
+        return Symbol(name), name
+    if not isinstance(value, (tuple, list)):
+        return value, "_"
+    parts = [_opened(part, leaves, f"s{next(leaves)}") for part in value]
+    symbols = [symbol for symbol, _ in parts]
+    made = type(value)(*symbols) if is_record(value) else type(value)(symbols)
+    text = ", ".join(text for _, text in parts)
+    return made, "_" if all(text == "_" for _, text in parts) else f"({text},)"
+
+
+def _children(value: Any) -> tuple[Any, ...]:
+    """Return the elements of a tuple or list, or the operands of a symbol."""
+    if isinstance(value, Symbol):
+        return value.operands
+    return tuple(value) if isinstance(value, (tuple, list)) else ()
+
+
+def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
+    """Return the statements that compute and return a value, and the functions of C that they call, by name."""
+    uses: Counter[int] = Counter()
+    nodes: dict[int, Symbol] = {}
+    queue = [made]
+    while queue:
+        value = queue.pop()
+        if isinstance(value, Symbol):
+            uses[value.number] += 1
+            if value.number in nodes:
+                continue
+            nodes[value.number] = value
+        queue += _children(value)
+    texts: dict[int, tuple[str, int]] = {}
+    """Text and depth of each symbol."""
+    body: list[str] = []
+
+    def text(value: Any) -> tuple[str, int]:
+        if isinstance(value, Symbol):
+            return texts[value.number]
+        if isinstance(value, (tuple, list)):
+            return f"({''.join(f'{text(part)[0]}, ' for part in value)})", 0
+        return f"({float(value) if isinstance(value, float) else value!r})", 0
+
+    for number, symbol in sorted(nodes.items()):
+        parts = [text(operand) for operand in symbol.operands]
+        line = symbol.shape.format(*(part for part, _ in parts))
+        depth = 1 + max((depth for _, depth in parts), default=-1)
+        if symbol.operands and (uses[number] > 1 or depth > _DEEPEST):
+            body.append(f"t{number} = {line}")
+            line, depth = f"t{number}", 0
+        texts[number] = line, depth
+    functions = {symbol.callee.__name__: symbol.callee for symbol in nodes.values() if symbol.callee is not None}
+    return [*body, f"return {text(made)[0]}"], functions
