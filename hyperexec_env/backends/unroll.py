@@ -23,11 +23,11 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from math import inf, nan
 from types import BuiltinFunctionType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hyperexec_env.records import is_record, rebuilt
 
-__all__ = ["NUMBER", "Symbol", "unrolled"]
+__all__ = ["NUMBER", "Symbol", "opaque", "unrolled"]
 
 NUMBER: Final = object()
 """An argument, or an element of one, that is a number of a call; all other numbers are constants of the function."""
@@ -44,13 +44,13 @@ _SHAPES: Final = {
 class Symbol:
     """A number that is not known yet: an operation and its operands."""
 
-    __slots__ = ("callee", "number", "operands", "shape")
+    __slots__ = ("number", "operands", "shape")
     _numbers = itertools.count()
     __hash__ = object.__hash__
 
-    def __init__(self, shape: str, *operands: Any, callee: Any = None) -> None:
+    def __init__(self, shape: str, *operands: Any) -> None:
         """Store the text of the operation with a pair of braces for each operand."""
-        self.shape, self.operands, self.callee = shape, operands, callee
+        self.shape, self.operands = shape, operands
         self.number = next(self._numbers)
         """Position in the order of computation."""
 
@@ -111,7 +111,7 @@ def _called(function: Any) -> Any:
     def call(*given: Any) -> Any:
         if not _symbolic(given):
             return function(*given)
-        return Symbol(f"{function.__name__}({', '.join('{}' for _ in given)})", *given, callee=function)
+        return Symbol(f"{{}}({', '.join('{}' for _ in given)})", _Name(function), *given)
 
     return call
 
@@ -145,6 +145,22 @@ def _chosen(test: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
     if not isinstance(test, Symbol):
         return yes() if test else no()
     return Symbol("({1} if {0} else {2})", test, yes(), no())
+
+
+def opaque(function: Callable[[list[float]], Sequence[float]], count: int) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return a function from a list of numbers to a list of `count` numbers that :func:`unrolled` calls as it is."""
+
+    def call(values: Sequence[Any]) -> list[Any]:
+        made = Symbol(f"{{}}([{', '.join('{}' for _ in values)}])", _Name(function), *values)
+        return [Symbol(f"{{}}[{index}]", made) for index in range(count)]
+
+    return call
+
+
+class _Name(NamedTuple):
+    """A function that the text calls."""
+
+    function: Any
 
 
 def unrolled(function: Callable[..., Any], *given: Any, **inner: Any) -> Callable[..., Any]:
@@ -196,11 +212,13 @@ def _children(value: Any) -> tuple[Any, ...]:
     """Return the elements of a tuple or list, or the operands of a symbol."""
     if isinstance(value, Symbol):
         return value.operands
+    if isinstance(value, _Name):
+        return ()
     return tuple(value) if isinstance(value, (tuple, list)) else ()
 
 
 def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
-    """Return the statements that compute and return a value, and the functions of C that they call, by name."""
+    """Return the statements that compute and return a value, and the functions that they call, by name."""
     uses: Counter[int] = Counter()
     nodes: dict[int, Symbol] = {}
     queue = [made]
@@ -216,9 +234,15 @@ def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
     """Text and depth of each symbol."""
     body: list[str] = []
 
+    functions: dict[str, Any] = {}
+
     def text(value: Any) -> tuple[str, int]:
         if isinstance(value, Symbol):
             return texts[value.number]
+        if isinstance(value, _Name):
+            name = f"f{id(value.function)}"
+            functions[name] = value.function
+            return name, 0
         if isinstance(value, (tuple, list)):
             return f"({''.join(f'{text(part)[0]}, ' for part in value)})", 0
         return f"({float(value) if isinstance(value, float) else value!r})", 0
@@ -231,5 +255,4 @@ def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
             body.append(f"t{number} = {line}")
             line, depth = f"t{number}", 0
         texts[number] = line, depth
-    functions = {symbol.callee.__name__: symbol.callee for symbol in nodes.values() if symbol.callee is not None}
     return [*body, f"return {text(made)[0]}"], functions

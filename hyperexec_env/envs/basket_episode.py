@@ -7,30 +7,32 @@ It differs from :mod:`~hyperexec_env.envs.episode` in one place: the assets trad
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from operator import add
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.envs import basket_features
-from hyperexec_env.envs.basket_features import ASSET, BASKET, PULLED, asset_rows, basket_rows, whole_of
+from hyperexec_env.backends.unroll import NUMBER, opaque, unrolled
+from hyperexec_env.envs.basket_features import ASSET, BASKET, PULLED, Whole, asset_rows, basket_features, basket_rows, whole_of
 from hyperexec_env.envs.basket_task import BasketTask, basket_info, notional_of, stacked_situation
 from hyperexec_env.envs.episode import Block
 from hyperexec_env.envs.features import own_features
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import unseen
-from hyperexec_env.market import basket
-from hyperexec_env.market.account import Account, forced_shares, open_account, settle_in_bps
-from hyperexec_env.market.basket import Products
+from hyperexec_env.market.account import Account, Components, Statement, forced_shares, open_account, settle_in_bps
+from hyperexec_env.market.basket import Coupling, Products, basket_move, products, without_own
 from hyperexec_env.market.basket_path import draw_basket_path
-from hyperexec_env.market.kernel import Cost, Slice, State, move, paid_cost
+from hyperexec_env.market.kernel import Cost, Slice, State, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World
 from hyperexec_env.market.predator import PredatorMemory
+from hyperexec_env.market.several import each, fold
 from hyperexec_env.market.tables import must_finish
-from hyperexec_env.records import adder, map_leaves, on_numbers
+from hyperexec_env.records import adder, filler, map_leaves
 
 __all__ = ["BasketBlock", "BasketEpisode", "draw_basket_block"]
 
@@ -41,27 +43,110 @@ _STARTS = len(BASKET) * _FLOAT, len(ASSET) * _FLOAT
 """Bytes before the block of asset 0, and bytes of the block of an asset."""
 
 
-def _prepared(matrix: Products, values: list[float]) -> list[float]:
-    """Return the products of a matrix that is prepared for floats."""
-    return matrix(values)
+_INLINE: Final = 6
+"""Largest number of assets whose sums over the others are written out; numpy computes those of more assets in less time."""
 
 
-_basket_move = on_numbers(
-    basket.basket_move,
-    _offered=on_numbers(basket._offered),
-    _coupled=on_numbers(basket._coupled, of_others=_prepared),
-    moved_by_others=on_numbers(basket.moved_by_others, move=on_numbers(move)),
-)
-_features = on_numbers(
-    basket_features.basket_features,
-    _exposures=on_numbers(basket_features._exposures, products=_prepared),
-    pull_of=on_numbers(basket_features.pull_of),
-    deviation_of=on_numbers(basket_features.deviation_of),
-    variance_left=on_numbers(basket_features.variance_left),
-)
+def _prepared(matrix: Any, values: Sequence[Any]) -> list[Any]:
+    """Return the products of a matrix: written out, or computed by the function that is prepared for floats."""
+    made: list[Any] = matrix(values) if callable(matrix) else products(matrix, values)
+    return made
+
+
+class _Traded(NamedTuple):
+    """What a slice changes."""
+
+    states: Any
+    """(remaining, permanent, transient) of each asset after the slice."""
+    costs: Any
+    """Cost of each asset, currency, in the field order of `Cost`."""
+    paid: Any
+    """Cost that the reward charges, currency."""
+    seen: Any
+    """Features of the next observation that depend on trades: of the basket, and of each asset."""
+
+
+def _trade(
+    task: BasketTask, matrices: Any, orders: Any, whole: Whole, states: Any, rows: Any, shares: Any, known: Any
+) -> _Traded:
+    """Trade one slice, and look at the next.
+
+    Args:
+        task: The task.
+        matrices: The coupling, and the correlation of the features, as :func:`_prepared` takes them.
+        orders: Shares of each order.
+        whole: The orders as a whole.
+        states: (remaining, permanent, transient) of each asset before the slice.
+        rows: Slice of each asset.
+        shares: Shares that each asset requests.
+        known: What the agent knows of the next slice beforehand, of each asset.
+    """
+    coupling, correlation = matrices
+    after, costs = basket_move(task.market.impacts, coupling, states, rows, shares)
+    traded = [old[0] - new[0] for old, new in zip(states, after, strict=True)]
+    seen = _look(task, correlation, orders, whole, after, traded, [row[0] for row in rows], known)
+    return _Traded(after, costs, fold(add, each(task.assets[0].slice_cost, costs)), seen)
+
+
+def _look(
+    task: BasketTask, correlation: Any, orders: Any, whole: Whole, states: Any, traded: Any, volumes: Any, known: Any
+) -> tuple[Any, list[Any]]:
+    """Return the features that depend on trades, of the basket and of each asset."""
+    sight = task.sight._replace(correlation=correlation)
+    computed, pulls = basket_features(sight, whole, [state[0] for state in states])
+    scales = [tuple(asset.observer.sight.scales) for asset in task.assets]
+    own = map(own_features, scales, orders, whole.reach, states, traded, volumes, known)
+    return computed, [(*features, pull) for features, pull in zip(own, pulls, strict=True)]
+
+
+def _ask(requests: Any, actions: Any, states: Any, bases: Any) -> list[Any]:
+    """Return the shares that actions request, one for each asset."""
+    return [ask(action, state[0], base) for ask, action, state, base in zip(requests, actions, states, bases, strict=True)]
+
+
+class _Functions(NamedTuple):
+    """The functions of a task for floats."""
+
+    trade: Callable[..., Any]
+    look: Callable[..., Any]
+    ask: Callable[..., Any]
+
+
+@lru_cache(maxsize=16)
+def _functions_of(task: BasketTask) -> _Functions:
+    """Return the functions of a task for floats."""
+    count = len(task.assets)
+    numbers, states, rows = [NUMBER] * count, [(NUMBER,) * 3] * count, [[NUMBER] * len(Slice._fields)] * count
+    whole, known = Whole(NUMBER, NUMBER, numbers), [[NUMBER] * 3] * count
+    coupling, correlation = Coupling(*map(without_own, task.market.coupling)), task.sight.correlation
+    if count > _INLINE:
+        coupling = Coupling(*(opaque(Products(rows), count) for rows in coupling))  # type: ignore[arg-type]
+        correlation = opaque(Products(correlation), count)  # type: ignore[assignment]
+    inner = {"of_others": _prepared, "products": _prepared}
+    trade = unrolled(_trade, task, (coupling, correlation), numbers, whole, states, rows, numbers, known, **inner)
+    look = unrolled(_look, task, correlation, numbers, whole, states, numbers, numbers, known, **inner)
+    requests = [asset.mode.shares for asset in task.assets]
+    if task.discrete:
+        return _Functions(trade, look, lambda *given: _ask(requests, *given))
+    return _Functions(trade, look, unrolled(_ask, requests, numbers, states, numbers))
+
+
 _sum_of_costs = adder(Cost)
 _NO_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _DONE = State(0.0, 0.0, 0.0)
+
+
+@lru_cache(maxsize=1)
+def _settle() -> Callable[..., Any]:
+    """Return :func:`settle_in_bps` of a completed order for floats, which reads its costs and the unit of the result."""
+    account = Account(filler(Cost)(NUMBER), 0.0, 0.0)
+    return unrolled(settle_in_bps, account, None, State(0.0, 0.0, 0.0), 0.0, NUMBER)
+
+
+def _statement_of(cost: Cost, bps: float) -> Statement:
+    """Return the statement of a completed order."""
+    made: Any = _settle()((cost, 0.0, 0.0), bps)
+    return Statement._make((*made[:-1], Components(*made[-1])))
 
 
 class BasketBlock:
@@ -95,10 +180,7 @@ class BasketEpisode:
         index = number - block.first
         self.task, self._block, self._index = task, block, index
         market, blocks = task.market, block.assets
-        self._impacts = [tuple(impact) for impact in market.impacts]
-        self._scales = [tuple(asset.observer.sight.scales) for asset in task.assets]
-        self._slice_cost, self._slices = task.assets[0].slice_cost, market.slices
-        self._requests = [asset.mode.shares for asset in task.assets]
+        self._functions, self._slices = _functions_of(task), market.slices
         self._rows, self._bases, self._known = (values[index].tolist() for values in (block.slices, block.base, block.known))
         self._observations = block.observations[index].copy()
         self.sides = [each.side[index] for each in blocks]
@@ -106,11 +188,13 @@ class BasketEpisode:
         self.notional = notional_of(market, self.quantities)
         self.scale = -1e4 / self.notional
         self._whole = whole_of(task.sight, self.quantities)
-        self._states: list[tuple[float, float, float]] = [(quantity, 0.0, 0.0) for quantity in self.quantities]
+        self._orders = self.quantities, self._whole
+        self._states: Sequence[tuple[float, float, float]] = [(quantity, 0.0, 0.0) for quantity in self.quantities]
         self._history: list[tuple[Any, Any]] = []
         self.k, self.over = 0, False
         self.asked: list[float] = [0.0] * len(blocks)
-        self._observe(0, self.asked, [numbers.slice_volume for numbers in self._numbers])
+        volumes = [numbers.slice_volume for numbers in self._numbers]
+        self._observe(0, self._functions.look(*self._orders, self._states, self.asked, volumes, self._known[0]))
 
     @property
     def _numbers(self) -> list[Any]:
@@ -125,8 +209,7 @@ class BasketEpisode:
 
     def request(self, actions: Sequence[Any]) -> list[float]:
         """Return the shares that valid actions request, one for each asset."""
-        parts = zip(self._requests, actions, self._states, self._bases[self.k], strict=True)
-        return [request(action, state[0], base) for request, action, state, base in parts]
+        return list(self._functions.ask(actions, self._states, self._bases[self.k]))
 
     def trade(self, shares: list[float]) -> tuple[NDArray[np.float32], float]:
         """Trade one slice; return the next observation and the reward, bps of the basket's arrival notional.
@@ -134,37 +217,24 @@ class BasketEpisode:
         Args:
             shares: Shares that each asset requests.
         """
-        k, before = self.k, self._states
-        rows = self._rows[k]
-        result = _basket_move(self._impacts, self.task.coupling, before, rows, shares)
-        after, costs = result
-        self._history.append(result)
+        k = self.k
+        after, costs, paid, seen = self._functions.trade(*self._orders, self._states, self._rows[k], shares, self._known[k + 1])
+        self._history.append((after, costs))
         self._states, self.asked = after, shares
         self.k = k = k + 1
         self.over = k == self._slices or all(state[0] <= 0.0 for state in after)
-        charged = [self._slice_cost(cost) for cost in costs]
-        paid = charged[0]
-        for part in charged[1:]:
-            paid = paid + part
-        traded = [old[0] - new[0] for old, new in zip(before, after, strict=True)]
-        self._observe(k, traded, [row[0] for row in rows])
-        return self._observations[k], paid * self.scale
+        return self._observe(k, seen), paid * self.scale
 
-    def _observe(self, k: int, traded: Sequence[float], volumes: Sequence[float]) -> None:
-        """Write the features that depend on trades in the observation of slice `k`.
-
-        Args:
-            k: Slice, 0..N.
-            traded: Shares that traded in the previous slice, by asset.
-            volumes: Market volume of the previous slice, by asset.
-        """
-        observation, states, start = self._observations[k], self._states, _STARTS[0]
-        computed, pulls = _features(self.task.prepared, self._whole, [state[0] for state in states])
-        _write_basket(observation, 0, *computed)
-        own = map(own_features, self._scales, self.quantities, self._whole.reach, states, traded, volumes, self._known[k])
-        for features, pull in zip(own, pulls, strict=True):
-            _write_asset(observation, start, *features, pull)
-            start += _STARTS[1]
+    def _observe(self, k: int, seen: tuple[Any, Any]) -> NDArray[np.float32]:
+        """Write the features that depend on trades in the observation of slice `k`, and return it."""
+        observation: Any = self._observations[k]
+        _write_basket(observation, 0, *seen[0])
+        start, step = _STARTS
+        for features in seen[1]:
+            _write_asset(observation, start, *features)
+            start += step
+        made: NDArray[np.float32] = observation
+        return made
 
     def mask(self) -> NDArray[np.int8]:
         """Return the masks of the discrete levels, shape (assets, levels), 1 is allowed."""
@@ -172,16 +242,11 @@ class BasketEpisode:
         parts = zip(self.task.assets, self._states, self._bases[k], strict=True)
         return np.stack([asset.mode.mask(state[0], base, must_finish(asset.market.numbers, k)) for asset, state, base in parts])
 
-    def _account(self, asset: int) -> Account:
-        """Return the account of an asset over the slices so far."""
-        return Account(_sum_of_costs(costs[asset] for _, costs in self._history), 0.0, 0.0)
-
     def settled(self) -> list[Settled]:
         """Return the result of each asset up to now, in bps of the basket's notional."""
         made = []
         for i, numbers in enumerate(self._numbers):
-            account = self._account(i) if self._history else open_account()
-            statement = settle_in_bps(account, self.task.market.impacts[i], _DONE, self.quantities[i], -self.scale)
+            statement = _statement_of(_sum_of_costs(costs[i] for _, costs in self._history), -self.scale)
             forced = 0.0
             if self.k:
                 last = Slice(*self._rows[self.k - 1][i])
@@ -214,13 +279,13 @@ class BasketEpisode:
 
     def seen(self, remaining: Sequence[float]) -> tuple[tuple[float, float], list[float]]:
         """Return (value left, variance left) and the pull of each asset, as observed, for some remaining shares."""
-        found: tuple[tuple[float, float], list[float]] = _features(self.task.prepared, self._whole, list(remaining))
+        found: tuple[tuple[float, float], list[float]] = basket_features(self.task.sight, self._whole, list(remaining))
         return found
 
     def text(self) -> str:
         """Return the episode so far as text: one line for the basket, one for each asset with a bar of its remaining shares."""
         task, k = self.task, self.k
-        (value, variance), pulls = _features(task.prepared, self._whole, [state[0] for state in self._states])
+        (value, variance), pulls = basket_features(task.sight, self._whole, [state[0] for state in self._states])
         ratio = variance / (1.0 - variance)
         shown = self.settled()
         cost = sum(one.statement.objective for one in shown)

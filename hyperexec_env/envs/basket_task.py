@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Final
 
 import numpy as np
@@ -19,13 +18,12 @@ from hyperexec_env.envs.reward import Reward
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import Task, final_info, log_warnings, order_draw, refuse_unknown, task_of
 from hyperexec_env.market.account import Statement
-from hyperexec_env.market.basket import Coupling, Products, without_own
 from hyperexec_env.market.basket_path import BasketMarket, build_basket
 from hyperexec_env.market.basket_scenario import get_basket
 from hyperexec_env.market.lane import Settled
 from hyperexec_env.market.path import OrderDraw, draw_orders
 from hyperexec_env.orders import Order
-from hyperexec_env.records import map_leaves
+from hyperexec_env.records import is_record, plus
 
 __all__ = [
     "BASKET_ACTION_MODES",
@@ -96,18 +94,6 @@ class BasketTask:
     def observation_space(self) -> spaces.Box:
         """The observation space of one episode."""
         return basket_space(len(self.assets))
-
-    @cached_property
-    def coupling(self) -> Coupling:
-        """The matrices of the market without their diagonals, prepared for floats."""
-        matrices: list[Any] = [Products(without_own(rows)) for rows in self.market.coupling]
-        return Coupling(*matrices)
-
-    @cached_property
-    def prepared(self) -> BasketSight:
-        """The numbers of the features, the correlation prepared for floats."""
-        correlation: Any = Products(self.sight.correlation)
-        return self.sight._replace(correlation=correlation)
 
     def orders(self, keys: Any) -> tuple[list[Order], Any]:
         """Return the order of each asset in the episodes with some keys, and the factor +1 or -1 of all sides.
@@ -189,10 +175,12 @@ def _sum(values: Any) -> Any:
 
 def total_statement(statements: Sequence[Statement]) -> Statement:
     """Return the sum of statements in bps of one notional, added from left to right."""
-    total = statements[0]
-    for other in statements[1:]:
-        total = map_leaves(operator.add, total, other)
-    return total
+    return reduce(_plus, statements)
+
+
+def _plus(a: Statement, b: Statement) -> Statement:
+    """Return the sum of two statements."""
+    return Statement(*(plus(x, y) if is_record(x) else x + y for x, y in zip(a, b, strict=True)))
 
 
 def basket_info(task: BasketTask, settled: list[Settled], notional: Any) -> dict[str, Any]:
