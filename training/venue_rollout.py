@@ -105,7 +105,9 @@ def roll_venue_stack(
     names = [feature.name for feature in venue_features(0, market.count - lit)]
     zero = torch.zeros_like(lanes.drifted[0])
     state: tuple[Any, ...] = (zero + quantity, zero, zero)
-    asked, fills, posted, gained = ([zero] * market.count for _ in range(4))
+    posted, gained = ([zero] * market.count for _ in range(2))
+    asked: Sequence[torch.Tensor] = posted
+    fills: Sequence[torch.Tensor] = posted
     since, last_shares, expected, realised = [zero + float(market.slices)] * market.count, zero, zero, zero
     for k, slices in enumerate(stack.slices):
         known = (lanes.drifted[k], float(whole.plan[k]), lanes.rest_volume[k])

@@ -149,10 +149,14 @@ def _chosen(test: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
 
 def opaque(function: Callable[[list[float]], Sequence[float]], count: int) -> Callable[[Sequence[Any]], list[Any]]:
     """Return a function from a list of numbers to a list of `count` numbers that :func:`unrolled` calls as it is."""
+    known: dict[tuple[int, ...], list[Any]] = {}
 
     def call(values: Sequence[Any]) -> list[Any]:
-        made = Symbol(f"{{}}([{', '.join('{}' for _ in values)}])", _Name(function), *values)
-        return [Symbol(f"{{}}[{index}]", made) for index in range(count)]
+        key = tuple(value.number for value in values)
+        if key not in known:  # the text calls the function once for the same numbers
+            made = Symbol(f"{{}}([{', '.join('{}' for _ in values)}])", _Name(function), *values)
+            known[key] = [Symbol(f"{{}}[{index}]", made) for index in range(count)]
+        return known[key]
 
     return call
 

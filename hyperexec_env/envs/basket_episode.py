@@ -119,12 +119,14 @@ def _functions_of(task: BasketTask) -> _Functions:
     numbers, states, rows = [NUMBER] * count, [(NUMBER,) * 3] * count, [[NUMBER] * len(Slice._fields)] * count
     whole, known = Whole(NUMBER, NUMBER, numbers), [[NUMBER] * 3] * count
     coupling, correlation = Coupling(*map(without_own, task.market.coupling)), task.sight.correlation
+    matrices: Any = coupling, correlation
     if count > _INLINE:
-        coupling = Coupling(*(opaque(Products(rows), count) for rows in coupling))  # type: ignore[arg-type]
-        correlation = opaque(Products(correlation), count)  # type: ignore[assignment]
+        moves = opaque(Products([*coupling.permanent, *coupling.transient]), 2 * count)
+        held, along = (opaque(Products(rows), count) for rows in (coupling.correlation, correlation))
+        matrices = Coupling(lambda halves: moves(halves)[:count], lambda halves: moves(halves)[count:], held), along  # type: ignore[arg-type]
     inner = {"of_others": _prepared, "products": _prepared}
-    trade = unrolled(_trade, task, (coupling, correlation), numbers, whole, states, rows, numbers, known, **inner)
-    look = unrolled(_look, task, correlation, numbers, whole, states, numbers, numbers, known, **inner)
+    trade = unrolled(_trade, task, matrices, numbers, whole, states, rows, numbers, known, **inner)
+    look = unrolled(_look, task, matrices[1], numbers, whole, states, numbers, numbers, known, **inner)
     requests = [asset.mode.shares for asset in task.assets]
     if task.discrete:
         return _Functions(trade, look, lambda *given: _ask(requests, *given))
@@ -181,7 +183,8 @@ class BasketEpisode:
         self.task, self._block, self._index = task, block, index
         market, blocks = task.market, block.assets
         self._functions, self._slices = _functions_of(task), market.slices
-        self._rows, self._bases, self._known = (values[index].tolist() for values in (block.slices, block.base, block.known))
+        self._rows: NDArray[np.float64] = block.slices[index]
+        self._bases, self._known = (values[index].tolist() for values in (block.base, block.known))
         self._observations = block.observations[index].copy()
         self.sides = [each.side[index] for each in blocks]
         self.quantities = [each.quantity[index] for each in blocks]
@@ -217,8 +220,8 @@ class BasketEpisode:
         Args:
             shares: Shares that each asset requests.
         """
-        k = self.k
-        after, costs, paid, seen = self._functions.trade(*self._orders, self._states, self._rows[k], shares, self._known[k + 1])
+        k, rows = self.k, self._rows[self.k].tolist()
+        after, costs, paid, seen = self._functions.trade(*self._orders, self._states, rows, shares, self._known[k + 1])
         self._history.append((after, costs))
         self._states, self.asked = after, shares
         self.k = k = k + 1
@@ -249,7 +252,7 @@ class BasketEpisode:
             statement = _statement_of(_sum_of_costs(costs[i] for _, costs in self._history), -self.scale)
             forced = 0.0
             if self.k:
-                last = Slice(*self._rows[self.k - 1][i])
+                last = Slice(*self._rows[self.k - 1, i].tolist())
                 forced = forced_shares(last.least, last.volume, numbers.cap, self.asked[i], self.last_shares(i))
             made.append(Settled(statement, forced / self.quantities[i], self.sides[i], self.quantities[i]))
         return [unseen(one, self.over) for one in made] if self.task.secret else made
@@ -311,7 +314,7 @@ class BasketEpisode:
         world: World = map_leaves(lambda values: values.item(k, index), path)
         before = path.price.item(max(k - 1, 0), index)
         paid = paid_cost(Cost(*self._history[-1][1][asset])) if k else 0.0
-        volume = self._rows[k - 1][asset][0] if k else numbers.slice_volume
+        volume = float(self._rows[k - 1, asset, 0]) if k else numbers.slice_volume
         last = LastSlice(self.last_shares(asset), volume, before, paid, self.asked[asset])
         lane = Lane(k, int(self.over), world, State(*self._states[asset]), _NO_MEMORY, open_account(), last)
         order = EpisodeOrder(self._block.keys[index], self.sides[asset], self.quantities[asset], self.scale)

@@ -51,6 +51,7 @@ class EpisodeEnv(gym.Env[NDArray[np.float32], Any]):
         self._full = check_choice("info", info, INFOS) == "full"
         self.task, self._largest = build(), largest
         self.render_mode, self._human = render_mode, render_mode == "human"
+        self._discrete: bool = self.task.discrete
         self.action_space = self.task.space
         self.observation_space = self.task.observation_space
         self._numbers = EpisodeNumbers()
@@ -131,7 +132,7 @@ class EpisodeEnv(gym.Env[NDArray[np.float32], Any]):
 
     def _info(self, episode: Any) -> dict[str, Any]:
         """Return the `info` of an episode: the masks of discrete actions, and the result where it is asked for."""
-        info: dict[str, Any] = {"action_mask": episode.mask()} if self.task.discrete else {}
+        info: dict[str, Any] = {"action_mask": episode.mask()} if self._discrete else {}
         return info | episode.info() if episode.over or self._full else info
 
     def action_masks(self) -> NDArray[np.bool_]:

@@ -65,6 +65,9 @@ class EpisodeNumbers:
         Raises:
             ValueError: A bad seed or option; nothing changes.
         """
+        if seed is None and options is None and self.begun:  # the usual reset, which takes no generator anew
+            self.episode += 1
+            return False
         given = check_reset_options(options, ("episode", "board"), seed is not None)
         number = check_episode(given["episode"]) if "episode" in given else None
         drawn = seeded(None if seed is None else check_seed(seed))

@@ -16,7 +16,7 @@ from hyperexec_env.envs.touch_features import TOUCH_FEATURES
 from hyperexec_env.envs.touch_task import TouchTask, mask_row, touch_info
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.touch import Bill, Draw, Place, TouchMarket, draw_step
-from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane, step_lane
+from hyperexec_env.market.touch_lane import TouchLane, step_lane
 from hyperexec_env.records import fill_record
 
 __all__ = ["TouchBlock", "TouchEpisode", "draw_touch_block"]
@@ -72,7 +72,7 @@ class TouchEpisode:
         """Begin the episode, given the outflow and the move of the touch in each step."""
         self.task, self.draws = task, draws
         self._step = _step_of(task)
-        self._lanes: list[Any] = [first_touch_lane(task.market)]
+        self._lanes: list[Any] = [task.start]
         """The episode before each step so far, and now, as plain tuples."""
         self.k, self.over, self._row = 0, False, task.first_row
         self.first = task.first.copy()

@@ -109,9 +109,14 @@ class TouchTask:
         return list(self.all_masks)
 
     @cached_property
+    def start(self) -> TouchLane:
+        """The start of every episode."""
+        return first_touch_lane(self.market)
+
+    @cached_property
     def first(self) -> NDArray[np.float32]:
         """The first observation of every episode."""
-        return observe_touch(self.market, first_touch_lane(self.market))
+        return observe_touch(self.market, self.start)
 
     @cached_property
     def first_row(self) -> float:
