@@ -135,9 +135,9 @@ def own_draws(words: Words, shocks: Shocks) -> OwnDraws:
 
 def unmixed_draws(own: OwnDraws, common: Common) -> Draws:
     """Return the draws of a slice before the flows and news of the assets are mixed: the volume and the regime are right."""
-    return Draws(own.flow, own.news, own.volume_shock, common.regime_draw)
+    return Draws(own.flow, own.news, own.volume_shock, common.regime_draw, 0.0)
 
 
 def mixed_draws(own: OwnDraws, mixed: Mixed, common: Common) -> Draws:
     """Return the draws of a slice, with the correlation of the basket."""
-    return Draws(mixed.flow, mixed.news, own.volume_shock, common.regime_draw)
+    return Draws(mixed.flow, mixed.news, own.volume_shock, common.regime_draw, 0.0)

@@ -308,7 +308,7 @@ def draw(market: Market, keys: noise.Words, k: Any) -> Draws:
 
 def day_draws(day: DaySlice) -> Draws:
     """Return the draws of a slice of a recorded day, whose order flow is not known and is zero."""
-    return Draws(day.news * 0.0, day.news, day.volume_shock, day.next_regime)
+    return Draws(day.news * 0.0, day.news, day.volume_shock, day.next_regime, 0.0)
 
 
 # --- slices

@@ -184,6 +184,7 @@ def _stages(lit: int, hidden: int, noisy: bool, moving: bool) -> VenueStages:
             memory=lane.memory,
             account=Account(plus(account.cost, cost), account.drift_move, account.timing_move),
             last=LastSlice(traded, volume, lane.world.price, paid_cost(cost) - charged, wanted),
+            slope_odds=lane.slope_odds,
         )
         venue_state = VenueState(
             state.deviations,
