@@ -450,7 +450,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder with lobster and crypto_l1")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
     args = parser.parse_args()
-    reports = [compare(setting, queue, touch_policy_names()) for setting in settings(args.data) for queue in QUEUES]
+    tapes = settings(args.data)
+    if not tapes:
+        parser.error(f"--data must be a folder with files in lobster or crypto_l1, got {args.data}")
+    reports = [compare(setting, queue, touch_policy_names()) for setting in tapes for queue in QUEUES]
     print("\n\n".join(map(str, reports)))
     if args.json:
         plain = [
