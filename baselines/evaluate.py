@@ -26,6 +26,7 @@ from hyperexec_env.evaluation.submission import Submission, is_submission, load_
 from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario
 from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
 from hyperexec_env.progress import progress
+from hyperexec_env.workers import check_workers
 
 from .basket_policies import BASKET_BASELINES, BASKET_SANITY, BasketOptimal, basket_policy, basket_policy_names
 from .desk import DESK, LEARNERS
@@ -213,6 +214,8 @@ def evaluate(
     backend: str = "auto",
     threads: int = 0,
     policy_timeout: float = TIMEOUT,
+    workers: int = 1,
+    ray: str = "",
 ) -> Board:
     """Evaluate policies on the same episodes of a scenario or a basket, against TWAP and the optimum, with a progress bar.
 
@@ -229,6 +232,8 @@ def evaluate(
         policy_timeout: Largest time of one call of a policy, seconds; 0: no limit. A policy that raises an error, does not
             return in time or does not return finite shares gets no row: :attr:`Board.failed` holds the reason, and the other
             policies go on. A compiled rule is stopped only if it never ends within 64 episodes, on which it is tried first.
+        workers: Processes that share the batches of 4,096 episodes; results do not depend on their number.
+        ray: Address of a ray cluster that runs the batches instead (extra `dist`); "": none.
 
     A scenario with a posterior is also played in its draws: the board shows for each difference to TWAP what part of its
     variance comes from calibration, and whether the difference is larger than that error.
@@ -241,6 +246,7 @@ def evaluate(
     episodes, seed = check_evaluation(episodes, seed)
     threads = check_integer("threads", threads, low=0, high=256)
     check_number("policy_timeout", policy_timeout, low=0.0, high=1e6, unit="s")
+    shared_by = check_workers(workers, ray)
     scenario, chosen = scenario_or_basket(scenario), entrants(policies, scenario)
     _check_loops(scenario, backend, threads)
     if optimum is True:
@@ -263,6 +269,7 @@ def evaluate(
             backend=backend,
             num_threads=threads or None,
             policy_timeout=policy_timeout,
+            workers=shared_by,
         )
     return _over_draws(board, chosen, policy_timeout)
 

@@ -85,7 +85,7 @@ def quantile_table(found: Sequence[Judged], names: Iterable[str]) -> str:
         low, high = np.quantile(np.quantile(gaps[chosen, at], QUANTILES, axis=1), (0.025, 0.975), axis=1)
         values = np.quantile(gaps[:, at], QUANTILES)
         cells = [f"{value:.2f} [{a:.2f}, {b:.2f}]" for value, a, b in zip(values[:-1], low, high, strict=False)]
-        rows.append([name, *cells, f"{values[-1]:.2f}", f"{100.0 * (gaps[:, at] < 1.0).mean():.0f} %"])
+        rows.append([name, *cells, f"{values[-1]:.2f}", f"{(gaps[:, at] < 1.0).sum()} of {len(gaps)}"])
     return markdown_table(["policy", "median", "90 %", "95 %", "largest", "below 1 %"], rows)
 
 

@@ -44,7 +44,7 @@ def _house():
 
 HOUSE = _house()
 
-TOOLS = {"version", "extras", "files", "checks", "arguments", "records", "progress"}
+TOOLS = {"version", "extras", "files", "checks", "arguments", "records", "progress", "workers"}
 """Modules that every room may import; they import only each other."""
 
 

@@ -45,6 +45,7 @@ from hyperexec_env.market.scenarios import AnyScenarioLike, Trainable, get_scena
 from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario
 from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario
 from hyperexec_env.progress import progress
+from hyperexec_env.workers import check_workers
 
 from . import ppo
 from .folder import file_name
@@ -92,6 +93,8 @@ def leaderboard(
     out: str | os.PathLike[str] = "leaderboard",
     store: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    workers: int = 1,
+    ray: str = "",
 ) -> list[Any]:
     """Train PPO and evaluate all policies on each scenario, and write the results.
 
@@ -107,6 +110,9 @@ def leaderboard(
         out: Folder of the results.
         store: File in which the results of all episodes are stored (default: results.sqlite in the folder of the results).
         progress: Whether to show progress bars.
+        workers: Processes that share the trainings and the batches of episodes; the results are those of one process. A
+            training whose process dies goes on from its newest checkpoint in another one.
+        ray: Address of a ray cluster that does so instead (extra `dist`), whose nodes share the disk of `out`; "": none.
 
     Returns:
         The board of each scenario, a :class:`~hyperexec_env.evaluation.board.Board` or that of its kind.
@@ -123,6 +129,7 @@ def leaderboard(
     check_evaluation(budget.episodes, seed)
     check_training(ppo.Args(timesteps=budget.timesteps, tensorboard=False))
     need("matplotlib", "plot")
+    shared_by = check_workers(workers, ray)
     chosen = [get_scenario(scenario) for scenario in _listed(scenarios)]
     for scenario in chosen:
         if not optimum and type(scenario) in _WITH_OPTIMUM:
@@ -130,17 +137,22 @@ def leaderboard(
     names = [file_name(scenario) for scenario in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
-    options = ppo.Args(timesteps=budget.timesteps, tensorboard=False, progress=progress and sys.stderr.isatty())
+    shown = progress and shared_by.alone and sys.stderr.isatty()
+    options = ppo.Args(timesteps=budget.timesteps, tensorboard=False, progress=shown)
     boards = []
     with claimed(out) as folder:
+        trainings: list[list[ppo.Args]] = []
+        for scenario, name in zip(_listed(scenarios), names, strict=True):
+            problem: Any = scenario
+            own = [str(folder / POLICIES / f"ppo-{name}-{number}") for number in range(budget.training_seeds)]
+            trainings.append([replace(options, scenario=problem, seed=number, out=path) for number, path in enumerate(own)])
+        if not shared_by.alone:
+            for line in shared_by.map(_training, None, [each for some in trainings for each in some]):
+                print(line, flush=True)
         with Store(store_path(out, store)) as results:
-            for scenario, name in zip(_listed(scenarios), names, strict=True):
-                problem: Any = scenario
-                trainings = [
-                    replace(options, scenario=problem, seed=number, out=str(folder / POLICIES / f"ppo-{name}-{number}"))
-                    for number in range(budget.training_seeds)
-                ]
-                board = _board(get_scenario(scenario), trainings, budget.episodes, seed, optimum, results)
+            for scenario, name, own_trainings in zip(_listed(scenarios), names, trainings, strict=True):
+                judged = _Judged(budget.episodes, seed, optimum, results, workers, ray)
+                board = _board(get_scenario(scenario), own_trainings, judged)
                 _write(folder, name, board)
                 print(f"\n{board}\n", flush=True)
                 boards.append(board)
@@ -180,17 +192,39 @@ def result_files(
     return [store_path(out, store), folder / LOCK, folder / POLICIES, folder / _PAGE, *tables]
 
 
-def _board(scenario: Trainable, trainings: Sequence[ppo.Args], episodes: int, seed: int, optimum: bool, store: Store) -> Any:
+class _Judged(NamedTuple):
+    """How a board is judged; see :func:`leaderboard`."""
+
+    episodes: int
+    seed: int
+    optimum: bool
+    store: Store
+    workers: int
+    ray: str
+
+
+def _training(_: None) -> Callable[[ppo.Args], str]:
+    """Return the function of a training: it trains, or finds the policy, and returns a line about it."""
+
+    def train(options: ppo.Args) -> str:
+        scenario = get_scenario(options.scenario)
+        trained_policy(options, scenario)
+        return f"{scenario.name}: PPO, training seed {options.seed}, trained"
+
+    return train
+
+
+def _board(scenario: Trainable, trainings: Sequence[ppo.Args], judged: _Judged) -> Any:
     """Train and evaluate on one scenario, and return the board of its kind."""
     trained = []
     for number, options in enumerate(trainings, start=1):
         print(f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})", flush=True)
         trained.append(trained_policy(options, scenario))
     if not isinstance(scenario, (Scenario, BasketScenario)):
-        return evaluate_kind(scenario, ["all", *trained], episodes=episodes, seed=seed)
+        return evaluate_kind(scenario, ["all", *trained], episodes=judged.episodes, seed=judged.seed)
     policies = entrants(["all", *trained], scenario)
-    announce(scenario, policies, episodes, seed)
-    return evaluate(scenario, policies, episodes=episodes, seed=seed, optimum=optimum, store=store)
+    announce(scenario, policies, judged.episodes, judged.seed)
+    return evaluate(scenario, policies, **judged._asdict())
 
 
 def verified(

@@ -20,6 +20,7 @@ from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.scenarios import get_scenario
+from hyperexec_env.workers import check_workers
 
 ORDER = 2
 
@@ -42,6 +43,8 @@ class Args:
     policy_timeout: float = option(
         TIMEOUT, "seconds that a policy may take for one slice of a batch of episodes, before it has failed (0: no limit)"
     )
+    workers: int = option(1, "processes that share the batches of 4,096 episodes; results do not depend on their number")
+    ray: str = option("", "address of a ray cluster that runs the batches instead (extra dist); auto: the one of this machine")
     store: str | None = option(None, "store results in this file, and reuse results that it contains", file="store")
 
 
@@ -53,13 +56,14 @@ def main(args: Args) -> Any:
     """
     scenario = get_scenario(args.scenario)
     if not isinstance(scenario, (Scenario, BasketScenario)):
-        options = changed(args, ("optimum", "backend", "threads", "policy_timeout", "store"))
+        options = changed(args, ("optimum", "backend", "threads", "policy_timeout", "workers", "ray", "store"))
         return evaluate(scenario, args.policy, episodes=args.episodes, seed=args.seed, **options)
     policies = entrants(args.policy, scenario)
     check_evaluation(args.episodes, args.seed)
     check_integer("threads", args.threads, low=0, high=256)
     check_number("policy_timeout", args.policy_timeout, low=0.0, high=1e6, unit="s")
     resolve_backend(args.backend)
+    check_workers(args.workers, args.ray)
     with nullcontext() if args.store is None else Store(args.store) as store:
         announce(scenario, policies, args.episodes, args.seed, args.policy_timeout)
         return evaluate(
@@ -72,4 +76,6 @@ def main(args: Args) -> Any:
             backend=args.backend,
             threads=args.threads,
             policy_timeout=args.policy_timeout,
+            workers=args.workers,
+            ray=args.ray,
         )

@@ -48,6 +48,8 @@ class Args:
     train: float | None = option(None, "share of the sessions to calibrate and train on, with replay (default: 0.6)")
     validation: float | None = option(None, "share of the sessions on which checkpoints are chosen, with replay (default: 0.2)")
     purged: int | None = option(None, "sessions between the parts, with replay (default: 1)")
+    workers: int = option(1, "processes that share trainings and episodes; the results are those of one process")
+    ray: str = option("", "address of a ray cluster that does so instead, on a shared disk (extra dist); auto: this machine's")
     progress: bool = option(True, "show progress bars")
 
     @property
@@ -77,6 +79,8 @@ def main(args: Args) -> Report | ReplayBoard:
         out=args.out,
         store=args.store,
         progress=args.progress,
+        workers=args.workers,
+        ray=args.ray,
     )
     plain = [board.to_dict() for board in boards]
     text = f"wrote {args.out}/leaderboard.html and the tables and policies beside it"
@@ -93,7 +97,7 @@ def _replay(args: Args) -> ReplayBoard:
     Raises:
         ValueError: An option of simulated days is given too; the message names it.
     """
-    refuse_changed(args, ("scenario", "episodes", "seed", "store", "verify"), "simulated days", "--replay")
+    refuse_changed(args, ("scenario", "episodes", "seed", "store", "verify", "workers", "ray"), "simulated days", "--replay")
     return replay_leaderboard(
         args.replay,
         quick=args.quick,

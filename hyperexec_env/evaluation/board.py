@@ -38,6 +38,7 @@ from hyperexec_env.evaluation.tally import Dispersion, Tally, group_size
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.provenance import described_sources, sources_of
 from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
+from hyperexec_env.workers import ALONE, Workers
 
 __all__ = ["REALISM", "Board", "Entrant", "Failure", "Row", "TrainingGroup", "judge", "markdown", "play", "text_table"]
 
@@ -443,6 +444,7 @@ def judge(
     backend: str = "auto",
     num_threads: int | None = None,
     policy_timeout: float = 0.0,
+    workers: Workers = ALONE,
 ) -> Board:
     """Evaluate policies on the same episodes of a scenario.
 
@@ -461,6 +463,7 @@ def judge(
         backend: "numba", "numpy" or "auto", see :func:`~hyperexec_env.evaluation.rollout.rollouts`.
         num_threads: Number of threads of compiled loops; None chooses it by the batch size.
         policy_timeout: Largest time of one call of a policy (one slice of a batch), seconds; 0: no limit.
+        workers: Who runs the batches of episodes; results do not depend on it.
 
     Raises:
         ValueError: `episodes` is below 2, or the reference policy or the optimal policy fails.
@@ -473,6 +476,7 @@ def judge(
     if optimum is not None and optimum.policy is not None:
         participants.append(Entrant(optimum.policy))
     options: dict[str, Any] = {"store": store, "backend": backend, "num_threads": num_threads, "policy_timeout": policy_timeout}
+    options["workers"] = workers
     tallies, reasons = _gather(scenario, participants, reference, episodes, seed, progress, options)
     for index in reasons:
         if not 1 <= index <= len(entrants):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,7 @@ from hyperexec_env.market.path import Path, World, draw_path, order_numbers, tra
 from hyperexec_env.market.scenarios import AnyScenario
 from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.records import map_leaves
+from hyperexec_env.workers import ALONE, Workers
 
 if TYPE_CHECKING:
     from hyperexec_env.evaluation.store import Store
@@ -97,12 +100,42 @@ class _Entrant:
     """Whether the regime is hidden from the policy."""
     loop: RuleLoop | None
     """Compiled loop of the policy's rule; None: the policy runs in numpy."""
-    cell: Cell | None
-    """Cell of the policy in the store, without the range of episodes; None: results are not stored."""
-    twin: int | None
-    """Index of an earlier entrant with the same cell, whose outcomes are reused; None: no such entrant."""
     tried: bool = False
     """Whether the rule has been compared with the policy's `act`."""
+
+
+class _Comparison(NamedTuple):
+    """What a worker needs to know to run policies on the same paths."""
+
+    market: Market | BasketMarket
+    policies: tuple[Policy, ...]
+    hidden: tuple[bool, ...]
+    seed: int
+    compiled: bool
+    """Whether policies with a rule run in a compiled loop."""
+    threads: int
+    timeout: float
+    record: bool
+    """Whether the failure of a policy is recorded and the others go on; else it is raised."""
+
+
+class _Piece(NamedTuple):
+    """Episodes that some policies run."""
+
+    numbers: range
+    wanted: tuple[int, ...]
+    """Numbers of the policies."""
+
+
+Keep: TypeAlias = Callable[[_Piece, int, Outcome], None]
+"""Function that gets each outcome: the piece, the number of the policy, and the outcome."""
+
+
+class _Found(NamedTuple):
+    """The outcomes of a piece, and the reasons of failures, each by the number of the policy."""
+
+    outcomes: dict[int, Outcome]
+    failures: dict[int, str]
 
 
 def rollouts(
@@ -117,6 +150,7 @@ def rollouts(
     num_threads: int | None = None,
     policy_timeout: float = 0.0,
     failures: dict[int, str] | None = None,
+    workers: Workers = ALONE,
 ) -> Iterator[list[Any]]:
     """Yield the outcomes of all policies on the same paths, batch by batch; results do not depend on the batch size.
 
@@ -139,6 +173,7 @@ def rollouts(
             trial of a compiled rule on its first 64 episodes, in a child process; later batches of the rule have no limit.
         failures: Reasons by number of the policy, of policies that are not run (again). If it is given, a policy that fails is
             added to it and has the outcome None from then on, and the others go on; otherwise the failure is raised.
+        workers: Who runs the batches; results do not depend on it.
 
     Raises:
         PolicyFailure: `failures` is None, and a policy raised an error, did not return in time, did not return finite shares,
@@ -150,21 +185,102 @@ def rollouts(
     """
     compiled = resolve_backend(backend) == "numba"
     threads = default_threads(batch) if num_threads is None else check_integer("num_threads", num_threads, low=1, high=256)
-    entrants: list[_Entrant] = []
+    recorded: dict[int, str] | None = failures
+    shared = _Comparison(market, tuple(policies), tuple(hidden), seed, compiled, threads, policy_timeout, recorded is not None)
+    entrants = _entrants(shared, recorded)
     cells: list[Cell | None] = []
-    for number, (policy, is_hidden) in enumerate(zip(policies, hidden, strict=True)):
-        loop, cell = None, None
-        with _recorded(failures, number), blamed(policy, "in its rule or its digest", policy_timeout):
-            if compiled and isinstance(market, Market):
-                rule = rule_of(policy, market, is_hidden)
-                loop = None if rule is None else RuleLoop(market, rule, is_hidden, threads)
-            cell = cell_of(market.scenario, policy, is_hidden, seed, compiled=loop is not None)
-        twin = cells.index(cell) if cell and cell in cells else None
+    for number, entrant in enumerate(entrants):
+        cell = None
+        if entrant is not None:
+            with _recorded(recorded, number), blamed(entrant.policy, "in its rule or its digest", policy_timeout):
+                cell = cell_of(market.scenario, entrant.policy, entrant.hidden, seed, compiled=entrant.loop is not None)
         cells.append(cell)
-        entrants.append(_Entrant(policy, is_hidden, loop, cell if store else None, twin))
-    for first in range(0, episodes, batch):
-        numbers = range(first, min(first + batch, episodes))
-        yield _batch(market, entrants, seed, numbers, store, policy_timeout, failures)
+    twins = [cells.index(cell) if cell and cells.index(cell) < number else None for number, cell in enumerate(cells)]
+    stored: deque[dict[int, Outcome]] = deque()
+
+    def pieces() -> Iterator[_Piece]:
+        for first in range(0, episodes, batch):
+            numbers = range(first, min(first + batch, episodes))
+            known = {} if store is None else _stored(store, cells, numbers)
+            stored.append(known)
+            failed = recorded or {}
+            needed = (number for number, twin in enumerate(twins) if twin is None and number not in known)
+            yield _Piece(numbers, tuple(number for number in needed if number not in failed))
+
+    def keep(piece: _Piece, number: int, outcome: Outcome) -> None:
+        cell = cells[number]
+        if store and cell:
+            cell = cell._replace(first=piece.numbers.start, episodes=len(piece.numbers))
+            store.put(cell, outcome, market.scenario, policies[number].name)
+
+    alone = partial(_worker, entrants, keep)  # outcomes are stored one by one, so that an interrupted batch keeps them
+    for piece, found in _paired(workers, alone if workers.alone else _worker_of, shared, pieces()):
+        known = stored.popleft()
+        for number, reason in found.failures.items():
+            if recorded is not None:
+                recorded.setdefault(number, reason)
+        for number, outcome in found.outcomes.items():
+            if not workers.alone:
+                keep(piece, number, outcome)
+        yield [_outcome_of(number, twins, {**known, **found.outcomes}, recorded) for number in range(len(policies))]
+
+
+def _paired(workers: Workers, make: Any, shared: _Comparison, pieces: Iterator[_Piece]) -> Iterator[tuple[_Piece, _Found]]:
+    """Yield each piece with what the workers found."""
+    given: deque[_Piece] = deque()
+
+    def remembered() -> Iterator[_Piece]:
+        for piece in pieces:
+            given.append(piece)
+            yield piece
+
+    for found in workers.map(make, shared, remembered()):
+        yield given.popleft(), found
+
+
+def _stored(store: Store, cells: Sequence[Cell | None], numbers: range) -> dict[int, Outcome]:
+    """Return the stored outcomes of a batch, by the number of the policy."""
+    asked = {number: cell._replace(first=numbers.start, episodes=len(numbers)) for number, cell in enumerate(cells) if cell}
+    found = {number: store.get(cell) for number, cell in asked.items()}
+    return {number: outcome for number, outcome in found.items() if outcome is not None}
+
+
+def _outcome_of(
+    number: int, twins: Sequence[int | None], outcomes: Mapping[int, Outcome], failures: dict[int, str] | None
+) -> Outcome | None:
+    """Return the outcome of a policy, which may be that of an earlier one with the same cell; None if it failed."""
+    twin = twins[number]
+    if failures is not None and twin in failures:
+        failures.setdefault(number, failures[twin])
+    if failures is not None and number in failures:
+        return None
+    return outcomes[number if twin is None else twin]
+
+
+def _entrants(shared: _Comparison, failures: dict[int, str] | None) -> list[_Entrant | None]:
+    """Return the policies with their compiled loops; None for one whose rule fails."""
+    entrants: list[_Entrant | None] = []
+    for number, (policy, hidden) in enumerate(zip(shared.policies, shared.hidden, strict=True)):
+        entrant = None
+        with _recorded(failures, number), blamed(policy, "in its rule or its digest", shared.timeout):
+            loop = None
+            if shared.compiled and isinstance(shared.market, Market):
+                rule = rule_of(policy, shared.market, hidden)
+                loop = None if rule is None else RuleLoop(shared.market, rule, hidden, shared.threads)
+            entrant = _Entrant(policy, hidden, loop)
+        entrants.append(entrant)
+    return entrants
+
+
+def _worker_of(shared: _Comparison) -> Callable[[_Piece], _Found]:
+    """Return the function of a piece, in another process."""
+    shared = shared._replace(threads=1)
+    return _worker(_entrants(shared, {}), lambda *_: None, shared)
+
+
+def _worker(entrants: Sequence[_Entrant | None], keep: Keep, shared: _Comparison) -> Callable[[_Piece], _Found]:
+    """Return the function of a piece, which gives each outcome to `keep` as soon as it is computed."""
+    return lambda piece: _found(shared, entrants, piece, keep)
 
 
 @contextmanager
@@ -178,55 +294,40 @@ def _recorded(failures: dict[int, str] | None, number: int) -> Iterator[None]:
         failures[number] = str(error)
 
 
-def _batch(
-    market: Market | BasketMarket,
-    entrants: Sequence[_Entrant],
-    seed: int,
-    numbers: range,
-    store: Store | None,
-    timeout: float,
-    failures: dict[int, str] | None,
-) -> list[Outcome | None]:
-    """Return the outcomes of one batch: read if stored, else computed. Paths are drawn only if a policy runs in numpy."""
+def _found(shared: _Comparison, entrants: Sequence[_Entrant | None], piece: _Piece, keep: Keep) -> _Found:
+    """Return the outcomes of a piece. Paths are drawn only if a policy runs in numpy."""
+    market, timeout = shared.market, shared.timeout
     path: Any = None
     trial: Path | None = None
-    keys = episode_keys(seed, np.arange(numbers.start, numbers.stop), board=True)
-    outcomes: list[Outcome | None] = []
+    keys = episode_keys(shared.seed, np.arange(piece.numbers.start, piece.numbers.stop), board=True)
+    outcomes: dict[int, Outcome] = {}
+    failures: dict[int, str] = {}
     market_checksum, path_checksum = _market_checksum(market), 0
-    for number, entrant in enumerate(entrants):
+    for number in piece.wanted:
+        entrant = entrants[number]
+        if entrant is None:
+            continue
         policy, hidden, loop = entrant.policy, entrant.hidden, entrant.loop
-        if failures is not None and entrant.twin in failures:
-            failures[number] = failures[entrant.twin]
-        if failures is not None and number in failures:
-            outcomes.append(None)
-            continue
-        if entrant.twin is not None:
-            outcomes.append(outcomes[entrant.twin])
-            continue
-        cell = entrant.cell and entrant.cell._replace(first=numbers.start, episodes=len(numbers))
-        outcome = store.get(cell) if store and cell else None
-        if outcome is None:
-            with _recorded(failures, number):
-                if loop is None or isinstance(market, BasketMarket):
-                    if path is None:
-                        path = paths_of(market, keys)
-                        path_checksum = checksum(_arrays_of(path))
-                    outcome = roll_on(market, policy, path, hidden, timeout)
-                else:
-                    if not entrant.tried:
-                        trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
-                        _check_rule(market, policy, loop, trial, hidden, timeout)
-                        entrant.tried = True
-                    with blamed(policy, "in its compiled rule"):
-                        outcome = roll_rule(market, loop, keys)
-            if _market_checksum(market) != market_checksum:
-                raise RuntimeError(f"policy {policy.name!r} has changed the market")
-            if outcome is not None and store and cell:
-                store.put(cell, outcome, market.scenario, policy.name)
-        outcomes.append(outcome)
+        with _recorded(failures if shared.record else None, number):
+            if loop is None or isinstance(market, BasketMarket):
+                if path is None:
+                    path = paths_of(market, keys)
+                    path_checksum = checksum(_arrays_of(path))
+                outcomes[number] = roll_on(market, policy, path, hidden, timeout)
+            else:
+                if not entrant.tried:
+                    trial = trial or draw_path(market, keys[:_TRIED], float(market.scenario.side))
+                    _check_rule(market, policy, loop, trial, hidden, timeout)
+                    entrant.tried = True
+                with blamed(policy, "in its compiled rule"):
+                    outcomes[number] = roll_rule(market, loop, keys)
+        if _market_checksum(market) != market_checksum:
+            raise RuntimeError(f"policy {policy.name!r} has changed the market")
+        if number in outcomes:
+            keep(piece, number, outcomes[number])
     if path is not None and checksum(_arrays_of(path)) != path_checksum:
         raise RuntimeError("the policies did not meet the same market: a policy has changed the path")
-    return outcomes
+    return _Found(outcomes, failures)
 
 
 def _check_rule(market: Market, policy: Policy, loop: RuleLoop, path: Path, hidden: bool, timeout: float) -> None:

@@ -179,6 +179,12 @@ class Market:
         for array in self.arrays():
             array.flags.writeable = False
 
+    def __reduce__(self) -> Any:
+        """Pickle a market of :func:`build_market` by its scenario, so that policies of the market recognise it afterwards."""
+        if self is build_market(self.scenario):
+            return build_market, (self.scenario,)
+        return super().__reduce__()
+
     def arrays(self) -> list[NDArray[Any]]:
         """Return all tables."""
         own = [array for item in fields(self) for array in _arrays(getattr(self, item.name))]
