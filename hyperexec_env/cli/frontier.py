@@ -12,7 +12,7 @@ from hyperexec_env.baselines.frontier import POLICIES, URGENCIES, Frontier, fron
 from hyperexec_env.evaluation.plotting import check_plot
 from hyperexec_env.files import write_atomically
 
-ORDER = 10
+ORDER = 11.05
 
 
 @dataclass(frozen=True)

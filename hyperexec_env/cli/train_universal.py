@@ -7,7 +7,7 @@ from hyperexec_env.training.universal import Args, train
 
 __all__ = ["Args", "main"]
 
-ORDER = 5
+ORDER = 4.5
 
 
 def main(args: Args) -> Trained:
