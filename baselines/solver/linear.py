@@ -155,8 +155,8 @@ def solve_linear(market: Market) -> Riccati:
     if not is_linear(market):
         raise ValueError(
             f"scenario {market.scenario.name!r} must have temp_impact_beta 1 and transient_exponent 1, no participation "
-            "cap, no volume level, no persistence of volume, no predator, at most one signal and complete = true to be linear; "
-            f"got temp_impact_beta {market.scenario.temp_impact_beta:g}"
+            "cap, no volume level, no unknown impact, no persistence of volume, no predator, at most one signal and complete = "
+            f"true to be linear; got temp_impact_beta {market.scenario.temp_impact_beta:g}"
         )
     scenario, slices = market.scenario, market.slices
     transition, dynamics = scenario.regimes.transition(market.tau), _dynamics(market)

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market.scenario import Scenario
+from hyperexec_env.market.scenario import UNKNOWNS, Scenario
 from hyperexec_env.market.tables import Market, market_of
 
 from .linear import solve_linear
@@ -58,7 +58,7 @@ def linearised_gains(market: Market) -> Floats:
 
 def _linear(scenario: Scenario, factor: float) -> Scenario:
     """Return a scenario with linear temporary impact, and without what the Riccati recursions do not take."""
-    plain: dict[str, Any] = dict.fromkeys(("volume_level_sd", "volume_persistence", "predator"), 0.0)
+    plain: dict[str, Any] = dict.fromkeys((*UNKNOWNS, "volume_persistence", "predator"), 0.0)
     plain["flow_persistence" if scenario.price_model == "gbm" else "price_risk"] = 0.0
     return replace(
         scenario,
