@@ -24,8 +24,8 @@ CASES = [
     ("touch", {"action_mode": "discrete", "scenario": "touch-thin"}, "NextStep", ()),
     ("touch", {"scenario": "touch-queue", "max_episode_steps": 4, "info": "full"}, "SameStep", (slow,)),
     ("touch", {}, "Disabled", (slow,)),
-    ("venues", {}, "NextStep", ()),
-    ("venues", {"router": "agent", "reward": "realised"}, "SameStep", (slow,)),
+    ("venues", {}, "SameStep", ()),  # the loops that training compiles
+    ("venues", {"router": "agent", "reward": "realised"}, "NextStep", (slow,)),
     ("venues", {"scenario": "passive-day", "random_side": True, "quantity_range": (0.5, 2.0)}, "Disabled", (slow,)),
     ("venues", {"scenario": "passive-day", "observe_regime": False, "info": "full"}, "NextStep", (slow,)),
     ("venues", {"scenario": "dark-linear", "max_episode_steps": 5}, "SameStep", (slow,)),
@@ -79,6 +79,7 @@ def test_compiled_lanes_are_numpy_lanes(kind, options, mode):
 
 
 @needs_numba
+@slow
 def test_compiled_requests_of_shares_are_those_of_numpy_lanes():
     envs = [HyperExecVenuesVectorEnv(5, backend=backend, scenario="passive-day") for backend in ("numba", "numpy")]
     same(*(env.reset(seed=1) for env in envs))
@@ -90,6 +91,7 @@ def test_compiled_requests_of_shares_are_those_of_numpy_lanes():
 
 
 @needs_numba
+@slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_threads_change_no_number(kind):
     one, two = (KINDS[kind](3 * TILE, "SameStep", backend="numba", num_threads=threads) for threads in (1, 2))

@@ -31,7 +31,7 @@ def sampled(space, rng, count=()):
 @pytest.mark.parametrize("mode", ["NextStep", "SameStep", "Disabled"])
 def test_lanes_are_single_environments_bit_for_bit(mode, options):
     count, rng = 4, np.random.default_rng(1)
-    lanes = HyperExecTouchVectorEnv(count, autoreset_mode=mode, **options)
+    lanes = HyperExecTouchVectorEnv(count, autoreset_mode=mode, backend="numpy", **options)
     singles = [HyperExecTouchEnv(**options) for _ in range(count)]
     first = np.stack([single.reset(seed=7 + lane)[0] for lane, single in enumerate(singles)])
     np.testing.assert_array_equal(lanes.reset(seed=7)[0], first)
@@ -186,7 +186,7 @@ def test_make_knows_the_touch():
 
 @pytest.mark.fast
 def test_a_limit_of_steps_truncates():
-    lanes = HyperExecTouchVectorEnv(3, autoreset_mode="SameStep", max_episode_steps=2, scenario="touch-queue")
+    lanes = HyperExecTouchVectorEnv(3, "SameStep", max_episode_steps=2, scenario="touch-queue", backend="numpy")
     lanes.reset(seed=1)
     wait = np.zeros((3, 2), int)
     assert not lanes.step(wait)[3].any()
@@ -199,7 +199,7 @@ def test_a_limit_of_steps_truncates():
 @pytest.mark.fast
 def test_lanes_go_on_from_a_position():
     rng = np.random.default_rng(0)
-    one, other = (HyperExecTouchVectorEnv(5, autoreset_mode="SameStep", scenario="touch-thin") for _ in range(2))
+    one, other = (HyperExecTouchVectorEnv(5, "SameStep", scenario="touch-thin", backend="numpy") for _ in range(2))
     one.reset(seed=3)
     for _ in range(20):
         seen = one.step(sampled(one.single_action_space, rng, (5,)))[0]
