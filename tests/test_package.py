@@ -52,7 +52,8 @@ def test_the_wheel_holds_every_module_and_nothing_else(wheel):
         for folder, prefix in (("hyperexec_env", ""), ("baselines", "hyperexec_env/"), ("training", "hyperexec_env/"))
         for path in (ROOT / folder).rglob("*.py")
     }
-    assert names == modules | {"hyperexec_env/py.typed"}
+    shipped = {f"hyperexec_env/baselines/universal_policy/policy.{end}" for end in ("json", "safetensors")}
+    assert names == modules | shipped | {"hyperexec_env/py.typed"}
 
 
 def test_the_command_works_from_the_wheel_in_an_empty_folder(wheel, tmp_path):
