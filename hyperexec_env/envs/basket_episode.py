@@ -183,8 +183,7 @@ class BasketEpisode:
         self.task, self._block, self._index = task, block, index
         market, blocks = task.market, block.assets
         self._functions, self._slices = _functions_of(task), market.slices
-        self._rows: NDArray[np.float64] = block.slices[index]
-        self._bases, self._known = (values[index].tolist() for values in (block.base, block.known))
+        self._rows, self._bases, self._known = (values[index] for values in (block.slices, block.base, block.known))
         self._observations = block.observations[index].copy()
         self.sides = [each.side[index] for each in blocks]
         self.quantities = [each.quantity[index] for each in blocks]
@@ -197,7 +196,7 @@ class BasketEpisode:
         self.k, self.over = 0, False
         self.asked: list[float] = [0.0] * len(blocks)
         volumes = [numbers.slice_volume for numbers in self._numbers]
-        self._observe(0, self._functions.look(*self._orders, self._states, self.asked, volumes, self._known[0]))
+        self._observe(0, self._functions.look(*self._orders, self._states, self.asked, volumes, self._known[0].tolist()))
 
     @property
     def _numbers(self) -> list[Any]:
@@ -212,7 +211,7 @@ class BasketEpisode:
 
     def request(self, actions: Sequence[Any]) -> list[float]:
         """Return the shares that valid actions request, one for each asset."""
-        return list(self._functions.ask(actions, self._states, self._bases[self.k]))
+        return list(self._functions.ask(actions, self._states, self._bases[self.k].tolist()))
 
     def trade(self, shares: list[float]) -> tuple[NDArray[np.float32], float]:
         """Trade one slice; return the next observation and the reward, bps of the basket's arrival notional.
@@ -221,7 +220,7 @@ class BasketEpisode:
             shares: Shares that each asset requests.
         """
         k, rows = self.k, self._rows[self.k].tolist()
-        after, costs, paid, seen = self._functions.trade(*self._orders, self._states, rows, shares, self._known[k + 1])
+        after, costs, paid, seen = self._functions.trade(*self._orders, self._states, rows, shares, self._known[k + 1].tolist())
         self._history.append((after, costs))
         self._states, self.asked = after, shares
         self.k = k = k + 1
@@ -242,7 +241,7 @@ class BasketEpisode:
     def mask(self) -> NDArray[np.int8]:
         """Return the masks of the discrete levels, shape (assets, levels), 1 is allowed."""
         k = min(self.k, self._slices - 1)
-        parts = zip(self.task.assets, self._states, self._bases[k], strict=True)
+        parts = zip(self.task.assets, self._states, self._bases[k].tolist(), strict=True)
         return np.stack([asset.mode.mask(state[0], base, must_finish(asset.market.numbers, k)) for asset, state, base in parts])
 
     def settled(self) -> list[Settled]:
