@@ -46,7 +46,7 @@ def main(args: Args) -> Any:
         refuse_changed(args, ("naive",), "scenarios with venues", repr(scenario.name))
     elif args.naive:
         return naive(scenario, cached=args.cache)
-    draws = check_integer("draws", args.draws, low=0, high=1000)
-    if isinstance(scenario, Scenario) and draws > 0 and scenario.posterior is not None:
-        return solve_interval(scenario, draws, cached=args.cache)
+    if isinstance(scenario, Scenario) and scenario.posterior is not None and args.draws != 0:
+        return solve_interval(scenario, args.draws, cached=args.cache)
+    check_integer("draws", args.draws, low=0, high=1000)
     return solve(scenario, cached=args.cache)

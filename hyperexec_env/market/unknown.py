@@ -28,7 +28,7 @@ import numpy as np
 
 from hyperexec_env.market import noise
 from hyperexec_env.market.belief import Normal, learn, learn_odds
-from hyperexec_env.market.numeric import double, exponential, power, single, where
+from hyperexec_env.market.numeric import double, exponential, minimum, power, single, where
 from hyperexec_env.market.tables import Numbers, SliceRow
 
 __all__ = ["SLIPPAGE", "draw_drift", "draw_slope", "first_level", "learn_drift", "learn_level", "learn_slope", "slope_moments"]
@@ -37,6 +37,8 @@ _DRIFT: Final = noise.offset(noise.ORDER + 6 * noise.STREAMS)
 _SLOPE: Final = noise.offset(noise.ORDER + 7 * noise.STREAMS)
 _TOP: Final = np.uint64(63)
 _NOTHING: Final = Normal(0.0, 0.0)
+_CERTAIN: Final = 700.0
+"""Log-odds whose exponential is finite; the probability is 0 or 1 to the last bit long before."""
 SLIPPAGE: Final = math.sqrt(1.0 / 3.0)
 """Standard deviation of the mean of the price over a slice around its start, in standard deviations of its move."""
 
@@ -76,7 +78,7 @@ def learn_slope(numbers: Numbers, odds: Any, base: Any, participation: Any, fact
 def slope_moments(numbers: Numbers, odds: Any) -> Normal:
     """Return mean and variance of the temporary impact over its mean, given the log-odds of the higher one."""
     spread = numbers.temp_impact_sd
-    away = spread * (2.0 / (1.0 + exponential(-odds)) - 1.0)
+    away = spread * (2.0 / (1.0 + exponential(minimum(-odds, _CERTAIN))) - 1.0)
     return Normal(1.0 + away, spread * spread - away * away)
 
 

@@ -264,3 +264,13 @@ def test_a_hidden_regime_hides_the_beliefs_that_know_it():
         env.step(np.zeros(1, np.float32))
         assert env.situation.level_mean == env.situation.drift_mean == 0.0
         assert (env.situation.level_variance, env.situation.drift_variance) == pytest.approx((0.16, 4e-4))
+
+
+@pytest.mark.parametrize("odds", [-1e9, -800.0, 800.0, 1e9])
+def test_beliefs_that_are_certain_are_the_ends(odds):
+    numbers = build_market(get_scenario("unknown-impact")).numbers
+    end = 1.0 + np.sign(odds) * numbers.temp_impact_sd
+    for given in (odds, np.array([odds])):
+        belief = unknown.slope_moments(numbers, given)
+        assert np.all(belief.mean == end)
+        assert np.all(belief.variance == 0.0)
