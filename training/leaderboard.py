@@ -52,7 +52,7 @@ from .folder import file_name
 from .lock import LOCK, claimed
 from .run import begun, check_training, plain_args
 
-__all__ = ["POLICIES", "QUICK", "USUAL", "leaderboard", "result_files", "trained_policy", "verified"]
+__all__ = ["POLICIES", "QUICK", "READERS", "USUAL", "leaderboard", "result_files", "trained_policy", "verified"]
 
 
 class _Budget(NamedTuple):
@@ -65,7 +65,7 @@ class _Budget(NamedTuple):
 
 EveryScenarioLike = AnyScenarioLike | TouchLike | VenueLike
 """What names a scenario of a leaderboard: a name, a dict, a path of a TOML file, or the record."""
-_READERS: Final[dict[type, Callable[[str | Path], NetworkPolicy]]] = {
+READERS: Final[dict[type, Callable[[str | Path], NetworkPolicy]]] = {
     Scenario: load_policy,
     BasketScenario: load_basket_policy,
     TouchScenario: load_touch_policy,
@@ -166,7 +166,7 @@ def leaderboard(
 
 def _listed(scenarios: EveryScenarioLike | Iterable[EveryScenarioLike]) -> list[Any]:
     """Return the scenarios as a list, with `all` and `archived` expanded to those scenarios of the package."""
-    single = isinstance(scenarios, (str, os.PathLike, Mapping, *_READERS))
+    single = isinstance(scenarios, (str, os.PathLike, Mapping, *READERS))
     given: list[Any] = [scenarios] if single else list(scenarios)  # type: ignore[arg-type]
     words = {"all": False, "archived": True}
     found: list[Any] = []
@@ -261,7 +261,7 @@ def _known_policies(folder: Path) -> dict[str, Policy]:
 
 def _loaded(folder: Path) -> NetworkPolicy:
     """Return a trained policy of any kind of scenario."""
-    *others, last = _READERS.values()
+    *others, last = READERS.values()
     for read in others:
         with suppress(ValueError):
             return read(folder)
@@ -283,7 +283,7 @@ def _by_hash(policies: Sequence[Policy]) -> dict[str, Policy]:
 def trained_policy(options: ppo.Args, scenario: Trainable, recording: Recording | None = None) -> NetworkPolicy:
     """Return the policy of a run: loaded if already trained, else trained from the newest checkpoint of the run, if any."""
     try:
-        found = _READERS[type(scenario)](options.out)
+        found = READERS[type(scenario)](options.out)
     except ValueError:
         return _train(options, scenario, recording)
     return found if _matches(found, options, scenario, recording) else _train(options, scenario, recording)

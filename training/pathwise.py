@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from .torch_rollout import Outcome
 
-__all__ = ["OBJECTIVES", "Args", "Trainer", "network_shapes", "train", "train_in"]
+__all__ = ["OBJECTIVES", "Args", "Trainer", "check", "network_shapes", "train", "train_in"]
 
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
 """Objectives that can be minimised."""
@@ -88,7 +88,7 @@ class Args:
 _Differentiable = Scenario | BasketScenario | VenueScenario
 
 
-def _check(args: Args) -> _Differentiable:
+def check(args: Args) -> _Differentiable:
     """Check the options and return the scenario, the basket, or the scenario with venues.
 
     Raises:
@@ -355,7 +355,7 @@ def train(args: Args) -> NetworkPolicy:
             another run (see :func:`~.folder.starting_point`), or another process writes to it.
         Interrupted: A signal was received; a checkpoint was written.
     """
-    scenario: Any = _check(args)
+    scenario: Any = check(args)
     need("torch", "train").set_num_threads(args.threads)
     with claimed_folder(args.out, "pathwise", scenario, args.seed) as folder:
         return train_in(folder, trainer_of(args, scenario), scenario)

@@ -34,6 +34,7 @@ from .selection import Layers, Selection
 
 __all__ = [
     "AGAIN",
+    "Diverged",
     "Trained",
     "begun",
     "check_training",
@@ -351,7 +352,7 @@ class Run:
         save_policy(policy, folder)
         return policy
 
-    def give_up(self) -> ValueError:
+    def give_up(self) -> Diverged:
         """Save the last finite policy in the subfolder :data:`LAST_GOOD`, and return the error to raise."""
         message = (
             f"training diverged: the {self.algorithm} policy or its loss holds numbers that are not finite "
@@ -361,7 +362,7 @@ class Run:
             weights, timesteps = self.good
             self.export(weights, timesteps, self.folder / LAST_GOOD)
             message += f"; the last good policy (of {timesteps:,} slices) is in {self.folder / LAST_GOOD}"
-        return ValueError(message)
+        return Diverged(message)
 
 
 def learn(

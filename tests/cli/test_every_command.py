@@ -39,6 +39,8 @@ TINY = {
     "train universal": f"{UNIVERSAL} --lanes 4 --hidden 4 --out run --overwrite --no-progress",
     "train sac": REPLAY,
     "train dqn": f"{REPLAY} --target-interval 10",
+    "tune": "pathwise --trials 2 --batch 2 --rungs 2 --reduction 2 --episodes 32 --out study --no-progress "
+    "--vary hidden=4,5 --set steps=2 lanes=4 validation=4",
     "export": "model.zip --algorithm ppo --out run --overwrite --trust-pickle",
     "submit": "even --out even.submission.zip",
     "bundle": "even.submission.zip --scenario almgren-chriss --policy TWAP --episodes 4 --no-optimum --out x.zip --trust-code",
@@ -70,7 +72,7 @@ TINY = {
 """A run of each command that takes a second or so."""
 LISTS = ("scenarios", "data layouts")
 """Commands whose JSON is a list."""
-NEEDS = {"leaderboard": "matplotlib", "export": "stable_baselines3"} | dict.fromkeys(
+NEEDS = {"leaderboard": "matplotlib", "tune": "optuna", "export": "stable_baselines3"} | dict.fromkeys(
     ("train ppo", "train sac", "train dqn", "train pathwise", "train universal"), "stable_baselines3"
 )
 
