@@ -1,9 +1,12 @@
 """Tuning: batches of proposals, successive halving, and a study that is stopped and continued."""
 
 import json
+import multiprocessing
 import os
 import shlex
 import signal
+import threading
+import time
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -268,6 +271,25 @@ def test_two_processes_give_the_bytes_of_one(whole, tmp_path):
     assert sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("policy.safetensors")) == policies
     for path in policies:
         assert (tmp_path / path).read_bytes() == (whole[1] / path).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_loses_nothing(whole, tmp_path):
+    killed = []
+
+    def kill():
+        while not killed:
+            began = [*tmp_path.rglob("checkpoint-*.safetensors")]
+            killed.extend(process.pid for process in multiprocessing.active_children() if began)
+            time.sleep(0.01)
+        os.kill(killed[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    result = tuned(tmp_path, workers=2)
+    killer.join(10.0)
+    assert killed
+    assert trials(result) == trials(whole[0])
 
 
 @pytest.mark.slow
