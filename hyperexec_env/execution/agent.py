@@ -32,7 +32,7 @@ from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.execution.router import Router
 from hyperexec_env.execution.status import AgentStatus
 from hyperexec_env.execution.tactics import Tactic
-from hyperexec_env.execution.venue_order import MAKER, Routing, VenueOrder
+from hyperexec_env.execution.venue_order import MAKER, TAKER, Routing, VenueOrder
 from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.regime import REGIME_NAMES, UNKNOWN
 from hyperexec_env.market.venue import Venue
@@ -495,8 +495,8 @@ class ExecutionAgent:
             price: Fill price, currency per share.
             now: Time of the fill, seconds; None: from the clock.
             mid: Mid just before the fill, currency per share, if known; it makes the cost decomposition more accurate.
-            fee: Fee of the venue, currency, negative for a rebate; None: the venue's fee for each share.
-            liquidity: "maker" or "taker"; None: by the kind of the venue.
+            fee: Fee of the venue, currency, negative for a rebate; None: the venue's fee for each share, or 0.
+            liquidity: "maker" or "taker"; None: by the kind of the venue, if it is known.
 
         Raises:
             ValueError: The order is unknown, the fill exceeds its remaining shares, or a value is invalid; nothing is booked.
@@ -514,8 +514,11 @@ class ExecutionAgent:
             if mid is not None:
                 mid = check_number("mid", mid, low=0.0, high=1e9, open_low=True)
             fill = Fill(self._time(None) if now is None else _check_time(now), shares, paid, mid)
+            charged = None if fee is None else check_number("fee", fee, low=-1e12, high=1e12, unit="currency")
+            kind = None if liquidity is None else check_choice("liquidity", liquidity, (MAKER, TAKER))
+            fill = fill._replace(fee=charged or 0.0, liquidity=kind or "")
             if self.router is not None:
-                fill = self.router.book(sent, name, fill, fee, liquidity)
+                fill = self.router.book(sent, name, fill, charged, kind)
             current = order.book(name, fill)
             if order.parent.symbol in self.estimates:  # a fill that waited says nothing of the cost of taking
                 known = None if fill.liquidity == MAKER else mid
@@ -559,11 +562,15 @@ class ExecutionAgent:
             rejected: Of a venue order: whether its venue rejected it. The child is then routed to other venues.
 
         Raises:
-            ValueError: The order is unknown or closed, or has no remaining shares.
+            ValueError: The order is unknown or closed, or has no remaining shares; it is no venue order, of which alone a part
+                can be cancelled or rejected.
         """
         with self._lock:
             name = order if isinstance(order, str) else order.id
             moment = self._time(now)
+            if (quantity is not None or rejected) and (self.router is None or self.router.find(order) is None):
+                given = "rejected" if quantity is None else "quantity"
+                raise ValueError(f"{given} must be that of a venue order, got {name!r}; others are cancelled whole")
             if not isinstance(order, ChildOrder) and name in self._ids:
                 self._cancel_parents(name, moment)
                 return

@@ -14,13 +14,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
-from hyperexec_env.checks import check_choice, check_number, shown
+from hyperexec_env.checks import shown
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.fill_rates import FillRates, HiddenOrder
 from hyperexec_env.execution.quotes import Quote, VenueQuote
 from hyperexec_env.execution.routing import MANY, HiddenOffer, LitOffer, allocate
 from hyperexec_env.execution.tactics import Decision, Tactic, View, tactic_of
-from hyperexec_env.execution.venue_order import MAKER, TAKER, Cancel, Routing, VenueOrder
+from hyperexec_env.execution.venue_order import Cancel, Routing, VenueOrder
 from hyperexec_env.execution.working_order import WorkingOrder
 from hyperexec_env.market.venue import Venue, check_venues
 from hyperexec_env.orders import ChildOrder, Fill, check_quantity, lots_of, shares_of
@@ -284,9 +284,8 @@ class Router:
                 raise ValueError(f"child {child!r} was routed: report the fills of its venue orders, {child}/0 and so on")
             return fill
         venue = next(venue for venue in self.venues if venue.name == order.venue)
-        charged = venue.fee * fill.quantity if fee is None else check_number("fee", fee, low=-1e12, high=1e12, unit="currency")
-        kind = order.liquidity if liquidity is None else check_choice("liquidity", liquidity, (MAKER, TAKER))
-        fill = fill._replace(venue=order.venue, liquidity=kind, fee=charged)
+        charged = venue.fee * fill.quantity if fee is None else fee
+        fill = fill._replace(venue=order.venue, liquidity=liquidity or order.liquidity, fee=charged)
         order = order._replace(fills=(*order.fills, fill), ended=fill.time)
         self._orders[order.id] = order
         if not order.remaining:

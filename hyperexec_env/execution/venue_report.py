@@ -114,11 +114,11 @@ def venue_results(report: ExecutionReport, horizons: Sequence[float] = HORIZONS)
     fills: dict[str, list[tuple[Fill, float | None]]] = {venue: [] for venue in sent}
     for venue, orders in sent.items():
         fills[venue] = [(fill, order.touch) for order in orders for fill in order.fills]
-    if not sent:
-        for fill in report.fills:
+    for fill in report.fills:
+        if fill.venue not in sent:
             fills.setdefault(fill.venue, []).append((fill, None))
-        if set(fills) <= {""}:
-            return ()
+    if set(fills) <= {""}:
+        return ()
     return tuple(_result(report, venue, sent.get(venue, []), of_venue, horizons) for venue, of_venue in fills.items())
 
 

@@ -285,6 +285,36 @@ def test_fees_and_liquidity_are_those_of_the_venue_unless_reported():
     assert len(agent.children("p")[0].fills) == 2
 
 
+def test_a_child_that_no_venue_has_keeps_its_reported_fee_and_is_in_the_table():
+    for agent in (agent_of(), agent_of(venues=())):
+        first = released(agent)
+        agent.report_fill(first, 10, 100.0, T, fee=2.5, liquidity="taker")
+        assert agent.children("p")[0].fills[0][-2:] == ("taker", 2.5)
+        with pytest.raises(ValueError, match="fee"):
+            agent.report_fill(first, 1, 100.0, T, fee=math.nan)
+    agent = agent_of("take")
+    first, second = released(agent), agent.get_next_child(3 * T)
+    agent.report_fill(first, 100, 100.0, 3 * T)
+    for sent in agent.route(second, 3 * T).orders:
+        agent.report_fill(sent, sent.quantity, 100.0, 3 * T)
+    agent.cancel("p", 4 * T)
+    report = agent.report("p")
+    assert {one.venue: one.filled for one in report.venues}["not known"] == 100
+    assert sum(one.filled for one in report.venues) == report.filled == 1100
+
+
+@pytest.mark.parametrize("venues", [(), VENUES])
+@pytest.mark.parametrize("part", [{"quantity": 10}, {"rejected": True}])
+def test_a_part_of_a_child_or_a_parent_cannot_be_cancelled(venues, part):
+    agent = agent_of(venues=venues)
+    child = released(agent)
+    for whole in (child, child.id, "p"):
+        with pytest.raises(ValueError, match="of a venue order"):
+            agent.cancel(whole, T, **part)
+    assert agent.children("p")[0].remaining == 1000
+    assert agent.report("p") is None
+
+
 def test_a_closed_order_only_cancels_and_books_late_fills():
     agent = agent_of("peg", VENUES[:3])
     child = released(agent)
