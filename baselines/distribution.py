@@ -80,8 +80,8 @@ class MarketDistribution:
         regimes: Smallest and largest number of the six regimes.
         regime_speed: Factor of the transition rates.
         regime_scatter: Standard deviation of the logs of the multipliers of the regimes around the usual ones, uniform.
-        measured: Scenarios (names or paths), from whose posterior a share of the markets is drawn; a scenario without draws
-            counts as one draw.
+        measured: Scenarios (names or paths; paths in a file are relative to its folder), from whose posterior a share of the
+            markets is drawn; a scenario without draws counts as one draw.
         measured_share: Share of these markets.
 
     Raises:
@@ -120,6 +120,9 @@ class MarketDistribution:
             if found[0] > found[1]:
                 raise ValueError(f"{field} must be (smallest, largest), got {shown(getattr(self, field))}")
             object.__setattr__(self, field, found)
+        for field in ("slices", "regimes", "measured"):
+            if not isinstance(getattr(self, field), (tuple, list)):
+                raise ValueError(f"{field} must be a list, got {shown(getattr(self, field))}")
         object.__setattr__(self, "slices", tuple(check_integer("slices", count, low=2, high=500) for count in self.slices))
         least, most = (check_integer("regimes", count, low=1, high=len(SIX_REGIMES)) for count in self.regimes)
         if not self.slices or least > most:
@@ -264,6 +267,10 @@ def get_distribution(given: MarketDistribution | Mapping[str, Any] | str | Path)
             raise ValueError(f"distribution must be {MARKETS.name!r} or the path of a .toml file, got {shown(given)}")
         return MARKETS
     try:
-        return MarketDistribution.from_dict(parse_toml(read_regular(Path(given), _LARGEST_FILE).decode("utf-8-sig")))
+        values = dict(parse_toml(read_regular(Path(given), _LARGEST_FILE).decode("utf-8-sig")))
+        if isinstance(measured := values.get("measured"), list):
+            folder = Path(given).absolute().parent
+            values["measured"] = [str(folder / each) if is_path(each) else each for each in measured]
+        return MarketDistribution.from_dict(values)
     except (UnicodeDecodeError, TypeError, ValueError) as error:
         raise ValueError(f"{given}: {error}") from None

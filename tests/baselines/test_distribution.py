@@ -91,6 +91,8 @@ def test_measured_markets_come_from_the_draws_of_their_posterior(tmp_path):
         ({"slices": (1,)}, "slices must be"),
         ({"regimes": (0, 2)}, "regimes must be"),
         ({"measured_share": 1.5}, "measured_share"),
+        ({"measured": "regime-day"}, "measured must be a list"),
+        ({"slices": 10}, "slices must be a list"),
         ({"volatilty": (0.01, 0.02)}, "did you mean 'volatility'"),
         ({"name": ""}, "name"),
     ],
@@ -108,3 +110,17 @@ def test_an_unknown_distribution_is_refused(tmp_path):
     (tmp_path / "text.toml").write_text("adv = 1", encoding="utf-8")
     with pytest.raises(ValueError, match=r"text\.toml"):
         get_distribution(tmp_path / "text.toml")
+
+
+def test_measured_files_lie_beside_the_file_that_names_them(tmp_path, monkeypatch):
+    measured = Scenario.from_dict({"volatility": 0.015})
+    (tmp_path / "mine.toml").write_text(measured.to_toml(), encoding="utf-8")
+    path = tmp_path / "markets.toml"
+    path.write_text('measured = ["mine.toml", "regime-day"]\nmeasured_share = 1.0\n', encoding="utf-8")
+    here = get_distribution(path).draw(0, 0)
+    monkeypatch.chdir(tmp_path)
+    there = get_distribution("markets.toml")
+    assert there.draw(0, 0) == here
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "copy.toml").write_text(there.to_toml(), encoding="utf-8")
+    assert get_distribution(tmp_path / "again" / "copy.toml").hash == there.hash
