@@ -534,7 +534,7 @@ class ExecutionAgent:
 
     def _find_child(self, child: ChildOrder | VenueOrder | str) -> tuple[str, WorkingOrder]:
         """Return the id of a released child and the state of its order."""
-        name = child if isinstance(child, str) else child.id
+        name = child if isinstance(child, str) else str(getattr(child, "id", child))
         order = self._owners.get(name)
         if order is None:
             raise ValueError(f"unknown child {name!r}{nearest(name, list(self._owners)[-1000:])}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
-from hyperexec_env.checks import check_number
+from hyperexec_env.checks import check_number, shown
 
 __all__ = ["Portfolio", "Quote", "VenueQuote", "check_quote"]
 
@@ -81,7 +81,11 @@ def check_quote(symbol: str, quote: Quote) -> None:
             value = getattr(quote, name)
             if value is not None:
                 check_number(f"{name} of {symbol}", value, low=low, high=_MAX_SHARES)
+        if not isinstance(quote.venues, Mapping | None):
+            raise ValueError(f"venues of {symbol} must be a mapping from name to VenueQuote, got {shown(quote.venues)}")
         for venue, own in (quote.venues or {}).items():
+            if not isinstance(own, VenueQuote):
+                raise ValueError(f"{venue} of {symbol} must be a VenueQuote, got {shown(own)}")
             _check_venue(f"{symbol} in {venue}", own)
 
 

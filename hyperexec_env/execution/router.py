@@ -83,13 +83,15 @@ class Router:
         config: The configuration of the agent.
 
     Raises:
-        ValueError: The venues do not begin with home, or the tactic is unknown.
+        ValueError: The venues do not begin with home, the tactic is unknown, or the rates are no fill rates.
     """
 
     def __init__(self, venues: Sequence[Venue], tactic: str | Tactic, rates: FillRates | None, config: ExecutionConfig) -> None:
-        self.venues = tuple(venues)
-        if not all(isinstance(venue, Venue) for venue in self.venues):
-            raise ValueError(f"venues must be a list of Venue, got {shown(list(self.venues))}")
+        self.venues = () if isinstance(venues, Venue) else tuple(venues)
+        if not self.venues or not all(isinstance(venue, Venue) for venue in self.venues):
+            raise ValueError(f"venues must be a list of Venue, got {shown(venues)}")
+        if not isinstance(rates, FillRates | None):
+            raise ValueError(f"fill_rates must be FillRates, got {shown(rates)}; FillRates.from_dict reads stored ones")
         check_venues(self.venues)
         self.tactic, self.config = tactic_of(tactic), config
         self.rates = FillRates() if rates is None else rates

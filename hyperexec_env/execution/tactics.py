@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_number
+from hyperexec_env.checks import check_choice, check_flag, check_number, shown
 from hyperexec_env.execution.quotes import VenueQuote
 from hyperexec_env.execution.routing import HiddenOffer, LitOffer, allocate
 from hyperexec_env.execution.venue_order import Cancel, VenueOrder
@@ -88,6 +88,10 @@ class Tactic(Protocol):
         """Return what to do now."""
 
 
+def _check_patience(patience: float) -> None:
+    check_number("patience", patience, low=0.0, high=1.0, open_low=True, unit="fraction of the interval")
+
+
 def _lit(view: View) -> list[int]:
     """Split all lots over the lit venues."""
     return _split(view, lambda venue: venue.lit)
@@ -140,7 +144,9 @@ class Placement:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        check_number("patience", self.patience, low=0.0, high=1.0, open_low=True, unit="fraction of the interval")
+        _check_patience(self.patience)
+        check_flag("takes", self.takes)
+        check_flag("rests", self.rests)
         if self.penalty_bps is not None:
             check_number("penalty_bps", self.penalty_bps, low=0.0, high=1e4, unit="bps of the arrival price")
 
@@ -187,6 +193,10 @@ class TouchTable:
     penalty_bps: float | None = None
     """Cost of a share that does not fill: the table has its own."""
     name: str = "touch-optimal"
+
+    def __post_init__(self) -> None:
+        """Check the patience."""
+        _check_patience(self.patience)
 
     @property
     def queue(self) -> int:
@@ -300,6 +310,8 @@ def tactic_of(given: str | Tactic) -> Tactic:
         ValueError: There is no such tactic; `touch-optimal` needs a table.
     """
     if not isinstance(given, str):
+        if isinstance(given, type) or not callable(getattr(given, "decide", None)):
+            raise ValueError(f"tactic must be a name or a record with a method decide, got {shown(given)}")
         return given
     if given == "touch-optimal":
         raise ValueError('touch-optimal needs the table of a touch scenario: tactic=hx.touch_tactic("touch-5min")')

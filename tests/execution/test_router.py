@@ -3,6 +3,7 @@
 import math
 
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -12,7 +13,7 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.fill_rates import FillRates, HiddenOrder
 from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.execution.quotes import Quote, VenueQuote
-from hyperexec_env.execution.tactics import TACTICS, Placement
+from hyperexec_env.execution.tactics import TACTICS, Placement, TouchTable
 from hyperexec_env.market.venue import Venue
 from hyperexec_env.orders import ParentOrder, lots_of, shares_of
 
@@ -392,7 +393,16 @@ def test_venues_do_not_change_the_children(algorithm):
         (lambda: agent_of("pegg"), ValueError, "peg"),
         (lambda: agent_of("touch-optimal"), ValueError, "touch_tactic"),
         (lambda: agent_of(Placement("peg", patience=0.0)), ValueError, "patience"),
+        (lambda: agent_of(venues=VENUES[0]), ValueError, "list of Venue"),
+        (lambda: agent_of(None), ValueError, "tactic must be"),
+        (lambda: agent_of(Placement), ValueError, "tactic must be"),
+        (lambda: agent_of(Placement("peg", takes="no")), ValueError, "takes"),
+        (lambda: agent_of(TouchTable(np.zeros((1, 2, 3), int), 1.0, 100.0, 0.01, patience=7.0)), ValueError, "patience"),
+        (lambda: agent_of(rates={}), ValueError, "fill_rates"),
         (lambda: agent_of().route("p/0", 0.0), ValueError, "unknown child"),
+        (lambda: agent_of().route(None, 0.0), ValueError, "unknown child"),
+        (lambda: released(agent_of(), quotes=quote(pool=None)), ValueError, "pool of X must be a VenueQuote"),
+        (lambda: released(agent_of(), quotes=Quote(100.0, venues=[VENUES[0]])), ValueError, "venues of X must be a mapping"),
         (lambda: ExecutionAgent().route("p/0", 0.0), RuntimeError, "without venues"),
         (lambda: released(agent_of(), quotes=quote(pool=VenueQuote(100.0, 99.0))), ValueError, "ask of X in pool"),
         (lambda: released(agent_of(), quotes=quote(pool=VenueQuote(share=1.5))), ValueError, "share of X in pool"),
