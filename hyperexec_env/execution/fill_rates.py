@@ -236,7 +236,7 @@ class FillRates:
             {"symbol": symbol, "venue": venue, "orders": [list(one) for one in orders]}
             for (symbol, venue), orders in self._orders.items()
         ]
-        return {"most": self.most, "optimism": self.optimism, "venues": found}
+        return {"most": self.most, "optimism": self.optimism, "frozen": self.frozen, "venues": found}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FillRates:
@@ -252,6 +252,7 @@ class FillRates:
                     numbers = [check_number(name, one, low=0.0) for name, one in (("filled", filled), ("seconds", seconds))]
                     order = HiddenOrder(numbers[0], bool(censored), numbers[1], bool(complete))
                     rates.tell(str(group["symbol"]), str(group["venue"]), order)
+            rates.frozen = bool(values.get("frozen", False))
         except (KeyError, TypeError) as error:
             raise ValueError(f"fill rates must be the values of FillRates.to_dict, got a table without {error}") from None
         return rates

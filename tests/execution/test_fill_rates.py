@@ -184,3 +184,10 @@ def test_fill_rates_survive_json_and_forget_the_oldest():
 def test_a_bad_value_is_named(make, text):
     with pytest.raises(ValueError, match=text):
         make()
+
+
+def test_fill_rates_that_learn_nothing_more_stay_so_in_json():
+    rates = FillRates()
+    rates.frozen = True
+    assert FillRates.from_dict(rates.to_dict()).frozen
+    assert not FillRates.from_dict({key: value for key, value in rates.to_dict().items() if key != "frozen"}).frozen
