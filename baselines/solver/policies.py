@@ -46,6 +46,11 @@ def _check_solved(situation: Situation) -> None:
         raise ValueError("the optimal policy must observe the regime, which is hidden here; pass observe_regime=True")
 
 
+def _same_market(market: Market, other: Market) -> bool:
+    """Return whether two markets are that of one scenario, which may have been built twice."""
+    return market is other or (market.days is None and other.days is None and market.scenario.hash == other.scenario.hash)
+
+
 @dataclass(eq=False)
 class TablePolicy:
     """Policy of the dynamic programme: a fraction of the remaining shares, interpolated linearly on the solution's grid."""
@@ -87,7 +92,7 @@ class TablePolicy:
 
     def rule(self, market: Market, hidden: bool) -> Rule | None:
         """Return the rule; None if the regime is hidden or the market is not the market of the solution."""
-        return None if hidden or market is not self.problem.market else self._rule
+        return self._rule if not hidden and _same_market(market, self.problem.market) else None
 
     def act(self, situation: Situation) -> Any:
         """Return the interpolated fraction times the remaining shares."""
