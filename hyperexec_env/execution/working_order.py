@@ -145,12 +145,11 @@ class WorkingOrder:
     def window_of(self, child: ChildOrder, patience: float) -> float:
         """Return the seconds that a released child may wait in venues: a fraction of the interval between children.
 
-        They are 0 for a child whose window would leave less than 2 % of the interval until the end of the order, in which
-        what did not fill has to be cancelled and taken.
+        They are 0 for a child whose window would last until the end of the order.
         """
         released = child.schedule_time if child.released is None else child.released
         later = self.trading_time(released) + patience * self.interval
-        return max(self._clock_time(later, -math.inf) - released, 0.0) if later < self._end - 0.02 * self.interval else 0.0
+        return max(self._clock_time(later, -math.inf) - released, 0.0) if later < self._end else 0.0
 
     def expected_volume(self, now: float) -> float | None:
         """Return the market volume of an interval from now on that the parent expected, shares; None: unknown."""
