@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hyperexec_env as hx
-from hyperexec_env.arguments import Parser, add_arguments, option, parse, scenario_option
+from hyperexec_env.arguments import option, run_script, scenario_option
 from hyperexec_env.baselines.desk import AgentPolicy
 from hyperexec_env.baselines.replay import RESAMPLES, SEED, replay_path
 from hyperexec_env.data.blocks import two_way_means
@@ -132,13 +132,7 @@ def compare(args: Args) -> str:
 
 def main(words: list[str]) -> None:
     """Run the comparison and print its table."""
-    parser = Parser(prog="learning.py", description=(__doc__ or "").split("\n")[0])
-    add_arguments(parser, Args)
-    args = parse(Args, parser.parse_args(words))
-    try:
-        print(compare(args))
-    except ValueError as error:
-        parser.error(str(error))
+    run_script(__file__, __doc__, Args, compare, words)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import hyperexec_env as hx
-from hyperexec_env.arguments import Parser, add_arguments, option, parse, scenario_option
+from hyperexec_env.arguments import option, run_script, scenario_option
 from hyperexec_env.baselines.solver.open_loop import best_schedule, build_open_loop
 from hyperexec_env.baselines.solver.policies import SchedulePolicy
 from hyperexec_env.baselines.solver.problem import build_problem
@@ -142,13 +142,7 @@ def compare(args: Args) -> str:
 
 def main(words: Sequence[str]) -> None:
     """Run the comparison and print its table."""
-    parser = Parser(prog="robust.py", description=(__doc__ or "").split("\n")[0])
-    add_arguments(parser, Args)
-    args = parse(Args, parser.parse_args(words))
-    try:
-        print(compare(args))
-    except ValueError as error:
-        parser.error(str(error))
+    run_script(__file__, __doc__, Args, compare, words)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.arguments import Parser, add_arguments, option, parse
+from hyperexec_env.arguments import option, run_script
 from hyperexec_env.baselines.distribution import get_distribution
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.solver import solve
@@ -122,13 +122,7 @@ def compare(args: Args) -> str:
 
 def main(words: Sequence[str]) -> None:
     """Run the comparison and print its tables."""
-    parser = Parser(prog="universal.py", description=(__doc__ or "").split("\n")[0])
-    add_arguments(parser, Args)
-    args = parse(Args, parser.parse_args(words))
-    try:
-        print(compare(args))
-    except ValueError as error:
-        parser.error(str(error))
+    run_script(__file__, __doc__, Args, compare, words)
 
 
 if __name__ == "__main__":

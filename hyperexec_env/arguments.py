@@ -6,9 +6,10 @@ import argparse
 import sys
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import MISSING, field, fields
+from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeVar
 
 from hyperexec_env.checks import nearest, one_line
@@ -23,6 +24,7 @@ __all__ = [
     "option",
     "parse",
     "refuse_changed",
+    "run_script",
     "scenario_option",
 ]
 
@@ -142,6 +144,27 @@ def parse(record: type[Record], namespace: argparse.Namespace) -> Record:
     """Return the dataclass filled with the parsed arguments."""
     values = {item.name: getattr(namespace, item.name) for item in fields(record)}  # type: ignore[arg-type]
     return record(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+def run_script(
+    path: str, text: str | None, record: type[Record], work: Callable[[Record], object], words: Sequence[str]
+) -> None:
+    """Run a script and print what it returns; a ValueError becomes one line, and the exit code 2.
+
+    Args:
+        path: Path of the script.
+        text: Its docstring, whose first line describes it.
+        record: Its options.
+        work: Function from the options to what is printed.
+        words: The command line.
+    """
+    parser = Parser(prog=Path(path).name, description=(text or "").split("\n")[0])
+    add_arguments(parser, record)
+    args = parse(record, parser.parse_args(words))
+    try:
+        print(work(args))
+    except ValueError as error:
+        parser.error(str(error))
 
 
 def build(record: type[Record], args: Any, **values: Any) -> Record:
