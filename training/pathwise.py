@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 
     from .torch_rollout import Outcome
 
-__all__ = ["OBJECTIVES", "Args", "Trainer", "check", "network_shapes", "train", "train_in"]
+__all__ = [
+    *("OBJECTIVES", "Args", "Trainer", "check", "check_course", "check_device", "network_shapes", "train", "train_in"),
+]
 
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
 """Objectives that can be minimised."""
@@ -96,19 +98,13 @@ def check(args: Args) -> _Differentiable:
         MissingExtra: The packages of the extra `train` are not installed.
     """
     check_choice("objective", args.objective, OBJECTIVES)
-    check_choice("device", args.device, ("cpu", "cuda"))
-    check_integer("seed", args.seed, low=0, high=2**19 - 1)
-    for name in ("steps", "hidden", "validate_every", "patience", "checkpoint_every", "threads"):
-        check_integer(name, getattr(args, name), low=1, high=10**9)
+    check_course(args)
     for name in ("lanes", "validation"):
         check_integer(name, getattr(args, name), low=2, high=2**20)
     check_number("risk", args.risk, low=0.0, high=1.0 if args.objective == "cvar" else math.inf)
     if args.objective == "cvar":  # the tail must contain at least one episode
         check_number("level", args.level, low=0.0, high=1.0 - 1.0 / args.lanes)
-    check_number("seconds", args.seconds, low=0.0, unit="s")
-    check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
-    for name in ("observe_regime", "resume", "overwrite", "progress"):
-        check_flag(name, getattr(args, name))
+    check_flag("observe_regime", args.observe_regime)
     if TOUCHES.owns(args.scenario):
         raise ValueError(
             f"scenario must be one of slices for pathwise gradients, got {shown(args.scenario)}: there is no gradient through "
@@ -127,10 +123,36 @@ def check(args: Args) -> _Differentiable:
             raise ValueError("observe_regime must be True for a basket, got False: boards of baskets show the regime")
     elif scenario.predator:
         raise ValueError(f"predator must be 0 for pathwise gradients, got {scenario.predator}: its forecasts are discontinuous")
+    check_device(args)
+    return scenario
+
+
+def check_course(args: Any) -> None:
+    """Check the options of the course of a training by pathwise gradients, in one market or in many.
+
+    Raises:
+        ValueError: An option is invalid.
+    """
+    check_choice("device", args.device, ("cpu", "cuda"))
+    check_integer("seed", args.seed, low=0, high=2**19 - 1)
+    for name in ("steps", "hidden", "validate_every", "patience", "checkpoint_every", "threads"):
+        check_integer(name, getattr(args, name), low=1, high=10**9)
+    check_number("seconds", args.seconds, low=0.0, unit="s")
+    check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
+    for name in ("resume", "overwrite", "progress"):
+        check_flag(name, getattr(args, name))
+
+
+def check_device(args: Any) -> None:
+    """Check, before the work, that the packages and the device of a training are there.
+
+    Raises:
+        ValueError: The device is not there.
+        MissingExtra: The packages of the extra `train` are not installed.
+    """
     need("safetensors", "train")
     if args.device == "cuda" and not need("torch", "train").cuda.is_available():
         raise ValueError("device must be 'cpu', because torch finds no GPU, got 'cuda'")
-    return scenario
 
 
 class Trainer:

@@ -25,7 +25,7 @@ from hyperexec_env.baselines.universal import (
     tables_of,
     universal_names,
 )
-from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number
+from hyperexec_env.checks import check_integer
 from hyperexec_env.envs.features import observation_names, reach
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
@@ -36,7 +36,7 @@ from hyperexec_env.market.tables import Market, market_of
 
 from .folder import files_in, run_folder
 from .lock import claimed
-from .pathwise import Trainer, network_shapes, train_in
+from .pathwise import Trainer, check_course, check_device, network_shapes, train_in
 
 if TYPE_CHECKING:
     import torch
@@ -93,20 +93,12 @@ def check(args: Args) -> MarketDistribution:
         ValueError: An option is invalid.
         MissingExtra: The packages of the extra `train` are not installed.
     """
-    check_choice("device", args.device, ("cpu", "cuda"))
-    check_integer("seed", args.seed, low=0, high=2**19 - 1)
-    for name in ("steps", "hidden", "validate_every", "patience", "checkpoint_every", "threads", "markets"):
-        check_integer(name, getattr(args, name), low=1, high=10**9)
+    check_course(args)
+    check_integer("markets", args.markets, low=1, high=10**9)
     check_integer("lanes", args.lanes, low=2 * args.markets, high=2**20)
     check_integer("validation", args.validation, low=2 * EACH, high=2**20)
     check_integer("pool", args.pool, low=1, high=2**20)
-    check_number("seconds", args.seconds, low=0.0, unit="s")
-    check_number("learning_rate", args.learning_rate, low=0.0, high=1.0, open_low=True)
-    for name in ("resume", "overwrite", "progress"):
-        check_flag(name, getattr(args, name))
-    need("safetensors", "train")
-    if args.device == "cuda" and not need("torch", "train").cuda.is_available():
-        raise ValueError("device must be 'cpu', because torch finds no GPU, got 'cuda'")
+    check_device(args)
     return get_distribution(args.distribution)
 
 
