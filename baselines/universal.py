@@ -32,9 +32,9 @@ from hyperexec_env.market.tables import Market
 from .solver.linearised import linearised_gains
 
 __all__ = [
-    *("ANCHOR", "CONTEXT", "OWN_SEEN", "TABLE_SEEN", "Tables", "UniversalPolicy", "anchor", "check_universal_layers"),
-    *("context_of", "correction_of", "linearised_policy", "load_trained", "load_universal_policy", "tables_of"),
-    *("universal_names", "universal_policy"),
+    *("ANCHOR", "CONTEXT", "OWN_COLUMNS", "OWN_SEEN", "TABLE_SEEN", "Tables", "UniversalPolicy", "anchor"),
+    *("check_universal_layers", "context_of", "correction_of", "linearised_policy", "load_trained"),
+    *("load_universal_policy", "tables_of", "universal_names", "universal_policy"),
 ]
 
 Floats = NDArray[np.float64]
@@ -148,6 +148,15 @@ def context_of(market: Market) -> NDArray[np.float32]:
     return np.pad(table, ((0, 1), (0, 0), (0, 0))).reshape(-1, len(CONTEXT)).astype(np.float32)
 
 
+def _columns(names: tuple[str, ...]) -> list[int]:
+    """Return the columns of some features in the observation."""
+    return [observation_names().index(name) for name in names]
+
+
+OWN_COLUMNS: Final = _columns(OWN_SEEN)
+"""Columns of :data:`OWN_SEEN` in the observation, where the features that follow from trades come first."""
+
+
 def universal_names() -> tuple[str, ...]:
     """Return the names of the inputs of the network, in order."""
     return (*OWN_SEEN, *ANCHOR, *TABLE_SEEN, *CONTEXT)
@@ -199,11 +208,6 @@ def tables_of(market: Market) -> Tables:
     )
 
 
-def _columns(names: tuple[str, ...]) -> list[int]:
-    """Return the columns of some features in the observation."""
-    return [observation_names().index(name) for name in names]
-
-
 @dataclass(frozen=True, eq=False)
 class UniversalPolicy(NetworkPolicy):
     """The policy for many markets; the fields are those of :class:`~hyperexec_env.evaluation.network.NetworkPolicy`.
@@ -230,7 +234,7 @@ class UniversalPolicy(NetworkPolicy):
         state = np.stack(np.broadcast_arrays(rows.remaining, rows.transient, signal, 1.0), axis=-1)
         remaining = np.maximum(rows.remaining, 1e-9 * market.scenario.quantity)
         odds, pace = anchor((gains * state).sum(axis=-1), remaining, tables.pace.take(cell), np)
-        own = tables.observer.observe(rows)[..., _columns(OWN_SEEN)]
+        own = tables.observer.observe(rows)[..., OWN_COLUMNS]
         inputs = np.concatenate([own, np.stack([odds, pace], axis=-1), tables.known.take(cell, axis=0)], axis=-1)
         correction = correction_of(self.action(inputs.astype(np.float32)), market.scenario.temp_impact_beta)
         shares = rows.remaining / (1.0 + np.exp(-odds - correction))

@@ -17,7 +17,7 @@ import numpy as np
 from hyperexec_env.arguments import option
 from hyperexec_env.baselines.distribution import MarketDistribution, get_distribution
 from hyperexec_env.baselines.universal import (
-    OWN_SEEN,
+    OWN_COLUMNS,
     Tables,
     UniversalPolicy,
     anchor,
@@ -26,7 +26,7 @@ from hyperexec_env.baselines.universal import (
     universal_names,
 )
 from hyperexec_env.checks import check_integer
-from hyperexec_env.envs.features import observation_names, reach
+from hyperexec_env.envs.features import reach
 from hyperexec_env.extras import need
 from hyperexec_env.files import write_atomically
 from hyperexec_env.market.kernel import Impact, Slice
@@ -188,14 +188,13 @@ class UniversalTrainer(Trainer):
         from .torch_rollout import roll_shares
 
         torch = self.torch
-        places = [observation_names().index(name) for name in OWN_SEEN]  # own features come first
 
         def shares(k: int, state: Any, own: Any) -> Any:
             inputs = batch.inputs[k]
             left, _, displacement = state
             trade = inputs.by_remaining * left + inputs.by_displacement * displacement + inputs.constant
             odds, pace = anchor(trade, left.clamp(min=1e-9 * batch.terms.quantity), inputs.pace, torch)
-            seen = torch.stack([*(own[place] for place in places), odds, pace], dim=1)
+            seen = torch.stack([*(own[place] for place in OWN_COLUMNS), odds, pace], dim=1)
             output = output_of(torch.cat([seen, inputs.known], dim=1))
             return left * torch.sigmoid(odds + correction_of(output, batch.terms.impact.beta))
 
