@@ -38,10 +38,6 @@ class VenueQuote(NamedTuple):
         """Return the visible shares that an order of a side can take."""
         return self.ask_size if side > 0 else self.bid_size
 
-    def near_size(self, side: int) -> float | None:
-        """Return the visible shares beside which an order of a side rests."""
-        return self.bid_size if side > 0 else self.ask_size
-
 
 class Quote(NamedTuple):
     """Market data of a symbol, as the caller provides it."""
