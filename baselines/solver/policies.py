@@ -77,9 +77,9 @@ class TablePolicy:
                 slope=float(market.impact.transient_slope),
                 least=1e-12 * scenario.arrival_price,
                 arrival_price=scenario.arrival_price,
-                by_flow=float(problem.by_flow or problem.by_level or problem.axis.count == 1),
-                by_volume=float(problem.by_volume),
-                by_drift=float(problem.by_drift),
+                by_flow=float(problem.follows in ("flow", "level") or problem.axis.count == 1),
+                by_volume=float(problem.follows == "volume"),
+                by_drift=float(problem.follows == "drift"),
                 rows=table.fractions.shape[1],
                 **{
                     f"{name}_{key}": getattr(axis, key)
@@ -139,7 +139,7 @@ class DelayedPolicy(TablePolicy):
     def act(self, situation: Situation) -> Any:
         """Return the fraction for the regime of the previous slice times the remaining shares."""
         _check_solved(situation)
-        if self.problem.by_level:
+        if self.problem.follows == "level":
             situation = situation._replace(flow=self._belief.after(self.problem.market, situation))
         row = np.where(np.equal(situation.k, 0), 0, self.previous)
         self.previous = np.asarray(situation.seen)
@@ -172,7 +172,7 @@ class BeliefPolicy(TablePolicy):
 
 def table_policy(problem: Problem, table: Table) -> TablePolicy:
     """Return the policy of a table: a :class:`BeliefPolicy` if the signal is the belief about the volume level."""
-    return (BeliefPolicy if problem.by_level else TablePolicy)(problem, table)
+    return (BeliefPolicy if problem.follows == "level" else TablePolicy)(problem, table)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,11 @@ HERMITE: Final[tuple[Floats, Floats]] = (_POINTS, _WEIGHTS / _WEIGHTS.sum())
 """Points and weights of the Gauss-Hermite rule that averages over the next signal, a standard normal."""
 
 
+Followed: TypeAlias = Literal["flow", "price", "volume", "level", "drift"]
+"""What a signal may be: the last order flow, the price, the ratio of the last volume to its expectation, or the belief about
+the volume level or the drift."""
+
+
 class Problem(NamedTuple):
     """A scenario as a Markov decision problem over modes.
 
@@ -46,14 +51,8 @@ class Problem(NamedTuple):
     axis: Axis
     """Grid of the signal coordinate: the flow, log(price / arrival price), log of the ratio, the mean log level, or the mean
     drift."""
-    by_flow: bool
-    """Whether the signal is the order flow, or there is none."""
-    by_level: bool
-    """Whether the signal is the belief about the volume level."""
-    by_volume: bool
-    """Whether the signal is the ratio of the last volume to its expectation."""
-    by_drift: bool
-    """Whether the signal is the belief about the drift; if none of the four, it is the price."""
+    follows: Followed
+    """What the signal is; "flow" if there is none."""
     regime_law: Floats
     """Probabilities of the regimes in the first slice, shape (regimes,)."""
     transition: Floats
@@ -82,15 +81,6 @@ class Problem(NamedTuple):
             moved = np.einsum("mf,mfg->mg", laws[-1], step)
             laws.append(self.transition.T @ moved)
         return laws
-
-    def coordinate(self, flow: Floats, price: Floats) -> Floats:
-        """Return the signal coordinate of flows (standard deviations) or prices (currency per share), in their shape."""
-        return np.asarray(flow if self.by_flow else np.log(price / self.market.scenario.arrival_price))
-
-    @property
-    def by_price(self) -> bool:
-        """Whether the signal is the price."""
-        return not (self.by_flow or self.by_level or self.by_volume or self.by_drift)
 
 
 def unsolved(market: Market) -> str:
@@ -199,10 +189,7 @@ def belief_modes(market: Market, nodes: int) -> Problem:
         market=market,
         signal=axis.nodes,
         axis=axis,
-        by_flow=False,
-        by_level=True,
-        by_volume=False,
-        by_drift=False,
+        follows="level",
         regime_law=regimes.start_law(),
         transition=regimes.transition(scenario.tau),
         signal_law=interpolation(axis, 0.0),
@@ -227,10 +214,7 @@ def _memory_problem(market: Market, nodes: int) -> Problem:
         market=market,
         signal=np.exp(axis.nodes),
         axis=axis,
-        by_flow=False,
-        by_level=False,
-        by_volume=True,
-        by_drift=False,
+        follows="volume",
         regime_law=regimes.start_law(),
         transition=regimes.transition(scenario.tau),
         signal_law=np.einsum("pg,p->g", interpolation(axis, _clip(axis, mean + deviation * points)), weights),
@@ -249,10 +233,7 @@ def _drift_problem(market: Market, nodes: int) -> Problem:
         market=market,
         signal=axis.nodes,
         axis=axis,
-        by_flow=False,
-        by_level=False,
-        by_volume=False,
-        by_drift=True,
+        follows="drift",
         regime_law=scenario.regimes.start_law(),
         transition=scenario.regimes.transition(scenario.tau),
         signal_law=interpolation(axis, 0.0),
@@ -284,8 +265,8 @@ def _signal_problem(market: Market, nodes: int) -> Problem:
     law, transition = regimes.start_law(), regimes.transition(tau)
     count, none = len(law), np.empty(0)
 
-    def problem(signal: Floats, axis: Axis, by_flow: bool, start: Floats, *steps: Floats) -> Problem:
-        return Problem(market, signal, axis, by_flow, False, False, False, law, transition, start, steps, none, none)
+    def problem(signal: Floats, axis: Axis, follows: Followed, start: Floats, *steps: Floats) -> Problem:
+        return Problem(market, signal, axis, follows, law, transition, start, steps, none, none)
 
     if _flow_matters(market):
         phi = scenario.flow_persistence
@@ -293,7 +274,7 @@ def _signal_problem(market: Market, nodes: int) -> Problem:
         following = phi * axis.nodes[:, None] + math.sqrt(1.0 - phi * phi) * points
         step = np.einsum("fpg,p->fg", interpolation(axis, _clip(axis, following)), weights)
         start = np.einsum("pg,p->g", interpolation(axis, _clip(axis, points)), weights)
-        return problem(axis.nodes, axis, True, start, np.broadcast_to(step, (count, nodes, nodes)))
+        return problem(axis.nodes, axis, "flow", start, np.broadcast_to(step, (count, nodes, nodes)))
     if _price_matters(market):
         curve = market.volatility_profile
         deviation = scenario.volatility * max(regimes.volatility) * math.sqrt(tau) * math.sqrt(float(curve @ curve))
@@ -306,8 +287,8 @@ def _signal_problem(market: Market, nodes: int) -> Problem:
             following = axis.nodes[:, None] + drift - 0.5 * volatility**2 + volatility * points
             steps.append(np.einsum("mfpg,p->mfg", interpolation(axis, _clip(axis, following)), weights))
         price = scenario.arrival_price * np.exp(axis.nodes)
-        return problem(price, axis, False, interpolation(axis, 0.0), *(steps[at] for at in which.ravel()))
-    return problem(np.zeros(1), Axis(0.0, 0.0, 1), True, np.ones(1), np.ones((count, 1, 1)))
+        return problem(price, axis, "price", interpolation(axis, 0.0), *(steps[at] for at in which.ravel()))
+    return problem(np.zeros(1), Axis(0.0, 0.0, 1), "flow", np.ones(1), np.ones((count, 1, 1)))
 
 
 def _clip(axis: Axis, values: Floats) -> Floats:
@@ -321,12 +302,12 @@ def mode_slices(problem: Problem, k: int) -> Slice:
     scenario = market.scenario
     regime = np.repeat(np.arange(count), nodes)
     signal = np.tile(problem.signal, count)
-    flow = signal if problem.by_flow else np.zeros(count * nodes)
-    price = signal if problem.by_price else np.full(count * nodes, scenario.arrival_price)
-    ratio = signal if problem.by_volume else np.full(count * nodes, neutral_ratio(market.numbers))
+    flow = signal if problem.follows == "flow" else np.zeros(count * nodes)
+    price = signal if problem.follows == "price" else np.full(count * nodes, scenario.arrival_price)
+    ratio = signal if problem.follows == "volume" else np.full(count * nodes, neutral_ratio(market.numbers))
     levels = np.tile(problem.levels[k], count)
     # a neutral ratio is that of the volume over its level, and the expected volume then the level times the curve
-    drift = signal if problem.by_drift else np.zeros(count * nodes)
+    drift = signal if problem.follows == "drift" else np.zeros(count * nodes)
     slice = expected_slice(market, k, World(regime, flow, price, levels, ratio * levels, drift))
     fields = slice._replace(innovation=0.0)
     return Slice(*(np.broadcast_to(np.asarray(value, dtype=float), regime.shape).reshape(count, nodes) for value in fields))

@@ -557,7 +557,7 @@ def test_tables_and_gains_with_a_signal_are_the_same_policies_in_a_compiled_loop
     """With random numbers, so that each of them counts; the signal is the flow, or the price."""
     market, rng = build_market(get_scenario("regime-day")), np.random.default_rng(4)
     axis = Axis(-2.0, 2.0, 9) if by_flow else Axis(-0.02, 0.02, 9)
-    problem = build_problem(market)._replace(axis=axis, signal=axis.nodes, by_flow=by_flow)
+    problem = build_problem(market)._replace(axis=axis, signal=axis.nodes, follows="flow" if by_flow else "price")
     fractions = rng.uniform(0.0, 0.3, (market.slices, market.regimes, 9, 6, 5))
     table = Table(np.zeros((market.regimes, 9)), fractions, Axis(0.0, 1.0, 6), Axis(0.0, 1.0, 5))
     assert_the_same_in_both_ways(market, TablePolicy(problem, table))
