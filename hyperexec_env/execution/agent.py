@@ -458,8 +458,9 @@ class ExecutionAgent:
         """Return what to cancel in the venues, and new venue orders for the shares of a child that are in none.
 
         Call it after the release of the child, after a cancellation or a rejection, and as often as the tactic is to decide:
-        at least once when the window of the child ends. A cancellation counts once :meth:`cancel` confirmed it. During a pause,
-        and while no session is open, the result is empty.
+        at least once when the window of the child ends. A cancellation counts once :meth:`cancel` confirmed it. The window ends
+        two calls before the deadline at the latest, by the longest time between two calls for the child so far: one call
+        cancels, the next one takes. During a pause, and while no session is open, the result is empty.
 
         Raises:
             RuntimeError: The agent has no venues.
@@ -473,6 +474,7 @@ class ExecutionAgent:
             symbol, rate = order.parent.symbol, self._volume_rate(order, moment)
             held = self._state == PAUSED or symbol in self._halted or order.next_open(moment) > moment
             if held and not order.closed:
+                self.router.wait(order, name, moment)
                 return Routing()
             return self.router.route(order, name, self._quotes.get(symbol), rate, moment)
 

@@ -41,13 +41,18 @@ _NO_QUOTE: Final = VenueQuote()
 class _Route:
     """The venue orders of a child."""
 
-    __slots__ = ("memory", "orders", "rejected", "until", "window")
+    __slots__ = ("called", "memory", "orders", "pause", "rejected", "until", "window")
 
-    def __init__(self, released: float, window: float) -> None:
+    def __init__(self, released: float, window: float, called: float) -> None:
         self.until, self.window = released + window, window
+        self.called, self.pause = called, 0.0  # trading time of the last call, and longest trading time between two calls
         self.orders: list[str] = []
         self.rejected: dict[str, float] = {}  # time of the last rejection by venue
         self.memory: dict[str, Any] = {}
+
+    def call(self, at: float) -> None:
+        """Note a call at a trading time."""
+        self.called, self.pause = at, max(self.pause, at - self.called)
 
 
 class _Case(NamedTuple):
@@ -56,7 +61,9 @@ class _Case(NamedTuple):
     child: ChildOrder
     route: _Route
     last: bool
-    """Whether no later child can carry what does not fill."""
+    """Whether no later child and no later call can carry what does not fill."""
+    late: bool
+    """Whether the window is over, or the order ends before a later call could still take what a venue gives back."""
     quotes: Sequence[VenueQuote]
     mid: float | None
     touch: float | None
@@ -116,6 +123,11 @@ class Router:
 
     # --- routing
 
+    def wait(self, working: WorkingOrder, name: str, now: float) -> None:
+        """Note a call for a child that may not be routed now."""
+        if name in self._routes:
+            self._routes[name].call(working.trading_time(now))
+
     def route(self, working: WorkingOrder, name: str, quote: Quote | None, rate: float | None, now: float) -> Routing:
         """Return what to cancel, and new venue orders for the shares of a child that are in no venue.
 
@@ -133,7 +145,7 @@ class Router:
         case = self._case(working, child, quote, rate, now)
         view = View(
             lots=case.lots,
-            late=now >= case.route.until,
+            late=case.late,
             venues=self.venues,
             quotes=case.quotes,
             offers=self._offers(case) if case.lots else [],
@@ -149,10 +161,12 @@ class Router:
 
     def _case(self, working: WorkingOrder, child: ChildOrder, quote: Quote | None, rate: float | None, now: float) -> _Case:
         """Return a child that is to be routed, and its market."""
-        route = self._routes.get(child.id)
+        route, at = self._routes.get(child.id), working.trading_time(now)
         if route is None:
             released = now if child.released is None else child.released
-            route = self._routes[child.id] = _Route(released, working.window_of(child, self.tactic.patience))
+            route = self._routes[child.id] = _Route(released, working.window_of(child, self.tactic.patience), at)
+        route.call(at)
+        ends = working.ends_within(2.0 * route.pause, at)  # a call to cancel, and a call to take
         size, known = child.parent.lot_size, rate is not None and rate > 0.0
         in_venues = sum(lots_of(order.remaining, size) for order in self.orders([child.id]))
         of_venues = {} if quote is None or quote.venues is None else quote.venues
@@ -162,7 +176,8 @@ class Router:
         return _Case(
             child=child,
             route=route,
-            last=not route.window,
+            last=ends or not route.window,
+            late=ends or now >= route.until,
             quotes=quotes,
             mid=_mid(quote, of_venues.values()),
             touch=_best(-child.side, (own.far(child.side) for own in of_venues.values())),

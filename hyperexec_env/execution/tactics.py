@@ -7,8 +7,8 @@
 | `cont-kukanov` | takes, posts and rests at the least expected cost (Cont and Kukanov 2017) | takes the rest |
 | `touch-optimal` | takes and rests by the solved table of a touch scenario (:class:`TouchTable`) | takes the rest |
 
-The window of a child is the fraction `patience` of the interval between children. A child whose window would last until the
-deadline takes at once.
+The window of a child is the fraction `patience` of the interval between children. It ends two calls of the desk before the
+deadline at the latest, in time to cancel and to take; a child whose window would last until the deadline takes at once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class View(NamedTuple):
     lots: int
     """Lots of the child that are in no venue."""
     late: bool
-    """Whether the window is over: what waits is to be cancelled, and everything taken."""
+    """Whether the window is over, or the deadline close: what waits is to be cancelled, and everything taken."""
     venues: Sequence[Venue]
     """The venues."""
     quotes: Sequence[VenueQuote]

@@ -151,6 +151,10 @@ class WorkingOrder:
         later = self.trading_time(released) + patience * self.interval
         return max(self._clock_time(later, -math.inf) - released, 0.0) if later < self._end else 0.0
 
+    def ends_within(self, seconds: float, at: float) -> bool:
+        """Return whether the order ends within some seconds of trading time from a trading time on."""
+        return at + seconds >= self._end
+
     def expected_volume(self, now: float) -> float | None:
         """Return the market volume of an interval from now on that the parent expected, shares; None: unknown."""
         expected, whole = self.parent.expected_volume, self.seconds

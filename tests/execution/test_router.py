@@ -234,6 +234,72 @@ def test_peg_posts_everything_follows_the_touch_and_takes_the_rest():
     assert sum(one.quantity for one in takes) == child.quantity - 100
 
 
+def filled_at_the_deadline(agent, parent, quotes, tick, broker, halt=()):
+    """Work an order by calls a tick apart; the lit venues fill, the hidden ones never do, a broker may confirm a call later."""
+    agent.submit_order(parent, 0.0)
+    children, number = [], 0
+    while agent.report(parent) is None:
+        now, number = number * tick, number + 1
+        if number in halt:
+            (agent.resume if number == halt[-1] else agent.pause)("X")
+        agent.process({"X": quotes}, now=now)
+        while (child := agent.get_next_child(now)) is not None:
+            children.append(child.id)
+        for child in children if agent.report(parent) is None else ():
+            for _ in range(broker):
+                routing = agent.route(child, now)
+                for sent, shares in routing.cancels:
+                    agent.cancel(sent, now, quantity=shares)
+                for sent in routing.orders:
+                    if sent.takes:
+                        agent.report_fill(sent, sent.quantity, 100.01, now)
+    return agent.report(parent).filled
+
+
+@hypothesis.settings(max_examples=150, deadline=None)
+@hypothesis.given(
+    tactic=st.sampled_from([*TACTICS]),
+    algorithm=st.sampled_from(["TWAP", "VWAP", "IS", "AC"]),
+    slices=st.integers(1, 8),
+    patience=st.floats(0.3, 1.0),
+    calls=st.floats(2.0, 40.0),
+    horizon=st.floats(30.0, 600.0),
+    jitter=st.sampled_from([0.0, 0.3, 1.0]),
+    size=st.sampled_from([None, 2500.0]),
+    broker=st.sampled_from([1, 2]),
+    seed=st.integers(0, 1000),
+)
+def test_an_order_completes_whenever_the_lit_venues_can_take_it(
+    tactic, algorithm, slices, patience, calls, horizon, jitter, size, broker, seed
+):
+    """Each window has at least two calls; nothing that waits in a hidden venue until the deadline is lost."""
+    placed = Placement(tactic, TACTICS[tactic].takes, TACTICS[tactic].rests, patience)
+    agent = ExecutionAgent(
+        ExecutionConfig(algorithm=algorithm, slices=slices, horizon_seconds=horizon, steganographic_factor=jitter),
+        seed=seed, clock=lambda: 0.0, venues=VENUES, tactic=placed,
+    )  # fmt: skip
+    agent.start()
+    tick = patience * horizon / slices / calls
+    hypothesis.assume(tick < 0.2 * horizon / slices)  # a last child that is released between two calls has a third one
+    assert filled_at_the_deadline(agent, order(), quote(size=size, rate=None), tick, broker) == 4000
+
+
+@pytest.mark.parametrize("broker", [1, 2])
+def test_a_window_that_would_end_within_a_call_of_the_deadline_ends_in_time(broker):
+    """The last of four children is released at 88 s, and would wait until 99.75 s of 100 s."""
+    agent = agent_of(Placement("peg", takes=False, patience=0.47), VENUES[:3])
+    assert filled_at_the_deadline(agent, order(), quote(), 1.0, broker) == 4000
+    last = agent.router.orders(["p/3"])
+    assert [one.sent for one in last if one.takes] == [98.0 if broker == 2 else 99.0] * 2
+
+
+def test_a_halt_is_no_pause_between_calls():
+    """After a halt of 30 s with 20 s left the last child still waits until the end of its window."""
+    agent = agent_of(Placement("peg", takes=False, patience=0.48), VENUES[:3], slices=1)
+    assert filled_at_the_deadline(agent, order(), quote(), 1.0, 1, halt=(52, 82)) == 4000
+    assert [one.sent for one in agent.router.orders(["p/0"]) if one.takes] == [99.0] * 2
+
+
 def test_cont_kukanov_rests_more_where_orders_were_filled_more():
     def rested(sizes):
         agent = agent_of(Placement("cont-kukanov", penalty_bps=20.0), (*VENUES[:2], VENUES[3]), known_rates(touch=sizes))
