@@ -31,6 +31,10 @@ __all__ = ["NUMBER", "Symbol", "opaque", "unrolled"]
 
 NUMBER: Final = object()
 """An argument, or an element of one, that is a number of a call; all other numbers are constants of the function."""
+Function = Callable[[list[float]], Sequence[float]]
+"""A function of a list of numbers that is called as it is."""
+Join = Callable[[Sequence[Any]], Function]
+"""A function from several functions to one function of all their lists."""
 _DEEPEST: Final = 12
 """Largest number of operations nested in one expression."""
 _SHAPES: Final = {
@@ -39,6 +43,10 @@ _SHAPES: Final = {
     **{"ne": "{} != {}", "and": "{} & {}", "or": "{} | {}", "neg": "-{}", "abs": "abs({})"},
 }
 """Text of each operator, by the name of its method."""
+
+
+_RESULT: Final = ""
+"""Text of a result of a call, whose name the call assigns."""
 
 
 class Symbol:
@@ -147,18 +155,45 @@ def _chosen(test: Any, yes: Callable[[], Any], no: Callable[[], Any]) -> Any:
     return Symbol("({1} if {0} else {2})", test, yes(), no())
 
 
-def opaque(function: Callable[[list[float]], Sequence[float]], count: int) -> Callable[[Sequence[Any]], list[Any]]:
-    """Return a function from a list of numbers to a list of `count` numbers that :func:`unrolled` calls as it is."""
-    known: dict[tuple[int, ...], list[Any]] = {}
+def opaque(function: Function, count: int, join: Join | None = None) -> Callable[[Sequence[Any]], list[Any]]:
+    """Return a function from a list of numbers to a list of `count` numbers that :func:`unrolled` calls as it is.
 
-    def call(values: Sequence[Any]) -> list[Any]:
+    Args:
+        function: The function of floats.
+        count: Number of results.
+        join: Joins several such functions: the joint function takes their lists, one after another, and returns their results
+            likewise. The text then calls functions that do not need the results of one another at once.
+    """
+    known: dict[tuple[int, ...], list[Symbol]] = {}
+
+    def call(values: Sequence[Any]) -> list[Symbol]:
         key = tuple(value.number for value in values)
         if key not in known:  # the text calls the function once for the same numbers
-            made = Symbol(f"{{}}([{', '.join('{}' for _ in values)}])", _Name(function), *values)
-            known[key] = [Symbol(f"{{}}[{index}]", made) for index in range(count)]
+            made = _Call(function, values, join)
+            made.results = known[key] = [Symbol(_RESULT, made) for _ in range(count)]
         return known[key]
 
     return call
+
+
+class _Call(Symbol):
+    """A call of an opaque function."""
+
+    __slots__ = ("join", "results")
+
+    def __init__(self, function: Function, values: Sequence[Any], join: Join | None) -> None:
+        """Store the call."""
+        super().__init__(f"{{}}([{', '.join('{}' for _ in values)}])", _Name(function), *values)
+        self.join = join
+        self.results: list[Symbol] = []
+
+
+def _joined(join: Join, calls: Sequence[_Call]) -> _Call:
+    """Return one call in place of several."""
+    names, values = zip(*((call.operands[0], call.operands[1:]) for call in calls), strict=True)
+    made = _Call(join([name.function for name in names]), list(itertools.chain(*values)), join)
+    made.results = [result for call in calls for result in call.results]
+    return made
 
 
 class _Name(NamedTuple):
@@ -221,8 +256,8 @@ def _children(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else ()
 
 
-def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
-    """Return the statements that compute and return a value, and the functions that they call, by name."""
+def _uses_of(made: Any) -> tuple[dict[int, Symbol], Counter[int]]:
+    """Return the symbols that a value needs, in the order of computation, and how often each is used, by number."""
     uses: Counter[int] = Counter()
     nodes: dict[int, Symbol] = {}
     queue = [made]
@@ -234,10 +269,34 @@ def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
                 continue
             nodes[value.number] = value
         queue += _children(value)
+    return nodes, uses
+
+
+def _ordered(nodes: dict[int, Symbol]) -> list[Symbol]:
+    """Return symbols in an order of computation in which calls that can be joined are one call."""
+    stages: dict[int, int] = {}
+    """Number of calls, each on results of the one before, that each symbol needs."""
+    order: list[tuple[int, int, Symbol]] = []
+    calls: dict[tuple[int, Join], list[_Call]] = {}
+    for number, symbol in sorted(nodes.items()):
+        needed = (stages[operand.number] for operand in symbol.operands if isinstance(operand, Symbol))
+        stage = stages[number] = max(needed, default=0) + (symbol.shape == _RESULT)
+        if isinstance(symbol, _Call) and symbol.join:
+            calls.setdefault((stage, symbol.join), []).append(symbol)
+        else:
+            order.append((stage, number, symbol))
+    for (stage, join), several in calls.items():
+        call = _joined(join, several) if len(several) > 1 else several[0]
+        order.append((stage, call.number, call))
+    return [symbol for *_, symbol in sorted(order)]
+
+
+def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
+    """Return the statements that compute and return a value, and the functions that they call, by name."""
+    nodes, uses = _uses_of(made)
     texts: dict[int, tuple[str, int]] = {}
     """Text and depth of each symbol."""
     body: list[str] = []
-
     functions: dict[str, Any] = {}
 
     def text(value: Any) -> tuple[str, int]:
@@ -251,11 +310,17 @@ def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
             return f"({''.join(f'{text(part)[0]}, ' for part in value)})", 0
         return f"({float(value) if isinstance(value, float) else value!r})", 0
 
-    for number, symbol in sorted(nodes.items()):
+    for symbol in _ordered(nodes):
+        number = symbol.number
+        if symbol.shape == _RESULT:
+            texts[number] = f"t{number}", 0
+            continue
         parts = [text(operand) for operand in symbol.operands]
         line = symbol.shape.format(*(part for part, _ in parts))
         depth = 1 + max((depth for _, depth in parts), default=-1)
-        if symbol.operands and (uses[number] > 1 or depth > _DEEPEST):
+        if isinstance(symbol, _Call):
+            body.append(f"{''.join(f't{result.number}, ' for result in symbol.results)}= {line}")
+        elif symbol.operands and (uses[number] > 1 or depth > _DEEPEST):
             body.append(f"t{number} = {line}")
             line, depth = f"t{number}", 0
         texts[number] = line, depth

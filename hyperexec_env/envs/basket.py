@@ -13,8 +13,6 @@ from hyperexec_env.envs.rendering import Painter
 
 __all__ = ["HyperExecBasketEnv"]
 
-_BLOCK = 128
-
 
 class HyperExecBasketEnv(EpisodeEnv):
     r"""Execute a list of orders before their deadline, slice by slice, at the least cost: HyperExec-v0 for several assets.
@@ -151,7 +149,7 @@ class HyperExecBasketEnv(EpisodeEnv):
     def step(self, action: Any) -> Stepped:
         """Trade one slice, given an action of the action space."""
         episode = self._open_episode()
-        return self._traded(episode, *episode.trade(episode.request(self._values(action))))
+        return self._traded(episode, *episode.step(self._values(action)))
 
     def _values(self, action: Any) -> list[Any]:
         """Return the action of each asset, clipped to the bounds."""

@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from functools import lru_cache
-from operator import add
+from functools import cached_property, lru_cache
+from operator import add, and_
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.backends.unroll import NUMBER, opaque, unrolled
-from hyperexec_env.envs.basket_features import ASSET, BASKET, PULLED, Whole, asset_rows, basket_features, basket_rows, whole_of
+from hyperexec_env.envs.basket_features import (
+    ASSET,
+    BASKET,
+    PULLED,
+    BasketSight,
+    Whole,
+    asset_rows,
+    basket_features,
+    basket_rows,
+    whole_of,
+)
 from hyperexec_env.envs.basket_task import BasketTask, basket_info, notional_of, stacked_situation
-from hyperexec_env.envs.episode import Block
+from hyperexec_env.envs.episode import Block, requested_shares
 from hyperexec_env.envs.features import own_features
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import unseen
@@ -32,7 +42,7 @@ from hyperexec_env.market.path import World
 from hyperexec_env.market.predator import PredatorMemory
 from hyperexec_env.market.several import each, fold
 from hyperexec_env.market.tables import must_finish
-from hyperexec_env.records import adder, filler, map_leaves
+from hyperexec_env.records import map_leaves
 
 __all__ = ["BasketBlock", "BasketEpisode", "draw_basket_block"]
 
@@ -41,8 +51,10 @@ _write_asset = struct.Struct(f"{PULLED}f").pack_into
 _FLOAT = np.dtype(np.float32).itemsize
 _STARTS = len(BASKET) * _FLOAT, len(ASSET) * _FLOAT
 """Bytes before the block of asset 0, and bytes of the block of an asset."""
-
-
+_SLICE, _BASE = slice(0, len(Slice._fields)), len(Slice._fields)
+_KNOWN: Final = slice(_BASE + 1, _BASE + 4)
+_FIELDS: Final = _BASE + 4
+"""Numbers of an asset in a row of a path: its slice, the base of an action, and what is known of the next slice beforehand."""
 _INLINE: Final = 6
 """Largest number of assets whose sums over the others are written out; numpy computes those of more assets in less time."""
 
@@ -51,6 +63,15 @@ def _prepared(matrix: Any, values: Sequence[Any]) -> list[Any]:
     """Return the products of a matrix: written out, or computed by the function that is prepared for floats."""
     made: list[Any] = matrix(values) if callable(matrix) else products(matrix, values)
     return made
+
+
+def _matrices_of(*matrices: Any) -> Any:
+    """Return matrices as :func:`_prepared` takes them."""
+    count = len(matrices[0])
+    return matrices if count <= _INLINE else [opaque(Products(rows), count, Products.joined) for rows in matrices]
+
+
+_PREPARED: Final = {"of_others": _prepared, "products": _prepared}
 
 
 class _Traded(NamedTuple):
@@ -64,91 +85,141 @@ class _Traded(NamedTuple):
     """Cost that the reward charges, currency."""
     seen: Any
     """Features of the next observation that depend on trades: of the basket, and of each asset."""
+    asked: Any
+    """Shares that each asset requested."""
+    done: Any
+    """Whether no asset has shares left."""
 
 
 def _trade(
-    task: BasketTask, matrices: Any, orders: Any, whole: Whole, states: Any, rows: Any, shares: Any, known: Any
+    task: BasketTask, sight: BasketSight, coupling: Any, requests: Any, whole: Any, states: Any, row: Any, actions: Any
 ) -> _Traded:
     """Trade one slice, and look at the next.
 
     Args:
         task: The task.
-        matrices: The coupling, and the correlation of the features, as :func:`_prepared` takes them.
-        orders: Shares of each order.
-        whole: The orders as a whole.
+        sight: Its sight, with the correlation as :func:`_prepared` takes it.
+        coupling: Its coupling, likewise.
+        requests: Function (action, remaining shares, base) -> shares of each asset.
+        whole: Shares of each order, and the orders as a whole.
         states: (remaining, permanent, transient) of each asset before the slice.
-        rows: Slice of each asset.
-        shares: Shares that each asset requests.
-        known: What the agent knows of the next slice beforehand, of each asset.
+        row: The row of the slice, one asset after another.
+        actions: Action of each asset.
     """
-    coupling, correlation = matrices
-    after, costs = basket_move(task.market.impacts, coupling, states, rows, shares)
-    traded = [old[0] - new[0] for old, new in zip(states, after, strict=True)]
-    seen = _look(task, correlation, orders, whole, after, traded, [row[0] for row in rows], known)
-    return _Traded(after, costs, fold(add, each(task.assets[0].slice_cost, costs)), seen)
+    parts = [row[start : start + _FIELDS] for start in range(0, len(row), _FIELDS)]
+    rows, known = [part[_SLICE] for part in parts], [part[_KNOWN] for part in parts]
+    left, bases = [state[0] for state in states], [part[_BASE] for part in parts]
+    asked = [ask(*given) for ask, *given in zip(requests, actions, left, bases, strict=True)]
+    after, costs = basket_move(task.market.impacts, coupling, states, rows, asked)
+    traded = [old - new[0] for old, new in zip(left, after, strict=True)]
+    seen = _look(task, sight, whole, after, traded, [slice[0] for slice in rows], known)
+    done = fold(and_, [state[0] <= 0.0 for state in after])
+    return _Traded(after, costs, fold(add, each(task.assets[0].slice_cost, costs)), seen, asked, done)
 
 
 def _look(
-    task: BasketTask, correlation: Any, orders: Any, whole: Whole, states: Any, traded: Any, volumes: Any, known: Any
+    task: BasketTask, sight: BasketSight, whole: Any, states: Any, traded: Any, volumes: Any, known: Any
 ) -> tuple[Any, list[Any]]:
     """Return the features that depend on trades, of the basket and of each asset."""
-    sight = task.sight._replace(correlation=correlation)
-    computed, pulls = basket_features(sight, whole, [state[0] for state in states])
+    orders, basket = whole
+    computed, pulls = basket_features(sight, basket, [state[0] for state in states])
     scales = [tuple(asset.observer.sight.scales) for asset in task.assets]
-    own = map(own_features, scales, orders, whole.reach, states, traded, volumes, known)
+    own = map(own_features, scales, orders, basket.reach, states, traded, volumes, known)
     return computed, [(*features, pull) for features, pull in zip(own, pulls, strict=True)]
 
 
-def _ask(requests: Any, actions: Any, states: Any, bases: Any) -> list[Any]:
-    """Return the shares that actions request, one for each asset."""
-    return [ask(action, state[0], base) for ask, action, state, base in zip(requests, actions, states, bases, strict=True)]
+def _start(task: BasketTask, sight: BasketSight, orders: Any, known: Any) -> tuple[Whole, Any]:
+    """Return the orders as a whole, and the features at the start that depend on trades."""
+    basket, none = whole_of(sight, orders), [0.0] * len(orders)
+    volumes = [asset.market.numbers.slice_volume for asset in task.assets]
+    states = [(order, 0.0, 0.0) for order in orders]
+    return basket, _look(task, sight, (orders, basket), states, none, volumes, known)
 
 
-class _Functions(NamedTuple):
+def _settle(task: BasketTask, costs: Any, lasts: Any, whole: Any, asked: Any, traded: Any, bps: Any) -> Any:
+    """Return the statement and the forced fraction of each completed order.
+
+    Args:
+        task: The task.
+        costs: Cost of each asset over the episode, currency, in the field order of `Cost`.
+        lasts: Last slice of each asset.
+        whole: Shares of each order.
+        asked: Shares that each asset requested in the last slice.
+        traded: Shares of each asset that traded in the last slice.
+        bps: One unit of currency in bps of the notional.
+    """
+    made = []
+    for asset, cost, last, order, *shares in zip(task.assets, costs, lasts, whole, asked, traded, strict=True):
+        statement = settle_in_bps(Account(Cost(*cost), 0.0, 0.0), asset.market.impact, State(0.0, 0.0, 0.0), 0.0, bps)
+        forced = forced_shares(last.least, last.volume, asset.market.numbers.cap, *shares)
+        made.append((statement, forced / order))
+    return made
+
+
+def _add(totals: Any, costs: Any) -> list[Any]:
+    """Return the sums of costs of each asset."""
+    return [each(add, total, cost) for total, cost in zip(totals, costs, strict=True)]
+
+
+class _Functions:
     """The functions of a task for floats."""
 
-    trade: Callable[..., Any]
-    look: Callable[..., Any]
-    ask: Callable[..., Any]
+    def __init__(self, task: BasketTask) -> None:
+        """Store the task; its functions are written when they are called first."""
+        self.task, self.count = task, len(task.assets)
+        self.numbers = [NUMBER] * self.count
+
+    def _sight(self, *matrices: Any) -> tuple[BasketSight, list[Any]]:
+        """Return the sight and matrices as :func:`_prepared` takes them."""
+        sight = self.task.sight
+        correlation, reach, *prepared = _matrices_of(sight.correlation, sight.reach, *matrices)
+        return sight._replace(correlation=correlation, reach=reach), prepared
+
+    def _trades(self, requests: Any) -> Callable[..., Any]:
+        """Return :func:`_trade` with some requests."""
+        sight, coupling = self._sight(*map(without_own, self.task.market.coupling))
+        whole, states = (self.numbers, Whole(NUMBER, NUMBER, self.numbers)), [(NUMBER,) * 3] * self.count
+        row = [NUMBER] * (_FIELDS * self.count)
+        return unrolled(_trade, self.task, sight, Coupling(*coupling), requests, whole, states, row, self.numbers, **_PREPARED)
+
+    @cached_property
+    def trade(self) -> Callable[..., Any]:
+        """Return :func:`_trade` for actions that are shares."""
+        return self._trades([requested_shares] * self.count)
+
+    @cached_property
+    def step(self) -> Callable[..., Any]:
+        """Return :func:`_trade` for actions."""
+        requests = [asset.mode.shares for asset in self.task.assets]
+        if not self.task.discrete:
+            return self._trades(requests)
+
+        def by_level(whole: Any, states: Any, row: Any, levels: Any) -> Any:
+            given = zip(requests, levels, states, row[_BASE::_FIELDS], strict=True)
+            return self.trade(whole, states, row, [ask(level, state[0], base) for ask, level, state, base in given])
+
+        return by_level
+
+    @cached_property
+    def start(self) -> Callable[..., Any]:
+        """Return :func:`_start`."""
+        return unrolled(_start, self.task, self._sight()[0], self.numbers, [[NUMBER] * 3] * self.count, **_PREPARED)
+
+    @cached_property
+    def settle(self) -> Callable[..., Any]:
+        """Return :func:`_settle`."""
+        costs, lasts = [(NUMBER,) * len(Cost._fields)] * self.count, [Slice(*[NUMBER] * _BASE)] * self.count
+        return unrolled(_settle, self.task, costs, lasts, *[self.numbers] * 3, NUMBER)
+
+    @cached_property
+    def add(self) -> Callable[..., Any]:
+        """Return :func:`_add`."""
+        costs = [(NUMBER,) * len(Cost._fields)] * self.count
+        return unrolled(_add, costs, costs)
 
 
-@lru_cache(maxsize=16)
-def _functions_of(task: BasketTask) -> _Functions:
-    """Return the functions of a task for floats."""
-    count = len(task.assets)
-    numbers, states, rows = [NUMBER] * count, [(NUMBER,) * 3] * count, [[NUMBER] * len(Slice._fields)] * count
-    whole, known = Whole(NUMBER, NUMBER, numbers), [[NUMBER] * 3] * count
-    coupling, correlation = Coupling(*map(without_own, task.market.coupling)), task.sight.correlation
-    matrices: Any = coupling, correlation
-    if count > _INLINE:
-        moves = opaque(Products([*coupling.permanent, *coupling.transient]), 2 * count)
-        held, along = (opaque(Products(rows), count) for rows in (coupling.correlation, correlation))
-        matrices = Coupling(lambda halves: moves(halves)[:count], lambda halves: moves(halves)[count:], held), along  # type: ignore[arg-type]
-    inner = {"of_others": _prepared, "products": _prepared}
-    trade = unrolled(_trade, task, matrices, numbers, whole, states, rows, numbers, known, **inner)
-    look = unrolled(_look, task, matrices[1], numbers, whole, states, numbers, numbers, known, **inner)
-    requests = [asset.mode.shares for asset in task.assets]
-    if task.discrete:
-        return _Functions(trade, look, lambda *given: _ask(requests, *given))
-    return _Functions(trade, look, unrolled(_ask, requests, numbers, states, numbers))
-
-
-_sum_of_costs = adder(Cost)
+_functions_of = lru_cache(maxsize=16)(_Functions)
 _NO_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
-_DONE = State(0.0, 0.0, 0.0)
-
-
-@lru_cache(maxsize=1)
-def _settle() -> Callable[..., Any]:
-    """Return :func:`settle_in_bps` of a completed order for floats, which reads its costs and the unit of the result."""
-    account = Account(filler(Cost)(NUMBER), 0.0, 0.0)
-    return unrolled(settle_in_bps, account, None, State(0.0, 0.0, 0.0), 0.0, NUMBER)
-
-
-def _statement_of(cost: Cost, bps: float) -> Statement:
-    """Return the statement of a completed order."""
-    made: Any = _settle()((cost, 0.0, 0.0), bps)
-    return Statement._make((*made[:-1], Components(*made[-1])))
 
 
 class BasketBlock:
@@ -163,10 +234,13 @@ class BasketBlock:
         own = [asset_rows(block.observations) for block in self.assets]
         self.observations = np.concatenate([basket_rows(self.assets[0].observations), *own], axis=2)
         """Observations without the features that depend on trades, shape (episodes, N + 1, features)."""
-        self.slices, self.base, self.known = (
-            np.stack([getattr(block, name) for block in self.assets], axis=2) for name in ("slices", "base", "known")
-        )
-        """Arrays of the blocks of this name, with an axis for the assets: shape (episodes, time, assets, ...)."""
+        self.known = np.stack([block.known[:, 0] for block in self.assets], axis=1)
+        """What is known of the first slice beforehand, shape (episodes, assets, 3)."""
+        self.rows = np.empty((len(keys), task.market.slices, len(orders) * _FIELDS))
+        """Numbers of each slice, one asset after another, shape (episodes, N, assets * fields)."""
+        for block, rows in zip(self.assets, np.split(self.rows, len(orders), axis=2), strict=True):
+            rows[..., _SLICE], rows[..., _KNOWN] = block.slices, block.known[:, 1:]
+            rows[..., _BASE] = block.base[:, : task.market.slices]
 
 
 def draw_basket_block(task: BasketTask, seed: int, first: int, count: int, board: bool = False) -> BasketBlock:
@@ -183,20 +257,18 @@ class BasketEpisode:
         self.task, self._block, self._index = task, block, index
         market, blocks = task.market, block.assets
         self._functions, self._slices = _functions_of(task), market.slices
-        self._rows, self._bases, self._known = (values[index] for values in (block.slices, block.base, block.known))
-        self._observations = block.observations[index].copy()
+        self._rows, self._observations = block.rows[index], block.observations[index].copy()
         self.sides = [each.side[index] for each in blocks]
         self.quantities = [each.quantity[index] for each in blocks]
         self.notional = notional_of(market, self.quantities)
         self.scale = -1e4 / self.notional
-        self._whole = whole_of(task.sight, self.quantities)
-        self._orders = self.quantities, self._whole
         self._states: Sequence[tuple[float, float, float]] = [(quantity, 0.0, 0.0) for quantity in self.quantities]
         self._history: list[tuple[Any, Any]] = []
         self.k, self.over = 0, False
-        self.asked: list[float] = [0.0] * len(blocks)
-        volumes = [numbers.slice_volume for numbers in self._numbers]
-        self._observe(0, self._functions.look(*self._orders, self._states, self.asked, volumes, self._known[0].tolist()))
+        self.asked: Sequence[float] = [0.0] * len(blocks)
+        whole, seen = self._functions.start(self.quantities, block.known[index].tolist())
+        self._whole = self.quantities, Whole(*whole)
+        self._observe(0, seen)
 
     @property
     def _numbers(self) -> list[Any]:
@@ -209,22 +281,26 @@ class BasketEpisode:
         observation: NDArray[np.float32] = self._observations[0]
         return observation
 
-    def request(self, actions: Sequence[Any]) -> list[float]:
-        """Return the shares that valid actions request, one for each asset."""
-        return list(self._functions.ask(actions, self._states, self._bases[self.k].tolist()))
+    def step(self, actions: Sequence[Any]) -> tuple[NDArray[np.float32], float]:
+        """Trade one slice by a valid action for each asset: :meth:`trade` of the shares that they request."""
+        return self._turn(self._functions.step, actions)
 
-    def trade(self, shares: list[float]) -> tuple[NDArray[np.float32], float]:
+    def trade(self, shares: Sequence[float]) -> tuple[NDArray[np.float32], float]:
         """Trade one slice; return the next observation and the reward, bps of the basket's arrival notional.
 
         Args:
             shares: Shares that each asset requests.
         """
-        k, rows = self.k, self._rows[self.k].tolist()
-        after, costs, paid, seen = self._functions.trade(*self._orders, self._states, rows, shares, self._known[k + 1].tolist())
+        return self._turn(self._functions.trade, shares)
+
+    def _turn(self, trade: Callable[..., Any], actions: Sequence[Any]) -> tuple[NDArray[np.float32], float]:
+        """Trade one slice by a function of actions."""
+        k = self.k
+        after, costs, paid, seen, self.asked, done = trade(self._whole, self._states, self._rows[k].tolist(), actions)
         self._history.append((after, costs))
-        self._states, self.asked = after, shares
+        self._states = after
         self.k = k = k + 1
-        self.over = k == self._slices or all(state[0] <= 0.0 for state in after)
+        self.over = done or k == self._slices
         return self._observe(k, seen), paid * self.scale
 
     def _observe(self, k: int, seen: tuple[Any, Any]) -> NDArray[np.float32]:
@@ -241,19 +317,26 @@ class BasketEpisode:
     def mask(self) -> NDArray[np.int8]:
         """Return the masks of the discrete levels, shape (assets, levels), 1 is allowed."""
         k = min(self.k, self._slices - 1)
-        parts = zip(self.task.assets, self._states, self._bases[k].tolist(), strict=True)
+        parts = zip(self.task.assets, self._states, self._rows[k, _BASE::_FIELDS].tolist(), strict=True)
         return np.stack([asset.mode.mask(state[0], base, must_finish(asset.market.numbers, k)) for asset, state, base in parts])
+
+    def _slice_of(self, k: int) -> list[list[float]]:
+        """Return slice `k` of each asset, in the field order of `Slice`."""
+        slices: list[list[float]] = self._rows[k].reshape(len(self.sides), _FIELDS)[:, _SLICE].tolist()
+        return slices
 
     def settled(self) -> list[Settled]:
         """Return the result of each asset up to now, in bps of the basket's notional."""
-        made = []
-        for i, numbers in enumerate(self._numbers):
-            statement = _statement_of(_sum_of_costs(costs[i] for _, costs in self._history), -self.scale)
-            forced = 0.0
-            if self.k:
-                last = Slice(*self._rows[self.k - 1, i].tolist())
-                forced = forced_shares(last.least, last.volume, numbers.cap, self.asked[i], self.last_shares(i))
-            made.append(Settled(statement, forced / self.quantities[i], self.sides[i], self.quantities[i]))
+        costs: Any = [(0.0,) * len(Cost._fields)] * len(self.sides)
+        for _, paid in self._history:
+            costs = self._functions.add(costs, paid)
+        traded = [self.last_shares(i) for i in range(len(self.sides))]
+        last = self._slice_of(max(self.k - 1, 0))
+        found = self._functions.settle(costs, last, self.quantities, self.asked, traded, -self.scale)
+        made = [
+            Settled(Statement._make((*statement[:-1], Components._make(statement[-1]))), forced, side, quantity)
+            for (statement, forced), side, quantity in zip(found, self.sides, self.quantities, strict=True)
+        ]
         return [unseen(one, self.over) for one in made] if self.task.secret else made
 
     def last_shares(self, asset: int) -> float:
@@ -281,13 +364,13 @@ class BasketEpisode:
 
     def seen(self, remaining: Sequence[float]) -> tuple[tuple[float, float], list[float]]:
         """Return (value left, variance left) and the pull of each asset, as observed, for some remaining shares."""
-        found: tuple[tuple[float, float], list[float]] = basket_features(self.task.sight, self._whole, list(remaining))
+        found: tuple[tuple[float, float], list[float]] = basket_features(self.task.sight, self._whole[1], list(remaining))
         return found
 
     def text(self) -> str:
         """Return the episode so far as text: one line for the basket, one for each asset with a bar of its remaining shares."""
         task, k = self.task, self.k
-        (value, variance), pulls = basket_features(task.sight, self._whole, [state[0] for state in self._states])
+        (value, variance), pulls = basket_features(task.sight, self._whole[1], [state[0] for state in self._states])
         ratio = variance / (1.0 - variance)
         shown = self.settled()
         cost = sum(one.statement.objective for one in shown)
@@ -313,7 +396,7 @@ class BasketEpisode:
         world: World = map_leaves(lambda values: values.item(k, index), path)
         before = path.price.item(max(k - 1, 0), index)
         paid = paid_cost(Cost(*self._history[-1][1][asset])) if k else 0.0
-        volume = float(self._rows[k - 1, asset, 0]) if k else numbers.slice_volume
+        volume = self._slice_of(k - 1)[asset][0] if k else numbers.slice_volume
         last = LastSlice(self.last_shares(asset), volume, before, paid, self.asked[asset])
         lane = Lane(k, int(self.over), world, State(*self._states[asset]), _NO_MEMORY, open_account(), last)
         order = EpisodeOrder(self._block.keys[index], self.sides[asset], self.quantities[asset], self.scale)

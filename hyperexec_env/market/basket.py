@@ -121,22 +121,37 @@ def products(rows: Any, values: Sequence[Any]) -> list[Any]:
 
 
 class Products:
-    """:func:`products` of one matrix and floats, to the last bit, in the time of two calls of numpy.
+    """:func:`products` of matrices of one shape and floats, to the last bit, in the time of a few calls of numpy.
+
+    A call takes the values of each matrix, one list after another, and returns the sums for the rows of each likewise.
 
     Args:
-        rows: The matrix.
+        matrices: The matrices, shape (rows, columns) each.
     """
 
-    def __init__(self, rows: Any) -> None:
+    def __init__(self, *matrices: Any) -> None:
         """Store the columns, which numpy adds one after another."""
-        self._columns = np.array(rows, dtype=np.float64).T.copy()
-        self._parts, self._values = np.empty_like(self._columns), np.empty((len(self._columns), 1))
+        self.matrices = matrices
+        columns = np.array(matrices, dtype=np.float64).transpose(2, 0, 1)
+        count, several, rows = columns.shape
+        self._columns = columns.reshape(count, several * rows).copy()
+        self._values = np.empty(several * count)
+        self._parts, self._sums = np.empty_like(self._columns), np.empty(several * rows)
+        self._spread = self._parts.reshape(columns.shape), self._values.reshape(several, count).T[:, :, None]
 
     def __call__(self, values: Sequence[float]) -> list[float]:
-        """Return the sums for each row."""
-        self._values[:, 0] = values
-        made: list[float] = np.add.reduce(np.multiply(self._columns, self._values, out=self._parts), axis=0).tolist()
+        """Return the sums for each row of each matrix."""
+        self._values[:] = values
+        parts, each = self._spread
+        parts[:] = each  # and then a product of equal shapes: numpy needs twice the time to spread the values as it multiplies
+        np.multiply(self._columns, self._parts, out=self._parts)
+        made: list[float] = np.add.reduce(self._parts, axis=0, out=self._sums).tolist()
         return made
+
+    @classmethod
+    def joined(cls, several: Sequence[Products]) -> Products:
+        """Return the products of the matrices of several, all of one shape."""
+        return cls(*(matrix for each in several for matrix in each.matrices))
 
 
 def basket_move(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from hyperexec_env.backends.unroll import NUMBER, unrolled
+from hyperexec_env.backends.unroll import NUMBER, opaque, unrolled
 from hyperexec_env.market import basket, kernel, venue
 from hyperexec_env.market.kernel import Impact, Slice
 from hyperexec_env.market.numeric import between, exponential, maximum, minimum, power, where
@@ -87,3 +87,28 @@ def branch(value):
 def test_a_branch_on_a_number_is_refused():
     with pytest.raises(TypeError, match="must be written with `where`"):
         unrolled(branch, NUMBER)
+
+
+@pytest.mark.parametrize("joins", [True, False])
+def test_calls_that_do_not_need_one_another_are_one_call(joins):
+    lengths = []
+
+    def called(factors):
+        def function(values):
+            lengths.append(len(values))
+            return [factor * value for factor, value in zip(factors, values, strict=True)]
+
+        function.factors = factors
+        return function
+
+    def join(several):
+        return called([factor for each in several for factor in each.factors])
+
+    first, second, third = (opaque(called([factor, 0.5]), 2, join if joins else None) for factor in (2.0, 3.0, 5.0))
+
+    def chain(values):
+        (a, b), (c, _) = first(values), second(values[::-1])
+        return third([a + c, b])[0] - b
+
+    assert unrolled(chain, [NUMBER] * 2)([0.1, 0.7]) == 5.0 * (2.0 * 0.1 + 3.0 * 0.7) - 0.5 * 0.7
+    assert lengths == ([4, 2] if joins else [2, 2, 2])

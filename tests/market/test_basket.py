@@ -260,4 +260,7 @@ def test_own_slopes_of_the_markets_are_the_diagonal_of_the_matrices():
 def test_prepared_products_are_those_of_lists_bit_for_bit(count, seed):
     rng = np.random.default_rng(seed)
     matrix, values = rng.normal(size=(count, count)).tolist(), (rng.normal(size=count) * 10.0 ** rng.uniform(-9, 9)).tolist()
-    assert Products(matrix)(values) == products(matrix, values)
+    of_one = products(matrix, values)
+    assert Products(matrix)(values) == of_one
+    several = Products.joined([Products(matrix), Products(matrix[::-1], matrix)])
+    assert several([*values, *values[::-1], *values]) == [*of_one, *products(matrix[::-1], values[::-1]), *of_one]
