@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.envs.features import Observer, build_observer, observation_names
 from hyperexec_env.envs.situation import Situation
+from hyperexec_env.evaluation.graph import Graph, Value
 from hyperexec_env.evaluation.network import Layers, NetworkPolicy, check_chain, load_policy, policy_files, read_policy
 from hyperexec_env.files import read_regular
 from hyperexec_env.market.tables import Market
@@ -220,6 +221,14 @@ class UniversalPolicy(NetworkPolicy):
     def names(self) -> tuple[str, ...]:
         """Names of the inputs of the network."""
         return universal_names()
+
+    def write(self, graph: Graph) -> Value:
+        """Refuse, because the inputs of the network are no observation.
+
+        Raises:
+            ValueError: Always; :mod:`.universal_in_market` writes the policy for one market.
+        """
+        raise ValueError(f"policy {self.name!r} trades in many markets: state the scenario of the graph")
 
     def act(self, situation: Situation) -> Any:
         """Return shares: a float for a situation of floats, else an array of shape (episodes,)."""

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.kinds import evaluate as evaluate
     from hyperexec_env.baselines.learn import learn as learn
     from hyperexec_env.baselines.measure import measure as measure
+    from hyperexec_env.baselines.onnx_file import save_onnx as save_onnx
     from hyperexec_env.baselines.policies import get_policy as get_policy
     from hyperexec_env.baselines.policies import policy_names as policy_names
     from hyperexec_env.baselines.realism import realism as realism
@@ -279,6 +280,7 @@ _MODULES: Final = {
     "register_venues": "market.venue_scenario",
     "replay": "baselines.replay",
     "register_touch": "market.touch_scenario",
+    "save_onnx": "baselines.onnx_file",
     "save_policy": "evaluation.network",
     "scenario_names": "market.scenario",
     "schedule_bps": "baselines.solver",

@@ -19,6 +19,7 @@ from hyperexec_env.market.basket_path import BasketMarket
 from hyperexec_env.market.basket_scenario import MOST_ASSETS, BasketScenario
 from hyperexec_env.market.scenarios import complete_scenario
 
+from .graph import Graph, Value
 from .network import Layers, NetworkPolicy, apply_layers, check_chain, parse_as, parse_policy, read_policy
 
 __all__ = ["BasketNetworkPolicy", "check_basket_layers", "load_basket_policy", "parse_any_policy"]
@@ -70,6 +71,14 @@ class BasketNetworkPolicy(NetworkPolicy):
         for columns, block in zip(self._of_assets, np.split(own, self.assets, axis=1), strict=True):
             made.append(apply_layers(columns, self.activation, self.head, np.concatenate([whole, block], axis=1)))
         return np.stack(made, axis=1)
+
+    def write(self, graph: Graph) -> Value:
+        """Add the inputs and the nodes of :meth:`action` to an ONNX graph, and return the actions."""
+        observation, common, assets = graph.input("observation", len(self.names)), len(BASKET), self.assets
+        whole, own = observation[[*range(common)]], observation[[*range(common, len(self.names))]]
+        whole = graph.node("Expand", whole.reshape(-1, 1, common), np.array([1, assets, 1]))
+        blocks = graph.node("Concat", whole, own.reshape(-1, assets, len(ASSET)), axis=2)
+        return graph.single(graph.head(self.head, graph.layers(self.layers, self.activation, blocks)))
 
     def act(self, situation: Situation) -> Any:
         """Return the shares of the actions, in the shape of `situation.remaining`: (assets,) or (assets, episodes).

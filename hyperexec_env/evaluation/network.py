@@ -21,6 +21,8 @@ from hyperexec_env.extras import need
 from hyperexec_env.files import read_regular, write_atomically
 from hyperexec_env.market.tables import Market
 
+from .graph import Graph, Value
+
 __all__ = [
     *("ACTIVATIONS", "Layers", "NetworkPolicy", "apply_head", "apply_layers", "check_chain", "check_layers", "last_layer"),
     *("load_policy", "parse_as", "parse_policy", "policy_files", "read_policy", "save_policy", "translation"),
@@ -107,6 +109,20 @@ class NetworkPolicy:
     def action(self, observation: NDArray[np.float32]) -> NDArray[Any]:
         """Return the action for each observation, shape (episodes, features) -> (episodes,)."""
         return apply_layers(self._columns, self.activation, self.head, observation)
+
+    def scores(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the values of the last layer, shape (episodes, features) -> (episodes, outputs)."""
+        return last_layer(self._columns, self.activation, observation)
+
+    def write(self, graph: Graph) -> Value:
+        """Add the inputs and the nodes of :meth:`action` to an ONNX graph, and return the action."""
+        scores = graph.layers(self.layers, self.activation, graph.input("observation", len(self.names)))
+        action = graph.head(self.head, scores)
+        return action if self.head == "argmax" else graph.single(action)
+
+    def examples(self, rows: int) -> tuple[NDArray[Any], ...]:
+        """Return inputs of :meth:`action`, in the order of those of its graph, on which the two are compared."""
+        return (np.random.default_rng(0).uniform(-1.0, 1.0, (rows, len(self.names))).astype(np.float32),)
 
     def act(self, situation: Situation) -> Any:
         """Return the shares of the action: a float for a situation of floats, else an array of shape (episodes,)."""

@@ -14,7 +14,8 @@ from hyperexec_env.envs.touch_task import TouchTask
 from hyperexec_env.evaluation.touch_rollout import TouchSituation
 from hyperexec_env.market.touch import RESTS
 
-from .network import Layers, NetworkPolicy, check_chain, last_layer, read_policy
+from .graph import Graph, Value
+from .network import Layers, NetworkPolicy, check_chain, read_policy
 
 __all__ = ["TouchNetworkPolicy", "check_touch_layers", "load_touch_policy"]
 
@@ -31,9 +32,28 @@ class TouchNetworkPolicy(NetworkPolicy):
         """Names of the features of the observation."""
         return touch_feature_names()
 
-    def scores(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the score of each action, shape (episodes, features) -> (episodes, actions)."""
-        return last_layer(self._columns, self.activation, observation)
+    def action(self, observation: NDArray[np.float32], mask: NDArray[Any] | None = None) -> NDArray[Any]:
+        """Return the best possible action for each observation, shape (episodes, features) -> (episodes,).
+
+        Args:
+            observation: The observations.
+            mask: 1 where an action is possible, else 0, shape (episodes, actions); None: every action is possible.
+        """
+        scores = self.scores(observation)
+        return np.asarray((scores if mask is None else np.where(mask.astype(bool), scores, -np.inf)).argmax(axis=1))
+
+    def write(self, graph: Graph) -> Value:
+        """Add the inputs and the nodes of :meth:`action` to an ONNX graph, and return the action."""
+        scores = graph.layers(self.layers, self.activation, graph.input("observation", len(self.names)))
+        possible = graph.input("mask", len(self.layers[-1][1]), np.int8).astype(np.bool_)
+        return graph.argmax(graph.node("Where", possible, scores, np.float32(-np.inf)))
+
+    def examples(self, rows: int) -> tuple[NDArray[Any], ...]:
+        """Return inputs of :meth:`action`: observations, and masks that allow an action at least."""
+        actions, rng = len(self.layers[-1][1]), np.random.default_rng(1)
+        mask = rng.integers(2, size=(rows, actions), dtype=np.int8)
+        mask[np.arange(rows), rng.integers(actions, size=rows)] = 1
+        return (*super().examples(rows), mask)
 
     def act(self, situation: TouchSituation) -> Any:  # type: ignore[override]
         """Return action numbers, take * 4 + rest, in the shape of `situation.left`.
@@ -47,10 +67,9 @@ class TouchNetworkPolicy(NetworkPolicy):
             raise ValueError(
                 f"policy {self.name!r} has {actions} actions, got a scenario with {wanted} (max_take {task.takes - 1})"
             )
-        mask = np.atleast_2d(task.masks(situation.left, situation.place.level)).astype(bool)
+        mask = np.atleast_2d(task.masks(situation.left, situation.place.level))
         seen = np.atleast_2d(observe_touch(situation.market, situation))  # type: ignore[arg-type]  # the fields that features read
-        chosen = np.where(mask, self.scores(seen), -np.inf).argmax(axis=1)
-        return chosen.reshape(np.shape(situation.left))
+        return self.action(seen, mask).reshape(np.shape(situation.left))
 
 
 def check_touch_layers(layers: Layers, head: str) -> None:

@@ -21,7 +21,8 @@ from hyperexec_env.envs.venue_task import (
 from hyperexec_env.market.venue_path import VenueMarket
 from hyperexec_env.market.venue_scenario import MOST_VENUES
 
-from .network import Layers, NetworkPolicy, apply_head, check_chain, last_layer, read_policy
+from .graph import Graph, Value
+from .network import Layers, NetworkPolicy, apply_head, check_chain, read_policy
 
 __all__ = ["VenueNetworkPolicy", "check_venue_layers", "load_venue_policy"]
 
@@ -77,8 +78,13 @@ class VenueNetworkPolicy(NetworkPolicy):
 
     def action(self, observation: NDArray[np.float32]) -> NDArray[Any]:
         """Return the actions for each observation, shape (episodes, features) -> (episodes, numbers)."""
-        values = last_layer(self._columns, self.activation, observation)
+        values = self.scores(observation)
         return np.stack([apply_head(self.head, values[:, [number]]) for number in range(values.shape[1])], axis=1)
+
+    def write(self, graph: Graph) -> Value:
+        """Add the inputs and the nodes of :meth:`action` to an ONNX graph, and return the actions."""
+        observation = graph.input("observation", len(self.names))
+        return graph.head(self.head, graph.layers(self.layers, self.activation, observation))
 
     def act(self, situation: VenueSituation) -> Any:  # type: ignore[override]
         """Return the shares requested of each venue, shape (venues, ...) with the shape of `situation.order.remaining`.

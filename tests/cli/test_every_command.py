@@ -42,6 +42,7 @@ TINY = {
     "tune": "pathwise --trials 2 --batch 2 --rungs 2 --reduction 2 --episodes 32 --out study --no-progress "
     "--vary hidden=4,5 --set steps=2 lanes=4 validation=4",
     "export": "model.zip --algorithm ppo --out run --overwrite --trust-pickle",
+    "onnx": "linearised --scenario almgren-chriss --out policy.onnx",
     "submit": "even --out even.submission.zip",
     "bundle": "even.submission.zip --scenario almgren-chriss --policy TWAP --episodes 4 --no-optimum --out x.zip --trust-code",
     "verify": "even.submission.zip",
@@ -72,7 +73,7 @@ TINY = {
 """A run of each command that takes a second or so."""
 LISTS = ("scenarios", "data layouts")
 """Commands whose JSON is a list."""
-NEEDS = {"leaderboard": "matplotlib", "tune": "optuna", "export": "stable_baselines3"} | dict.fromkeys(
+NEEDS = {"leaderboard": "matplotlib", "tune": "optuna", "export": "stable_baselines3", "onnx": "onnxruntime"} | dict.fromkeys(
     ("train ppo", "train sac", "train dqn", "train pathwise", "train universal"), "stable_baselines3"
 )
 
