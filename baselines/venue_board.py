@@ -52,7 +52,8 @@ class VenueRow:
     diff_to_dark_first_low: float
     diff_to_dark_first_high: float
     gap_percent: float
-    """Paired difference to the policy `optimum` on the same episodes, in percent of J*; NaN without an optimum."""
+    """Paired difference to the policy `optimum` on the same episodes, in percent of J*; where J* is not known, to the policy
+    `relaxed`, in percent of the lower bound; NaN if these are 0."""
     gap_low: float
     gap_high: float
     components_bps: dict[str, float]
@@ -117,7 +118,7 @@ class VenueBoard:
         return [
             f"{scenario.name} ({scenario.hash}), {self.episodes:,} episodes of seed {self.seed}; the last columns are the "
             "share of the order that each venue filled.",
-            f"J* is not known: {solution.reason}."
+            f"{scenario.name} is {solution.bounds}. Gap: paired difference to `relaxed`, in percent of the lower bound."
             if best is None
             else f"J* = {best:.4f} bps: {solution.accuracy}. Gap: paired difference to the policy `optimum`, in percent of J*.",
             recalibration_line(solution),
@@ -128,7 +129,7 @@ class VenueBoard:
         return "\n".join([text_table(*self.table()), "", *self.notes(), *self.warnings])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the board as plain values for JSON; a gap without an optimum is null."""
+        """Return the board as plain values for JSON; a gap that is no number is null."""
         rows = [
             vars(row) | {key: None for key in ("gap_percent", "gap_low", "gap_high") if np.isnan(vars(row)[key])}
             for row in self.rows
@@ -139,6 +140,9 @@ class VenueBoard:
             "episodes": self.episodes,
             "seed": self.seed,
             "optimum_bps": self.solution.optimum_bps,
+            "lower_bps": self.solution.lower_bps,
+            "upper_bps": self.solution.upper_bps,
+            "upper_error_bps": self.solution.upper_error_bps,
             "rows": rows,
             "faults": list(self.faults),
         }
@@ -177,8 +181,8 @@ def evaluate_venues(venues: VenueLike, policies: Any = "all", *, episodes: int =
 
     Args:
         venues: A name, a dict, a path or a scenario with venues.
-        policies: Names, groups, folders or policies (:func:`venue_entrants`); `dark-first` and, where it is known, the optimum,
-            with and without hidden venues, always take part.
+        policies: Names, groups, folders or policies (:func:`venue_entrants`); `dark-first` and, where they are known, the
+            optimum and the optimum without hidden venues always take part; `relaxed` does where the optimum is not known.
         episodes: Number of episodes.
         seed: Seed of the board's episodes, which no training meets.
 
@@ -188,24 +192,29 @@ def evaluate_venues(venues: VenueLike, policies: Any = "all", *, episodes: int =
     found, count = get_venues(venues), check_integer("episodes", episodes, low=2, high=10_000_000)
     seed, solution = check_seed(seed), solve_venues(found)
     entrants = venue_entrants(policies)
-    solved = solution.optimum_bps is not None
-    if not solved:
-        entrants = [
-            policy for policy in entrants if policy.name not in ("optimum", "lit-only") or not isinstance(policies, str)
-        ]
+    optima = {"lit-only": solution.lit_only_bps, "optimum": solution.optimum_bps}
+    known = [name for name, value in optima.items() if value is not None]
+    asked = [policies] if isinstance(policies, str) or hasattr(policies, "act") else list(policies)  # not as one of a group
+    kept = {*known, *(name.lower() for name in asked if isinstance(name, str))}
+    entrants = [policy for policy in entrants if policy.name in kept or policy.name not in optima]
     names = [policy.name for policy in entrants]
-    wanted = (_REFERENCE, "lit-only", "optimum") if solved else (_REFERENCE,)
+    wanted = dict.fromkeys((_REFERENCE, *known, _best(solution)))
     entrants += [venue_policy(name) for name in wanted if name not in names]
     outcomes = rollout_venues(build_venues(found), entrants, count, seed)
     return VenueBoard(found, solution, _rows(entrants, outcomes, solution), count, seed)
+
+
+def _best(solution: VenueSolution) -> str:
+    """Return the name of the policy to which gaps are measured."""
+    return "relaxed" if solution.optimum_bps is None else "optimum"
 
 
 def _rows(entrants: list[VenuePolicy], outcomes: list[VenueOutcome], solution: VenueSolution) -> tuple[VenueRow, ...]:
     """Return the rows of a board, best first."""
     names = [policy.name for policy in entrants]
     objectives = np.array([outcome.objective for outcome in outcomes])
-    best, reference = solution.optimum_bps, names.index(_REFERENCE)
-    results = paired(objectives, reference, reference if best is None else names.index("optimum"), best or 0.0)
+    scale, reference = solution.optimum_bps or solution.lower_bps or 0.0, names.index(_REFERENCE)
+    results = paired(objectives, reference, names.index(_best(solution)), scale)
     rules = [number for number, name in enumerate(names) if name in VENUE_BASELINES]
     to_best_rule = paired(objectives, min(rules, key=lambda number: float(objectives[number].mean())), reference, 0.0)
     rows = []

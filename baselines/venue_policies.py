@@ -11,6 +11,9 @@ each venue, shape (venues, episodes): home and the other lit venues first, then 
 | dark-first | TWAP | water-filling | everything else posted |
 | Kratz-Schoeneborn | their plan, with impact and fill rate linearised | water-filling | everything else posted |
 | optimum | the exact optimum (:mod:`~hyperexec_env.baselines.solver.venues`) | water-filling | up to the optimal total |
+| relaxed | that of the relaxation (:mod:`~hyperexec_env.baselines.solver.dark_relaxed`) | water-filling | its total, split |
+
+`relaxed` takes part where the optimum is not known; there its cost is an upper bound on J*.
 
 The policies `desk:ALGORITHM:TACTIC` (:mod:`~hyperexec_env.baselines.venue_desk`) are the desk's agent with its router.
 
@@ -36,13 +39,12 @@ from hyperexec_env.checks import nearest
 from hyperexec_env.envs.venue_task import VenueSituation
 from hyperexec_env.market.liquidity import expected_fill
 from hyperexec_env.market.noise import mix
-from hyperexec_env.market.venue_path import VenueMarket, routed
+from hyperexec_env.market.venue_path import VenueMarket
 
 from .solver.dark import all_or_nothing
-from .solver.policies import TablePolicy
-from .solver.problem import build_problem
+from .solver.dark_policy import Router, lit_request, of_tables, requests, water_filling
 from .solver.solution import solve as solve_market
-from .solver.venues import VenueSolution, solve_venues
+from .solver.venues import solve_venues
 from .venue_desk import VENUE_DESK
 
 __all__ = ["VENUE_BASELINES", "VENUE_SANITY", "VenuePolicy", "venue_policy", "venue_policy_names"]
@@ -62,15 +64,6 @@ class VenuePolicy(Protocol):
 
     def act(self, situation: VenueSituation) -> Any:
         """Return the shares requested of each venue, in the shape (venues, ...) of `situation.order.remaining`."""
-
-
-Router = Callable[[VenueSituation, Any], Sequence[Any]]
-"""Function from a situation and a lit request to the shares of each lit venue."""
-
-
-def water_filling(situation: VenueSituation, shares: Any) -> Sequence[Any]:
-    """Split a lit request at the least toll."""
-    return routed(situation.market, shares, situation.terms)
 
 
 def _by_mean_share(situation: VenueSituation, shares: Any) -> Sequence[Any]:
@@ -94,21 +87,6 @@ def _uniform(situation: VenueSituation) -> Floats:
     """Return numbers uniform on [0, 1), a hash of the flow of the previous slice, so that they do not depend on the batch."""
     bits = np.array(situation.order.flow, dtype=np.float64, ndmin=1).view(np.uint64)
     return ((mix(bits + np.uint64(7)) >> np.uint64(11)) * 2.0**-53).reshape(np.shape(situation.order.flow))
-
-
-def requests(situation: VenueSituation, lit: Any, posts: Sequence[Any], router: Router = water_filling) -> Floats:
-    """Return the requests of a lit request, split by a router, and of posts; in the last slice everything left is lit.
-
-    Args:
-        situation: The situation.
-        lit: Shares to trade in lit venues.
-        posts: Shares to post in each hidden venue.
-        router: The router of the lit request.
-    """
-    left, last = np.asarray(situation.order.remaining), situation.finishing
-    lit = np.where(last, left, np.clip(lit, 0.0, left))
-    parts = [*router(situation, lit), *(np.where(last, 0.0, np.maximum(post, 0.0)) for post in posts)]
-    return np.stack([np.broadcast_to(part, left.shape) for part in parts])
 
 
 def even(situation: VenueSituation) -> Any:
@@ -160,15 +138,7 @@ def _lit_policy(market: VenueMarket) -> Callable[[VenueSituation], Any]:
             raise ValueError(f"there is no optimum of the lit venues of {scenario.name}")
         return lambda situation: policy.act(situation.order)
     alone = solve_venues(replace(scenario, venues=scenario.lit, published_alpha=None))
-    return _table(market, alone)
-
-
-def _table(market: VenueMarket, solution: VenueSolution) -> Callable[[VenueSituation], Any]:
-    """Return the lit request of a solution on a grid."""
-    if solution.tables is None:
-        raise ValueError(f"there is no optimal policy for {solution.scenario.name}: {solution.reason or solution.method}")
-    lit = TablePolicy(build_problem(market.market, 1), solution.tables.lit)
-    return lambda situation: lit.act(situation.order)
+    return lit_request(market, alone.exact_tables)
 
 
 class _KratzSchoeneborn:
@@ -221,17 +191,7 @@ def _optimal(market: VenueMarket) -> Callable[[VenueSituation], Floats]:
     solution = solve_venues(market.scenario)
     if solution.gains.size:
         return lambda situation: _linear(solution.gains, situation)
-    lit = _table(market, solution)
-    if not market.scenario.hidden:
-        return lambda situation: requests(situation, lit(situation), [])
-    problem = build_problem(market.market, 1)
-    total = TablePolicy(problem, solution.tables.total)  # type: ignore[union-attr]
-
-    def act(situation: VenueSituation) -> Floats:
-        taken = lit(situation)
-        return requests(situation, taken, [total.act(situation.order) - taken])
-
-    return act
+    return of_tables(market, solution.exact_tables)
 
 
 def _linear(gains: Floats, situation: VenueSituation) -> Floats:
@@ -243,6 +203,23 @@ def _linear(gains: Floats, situation: VenueSituation) -> Floats:
     state = np.stack([left / order.quantity, np.broadcast_to(order.transient, left.shape), np.ones(left.shape)], axis=-1)
     lit, posted = np.moveaxis(np.einsum("...us,...s->...u", gain, state), -1, 0) * order.quantity
     return requests(situation, lit, [posted])
+
+
+class _Relaxed:
+    """The optimum of the relaxation that bounds J* of a scenario from below; the optimum itself where it is exact."""
+
+    name = "relaxed"
+
+    def act(self, situation: VenueSituation) -> Floats:
+        """Return the requests."""
+        return _relaxed(situation.market)(situation)
+
+
+@lru_cache(maxsize=8)
+def _relaxed(market: VenueMarket) -> Callable[[VenueSituation], Floats]:
+    """Return the requests of the relaxation of a market, as a function of the situation."""
+    solution = solve_venues(market.scenario)
+    return _optimal(market) if solution.tables is None else of_tables(market, solution.tables)
 
 
 class _Ping:
@@ -292,7 +269,13 @@ def venue_policy(name: str) -> VenuePolicy:
     Raises:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
-    known: dict[str, Callable[[], VenuePolicy]] = {**VENUE_BASELINES, "optimum": _Optimal, **VENUE_SANITY, **VENUE_DESK}
+    known: dict[str, Callable[[], VenuePolicy]] = {
+        **VENUE_BASELINES,
+        "optimum": _Optimal,
+        "relaxed": _Relaxed,
+        **VENUE_SANITY,
+        **VENUE_DESK,
+    }
     by_word = {key.lower(): make for key, make in known.items()}
     if name.lower() not in by_word:
         raise ValueError(f"unknown policy over venues {name!r}{nearest(name, known)} (known: {', '.join(known)})")

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from hyperexec_env.market.kernel import expected_cost, move
 from hyperexec_env.market.venue_path import VenueMarket, lit_terms, lit_toll
 
+from .dark_relaxed import mean_weights, merged
 from .dynamic import (
     HIGHEST_ROOT,
     LOWEST_ROOT,
@@ -44,9 +45,15 @@ from .dynamic import (
 )
 from .problem import Problem, build_problem
 
-__all__ = ["DarkTables", "solve_dark"]
+__all__ = ["DarkTables", "solve_dark", "solve_to_tolerance"]
 
 Floats = NDArray[np.float64]
+
+
+_GRID: Final = Grid(31, 16, 1)
+_MOST_GRIDS: Final = 2
+_LARGEST_ERROR: Final = 1e-3
+"""Relative error of J* above which the grid is refined once."""
 
 
 class DarkTables(NamedTuple):
@@ -96,9 +103,10 @@ class _Slice(NamedTuple):
         return expected_cost(cost) + value, slope
 
     def toll(self, shares: Floats) -> tuple[Any, Any]:
-        """Return c(n), currency, and its derivative, currency per share."""
-        weights = [venue.share for venue in self.market.scenario.lit]
-        return lit_toll(self.market, shares, lit_terms(self.market, self.stage.slice.volume, self.regimes, weights))
+        """Return c(n), currency, and its derivative, currency per share, at the mean shares of the lit venues."""
+        market = self.market
+        weights = market.shares if market.equal else mean_weights(market.shares, market.noises)
+        return lit_toll(market, shares, lit_terms(market, self.stage.slice.volume, self.regimes, weights))
 
     def fills(self, lit: Floats, total: Floats) -> list[tuple[float, Floats, Any]]:
         """Return (probability, shares that the hidden venue fills, whether it fills all of the posted shares) of each atom."""
@@ -141,16 +149,16 @@ def _root_of(slope: Callable[[Floats], Floats], left: Floats, shape: tuple[int, 
 
 
 def _atoms(market: VenueMarket) -> tuple[Floats, Floats, Any]:
-    """Return the atoms of the hidden venue, their probabilities and its concession in each regime; no atoms without a venue."""
-    hidden, regimes = market.scenario.hidden, market.market.regimes
-    if not hidden:
+    """Return the atoms of the hidden liquidity, merged, their probabilities and its concession in each regime."""
+    regimes = market.market.regimes
+    if not market.scenario.hidden:
         return np.zeros(1), np.ones(1), np.zeros((regimes, 1, 1, 1))
-    law = hidden[0].law
-    return law.sizes, law.probabilities, market.q[market.lit, :regimes].reshape(-1, 1, 1, 1)
+    sizes, chances = merged([(venue.law.sizes, venue.law.probabilities) for venue in market.scenario.hidden])
+    return sizes, chances, market.q[market.lit :, :regimes].min(axis=0).reshape(-1, 1, 1, 1)
 
 
 def solve_dark(market: VenueMarket, grid: Grid, progress: Callable[[], None] = lambda: None) -> tuple[Problem, DarkTables]:
-    """Return the decision problem and the optimal requests of a market with at most one hidden venue.
+    """Return the decision problem and the optimal requests of a market, or of its relaxation where that is another one.
 
     Args:
         market: The market.
@@ -182,3 +190,22 @@ def solve_dark(market: VenueMarket, grid: Grid, progress: Callable[[], None] = l
     start = values[:, :, -1, 0]
     lit_table, total_table = (Table(start, np.array(list(reversed(kept))), *axes) for kept in (lits, totals))
     return problem, DarkTables(lit_table, total_table)
+
+
+def solve_to_tolerance(market: VenueMarket, progress: Callable[[], None] = lambda: None) -> tuple[Floats, float, DarkTables]:
+    """Return J* by first regime (currency), its relative error and the tables, on a grid that is fine enough."""
+    law = market.scenario.regimes.start_law()
+
+    def solved(grid: Grid) -> tuple[Floats, DarkTables]:
+        _, tables = solve_dark(market, grid, progress)
+        return tables.lit.values[:, 0], tables
+
+    grid, coarse = _GRID, solved(_GRID.coarser())[0]
+    for attempt in range(_MOST_GRIDS):
+        fine, tables = solved(grid)
+        scale = abs(float(fine @ law)) or 1.0
+        error = float(np.abs(fine - coarse).max()) / scale
+        if error <= _LARGEST_ERROR or attempt == _MOST_GRIDS - 1:
+            break
+        coarse, grid = fine, grid.finer()
+    return fine, error, tables

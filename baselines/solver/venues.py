@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -20,8 +19,9 @@ from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario, get_ve
 from hyperexec_env.progress import progress
 
 from .dark import is_bernoulli, solve_bernoulli
-from .dark_dynamic import DarkTables, solve_dark
-from .dynamic import Grid, Table
+from .dark_bounds import PATHS, simulated_bound
+from .dark_dynamic import DarkTables, solve_to_tolerance
+from .dynamic import Table
 from .solution import code_hash
 from .solution import solve as solve_market
 from .spline import Axis
@@ -30,12 +30,9 @@ __all__ = ["Naive", "VenueSolution", "naive", "recalibrate", "solve_venues", "un
 
 Floats = NDArray[np.float64]
 
-_GRID: Final = Grid(31, 16, 1)
-_MOST_GRIDS: Final = 2
-_LARGEST_ERROR: Final = 1e-3
-"""Relative error of J* above which the grid is refined once."""
 _RECALIBRATED: Final = 2e-3
 """Relative difference of the two optima up to which a scenario counts as recalibrated."""
+_RELAXED: Final = "hidden venues merged, lit shares at their mean"
 _ALPHA_ERROR: Final = 1e-4
 """Relative difference of the two optima at which a recalibration ends."""
 
@@ -57,6 +54,14 @@ class VenueSolution:
     """J* of the same lit venues without the hidden ones; None if not solved."""
     plain_bps: float | None
     """J* of the market without venues, with the impact from before the recalibration; None if not solved."""
+    lower_bps: float | None
+    """Lower bound on J* where the scenario is not solved exactly: J* of the relaxation
+    (:mod:`~hyperexec_env.baselines.solver.dark_relaxed`) minus its error; otherwise None."""
+    upper_bps: float | None
+    """Upper bound on J* where the scenario is not solved exactly: mean objective of the policy of the relaxation in simulation;
+    otherwise None."""
+    upper_error_bps: float | None
+    """Half-width of the 95 % interval of `upper_bps`."""
     relative_error: float | None
     """Relative error of J*: the largest difference to a coarser grid over the first regimes; 0 if exact to rounding."""
     seconds: float
@@ -65,7 +70,28 @@ class VenueSolution:
     """Coefficients of (lit, posted) fractions in (remaining fraction, displacement, 1), shape (slices, regimes, 2, 3); empty
     unless the method is "Bernoulli Riccati"."""
     tables: DarkTables | None = field(repr=False)
-    """Optimal requests on a grid; None unless the method is "dynamic programming"."""
+    """Optimal requests of the market, or of its relaxation, on a grid; None if the method is "Bernoulli Riccati"."""
+
+    @property
+    def exact_tables(self) -> DarkTables:
+        """The optimal requests on a grid.
+
+        Raises:
+            ValueError: The scenario is not solved exactly, or not on a grid.
+        """
+        if self.tables is None or self.optimum_bps is None:
+            raise ValueError(
+                f"there is no optimal policy for {self.scenario.name}: {self.reason or self.method}; `relaxed` is one near it"
+            )
+        return self.tables
+
+    @property
+    def bounds(self) -> str:
+        """Describe why there is no exact optimum, and the bounds on J*; for a scenario that is not solved exactly."""
+        return (
+            f"not solved exactly: {self.reason}. J* is at least {self.lower_bps:.4f} bps ({_RELAXED}), and at most "
+            f"{self.upper_bps:.4f} +- {self.upper_error_bps:.4f} bps (the policy of that market, 95 % in {PATHS:,} episodes)"
+        )
 
     @property
     def accuracy(self) -> str:
@@ -84,15 +110,16 @@ class VenueSolution:
         """Return J* and the reference objectives as text."""
         scenario, best = self.scenario, self.optimum_bps
         title = f"{scenario.name} ({scenario.hash}), {', '.join(scenario.names)}: "
-        if best is None:
-            return f"{title}not solved exactly: {self.reason}."
         known = [("lit venues only", self.lit_only_bps), ("optimum J*", best)]
-        cells = [["", name, f"{value:.4f}", f"{value - best:.4f}"] for name, value in known if value is not None]
-        lines = [text_table(["", "objective J", "bps", "above J*"], cells), ""]
+        if best is None:
+            known[1:] = [("upper bound on J*", self.upper_bps), ("lower bound on J*", self.lower_bps)]
+        least = known[-1][1] or 0.0
+        cells = [["", name, f"{value:.4f}", f"{value - least:.4f}"] for name, value in known if value is not None]
+        lines = [text_table(["", "objective J", "bps", "above the last"], cells), ""]
         if len(self.by_regime) > 1:
             starts = [["", name, f"{value:.4f}"] for name, value in self.by_regime.items()]
             lines += [text_table(["", "order that starts in", "J* [bps]"], starts), ""]
-        lines.append(f"{title}{self.accuracy}, {self.seconds:.1f} s.")
+        lines.append(f"{title}{self.bounds if best is None else self.accuracy}, {self.seconds:.1f} s.")
         if scenario.hidden and self.saved is not None:
             lines.append(f"Hidden liquidity saves {100.0 * self.saved:.1f} % of the cost of the lit venues alone.")
         lines.append(recalibration_line(self))
@@ -111,6 +138,9 @@ class VenueSolution:
             "optimum_bps": {**self.by_regime, "start": self.optimum_bps},
             "lit_only_bps": self.lit_only_bps,
             "plain_bps": self.plain_bps,
+            "lower_bps": self.lower_bps,
+            "upper_bps": self.upper_bps,
+            "upper_error_bps": self.upper_error_bps,
             "published_alpha": scenario.published_alpha,
             "temp_impact_alpha": scenario.market.temp_impact_alpha,
             "relative_error": self.relative_error,
@@ -287,54 +317,42 @@ def _solve(scenario: VenueScenario, cached: bool) -> VenueSolution:
         "reason": reason,
         "by_regime": {},
         "optimum_bps": None,
-        "lit_only_bps": None,
+        "lit_only_bps": _lit_only(market, cached),
         "plain_bps": solve_market(scenario.plain, cached=cached).optimum_bps,
+        "lower_bps": None,
+        "upper_bps": None,
+        "upper_error_bps": None,
         "relative_error": None,
         "gains": np.empty(0),
         "tables": None,
     }
-    if not reason:
-        exact = solve_bernoulli(market) if is_bernoulli(market) else None
-        if exact is not None and exact.excess == 0.0:
-            values = exact.values * 1e4 / scenario.market.arrival_price
-            known |= {"method": "Bernoulli Riccati", "relative_error": 0.0, "gains": exact.gains}
-        else:
-            with progress(2 * market.slices, f"solve {scenario.name}") as advance:
-                money, error, tables = _to_tolerance(market, law, lambda: advance(1))
-            values = money * bps
-            known |= {"method": "dynamic programming", "relative_error": error, "tables": tables}
-        best = float(values @ law)
+    exact = solve_bernoulli(market) if is_bernoulli(market) else None
+    if exact is not None and exact.excess == 0.0:
+        values = exact.values * 1e4 / scenario.market.arrival_price
+        known |= {"method": "Bernoulli Riccati", "relative_error": 0.0, "gains": exact.gains}
+    else:
+        with progress(2 * market.slices, f"solve {scenario.name}") as advance:
+            money, error, tables = solve_to_tolerance(market, lambda: advance(1))
+        values = money * bps
+        known |= {"method": "none" if reason else "dynamic programming", "relative_error": error, "tables": tables}
+    best = float(values @ law)
+    if reason:
+        upper, spread = simulated_bound(market, tables)
+        known |= {"lower_bps": best - error * abs(best), "upper_bps": upper, "upper_error_bps": spread, "relative_error": None}
+    else:
         known |= {
             "optimum_bps": best,
             "by_regime": dict(zip(scenario.regimes.names, map(float, values), strict=True)),
-            "lit_only_bps": _lit_only(market, best, cached),
         }
+        known["lit_only_bps"] = known["lit_only_bps"] if scenario.hidden else best
     return VenueSolution(**{**known, "seconds": time.perf_counter() - start})
 
 
-def _to_tolerance(market: VenueMarket, law: Floats, tick: Callable[[], None]) -> tuple[Floats, float, DarkTables]:
-    """Return J* by first regime (currency), its relative error and the tables, on a grid that is fine enough."""
-
-    def solved(grid: Grid) -> tuple[Floats, DarkTables]:
-        _, tables = solve_dark(market, grid, tick)
-        return tables.lit.values[:, 0], tables
-
-    grid, coarse = _GRID, solved(_GRID.coarser())[0]
-    for attempt in range(_MOST_GRIDS):
-        fine, tables = solved(grid)
-        scale = abs(float(fine @ law)) or 1.0
-        error = float(np.abs(fine - coarse).max()) / scale
-        if error <= _LARGEST_ERROR or attempt == _MOST_GRIDS - 1:
-            break
-        coarse, grid = fine, grid.finer()
-    return fine, error, tables
-
-
-def _lit_only(market: VenueMarket, best: float, cached: bool) -> float | None:
-    """Return J* of the lit venues alone, bps. Lit venues of equal terms are one market of the whole volume."""
+def _lit_only(market: VenueMarket, cached: bool) -> float | None:
+    """Return J* of the lit venues alone, bps; None if there are no others. Lit venues of equal terms are one market."""
     scenario = market.scenario
     if not scenario.hidden:
-        return best
+        return None
     first = scenario.lit[0]
     if not scenario.equal_terms:
         alone = replace(scenario, venues=scenario.lit, published_alpha=None)
@@ -387,6 +405,9 @@ def _read_cache(scenario: VenueScenario) -> VenueSolution | None:
         optimum_bps=about["best"],
         lit_only_bps=about["lit_only_bps"],
         plain_bps=plain,
+        lower_bps=about["lower_bps"],
+        upper_bps=about["upper_bps"],
+        upper_error_bps=about["upper_error_bps"],
         relative_error=about["relative_error"],
         seconds=about["seconds"],
         gains=arrays["gains"],
