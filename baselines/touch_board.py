@@ -16,6 +16,7 @@ from hyperexec_env.evaluation.touch_network import load_touch_policy
 from hyperexec_env.evaluation.touch_rollout import TouchOutcome, rollout_touch
 from hyperexec_env.market.touch import build_touch
 from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario, get_touch
+from hyperexec_env.workers import check_workers
 
 from .solver.touch import TouchSolution, policy_value, solve_touch
 from .touch_policies import TOUCH_BASELINES, TOUCH_SANITY, TablePolicy, TouchPolicy, touch_policy, touch_policy_names
@@ -175,7 +176,15 @@ def _seed_of(policy: TouchPolicy) -> int | None:
     return seed
 
 
-def evaluate_touch(touch: TouchLike, policies: Any = "all", *, episodes: int = 10_000, seed: int = 0) -> TouchBoard:
+def evaluate_touch(
+    touch: TouchLike,
+    policies: Any = "all",
+    *,
+    episodes: int = 10_000,
+    seed: int = 0,
+    workers: int = 1,
+    ray: str = "",
+) -> TouchBoard:
     """Evaluate policies of a child order at the touch on the same episodes.
 
     Args:
@@ -183,16 +192,19 @@ def evaluate_touch(touch: TouchLike, policies: Any = "all", *, episodes: int = 1
         policies: Names, groups, folders or policies (:func:`touch_entrants`); `join-and-wait` and the optimum always take part.
         episodes: Number of episodes.
         seed: Seed of the board's episodes, which no training meets.
+        workers: Processes that share the batches of episodes; results do not depend on their number.
+        ray: Address of a ray cluster that does so instead (extra `dist`); "": none.
 
     Raises:
         ValueError: A name is unknown, a number is out of range, or a policy did not return action numbers in the range.
     """
     found, count = get_touch(touch), check_integer("episodes", episodes, low=2, high=10_000_000)
+    shared_by = check_workers(workers, ray)
     seed = check_seed(seed)
     entrants = touch_entrants(policies)
     names = [policy.name for policy in entrants]
     entrants += [touch_policy(name) for name in (_REFERENCE, "optimum") if name not in names]
-    outcomes = rollout_touch(build_touch(found), entrants, count, seed)
+    outcomes = rollout_touch(build_touch(found), entrants, count, seed, shared_by)
     solution = solve_touch(found)
     return TouchBoard(found, solution, _rows(entrants, outcomes, solution), count, seed)
 

@@ -163,6 +163,22 @@ def _random(scenario: TouchScenario) -> Whole:
     return _table(scenario, rng.integers(0, scenario.max_take + 1, shape), rng.integers(0, len(RESTS), shape))
 
 
+def _rejoin(scenario: TouchScenario) -> Whole:
+    return _table(scenario, 0, JOIN)
+
+
+def _take(scenario: TouchScenario) -> Whole:
+    return _table(scenario, scenario.max_take, NONE)
+
+
+def _dump(scenario: TouchScenario) -> Whole:
+    return _table(scenario, 0, NONE)
+
+
+def _optimum(scenario: TouchScenario) -> Whole:
+    return solve_touch(scenario).actions
+
+
 TOUCH_BASELINES: Final[dict[str, Table]] = {
     "TWAP": _twap,
     "join-and-wait": _join,
@@ -173,13 +189,13 @@ TOUCH_BASELINES: Final[dict[str, Table]] = {
 """Classical policies by name."""
 TOUCH_SANITY: Final[dict[str, Table]] = {
     "random": _random,
-    "cancel-and-rejoin": lambda scenario: _table(scenario, 0, JOIN),
-    "take-at-once": lambda scenario: _table(scenario, scenario.max_take, NONE),
-    "wait-then-dump": lambda scenario: _table(scenario, 0, NONE),
+    "cancel-and-rejoin": _rejoin,
+    "take-at-once": _take,
+    "wait-then-dump": _dump,
 }
 """Sanity policies by name: an action drawn once for each state, a place given up in each step, all lots taken at once, and all
 lots taken at the end."""
-_ALL: Final = {**TOUCH_BASELINES, "optimum": lambda scenario: solve_touch(scenario).actions, **TOUCH_SANITY}
+_ALL: Final = {**TOUCH_BASELINES, "optimum": _optimum, **TOUCH_SANITY}
 
 
 def touch_policy_names() -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from hyperexec_env.evaluation.venue_network import load_venue_policy
 from hyperexec_env.evaluation.venue_rollout import VenueOutcome, rollout_venues
 from hyperexec_env.market.venue_path import build_venues
 from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario, get_venues
+from hyperexec_env.workers import check_workers
 
 from .solver.venues import VenueSolution, recalibration_line, solve_venues
 from .venue_desk import VENUE_DESK
@@ -176,7 +177,15 @@ def _named(name: str) -> VenuePolicy:
     return venue_policy(name)
 
 
-def evaluate_venues(venues: VenueLike, policies: Any = "all", *, episodes: int = 10_000, seed: int = 0) -> VenueBoard:
+def evaluate_venues(
+    venues: VenueLike,
+    policies: Any = "all",
+    *,
+    episodes: int = 10_000,
+    seed: int = 0,
+    workers: int = 1,
+    ray: str = "",
+) -> VenueBoard:
     """Evaluate policies over venues on the same episodes.
 
     Args:
@@ -185,11 +194,14 @@ def evaluate_venues(venues: VenueLike, policies: Any = "all", *, episodes: int =
             optimum and the optimum without hidden venues always take part; `relaxed` does where the optimum is not known.
         episodes: Number of episodes.
         seed: Seed of the board's episodes, which no training meets.
+        workers: Processes that share the batches of episodes; results do not depend on their number.
+        ray: Address of a ray cluster that does so instead (extra `dist`); "": none.
 
     Raises:
         ValueError: A name is unknown, a number is out of range, or a policy did not return finite shares.
     """
     found, count = get_venues(venues), check_integer("episodes", episodes, low=2, high=10_000_000)
+    shared_by = check_workers(workers, ray)
     seed, solution = check_seed(seed), solve_venues(found)
     entrants = venue_entrants(policies)
     optima = {"lit-only": solution.lit_only_bps, "optimum": solution.optimum_bps}
@@ -200,7 +212,7 @@ def evaluate_venues(venues: VenueLike, policies: Any = "all", *, episodes: int =
     names = [policy.name for policy in entrants]
     wanted = dict.fromkeys((_REFERENCE, *known, _best(solution)))
     entrants += [venue_policy(name) for name in wanted if name not in names]
-    outcomes = rollout_venues(build_venues(found), entrants, count, seed)
+    outcomes = rollout_venues(build_venues(found), entrants, count, seed, shared_by)
     return VenueBoard(found, solution, _rows(entrants, outcomes, solution), count, seed)
 
 

@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple, TypeVar
 from hyperexec_env.checks import check_integer
 from hyperexec_env.extras import need
 
-__all__ = ["ALONE", "Workers", "check_workers"]
+__all__ = ["ALONE", "Workers", "batches_of", "check_workers"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -80,6 +80,11 @@ def check_workers(workers: int, ray: str) -> Workers:
     if ray:
         need("ray", "dist")
     return Workers(count, ray)
+
+
+def batches_of(count: int, size: int) -> Iterator[range]:
+    """Yield the numbers from 0 to a count in batches of a size; the last one may be smaller."""
+    return (range(first, min(first + size, count)) for first in range(0, count, size))
 
 
 _work: Callable[[Any], Any] | None = None

@@ -1,6 +1,7 @@
 """Work shared by processes: the results of one process in their order, whoever dies on the way."""
 
 import itertools
+import json
 import multiprocessing
 
 import pytest
@@ -117,6 +118,13 @@ def test_a_board_of_several_processes_is_that_of_one(tmp_path):
     with Store(tmp_path / "results.sqlite") as store:
         assert hx.evaluate("almgren-chriss", store=store, **options).to_json() == alone.to_json()
         assert sum(1 for _ in store.cells()) == cells
+
+
+@pytest.mark.parametrize(("scenario", "episodes"), [("kratz-schoneborn", 2100), ("touch-5min", 8200)])
+def test_a_board_of_venues_or_at_the_touch_of_several_processes_is_that_of_one(scenario, episodes):
+    """Every named policy, on batches of 1,024 or 8,192 episodes."""
+    alone, shared = (hx.evaluate(scenario, episodes=episodes, workers=workers).to_dict() for workers in (1, 2))
+    assert json.dumps(shared) == json.dumps(alone)
 
 
 @pytest.fixture

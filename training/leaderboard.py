@@ -221,7 +221,8 @@ def _board(scenario: Trainable, trainings: Sequence[ppo.Args], judged: _Judged) 
         print(f"{scenario.name}: PPO, training seed {options.seed} ({number} of {len(trainings)})", flush=True)
         trained.append(trained_policy(options, scenario))
     if not isinstance(scenario, (Scenario, BasketScenario)):
-        return evaluate_kind(scenario, ["all", *trained], episodes=judged.episodes, seed=judged.seed)
+        shared = {name: getattr(judged, name) for name in ("episodes", "seed", "workers", "ray")}
+        return evaluate_kind(scenario, ["all", *trained], **shared)
     policies = entrants(["all", *trained], scenario)
     announce(scenario, policies, judged.episodes, judged.seed)
     return evaluate(scenario, policies, **judged._asdict())

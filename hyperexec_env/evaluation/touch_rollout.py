@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -12,6 +12,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.touch import RESTS, Bill, Draw, Place, TouchMarket, draw_step
 from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane, step_lane
 from hyperexec_env.records import map_leaves
+from hyperexec_env.workers import ALONE, Workers, batches_of
 
 __all__ = ["TouchOutcome", "TouchSituation", "TouchTrader", "check_actions", "roll_touch", "rollout_touch", "situation_at"]
 
@@ -107,16 +108,24 @@ def roll_touch(market: TouchMarket, policy: TouchTrader, draws: Draw) -> TouchOu
     return TouchOutcome(sum(bill), bill, lane.taken / lots, lane.forced / lots)
 
 
-def rollout_touch(market: TouchMarket, policies: Sequence[TouchTrader], episodes: int, seed: int) -> list[TouchOutcome]:
+def rollout_touch(
+    market: TouchMarket, policies: Sequence[TouchTrader], episodes: int, seed: int, workers: Workers = ALONE
+) -> list[TouchOutcome]:
     """Run policies on the same episodes of a board, in batches that bound the memory; return the outcome of each."""
-    found: list[list[TouchOutcome]] = [[] for _ in policies]
+    batches = workers.map(_rolled, (market, tuple(policies), seed), batches_of(episodes, _BATCH))
+    return [joined(outcomes) for outcomes in zip(*batches, strict=True)]
+
+
+def _rolled(shared: tuple[TouchMarket, Sequence[TouchTrader], int]) -> Callable[[range], list[TouchOutcome]]:
+    """Return the function of a batch of episodes, which returns the outcome of each policy."""
+    market, policies, seed = shared
     steps = np.arange(market.scenario.steps)[:, None]
-    for first in range(0, episodes, _BATCH):
-        keys = episode_keys(seed, np.arange(first, min(first + _BATCH, episodes)), board=True)
-        draws = draw_step(market, keys, steps)
-        for outcomes, policy in zip(found, policies, strict=True):
-            outcomes.append(roll_touch(market, policy, draws))
-    return [joined(outcomes) for outcomes in found]
+
+    def roll(numbers: range) -> list[TouchOutcome]:
+        draws = draw_step(market, episode_keys(seed, np.array(numbers), board=True), steps)
+        return [roll_touch(market, policy, draws) for policy in policies]
+
+    return roll
 
 
 def joined(outcomes: Sequence[TouchOutcome]) -> TouchOutcome:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ from hyperexec_env.market.path import World, cost_scale
 from hyperexec_env.market.venue_lane import limited, numbers_of, past_of_hidden, split_spread, stages_of
 from hyperexec_env.market.venue_path import VenueMarket, VenuePath, draw_venue_path, venue_row
 from hyperexec_env.records import map_leaves
+from hyperexec_env.workers import ALONE, Workers, batches_of
 
 __all__ = ["VenueOutcome", "VenueTrader", "roll_venues", "rollout_venues"]
 
@@ -94,15 +95,23 @@ def roll_venues(market: VenueMarket, policy: VenueTrader, paths: VenuePath) -> V
     )
 
 
-def rollout_venues(market: VenueMarket, policies: Sequence[VenueTrader], episodes: int, seed: int) -> list[VenueOutcome]:
+def rollout_venues(
+    market: VenueMarket, policies: Sequence[VenueTrader], episodes: int, seed: int, workers: Workers = ALONE
+) -> list[VenueOutcome]:
     """Run policies on the same episodes of a board, in batches that bound the memory; return the outcome of each."""
-    found: list[list[VenueOutcome]] = [[] for _ in policies]
-    for first in range(0, episodes, BATCH):
-        keys = episode_keys(seed, np.arange(first, min(first + BATCH, episodes)), board=True)
-        paths = draw_venue_path(market, keys, float(market.market.scenario.side))
-        for outcomes, policy in zip(found, policies, strict=True):
-            outcomes.append(roll_venues(market, policy, paths))
-    return [_joined(outcomes) for outcomes in found]
+    batches = workers.map(_rolled, (market, tuple(policies), seed), batches_of(episodes, BATCH))
+    return [_joined(outcomes) for outcomes in zip(*batches, strict=True)]
+
+
+def _rolled(shared: tuple[VenueMarket, Sequence[VenueTrader], int]) -> Callable[[range], list[VenueOutcome]]:
+    """Return the function of a batch of episodes, which returns the outcome of each policy."""
+    market, policies, seed = shared
+
+    def roll(numbers: range) -> list[VenueOutcome]:
+        paths = draw_venue_path(market, episode_keys(seed, np.array(numbers), board=True), float(market.market.scenario.side))
+        return [roll_venues(market, policy, paths) for policy in policies]
+
+    return roll
 
 
 def _joined(outcomes: Sequence[VenueOutcome]) -> VenueOutcome:
