@@ -781,4 +781,9 @@ class ExecutionAgent:
 
 
 def _check_time(now: float) -> float:
-    return now if -1e15 < now < 1e15 else check_number("now", now, low=-1e15, high=1e15, unit="seconds")
+    try:
+        if -1e15 < now < 1e15:
+            return now
+    except TypeError:
+        pass  # the check names the value
+    return check_number("now", now, low=-1e15, high=1e15, unit="seconds")

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_integer, check_number
+from hyperexec_env.checks import check_flag, check_integer, check_number, shown
 
 __all__ = ["FillRates", "HiddenOrder", "KaplanMeier", "product_limit"]
 
@@ -97,7 +97,12 @@ class KaplanMeier:
             t: The value.
             level: Coverage, in (0, 1).
             at_least: Whether the interval is that of P(T >= t).
+
+        Raises:
+            ValueError: The coverage is out of range.
         """
+        if not 0.0 < check_number("level", level, low=0.0, high=1.0, unit="probability") < 1.0:
+            raise ValueError(f"level must be a number in (0, 1), got {shown(level)}")
         passed = int(np.searchsorted(self.times, t, side="left" if at_least else "right"))
         known = self._reaching(t, at_least)
         if not passed:
@@ -129,19 +134,22 @@ def product_limit(values: Any, observed: Any, weights: Any = None, *, censored_f
         values: T where it was observed, otherwise a lower bound of T, shape (observations,); infinity is a bound only.
         observed: Whether T was observed, shape (observations,).
         weights: Weight of each observation in the numbers of events and at risk; None: 1. The intervals take a total weight for
-            a number of observations.
+            a number of observations. Observations of weight 0 are left out.
         censored_first: Whether an observation censored at t was at risk at t only below it. False: T > t is known, as of a
             patient who was alive at t. True: T >= t is known, as of an order of t shares that filled completely.
 
     Raises:
-        ValueError: The shapes differ, or a value is negative or not a number.
+        ValueError: The shapes differ, or a value or a weight is negative or not a number.
     """
     at, seen = np.asarray(values, dtype=float), np.asarray(observed, dtype=bool)
     weight = np.ones(at.shape) if weights is None else np.asarray(weights, dtype=float)
     if at.ndim != 1 or seen.shape != at.shape or weight.shape != at.shape:
         raise ValueError(f"values and observed must be of one shape (observations,), got {at.shape} and {seen.shape}")
-    if not (at >= 0.0).all() or not np.isfinite(at[seen]).all() or not (weight >= 0.0).all():
-        raise ValueError("values must be numbers of at least 0, finite where they were observed, and weights at least 0")
+    if not (at >= 0.0).all() or not np.isfinite(at[seen]).all():
+        raise ValueError("values must be numbers of at least 0, finite where they were observed")
+    if not ((weight >= 0.0) & (weight < np.inf)).all():
+        raise ValueError(f"weights must be finite numbers of at least 0, got {shown(weights)}")
+    at, seen, weight = at[weight > 0.0], seen[weight > 0.0], weight[weight > 0.0]
     events, counts = at[seen], weight[seen]
     times, place = np.unique(events, return_inverse=True)
     dead = np.bincount(place, counts, minlength=len(times))
@@ -245,14 +253,48 @@ class FillRates:
         Raises:
             ValueError: The values are not those of :meth:`to_dict`.
         """
-        try:
-            rates = cls(values["most"], values["optimism"])
-            for group in values["venues"]:
-                for filled, censored, seconds, complete in group["orders"]:
-                    numbers = [check_number(name, one, low=0.0) for name, one in (("filled", filled), ("seconds", seconds))]
-                    order = HiddenOrder(numbers[0], bool(censored), numbers[1], bool(complete))
-                    rates.tell(str(group["symbol"]), str(group["venue"]), order)
-            rates.frozen = bool(values.get("frozen", False))
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"fill rates must be the values of FillRates.to_dict, got a table without {error}") from None
+        if not isinstance(values, Mapping):
+            raise ValueError(f"fill rates must be the table of FillRates.to_dict, got {shown(values)}")
+        rates = cls(_of(values, "most", "fill rates"), _of(values, "optimism", "fill rates"))
+        for number, group in enumerate(_listed(_of(values, "venues", "fill rates"), "venues")):
+            where = f"venues[{number}]"
+            if not isinstance(group, Mapping):
+                raise ValueError(f"{where} must be a table, got {shown(group)}")
+            symbol, venue = (_text(_of(group, name, where), f"{where}.{name}") for name in ("symbol", "venue"))
+            for place, row in enumerate(_listed(_of(group, "orders", where), f"{where}.orders")):
+                rates.tell(symbol, venue, _order_of(row, f"{where}.orders[{place}]"))
+        rates.frozen = check_flag("frozen", values.get("frozen", False))
         return rates
+
+
+def _of(values: Mapping[str, Any], key: str, where: str) -> Any:
+    """Return the value of a key; raise ValueError if it is missing."""
+    if key not in values:
+        raise ValueError(f"{where} must have {key!r}, as FillRates.to_dict writes it, got the keys {shown(list(values))}")
+    return values[key]
+
+
+def _listed(values: Any, where: str) -> list[Any]:
+    """Return a list; raise ValueError for anything else."""
+    if not isinstance(values, (list, tuple)):
+        raise ValueError(f"{where} must be a list, got {shown(values)}")
+    return list(values)
+
+
+def _text(value: Any, where: str) -> str:
+    """Return a text; raise ValueError for anything else."""
+    if not isinstance(value, str):
+        raise ValueError(f"{where} must be a text, got {shown(value)}")
+    return value
+
+
+def _order_of(row: Any, where: str) -> HiddenOrder:
+    """Return the order of a list of its fields; raise ValueError if it is none."""
+    given = dict(zip(HiddenOrder._fields, _listed(row, where), strict=False))
+    if len(given) != len(HiddenOrder._fields) or len(row) != len(given):
+        raise ValueError(f"{where} must be [{', '.join(HiddenOrder._fields)}], got {shown(row)}")
+    for name in ("filled", "seconds"):
+        given[name] = check_number(f"{where}.{name}", given[name], low=0.0)
+    for name in ("censored", "complete"):
+        given[name] = check_flag(f"{where}.{name}", given[name])
+    return HiddenOrder(**given)

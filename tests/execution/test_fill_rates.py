@@ -169,6 +169,21 @@ def test_fill_rates_survive_json_and_forget_the_oldest():
     assert (again.most, again.optimism) == (2, 0.5)
 
 
+def stored(venues):
+    return {"most": 3, "optimism": 1.0, "venues": venues}
+
+
+def of_orders(orders):
+    return stored([{"symbol": "X", "venue": "pool", "orders": orders}])
+
+
+def test_an_observation_of_weight_zero_is_none():
+    found = product_limit([1.0, 2.0, 3.0], [True, False, True], [0.0, 1.0, 2.0])
+    plain = product_limit([2.0, 3.0], [False, True], [1.0, 2.0])
+    assert (found.times.tolist(), found.survival.tolist()) == (plain.times.tolist(), plain.survival.tolist())
+    assert product_limit([1.0], [True], [0.0]).count == 0
+
+
 @pytest.mark.parametrize(
     ("make", "text"),
     [
@@ -178,7 +193,29 @@ def test_fill_rates_survive_json_and_forget_the_oldest():
         (lambda: product_limit([1.0], [True, False]), "shape"),
         (lambda: FillRates(most=0), "most"),
         (lambda: FillRates(optimism=-1.0), "optimism"),
-        (lambda: FillRates.from_dict({"most": 3}), "optimism"),
+        (lambda: product_limit([1.0], [True], [math.nan]), "weights must be finite"),
+        (lambda: product_limit([1.0], [True], [math.inf]), "weights must be finite"),
+        *(
+            (lambda level=level: product_limit([1.0], [True]).interval(0.5, level), "level must be a number in")
+            for level in (0.0, 1.0, 1.5, -1.0, math.nan, "a", None)
+        ),
+        (lambda: FillRates.from_dict({"most": 3}), "fill rates must have 'optimism'"),
+        (lambda: FillRates.from_dict([]), r"fill rates must be the table of FillRates.to_dict, got \[\]"),
+        (lambda: FillRates.from_dict(stored(3)), "venues must be a list, got 3"),
+        (lambda: FillRates.from_dict(stored([3])), r"venues\[0\] must be a table, got 3"),
+        (lambda: FillRates.from_dict(stored([{"symbol": "X", "venue": "pool"}])), r"venues\[0\] must have 'orders'"),
+        (
+            lambda: FillRates.from_dict(stored([{"symbol": 7, "venue": "pool", "orders": []}])),
+            r"venues\[0\].symbol must be a text",
+        ),
+        (lambda: FillRates.from_dict(of_orders(3)), r"venues\[0\].orders must be a list, got 3"),
+        (lambda: FillRates.from_dict(of_orders([3])), r"venues\[0\].orders\[0\] must be a list, got 3"),
+        (
+            lambda: FillRates.from_dict(of_orders([[1.0, True, 2.0]])),
+            r"orders\[0\] must be \[filled, censored, seconds, complete\]",
+        ),
+        (lambda: FillRates.from_dict(of_orders([[-1.0, True, 2.0, True]])), r"orders\[0\].filled must be a number"),
+        (lambda: FillRates.from_dict(of_orders([[1.0, "no", 2.0, True]])), r"orders\[0\].censored must be true or false"),
     ],
 )
 def test_a_bad_value_is_named(make, text):

@@ -58,6 +58,11 @@ def released(agent, parent=None, quotes=None, at=T):
     return agent.get_next_child(at)
 
 
+def routed_at(now):
+    agent = agent_of()
+    agent.route(released(agent), now)
+
+
 def known_rates(pool=(), touch=()):
     """Fill rates of fills that were observed completely, in multiples of the market volume of a window."""
     rates = FillRates(optimism=0.0)
@@ -467,6 +472,8 @@ def test_venues_do_not_change_the_children(algorithm):
         (lambda: agent_of(rates={}), ValueError, "fill_rates"),
         (lambda: agent_of().route("p/0", 0.0), ValueError, "unknown child"),
         (lambda: agent_of().route(None, 0.0), ValueError, "unknown child"),
+        (lambda: routed_at("x"), ValueError, "now must be a number"),
+        (lambda: routed_at(math.nan), ValueError, "now must be a number"),
         (lambda: released(agent_of(), quotes=quote(pool=None)), ValueError, "pool of X must be a VenueQuote"),
         (lambda: released(agent_of(), quotes=Quote(100.0, venues=[VENUES[0]])), ValueError, "venues of X must be a mapping"),
         (lambda: ExecutionAgent().route("p/0", 0.0), RuntimeError, "without venues"),
