@@ -38,6 +38,7 @@ class Args(Problem):
     )
     action_mode: str = option("discrete", "action mode", choices=("discrete",))
     observe_regime: bool = option(True, "whether the policy observes the regime")
+    observe_beliefs: bool = option(False, "whether the policy observes the beliefs about the unknowns of the scenario")
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(250_000, "slices between two checkpoints")
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")

@@ -23,7 +23,7 @@ from hyperexec_env.baselines.basket_policies import basket_policy, basket_policy
 from hyperexec_env.baselines.evaluate import announce, check_evaluation, entrants, evaluate, known_optimum
 from hyperexec_env.baselines.kinds import evaluate as evaluate_kind
 from hyperexec_env.baselines.policies import get_policy, policy_names
-from hyperexec_env.checks import check_integer
+from hyperexec_env.checks import check_flag, check_integer
 from hyperexec_env.evaluation.basket_network import load_basket_policy
 from hyperexec_env.evaluation.board import Board
 from hyperexec_env.evaluation.identity import Cell, engines, policy_hash
@@ -51,6 +51,7 @@ from . import ppo
 from .folder import file_name
 from .lock import LOCK, claimed
 from .run import begun, check_training, plain_args
+from .selection import check_beliefs
 
 __all__ = ["POLICIES", "QUICK", "READERS", "USUAL", "leaderboard", "result_files", "trained_policy", "verified"]
 
@@ -89,6 +90,7 @@ def leaderboard(
     seed: int = 0,
     training_seeds: int | None = None,
     timesteps: int | None = None,
+    observe_beliefs: bool = False,
     optimum: bool = True,
     out: str | os.PathLike[str] = "leaderboard",
     store: str | os.PathLike[str] | None = None,
@@ -106,6 +108,7 @@ def leaderboard(
         seed: Seed of the episodes.
         training_seeds: Number of training seeds, 0, 1, ... (default: 3).
         timesteps: Slices to trade in each training (default: 2,000,000).
+        observe_beliefs: Whether the trained policies observe the beliefs about the unknowns of the scenarios.
         optimum: Whether to solve for the optimum and show each policy's gap to it.
         out: Folder of the results.
         store: File in which the results of all episodes are stored (default: results.sqlite in the folder of the results).
@@ -127,6 +130,7 @@ def leaderboard(
     )
     check_integer("training_seeds", budget.training_seeds, low=0, high=1000)
     check_evaluation(budget.episodes, seed)
+    check_flag("observe_beliefs", observe_beliefs)
     check_training(ppo.Args(timesteps=budget.timesteps, tensorboard=False))
     need("matplotlib", "plot")
     shared_by = check_workers(workers, ray)
@@ -134,11 +138,12 @@ def leaderboard(
     for scenario in chosen:
         if not optimum and type(scenario) in _WITH_OPTIMUM:
             raise ValueError(f"optimum must be True for {scenario.name!r}, got False: its board shows gaps to the optimum")
+        check_beliefs(ppo.Args(scenario=scenario, observe_beliefs=observe_beliefs))
     names = [file_name(scenario) for scenario in chosen]
     if len(set(names)) < len(names):
         raise ValueError(f"scenario names must differ, got {', '.join(names)}")
     shown = progress and shared_by.alone and sys.stderr.isatty()
-    options = ppo.Args(timesteps=budget.timesteps, tensorboard=False, progress=shown)
+    options = ppo.Args(timesteps=budget.timesteps, observe_beliefs=observe_beliefs, tensorboard=False, progress=shown)
     boards = []
     with claimed(out) as folder:
         trainings: list[list[ppo.Args]] = []
@@ -160,7 +165,8 @@ def leaderboard(
         if len(of_orders) > 1 and optimum:
             header, cells, caption = summary(of_orders)
             print(f"{text_table(header, cells)}\n{caption}\n", flush=True)
-        write_atomically(folder / _PAGE, page(boards, _command(scenarios, budget, seed)))
+        words = ["--observe-beliefs"] if observe_beliefs else []
+        write_atomically(folder / _PAGE, page(boards, _command(scenarios, budget, seed, words)))
     return boards
 
 
@@ -326,8 +332,10 @@ def _write(folder: Path, name: str, board: Any) -> None:
         write_atomically(folder / f"{name}{end}", content)
 
 
-def _command(scenarios: EveryScenarioLike | Iterable[EveryScenarioLike], budget: _Budget, seed: int) -> str:
+def _command(
+    scenarios: EveryScenarioLike | Iterable[EveryScenarioLike], budget: _Budget, seed: int, more: Sequence[str] = ()
+) -> str:
     """Return the command line that reproduces the boards."""
     named = [given if isinstance(given, str) else get_scenario(given).name for given in _listed(scenarios)]
     words = ["hyperexec", "leaderboard", "--scenario", *named, "--seed", str(seed), "--episodes", str(budget.episodes)]
-    return shlex.join([*words, "--training-seeds", str(budget.training_seeds), "--timesteps", str(budget.timesteps)])
+    return shlex.join([*words, "--training-seeds", str(budget.training_seeds), "--timesteps", str(budget.timesteps), *more])

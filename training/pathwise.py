@@ -15,7 +15,6 @@ import numpy as np
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.checks import after_echo, check_choice, check_flag, check_integer, check_number, shown
-from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.envs.venue_task import ROUTERS
 from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
@@ -32,7 +31,7 @@ from .checkpoints import FOLDER, Checkpoint, check_versions, save_checkpoint, ve
 from .folder import claimed_folder, run_files, save_scenario, starting_point
 from .interruption import Interrupted, Signals
 from .run import plain_args
-from .selection import check_router, venues_of
+from .selection import beliefs_of, check_beliefs, check_router, venues_of
 
 if TYPE_CHECKING:
     import torch
@@ -71,6 +70,7 @@ class Args:
     hidden: int = option(64, "units in each of the two hidden layers")
     router: str = option("water-filling", "over venues: what splits the lit request, the desk or the policy", choices=ROUTERS)
     observe_regime: bool = option(True, "whether the policy observes the regime")
+    observe_beliefs: bool = option(False, "whether the policy observes the beliefs about the unknowns of the scenario")
     validation: int = option(4096, "validation episodes, on which the best policy of the training is selected")
     validate_every: int = option(50, "gradient steps between two validations")
     patience: int = option(20, "stop after this many validations without improvement")
@@ -105,6 +105,7 @@ def check(args: Args) -> _Differentiable:
     if args.objective == "cvar":  # the tail must contain at least one episode
         check_number("level", args.level, low=0.0, high=1.0 - 1.0 / args.lanes)
     check_flag("observe_regime", args.observe_regime)
+    check_beliefs(args)
     if TOUCHES.owns(args.scenario):
         raise ValueError(
             f"scenario must be one of slices for pathwise gradients, got {shown(args.scenario)}: there is no gradient through "
@@ -178,8 +179,8 @@ class Trainer:
 
     def set_task(self, scenario: Any) -> list[tuple[int, ...]]:
         """Build the task; return the shapes of the weights and biases of each layer, in order."""
-        self.task = build_task(scenario, observe_regime=self.args.observe_regime)
-        return network_shapes(len(observation_names()), self.args.hidden)
+        self.task = build_task(scenario, observe_regime=self.args.observe_regime, observe_beliefs=self.args.observe_beliefs)
+        return network_shapes(len(self.task.names), self.args.hidden)
 
     def initial(self) -> Any:
         """Draw the initial weights, one vector."""
@@ -322,7 +323,8 @@ class Trainer:
         arrays = [np.array(values.cpu().numpy()) for values in self.layers(self.best)]
         layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
         args = self.args
-        return self.kind("Pathwise", layers, "tanh", "tanh", "pace", args.observe_regime, args.seed, about)
+        beliefs = {"beliefs": beliefs_of(self.task)} if args.observe_beliefs else {}
+        return self.kind("Pathwise", layers, "tanh", "tanh", "pace", args.observe_regime, args.seed, about, **beliefs)
 
 
 def network_shapes(features: int, hidden: int, assets: tuple[int, ...] = (), outputs: int = 1) -> list[tuple[int, ...]]:

@@ -30,7 +30,7 @@ from hyperexec_env.market.venue_scenario import VenueScenario
 from .checkpoints import FOLDER, Checkpoint, check_versions, newest_checkpoint, save_checkpoint, versions, versions_text
 from .folder import LAST_GOOD, LOG, claimed_folder, run_folder, save_scenario, starting_point
 from .interruption import Interrupted, Signals
-from .selection import Layers, Selection
+from .selection import Layers, Selection, beliefs_of, check_beliefs
 
 __all__ = [
     "AGAIN",
@@ -88,6 +88,7 @@ def check_training(args: Any) -> None:
             check_integer(item.name, value, low=0, high=10**9)
         elif item.name in ("gae_lambda", "exploration"):
             check_number(item.name, value, low=0.0, high=1.0)
+    check_beliefs(args)
     check_integer("batch_size", args.batch_size, low=2, high=10**9)
     if hasattr(args, "steps") and args.lanes * args.steps < args.batch_size:
         rows = args.lanes * args.steps
@@ -112,7 +113,7 @@ def make_env(args: Any, scenario: Trainable, recording: Recording | None = None)
     if at_touch:
         return BatchVecEnv(args.lanes, args.seed, scale, scenario=scenario, action_mode="discrete")
     own: dict[type, tuple[str, ...]] = {BasketScenario: ("action_mode",), VenueScenario: ("router",)}
-    names = ("reward", "observe_regime", *own.get(type(scenario), ("action_mode", "uncertainty")))
+    names = ("reward", "observe_regime", *own.get(type(scenario), ("action_mode", "uncertainty", "observe_beliefs")))
     options = {key: getattr(args, key) for key in names if hasattr(args, key)}
     problem: dict[str, Any] = {"scenario": scenario} if recording is None else {"replay": recording, "split": "train"}
     return BatchVecEnv(args.lanes, args.seed, scale, **problem, **options)
@@ -315,7 +316,8 @@ class Run:
         """Return the deterministic policy of some weights."""
         name, mode, regime = self.algorithm.upper(), self.args.action_mode, self.args.observe_regime
         kind = _POLICIES.get(type(self.scenario), NetworkPolicy)
-        return kind(name, weights, self.activation, self.head, mode, regime, self.args.seed, about or {})
+        beliefs = {"beliefs": beliefs_of(self.model.env.batch.task)} if self.args.observe_beliefs else {}
+        return kind(name, weights, self.activation, self.head, mode, regime, self.args.seed, about or {}, **beliefs)
 
     def export_chosen(self) -> NetworkPolicy:
         """Write the policy of the last weights, or of the weights that the validation days choose."""

@@ -35,6 +35,7 @@ class Args(Problem):
     reward_scale: float = option(0.1, "multiplier of the reward (bps)")
     action_mode: str = option("pace", "action mode", choices=CONTINUOUS_MODES)
     observe_regime: bool = option(True, "whether the policy observes the regime")
+    observe_beliefs: bool = option(False, "whether the policy observes the beliefs about the unknowns of the scenario")
     threads: int = option(1, "torch threads (a second thread gains little, and slows training on a busy machine)")
     checkpoint_every: int = option(250_000, "slices between two checkpoints")
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")

@@ -11,20 +11,22 @@ from numpy.typing import NDArray
 
 from hyperexec_env.arguments import option, scenario_option
 from hyperexec_env.baselines.replay import replay_path
-from hyperexec_env.checks import check_choice, check_number, shown
+from hyperexec_env.checks import check_choice, check_flag, check_number, shown
 from hyperexec_env.data.replay import PURGED, TRAIN, VALIDATION, read_replay, symbol_of
+from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.venue_task import ROUTERS
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.recording import Recording
-from hyperexec_env.market.scenario import ScenarioLike, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.scenarios import get_scenario as get_any
 from hyperexec_env.market.scenarios import scenario_or_basket
 from hyperexec_env.market.touch_scenario import TOUCHES, TouchScenario, get_touch
 from hyperexec_env.market.venue_scenario import VENUES, VenueScenario, get_venues
 
 __all__ = [
+    *("beliefs_of", "check_beliefs"),
     *("Chosen", "Layers", "Problem", "Selection", "check_router", "days_of", "problem_of", "scenario_name", "touch_of"),
     "venues_of",
 ]
@@ -117,6 +119,28 @@ def touch_of(args: Any) -> TouchScenario | None:
             raise ValueError(f"{name} must be {usual} at the touch, got {getattr(args, name)}: it belongs to slices")
     check_router(args)
     return get_touch(args.scenario)
+
+
+def check_beliefs(args: Any) -> None:
+    """Check the option `observe_beliefs` of a script.
+
+    Raises:
+        ValueError: It is true, but the scenario has several assets or venues, or is a child order at the touch, or it has no
+            unknown.
+    """
+    if not check_flag("observe_beliefs", args.observe_beliefs):
+        return
+    scenario = get_any(args.scenario)
+    if getattr(args, "replay", "") or not isinstance(scenario, Scenario) or not scenario.unknown:
+        raise ValueError(
+            f"observe_beliefs must be False without unknowns (a table [unknown] of a scenario of one asset), got True with "
+            f"{getattr(args, 'replay', '') or scenario.name!r}"
+        )
+
+
+def beliefs_of(task: Any) -> tuple[str, ...]:
+    """Return the names of the beliefs that the observation of a task shows behind the built-in features."""
+    return tuple(task.names[len(observation_names()) :])
 
 
 def scenario_name(args: Any) -> str:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.action import ActionMode
 from hyperexec_env.envs.features import Observer, drawn_features, last_ratio, own_features, reach
 from hyperexec_env.market.kernel import Impact, Slice, State, close, expected_cost, move, shortfall_cost
-from hyperexec_env.market.path import Path
+from hyperexec_env.market.path import Path, World
+
+from .torch_beliefs import belief_features, worlds_of
 
 __all__ = ["Lanes", "Outcome", "Terms", "lanes_of", "roll", "roll_shares", "terms_of"]
 
@@ -38,6 +40,8 @@ class Lanes(NamedTuple):
     """Expected market volume of the remaining slices, shares."""
     base: tuple[torch.Tensor, ...]
     """Shares that the action multiplies, see :class:`ActionMode`."""
+    worlds: tuple[World, ...] = ()
+    """The market at the start of each slice, for an observer that shows beliefs; see :mod:`.torch_beliefs`."""
 
     @property
     def episodes(self) -> int:
@@ -86,6 +90,7 @@ def lanes_of(observer: Observer, mode: ActionMode, path: Path, dtype: torch.dtyp
         tensors(last_volume),
         tensors(view.rest_volume),
         tensors(mode.base.take(cell)),
+        worlds_of(observer, path, dtype, device),
     )
 
 
@@ -139,9 +144,12 @@ def roll(
         act: The policy: observations of shape (episodes, features) -> actions of shape (episodes,).
         shortfall: Whether to compute the realised shortfall (zero otherwise).
     """
+    believed = belief_features(observer, lanes.slices, lanes.worlds)
 
     def shares(k: int, state: Any, own: tuple[torch.Tensor, ...]) -> Any:
-        return mode.shares(act(torch.cat([torch.stack(own, dim=1), lanes.exogenous[k]], dim=1)), state[0], lanes.base[k])
+        beliefs = [torch.as_tensor(values).expand_as(own[0])[:, None] for values in believed(k, state[0])]
+        seen = torch.cat([torch.stack(own, dim=1), lanes.exogenous[k], *beliefs], dim=1)
+        return mode.shares(act(seen), state[0], lanes.base[k])
 
     return roll_shares(terms_of(observer), lanes, shares, shortfall)
 

@@ -36,6 +36,7 @@ class Args:
     seed: int = option(0, "seed of the board's episodes, which no training meets")
     training_seeds: int | None = option(None, "number of training seeds, 0, 1, ... (default: 3)")
     timesteps: int | None = option(None, "slices to trade in each training (default: 2000000)")
+    observe_beliefs: bool = option(False, "whether trained policies observe the beliefs about the unknowns of the scenarios")
     optimum: bool = option(True, "solve for the optimum, and show each policy's gap to it")
     out: str = option("leaderboard", "folder of the results", file="folder")
     store: str | None = option(
@@ -75,6 +76,7 @@ def main(args: Args) -> Report | ReplayBoard:
         seed=args.seed,
         training_seeds=args.training_seeds,
         timesteps=args.timesteps,
+        observe_beliefs=args.observe_beliefs,
         optimum=args.optimum,
         out=args.out,
         store=args.store,
@@ -97,7 +99,12 @@ def _replay(args: Args) -> ReplayBoard:
     Raises:
         ValueError: An option of simulated days is given too; the message names it.
     """
-    refuse_changed(args, ("scenario", "episodes", "seed", "store", "verify", "workers", "ray"), "simulated days", "--replay")
+    refuse_changed(
+        args,
+        ("scenario", "episodes", "seed", "observe_beliefs", "store", "verify", "workers", "ray"),
+        "simulated days",
+        "--replay",
+    )
     return replay_leaderboard(
         args.replay,
         quick=args.quick,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import numpy as np
-
 from hyperexec_env.envs.situation import Situation
+from hyperexec_env.market.numeric import power
 from hyperexec_env.market.tables import Market
 
-__all__ = ["BELIEFS", "Feature", "belief_names"]
+__all__ = ["BELIEFS", "BELIEF_FEATURES", "Feature", "belief_names"]
 
 _BIG: Final = 20.0
 _PERCENT: Final = 1000.0
@@ -52,7 +51,7 @@ def level_belief(situation: Situation, known: Any) -> Any:
 
 def level_belief_sd(situation: Situation, known: Any) -> Any:
     """Return the standard deviation of the log level of the volume."""
-    return np.sqrt(situation.level_variance)
+    return power(situation.level_variance, 0.5)
 
 
 def drift_belief(situation: Situation, known: Any) -> Any:
@@ -62,7 +61,7 @@ def drift_belief(situation: Situation, known: Any) -> Any:
 
 def drift_belief_sd(situation: Situation, known: Any) -> Any:
     """Return the standard deviation of the drift, percent a day."""
-    return 100.0 * np.sqrt(situation.drift_variance)
+    return 100.0 * power(situation.drift_variance, 0.5)
 
 
 def slope_belief(situation: Situation, known: Any) -> Any:
@@ -72,7 +71,7 @@ def slope_belief(situation: Situation, known: Any) -> Any:
 
 def slope_belief_sd(situation: Situation, known: Any) -> Any:
     """Return the standard deviation of the temporary impact over that of the scenario."""
-    return np.sqrt(situation.slope_variance)
+    return power(situation.slope_variance, 0.5)
 
 
 _SLOPE = "temporary impact over that of the scenario given own fills"
@@ -92,6 +91,8 @@ BELIEFS: Final = {
     ),
 }
 """Features that show the belief about each unknown of a scenario, by its field."""
+BELIEF_FEATURES: Final = tuple(feature for features in BELIEFS.values() for feature in features)
+"""These features, whose functions take numbers and arrays alike."""
 
 
 def belief_names(unknown: Any) -> tuple[str, ...]:

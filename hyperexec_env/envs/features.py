@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_hashable, check_label, check_number
 from hyperexec_env.checks import shown as shown_value
-from hyperexec_env.envs.feature import BELIEFS, Feature
+from hyperexec_env.envs.feature import BELIEF_FEATURES, Feature
 from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.market.lane import EpisodeOrder, Lane
 from hyperexec_env.market.numeric import minimum, power, signed
@@ -165,7 +165,6 @@ _TABLE: Final = (
 
 FEATURES: Final = (*_OWN, *_DRAWN, *_TABLE)
 """All features, in the order of the observation."""
-_BELIEFS: Final = tuple(feature for features in BELIEFS.values() for feature in features)
 OWN: Final = len(_OWN)
 """Number of features that depend on the agent's trades; they come first."""
 Seen: Any = record_type("Seen", (feature.name for feature in (*_OWN, *_DRAWN)), Single)
@@ -207,7 +206,7 @@ def choose_features(features: Sequence[str | Feature] | None = None) -> tuple[Fe
         return FEATURES
     if isinstance(features, (str, Feature)) or not isinstance(features, Iterable):
         raise ValueError(f"features must be a list of names and Feature records, got {shown_value(features)}")
-    named = {feature.name: feature for feature in (*FEATURES, *_BELIEFS)}
+    named = {feature.name: feature for feature in (*FEATURES, *BELIEF_FEATURES)}
     chosen = [
         _checked(feature) if isinstance(feature, Feature) else named[check_choice("features", feature, named)]
         for feature in features
@@ -225,7 +224,7 @@ def listed_features(features: Sequence[str | Feature] | None) -> tuple[str | Fea
     """Return the checked features of an observation, built-in ones by name; None for None, all built-in ones."""
     if features is None:
         return None
-    return tuple(each if each.function and each not in _BELIEFS else each.name for each in choose_features(features))
+    return tuple(each if each.function and each not in BELIEF_FEATURES else each.name for each in choose_features(features))
 
 
 def observation_table(features: Sequence[Feature], card: str) -> str:
@@ -252,7 +251,7 @@ def _checked(feature: Feature) -> Feature:
     Raises:
         ValueError: A bad name, bounds or function.
     """
-    if feature in (*FEATURES, *_BELIEFS):
+    if feature in (*FEATURES, *BELIEF_FEATURES):
         return feature
     name = check_label("name of a feature", feature.name)
     low = check_number(f"low of feature {name!r}", feature.low, low=-_LARGEST_BOUND, high=_LARGEST_BOUND)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import Action, OwnAction
+from hyperexec_env.envs.feature import BELIEF_FEATURES
 from hyperexec_env.envs.features import Feature, Known, Observer, Sight
 from hyperexec_env.envs.reward import Outcome, Paid, outcome_of
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
@@ -154,8 +155,11 @@ def observe_all(observer: Observer, situation: Situation) -> NDArray[np.float32]
     """Return the observations of a situation with the user's features, shape (features,) or (episodes, features)."""
     rows = observer.observe(situation)
     if observer.own:
-        extra = by_lane(extension(observer.own))(situation._replace(market=None), known_of(observer, situation))
-        rows[..., -len(observer.own) :] = np.stack(extra, axis=-1)
+        made = extension(observer.own)
+        extend = made if all(each in BELIEF_FEATURES for each in observer.own) else by_lane(made)
+        extra = extend(situation._replace(market=None), known_of(observer, situation))
+        for column, values in enumerate(extra, start=-len(observer.own)):
+            rows[..., column] = values
     return observer.select(rows)
 
 

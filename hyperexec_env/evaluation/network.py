@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_integer, check_label, nearest, one_line, shown
 from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, OwnAction, build_action_mode
+from hyperexec_env.envs.feature import BELIEF_FEATURES
 from hyperexec_env.envs.features import Feature, Observer, build_observer, observation_names
+from hyperexec_env.envs.own import observe_all
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.extras import need
 from hyperexec_env.files import read_regular, write_atomically
@@ -70,6 +72,8 @@ class NetworkPolicy:
         observe_regime: Whether the policy observes the regime.
         training_seed: Seed of the training.
         about: Metadata of the training: algorithm, options, scenario.
+        beliefs: Names of the beliefs that the policy observes behind the built-in features
+            (:func:`~hyperexec_env.envs.feature.belief_names`).
     """
 
     name: str
@@ -80,6 +84,7 @@ class NetworkPolicy:
     observe_regime: bool
     training_seed: int
     about: Mapping[str, Any] = field(default_factory=dict)
+    beliefs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Make the weights read-only, because derived arrays are cached."""
@@ -89,12 +94,12 @@ class NetworkPolicy:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the features of the observation."""
-        return observation_names()
+        return (*observation_names(), *self.beliefs)
 
     @property
     def digest(self) -> str:
         """Hash of everything that determines an action; it excludes name, training seed and metadata."""
-        described = [self.activation, self.head, self.action_mode, self.observe_regime]
+        described = [self.activation, self.head, self.action_mode, self.observe_regime, *self.beliefs]
         shapes = [[list(values.shape) for values in layer] for layer in self.layers]
         content = hashlib.sha256(json.dumps([*described, shapes]).encode())
         for values in (array for layer in self.layers for array in layer):
@@ -127,11 +132,11 @@ class NetworkPolicy:
     def act(self, situation: Situation) -> Any:
         """Return the shares of the action: a float for a situation of floats, else an array of shape (episodes,)."""
         market, remaining = situation.market, situation.remaining
-        observer, mode = translation(market, self.action_mode, self.observe_regime)
+        observer, mode = translation(market, self.action_mode, self.observe_regime, self.names if self.beliefs else None)
         cell = market.cell(situation.k, situation.seen)
         if getattr(remaining, "ndim", 0):
-            return mode.shares(self.action(observer.observe(situation)), remaining, mode.base.take(cell))
-        action = self.action(observer.observe(situation)[None]).item()
+            return mode.shares(self.action(observe_all(observer, situation)), remaining, mode.base.take(cell))
+        action = self.action(observe_all(observer, situation)[None]).item()
         return float(mode.shares(action, remaining, mode.base.item(cell)))
 
 
@@ -241,8 +246,15 @@ def _check_fields(described: Any) -> None:
         raise ValueError(f"head {described['head']!r} does not fit action_mode {described['action_mode']!r}")
 
 
-def check_layers(layers: Layers, head: str) -> None:
-    """Check that layers map an observation to an action.
+def _beliefs(names: Any) -> tuple[str, ...]:
+    """Return the names of beliefs behind the built-in features in the names of an observation."""
+    first, known = len(observation_names()), {feature.name for feature in BELIEF_FEATURES}
+    behind = names[first:] if isinstance(names, list) else []
+    return tuple(name for name in behind if isinstance(name, str) and name in known)
+
+
+def check_layers(layers: Layers, head: str, beliefs: tuple[str, ...] = ()) -> None:
+    """Check that layers map an observation, with some beliefs behind the built-in features, to an action.
 
     Raises:
         ValueError: There are too many layers, the sizes of successive layers do not match, a hidden layer has no unit, or a
@@ -253,7 +265,7 @@ def check_layers(layers: Layers, head: str) -> None:
             "head must be 'clip', 'tanh' or 'argmax', got 'odds', that of a policy of many markets, which "
             "`baselines.universal.load_trained` reads"
         )
-    check_chain(layers, len(observation_names()), len(PACES) if head == "argmax" else 1)
+    check_chain(layers, len(observation_names()) + len(beliefs), len(PACES) if head == "argmax" else 1)
 
 
 def check_chain(layers: Layers, width: int, outputs: int) -> None:
@@ -284,7 +296,7 @@ def load_policy(folder: str | Path) -> NetworkPolicy:
     return read_policy(folder, NetworkPolicy, check_layers)
 
 
-def read_policy(folder: str | Path, kind: type[Network], check: Callable[[Layers, str], None]) -> Network:
+def read_policy(folder: str | Path, kind: type[Network], check: Callable[..., None]) -> Network:
     """Read a policy of some class from a folder, whose layers a function checks; errors as in :func:`load_policy`."""
     files = policy_files(folder)
     need("safetensors.numpy", "train")
@@ -309,7 +321,7 @@ def parse_policy(description: bytes, weights: bytes) -> NetworkPolicy:
     return parse_as(description, weights, NetworkPolicy, check_layers)
 
 
-def parse_as(description: bytes, weights: bytes, kind: type[Network], check: Callable[[Layers, str], None]) -> Network:
+def parse_as(description: bytes, weights: bytes, kind: type[Network], check: Callable[..., None]) -> Network:
     """Return the policy of some class, whose layers a function checks; see :func:`parse_policy`."""
     safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
     try:
@@ -321,7 +333,9 @@ def parse_as(description: bytes, weights: bytes, kind: type[Network], check: Cal
         layers = tuple((tensors.pop(f"{index}.weight"), tensors.pop(f"{index}.bias")) for index in range(len(tensors) // 2))
         if tensors:
             raise ValueError(f"policy.safetensors must hold weights and biases only, got {shown(sorted(tensors))}")
-        check(layers, described["head"])
+        beliefs = _beliefs(described["observation_names"])
+        of_beliefs: Any = {"beliefs": beliefs} if beliefs and kind is NetworkPolicy else {}
+        check(layers, described["head"], **of_beliefs)
         policy = kind(
             described["name"],
             layers,
@@ -331,6 +345,7 @@ def parse_as(description: bytes, weights: bytes, kind: type[Network], check: Cal
             described["observe_regime"],
             described["training_seed"],
             described["about"],
+            **of_beliefs,
         )
         if described["observation_names"] != list(policy.names):
             raise ValueError("the policy was trained on other observations than this version has")

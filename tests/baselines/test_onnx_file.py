@@ -45,6 +45,13 @@ def one_asset(mode, head, outputs=1, activation="tanh"):
     return NetworkPolicy("one", layers, activation, head, mode, True, 3, {"scenario_hash": "abc"})
 
 
+def with_beliefs(scenario):
+    env = HyperExecEnv(scenario, observe_beliefs=True)
+    beliefs = env.observation_names[len(observation_names()) :]
+    layers = layers_of(len(env.observation_names), 8, 1)
+    return NetworkPolicy("beliefs", layers, "tanh", "tanh", "pace", True, 0, beliefs=beliefs), env
+
+
 def many_markets(scenario="regime-day"):
     layers = layers_of(len(universal_names()), 8, 1)
     policy = UniversalPolicy("many", layers, "tanh", "odds", "fraction", True, 0)
@@ -80,7 +87,8 @@ EXAMPLES = {
             *(("participation", "tanh", 1), ("discrete", "argmax", 7)),
         )
         for activation in ACTIVATIONS
-    },
+    }
+    | {name: lambda name=name: with_beliefs(name) for name in ("unknown-all", "unknown-drift")},
     BasketNetworkPolicy: {name: lambda name=name: basket(name) for name in ("basket-hedged", "basket-10")},
     TouchNetworkPolicy: {name: lambda name=name: at_the_touch(name) for name in ("touch-5min", "touch-thin")},
     VenueNetworkPolicy: {

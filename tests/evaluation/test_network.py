@@ -45,6 +45,37 @@ def _observations(episodes):
     return np.clip(drawn, low, high).astype(np.float32)
 
 
+@pytest.mark.parametrize("name", ["unknown-volume", "unknown-drift", "unknown-impact", "unknown-all"])
+def test_a_policy_that_observes_beliefs_is_stored_and_trades_as_in_its_environment(name, tmp_path):
+    pytest.importorskip("safetensors", reason="needs the extra `train`")
+    env = HyperExecEnv(name, observe_beliefs=True)
+    beliefs = env.observation_names[len(observation_names()) :]
+    layers = _network().layers
+    wide = np.concatenate([layers[0][0], np.ones((8, len(beliefs)), np.float32)], axis=1)
+    policy = replace(_network(), layers=((wide, layers[0][1]), *layers[1:]), beliefs=beliefs)
+    save_policy(policy, tmp_path)
+    read = load_policy(tmp_path)
+    assert (read.names, read.digest) == (env.observation_names, policy.digest)
+    assert replace(policy, beliefs=beliefs[::-1]).digest != policy.digest
+    path = draw_path(env.task.market, episode_keys(5, np.arange(3)), 1.0)
+    costs = roll(env.task.market, read, path).statement.objective
+    for episode in range(3):
+        observation, _ = env.reset(seed=5, options={"episode": episode})
+        over = False
+        while not over:
+            assert np.ravel(policy.action(observation[None])) == pytest.approx(_action_of(read, env))
+            observation, _, over, _, info = env.step(policy.action(observation[None]).astype(np.float32))
+        assert info["objective_bps"] == pytest.approx(costs[episode], rel=1e-6)
+
+
+def _action_of(policy, env):
+    """The action whose shares the policy asks for, in the mode `pace`."""
+    situation = env.situation
+    base = env.task.mode.base.item(env.task.market.cell(situation.k, situation.seen))
+    pace = policy.act(situation) / (situation.remaining * base)
+    return (pace - 1.0) / (1.0 + 0.75 * pace)
+
+
 @pytest.mark.parametrize(
     ("hidden", "head", "outputs", "activation"),
     [

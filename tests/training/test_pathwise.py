@@ -14,6 +14,7 @@ import torch
 
 from hyperexec_env import cli
 from hyperexec_env.envs.features import observation_names
+from hyperexec_env.envs.own import observe_all
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.network import load_policy
@@ -40,10 +41,10 @@ class Linear:
 
     def __init__(self, task, scale=0.3):
         self.task, self.met = task, []
-        self.weights = scale * np.random.default_rng(0).normal(size=len(observation_names()))
+        self.weights = scale * np.random.default_rng(0).normal(size=len(task.names))
 
     def act(self, situation):
-        observation = self.task.observer.observe(situation)
+        observation = observe_all(self.task.observer, situation)
         self.met.append(observation)
         base = self.task.mode.base.take(self.task.market.cell(situation.k, situation.seen))
         return self.task.mode.shares(np.tanh(observation.astype(float) @ self.weights), situation.remaining, base)
@@ -99,6 +100,70 @@ def test_the_gradient_of_an_episode_is_its_derivative(name):
     with torch.no_grad():
         difference = (total(weights + step * direction) - total(weights - step * direction)) / (2 * step)
     assert float(gradient @ direction) == pytest.approx(float(difference), rel=1e-6)
+
+
+TIME_LEFT = observation_names().index("time_left")
+UNKNOWN = {
+    **{name: name for name in ("unknown-volume", "unknown-drift", "unknown-impact", "unknown-all")},
+    "sell": {"base": "unknown-all", "name": "sell", "side": -1, "volume_persistence": 0.3},
+    "regimes": {"base": "regime-day", "name": "regimes", "volume_level_sd": 0.4, "drift_sd": 0.02, "temp_impact_sd": 0.5},
+}
+"""Scenarios with unknowns."""
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_beliefs_in_torch_are_those_of_the_evaluation(name):
+    """The same beliefs, observations and costs; the network sees single precision, which rounds beliefs of 1e-16 apart."""
+    task = build_task(UNKNOWN[name], observe_beliefs=True)
+    path, policy = _path(task), Linear(task)
+    expected = rollout.roll(task.market, policy, path).statement
+    for dtype, error in ((torch.float64, 1e-6), (torch.float32, 1e-4)):
+        met = []
+
+        def act(observation, met=met, dtype=dtype):
+            met.append(observation.numpy())
+            return torch.tanh(observation.float().double() @ torch.tensor(policy.weights)).to(dtype)
+
+        outcome = roll(task.observer, task.mode, lanes_of(task.observer, task.mode, path, dtype), act)
+        assert outcome.objective.numpy() == pytest.approx(expected.objective, rel=error, abs=100 * error)
+        assert outcome.shortfall.numpy() == pytest.approx(expected.shortfall, rel=error, abs=100 * error)
+        assert np.stack(met) == pytest.approx(np.stack(policy.met), rel=1e-4, abs=5e-4)
+
+
+@pytest.mark.parametrize("name", UNKNOWN)
+def test_the_gradient_through_beliefs_is_the_derivative(name):
+    """Also where a trade changes what the desk believes of its impact."""
+    task = build_task(UNKNOWN[name], observe_beliefs=True)
+    lanes = lanes_of(task.observer, task.mode, _path(task, 16), torch.float64)
+    weights = torch.tensor(Linear(task, 0.1).weights, requires_grad=True)
+    direction = torch.tensor(np.random.default_rng(1).normal(size=len(weights)))
+
+    def total(values):
+        outcome = roll(task.observer, task.mode, lanes, lambda seen: torch.tanh(seen @ values))
+        return outcome.objective.mean() + outcome.shortfall.mean()
+
+    (gradient,) = torch.autograd.grad(total(weights), weights)
+    step = 1e-6
+    with torch.no_grad():
+        difference = (total(weights + step * direction) - total(weights - step * direction)) / (2 * step)
+    assert float(gradient @ direction) == pytest.approx(float(difference), rel=1e-5)
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_the_gradient_is_finite_where_nothing_trades_and_where_the_belief_is_certain(waits):
+    task = build_task({"base": "unknown-impact", "quantity": 4e6}, observe_beliefs=True)
+    lanes = lanes_of(task.observer, task.mode, _path(task), torch.float32)
+    weights = torch.tensor(Linear(task, 0.1).weights, dtype=torch.float32, requires_grad=True)
+    spreads = []
+
+    def act(seen):
+        spreads.append(float(seen[:, -1].detach().min()))
+        return torch.where((seen[:, TIME_LEFT] > 0.5) & waits, -1.0, torch.tanh(seen @ weights))
+
+    outcome = roll(task.observer, task.mode, lanes, act)
+    (gradient,) = torch.autograd.grad(outcome.objective.mean(), weights)
+    assert torch.isfinite(gradient).all()
+    assert min(spreads) == pytest.approx(1e-4)
 
 
 RISK = {"expected": 0.0, "mean-variance": 0.01, "cvar": 0.5}
