@@ -26,7 +26,7 @@ from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import Market
 
 from .desk import DESK, LEARNERS
-from .filtered import Filtered
+from .filtered import BeliefGrid, Filtered
 
 __all__ = ["BASELINES", "MANY", "SANITY", "Adaptive", "Optimal", "Replan", "Schedule", "get_policy", "policy_names"]
 
@@ -284,7 +284,7 @@ MANY: Final[dict[str, Callable[[], Policy]]] = {"linearised": _linearised, "univ
 
 
 def policy_names() -> tuple[str, ...]:
-    """Return the names of all policies of the package; "optimum", "replan" and "filtered", which need the solver, are not."""
+    """Return the names of all policies of the package without those of the solver: optimum, replan, filtered, belief-grid."""
     return (*BASELINES, *SANITY, *DESK, *LEARNERS, *MANY)
 
 
@@ -295,7 +295,7 @@ def get_policy(name: str) -> Policy:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
     known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, **LEARNERS, **MANY}
-    known |= {Optimal.name: Optimal, Replan.name: Replan, Filtered.name: Filtered}
+    known |= {Optimal.name: Optimal, Replan.name: Replan, Filtered.name: Filtered, BeliefGrid.name: BeliefGrid}
     by_word = {key.lower(): make for key, make in known.items()}
     if name.lower() not in by_word:
         raise ValueError(f"unknown policy {name!r}{nearest(name, known)} (known: {', '.join(known)}; or a folder)")

@@ -69,6 +69,8 @@ if TYPE_CHECKING:
     from hyperexec_env.baselines.solver import schedule_bps as schedule_bps
     from hyperexec_env.baselines.solver import solve as solve
     from hyperexec_env.baselines.solver import solve_interval as solve_interval
+    from hyperexec_env.baselines.solver.dual import HiddenBracket as HiddenBracket
+    from hyperexec_env.baselines.solver.dual import bracket_hidden as bracket_hidden
     from hyperexec_env.baselines.touch_board import evaluate_touch as evaluate_touch
     from hyperexec_env.baselines.touch_desk import touch_tactic as touch_tactic
     from hyperexec_env.baselines.touch_desk import touch_venues as touch_venues
@@ -185,6 +187,7 @@ _MODULES: Final = {
     "Fill": "orders",
     "FillRates": "execution.fill_rates",
     "Format": "data.format",
+    "HiddenBracket": "baselines.solver.dual",
     "HyperExecEnv": "envs.single",
     "HyperExecVectorEnv": "envs.vector",
     "KaplanMeier": "execution.fill_rates",
@@ -224,6 +227,7 @@ _MODULES: Final = {
     "audit_policy": "audit.policy",
     "audit_results": "audit.results",
     "basket_names": "market.basket_scenario",
+    "bracket_hidden": "baselines.solver.dual",
     "calibrate": "data.calibration",
     "calibrate_basket": "data.basket_calibration",
     "card": "baselines.kinds",

@@ -150,6 +150,7 @@ TAKERS = {
     "OnlineEstimates": lambda scenario, _: hx.OnlineEstimates(scenario).to_dict(),
     "planned_shares": lambda scenario, _: hx.planned_shares(ORDER, scenario, "AC"),
     "realism": lambda scenario, _: refused("at least five sessions|unknown", hx.realism, scenario, FEW),
+    "bracket_hidden": lambda scenario, _: hx.bracket_hidden(scenario, 2).policy_bps,
     "frontier": lambda scenario, _: hx.frontier(scenario, ("TWAP", "AC"), (1.0,), 4).to_dict(),
     "study": lambda scenario, _: refused("episodes must|unknown", study, scenario, episodes=1),
     "leaderboard": lambda scenario, _: leaderboard(scenario),

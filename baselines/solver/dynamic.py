@@ -35,11 +35,12 @@ __all__ = [
         "Grid",
         "Stage",
         "Table",
-        "evaluate_fractions",
-        "find_roots",
-        "informed_stage",
+        "backward_induction",
+        "best_root",
+        "blind_stage",
     ),
-    *("node_axes", "place", "prepend_zeros", "solve_delayed", "solve_informed", "terminal_values"),
+    *("evaluate_fractions", "find_roots", "informed_stage", "node_axes", "place", "prepend_zeros", "solve_delayed"),
+    *("solve_informed", "terminal_values"),
 ]
 
 Floats = NDArray[np.float64]
@@ -295,12 +296,29 @@ def _delayed_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_value
         values @ interpolation(axes[1], factor * axes[1].nodes).T for factor, values in zip(decay, expected, strict=True)
     ]
     mean = np.einsum("jm,mfut->jfut", law, np.array(decayed)).reshape(len(law) * nodes, *shape)
-    slice = Slice(*(_column(values.reshape(-1, 1)) for values in mean_slice(slices, law, problem.market.impact.beta)))
-    index = _column(np.arange(len(law) * nodes)[:, None])
-    return Stage(problem, slice, np.ones((1, 1, 1, 1)), index, surfaces(*axes, mean), False, deviation, states)
+    return blind_stage(problem, axes, k, mean, law)
 
 
-def _best_root(stage: Stage, forced: bool) -> Floats:
+def blind_stage(problem: Problem, axes: tuple[Axis, Axis], k: int, next_value: Floats, law: Floats) -> Stage:
+    """Return the stage of slice `k`, without a cap, for a policy that knows its regime by probabilities.
+
+    Args:
+        problem: The decision problem.
+        axes: Axes of the remaining shares and of the displacement.
+        k: Slice.
+        next_value: Mean value of the next slice over regimes and beliefs, at the displacement before its decay, shape (cases *
+            nodes, remaining, transient).
+        law: Probabilities of the regime of slice `k` in each case, shape (cases, regimes).
+    """
+    means = mean_slice(mode_slices(problem, k), law, problem.market.impact.beta)
+    slice = Slice(*(_column(values.reshape(-1, 1)) for values in means))
+    one, states, deviation = np.ones((1, 1, 1, 1)), _node_states(problem, axes), float(problem.deviations[k])
+    return Stage(
+        problem, slice, one, _column(np.arange(len(next_value))[:, None]), surfaces(*axes, next_value), False, deviation, states
+    )
+
+
+def best_root(stage: Stage, forced: bool) -> Floats:
     """Return the square root of the optimal fraction of the remaining shares, shape (J, 1, R, T); 1 if `forced`."""
     modes = max(len(stage.slice.volume), len(stage.weights))
     shape = (modes, 1, stage.state[0].shape[2], stage.state[2].shape[3])
@@ -357,7 +375,7 @@ def _grid_search(stage: Stage, shape: tuple[int, ...], points: int = 41, rounds:
 StageBuilder = Callable[[Problem, tuple[Axis, Axis], int, Floats], Stage]
 
 
-def _backward_induction(
+def backward_induction(
     problem: Problem,
     grid: Grid,
     build_stage: StageBuilder,
@@ -394,7 +412,7 @@ def solve_informed(problem: Problem, grid: Grid = FINE, progress: Callable[[], N
         progress: Called after each slice.
     """
     forced = np.isinf(problem.market.least)
-    return _backward_induction(problem, grid, informed_stage, lambda k, stage: _best_root(stage, bool(forced[k])), progress)
+    return backward_induction(problem, grid, informed_stage, lambda k, stage: best_root(stage, bool(forced[k])), progress)
 
 
 def solve_delayed(problem: Problem, grid: Grid = FINE, progress: Callable[[], None] = _no_progress) -> Table:
@@ -416,7 +434,7 @@ def solve_delayed(problem: Problem, grid: Grid = FINE, progress: Callable[[], No
         law = problem.transition if k else problem.regime_law[None]
         return _delayed_stage(problem, axes, k, next_values, law)
 
-    return _backward_induction(problem, grid, build_stage, lambda k, stage: _best_root(stage, bool(forced[k])), progress)
+    return backward_induction(problem, grid, build_stage, lambda k, stage: best_root(stage, bool(forced[k])), progress)
 
 
 def evaluate_fractions(problem: Problem, fractions: NDArray[Any], grid: Grid = FINE) -> Floats:
@@ -437,4 +455,4 @@ def evaluate_fractions(problem: Problem, fractions: NDArray[Any], grid: Grid = F
         roots = np.sqrt(fractions[k].astype(float))
         return np.asarray(roots.reshape(-1, 1, *roots.shape[2:])[:, :, 1:])
 
-    return _backward_induction(problem, grid, informed_stage, choose, _no_progress).values
+    return backward_induction(problem, grid, informed_stage, choose, _no_progress).values

@@ -368,7 +368,7 @@ def test_the_cost_of_fixed_fractions_agrees_with_the_full_tree(changes):
     ],
 )
 def test_no_trade_on_a_grid_beats_the_optimal_trade(monkeypatch, solver, changes):
-    grid, search, excess = Grid(17, 9, 9), dynamic._best_root, []
+    grid, search, excess = Grid(17, 9, 9), dynamic.best_root, []
     market = small(4, volume_curve=(), **({"regimes": TWO} | changes))
 
     def checked(stage, forced):
@@ -380,7 +380,7 @@ def test_no_trade_on_a_grid_beats_the_optimal_trade(monkeypatch, solver, changes
             excess.append(float((found - np.min(rows, axis=0)).max()))
         return root
 
-    monkeypatch.setattr(dynamic, "_best_root", checked)
+    monkeypatch.setattr(dynamic, "best_root", checked)
     solver(build_problem(market, grid.signal), grid)
     assert len(excess) >= 3
     assert max(excess) < 1e-8 * market.scenario.notional
