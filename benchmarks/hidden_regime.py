@@ -1,15 +1,15 @@
 """Learned memories beside the exact filter of the hidden regime: a GRU by pathwise gradients, and RecurrentPPO.
 
-    python benchmarks/hidden_regime.py --scenario regime-day --steps 150 --timesteps 30000 --episodes 4000
+    python benchmarks/hidden_regime.py --scenario regime-day --steps 600 --timesteps 1000000 --episodes 20000
 
-Both see what the filter sees (`observe_regime=False`) and have to find out by themselves what it computes. RecurrentPPO is that
-of sb3-contrib with its default hyperparameters; the GRU is trained by the gradient of J through the market
-(:mod:`hyperexec_env.training.torch_rollout`).
+Both see what the filter sees (`observe_regime=False`) and have to find out by themselves what it computes. The GRU is trained
+by the gradient of J through the market (:mod:`hyperexec_env.training.torch_rollout`). RecurrentPPO is that of sb3-contrib with
+an LSTM of as many units and the hyperparameters of `hyperexec train ppo`: with its defaults (256 units, batches of 128 slices)
+a slice takes many times as long.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Callable
@@ -25,6 +25,7 @@ from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.task import Task, build_task
 from hyperexec_env.evaluation.board import Entrant
 from hyperexec_env.evaluation.observation import ObservationPolicy
+from hyperexec_env.evaluation.table import text_table
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
@@ -41,12 +42,12 @@ class Args:
 
     scenario: str = scenario_option()
     seeds: int = option(3, "trainings of each method")
-    steps: int = option(150, "gradient steps of a GRU (0: none)")
+    steps: int = option(600, "gradient steps of a GRU (0: none)")
     lanes: int = option(256, "episodes of a gradient step")
-    units: int = option(32, "units of the GRU")
+    units: int = option(32, "units of the GRU, and of the LSTM of RecurrentPPO")
     learning_rate: float = option(3e-3, "initial learning rate of the GRU; decays to zero along a cosine")
-    timesteps: int = option(30_000, "slices of a training of RecurrentPPO (0: none)")
-    episodes: int = option(4000, "episodes of the board")
+    timesteps: int = option(1_000_000, "slices of a training of RecurrentPPO (0: none)")
+    episodes: int = option(20_000, "episodes of the board")
 
 
 class Gru(torch.nn.Module):
@@ -96,15 +97,28 @@ def gru_action(network: Gru) -> Callable[[Any], Any]:
     return act
 
 
-def train_recurrent_ppo(scenario: Any, seed: int, timesteps: int, lanes: int = 64) -> Callable[[Any], Any]:
-    """Return the deterministic action of RecurrentPPO as a function of observations."""
+def train_recurrent_ppo(scenario: Any, seed: int, args: Args, lanes: int = 256) -> Callable[[Any], Any]:
+    """Return the deterministic action of RecurrentPPO as a function of observations; an update has an episode of each lane."""
     from sb3_contrib import RecurrentPPO
 
     from hyperexec_env.training.adapter import BatchVecEnv
+    from hyperexec_env.training.ppo import Args as Feedforward
 
-    env = BatchVecEnv(lanes, seed, 0.1, scenario=scenario, observe_regime=False)
-    steps = scenario.slices * max(1, 128 // scenario.slices)  # whole episodes
-    model = RecurrentPPO("MlpLstmPolicy", env, n_steps=steps, gamma=1.0, seed=seed, device="cpu").learn(timesteps)
+    usual = Feedforward()
+    model = RecurrentPPO(
+        "MlpLstmPolicy",
+        BatchVecEnv(lanes, seed, 0.1, scenario=scenario, observe_regime=False),
+        learning_rate=lambda left: usual.learning_rate * left,
+        n_steps=scenario.slices,
+        batch_size=usual.batch_size,
+        n_epochs=usual.epochs,
+        gamma=1.0,  # finite horizon
+        gae_lambda=usual.gae_lambda,
+        clip_range=usual.clip,
+        policy_kwargs={"lstm_hidden_size": args.units, "net_arch": [args.units], "log_std_init": usual.log_std},
+        seed=seed,
+        device="cpu",
+    ).learn(args.timesteps)
     memory: Any = None
 
     def act(observation: Any) -> Any:
@@ -124,17 +138,39 @@ def main(words: list[str]) -> None:
     torch.set_num_threads(1)
     scenario = get_scenario(args.scenario)
     task = build_task(scenario, observe_regime=False)
-    entrants: list[Any] = ["VWAP", "filtered"]
+    entrants: list[Any] = ["VWAP", "filtered", "belief-grid"]
     for seed in range(args.seeds):
         if args.steps:
             action = gru_action(train_gru(task, seed, args))
             entrants.append(Entrant(ObservationPolicy("GRU", action, observe_regime=False), seed, hidden=True))
         if args.timesteps:
-            action = train_recurrent_ppo(scenario, seed, args.timesteps)
+            action = train_recurrent_ppo(scenario, seed, args)
             entrants.append(Entrant(ObservationPolicy("RecurrentPPO", action, observe_regime=False), seed, hidden=True))
     board = evaluate(scenario, entrants, episodes=args.episodes, backend="numpy")
     print(board)
-    print(json.dumps({row.label: [row.gap_bps, row.gap_low, row.gap_high] for row in board.rows}))
+    print(split(board))
+
+
+def split(board: Any) -> str:
+    """Return the part of the way from the best fixed schedule to the regime observed one slice late that each policy goes.
+
+    J is J* plus the paired gap of a policy, with its 95 % interval.
+    """
+    found = board.optimum
+    plan, late = found.open_loop_bps, found.regime_blind_bps
+
+    def closed(objective: float) -> str:
+        return f"{100.0 * (plan - objective) / (plan - late):.0f} %"
+
+    lines = [["best fixed schedule", f"{plan:.3f}", "0 %"]]
+    for row in sorted(board.rows, key=lambda row: -row.gap_bps):
+        if row.policy != "VWAP" and not row.optimum:
+            value, low, high = (found.optimum_bps + gap for gap in (row.gap_bps, row.gap_low, row.gap_high))
+            lines.append(
+                [row.label, f"{value:.3f} [{low:.3f}, {high:.3f}]", f"{closed(value)} [{closed(high)}, {closed(low)}]"]
+            )
+    lines.append(["regime observed one slice late", f"{late:.3f}", "100 %"])
+    return text_table(["policy", "J [95 %]", "closed [95 %]"], lines)
 
 
 if __name__ == "__main__":
