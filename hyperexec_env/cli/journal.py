@@ -24,9 +24,13 @@ class Args:
 
 
 def main(args: Args) -> Report:
-    """Replay the journal, and return the reports of its closed orders."""
+    """Replay the journal, and return the reports of its closed orders and lists."""
     desk = replay_journal(args.journal)
     reports, released = desk.agent.get_reports(), len(desk.children)
+    lists = [report for name in desk.lists if (report := desk.agent.basket_report(name)) is not None]
     head = f"{released} children released again as in the journal; {len(reports)} orders closed"
     plain = {"children": released, "orders": [report.to_dict() for report in reports]}
-    return Report("\n\n".join([head, *map(str, reports)]), plain)
+    if desk.lists:
+        head += f"; {len(lists)} of {len(desk.lists)} lists closed"
+        plain["lists"] = [report.to_dict() for report in lists]
+    return Report("\n\n".join([head, *map(str, reports), *map(str, lists)]), plain)

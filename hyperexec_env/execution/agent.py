@@ -223,10 +223,10 @@ class ExecutionAgent:
         with self._lock:
             self._check_acceptable(ids)
             self._latest = moment = self._time(now)
-            seed = int(self._rng.integers(2**63))
-        basket = WorkingBasket(order, moment, self.config, seed)  # a long calculation, during which other threads may trade
+        basket = WorkingBasket(order, moment, self.config)  # a long calculation, during which other threads may trade
         with self._lock:
             self._check_acceptable(ids)
+            basket.hide(int(self._rng.integers(2**63)))  # not earlier: a list that is refused draws nothing
             self._ids.add(order.id)
             self._baskets[order.id] = basket
             for leg in basket.legs:

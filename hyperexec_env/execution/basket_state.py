@@ -25,13 +25,12 @@ _OPTIMAL = "IS"
 class WorkingBasket:
     """Execution state of a list, guarded by the lock of the agent; each leg is a :class:`WorkingOrder`.
 
-    All legs draw their jitter from one seed, so that hiding moves their children together.
+    All legs draw their jitter from one seed (:meth:`hide`), so that hiding moves their children together.
 
     Args:
         order: The list.
         submitted: Time of the submission, seconds on the agent's clock.
         config: Settings of the agent.
-        seed: Seed of the jitter.
 
     Raises:
         ValueError: The optimum needs the ADV and the volatility of every order, and one is missing.
@@ -39,12 +38,12 @@ class WorkingBasket:
 
     __slots__ = ("_form", "_lots", "legs", "order")
 
-    def __init__(self, order: BasketOrder, submitted: float, config: ExecutionConfig, seed: int) -> None:
+    def __init__(self, order: BasketOrder, submitted: float, config: ExecutionConfig) -> None:
         """Plan the legs; the optimum of ten orders in ten intervals takes some hundredths of a second."""
         algorithm = "VWAP" if order.algorithm == _OPTIMAL else order.algorithm
         self.order = order
         self.legs = [
-            WorkingOrder(each, algorithm, submitted, config, np.random.default_rng(seed), basket=self) for each in order.orders
+            WorkingOrder(each, algorithm, submitted, config, np.random.default_rng(0), basket=self) for each in order.orders
         ]
         seconds = self.legs[0].seconds
         if order.algorithm == _OPTIMAL and seconds > 0.0:
@@ -53,6 +52,11 @@ class WorkingBasket:
                 leg.profile = tuple(column.tolist())
         self._form = None if order.max_imbalance is None else imbalance_form(order, order.imbalance)
         self._lots = np.array([float(each.lot_size) for each in order.orders])
+
+    def hide(self, seed: int) -> None:
+        """Draw the jitter of all legs from a seed."""
+        for leg in self.legs:
+            leg.rng = np.random.default_rng(seed)
 
     def limit(self, leg: WorkingOrder, now: float, quotes: Mapping[str, Quote], halted: Sequence[str]) -> int | None:
         """Return the lots that the next child of a leg may trade beside the other legs that are due; None: no limit."""

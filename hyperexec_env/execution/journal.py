@@ -17,6 +17,7 @@ from typing import Any, Final, TextIO
 
 from hyperexec_env.checks import check_number, check_seed, nearest
 from hyperexec_env.execution.agent import ExecutionAgent
+from hyperexec_env.execution.basket_order import BasketOrder
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.fill_rates import FillRates
 from hyperexec_env.execution.quotes import Quote, VenueQuote
@@ -34,7 +35,7 @@ VERSION: Final = 1
 LARGEST: Final = 2**28
 """Largest size of a journal that is read, bytes."""
 EVENTS: Final = ("quote", "trade", "timer", "route", "fill", "cancel", "stop")
-"""Events of a journal beside start, order, child and sent; each is the method of the same name."""
+"""Events of a journal beside start, order, list, child and sent; each is the method of the same name."""
 RELEASED: Final = ("child", "sent")
 """Events that the desk makes itself: a child, and a venue order."""
 
@@ -138,6 +139,8 @@ class LiveDesk:
         self.feeds: dict[str, Feed] = {}
         self.children: dict[str, ChildOrder] = {}
         """Released children by id, with their fills."""
+        self.lists: dict[str, BasketOrder] = {}
+        """Accepted lists by id; `desk.agent.basket_report(id)` is the report of one."""
         self._orders: set[str] = set()
         self._open: dict[str, None] = {}  # children with shares that have not traded
         self._file: TextIO | None = None
@@ -159,15 +162,22 @@ class LiveDesk:
         """Return what the desk has heard of a symbol."""
         return self.feeds.setdefault(symbol, Feed(self.volume_window))
 
-    def submit(self, order: ParentOrder, time: float) -> None:
-        """Accept a parent order; see :meth:`~hyperexec_env.execution.agent.ExecutionAgent.submit_order`."""
+    def submit(self, order: ParentOrder | BasketOrder, time: float) -> None:
+        """Accept a parent order or a list; see the methods `submit_order` and `submit_basket` of the agent."""
+        if isinstance(order, BasketOrder):
+            self.agent.submit_basket(order, time)
+            self.lists[order.id] = order
+            self._orders.update(each.id for each in order.orders)
+            self._log("list", time=time, order=asdict(order))
+            return
         self.agent.submit_order(order, time)
         self._orders.add(order.id)
         self._log("order", time=time, order=asdict(order))
 
     def is_open(self, order: str) -> bool:
-        """Return whether the agent works a parent order."""
-        return order in self._orders and self.agent.report(order) is None
+        """Return whether the agent works a parent order, or an order of a list."""
+        names = [each.id for each in self.lists[order].orders] if order in self.lists else [order]
+        return any(name in self._orders and self.agent.report(name) is None for name in names)
 
     def quote(
         self,
@@ -384,11 +394,24 @@ def _check_child(due: deque[str], line: str) -> None:
         raise ValueError(f"the journal holds {line}, the replay releases {expected}")
 
 
+def _order_of(values: dict[str, Any]) -> ParentOrder:
+    """Return the parent order of a journal."""
+    return ParentOrder(**{**values, "sessions": tuple(map(tuple, values["sessions"]))})
+
+
+def _list_of(values: dict[str, Any]) -> BasketOrder:
+    """Return the list of a journal."""
+    return BasketOrder(**{**values, "orders": tuple(map(_order_of, values["orders"]))})
+
+
+_READERS: Final[dict[str, Callable[[dict[str, Any]], Any]]] = {"order": _order_of, "list": _list_of}
+"""Function from the values of an order in a journal to the order, by the event that submits it."""
+
+
 def _tell(desk: LiveDesk, kind: str, event: dict[str, Any]) -> None:
     """Tell a desk one event."""
-    if kind == "order":
-        order = {**event["order"], "sessions": tuple(map(tuple, event["order"]["sessions"]))}
-        desk.submit(ParentOrder(**order), event["time"])
+    if kind in _READERS:
+        desk.submit(_READERS[kind](event["order"]), event["time"])
         return
     if kind not in EVENTS:
         raise ValueError(f"unknown event {kind!r}{nearest(kind, EVENTS)}")
