@@ -256,6 +256,30 @@ def _children(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, (tuple, list)) else ()
 
 
+def _shared(made: Any) -> Any:
+    """Return a value in which equal operations on the same numbers are one symbol."""
+    nodes, _ = _uses_of(made)
+    kept: dict[Any, Symbol] = {}
+    instead: dict[int, Symbol] = {}
+
+    def replaced(value: Any) -> Any:
+        if isinstance(value, Symbol):
+            return instead[value.number]
+        return tuple(map(replaced, value)) if type(value) in (tuple, list) or is_record(value) else value
+
+    for number, symbol in sorted(nodes.items()):
+        symbol.operands = tuple(instead[part.number] if isinstance(part, Symbol) else part for part in symbol.operands)
+        alone = isinstance(symbol, _Call) or symbol.shape == _RESULT
+        key = number if alone else (symbol.shape, *map(_key, symbol.operands))
+        instead[number] = kept.setdefault(key, symbol)
+    return replaced(made)
+
+
+def _key(operand: Any) -> Any:
+    """Return a key that is equal for equal operands only: 0.0 and -0.0 are two numbers."""
+    return operand.number if isinstance(operand, Symbol) else (type(operand), repr(operand))
+
+
 def _uses_of(made: Any) -> tuple[dict[int, Symbol], Counter[int]]:
     """Return the symbols that a value needs, in the order of computation, and how often each is used, by number."""
     uses: Counter[int] = Counter()
@@ -293,6 +317,7 @@ def _ordered(nodes: dict[int, Symbol]) -> list[Symbol]:
 
 def _written(made: Any) -> tuple[list[str], dict[str, Any]]:
     """Return the statements that compute and return a value, and the functions that they call, by name."""
+    made = _shared(made)
     nodes, uses = _uses_of(made)
     texts: dict[int, tuple[str, int]] = {}
     """Text and depth of each symbol."""

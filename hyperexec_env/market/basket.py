@@ -166,8 +166,8 @@ def basket_move(
         slices: The slice of each asset: records or plain tuples.
         shares: Shares that each asset asks for; they are limited as in :func:`kernel.move`.
     """
-    traded, roots, halves, held = zip(*map(_offered, states, slices, shares), strict=True)
-    moved = list(map(moved_by_others, impacts, states, slices, traded, roots, *_coupled(coupling, halves, held)))
+    _, roots, halves, held = zip(*map(_offered, states, slices, shares), strict=True)
+    moved = list(map(moved_by_others, impacts, states, slices, shares, roots, *_coupled(coupling, halves, held)))
     return [after for after, _ in moved], [cost for _, cost in moved]
 
 

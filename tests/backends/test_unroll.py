@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,3 +113,15 @@ def test_calls_that_do_not_need_one_another_are_one_call(joins):
 
     assert unrolled(chain, [NUMBER] * 2)([0.1, 0.7]) == 5.0 * (2.0 * 0.1 + 3.0 * 0.7) - 0.5 * 0.7
     assert lengths == ([4, 2] if joins else [2, 2, 2])
+
+
+def twice(left, right):
+    """A function that computes a product and a minimum twice."""
+    return minimum(left * right, 1.0) + left * right, minimum(left * right, 1.0) - 0.0, right * left - -0.0
+
+
+def test_an_operation_on_the_same_numbers_is_computed_once():
+    ours = unrolled(twice, NUMBER, NUMBER)
+    assert [ours(left, 0.5) for left in (0.3, 7.0)] == [twice(left, 0.5) for left in (0.3, 7.0)]
+    products = [line for line in dis.Bytecode(ours) if line.opname == "BINARY_OP" and line.argrepr == "*"]
+    assert len(products) == 2  # left * right and right * left
