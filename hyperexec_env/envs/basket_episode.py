@@ -22,13 +22,12 @@ from hyperexec_env.envs.basket_features import (
     PULLED,
     BasketSight,
     Whole,
-    asset_rows,
     basket_features,
-    basket_rows,
+    side_by_side,
     whole_of,
 )
-from hyperexec_env.envs.basket_task import BasketTask, basket_info, notional_of, stacked_situation
-from hyperexec_env.envs.episode import Block, requested_shares
+from hyperexec_env.envs.basket_task import BasketTask, basket_info, notional_of, stacked_situation, total_settled
+from hyperexec_env.envs.episode import ROW, Block, requested_shares
 from hyperexec_env.envs.features import own_features
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import unseen
@@ -40,21 +39,16 @@ from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import World
 from hyperexec_env.market.predator import PredatorMemory
-from hyperexec_env.market.several import each, fold
+from hyperexec_env.market.several import each, fold, joined
 from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import map_leaves
 
 __all__ = ["BasketBlock", "BasketEpisode", "draw_basket_block"]
 
 _write_basket = struct.Struct("2f").pack_into
-_write_asset = struct.Struct(f"{PULLED}f").pack_into
-_FLOAT = np.dtype(np.float32).itemsize
-_STARTS = len(BASKET) * _FLOAT, len(ASSET) * _FLOAT
-"""Bytes before the block of asset 0, and bytes of the block of an asset."""
-_SLICE, _BASE = slice(0, len(Slice._fields)), len(Slice._fields)
-_KNOWN: Final = slice(_BASE + 1, _BASE + 4)
-_FIELDS: Final = _BASE + 4
-"""Numbers of an asset in a row of a path: its slice, the base of an action, and what is known of the next slice beforehand."""
+_FIELDS, _COSTS = len(ROW), len(Cost._fields)
+_BASE = ROW.index("base")
+_SLICE, _KNOWN = slice(0, _BASE), slice(_BASE + 1, _FIELDS)
 _INLINE: Final = 6
 """Largest number of assets whose sums over the others are written out; numpy computes those of more assets in less time."""
 
@@ -80,11 +74,11 @@ class _Traded(NamedTuple):
     states: Any
     """(remaining, permanent, transient) of each asset after the slice."""
     costs: Any
-    """Cost of each asset, currency, in the field order of `Cost`."""
+    """Cost of one asset after another, currency, in the field order of `Cost`."""
     paid: Any
     """Cost that the reward charges, currency."""
     seen: Any
-    """Features of the next observation that depend on trades: of the basket, and of each asset."""
+    """Features of the next observation that depend on trades: of the basket, and of one asset after another."""
     asked: Any
     """Shares that each asset requested."""
     done: Any
@@ -103,7 +97,7 @@ def _trade(
         requests: Function (action, remaining shares, base) -> shares of each asset.
         whole: Shares of each order, and the orders as a whole.
         states: (remaining, permanent, transient) of each asset before the slice.
-        row: The row of the slice, one asset after another.
+        row: The numbers of the slice (:data:`ROW`), one asset after another.
         actions: Action of each asset.
     """
     parts = [row[start : start + _FIELDS] for start in range(0, len(row), _FIELDS)]
@@ -114,18 +108,18 @@ def _trade(
     traded = [old - new[0] for old, new in zip(left, after, strict=True)]
     seen = _look(task, sight, whole, after, traded, [slice[0] for slice in rows], known)
     done = fold(and_, [state[0] <= 0.0 for state in after])
-    return _Traded(after, costs, fold(add, each(task.assets[0].slice_cost, costs)), seen, asked, done)
+    return _Traded(after, joined(*costs), fold(add, each(task.assets[0].slice_cost, costs)), seen, asked, done)
 
 
 def _look(
     task: BasketTask, sight: BasketSight, whole: Any, states: Any, traded: Any, volumes: Any, known: Any
-) -> tuple[Any, list[Any]]:
-    """Return the features that depend on trades, of the basket and of each asset."""
+) -> tuple[Any, tuple[Any, ...]]:
+    """Return the features that depend on trades, of the basket and of one asset after another."""
     orders, basket = whole
     computed, pulls = basket_features(sight, basket, [state[0] for state in states])
     scales = [tuple(asset.observer.sight.scales) for asset in task.assets]
     own = map(own_features, scales, orders, basket.reach, states, traded, volumes, known)
-    return computed, [(*features, pull) for features, pull in zip(own, pulls, strict=True)]
+    return computed, joined(*((*features, pull) for features, pull in zip(own, pulls, strict=True)))
 
 
 def _start(task: BasketTask, sight: BasketSight, orders: Any, known: Any) -> tuple[Whole, Any]:
@@ -136,8 +130,8 @@ def _start(task: BasketTask, sight: BasketSight, orders: Any, known: Any) -> tup
     return basket, _look(task, sight, (orders, basket), states, none, volumes, known)
 
 
-def _settle(task: BasketTask, costs: Any, lasts: Any, whole: Any, asked: Any, traded: Any, bps: Any) -> Any:
-    """Return the statement and the forced fraction of each completed order.
+def _settle(task: BasketTask, costs: Any, lasts: Any, whole: Any, asked: Any, traded: Any, notional: Any, bps: Any) -> Any:
+    """Return the result of each completed order, and of all together.
 
     Args:
         task: The task.
@@ -146,19 +140,21 @@ def _settle(task: BasketTask, costs: Any, lasts: Any, whole: Any, asked: Any, tr
         whole: Shares of each order.
         asked: Shares that each asset requested in the last slice.
         traded: Shares of each asset that traded in the last slice.
+        notional: Arrival notional, currency.
         bps: One unit of currency in bps of the notional.
     """
     made = []
     for asset, cost, last, order, *shares in zip(task.assets, costs, lasts, whole, asked, traded, strict=True):
         statement = settle_in_bps(Account(Cost(*cost), 0.0, 0.0), asset.market.impact, State(0.0, 0.0, 0.0), 0.0, bps)
         forced = forced_shares(last.least, last.volume, asset.market.numbers.cap, *shares)
-        made.append((statement, forced / order))
-    return made
+        made.append(Settled(statement, forced / order, 0.0, order))
+    return made, total_settled(task.market, made, notional)
 
 
-def _add(totals: Any, costs: Any) -> list[Any]:
-    """Return the sums of costs of each asset."""
-    return [each(add, total, cost) for total, cost in zip(totals, costs, strict=True)]
+def _settled_of(made: Any, side: float) -> Settled:
+    """Return the result of an order of a side from its numbers."""
+    statement, forced, _, quantity = made
+    return Settled(Statement._make((*statement[:-1], Components(*statement[-1]))), forced, side, quantity)
 
 
 class _Functions:
@@ -168,6 +164,8 @@ class _Functions:
         """Store the task; its functions are written when they are called first."""
         self.task, self.count = task, len(task.assets)
         self.numbers = [NUMBER] * self.count
+        self.row, self.costs = (struct.Struct(f"{self.count * numbers}d") for numbers in (_FIELDS, _COSTS))
+        self.write_seen = struct.Struct(f"{self.count * PULLED}f").pack_into
 
     def _sight(self, *matrices: Any) -> tuple[BasketSight, list[Any]]:
         """Return the sight and matrices as :func:`_prepared` takes them."""
@@ -209,13 +207,7 @@ class _Functions:
     def settle(self) -> Callable[..., Any]:
         """Return :func:`_settle`."""
         costs, lasts = [(NUMBER,) * len(Cost._fields)] * self.count, [Slice(*[NUMBER] * _BASE)] * self.count
-        return unrolled(_settle, self.task, costs, lasts, *[self.numbers] * 3, NUMBER)
-
-    @cached_property
-    def add(self) -> Callable[..., Any]:
-        """Return :func:`_add`."""
-        costs = [(NUMBER,) * len(Cost._fields)] * self.count
-        return unrolled(_add, costs, costs)
+        return unrolled(_settle, self.task, costs, lasts, *[self.numbers] * 3, NUMBER, NUMBER)
 
 
 _functions_of = lru_cache(maxsize=16)(_Functions)
@@ -231,16 +223,6 @@ class BasketBlock:
         self.first, self.count, self.keys = first, len(keys), keys
         paths = draw_basket_path(task.market, keys, flip)
         self.assets = [Block(own, first, path, order) for own, path, order in zip(task.assets, paths, orders, strict=True)]
-        own = [asset_rows(block.observations) for block in self.assets]
-        self.observations = np.concatenate([basket_rows(self.assets[0].observations), *own], axis=2)
-        """Observations without the features that depend on trades, shape (episodes, N + 1, features)."""
-        self.known = np.stack([block.known[:, 0] for block in self.assets], axis=1)
-        """What is known of the first slice beforehand, shape (episodes, assets, 3)."""
-        self.rows = np.empty((len(keys), task.market.slices, len(orders) * _FIELDS))
-        """Numbers of each slice, one asset after another, shape (episodes, N, assets * fields)."""
-        for block, rows in zip(self.assets, np.split(self.rows, len(orders), axis=2), strict=True):
-            rows[..., _SLICE], rows[..., _KNOWN] = block.slices, block.known[:, 1:]
-            rows[..., _BASE] = block.base[:, : task.market.slices]
 
 
 def draw_basket_block(task: BasketTask, seed: int, first: int, count: int, board: bool = False) -> BasketBlock:
@@ -257,16 +239,21 @@ class BasketEpisode:
         self.task, self._block, self._index = task, block, index
         market, blocks = task.market, block.assets
         self._functions, self._slices = _functions_of(task), market.slices
-        self._rows, self._observations = block.rows[index], block.observations[index].copy()
+        self._rows: Any = np.concatenate([own.rows[index] for own in blocks], axis=1)
+        self._costs: Any = np.empty((market.slices, len(blocks) * _COSTS))
+        self._observations = side_by_side([own.observations[index] for own in blocks])
+        shape = market.slices + 1, len(blocks), len(ASSET)
+        self._own = self._observations[:, len(BASKET) :].reshape(shape)[..., :PULLED]
+        self._seen: Any = np.empty((len(blocks), PULLED), np.float32)
         self.sides = [each.side[index] for each in blocks]
         self.quantities = [each.quantity[index] for each in blocks]
         self.notional = notional_of(market, self.quantities)
         self.scale = -1e4 / self.notional
         self._states: Sequence[tuple[float, float, float]] = [(quantity, 0.0, 0.0) for quantity in self.quantities]
-        self._history: list[tuple[Any, Any]] = []
+        self._history: list[Any] = []
         self.k, self.over = 0, False
         self.asked: Sequence[float] = [0.0] * len(blocks)
-        whole, seen = self._functions.start(self.quantities, block.known[index].tolist())
+        whole, seen = self._functions.start(self.quantities, [own.known[index, 0].tolist() for own in blocks])
         self._whole = self.quantities, Whole(*whole)
         self._observe(0, seen)
 
@@ -295,9 +282,11 @@ class BasketEpisode:
 
     def _turn(self, trade: Callable[..., Any], actions: Sequence[Any]) -> tuple[NDArray[np.float32], float]:
         """Trade one slice by a function of actions."""
-        k = self.k
-        after, costs, paid, seen, self.asked, done = trade(self._whole, self._states, self._rows[k].tolist(), actions)
-        self._history.append((after, costs))
+        k, layout, into = self.k, self._functions.row, self._functions.costs
+        row = layout.unpack_from(self._rows, k * layout.size)
+        after, costs, paid, seen, self.asked, done = trade(self._whole, self._states, row, actions)
+        into.pack_into(self._costs, k * into.size, *costs)
+        self._history.append(after)
         self._states = after
         self.k = k = k + 1
         self.over = done or k == self._slices
@@ -307,10 +296,8 @@ class BasketEpisode:
         """Write the features that depend on trades in the observation of slice `k`, and return it."""
         observation: Any = self._observations[k]
         _write_basket(observation, 0, *seen[0])
-        start, step = _STARTS
-        for features in seen[1]:
-            _write_asset(observation, start, *features)
-            start += step
+        self._functions.write_seen(self._seen, 0, *seen[1])
+        self._own[k] = self._seen
         made: NDArray[np.float32] = observation
         return made
 
@@ -325,36 +312,38 @@ class BasketEpisode:
         slices: list[list[float]] = self._rows[k].reshape(len(self.sides), _FIELDS)[:, _SLICE].tolist()
         return slices
 
-    def settled(self) -> list[Settled]:
-        """Return the result of each asset up to now, in bps of the basket's notional."""
-        costs: Any = [(0.0,) * len(Cost._fields)] * len(self.sides)
-        for _, paid in self._history:
-            costs = self._functions.add(costs, paid)
+    def _settled(self) -> tuple[list[Settled], Settled]:
+        """Return the result of each asset up to now, and of all together, in bps of the basket's notional."""
+        costs = np.add.reduce(self._costs[: self.k], axis=0) + 0.0  # a sum that starts at 0.0 is never -0.0
         traded = [self.last_shares(i) for i in range(len(self.sides))]
         last = self._slice_of(max(self.k - 1, 0))
-        found = self._functions.settle(costs, last, self.quantities, self.asked, traded, -self.scale)
-        made = [
-            Settled(Statement._make((*statement[:-1], Components._make(statement[-1]))), forced, side, quantity)
-            for (statement, forced), side, quantity in zip(found, self.sides, self.quantities, strict=True)
-        ]
-        return [unseen(one, self.over) for one in made] if self.task.secret else made
+        given = costs.reshape(-1, _COSTS).tolist(), last, self.quantities, self.asked, traded, self.notional, -self.scale
+        assets, total = self._functions.settle(*given)
+        made = list(map(_settled_of, (*assets, total), (*self.sides, self.sides[0])))
+        if self.task.secret:
+            made = [unseen(one, self.over) for one in made]
+        return made[:-1], made[-1]
+
+    def settled(self) -> list[Settled]:
+        """Return the result of each asset up to now, in bps of the basket's notional."""
+        return self._settled()[0]
 
     def last_shares(self, asset: int) -> float:
         """Return the shares of an asset that traded in the previous slice."""
         if not self._history:
             return 0.0
-        before = self._history[-2][0][asset][0] if self.k > 1 else self.quantities[asset]
+        before = self._history[-2][asset][0] if self.k > 1 else self.quantities[asset]
         left: float = before - self._states[asset][0]
         return left
 
     def info(self) -> dict[str, Any]:
         """Return the result up to now; see :func:`~hyperexec_env.envs.basket_task.basket_info`."""
-        return basket_info(self.task, self.settled(), self.notional)
+        return basket_info(self.task, *self._settled())
 
     @property
     def remaining(self) -> list[list[float]]:
         """The remaining shares of each asset at the start of each slice so far, one list for each slice."""
-        return [list(self.quantities), *([state[0] for state in after] for after, _ in self._history)]
+        return [list(self.quantities), *([state[0] for state in after] for after in self._history)]
 
     @property
     def regime(self) -> int:
@@ -395,7 +384,7 @@ class BasketEpisode:
         path, numbers = self._block.assets[asset].path.world, self._numbers[asset]
         world: World = map_leaves(lambda values: values.item(k, index), path)
         before = path.price.item(max(k - 1, 0), index)
-        paid = paid_cost(Cost(*self._history[-1][1][asset])) if k else 0.0
+        paid = paid_cost(self._costs[k - 1].reshape(-1, _COSTS)[asset].tolist()) if k else 0.0
         volume = self._slice_of(k - 1)[asset][0] if k else numbers.slice_volume
         last = LastSlice(self.last_shares(asset), volume, before, paid, self.asked[asset])
         lane = Lane(k, int(self.over), world, State(*self._states[asset]), _NO_MEMORY, open_account(), last)

@@ -8,7 +8,7 @@ and the variance of the remaining shares.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import reduce
+from functools import cache, reduce
 from math import inf
 from operator import add, mul
 from typing import Any, Final, NamedTuple
@@ -31,10 +31,9 @@ __all__ = [
     "PULLED",
     "BasketSight",
     "Whole",
-    "asset_rows",
+    "basket_columns",
     "basket_features",
     "basket_names",
-    "basket_rows",
     "basket_sight",
     "basket_space",
     "deviation_of",
@@ -42,6 +41,7 @@ __all__ = [
     "observe_situation",
     "pull_of",
     "seen_alone",
+    "side_by_side",
     "variance_left",
     "whole_of",
 ]
@@ -182,14 +182,24 @@ def basket_space(assets: int) -> spaces.Box:
     return spaces.Box(low, high, dtype=np.float32)
 
 
-def basket_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the block of the basket, shape (..., basket features), of observations of one asset, shape (..., features)."""
-    return np.concatenate([np.zeros((*rows.shape[:-1], len(_COMPUTED)), np.float32), rows[..., COMMON]], axis=-1)
+@cache
+def basket_columns(assets: int) -> NDArray[np.intp]:
+    """Return the columns that the observation of a basket takes from the observations of its assets alone, side by side.
+
+    A feature that the basket computes takes a column that its value replaces.
+    """
+    own = (*range(PULLED), *DIFFERENT)
+    return np.array([*(0,) * len(_COMPUTED), *COMMON, *(i * len(FEATURES) + column for i in range(assets) for column in own)])
 
 
-def asset_rows(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the block of an asset, shape (..., asset features), of its observations alone, shape (..., features)."""
-    return np.concatenate([rows[..., :OWN], np.zeros((*rows.shape[:-1], 1), np.float32), rows[..., DIFFERENT]], axis=-1)
+def side_by_side(alone: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the observations of a basket, shape (..., features), without the features that it computes.
+
+    Args:
+        alone: Observations of each asset alone, shape (..., features).
+    """
+    rows: NDArray[np.float32] = np.concatenate(alone, axis=-1).take(basket_columns(len(alone)), axis=-1)
+    return rows
 
 
 def seen_alone(observer: Observer, reach: Any, situation: Situation) -> NDArray[np.float32]:
@@ -208,9 +218,10 @@ def seen_alone(observer: Observer, reach: Any, situation: Situation) -> NDArray[
 def joined(sight: BasketSight, whole: Whole, lefts: Sequence[Any], alone: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return the observations of a basket, shape (episodes, features), from those of its assets alone."""
     computed, pulls = basket_features(sight, whole, lefts)
-    blocks = [assemble(computed, basket_rows(alone[0]))]
-    blocks += [assemble((pull,), asset_rows(rows), PULLED - 1) for rows, pull in zip(alone, pulls, strict=True)]
-    return np.concatenate(blocks, axis=1)
+    rows = assemble(computed, side_by_side(alone))
+    for i, pull in enumerate(pulls):
+        assemble((pull,), rows, len(BASKET) + i * len(ASSET) + PULLED - 1)
+    return rows
 
 
 def observe_situation(sight: BasketSight, observers: Sequence[Observer], situation: Situation) -> NDArray[np.float32]:

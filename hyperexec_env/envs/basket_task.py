@@ -32,6 +32,7 @@ __all__ = [
     "build_basket_task",
     "notional_of",
     "stacked_situation",
+    "total_settled",
     "total_statement",
 ]
 
@@ -183,20 +184,31 @@ def _plus(a: Statement, b: Statement) -> Statement:
     return Statement(*(plus(x, y) if is_record(x) else x + y for x, y in zip(a, b, strict=True)))
 
 
-def basket_info(task: BasketTask, settled: list[Settled], notional: Any) -> dict[str, Any]:
+def total_settled(market: BasketMarket, settled: Sequence[Settled], notional: Any) -> Settled:
+    """Return the result of a basket, with the side and the quantity of asset 0.
+
+    Args:
+        market: The market.
+        settled: The result of each asset, whose statement is in bps of the basket's notional.
+        notional: Arrival notional of the basket, currency.
+    """
+    statement = total_statement([one.statement for one in settled])
+    assets = zip(settled, market.scenario.assets, strict=True)
+    values = [one.forced * one.quantity * asset.arrival_price for one, asset in assets]
+    return Settled(statement, _sum(values) / notional, settled[0].side, settled[0].quantity)
+
+
+def basket_info(task: BasketTask, settled: Sequence[Settled], total: Settled) -> dict[str, Any]:
     """Return the `info` of the result of an episode: of the basket, and of each asset; both in bps of the basket's notional.
 
     Args:
         task: The task.
         settled: The result of each asset, whose statement is in bps of the basket's notional.
-        notional: Arrival notional of the basket, currency.
+        total: Their :func:`total_settled`.
     """
-    statement = total_statement([one.statement for one in settled])
-    assets = task.market.scenario.assets
-    values = [one.forced * one.quantity * asset.arrival_price for one, asset in zip(settled, assets, strict=True)]
-    whole = final_info(Settled(statement, _sum(values) / notional, settled[0].side, settled[0].quantity))
+    whole = final_info(total)
     del whole["side"], whole["quantity"]
-    return {**whole, "assets": {asset.name: final_info(one) for one, asset in zip(settled, assets, strict=True)}}
+    return {**whole, "assets": dict(zip(task.market.scenario.symbols, map(final_info, settled), strict=True))}
 
 
 def stacked_situation(market: BasketMarket, situations: Sequence[Situation]) -> Situation:

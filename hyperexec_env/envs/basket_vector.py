@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from hyperexec_env.backends.plan import Program
 from hyperexec_env.envs.basket_lanes import basket_arrays, basket_program
-from hyperexec_env.envs.basket_task import BasketTask, basket_info, build_basket_task, notional_of, stacked_situation
+from hyperexec_env.envs.basket_task import (
+    BasketTask,
+    basket_info,
+    build_basket_task,
+    notional_of,
+    stacked_situation,
+    total_settled,
+)
 from hyperexec_env.envs.info import masked
 from hyperexec_env.envs.native_vector import Stepped
 from hyperexec_env.envs.program_vector import ProgramVectorEnv
@@ -110,8 +117,9 @@ class HyperExecBasketVectorEnv(ProgramVectorEnv):
         if self._full and self.task.secret:
             settled = [unseen(one, terminated) for one in settled]
         shown = [map_leaves(lambda values: np.where(lanes, values, 0.0), one) for one in settled]
-        notional = notional_of(self.task.market, [one.quantity for one in shown])
-        return masked(basket_info(self.task, shown, np.where(lanes, notional, 1.0)), lanes)
+        market = self.task.market
+        notional = np.where(lanes, notional_of(market, [one.quantity for one in shown]), 1.0)
+        return masked(basket_info(self.task, shown, total_settled(market, shown, notional)), lanes)
 
     def _so_far(self, over: Bools) -> Callable[[], list[Settled]]:
         """Note the lanes now, and return the function that computes their results so far."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,10 @@ from hyperexec_env.market.unknown import learn_slope
 from hyperexec_env.orders import Order
 from hyperexec_env.records import adder, map_leaves, on_numbers
 
-__all__ = ["Block", "Episode", "draw_block", "requested_shares"]
+__all__ = ["ROW", "Block", "Episode", "draw_block", "requested_shares"]
 
+ROW: Final = (*Slice._fields, "base", "drifted", "plan", "rest_volume")
+"""Names of the numbers of a slice in :attr:`Block.rows`."""
 _write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
 _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _NO_ACCOUNT = open_account()
@@ -70,8 +72,12 @@ class Block:
         view, side = observer.view(cell), np.reshape(order.side, (-1, 1))
         self.base = task.mode.base.take(cell)
         drifted = side * (world.price - market.scenario.arrival_price)
-        self.known = _stacked(drifted, view.plan, view.rest_volume)
-        self.slices = _stacked(*(values.T for values in path.slices))
+        known = drifted, view.plan, view.rest_volume
+        self.known = _stacked(*known)
+        of_next = (values[:, 1:] for values in known)
+        self.rows = _stacked(*(values.T for values in path.slices), self.base[:, :-1], *of_next)
+        """Numbers of each slice: its fields, the base of an action, and what is known of the next slice (:data:`ROW`)."""
+        self.slices = self.rows[..., : len(Slice._fields)]
         ratio = last_ratio(market.numbers, observer.hidden, before, view.last_expected, world.volume_ratio)
         drawn = drawn_features(ratio, side, world.flow)
         self.observations = assemble(drawn, observer.rows.take(cell, axis=0), OWN)

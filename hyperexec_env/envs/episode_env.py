@@ -52,6 +52,8 @@ class EpisodeEnv(gym.Env[NDArray[np.float32], Any]):
         self.task, self._largest = build(), largest
         self.render_mode, self._human = render_mode, render_mode == "human"
         self._discrete: bool = self.task.discrete
+        self._plain = not (self._human or self._full or self._discrete)
+        """Whether a step that does not end the episode returns an empty `info` and shows nothing."""
         self.action_space = self.task.space
         self.observation_space = self.task.observation_space
         self._numbers = EpisodeNumbers()
@@ -126,6 +128,8 @@ class EpisodeEnv(gym.Env[NDArray[np.float32], Any]):
 
     def _traded(self, episode: Any, observation: NDArray[np.float32], reward: float) -> Stepped:
         """Return the result of a step that an episode has done."""
+        if self._plain and not episode.over:
+            return observation, reward, False, False, {}
         if self._human:
             self.render()
         return observation, reward, episode.over, False, self._info(episode)

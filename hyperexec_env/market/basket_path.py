@@ -134,7 +134,8 @@ def asset_keys(keys: Any, assets: int) -> list[Any]:
         keys: Keys of the episodes, shape (episodes,).
         assets: Number of assets.
     """
-    return [asset_key(keys, np.uint64(number)) for number in range(assets)]
+    column = np.arange(assets, dtype=np.uint64).reshape(-1, *(1,) * np.ndim(keys))
+    return list(asset_key(keys[None], column))
 
 
 def asset_key(key: Any, number: Any) -> Any:
@@ -168,7 +169,11 @@ def draw_basket(market: BasketMarket, keys: Any, k: Any) -> list[Draws]:
 
 def begin_basket(market: BasketMarket, keys: noise.Words) -> list[World]:
     """Return the market of each asset at the start of the first slice, fields of shape (episodes,)."""
-    by_asset = asset_keys(keys, len(market.markets))
+    return _begun(market, asset_keys(keys, len(market.markets)))
+
+
+def _begun(market: BasketMarket, by_asset: Sequence[noise.Words]) -> list[World]:
+    """Return :func:`begin_basket`, given the keys of each asset."""
     worlds = [begin(each, own) for each, own in zip(market.markets, by_asset, strict=True)]
     flows = [world.flow for world in worlds]
     return [
@@ -210,6 +215,6 @@ def draw_basket_path(market: BasketMarket, keys: noise.Words, flip: Any = 1.0) -
     """
     by_asset = asset_keys(keys, len(market.markets))
     draws = mixed(market, [draw_all(each, own) for each, own in zip(market.markets, by_asset, strict=True)])
-    first = begin_basket(market, keys)
+    first = _begun(market, by_asset)
     parts = zip(market.markets, by_asset, market.sides, first, draws, strict=True)
     return [path_of(each, own, side * flip, world, drawn) for each, own, side, world, drawn in parts]

@@ -565,7 +565,7 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
     """
     numbers, spec = market.numbers, market.numbers.spec
     world: World = map_leaves(lambda values: np.repeat(values[None], market.slices + 1, axis=0), first)
-    for k in range(market.slices):
+    for k in range(market.slices if market.regimes > 1 else 0):
         world.regime[k + 1] = reached(draws.regime_draw[k], market.limits.take(world.regime[k], axis=1))
     if spec.flow_persistence == 0.0:
         world.flow[1:] = draws.flow
