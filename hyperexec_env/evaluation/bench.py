@@ -171,9 +171,9 @@ def left_out_by_gymnasium() -> str:
     return f"rows of benchmark_vector_step are left out: it needs gymnasium 1.4, got {gym.__version__}"
 
 
-def single_rate(name: str) -> Measure:
+def single_rate(name: str, **options: Any) -> Measure:
     """Return a measurement of a single environment in steps per second; resets are timed and do not count as steps."""
-    env = gym.make(name)
+    env = gym.make(name, **options)
     env.action_space.seed(0)
     actions = [env.action_space.sample() for _ in range(_ACTIONS)]
     env.reset(seed=0)
@@ -189,6 +189,11 @@ def single_rate(name: str) -> Measure:
         return passes * len(actions) / (perf_counter() - start)
 
     return measure
+
+
+def _per_step(rate: Measure) -> Measure:
+    """Return a measurement in microseconds per step, given one in steps per second."""
+    return lambda seconds: 1e6 / rate(seconds)
 
 
 def _uniform(env: Any) -> Chooser:
@@ -368,9 +373,12 @@ def _basket_probes(numba: bool) -> list[Probe]:
     The lanes of one asset execute the first asset of the basket alone.
     """
     usual = len(get_basket(_BASKET_SCENARIO).assets)
-    one, many = single_rate(ENVIRONMENT), single_rate(_BASKET)
-    single = (lambda seconds: 1e6 / many(seconds)), (lambda seconds: 1e6 / one(seconds))
-    probes = [Probe(f"basket of {usual} assets", "us/step", 10.0, "lower", *single, "one asset")]
+    one = single_rate(ENVIRONMENT)
+    two, many = single_rate(_BASKET, scenario=_basket_of(2)), single_rate(_BASKET)
+    probes = [
+        Probe(f"basket of {assets} assets", "us/step", goal, "lower", _per_step(ours), _per_step(one), "one asset")
+        for assets, goal, ours in ((2, 2 * _PER_ASSET, two), (usual, 10.0, many))
+    ]
     for backend, count, sizes in (("numpy", _NUMPY_LANES, (usual,)), ("numba", _BASKET_LANES, (1, 2, usual, 50))):
         if backend == "numba" and not numba:
             continue
@@ -388,8 +396,7 @@ def _basket_probes(numba: bool) -> list[Probe]:
 
 def _kind_probes(words: str, environment: str, goal: float, against: str, numba: bool) -> list[Probe]:
     """Return the probes of an environment relative to HyperExec-v0: the single environment, numpy lanes and compiled lanes."""
-    one, many = single_rate(ENVIRONMENT), single_rate(environment)
-    single = (lambda seconds: 1e6 / many(seconds)), (lambda seconds: 1e6 / one(seconds))
+    single = _per_step(single_rate(environment)), _per_step(single_rate(ENVIRONMENT))
     probes = [Probe(words, "us/step", goal, "lower", *single, against)]
     for backend, count in (("numpy", _NUMPY_LANES), *([("numba", _BASKET_LANES)] if numba else [])):
         ours, theirs = (_Lanes(name, count, **_options(backend)) for name in (environment, ENVIRONMENT))
