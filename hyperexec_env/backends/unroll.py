@@ -270,12 +270,12 @@ def _shared(made: Any) -> Any:
     for number, symbol in sorted(nodes.items()):
         symbol.operands = tuple(instead[part.number] if isinstance(part, Symbol) else part for part in symbol.operands)
         alone = isinstance(symbol, _Call) or symbol.shape == _RESULT
-        key = number if alone else (symbol.shape, *map(_key, symbol.operands))
+        key = number if alone else (symbol.shape, *map(_identity, symbol.operands))
         instead[number] = kept.setdefault(key, symbol)
     return replaced(made)
 
 
-def _key(operand: Any) -> Any:
+def _identity(operand: Any) -> Any:
     """Return a key that is equal for equal operands only: 0.0 and -0.0 are two numbers."""
     return operand.number if isinstance(operand, Symbol) else (type(operand), repr(operand))
 
