@@ -266,11 +266,14 @@ def get_distribution(given: MarketDistribution | Mapping[str, Any] | str | Path)
         if given != MARKETS.name:
             raise ValueError(f"distribution must be {MARKETS.name!r} or the path of a .toml file, got {shown(given)}")
         return MARKETS
+    content = read_regular(Path(given), _LARGEST_FILE, "the distribution")
     try:
-        values = dict(parse_toml(read_regular(Path(given), _LARGEST_FILE).decode("utf-8-sig")))
+        values = dict(parse_toml(content.decode("utf-8-sig"), "a distribution"))
         if isinstance(measured := values.get("measured"), list):
             folder = Path(given).absolute().parent
             values["measured"] = [str(folder / each) if is_path(each) else each for each in measured]
         return MarketDistribution.from_dict(values)
-    except (UnicodeDecodeError, TypeError, ValueError) as error:
+    except UnicodeDecodeError:
+        raise ValueError(f"cannot read the distribution {given}: not text in UTF-8") from None
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{given}: {error}") from None

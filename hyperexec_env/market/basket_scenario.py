@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_label, check_number, nearest, one_line, shown
+from hyperexec_env.checks import check_label, check_number, shown
 from hyperexec_env.market.catalog import Catalog
 from hyperexec_env.market.cross import check_correlation, check_factors, check_one_resilience, check_same, factor_correlation
 from hyperexec_env.market.regime import Regimes
@@ -328,10 +328,12 @@ def _toml_lines(table: Mapping[str, Any], notes: Mapping[str, Mapping[str, Any]]
 
 def _check_known(given: Mapping[str, Any]) -> None:
     """Raise ValueError for a field that neither a basket nor a scenario has, and name the nearest one."""
+    from hyperexec_env.market.scenarios import unknown_field  # knows all kinds of scenarios
+
     known = {item.name for cls in (Scenario, BasketScenario) for item in fields(cls)} - {"assets"} | {"asset", "base"}
     for key in given:
         if key not in known:
-            raise ValueError(f"unknown field {one_line(str(key))}{nearest(key, known)}")
+            raise unknown_field(key, known, BASKETS.word)
 
 
 def _asset(

@@ -538,7 +538,10 @@ def _check_fields(cls: Any, values: Any, prefix: str) -> None:
     for key in values:
         if key not in known:
             if cls is Scenario:
+                from hyperexec_env.market.scenarios import unknown_field  # knows all kinds of scenarios
+
                 _refuse_other_kinds(values)
+                raise unknown_field(key, known)
             raise ValueError(f"unknown field {prefix}{one_line(str(key))}{nearest(key, known)}")
 
 

@@ -25,16 +25,16 @@ _LONG_KEY: Final = re.compile(r"""(?:\.[ \t]*(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]
 
 
 @lru_cache(maxsize=_MOST_BASES)
-def parse_toml(text: str) -> Mapping[str, Any]:
-    """Return the values of TOML text."""
+def parse_toml(text: str, what: str = "a scenario") -> Mapping[str, Any]:
+    """Return the values of TOML text; `what` the text should be is named by errors."""
     if _LONG_KEY.search(text):
-        raise ValueError("not a scenario in TOML: a key has more than 32 parts")
+        raise ValueError(f"not {what} in TOML: a key has more than 32 parts")
     try:
         return tomllib.loads(text)
     except RecursionError:
-        raise ValueError("not a scenario in TOML: the values are nested too deeply") from None
+        raise ValueError(f"not {what} in TOML: the values are nested too deeply") from None
     except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
-        raise ValueError(f"not a scenario in TOML: {error}") from None
+        raise ValueError(f"not {what} in TOML: {error}") from None
 
 
 def toml_key(key: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from typing import Any, Final, overload
 
-from hyperexec_env.checks import nearest, shown
+from hyperexec_env.checks import nearest, one_line, shown
 from hyperexec_env.market import scenario as one_asset
 from hyperexec_env.market.basket_scenario import BASKETS, BasketLike, BasketScenario
 from hyperexec_env.market.catalog import Catalog
@@ -17,7 +18,7 @@ from hyperexec_env.market.venue_scenario import VENUES, VenueLike, VenueScenario
 
 __all__ = [
     *("CATALOGS", "AnyScenario", "AnyScenarioLike", "Trainable", "catalog_of", "complete_scenario", "environment_of"),
-    *("get_scenario", "scenario_or_basket"),
+    *("get_scenario", "scenario_or_basket", "unknown_field"),
 ]
 
 AnyScenario = Scenario | BasketScenario
@@ -29,6 +30,31 @@ AnyScenarioLike = ScenarioLike | BasketLike
 
 CATALOGS: Final[tuple[Catalog[Any], ...]] = (BASKETS, TOUCHES, VENUES)
 """Every kind of scenario beside that of one asset. To add one, make its catalog and put it here."""
+
+
+_ONE: Final = "a scenario of one asset"
+_CONTAINERS: Final = ("assets", "market", "venues")
+"""Fields of records that are no fields of a file."""
+
+
+def unknown_field(key: Any, known: Iterable[str], word: str = _ONE) -> ValueError:
+    """Return the error for a field that a kind of scenario does not have; it names the nearest one, or whose field it is.
+
+    Args:
+        key: The field.
+        known: Fields of the kind.
+        word: What one is, with its article.
+    """
+    given, known = one_line(str(key)), {*known}
+    owners = {item.name: catalog.word for catalog in CATALOGS for item in fields(catalog.record)}
+    owners = {name: word for name, word in owners.items() if name not in _CONTAINERS}
+    owners |= {name: catalog.word for catalog in CATALOGS for name in catalog.own}
+    owners |= dict.fromkeys(("unknown", *(item.name for item in fields(Scenario))), _ONE)
+    name = given if given in owners else given.removesuffix("s")
+    if name in known or name not in owners:
+        return ValueError(f"unknown field {given}{nearest(given, known)}")
+    meant = f"`{name}`" if name == given else f"unknown field {given}; did you mean {name!r}? It"
+    return ValueError(f"{meant} belongs to {owners[name]}, and this is {word}")
 
 
 def catalog_of(given: Any) -> Catalog[Any] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Final
 
-from hyperexec_env.checks import check_label, nearest, one_line, put_integer, put_number, shown
+from hyperexec_env.checks import check_label, put_integer, put_number, shown
 from hyperexec_env.market.catalog import Catalog
 from hyperexec_env.market.scenario_file import parse_toml, toml_key, toml_value
 
@@ -188,10 +188,12 @@ class TouchScenario:
             raise ValueError(f"scenario must be a table of values, got {shown(values)}")
         given = dict(values)
         base = get_touch(given.pop("base")) if "base" in given else None
+        from hyperexec_env.market.scenarios import unknown_field  # knows all kinds of scenarios
+
         known = {item.name for item in fields(cls)}
         for key in given:
             if key not in known:
-                raise ValueError(f"unknown field {one_line(str(key))}{nearest(key, known | {'base'})}")
+                raise unknown_field(key, known | {"base"}, TOUCHES.word)
         if base is None:
             return cls(**given)
         own = given.get("provenance", {})

@@ -112,6 +112,20 @@ def test_an_unknown_distribution_is_refused(tmp_path):
         get_distribution(tmp_path / "text.toml")
 
 
+def test_a_file_that_is_no_distribution_is_named_once(tmp_path):
+    path = tmp_path / "markets.toml"
+    for content, message in (
+        (None, f"cannot read the distribution {path}: No such file or directory"),
+        (b"adv = [1", f"{path}: not a distribution in TOML: Unclosed array (at end of document)"),
+        (b"\xff", f"cannot read the distribution {path}: not text in UTF-8"),
+    ):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ValueError) as raised:  # noqa: PT011 - the whole message is compared
+            get_distribution(path)
+        assert str(raised.value) == message
+
+
 def test_measured_files_lie_beside_the_file_that_names_them(tmp_path, monkeypatch):
     measured = Scenario.from_dict({"volatility": 0.015})
     (tmp_path / "mine.toml").write_text(measured.to_toml(), encoding="utf-8")
