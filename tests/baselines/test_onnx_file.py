@@ -156,7 +156,8 @@ def episode(env, act):
 
 
 def test_a_policy_for_many_markets_costs_in_its_file_what_it_costs_on_a_board():
-    for name in ("regime-day", "geo-compat"):
+    geometric = {"base": "regime-day", "name": "geometric", "price_model": "gbm", "perm_impact_gamma": 0.3, "side": -1}
+    for name in ("regime-day", "geo-compat", geometric):
         policy = many_markets(name)
         model = to_onnx(policy)
         graph = hx.ObservationPolicy("graph", lambda seen, model=model: run_onnx(model, (seen,)), action_mode="fraction")
@@ -204,6 +205,11 @@ def test_a_graph_with_other_actions_is_refused_and_no_file_is_written(tmp_path):
     nan = replace(one_asset("pace", "tanh"), layers=((np.full((1, 21), np.nan, np.float32), np.zeros(1, np.float32)),))
     with pytest.raises(ValueError, match="differ by up to nan"):
         to_onnx(nan)
+
+
+def test_a_price_that_a_predator_moves_unseen_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="predator must be 0 for a graph in a geometric price"):
+        save_onnx("linearised", tmp_path / "policy.onnx", {"base": "hunted-day", "price_model": "gbm"})
 
 
 def test_a_policy_for_many_markets_needs_a_market_and_the_others_have_theirs(tmp_path):
