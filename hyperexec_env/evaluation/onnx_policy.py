@@ -1,12 +1,14 @@
 """Policies as ONNX graphs, evaluated by onnxruntime: whatever a library exports. Called in the process of a guest only.
 
-The first input of the graph is the observation, float32 of shape (n, features); its first output is the action, of shape (n,)
-or (n, 1), or, in the action mode `discrete`, scores of shape (n, levels), of which the largest counts. A further input `NAME`
-of shape (n, ...) is memory: it is zero at the start of an episode, and afterwards the output `next_NAME` of the slice before.
+The first input of the graph is the observation, float32 of shape (n, features): the built-in features, or those that the
+metadata `observation_names` list as JSON. Its first output is the action, of shape (n,) or (n, 1), or, in the action mode
+`discrete`, scores of shape (n, levels), of which the largest counts. A further input `NAME` of shape (n, ...) is memory: it is
+zero at the start of an episode, and afterwards the output `next_NAME` of the slice before.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import one_line
 from hyperexec_env.envs.action import PACES
-from hyperexec_env.envs.features import observation_names
+from hyperexec_env.envs.features import Feature, listed_features, observation_names
 from hyperexec_env.evaluation.observation import ObservationPolicy
 from hyperexec_env.extras import need
 
@@ -22,6 +24,8 @@ __all__ = ["load_onnx"]
 
 _BLOCK: Final = 64
 """Rows per call of a graph that takes any number: with a fixed size, the last bits of an action do not depend on the batch."""
+_BEGINS: Final = "time_left"
+"""Feature that is 1 where an episode begins."""
 _EXTERNAL: Final = 1
 """Value of `data_location` of a tensor whose data are in another file."""
 
@@ -46,8 +50,28 @@ def load_onnx(name: str, content: bytes, action_mode: str, observe_regime: bool)
         session = runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # errors of onnxruntime have no common class of their own
         raise ValueError(f"onnxruntime cannot load the model: {one_line(str(error))}") from None
-    graph = _Graph(session, action_mode == "discrete")
-    return ObservationPolicy(name, graph, action_mode, observe_regime)
+    features = _features(session)
+    graph = _Graph(session, action_mode == "discrete", observation_names(features))
+    return ObservationPolicy(name, graph, action_mode, observe_regime, features)
+
+
+def _features(session: Any) -> tuple[str | Feature, ...] | None:
+    """Return the features that the metadata of a model list; None: the built-in ones.
+
+    Raises:
+        ValueError: The metadata are no list of names of features, which must hold `time_left`.
+    """
+    stated = session.get_modelmeta().custom_metadata_map.get("observation_names")
+    if stated is None:
+        return None
+    try:
+        names = json.loads(stated)
+        listed = listed_features(names)
+    except (RecursionError, TypeError, ValueError) as error:
+        raise ValueError(f"the metadata observation_names must be a JSON list of features: {one_line(str(error))}") from None
+    if _BEGINS not in names:
+        raise ValueError(f"the metadata observation_names must hold {_BEGINS!r}, which tells where an episode begins")
+    return None if observation_names(listed) == observation_names() else listed
 
 
 def _check_closed(message: Any) -> None:
@@ -68,10 +92,10 @@ def _check_closed(message: Any) -> None:
 class _Graph:
     """A function from observations to actions, with the memory of the graph."""
 
-    def __init__(self, session: Any, discrete: bool) -> None:
-        self._session, self._discrete = session, discrete
+    def __init__(self, session: Any, discrete: bool, names: tuple[str, ...]) -> None:
+        self._session, self._discrete, self._begins = session, discrete, names.index(_BEGINS)
         observation, *memory = session.get_inputs()
-        width = len(observation_names())
+        width = len(names)
         if observation.type != "tensor(float)" or len(observation.shape) != 2 or observation.shape[1] not in (width, None):
             given = f"{observation.type} of shape {observation.shape}"
             raise ValueError(f"the first input must be float32 of shape (n, {width}), got {given}")
@@ -88,9 +112,7 @@ class _Graph:
     def __call__(self, observation: NDArray[np.float32]) -> NDArray[Any]:
         """Return the action for each observation, shape (episodes, features) -> (episodes,)."""
         episodes = len(observation)
-        if observation[0, observation_names().index("time_left")] >= 1.0 or any(
-            len(values) != episodes for values in self._memory.values()
-        ):
+        if observation[0, self._begins] >= 1.0 or any(len(values) != episodes for values in self._memory.values()):
             self._memory = {name: np.zeros((episodes, *shape), np.float32) for name, shape in self._shapes.items()}
         given = {self._input: np.ascontiguousarray(observation, np.float32), **self._memory}
         parts = [self._block(given, first) for first in range(0, episodes, self._rows)]

@@ -21,6 +21,7 @@ from hyperexec_env.envs.venues import HyperExecVenuesEnv
 from hyperexec_env.evaluation.basket_network import BasketNetworkPolicy
 from hyperexec_env.evaluation.network import ACTIVATIONS, NetworkPolicy, save_policy
 from hyperexec_env.evaluation.onnx_export import TOLERANCE, run_onnx, to_onnx
+from hyperexec_env.evaluation.onnx_policy import load_onnx
 from hyperexec_env.evaluation.touch_network import TouchNetworkPolicy
 from hyperexec_env.evaluation.venue_network import VenueNetworkPolicy
 from hyperexec_env.market.scenario import scenario_names
@@ -207,6 +208,23 @@ def test_a_graph_with_other_actions_is_refused_and_no_file_is_written(tmp_path):
         to_onnx(nan)
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("[", "must be a JSON list of features: "),
+        ("3", "must be a JSON list of features: features must be a list"),
+        ('["time_left", "remainin"]', "did you mean 'remaining'"),
+        ('["remaining"]', "must hold 'time_left'"),
+        ('["remaining", "time_left"]', r"the first input must be float32 of shape \(n, 2\), got"),
+    ],
+)
+def test_metadata_that_name_other_features_are_refused(names, said):
+    model = onnx.load_model_from_string(to_onnx(one_asset("pace", "clip")))
+    next(each for each in model.metadata_props if each.key == "observation_names").value = names
+    with pytest.raises(ValueError, match=said):
+        load_onnx("graph", model.SerializeToString(), "pace", True)
+
+
 def test_a_price_that_a_predator_moves_unseen_is_refused(tmp_path):
     with pytest.raises(ValueError, match="predator must be 0 for a graph in a geometric price"):
         save_onnx("linearised", tmp_path / "policy.onnx", {"base": "hunted-day", "price_model": "gbm"})
@@ -244,13 +262,14 @@ def test_a_folder_without_a_policy_is_named(tmp_path):
             load_any_policy(tmp_path)
 
 
-def test_a_submission_of_the_file_costs_what_the_policy_costs(tmp_path):
-    policy = one_asset("discrete", "argmax", 7)
+@pytest.mark.parametrize("scenario", ["regime-day", "unknown-all"])
+def test_a_submission_of_the_file_costs_what_the_policy_costs(scenario, tmp_path):
+    policy = one_asset("discrete", "argmax", 7) if scenario == "regime-day" else with_beliefs(scenario)[0]
     save_onnx(policy, tmp_path / "policy.onnx")
-    card = 'name = "graph"\nauthors = ["A"]\nmethod = "m"\nlicence = "MIT"\naction_mode = "discrete"\n'
+    card = f'name = "graph"\nauthors = ["A"]\nmethod = "m"\nlicence = "MIT"\naction_mode = "{policy.action_mode}"\n'
     (tmp_path / "card.toml").write_text(card)
     packed = tmp_path / "graph.submission.zip"
     hx.pack_folder(str(tmp_path), str(packed))
-    board = hx.evaluate("regime-day", [policy, str(packed)], episodes=20, optimum=False, backend="numpy")
-    costs = {row.label: row.objective_bps for row in board.rows}
-    assert costs["graph"] == pytest.approx(costs["one (seed 3)"], rel=1e-9)
+    board = hx.evaluate(scenario, [policy, str(packed)], episodes=20, optimum=False, backend="numpy")
+    graph, other = sorted((row.policy != "graph", row.objective_bps) for row in board.rows)
+    assert graph[1] == pytest.approx(other[1], rel=1e-6)
