@@ -80,7 +80,7 @@ class VenueAgentPolicy:
 
     Args:
         algorithm: Name of the algorithm of the agents.
-        tactic: Name of a tactic: `take`, `peg` or `cont-kukanov`.
+        tactic: Name of a tactic: `take`, `peg`, `cont-kukanov` or `post-ahead`.
         fill_rates: What all agents know, and add to unless it is frozen; None: each agent begins without knowledge.
         training: Episodes in which agents learn the fill rates of a market before its first episode (:func:`learnt_rates`); 0:
             none.

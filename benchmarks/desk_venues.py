@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 
@@ -39,7 +40,10 @@ def policies(scenario: hx.VenueScenario, training: int) -> list[tuple[str, objec
     rates = learnt_rates(scenario, training)
     return [
         ("desk:IS, lit venues only", takes),
-        *((f"desk:{name}:cont-kukanov", VenueAgentPolicy(name, fill_rates=rates)) for name in ("IS", "VWAP")),
+        *(
+            (f"desk:{name}:{tactic}", VenueAgentPolicy(name, tactic, fill_rates=rates))
+            for name, tactic in product(("IS", "VWAP"), ("cont-kukanov", "post-ahead"))
+        ),
         *((name, venue_policy(name)) for name in ("TWAP", "dark-first", "optimum")),
     ]
 

@@ -476,7 +476,13 @@ class ExecutionAgent:
             if held and not order.closed:
                 self.router.wait(order, name, moment)
                 return Routing()
-            return self.router.route(order, name, self._quotes.get(symbol), rate, moment)
+            version, open_before = order.version, bool(order.children[name].remaining)
+            routing = self.router.route(order, name, self._quotes.get(symbol), rate, moment)
+            if order.version != version:  # lots of later children wait too, or no longer
+                self._queue_next_child(order)
+                self._working += bool(order.children[name].remaining) - open_before
+                self._status = None
+            return routing
 
     def report_fill(
         self,
@@ -707,6 +713,16 @@ class ExecutionAgent:
             name = parent if isinstance(parent, str) else parent.id
             order = self._active.get(name) or self._closed.get(name)
             return () if order is None else (*order.children.values(), *order.pending_children())
+
+    def child(self, child: ChildOrder | str) -> ChildOrder:
+        """Return the present record of a released child, with its fills.
+
+        Raises:
+            ValueError: The child is unknown.
+        """
+        with self._lock:
+            name, order = self._find_child(child)
+            return order.children[name]
 
     def estimate_impact(
         self,

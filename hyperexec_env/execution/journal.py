@@ -230,6 +230,7 @@ class LiveDesk:
         orders: list[VenueOrder] = []
         for child in list(self._open):
             routing = self.agent.route(child, time)
+            self.children[child] = self.agent.child(child)  # lots of later children may wait with it
             if not any(routing) and self.agent.report(self.children[child].parent) is not None:
                 del self._open[child]  # of a closed order, and in no venue
             cancels += routing.cancels

@@ -41,9 +41,10 @@ _NO_QUOTE: Final = VenueQuote()
 class _Route:
     """The venue orders of a child."""
 
-    __slots__ = ("called", "memory", "orders", "pause", "rejected", "until", "window")
+    __slots__ = ("called", "lots", "memory", "orders", "pause", "rejected", "until", "window")
 
-    def __init__(self, released: float, window: float, called: float) -> None:
+    def __init__(self, lots: int, released: float, window: float, called: float) -> None:
+        self.lots = lots  # lots of the child itself, without those of later children
         self.until, self.window = released + window, window
         self.called, self.pause = called, 0.0  # trading time of the last call, and longest trading time between two calls
         self.orders: list[str] = []
@@ -76,6 +77,10 @@ class _Case(NamedTuple):
     """Shares of one unit of the fill rates: market volume expected in the window; 1: unknown."""
     lots: int
     """Lots that are in no venue."""
+    spare: int
+    """Lots of later children that may be sent to hidden venues."""
+    ahead: int
+    """Lots of later children that wait in hidden venues."""
     now: float
 
 
@@ -143,48 +148,72 @@ class Router:
         if working.closed:
             return Routing(tuple(Cancel(order, order.remaining) for order in present))
         case = self._case(working, child, quote, rate, now)
+        child = case.child
         view = View(
             lots=case.lots,
             late=case.late,
             venues=self.venues,
             quotes=case.quotes,
-            offers=self._offers(case) if case.lots else [],
+            offers=self._offers(case) if case.lots or case.spare else [],
             waiting=[order for order in present if not order.takes],
             side=child.side,
             lot_size=size,
             remaining=lots_of(child.remaining, size),
             elapsed=now - (case.route.until - case.route.window),
             memory=case.route.memory,
+            spare=case.spare,
+            ahead=case.ahead,
         )
         decision = self.tactic.decide(view)
+        if extra := sum(decision.extra):
+            working.lend(name, extra, now)
+            decision = decision._replace(lots=[own + more for own, more in zip(decision.lots, decision.extra, strict=True)])
         return Routing(tuple(decision.cancels), self._sent(case, decision))
+
+    def _returned(self, working: WorkingOrder, child: ChildOrder, route: _Route, now: float) -> tuple[ChildOrder, int]:
+        """Give lots of later children that are in no venue back to them; return the child, and its own lots in no venue.
+
+        Fills count for the child's own lots first. Where no later child is left the child keeps all.
+        """
+        size = child.parent.lot_size
+        present = [(order.takes, lots_of(order.remaining, size)) for order in self.orders([child.id])]
+        free = lots_of(child.remaining, size) - sum(lots for _, lots in present)
+        taking = sum(lots for takes, lots in present if takes)
+        own = min(free, max(route.lots - lots_of(child.filled, size) - taking, 0))
+        if free > own and working.next_time is not None:
+            working.lend(child.id, own - free, now)
+            return working.children[child.id], own
+        return child, free
 
     def _case(self, working: WorkingOrder, child: ChildOrder, quote: Quote | None, rate: float | None, now: float) -> _Case:
         """Return a child that is to be routed, and its market."""
-        route, at = self._routes.get(child.id), working.trading_time(now)
+        route, at, size = self._routes.get(child.id), working.trading_time(now), child.parent.lot_size
         if route is None:
             released = now if child.released is None else child.released
-            route = self._routes[child.id] = _Route(released, working.window_of(child, self.tactic.patience), at)
+            window = working.window_of(child, self.tactic.patience)
+            route = self._routes[child.id] = _Route(lots_of(child.quantity, size), released, window, at)
         route.call(at)
         ends = working.ends_within(2.0 * route.pause, at)  # a call to cancel, and a call to take
-        size, known = child.parent.lot_size, rate is not None and rate > 0.0
-        in_venues = sum(lots_of(order.remaining, size) for order in self.orders([child.id]))
+        known, late = rate is not None and rate > 0.0, ends or now >= route.until
+        child, lots = self._returned(working, child, route, now)
         of_venues = {} if quote is None or quote.venues is None else quote.venues
         quotes = [of_venues.get(venue.name, _NO_QUOTE) for venue in self.venues]
-        usual = max(child.quantity, size) / (self.config.max_participation_rate or _PARTICIPATION)
+        usual = shares_of(max(route.lots, 1), size) / (self.config.max_participation_rate or _PARTICIPATION)
         volume = rate * working.interval if rate and known else usual
         return _Case(
             child=child,
             route=route,
             last=ends or not route.window,
-            late=ends or now >= route.until,
+            late=late,
             quotes=quotes,
             mid=_mid(quote, of_venues.values()),
             touch=_best(-child.side, (own.far(child.side) for own in of_venues.values())),
             volume=volume,
             expected=(working.expected_volume(now) or volume) if known else volume,
             unit=rate * route.window if rate and known and route.window else 1.0,
-            lots=lots_of(child.remaining, size) - in_venues,
+            lots=lots,
+            spare=0 if late else working.spare(min(route.until, now + route.window), rate),
+            ahead=max(lots_of(child.remaining, size) - max(route.lots - lots_of(child.filled, size), 0), 0),
             now=now,
         )
 

@@ -5,10 +5,14 @@
 | `take` | takes in lit venues, and posts in dark pools what is cheaper there | takes the rest |
 | `peg` | posts everything in dark pools and at the touch, and follows the touch | takes the rest |
 | `cont-kukanov` | takes, posts and rests at the least expected cost (Cont and Kukanov 2017) | takes the rest |
+| `post-ahead` | as `cont-kukanov`, and posts and rests a fifth of the later children too | takes the rest of its own lots |
 | `touch-optimal` | takes and rests by the solved table of a touch scenario (:class:`TouchTable`) | takes the rest |
 
 The window of a child is the fraction `patience` of the interval between children. It ends two calls of the desk before the
 deadline at the latest, in time to cancel and to take; a child whose window would last until the deadline takes at once.
+
+Lots of later children wait too (`reach`) only if the next child is due well after the window. What fills makes the later
+children smaller, and what does not returns to them, so takes in lit venues keep the pace of the schedule.
 """
 
 from __future__ import annotations
@@ -56,6 +60,10 @@ class View(NamedTuple):
     """Seconds since the child was released."""
     memory: dict[str, Any]
     """What the tactic remembers of the child."""
+    spare: int = 0
+    """Lots of later children that may be sent to hidden venues."""
+    ahead: int = 0
+    """Lots of later children that wait in hidden venues."""
 
 
 class Decision(NamedTuple):
@@ -65,6 +73,8 @@ class Decision(NamedTuple):
     """Lots to send to each venue."""
     cancels: Sequence[Cancel] = ()
     """Shares to cancel; they can be sent once the venue has confirmed."""
+    extra: Sequence[int] = ()
+    """Lots of later children to send to each hidden venue too; what does not fill returns to them. Empty: none."""
     depth: float = 0.0
     """Distance of the resting price from the touch, away from the mid, currency per share."""
 
@@ -116,6 +126,12 @@ def _split(view: View, used: Callable[[Venue], bool], penalty: float | None = No
     return [next(lots) if used(venue) else 0 for venue in view.venues]
 
 
+def _ahead(view: View, reach: float, rests: bool) -> list[int]:
+    """Split a part of the spare lots over the hidden venues at the least expected cost."""
+    lots = int(reach * (view.spare + view.ahead)) - view.ahead
+    return _split(view._replace(lots=lots), lambda venue: not venue.lit and (rests or venue.kind != "rest")) if lots > 0 else []
+
+
 def _all_of(orders: Sequence[VenueOrder]) -> list[Cancel]:
     return [Cancel(order, order.remaining) for order in orders]
 
@@ -131,6 +147,8 @@ class Placement:
         patience: Window of a child as a fraction of the interval between children, (0, 1].
         penalty_bps: u, cost of a share that does not fill in its window, bps of the arrival price; None: the marginal toll of
             taking the whole child.
+        reach: Part of the lots of later children that waits in hidden venues too, [0, 1]. What does not fill in the window
+            returns to them; what fills makes them smaller.
 
     Raises:
         ValueError: A value is out of range.
@@ -141,9 +159,11 @@ class Placement:
     rests: bool = True
     patience: float = 0.5
     penalty_bps: float | None = None
+    reach: float = 0.0
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        check_number("reach", self.reach, low=0.0, high=1.0, unit="fraction of the later children")
         _check_patience(self.patience)
         check_flag("takes", self.takes)
         check_flag("rests", self.rests)
@@ -156,10 +176,11 @@ class Placement:
             return Decision(_lit(view), _all_of(view.waiting))
         moved = [order for order in view.waiting if _left_behind(order, view)]
         hidden = [offer for offer in view.offers if isinstance(offer, HiddenOffer) and offer.limit]
+        extra = _ahead(view, self.reach, self.rests) if hidden else []
         if not self.takes and hidden:
             worse = max(2.0 * abs(offer.q) + abs(offer.penalty) for offer in hidden)
-            return Decision(_split(view, lambda venue: not venue.lit, worse or 1.0), _all_of(moved))
-        return Decision(_split(view, lambda venue: self.rests or venue.kind != "rest"), _all_of(moved))
+            return Decision(_split(view, lambda venue: not venue.lit, worse or 1.0), _all_of(moved), extra)
+        return Decision(_split(view, lambda venue: self.rests or venue.kind != "rest"), _all_of(moved), extra)
 
 
 def _left_behind(order: VenueOrder, view: View) -> bool:
@@ -280,6 +301,7 @@ TACTICS: Final[dict[str, Placement]] = {
     "take": Placement("take", rests=False),
     "peg": Placement("peg", takes=False),
     "cont-kukanov": Placement("cont-kukanov"),
+    "post-ahead": Placement("post-ahead", reach=0.2),
 }
 """Tactics by name."""
 

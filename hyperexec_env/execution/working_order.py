@@ -33,6 +33,8 @@ _SMALLEST_REST: Final = 1e-12
 """Share of the volume profile below which its rest is rounding error of the cumulative sums."""
 _SMALLEST_VOLUME: Final = 1e-200
 """Expected volume of the rest of an order below which its participation would not be a finite number."""
+_MARGIN: Final = 0.1
+"""Part of an interval that lots of later children need to return to them before the next child is due."""
 _MANY: Final = 1e18
 """More lots than any order has."""
 _record = tuple.__new__  # builds a named tuple in half the time of calling its class
@@ -447,6 +449,27 @@ class WorkingOrder:
         self.filled += lots
         self.working -= lots
         return child
+
+    def spare(self, until: float, volume_rate: float | None) -> int:
+        """Return the unreleased lots that a released child may post too until a time, well before the next child is due.
+
+        The participation cap applies to them; the legs of a list keep their balance, and have none.
+        """
+        due = self.next_time
+        if self.basket is not None or due is None or due < until + _MARGIN * self.interval:
+            return 0
+        most, cap = self.unreleased, self.config.max_participation_rate
+        if cap is not None and volume_rate is not None:
+            most = min(most, int(min(cap * volume_rate * self.interval / self.parent.lot_size, _MANY)) - self.window_lots)
+        return max(most, 0)
+
+    def lend(self, name: str, lots: int, now: float) -> None:
+        """Move unreleased lots to a released child, or give lots of it back where the number is negative."""
+        size, child = self.parent.lot_size, self.children[name]
+        self.children[name] = child._replace(quantity=shares_of(lots_of(child.quantity, size) + lots, size))
+        self.working += lots
+        self.window_lots = max(self.window_lots + lots, 0)
+        self.carry_forward(self.trading_time(now))
 
     def withdraw(self, name: str) -> None:
         """Return the remaining lots of a child in the market to the order. Its filled shares become its quantity."""

@@ -21,7 +21,7 @@ SMALL = get_venues("venues-day").with_market(slices=5, regimes={"names": ["SIDEW
 RESTING = get_venues("passive-day").with_market(slices=5, regimes={"names": ["SIDEWAYS_LOW"]}, volume_curve=())
 
 
-@pytest.mark.parametrize("tactic", ["take", "peg", "cont-kukanov"])
+@pytest.mark.parametrize("tactic", ["take", "peg", "cont-kukanov", "post-ahead"])
 @pytest.mark.parametrize("scenario", [SMALL, RESTING], ids=["venues", "resting"])
 def test_the_desk_costs_the_same_in_the_environment_and_on_the_board(scenario, tactic):
     market = build_venues(scenario)
@@ -94,5 +94,5 @@ def test_the_comparison_of_the_page_runs(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [str(script), *words])
     runpy.run_path(str(script), run_name="__main__")
     rows = [line.split(" | ") for line in capsys.readouterr().out.splitlines() if line.startswith("| ")]
-    assert [len(row) for row in rows[2:]] == [7] * 6
+    assert [len(row) for row in rows[2:]] == [7] * 8
     assert rows[2][-1] == "0.0 |"  # the desk without hidden venues

@@ -204,7 +204,7 @@ def routed_session(journal, tactic):
     return desk, sent, desk.stop(60.0)
 
 
-@pytest.mark.parametrize("tactic", ["take", "peg", "cont-kukanov"])
+@pytest.mark.parametrize("tactic", ["take", "peg", "cont-kukanov", "post-ahead"])
 def test_a_journal_of_venues_replays_to_the_same_venue_orders(tmp_path, tactic):
     path = tmp_path / "session.jsonl"
     desk, sent, (report,) = routed_session(path, tactic)

@@ -1,6 +1,7 @@
 """The agent with venues conserves shares over random fills, rejections and cancellations, and keeps its schedule."""
 
 import math
+from dataclasses import replace
 
 import hypothesis
 import numpy as np
@@ -80,9 +81,7 @@ class RoutedMachine(RuleBasedStateMachine):
         lots=st.integers(1, 3000), side=st.sampled_from([1, -1]), complete=st.booleans(),
     )  # fmt: skip
     def begin(self, tactic, patience, lot, lots, side, complete):
-        given_tactic = TACTICS[tactic]
-        given_tactic = Placement(tactic, given_tactic.takes, given_tactic.rests, patience)
-        self.agent = agent_of(given_tactic, complete=complete)
+        self.agent = agent_of(replace(TACTICS[tactic], patience=patience), complete=complete)
         self.parent = order(shares_of(lots, lot), side, lot_size=lot)
         self.lot, self.now, self.agent_now = lot, 0.0, 0.0
         self.agent.submit_order(self.parent, 0.0)
@@ -278,7 +277,7 @@ def test_an_order_completes_whenever_the_lit_venues_can_take_it(
     tactic, algorithm, slices, patience, calls, horizon, jitter, size, broker, seed
 ):
     """Each window has at least two calls; nothing that waits in a hidden venue until the deadline is lost."""
-    placed = Placement(tactic, TACTICS[tactic].takes, TACTICS[tactic].rests, patience)
+    placed = replace(TACTICS[tactic], patience=patience)
     agent = ExecutionAgent(
         ExecutionConfig(algorithm=algorithm, slices=slices, horizon_seconds=horizon, steganographic_factor=jitter),
         seed=seed, clock=lambda: 0.0, venues=VENUES, tactic=placed,
@@ -303,6 +302,69 @@ def test_a_halt_is_no_pause_between_calls():
     agent = agent_of(Placement("peg", takes=False, patience=0.48), VENUES[:3], slices=1)
     assert filled_at_the_deadline(agent, order(), quote(), 1.0, 1, halt=(52, 82)) == 4000
     assert [one.sent for one in agent.router.orders(["p/0"]) if one.takes] == [99.0] * 2
+
+
+def lit_fills(tactic, algorithm, jitter, seed, pool=None):
+    """Work an order by calls a second apart, where the pool fills whole orders in some calls; return the fills by venue."""
+    agent = ExecutionAgent(
+        ExecutionConfig(algorithm=algorithm, slices=6, horizon_seconds=300.0, steganographic_factor=jitter),
+        seed=seed, clock=lambda: 0.0, venues=VENUES[:3], tactic=tactic, fill_rates=known_rates(pool=[0.0, 0.05, 0.2]),
+    )  # fmt: skip
+    agent.router.rates.frozen = True
+    agent.start()
+    agent.submit_order(order(), 0.0)
+    children, fills = [], {True: [], False: []}
+    for now in range(300):
+        agent.process({"X": quote()}, now=float(now))
+        while (child := agent.get_next_child(float(now))) is not None:
+            children.append(child.id)
+        for child in children if agent.report("p") is None else ():
+            routing = agent.route(child, float(now))
+            for sent, shares in routing.cancels:
+                agent.cancel(sent, float(now), quantity=shares)
+            for sent in routing.orders:
+                if sent.takes or (pool is not None and pool.random() < 0.3):
+                    fills[sent.takes].append((now, sent.quantity))
+                    agent.report_fill(sent, sent.quantity, 100.0, float(now))
+    assert agent.report("p").filled == 4000
+    return fills
+
+
+@pytest.mark.parametrize("algorithm", ["TWAP", "VWAP", "IS", "AC"])
+@pytest.mark.parametrize("patience", [0.5, 1.0])
+def test_posting_ahead_keeps_the_pace_of_the_lit_venues(algorithm, patience):
+    """Where the pool never fills, lit venues take the same shares at the same times, whatever was posted ahead."""
+    for seed in range(3):
+        plain, ahead = (
+            lit_fills(Placement("x", reach=reach, patience=patience), algorithm, 0.3, seed)[True] for reach in (0.0, 1.0)
+        )
+        taken = [sum(shares for at, shares in fills if at <= now) for fills in (plain, ahead) for now in range(0, 300, 10)]
+        assert taken[:30] == pytest.approx(taken[30:], abs=8)  # lots of later children are rounded anew
+
+
+def test_posting_ahead_fills_more_in_pools_and_never_more_than_the_order():
+    hidden = {}
+    for reach in (0.0, 0.3, 1.0):
+        runs = [lit_fills(Placement("x", reach=reach), "TWAP", 0.3, seed, np.random.default_rng(seed)) for seed in range(10)]
+        hidden[reach] = sum(shares for fills in runs for _, shares in fills[False])
+    assert hidden[0.0] < 0.8 * hidden[0.3] < 0.8 * hidden[1.0]
+
+
+def test_lots_that_wait_ahead_return_to_the_later_children():
+    agent = agent_of(Placement("x", reach=1.0), VENUES[:3], known_rates(pool=[0.2] * 9))
+    first = released(agent)
+    sent = {one.venue: one for one in agent.route(first, T).orders}
+    assert sent["pool"].quantity == 4000 - sum(one.quantity for one in sent.values() if one.takes)
+    assert [one.quantity for one in agent.children("p")] == [4000]
+    agent.report_fill(sent["pool"], 1600, 100.0, T + 1.0)
+    ((waiting, shares),) = agent.route(first, 2.0 * T).cancels
+    agent.cancel(waiting, 2.0 * T, quantity=shares)
+    assert agent.route(first, 2.0 * T).orders == ()
+    own, *later = agent.children("p")
+    assert own.remaining == sum(one.remaining for one in sent.values() if one.takes)
+    assert sum(one.quantity for one in later) == 4000 - own.quantity
+    assert len(later) == 3
+    assert agent.status.working == (1 if own.remaining else 0)
 
 
 def test_cont_kukanov_rests_more_where_orders_were_filled_more():
@@ -464,6 +526,7 @@ def test_venues_do_not_change_the_children(algorithm):
         (lambda: agent_of("pegg"), ValueError, "peg"),
         (lambda: agent_of("touch-optimal"), ValueError, "touch_tactic"),
         (lambda: agent_of(Placement("peg", patience=0.0)), ValueError, "patience"),
+        (lambda: agent_of(Placement("peg", reach=1.5)), ValueError, "reach must be a number in"),
         (lambda: agent_of(venues=VENUES[0]), ValueError, "list of Venue"),
         (lambda: agent_of(None), ValueError, "tactic must be"),
         (lambda: agent_of(Placement), ValueError, "tactic must be"),
