@@ -184,6 +184,7 @@ def evaluate_touch(
     seed: int = 0,
     workers: int = 1,
     ray: str = "",
+    backend: str = "auto",
 ) -> TouchBoard:
     """Evaluate policies of a child order at the touch on the same episodes.
 
@@ -194,6 +195,8 @@ def evaluate_touch(
         seed: Seed of the board's episodes, which no training meets.
         workers: Processes that share the batches of episodes; results do not depend on their number.
         ray: Address of a ray cluster that does so instead (extra `dist`); "": none.
+        backend: Backend of policies that are tables: "numba" (compiled loops), "numpy", or "auto" (numba from 50,000 episodes
+            on, where it is installed). Results do not depend on it.
 
     Raises:
         ValueError: A name is unknown, a number is out of range, or a policy did not return action numbers in the range.
@@ -204,7 +207,7 @@ def evaluate_touch(
     entrants = touch_entrants(policies)
     names = [policy.name for policy in entrants]
     entrants += [touch_policy(name) for name in (_REFERENCE, "optimum") if name not in names]
-    outcomes = rollout_touch(build_touch(found), entrants, count, seed, shared_by)
+    outcomes = rollout_touch(build_touch(found), entrants, count, seed, shared_by, backend)
     solution = solve_touch(found)
     return TouchBoard(found, solution, _rows(entrants, outcomes, solution), count, seed)
 

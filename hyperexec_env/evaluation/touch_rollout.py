@@ -8,6 +8,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.backends.compiled import resolve_backend
+from hyperexec_env.envs.touch_task import TouchSettled
+from hyperexec_env.evaluation.touch_loop import TouchLoop
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.touch import RESTS, Bill, Draw, Place, TouchMarket, draw_step
 from hyperexec_env.market.touch_lane import TouchLane, first_touch_lane, step_lane
@@ -19,6 +22,10 @@ __all__ = ["TouchOutcome", "TouchSituation", "TouchTrader", "check_actions", "ro
 Floats = NDArray[np.float64]
 _BATCH = 8192
 """Episodes per batch."""
+_MANY = 50_000
+"""Episodes from which a loop is worth its compilation, which takes some seconds once."""
+_TRIED = 64
+"""Episodes in which a table is compared with what its policy does."""
 
 
 class TouchSituation(NamedTuple):
@@ -103,29 +110,72 @@ def roll_touch(market: TouchMarket, policy: TouchTrader, draws: Draw) -> TouchOu
     for k in range(market.scenario.steps):
         take, rest = check_actions(market, policy.act(situation_at(market, lane)), (count,), policy.name)
         lane, _ = step_lane(market, lane, take, rest, Draw(draws.outflow[k], draws.moved[k]))
+    return _outcome(market, lane)
+
+
+def _outcome(market: TouchMarket, lane: TouchLane | TouchSettled) -> TouchOutcome:
+    """Return the outcome of finished episodes."""
     scale, lots = market.scenario.scale, market.scenario.lots
     bill = Bill(*(np.asarray(part) * scale for part in lane.bill))
     return TouchOutcome(sum(bill), bill, lane.taken / lots, lane.forced / lots)
 
 
 def rollout_touch(
-    market: TouchMarket, policies: Sequence[TouchTrader], episodes: int, seed: int, workers: Workers = ALONE
+    market: TouchMarket,
+    policies: Sequence[TouchTrader],
+    episodes: int,
+    seed: int,
+    workers: Workers = ALONE,
+    backend: str = "auto",
 ) -> list[TouchOutcome]:
-    """Run policies on the same episodes of a board, in batches that bound the memory; return the outcome of each."""
-    batches = workers.map(_rolled, (market, tuple(policies), seed), batches_of(episodes, _BATCH))
+    """Run policies on the same episodes of a board, in batches that bound the memory; return the outcome of each.
+
+    Args:
+        market: The market.
+        policies: The policies; one with a method `actions(scenario)` is that table over (step, lots left, place).
+        episodes: Number of episodes.
+        seed: Seed of the board's episodes.
+        workers: Who runs the batches.
+        backend: "numba": tables run in one compiled loop, with the same results to the last bit; "numpy"; "auto": numba from
+            50,000 episodes on, where it is installed.
+
+    Raises:
+        ValueError: A policy did not return action numbers in the range, or its table is another policy.
+        MissingExtra: numba is requested and not installed.
+    """
+    compiled = resolve_backend(backend) == "numba" and (backend == "numba" or episodes >= _MANY)
+    batches = workers.map(_rolled, (market, tuple(policies), seed, compiled), batches_of(episodes, _BATCH))
     return [joined(outcomes) for outcomes in zip(*batches, strict=True)]
 
 
-def _rolled(shared: tuple[TouchMarket, Sequence[TouchTrader], int]) -> Callable[[range], list[TouchOutcome]]:
+def _rolled(shared: tuple[TouchMarket, Sequence[TouchTrader], int, bool]) -> Callable[[range], list[TouchOutcome]]:
     """Return the function of a batch of episodes, which returns the outcome of each policy."""
-    market, policies, seed = shared
+    market, policies, seed, compiled = shared
     steps = np.arange(market.scenario.steps)[:, None]
+    loops = [_loop_of(market, policy, seed) if compiled else None for policy in policies]
 
     def roll(numbers: range) -> list[TouchOutcome]:
-        draws = draw_step(market, episode_keys(seed, np.array(numbers), board=True), steps)
-        return [roll_touch(market, policy, draws) for policy in policies]
+        keys = episode_keys(seed, np.array(numbers), board=True)
+        draws = None if all(loops) else draw_step(market, keys, steps)
+        return [
+            roll_touch(market, policy, draws) if loop is None else _outcome(market, loop.run(keys))  # type: ignore[arg-type]
+            for policy, loop in zip(policies, loops, strict=True)
+        ]
 
     return roll
+
+
+def _loop_of(market: TouchMarket, policy: TouchTrader, seed: int) -> TouchLoop | None:
+    """Return the compiled loop of a policy that is a table, tried on its first episodes; None for another policy."""
+    if not hasattr(policy, "actions"):
+        return None
+    loop, keys = TouchLoop(market, policy.actions(market.scenario)), episode_keys(seed, np.arange(_TRIED), board=True)
+    acted = roll_touch(market, policy, draw_step(market, keys, np.arange(market.scenario.steps)[:, None]))
+    if not np.array_equal(_outcome(market, loop.run(keys)).objective, acted.objective):
+        raise ValueError(
+            f"policy {policy.name!r} must act by its table `actions`, got other costs in the first {_TRIED} episodes"
+        )
+    return loop
 
 
 def joined(outcomes: Sequence[TouchOutcome]) -> TouchOutcome:

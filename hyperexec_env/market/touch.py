@@ -59,6 +59,7 @@ __all__ = [
     "numbers_of",
     "outflow_thresholds",
     "place_index",
+    "place_row",
     "placed",
     "turn",
     "unwind",
@@ -265,8 +266,13 @@ def all_places(market: TouchMarket) -> Place:
 
 def place_index(market: TouchMarket, place: Place) -> NDArray[np.int64]:
     """Return the index of places in :func:`all_places`."""
-    level, queue = np.asarray(place.level), market.scenario.queue
-    return np.where(level == TOUCH, place.ahead, np.where(level == DEEPER, queue + 1, queue + 2)).astype(np.int64)
+    return np.asarray(place_row(market, place)).astype(np.int64)
+
+
+def place_row(market: Any, place: Place) -> Any:
+    """Return the index of places in :func:`all_places` as whole floats; `market` is the market or its numbers."""
+    level = place.level
+    return where(level == TOUCH, place.ahead, where(level == DEEPER, market.back + 1.0, market.back + 2.0))
 
 
 def draw_step(market: TouchMarket, keys: NDArray[np.uint64], k: Any) -> Draw:
