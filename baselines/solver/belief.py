@@ -92,6 +92,8 @@ def told_markets(market: Market) -> list[tuple[float, Market]]:
     of a policy that ignores past volumes and prices, it is the objective of the policy.
     """
     scenario = market.scenario
+    if scenario.kyle_sd:  # the slope in the flow of others moves no cost
+        return _told_rest(replace(scenario, kyle_sd=0.0))
     if scenario.temp_impact_sd:
         return [
             (0.5 * weight, one)

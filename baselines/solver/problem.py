@@ -112,6 +112,8 @@ def _drift_unsolved(market: Market) -> str:
     """Return the reason why a market with an unknown drift cannot be solved exactly; the empty string if it can."""
     if market.scenario.price_model == "gbm":
         return "a geometric price and the belief about the drift would be two signals, and the solver supports one"
+    if market.numbers.spec.unknown_kyle:
+        return "the flow tells drift and Kyle's lambda at once, so that the variance of the belief would be a second signal"
     if not even_evidence(market):
         return (
             "regimes of different volatility tell the drift differently well, so that mean and variance of the belief would be "

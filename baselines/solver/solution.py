@@ -102,7 +102,7 @@ class Solution:
             return lower
         scenario = self.scenario
         known = {"volume_level_sd": ("volume level", "volumes"), "drift_sd": ("drift", "prices")}
-        known |= {"temp_impact_sd": ("temporary impact", "fills")}
+        known |= {"temp_impact_sd": ("temporary impact", "fills"), "kyle_sd": ("Kyle's lambda", "flows")}
         names = [known[name] for name in scenario.unknown]
         told = f" ({' and '.join(name for name, _ in names)} told)" if names else ""
         ignored = " and ".join(evidence for _, evidence in names) or "volumes"
@@ -316,7 +316,7 @@ def _learning_some(market: Market) -> float:
     mean. The result is an upper bound on J*; infinity where no such market is solved.
     """
     scenario, least = market.scenario, math.inf
-    for known in ({"temp_impact_sd": 0.0}, {"temp_impact_sd": 0.0, "drift_sd": 0.0}):
+    for known in ({"temp_impact_sd": 0.0}, {"temp_impact_sd": 0.0, "drift_sd": 0.0, "kyle_sd": 0.0}):
         part = build_market(replace(scenario, **known))  # type: ignore[arg-type]
         if part.scenario.unknown and part.scenario.unknown != scenario.unknown and not unsolved(part):
             best = best_of(part)

@@ -74,6 +74,17 @@ def slope_belief_sd(situation: Situation, known: Any) -> Any:
     return power(situation.slope_variance, 0.5)
 
 
+def kyle_belief(situation: Situation, known: Any) -> Any:
+    """Return the mean of Kyle's lambda over that of the scenario."""
+    return situation.kyle_mean
+
+
+def kyle_belief_sd(situation: Situation, known: Any) -> Any:
+    """Return the standard deviation of Kyle's lambda over that of the scenario."""
+    return power(situation.kyle_variance, 0.5)
+
+
+_KYLE = "Kyle's lambda over that of the scenario given past flows and prices"
 _SLOPE = "temporary impact over that of the scenario given own fills"
 _LEVEL, _DRIFT = "log level of the volume given past volumes", "drift against the order given past prices"
 BELIEFS: Final = {
@@ -88,6 +99,10 @@ BELIEFS: Final = {
     "temp_impact_sd": (
         Feature("slope_belief", 0.0, 2.0, None, slope_belief, f"mean of the {_SLOPE}", "ratio"),
         Feature("slope_belief_sd", 0.0, 1.0, None, slope_belief_sd, f"standard deviation of the {_SLOPE}", "ratio"),
+    ),
+    "kyle_sd": (
+        Feature("kyle_belief", -_BIG, _BIG, None, kyle_belief, f"mean of {_KYLE}", "ratio"),
+        Feature("kyle_belief_sd", 0.0, 1.0, None, kyle_belief_sd, f"standard deviation of {_KYLE}", "ratio"),
     ),
 }
 """Features that show the belief about each unknown of a scenario, by its field."""

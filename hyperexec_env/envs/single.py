@@ -166,7 +166,8 @@ class HyperExecEnv(EpisodeEnv):
         observe_regime: Whether the policy observes the regime; if not, a policy with memory can do better.
         observe_beliefs: Whether the observation shows, behind its other features, mean and standard deviation of each unknown
             of the scenario given what the agent could see so far, by the exact filter (`volume_level_sd`: level_belief,
-            level_belief_sd; `drift_sd`: drift_belief, drift_belief_sd; `temp_impact_sd`: slope_belief, slope_belief_sd).
+            level_belief_sd; `drift_sd`: drift_belief, drift_belief_sd; `temp_impact_sd`: slope_belief, slope_belief_sd;
+            `kyle_sd`: kyle_belief, kyle_belief_sd).
         random_side: Whether each episode draws its side; if not, every episode has the scenario's side.
         quantity_range: Smallest and largest quantity as multiples of the scenario's, drawn log-uniformly; None: the
             scenario's quantity.

@@ -63,6 +63,10 @@ class Situation(NamedTuple):
     """Mean of the episode's temporary impact over that of the scenario given our fills so far."""
     slope_variance: Any = 0.0
     """Variance of that ratio given our fills so far."""
+    kyle_mean: Any = 1.0
+    """Mean of Kyle's lambda of the episode over that of the scenario given flows and prices so far."""
+    kyle_variance: Any = 0.0
+    """Variance of that ratio given flows and prices so far."""
 
 
 def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
@@ -77,7 +81,7 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         last_price: The result of :func:`price_of_last`; observations do not read it.
     """
     last, state, world, regime = lane.last, lane.state, lane.world, lane.world.regime
-    level, drift, slope = _beliefs(numbers, hidden, world, lane.slope_odds)
+    level, drift, slope, kyle = _beliefs(numbers, hidden, world, lane.slope_odds)
     seen = regime * 0 + (numbers.width - 1) if hidden else regime
     transient = state.transient * 0.0 if hidden else state.transient
     ratio = world.volume_ratio * 0.0 + 1.0 if hidden else world.volume_ratio
@@ -102,18 +106,23 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         drift_variance=drift.variance,
         slope_mean=slope.mean,
         slope_variance=slope.variance,
+        kyle_mean=kyle.mean,
+        kyle_variance=kyle.variance,
     )
 
 
-def _beliefs(numbers: Numbers, hidden: Any, world: World, odds: Any) -> tuple[Normal, Normal, Normal]:
-    """Return the beliefs about log level, drift and temporary impact; those before any evidence if regimes are not observed."""
+def _beliefs(numbers: Numbers, hidden: Any, world: World, odds: Any) -> tuple[Normal, ...]:
+    """Return the beliefs about log level, drift, temporary impact and lambda; the prior where the regime is hidden."""
     level, drift = Normal(world.level_mean, world.level_variance), Normal(world.drift_mean, world.drift_variance)
+    kyle = Normal(world.kyle_mean, world.kyle_variance)
     if hidden and numbers.spec.regimes > 1:
         own, trend = numbers.volume_level_sd * numbers.volume_level_sd, numbers.drift_sd * numbers.drift_sd
         level = Normal(level.mean * 0.0, level.variance * 0.0 + own)
         drift = Normal(drift.mean * 0.0, drift.variance * 0.0 + trend)
         odds = odds * 0.0
-    return level, drift, slope_moments(numbers, odds) if numbers.spec.unknown_slope else Normal(odds + 1.0, odds)
+        kyle = Normal(kyle.mean * 0.0 + 1.0, kyle.variance * 0.0 + numbers.kyle_sd * numbers.kyle_sd)
+    slope = slope_moments(numbers, odds) if numbers.spec.unknown_slope else Normal(odds + 1.0, odds)
+    return level, drift, slope, kyle
 
 
 def price_of_last(hidden: Any, order: EpisodeOrder, lane: Lane) -> Any:

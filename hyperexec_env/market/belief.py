@@ -25,6 +25,7 @@ from hyperexec_env.market.numeric import exponential, logarithm
 
 __all__ = [
     "Normal",
+    "Pair",
     "VolumeBelief",
     "expected_inverse_volume",
     "expected_volume",
@@ -32,6 +33,7 @@ __all__ = [
     "interval",
     "learn",
     "learn_odds",
+    "learn_pair",
     "learn_volume",
     "log_likelihood",
     "log_volume_ratio",
@@ -74,6 +76,34 @@ def learn(belief: Normal, value: Any, variance: Any, slope: Any = 1.0) -> Normal
     total = total + (total == 0.0)  # nothing is unknown, and the gain is 0
     gain = slope * belief.variance / total
     return Normal(belief.mean + gain * (value - slope * belief.mean), belief.variance * variance / total)
+
+
+class Pair(NamedTuple):
+    """A joint normal of two numbers: floats, or arrays over episodes."""
+
+    first: Any
+    """Mean of the first number."""
+    second: Any
+    """Mean of the second number."""
+    first_variance: Any
+    covariance: Any
+    second_variance: Any
+
+
+def learn_pair(belief: Pair, value: Any, variance: Any, on_first: Any, on_second: Any) -> Pair:
+    """Return the belief after one observation value = on_first * first + on_second * second + e, with e ~ N(0, variance)."""
+    along = on_first * belief.first_variance + on_second * belief.covariance
+    across = on_first * belief.covariance + on_second * belief.second_variance
+    total = on_first * along + on_second * across + variance
+    total = total + (total == 0.0)  # nothing is unknown, and the gains are 0
+    surprise = value - on_first * belief.first - on_second * belief.second
+    return Pair(
+        belief.first + along / total * surprise,
+        belief.second + across / total * surprise,
+        belief.first_variance - along * along / total,
+        belief.covariance - along * across / total,
+        belief.second_variance - across * across / total,
+    )
 
 
 def variance_after(prior: Any, noise: Any, count: Any) -> Any:

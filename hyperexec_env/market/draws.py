@@ -125,12 +125,12 @@ def build_draws(scenario: Scenario) -> MarketDraws:
     """Return the markets of the draws of a scenario; those of the last four scenarios are cached.
 
     Raises:
-        ValueError: The scenario has no posterior, a transient exponent that is not 1, an unknown drift or temporary impact, or
-            persistent volume.
+        ValueError: The scenario has no posterior, a transient exponent that is not 1, an unknown drift, temporary impact or
+            lambda, or persistent volume.
     """
     if scenario.transient_exponent != 1.0:
         raise ValueError(f"transient_exponent must be 1 where a market is uncertain, got {scenario.transient_exponent:g}")
-    for name in ("drift_sd", "temp_impact_sd"):
+    for name in ("drift_sd", "temp_impact_sd", "kyle_sd"):
         if getattr(scenario, name):
             raise ValueError(f"{name} must be 0 where a market is uncertain, got {getattr(scenario, name):g}")
     if scenario.volume_persistence:  # the observed ratio of the last volume to its expectation would tell the ADV of the draw

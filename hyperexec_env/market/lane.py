@@ -293,6 +293,9 @@ def constant_fields(numbers: Numbers, orders: OrderNumbers) -> dict[tuple[type, 
     if not spec.unknown_slope:
         fixed |= {(Lane, "world.slope"): 1.0, (Shocks, "slippage"): 0.0, (Lane, "slope_odds"): 0.0}
         fixed |= {(Lane, f"world.{name}"): 0.0 for name in ("slipped", "slip_variance")}
+    if not spec.unknown_kyle:
+        fixed |= {(Lane, "world.kyle"): 1.0, (Lane, "world.kyle_mean"): 1.0}
+        fixed |= {(Lane, "world.kyle_variance"): 0.0, (Lane, "world.drift_with_kyle"): 0.0}
     if spec.volume_persistence == 0.0:
         fixed[Lane, "world.volume_ratio"] = 1.0
     if spec.complete:

@@ -69,6 +69,7 @@ _PROVENANCE: Final = {
     "volume_persistence": "assumed: none (0.3 from one 15 minutes to the next in the year of SPY)",
     "drift_sd": "assumed: none, an order without a view on the price",
     "temp_impact_sd": "assumed: none, the published impact is known",
+    "kyle_sd": "assumed: none, the slope of the price in the flow is known",
     "flow_persistence": "assumed: none",
     "predator": "assumed: none",
     "regimes": "assumed: six regimes of the trading day",

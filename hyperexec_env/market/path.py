@@ -11,10 +11,11 @@ many episodes at once.
 :func:`next_slice` takes slice k in regime m from the unaffected price S_k and the last order flow u_{k-1} to S_{k+1} and u_k.
 With phi = flow_persistence, R^2 = flow_share, s_m = sigma_m c_k sqrt(tau) (c_k is the shape of volatility over the day,
 :meth:`Scenario.volatility_profile`), standard normals z (flow) and xi (news), and a volume shock eps and a volume level L of
-mean one (both lognormal; L is drawn once per episode, and so is the drift mu around that of the regime):
+mean one (both lognormal; L is drawn once per episode, and so are the drift mu around that of the regime and, where it is
+unknown, Kyle's lambda l over that of the scenario; else l = 1):
 
     mu_k    = (mu_m + mu) tau + s_m sqrt(R^2) phi u_{k-1}                    predictable return
-    e_k     = s_m [ sqrt(R^2 (1 - phi^2)) z_k + sqrt(1 - R^2) xi_k ]         zero-mean return
+    e_k     = s_m [ l sqrt(R^2 (1 - phi^2)) z_k + sqrt(1 - R^2) xi_k ]       zero-mean return
     S_{k+1} = S_k + P0 mu_k + P0 e_k                                         arithmetic price
     S_{k+1} = S_k exp(mu_k + e_k - s_m^2 (1 - R^2 phi^2) / 2)                geometric price
     u_k     = phi u_{k-1} + sqrt(1 - phi^2) z_k                              order flow
@@ -37,12 +38,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market import noise
-from hyperexec_env.market.belief import Normal
+from hyperexec_env.market.belief import Normal, Pair
 from hyperexec_env.market.days import DaySlice, day_row, day_slice
 from hyperexec_env.market.kernel import Impact, Slice
 from hyperexec_env.market.numeric import double, exponential, growth, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
-from hyperexec_env.market.unknown import SLIPPAGE, draw_drift, draw_slope, first_level, learn_drift, learn_level
+from hyperexec_env.market.unknown import SLIPPAGE, draw_drift, draw_kyle, draw_slope, first_level, learn_level, learn_moves
 from hyperexec_env.market.volume_noise import first_ratio, neutral_ratio, next_ratio, slice_factor, volume_factor
 from hyperexec_env.orders import Order
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, is_record, map_leaves, reached
@@ -112,6 +113,14 @@ class World(NamedTuple):
     """Error of the slippage of our fills in the previous slice, currency per share; it is part of no account."""
     slip_variance: Real = 0.0
     """Variance of that error."""
+    kyle: Real = 1.0
+    """Kyle's lambda of the episode over that of the scenario. Policies do not observe it."""
+    kyle_mean: Real = 1.0
+    """Mean of `kyle` given flows and moves of the price so far."""
+    kyle_variance: Real = 0.0
+    """Variance of `kyle` given flows and moves of the price so far."""
+    drift_with_kyle: Real = 0.0
+    """Covariance of `drift` and `kyle` given flows and moves of the price so far."""
 
 
 class Path(NamedTuple):
@@ -325,14 +334,15 @@ def _is_martingale(spec: MarketSpec) -> Any:
     return not spec.drifting and not spec.unknown_drift and spec.flow_persistence == 0.0
 
 
-def _returns(numbers: Numbers, row: SliceRow, drift: Any, last_flow: Any, draws: Draws) -> tuple[Any, Any]:
-    """Return the predictable return mu_k and the zero-mean return e_k of a slice."""
+def _returns(numbers: Numbers, row: SliceRow, world: World, draws: Draws) -> tuple[Any, Any]:
+    """Return the predictable return mu_k and the zero-mean return e_k of a slice, given the market at its start."""
     spec, predictable = numbers.spec, row.step_drift if numbers.spec.drifting else 0.0
     if spec.unknown_drift:
-        predictable = predictable + drift * numbers.tau
+        predictable = predictable + world.drift * numbers.tau
     if spec.flow_persistence != 0.0:
-        predictable = predictable + row.step_volatility * (numbers.by_flow * spec.flow_persistence) * last_flow
-    return predictable, (numbers.by_flow_noise * draws.flow + numbers.by_news * draws.news) * row.step_volatility
+        predictable = predictable + row.step_volatility * (numbers.by_flow * spec.flow_persistence) * world.flow
+    by_flow = numbers.by_flow_noise * world.kyle if spec.unknown_kyle else numbers.by_flow_noise
+    return predictable, (by_flow * draws.flow + numbers.by_news * draws.news) * row.step_volatility
 
 
 def _move_price(numbers: Numbers, volatility: Any, price: Any, predictable: Any, surprise: Any) -> tuple[Any, Any, Any]:
@@ -399,17 +409,32 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
         world: The market at the start of slice `k`.
         draws: The draws of slice `k`.
     """
-    predictable, surprise = _returns(numbers, row, world.drift, world.flow, draws)
+    predictable, surprise = _returns(numbers, row, world, draws)
     drift, innovation, price = _move_price(numbers, row.step_volatility, world.price, predictable, surprise)
     factor = slice_factor(numbers, world.volume_ratio, world.volume_level, draws.volume_shock)
     slice = _slice_of(numbers, side, k, row, world, factor, drift, innovation)
     regime, flow = reached(draws.regime_draw, row.thresholds), _next_flow(numbers.spec, world.flow, draws.flow)
     ratio = next_ratio(numbers, world.volume_ratio, world.volume_level, factor)
-    level, trend = _learn(numbers, row, world, factor, predictable + surprise, flow)
-    drawn, mean, variance, away, spread = world.drift, level.mean, level.variance, trend.mean, trend.variance
+    level, moves = _learn(numbers, row, world, factor, predictable + surprise, flow)
     slipped, error = _slip(numbers, row, world, draws.slippage)
     return slice, World(
-        regime, flow, price, world.volume_level, ratio, drawn, mean, variance, away, spread, world.slope, slipped, error
+        regime=regime,
+        flow=flow,
+        price=price,
+        volume_level=world.volume_level,
+        volume_ratio=ratio,
+        drift=world.drift,
+        level_mean=level.mean,
+        level_variance=level.variance,
+        drift_mean=moves.first,
+        drift_variance=moves.first_variance,
+        slope=world.slope,
+        slipped=slipped,
+        slip_variance=error,
+        kyle=world.kyle,
+        kyle_mean=moves.second,
+        kyle_variance=moves.second_variance,
+        drift_with_kyle=moves.covariance,
     )
 
 
@@ -421,12 +446,13 @@ def _slip(numbers: Numbers, row: SliceRow, before: World, slippage: Any) -> tupl
     return deviation * slippage, deviation * deviation
 
 
-def _learn(numbers: Numbers, row: SliceRow, before: World, factor: Any, earned: Any, flow: Any) -> tuple[Normal, Normal]:
-    """Return the beliefs about the log level and about the drift after a slice, whose return is `earned`."""
+def _learn(numbers: Numbers, row: SliceRow, before: World, factor: Any, earned: Any, flow: Any) -> tuple[Normal, Pair]:
+    """Return the beliefs about the log level, and about drift and lambda, after a slice, whose return is `earned`."""
     level = learn_level(
         numbers, Normal(before.level_mean, before.level_variance), before.volume_ratio, factor * before.volume_level
     )
-    return level, learn_drift(numbers, row, Normal(before.drift_mean, before.drift_variance), earned, flow)
+    moves = Pair(before.drift_mean, before.kyle_mean, before.drift_variance, before.drift_with_kyle, before.kyle_variance)
+    return level, learn_moves(numbers, row, moves, earned, flow)
 
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
@@ -438,9 +464,24 @@ def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     ratio = _draw_ratio(numbers, key, level)
     believed, drift = first_level(numbers, ratio), draw_drift(numbers, key)
     regime, price, prior = reached(regime_draw, start), numbers.arrival_price, numbers.drift_sd * numbers.drift_sd
-    slope = draw_slope(numbers, key)
     return World(
-        regime, double(flow), price, level, ratio, drift, believed.mean, believed.variance, 0.0, prior, slope, 0.0, 0.0
+        regime=regime,
+        flow=double(flow),
+        price=price,
+        volume_level=level,
+        volume_ratio=ratio,
+        drift=drift,
+        level_mean=believed.mean,
+        level_variance=believed.variance,
+        drift_mean=0.0,
+        drift_variance=prior,
+        slope=draw_slope(numbers, key),
+        slipped=0.0,
+        slip_variance=0.0,
+        kyle=draw_kyle(numbers, key),
+        kyle_mean=1.0,
+        kyle_variance=numbers.kyle_sd * numbers.kyle_sd,
+        drift_with_kyle=0.0,
     )
 
 
@@ -451,7 +492,8 @@ def day_world(numbers: Numbers, day: DaySlice) -> World:
     level = first_level(numbers, ratio)
     mean, variance = zero + level.mean, zero + level.variance
     price, one = zero + numbers.arrival_price, zero + 1.0
-    return World(day.regime, zero, price, one, ratio, zero, mean, variance, zero, zero, one, zero, zero)
+    unknown = zero, mean, variance, zero, zero, one, zero, zero, one, one, zero, zero
+    return World(day.regime, zero, price, one, ratio, *unknown)
 
 
 def _draw_level(numbers: Numbers, key: Any) -> Any:
@@ -586,7 +628,7 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
         *(None if is_record(values) else values.take(cell) for values in market.table)
     )  # thresholds are not read
     row = _row_of_day(market, keys, column, row)
-    volatility, (predictable, surprise) = row.step_volatility, _returns(numbers, row, before.drift, world.flow[:-1], draws)
+    volatility, (predictable, surprise) = row.step_volatility, _returns(numbers, row, before, draws)
     # a geometric price is a product of moves, an arithmetic price a sum
     combine, start = (np.multiply, 1.0) if spec.geometric else (np.add, 0.0)
     moves = _move_price(numbers, volatility, start, predictable, surprise)[2]
@@ -595,7 +637,7 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
     drift, innovation, _ = _move_price(numbers, volatility, world.price[:-1], predictable, surprise)
     if spec.unknown_slope:
         world.slipped[1:], world.slip_variance[1:] = _slip(numbers, row, before, draws.slippage)
-    if spec.varying_level or spec.unknown_drift:
+    if spec.varying_level or spec.unknown_drift or spec.unknown_kyle:
         _follow_beliefs(numbers, row, world, np.broadcast_to(factor, surprise.shape), predictable + surprise)
     fields = _slice_of(numbers, side, column, row, before, factor, drift, innovation)
     shape = market.slices, len(keys)
@@ -616,6 +658,8 @@ def _follow_beliefs(numbers: Numbers, rows: SliceRow, world: World, factors: Flo
     for k in range(len(factors)):
         row = SliceRow(*(None if values is None else values[k] for values in rows))
         before: World = map_leaves(lambda values: values[k], world)  # noqa: B023
-        level, trend = _learn(numbers, row, before, factors[k], earned[k], world.flow[k + 1])
+        level, moves = _learn(numbers, row, before, factors[k], earned[k], world.flow[k + 1])
         world.level_mean[k + 1], world.level_variance[k + 1] = level
-        world.drift_mean[k + 1], world.drift_variance[k + 1] = trend
+        world.drift_mean[k + 1], world.drift_variance[k + 1] = moves.first, moves.first_variance
+        world.kyle_mean[k + 1], world.kyle_variance[k + 1] = moves.second, moves.second_variance
+        world.drift_with_kyle[k + 1] = moves.covariance

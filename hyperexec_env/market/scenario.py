@@ -57,7 +57,7 @@ MULTIPLES: Final = {"kyle_lambda": "kyle_multiple", "perm_impact_gamma": "perm_i
 """Numbers in arrival prices for one ADV, each with the field that states it in daily volatilities."""
 _UNHASHED_FIELDS: Final = ("name", "description", "provenance", *MULTIPLES.values())
 """Fields that cannot change a result; a multiple does so through its number."""
-UNKNOWNS: Final = ("volume_level_sd", "drift_sd", "temp_impact_sd")
+UNKNOWNS: Final = ("volume_level_sd", "drift_sd", "temp_impact_sd", "kyle_sd")
 """Fields that state the prior of what an episode draws once and never shows; dicts and files may give them as one table."""
 _TABLES: Final = ("regimes", "posterior", "provenance")
 """Fields that are tables of a TOML file; each documents itself."""
@@ -106,7 +106,8 @@ class Scenario:
 
     So do the *unknowns*, which an episode draws once and never shows: a `volume_level_sd` above zero (past volumes, of which
     the observation holds the last, are noisy signs of the level), a `drift_sd` above zero (past moves of the price are noisy
-    signs of the drift) and a `temp_impact_sd` above zero (own fills are noisy signs of the temporary impact). A policy with a
+    signs of the drift), a `temp_impact_sd` above zero (own fills are noisy signs of the temporary impact) and a `kyle_sd` above
+    zero (moves of the price with the order flow are noisy signs of Kyle's lambda). A policy with a
     memory can infer them, and `observe_beliefs=True` shows what Bayes' rule infers (:mod:`~hyperexec_env.market.unknown`).
     Dicts and TOML files may give the unknowns in a table ``[unknown]``.
 
@@ -198,6 +199,13 @@ class Scenario:
         low=0.0,
         high=0.99,
     )
+    kyle_sd: float = _unit(
+        0.0,
+        "fraction of Kyle's lambda",
+        "normal slope of the price in the flow of others around its mean, drawn once per episode and never shown",
+        low=0.0,
+        high=1.0,
+    )
     flow_share: float = _unit(0.35, "R^2", "share of the price variance that order flow explains", low=0.0, high=1.0)
     flow_persistence: float = _unit(0.0, "per slice", "AR(1) coefficient of the order flow", low=-0.999, high=0.999)
     predator: float = _unit(
@@ -245,6 +253,11 @@ class Scenario:
             raise ValueError(
                 f"transient_exponent must be 1 where predator is not 0 (a predator moves the price by Kyle's lambda), "
                 f"got {self.transient_exponent:g}"
+            )
+        if self.kyle_sd and (self.flow_persistence or self.price_model != "abm"):
+            raise ValueError(
+                f"kyle_sd must be 0 unless flow_persistence is 0 and price_model is 'abm' (otherwise lambda would move the "
+                f"cost of a plan), got {self.kyle_sd:g} with {self.flow_persistence:g} and {self.price_model!r}"
             )
         if self.start_minute + self.horizon_minutes > self.day_minutes * (1.0 + 1e-12):
             raise ValueError(

@@ -58,6 +58,8 @@ class MarketSpec(NamedTuple):
     """Whether each episode draws a drift."""
     unknown_slope: Constant
     """Whether each episode draws its temporary impact."""
+    unknown_kyle: Constant
+    """Whether each episode draws Kyle's lambda of the order flow."""
     hunted: Constant
     """Whether the strength of the predator is not zero (:mod:`hyperexec_env.market.predator`)."""
     complete: Constant
@@ -100,6 +102,8 @@ class Numbers(NamedTuple):
     """Length of a slice, days."""
     temp_impact_sd: Real
     """Distance of the two possible temporary impacts from their mean, fraction of the mean."""
+    kyle_sd: Real
+    """Standard deviation of Kyle's lambda of an episode, fraction of that of the scenario."""
     predator: Real
     """Strength of the predator: fraction of the expected child that it trades ahead."""
     slice_volume: Real
@@ -323,6 +327,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         varying_level=scenario.volume_level_sd != 0.0,
         unknown_drift=scenario.drift_sd != 0.0,
         unknown_slope=scenario.temp_impact_sd != 0.0,
+        unknown_kyle=scenario.kyle_sd != 0.0,
         hunted=scenario.predator != 0.0,
         complete=scenario.complete,
     )
@@ -344,6 +349,7 @@ def _numbers(scenario: Scenario, impact: Impact, slice_volume: float) -> Numbers
         drift_sd=scenario.drift_sd,
         tau=scenario.tau,
         temp_impact_sd=scenario.temp_impact_sd,
+        kyle_sd=scenario.kyle_sd,
         predator=scenario.predator,
         slice_volume=slice_volume,
     )

@@ -5,6 +5,8 @@ With L the log level of the volume and mu the drift that is added to that of the
     L  ~ N(0, s0^2)         log r_k + (s0^2 + s^2) / 2 = L + a_k          r_k = V_k / E[V_k | m_k], a_k ~ N(0, s^2)
     mu ~ N(0, nu^2)         y_k = mu tau + s_m sqrt(1 - R^2) xi_k         y_k the return of slice k less mu_m tau and its flow
 
+    l  ~ N(1, q^2)          y_k = mu tau + l s_m R u_k + s_m sqrt(1 - R^2) xi_k                with Kyle's lambda unknown
+
     f  = 1 - s or 1 + s      z_k = f b_k + sigma_m P0 sqrt(tau / 3) zeta_k     z_k the slippage of our own fills by impact
 
 b_k = alpha_m sigma_m P0 (n_k / V_k)^beta is the temporary impact of n_k shares at the mean alpha. The child trades evenly over
@@ -15,8 +17,15 @@ a_k is independent from slice to slice, or AR(1) with the coefficient psi (:mod:
 the last noise is a part of the evidence, and the difference to psi times the evidence before shows (1 - psi) L with an
 independent error. The regime and the order flow u_k are known, so the move by flow, s_m R u_k, is no error.
 
-Our trades move neither the evidence on L nor that on mu: these beliefs are exogenous signals. Both filters are those of
-:func:`hyperexec_env.market.belief.learn`, in every execution. Sources: Kalman (1960); Almgren and Lorenz (2006) for the drift.
+l is Kyle's lambda of the flow of others over that of the scenario: a regression on the tape, in which our own trades have no
+part. With an unknown drift it is one regression on both. l scales our own permanent impact too, whose cost no plan changes and
+J leaves out; the environment charges its mean, and the transient impact is that of the scenario. So l is worth an estimate, and
+no plan.
+
+Our trades move neither the evidence on L nor that on mu and l: these beliefs are exogenous signals. The filters are those of
+:func:`hyperexec_env.market.belief.learn` and :func:`~hyperexec_env.market.belief.learn_pair`, in every execution.
+
+Sources: Kalman (1960); Almgren and Lorenz (2006) for the drift.
 """
 
 from __future__ import annotations
@@ -27,14 +36,18 @@ from typing import Any, Final
 import numpy as np
 
 from hyperexec_env.market import noise
-from hyperexec_env.market.belief import Normal, learn, learn_odds
+from hyperexec_env.market.belief import Normal, Pair, learn, learn_odds, learn_pair
 from hyperexec_env.market.numeric import double, exponential, minimum, power, single, where
 from hyperexec_env.market.tables import Numbers, SliceRow
 
-__all__ = ["SLIPPAGE", "draw_drift", "draw_slope", "first_level", "learn_drift", "learn_level", "learn_slope", "slope_moments"]
+__all__ = [
+    *("SLIPPAGE", "draw_drift", "draw_kyle", "draw_slope", "first_level", "learn_drift", "learn_level", "learn_moves"),
+    *("learn_slope", "slope_moments"),
+]
 
 _DRIFT: Final = noise.offset(noise.ORDER + 6 * noise.STREAMS)
 _SLOPE: Final = noise.offset(noise.ORDER + 7 * noise.STREAMS)
+_KYLE: Final = noise.offset(noise.ORDER + 8 * noise.STREAMS)
 _TOP: Final = np.uint64(63)
 _NOTHING: Final = Normal(0.0, 0.0)
 _CERTAIN: Final = 700.0
@@ -45,10 +58,18 @@ SLIPPAGE: Final = math.sqrt(1.0 / 3.0)
 
 def draw_drift(numbers: Numbers, key: Any) -> Any:
     """Return the drift of the episode with a key around that of the regime, fraction of the arrival price a day."""
-    if not numbers.spec.unknown_drift:
-        return 0.0
-    word = noise.word(key, _DRIFT)
-    return numbers.drift_sd * double(noise.normal(np.uint32(word >> noise.UPPER), np.uint32(word & noise.LOWER)))
+    return numbers.drift_sd * _normal(key, _DRIFT) if numbers.spec.unknown_drift else 0.0
+
+
+def draw_kyle(numbers: Numbers, key: Any) -> Any:
+    """Return Kyle's lambda of the episode with a key over that of the scenario."""
+    return 1.0 + numbers.kyle_sd * _normal(key, _KYLE) if numbers.spec.unknown_kyle else 1.0
+
+
+def _normal(key: Any, offset: Any) -> Any:
+    """Return the standard normal of one word of the episode with a key."""
+    word = noise.word(key, offset)
+    return double(noise.normal(np.uint32(word >> noise.UPPER), np.uint32(word & noise.LOWER)))
 
 
 def draw_slope(numbers: Numbers, key: Any) -> Any:
@@ -118,6 +139,15 @@ def learn_drift(numbers: Numbers, row: SliceRow, belief: Normal, earned: Any, fl
     news = row.step_volatility * numbers.by_news
     shown = earned - row.step_drift - row.step_volatility * numbers.by_flow * flow
     return learn(belief, shown, news * news, numbers.tau)
+
+
+def learn_moves(numbers: Numbers, row: SliceRow, belief: Pair, earned: Any, flow: Any) -> Pair:
+    """Return the belief about mu and l after a slice; arguments as for :func:`learn_drift`."""
+    if not numbers.spec.unknown_kyle:
+        drift = learn_drift(numbers, row, Normal(belief.first, belief.first_variance), earned, flow)
+        return Pair(drift.mean, belief.second, drift.variance, belief.covariance, belief.second_variance)
+    news, by_flow = row.step_volatility * numbers.by_news, row.step_volatility * numbers.by_flow * flow
+    return learn_pair(belief, earned - row.step_drift, news * news, numbers.tau, by_flow)
 
 
 def _stationary(numbers: Numbers) -> Any:

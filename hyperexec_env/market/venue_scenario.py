@@ -39,6 +39,7 @@ _PLAIN: Final[dict[str, Any]] = {
     "volume_level_sd": 0.0,
     "drift_sd": 0.0,
     "temp_impact_sd": 0.0,
+    "kyle_sd": 0.0,
     "volume_persistence": 0.0,
     "price_model": "abm",
     "complete": True,

@@ -423,6 +423,7 @@ OTHER_VALUES = {
     "predator": 0.3,
     "drift_sd": 0.01,
     "temp_impact_sd": 0.3,
+    "kyle_sd": 0.3,
     "price_model": "gbm",
     "regimes": Regimes(drift=(0.1,)),
     "posterior": {"adv": [4e6, 6e6]},

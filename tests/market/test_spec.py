@@ -33,6 +33,7 @@ CHANGES = {
     "varying_level": {"volume_level_sd": 0.4},
     "unknown_drift": {"drift_sd": 0.01},
     "unknown_slope": {"temp_impact_sd": 0.3},
+    "unknown_kyle": {"kyle_sd": 0.3},
     "hunted": {"predator": -0.2},
     "complete": {"complete": False},
 }

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hyperexec_env.baselines.solver import solve
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
@@ -22,7 +23,8 @@ pytestmark = pytest.mark.fast
 
 DAY = get_scenario("regime-day")
 BOTH = {"volume_level_sd": 0.4, "drift_sd": 0.02}
-ALL = {**BOTH, "temp_impact_sd": 0.6}
+ALL = {**BOTH, "temp_impact_sd": 0.6, "kyle_sd": 0.5}
+LINEAR = get_scenario("almgren-chriss")
 EPISODES = 20_000
 
 
@@ -48,7 +50,7 @@ def test_the_table_of_unknowns_is_another_way_to_write_their_fields():
         ({"unknown": {"drift": 0.1}}, r"unknown may hold .*got drift; did you mean 'drift_sd'"),
         ({"unknown": {"drift_sd": -0.1}}, r"drift_sd must be .*-0\.1"),
         ({"unknown": {"drift_sd": 0.1}, "drift_sd": 0.1}, "drift_sd must be given once"),
-        ({"unknown": 0.1}, r"unknown must be a table of volume_level_sd, drift_sd, temp_impact_sd, got 0\.1"),
+        ({"unknown": 0.1}, r"unknown must be a table of volume_level_sd, drift_sd, temp_impact_sd, kyle_sd, got 0\.1"),
     ],
 )
 def test_a_wrong_table_is_refused_by_name_value_and_range(values, message):
@@ -61,6 +63,8 @@ def test_a_market_without_unknowns_is_the_market_before_the_fields():
         scenario = get_scenario(name)
         for unknown_field in UNKNOWNS:
             if not getattr(scenario, unknown_field):
+                if unknown_field == "kyle_sd" and (scenario.flow_persistence or scenario.price_model == "gbm"):
+                    continue
                 assert replace(scenario, **{unknown_field: 0.0}).hash == scenario.hash
                 assert replace(scenario, **{unknown_field: 0.1}).hash != scenario.hash
 
@@ -106,6 +110,31 @@ def test_two_drifts_with_one_past_have_one_observation():
     assert moved == {"price_move"}
 
 
+def test_an_unknown_lambda_moves_the_price_with_the_flow_alone():
+    plain, other = paths(DAY, 300), paths(replace(DAY, kyle_sd=0.5), 300)
+    kyle, flow = other.world.kyle[0], plain.world.flow[1:]
+    assert kyle.std() == pytest.approx(0.5, abs=0.08)
+    for field, values in plain.slices._asdict().items():
+        if field != "innovation":
+            assert np.array_equal(values, getattr(other.slices, field)), field
+    step = build_market(DAY).step_volatility[np.arange(26)[:, None], plain.world.regime[:-1]]
+    moved = 100.0 * step * math.sqrt(DAY.flow_share) * (kyle - 1.0) * flow
+    assert other.slices.innovation - plain.slices.innovation == pytest.approx(moved, abs=1e-9)
+
+
+def test_an_unknown_lambda_moves_no_cost_and_no_optimum():
+    """J leaves zero-mean moves of the price out, and the permanent cost is that of every plan."""
+    ours, other = solve(LINEAR), solve(replace(LINEAR, kyle_sd=0.5))
+    assert other.optimum_bps == other.told_bps == ours.optimum_bps
+    assert other.open_loop_bps == ours.open_loop_bps
+
+
+@pytest.mark.parametrize("changes", [{"flow_persistence": 0.2}, {"price_model": "gbm"}])
+def test_an_unknown_lambda_is_refused_where_it_would_move_the_cost(changes):
+    with pytest.raises(ValueError, match="kyle_sd must be 0 unless flow_persistence is 0 and price_model is 'abm'"):
+        replace(DAY, kyle_sd=0.5, **changes)
+
+
 # --- the filters
 
 
@@ -138,6 +167,37 @@ def test_the_belief_about_the_drift_is_a_regression_on_all_moves():
     precision = 1.0 / 0.02**2 + (scenario.tau**2 / news).sum(axis=0)
     assert found.drift_variance[-1] == pytest.approx(1.0 / precision, rel=1e-9)
     assert found.drift_mean[-1] == pytest.approx((scenario.tau * moves / news).sum(axis=0) / precision, rel=1e-7, abs=1e-9)
+
+
+def test_the_belief_about_lambda_is_a_regression_on_the_flow():
+    """Mean and variance against one regression; with the drift unknown too, against the normal equations of both."""
+    for drift_sd in (0.0, 0.02):
+        scenario = replace(DAY, kyle_sd=0.5, drift_sd=drift_sd)
+        market, found = build_market(scenario), paths(scenario, 30).world
+        step = market.step_volatility[np.arange(26)[:, None], found.regime[:-1]]
+        moves, news = np.diff(found.price, axis=0) / 100.0, step**2 * (1.0 - scenario.flow_share)
+        rows = np.stack([np.full(moves.shape, scenario.tau), step * math.sqrt(scenario.flow_share) * found.flow[1:]])
+        precision = np.einsum("ike,jke,ke->eij", rows, rows, 1.0 / news) + np.diag([1.0 / max(drift_sd**2, 1e-18), 4.0])
+        target = np.einsum("ike,ke->ei", rows, moves / news) + np.array([0.0, 4.0])
+        covariance = np.linalg.inv(precision)
+        mean = np.einsum("eij,ej->ei", covariance, target)
+        assert found.kyle_mean[-1] == pytest.approx(mean[:, 1], rel=1e-6)
+        assert found.kyle_variance[-1] == pytest.approx(covariance[:, 1, 1], rel=1e-6)
+        assert found.drift_mean[-1] == pytest.approx(mean[:, 0], rel=1e-5, abs=1e-9)
+        assert found.drift_with_kyle[-1] == pytest.approx(covariance[:, 0, 1], rel=1e-5, abs=1e-12)
+
+
+@pytest.mark.parametrize(("slices", "published", "simulated"), [(26, 0.07709, 0.0792), (390, 0.02293, 0.0229)])
+def test_the_deviation_of_lambda_after_a_day_is_that_of_the_formula_and_of_regressions(slices, published, simulated):
+    """lambda .3 with a prior sd of .15, R^2 .3: (1 / sd0^2 + K R^2 / (1 - R^2) / lambda^2)^(-1/2)."""
+    formula = (1.0 / 0.15**2 + slices * 0.3 / 0.7 / 0.3**2) ** -0.5
+    assert formula == pytest.approx(published, abs=6e-6)
+    scenario = replace(DAY, slices=slices, kyle_lambda=0.3, kyle_multiple=None, flow_share=0.3, kyle_sd=0.5, volume_noise=0.0)
+    world = paths(scenario, 4_000).world
+    error = 0.3 * (world.kyle[0] - world.kyle_mean[-1])
+    assert error.std() == pytest.approx(simulated, rel=4.0 / math.sqrt(8_000))
+    assert 0.3 * math.sqrt(world.kyle_variance[-1].mean()) == pytest.approx(published, rel=0.04)
+    assert abs((error**2 / (0.09 * world.kyle_variance[-1])).mean() - 1.0) < 4.0 * math.sqrt(2.0 / 4_000)
 
 
 class Watching:
