@@ -214,6 +214,11 @@ def basket_info(task: BasketTask, settled: Sequence[Settled], total: Settled) ->
 def stacked_situation(market: BasketMarket, situations: Sequence[Situation]) -> Situation:
     """Return the situations of all assets with a leading asset axis; market, slice and regime are the basket's."""
     first, shape = situations[0], np.shape(situations[0].seen)
-    names = [name for name in Situation._fields if name not in ("market", "k", "seen")]
-    columns = {name: np.stack([np.broadcast_to(getattr(one, name), shape) for one in situations]) for name in names}
+    columns = {}
+    for name in Situation._fields:
+        if name not in ("market", "k", "seen"):
+            values = [getattr(one, name) for one in situations]
+            columns[name] = made = np.empty((len(values), *shape), np.result_type(*values))
+            for i, value in enumerate(values):
+                made[i] = value
     return Situation(market=market, k=first.k, seen=first.seen, **columns)
