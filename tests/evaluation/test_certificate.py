@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hyperexec_env.baselines.policies import EveryKth, get_policy
-from hyperexec_env.evaluation import certificate
+from hyperexec_env.evaluation import certificate, impact_model, round_trips
 from hyperexec_env.evaluation.certificate import (
     COMPONENTS,
     Burst,
@@ -175,8 +175,8 @@ def test_the_same_model_without_its_fault_is_certified():
 
 def only_noise(monkeypatch):
     """Start the search from normal noise only."""
-    monkeypatch.setattr(certificate, "_deterministic_trips", lambda slices, regimes: iter(()))
-    monkeypatch.setattr(certificate, "_random_trips", lambda slices, count, rng: rng.standard_normal((slices, count)))
+    monkeypatch.setattr(round_trips, "_deterministic_trips", lambda slices, regimes: iter(()))
+    monkeypatch.setattr(round_trips, "random_trips", lambda slices, count, rng: rng.standard_normal((slices, count)))
 
 
 def test_the_search_finds_the_fault_of_the_square_root_from_noise_alone(monkeypatch):
@@ -411,13 +411,13 @@ def test_errors_of_two_orders_that_cancel_are_halved_until_the_limit_shows():
 
 def _with_costs(monkeypatch, change):
     """Replace the cost that a trade in the market returns by `change(cost)`."""
-    trade = certificate.trade
+    trade = impact_model.trade
 
     def changed(*arguments):
         state, cost, hunt = trade(*arguments)
         return state, change(cost), hunt
 
-    monkeypatch.setattr(certificate, "trade", changed)
+    monkeypatch.setattr(impact_model, "trade", changed)
 
 
 @pytest.mark.parametrize("name", ["regime-day", "hunted-day"])
@@ -438,7 +438,7 @@ def test_a_new_component_that_shares_pay_is_part_of_the_cost(monkeypatch):
     wider = namedtuple("wider", ("fee", *Cost._fields))
     _with_costs(monkeypatch, lambda cost: wider(fee=2.0 * cost.spread, **cost._asdict()))
     monkeypatch.setitem(kernel.ROLES, "fee", kernel.Role(child=True))
-    monkeypatch.setattr(certificate, "COMPONENTS", child_components(wider._fields))
+    monkeypatch.setattr(impact_model, "COMPONENTS", child_components(wider._fields))
     costs = model.costs(trades, path)
     assert costs["fee"] == pytest.approx(2.0 * before["spread"])
     assert costs.total == pytest.approx(before.total + 2.0 * before["spread"])
@@ -455,7 +455,7 @@ def test_the_certificate_covers_the_components_that_shares_pay():
 def test_a_cost_component_that_is_unknown_is_an_error_at_import(monkeypatch):
     monkeypatch.setattr(kernel, "Cost", namedtuple("Cost", (*Cost._fields, "fee")))
     with pytest.raises(TypeError, match="cost component 'fee' is unknown"):
-        runpy.run_path(certificate.__file__)
+        runpy.run_path(impact_model.__file__)
 
 
 def test_an_unknown_component_of_a_model_raises():
