@@ -13,8 +13,9 @@ import numpy as np
 
 from hyperexec_env.checks import check_integer, check_number
 from hyperexec_env.evaluation.basket_network import load_basket_policy
-from hyperexec_env.evaluation.board import Board, Entrant, judge, play
+from hyperexec_env.evaluation.board import Board, Entrant
 from hyperexec_env.evaluation.calibration_error import DRAWS, calibration_error
+from hyperexec_env.evaluation.comparison import judge, play
 from hyperexec_env.evaluation.identity import policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.observation import ObservationPolicy

@@ -27,7 +27,8 @@ from hyperexec_env.arguments import Parser, add_arguments, option, parse
 from hyperexec_env.baselines.evaluate import entrants, known_optimum
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.evaluation.archive import to_json
-from hyperexec_env.evaluation.board import Board, Entrant, judge
+from hyperexec_env.evaluation.board import Board, Entrant
+from hyperexec_env.evaluation.comparison import judge
 from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy
 from hyperexec_env.evaluation.statistics import interquartile_interval
 from hyperexec_env.evaluation.store import Store

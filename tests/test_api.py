@@ -17,7 +17,7 @@ from hyperexec_env.baselines import evaluate as evaluation
 from hyperexec_env.baselines.closed_forms import almgren_chriss, almgren_chriss_shift, bertsimas_lo_percentage, gatheral_schied
 from hyperexec_env.baselines.estimate import impact_in
 from hyperexec_env.baselines.stealth import study
-from hyperexec_env.evaluation.board import judge, play
+from hyperexec_env.evaluation.comparison import judge, play
 from hyperexec_env.market.scenarios import scenario_or_basket
 from hyperexec_env.training import dqn, pathwise, ppo, sac
 

@@ -16,7 +16,8 @@ from hyperexec_env.baselines.policies import SANITY, Adaptive, get_policy, polic
 from hyperexec_env.envs.features import build_observer, observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
-from hyperexec_env.evaluation.board import Entrant, judge
+from hyperexec_env.evaluation.board import Entrant
+from hyperexec_env.evaluation.comparison import judge
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.market import kernel, noise, path

@@ -13,7 +13,8 @@ import pytest
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
 from hyperexec_env.baselines.solver import solve
-from hyperexec_env.evaluation.board import Entrant, judge
+from hyperexec_env.evaluation.board import Entrant
+from hyperexec_env.evaluation.comparison import judge
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.rollout import rollouts
 from hyperexec_env.market.scenario import get_scenario, scenario_names

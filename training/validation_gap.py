@@ -10,7 +10,7 @@ from typing import Any, Final
 from hyperexec_env.baselines.distribution import MarketDistribution
 from hyperexec_env.baselines.evaluate import entrants, known_optimum, reference_of
 from hyperexec_env.baselines.kinds import evaluate
-from hyperexec_env.evaluation.board import judge
+from hyperexec_env.evaluation.comparison import judge
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.market.basket_scenario import BasketScenario
 from hyperexec_env.market.scenario import Scenario

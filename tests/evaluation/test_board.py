@@ -15,7 +15,8 @@ from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation import page as page_module
-from hyperexec_env.evaluation.board import Entrant, judge, markdown
+from hyperexec_env.evaluation.board import Entrant, markdown
+from hyperexec_env.evaluation.comparison import judge
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.page import page
 from hyperexec_env.evaluation.rollout import roll

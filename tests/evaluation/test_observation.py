@@ -9,7 +9,7 @@ import pytest
 import hyperexec_env as hx
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.envs.features import observation_names
-from hyperexec_env.evaluation.board import judge
+from hyperexec_env.evaluation.comparison import judge
 from hyperexec_env.evaluation.identity import policy_hash
 
 WEIGHTS = np.random.default_rng(0).normal(size=len(observation_names()))

@@ -9,7 +9,7 @@ import pytest
 from hyperexec_env.baselines.evaluate import entrants
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.baselines.solver import solve
-from hyperexec_env.evaluation.board import judge
+from hyperexec_env.evaluation.comparison import judge
 from hyperexec_env.evaluation.summary import summary
 from hyperexec_env.market.scenario import get_scenario
 
