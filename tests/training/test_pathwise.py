@@ -107,6 +107,7 @@ UNKNOWN = {
     **{name: name for name in ("unknown-volume", "unknown-drift", "unknown-impact", "unknown-all")},
     "sell": {"base": "unknown-all", "name": "sell", "side": -1, "volume_persistence": 0.3},
     "regimes": {"base": "regime-day", "name": "regimes", "volume_level_sd": 0.4, "drift_sd": 0.02, "temp_impact_sd": 0.5},
+    "kyle": {"base": "regime-day", "name": "kyle", "kyle_sd": 0.5, "drift_sd": 0.02},
 }
 """Scenarios with unknowns."""
 
