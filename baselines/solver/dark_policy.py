@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.venue_task import VenueSituation
+from hyperexec_env.market.liquidity import expected_fill
 from hyperexec_env.market.venue_path import VenueMarket, expected_offer, lit_toll, routed, venue_row
 
 from .dark_dynamic import DarkTables
@@ -20,6 +20,8 @@ __all__ = ["Router", "lit_request", "of_tables", "requests", "split_post", "wate
 
 Floats = NDArray[np.float64]
 
+_ROUNDS: Final = 5
+"""Rounds of substitution of the posts in several hidden venues."""
 Router = Callable[[VenueSituation, Any], Sequence[Any]]
 """Function from a situation and a lit request to the shares of each lit venue."""
 
@@ -65,44 +67,38 @@ def of_tables(market: VenueMarket, tables: DarkTables) -> Callable[[VenueSituati
 
 
 def split_post(situation: VenueSituation, lit: Any, shares: Any) -> Sequence[Any]:
-    """Split a post over the hidden venues so that it saves most.
+    """Return posts in the hidden venues after which the order expects to stop at a total.
 
-    A share that does not fill costs the marginal toll u of the lit request, so the next share saves (u - q_v) P(A_v >= y_v):
-    the pieces between the atoms of all venues are filled in the order of what they save.
+    The derivative of the cost in the post y_v is P(A_v > y_v) E[q_v + W'(n + y_v + fills of the others)]. Where W is quadratic
+    near t*, it is zero at n + y_v + (expected fills of the others) = t*, which a few rounds of substitution solve. Venues whose
+    concession is above the marginal toll of the lit request get nothing; all posts fit into what the lit request leaves.
 
     Args:
         situation: The situation.
-        lit: The lit request, shares.
-        shares: Shares to post.
+        lit: n, the lit request, shares.
+        shares: t* - n, shares.
     """
     market, order = situation.market, situation.order
     if market.count - market.lit == 1:
         return [shares]
-    row, unit = venue_row(market, order.seen), expected_offer(market, order.k, order.seen)
+    row, unit = venue_row(market, order.seen), np.maximum(expected_offer(market, order.k, order.seen), 1e-9)
     toll = lit_toll(market, np.maximum(lit, 0.0), situation.terms)[1]
-    lengths, saved, venues = [], [], []
-    for number, (venue, q) in enumerate(zip(market.scenario.hidden, row.hidden, strict=True)):
-        law = venue.law
-        for low, high in zip(law.sizes[:-1].tolist(), law.sizes[1:].tolist(), strict=True):
-            up_to = shares if math.isinf(high) else np.minimum(high * unit, shares)
-            lengths.append(up_to - np.minimum(low * unit, shares))
-            saved.append((toll - q) * law.tail(high))
-            venues.append(number)
-    return _in_turn(np.maximum(np.stack(lengths), 0.0), np.stack(saved), venues, shares)
+    wanted = [np.where(toll > q, np.maximum(shares, 0.0), 0.0) for q in row.hidden]
+    laws = [venue.law for venue in market.scenario.hidden]
+    posts, fills = list(wanted), [unit * expected_fill(law, most / unit) for law, most in zip(laws, wanted, strict=True)]
+    for _ in range(_ROUNDS):
+        for number, law in enumerate(laws):
+            others = sum(fills) - fills[number]
+            posts[number] = np.clip(shares - others, 0.0, wanted[number])
+            fills[number] = unit * expected_fill(law, posts[number] / unit)
+    return _within(np.maximum(order.remaining - lit, 0.0), posts, [law.found for law in laws])
 
 
-def _in_turn(lengths: Floats, saved: Floats, venues: Sequence[int], shares: Any) -> Sequence[Any]:
-    """Return the shares of each venue if pieces are filled in the order of what a share in them saves, while it saves anything.
-
-    Args:
-        lengths: Shares of each piece, shape (pieces, episodes).
-        saved: What a share in it saves, currency per share, in the shape of `lengths`.
-        venues: Venue of each piece.
-        shares: Shares to distribute, shape (episodes,).
-    """
-    turn = np.argsort(-saved, axis=0, kind="stable")
-    sorted_lengths = np.take_along_axis(np.where(saved > 0.0, lengths, 0.0), turn, axis=0)
-    before = np.cumsum(sorted_lengths, axis=0) - sorted_lengths
-    filled = np.empty_like(lengths)
-    np.put_along_axis(filled, turn, np.clip(shares - before, 0.0, sorted_lengths), axis=0)
-    return [filled[[own == number for own in venues]].sum(axis=0) for number in range(max(venues) + 1)]
+def _within(room: Any, posts: Sequence[Any], chances: Sequence[float]) -> list[Any]:
+    """Return posts that together need at most some room; where it is short, they share it by their chance of liquidity."""
+    given = [0.0 * post for post in posts]
+    for _ in range(_ROUNDS):
+        open_posts = [chance * (post - own) for chance, post, own in zip(chances, posts, given, strict=True)]
+        scale = np.maximum(room - sum(given), 0.0) / np.maximum(sum(open_posts), 1e-300)
+        given = [own + np.minimum(scale * part, post - own) for own, part, post in zip(given, open_posts, posts, strict=True)]
+    return given
