@@ -131,10 +131,16 @@ def extension(features: tuple[Feature, ...]) -> Callable[[Situation, Known], Any
     return made
 
 
+def _of_lanes(features: tuple[Feature, ...]) -> Callable[[Any, Any], Any]:
+    """Return :func:`extension` as a function of arrays over lanes too: that of beliefs is one, a user's goes lane by lane."""
+    made = extension(features)
+    return made if all(each in BELIEF_FEATURES for each in features) else by_lane(made)
+
+
 def extend_stage(features: tuple[Feature, ...]) -> tuple[Any, Callable[..., Any]]:
     """Return the record type of some features, and the stage that computes it."""
     made: Any = extension(features)
-    extra = by_lane(made)
+    extra = _of_lanes(features)
 
     def extend(situation: Situation, known: Known) -> Any:
         return extra(situation, known)
@@ -155,9 +161,7 @@ def observe_all(observer: Observer, situation: Situation) -> NDArray[np.float32]
     """Return the observations of a situation with the user's features, shape (features,) or (episodes, features)."""
     rows = observer.observe(situation)
     if observer.own:
-        made = extension(observer.own)
-        extend = made if all(each in BELIEF_FEATURES for each in observer.own) else by_lane(made)
-        extra = extend(situation._replace(market=None), known_of(observer, situation))
+        extra = _of_lanes(observer.own)(situation._replace(market=None), known_of(observer, situation))
         for column, values in enumerate(extra, start=-len(observer.own)):
             rows[..., column] = values
     return observer.select(rows)
