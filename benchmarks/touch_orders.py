@@ -3,6 +3,9 @@
     python3 -m venv .venv-hftbacktest && .venv-hftbacktest/bin/pip install -e ".[hftbacktest]"
     .venv-hftbacktest/bin/python benchmarks/touch_orders.py --data FOLDER
 
+Trained networks take part in the scenario of their training: `--write SCENARIOS` writes the measured scenarios, `hyperexec
+train ppo --scenario SCENARIOS/AMZN-trades-only.toml` (or `train dqn`) trains, and `--policy all RUNS` adds the network.
+
 FOLDER holds `lobster` (a day at level 1) and `crypto_l1` (quotes and trades of BTCUSDT). The touch is measured on the first
 half of a tape; the policies of the touch boards, the optimum for that touch among them, trade in the second half, as buyers and
 as sellers. hftbacktest replays the recorded book, which does not react; its queue model says how cancellations move an order
@@ -23,6 +26,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -31,7 +35,8 @@ from hftbacktest import GTX, LIMIT, BacktestAsset, HashMapMarketDepthBacktest
 from numpy.typing import NDArray
 from touch_tape import Facts, Tape, events, measured, mirrored, read_crypto, read_lobster, scenario_of
 
-from hyperexec_env.baselines.touch_policies import touch_policy, touch_policy_names
+from hyperexec_env.baselines.touch_board import touch_entrants
+from hyperexec_env.baselines.touch_policies import touch_policy
 from hyperexec_env.evaluation.statistics import bootstrap_means, interval
 from hyperexec_env.evaluation.table import text_table
 from hyperexec_env.evaluation.touch_rollout import TouchSituation, rollout_touch
@@ -348,13 +353,28 @@ class Report(NamedTuple):
         return "\n".join(lines)
 
 
-def compare(setting: Setting, queue: str, names: Sequence[str]) -> Report:
-    """Return predicted and obtained costs of the policies with some names.
+class Measured(NamedTuple):
+    """What the first half of a tape says of a scenario."""
+
+    facts: tuple[Facts, Facts]
+    """Of the first and of the second half."""
+    by_tape: TouchScenario
+    scenario: TouchScenario
+    """The same with the adverse selection of orders that rested in the engine."""
+    sides: list[tuple[Tape, Any]]
+    """The buyer's and the seller's view, and their events."""
+    middle: int
+    """Start of the second half, nanoseconds."""
+    starts: NDArray[np.int64]
+    """Starts of the orders of the second half, nanoseconds."""
+
+
+def measure(setting: Setting, queue: str) -> Measured:
+    """Return the scenario of a tape and a queue model.
 
     Args:
         setting: The tape, and how it is traded.
         queue: One of :data:`QUEUES`.
-        names: Names of the policies.
     """
     tape, begun = setting.tape, int(setting.tape.time[0])
     middle, end = begun + int(tape.time[-1] - begun) // 2, int(tape.time[-1]) - setting.margin
@@ -378,8 +398,20 @@ def compare(setting: Setting, queue: str, names: Sequence[str]) -> Report:
     )
     probes = _obtained(sides, queue, touch_policy(PROBE), build_touch(by_tape), first.tolist())
     scenario = _selected(by_tape, probes, tape.increment)
+    return Measured((facts[0], facts[1]), by_tape, scenario, sides, middle, second)
+
+
+def compare(setting: Setting, queue: str, entrants: Sequence[str]) -> Report:
+    """Return predicted and obtained costs of some policies.
+
+    Args:
+        setting: The tape, and how it is traded.
+        queue: One of :data:`QUEUES`.
+        entrants: Names of policies, `all`, and folders of trained policies, which trade in the scenario of their training only.
+    """
+    facts, by_tape, scenario, sides, middle, second = measure(setting, queue)
     markets = [build_touch(each) for each in (by_tape, scenario)]
-    policies = [touch_policy(name) for name in names]
+    policies = [each for each in touch_entrants(entrants) if _trained_in(each) in ("", scenario.hash)]
     bps = 1e4 * scenario.half_spread / scenario.arrival_price
     simulated = []
     for market in markets:
@@ -391,7 +423,7 @@ def compare(setting: Setting, queue: str, names: Sequence[str]) -> Report:
     groups = (second[: found.shape[1]] - middle) // setting.block
     blocks = np.array([found[:, groups == group].mean(axis=1) for group in np.unique(groups)])  # (blocks, policies, numbers)
     rows = []
-    for number, name in enumerate(names):
+    for number, name in enumerate(map(_label, policies)):
         cost, shortfall, rested, swept, resting = found[number].mean(axis=0).tolist()
         cost_range, rest_range = (interval(bootstrap_means(blocks[:, number, at][None])[0]) for at in (0, 2))
         (tape_cost, _, tape_earned), (predicted, passive, earned) = (tuple(map(float, each[number])) for each in simulated)
@@ -399,7 +431,18 @@ def compare(setting: Setting, queue: str, names: Sequence[str]) -> Report:
         quality = tape_earned / lots, earned / lots, resting / own, swept / own
         rows.append(Row(name, tape_cost, predicted, cost, *cost_range, shortfall, passive, rested, *rest_range, *quality))
     rows.sort(key=lambda row: row.predicted)
-    return Report(tape.name, queue, scenario, (facts[0], facts[1]), rows, 2 * found.shape[1], len(blocks))
+    return Report(setting.tape.name, queue, scenario, facts, rows, 2 * found.shape[1], len(blocks))
+
+
+def _trained_in(policy: Any) -> str:
+    """Return the hash of the scenario in which a policy was trained; empty if it was not trained."""
+    return str(getattr(policy, "about", {}).get("scenario_hash", ""))
+
+
+def _label(policy: Any) -> str:
+    """Return the name of a policy, with the seed of its training."""
+    seed = getattr(policy, "training_seed", None)
+    return str(policy.name) if seed is None else f"{policy.name} (seed {seed})"
 
 
 def _selected(scenario: TouchScenario, probes: Floats, increment: float) -> TouchScenario:
@@ -449,11 +492,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("--data", type=Path, required=True, help="folder with lobster and crypto_l1")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    parser.add_argument("--policy", nargs="+", default=["all"], help="names, `all`, or folders of trained policies")
+    parser.add_argument("--write", type=Path, help="only write the measured scenarios to this folder, to train in them")
     args = parser.parse_args()
     tapes = settings(args.data)
     if not tapes:
         parser.error(f"--data must be a folder with files in lobster or crypto_l1, got {args.data}")
-    reports = [compare(setting, queue, touch_policy_names()) for setting in tapes for queue in QUEUES]
+    if args.write:
+        args.write.mkdir(parents=True, exist_ok=True)
+        for setting, queue in product(tapes, QUEUES):
+            name = f"{setting.tape.name} {queue}".replace(" ", "-")
+            (args.write / f"{name}.toml").write_text(replace(measure(setting, queue).scenario, name=name).to_toml())
+        return
+    reports = [compare(setting, queue, args.policy) for setting, queue in product(tapes, QUEUES)]
     print("\n\n".join(map(str, reports)))
     if args.json:
         plain = [

@@ -15,7 +15,7 @@ pytest.importorskip(
 ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from touch_orders import QUEUES, Engine, Setting, Trader, compare, settings  # noqa: E402 - a script beside the package
+from touch_orders import QUEUES, Engine, Setting, Trader, compare, measure, settings  # noqa: E402 - a script beside the package
 from touch_tape import Tape, events, measured, mirrored, scenario_of  # noqa: E402
 
 from hyperexec_env.baselines.touch_policies import touch_policy, touch_policy_names  # noqa: E402
@@ -151,6 +151,28 @@ def test_predicted_and_obtained_agree_where_the_market_is_that_of_the_model():
         assert abs(row.obtained - row.predicted) < 1.5 * half, row
         assert row.by_tape == pytest.approx(row.predicted, abs=0.01)
         assert abs(row.rested_obtained - row.rested) < 0.06, row
+
+
+class Trained:
+    """A network that was trained to take everything at once."""
+
+    name, training_seed = "net", 3
+
+    def __init__(self, scenario_hash):
+        self.about = {"scenario_hash": scenario_hash}
+
+    def act(self, situation):
+        return touch_policy("take-at-once").act(situation)
+
+
+def test_a_trained_policy_trades_in_the_scenario_of_its_training_only():
+    made = _two_sided(_even_tape(600))
+    setting = Setting(made, 4, 1.0, 10, SECOND, (3e-5, -2e-5), 60 * SECOND, 0)
+    own, other = Trained(measure(setting, "trades only").scenario.hash), Trained("another")
+    report = compare(setting, "trades only", ["take-at-once", own])
+    named, trained = report.rows if report.rows[0].policy == "take-at-once" else report.rows[::-1]
+    assert trained == named._replace(policy="net (seed 3)")
+    assert [row.policy for row in compare(setting, "trades only", ["take-at-once", other]).rows] == ["take-at-once"]
 
 
 def _two_sided(made):
