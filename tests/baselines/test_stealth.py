@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from hyperexec_env import cli
-from hyperexec_env.baselines import stealth, stealth_plot
+from hyperexec_env.baselines import fine_grid, stealth, stealth_plot
 from hyperexec_env.baselines.desk import desk_config
 from hyperexec_env.baselines.policies import get_policy
 from hyperexec_env.baselines.stealth import study
@@ -48,7 +48,7 @@ def few_clean_tapes():
 
 @pytest.fixture(scope="module")
 def bench():
-    return stealth._bench(DESK, 0)
+    return fine_grid.bench_of(DESK, 0)
 
 
 @pytest.fixture(scope="module")
@@ -132,12 +132,12 @@ def test_another_seed_gives_other_numbers(two_algorithms):
 def test_a_plan_costs_on_the_fine_grid_what_it_costs_in_the_scenario():
     """With a steady volume: the children trade half a slice later, and that matters for the risk alone."""
     scenario = replace(get_scenario("regime-day"), volume_noise=0.0, volume_curve=(), risk_aversion=0.0, regimes={})
-    bench, keys = stealth._bench(scenario, 3), episode_keys(3, np.arange(4))
-    path = stealth._draw_path(bench, range(4))
+    bench, keys = fine_grid.bench_of(scenario, 3), episode_keys(3, np.arange(4))
+    path = fine_grid.draw_fine_path(bench, range(4))
     market = build_market(scenario)
     for name in ("TWAP", "VWAP", "IS", "POV"):
-        orders = [stealth._children(bench, path, column, column, (name, 0.0)) for column in range(4)]
-        ours = stealth._objectives(bench.fine, stealth._lay(orders, path), 0.0, np.zeros(4, dtype=bool))
+        orders = [fine_grid.children_of(bench, path, column, column, (name, 0.0)) for column in range(4)]
+        ours = fine_grid.objectives_of(bench.fine, fine_grid.lay(orders, path), 0.0, np.zeros(4, dtype=bool))
         theirs = roll(market, get_policy(name), draw_path(market, keys, 1.0)).statement.objective
         assert ours == pytest.approx(theirs, rel=1e-3), name  # whole shares there, fractions here
 
@@ -145,16 +145,16 @@ def test_a_plan_costs_on_the_fine_grid_what_it_costs_in_the_scenario():
 def test_schedules_cost_the_same_in_regimes_that_switch():
     scenario = replace(get_scenario("regime-day"), risk_aversion=0.0, resilience=0.0)
     scenario = replace(scenario, regimes=replace(scenario.regimes, resilience=()))
-    bench, keys = stealth._bench(scenario, 3), episode_keys(3, np.arange(40))
-    path = stealth._draw_path(bench, range(40))
+    bench, keys = fine_grid.bench_of(scenario, 3), episode_keys(3, np.arange(40))
+    path = fine_grid.draw_fine_path(bench, range(40))
     steady = path.slices.volume * 0.0 + bench.fine.mean_volume.take(bench.fine.cell(0, path.world.regime[:-1]))
     for name in ("TWAP", "IS"):
-        orders = [stealth._children(bench, path, column, column, (name, 0.0)) for column in range(40)]
-        laid = stealth._lay(orders, path._replace(slices=path.slices._replace(volume=steady)))
-        ours = stealth._objectives(bench.fine, laid, 0.0, np.zeros(40, dtype=bool))
+        orders = [fine_grid.children_of(bench, path, column, column, (name, 0.0)) for column in range(40)]
+        laid = fine_grid.lay(orders, path._replace(slices=path.slices._replace(volume=steady)))
+        ours = fine_grid.objectives_of(bench.fine, laid, 0.0, np.zeros(40, dtype=bool))
         market = build_market(scenario)
         coarse = draw_path(market, keys, 1.0)
-        volume = coarse.slices.volume * 0.0 + steady.reshape(26, stealth.SPLIT, 40).sum(axis=1)
+        volume = coarse.slices.volume * 0.0 + steady.reshape(26, fine_grid.SPLIT, 40).sum(axis=1)
         theirs = roll(market, get_policy(name), coarse._replace(slices=coarse.slices._replace(volume=volume))).statement
         assert ours == pytest.approx(theirs.objective, rel=1e-3), name
 
@@ -164,10 +164,10 @@ def test_schedules_cost_the_same_in_regimes_that_switch():
 
 def test_the_regimes_are_those_of_the_scenario():
     scenario = get_scenario("regime-day")
-    bench = stealth._bench(scenario, 0)
-    path, keys = stealth._draw_path(bench, range(50)), episode_keys(0, np.arange(50))
+    bench = fine_grid.bench_of(scenario, 0)
+    path, keys = fine_grid.draw_fine_path(bench, range(50)), episode_keys(0, np.arange(50))
     coarse = draw_path(build_market(scenario), keys, 1.0).world.regime
-    assert np.array_equal(path.world.regime, np.append(np.repeat(coarse[:-1], stealth.SPLIT, axis=0), coarse[-1:], axis=0))
+    assert np.array_equal(path.world.regime, np.append(np.repeat(coarse[:-1], fine_grid.SPLIT, axis=0), coarse[-1:], axis=0))
     assert (np.diff(coarse, axis=0) != 0).any()
     regime = path.world.regime[:-1]
     assert np.array_equal(path.slices.temporary_scale, bench.fine.temporary_scale[regime])
@@ -176,8 +176,8 @@ def test_the_regimes_are_those_of_the_scenario():
 
 
 def test_the_volume_that_is_expected_is_what_comes():
-    bench = stealth._bench(replace(get_scenario("crisis-day"), volume_noise=0.0), 0)
-    volumes = stealth._draw_path(bench, range(4000)).slices.volume
+    bench = fine_grid.bench_of(replace(get_scenario("crisis-day"), volume_noise=0.0), 0)
+    volumes = fine_grid.draw_fine_path(bench, range(4000)).slices.volume
     errors = volumes.std(axis=1) / np.sqrt(4000)
     assert (np.abs(volumes.mean(axis=1) - bench.volumes) < 5.0 * errors + 1e-6 * bench.volumes).all()
     assert bench.volumes.sum() == pytest.approx(bench.coarse.rest_volume[0, bench.coarse.unknown])
@@ -187,15 +187,15 @@ def test_the_volume_that_is_expected_is_what_comes():
 def test_what_a_child_pays_does_not_depend_on_where_in_its_interval_it_trades(name):
     """Else a regime that switches within a jitter makes a few episodes dominate the tracking cost."""
     scenario = replace(get_scenario("regime-day"), risk_aversion=0.0, kyle_lambda=0.0, perm_impact_gamma=0.0, flow_share=0.0)
-    bench = stealth._bench(scenario, 1)
-    path = stealth._draw_path(bench, range(40))
-    plain = [stealth._children(bench, path, column, column, (name, 0.0)) for column in range(40)]
+    bench = fine_grid.bench_of(scenario, 1)
+    path = fine_grid.draw_fine_path(bench, range(40))
+    plain = [fine_grid.children_of(bench, path, column, column, (name, 0.0)) for column in range(40)]
     moved = []
     for order in plain:
         late = np.minimum(order.first + 0.8 * (order.end - order.first), order.end - 1)
         moved.append(order._replace(times=late / bench.fine.slices))
     nobody = np.zeros(40, dtype=bool)
-    costs = [stealth._objectives(bench.fine, stealth._lay(orders, path), 0.0, nobody) for orders in (plain, moved)]
+    costs = [fine_grid.objectives_of(bench.fine, fine_grid.lay(orders, path), 0.0, nobody) for orders in (plain, moved)]
     regime = path.world.regime
     calm = [  # a child of Adaptive may have an interval in which the regime turns and asks for the same plan
         all((regime[a:b, column] == regime[a, column]).all() for a, b in zip(order.first, order.end, strict=True))
@@ -207,13 +207,13 @@ def test_what_a_child_pays_does_not_depend_on_where_in_its_interval_it_trades(na
 
 def test_the_grid_moves_no_child_on_average():
     """The middles of the intervals and their jitter trade at the same mean time: else the tracking cost would contain risk."""
-    bench = stealth._bench(get_scenario("hunted-day"), 0)
-    path = stealth._draw_path(bench, range(200))
+    bench = fine_grid.bench_of(get_scenario("hunted-day"), 0)
+    path = fine_grid.draw_fine_path(bench, range(200))
     grid = np.arange(bench.fine.slices)[:, None]
     means = []
     for factor, turned in ((0.0, False), (0.2, False), (0.2, True)):
-        orders = [stealth._children(bench, path, e, e, ("TWAP", factor), turned) for e in range(200)]
-        traded = stealth._lay(orders, path).shares > 0.0
+        orders = [fine_grid.children_of(bench, path, e, e, ("TWAP", factor), turned) for e in range(200)]
+        traded = fine_grid.lay(orders, path).shares > 0.0
         assert traded.sum() == 26 * 200
         means.append((grid * traded).sum(axis=0) / 26)
     assert means[0] == pytest.approx(0.5 * (20 * 26), abs=1e-9)
@@ -221,13 +221,13 @@ def test_the_grid_moves_no_child_on_average():
 
 
 def test_tracking_cost_has_no_rare_and_large_values():
-    bench = stealth._bench(DESK, 0)
-    path = stealth._draw_path(bench, range(1500))
+    bench = fine_grid.bench_of(DESK, 0)
+    path = fine_grid.draw_fine_path(bench, range(1500))
     nobody = np.zeros(1500, dtype=bool)
     plain, one, other = (
-        stealth._objectives(
+        fine_grid.objectives_of(
             bench.fine,
-            stealth._lay([stealth._children(bench, path, e, e, ("TWAP", factor), turned) for e in range(1500)], path),
+            fine_grid.lay([fine_grid.children_of(bench, path, e, e, ("TWAP", factor), turned) for e in range(1500)], path),
             0.0,
             nobody,
         )
@@ -241,8 +241,8 @@ def test_tracking_cost_has_no_rare_and_large_values():
 @pytest.mark.parametrize("name", ["TWAP", "VWAP", "IS", "AC", "Adaptive"])
 def test_the_children_are_those_of_the_agent(name):
     """The same times and sizes as an ExecutionAgent makes that is told the regime of each slice of the scenario."""
-    bench = stealth._bench(get_scenario("regime-day"), 0)
-    path, names = stealth._draw_path(bench, range(40)), bench.fine.scenario.regimes.names
+    bench = fine_grid.bench_of(get_scenario("regime-day"), 0)
+    path, names = fine_grid.draw_fine_path(bench, range(40)), bench.fine.scenario.regimes.names
     volumes, scenario = bench.coarse.mean_volume[:-1, bench.coarse.unknown], bench.coarse.scenario
     parent = replace(
         bench.parent,
@@ -253,12 +253,12 @@ def test_the_children_are_those_of_the_agent(name):
     )
     turned = 0
     for column in range(40):
-        order = stealth._children(bench, path, column, column, (name, 0.0))
+        order = fine_grid.children_of(bench, path, column, column, (name, 0.0))
         assert order.shares.sum() == bench.parent.quantity
         assert (np.diff(order.times) > 0.0).all()
         assert (order.first <= order.times * bench.fine.slices + 1e-9).all()
         assert (order.times * bench.fine.slices <= order.end).all()
-        regimes = path.world.regime[: -1 : stealth.SPLIT, column]
+        regimes = path.world.regime[: -1 : fine_grid.SPLIT, column]
         turned += len(set(regimes.tolist())) > 1
         agent, made = ExecutionAgent(desk_config(bench.coarse, algorithm=name), seed=0), []
         agent.start()
@@ -275,10 +275,10 @@ def test_the_children_are_those_of_the_agent(name):
 @pytest.mark.parametrize("level", [0.0, 0.4])
 def test_the_volume_of_a_slice_varies_on_the_fine_grid_as_in_the_scenario(level):
     scenario = replace(DESK, regimes={}, volume_level_sd=level)
-    fine = build_market(stealth._fine(scenario))
-    assert fine.scenario == stealth._bench(scenario, 0).fine.scenario
-    path = stealth._draw_path(stealth._bench(scenario, 0), range(4000))
-    volumes = path.slices.volume.reshape(scenario.slices, stealth.SPLIT, -1).sum(axis=1)
+    fine = build_market(fine_grid._fine(scenario))
+    assert fine.scenario == fine_grid.bench_of(scenario, 0).fine.scenario
+    path = fine_grid.draw_fine_path(fine_grid.bench_of(scenario, 0), range(4000))
+    volumes = path.slices.volume.reshape(scenario.slices, fine_grid.SPLIT, -1).sum(axis=1)
     assert volumes.std() / volumes.mean() == pytest.approx(np.sqrt(np.expm1(scenario.volume_noise**2 + level**2)), rel=0.1)
     coarse = draw_path(build_market(scenario), path.keys, 1.0).world.volume_level
     assert (path.world.volume_level == coarse[0]).all()
@@ -286,10 +286,10 @@ def test_the_volume_of_a_slice_varies_on_the_fine_grid_as_in_the_scenario(level)
 
 
 def test_pov_follows_the_volume_that_it_has_seen(bench):
-    path = stealth._draw_path(bench, range(3))
+    path = fine_grid.draw_fine_path(bench, range(3))
     for column in range(3):
-        order = stealth._children(bench, path, column, column, ("POV", 0.0))
-        volumes = path.slices.volume[:, column].reshape(DESK.slices, stealth.SPLIT).sum(axis=1)
+        order = fine_grid.children_of(bench, path, column, column, ("POV", 0.0))
+        volumes = path.slices.volume[:, column].reshape(DESK.slices, fine_grid.SPLIT).sum(axis=1)
         assert order.shares.sum() == DESK.quantity
         shares = order.shares[1:-1]
         assert shares / shares[0] == pytest.approx((volumes / volumes[0])[: len(shares)], rel=0.01)
@@ -299,20 +299,21 @@ def test_pov_follows_the_volume_that_it_has_seen(bench):
 
 
 def laid(bench, cell, episodes=8):
-    path = stealth._draw_path(bench, range(episodes))
-    orders = [stealth._children(bench, path, episode, episode, cell) for episode in range(episodes)]
-    return stealth._lay(orders, path)
+    path = fine_grid.draw_fine_path(bench, range(episodes))
+    orders = [fine_grid.children_of(bench, path, episode, episode, cell) for episode in range(episodes)]
+    return fine_grid.lay(orders, path)
 
 
 def test_it_hunts_in_the_second_half_alone_and_only_the_orders_that_it_believes_in(bench):
     detected = np.arange(8) % 2 == 0
     order = laid(bench, ("TWAP", 0.0))
-    extra = stealth._objectives(bench.fine, order, 0.3, detected) - stealth._objectives(bench.fine, order, 0.0, detected)
+    hunted, plain = (fine_grid.objectives_of(bench.fine, order, strength, detected) for strength in (0.3, 0.0))
+    extra = hunted - plain
     scenario = bench.fine.scenario
     child, slope = 1_000.0, scenario.kyle_lambda * scenario.arrival_price / scenario.adv
     assert extra == pytest.approx(np.where(detected, 1e4 * slope * 0.3 * child**2 * 5 / scenario.notional, 0.0), abs=1e-9)
     early = order._replace(shares=np.where(np.arange(bench.fine.slices)[:, None] < 100, order.shares, 0.0))
-    assert np.array_equal(*(stealth._objectives(bench.fine, early, strength, detected) for strength in (0.3, 0.0)))
+    assert np.array_equal(*(fine_grid.objectives_of(bench.fine, early, strength, detected) for strength in (0.3, 0.0)))
 
 
 def measured(bench, cells, threshold, episodes=30):
@@ -329,17 +330,17 @@ def test_the_predator_does_not_know_the_future(bench, monkeypatch):
 
     def cut_off(volumes, rng):
         tape = background(volumes, rng)
-        early = tape.times < stealth.WATCHED
+        early = tape.times < fine_grid.WATCHED
         return Tape(tape.times[early], tape.sizes[early])
 
-    whole = stealth._children
+    whole = fine_grid.children_of
 
     def stop(*args):
         order = whole(*args)
-        return stealth._until(order, 100, 200)
+        return fine_grid._until(order, 100, 200)
 
     monkeypatch.setattr(stealth, "background", cut_off)
-    monkeypatch.setattr(stealth, "_children", stop)
+    monkeypatch.setattr(stealth, "children_of", stop)
     for one, same in zip(before, measured(bench, cells, threshold), strict=True):
         assert np.array_equal(one.detected, same.detected)
         assert not np.array_equal(one.score, same.score)
@@ -348,9 +349,9 @@ def test_the_predator_does_not_know_the_future(bench, monkeypatch):
 def test_it_believes_in_the_tapes_that_score_above_the_threshold_after_half_of_the_time(bench, found):
     threshold = stealth._threshold(bench)
     curve = bench.volumes[: len(bench.volumes) // 2]
-    path, seen = stealth._draw_path(bench, range(EPISODES)), []
+    path, seen = fine_grid.draw_fine_path(bench, range(EPISODES)), []
     for episode in range(EPISODES):
-        order = stealth._children(bench, path, episode, episode, ("IS", 0.0))
+        order = fine_grid.children_of(bench, path, episode, episode, ("IS", 0.0))
         tape = background(bench.volumes, np.random.default_rng([0, episode, 0]))
         seen.append(score(truncate(join(tape, Tape(order.times, order.shares)), 0.5), curve))
     row = next(row for row in found.rows if (row.algorithm, row.factor) == ("IS", 0.0))
@@ -372,7 +373,7 @@ def test_the_checks_are_made_on_tapes_that_nothing_else_uses(bench, found):
     clean = stealth._clean_scores(bench, 1.0, 1, EPISODES)
     assert found.chance.value == auc(judged[:, 0], clean)
     assert found.false_alarms.value == (judged[:, 1] > stealth._threshold(bench)).mean()
-    sets = [judged[:, 0], judged[:, 1], clean, stealth._clean_scores(bench, stealth.WATCHED, 3, EPISODES)]
+    sets = [judged[:, 0], judged[:, 1], clean, stealth._clean_scores(bench, fine_grid.WATCHED, 3, EPISODES)]
     assert len(np.unique(np.concatenate(sets))) == 4 * EPISODES
     plain = next(row for row in found.rows if row.algorithm == "TWAP" and row.factor == 1.0)
     scores = np.concatenate([cell.score for cell in measured(bench, [("TWAP", 1.0)], 0.0, EPISODES)])
@@ -392,7 +393,7 @@ def test_a_share_has_an_interval_even_where_nothing_happened():
 @pytest.mark.slow  # that the threshold is the quantile of tapes that nothing else uses is tested above
 def test_false_alarms_come_as_often_as_they_should(bench, monkeypatch):
     monkeypatch.setattr(stealth, "THRESHOLD_TAPES", 1500)
-    fresh = stealth._clean_scores(bench, stealth.WATCHED, 7, 1500)
+    fresh = stealth._clean_scores(bench, fine_grid.WATCHED, 7, 1500)
     assert (fresh > stealth._threshold(bench)).mean() == pytest.approx(0.05, abs=0.025)
 
 
