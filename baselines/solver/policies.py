@@ -80,6 +80,9 @@ class TablePolicy:
                 by_flow=float(problem.follows in ("flow", "level") or problem.axis.count == 1),
                 by_volume=float(problem.follows == "volume"),
                 by_drift=float(problem.follows == "drift"),
+                by_slope=float(problem.follows == "slope"),
+                slope_least=1.0 - scenario.temp_impact_sd,
+                slope_range=2.0 * scenario.temp_impact_sd or 1.0,
                 rows=table.fractions.shape[1],
                 **{
                     f"{name}_{key}": getattr(axis, key)
@@ -240,7 +243,13 @@ class TableParameters(NamedTuple):
     by_volume: float
     """1 if the signal is the log of the ratio of the last volume."""
     by_drift: float
-    """1 if the signal is the belief about the drift; if all three are 0, it is log(price / arrival price)."""
+    """1 if the signal is the belief about the drift."""
+    by_slope: float
+    """1 if the signal is the belief about the temporary impact; if all four are 0, it is log(price / arrival price)."""
+    slope_least: float
+    """The lower temporary impact over its mean."""
+    slope_range: float
+    """Difference of the two temporary impacts over their mean."""
     rows: int
     """Rows of the table per slice, one per regime."""
     signal_count: int
@@ -278,6 +287,9 @@ def _table_shares(table: TableParameters, situation: Situation) -> Any:
         signal = np.log(situation.volume_ratio)
     elif table.by_drift > 0.0:
         signal = situation.drift_mean
+    elif table.by_slope > 0.0:
+        chance = minimum(maximum((situation.slope_mean - table.slope_least) / table.slope_range, 1e-12), 1.0 - 1e-12)
+        signal = np.log(chance / (1.0 - chance))
     else:
         signal = np.log(situation.price / table.arrival_price)
     x, u = _locate(signal, table.signal_low, table.signal_spacing, table.signal_count)

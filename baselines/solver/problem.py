@@ -24,14 +24,16 @@ _SIGNAL_RANGE: Final = 6.0
 """Range of the signal grid on either side, in standard deviations."""
 _BELIEF_RANGE: Final = 5.0
 """The same for the belief about the volume level, whose grid is coarser; the range moves the value by less than 1e-6."""
+_CERTAIN_ODDS: Final = 16.0
+"""Largest log-odds of the grid of the belief about the temporary impact."""
 _POINTS, _WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
 HERMITE: Final[tuple[Floats, Floats]] = (_POINTS, _WEIGHTS / _WEIGHTS.sum())
 """Points and weights of the Gauss-Hermite rule that averages over the next signal, a standard normal."""
 
 
-Followed: TypeAlias = Literal["flow", "price", "volume", "level", "drift"]
+Followed: TypeAlias = Literal["flow", "price", "volume", "level", "drift", "slope"]
 """What a signal may be: the last order flow, the price, the ratio of the last volume to its expectation, or the belief about
-the volume level or the drift."""
+the volume level, the drift or the temporary impact."""
 
 
 class Problem(NamedTuple):
@@ -47,10 +49,10 @@ class Problem(NamedTuple):
     market: Market
     signal: Floats
     """Signal at each node, shape (nodes,): flow in standard deviations, price in currency per share, ratio of the last volume,
-    mean log level, or mean drift (fraction a day)."""
+    mean log level, mean drift (fraction a day), or log-odds of the higher temporary impact."""
     axis: Axis
-    """Grid of the signal coordinate: the flow, log(price / arrival price), log of the ratio, the mean log level, or the mean
-    drift."""
+    """Grid of the signal coordinate: the flow, log(price / arrival price), log of the ratio, the mean log level, the mean
+    drift, or the log-odds."""
     follows: Followed
     """What the signal is; "flow" if there is none."""
     regime_law: Floats
@@ -95,7 +97,7 @@ def unsolved(market: Market) -> str:
     if scenario.price_model == "abm" and scenario.price_risk:
         return "an arithmetic price with price_risk would be a signal, and the solver supports only a geometric price"
     if market.numbers.spec.unknown_slope:
-        return "own fills show the unknown temporary impact, so that trades move the belief about it"
+        return _slope_unsolved(market)
     if level_matters(market) and market.numbers.spec.capped:
         return "the participation cap ties the traded shares to the volume, which also moves the belief about the volume level"
     if level_matters(market) and (_flow_matters(market) or _price_matters(market)):
@@ -130,6 +132,20 @@ def _drift_unsolved(market: Market) -> str:
     return ""
 
 
+def _slope_unsolved(market: Market) -> str:
+    """Return the reason why a market with an unknown temporary impact cannot be solved exactly; the empty string if it can."""
+    spec = market.numbers.spec
+    linear = spec.beta == spec.transient_exponent == 1.0 and not market.impact.transient_slope
+    noisy = spec.noisy_volume or spec.varying_level or spec.unknown_drift or spec.drifting or not market.step_volatility.all()
+    other = spec.capped or spec.hunted or spec.price_risk or not spec.complete or market.regimes > 1
+    if linear and not (noisy or other or _flow_matters(market) or _price_matters(market)):
+        return ""
+    return (
+        "own fills show the unknown temporary impact, so that trades move the belief about it; the solver supports that where "
+        "impact is linear and decays at once, and nothing else moves a cost"
+    )
+
+
 def _memory_unsolved(market: Market) -> str:
     """Return the reason why a market with persistent volume cannot be solved exactly; the empty string if it can."""
     if market.numbers.spec.capped:
@@ -162,6 +178,8 @@ def build_problem(market: Market, nodes: int = 33, learn: bool = True) -> Proble
             deviation of a persistent volume, or the drift. Otherwise the level is a part of the volume noise, the noise has no
             memory and the drift is its mean: exact for a policy that ignores past volumes and prices, where no cap applies.
     """
+    if learn and market.numbers.spec.unknown_slope and not _slope_unsolved(market):
+        return _slope_problem(market, nodes)
     if learn and memory_matters(market) and not _memory_unsolved(market):
         return _memory_problem(market, nodes)
     if learn and market.numbers.spec.unknown_drift and not _drift_unsolved(market):
@@ -244,6 +262,23 @@ def _drift_problem(market: Market, nodes: int) -> Problem:
         deviations=np.full(market.slices, total_noise(market)),
     )
     return problem._replace(signal_steps=_belief_steps(problem, drift_variances(market)))
+
+
+def _slope_problem(market: Market, nodes: int) -> Problem:
+    """Return the decision problem whose signal is the belief about the temporary impact, which moves with the trades."""
+    axis = Axis(-_CERTAIN_ODDS, _CERTAIN_ODDS, nodes)
+    return Problem(
+        market=market,
+        signal=axis.nodes,
+        axis=axis,
+        follows="slope",
+        regime_law=market.scenario.regimes.start_law(),
+        transition=market.scenario.regimes.transition(market.tau),
+        signal_law=interpolation(axis, 0.0),
+        signal_steps=(),
+        levels=np.ones((market.slices, nodes)),
+        deviations=np.full(market.slices, total_noise(market)),
+    )
 
 
 def _belief_steps(problem: Problem, variances: Floats) -> tuple[Floats, ...]:

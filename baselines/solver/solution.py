@@ -36,6 +36,7 @@ from .objectives import bps_of, schedule_objective, schedules, solve_to_toleranc
 from .policies import LinearPolicy, SchedulePolicy, TablePolicy, table_policy
 from .problem import build_problem, unsolved
 from .spline import Axis
+from .two_points import solve_two_points
 
 __all__ = ["Best", "Solution", "best_of", "code_hash", "even_bps", "optimum", "schedule_bps", "solve"]
 
@@ -395,6 +396,10 @@ def best_of(market: Market, tick: Callable[[], None] = lambda: None) -> Best:
     if two_sided is not None and keeps_one_side(two_sided):
         method, error = "Riccati", 0.0
         values, policy = 1e4 * two_sided.values, LinearPolicy(two_sided.gains, two_sided.by_flow)
+    elif market.numbers.spec.unknown_slope:
+        method = "dynamic programming on the log-odds"
+        best, error, problem, table = solve_two_points(market)
+        values, policy = np.array([best * bps_of(market)]), table_policy(problem, table)
     elif is_separable(market):
         method = "recursion in the belief"
         best, error, problem, table = solve_separable(market)

@@ -185,7 +185,7 @@ def test_in_trending_day_nobody_reaches_the_regime_observed_one_slice_late():
         ("desk-5min", "the participation cap ties"),
         ("flow-signal", "supports an arithmetic price and no persistent flow"),
         ("unknown-drift", "without unknowns and without persistent volume"),
-        ("unknown-impact", "own fills show the unknown temporary impact"),
+        ("unknown-all", "own fills show the unknown temporary impact"),
     ],
 )
 def test_the_grid_refuses_what_it_does_not_solve(name, reason):
