@@ -213,7 +213,7 @@ def test_a_graph_with_other_actions_is_refused_and_no_file_is_written(tmp_path):
     [
         ("[", "must be a JSON list of features: "),
         ("3", "must be a JSON list of features: features must be a list"),
-        ('["time_left", "remainin"]', "features must be one of .*, got 'remainin'"),
+        ('["time_left", "remainin"]', "must be a JSON list of features: features must be one of remaining, "),
         ('["remaining"]', "must hold 'time_left'"),
         ('["remaining", "time_left"]', r"the first input must be float32 of shape \(n, 2\), got"),
     ],
