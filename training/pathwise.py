@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from .torch_rollout import Outcome
 
 __all__ = [
-    *("OBJECTIVES", "Args", "Trainer", "check", "check_course", "check_device", "network_shapes", "train", "train_in"),
+    *("OBJECTIVES", "Args", "Trainer", "check", "check_course", "check_device", "initial_weights", "network_shapes", "train"),
+    "train_in",
 ]
 
 OBJECTIVES: Final = ("expected", "mean-variance", "cvar")
@@ -162,6 +163,8 @@ class Trainer:
     task: Any
     kind: type[NetworkPolicy] = NetworkPolicy
     """Class of the policies."""
+    vectors: tuple[str, ...] = ("weights", "average", "best")
+    """Names of the vectors of a checkpoint."""
     drawn_ahead: int = 8
     """Number of gradient steps whose paths are drawn at once."""
 
@@ -184,7 +187,7 @@ class Trainer:
 
     def initial(self) -> Any:
         """Draw the initial weights, one vector."""
-        return _initial_weights(self.shapes, self.args.seed)
+        return initial_weights(self.shapes, self.args.seed)
 
     def _tensor(self, values: Any) -> torch.Tensor:
         tensor: torch.Tensor = self.torch.tensor(values, dtype=self.torch.float32, device=self.args.device)
@@ -258,6 +261,25 @@ class Trainer:
         self.average.lerp_(self.weights.detach(), 1.0 - decay)
         return bool(self.torch.isfinite(loss)) and bool(self.torch.isfinite(self.weights).all())
 
+    @property
+    def total(self) -> int:
+        """Units of the progress bar: gradient steps, or thousandths of the time."""
+        return 1000 if self.args.seconds else int(self.args.steps)
+
+    @property
+    def gradient_steps(self) -> int:
+        """Steps of Adam so far."""
+        return self.step
+
+    def judge(self) -> None:
+        """Validate if it is due: at the beginning, every `validate_every` steps, and at the end."""
+        if self.step % self.args.validate_every == 0 or self.done() >= 1.0:
+            self.validate()
+
+    def exhausted(self) -> bool:
+        """Return whether the training stops before its end, because the validations no longer improve."""
+        return bool(self.failures >= self.args.patience)
+
     def validate(self) -> None:
         """Evaluate the averaged weights on the validation episodes, and store them if they are the best so far."""
         with self.torch.no_grad():
@@ -275,8 +297,7 @@ class Trainer:
 
     def save(self, folder: Path, scenario: Any) -> None:
         """Write a checkpoint."""
-        names = ("weights", "average", "best")
-        tensors = {name: getattr(self, name).detach().cpu().numpy() for name in names}
+        tensors = {name: getattr(self, name).detach().cpu().numpy() for name in self.vectors}
         state = self.adam.state[self.weights]
         tensors |= {name: state[name].cpu().numpy() for name in ("exp_avg", "exp_avg_sq") if state}
         progress = {"best_step": self.best_step, "best_value": self.best_value, "failures": self.failures, "spent": self.spent}
@@ -295,12 +316,12 @@ class Trainer:
                 raise ValueError(f"cannot resume: {key} must be {old.get(key)!r} as in the checkpoint, got {value!r}")
         tensors = {name: self._tensor(values) for name, values in checkpoint.tensors.items()}
         with self.torch.no_grad():
-            for name in ("weights", "average", "best"):
+            for name in self.vectors:
                 getattr(self, name).copy_(tensors[name])
+        self.step, self.ahead = checkpoint.step, []
         if "exp_avg" in tensors:
             moments = {name: tensors[name] for name in ("exp_avg", "exp_avg_sq")}
-            self.adam.state[self.weights] = {"step": self.torch.tensor(float(checkpoint.step)), **moments}
-        self.step, self.ahead = checkpoint.step, []
+            self.adam.state[self.weights] = {"step": self.torch.tensor(float(self.gradient_steps)), **moments}
         for name, value in checkpoint.about["progress"].items():
             setattr(self, name, value)
 
@@ -318,6 +339,13 @@ class Trainer:
         """Write the scenario of the training to its folder."""
         save_scenario(scenario, folder)
 
+    def write(self, about: dict[str, Any], scenario: Any, folder: Path) -> NetworkPolicy:
+        """Write the scenario and the policy of the training to its folder, and return the policy."""
+        policy = self.policy(about)
+        self.save_task(scenario, folder)
+        save_policy(policy, folder)
+        return policy
+
     def policy(self, about: dict[str, Any]) -> NetworkPolicy:
         """Return the best policy as a :class:`NetworkPolicy`."""
         arrays = [np.array(values.cpu().numpy()) for values in self.layers(self.best)]
@@ -332,7 +360,7 @@ def network_shapes(features: int, hidden: int, assets: tuple[int, ...] = (), out
     return [(hidden, features), (*assets, hidden), (hidden, hidden), (hidden,), (outputs, hidden), (outputs,)]
 
 
-def _initial_weights(shapes: list[tuple[int, ...]], seed: int) -> Any:
+def initial_weights(shapes: list[tuple[int, ...]], seed: int) -> Any:
     """Draw the initial weights: normal with variance 1 / inputs, zero biases, a small last layer (a policy near VWAP)."""
     rng = np.random.default_rng([seed, _SEEDS])
     parts = [np.zeros(shape) if at % 2 else rng.normal(size=shape) / math.sqrt(shape[1]) for at, shape in enumerate(shapes)]
@@ -348,18 +376,17 @@ def _run(trainer: Trainer, checkpoints: Path, scenario: Any) -> str:
     """
     args = trainer.args
     started = time.monotonic() - trainer.spent
-    total = 1000 if args.seconds else args.steps
+    total = trainer.total
     bar = progress(total, f"train {scenario.name}") if args.progress else nullcontext(lambda done: None)
     with Signals() as signals, bar as advance:
         if trainer.step == 0:
-            trainer.validate()
+            trainer.judge()
         reported = 0
-        while trainer.done() < 1.0 and trainer.failures < args.patience:
+        while trainer.done() < 1.0 and not trainer.exhausted():
             if not trainer.learn():
                 return "diverged"
             trainer.spent = time.monotonic() - started
-            if trainer.step % args.validate_every == 0 or trainer.done() >= 1.0:
-                trainer.validate()
+            trainer.judge()
             if signals.received or trainer.step % args.checkpoint_every == 0:
                 trainer.save(checkpoints, scenario)
             if signals.received:
@@ -424,7 +451,4 @@ def train_in(folder: Path, trainer: Trainer, task: Any) -> NetworkPolicy:
         "processor_seconds": round(time.process_time() - processor, 3),
         "versions": versions("torch"),
     }
-    policy = trainer.policy(about)
-    trainer.save_task(task, folder)
-    save_policy(policy, folder)
-    return policy
+    return trainer.write(about, task, folder)

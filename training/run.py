@@ -64,7 +64,7 @@ _LOSSES = ("loss", "value_loss", "policy_gradient_loss", "actor_loss", "critic_l
 
 
 def check_training(args: Any) -> None:
-    """Check the options shared by all scripts, before the heavy imports.
+    """Check the options shared by all scripts that trade slices, before the heavy imports.
 
     Raises:
         ValueError: An option is invalid.
@@ -95,8 +95,11 @@ def check_training(args: Any) -> None:
         raise ValueError(
             f"batch_size must be at most lanes x steps ({rows}), got {args.batch_size}; pass a smaller --batch-size"
         )
-    modules = ["torch", "stable_baselines3", "safetensors", *(["tensorboard"] if args.tensorboard else [])]
-    for module in [*modules, *(["tqdm", "rich"] if args.progress else [])]:
+    modules = ["torch", "safetensors"]
+    if hasattr(args, "tensorboard"):  # the scripts of stable-baselines3
+        modules += ["stable_baselines3", *(["tensorboard"] if args.tensorboard else [])]
+        modules += ["tqdm", "rich"] if args.progress else []
+    for module in modules:
         need(module, "train")
 
 
