@@ -38,7 +38,7 @@ from hyperexec_env.market.scenario import ScenarioLike
 from hyperexec_env.progress import progress
 from hyperexec_env.workers import check_workers
 
-from . import dqn, pathwise, ppo, sac, universal
+from . import dqn, pathwise, ppo, ppo_fast, sac, universal
 from .checkpoints import FOLDER, checkpoint_files
 from .folder import file_name
 from .interruption import Interrupted
@@ -91,6 +91,16 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
         (
             *("learning_rate=3e-4..1e-2", "lanes=64,128,192,256", "batch_size=512,1024,2048,4096", "epochs=3..10"),
             *("gae_lambda=0.9..1", "clip=0.1..0.3", "log_std=-2..0", "hidden=32,64,128"),
+        ),
+    ),
+    "ppo-fast": Algorithm(
+        ppo_fast.Args,
+        ppo_fast.train,
+        ppo_fast.check,
+        "timesteps",
+        (
+            *("learning_rate=3e-4..1e-2", "paired=4,8,16,48", "batch_size=512,1024,2048,4096", "epochs=1..6"),
+            *("clip=0.1..0.8", "log_std=-2..0", "hidden=32,64,128"),
         ),
     ),
     "sac": Algorithm(

@@ -40,7 +40,7 @@ class _Entry(NamedTuple):
 def commands() -> dict[tuple[str, ...], str]:
     """Return the module name of each command, by the words of the command."""
     names = (found.name for found in pkgutil.iter_modules(__path__) if not found.name.startswith("_"))
-    return {tuple(name.split("_")): f"{__name__}.{name}" for name in names}
+    return {tuple(name.replace("__", "-").split("_")): f"{__name__}.{name}" for name in names}
 
 
 def main(words: Sequence[str] | None = None) -> int:

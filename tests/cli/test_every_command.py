@@ -35,6 +35,7 @@ TINY = {
     "leaderboard": "--training-seeds 0 --episodes 20 --no-optimum --no-progress",
     "evaluate": "--scenario almgren-chriss --policy TWAP --episodes 10",
     "train ppo": f"{QUICK} --timesteps 104 --steps 26 --batch-size 26 --epochs 1 --no-tensorboard",
+    "train ppo-fast": f"{QUICK} --timesteps 104 --paired 2 --batch-size 26 --epochs 1",
     "train pathwise": f"{QUICK} --steps 1 --validation 4",
     "train universal": f"{UNIVERSAL} --lanes 4 --hidden 4 --out run --overwrite --no-progress",
     "train sac": REPLAY,
@@ -74,7 +75,7 @@ TINY = {
 LISTS = ("scenarios", "data layouts")
 """Commands whose JSON is a list."""
 NEEDS = {"leaderboard": "matplotlib", "tune": "optuna", "export": "stable_baselines3", "onnx": "onnxruntime"} | dict.fromkeys(
-    ("train ppo", "train sac", "train dqn", "train pathwise", "train universal"), "stable_baselines3"
+    ("train ppo", "train sac", "train dqn", "train ppo-fast", "train pathwise", "train universal"), "stable_baselines3"
 )
 
 
@@ -177,7 +178,7 @@ def test_the_list_of_commands_is_in_order_and_imports_none_of_them():
     code = f"import sys\nfrom hyperexec_env.cli import main\ntry:\n    main(['--help'])\nfinally:\n    {show}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     listed = [line for line in done.stdout.splitlines() if line.startswith("    ") and line[4] != " "]
-    assert [next(name for name in TINY if line[4:].startswith(name)) for line in listed] == list(TINY)
+    assert [next(name for name in TINY if f"{line[4:]} ".startswith(f"{name} ")) for line in listed] == list(TINY)
     light = {f"hyperexec_env.{name}" for name in ("version", "cli", "cli._signals", "arguments", "checks", "extras")}
     assert set(done.stderr.split()) <= light | {"hyperexec_env"}
 
@@ -237,6 +238,7 @@ USING = [
     ("leaderboard --out board --scenario almgren-chriss", "board/almgren-chriss.json"),
     ("train ppo --scenario mine.toml", "base.toml"),
     ("train pathwise --out board", "board/policy.safetensors"),
+    ("train ppo-fast --seeds 2 --out board", "board/checkpoints/x.json"),
     ("train sac --out board", "board/scenario.toml"),
     ("train dqn --out board", "board/checkpoints/x.json"),
     ("export model.zip --algorithm ppo --out board", "board/policy.json"),
@@ -262,7 +264,7 @@ def test_no_result_replaces_a_file_that_the_command_uses(words, target, capsys, 
     Path("mine.toml").write_text('base = "base.toml"\nname = "mine"\n')
     Path("link.toml").symlink_to("base.toml")
     os.link("mine.toml", "hard.toml")
-    command = next(name for name in TINY if words.startswith(name))
+    command = next(name for name in TINY if f"{words} ".startswith(f"{name} "))
     script = importlib.import_module(cli.commands()[tuple(command.split())])
     monkeypatch.setattr(script, "main", lambda args: pytest.fail("worked"))
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -557,7 +559,7 @@ def test_a_market_whose_price_falls_below_zero_says_so_on_the_card_and_in_every_
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_the_work(capsys, folder, monkeypatch):
-    for command in ("leaderboard", "train ppo", "train sac", "train dqn", "train pathwise", "export"):
+    for command in ("leaderboard", "train ppo", "train ppo-fast", "train sac", "train dqn", "train pathwise", "export"):
         script = importlib.import_module(cli.commands()[tuple(command.split())])
         monkeypatch.setattr(script, "main", lambda args: pytest.fail("worked"))
         code, out, err = run(capsys, *command.split(), *TINY[command].split(), "--out", "/proc/x")

@@ -83,6 +83,7 @@ GOALS = {
     "4 venues, 1,024 numba lanes": (6.5, "lower", "one venue"),
     "training by PPO": (15.0, "higher", "stable-baselines3's defaults"),
     "environment's share of it": (1.0, "lower", LIMIT),
+    "training by PPO-fast": (4.0, "higher", "training by PPO"),
 }
 """Goal, direction and reference of every row with a goal; a limit is reached by a ratio of at most 1."""
 
@@ -122,7 +123,7 @@ def test_an_option_measures_its_part_only_and_full_measures_all(everything_insta
     plain, agent, training = names(), names(agent=True), names(training=True)
     assert "single environment" in plain
     assert agent == {name for name in GOALS if name.split()[0] in ("process()", "route()", "generation", "impact", "status")}
-    assert training == {"training by PPO", "environment's share of it"}
+    assert training == {"training by PPO", "environment's share of it", "training by PPO-fast"}
     assert names(agent=True, training=True) == agent | training
     long = {"evaluate, 1,000,000 episodes", "evaluate, 1,000,000 episodes, memory", *LARGE}
     assert names(full=True) == plain | agent | training | long
@@ -279,7 +280,7 @@ def test_the_profile_finds_where_the_time_goes(numpy_lanes, monkeypatch, owner, 
     pause = 0.3 / calls
     slow(monkeypatch, f"{owner}.{method}", pause)
     history = []
-    probe, _ = training_probes(history, TINY, updates=1, steps=16)
+    probe, *_ = training_probes(history, TINY, updates=1, steps=16)
     probe.ours(1e-6)
     took = TINY.lanes * TINY.steps / probe.ours(1e-6)
     assert took * history[-1][part] / 100.0 >= calls * pause
