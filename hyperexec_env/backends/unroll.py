@@ -17,6 +17,7 @@ from __future__ import annotations
 import ast
 import inspect
 import itertools
+import re
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +36,8 @@ Function = Callable[[list[float]], Sequence[float]]
 """A function of a list of numbers that is called as it is."""
 Join = Callable[[Sequence[Any]], Function]
 """A function from several functions to one function of all their lists."""
+_NAMES: Final = re.compile(r"\b[st]\d+\b")
+"""Names of numbers in the text: arguments and results of operations."""
 _DEEPEST: Final = 12
 """Largest number of operations nested in one expression."""
 _SHAPES: Final = {
@@ -227,11 +230,32 @@ def unrolled(function: Callable[..., Any], *given: Any, **inner: Any) -> Callabl
             heads += [] if text == f"given{index}" else [f"{text} = given{index}"]
     made = rebuilt(function, _caller, **inner)(*arguments)
     body, used = _written(made)
-    lines = [f"def function({', '.join(names)}):", *(f"    {line}" for line in (*heads, *body))]
+    lines = [f"def function({', '.join(names)}):", *(f"    {line}" for line in _renamed([*heads, *body]))]
     space: dict[str, Any] = {"inf": inf, "nan": nan, **used}
     exec("\n".join(lines), space)  # noqa: S102 - the text holds operators and numbers only
     result: Callable[..., Any] = space["function"]
     return result
+
+
+def _renamed(lines: Sequence[str]) -> list[str]:
+    """Return statements in which the name of a number that is not needed any more is used again.
+
+    Python then frees the number, whose memory the next one takes.
+    """
+    last = {name: number for number, line in enumerate(lines) for name in _NAMES.findall(line)}
+    chosen: dict[str, str] = {}
+    free: list[str] = []
+    made = []
+    for number, line in enumerate(lines):
+        targets, sign, value = line.rpartition(" = ") if not line.startswith("return ") else ("", "", line)
+        used, set_here = dict.fromkeys(_NAMES.findall(value)), dict.fromkeys(_NAMES.findall(targets))
+        read = _NAMES.sub(lambda match: chosen[match.group()], value)
+        free += [chosen[name] for name in used if last[name] == number]
+        for name in set_here:
+            chosen[name] = free.pop() if free else f"v{len(chosen)}"
+        free += [chosen[name] for name in set_here if last[name] == number]
+        made.append(_NAMES.sub(lambda match: chosen[match.group()], targets) + sign + read)
+    return made
 
 
 def _opened(value: Any, leaves: Iterator[int], name: str) -> tuple[Any, str]:

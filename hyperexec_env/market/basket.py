@@ -31,6 +31,7 @@ and :func:`stacked_move` is `basket_move` with arrays or tensors of shape (asset
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from functools import reduce
 from operator import add, mul
@@ -135,13 +136,14 @@ class Products:
         columns = np.array(matrices, dtype=np.float64).transpose(2, 0, 1)
         count, several, rows = columns.shape
         self._columns = columns.reshape(count, several * rows).copy()
-        self._values = np.empty(several * count)
+        self._values: Any = np.empty(several * count)
+        self._write = struct.Struct(f"{several * count}d").pack_into  # in half the time of an assignment of a list
         self._parts, self._sums = np.empty_like(self._columns), np.empty(several * rows)
         self._spread = self._parts.reshape(columns.shape), self._values.reshape(several, count).T[:, :, None]
 
     def __call__(self, values: Sequence[float]) -> list[float]:
         """Return the sums for each row of each matrix."""
-        self._values[:] = values
+        self._write(self._values, 0, *values)
         parts, each = self._spread
         parts[:] = each  # and then a product of equal shapes: numpy needs twice the time to spread the values as it multiplies
         np.multiply(self._columns, self._parts, out=self._parts)

@@ -125,3 +125,14 @@ def test_an_operation_on_the_same_numbers_is_computed_once():
     assert [ours(left, 0.5) for left in (0.3, 7.0)] == [twice(left, 0.5) for left in (0.3, 7.0)]
     products = [line for line in dis.Bytecode(ours) if line.opname == "BINARY_OP" and line.argrepr == "*"]
     assert len(products) == 2  # left * right and right * left
+
+
+def test_names_are_used_again_once_their_numbers_are_not_needed():
+    def chain(value, other):
+        for _ in range(40):
+            value, other = value * 0.5 - other, other + value * value * 0.1
+        return value, other
+
+    ours = unrolled(chain, NUMBER, NUMBER)
+    assert ours(0.1, 0.2) == chain(0.1, 0.2)
+    assert ours.__code__.co_nlocals < 10
