@@ -227,6 +227,7 @@ def test_a_leaderboard_takes_venues_and_the_touch_and_does_not_train_twice(tmp_p
     assert (text.count("<h2>"), text.count('class="trained"'), text.count('class="optimum"')) == (2, 2, 2)
     monkeypatch.setattr(ppo, "train", lambda options, **more: pytest.fail("trained again"))
     assert [board.to_dict() for board in leaderboard(names, **options)] == [board.to_dict() for board in boards]
+    assert [board.to_dict() for board in leaderboard(names, workers=2, **options)] == [board.to_dict() for board in boards]
     assert verified(tmp_path).sound  # nothing is stored of these boards, and their policies are known
     assert cli.main(["bundle", str(tmp_path), "--out", str(tmp_path / "bundle.zip")]) == 2
     assert "holds no board" in capsys.readouterr().err  # a bundle holds boards of orders of one asset and of baskets
