@@ -155,7 +155,10 @@ class HyperExecBasketEnv(EpisodeEnv):
         """Return the action of each asset, clipped to the bounds."""
         if type(action) is np.ndarray and action.shape == self._shape and action.dtype.kind == "f":
             values: list[Any] = action.tolist()
-            if all(-1.0 <= value <= 1.0 for value in values):
+            for value in values:  # half the time of `all` of a generator
+                if not -1.0 <= value <= 1.0:
+                    break
+            else:
                 return values
         return self.task.checked(action).tolist()  # type: ignore[no-any-return]
 
