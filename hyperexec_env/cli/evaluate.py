@@ -43,7 +43,7 @@ class Args:
     policy_timeout: float = option(
         TIMEOUT, "seconds that a policy may take for one slice of a batch of episodes, before it has failed (0: no limit)"
     )
-    workers: int = option(1, "processes that share the batches of 4,096 episodes; results do not depend on their number")
+    workers: int = option(1, "processes that share the batches of episodes; results do not depend on their number")
     ray: str = option("", "address of a ray cluster that runs the batches instead (extra dist); auto: the one of this machine")
     store: str | None = option(None, "store results in this file, and reuse results that it contains", file="store")
 
