@@ -162,7 +162,7 @@ class PpoTrainer(Trainer):
         rows = [np.append(initial_weights(self.shapes, seed), np.full(self.outputs, args.log_std)) for seed in seeds]
         self.weights = self._tensor(np.array(rows)).requires_grad_()
         self.best = self.weights.detach().clone()  # the last finite ones
-        self.adam = self.torch.optim.Adam([self.weights], lr=args.learning_rate, eps=1e-5)
+        self.adam = self.torch.optim.Adam([self.weights], lr=args.learning_rate, eps=1e-5, fused=True)
         self.step, self.best_step, self.best_value, self.failures, self.spent = 0, 0, 0.0, 0, 0.0
         self.surrogate = self.torch.compile(self._surrogate) if args.compile else self._surrogate
 
@@ -215,10 +215,18 @@ class PpoTrainer(Trainer):
 
     def mean(self, weights: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
         """Return the mean actions, shape (seeds, n, outputs), of observations of shape (seeds, n, features)."""
-        torch, parts = self.torch, self._parts(weights)
-        values = seen
-        for at in range(0, len(parts), 2):
-            values = torch.baddbmm(parts[at + 1], torch.tanh(values) if at else values, parts[at].mT)
+        return self._mean(self._parts(weights), seen)
+
+    def _mean(self, parts: list[torch.Tensor], seen: torch.Tensor) -> torch.Tensor:
+        """Return :meth:`mean`; tanh z = 2 sigmoid(2 z) - 1, of which torch's sigmoid takes a sixth of the time of its tanh."""
+        values, scale = seen, 1.0
+        for weight, bias in zip(parts[::2], parts[1::2], strict=True):
+            last = weight is parts[-2]
+            if values is not seen:
+                bias, scale = bias - weight.sum(-1)[:, None], 2.0
+            doubled = 1.0 if last else 2.0
+            values = self.torch.baddbmm(bias, values, weight.mT, beta=doubled, alpha=doubled * scale)
+            values = values if last else self.torch.sigmoid(values)
         return values
 
     def _parts(self, weights: torch.Tensor) -> list[torch.Tensor]:
@@ -239,12 +247,14 @@ class PpoTrainer(Trainer):
         seen, actions, chance, advantage = self._collect(draws)
         for group in self.adam.param_groups:
             group["lr"] = args.learning_rate * (1.0 - self.done())
-        seeds = torch.arange(args.seeds, device=args.device)[:, None]
+        first = self.rows * torch.arange(args.seeds, device=args.device)[:, None]
+        table = [values.flatten(0, 1) for values in (seen, actions, chance, advantage)]
         for _ in range(args.epochs):
             order = torch.stack([torch.randperm(self.rows, generator=draw, device=args.device) for draw in draws])
             for batch in order.split(self.size, dim=1):
                 self.adam.zero_grad()
-                chosen = (values[seeds, batch] for values in (seen, actions, chance, advantage))
+                rows = (first + batch).flatten()
+                chosen = (values.index_select(0, rows).view(*batch.shape, *values.shape[1:]) for values in table)
                 self.surrogate(self.weights, *chosen).backward()
                 self.adam.step()
         self.step += 1
@@ -276,14 +286,14 @@ class PpoTrainer(Trainer):
         noise = torch.stack([torch.randn(steps, lanes, outputs, generator=draw, **new) for draw in draws])
         actions, rewards, alive = torch.empty_like(noise), *(torch.zeros(args.seeds, steps, lanes, **new) for _ in range(2))
         with torch.no_grad():
-            deviation = self._log_std(self.weights).exp()
+            parts, deviation = self._parts(self.weights), self._log_std(self.weights).exp()
             for at in range(steps):
                 if at % self.slices == 0:
                     episode = self.step * self.episodes + at // self.slices
                     observation, _ = self.env.reset(seed=self.lane_seeds, options={"episode": episode})
                     running = torch.ones(args.seeds, lanes, **new)
                 seen[:, at] = torch.from_numpy(observation).view(args.seeds, lanes, -1)
-                actions[:, at] = self.mean(self.weights, seen[:, at]) + deviation * noise[:, at]
+                actions[:, at] = self._mean(parts, seen[:, at]) + deviation * noise[:, at]
                 given = actions[:, at].clamp(-1.0, 1.0).cpu().numpy().reshape(self.env.action_space.shape)
                 observation, reward, ended, _, _ = self.env.step(given)
                 alive[:, at] = running
