@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -13,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from hyperexec_env.evaluation import bench
-from hyperexec_env.evaluation.bench import REFERENCE, Probe, single_rate, within
+from hyperexec_env.evaluation.bench import ENVIRONMENT, REFERENCE, Probe, single_rate, within
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.children import cut
@@ -21,18 +22,30 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.fill_rates import FillRates, HiddenOrder
 from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.execution.quotes import Quote
+from hyperexec_env.market.scenario import UNKNOWNS, get_scenario
 from hyperexec_env.market.venue import Venue
 from hyperexec_env.orders import ParentOrder
 
 from .policies import get_policy
 from .solver import solve
 
-__all__ = ["Spent", "agent_probes", "command_probes", "reading_probes", "rollout_probes", "solver_probes", "spent_by"]
+__all__ = [
+    "Spent",
+    "agent_probes",
+    "command_probes",
+    "reading_probes",
+    "rollout_probes",
+    "solver_probes",
+    "spent_by",
+    "unknown_probes",
+]
 
 _CHILDREN: Final = 20
 _LEARNED: Final = "regime-day"
 """Prior of an agent that learns: six hidden regimes."""
 _BATCH: Final = 50
+_SOLVED: Final = (("unknown-volume", 5.0), ("unknown-impact", 30.0))
+"""Scenarios whose unknowns are solved exactly, and the limits of their time, seconds."""
 _POLICY: Final = "TWAP"
 _EPISODES: Final = 1_000_000
 _ROLLOUT: Final = f"""
@@ -227,8 +240,30 @@ def _solve_time(name: str) -> Callable[[float], float]:
 
 
 def solver_probes() -> list[Probe]:
-    """Return the probes of solvers: the time of an exact table, and of ten assets with six regimes."""
-    return [within(f"optimum of {name}", "s", 1.0, _solve_time(name)) for name in ("touch-5min", "basket-day")]
+    """Return the probes of solvers: an exact table, ten assets with six regimes, and what an episode does not tell."""
+    quick = [within(f"optimum of {name}", "s", 1.0, _solve_time(name)) for name in ("touch-5min", "basket-day")]
+    return [*quick, *(within(f"optimum of {name}", "s", limit, _solve_time(name), once=True) for name, limit in _SOLVED)]
+
+
+def unknown_probes() -> list[Probe]:
+    """Return the probes of single environments with unknowns and their beliefs, relative to the market without unknowns."""
+    every = replace(get_scenario("unknown-all"), name="all-unknown", kyle_sd=0.5)
+    known = dict.fromkeys(UNKNOWNS, 0.0)
+    return [
+        Probe(
+            name,
+            "steps/s",
+            1.0 / slower,
+            "higher",
+            single_rate(ENVIRONMENT, scenario=scenario, observe_beliefs=True),
+            single_rate(ENVIRONMENT, scenario=replace(scenario, **known)),  # type: ignore[arg-type]
+            "nothing unknown",
+        )
+        for name, scenario, slower in (
+            ("one unknown, with its belief", get_scenario("unknown-volume"), 1.15),
+            ("four unknowns, with their beliefs", every, 1.4),
+        )
+    ]
 
 
 def rollout_probes(episodes: int = _EPISODES) -> list[Probe]:

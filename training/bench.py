@@ -12,7 +12,14 @@ from typing import Any, Final, NamedTuple
 
 import gymnasium as gym
 
-from hyperexec_env.baselines.bench import agent_probes, command_probes, reading_probes, rollout_probes, solver_probes
+from hyperexec_env.baselines.bench import (
+    agent_probes,
+    command_probes,
+    reading_probes,
+    rollout_probes,
+    solver_probes,
+    unknown_probes,
+)
 from hyperexec_env.evaluation.bench import (
     ENVIRONMENT,
     Measure,
@@ -191,7 +198,7 @@ def plan(*, agent: bool = False, training: bool = False, full: bool = False) -> 
         numba = not lines[-1]
         lines += [left_out_by_gymnasium() if numba else "", left_out("the first frame is", "PIL", "plot")]
         chosen += environment_probes(numba, pictures=not lines[-1])
-        chosen += solver_probes()
+        chosen += [*solver_probes(), *unknown_probes()]
         chosen += rollout_probes() if numba else []
         chosen += command_probes() if numba and full else []
     if full:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import none_allowed
+from hyperexec_env.envs.feature import BELIEF_FEATURES, PASSIVE_BELIEFS
 from hyperexec_env.envs.features import OWN, assemble, drawn_features, last_ratio, own_features, reach
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.reward import Outcome, outcome_of
@@ -28,7 +29,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, cost_scale, draw_number, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
 from hyperexec_env.market.tables import must_finish
-from hyperexec_env.market.unknown import learn_slope
+from hyperexec_env.market.unknown import learn_slope, slope_moments
 from hyperexec_env.orders import Order
 from hyperexec_env.records import adder, map_leaves, on_numbers
 
@@ -39,6 +40,9 @@ ROW: Final = (*Slice._fields, "base", "drifted", "plan", "rest_volume")
 _write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
 _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _NO_ACCOUNT = open_account()
+_SHARED = tuple(name for name in World._fields if name in Situation._fields)
+"""Fields of a situation that are the market's, which trades do not move."""
+_NO_SITUATION = Situation(**dict.fromkeys(Situation._fields))
 _NO_WORLD = World(0, 0.0, 0.0, 1.0, 1.0)
 """Placeholder for :func:`situation_of`, which does not read the account."""
 _COST = itemgetter(1)
@@ -81,6 +85,17 @@ class Block:
         ratio = last_ratio(market.numbers, observer.hidden, before, view.last_expected, world.volume_ratio)
         drawn = drawn_features(ratio, side, world.flow)
         self.observations = assemble(drawn, observer.rows.take(cell, axis=0), OWN)
+        own = observer.own
+        self.told = all(feature in BELIEF_FEATURES for feature in own)
+        """Whether no function of the situation is a user's: what trades do not move is written ahead here."""
+        self.moved = tuple(feature for feature in own if self.told and feature not in PASSIVE_BELIEFS)
+        """Features that show a belief which our trades move."""
+        self.columns = [index - len(own) for index, feature in enumerate(own) if feature in self.moved]
+        if own and self.told:
+            passive = {name: getattr(world, name) for name in _SHARED}
+            beliefs = extension(own)(_NO_SITUATION._replace(side=side, slope_mean=1.0, slope_variance=0.0, **passive), None)
+            for column, values in enumerate(beliefs, start=-len(own)):
+                self.observations[..., column] = values
 
 
 def draw_block(task: Task, seed: int, first: int, count: int, board: bool = False) -> Block:
@@ -107,7 +122,7 @@ class Episode:
     """A running episode: its path as plain lists, the state of the order, and the cost of each slice."""
 
     __slots__ = (
-        *("_base", "_block", "_history", "_impact", "_index", "_known", "_memory", "_observations", "_reach", "_rows"),
+        *("_base", "_block", "_history", "_impact", "_index", "_known", "_memory", "_odds", "_observations", "_reach", "_rows"),
         *("_scales", "_slice_cost", "_slices", "_state", "asked", "k", "market", "over", "quantity", "scale", "side", "task"),
     )
 
@@ -130,6 +145,7 @@ class Episode:
         self._history: list[tuple[Any, Any]] = []
         self._memory = _EMPTY_MEMORY if market.numbers.spec.hunted else None
         self.k, self.over, self.asked = 0, False, 0.0
+        self._odds = [0.0]
         own = own_features(
             self._scales, self.quantity, self._reach, self._state, 0.0, market.numbers.slice_volume, self._known[0]
         )
@@ -186,8 +202,13 @@ class Episode:
     def observation(self) -> NDArray[np.float32]:
         """Return the present observation with the user's features."""
         observer, written = self.task.observer, self._observations[self.k]
-        if observer.own:
+        if not self._block.told:
             written[-len(observer.own) :] = extension(observer.own)(*self.noticed())
+        elif self._block.moved:
+            slope = slope_moments(self.market.numbers, self._slope_odds())
+            situation = _NO_SITUATION._replace(slope_mean=slope.mean, slope_variance=slope.variance)
+            for column, value in zip(self._block.columns, extension(self._block.moved)(situation, None), strict=True):
+                written[column] = value
         return observer.select(written)
 
     def mask(self) -> NDArray[np.int8]:
@@ -231,17 +252,17 @@ class Episode:
 
     def _slope_odds(self) -> float:
         """Return the log-odds of the higher temporary impact given the fills so far."""
-        numbers, odds = self.market.numbers, 0.0
+        numbers = self.market.numbers
         if not numbers.spec.unknown_slope:
-            return odds
-        world, index, left = self._block.path.world, self._index, self.quantity
+            return 0.0
+        world, index = self._block.path.world, self._index
         slope = world.slope.item(0, index)
-        for k, (after, _) in enumerate(self._history):
-            slice, shares = Slice(*self._rows[k]), left - after[0]
+        for k in range(len(self._odds) - 1, len(self._history)):  # the fills since the last call
+            slice, left = Slice(*self._rows[k]), self._history[k - 1][0][0] if k else self.quantity
             slipped, variance = world.slipped.item(k + 1, index), world.slip_variance.item(k + 1, index)
-            base, part = slice.temporary_scale / slope, shares / slice.volume
-            odds, left = learn_slope(numbers, odds, base, part, slope, slipped, variance), after[0]
-        return odds
+            base, part = slice.temporary_scale / slope, (left - self._history[k][0][0]) / slice.volume
+            self._odds.append(learn_slope(numbers, self._odds[-1], base, part, slope, slipped, variance))
+        return self._odds[-1]
 
     def _account(self) -> Account:
         """Return the account of the slices so far."""

@@ -9,7 +9,7 @@ from hyperexec_env.envs.situation import Situation
 from hyperexec_env.market.numeric import power
 from hyperexec_env.market.tables import Market
 
-__all__ = ["BELIEFS", "BELIEF_FEATURES", "Feature", "belief_names"]
+__all__ = ["BELIEFS", "BELIEF_FEATURES", "PASSIVE_BELIEFS", "Feature", "belief_names"]
 
 _BIG: Final = 20.0
 _PERCENT: Final = 1000.0
@@ -106,6 +106,8 @@ BELIEFS: Final = {
     ),
 }
 """Features that show the belief about each unknown of a scenario, by its field."""
+PASSIVE_BELIEFS: Final = tuple(each for name, features in BELIEFS.items() if name != "temp_impact_sd" for each in features)
+"""Beliefs that our trades do not move: all but that about the temporary impact, which own fills tell."""
 BELIEF_FEATURES: Final = tuple(feature for features in BELIEFS.values() for feature in features)
 """These features, whose functions take numbers and arrays alike."""
 

@@ -334,3 +334,17 @@ def test_beliefs_that_are_certain_are_the_ends(odds):
         belief = unknown.slope_moments(numbers, given)
         assert np.all(belief.mean == end)
         assert np.all(belief.variance == 0.0)
+
+
+def test_beliefs_drawn_ahead_are_those_of_the_situation():
+    """Without an unknown impact, no trade moves a belief, and an episode holds all of them from its start."""
+    env = HyperExecEnv(replace(DAY, **BOTH, kyle_sd=0.5, side=-1), observe_beliefs=True)
+    observation, _ = env.reset(seed=8)
+    for _ in range(4):
+        now = env.situation
+        expected = [
+            *(now.level_mean, now.level_variance**0.5, -100.0 * now.drift_mean, 100.0 * now.drift_variance**0.5),
+            *(now.kyle_mean, now.kyle_variance**0.5),
+        ]
+        assert observation[-6:] == pytest.approx(expected, rel=1e-6)
+        observation = env.step(np.full(1, 0.3, np.float32))[0]

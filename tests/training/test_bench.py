@@ -78,6 +78,10 @@ GOALS = {
     "child order at the touch, 1,024 numba lanes": (2.0, "lower", "an order of slices"),
     "optimum of touch-5min": (1.0, "lower", LIMIT),
     "optimum of basket-day": (1.0, "lower", LIMIT),
+    "optimum of unknown-volume": (1.0, "lower", LIMIT),
+    "optimum of unknown-impact": (1.0, "lower", LIMIT),
+    "one unknown, with its belief": (1.0 / 1.15, "higher", "nothing unknown"),
+    "four unknowns, with their beliefs": (1.0 / 1.4, "higher", "nothing unknown"),
     "4 venues": (6.5, "lower", "one venue"),
     "4 venues, 1,000 numpy lanes": (6.5, "lower", "one venue"),
     "4 venues, 1,024 numba lanes": (6.5, "lower", "one venue"),
@@ -98,6 +102,8 @@ LIMITS = {
     "decision of a trained policy": (25.0, "us"),
     "optimum of touch-5min": (1.0, "s"),
     "optimum of basket-day": (1.0, "s"),
+    "optimum of unknown-volume": (5.0, "s"),
+    "optimum of unknown-impact": (30.0, "s"),
     "environment's share of it": (5.0, "%"),
 }
 
