@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import math
 import runpy
 from collections import namedtuple
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ from hyperexec_env.market import kernel
 from hyperexec_env.market.kernel import Cost, Slice, State, step
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
-from hyperexec_env.market.scenario import get_scenario, scenario_names
+from hyperexec_env.market.scenario import UNKNOWNS, get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
 
 TRIPS = 4_000
@@ -230,6 +231,29 @@ def test_a_model_that_returns_nan_raises():
 def test_a_registered_scenario_is_sound_unless_documented_otherwise(name):
     found = certified(name)
     assert found.sound == (name not in UNSOUND), found.faults
+
+
+FAR = 3.0902
+"""Standard deviations of the quantiles .001 and .999 of a normal prior."""
+
+
+@pytest.mark.parametrize("end", [-1.0, 1.0])
+@pytest.mark.parametrize("name", ["unknown-volume", "unknown-drift", "unknown-impact", "unknown-all"])
+def test_a_market_is_sound_at_the_ends_of_what_is_unknown(name, end):
+    """Trades move no draw, so that each told draw must pass. A level of the volume scales the temporary impact, by L^-beta."""
+    scenario = get_scenario(name)
+    level = math.exp(end * FAR * scenario.volume_level_sd - 0.5 * scenario.volume_level_sd**2)
+    drift = tuple(mean + end * FAR * scenario.drift_sd for mean in scenario.regimes.drift)
+    told = replace(
+        scenario,
+        temp_impact_alpha=scenario.temp_impact_alpha
+        * (1.0 + end * scenario.temp_impact_sd)
+        * level**-scenario.temp_impact_beta,
+        regimes=replace(scenario.regimes, drift=drift),
+        **dict.fromkeys(UNKNOWNS, 0.0),
+    )
+    found = certify(told)
+    assert found.sound, found.faults
 
 
 def test_liquidity_makes_alternating_trades_earn():
