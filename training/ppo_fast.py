@@ -310,25 +310,24 @@ class PpoTrainer(Trainer):
 
     def described(self, scenario: Any) -> dict[str, Any]:
         """Return what describes the training beside its course."""
-        beliefs = {"beliefs": beliefs_of(self.env.task)} if self.args.observe_beliefs else {}
         return {
             "algorithm": "ppo-fast",
             "args": plain_args(self.args, scenario),
             "scenario": scenario.to_dict(),
             "scenario_hash": scenario.hash,
             "timesteps": self.step * self.rows,
-            **beliefs,
         }
 
     def write(self, about: dict[str, Any], scenario: Any, folder: Path) -> NetworkPolicy:
         """Write the scenario and the policy of each seed to its folder, and return the first policy."""
         args, policies = self.args, []
+        beliefs = {"beliefs": beliefs_of(self.env.task)} if args.observe_beliefs else {}
         for row, own in enumerate(args.folders):
             make_folder(own)
             arrays = [np.array(part[row].cpu().numpy()).reshape(shape) for part, shape in self._with_shapes()]
             layers = tuple(zip(arrays[::2], arrays[1::2], strict=True))
             mode, regime = args.action_mode, args.observe_regime
-            policies.append(self.kind("PPO-fast", layers, "tanh", "clip", mode, regime, args.seed + row, about))
+            policies.append(self.kind("PPO-fast", layers, "tanh", "clip", mode, regime, args.seed + row, about, **beliefs))
             self.save_task(scenario, own)
             save_policy(policies[-1], own)
         return policies[0]

@@ -120,15 +120,17 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize(
-    ("scenario", "router", "load"),
+    ("options", "load"),
     [
-        ("regime-day", "water-filling", load_policy),
-        ("venues-day", "water-filling", load_venue_policy),
-        ("venues-day", "agent", load_venue_policy),
+        ({"scenario": "regime-day"}, load_policy),
+        ({"scenario": "regime-day", "action_mode": "participation", "observe_regime": False}, load_policy),
+        ({"scenario": "unknown-all", "observe_beliefs": True}, load_policy),
+        ({"scenario": "venues-day"}, load_venue_policy),
+        ({"scenario": "venues-day", "router": "agent"}, load_venue_policy),
     ],
 )
-def test_a_written_policy_acts_as_the_mean_of_its_network(tmp_path, scenario, router, load):
-    args = replace(TINY, scenario=scenario, router=router, seeds=2, out=str(tmp_path))
+def test_a_written_policy_acts_as_the_mean_of_its_network(tmp_path, options, load):
+    args = replace(TINY, **options, seeds=2, out=str(tmp_path))
     trainer = PpoTrainer(args, check(args))
     trainer.learn()
     trainer.write(trainer.described(check(args)), check(args), tmp_path)
