@@ -269,6 +269,8 @@ def get_distribution(given: MarketDistribution | Mapping[str, Any] | str | Path)
     content = read_regular(Path(given), _LARGEST_FILE, "the distribution")
     try:
         values = dict(parse_toml(content.decode("utf-8-sig"), "a distribution"))
+        if not values:
+            raise ValueError("the file is empty; give at least one field")
         if isinstance(measured := values.get("measured"), list):
             folder = Path(given).absolute().parent
             values["measured"] = [str(folder / each) if is_path(each) else each for each in measured]

@@ -12,7 +12,7 @@ from hyperexec_env.evaluation.touch_certificate import certify_touch
 from hyperexec_env.evaluation.venue_certificate import certify_venues
 from hyperexec_env.market.basket_scenario import BasketLike, BasketScenario
 from hyperexec_env.market.scenario import Scenario, ScenarioLike
-from hyperexec_env.market.scenarios import catalog_of, get_scenario
+from hyperexec_env.market.scenarios import get_scenario, kind_of
 from hyperexec_env.market.touch_scenario import TouchLike, TouchScenario
 from hyperexec_env.market.venue_scenario import VenueLike, VenueScenario
 
@@ -106,7 +106,5 @@ def _call(verb: str, scenario: Any, *arguments: Any, **options: Any) -> Any:
     known = signature(function).parameters
     for name, value in options.items():
         if name not in known:
-            catalog = catalog_of(record)
-            what = "a scenario of one asset" if catalog is None else catalog.word
-            raise ValueError(f"{name} is not an option of {what}, got {value!r} with {record.name!r}")
+            raise ValueError(f"{name} is not an option of {kind_of(record)}, got {value!r} with {record.name!r}")
     return function(record, *arguments, **options)

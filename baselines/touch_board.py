@@ -153,8 +153,8 @@ def touch_entrants(policies: Any) -> list[TouchPolicy]:
     found: dict[tuple[str, int | None, str], TouchPolicy] = {}
     for entry in given:
         for name in _GROUPS.get(entry, (entry,)) if isinstance(entry, str) else (entry,):
-            if isinstance(name, str):
-                policy: TouchPolicy = _named(name)
+            if isinstance(name, (str, os.PathLike)):
+                policy: TouchPolicy = _named(os.fspath(name))
             elif hasattr(name, "act") and hasattr(name, "name"):
                 policy = name
             else:

@@ -158,8 +158,8 @@ def venue_entrants(policies: Any) -> list[VenuePolicy]:
     found: dict[tuple[str, int | None, str], VenuePolicy] = {}
     for entry in given:
         for name in _GROUPS.get(entry, (entry,)) if isinstance(entry, str) else (entry,):
-            if isinstance(name, str):
-                policy: VenuePolicy = _named(name)
+            if isinstance(name, (str, os.PathLike)):
+                policy: VenuePolicy = _named(os.fspath(name))
             elif hasattr(name, "act") and hasattr(name, "name"):
                 policy = name
             else:

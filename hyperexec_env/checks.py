@@ -6,12 +6,12 @@ import difflib
 import math
 import numbers
 import sys
-from collections.abc import Iterable, Sized
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, Final
 
 __all__ = [
     *("check_choice", "check_flag", "check_hashable", "check_integer", "check_label", "check_number", "check_numbers"),
-    *("check_seed", "nearest", "after_echo", "one_line", "printable", "put_integer", "put_number", "shown"),
+    *("check_seed", "check_texts", "nearest", "after_echo", "one_line", "printable", "put_integer", "put_number", "shown"),
 ]
 
 _LINE: Final = 500
@@ -161,3 +161,10 @@ def check_label(field: str, value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable() or len(value.encode()) > _LABEL:
         raise ValueError(f"{field} must be printable text of at most {_LABEL} bytes, got {shown(value)}")
     return value
+
+
+def check_texts(name: str, value: Any) -> dict[str, str]:
+    """Return a table of texts; raise ValueError if the value is not a table."""
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{name} must be a table of texts, got {shown(value)}")
+    return {str(key): str(text) for key, text in value.items()}

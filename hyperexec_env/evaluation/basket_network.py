@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from hyperexec_env.envs.basket_features import ASSET, BASKET, BasketSight, baske
 from hyperexec_env.envs.features import Observer, build_observer
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.market.basket_path import BasketMarket
-from hyperexec_env.market.basket_scenario import MOST_ASSETS, BasketScenario
+from hyperexec_env.market.basket_scenario import BASKETS, MOST_ASSETS, BasketScenario
 from hyperexec_env.market.scenarios import complete_scenario
 
 from .graph import Graph, Value
@@ -33,6 +33,8 @@ class BasketNetworkPolicy(NetworkPolicy):
     of the first layer, shape (assets, units), differ between assets: they tell the network which asset it trades. The other
     fields are those of :class:`~hyperexec_env.evaluation.network.NetworkPolicy`.
     """
+
+    trades: ClassVar[str] = BASKETS.word
 
     @property
     def assets(self) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, ClassVar, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from hyperexec_env.envs.own import observe_all
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.extras import need
 from hyperexec_env.files import read_regular, write_atomically
+from hyperexec_env.market.scenarios import ONE_ASSET, kind_of
 from hyperexec_env.market.tables import Market
 
 from .graph import Graph, Value
@@ -75,6 +76,9 @@ class NetworkPolicy:
         beliefs: Names of the beliefs that the policy observes behind the built-in features
             (:func:`~hyperexec_env.envs.feature.belief_names`).
     """
+
+    trades: ClassVar[str] = ONE_ASSET
+    """Kind of scenario that a policy of this class trades, with its article."""
 
     name: str
     layers: Layers
@@ -324,6 +328,7 @@ def parse_policy(description: bytes, weights: bytes) -> NetworkPolicy:
 def parse_as(description: bytes, weights: bytes, kind: type[Network], check: Callable[..., None]) -> Network:
     """Return the policy of some class, whose layers a function checks; see :func:`parse_policy`."""
     safetensors, broken = need("safetensors.numpy", "train"), need("safetensors", "train").SafetensorError
+    described = None
     try:
         described = json.loads(description)
         _check_fields(described)
@@ -353,4 +358,16 @@ def parse_as(description: bytes, weights: bytes, kind: type[Network], check: Cal
     except RecursionError:
         raise ValueError("policy.json is nested too deeply") from None
     except (KeyError, TypeError, ValueError, broken) as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(_other_kind(described, kind) or str(error)) from None
+
+
+def _other_kind(described: Any, kind: type[NetworkPolicy]) -> str:
+    """Return the fault of a description that states a training on another kind of scenario than a class trades; "" if none."""
+    about = described.get("about") if isinstance(described, dict) else None
+    scenario = about.get("scenario") if isinstance(about, dict) else None
+    if not isinstance(scenario, dict) or "base" in scenario:  # a base could name a file of this machine
+        return ""
+    trained = kind_of(scenario)
+    if trained == kind.trades:
+        return ""
+    return f"the policy was trained on {trained}, {shown(scenario.get('name'))}, and this needs a policy of {kind.trades}"

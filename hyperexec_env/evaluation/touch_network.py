@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from hyperexec_env.envs.touch_features import observe_touch, touch_feature_names
 from hyperexec_env.envs.touch_task import TouchTask
 from hyperexec_env.evaluation.touch_rollout import TouchSituation
 from hyperexec_env.market.touch import RESTS
+from hyperexec_env.market.touch_scenario import TOUCHES
 
 from .graph import Graph, Value
 from .network import Layers, NetworkPolicy, check_chain, read_policy
@@ -26,6 +27,8 @@ class TouchNetworkPolicy(NetworkPolicy):
 
     The fields are those of :class:`~hyperexec_env.evaluation.network.NetworkPolicy`.
     """
+
+    trades: ClassVar[str] = TOUCHES.word
 
     @property
     def names(self) -> tuple[str, ...]:

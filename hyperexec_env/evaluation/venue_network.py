@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from hyperexec_env.envs.venue_task import (
     venue_features,
 )
 from hyperexec_env.market.venue_path import VenueMarket
-from hyperexec_env.market.venue_scenario import MOST_VENUES
+from hyperexec_env.market.venue_scenario import MOST_VENUES, VENUES
 
 from .graph import Graph, Value
 from .network import Layers, NetworkPolicy, apply_head, check_chain, read_policy
@@ -59,6 +59,8 @@ class VenueNetworkPolicy(NetworkPolicy):
 
     The fields are those of :class:`~hyperexec_env.evaluation.network.NetworkPolicy`.
     """
+
+    trades: ClassVar[str] = VENUES.word
 
     @cached_property
     def _sizes(self) -> _Layout:

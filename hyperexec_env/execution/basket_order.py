@@ -14,7 +14,7 @@ from hyperexec_env.checks import check_choice, check_number, shown
 from hyperexec_env.execution.balance import CURRENCY, MEASURES, RISK
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.market.basket_scenario import MOST_ASSETS, BasketScenario
-from hyperexec_env.market.cross import check_correlation, check_same
+from hyperexec_env.market.cross import check_correlation, check_same, is_empty
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.orders import ParentOrder
 
@@ -66,7 +66,7 @@ class BasketOrder:
         self._check_orders()
         check_choice("algorithm", self.algorithm, BASKET_ALGORITHMS)
         check_choice("imbalance", self.imbalance, MEASURES)
-        if len(self.correlation):
+        if not is_empty(self.correlation):
             put(self, "correlation", check_correlation(self.correlation, len(orders)))
         put(self, "cross_impact", check_number("cross_impact", self.cross_impact, low=0.0, high=1.0))
         if self.max_imbalance is not None:

@@ -13,9 +13,16 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_label, check_number, shown
+from hyperexec_env.checks import check_label, check_number, check_texts, shown
 from hyperexec_env.market.catalog import Catalog
-from hyperexec_env.market.cross import check_correlation, check_factors, check_one_resilience, check_same, factor_correlation
+from hyperexec_env.market.cross import (
+    check_correlation,
+    check_factors,
+    check_one_resilience,
+    check_same,
+    factor_correlation,
+    is_empty,
+)
 from hyperexec_env.market.regime import Regimes
 from hyperexec_env.market.scenario import Scenario, get_scenario, scenario_names
 from hyperexec_env.market.scenario_file import is_path, parse_toml, toml_key, toml_value
@@ -107,14 +114,14 @@ class BasketScenario:
             raise ValueError(f"description must be text, got {shown(self.description)}")
         self._check_assets()
         count = len(self.assets)
-        if len(self.correlation) and len(self.factors):
+        if not is_empty(self.correlation) and not is_empty(self.factors):
             raise ValueError("correlation must be empty where factors are given: the factors determine it; give one of them")
-        if len(self.correlation):
+        if not is_empty(self.correlation):
             object.__setattr__(self, "correlation", check_correlation(self.correlation, count))
-        if len(self.factors):
+        if not is_empty(self.factors):
             object.__setattr__(self, "factors", check_factors(self.factors, count))
         object.__setattr__(self, "cross_impact", check_number("cross_impact", self.cross_impact, low=0.0, high=1.0))
-        object.__setattr__(self, "provenance", {str(key): str(text) for key, text in self.provenance.items()})
+        object.__setattr__(self, "provenance", check_texts("provenance", self.provenance))
 
     def _check_assets(self) -> None:
         """Check the assets, one by one and against each other."""
@@ -262,8 +269,8 @@ class BasketScenario:
         if not isinstance(values, Mapping):
             raise ValueError(f"basket must be a table of values, got {shown(values)}")
         given = dict(values)
-        base = get_basket(given.pop("base")) if "base" in given else None
-        sources = dict(given.pop("provenance", {}))
+        base = BASKETS.base_of(given)
+        sources = check_texts("provenance", given.pop("provenance", {}))
         own: dict[str, Any] = {key: given.pop(key) for key in ("name", "description", *_OWN) if key in given}
         listed = given.pop("asset", None)
         _check_known(given)
@@ -350,9 +357,10 @@ def _asset(
     if name in starts and "base" not in values:
         values["base"] = starts[name]
     if sources or "provenance" in table:
+        own = check_texts(f"asset[{number}].provenance", table.get("provenance", {}))
         before = dict(starts[name].provenance) if name in starts else {}
         stated = {key: "given" for key in before if key in values}
-        values["provenance"] = {**before, **stated, **sources, **table.get("provenance", {})}
+        values["provenance"] = {**before, **stated, **sources, **own}
     try:
         return Scenario.from_dict(values)
     except ValueError as error:

@@ -123,9 +123,26 @@ class Catalog(Generic[T]):
         raise self.unknown(given)
 
     def unknown(self, given: Any, others: tuple[str, ...] = ()) -> ValueError:
-        """Return the error for a name that nobody registered; `others` are names that :attr:`otherwise` takes."""
+        """Return the error for a name that is not of this kind; `others` are names that :attr:`otherwise` takes."""
+        from hyperexec_env.market.scenarios import kind_of  # knows all kinds of scenarios
+
         what, names = self.word.partition(" ")[2], self.names()
+        kind = kind_of(given)
+        if kind is not None:
+            return ValueError(f"{shown(given)} is {kind}, and this needs {self.word} (known: {', '.join(names)})")
         return ValueError(f"unknown {what} {shown(given)}{nearest(given, (*names, *others))} (known: {', '.join(names)})")
+
+    def base_of(self, values: dict[str, Any]) -> T | None:
+        """Take the `base` out of the values of a table and return its scenario; None without one.
+
+        Raises:
+            ValueError: As :meth:`get`, of the base.
+        """
+        base = values.pop("base", None)
+        try:
+            return None if base is None else self.get(base)
+        except ValueError as error:
+            raise ValueError(f"base: {error}") from None
 
     def refusal(self, given: Any) -> str:
         """Return why something that needs a scenario of one asset does not take one of this kind."""

@@ -40,6 +40,7 @@ __all__ = [
     "check_same",
     "factor_correlation",
     "impact_matrix",
+    "is_empty",
     "kyle_matrix",
     "lower_root",
     "nearest_correlation",
@@ -109,6 +110,11 @@ def factor_correlation(factors: Sequence[Sequence[float]]) -> Floats:
             raise ValueError(f"factors[{i}] must have a sum of squares of at most 1 (a share of the variance), got {share:g}")
     np.fill_diagonal(matrix, 1.0)
     return np.asarray(matrix)
+
+
+def is_empty(rows: Any) -> bool:
+    """Return whether a matrix is left out: it has no rows."""
+    return hasattr(rows, "__len__") and not len(rows)
 
 
 def check_factors(factors: Any, count: int) -> Rows:

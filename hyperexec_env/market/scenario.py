@@ -20,6 +20,7 @@ from hyperexec_env.checks import (
     check_label,
     check_number,
     check_numbers,
+    check_texts,
     nearest,
     one_line,
     shown,
@@ -272,8 +273,7 @@ class Scenario:
             object.__setattr__(self, "regimes", Regimes(**self.regimes))
         if self.posterior is not None and not isinstance(self.posterior, Posterior):
             object.__setattr__(self, "posterior", Posterior.of(self.posterior) if self.posterior else None)
-        if not isinstance(self.provenance, Mapping):
-            raise ValueError(f"provenance must be a table of texts, got {shown(self.provenance)}")
+        check_texts("provenance", self.provenance)
         object.__setattr__(self, "provenance", self._sources(_replaced))
         if not self.notional > 0.0:
             raise ValueError(f"quantity x arrival_price must be positive, got {self.quantity:g} x {self.arrival_price:g}")

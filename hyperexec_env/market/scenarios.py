@@ -18,7 +18,7 @@ from hyperexec_env.market.venue_scenario import VENUES, VenueLike, VenueScenario
 
 __all__ = [
     *("CATALOGS", "AnyScenario", "AnyScenarioLike", "Trainable", "catalog_of", "complete_scenario", "environment_of"),
-    *("get_scenario", "scenario_or_basket", "unknown_field"),
+    *("ONE_ASSET", "get_scenario", "kind_of", "scenario_or_basket", "unknown_field"),
 ]
 
 AnyScenario = Scenario | BasketScenario
@@ -31,13 +31,13 @@ AnyScenarioLike = ScenarioLike | BasketLike
 CATALOGS: Final[tuple[Catalog[Any], ...]] = (BASKETS, TOUCHES, VENUES)
 """Every kind of scenario beside that of one asset. To add one, make its catalog and put it here."""
 
-
-_ONE: Final = "a scenario of one asset"
+ONE_ASSET: Final = "a scenario of one asset"
+"""What the kind without a catalog is called, with its article."""
 _CONTAINERS: Final = ("assets", "market", "venues")
 """Fields of records that are no fields of a file."""
 
 
-def unknown_field(key: Any, known: Iterable[str], word: str = _ONE) -> ValueError:
+def unknown_field(key: Any, known: Iterable[str], word: str = ONE_ASSET) -> ValueError:
     """Return the error for a field that a kind of scenario does not have; it names the nearest one, or whose field it is.
 
     Args:
@@ -49,7 +49,7 @@ def unknown_field(key: Any, known: Iterable[str], word: str = _ONE) -> ValueErro
     owners = {item.name: catalog.word for catalog in CATALOGS for item in fields(catalog.record)}
     owners = {name: word for name, word in owners.items() if name not in _CONTAINERS}
     owners |= {name: catalog.word for catalog in CATALOGS for name in catalog.own}
-    owners |= dict.fromkeys(("unknown", *(item.name for item in fields(Scenario))), _ONE)
+    owners |= dict.fromkeys(("unknown", *(item.name for item in fields(Scenario))), ONE_ASSET)
     name = given if given in owners else given.removesuffix("s")
     if name in known or name not in owners:
         return ValueError(f"unknown field {given}{nearest(given, known)}")
@@ -60,6 +60,15 @@ def unknown_field(key: Any, known: Iterable[str], word: str = _ONE) -> ValueErro
 def catalog_of(given: Any) -> Catalog[Any] | None:
     """Return the catalog of what a name, a dict, a path or a record specifies; None for a scenario of one asset."""
     return next((catalog for catalog in CATALOGS if catalog.owns(given)), None)
+
+
+def kind_of(given: Any) -> str | None:
+    """Return the kind of scenario, with its article, of a name, a table or a record; None for an unknown name."""
+    catalog = catalog_of(given)
+    if catalog is not None:
+        return catalog.word
+    names = scenario_names() + scenario_names(archived=True)
+    return ONE_ASSET if isinstance(given, (Mapping, Scenario)) or given in names else None
 
 
 def environment_of(given: Any) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, Final
 
-from hyperexec_env.checks import check_label, put_integer, put_number, shown
+from hyperexec_env.checks import check_label, check_texts, put_integer, put_number, shown
 from hyperexec_env.market.catalog import Catalog
 from hyperexec_env.market.scenario_file import parse_toml, toml_key, toml_value
 
@@ -107,9 +107,7 @@ class TouchScenario:
                 put_number(self, item.name, **item.metadata["range"], unit=item.metadata["unit"])
             elif "whole" in item.metadata:
                 put_integer(self, item.name, **item.metadata["whole"])
-        if not isinstance(self.provenance, Mapping):
-            raise ValueError(f"provenance must be a table of texts, got {shown(self.provenance)}")
-        object.__setattr__(self, "provenance", {str(key): str(text) for key, text in self.provenance.items()})
+        object.__setattr__(self, "provenance", check_texts("provenance", self.provenance))
         steps = self.horizon_seconds / self.step_seconds
         if abs(steps - round(steps)) > 1e-9 * steps or not 1 <= round(steps) <= _MOST_STEPS:
             raise ValueError(
@@ -187,7 +185,7 @@ class TouchScenario:
         if not isinstance(values, Mapping):
             raise ValueError(f"scenario must be a table of values, got {shown(values)}")
         given = dict(values)
-        base = get_touch(given.pop("base")) if "base" in given else None
+        base = TOUCHES.base_of(given)
         from hyperexec_env.market.scenarios import unknown_field  # knows all kinds of scenarios
 
         known = {item.name for item in fields(cls)}
@@ -196,9 +194,9 @@ class TouchScenario:
                 raise unknown_field(key, known | {"base"}, TOUCHES.word)
         if base is None:
             return cls(**given)
-        own = given.get("provenance", {})
+        own = check_texts("provenance", given.get("provenance", {}))
         stated = {key: "given" for key in base.provenance if key in given}
-        sources = {**base.provenance, **stated, **(own if isinstance(own, Mapping) else {})}
+        sources = {**base.provenance, **stated, **own}
         return replace(base, **{"name": f"{base.name}*", **given, "provenance": sources})
 
     def to_toml(self) -> str:

@@ -248,8 +248,7 @@ class VenueScenario:
         if not isinstance(values, Mapping):
             raise ValueError(f"scenario must be a table of values, got {shown(values)}")
         given = dict(values)
-        base = given.pop("base", None)
-        start = get_venues(base) if base is not None else None
+        start = VENUES.base_of(given)
         listed = given.pop("venue", None)
         alpha = given.pop("published_alpha", None if start is None else start.published_alpha)
         if start is not None and {"temp_impact_alpha"} & set(given) and "published_alpha" not in values:

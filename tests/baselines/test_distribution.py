@@ -138,3 +138,9 @@ def test_measured_files_lie_beside_the_file_that_names_them(tmp_path, monkeypatc
     (tmp_path / "again").mkdir()
     (tmp_path / "again" / "copy.toml").write_text(there.to_toml(), encoding="utf-8")
     assert get_distribution(tmp_path / "again" / "copy.toml").hash == there.hash
+
+
+def test_an_empty_file_is_no_distribution(tmp_path):
+    (tmp_path / "empty.toml").write_text("# nothing\n")
+    with pytest.raises(ValueError, match=r"empty.toml: the file is empty; give at least one field"):
+        get_distribution(tmp_path / "empty.toml")

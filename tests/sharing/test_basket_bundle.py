@@ -12,7 +12,7 @@ from hyperexec_env import cli
 from hyperexec_env.envs.basket_features import ASSET, BASKET
 from hyperexec_env.evaluation.archive import pack, unpack
 from hyperexec_env.evaluation.basket_network import BasketNetworkPolicy, check_basket_layers
-from hyperexec_env.evaluation.network import save_policy
+from hyperexec_env.evaluation.network import NetworkPolicy, load_policy, save_policy
 from hyperexec_env.evaluation.submission import load_submission
 from hyperexec_env.market.scenarios import complete_scenario
 from hyperexec_env.sharing.bundle import read_bundle
@@ -101,6 +101,32 @@ def test_a_policy_of_a_basket_must_state_its_basket_and_a_possible_number_of_ass
     (weight, biases), *rest = network().layers
     with pytest.raises(ValueError, match="at most 50 assets, got 51"):
         check_basket_layers(((weight, np.repeat(biases[:1], 51, axis=0)), *rest), "clip")
+
+
+def test_a_policy_that_no_bundle_takes_is_refused_by_its_kind(tmp_path, capsys):
+    about = {"scenario": hx.get_venues("venues-day").to_dict()}
+    layers = ((np.zeros((1, 31), dtype=np.float32), np.zeros(1, dtype=np.float32)),)
+    save_policy(NetworkPolicy("router", layers, "tanh", "clip", "pace", True, 0, about=about), tmp_path)
+    assert cli.main(["submit", str(tmp_path), "--authors", "A. Trader", "--licence", "MIT"]) == 2
+    kinds = "the policy was trained on a scenario with venues, 'venues-day', and this needs a policy of a scenario of one asset"
+    assert kinds in capsys.readouterr().err
+    for scenario, needs in (
+        ("regime-day", "a scenario of one asset"),
+        ("basket-10", "a basket"),
+        ("touch-5min", "a touch scen"),
+    ):
+        with pytest.raises(
+            ValueError, match=f"trained on a scenario with venues, 'venues-day', and this needs a policy of {needs}"
+        ):
+            hx.evaluate(scenario, [tmp_path], episodes=4)
+
+
+def test_a_policy_whose_training_names_a_base_reads_no_file(tmp_path):
+    layers = ((np.zeros((1, 31), dtype=np.float32), np.zeros(1, dtype=np.float32)),)
+    about = {"scenario": {"base": "/dev/stdin.toml"}}
+    save_policy(NetworkPolicy("router", layers, "tanh", "clip", "pace", True, 0, about=about), tmp_path)
+    with pytest.raises(ValueError, match="layer 0 must take 21 inputs"):
+        load_policy(tmp_path)
 
 
 @pytest.mark.parametrize("name", [*hx.basket_names()])
