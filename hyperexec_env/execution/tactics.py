@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_choice, check_flag, check_number, shown
+from hyperexec_env.checks import check_choice, check_flag, check_label, check_number, shown
 from hyperexec_env.execution.quotes import VenueQuote
 from hyperexec_env.execution.routing import HiddenOffer, LitOffer, allocate
 from hyperexec_env.execution.venue_order import Cancel, VenueOrder
@@ -98,6 +98,17 @@ class Tactic(Protocol):
         """Return what to do now."""
 
 
+_BY_TABLE: Final = "touch-optimal"
+"""Name of the tactic that needs a table."""
+
+
+def _check_own(name: str) -> None:
+    """Raise ValueError if a name alone does not make a tactic."""
+    check_label("name", name)
+    if name == _BY_TABLE:
+        raise ValueError('touch-optimal needs the table of a touch scenario: tactic=hx.touch_tactic("touch-5min")')
+
+
 def _check_patience(patience: float) -> None:
     check_number("patience", patience, low=0.0, high=1.0, open_low=True, unit="fraction of the interval")
 
@@ -136,33 +147,49 @@ def _all_of(orders: Sequence[VenueOrder]) -> list[Cancel]:
     return [Cancel(order, order.remaining) for order in orders]
 
 
+_OF_NAME: Final[Any] = None
+"""Default of a value that the name of the tactic determines."""
+_USUAL: Final[dict[str, Any]] = {"takes": True, "rests": True, "reach": 0.0}
+_NAMED: Final[dict[str, dict[str, Any]]] = {
+    "take": {"rests": False},
+    "peg": {"takes": False},
+    "cont-kukanov": {},
+    "post-ahead": {"reach": 0.2},
+}
+"""What the tactics have in place of the usual values, by name."""
+
+
 @dataclass(frozen=True)
 class Placement:
     """A tactic that splits a child once, and what comes back anew, by the fill rates of the hidden venues.
 
     Args:
-        name: Name of the tactic.
-        takes: Whether it takes before its window ends.
-        rests: Whether it uses venues of kind `rest`.
+        name: Name of the tactic: one of :data:`TACTICS`, whose values are the defaults, or your own (as "cont-kukanov").
+        takes: Whether it takes before its window ends; all but "peg" do.
+        rests: Whether it uses venues of kind `rest`; all but "take" do.
         patience: Window of a child as a fraction of the interval between children, (0, 1].
         penalty_bps: u, cost of a share that does not fill in its window, bps of the arrival price; None: the marginal toll of
             taking the whole child.
-        reach: Part of the lots of later children that waits in hidden venues too, [0, 1]. What does not fill in the window
-            returns to them; what fills makes them smaller.
+        reach: Part of the lots of later children that waits in hidden venues too, [0, 1]: 0.2 of "post-ahead", 0 of others.
+            What does not fill in the window returns to them; what fills makes them smaller.
 
     Raises:
-        ValueError: A value is out of range.
+        ValueError: A value is out of range, or the name is that of the tactic that needs a table.
     """
 
     name: str
-    takes: bool = True
-    rests: bool = True
+    takes: bool = _OF_NAME
+    rests: bool = _OF_NAME
     patience: float = 0.5
     penalty_bps: float | None = None
-    reach: float = 0.0
+    reach: float = _OF_NAME
 
     def __post_init__(self) -> None:
-        """Check the numbers."""
+        """Take the values of the name, and check all of them."""
+        _check_own(self.name)
+        for key, value in {**_USUAL, **_NAMED.get(self.name, {})}.items():
+            if getattr(self, key) is _OF_NAME:
+                object.__setattr__(self, key, value)
         check_number("reach", self.reach, low=0.0, high=1.0, unit="fraction of the later children")
         _check_patience(self.patience)
         check_flag("takes", self.takes)
@@ -213,7 +240,7 @@ class TouchTable:
     """Window of a child as a fraction of the interval between children, (0, 1]."""
     penalty_bps: float | None = None
     """Cost of a share that does not fill: the table has its own."""
-    name: str = "touch-optimal"
+    name: str = _BY_TABLE
 
     def __post_init__(self) -> None:
         """Check the patience."""
@@ -297,12 +324,7 @@ def _reduced(orders: Sequence[VenueOrder], lots: int, lot_size: float) -> list[C
     return cancels
 
 
-TACTICS: Final[dict[str, Placement]] = {
-    "take": Placement("take", rests=False),
-    "peg": Placement("peg", takes=False),
-    "cont-kukanov": Placement("cont-kukanov"),
-    "post-ahead": Placement("post-ahead", reach=0.2),
-}
+TACTICS: Final[dict[str, Placement]] = {name: Placement(name) for name in _NAMED}
 """Tactics by name."""
 
 
@@ -335,6 +357,5 @@ def tactic_of(given: str | Tactic) -> Tactic:
         if isinstance(given, type) or not callable(getattr(given, "decide", None)):
             raise ValueError(f"tactic must be a name or a record with a method decide, got {shown(given)}")
         return given
-    if given == "touch-optimal":
-        raise ValueError('touch-optimal needs the table of a touch scenario: tactic=hx.touch_tactic("touch-5min")')
-    return TACTICS[check_choice("tactic", given, (*TACTICS, "touch-optimal"))]
+    _check_own(given)
+    return TACTICS[check_choice("tactic", given, (*TACTICS, _BY_TABLE))]

@@ -531,6 +531,8 @@ def test_venues_do_not_change_the_children(algorithm):
         (lambda: agent_of(None), ValueError, "tactic must be"),
         (lambda: agent_of(Placement), ValueError, "tactic must be"),
         (lambda: agent_of(Placement("peg", takes="no")), ValueError, "takes"),
+        (lambda: agent_of(Placement("touch-optimal")), ValueError, "needs the table of a touch scenario"),
+        (lambda: agent_of(Placement(3)), ValueError, "name must be printable text"),
         (lambda: agent_of(TouchTable(np.zeros((1, 2, 3), int), 1.0, 100.0, 0.01, patience=7.0)), ValueError, "patience"),
         (lambda: agent_of(rates={}), ValueError, "fill_rates"),
         (lambda: agent_of().route("p/0", 0.0), ValueError, "unknown child"),
@@ -547,6 +549,13 @@ def test_venues_do_not_change_the_children(algorithm):
 def test_a_bad_value_is_named(make, error, text):
     with pytest.raises(error, match=text):
         make()
+
+
+@pytest.mark.parametrize("name", [*TACTICS])
+def test_a_placement_has_the_values_of_its_name_unless_they_are_given(name):
+    assert Placement(name) == TACTICS[name]
+    assert Placement(name, patience=0.9) == replace(TACTICS[name], patience=0.9)
+    assert Placement(name, takes=False, rests=True, reach=0.1) == replace(Placement("own", takes=False, reach=0.1), name=name)
 
 
 def test_shares_wait_where_the_market_is_quieter_than_expected():
