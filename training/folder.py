@@ -18,18 +18,25 @@ from .selection import scenario_name
 
 __all__ = [
     *("LAST_GOOD", "LOG", "check_free", "claimed_folder", "file_name", "files_in", "run_files", "run_folder"),
-    *("save_scenario", "starting_point"),
+    *("save_scenario", "seed_folder", "starting_point"),
 ]
 
 LOG: Final = "tensorboard"
 LAST_GOOD: Final = "last-good"
 _SCENARIO: Final = "scenario.toml"
 """Names in the folder of a run: the folder of the logs, the folder of the last finite policy, and the scenario."""
+_SEED: Final = "seed-"
+"""Start of the name of the folder of each policy, in the folder of a run of several seeds."""
 
 
 def run_folder(out: str, algorithm: str, scenario: Trainable | str, seed: int) -> Path:
     """Return the folder of a run (default: runs/ALGORITHM-SCENARIO-SEED)."""
     return Path(out) if out else Path("runs") / f"{algorithm}-{file_name(scenario)}-{seed}"
+
+
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Return the folder of the policy of one seed, in the folder of a run of several seeds."""
+    return folder / f"{_SEED}{seed}"
 
 
 def file_name(scenario: Trainable | str) -> str:
@@ -91,7 +98,7 @@ def check_free(folder: Path, *, overwrite: bool, resumable: bool = False) -> Non
 
     Args:
         folder: The folder.
-        overwrite: Whether to delete the run. Its scenario and its logs remain.
+        overwrite: Whether to delete the run. Its scenario and its logs remain, but not the folders of its seeds.
         resumable: Whether the caller has an option `resume`.
 
     Raises:
@@ -102,6 +109,10 @@ def check_free(folder: Path, *, overwrite: bool, resumable: bool = False) -> Non
     if overwrite:
         for file in held:
             file.unlink(missing_ok=True)
+        for own in _seed_folders(folder):
+            (own / _SCENARIO).unlink(missing_ok=True)
+            with suppress(OSError):
+                own.rmdir()  # unless it holds files of the user
     elif held:
         resume = "--resume to continue it, " if resumable and checkpoints else ""
         what = f"the folder {folder} already contains {_described(folder, max(checkpoints, default=0))}"
@@ -109,13 +120,24 @@ def check_free(folder: Path, *, overwrite: bool, resumable: bool = False) -> Non
 
 
 def _policies(folder: Path) -> Iterator[Path]:
-    """Yield the paths of the policy of a run and of its last finite policy, whether they exist or not."""
-    yield from (*policy_files(folder), *policy_files(folder / LAST_GOOD))
+    """Yield the paths of the policies of a run and of its last finite policy, whether they exist or not."""
+    for place in _places(folder):
+        yield from policy_files(place)
+
+
+def _places(folder: Path) -> list[Path]:
+    """Return the folders that can hold a policy of a run."""
+    return [folder, folder / LAST_GOOD, *_seed_folders(folder)]
+
+
+def _seed_folders(folder: Path) -> list[Path]:
+    """Return the folders of the policies of a run of several seeds."""
+    return sorted(path for path in folder.glob(f"{_SEED}*") if path.name[len(_SEED) :].isdecimal() and path.is_dir())
 
 
 def _described(folder: Path, newest: int) -> str:
     """Return a run as text: its policy, or the number of its newest checkpoint."""
-    for place in (folder, folder / LAST_GOOD):
+    for place in _places(folder):
         if policy_files(place)[0].exists():
             try:
                 policy = load_policy(place)

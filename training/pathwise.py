@@ -312,7 +312,9 @@ class Trainer:
         """
         old = checkpoint.about.get("args", {})
         for key, value in self.identity(scenario).items():
-            if old.get(key) != value:
+            if key not in old:
+                raise ValueError(f"cannot resume: the checkpoint is of another method, without the option {key}")
+            if old[key] != value:
                 raise ValueError(f"cannot resume: {key} must be {old.get(key)!r} as in the checkpoint, got {value!r}")
         tensors = {name: self._tensor(values) for name, values in checkpoint.tensors.items()}
         with self.torch.no_grad():

@@ -32,7 +32,7 @@ from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 from hyperexec_env.market.touch_scenario import TOUCHES
 from hyperexec_env.market.venue_scenario import VENUES, VenueScenario
 
-from .folder import files_in, run_folder
+from .folder import files_in, run_folder, seed_folder
 from .lock import claimed
 from .pathwise import Trainer, check_device, initial_weights, network_shapes, train_in
 from .ppo import equal_batches, whole_episodes
@@ -91,7 +91,7 @@ class Args:
     def folders(self) -> list[Path]:
         """Folder of the policy of each seed: that of the run, or of several seeds a folder in it."""
         seeds = range(self.seed, self.seed + self.seeds)
-        return [self.folder] if self.seeds == 1 else [self.folder / f"seed-{seed}" for seed in seeds]
+        return [self.folder] if self.seeds == 1 else [seed_folder(self.folder, seed) for seed in seeds]
 
     @property
     def outputs(self) -> list[Path]:

@@ -129,7 +129,9 @@ ALGORITHMS: Final[dict[str, Algorithm]] = {
     ),
 }
 """The scripts, by name; to add one, name its functions, its budget and its search space here."""
-_OWN: Final = frozenset(("scenario", "seed", "out", "seconds", "resume", "overwrite", "progress", "tensorboard", "device"))
+_OWN: Final = frozenset(
+    ("scenario", "seed", "seeds", "out", "seconds", "resume", "overwrite", "progress", "tensorboard", "device")
+)
 """Options of a training that a tuning sets itself, or that would make it irreproducible."""
 
 

@@ -21,6 +21,7 @@ from hyperexec_env.evaluation.venue_network import load_venue_policy
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
+from hyperexec_env.training import pathwise
 from hyperexec_env.training.interruption import Interrupted
 from hyperexec_env.training.ppo_fast import Args, PpoTrainer, check, train, unexplained
 from hyperexec_env.training.torch_rollout import lanes_of, roll
@@ -117,6 +118,31 @@ def test_an_interrupted_training_goes_on_to_the_same_bytes(tmp_path, monkeypatch
     assert same[0] == same[1]
     with pytest.raises(ValueError, match=r"cannot resume: hidden must be 8 as in the checkpoint, got 9"):
         train(replace(options, hidden=9))
+
+
+def test_a_run_of_several_seeds_is_kept_until_overwrite_removes_all_of_it(tmp_path):
+    several = replace(TINY, seeds=3, out=str(tmp_path))
+    train(several)
+    (tmp_path / "seed-1" / "notes.txt").write_text("of the user")
+    for again in (several, replace(several, seeds=1)):
+        with pytest.raises(ValueError, match=r"already contains PPO-fast of training seed 0 \(832 slices of regime-day\)"):
+            train(again)
+    train(replace(several, seeds=1, overwrite=True))
+    assert sorted(file.name for file in tmp_path.iterdir() if file.name.startswith("seed-")) == ["seed-1"]
+    assert [file.name for file in (tmp_path / "seed-1").iterdir()] == ["notes.txt"]
+
+
+def test_a_run_of_several_seeds_without_a_checkpoint_is_not_begun_anew_by_resume(tmp_path):
+    several = replace(TINY, seeds=2, out=str(tmp_path), checkpoint_every=99)
+    train(several)
+    with pytest.raises(ValueError, match=r"already contains PPO-fast of training seed 0"):
+        train(replace(several, resume=True))
+
+
+def test_a_checkpoint_of_another_method_is_refused_by_that_name(tmp_path):
+    train(replace(TINY, out=str(tmp_path)))
+    with pytest.raises(ValueError, match="cannot resume: the checkpoint is of another method, without the option"):
+        pathwise.train(pathwise.Args(out=str(tmp_path), resume=True, progress=False))
 
 
 @pytest.mark.parametrize(

@@ -211,6 +211,10 @@ def test_a_diverged_training_counts_as_infinite(tmp_path, monkeypatch):
         ({"vary": ("lanes=4,8",)}, "lanes must be either set or varied, got both"),
         ({"vary": ("steps=4,8",)}, "vary must name an option that the tuning does not set itself, got 'steps'"),
         ({"set": ("seed=3",)}, "set must name an option that the tuning does not set itself, got 'seed'"),
+        (
+            {"algorithm": "ppo-fast", "set": ("seeds=2",)},
+            "set must name an option that the tuning does not set itself, got 'seeds'",
+        ),
         ({"set": ("seconds=3",)}, "got 'seconds'"),
         ({"set": ("steps=1",)}, r"steps must be a whole number in \[2, "),
         ({"set": ("lanes=1",)}, "lanes must be a whole number"),
