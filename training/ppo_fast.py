@@ -27,7 +27,7 @@ from hyperexec_env.evaluation.network import NetworkPolicy, save_policy
 from hyperexec_env.evaluation.venue_network import VenueNetworkPolicy
 from hyperexec_env.extras import need
 from hyperexec_env.files import make_folder
-from hyperexec_env.market.basket_scenario import BASKETS
+from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario, get_basket
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 from hyperexec_env.market.touch_scenario import TOUCHES
 from hyperexec_env.market.venue_scenario import VENUES, VenueScenario
@@ -106,9 +106,10 @@ def check(args: Args) -> Any:
         ValueError: An option is invalid, or actions of the scenario are not numbers of one network.
         MissingExtra: The packages of the extra `train` are not installed.
     """
-    for kind, what in ((TOUCHES, "a child order at the touch"), (BASKETS, "a basket")):
-        if kind.owns(args.scenario):
-            raise ValueError(f"scenario must be of one asset or with venues, got {what}, {shown(args.scenario)}: use train ppo")
+    if TOUCHES.owns(args.scenario):
+        raise ValueError(
+            f"scenario must be one of slices, got a child order at the touch, {shown(args.scenario)}: use train ppo"
+        )
     check_training(args)
     check_integer("seeds", args.seeds, low=1, high=2**10)
     check_integer("paired", args.paired, low=2, high=args.lanes)
@@ -123,22 +124,36 @@ def check(args: Args) -> Any:
     if VENUES.owns(args.scenario):
         return venues_of(args)
     check_router(args)
-    return get_scenario(args.scenario)
+    if not BASKETS.owns(args.scenario):
+        return get_scenario(args.scenario)
+    for name, usual in (("uncertainty", False), ("observe_regime", True)):
+        if getattr(args, name) != usual:
+            raise ValueError(f"{name} must be {usual} for a basket, got {getattr(args, name)}")
+    return get_basket(args.scenario)
 
 
-def unexplained(returns: torch.Tensor, left: torch.Tensor) -> torch.Tensor:
-    """Return what remains of the returns of paired lanes after a regression on 1, x and x^2, with x the shares that are left.
+def trainer_of(args: Args, scenario: Any) -> PpoTrainer:
+    """Return the trainer of a scenario, or of a basket."""
+    if isinstance(scenario, BasketScenario):
+        from .basket_ppo_fast import BasketPpoTrainer
+
+        return BasketPpoTrainer(args, scenario)
+    return PpoTrainer(args, scenario)
+
+
+def unexplained(returns: torch.Tensor, *columns: torch.Tensor) -> torch.Tensor:
+    """Return what remains of the returns of paired lanes after a regression on a constant and some columns.
 
     The regression of a lane contains its own return, which scales its residual by one less its leverage, a number between 0 and
     1 that depends on the shares alone.
 
     Args:
         returns: Returns to go, shape (..., paired).
-        left: Shares that are left, in shares of the order, of that shape.
+        columns: Functions of what is left to trade, each of that shape, near one.
     """
     known: list[torch.Tensor] = []
-    for power in (left**0, left, left**2):
-        column = power
+    for given in (returns.new_ones(()).expand_as(returns), *columns):
+        column = given
         for other in known:  # orthogonal to the columns before it
             column = column - other * (column * other).sum(-1, keepdim=True)
         size = column.norm(dim=-1, keepdim=True)
@@ -219,15 +234,27 @@ class PpoTrainer(Trainer):
 
     def _mean(self, parts: list[torch.Tensor], seen: torch.Tensor) -> torch.Tensor:
         """Return :meth:`mean`; tanh z = 2 sigmoid(2 z) - 1, of which torch's sigmoid takes a sixth of the time of its tanh."""
-        values, scale = seen, 1.0
+        inputs = self.inputs(seen)
+        values, scale = inputs, 1.0
         for weight, bias in zip(parts[::2], parts[1::2], strict=True):
             last = weight is parts[-2]
-            if values is not seen:
+            if bias.shape[1] > 1:  # a row for each asset
+                bias = bias.repeat(1, seen.shape[1], 1)
+            if values is not inputs:
                 bias, scale = bias - weight.sum(-1)[:, None], 2.0
             doubled = 1.0 if last else 2.0
             values = self.torch.baddbmm(bias, values, weight.mT, beta=doubled, alpha=doubled * scale)
             values = values if last else self.torch.sigmoid(values)
-        return values
+        return values.view(*seen.shape[:2], self.outputs)
+
+    def inputs(self, seen: torch.Tensor) -> torch.Tensor:
+        """Return the inputs of the network, shape (seeds, n, inputs), for a basket (seeds, n assets, inputs)."""
+        return seen
+
+    def left(self, seen: torch.Tensor, alive: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the columns of the regression, shape (...), of observations (..., features) and whether the order is open."""
+        remaining = alive * seen[..., _LEFT]
+        return remaining, remaining**2
 
     def _parts(self, weights: torch.Tensor) -> list[torch.Tensor]:
         """Return weights (seeds, outputs, inputs) and biases (seeds, 1, outputs) of each layer, in order."""
@@ -282,7 +309,7 @@ class PpoTrainer(Trainer):
         torch, args = self.torch, self.args
         lanes, outputs, steps = args.lanes, self.outputs, self.episodes * self.slices
         new = {"dtype": torch.float32, "device": args.device}
-        seen = torch.empty(args.seeds, steps, lanes, self.shapes[0][1], **new)
+        seen = torch.empty(args.seeds, steps, lanes, self.env.single_observation_space.shape[0], **new)
         noise = torch.stack([torch.randn(steps, lanes, outputs, generator=draw, **new) for draw in draws])
         actions, rewards, alive = torch.empty_like(noise), *(torch.zeros(args.seeds, steps, lanes, **new) for _ in range(2))
         with torch.no_grad():
@@ -302,8 +329,8 @@ class PpoTrainer(Trainer):
             by_episode = (args.seeds, self.episodes, self.slices, lanes)
             returns = rewards.view(by_episode).flip(2).cumsum(2).flip(2)
             paired = (args.seeds, steps, -1, args.paired)
-            left = alive * seen[..., _LEFT]
-            advantage = alive * unexplained(returns.reshape(paired), left.view(paired)).view(alive.shape)
+            columns = (column.reshape(paired) for column in self.left(seen, alive))
+            advantage = alive * unexplained(returns.reshape(paired), *columns).view(alive.shape)
             advantage = advantage / advantage.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp(min=1e-12)
             chance = _chance(deviation[:, None] * noise, self._log_std(self.weights)[:, None])
         return tuple(values.flatten(1, 2) for values in (seen, actions, chance, advantage))
@@ -367,4 +394,4 @@ def train(args: Args) -> NetworkPolicy:
     scenario = check(args)
     need("torch", "train").set_num_threads(args.threads)
     with claimed(args.folder) as folder:
-        return train_in(folder, PpoTrainer(args, scenario), scenario)
+        return train_in(folder, trainer_of(args, scenario), scenario)

@@ -16,6 +16,7 @@ import torch
 from hyperexec_env import cli
 from hyperexec_env.baselines.evaluate import evaluate
 from hyperexec_env.envs.task import build_task
+from hyperexec_env.evaluation.basket_network import load_basket_policy
 from hyperexec_env.evaluation.network import load_policy
 from hyperexec_env.evaluation.venue_network import load_venue_policy
 from hyperexec_env.market.noise import episode_keys
@@ -23,7 +24,7 @@ from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.training import pathwise
 from hyperexec_env.training.interruption import Interrupted
-from hyperexec_env.training.ppo_fast import Args, PpoTrainer, check, train, unexplained
+from hyperexec_env.training.ppo_fast import Args, PpoTrainer, check, train, trainer_of, unexplained
 from hyperexec_env.training.torch_rollout import lanes_of, roll
 
 pytestmark = pytest.mark.usefixtures("without_numba")
@@ -38,7 +39,8 @@ TINY = Args(
 def test_the_advantage_is_the_residual_of_a_regression_on_the_shares_that_are_left(seed, paired):
     rng = np.random.default_rng(seed)
     left, returns = rng.uniform(size=(3, paired)), 10.0 * rng.normal(size=(3, paired))
-    found = unexplained(torch.tensor(returns), torch.tensor(left)).numpy()
+    x = torch.tensor(left)
+    found = unexplained(torch.tensor(returns), x, x**2).numpy()
     for x, y, residual in zip(left, returns, found, strict=True):
         columns = np.stack([np.ones(paired), x, x * x], axis=1)
         if np.linalg.cond(columns) < 1e3:
@@ -47,7 +49,9 @@ def test_the_advantage_is_the_residual_of_a_regression_on_the_shares_that_are_le
 
 def test_lanes_with_the_same_shares_left_are_compared_with_their_mean():
     returns = torch.tensor([[1.0, 2.0, 6.0]])
-    np.testing.assert_allclose(unexplained(returns, torch.full((1, 3), 0.7)), [[-2.0, -1.0, 3.0]], atol=1e-5)
+    np.testing.assert_allclose(
+        unexplained(returns, torch.full((1, 3), 0.7), torch.full((1, 3), 0.49)), [[-2.0, -1.0, 3.0]], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("scenario", ["regime-day", "bertsimas-lo"])
@@ -153,14 +157,15 @@ def test_a_checkpoint_of_another_method_is_refused_by_that_name(tmp_path):
         ({"scenario": "unknown-all", "observe_beliefs": True}, load_policy),
         ({"scenario": "venues-day"}, load_venue_policy),
         ({"scenario": "venues-day", "router": "agent"}, load_venue_policy),
+        ({"scenario": "basket-pairs"}, load_basket_policy),
     ],
 )
 def test_a_written_policy_acts_as_the_mean_of_its_network(tmp_path, options, load):
     args = replace(TINY, **options, seeds=2, out=str(tmp_path))
-    trainer = PpoTrainer(args, check(args))
+    trainer = trainer_of(args, check(args))
     trainer.learn()
     trainer.write(trainer.described(check(args)), check(args), tmp_path)
-    seen = torch.randn(2, 5, trainer.shapes[0][1])
+    seen = torch.randn(2, 5, trainer.env.single_observation_space.shape[0])
     means = trainer.mean(trainer.best, seen).clamp(-1.0, 1.0).numpy()
     for row, folder in enumerate(args.folders):
         found = np.asarray(load(folder).action(seen[row].numpy()))
@@ -187,11 +192,11 @@ def test_a_training_that_diverges_keeps_the_last_finite_policy(tmp_path, capsys,
         ("--seeds 0", "seeds must be"),
         (
             "--scenario touch-5min",
-            "scenario must be of one asset or with venues, got a child order at the touch, 'touch-5min': use train ppo",
+            "scenario must be one of slices, got a child order at the touch, 'touch-5min': use train ppo",
         ),
         (
-            "--scenario basket-hedged",
-            "scenario must be of one asset or with venues, got a basket, 'basket-hedged': use train ppo",
+            "--scenario basket-hedged --no-observe-regime",
+            "observe_regime must be True for a basket, got False",
         ),
         ("--scenario venues-day --action-mode fraction", "action_mode must be pace over venues, got fraction"),
         ("--router agent", "router is an option of scenarios with venues, got 'agent'"),
