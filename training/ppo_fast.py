@@ -100,10 +100,10 @@ class Args:
 
 
 def check(args: Args) -> Any:
-    """Check the options, and return the scenario, of one asset or with venues.
+    """Check the options, and return the scenario, of one asset, with venues, or of a basket.
 
     Raises:
-        ValueError: An option is invalid, or actions of the scenario are not numbers of one network.
+        ValueError: An option is invalid, or the scenario is a child order at the touch, whose actions are levels.
         MissingExtra: The packages of the extra `train` are not installed.
     """
     if TOUCHES.owns(args.scenario):

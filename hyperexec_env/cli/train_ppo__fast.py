@@ -1,7 +1,7 @@
 """Train policies by a lean PPO without a critic, several seeds at once.
 
 Lanes that trade the same path are each other's baseline. It is several times as fast as `train ppo`, and nearer to the optimum
-with the same slices; it needs torch, but not stable-baselines3. Actions are numbers, for one asset or over venues.
+with the same slices; it needs torch, but not stable-baselines3. It trains orders of one asset, over venues, and baskets.
 """
 
 from __future__ import annotations
