@@ -83,12 +83,15 @@ ROUGH = {
     },
 }
 """Half of the regimes that there are, and powers and exponentials, which libraries round differently."""
+TAPED = {"base": "regime-day", "name": "taped", "kyle_sd": 0.5, "drift_sd": 0.02}
+"""Kyle's slope and the drift are unknown, both of which the tape tells: not with persistent flow or a geometric price."""
 VARIED = {"reward": "realised", "observe_regime": False, "random_side": True, "quantity_range": (0.5, 2.0)}
 COMPILED = (
     ("regime-day", "NextStep", {}),
     ("regime-day", "Disabled", {"action_mode": "fraction", "observe_regime": False}),
     (FULL, "SameStep", {**VARIED, "action_mode": "discrete"}),
     (ROUGH, "Disabled", {**VARIED, "action_mode": "participation"}),
+    (TAPED, "NextStep", {"observe_beliefs": True}),
 )
 """Together each constant of a loop, autoreset mode, action mode and reward: each program costs seconds to compile.
 
@@ -215,9 +218,9 @@ def test_the_cases_cover_what_there_is():
         ):
             assert {options.get(name, default) for options in cases} == {default, other}
     assert {mode for _, mode, _ in COMPILED} == set(MODES)
-    day, full, rough = (build_market(get_scenario(one)).numbers.spec for one in ("regime-day", FULL, ROUGH))
+    specs = [build_market(get_scenario(scenario)).numbers.spec for scenario, *_ in COMPILED]
     for name in MarketSpec._fields:
-        assert len({getattr(spec, name) for spec in (day, full, rough)}) > 1, name
+        assert len({getattr(spec, name) for spec in specs}) > 1, name
 
 
 @pytest.mark.parametrize(
@@ -233,7 +236,7 @@ def test_lane_i_is_the_single_environment(scenario, autoreset, options):
 @pytest.mark.parametrize(
     ("scenario", "autoreset", "options"),
     COMPILED,
-    ids=["plain", "fraction", "full", "rough"],
+    ids=["plain", "fraction", "full", "rough", "taped"],
 )
 def test_compiled_lane_i_is_the_single_environment(scenario, autoreset, options):
     """Bit for bit where prices are arithmetic and powers are square roots or products, else to 1e-9."""

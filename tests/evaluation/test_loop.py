@@ -174,7 +174,7 @@ ROUGH = {
     "resilience": 1.0,
     "transient_exponent": 0.5,
 }
-LEVELLED = {"base": "regime-day", "name": "levelled", "volume_level_sd": 0.5}
+LEVELLED = {"base": "regime-day", "name": "levelled", "volume_level_sd": 0.5, "kyle_sd": 0.5}
 MARKETS = {"regime-day": "regime-day", "full": FULL, "rough": ROUGH, "levelled": LEVELLED}
 """Markets that together have both values of each constant of a loop: every market costs seconds to compile."""
 

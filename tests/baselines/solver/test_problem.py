@@ -24,6 +24,9 @@ def test_probabilities_and_quadrature_weights_sum_to_one():
         problem = problem_of(name)
         assert problem.modes == (len(get_scenario(name).regimes), len(problem.signal))
         assert problem.signal_law.sum() == pytest.approx(1.0, abs=1e-12)
+        if not problem.signal_steps:
+            assert name == "unknown-impact"  # two points of the temporary impact: their solver draws the steps of the log-odds
+            continue
         assert problem.signal_steps[0].sum(axis=-1) == pytest.approx(1.0, abs=1e-12)
         laws = problem.laws()
         assert len(laws) == problem.market.slices
