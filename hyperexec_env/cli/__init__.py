@@ -99,9 +99,12 @@ def _explain(words: list[str], known: dict[tuple[str, ...], str]) -> int:
     parser = Parser(prog="hyperexec", description="Optimal execution: environment, baselines, training, leaderboard.")
     parser.add_argument("--version", action="version", version=f"hyperexec {__version__}")
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    groups = {key[0] for key in known if len(key) > 1}
+    if len(words) == 2 and words[0] in groups and words[1] in ("-h", "--help"):
+        known = {key: module for key, module in known.items() if key[0] == words[0]}
+        words = ["--help"]
     for entry in sorted(_entry(" ".join(key), module) for key, module in known.items()):
         subparsers.add_parser(entry.words, help=entry.meaning, add_help=False)
-    groups = {key[0] for key in known if len(key) > 1}
     parser.parse_args([" ".join(words[:2])] if len(words) > 1 and words[0] in groups else words)
     return 0
 

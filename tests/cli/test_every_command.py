@@ -183,6 +183,15 @@ def test_the_list_of_commands_is_in_order_and_imports_none_of_them():
     assert set(done.stderr.split()) <= light | {"hyperexec_env"}
 
 
+def test_the_help_of_a_first_word_lists_its_commands(capsys):
+    with pytest.raises(SystemExit) as done:
+        cli.main(["train", "--help"])
+    said = capsys.readouterr().out
+    assert done.value.code == 0
+    assert all(f"    {command}" in said for command in TINY if command.startswith("train "))
+    assert "evaluate" not in said
+
+
 HELLO = '''"""Greet a trader: one line.
 
 More about it.
