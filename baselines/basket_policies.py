@@ -56,12 +56,18 @@ class Plan:
     name: str
     schedule: Callable[[BasketMarket], Floats] = field(repr=False)
     """Function from a market to the fraction of each order that each slice trades, shape (slices, assets)."""
+    needs: Callable[[BasketMarket], str] = field(default=lambda market: "", repr=False)
+    """Function from a market to why it has no such schedule; "" if it has one."""
     _made: dict[BasketMarket, Floats] = field(default_factory=dict, repr=False)
 
     @property
     def digest(self) -> str | None:
         """Identity of a plan of this module, whose code a store knows; None for a plan of another function."""
         return f"{self.name} {self.schedule.__qualname__}" if self.schedule.__module__ == __name__ else None
+
+    def unfit(self, market: BasketMarket) -> str:
+        """Return why a market has no such schedule; "" if it has one."""
+        return self.needs(market)
 
     def act(self, situation: Situation) -> Any:
         """Return the planned fraction of what remains."""
@@ -164,11 +170,15 @@ def _almgren_chriss(market: BasketMarket) -> Floats:
     return -np.diff(almgren_chriss_remaining(temporary, held, np.ones(assets), slices), axis=0)
 
 
+def _one_exponent(market: BasketMarket) -> str:
+    """Return why the assets of a market have no dial in common; "" if they have one."""
+    exponents = [asset.temp_impact_beta for asset in market.scenario.assets]
+    return "" if min(exponents) == max(exponents) else f"temp_impact_beta must be equal for all assets, got {exponents}"
+
+
 def _one_dial(market: BasketMarket) -> Floats:
     """Return the best schedule that all assets share."""
     program, assets = build_program(market), len(market.markets)
-    if np.ptp(program.power) > 0.0:
-        raise ValueError("one-dial needs one temp_impact_beta for all assets")
 
     def summed(matrix: Floats) -> Floats:
         return np.asarray(matrix.reshape(market.slices, assets, market.slices, assets).sum(axis=(1, 3)))
@@ -245,7 +255,7 @@ BASKET_BASELINES: Final[dict[str, Callable[[], Policy]]] = {
     "VWAP": lambda: Plan("VWAP", _vwap),
     "AC-own": _Own,
     "AC-basket": lambda: Plan("AC-basket", _almgren_chriss),
-    "one-dial": lambda: Plan("one-dial", _one_dial),
+    "one-dial": lambda: Plan("one-dial", _one_dial, _one_exponent),
     "no-cross-impact": _WithoutCrossImpact,
 }
 """Factories of the classical policies by name."""

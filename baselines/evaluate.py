@@ -20,10 +20,12 @@ from hyperexec_env.evaluation.identity import policy_hash
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.observation import ObservationPolicy
 from hyperexec_env.evaluation.optimum import Optimum
-from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.policy import Policy, check_fit, unfit
+from hyperexec_env.evaluation.rollout import market_of
 from hyperexec_env.evaluation.statistics import smallest_difference
 from hyperexec_env.evaluation.store import Store
 from hyperexec_env.evaluation.submission import Submission, is_submission, load_submission
+from hyperexec_env.market.basket_path import build_basket
 from hyperexec_env.market.basket_scenario import BASKETS, BasketScenario
 from hyperexec_env.market.scenarios import AnyScenario, AnyScenarioLike, scenario_or_basket
 from hyperexec_env.progress import progress
@@ -89,16 +91,17 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike], scenario: AnyScenarioL
             folders of trained policies, submissions (not of Python code, which
             :meth:`~hyperexec_env.evaluation.submission.Submission.entrant` runs if it is told to), policies, or entrants. A
             known name takes precedence over a folder of that name (write `./TWAP` for the folder).
-        scenario: The scenario or basket, whose policies the names are; None: a scenario of one asset. The groups of a basket of
-            orders with one side leave out `buys-first`, which is there a faster TWAP.
+        scenario: The scenario or basket, whose policies the names are; None: a scenario of one asset. Groups leave out policies
+            that cannot trade in it; those of a basket of orders with one side also `buys-first`, which is there a faster TWAP.
 
     Raises:
         TypeError: An object is not a policy.
-        ValueError: A name or folder is unknown, or two different policies have the same name.
+        ValueError: A name or folder is unknown, two different policies have the same name, or a policy cannot trade in the
+            scenario.
     """
     market = None if scenario is None else scenario_or_basket(scenario)
     known = _known(market)
-    groups = known.groups(("buys-first",) if isinstance(market, BasketScenario) and len(set(market.sides)) == 1 else ())
+    groups = known.groups(_left_out(market))
     given = [policies] if isinstance(policies, (str, os.PathLike, Policy, Entrant)) else policies
     texts: set[str] = set()
     found: dict[str, Entrant] = {}
@@ -117,7 +120,19 @@ def entrants(policies: PolicyLike | Iterable[PolicyLike], scenario: AnyScenarioL
             elif label in found and not _same(entrant.policy, found[label].policy):
                 raise ValueError(f"policies must have different names, got two called {label!r}")
             found.setdefault(label, entrant)
+    if market is not None:
+        for entrant in found.values():
+            check_fit(entrant.policy, market_of(market))
     return list(found.values())
+
+
+def _left_out(scenario: AnyScenario | None) -> list[str]:
+    """Return the names that the groups of a scenario leave out."""
+    if not isinstance(scenario, BasketScenario):
+        return []
+    market = build_basket(scenario)
+    unable = [name for name, make in BASKET_BASELINES.items() if unfit(make(), market)]
+    return [*unable, *(["buys-first"] if len(set(scenario.sides)) == 1 else [])]
 
 
 def _known(scenario: AnyScenario | None) -> _Known:
@@ -255,7 +270,7 @@ def evaluate(
     others = _without_optimum(chosen)
     if optimum and len(others) < len(chosen):
         if optimum.policy is None:
-            raise ValueError(f"policy 'optimum' needs a scenario that is solved exactly, got {scenario.name}")
+            raise ValueError(f"policy 'optimum' cannot trade {scenario.name}: no optimal policy is known")
         chosen = others
     with progress(episodes, f"evaluate {scenario.name}") as advance:
         board = judge(

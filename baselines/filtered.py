@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.situation import Situation
+from hyperexec_env.evaluation.policy import check_fit
 from hyperexec_env.market.belief import move_regimes, weigh_regimes
 from hyperexec_env.market.hidden import regime_evidence, unfiltered
 from hyperexec_env.market.tables import Market
@@ -104,10 +105,18 @@ class Filtered:
         """Start without a filter."""
         self._filter: RegimeFilter | None = None
 
+    def unfit(self, market: Market) -> str:
+        """Return why the filter or the optimum one slice late is not known in a market; "" if both are."""
+        from .solver.problem import not_solved  # lazy imports keep the solver off the path of runs without it
+
+        missing = unfiltered(market)
+        return f"the filter of the regimes needs {missing}" if missing else not_solved(market)
+
     def act(self, situation: Situation) -> Any:
         """Return the shares for what the filter says of the situation."""
         market = situation.market
         if self._filter is None or self._filter.market is not market:
+            check_fit(self, market)
             self._filter = RegimeFilter(market)
         self._filter.see(situation)
         return self._shares(self._filter, situation)
@@ -131,9 +140,15 @@ class BeliefGrid(Filtered):
 
     name = "belief-grid"
 
+    def unfit(self, market: Market) -> str:
+        """Return why a market is not solved on a grid of beliefs; "" if it is."""
+        from .solver.hidden import unplanned  # lazy as above
+
+        return unplanned(market)
+
     def _shares(self, known: RegimeFilter, situation: Situation) -> Any:
         """Return the trade at the mean displacement, interpolated between the nearest beliefs of the grid."""
-        from .solver.hidden import near, plan_hidden  # lazy as below
+        from .solver.hidden import near, plan_hidden  # lazy as above
 
         plan, shape, total = plan_hidden(known.market), np.shape(situation.remaining), 0.0
         cells, weights = near(plan.points, known.probabilities)
@@ -147,18 +162,11 @@ class BeliefGrid(Filtered):
 
 @lru_cache(maxsize=8)
 def _late(market: Market) -> Any:
-    """Return the function from situations, whose regime is that of the previous slice, to optimal shares.
-
-    Raises:
-        ValueError: The scenario is not solved exactly.
-    """
-    from .solver.dynamic import FINE, solve_delayed  # lazy imports keep the solver off the path of runs without it
+    """Return the function from situations, whose regime is that of the previous slice, to optimal shares."""
+    from .solver.dynamic import FINE, solve_delayed  # lazy as above
     from .solver.policies import TablePolicy
-    from .solver.problem import build_problem, unsolved
+    from .solver.problem import build_problem
 
-    reason = unsolved(market)
-    if reason:
-        raise ValueError(f"policy 'filtered' needs a scenario that is solved exactly, got {market.scenario.name} ({reason})")
     problem = build_problem(market, FINE.signal)
     rule = TablePolicy(problem, solve_delayed(problem))._rule
     return lambda situation: rule.decide(rule.parameters, situation)

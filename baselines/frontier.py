@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hyperexec_env.checks import check_integer, check_numbers
 from hyperexec_env.evaluation.page import COLOURS, plain_label
 from hyperexec_env.evaluation.plotting import picture_of
+from hyperexec_env.evaluation.policy import check_fit
 from hyperexec_env.evaluation.rollout import paths_of, roll_on
 from hyperexec_env.evaluation.table import text_table
 from hyperexec_env.extras import need
@@ -115,8 +116,7 @@ def frontier(
         seed: Seed of the episodes.
 
     Raises:
-        ValueError: A policy is unknown, an option is out of range, or the scenario is not solved exactly and the optimum is
-            among the policies.
+        ValueError: A policy is unknown or cannot trade in the scenario, or an option is out of range.
     """
     base, names = get_scenario(scenario), [get_policy(name).name for name in policies]
     check_integer("episodes", episodes, low=2, high=10**7)
@@ -124,6 +124,8 @@ def frontier(
     wanted = sorted(set(check_numbers("urgency", urgencies, low=1e-6, high=1e6)))
     if not names or not wanted:
         raise ValueError("policies and urgencies must not be empty, got none")
+    for name in names:
+        check_fit(get_policy(name), build_market(base))
     keys, names = episode_keys(seed, np.arange(episodes)), list(dict.fromkeys(names))
     curve = [_point(base, "optimum", urgency, keys) for urgency in _refined(wanted)] if "optimum" in names else []
     risks, costs = np.array(sorted((each.sd, each.cost) for each in curve)).T if curve else (np.zeros(1), np.zeros(1))

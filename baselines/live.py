@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from hyperexec_env.checks import check_choice, check_number
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.policy import Policy, check_fit
 from hyperexec_env.execution.algorithms import check_algorithm
 from hyperexec_env.execution.journal import LiveDesk
 from hyperexec_env.market.kernel import State, step
@@ -45,13 +45,15 @@ class PolicyOrder:
         start: Time of the start of the first slice, seconds on the clock of the desk.
 
     Raises:
-        ValueError: The deadline is not after the start, or the horizon does not fit into the day of the scenario.
+        ValueError: The deadline is not after the start, the horizon does not fit into the day of the scenario, or the policy
+            cannot trade in it.
     """
 
     def __init__(self, desk: LiveDesk, policy: Policy, scenario: Scenario, order: ParentOrder, start: float) -> None:
         """Compute the numbers of the market."""
         self.desk, self.policy, self.order, self.start = desk, policy, order, start
         self.market = build_market(_scenario_of(scenario, order, start))
+        check_fit(policy, self.market)
         self.k = -1
         """Slice that is being traded; -1 before the first one, N after the last one."""
         self.seen = 0

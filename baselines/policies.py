@@ -9,21 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import nearest
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.policy import Policy, check_fit
 from hyperexec_env.evaluation.rule import Rule, RulePolicy, plan_rule, rule_of
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outlook, resolve
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
 from hyperexec_env.market.scenario import Scenario
-from hyperexec_env.market.tables import Market
+from hyperexec_env.market.tables import Market, build_market
 
 from .desk import DESK, LEARNERS
 from .filtered import BeliefGrid, Filtered
@@ -184,6 +184,12 @@ class Optimal:
 
     name = "optimum"
 
+    def unfit(self, market: Market) -> str:
+        """Return why a market is not solved exactly; "" if it is."""
+        from .solver.problem import not_solved  # a lazy import keeps the solver off the path of runs without an optimum
+
+        return not_solved(market)
+
     def rule(self, market: Market, hidden: bool) -> Rule | None:
         """Return the rule of the optimal policy."""
         return rule_of(_optimal(market), market, hidden)
@@ -201,6 +207,13 @@ class Replan:
 
     name = "replan"
 
+    def unfit(self, market: Market) -> str:
+        """Return why a market is not solved exactly where the temporary impact is known; "" if it is."""
+        from .solver.problem import not_solved  # lazy as above
+
+        known = replace(market.scenario, temp_impact_sd=0.0)
+        return not_solved(build_market(known), " where the temporary impact is known")
+
     def act(self, situation: Situation) -> Any:
         """Return the shares that are optimal at the mean of the belief."""
         slopes, policies = _by_slope(situation.market.scenario)
@@ -215,22 +228,16 @@ class Replan:
 
 @lru_cache(maxsize=8)
 def _by_slope(scenario: Scenario) -> tuple[NDArray[np.float64], list[Policy]]:
-    """Return temporary impacts over their mean, and the optimal policy of each."""
-    from .solver import solve  # a lazy import keeps the solver off the path of runs without an optimum
+    """Return temporary impacts over their mean, and the optimal policy of each.
 
+    Raises:
+        ValueError: The scenario is not solved exactly where the temporary impact is known.
+    """
+    check_fit(Replan(), build_market(scenario))
     spread = scenario.temp_impact_sd
     slopes = np.linspace(1.0 - spread, 1.0 + spread, _SLOPES) if spread else np.ones(1)
-    found: list[Policy] = []
-    for slope in slopes.tolist():
-        known = replace(scenario, temp_impact_sd=0.0, temp_impact_alpha=slope * scenario.temp_impact_alpha)
-        solution = solve(known)
-        if solution.policy is None:
-            raise ValueError(
-                f"policy 'replan' needs a scenario that is solved exactly where the temporary impact is known, got "
-                f"{scenario.name} ({solution.reason})"
-            )
-        found.append(solution.policy)
-    return slopes, found
+    scaled = [replace(scenario, temp_impact_sd=0.0, temp_impact_alpha=x * scenario.temp_impact_alpha) for x in slopes.tolist()]
+    return slopes, [_optimal(build_market(known)) for known in scaled]
 
 
 def _optimal(market: Market) -> Policy:
@@ -239,12 +246,10 @@ def _optimal(market: Market) -> Policy:
     Raises:
         ValueError: The scenario is not solved exactly.
     """
-    from .solver import solve  # a lazy import keeps the solver off the path of runs without an optimum
+    from .solver import solve  # lazy as above
 
-    solution = solve(market.scenario)
-    if solution.policy is None:
-        raise ValueError(f"there is no optimal policy for {market.scenario.name}: not solved exactly ({solution.reason})")
-    return solution.policy
+    check_fit(Optimal(), market)
+    return cast(Policy, solve(market.scenario).policy)
 
 
 BASELINES: Final[dict[str, Callable[[], Policy]]] = {

@@ -26,6 +26,7 @@ from hyperexec_env.data.replay import recording_of
 from hyperexec_env.data.sessions import Sessions
 from hyperexec_env.evaluation.board import Entrant, text_table
 from hyperexec_env.evaluation.network import NetworkPolicy
+from hyperexec_env.evaluation.policy import check_fit
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.path import Path, draw_path
 from hyperexec_env.market.recording import Recording
@@ -241,6 +242,8 @@ def _chosen(market: Market, policies: PolicyLike | Iterable[PolicyLike]) -> list
     chosen = [entrant for entrant in entrants(policies) if not isinstance(entrant.policy, Optimal)]
     if not any(entrant.policy.name == TWAP for entrant in chosen):
         chosen.insert(0, Entrant(get_policy(TWAP)))
+    for entrant in chosen:
+        check_fit(entrant.policy, market)
     solution = solve(market.scenario)
     known = [solution.reference.policy, solution.best_schedule]
     return [*(Entrant(policy) for policy in known if policy is not None), *chosen]

@@ -6,6 +6,7 @@ from typing import Any
 
 from hyperexec_env.checks import check_integer, check_seed
 from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.evaluation.policy import check_fit
 from hyperexec_env.evaluation.trace import Trace, trace_of
 from hyperexec_env.market.scenario import ScenarioLike
 
@@ -51,6 +52,7 @@ def trace(
         raise ValueError(f"policy must be one policy, got {1 + len(others)}: call trace once for each")
     count = check_integer("episodes", episodes, low=1, high=100_000)
     made = HyperExecEnv(source, **{"observe_regime": not entrant.hidden, **options})
+    check_fit(entrant.policy, made.task.market)
     seed = check_seed(seed)
 
     def play() -> Any:

@@ -32,7 +32,7 @@ from .policies import TablePolicy
 from .problem import Problem, build_problem, unsolved
 from .spline import Axis, interpolation
 
-__all__ = ["HiddenPlan", "near", "outcomes", "plan_hidden", "solve_hidden"]
+__all__ = ["HiddenPlan", "near", "outcomes", "plan_hidden", "solve_hidden", "unplanned"]
 
 Floats = NDArray[np.float64]
 
@@ -111,7 +111,7 @@ def unplanned(market: Market) -> str:
     """Return the reason why a market is not solved on a grid of beliefs; the empty string if it is."""
     reason = unsolved(market)
     if not reason and unfiltered(market):
-        reason = "the filter of the regimes needs a scenario without unknowns and without persistent volume"
+        reason = f"the filter of the regimes needs {unfiltered(market)}"
     if not reason and market.numbers.spec.capped:
         reason = "the participation cap ties the traded shares to the volume, which tells the regime"
     if not reason and (market.numbers.spec.geometric or build_problem(market).modes[1] > 1):

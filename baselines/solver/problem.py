@@ -16,7 +16,7 @@ from hyperexec_env.market.volume_noise import neutral_ratio
 from .belief import belief_variances, drift_variances, even_evidence, level_matters, memory_matters, total_noise
 from .spline import Axis, interpolation
 
-__all__ = ["HERMITE", "Problem", "belief_modes", "build_problem", "mean_slice", "mode_slices", "unsolved"]
+__all__ = ["HERMITE", "Problem", "belief_modes", "build_problem", "mean_slice", "mode_slices", "not_solved", "unsolved"]
 
 Floats = NDArray[np.float64]
 
@@ -108,6 +108,12 @@ def unsolved(market: Market) -> str:
     if memory_matters(market):
         return _memory_unsolved(market)
     return ""
+
+
+def not_solved(market: Market, where: str = "") -> str:
+    """Return that a market is not solved exactly, and why, for a message; the empty string if it is."""
+    reason = unsolved(market)
+    return f"it is not solved exactly{where} ({reason})" if reason else ""
 
 
 def _drift_unsolved(market: Market) -> str:

@@ -26,11 +26,13 @@ __all__ = [
     "Policy",
     "PolicyFailure",
     "blamed",
+    "check_fit",
     "check_policy",
     "checked_shares",
     "first_situation",
     "offers",
     "read_only",
+    "unfit",
 ]
 
 PACKAGES: Final = ("hyperexec_env",)
@@ -63,7 +65,7 @@ class Policy(Protocol):
 
 
 def offers(policy: Any, name: str) -> bool:
-    """Return whether an optional attribute of a policy (`rule`, `digest`) can be trusted to describe the policy's own `act`.
+    """Return whether an optional attribute of a policy (`rule`, `digest`, `unfit`) can be trusted to describe its own `act`.
 
     It can if the policy's own class (or instance) defines it, or inherits it through classes of this package only. A subclass
     outside the package may override `act`, so that an inherited attribute describes another policy.
@@ -81,6 +83,21 @@ def offers(policy: Any, name: str) -> bool:
         if kind.__module__.split(".")[0] not in PACKAGES:
             return False
     return False
+
+
+def unfit(policy: Policy, market: Market | BasketMarket) -> str:
+    """Return why a policy cannot trade in a market, or "": the result of its optional method ``unfit(market)``.
+
+    The method is fast: it does not solve the market.
+    """
+    return str(getattr(policy, "unfit")(market)) if offers(policy, "unfit") else ""  # noqa: B009
+
+
+def check_fit(policy: Policy, market: Market | BasketMarket) -> None:
+    """Raise a ValueError if a policy says that it cannot trade in a market (:func:`unfit`)."""
+    reason = unfit(policy, market)
+    if reason:
+        raise ValueError(f"policy {policy.name!r} cannot trade {market.scenario.name}: {reason}")
 
 
 def check_policy(policy: Any, market: Market | BasketMarket, timeout: float = 0.0) -> None:

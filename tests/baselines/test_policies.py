@@ -6,10 +6,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+from hyperexec_env.baselines.basket_policies import basket_policy
 from hyperexec_env.baselines.closed_forms import obizhaeva_wang
+from hyperexec_env.baselines.evaluate import entrants, evaluate
+from hyperexec_env.baselines.frontier import frontier
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy, policy_names
-from hyperexec_env.evaluation.policy import check_policy
+from hyperexec_env.baselines.trace import trace
+from hyperexec_env.evaluation.policy import check_policy, unfit
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
+from hyperexec_env.market.basket_path import build_basket
+from hyperexec_env.market.basket_scenario import get_basket
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
@@ -246,3 +252,41 @@ def test_a_policy_that_returns_no_number_is_refused():
         check_policy(Wrong(), market)
     with pytest.raises(TypeError, match="needs a `name` and an `act"):
         check_policy(object(), market)
+
+
+UNABLE = {
+    ("optimum", "hunted-day"): "it is not solved exactly .*memory of the predator",
+    ("replan", "unknown-all"): "it is not solved exactly where the temporary impact is known .*two signals",
+    ("filtered", "unknown-volume"): "the filter of the regimes needs a scenario without unknowns",
+    ("filtered", "hunted-day"): "it is not solved exactly .*memory of the predator",
+    ("belief-grid", "desk-5min"): "the participation cap ties",
+    ("belief-grid", "unknown-drift"): "the filter of the regimes needs a scenario without unknowns",
+}
+
+
+@pytest.mark.parametrize(("name", "scenario"), UNABLE)
+def test_a_policy_that_cannot_trade_a_scenario_is_refused_before_any_episode(name, scenario):
+    message = f"policy '{name}' cannot trade {scenario}: {UNABLE[name, scenario]}"
+    for run in (
+        lambda: evaluate(scenario, ["TWAP", name], episodes=2, optimum=False),
+        lambda: entrants(get_policy(name), scenario),
+        lambda: frontier(scenario, [name], [1.0], 2),
+        lambda: trace(scenario, name),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run()
+
+
+def test_a_policy_that_can_trade_a_scenario_says_nothing():
+    for name, scenario in (("optimum", "unknown-drift"), ("replan", "unknown-impact"), ("filtered", "desk-5min")):
+        assert unfit(get_policy(name), build_market(get_scenario(scenario))) == ""
+
+
+def test_assets_of_two_exponents_have_no_dial_in_common():
+    """By name the policy is refused; groups leave it out."""
+    two = {"slices": 3, "asset": [{"temp_impact_beta": 0.6}, {"side": -1, "temp_impact_beta": 0.8}]}
+    basket = get_basket({"correlation": [[1.0, 0.3], [0.3, 1.0]], **two})
+    assert "temp_impact_beta must be equal for all assets, got" in unfit(basket_policy("one-dial"), build_basket(basket))
+    assert "one-dial" not in [entrant.policy.name for entrant in entrants("baselines", basket)]
+    with pytest.raises(ValueError, match=r"policy 'one-dial' cannot trade .*: temp_impact_beta must be equal .*\[0\.6, 0\.8\]"):
+        entrants("one-dial", basket)

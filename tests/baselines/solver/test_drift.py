@@ -42,14 +42,17 @@ def standard_error(values):
 
 
 @pytest.mark.parametrize(
-    ("nu", "mean", "value", "first"), [(0.005, 0.0, 27_555.17421, 46_047.9502), (0.01, 0.003, 46_221.56032, 64_801.0346)]
+    ("nu", "mean", "value", "first", "unlearned"),
+    [(0.005, 0.0, 27_555.17421, 46_047.9502, 27_628.7701), (0.01, 0.003, 46_221.56032, 64_801.0346, 47_326.9112)],
 )
-def test_riccati_with_a_shrinking_belief_has_the_values_of_the_tree(nu, mean, value, first):
-    """Case D1 of the design: a Gauss-Hermite tree of the five slices as one linear system."""
+def test_riccati_with_a_shrinking_belief_has_the_values_of_the_tree(nu, mean, value, first, unlearned):
+    """Case D1 of the design: a Gauss-Hermite tree of the five slices as one linear system; and the value without learning."""
     scenario = replace(SHORT, drift_sd=nu, regimes=Regimes(drift=(mean,)))
     found = solve_linear(build_market(scenario))
     assert scenario.notional * found.values[0] == pytest.approx(value, rel=4e-10)
     assert scenario.quantity * float(found.gains[0, 0] @ [1.0, 0.0, 0.0, 1.0]) == pytest.approx(first, rel=2e-9)
+    assumed = solve_linear(build_market(replace(scenario, drift_sd=0.0)))
+    assert scenario.notional * assumed.values[0] == pytest.approx(unlearned, rel=2e-9)
 
 
 @pytest.mark.parametrize(
