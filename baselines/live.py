@@ -2,8 +2,9 @@
 
 At the start of each slice the policy sees a :class:`~hyperexec_env.envs.situation.Situation` made of observed data: the
 remaining shares, the mid, the volume and the signed flow of the last slice. The displacement of the price by our own trades
-cannot be observed; it is that of the model (:mod:`hyperexec_env.market.kernel`), given the shares that were filled. The shares
-of the slice become a TWAP order of the agent that expires with the slice; its unfilled shares return to the policy.
+cannot be observed; it is that of the model (:mod:`hyperexec_env.market.kernel`), given the shares that were filled. Beliefs
+about the unknowns of the scenario take the evidence of the slices that were observed from start to end. The shares of the
+slice become a TWAP order of the agent that expires with the slice; its unfilled shares return to the policy.
 """
 
 from __future__ import annotations
@@ -14,14 +15,16 @@ from dataclasses import replace
 from typing import Any, Final
 
 from hyperexec_env.checks import check_choice, check_number
-from hyperexec_env.envs.situation import Situation
+from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.evaluation.policy import Policy, check_fit
 from hyperexec_env.execution.algorithms import check_algorithm
 from hyperexec_env.execution.journal import LiveDesk
-from hyperexec_env.market.kernel import State, step
-from hyperexec_env.market.path import Draws, World, next_slice
+from hyperexec_env.market.kernel import Cost, State, step
+from hyperexec_env.market.lane import EpisodeOrder, LastSlice, first_lane
+from hyperexec_env.market.path import Draws, World, next_slice, observed_world, slip_variance
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from hyperexec_env.market.tables import SliceRow, build_market
+from hyperexec_env.market.tables import Numbers, SliceRow, build_market
+from hyperexec_env.market.unknown import first_level, learn_slope
 from hyperexec_env.market.volume_noise import neutral_ratio
 from hyperexec_env.orders import ChildOrder, ParentOrder
 
@@ -59,9 +62,12 @@ class PolicyOrder:
         self.seen = 0
         self.state = State(float(order.quantity), 0.0, 0.0)
         self.last_shares, self.last_price = 0.0, order.arrival_price
-        self.last_volume, self.last_flow = float(self.market.numbers.slice_volume), 0.0
-        self.volume_ratio = float(neutral_ratio(self.market.numbers))
+        self.last_volume = float(self.market.numbers.slice_volume)
+        self.world, self.slope_odds = _before(self.market.numbers), 0.0
+        """The market as it was observed, with the beliefs about what it does not show; and log-odds of the higher impact."""
+        self._whole = False  # whether the present slice was observed from its start
         self._volume = self._signed = self._paid = 0.0
+        self._mid: float | None = None  # at the start of the present slice
 
     @property
     def slice_seconds(self) -> float:
@@ -90,6 +96,7 @@ class PolicyOrder:
         k = min(max(math.floor((time - self.start) / self.slice_seconds), 0), self.market.slices)
         while self.k < k and not self.is_over:
             if self.k >= 0:
+                self._whole = self._whole and self.k + 1 == k
                 self._close_slice(time)
             self.k += 1
             if self.k == k < self.market.slices and not self.is_over:
@@ -98,8 +105,10 @@ class PolicyOrder:
     def _open_slice(self, time: float, regime: str | None) -> None:
         """Ask the policy, and submit its shares."""
         feed, names = self.desk.feed(self.order.symbol), self.market.scenario.regimes.names
+        self._whole = True
         self.seen = 0 if len(names) == 1 else names.index(regime) if regime in names else self.market.unknown
-        self._volume, self._signed = feed.volume, feed.signed
+        self._volume, self._signed, self._mid = feed.volume, feed.signed, feed.mid
+        self.world = self.world._replace(price=self._unaffected(feed.mid))
         wanted = float(self.policy.act(self.situation(feed.mid)))
         size, left = self.order.lot_size, self.state.remaining - self._at_venue()
         if self.k < self.market.slices - 1 or not self.market.scenario.complete:
@@ -122,25 +131,19 @@ class PolicyOrder:
 
     def situation(self, mid: float | None) -> Situation:
         """Return the situation at the start of the present slice, given the mid (None: unknown, then the arrival price)."""
-        state, side = self.state, float(self.order.side)
-        displacement = state.permanent + state.transient
+        order, last = self.order, LastSlice(self.last_shares, self.last_volume, self.world.price, 0.0, self.last_shares)
+        world = self.world._replace(regime=self.seen, price=self._unaffected(mid))
+        hidden = self.seen == self.market.unknown
+        lane = first_lane(self.market.numbers, float(order.quantity), world)
+        lane = lane._replace(k=self.k, state=self.state, last=last, slope_odds=self.slope_odds)
+        paid = self.last_price if self.last_shares and not hidden else world.price
+        numbers = EpisodeOrder(0, float(order.side), float(order.quantity), 0.0)
+        return situation_of(self.market, self.market.numbers, hidden, numbers, lane, paid)
+
+    def _unaffected(self, mid: float | None) -> float:
+        """Return the unaffected price, given the mid (None: unknown, then the arrival price), currency per share."""
         observed = self.order.arrival_price if mid is None else mid
-        return Situation(
-            market=self.market,
-            k=self.k,
-            seen=self.seen,
-            side=side,
-            quantity=float(self.order.quantity),
-            remaining=state.remaining,
-            permanent=state.permanent,
-            transient=0.0 if self.seen == self.market.unknown else state.transient,
-            price=observed - side * displacement,
-            flow=self.last_flow,
-            last_shares=self.last_shares,
-            last_volume=self.last_volume,
-            last_price=self.last_price if self.last_shares else observed - side * displacement,
-            volume_ratio=1.0 if self.seen == self.market.unknown else self.volume_ratio,
-        )
+        return float(observed - self.order.side * (self.state.permanent + self.state.transient))
 
     def _close_slice(self, time: float) -> None:
         """Count the fills and the trades of others since the start of the slice, and move the displacement by the fills."""
@@ -152,14 +155,33 @@ class PolicyOrder:
         self.last_price = (paid - self._paid) / self.last_shares if self.last_shares else self.last_price
         self._paid = paid
         self.last_volume = max(feed.volume - self._volume, float(size))
-        row = self.market.row(self.k, self.seen)
-        world = World(self.seen, 0.0, self.order.arrival_price, 1.0, neutral_ratio(self.market.numbers))
-        draws = Draws(0.0, 0.0, self.last_volume / row.mean_volume, 0)
-        if self.market.numbers.spec.volume_persistence != 0.0:
-            self.volume_ratio = self.last_volume / float(row.mean_volume)
-        self.last_flow = self._standardised(feed.signed - self._signed, row)
-        slice, _ = next_slice(self.market.numbers, float(self.order.side), self.k, row, world, draws)
-        self.state, _ = step(self.market.impact, self.state, slice._replace(least=0.0, limit=math.inf), self.last_shares)
+        numbers, row = self.market.numbers, self.market.row(self.k, self.seen)
+        ratio, flow = self.last_volume / float(row.mean_volume), self._standardised(feed.signed - self._signed, row)
+        draws, world = Draws(0.0, 0.0, ratio, 0), World(self.seen, 0.0, self.order.arrival_price, 1.0, neutral_ratio(numbers))
+        slice, _ = next_slice(numbers, float(self.order.side), self.k, row, world, draws)
+        self.state, cost = step(self.market.impact, self.state, slice._replace(least=0.0, limit=math.inf), self.last_shares)
+        self._learn(row, ratio, flow, cost)
+
+    def _learn(self, row: SliceRow, ratio: float, flow: float, cost: Cost) -> None:
+        """Move the world past a slice: the beliefs too, if the slice was observed from start to end: mids, regime and trades.
+
+        Args:
+            row: The numbers of the slice.
+            ratio: Its volume over its expectation.
+            flow: Its order flow, standard deviations.
+            cost: Costs of the own fills by the model, of which those by temporary impact are not read, currency.
+        """
+        numbers, start, mid = self.market.numbers, self.world, self.desk.feed(self.order.symbol).mid
+        self.world = observed_world(numbers, row, start, ratio, flow, self._unaffected(mid))
+        heard = self._mid is not None and mid is not None and self.desk.feed(self.order.symbol).volume > self._volume
+        if not (self._whole and heard) or self.seen == self.market.unknown:
+            price, volume_ratio = self.world.price, self.world.volume_ratio
+            self.world = start._replace(flow=flow, price=price, volume_ratio=volume_ratio)
+        elif numbers.spec.unknown_slope and self.last_shares:
+            linear = float(cost.permanent + cost.transient + cost.spread) / self.last_shares
+            slipped = float(self.order.side) * (self.last_price - start.price) - linear
+            part, error = self.last_shares / self.last_volume, slip_variance(numbers, row)
+            self.slope_odds = learn_slope(numbers, self.slope_odds, row.temporary_scale, part, 0.0, slipped, error)
 
     def close(self, time: float) -> None:
         """Cancel the order of the present slice where the agent still works it."""
@@ -186,6 +208,23 @@ class PolicyOrder:
         slope = numbers.permanent_slope + numbers.transient_slope
         deviation = numbers.by_flow * float(row.step_volatility) * numbers.arrival_price
         return signed * slope / deviation if deviation > 0.0 else 0.0
+
+
+def _before(numbers: Numbers) -> World:
+    """Return the market before the first slice as a desk knows it, with the beliefs before any evidence."""
+    ratio = float(neutral_ratio(numbers))
+    level = first_level(numbers, ratio)
+    return World(
+        regime=0,
+        flow=0.0,
+        price=numbers.arrival_price,
+        volume_level=1.0,
+        volume_ratio=ratio,
+        level_mean=level.mean,
+        level_variance=level.variance,
+        drift_variance=numbers.drift_sd * numbers.drift_sd,
+        kyle_variance=numbers.kyle_sd * numbers.kyle_sd,
+    )
 
 
 def _scenario_of(scenario: Scenario, order: ParentOrder, start: float) -> Scenario:

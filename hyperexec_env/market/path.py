@@ -75,8 +75,10 @@ __all__ = [
     "expected_slice",
     "impact_of",
     "next_slice",
+    "observed_world",
     "order_numbers",
     "path_of",
+    "slip_variance",
     "trace",
     "trace_step",
 ]
@@ -438,12 +440,53 @@ def next_slice(numbers: Numbers, side: Any, k: Any, row: SliceRow, world: World,
     )
 
 
+def observed_world(numbers: Numbers, row: SliceRow, before: World, ratio: Any, flow: Any, price: Any) -> World:
+    """Return the market at the start of the next slice as its trader knows it, in the regime of the last slice.
+
+    Args:
+        numbers: The numbers of the market.
+        row: The numbers of the slice that is over, in its regime.
+        before: The market at its start, as its trader knows it: with a volume level of one.
+        ratio: Market volume of the slice over its expectation in its regime.
+        flow: Order flow of the slice, standard deviations.
+        price: Unaffected price at its end, currency per share.
+    """
+    level, moves = _learn(numbers, row, before, ratio, _earned(numbers, row.step_volatility, before.price, price), flow)
+    return before._replace(
+        flow=flow,
+        price=price,
+        volume_ratio=next_ratio(numbers, before.volume_ratio, before.volume_level, ratio),
+        level_mean=level.mean,
+        level_variance=level.variance,
+        drift_mean=moves.first,
+        drift_variance=moves.first_variance,
+        kyle_mean=moves.second,
+        kyle_variance=moves.second_variance,
+        drift_with_kyle=moves.covariance,
+    )
+
+
+def _earned(numbers: Numbers, volatility: Any, before: Any, after: Any) -> Any:
+    """Return mu_k + e_k of a slice, given the unaffected price at its start and end: the inverse of :func:`_move_price`."""
+    spec = numbers.spec
+    if spec.geometric:
+        variance = volatility * volatility * (1.0 - numbers.flow_share * spec.flow_persistence * spec.flow_persistence)
+        return math.log(after / before) + 0.5 * variance
+    return (after - before) / numbers.arrival_price
+
+
 def _slip(numbers: Numbers, row: SliceRow, before: World, slippage: Any) -> tuple[Any, Any]:
     """Return the error of the slippage of own fills in a slice, currency per share, and its variance."""
     if not numbers.spec.unknown_slope:
         return before.slipped, before.slip_variance
     deviation = numbers.arrival_price * row.step_volatility * SLIPPAGE
-    return deviation * slippage, deviation * deviation
+    return deviation * slippage, slip_variance(numbers, row)
+
+
+def slip_variance(numbers: Numbers, row: SliceRow) -> Any:
+    """Return the variance of the error of the slippage of own fills in a slice, (currency per share) squared."""
+    deviation = numbers.arrival_price * row.step_volatility * SLIPPAGE
+    return deviation * deviation
 
 
 def _learn(numbers: Numbers, row: SliceRow, before: World, factor: Any, earned: Any, flow: Any) -> tuple[Normal, Pair]:

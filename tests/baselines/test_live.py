@@ -33,8 +33,11 @@ class Whole:
         return situation.remaining if left == 1 else np.floor(pace * situation.remaining / left)
 
 
+LIVE = ["regime-day", "flow-signal", "obizhaeva-wang", "gatheral-schied", "unknown-volume", "unknown-drift", "unknown-impact"]
+
+
 @pytest.mark.parametrize("side", [1, -1])
-@pytest.mark.parametrize("name", ["regime-day", "flow-signal", "obizhaeva-wang", "gatheral-schied"])
+@pytest.mark.parametrize("name", LIVE)
 def test_a_policy_on_a_feed_sees_the_situations_of_the_environment(name, side):
     """The market of an episode, fed as quotes, trades and fills, gives the situations of the episode."""
     base = replace(get_scenario(name), side=side, quantity=10_000.0, slices=8, predator=0.0)
@@ -74,6 +77,23 @@ def test_a_policy_on_a_feed_sees_the_situations_of_the_environment(name, side):
                 k,
                 field,
             )
+
+
+@pytest.mark.parametrize("how", ["in time", "late", "without trades", "without a regime"])
+def test_only_slices_that_were_observed_from_start_to_end_are_evidence(how):
+    scenario, live = {"base": "regime-day", "slices": 4, "unknown": {"volume_level_sd": 0.4, "drift_sd": 0.02}}, Whole()
+    desk = LiveDesk(ExecutionConfig(slices=1, **QUIET), seed=0)
+    parent = ParentOrder(symbol="X", side=1, quantity=400, arrival_price=100.0, deadline=40.0, id="P")
+    order = PolicyOrder(desk, live, get_scenario(scenario), parent, 0.0)
+    for time in (0.0, 20.0, 30.0) if how == "late" else (0.0, 10.0, 20.0):
+        desk.quote("X", 99.99, 100.01, time)
+        if how != "without trades":
+            desk.trade("X", 100.0, 50_000, time)
+        order.timer(time, None if how == "without a regime" and not time else "CRISIS")
+    prior, now, _ = live.seen
+    assert (prior.level_variance, prior.drift_variance) == pytest.approx((0.16, 4e-4))
+    assert bool(now.level_variance < prior.level_variance) == (how == "in time")
+    assert bool(now.drift_variance < prior.drift_variance) == (how == "in time")
 
 
 def started(**changes):
