@@ -30,7 +30,7 @@ from hyperexec_env.progress import progress
 from .checkpoints import FOLDER, Checkpoint, check_versions, save_checkpoint, versions
 from .folder import claimed_folder, run_files, save_scenario, starting_point
 from .interruption import Interrupted, Signals
-from .run import plain_args
+from .run import LAST_SEED, plain_args
 from .selection import beliefs_of, check_beliefs, check_router, venues_of
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def check_course(args: Any) -> None:
         ValueError: An option is invalid.
     """
     check_choice("device", args.device, ("cpu", "cuda"))
-    check_integer("seed", args.seed, low=0, high=2**19 - 1)
+    check_integer("seed", args.seed, low=0, high=LAST_SEED)
     for name in ("steps", "hidden", "validate_every", "patience", "checkpoint_every", "threads"):
         check_integer(name, getattr(args, name), low=1, high=10**9)
     check_number("seconds", args.seconds, low=0.0, unit="s")

@@ -37,7 +37,7 @@ class Args(Problem):
     timesteps: int = option(4_000_000, "total slices to trade")
     lanes: int = option(192, "parallel environments")
     steps: int = option(96, "maximum slices per lane between updates; rounded down to whole episodes, at least one")
-    batch_size: int = option(1664, "maximum slices per gradient step; an update is split into equal batches")
+    batch_size: int = option(1664, "maximum slices per gradient step; an update is split into equal batches, or is one batch")
     epochs: int = option(5, "passes over the slices of an update")
     learning_rate: float = option(1e-3, "initial learning rate; decays linearly to zero")
     clip: float = option(0.2, "clipping range of the probability ratio")
@@ -90,6 +90,9 @@ def build_model(args: Args, scenario: Trainable, recording: Recording | None = N
     env = make_env(args, scenario, recording)
     at_touch = isinstance(scenario, TouchScenario)
     steps = whole_episodes(args.steps, scenario.steps if isinstance(scenario, TouchScenario) else scenario.slices)
+    rows = args.lanes * steps
+    if rows < 2:
+        raise ValueError(f"lanes must be at least 2 where an update holds one slice, got {args.lanes}")
     architecture: dict[str, Any] = {"net_arch": [args.hidden, args.hidden], "activation_fn": torch.nn.Tanh}
     policy: Any = "MlpPolicy"
     if isinstance(scenario, BasketScenario):
@@ -102,7 +105,7 @@ def build_model(args: Args, scenario: Trainable, recording: Recording | None = N
         env,
         learning_rate=lambda left: args.learning_rate * left,
         n_steps=steps,
-        batch_size=equal_batches(args.lanes * steps, args.batch_size),
+        batch_size=equal_batches(rows, args.batch_size),
         n_epochs=args.epochs,
         gamma=1.0,  # finite horizon: rewards are not discounted
         gae_lambda=args.gae_lambda,

@@ -36,7 +36,7 @@ from .folder import files_in, run_folder, seed_folder
 from .lock import claimed
 from .pathwise import Trainer, check_device, initial_weights, network_shapes, train_in
 from .ppo import equal_batches, whole_episodes
-from .run import check_training, plain_args
+from .run import LAST_SEED, check_training, plain_args
 from .selection import beliefs_of, check_router, scenario_name, venues_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Args:
     lanes: int = option(192, "parallel environments of each seed")
     paired: int = option(16, "lanes that trade the same path, and are each other's baseline; it must divide the lanes")
     steps: int = option(96, "maximum slices per lane between updates; rounded down to whole episodes, at least one")
-    batch_size: int = option(1664, "maximum slices per gradient step; an update is split into equal batches")
+    batch_size: int = option(1664, "maximum slices per gradient step; an update is split into equal batches, or is one batch")
     epochs: int = option(3, "passes over the slices of an update")
     learning_rate: float = option(2e-3, "initial learning rate; decays linearly to zero")
     clip: float = option(0.2, "clipping range of the probability ratio")
@@ -112,6 +112,7 @@ def check(args: Args) -> Any:
         )
     check_training(args)
     check_integer("seeds", args.seeds, low=1, high=2**10)
+    check_integer("seed + seeds - 1", args.seed + args.seeds - 1, low=0, high=LAST_SEED)
     check_integer("paired", args.paired, low=2, high=args.lanes)
     if args.lanes % args.paired:
         raise ValueError(f"paired must divide lanes ({args.lanes}), got {args.paired}")

@@ -34,6 +34,7 @@ from .selection import Layers, Selection, beliefs_of, check_beliefs
 
 __all__ = [
     "AGAIN",
+    "LAST_SEED",
     "Diverged",
     "Trained",
     "begun",
@@ -46,6 +47,8 @@ __all__ = [
 
 _MAY_DIFFER = ("scenario", "replay", "out", "threads", "checkpoint_every", "resume", "overwrite", "tensorboard", "progress")
 """Options that a resumed run may change; the scenario and the days of a replay are compared by their hash."""
+LAST_SEED: Final = 2**19 - 1
+"""Largest training seed: the seeds of its lanes lie below 2^41, where those of pathwise gradients begin."""
 AGAIN: Final = "pass --resume to continue"
 """How a user continues an interrupted training."""
 _MODULES: Final = ("stable_baselines3", "torch")
@@ -70,7 +73,7 @@ def check_training(args: Any) -> None:
         ValueError: An option is invalid.
         MissingExtra: The packages of the extra `train` are not installed.
     """
-    check_integer("seed", args.seed, low=0, high=2**19 - 1)
+    check_integer("seed", args.seed, low=0, high=LAST_SEED)
     check_integer("timesteps", args.timesteps, low=1, high=10**12)
     check_integer("lanes", args.lanes, low=1, high=2**20)
     integers = {"steps", "batch_size", "epochs", "hidden", "threads", "gradient_steps", "buffer_size", "target_interval"}
@@ -90,11 +93,6 @@ def check_training(args: Any) -> None:
             check_number(item.name, value, low=0.0, high=1.0)
     check_beliefs(args)
     check_integer("batch_size", args.batch_size, low=2, high=10**9)
-    if hasattr(args, "steps") and args.lanes * args.steps < args.batch_size:
-        rows = args.lanes * args.steps
-        raise ValueError(
-            f"batch_size must be at most lanes x steps ({rows}), got {args.batch_size}; pass a smaller --batch-size"
-        )
     modules = ["torch", "safetensors"]
     if hasattr(args, "tensorboard"):  # the scripts of stable-baselines3
         modules += ["stable_baselines3", *(["tensorboard"] if args.tensorboard else [])]

@@ -19,11 +19,14 @@ def main(args: Args) -> Trained | Report:
     """Train the policies, and return the first and its folder, or a report on several."""
     policy = train(args)
     about, folder = policy.about, args.folder
+    first = Trained(policy, folder, args.scenario if isinstance(args.scenario, str) else about["scenario"]["name"])
     if args.seeds == 1:
-        return Trained(policy, folder, args.scenario if isinstance(args.scenario, str) else about["scenario"]["name"])
+        return first
     last, slices, seconds = args.seed + args.seeds - 1, about["timesteps"], about["seconds"]
     text = (
         f"trained {policy.name} of the seeds {args.seed} to {last} for {slices:,} slices each in {seconds:.0f} s; "
         f"saved in {folder}\nevaluate them: hyperexec evaluate --scenario {args.scenario} --policy baselines {folder}/seed-*"
     )
-    return Report(text, {"policy": policy.name, "folder": str(folder), "seeds": args.seeds, **about})
+    plain = first.to_dict()
+    del plain["training_seed"]
+    return Report(text, {**plain, "training_seeds": [*range(args.seed, last + 1)], "folders": [*map(str, args.folders)]})

@@ -1,5 +1,6 @@
 """The lean PPO: its baseline is a regression, its gradient that of the market, and its policies act as its networks."""
 
+import json
 import os
 import signal
 from dataclasses import replace
@@ -201,7 +202,7 @@ def test_a_training_that_diverges_keeps_the_last_finite_policy(tmp_path, capsys,
         ("--scenario venues-day --action-mode fraction", "action_mode must be pace over venues, got fraction"),
         ("--router agent", "router is an option of scenarios with venues, got 'agent'"),
         ("--device cuda", "device must be 'cpu', because torch finds no GPU, got 'cuda'"),
-        ("--batch-size 100000", "batch_size must be at most lanes x steps (18432), got 100000"),
+        ("--seed 524287 --seeds 2", "seed + seeds - 1 must be a whole number in [0, 524287], got 524288"),
     ],
 )
 def test_bad_options_are_refused_before_the_work(capsys, tmp_path, monkeypatch, options, said):
@@ -209,6 +210,27 @@ def test_bad_options_are_refused_before_the_work(capsys, tmp_path, monkeypatch, 
     assert cli.main(["train", "ppo-fast", *options.split()]) == 2
     assert said in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("options", [{"steps": 1}, {"batch_size": 10**6}])
+def test_an_update_is_whole_episodes_and_at_least_one_batch(options):
+    """Fewer steps than an episode are an episode, and a batch is at most an update: 8 lanes of 26 slices."""
+    trainer = trainer_of(replace(TINY, **options), get_scenario("regime-day"))
+    assert (trainer.rows, trainer.size) == (208, {"steps": 52, "batch_size": 208}[next(iter(options))])
+
+
+def test_several_seeds_are_reported_as_one_is(tmp_path, capsys):
+    options = "--scenario desk-5min --timesteps 1 --lanes 4 --paired 2 --steps 1 --no-progress --json"
+    plain = {}
+    for seeds in (1, 2):
+        assert (
+            cli.main(["train", "ppo-fast", *options.split(), "--seeds", str(seeds), "--out", str(tmp_path / str(seeds))]) == 0
+        )
+        plain[seeds] = json.loads(capsys.readouterr().out)
+    assert plain[1].keys() - plain[2].keys() == {"training_seed"}
+    assert plain[2].keys() - plain[1].keys() == {"training_seeds", "folders"}
+    assert plain[2]["training_seeds"] == [0, 1]
+    assert plain[2]["folders"] == [str(tmp_path / "2" / f"seed-{seed}") for seed in (0, 1)]
 
 
 @pytest.mark.slow

@@ -105,6 +105,12 @@ def test_the_defaults_of_ppo_fit_a_whole_episode_of_every_scenario_that_ships():
         assert ppo.whole_episodes(ppo.Args().steps, slices) % slices == 0
 
 
+def test_ppo_needs_two_slices_in_an_update(tmp_path):
+    options = {"scenario": {"base": "regime-day", "slices": 1}, "lanes": 1, "steps": 1, "out": str(tmp_path)}
+    with pytest.raises(ValueError, match="lanes must be at least 2 where an update holds one slice, got 1"):
+        ppo.train(replace(TINY["ppo"], **options))
+
+
 def test_an_unusable_folder_is_refused_before_training(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match="cannot make the folder"):
