@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.policy import check_fit
 from hyperexec_env.market.belief import move_regimes, weigh_regimes
-from hyperexec_env.market.hidden import regime_evidence, unfiltered
+from hyperexec_env.market.hidden import check_filter, regime_evidence
 from hyperexec_env.market.tables import Market
 
 __all__ = ["BeliefGrid", "Filtered", "RegimeFilter"]
@@ -52,11 +52,9 @@ class RegimeFilter:
 
     def __init__(self, market: Market) -> None:
         """Take the tables of the market."""
-        scenario, missing = market.scenario, unfiltered(market)
-        if missing:
-            raise ValueError(f"the filter of the regimes needs {missing}")
-        self.market = market
-        self._transition, self._law = scenario.regimes.transition(market.tau), scenario.regimes.start_law()
+        check_filter(market)
+        self.market, regimes = market, market.scenario.regimes
+        self._transition, self._law = regimes.transition(market.tau), regimes.start_law()
         self._past: _Past | None = None
         self.last: Floats = np.empty((0, market.regimes))
         """Probabilities of the regime of the previous slice given the situations so far, shape (episodes, regimes)."""

@@ -126,15 +126,16 @@ def check_beliefs(args: Any) -> None:
 
     Raises:
         ValueError: It is true, but the scenario has several assets or venues, or is a child order at the touch, or it has no
-            unknown.
+            unknown and no hidden regime.
     """
     if not check_flag("observe_beliefs", args.observe_beliefs):
         return
-    scenario = get_any(args.scenario)
-    if getattr(args, "replay", "") or not isinstance(scenario, Scenario) or not scenario.unknown:
+    scenario, hidden = get_any(args.scenario), not getattr(args, "observe_regime", True)
+    one = isinstance(scenario, Scenario) and (scenario.unknown or (hidden and len(scenario.regimes) > 1))
+    if getattr(args, "replay", "") or not one:
         raise ValueError(
-            f"observe_beliefs must be False without unknowns (a table [unknown] of a scenario of one asset), got True with "
-            f"{getattr(args, 'replay', '') or scenario.name!r}"
+            f"observe_beliefs must be False without unknowns (a table [unknown] of a scenario of one asset, or several regimes "
+            f"with observe_regime=False), got True with {getattr(args, 'replay', '') or scenario.name!r}"
         )
 
 

@@ -1,8 +1,8 @@
 """Beliefs about the unknowns of an episode as features in torch: the market's own filters, with gradients through our fills.
 
-Beliefs about volume and drift do not depend on our trades, and are constants of an episode. The belief about the temporary
-impact does: its log-odds follow :func:`hyperexec_env.market.unknown.learn_slope` on tensors, so that a gradient knows what a
-trade teaches.
+Beliefs about volume, drift and hidden regime do not depend on our trades, and are constants of an episode. The belief about the
+temporary impact does: its log-odds follow :func:`hyperexec_env.market.unknown.learn_slope` on tensors, so that a gradient knows
+what a trade teaches.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from hyperexec_env.envs.feature import follows
 from hyperexec_env.envs.features import Observer
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.situation import Situation
+from hyperexec_env.market.hidden import laws_along
 from hyperexec_env.market.path import Path, World
 from hyperexec_env.market.unknown import learn_slope, slope_moments
 
-__all__ = ["belief_features", "worlds_of"]
+__all__ = ["belief_features", "laws_of", "worlds_of"]
 
 _SHARED: Final = tuple(name for name in World._fields if name in Situation._fields)
 """Fields of a situation that are the market's and do not depend on our trades."""
@@ -34,13 +36,23 @@ _CERTAIN: Final = 40.0
 
 def worlds_of(observer: Observer, path: Path, dtype: torch.dtype, device: str) -> tuple[World, ...]:
     """Return the market at the start of each slice, tensors of shape (episodes,); () if the observer shows no belief."""
-    if not observer.own:
-        return ()
-    fields = [torch.tensor(np.ascontiguousarray(values[:-1]), dtype=dtype, device=device).unbind() for values in path.world]
-    return tuple(World(*values) for values in zip(*fields, strict=True))
+    return _by_slice(path.world, dtype, device) if observer.own else ()
 
 
-def belief_features(observer: Observer, slices: tuple[Any, ...], worlds: tuple[World, ...]) -> Callable[[int, Any], list[Any]]:
+def laws_of(observer: Observer, path: Path, dtype: torch.dtype, device: str) -> tuple[Any, ...]:
+    """Return the probabilities of the regimes at the start of each slice as :func:`worlds_of`; () if none is shown."""
+    return _by_slice(laws_along(observer.market, path), dtype, device) if follows(observer.own) else ()
+
+
+def _by_slice(record: Any, dtype: torch.dtype, device: str) -> tuple[Any, ...]:
+    """Return a record for each slice, given one with fields of shape (N + 1, episodes)."""
+    fields = [torch.tensor(np.ascontiguousarray(values[:-1]), dtype=dtype, device=device).unbind() for values in record]
+    return tuple(type(record)(*values) for values in zip(*fields, strict=True))
+
+
+def belief_features(
+    observer: Observer, slices: tuple[Any, ...], worlds: tuple[World, ...], laws: tuple[Any, ...] = ()
+) -> Callable[[int, Any], list[Any]]:
     """Return the function of slice and remaining shares that returns the features of beliefs, each of shape (episodes,).
 
     It must be called for the slices of an episode in their order.
@@ -53,7 +65,8 @@ def belief_features(observer: Observer, slices: tuple[Any, ...], worlds: tuple[W
     def believed(k: int, remaining: Any) -> list[Any]:
         nonlocal odds, before
         world = worlds[k]
-        situation = _NOTHING._replace(side=side, **{name: getattr(world, name) for name in _SHARED})
+        law = laws[k] if laws else None
+        situation = _NOTHING._replace(side=side, regime_law=law, **{name: getattr(world, name) for name in _SHARED})
         if numbers.spec.unknown_slope:
             if before is not None:
                 part = ((before - remaining) / slices[k - 1].volume).clamp(min=_LEAST_PART)

@@ -20,7 +20,7 @@ from hyperexec_env.envs.features import Observer, drawn_features, last_ratio, ow
 from hyperexec_env.market.kernel import Impact, Slice, State, close, expected_cost, move, shortfall_cost
 from hyperexec_env.market.path import Path, World
 
-from .torch_beliefs import belief_features, worlds_of
+from .torch_beliefs import belief_features, laws_of, worlds_of
 
 __all__ = ["Lanes", "Outcome", "Terms", "lanes_of", "roll", "roll_shares", "terms_of"]
 
@@ -42,6 +42,8 @@ class Lanes(NamedTuple):
     """Shares that the action multiplies, see :class:`ActionMode`."""
     worlds: tuple[World, ...] = ()
     """The market at the start of each slice, for an observer that shows beliefs; see :mod:`.torch_beliefs`."""
+    laws: tuple[Any, ...] = ()
+    """Probabilities of the regimes at the start of each slice, for an observer that shows them."""
 
     @property
     def episodes(self) -> int:
@@ -91,6 +93,7 @@ def lanes_of(observer: Observer, mode: ActionMode, path: Path, dtype: torch.dtyp
         tensors(view.rest_volume),
         tensors(mode.base.take(cell)),
         worlds_of(observer, path, dtype, device),
+        laws_of(observer, path, dtype, device),
     )
 
 
@@ -144,7 +147,7 @@ def roll(
         act: The policy: observations of shape (episodes, features) -> actions of shape (episodes,).
         shortfall: Whether to compute the realised shortfall (zero otherwise).
     """
-    believed = belief_features(observer, lanes.slices, lanes.worlds)
+    believed = belief_features(observer, lanes.slices, lanes.worlds, lanes.laws)
 
     def shares(k: int, state: Any, own: tuple[torch.Tensor, ...]) -> Any:
         beliefs = [torch.as_tensor(values).expand_as(own[0])[:, None] for values in believed(k, state[0])]

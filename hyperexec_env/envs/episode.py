@@ -16,13 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import none_allowed
-from hyperexec_env.envs.feature import BELIEF_FEATURES, PASSIVE_BELIEFS
+from hyperexec_env.envs.feature import BELIEF_FEATURES, PASSIVE_BELIEFS, follows
 from hyperexec_env.envs.features import OWN, assemble, drawn_features, last_ratio, own_features, reach
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.reward import Outcome, outcome_of
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import Task, final_info, unseen
 from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
+from hyperexec_env.market.hidden import laws_along
 from hyperexec_env.market.kernel import Cost, Slice, State, close, move, paid_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, settle_so_far
 from hyperexec_env.market.noise import episode_keys
@@ -86,13 +87,15 @@ class Block:
         drawn = drawn_features(ratio, side, world.flow)
         self.observations = assemble(drawn, observer.rows.take(cell, axis=0), OWN)
         own = observer.own
+        self.law: Any = map_leaves(np.transpose, laws_along(market, path)) if follows(observer.own) else None
+        """Probabilities of the regimes, for an observation that shows them."""
         self.told = all(feature in BELIEF_FEATURES for feature in own)
         """Whether no function of the situation is a user's: what trades do not move is written ahead here."""
         self.moved = tuple(feature for feature in own if self.told and feature not in PASSIVE_BELIEFS)
         """Features that show a belief which our trades move."""
         self.columns = [index - len(own) for index, feature in enumerate(own) if feature in self.moved]
         if own and self.told:
-            passive = {name: getattr(world, name) for name in _SHARED}
+            passive = {name: getattr(world, name) for name in _SHARED} | {"regime_law": self.law}
             beliefs = extension(own)(_NO_SITUATION._replace(side=side, slope_mean=1.0, slope_variance=0.0, **passive), None)
             for column, values in enumerate(beliefs, start=-len(own)):
                 self.observations[..., column] = values
@@ -278,7 +281,11 @@ class Episode:
         k, index, path = self.k, self._index, self._block.path.world
         world: World = map_leaves(lambda values: values.item(k, index), path)
         lane = self.seen(self._lane(world, path.price.item(max(k - 1, 0), index), _NO_ACCOUNT))
-        return situation_of(market, market.numbers, hidden, order, lane, float(price_of_last(hidden, order, lane)))
+        situation = situation_of(market, market.numbers, hidden, order, lane, float(price_of_last(hidden, order, lane)))
+        law = self._block.law
+        return (
+            situation if law is None else situation._replace(regime_law=map_leaves(lambda values: values.item(index, k), law))
+        )
 
     def seen(self, lane: Lane) -> Lane:
         """Return the episode as the agent sees it."""

@@ -7,9 +7,10 @@ from typing import Any, Final, NamedTuple
 
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.market.numeric import power
+from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.market.tables import Market
 
-__all__ = ["BELIEFS", "BELIEF_FEATURES", "PASSIVE_BELIEFS", "Feature", "belief_names"]
+__all__ = ["BELIEFS", "BELIEF_FEATURES", "PASSIVE_BELIEFS", "REGIME_BELIEFS", "Feature", "belief_names", "follows"]
 
 _BIG: Final = 20.0
 _PERCENT: Final = 1000.0
@@ -106,12 +107,34 @@ BELIEFS: Final = {
     ),
 }
 """Features that show the belief about each unknown of a scenario, by its field."""
-PASSIVE_BELIEFS: Final = tuple(each for name, features in BELIEFS.items() if name != "temp_impact_sd" for each in features)
+REGIME_BELIEFS: Final = {
+    regime: Feature(
+        f"regime_probability_{regime}",
+        0.0,
+        1.0,
+        None,
+        eval(f"lambda situation, known: situation.regime_law.at_{index}"),  # noqa: S307 - the text holds a number of ours
+        f"probability of {regime} given past volumes, prices and order flows",
+        "probability",
+    )
+    for index, regime in enumerate(REGIME_NAMES)
+}
+"""Feature that shows the probability of each regime (:mod:`~hyperexec_env.market.hidden`)."""
+PASSIVE_BELIEFS: Final = (
+    *(each for name, features in BELIEFS.items() if name != "temp_impact_sd" for each in features),
+    *REGIME_BELIEFS.values(),
+)
 """Beliefs that our trades do not move: all but that about the temporary impact, which own fills tell."""
-BELIEF_FEATURES: Final = tuple(feature for features in BELIEFS.values() for feature in features)
+BELIEF_FEATURES: Final = (*(feature for features in BELIEFS.values() for feature in features), *REGIME_BELIEFS.values())
 """These features, whose functions take numbers and arrays alike."""
 
 
 def belief_names(unknown: Any) -> tuple[str, ...]:
     """Return the names of the features that show the beliefs about some unknowns."""
     return tuple(feature.name for name in unknown for feature in BELIEFS[name])
+
+
+def follows(features: Any) -> bool:
+    """Return whether some features, records or names, show the probability of a regime."""
+    names = {feature.name for feature in REGIME_BELIEFS.values()}
+    return any((each if isinstance(each, str) else each.name) in names for each in features or ())

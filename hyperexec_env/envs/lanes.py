@@ -9,10 +9,12 @@ from gymnasium.vector import AutoresetMode
 
 from hyperexec_env.backends.plan import Line, Look, Pass, Program, Refuse, Show
 from hyperexec_env.envs.action import MASKS, Action, Base, mask_place
+from hyperexec_env.envs.feature import follows
 from hyperexec_env.envs.features import FEATURES, Known, Seen, Sight, View, observe, shown, view_cell
 from hyperexec_env.envs.own import allow_stage, ask_stage, extend_stage, notice, pay_stage
 from hyperexec_env.envs.plans import Chosen, Phases, cut_stage, first_row, reset_plan, step_plan
 from hyperexec_env.envs.reward import Paid, PaidRisk, Reward, no_pay, no_pay_risk, pay, pay_parts
+from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import Cut, Limit, Task, settle_cut
 from hyperexec_env.envs.uncertainty import (
     Belief,
@@ -29,6 +31,7 @@ from hyperexec_env.envs.uncertainty import (
 )
 from hyperexec_env.market.days import DayCount, DaySlice, day_row
 from hyperexec_env.market.draws import Choice, Drawn, draw_cell, drawn_cell, next_drawn_slice
+from hyperexec_env.market.hidden import Chain, RegimeLaw, Rivals, begin_law, chain_of, follow_law, rivals_table
 from hyperexec_env.market.lane import (
     Asked,
     EpisodeOrder,
@@ -48,7 +51,7 @@ from hyperexec_env.market.lane import (
 from hyperexec_env.market.numeric import minimum
 from hyperexec_env.market.path import OrderNumbers, day_draws, draw_shocks, draws_of, order_numbers
 from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds, must_finish
-from hyperexec_env.records import leaves
+from hyperexec_env.records import leaves, maker
 
 __all__ = ["SETTLED", "lane_program", "output_arrays", "slice_lines"]
 
@@ -103,6 +106,17 @@ _DRAWN: Final = Stages(
     pay_parts_drawn,
     notice_believed,
 )
+_with_law = maker(Situation, Situation, ("regime_law",))
+
+
+def notice_followed(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane, law: RegimeLaw) -> Situation:
+    """Return the situation of a lane with the probabilities of the regimes, for a user's function."""
+    noticed: Situation = _with_law(notice(numbers, sight, order, lane), law)
+    return noticed
+
+
+_FOLLOWED: Final = _KNOWN._replace(rows=(SliceRow, Rivals), begin=(begin, begin_law), notice=notice_followed)
+"""Stages of an observation that shows the probabilities of the regimes, which :func:`follow_law` follows after each slice."""
 
 
 def slice_lines(*ask: Any, records: tuple[type, ...] = (), stages: Stages = _KNOWN, recorded: bool = False) -> tuple[Line, ...]:
@@ -123,6 +137,7 @@ def slice_lines(*ask: Any, records: tuple[type, ...] = (), stages: Stages = _KNO
         Pass(draw_words),
         Pass(draw_shocks),
         Pass(draws_of, stages.next_slice, *ask, stages.turn, stages.pay),
+        *((Pass(follow_law),) if Rivals in stages.rows else ()),
     )
 
 
@@ -154,6 +169,8 @@ class Hooks(NamedTuple):
 def _hooks(task: Task) -> Hooks:
     """Return the lines of a task."""
     stages, own = _KNOWN if task.draws is None else _DRAWN, task.mode.own
+    if follows(task.observer.own):
+        stages = _FOLLOWED
     idle: tuple[Any, ...] = (no_pay,)
     if task.own_reward is not None:
         stages = stages._replace(pay=pay_stage(task.own_reward, task.draws is not None))
@@ -226,7 +243,13 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
     orders, days = order_numbers(market, task.draw), market.days
     return Program(
         plans=_plans(task, mode, limited=limit is not None),
-        kept=(Ticket, EpisodeOrder, Lane, *(() if draws is None else (Belief,))),
+        kept=(
+            Ticket,
+            EpisodeOrder,
+            Lane,
+            *(() if draws is None else (Belief,)),
+            *((RegimeLaw,) if follows(observer.own) else ()),
+        ),
         given={
             Numbers: market.numbers,
             OrderNumbers: orders,
@@ -236,6 +259,7 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             **limits,
             **({} if days is None else {DayCount: days.day_count}),
             **({} if draws is None else {Choice: draws.choice}),
+            **({Chain: chain_of(market)} if follows(observer.own) else {}),
         },
         inputs={Action: "values", Chosen: "chosen"},
         outputs={
@@ -252,6 +276,7 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             **({} if task.mode.own is None and not observer.own else {Known: observer.facts}),
             **({} if draws is None else {Drawn: draws.drawn, Held: held_table(market, observer.hidden)}),
             **({} if days is None else {DaySlice: days.slices}),
+            **({Rivals: rivals_table(market)} if follows(observer.own) else {}),
         },
         rows={"known": observer.known, "masks": _mask_rows(task)},
         fixed=constant_fields(market.numbers, orders),

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import Action, OwnAction
-from hyperexec_env.envs.feature import BELIEF_FEATURES
+from hyperexec_env.envs.feature import BELIEF_FEATURES, follows
 from hyperexec_env.envs.features import Feature, Known, Observer, Sight
 from hyperexec_env.envs.reward import Outcome, Paid, outcome_of
 from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
@@ -158,7 +158,13 @@ def known_of(observer: Observer, situation: Situation) -> Any:
 
 
 def observe_all(observer: Observer, situation: Situation) -> NDArray[np.float32]:
-    """Return the observations of a situation with the user's features, shape (features,) or (episodes, features)."""
+    """Return the observations of a situation with the user's features, shape (features,) or (episodes, features).
+
+    Raises:
+        ValueError: The observation shows the probabilities of the regimes, and the situation does not have them.
+    """
+    if follows(observer.own) and situation.regime_law is None:
+        raise ValueError("the policy observes the probabilities of the regimes: only boards and environments follow them")
     rows = observer.observe(situation)
     if observer.own:
         extra = _of_lanes(observer.own)(situation._replace(market=None), known_of(observer, situation))

@@ -167,7 +167,9 @@ class HyperExecEnv(EpisodeEnv):
         observe_beliefs: Whether the observation shows, behind its other features, mean and standard deviation of each unknown
             of the scenario given what the agent could see so far, by the exact filter (`volume_level_sd`: level_belief,
             level_belief_sd; `drift_sd`: drift_belief, drift_belief_sd; `temp_impact_sd`: slope_belief, slope_belief_sd;
-            `kyle_sd`: kyle_belief, kyle_belief_sd).
+            `kyle_sd`: kyle_belief, kyle_belief_sd). Without unknowns, and with `observe_regime=False` and several regimes: the
+            probability of each regime of the coming slice (regime_probability_CRISIS, ...), by the filter of the policy
+            `filtered`.
         random_side: Whether each episode draws its side; if not, every episode has the scenario's side.
         quantity_range: Smallest and largest quantity as multiples of the scenario's, drawn log-uniformly; None: the
             scenario's quantity.

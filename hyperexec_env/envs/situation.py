@@ -67,6 +67,9 @@ class Situation(NamedTuple):
     """Mean of Kyle's lambda of the episode over that of the scenario given flows and prices so far."""
     kyle_variance: Any = 0.0
     """Variance of that ratio given flows and prices so far."""
+    regime_law: Any = None
+    """Probabilities of the regimes of slice k given volumes, prices and flows so far, a
+    :data:`~hyperexec_env.market.hidden.RegimeLaw`; None unless the observation shows them."""
 
 
 def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
@@ -108,6 +111,7 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         slope_variance=slope.variance,
         kyle_mean=kyle.mean,
         kyle_variance=kyle.variance,
+        regime_law=None,
     )
 
 

@@ -11,10 +11,11 @@ from gymnasium import logger, spaces
 
 from hyperexec_env.checks import check_choice, check_flag, check_hashable, check_integer, check_numbers, nearest, shown
 from hyperexec_env.envs.action import ActionMode, OwnAction, build_action_mode
-from hyperexec_env.envs.feature import Feature, belief_names
+from hyperexec_env.envs.feature import REGIME_BELIEFS, Feature, belief_names, follows
 from hyperexec_env.envs.features import Observer, build_observer, listed_features, observation_names, observation_space
 from hyperexec_env.envs.reward import COST_RISK, REWARDS, Outcome, Paid, Reward
 from hyperexec_env.market.draws import MarketDraws, build_draws
+from hyperexec_env.market.hidden import check_filter
 from hyperexec_env.market.kernel import expected_cost, realised_cost
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, settle_so_far
 from hyperexec_env.market.numeric import where
@@ -199,6 +200,7 @@ def build_task(
     market = _market(scenario, replay, split)
     if observe_beliefs:
         listed = _with_beliefs(market, listed, observe_regime, uncertainty)
+    _check_followed(market, listed, uncertainty)
     log_warnings(market.scenario.warnings)
     task = task_of(market, action_mode, reward, observe_regime, OrderDraw(random_side, sizes), listed)
     return replace(task, draws=build_draws(market.scenario) if uncertainty else None, paid=reward)
@@ -273,8 +275,11 @@ def _with_beliefs(
         ValueError: There is no exact filter: the regime is not observed, or the numbers of the market are uncertain.
     """
     unknown = market.scenario.unknown
+    names = observation_names() if listed is None else listed
     if not unknown:
-        return listed
+        several = market.regimes > 1 and not observe_regime
+        shown = [feature.name for name, feature in REGIME_BELIEFS.items() if several and name in market.scenario.regimes.names]
+        return (*names, *shown) if shown else listed
     if uncertainty:
         raise ValueError("observe_beliefs must be False with uncertainty: the numbers of the filters are themselves uncertain")
     if market.regimes > 1 and not observe_regime:
@@ -282,7 +287,17 @@ def _with_beliefs(
             f"observe_beliefs must be False where the regime is not observed and there are several: then there is no exact "
             f"filter of {' and '.join(unknown)}"
         )
-    return (*(observation_names() if listed is None else listed), *belief_names(unknown))
+    return (*names, *belief_names(unknown))
+
+
+def _check_followed(market: Market, listed: tuple[str | Feature, ...] | None, uncertainty: bool) -> None:
+    """Raise ValueError if features show the probabilities of the regimes, and the filter of the regimes is not exact."""
+    if not follows(listed):
+        return
+    check_filter(market)
+    if uncertainty or market.days is not None:
+        got = "uncertainty=True" if uncertainty else "recorded days"
+        raise ValueError(f"the filter of the regimes needs simulated days of a market that is known, got {got}")
 
 
 def check_range(quantity_range: Any) -> tuple[float, float] | None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hyperexec_env.backends.plan import Program
 from hyperexec_env.checks import check_flag
 from hyperexec_env.envs.action import OwnAction, none_allowed
+from hyperexec_env.envs.feature import follows
 from hyperexec_env.envs.features import Known
 from hyperexec_env.envs.info import masked
 from hyperexec_env.envs.lanes import lane_program, output_arrays
@@ -27,6 +28,7 @@ from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
 from hyperexec_env.envs.task import Task, build_task, final_info, unseen
 from hyperexec_env.envs.trial import compilable, nan_message, try_own
 from hyperexec_env.envs.uncertainty import Belief, believed
+from hyperexec_env.market.hidden import RegimeLaw
 from hyperexec_env.market.lane import EpisodeOrder, Lane, Settled, Ticket, settle_so_far
 from hyperexec_env.market.tables import must_finish
 from hyperexec_env.records import map_leaves
@@ -223,7 +225,8 @@ class HyperExecVectorEnv(ProgramVectorEnv):
         market, hidden = self.task.market, self.task.observer.hidden
         if self.task.draws is not None:
             lane = believed(market.numbers, order, lane, self._lanes.record(Belief))
-        return situation_of(market, market.numbers, hidden, order, lane, price_of_last(hidden, order, lane))
+        situation = situation_of(market, market.numbers, hidden, order, lane, price_of_last(hidden, order, lane))
+        return situation._replace(regime_law=self._lanes.record(RegimeLaw)) if follows(self.task.observer.own) else situation
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the mask of the discrete levels in each lane, shape (lanes, levels); True is allowed."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_integer, check_label, nearest, one_line, shown
 from hyperexec_env.envs.action import ACTION_MODES, PACES, ActionMode, OwnAction, build_action_mode
-from hyperexec_env.envs.feature import BELIEF_FEATURES
+from hyperexec_env.envs.feature import BELIEF_FEATURES, follows
 from hyperexec_env.envs.features import Feature, Observer, build_observer, observation_names
 from hyperexec_env.envs.own import observe_all
 from hyperexec_env.envs.situation import Situation
@@ -99,6 +99,11 @@ class NetworkPolicy:
     def names(self) -> tuple[str, ...]:
         """Names of the features of the observation."""
         return (*observation_names(), *self.beliefs)
+
+    @property
+    def follows(self) -> bool:
+        """Whether the policy observes the probabilities of the regimes, which a rollout computes with the path."""
+        return follows(self.beliefs)
 
     @property
     def digest(self) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_flag
 from hyperexec_env.envs.action import ACTION_MODES, ActionMode, OwnAction
+from hyperexec_env.envs.feature import follows
 from hyperexec_env.envs.features import Feature, listed_features
 from hyperexec_env.envs.own import asked_shares, observe_all
 from hyperexec_env.envs.situation import Situation
@@ -53,6 +54,11 @@ class ObservationPolicy:
             check_choice("action_mode", self.action_mode, ACTION_MODES)
         check_flag("observe_regime", self.observe_regime)
         object.__setattr__(self, "features", listed_features(self.features))
+
+    @property
+    def follows(self) -> bool:
+        """Whether the observations show the probabilities of the regimes, which a rollout computes with the path."""
+        return follows(self.features)
 
     def act(self, situation: Situation) -> Any:
         """Return the shares of the action: a float for a situation of floats, else an array of shape (episodes,)."""

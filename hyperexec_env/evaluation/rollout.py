@@ -25,6 +25,7 @@ from hyperexec_env.evaluation.policy import PACKAGES, Policy, PolicyFailure, bla
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.market.basket_path import BasketMarket, build_basket, draw_basket_path
 from hyperexec_env.market.basket_scenario import BasketScenario
+from hyperexec_env.market.hidden import laws_along
 from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane, Settled, first_lane, settle, turn
 from hyperexec_env.market.noise import Words, episode_keys
 from hyperexec_env.market.path import Path, World, draw_path, order_numbers, trace
@@ -73,11 +74,14 @@ def roll(
     start: World = map_leaves(lambda values: values[0], path.world)
     lane: Lane = map_leaves(lambda values: np.broadcast_to(values, episodes), first_lane(known.numbers, orders.quantity, start))
     inventory = np.zeros((market.regimes, market.slices + 1))
+    laws = laws_along(known, path) if getattr(policy, "follows", False) else None
     for k in range(market.slices):
         inventory[:, k] = np.bincount(start.regime, lane.state.remaining, market.regimes)
         lane = lane._replace(k=k)
         seen = lane if held is None else believed(known.numbers, order, lane, belief)
         situation = situation_of(known, known.numbers, hidden, order, seen, price_of_last(hidden, order, seen))
+        if laws is not None:
+            situation = situation._replace(regime_law=map_leaves(lambda values: values[k], laws))  # noqa: B023
         shares = checked_shares(policy, read_only(situation), timeout)
         slice = map_leaves(lambda values: values[k], path.slices)  # noqa: B023
         world = map_leaves(lambda values: values[k + 1], path.world)  # noqa: B023

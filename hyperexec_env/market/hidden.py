@@ -7,20 +7,33 @@ Without the regime a trader sees the volume V_k, the unaffected price S_k and th
 
 and the flow itself says nothing about the regime, so that the probabilities q_k of the regime of slice k - 1, given everything
 before slice k, follow from Bayes' rule and the transition matrix P (Hamilton 1989).
+
+Our trades do not move this evidence, so that the probabilities belong to a path (:func:`laws_along`); lanes follow them slice
+by slice with the stages :func:`begin_law` and :func:`follow_law`, to the same bits.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from functools import lru_cache
+from operator import add, mul, truediv
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market.belief import log_likelihood, move_regimes, weigh_regimes
+from hyperexec_env.market.belief import log_likelihood
+from hyperexec_env.market.lane import Lane
+from hyperexec_env.market.numeric import exponential, logarithm, maximum
 from hyperexec_env.market.path import Path
-from hyperexec_env.market.tables import Market
+from hyperexec_env.market.regime import REGIME_NAMES
+from hyperexec_env.market.several import each, fold
+from hyperexec_env.market.tables import Market, Numbers
+from hyperexec_env.records import Real, map_leaves, numbered
 
-__all__ = ["follow_regimes", "regime_evidence", "unfiltered"]
+__all__ = [
+    *("Chain", "RegimeLaw", "Rivals", "begin_law", "chain_of", "check_filter", "follow_law", "follow_regimes", "laws_along"),
+    *("regime_evidence", "rivals_of", "rivals_table", "unfiltered"),
+]
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +48,50 @@ def unfiltered(market: Market) -> str:
     return ""
 
 
+def check_filter(market: Market) -> None:
+    """Raise ValueError if the filter of the regimes of a market is not exact."""
+    missing = unfiltered(market)
+    if missing:
+        raise ValueError(f"the filter of the regimes needs {missing}")
+
+
+class Tape(NamedTuple):
+    """What a trader sees of a slice: numbers, or arrays over episodes."""
+
+    volume: Any
+    """Market volume of the slice, shares."""
+    before: Any
+    """Unaffected price at the start of the slice, currency per share."""
+    price: Any
+    """Unaffected price at its end."""
+    flow: Any
+    """Order flow of the slice, standard deviations."""
+
+
+def _evidence(numbers: Numbers, moves: Any, volume: Any, step: Any, drift: Any, tape: Tape) -> Any:
+    """Return the log-likelihood of a slice in a regime.
+
+    Args:
+        numbers: The numbers of the market.
+        moves: 1 if the price moves in every regime, else 0: then the price is no evidence.
+        volume: Expected volume of the slice in the regime, shares.
+        step: Volatility of the slice in the regime, fraction.
+        drift: Drift of the slice in the regime, fraction.
+        tape: The slice.
+    """
+    noise = numbers.volume_noise * numbers.volume_noise
+    ratio = logarithm(tape.volume / volume) + 0.5 * noise
+    total = log_likelihood(ratio, 0.0, maximum(noise, _LEAST_VARIANCE))
+    if numbers.spec.geometric:
+        persistence = numbers.spec.flow_persistence
+        own = 0.5 * step * step * (1.0 - numbers.flow_share * persistence * persistence)
+        earned = logarithm(tape.price / tape.before) + own
+    else:
+        earned = (tape.price - tape.before) / numbers.arrival_price
+    news, spread = earned - drift - numbers.by_flow * step * tape.flow, numbers.by_news * step
+    return total + moves * log_likelihood(news, 0.0, maximum(spread * spread, _LEAST_VARIANCE))
+
+
 def regime_evidence(market: Market, k: int, volume: Floats, before: Floats, price: Floats, flow: Floats) -> Floats:
     """Return the log-likelihood of slice `k` in each regime, shape (episodes, regimes).
 
@@ -46,21 +103,136 @@ def regime_evidence(market: Market, k: int, volume: Floats, before: Floats, pric
         price: Unaffected price at its end.
         flow: Order flow of the slice, standard deviations.
     """
-    numbers, count = market.numbers, market.regimes
-    noise = numbers.volume_noise**2
-    ratio = np.log(volume[:, None] / market.mean_volume[k, :count]) + 0.5 * noise
-    total = log_likelihood(ratio, 0.0, max(noise, _LEAST_VARIANCE))
-    step = market.step_volatility[k]
-    if not step.all():
-        return np.asarray(total)
-    if numbers.spec.geometric:
-        persistence = numbers.spec.flow_persistence
-        own = 0.5 * step**2 * (1.0 - numbers.flow_share * persistence**2)
-        earned = np.log(price / before)[:, None] + own
-    else:
-        earned = ((price - before) / numbers.arrival_price)[:, None]
-    news = earned - market.step_drift - numbers.by_flow * step * flow[:, None]
-    return np.asarray(total + log_likelihood(news, 0.0, np.maximum((numbers.by_news * step) ** 2, _LEAST_VARIANCE)))
+    step, expected = market.step_volatility[k], market.mean_volume[k, : market.regimes]
+    tape = Tape(*(np.asarray(values)[:, None] for values in (volume, before, price, flow)))
+    return np.asarray(_evidence(market.numbers, float(step.all()), expected, step, market.step_drift, tape))
+
+
+# --- regime by regime, for lanes and paths
+
+
+RegimeLaw: Any = numbered("RegimeLaw", len(REGIME_NAMES), Real)
+"""Probabilities of the regime of the coming slice given the slices so far, in the order of
+:data:`~hyperexec_env.market.regime.REGIME_NAMES`; 0 for regimes that the scenario does not have."""
+Transition: Any = numbered("Transition", len(REGIME_NAMES), RegimeLaw)
+"""The law of the next regime given each regime."""
+
+
+class Chain(NamedTuple):
+    """The regimes of a market as a chain."""
+
+    start: RegimeLaw
+    """Law of the regime of the first slice."""
+    transition: Transition
+
+
+class Rivals(NamedTuple):
+    """The numbers of a slice in every regime; those of a regime that the scenario does not have are those of its first."""
+
+    moves: Real
+    """1 if the price moves in every regime, else 0."""
+    volume: RegimeLaw
+    """Expected volume, shares."""
+    step: RegimeLaw
+    """Volatility of the slice, fraction."""
+    drift: RegimeLaw
+    """Drift of the slice, fraction."""
+
+
+def _columns(market: Market) -> list[int]:
+    """Return the column of each of the six regimes in the tables of a market; -1 for those that it does not have."""
+    names = market.scenario.regimes.names
+    return [names.index(name) if name in names else -1 for name in REGIME_NAMES]
+
+
+@lru_cache(maxsize=32)
+def chain_of(market: Market) -> Chain:
+    """Return the regimes of a market as a chain."""
+    columns, regimes = _columns(market), market.scenario.regimes
+    padded = np.pad(regimes.transition(market.tau), ((0, 1), (0, 1)))
+    rows = (RegimeLaw(*padded[column, columns].tolist()) for column in columns)
+    return Chain(RegimeLaw(*np.append(regimes.start_law(), 0.0)[columns].tolist()), Transition(*rows))
+
+
+@lru_cache(maxsize=32)
+def rivals_of(market: Market) -> Rivals:
+    """Return the numbers of each slice in every regime, fields of shape (N,)."""
+    columns = np.maximum(_columns(market), 0)
+    volume, step = market.mean_volume[: market.slices, columns], market.step_volatility[:, columns]
+    drift = np.broadcast_to(market.step_drift[columns], step.shape)
+    moves = market.step_volatility.all(axis=1).astype(np.float64)
+    return Rivals(moves, *(RegimeLaw(*np.ascontiguousarray(values.T)) for values in (volume, step, drift)))
+
+
+def rivals_table(market: Market) -> Rivals:
+    """Return :func:`rivals_of` for each cell of the market's tables, fields of shape (cells,)."""
+    slices = np.minimum(np.arange(market.slices + 1), market.slices - 1).repeat(market.regimes + 1)
+    table: Rivals = map_leaves(lambda values: values.take(slices), rivals_of(market))
+    return table
+
+
+def _likely(probability: Any, evidence: Any, most: Any) -> Any:
+    """Return the weight of a regime after evidence."""
+    return probability * exponential(evidence - most)
+
+
+def _moved(row: Any, probability: Any) -> Any:
+    """Return the law of the next regime given a regime, times the probability of the regime."""
+    return each(mul, row, probability)
+
+
+def _together(law: Any, other: Any) -> Any:
+    """Return the sum of two laws."""
+    return each(add, law, other)
+
+
+def _weighed(numbers: Numbers, rivals: Rivals, law: Any, tape: Tape) -> Any:
+    """Return the probabilities of the regimes of a slice given the slice too."""
+    evidence = each(_evidence, numbers, rivals.moves, rivals.volume, rivals.step, rivals.drift, tape)
+    weights = each(_likely, law, evidence, fold(maximum, evidence))
+    return each(truediv, weights, fold(add, weights))
+
+
+def begin_law(chain: Chain) -> RegimeLaw:
+    """Return the law of the regime of the first slice."""
+    return chain.start
+
+
+def follow_law(numbers: Numbers, chain: Chain, rivals: Rivals, lane: Lane, law: RegimeLaw) -> RegimeLaw:
+    """Return the probabilities of the regimes at the start of a slice, given those at the start of the slice before.
+
+    Args:
+        numbers: The numbers of the market.
+        chain: The regimes of the market.
+        rivals: The numbers of the slice before.
+        lane: The episode at the start of the slice.
+        law: The probabilities before.
+    """
+    last, world = lane.last, lane.world
+    after = _weighed(numbers, rivals, law, Tape(last.volume, last.price, world.price, world.flow))
+    return RegimeLaw(*fold(_together, each(_moved, chain.transition, after)))
+
+
+def _along(market: Market, path: Path) -> tuple[list[Any], list[Any]]:
+    """Return the laws before each slice and at the end, and those given each slice too; fields of shape (episodes,)."""
+    world, chain, rivals, after = path.world, chain_of(market), rivals_of(market), list[Any]()
+    before = [RegimeLaw(*(np.full(len(path.keys), value) for value in chain.start))]
+    for k in range(market.slices):
+        row: Rivals = map_leaves(lambda values: values.item(k), rivals)  # noqa: B023
+        tape = Tape(path.slices.volume[k], world.price[k], world.price[k + 1], world.flow[k + 1])
+        after.append(_weighed(market.numbers, row, before[-1], tape))
+        before.append(RegimeLaw(*fold(_together, each(_moved, chain.transition, after[-1]))))
+    return before, after
+
+
+def laws_along(market: Market, path: Path) -> RegimeLaw:
+    """Return the probabilities of the regime of each slice given everything before it, fields of shape (N + 1, episodes).
+
+    Raises:
+        ValueError: The filter is not exact in the market.
+    """
+    check_filter(market)
+    return RegimeLaw(*(np.array(values) for values in zip(*_along(market, path)[0], strict=True)))
 
 
 def follow_regimes(market: Market, path: Path) -> tuple[Floats, Floats]:
@@ -73,12 +245,6 @@ def follow_regimes(market: Market, path: Path) -> tuple[Floats, Floats]:
     Returns:
         Probabilities of the regime of each slice given everything before the slice, and given the slice too.
     """
-    world, transition = path.world, market.scenario.regimes.transition(market.tau)
-    coming = np.broadcast_to(market.scenario.regimes.start_law(), (len(path.keys), market.regimes))
-    before, after = [], []
-    for k in range(market.slices):
-        shown = regime_evidence(market, k, path.slices.volume[k], world.price[k], world.price[k + 1], world.flow[k + 1])
-        before.append(coming)
-        after.append(weigh_regimes(coming, shown))
-        coming = move_regimes(after[-1], transition)
-    return np.array(before), np.array(after)
+    order = [REGIME_NAMES.index(name) for name in market.scenario.regimes.names]
+    before, after = (np.array(laws)[:, order].transpose(0, 2, 1) for laws in _along(market, path))
+    return before[:-1], after

@@ -11,7 +11,7 @@ import hyperexec_env as hx
 from hyperexec_env import cli
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.evaluation.network import load_policy
-from hyperexec_env.training import dqn, leaderboard, pathwise, ppo, sac
+from hyperexec_env.training import dqn, leaderboard, pathwise, ppo, ppo_fast, sac
 from hyperexec_env.training.interruption import Interrupted
 
 pytestmark = pytest.mark.usefixtures("without_numba")
@@ -48,6 +48,19 @@ def test_beliefs_without_unknowns_are_refused(algorithm, scenario, tmp_path):
     with pytest.raises(ValueError, match=f"observe_beliefs must be False without unknowns .*, got True with '{scenario}'"):
         module.train(replace(args, scenario=scenario, out=str(tmp_path / "run")))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("algorithm", [*TINY, "ppo-fast"])
+def test_a_policy_without_the_regime_observes_its_probabilities(algorithm, tmp_path):
+    fast = ppo_fast.Args(**SHORT, timesteps=200, steps=26, batch_size=104, paired=2, compile=False)
+    module, args = {**TINY, "ppo-fast": (ppo_fast, fast)}[algorithm]
+    module.train(replace(args, scenario="regime-day", observe_regime=False, out=str(tmp_path / "run")))
+    policy, options = load_policy(tmp_path / "run"), {"observe_beliefs": True, "observe_regime": False}
+    assert policy.names == hx.make("regime-day", **options).unwrapped.observation_names
+    assert policy.names[-6:] == tuple(f"regime_probability_{name}" for name in hx.get_scenario("regime-day").regimes.names)
+    board = hx.evaluate("regime-day", [str(tmp_path / "run")], episodes=20, optimum=False, backend="numpy")
+    assert len(board.rows) == 1
+    assert not board.failed
 
 
 def test_beliefs_with_hidden_regimes_are_refused(tmp_path):

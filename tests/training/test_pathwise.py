@@ -18,6 +18,7 @@ from hyperexec_env.envs.own import observe_all
 from hyperexec_env.envs.task import build_task
 from hyperexec_env.evaluation import rollout
 from hyperexec_env.evaluation.network import load_policy
+from hyperexec_env.market.hidden import follow_regimes
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario, scenario_names
@@ -110,6 +111,18 @@ UNKNOWN = {
     "kyle": {"base": "regime-day", "name": "kyle", "kyle_sd": 0.5, "drift_sd": 0.02},
 }
 """Scenarios with unknowns."""
+
+
+def test_probabilities_of_regimes_in_torch_are_those_of_the_filter():
+    task = build_task("regime-day", observe_regime=False, observe_beliefs=True)
+    path, met = _path(task), []
+
+    def act(observation):
+        met.append(observation[:, -6:].numpy())
+        return 0.0 * observation[:, 0]
+
+    roll(task.observer, task.mode, lanes_of(task.observer, task.mode, path, torch.float64), act)
+    assert np.stack(met) == pytest.approx(follow_regimes(task.market, path)[0], rel=1e-12)
 
 
 @pytest.mark.parametrize("name", UNKNOWN)
