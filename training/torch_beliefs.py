@@ -16,7 +16,7 @@ import torch
 from hyperexec_env.envs.feature import follows
 from hyperexec_env.envs.features import Observer
 from hyperexec_env.envs.own import extension
-from hyperexec_env.envs.situation import Situation
+from hyperexec_env.envs.situation import Situation, with_law
 from hyperexec_env.market.hidden import laws_along
 from hyperexec_env.market.path import Path, World
 from hyperexec_env.market.unknown import learn_slope, slope_moments
@@ -65,8 +65,9 @@ def belief_features(
     def believed(k: int, remaining: Any) -> list[Any]:
         nonlocal odds, before
         world = worlds[k]
-        law = laws[k] if laws else None
-        situation = _NOTHING._replace(side=side, regime_law=law, **{name: getattr(world, name) for name in _SHARED})
+        situation = _NOTHING._replace(side=side, **{name: getattr(world, name) for name in _SHARED})
+        if laws:
+            situation = with_law(situation, laws[k])
         if numbers.spec.unknown_slope:
             if before is not None:
                 part = ((before - remaining) / slices[k - 1].volume).clamp(min=_LEAST_PART)

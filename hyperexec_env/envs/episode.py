@@ -20,7 +20,7 @@ from hyperexec_env.envs.feature import BELIEF_FEATURES, PASSIVE_BELIEFS, follows
 from hyperexec_env.envs.features import OWN, assemble, drawn_features, last_ratio, own_features, reach
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.reward import Outcome, outcome_of
-from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
+from hyperexec_env.envs.situation import REGIME_LAW, Situation, price_of_last, situation_of, with_law
 from hyperexec_env.envs.task import Task, final_info, unseen
 from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
 from hyperexec_env.market.hidden import laws_along
@@ -95,7 +95,7 @@ class Block:
         """Features that show a belief which our trades move."""
         self.columns = [index - len(own) for index, feature in enumerate(own) if feature in self.moved]
         if own and self.told:
-            passive = {name: getattr(world, name) for name in _SHARED} | {"regime_law": self.law}
+            passive = {name: getattr(world, name) for name in _SHARED} | dict(zip(REGIME_LAW, self.law or (), strict=False))
             beliefs = extension(own)(_NO_SITUATION._replace(side=side, slope_mean=1.0, slope_variance=0.0, **passive), None)
             for column, values in enumerate(beliefs, start=-len(own)):
                 self.observations[..., column] = values
@@ -283,9 +283,7 @@ class Episode:
         lane = self.seen(self._lane(world, path.price.item(max(k - 1, 0), index), _NO_ACCOUNT))
         situation = situation_of(market, market.numbers, hidden, order, lane, float(price_of_last(hidden, order, lane)))
         law = self._block.law
-        return (
-            situation if law is None else situation._replace(regime_law=map_leaves(lambda values: values.item(index, k), law))
-        )
+        return situation if law is None else with_law(situation, map_leaves(lambda values: values.item(index, k), law))
 
     def seen(self, lane: Lane) -> Lane:
         """Return the episode as the agent sees it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-from hyperexec_env.envs.situation import Situation
+from hyperexec_env.envs.situation import REGIME_LAW, Situation
 from hyperexec_env.market.numeric import power
 from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.market.tables import Market
@@ -109,15 +109,15 @@ BELIEFS: Final = {
 """Features that show the belief about each unknown of a scenario, by its field."""
 REGIME_BELIEFS: Final = {
     regime: Feature(
-        f"regime_probability_{regime}",
+        field,
         0.0,
         1.0,
         None,
-        eval(f"lambda situation, known: situation.regime_law.at_{index}"),  # noqa: S307 - the text holds a number of ours
+        eval(f"lambda situation, known: situation.{field}"),  # noqa: S307 - the text holds a name of ours
         f"probability of {regime} given past volumes, prices and order flows",
         "probability",
     )
-    for index, regime in enumerate(REGIME_NAMES)
+    for regime, field in zip(REGIME_NAMES, REGIME_LAW, strict=True)
 }
 """Feature that shows the probability of each regime (:mod:`~hyperexec_env.market.hidden`)."""
 PASSIVE_BELIEFS: Final = (

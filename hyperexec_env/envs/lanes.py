@@ -14,7 +14,7 @@ from hyperexec_env.envs.features import FEATURES, Known, Seen, Sight, View, obse
 from hyperexec_env.envs.own import allow_stage, ask_stage, extend_stage, notice, pay_stage
 from hyperexec_env.envs.plans import Chosen, Phases, cut_stage, first_row, reset_plan, step_plan
 from hyperexec_env.envs.reward import Paid, PaidRisk, Reward, no_pay, no_pay_risk, pay, pay_parts
-from hyperexec_env.envs.situation import Situation
+from hyperexec_env.envs.situation import Situation, with_law
 from hyperexec_env.envs.task import Cut, Limit, Task, settle_cut
 from hyperexec_env.envs.uncertainty import (
     Belief,
@@ -51,7 +51,7 @@ from hyperexec_env.market.lane import (
 from hyperexec_env.market.numeric import minimum
 from hyperexec_env.market.path import OrderNumbers, day_draws, draw_shocks, draws_of, order_numbers
 from hyperexec_env.market.tables import Numbers, SliceRow, Thresholds, must_finish
-from hyperexec_env.records import leaves, maker
+from hyperexec_env.records import leaves
 
 __all__ = ["SETTLED", "lane_program", "output_arrays", "slice_lines"]
 
@@ -106,12 +106,11 @@ _DRAWN: Final = Stages(
     pay_parts_drawn,
     notice_believed,
 )
-_with_law = maker(Situation, Situation, ("regime_law",))
 
 
 def notice_followed(numbers: Numbers, sight: Sight, order: EpisodeOrder, lane: Lane, law: RegimeLaw) -> Situation:
     """Return the situation of a lane with the probabilities of the regimes, for a user's function."""
-    noticed: Situation = _with_law(notice(numbers, sight, order, lane), law)
+    noticed: Situation = with_law(notice(numbers, sight, order, lane), law)
     return noticed
 
 

@@ -18,7 +18,7 @@ from hyperexec_env.envs.action import Action, OwnAction
 from hyperexec_env.envs.feature import BELIEF_FEATURES, follows
 from hyperexec_env.envs.features import Feature, Known, Observer, Sight
 from hyperexec_env.envs.reward import Outcome, Paid, outcome_of
-from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
+from hyperexec_env.envs.situation import REGIME_LAW, Situation, price_of_last, situation_of
 from hyperexec_env.market.draws import Drawn, drawn_numbers
 from hyperexec_env.market.kernel import Cost
 from hyperexec_env.market.lane import Asked, EpisodeOrder, Lane
@@ -163,7 +163,7 @@ def observe_all(observer: Observer, situation: Situation) -> NDArray[np.float32]
     Raises:
         ValueError: The observation shows the probabilities of the regimes, and the situation does not have them.
     """
-    if follows(observer.own) and situation.regime_law is None:
+    if follows(observer.own) and not np.any([getattr(situation, name) for name in REGIME_LAW]):
         raise ValueError("the policy observes the probabilities of the regimes: only boards and environments follow them")
     rows = observer.observe(situation)
     if observer.own:

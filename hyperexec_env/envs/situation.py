@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from hyperexec_env.market.belief import Normal
 from hyperexec_env.market.lane import EpisodeOrder, Lane
@@ -10,9 +10,9 @@ from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import World
 from hyperexec_env.market.tables import Numbers
 from hyperexec_env.market.unknown import slope_moments
-from hyperexec_env.records import Whole
+from hyperexec_env.records import Whole, maker
 
-__all__ = ["Situation", "price_of_last", "situation_of"]
+__all__ = ["REGIME_LAW", "Situation", "price_of_last", "situation_of", "with_law"]
 
 
 class Situation(NamedTuple):
@@ -67,9 +67,25 @@ class Situation(NamedTuple):
     """Mean of Kyle's lambda of the episode over that of the scenario given flows and prices so far."""
     kyle_variance: Any = 0.0
     """Variance of that ratio given flows and prices so far."""
-    regime_law: Any = None
-    """Probabilities of the regimes of slice k given volumes, prices and flows so far, a
-    :data:`~hyperexec_env.market.hidden.RegimeLaw`; None unless the observation shows them."""
+    regime_probability_BULL_TRENDING: Any = 0.0
+    """Probability of the regime in slice k given volumes, prices and flows so far (:mod:`~hyperexec_env.market.hidden`).
+    All six are 0 unless the observation shows them."""
+    regime_probability_BEAR_TRENDING: Any = 0.0
+    regime_probability_SIDEWAYS_LOW: Any = 0.0
+    regime_probability_SIDEWAYS_HIGH: Any = 0.0
+    regime_probability_CRISIS: Any = 0.0
+    regime_probability_RECOVERY: Any = 0.0
+
+
+REGIME_LAW: Final = Situation._fields[-6:]
+"""Fields that hold the probabilities of the regimes, in the order of
+:data:`~hyperexec_env.market.regime.REGIME_NAMES`."""
+_with_numbers = maker(Situation, Situation, REGIME_LAW)
+with_law = eval(  # noqa: S307 - the text holds numbers of ours
+    f"lambda situation, law: made(situation, {', '.join(f'law.at_{index}' for index in range(len(REGIME_LAW)))})",
+    {"made": _with_numbers},
+)
+"""Function (situation, :data:`~hyperexec_env.market.hidden.RegimeLaw`) -> the situation with these probabilities."""
 
 
 def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
@@ -88,6 +104,7 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
     seen = regime * 0 + (numbers.width - 1) if hidden else regime
     transient = state.transient * 0.0 if hidden else state.transient
     ratio = world.volume_ratio * 0.0 + 1.0 if hidden else world.volume_ratio
+    untold = state.remaining * 0.0
     return Situation(
         market=market,
         k=lane.k,
@@ -111,7 +128,12 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         slope_variance=slope.variance,
         kyle_mean=kyle.mean,
         kyle_variance=kyle.variance,
-        regime_law=None,
+        regime_probability_BULL_TRENDING=untold,
+        regime_probability_BEAR_TRENDING=untold,
+        regime_probability_SIDEWAYS_LOW=untold,
+        regime_probability_SIDEWAYS_HIGH=untold,
+        regime_probability_CRISIS=untold,
+        regime_probability_RECOVERY=untold,
     )
 
 

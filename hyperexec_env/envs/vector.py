@@ -24,7 +24,7 @@ from hyperexec_env.envs.program_vector import ProgramVectorEnv
 from hyperexec_env.envs.rendering import Gallery
 from hyperexec_env.envs.reward import PARTS, reward_space
 from hyperexec_env.envs.single import HyperExecEnv
-from hyperexec_env.envs.situation import Situation, price_of_last, situation_of
+from hyperexec_env.envs.situation import Situation, price_of_last, situation_of, with_law
 from hyperexec_env.envs.task import Task, build_task, final_info, unseen
 from hyperexec_env.envs.trial import compilable, nan_message, try_own
 from hyperexec_env.envs.uncertainty import Belief, believed
@@ -226,7 +226,7 @@ class HyperExecVectorEnv(ProgramVectorEnv):
         if self.task.draws is not None:
             lane = believed(market.numbers, order, lane, self._lanes.record(Belief))
         situation = situation_of(market, market.numbers, hidden, order, lane, price_of_last(hidden, order, lane))
-        return situation._replace(regime_law=self._lanes.record(RegimeLaw)) if follows(self.task.observer.own) else situation
+        return with_law(situation, self._lanes.record(RegimeLaw)) if follows(self.task.observer.own) else situation
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the mask of the discrete levels in each lane, shape (lanes, levels); True is allowed."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_label, shown
-from hyperexec_env.envs.situation import Situation, situation_of
+from hyperexec_env.envs.situation import Situation, situation_of, with_law
 from hyperexec_env.evaluation.basket_situation import first_basket_situation
 from hyperexec_env.market.basket_path import BasketMarket
 from hyperexec_env.market.hidden import chain_of, check_filter
@@ -20,7 +20,7 @@ from hyperexec_env.market.lane import EpisodeOrder, first_lane
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import begin, order_numbers
 from hyperexec_env.market.tables import Market
-from hyperexec_env.records import is_record, map_leaves
+from hyperexec_env.records import map_leaves
 
 __all__ = [
     "PACKAGES",
@@ -121,20 +121,17 @@ def check_policy(policy: Any, market: Market | BasketMarket, timeout: float = 0.
     if getattr(policy, "follows", False) and isinstance(market, Market):
         with blamed(policy, "before the first slice", timeout):
             check_filter(market)
-        situation = situation._replace(regime_law=map_leaves(lambda value: np.full(3, value), chain_of(market).start))
+        situation = with_law(situation, map_leaves(lambda value: np.full(3, value), chain_of(market).start))
     checked_shares(policy, read_only(situation), timeout)
 
 
 def read_only(situation: Situation) -> Situation:
     """Return the situation with every array replaced by a read-only copy, so that a policy cannot reach the original."""
-    return Situation._make(map_leaves(_frozen, value) if is_record(value) else _frozen(value) for value in situation)
+    return Situation._make(_frozen_copy(value) if isinstance(value, np.ndarray) else value for value in situation)
 
 
-def _frozen(value: Any) -> Any:
-    """Return a read-only copy of an array, and any other value as it is."""
-    if not isinstance(value, np.ndarray):
-        return value
-    copy = value.copy()
+def _frozen_copy(values: NDArray[Any]) -> NDArray[Any]:
+    copy = values.copy()
     copy.flags.writeable = False
     return copy
 

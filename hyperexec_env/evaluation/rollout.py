@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.backends.compiled import default_threads, resolve_backend
 from hyperexec_env.checks import check_integer
-from hyperexec_env.envs.situation import price_of_last, situation_of
+from hyperexec_env.envs.situation import price_of_last, situation_of, with_law
 from hyperexec_env.envs.uncertainty import Held, begin_belief, believe, believed, held_table
 from hyperexec_env.evaluation.basket_rollout import roll_basket
 from hyperexec_env.evaluation.child import ends_in_time
@@ -81,7 +81,7 @@ def roll(
         seen = lane if held is None else believed(known.numbers, order, lane, belief)
         situation = situation_of(known, known.numbers, hidden, order, seen, price_of_last(hidden, order, seen))
         if laws is not None:
-            situation = situation._replace(regime_law=map_leaves(lambda values: values[k], laws))  # noqa: B023
+            situation = with_law(situation, map_leaves(lambda values: values[k], laws))  # noqa: B023
         shares = checked_shares(policy, read_only(situation), timeout)
         slice = map_leaves(lambda values: values[k], path.slices)  # noqa: B023
         world = map_leaves(lambda values: values[k + 1], path.world)  # noqa: B023

@@ -12,6 +12,7 @@ from hyperexec_env.baselines.filtered import RegimeFilter
 from hyperexec_env.envs.feature import REGIME_BELIEFS, Feature
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.envs.situation import REGIME_LAW
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.observation import ObservationPolicy
@@ -37,14 +38,19 @@ KINDS = {
 }
 
 
+def law_of(situation):
+    """Return the probabilities of the regimes in a situation."""
+    return tuple(getattr(situation, name) for name in REGIME_LAW)
+
+
 def episode_of(env, seed):
     """Return the observations of an episode, and the probabilities of its situations."""
     observation, _ = env.reset(seed=seed)
-    seen, laws, over = [observation], [env.unwrapped.situation.regime_law], False
+    seen, laws, over = [observation], [law_of(env.unwrapped.situation)], False
     while not over:
         observation, _, over, _, _ = env.step(TRADE)
         seen.append(observation)
-        laws.append(env.unwrapped.situation.regime_law)
+        laws.append(law_of(env.unwrapped.situation))
     return np.array(seen), np.array(laws)
 
 
@@ -80,7 +86,7 @@ def test_the_other_features_are_those_without_the_probabilities():
     assert np.array_equal(ours[0, :-6], without.reset(seed=11)[0])
     for row in ours[1:]:
         assert np.array_equal(row[:-6], without.step(TRADE)[0])
-    assert without.situation.regime_law is None
+    assert law_of(without.situation) == (0.0,) * 6
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -96,7 +102,7 @@ def test_lanes_show_the_probabilities_of_the_single_environment_to_the_bit(kind,
     rows = [single.reset(seed=5 + lane)[0] for lane, single in enumerate(singles)]
     for _ in range(DAY.slices + 3):
         assert np.array_equal(observed, rows)
-        assert np.array_equal(np.transpose(env.situation.regime_law), [single.situation.regime_law for single in singles])
+        assert np.array_equal(np.transpose(law_of(env.situation)), [law_of(single.situation) for single in singles])
         action = np.full((3, 1), 0.1, np.float32)
         observed, _, over, _, _ = env.step(action)
         rows = [single.step(row)[0] for single, row in zip(singles, action, strict=True)]
@@ -112,7 +118,7 @@ def test_features_of_a_user_read_the_probabilities_beside_them(backend):
     """A function of the situation, in the single environment and in lanes; the regime may be observed too."""
     if backend == "numba":
         pytest.importorskip("numba")
-    worst = Feature("worst", 0.0, 2.0, None, lambda situation, known: 2.0 * situation.regime_law.at_4)
+    worst = Feature("worst", 0.0, 2.0, None, lambda situation, known: 2.0 * situation.regime_probability_CRISIS)
     options = {"scenario": DAY, "features": ["time_left", "regime_probability_CRISIS", worst]}
     env, single = HyperExecVectorEnv(2, "SameStep", backend, **options), HyperExecEnv(**options)
     observed, row = env.reset(seed=8)[0], single.reset(seed=8)[0]
