@@ -62,6 +62,10 @@ class UniversalInMarket(NetworkPolicy):
         remaining = np.maximum(observation[:, _COLUMN["remaining"]].astype(np.float64), _LEAST) * self.market.scenario.quantity
         return np.asarray(2.0 * shares / remaining - 1.0)
 
+    def sizes(self, *given: NDArray[Any]) -> NDArray[np.float32]:
+        """Return 1 for each observation: the network only corrects log-odds, by terms of about that size."""
+        return np.ones(len(given[0]), np.float32)
+
     def _situation(self, seen: NDArray[np.float64]) -> Situation:
         """Return the situations that observations show; the policy does not read what is zero in them."""
         scenario, zeros = self.market.scenario, np.zeros(len(seen))

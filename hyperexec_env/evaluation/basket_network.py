@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from hyperexec_env.market.basket_scenario import BASKETS, MOST_ASSETS, BasketSce
 from hyperexec_env.market.scenarios import complete_scenario
 
 from .graph import Graph, Value
-from .network import Layers, NetworkPolicy, apply_layers, check_chain, parse_as, parse_policy, read_policy
+from .network import Layers, NetworkPolicy, apply_layers, check_chain, last_sizes, parse_as, parse_policy, read_policy
 
 __all__ = ["BasketNetworkPolicy", "check_basket_layers", "load_basket_policy", "parse_any_policy"]
 
@@ -68,11 +69,19 @@ class BasketNetworkPolicy(NetworkPolicy):
 
     def action(self, observation: NDArray[np.float32]) -> NDArray[Any]:
         """Return the actions for each observation, shape (episodes, features) -> (episodes, assets)."""
-        whole, own = observation[:, : len(BASKET)], observation[:, len(BASKET) :]
-        made = []
-        for columns, block in zip(self._of_assets, np.split(own, self.assets, axis=1), strict=True):
-            made.append(apply_layers(columns, self.activation, self.head, np.concatenate([whole, block], axis=1)))
+        made = [apply_layers(columns, self.activation, self.head, rows) for columns, rows in self._by_asset(observation)]
         return np.stack(made, axis=1)
+
+    def sizes(self, *given: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the sums of absolute terms behind each action, shape (episodes, assets)."""
+        made = [last_sizes(columns, self.activation, rows) for columns, rows in self._by_asset(given[0])]
+        return np.concatenate(made, axis=1)
+
+    def _by_asset(self, observation: NDArray[np.float32]) -> Iterator[tuple[Layers, NDArray[np.float32]]]:
+        """Yield the layers of each asset, and what they observe."""
+        whole, own = observation[:, : len(BASKET)], observation[:, len(BASKET) :]
+        for columns, block in zip(self._of_assets, np.split(own, self.assets, axis=1), strict=True):
+            yield columns, np.concatenate([whole, block], axis=1)
 
     def write(self, graph: Graph) -> Value:
         """Add the inputs and the nodes of :meth:`action` to an ONNX graph, and return the actions."""

@@ -21,6 +21,7 @@ from hyperexec_env.envs.own import observe_all
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.extras import need
 from hyperexec_env.files import read_regular, write_atomically
+from hyperexec_env.market.hidden import unfiltered
 from hyperexec_env.market.scenarios import ONE_ASSET, kind_of
 from hyperexec_env.market.tables import Market
 
@@ -28,10 +29,11 @@ from .graph import Graph, Value
 
 __all__ = [
     *("ACTIVATIONS", "Layers", "NetworkPolicy", "apply_head", "apply_layers", "check_chain", "check_layers", "last_layer"),
-    *("load_policy", "parse_as", "parse_policy", "policy_files", "read_policy", "save_policy", "translation"),
+    *("last_sizes", "load_policy", "parse_as", "parse_policy", "policy_files", "read_policy", "save_policy", "translation"),
 ]
 
-Layers = tuple[tuple[NDArray[np.float32], NDArray[np.float32]], ...]
+Layer = tuple[NDArray[np.float32], NDArray[np.float32]]
+Layers = tuple[Layer, ...]
 """Weights (out, in) and biases (out,) of each layer, from the observation to the action."""
 Network = TypeVar("Network", bound="NetworkPolicy")
 FORMAT: Final = 1
@@ -101,9 +103,13 @@ class NetworkPolicy:
         return (*observation_names(), *self.beliefs)
 
     @property
-    def follows(self) -> bool:
+    def follows_regimes(self) -> bool:
         """Whether the policy observes the probabilities of the regimes, which a rollout computes with the path."""
         return follows(self.beliefs)
+
+    def unfit(self, market: Any) -> str:
+        """Return why the filter of the regimes is not exact in a market, if the policy observes what it says, else ""."""
+        return unfiltered(market) if self.follows_regimes else ""
 
     @property
     def digest(self) -> str:
@@ -127,6 +133,17 @@ class NetworkPolicy:
     def scores(self, observation: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the values of the last layer, shape (episodes, features) -> (episodes, outputs)."""
         return last_layer(self._columns, self.activation, observation)
+
+    def sizes(self, *given: NDArray[Any]) -> NDArray[np.float32]:
+        """Return the sum of the absolute terms of the last layer behind each action, which its rounding is proportional to.
+
+        Args:
+            given: Arguments of :meth:`action`.
+
+        Returns:
+            Array of the shape of the values of the last layer.
+        """
+        return last_sizes(self._columns, self.activation, given[0])
 
     def write(self, graph: Graph) -> Value:
         """Add the inputs and the nodes of :meth:`action` to an ONNX graph, and return the action."""
@@ -171,15 +188,30 @@ def last_layer(columns: Layers, activation: str, observation: NDArray[np.float32
 
     Products use blocks of a fixed size, because otherwise the last bits of an action depend on the number of observations.
     """
+    return _last(_hidden(columns, activation, observation), columns[-1], len(observation))
+
+
+def last_sizes(columns: Layers, activation: str, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the sums of the absolute terms of :func:`last_layer`, same shape."""
+    weight, bias = columns[-1]
+    return _last(abs(_hidden(columns, activation, observation)), (abs(weight), abs(bias)), len(observation))
+
+
+def _hidden(columns: Layers, activation: str, observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the values of the layers before the last one, in blocks."""
     values, squash = _blocks(observation), ACTIVATIONS[activation]
-    *hidden, (last_weight, last_bias) = columns
-    for weight, bias in hidden:
+    for weight, bias in columns[:-1]:
         values = values @ weight
         values += bias
         squash(values)
-    values = values @ last_weight
-    values += last_bias
-    return np.asarray(values.reshape(-1, len(last_bias))[: len(observation)])
+    return values
+
+
+def _last(values: NDArray[np.float32], layer: Layer, episodes: int) -> NDArray[np.float32]:
+    weight, bias = layer
+    made = values @ weight
+    made += bias
+    return np.asarray(made.reshape(-1, len(bias))[:episodes])
 
 
 def _blocks(observation: NDArray[np.float32]) -> NDArray[np.float32]:

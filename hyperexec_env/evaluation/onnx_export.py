@@ -17,7 +17,9 @@ from .graph import Graph
 __all__ = ["TOLERANCE", "run_onnx", "to_onnx"]
 
 TOLERANCE: Final = 1e-6
-"""Largest difference between an action of the graph and of its policy; of levels, between their scores (relative above 1)."""
+"""Largest difference between an action of the graph and of its policy; of levels, between their scores. It is relative to the
+sum of the absolute terms of the last layer (:meth:`~hyperexec_env.evaluation.network.NetworkPolicy.sizes`) where that is above
+1, because rounding grows with it."""
 _ROWS: Final = 1000
 """Number of observations on which the actions are compared."""
 
@@ -73,11 +75,12 @@ def _check_same(policy: NetworkPolicy, given: tuple[NDArray[Any], ...], expected
     """
     if found.shape != expected.shape:
         raise ValueError(f"the graph of policy {policy.name!r} has actions of shape {found.shape}, not {expected.shape}")
+    sizes = np.maximum(1.0, policy.sizes(*given))
     if expected.dtype.kind in "iu":
         scores, row = policy.scores(given[0]).astype(float), np.arange(len(expected))
-        lost = np.abs(scores[row, expected] - scores[row, found]) / np.maximum(1.0, np.abs(scores[row, expected]))
+        lost = np.abs(scores[row, expected] - scores[row, found]) / np.maximum(sizes[row, expected], sizes[row, found])
     else:
-        lost = np.abs(found - expected)
+        lost = np.abs(found - expected) / sizes.reshape(expected.shape)
     if not lost.max() <= TOLERANCE:  # nan too
         raise ValueError(
             f"policy {policy.name!r} has no equal ONNX graph: onnxruntime computes actions that differ by up to "
