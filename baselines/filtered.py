@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.policy import check_fit
 from hyperexec_env.market.belief import move_regimes, weigh_regimes
-from hyperexec_env.market.hidden import check_filter, regime_evidence
+from hyperexec_env.market.hidden import check_filter, regime_evidence, unfiltered
 from hyperexec_env.market.tables import Market
 
 __all__ = ["BeliefGrid", "Filtered", "RegimeFilter"]
@@ -107,8 +107,7 @@ class Filtered:
         """Return why the filter or the optimum one slice late is not known in a market; "" if both are."""
         from .solver.problem import not_solved  # lazy imports keep the solver off the path of runs without it
 
-        missing = unfiltered(market)
-        return f"the filter of the regimes needs {missing}" if missing else not_solved(market)
+        return unfiltered(market) or not_solved(market)
 
     def act(self, situation: Situation) -> Any:
         """Return the shares for what the filter says of the situation."""

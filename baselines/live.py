@@ -15,10 +15,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from hyperexec_env.checks import check_choice, check_number
-from hyperexec_env.envs.situation import Situation, situation_of
+from hyperexec_env.envs.situation import Situation, situation_of, with_law
 from hyperexec_env.evaluation.policy import Policy, check_fit
 from hyperexec_env.execution.algorithms import check_algorithm
 from hyperexec_env.execution.journal import LiveDesk
+from hyperexec_env.market.hidden import Tape, chain_of, check_filter, later_law, next_law, rivals_of
 from hyperexec_env.market.kernel import Cost, State, step
 from hyperexec_env.market.lane import EpisodeOrder, LastSlice, first_lane
 from hyperexec_env.market.path import Draws, World, next_slice, observed_world, slip_variance
@@ -27,6 +28,7 @@ from hyperexec_env.market.tables import Numbers, SliceRow, build_market
 from hyperexec_env.market.unknown import first_level, learn_slope
 from hyperexec_env.market.volume_noise import neutral_ratio
 from hyperexec_env.orders import ChildOrder, ParentOrder
+from hyperexec_env.records import map_leaves
 
 from .policies import get_policy
 
@@ -68,6 +70,11 @@ class PolicyOrder:
         self._whole = False  # whether the present slice was observed from its start
         self._volume = self._signed = self._paid = 0.0
         self._mid: float | None = None  # at the start of the present slice
+        self._law: Any = None
+        """Probabilities of the regimes of the present slice, for a policy that observes them."""
+        if getattr(policy, "follows_regimes", False):
+            check_filter(self.market)
+            self._law = chain_of(self.market).start
 
     @property
     def slice_seconds(self) -> float:
@@ -138,7 +145,8 @@ class PolicyOrder:
         lane = lane._replace(k=self.k, state=self.state, last=last, slope_odds=self.slope_odds)
         paid = self.last_price if self.last_shares and not hidden else world.price
         numbers = EpisodeOrder(0, float(order.side), float(order.quantity), 0.0)
-        return situation_of(self.market, self.market.numbers, hidden, numbers, lane, paid)
+        situation = situation_of(self.market, self.market.numbers, hidden, numbers, lane, paid)
+        return situation if self._law is None else with_law(situation, self._law)
 
     def _unaffected(self, mid: float | None) -> float:
         """Return the unaffected price, given the mid (None: unknown, then the arrival price), currency per share."""
@@ -174,6 +182,11 @@ class PolicyOrder:
         numbers, start, mid = self.market.numbers, self.world, self.desk.feed(self.order.symbol).mid
         self.world = observed_world(numbers, row, start, ratio, flow, self._unaffected(mid))
         heard = self._mid is not None and mid is not None and self.desk.feed(self.order.symbol).volume > self._volume
+        if self._law is not None:
+            chain, rivals = chain_of(self.market), map_leaves(lambda values: values.item(self.k), rivals_of(self.market))
+            tape = Tape(self.last_volume, start.price, self.world.price, flow)
+            followed = self._whole and heard
+            self._law = next_law(numbers, chain, rivals, self._law, tape) if followed else later_law(chain, self._law)
         if not (self._whole and heard) or self.seen == self.market.unknown:
             price, volume_ratio = self.world.price, self.world.volume_ratio
             self.world = start._replace(flow=flow, price=price, volume_ratio=volume_ratio)

@@ -109,9 +109,7 @@ def outcomes(market: Market, k: int, regime: int, points: tuple[int, int, int] =
 
 def unplanned(market: Market) -> str:
     """Return the reason why a market is not solved on a grid of beliefs; the empty string if it is."""
-    reason = unsolved(market)
-    if not reason and unfiltered(market):
-        reason = f"the filter of the regimes needs {unfiltered(market)}"
+    reason = unsolved(market) or unfiltered(market)
     if not reason and market.numbers.spec.capped:
         reason = "the participation cap ties the traded shares to the volume, which tells the regime"
     if not reason and (market.numbers.spec.geometric or build_problem(market).modes[1] > 1):

@@ -164,7 +164,7 @@ def observe_all(observer: Observer, situation: Situation) -> NDArray[np.float32]
         ValueError: The observation shows the probabilities of the regimes, and the situation does not have them.
     """
     if follows(observer.own) and not np.any([getattr(situation, name) for name in REGIME_LAW]):
-        raise ValueError("the policy observes the probabilities of the regimes: only boards and environments follow them")
+        raise ValueError("the policy observes the probabilities of the regimes, which this situation does not tell")
     rows = observer.observe(situation)
     if observer.own:
         extra = _of_lanes(observer.own)(situation._replace(market=None), known_of(observer, situation))

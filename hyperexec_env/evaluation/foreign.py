@@ -33,7 +33,7 @@ _PASSED_ON: Final = ("PATH", "SYSTEMROOT", "LANG", "LC_ALL", "TMPDIR", "TEMP", "
 
 
 class ForeignPolicy:
-    """A policy that runs in a process of its own from the first call of :meth:`act` on.
+    """A policy that runs in a process of its own from the first question to it on.
 
     Args:
         name: Name on the board.
@@ -46,6 +46,22 @@ class ForeignPolicy:
         self.name, self._content, self._settings = name, content, settings
         self._child: subprocess.Popen[bytes] | None = None
         self._known: Any = None  # market that the child has been told
+        self._follows = False
+
+    @property
+    def follows_regimes(self) -> bool:
+        """Whether the code observes the probabilities of the regimes.
+
+        Raises:
+            PolicyFailure: The code cannot be loaded.
+        """
+        try:
+            if self._child is None:
+                self._started()
+        except BaseException:
+            self.close()
+            raise
+        return self._follows
 
     def act(self, situation: Situation) -> Any:
         """Return the shares that the code returns.
@@ -80,7 +96,7 @@ class ForeignPolicy:
         )
         weakref.finalize(self, _end, self._child)
         _send(self._child, json.dumps(self._settings).encode(), self._content)
-        self._answer(self._child, 0)
+        self._follows = self._answer(self._child, 1) == bytes([True])
         return self._child
 
     def _asked(self, child: subprocess.Popen[bytes], situation: Situation) -> Any:

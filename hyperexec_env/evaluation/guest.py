@@ -52,7 +52,10 @@ def policy_in(settings: dict[str, Any], content: bytes) -> Any:
         return module.Policy()
     if not hasattr(module, "decide"):
         raise ValueError("policy.py must define a class Policy or a function decide")
-    return types.SimpleNamespace(act=lambda situation: module.decide(getattr(module, "parameters", None), situation))
+    return types.SimpleNamespace(
+        act=lambda situation: module.decide(getattr(module, "parameters", None), situation),
+        follows_regimes=getattr(module, "follows_regimes", False),
+    )
 
 
 def main() -> None:
@@ -63,7 +66,7 @@ def main() -> None:
         os.dup2(nowhere, 1)  # what the policy prints
         _limit()
         settings, content = json.loads(_read(asked) or b"{}"), _read(asked) or b""
-        policy = _guarded(answers, lambda: policy_in(settings, content), "cannot be loaded,", b"")
+        policy = _guarded(answers, lambda: policy_in(settings, content), "cannot be loaded,", _wishes)
         market: Any = None
         while policy is not None and (head := _read(asked)) is not None:
             described = json.loads(head)
@@ -78,11 +81,16 @@ def _shares(policy: Any, situation: Situation) -> bytes:
     return np.broadcast_to(shares, np.shape(situation.remaining)).tobytes()
 
 
-def _guarded(answers: BinaryIO, function: Any, where: str, sent: bytes | None = None) -> Any:
-    """Call a function, and send its result (or `sent`) or its error; return the result, None after an error."""
+def _wishes(policy: Any) -> bytes:
+    """Return one byte: 1 if the policy observes the probabilities of the regimes, else 0."""
+    return bytes([bool(getattr(policy, "follows_regimes", False))])
+
+
+def _guarded(answers: BinaryIO, function: Any, where: str, sent: Any = bytes) -> Any:
+    """Call a function, send the bytes that `sent` makes of its result, or its error; return the result, None after an error."""
     try:
         result = function()
-        good, content = True, result if sent is None else sent
+        good, content = True, sent(result)
     except BaseException as error:  # an error of the policy, whatever its kind
         text = " ".join(f"{where} {type(error).__name__}: {error}".split())
         result, good, content = None, False, text.encode("utf-8", "replace")[:LARGEST_TEXT]

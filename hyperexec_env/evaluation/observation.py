@@ -16,6 +16,7 @@ from hyperexec_env.envs.features import Feature, listed_features
 from hyperexec_env.envs.own import asked_shares, observe_all
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.network import translation
+from hyperexec_env.market.hidden import unfiltered
 
 __all__ = ["ObservationPolicy"]
 
@@ -56,9 +57,13 @@ class ObservationPolicy:
         object.__setattr__(self, "features", listed_features(self.features))
 
     @property
-    def follows(self) -> bool:
+    def follows_regimes(self) -> bool:
         """Whether the observations show the probabilities of the regimes, which a rollout computes with the path."""
         return follows(self.features)
+
+    def unfit(self, market: Any) -> str:
+        """Return why the filter of the regimes is not exact in a market, if the policy observes what it says, else ""."""
+        return unfiltered(market) if self.follows_regimes else ""
 
     def act(self, situation: Situation) -> Any:
         """Return the shares of the action: a float for a situation of floats, else an array of shape (episodes,)."""

@@ -50,7 +50,11 @@ class _TimeIsUp(BaseException):
 
 @runtime_checkable
 class Policy(Protocol):
-    """A policy: a name and one method."""
+    """A policy: a name and one method.
+
+    A policy that sets `follows_regimes = True` reads the probabilities of a hidden regime in its situations, which whoever
+    calls it then follows by the exact filter (:mod:`~hyperexec_env.market.hidden`).
+    """
 
     @property
     def name(self) -> str:
@@ -118,10 +122,10 @@ def check_policy(policy: Any, market: Market | BasketMarket, timeout: float = 0.
         raise TypeError(f"a policy needs a `name` and an `act(situation)` method, got {type(policy).__name__}")
     check_label("name of a policy", policy.name)
     situation = first_situation(market, episodes=3)
-    if getattr(policy, "follows", False) and isinstance(market, Market):
-        with blamed(policy, "before the first slice", timeout):
+    with blamed(policy, "before the first slice", timeout):
+        if getattr(policy, "follows_regimes", False):
             check_filter(market)
-        situation = with_law(situation, map_leaves(lambda value: np.full(3, value), chain_of(market).start))
+            situation = with_law(situation, map_leaves(lambda value: np.full(3, value), chain_of(market).start))
     checked_shares(policy, read_only(situation), timeout)
 
 

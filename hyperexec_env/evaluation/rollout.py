@@ -74,7 +74,7 @@ def roll(
     start: World = map_leaves(lambda values: values[0], path.world)
     lane: Lane = map_leaves(lambda values: np.broadcast_to(values, episodes), first_lane(known.numbers, orders.quantity, start))
     inventory = np.zeros((market.regimes, market.slices + 1))
-    laws = laws_along(known, path) if getattr(policy, "follows", False) else None
+    laws = laws_along(known, path) if getattr(policy, "follows_regimes", False) else None
     for k in range(market.slices):
         inventory[:, k] = np.bincount(start.regime, lane.state.remaining, market.regimes)
         lane = lane._replace(k=k)

@@ -31,8 +31,8 @@ from hyperexec_env.market.tables import Market, Numbers
 from hyperexec_env.records import Real, map_leaves, numbered
 
 __all__ = [
-    *("Chain", "RegimeLaw", "Rivals", "begin_law", "chain_of", "check_filter", "follow_law", "follow_regimes", "laws_along"),
-    *("regime_evidence", "rivals_of", "rivals_table", "unfiltered"),
+    *("Chain", "RegimeLaw", "Rivals", "Tape", "begin_law", "chain_of", "check_filter", "follow_law", "follow_regimes"),
+    *("later_law", "laws_along", "next_law", "regime_evidence", "rivals_of", "rivals_table", "unfiltered"),
 ]
 
 Floats = NDArray[np.float64]
@@ -41,18 +41,21 @@ _LEAST_VARIANCE: Final = 1e-12
 """Variance of evidence that has no error: it tells the regime."""
 
 
-def unfiltered(market: Market) -> str:
-    """Return what a market must not have for the filter of its regimes to be exact; the empty string if it has none of it."""
+def unfiltered(market: Any) -> str:
+    """Return why the filter of the regimes of a market is not exact; "" if it is."""
+    if not isinstance(market, Market):
+        return f"the filter of the regimes needs a scenario of one asset, got {market.scenario.name}"
     if market.scenario.unknown or market.numbers.spec.volume_persistence:
-        return f"a scenario without unknowns and without persistent volume, got {market.scenario.name}"
+        needed = "a scenario without unknowns and without persistent volume"
+        return f"the filter of the regimes needs {needed}, got {market.scenario.name}"
     return ""
 
 
-def check_filter(market: Market) -> None:
+def check_filter(market: Any) -> None:
     """Raise ValueError if the filter of the regimes of a market is not exact."""
     missing = unfiltered(market)
     if missing:
-        raise ValueError(f"the filter of the regimes needs {missing}")
+        raise ValueError(missing)
 
 
 class Tape(NamedTuple):
@@ -193,6 +196,16 @@ def _weighed(numbers: Numbers, rivals: Rivals, law: Any, tape: Tape) -> Any:
     return each(truediv, weights, fold(add, weights))
 
 
+def later_law(chain: Chain, law: Any) -> RegimeLaw:
+    """Return the law of the regime one slice later, without evidence."""
+    return RegimeLaw(*fold(_together, each(_moved, chain.transition, law)))
+
+
+def next_law(numbers: Numbers, chain: Chain, rivals: Rivals, law: RegimeLaw, tape: Tape) -> RegimeLaw:
+    """Return the probabilities of the regimes of the next slice, given those of a slice and what was seen of it."""
+    return later_law(chain, _weighed(numbers, rivals, law, tape))
+
+
 def begin_law(chain: Chain) -> RegimeLaw:
     """Return the law of the regime of the first slice."""
     return chain.start
@@ -209,8 +222,7 @@ def follow_law(numbers: Numbers, chain: Chain, rivals: Rivals, lane: Lane, law: 
         law: The probabilities before.
     """
     last, world = lane.last, lane.world
-    after = _weighed(numbers, rivals, law, Tape(last.volume, last.price, world.price, world.flow))
-    return RegimeLaw(*fold(_together, each(_moved, chain.transition, after)))
+    return next_law(numbers, chain, rivals, law, Tape(last.volume, last.price, world.price, world.flow))
 
 
 def _along(market: Market, path: Path) -> tuple[list[Any], list[Any]]:
@@ -221,7 +233,7 @@ def _along(market: Market, path: Path) -> tuple[list[Any], list[Any]]:
         row: Rivals = map_leaves(lambda values: values.item(k), rivals)  # noqa: B023
         tape = Tape(path.slices.volume[k], world.price[k], world.price[k + 1], world.flow[k + 1])
         after.append(_weighed(market.numbers, row, before[-1], tape))
-        before.append(RegimeLaw(*fold(_together, each(_moved, chain.transition, after[-1]))))
+        before.append(later_law(chain, after[-1]))
     return before, after
 
 

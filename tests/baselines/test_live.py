@@ -9,6 +9,7 @@ from hyperexec_env.baselines.live import LiveOrders, PolicyOrder
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.journal import LiveDesk, replay_journal
+from hyperexec_env.market.hidden import chain_of, later_law
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
@@ -23,8 +24,8 @@ class Whole:
 
     name = "whole"
 
-    def __init__(self):
-        self.seen = []
+    def __init__(self, follows_regimes=False):
+        self.seen, self.follows_regimes = [], follows_regimes
 
     def act(self, situation):
         self.seen.append(situation)
@@ -37,14 +38,16 @@ LIVE = ["regime-day", "flow-signal", "obizhaeva-wang", "gatheral-schied", "unkno
 
 
 @pytest.mark.parametrize("side", [1, -1])
-@pytest.mark.parametrize("name", LIVE)
-def test_a_policy_on_a_feed_sees_the_situations_of_the_environment(name, side):
+@pytest.mark.parametrize(
+    ("name", "follows"), [*((name, False) for name in LIVE), *((name, True) for name in LIVE if not name.startswith("unknown"))]
+)
+def test_a_policy_on_a_feed_sees_the_situations_of_the_environment(name, follows, side):
     """The market of an episode, fed as quotes, trades and fills, gives the situations of the episode."""
     base = replace(get_scenario(name), side=side, quantity=10_000.0, slices=8, predator=0.0)
-    market, policy = build_market(base), Whole()
+    market, policy = build_market(base), Whole(follows)
     path = draw_path(market, episode_keys(3, np.arange(1)), float(side))
     roll(market, policy, path)
-    expected, live, names = policy.seen, Whole(), base.regimes.names
+    expected, live, names = policy.seen, Whole(follows), base.regimes.names
 
     desk = LiveDesk(ExecutionConfig(slices=1, **QUIET), seed=0)
     seconds = 60.0 * base.horizon_minutes / base.slices
@@ -69,6 +72,7 @@ def test_a_policy_on_a_feed_sees_the_situations_of_the_environment(name, side):
         desk.feed("X").signed += signed
     order.timer(8 * seconds)
     assert order.is_over
+    assert all(sum(seen[-6:]) == pytest.approx(float(follows), abs=1e-12) for seen in live.seen)
     for k, (seen, wanted) in enumerate(zip(live.seen, expected, strict=True)):
         for field in seen._fields[1:]:
             if field == "flow" and (k == 0 or not market.numbers.by_flow):
@@ -94,6 +98,32 @@ def test_only_slices_that_were_observed_from_start_to_end_are_evidence(how):
     assert (prior.level_variance, prior.drift_variance) == pytest.approx((0.16, 4e-4))
     assert bool(now.level_variance < prior.level_variance) == (how == "in time")
     assert bool(now.drift_variance < prior.drift_variance) == (how == "in time")
+
+
+@pytest.mark.parametrize("how", ["in time", "late", "without trades", "without a regime"])
+def test_the_probabilities_of_the_regimes_move_without_evidence_where_a_slice_was_not_observed(how):
+    live, desk = Whole(follows_regimes=True), LiveDesk(ExecutionConfig(slices=1, **QUIET), seed=0)
+    parent = ParentOrder(symbol="X", side=1, quantity=400, arrival_price=100.0, deadline=40.0, id="P")
+    order = PolicyOrder(desk, live, get_scenario({"base": "regime-day", "slices": 4}), parent, 0.0)
+    for time in (0.0, 20.0, 30.0) if how == "late" else (0.0, 10.0, 20.0):
+        desk.quote("X", 99.99, 100.01, time)
+        if how != "without trades":
+            desk.trade("X", 100.0, 50_000, time)
+        order.timer(time, None if how == "without a regime" else "CRISIS")
+    chain, now = chain_of(order.market), live.seen[1]
+    forecast = later_law(chain, chain.start)
+    if now.k == 2:
+        forecast = later_law(chain, forecast)
+    heard = how in ("in time", "without a regime")
+    assert (now[-6:] == pytest.approx(tuple(forecast), rel=1e-12)) == (not heard)
+    assert sum(now[-6:]) == pytest.approx(1.0, rel=1e-12)
+
+
+def test_an_order_without_an_exact_filter_of_its_regimes_is_refused():
+    desk = LiveDesk(ExecutionConfig(slices=1, **QUIET), seed=0)
+    parent = ParentOrder(symbol="X", side=1, quantity=400, arrival_price=100.0, deadline=40.0, id="P")
+    with pytest.raises(ValueError, match="the filter of the regimes needs a scenario without unknowns"):
+        PolicyOrder(desk, Whole(follows_regimes=True), get_scenario("unknown-drift"), parent, 0.0)
 
 
 def started(**changes):

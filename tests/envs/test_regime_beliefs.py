@@ -164,7 +164,7 @@ def test_a_policy_on_a_board_observes_what_the_environment_shows():
     )
     without = HyperExecEnv(DAY, observe_regime=False)
     without.reset(seed=1)
-    with pytest.raises(ValueError, match="only boards and environments follow them"):
+    with pytest.raises(ValueError, match="which this situation does not tell"):
         network.act(without.situation)
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from hyperexec_env.baselines.evaluate import entrants, evaluate
 from hyperexec_env.evaluation.archive import pack, to_json
+from hyperexec_env.evaluation.board import Entrant
 from hyperexec_env.evaluation.foreign import ForeignPolicy
 from hyperexec_env.evaluation.guest import policy_in
 from hyperexec_env.evaluation.network import load_policy
@@ -69,6 +70,34 @@ def test_code_trades_as_the_same_policy_in_this_process(tmp_path):
     first, second = (outcome.statement.objective for outcome in board.outcomes)
     assert np.array_equal(first, second)
     assert {row.policy for row in board.rows} == {"TWAP", "Even"}
+    entrant.policy.close()
+
+
+FOLLOWER = """
+follows_regimes = True
+
+
+def decide(parameters, situation):
+    calm = 1.0 - situation.regime_probability_CRISIS
+    return calm * situation.remaining / (situation.market.slices - situation.k)
+"""
+
+
+@pytest.mark.parametrize("form", ["function", "class"])
+def test_code_that_follows_the_regimes_trades_as_the_same_policy_in_this_process(form, tmp_path):
+    class Calm:
+        name, follows_regimes = "calm", True
+
+        def act(self, situation):
+            calm = 1.0 - situation.regime_probability_CRISIS
+            return calm * situation.remaining / (situation.market.slices - situation.k)
+
+    lines = FOLLOWER.replace("\n", "\n    ").replace("parameters,", "self,").replace("def decide", "def act")
+    source = FOLLOWER if form == "function" else f"class Policy:{lines}"
+    entrant = read_folder(folder_with(tmp_path / "calm", source)).entrant(trust_code=True)
+    board = evaluate("regime-day", [Entrant(Calm(), hidden=True), entrant], episodes=16, optimum=False, backend="numpy")
+    first, second = (outcome.statement.objective for outcome in board.outcomes)
+    assert np.array_equal(first, second)
     entrant.policy.close()
 
 
