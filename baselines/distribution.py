@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from hyperexec_env.checks import check_integer, check_label, check_numbers, nearest, shown
+from hyperexec_env.checks import check_integer, check_label, check_number, check_numbers, nearest, shown
 from hyperexec_env.files import read_regular
 from hyperexec_env.market.library import SIX_REGIMES, U_CURVE
 from hyperexec_env.market.regime import Regimes
@@ -124,12 +124,16 @@ class MarketDistribution:
             if not isinstance(getattr(self, field), (tuple, list)):
                 raise ValueError(f"{field} must be a list, got {shown(getattr(self, field))}")
         object.__setattr__(self, "slices", tuple(check_integer("slices", count, low=2, high=500) for count in self.slices))
-        least, most = (check_integer("regimes", count, low=1, high=len(SIX_REGIMES)) for count in self.regimes)
-        if not self.slices or least > most:
-            raise ValueError(f"slices and regimes must not be empty, got {shown(self.slices)} and {shown(self.regimes)}")
-        object.__setattr__(self, "regimes", (least, most))
+        counts = tuple(check_integer("regimes", count, low=1, high=len(SIX_REGIMES)) for count in self.regimes)
+        if not self.slices:
+            raise ValueError("slices must hold at least one number, got none")
+        if len(counts) != 2 or counts[0] > counts[1]:
+            raise ValueError(f"regimes must be (smallest, largest), got {shown(self.regimes)}")
+        object.__setattr__(self, "regimes", counts)
         object.__setattr__(self, "measured", tuple(self.measured))
-        check_numbers("measured_share", (self.measured_share,), low=0.0, high=1.0, length=1)
+        check_number("measured_share", self.measured_share, low=0.0, high=1.0)
+        for each in self.measured:
+            _check_measured(each)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MarketDistribution:
@@ -221,6 +225,16 @@ class MarketDistribution:
             volatility_curve=tuple((volatility / math.sqrt(float(np.mean(volatility**2)))).tolist()),
             regimes=_regimes(int(rng.integers(self.regimes[0], self.regimes[1] + 1)), chosen, rng),
         )
+
+
+def _check_measured(given: Any) -> None:
+    """Raise a ValueError that names the field if a scenario of `measured` cannot be read, or is none to train on."""
+    try:
+        scenario = get_scenario(given)
+    except ValueError as error:
+        raise ValueError(f"measured must hold scenarios of one asset, got {shown(given)}: {error}") from None
+    if scenario.predator:
+        raise ValueError(f"measured must hold scenarios without a predator, got {shown(given)}: {scenario.predator}")
 
 
 def _regimes(count: int, chosen: Mapping[str, float], rng: np.random.Generator) -> Regimes:
