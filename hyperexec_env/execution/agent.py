@@ -17,7 +17,7 @@ from typing import Final
 
 import numpy as np
 
-from hyperexec_env.checks import check_choice, check_number, check_seed, nearest
+from hyperexec_env.checks import check_choice, check_number, check_seed, nearest, shown
 from hyperexec_env.execution.algorithms import ADAPTIVE, POV, check_algorithm, resolve
 from hyperexec_env.execution.basket_order import BasketOrder
 from hyperexec_env.execution.basket_report import BasketReport
@@ -27,7 +27,7 @@ from hyperexec_env.execution.estimates import MarketImpactEstimate, estimate_imp
 from hyperexec_env.execution.fill_rates import FillRates
 from hyperexec_env.execution.marks import Mark, MarkLog
 from hyperexec_env.execution.online import OnlineEstimates
-from hyperexec_env.execution.quotes import Portfolio, Quote, check_quote
+from hyperexec_env.execution.quotes import Portfolio, Quote, check_quote, check_time
 from hyperexec_env.execution.report import ExecutionReport
 from hyperexec_env.execution.router import Router
 from hyperexec_env.execution.status import AgentStatus
@@ -86,7 +86,7 @@ class ExecutionAgent:
         fill_rates: FillRates | None = None,
     ) -> None:
         """Make an agent in the state "created"."""
-        self.estimates = dict(estimates or {})
+        self.estimates = _checked_estimates(estimates)
         self.config = ExecutionConfig() if config is None else config
         self.router = Router(venues, tactic, fill_rates, self.config) if venues else None
         self._name = self.config.name
@@ -521,7 +521,7 @@ class ExecutionAgent:
             paid = check_number("price", price, low=0.0, high=1e9, open_low=True)
             if mid is not None:
                 mid = check_number("mid", mid, low=0.0, high=1e9, open_low=True)
-            fill = Fill(self._time(None) if now is None else _check_time(now), shares, paid, mid)
+            fill = Fill(self._time(None) if now is None else check_time(now), shares, paid, mid)
             charged = None if fee is None else check_number("fee", fee, low=-1e12, high=1e12, unit="currency")
             kind = None if liquidity is None else check_choice("liquidity", liquidity, (MAKER, TAKER))
             fill = fill._replace(fee=charged or 0.0, liquidity=kind or "")
@@ -792,14 +792,19 @@ class ExecutionAgent:
 
     def _time(self, now: float | None) -> float:
         """Return the time of a call, at least the latest time: the one place where a clock that runs backwards is clamped."""
-        moment = _check_time(self._clock() if now is None else now)
+        moment = check_time(self._clock() if now is None else now)
         return moment if moment > self._latest else self._latest
 
 
-def _check_time(now: float) -> float:
-    try:
-        if -1e15 < now < 1e15:
-            return now
-    except TypeError:
-        pass  # the check names the value
-    return check_number("now", now, low=-1e15, high=1e15, unit="seconds")
+def _checked_estimates(estimates: Mapping[str, OnlineEstimates] | None) -> dict[str, OnlineEstimates]:
+    """Return estimates by symbol; raise ValueError unless each symbol has an object of its own."""
+    if not isinstance(estimates, Mapping | None):
+        raise ValueError(f"estimates must be a mapping from symbol to OnlineEstimates, got {shown(estimates)}")
+    owners: dict[int, str] = {}
+    for symbol, each in (estimates or {}).items():
+        if not isinstance(each, OnlineEstimates):
+            raise ValueError(f"estimates of {symbol} must be OnlineEstimates, got {shown(each)}")
+        other = owners.setdefault(id(each), symbol)
+        if other != symbol:
+            raise ValueError(f"estimates must be one object for each symbol, got the same for {other} and {symbol}")
+    return dict(estimates or {})

@@ -22,11 +22,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_number
+from hyperexec_env.checks import check_number, shown
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.day_prior import day_prior, lognormal_interval
 from hyperexec_env.execution.estimates import LearnedCost, MarketImpactEstimate, estimate_impact
+from hyperexec_env.execution.quotes import Quote, check_quote, check_time
 from hyperexec_env.market import belief
 from hyperexec_env.market.belief import Normal, VolumeBelief
 from hyperexec_env.market.prior import impact_prior
@@ -177,8 +178,12 @@ class OnlineEstimates:
             volume: Market volume of the others since the last quote, shares.
             signed_volume: Shares that they bought less those that they sold, as aggressors, since the last quote.
             spread: Quoted spread, ask less bid, currency per share.
+
+        Raises:
+            ValueError: A number is out of range.
         """
-        clock = now - self.start
+        clock = check_time(now) - self.start
+        check_quote("the quote", Quote(mid, None, volume, signed_volume, spread))
         last, width = self._last, self.bin_seconds
         if last is not None and clock < last:
             return 0
@@ -225,7 +230,23 @@ class OnlineEstimates:
             here.spread_seconds += seconds
 
     def fill(self, side: int, shares: float, price: float, mid: float | None = None) -> None:
-        """Take an own fill; without the mid just before it, the fill is no evidence on alpha."""
+        """Take an own fill; without the mid just before it, the fill is no evidence on alpha.
+
+        Args:
+            side: +1 buy, -1 sell.
+            shares: Shares, positive.
+            price: Price, currency per share.
+            mid: Midpoint just before, currency per share.
+
+        Raises:
+            ValueError: A number is out of range.
+        """
+        if side not in (1, -1):
+            raise ValueError(f"side must be 1 or -1, got {shown(side)}")
+        check_number("shares", shares, low=0.0, high=1e15, open_low=True)
+        for name, value in (("price", price), ("mid", mid)):
+            if value is not None:
+                check_number(name, value, low=0.0, high=1e9, open_low=True)
         here = self._open
         here.own += side * shares
         here.traded += shares
@@ -282,7 +303,7 @@ class OnlineEstimates:
                 self.seen["lambda"] += 1
         if ratios is not None and here.fills:
             self._learn_alpha(here, chances)
-        self.volumes.append(here.volume if ratios is not None else math.nan)
+        self.volumes.append(here.volume if here.volume_seconds >= whole else math.nan)
         self.volume = belief.next_volume(self.volume, prior.persistence, prior.noise_variance)
         self.probabilities = belief.move_regimes(self.probabilities, prior.transition)
         self.bin, self._told = self.bin + 1, None
@@ -321,13 +342,13 @@ class OnlineEstimates:
 
     def volumes_between(self, edges: Any) -> Floats:
         """Return the expected market volume between consecutive times on the agent's clock, shares; 0 outside of the day."""
-        curve = self._forecast()
-        at = (np.asarray(edges, dtype=float) - self.start) / self.bin_seconds
+        curve, times = self._forecast(), np.array([check_time(each) for each in edges])
+        at = (times - self.start) / self.bin_seconds
         return np.diff(np.interp(at, np.arange(self.bins + 1), curve))
 
     def volume_rate(self, now: float) -> float:
         """Return the expected market volume at a time, shares a second; 0 outside of the day."""
-        at = int((now - self.start) // self.bin_seconds)
+        at = int((check_time(now) - self.start) // self.bin_seconds)
         curve = self._forecast()
         return float(curve[at + 1] - curve[at]) / self.bin_seconds if 0 <= at < self.bins else 0.0
 

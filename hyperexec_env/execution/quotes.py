@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from hyperexec_env.checks import check_number, shown
 
-__all__ = ["Portfolio", "Quote", "VenueQuote", "check_quote"]
+__all__ = ["Portfolio", "Quote", "VenueQuote", "check_quote", "check_time"]
 
 
 class VenueQuote(NamedTuple):
@@ -65,12 +65,25 @@ _TAPE: Final = 2, 5
 """Fields of a quote that estimates read."""
 
 
+def _within(value: float, low: float, high: float) -> bool:
+    """Return whether a value is a number between two others: the fast part of a check, whose slow part names the value."""
+    try:
+        return low < value < high
+    except TypeError:
+        return False
+
+
+def check_time(now: float) -> float:
+    """Return a time on the agent's clock, seconds; raise ValueError if it is no number."""
+    return now if _within(now, -1e15, 1e15) else check_number("now", now, low=-1e15, high=1e15, unit="seconds")
+
+
 def check_quote(symbol: str, quote: Quote) -> None:
     """Raise ValueError if a value of a quote is out of range; the message names the field and the symbol."""
     mid, rate = quote[:2]
-    if mid is not None and not 0.0 < mid < 1e9:
+    if mid is not None and not _within(mid, 0.0, 1e9):
         check_number(f"mid of {symbol}", mid, low=0.0, high=1e9, open_low=True)
-    if rate is not None and not 0.0 <= rate < _MAX_SHARES:
+    if rate is not None and not _within(rate, 0.0, _MAX_SHARES):
         check_number(f"volume_rate of {symbol}", rate, low=0.0, high=_MAX_SHARES)
     if len(quote) > _TAPE[0] and quote[_TAPE[0] :] != _UNKNOWN:
         for name, low in (("volume", 0.0), ("signed_volume", -_MAX_SHARES), ("spread", 0.0)):

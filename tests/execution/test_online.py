@@ -437,3 +437,43 @@ def test_draws_of_a_multiple_count_in_arrival_prices():
 def test_bad_numbers_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda learned: learned.observe(math.nan), r"now must be a number in .* seconds, got nan"),
+        (lambda learned: learned.observe(1.0, mid=math.nan), r"mid of the quote must be a number in \(0, 1e\+09\], got nan"),
+        (lambda learned: learned.observe(1.0, mid="100"), r"mid of the quote must be a number in .*, got '100'"),
+        (lambda learned: learned.observe(1.0, volume=-5.0), r"volume of the quote must be .*, got -5\.0"),
+        (lambda learned: learned.observe(1.0, signed_volume=math.inf), r"signed_volume of the quote must be .*, got inf"),
+        (lambda learned: learned.observe(1.0, spread=-0.1), r"spread of the quote must be .*, got -0\.1"),
+        (lambda learned: learned.fill("buy", 100, 100.0), r"side must be 1 or -1, got 'buy'"),
+        (lambda learned: learned.fill(1, 0, 100.0), r"shares must be a number in \(0, 1e\+15\], got 0"),
+        (lambda learned: learned.fill(1, 100, math.nan), r"price must be .*, got nan"),
+        (lambda learned: learned.fill(1, 100, 100.0, mid=0.0), r"mid must be .*, got 0\.0"),
+        (lambda learned: learned.volumes_between([0.0, math.nan]), r"now must be .*, got nan"),
+        (lambda learned: learned.volume_rate(math.inf), r"now must be .*, got inf"),
+        (
+            lambda learned: hx.ExecutionAgent(estimates={"X": "mid-cap"}),
+            r"estimates of X must be OnlineEstimates, got 'mid-cap'",
+        ),
+        (lambda learned: hx.ExecutionAgent(estimates=learned), r"estimates must be a mapping from symbol to OnlineEstimates"),
+        (lambda learned: hx.ExecutionAgent(estimates={"X": learned, "Y": learned}), r"the same for X and Y"),
+    ],
+)
+def test_bad_evidence_is_refused_and_moves_no_belief(call, message):
+    learned = estimates(CALM)
+    learned.observe(0.0, 100.0)
+    before = str(learned)
+    with pytest.raises(ValueError, match=message):
+        call(learned)
+    assert str(learned) == before
+
+
+def test_a_bin_without_a_trade_has_no_volume_and_is_no_evidence_on_the_level():
+    learned = estimates(CALM)
+    for now, volume in enumerate((None, 0.0, 4_000.0)):
+        learned.observe(float(now), 100.0, volume)
+    assert learned.volume_curve[:2] == (0.0, 4_000.0)
+    assert learned.seen["volume"] == 1
