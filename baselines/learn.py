@@ -161,5 +161,8 @@ def learn(
 def learn_orders(orders: Orders, prior: ScenarioLike, *, impact_sd: float | None = None, name: str = "") -> Learned:
     """Update the impact of a scenario by orders; see :func:`learn`."""
     scenario = get_scenario(prior)
+    if scenario.transient_exponent != 1.0:
+        exponent = f"transient_exponent of the prior must be 1, got {scenario.transient_exponent:g}"
+        raise ValueError(f"{exponent}: the equations of the orders are linear in the transient impact")
     made, before, after, evidence = learned_scenario(scenario, orders, impact_sd, name or scenario.name)
     return Learned(scenario, made, before, after, evidence, orders)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.checks import shown
 from hyperexec_env.data import measurement
 from hyperexec_env.data.basket_measurement import BasketMeasurement
 from hyperexec_env.data.blotter import Blotter, read_blotter
@@ -120,7 +121,12 @@ def orders_of(
 
     Raises:
         ValueError: The executions are of several instruments, or do not fit the market; the message names the likely cause.
+        TypeError: The market is not what a reader of it returns.
     """
+    for name, table, kinds in (("source", source, (Trades, Book)), ("quotes", quotes, (Quotes,)), ("bars", bars, (Bars,))):
+        if table is not None and not isinstance(table, kinds):
+            wanted = " or ".join(kind.__name__ for kind in kinds)
+            raise TypeError(f"{name} must be {wanted} that a reader returns, got {shown(table)}")
     format = format or Format()
     blotter = fills if isinstance(fills, Blotter) else read_blotter(fills, fills_format or of_fills(format))
     blotter = _of_one_symbol(blotter, [table.symbol for table in (source, quotes, bars) if table is not None and table.symbol])

@@ -88,3 +88,18 @@ def test_the_command_needs_the_market_of_the_fills(tmp_path, monkeypatch, capsys
     ):
         assert main(["learn", "fills.csv", "--prior", "regime-day", *words]) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_market_that_no_reader_returned_is_refused(desk):
+    (_, _, fills), _, prior = desk
+    for name, wanted in (("source", "Trades or Book"), ("quotes", "Quotes"), ("bars", "Bars")):
+        with pytest.raises(TypeError, match=f"{name} must be {wanted} that a reader returns, got 'market.csv'"):
+            learn(fills, prior, **{name: "market.csv"})
+
+
+def test_a_prior_whose_transient_impact_is_not_linear_is_refused(desk):
+    (_, _, fills), tape, _ = desk
+    with pytest.raises(
+        ValueError, match=r"transient_exponent of the prior must be 1, got 0\.5: the equations of the orders are"
+    ):
+        learn(fills, "geo-compat", *tape, format=HOURS)
