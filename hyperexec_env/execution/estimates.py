@@ -468,6 +468,8 @@ def _has_closed_form(market: Market, plan: Weights) -> bool:
     scenario = market.scenario
     spec = market.numbers.spec
     random_volume = spec.noisy_volume or spec.varying_level
+    if spec.unknown_kyle:  # its moves of the price are a mixture of normal distributions
+        return False
     if market.regimes > 1 or scenario.price_model != "abm" or (spec.capped and random_volume):
         return False
     return bool((plan <= market.cap * market.mean_volume[:-1, 0]).all())
@@ -480,9 +482,9 @@ def _closed_form(market: Market, plan: Weights, episodes: int, seed: int) -> dic
     temporary, moves = _variances(market, slices, plan)
     method, sample = "closed form", None
     if temporary > 0.0:
-        quiet = build_market(replace(market.scenario, flow_persistence=0.0))  # `moves` already includes the flow
+        quiet = build_market(replace(market.scenario, flow_persistence=0.0, drift_sd=0.0))  # `moves` holds flow and drift
         sample = _mixture(_simulate(quiet, plan, episodes, seed).expected, math.sqrt(moves) * bps)
-        method = f"closed form; quantiles from the volumes of {episodes:,} episodes of seed {seed}"
+        method = f"closed form; quantiles from the temporary costs of {episodes:,} episodes of seed {seed}"
     return {
         "mean_bps": float(statement.shortfall[0]),
         "error_bps": 0.0,
@@ -519,8 +521,9 @@ def _variances(market: Market, slices: Slice, plan: Weights) -> tuple[float, flo
     """Return the variance of the temporary cost and of the price moves, squared currency.
 
     The temporary cost of a slice is lognormal with log variance beta^2 (s^2 + s0^2), of which the volume level, common to all
-    slices, contributes beta^2 s0^2; the noise of the log volume is AR(1). Price moves are paid on the remaining shares after
-    each trade; the part that comes from order flow is AR(1).
+    slices, contributes beta^2 s0^2; the noise of the log volume is AR(1). An unknown temporary impact multiplies it by 1 - s or
+    1 + s. Price moves are paid on the remaining shares after each trade; the part that comes from order flow is AR(1), and the
+    part that comes from an unknown drift is common to all slices.
     """
     scenario, beta = market.scenario, market.impact.beta
     before = np.cumsum(plan[::-1])[::-1]
@@ -532,8 +535,12 @@ def _variances(market: Market, slices: Slice, plan: Weights) -> tuple[float, flo
     temporary += math.expm1(common) * float(cost.temporary.sum()) ** 2
     if scenario.volume_persistence:
         temporary += math.exp(common) * _memory_variance(cost.temporary, own, scenario.volume_persistence)
+    mean, factor = float(cost.temporary.sum()), scenario.temp_impact_sd**2
+    temporary = (1.0 + factor) * temporary + factor * mean**2
     independent, flow = float(cost.timing @ cost.timing), scenario.flow_share
-    return temporary, independent + 2.0 * flow * _covariance(cost.timing.tolist(), scenario.flow_persistence)
+    drift = scenario.drift_sd * market.tau * scenario.arrival_price * float((before - plan).sum())
+    moves = independent + 2.0 * flow * _covariance(cost.timing.tolist(), scenario.flow_persistence)
+    return temporary, moves + drift**2
 
 
 def _memory_variance(costs: Weights, variance: float, phi: float) -> float:

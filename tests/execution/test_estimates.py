@@ -201,6 +201,9 @@ CLOSED = (
     {"volume_level_sd": 0.5},
     {"volume_level_sd": 0.3, "flow_persistence": 0.4},
     {"volatility_curve": (3.0, 0.5, 0.2, 1.0), "flow_persistence": 0.4},
+    {"drift_sd": 0.03},
+    {"temp_impact_sd": 0.8},
+    {"volume_level_sd": 0.4, "drift_sd": 0.02, "temp_impact_sd": 0.5, "flow_persistence": 0.4},
 )
 PAIRWISE = [
     (changes, noise, (0.5, 1.0)[(i + j) % 2], (1, -1)[(i // 2 + j) % 2])
@@ -254,6 +257,8 @@ def test_which_scenarios_have_a_closed_form():
         ({"volume_level_sd": 0.5}, True),
         ({"volume_noise": 0.0, "volume_level_sd": 0.5, "max_participation": 0.2}, False),
         ({"price_model": "gbm"}, False),
+        ({"drift_sd": 0.01, "temp_impact_sd": 0.5}, True),
+        ({"kyle_sd": 0.5}, False),
         ({"regimes": get_scenario("regime-day").regimes}, False),
     ]:
         found = estimate_schedule(order(), Scenario(**changes), algorithm="TWAP", episodes=10)
