@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from hyperexec_env.checks import check_choice, check_number
 from hyperexec_env.envs.situation import Situation, situation_of, with_law
-from hyperexec_env.evaluation.policy import Policy, check_fit
+from hyperexec_env.evaluation.policy import Policy, check_fit, follows_regimes
 from hyperexec_env.execution.algorithms import check_algorithm
 from hyperexec_env.execution.journal import LiveDesk
 from hyperexec_env.market.hidden import Tape, chain_of, check_filter, later_law, next_law, rivals_of
@@ -72,7 +72,7 @@ class PolicyOrder:
         self._mid: float | None = None  # at the start of the present slice
         self._law: Any = None
         """Probabilities of the regimes of the present slice, for a policy that observes them."""
-        if getattr(policy, "follows_regimes", False):
+        if follows_regimes(policy):
             check_filter(self.market)
             self._law = chain_of(self.market).start
 

@@ -28,7 +28,7 @@ from hyperexec_env.envs.situation import Situation
 from hyperexec_env.envs.task import Task, build_task
 from hyperexec_env.evaluation.board import Entrant
 from hyperexec_env.evaluation.network import NetworkPolicy, policy_files
-from hyperexec_env.evaluation.policy import Policy, PolicyFailure, check_policy
+from hyperexec_env.evaluation.policy import Policy, PolicyFailure, check_policy, follows_regimes
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.evaluation.statistics import p_value
@@ -100,7 +100,7 @@ class _Recorder:
     """A policy that records the situations that it is shown, and its trades."""
 
     def __init__(self, policy: Policy) -> None:
-        self.policy, self.name = policy, policy.name
+        self.policy, self.name, self.follows_regimes = policy, policy.name, follows_regimes(policy)
         self.situations: list[Situation] = []
         self.trades: list[Floats] = []
 
@@ -239,10 +239,7 @@ def _batch(subject: _Subject) -> Finding:
 
 def _alone(subject: _Subject) -> float:
     """Return the largest difference between the trades of one episode alone in the environment and in the batch."""
-    env, quantity = (
-        HyperExecEnv(subject.task.scenario, observe_regime=not subject.entrant.hidden),
-        subject.task.scenario.quantity,
-    )
+    env, quantity = HyperExecEnv(subject.task.scenario, **subject.entrant.options), subject.task.scenario.quantity
     env.reset(seed=subject.seed)
     off, ended, k = 0.0, False, 0
     while not ended:

@@ -12,10 +12,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.envs.features import observation_names
+from hyperexec_env.envs.situation import REGIME_LAW
 from hyperexec_env.evaluation.calibration_error import CalibrationError
 from hyperexec_env.evaluation.optimum import Optimum
 from hyperexec_env.evaluation.outcome import Outcome
-from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.policy import Policy, follows_regimes
 from hyperexec_env.evaluation.table import markdown, markdown_table, text_table
 from hyperexec_env.market.kernel import Components
 from hyperexec_env.market.provenance import described_sources, sources_of
@@ -47,6 +49,12 @@ class Entrant:
     def label(self) -> str:
         """Name of the policy, with the training seed if it was trained."""
         return self.policy.name if self.training_seed is None else f"{self.policy.name} (seed {self.training_seed})"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of an environment of one asset whose situations show what the policy reads."""
+        features = {"features": (*observation_names(), *REGIME_LAW)} if follows_regimes(self.policy) else {}
+        return {"observe_regime": not self.hidden, **features}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ import numpy as np
 
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.onnx_policy import load_onnx
+from hyperexec_env.evaluation.policy import follows_regimes
 from hyperexec_env.market.scenario import Scenario
 from hyperexec_env.market.tables import build_market
 
@@ -83,7 +84,7 @@ def _shares(policy: Any, situation: Situation) -> bytes:
 
 def _wishes(policy: Any) -> bytes:
     """Return one byte: 1 if the policy observes the probabilities of the regimes, else 0."""
-    return bytes([bool(getattr(policy, "follows_regimes", False))])
+    return bytes([follows_regimes(policy)])
 
 
 def _guarded(answers: BinaryIO, function: Any, where: str, sent: Any = bytes) -> Any:

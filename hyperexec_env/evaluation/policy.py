@@ -31,6 +31,7 @@ __all__ = [
     "check_policy",
     "checked_shares",
     "first_situation",
+    "follows_regimes",
     "offers",
     "read_only",
     "unfit",
@@ -90,6 +91,11 @@ def offers(policy: Any, name: str) -> bool:
     return False
 
 
+def follows_regimes(policy: Any) -> bool:
+    """Return whether a policy reads the probabilities of the regimes in its situations (see :class:`Policy`)."""
+    return bool(getattr(policy, "follows_regimes", False))
+
+
 def unfit(policy: Policy, market: Market | BasketMarket) -> str:
     """Return why a policy cannot trade in a market, or "": the result of its optional method ``unfit(market)``.
 
@@ -123,7 +129,7 @@ def check_policy(policy: Any, market: Market | BasketMarket, timeout: float = 0.
     check_label("name of a policy", policy.name)
     situation = first_situation(market, episodes=3)
     with blamed(policy, "before the first slice", timeout):
-        if getattr(policy, "follows_regimes", False):
+        if follows_regimes(policy):
             check_filter(market)
             situation = with_law(situation, map_leaves(lambda value: np.full(3, value), chain_of(market).start))
     checked_shares(policy, read_only(situation), timeout)

@@ -21,7 +21,15 @@ from hyperexec_env.evaluation.child import ends_in_time
 from hyperexec_env.evaluation.identity import Cell, cell_of
 from hyperexec_env.evaluation.loop import RuleLoop
 from hyperexec_env.evaluation.outcome import Outcome, checksum, join, path_hash
-from hyperexec_env.evaluation.policy import PACKAGES, Policy, PolicyFailure, blamed, checked_shares, read_only
+from hyperexec_env.evaluation.policy import (
+    PACKAGES,
+    Policy,
+    PolicyFailure,
+    blamed,
+    checked_shares,
+    follows_regimes,
+    read_only,
+)
 from hyperexec_env.evaluation.rule import rule_of
 from hyperexec_env.market.basket_path import BasketMarket, build_basket, draw_basket_path
 from hyperexec_env.market.basket_scenario import BasketScenario
@@ -74,7 +82,7 @@ def roll(
     start: World = map_leaves(lambda values: values[0], path.world)
     lane: Lane = map_leaves(lambda values: np.broadcast_to(values, episodes), first_lane(known.numbers, orders.quantity, start))
     inventory = np.zeros((market.regimes, market.slices + 1))
-    laws = laws_along(known, path) if getattr(policy, "follows_regimes", False) else None
+    laws = laws_along(known, path) if follows_regimes(policy) else None
     for k in range(market.slices):
         inventory[:, k] = np.bincount(start.regime, lane.state.remaining, market.regimes)
         lane = lane._replace(k=k)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.situation import Situation
-from hyperexec_env.evaluation.policy import PolicyFailure, offers
+from hyperexec_env.evaluation.policy import PolicyFailure, follows_regimes, offers
 from hyperexec_env.market.tables import Market
 
 __all__ = ["Plan", "Rule", "RulePolicy", "Ruled", "plan_rule", "rule_of"]
@@ -55,12 +55,14 @@ def rule_of(policy: Any, market: Market, hidden: bool) -> Rule | None:
     """Return the rule of a policy, or None if it has none that can be trusted; see
     :func:`~hyperexec_env.evaluation.policy.offers`.
 
+    A policy that reads the probabilities of the regimes has none: compiled loops do not follow them.
+
     Raises:
         PolicyFailure: The result is not a `Rule`, or its parameters are not a NamedTuple of finite numbers and flat arrays.
     """
     name = getattr(policy, "name", "a policy")
     rule = policy.rule(market, hidden) if isinstance(policy, Ruled) and offers(policy, "rule") else None
-    if rule is None:
+    if rule is None or follows_regimes(policy):
         return None
     if not isinstance(rule, Rule):
         raise PolicyFailure(f"the rule of {name!r} must be a Rule or None, got {type(rule).__name__}")

@@ -43,6 +43,22 @@ def test_a_policy_that_does_not_observe_the_regime_passes_the_check_of_it():
     assert audit(blind).named("hidden").verdict == "passed"
 
 
+class Follower:
+    """A policy that reads the probabilities of the regimes."""
+
+    name, follows_regimes = "follower", True
+
+    def act(self, situation):
+        calm = 1.0 - 0.5 * situation.regime_probability_CRISIS
+        return calm * situation.remaining / (situation.market.slices - situation.k)
+
+
+def test_a_policy_that_follows_the_regimes_passes():
+    found = audit(hx.Entrant(Follower(), hidden=True))
+    assert found.checks("failed") == [], str(found)
+    assert {"batch", "future", "hidden"} <= set(found.checks("passed"))
+
+
 class Steady:
     """TWAP, from which the broken policies differ."""
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from hyperexec_env.audit.own import another_future, another_regime
+from hyperexec_env.baselines.evaluate import evaluate
 from hyperexec_env.baselines.filtered import RegimeFilter
 from hyperexec_env.envs.feature import REGIME_BELIEFS, Feature
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.situation import REGIME_LAW
 from hyperexec_env.envs.vector import HyperExecVectorEnv
+from hyperexec_env.evaluation.board import Entrant
 from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.observation import ObservationPolicy
 from hyperexec_env.evaluation.rollout import roll
+from hyperexec_env.evaluation.rule import Rule, RulePolicy
 from hyperexec_env.market.hidden import laws_along
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
@@ -128,6 +133,53 @@ def test_features_of_a_user_read_the_probabilities_beside_them(backend):
         observed, row = env.step(np.full((2, 1), 0.1, np.float32))[0], single.step(np.full(1, 0.1, np.float32))[0]
 
 
+@pytest.mark.parametrize("k", [0, 3, 12])
+def test_another_regime_or_another_future_moves_no_observation_before_it(k):
+    env = HyperExecEnv(DAY, **SHOWN)
+
+    def seen(change):
+        observed = [env.begin_on(change)[0]]
+        return np.array(observed + [env.step(TRADE)[0] for _ in range(k + 1)])
+
+    for change in (another_regime, another_future):
+        moved = 0
+        for seed in range(60):
+            env.reset(seed=seed)
+            usual, other = seen(lambda path: path), seen(change(env.task, k))
+            assert np.array_equal(usual[: k + 1], other[: k + 1])
+            moved += not np.array_equal(usual[k + 1, -6:], other[k + 1, -6:])
+        assert moved > 0
+
+
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])
+def test_a_rule_that_reads_the_probabilities_is_not_compiled_without_them(backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
+
+    class Calm(RulePolicy):
+        name, follows_regimes = "calm", True
+
+        def rule(self, market, hidden):
+            return Rule(calm_shares, Slices(float(market.slices)))
+
+    board = evaluate(DAY, Entrant(Calm(), hidden=True), episodes=5, optimum=False, backend=backend)
+    market = build_market(DAY)
+    expected = roll(market, Calm(), draw_path(market, episode_keys(0, np.arange(5), board=True), 1.0), hidden=True)
+    assert np.array_equal(board.outcomes[0].statement.objective, expected.statement.objective)
+    assert expected.statement.objective.std() > 0.0
+
+
+class Slices(NamedTuple):
+    """Parameters of a rule."""
+
+    slices: float
+
+
+def calm_shares(parameters, situation):
+    calm = 1.0 - situation.regime_probability_CRISIS
+    return calm * situation.remaining / (parameters.slices - situation.k)
+
+
 def test_where_the_observation_says_seven_tenths_the_regime_is_that_in_seven_tenths():
     """Calibration in every tenth of every regime's probability, within four standard errors of independent episodes."""
     market = build_market(DAY)
@@ -149,6 +201,7 @@ def test_a_policy_on_a_board_observes_what_the_environment_shows():
     market, met = build_market(DAY), []
     path = draw_path(market, episode_keys(2, np.arange(3)), 1.0)
     env = HyperExecEnv(DAY, **SHOWN)
+    env.reset(seed=0)
 
     def action(observation):
         met.append(observation)

@@ -77,6 +77,21 @@ def test_a_trace_of_a_policy_is_what_the_board_judges():
     assert sum(trace.components_bps[name] for name in COSTS if name != "risk") == pytest.approx(row.is_bps, abs=1e-9)
 
 
+def test_a_trace_shows_a_policy_the_probabilities_that_it_reads():
+    class Follower:
+        name, follows_regimes = "follower", True
+
+        def act(self, situation):
+            return situation.regime_probability_CRISIS * situation.remaining
+
+    entrant = hx.Entrant(Follower(), hidden=True)
+    board = hx.evaluate("regime-day", entrant, episodes=3, seed=3, optimum=False, backend="numpy")
+    trace = hx.trace("regime-day", entrant, seed=3, episodes=3, board=True)
+    (row,) = board.rows
+    assert sum(trace.components_bps[name] for name in COSTS if name != "risk") == pytest.approx(row.is_bps, abs=1e-9)
+    assert trace["shares"][0] > 0.0
+
+
 def test_a_running_episode_has_a_trace_of_its_slices_so_far():
     env = hx.make("regime-day", info="full")
     env.reset(seed=0)
