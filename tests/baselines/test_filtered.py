@@ -123,6 +123,9 @@ def test_the_board_says_what_the_filter_saves():
     board = evaluate(DAY, ["filtered"], episodes=256, backend="numpy")
     assert "filtered, from which the regime is hidden, saves" in str(board)
     assert "(95 %)" in board.filter_share
+    assert "--hidden" not in board.filter_share
+    trending = evaluate("trending-day", ["filtered"], episodes=256, backend="numpy")
+    assert trending.filter_share.endswith("(95 %); `hyperexec solve SCENARIO --hidden` bounds it closer")
     assert evaluate(DAY, ["VWAP"], episodes=256, backend="numpy").filter_share == ""
 
 
