@@ -52,6 +52,7 @@ def main(args: Args) -> Any:
     elif args.naive:
         return naive(scenario, cached=args.cache)
     if isinstance(scenario, Scenario) and args.hidden:
+        refuse_changed(args, ("draws",), "the optimum with the observed regime", "--hidden")
         return bracket_hidden(scenario)
     if isinstance(scenario, Scenario) and scenario.posterior is not None and args.draws != 0:
         return solve_interval(scenario, args.draws, cached=args.cache)

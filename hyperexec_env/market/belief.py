@@ -21,7 +21,7 @@ from __future__ import annotations
 from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
-from hyperexec_env.market.numeric import exponential, logarithm
+from hyperexec_env.market.numeric import exponential, logarithm, maximum
 
 __all__ = [
     "Normal",
@@ -95,14 +95,14 @@ def learn_pair(belief: Pair, value: Any, variance: Any, on_first: Any, on_second
     along = on_first * belief.first_variance + on_second * belief.covariance
     across = on_first * belief.covariance + on_second * belief.second_variance
     total = on_first * along + on_second * across + variance
-    total = total + (total == 0.0)  # nothing is unknown, and the gains are 0
+    total = total + (total <= 0.0) * (1.0 - total)  # nothing is unknown but for rounding, and the gains are 0 but for rounding
     surprise = value - on_first * belief.first - on_second * belief.second
     return Pair(
         belief.first + along / total * surprise,
         belief.second + across / total * surprise,
-        belief.first_variance - along * along / total,
+        maximum(belief.first_variance - along * along / total, 0.0),
         belief.covariance - along * across / total,
-        belief.second_variance - across * across / total,
+        maximum(belief.second_variance - across * across / total, 0.0),
     )
 
 

@@ -76,6 +76,7 @@ def test_a_file_is_taken_where_a_name_is_and_the_cache_can_be_left_out(capsys, m
     ("words", "message"),
     [
         (("regme-day",), "unknown scenario 'regme-day'; did you mean 'regime-day'?"),
+        (("regime-day", "--hidden", "--draws", "5"), "draws is an option of the optimum with the observed regime, got 5"),
         (("nowhere.toml",), "cannot read the scenario file nowhere.toml"),
         (("almgren-chriss", "--json", "no/such/folder/x.json"), "no/such/folder"),
     ],

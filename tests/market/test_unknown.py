@@ -200,6 +200,23 @@ def test_the_deviation_of_lambda_after_a_day_is_that_of_the_formula_and_of_regre
     assert abs((error**2 / (0.09 * world.kyle_variance[-1])).mean() - 1.0) < 4.0 * math.sqrt(2.0 / 4_000)
 
 
+@pytest.mark.parametrize("backend", ["single", "numpy", pytest.param("numba", marks=pytest.mark.slow)])
+def test_flow_that_explains_the_whole_price_tells_drift_and_lambda_exactly(backend):
+    """Without news two slices determine both numbers, and rounding leaves no negative variance."""
+    options = {"scenario": replace(DAY, flow_share=1.0, drift_sd=0.3, kyle_sd=0.2), "observe_beliefs": True}
+    env = HyperExecEnv(**options) if backend == "single" else HyperExecVectorEnv(8, "SameStep", backend, **options)
+    names = observation_names()
+    observation, _ = env.reset(seed=3)
+    for _ in range(5):
+        observation = env.step(np.zeros(env.action_space.shape, np.float32))[0]
+    _, drift_sd, _, kyle_sd = np.moveaxis(np.atleast_2d(observation)[:, len(names) :], 1, 0)
+    assert np.abs(drift_sd).max() < 1e-4
+    assert np.abs(kyle_sd).max() < 1e-5
+    world = paths(options["scenario"], 500).world
+    assert world.kyle_mean[-1] == pytest.approx(world.kyle[0], abs=1e-7)
+    assert world.drift_mean[-1] == pytest.approx(world.drift[0], abs=1e-6)
+
+
 class Watching:
     """TWAP that records the belief about the temporary impact, and the price of its fills."""
 
