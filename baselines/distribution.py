@@ -190,7 +190,7 @@ class MarketDistribution:
         longest = min(self.horizon_minutes[1], market.day_minutes)
         horizon = longest if rng.random() < 0.5 else min(chosen["horizon_minutes"], longest)
         start = float(rng.uniform(0.0, market.day_minutes - horizon))
-        order = replace(market, start_minute=start, horizon_minutes=horizon, slices=slices or count)
+        order = replace(market, start_minute=start, horizon_minutes=horizon, slices=count if slices is None else slices)
         quantity = max(1.0, chosen["participation"] * order.adv * math.fsum(order.profile()))
         return replace(
             order,

@@ -34,7 +34,7 @@ from hyperexec_env.workers import check_workers
 from .basket_policies import BASKET_BASELINES, BASKET_SANITY, BasketOptimal, basket_policy, basket_policy_names
 from .desk import DESK, LEARNERS
 from .filtered import Filtered
-from .policies import BASELINES, SANITY, Optimal, get_policy, policy_names
+from .policies import BASELINES, SANITY, SOLVED, Optimal, get_policy, policy_names
 
 __all__ = [
     *("TIMEOUT", "PolicyLike", "announce", "check_evaluation", "check_own_name", "check_trades", "entrants", "evaluate"),
@@ -58,8 +58,10 @@ class _Known(NamedTuple):
     sanity: Iterable[str]
     desk: Iterable[str]
     learn: Iterable[str]
+    solved: Iterable[str]
+    """Names of the policies that solve the scenario in which they trade."""
     names: Callable[[], tuple[str, ...]]
-    """Function that returns every name."""
+    """Function that returns every other name."""
     get: Callable[[str], Policy]
     """Function that returns a new policy by name."""
     read: Callable[[str], NetworkPolicy]
@@ -79,8 +81,10 @@ def _read(folder: str) -> NetworkPolicy:
     return load_trained(folder)
 
 
-_OF_ONE: Final = _Known(BASELINES, SANITY, DESK, LEARNERS, policy_names, get_policy, _read)
-_OF_BASKETS: Final = _Known(BASKET_BASELINES, BASKET_SANITY, (), (), basket_policy_names, basket_policy, load_basket_policy)
+_OF_ONE: Final = _Known(BASELINES, SANITY, DESK, LEARNERS, SOLVED, policy_names, get_policy, _read)
+_OF_BASKETS: Final = _Known(
+    BASKET_BASELINES, BASKET_SANITY, (), (), (BasketOptimal.name,), basket_policy_names, basket_policy, load_basket_policy
+)
 
 
 def entrants(policies: PolicyLike | Iterable[PolicyLike], scenario: AnyScenarioLike | None = None) -> list[Entrant]:
@@ -154,7 +158,7 @@ def _named(name: str, known: _Known, groups: dict[str, list[str]], scenario: Any
     """Return the entrants that a name, a group or a folder denotes."""
     if not name:
         raise ValueError("policy must be a name or a folder, got an empty one")
-    is_known = name.lower() in (*groups, Optimal.name, *map(str.lower, known.names()))
+    is_known = name.lower() in map(str.lower, (*groups, *known.solved, *known.names()))
     if not is_known and os.path.isdir(name):
         return [_entrant(known.read(name), known)]
     if not is_known and is_submission(name):
@@ -165,8 +169,8 @@ def _named(name: str, known: _Known, groups: dict[str, list[str]], scenario: Any
 def check_own_name(submission: Submission) -> Submission:
     """Return a submission; raise ValueError if its name is the name of a policy of this package."""
     name = submission.card.name
-    names = (*policy_names(), *basket_policy_names())
-    if name.strip().lower() in (*_OF_ONE.groups(), Optimal.name, *map(str.lower, names)):
+    names = (*_OF_ONE.groups(), *SOLVED, *policy_names(), *basket_policy_names())
+    if name.strip().lower() in map(str.lower, names):
         raise ValueError(f"the name of a submission must not be that of a policy of this package, got {name!r}")
     return submission
 

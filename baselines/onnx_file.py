@@ -20,6 +20,7 @@ from hyperexec_env.files import read_regular, write_atomically
 from hyperexec_env.market.scenario import ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 
+from .policies import SOLVED, policy_names
 from .universal import UniversalPolicy, linearised_policy, load_trained, universal_policy
 from .universal_in_market import in_market
 
@@ -54,6 +55,21 @@ def _observation_names(folder: Path) -> list[str]:
     return [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
 
 
+def _named(name: str) -> NetworkPolicy:
+    """Return the network of a name or of a folder.
+
+    Raises:
+        ValueError: As in :func:`load_any_policy`, or the name is that of another policy, which is no network.
+    """
+    if name in NETWORKS:
+        return NETWORKS[name]()
+    if name.lower() in map(str.lower, (*policy_names(), *SOLVED)) and not os.path.isdir(name):
+        raise ValueError(
+            f"policy must be the folder of a network, or {' or '.join(NETWORKS)}, got {name!r}, which is no network"
+        )
+    return load_any_policy(name)
+
+
 def save_onnx(
     policy: NetworkPolicy | str | os.PathLike[str], file: str | os.PathLike[str], scenario: ScenarioLike | None = None
 ) -> NetworkPolicy:
@@ -69,10 +85,7 @@ def save_onnx(
             other actions.
         MissingExtra: safetensors, onnx or onnxruntime is not installed.
     """
-    if isinstance(policy, NetworkPolicy):
-        network = policy
-    else:
-        network = NETWORKS[policy]() if isinstance(policy, str) and policy in NETWORKS else load_any_policy(policy)
+    network = policy if isinstance(policy, NetworkPolicy) else _named(os.fspath(policy))
     if isinstance(network, UniversalPolicy):
         if scenario is None:
             raise ValueError(f"policy {network.name!r} trades in many markets: state the scenario of the graph")

@@ -28,7 +28,7 @@ from hyperexec_env.market.tables import Market, build_market
 from .desk import DESK, LEARNERS
 from .filtered import BeliefGrid, Filtered
 
-__all__ = ["BASELINES", "MANY", "SANITY", "Adaptive", "Optimal", "Replan", "Schedule", "get_policy", "policy_names"]
+__all__ = ["BASELINES", "MANY", "SANITY", "SOLVED", "Adaptive", "Optimal", "Replan", "Schedule", "get_policy", "policy_names"]
 
 Weights = NDArray[np.float64]
 
@@ -288,8 +288,12 @@ MANY: Final[dict[str, Callable[[], Policy]]] = {"linearised": _linearised, "univ
 """Factories of the policies for many markets by name (:mod:`.universal`)."""
 
 
+SOLVED: Final[dict[str, Callable[[], Policy]]] = {kind.name: kind for kind in (Optimal, Replan, Filtered, BeliefGrid)}
+"""Factories by name of the policies that solve the scenario in which they trade."""
+
+
 def policy_names() -> tuple[str, ...]:
-    """Return the names of all policies of the package without those of the solver: optimum, replan, filtered, belief-grid."""
+    """Return the names of all policies of the package but those of :data:`SOLVED`."""
     return (*BASELINES, *SANITY, *DESK, *LEARNERS, *MANY)
 
 
@@ -299,8 +303,7 @@ def get_policy(name: str) -> Policy:
     Raises:
         ValueError: The name is unknown; the message suggests the nearest name.
     """
-    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, **LEARNERS, **MANY}
-    known |= {Optimal.name: Optimal, Replan.name: Replan, Filtered.name: Filtered, BeliefGrid.name: BeliefGrid}
+    known: dict[str, Callable[[], Policy]] = {**BASELINES, **SANITY, **DESK, **LEARNERS, **MANY, **SOLVED}
     by_word = {key.lower(): make for key, make in known.items()}
     if name.lower() not in by_word:
         raise ValueError(f"unknown policy {name!r}{nearest(name, known)} (known: {', '.join(known)}; or a folder)")

@@ -24,7 +24,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.checks import check_integer
+from hyperexec_env.checks import check_integer, check_seed
 from hyperexec_env.envs.situation import Situation
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.table import text_table
@@ -188,9 +188,10 @@ def bracket_hidden(scenario: ScenarioLike, episodes: int = EPISODES, seed: int =
         seed: Seed of the episodes.
 
     Raises:
-        ValueError: Fewer than 2 episodes, or the market has a cap, a signal, unknowns or a part that is not solved.
+        ValueError: Fewer than 2 episodes, a seed that is no whole number, or the market has a cap, a signal, unknowns or a part
+            that is not solved.
     """
-    start, scenario = time.perf_counter(), get_scenario(scenario)
+    start, scenario, seed = time.perf_counter(), get_scenario(scenario), check_seed(seed)
     episodes, market = check_integer("episodes", episodes, low=2, high=1_000_000), build_market(scenario)
     plan, size = plan_hidden(market), max(1, _AT_ONCE // market.slices**2)
     groups = np.split(np.arange(episodes), range(size, episodes, size))

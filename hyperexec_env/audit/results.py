@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.audit.findings import Audit, Finding, failed, not_run, passed
 from hyperexec_env.audit.results_table import Results, Row, read_results
-from hyperexec_env.baselines.policies import policy_names
+from hyperexec_env.baselines.policies import SOLVED, policy_names
 from hyperexec_env.checks import nearest, shown
 from hyperexec_env.evaluation.board import text_table
 from hyperexec_env.evaluation.statistics import bootstrap_means, holm, interval, p_value, smallest_difference
@@ -171,7 +171,7 @@ def _paired(given: _Comparison) -> Finding:
 
 
 def _is_classical(policy: str) -> bool:
-    return policy.lower() in {*map(str.lower, policy_names()), "optimum"}
+    return policy.lower() in {*map(str.lower, (*policy_names(), *SOLVED))}
 
 
 def _training_seeds(given: _Comparison) -> Finding:

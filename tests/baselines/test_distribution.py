@@ -150,3 +150,9 @@ def test_an_empty_file_is_no_distribution(tmp_path):
     (tmp_path / "empty.toml").write_text("# nothing\n")
     with pytest.raises(ValueError, match=r"empty.toml: the file is empty; give at least one field"):
         get_distribution(tmp_path / "empty.toml")
+
+
+@pytest.mark.parametrize("slices", [0, -3, 1.5])
+def test_a_draw_refuses_a_wrong_number_of_slices(slices):
+    with pytest.raises(ValueError, match="slices must be a whole number in"):
+        MarketDistribution().draw(0, 0, slices)

@@ -277,6 +277,14 @@ def test_a_folder_without_a_policy_is_named(tmp_path):
             load_any_policy(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["TWAP", "replan", "belief-grid"])
+def test_a_policy_that_is_no_network_is_named(name, tmp_path):
+    with pytest.raises(
+        ValueError, match=f"must be the folder of a network, or universal or linearised, got '{name}', which is"
+    ):
+        save_onnx(name, tmp_path / "policy.onnx", "regime-day")
+
+
 SUBMITTED = {
     "regime-day": lambda: one_asset("discrete", "argmax", 7),
     "unknown-all": lambda: with_beliefs("unknown-all")[0],

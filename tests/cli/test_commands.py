@@ -300,9 +300,11 @@ def test_a_folder_that_holds_no_policy_is_named(capsys, tmp_path):
 
 
 def test_a_known_name_goes_before_a_folder_of_that_name(capsys, tmp_path, monkeypatch):
-    (tmp_path / "baselines").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert _run(capsys, "evaluate", "--policy", "baselines", "--episodes", "10", "--no-optimum")[0] == 0
+    for name in ("baselines", "replan", "filtered"):
+        (tmp_path / name).mkdir()
+        words = ("evaluate", "--scenario", "almgren-chriss", "--policy", name, "--episodes", "10", "--no-optimum")
+        assert _run(capsys, *words)[0] == 0
     assert "holds no trained policy" in _refused(capsys, "evaluate", "--policy", "./baselines", "--episodes", "10")
 
 

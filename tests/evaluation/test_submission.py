@@ -200,6 +200,7 @@ BAD_CARDS = {
     CARD + 'observe_regime = "yes"': "observe_regime must be true or false",
     CARD + 'action_mode = "pac"': "did you mean 'pace'",
     CARD.replace('"Even"', '"twap"'): "must not be that of a policy of this package",
+    CARD.replace('"Even"', '"Replan"'): "must not be that of a policy of this package",
     "name = ": "card.toml",
     "x = " + "[" * 10_000: "card.toml",
 }

@@ -196,3 +196,9 @@ def test_the_grid_refuses_what_it_does_not_solve(name, reason):
 def test_a_bracket_needs_two_episodes():
     with pytest.raises(ValueError, match="episodes must be a whole number in"):
         bracket_hidden("regime-day", episodes=1)
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "a"])
+def test_a_bracket_needs_a_seed(seed):
+    with pytest.raises(ValueError, match="seed must be a whole number, 0 or larger, got"):
+        bracket_hidden("regime-day", seed=seed)
