@@ -6,6 +6,10 @@ baseline that depends on the state and the path, but not on the action, leaves t
 reduction for reinforcement learning in input-driven environments"), and takes the noise of the market out of it. A learner in
 the real market cannot do this; one in a simulator, or on recorded days, can. Several seeds are trained at once, as one batch of
 networks, each with its own lanes, exploration and order of its batches.
+
+Adam's steps move the mean action by a distance that does not depend on the standard deviation of the actions. The standard
+deviation has a minimum: far below it a few steps leave the clipping range of the ratio, where the gradient of the surrogate
+vanishes, and Adam's momentum carries the mean on.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from hyperexec_env.arguments import option, scenario_option
-from hyperexec_env.checks import check_choice, check_flag, check_integer, shown
+from hyperexec_env.checks import check_choice, check_flag, check_integer, check_number, shown
 from hyperexec_env.envs.action import CONTINUOUS_MODES
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.envs.venue_task import ROUTERS
@@ -66,6 +70,9 @@ class Args:
     learning_rate: float = option(2e-3, "initial learning rate; decays linearly to zero")
     clip: float = option(0.2, "clipping range of the probability ratio")
     log_std: float = option(-1.0, "initial log standard deviation of the actions")
+    min_log_std: float | None = option(
+        None, "minimum log standard deviation of the actions (default: -3, or -4 for fractions; at most the initial one)"
+    )
     hidden: int = option(64, "units in each of the two hidden layers")
     reward: str = option("expected", "reward of the environment", choices=("expected", "realised"))
     action_mode: str = option("pace", "action mode", choices=CONTINUOUS_MODES)
@@ -79,6 +86,12 @@ class Args:
     resume: bool = option(False, "resume from the newest checkpoint in the folder of the run, if there is one")
     overwrite: bool = option(False, "delete the policies and the checkpoints of another run in the folder")
     progress: bool = option(True, "show a progress bar")
+
+    @property
+    def floor(self) -> float:
+        """Minimum log standard deviation of the actions: by default near 0.05, for fractions of what remains near 0.02."""
+        usual = min(-4.0 if self.action_mode == "fraction" else -3.0, self.log_std)
+        return usual if self.min_log_std is None else self.min_log_std
 
     @property
     def folder(self) -> Path:
@@ -111,6 +124,7 @@ def check(args: Args) -> Any:
             f"scenario must be one of slices, got a child order at the touch, {shown(args.scenario)}: use train ppo"
         )
     check_training(args)
+    check_number("min_log_std", args.floor, low=-20.0, high=args.log_std)
     check_integer("seeds", args.seeds, low=1, high=2**10)
     check_integer("seed + seeds - 1", args.seed + args.seeds - 1, low=0, high=LAST_SEED)
     check_integer("paired", args.paired, low=2, high=args.lanes)
@@ -285,6 +299,8 @@ class PpoTrainer(Trainer):
                 chosen = (values.index_select(0, rows).view(*batch.shape, *values.shape[1:]) for values in table)
                 self.surrogate(self.weights, *chosen).backward()
                 self.adam.step()
+                with torch.no_grad():
+                    self._log_std(self.weights).clamp_(min=args.floor)
         self.step += 1
         finite = bool(torch.isfinite(self.weights).all())
         if finite:

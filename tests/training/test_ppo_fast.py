@@ -82,6 +82,39 @@ def test_its_gradient_is_that_of_the_exploring_policy_through_the_market(scenari
     assert cosine > 0.9  # equal in expectation, but for the weight of one less the leverage
 
 
+@pytest.mark.parametrize("scenario", ["regime-day", "bertsimas-lo"])
+def test_at_the_minimum_exploration_an_update_stays_near_the_policy_that_traded(scenario):
+    def divergence(log_std):  # the largest Kullback-Leibler divergence of three updates
+        args = Args(scenario=scenario, log_std=log_std, min_log_std=log_std)
+        trainer, found = PpoTrainer(args, check(args)), []
+        seen = trainer._collect([torch.Generator().manual_seed(1)])[0]
+        for _ in range(3):
+            old, deviation = trainer.mean(trainer.weights, seen).detach(), trainer._log_std(trainer.weights).exp().detach()
+            trainer.learn()
+            found.append(((trainer.mean(trainer.weights, seen) - old) / deviation).square().mean().item() / 2.0)
+        return max(found)
+
+    assert divergence(Args().floor) < 0.3
+    assert divergence(Args().floor - 2.0) > 30.0  # the surrogate is flat there, and Adam's momentum carries the mean on
+
+
+@pytest.mark.parametrize("scenario", ["bertsimas-lo", "basket-pairs"])
+def test_the_exploration_narrows_to_its_minimum_and_no_further(scenario):
+    def narrowest(least):
+        args = Args(scenario=scenario, min_log_std=least, lanes=32, batch_size=256)
+        trainer = trainer_of(args, check(args))
+        trainer.learn()
+        return trainer._log_std(trainer.weights).min().item()
+
+    assert narrowest(-3.0) < -1.01
+    assert narrowest(-1.01) == pytest.approx(-1.01, abs=1e-6)
+
+
+def test_the_minimum_exploration_is_at_most_the_initial_one():
+    assert [Args().floor, Args(action_mode="fraction").floor, Args(log_std=-5.0).floor] == [-3.0, -4.0, -5.0]
+    assert Args(min_log_std=-2.0).floor == -2.0
+
+
 def test_rows_after_the_end_of_an_order_do_not_count():
     scenario = get_scenario("regime-day")
     trainer = PpoTrainer(replace(TINY, action_mode="fraction", log_std=1.0, lanes=32), scenario)
@@ -191,6 +224,7 @@ def test_a_training_that_diverges_keeps_the_last_finite_policy(tmp_path, capsys,
         ("--lanes 10 --paired 4 --batch-size 100", "paired must divide lanes (10), got 4"),
         ("--paired 1", "paired must be a whole number in [2, 192], got 1"),
         ("--seeds 0", "seeds must be"),
+        ("--min-log-std -0.5", "min_log_std must be a number in [-20, -1], got -0.5"),
         (
             "--scenario touch-5min",
             "scenario must be one of slices, got a child order at the touch, 'touch-5min': use train ppo",
