@@ -7,7 +7,7 @@ class of a few lines and one line in a registry.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, cast
 
@@ -22,18 +22,16 @@ from hyperexec_env.execution import schedules
 from hyperexec_env.execution.algorithms import ADAPTIVE, ALGORITHMS, market_outlook, resolve
 from hyperexec_env.market.noise import mix
 from hyperexec_env.market.regime import UNKNOWN
-from hyperexec_env.market.scenario import Scenario
-from hyperexec_env.market.tables import Market, build_market
+from hyperexec_env.market.tables import Market
 
 from .desk import DESK, LEARNERS
 from .filtered import BeliefGrid, Filtered
+from .replan import Replan
 
-__all__ = ["BASELINES", "MANY", "SANITY", "SOLVED", "Adaptive", "Optimal", "Replan", "Schedule", "get_policy", "policy_names"]
+__all__ = ["BASELINES", "MANY", "SANITY", "SOLVED", "Adaptive", "Optimal", "Schedule", "get_policy", "policy_names"]
 
 Weights = NDArray[np.float64]
 
-_SLOPES: Final = 5
-"""Temporary impacts between whose optimal policies `replan` interpolates."""
 _URGENCY: Final = 0.5
 """Urgency of IS, 0 to 1."""
 
@@ -197,47 +195,6 @@ class Optimal:
     def act(self, situation: Situation) -> Any:
         """Return the optimal shares."""
         return _optimal(situation.market).act(situation)
-
-
-class Replan:
-    """The optimal policy of the temporary impact that is believed now: learns from its fills, acts as if it were certain.
-
-    The trades are interpolated between the optimal policies of five temporary impacts.
-    """
-
-    name = "replan"
-
-    def unfit(self, market: Market) -> str:
-        """Return why a market is not solved exactly where the temporary impact is known; "" if it is."""
-        from .solver.problem import not_solved  # lazy as above
-
-        known = replace(market.scenario, temp_impact_sd=0.0)
-        return not_solved(build_market(known), " where the temporary impact is known")
-
-    def act(self, situation: Situation) -> Any:
-        """Return the shares that are optimal at the mean of the belief."""
-        slopes, policies = _by_slope(situation.market.scenario)
-        trades = np.array([policy.act(situation) for policy in policies])
-        place = np.interp(np.asarray(situation.slope_mean), slopes, np.arange(len(slopes)))
-        below = np.minimum(place.astype(int), len(slopes) - 2) if len(slopes) > 1 else np.zeros(place.shape, int)
-        above, weight = np.minimum(below + 1, len(slopes) - 1), place - below
-        columns = np.arange(trades.shape[1]) if trades.ndim > 1 else ...
-        one, other = (trades[at, columns] if trades.ndim > 1 else trades[at] for at in (below, above))
-        return (1.0 - weight) * one + weight * other
-
-
-@lru_cache(maxsize=8)
-def _by_slope(scenario: Scenario) -> tuple[NDArray[np.float64], list[Policy]]:
-    """Return temporary impacts over their mean, and the optimal policy of each.
-
-    Raises:
-        ValueError: The scenario is not solved exactly where the temporary impact is known.
-    """
-    check_fit(Replan(), build_market(scenario))
-    spread = scenario.temp_impact_sd
-    slopes = np.linspace(1.0 - spread, 1.0 + spread, _SLOPES) if spread else np.ones(1)
-    scaled = [replace(scenario, temp_impact_sd=0.0, temp_impact_alpha=x * scenario.temp_impact_alpha) for x in slopes.tolist()]
-    return slopes, [_optimal(build_market(known)) for known in scaled]
 
 
 def _optimal(market: Market) -> Policy:

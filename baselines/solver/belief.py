@@ -85,13 +85,21 @@ def total_noise(market: Market) -> float:
     return math.hypot(market.scenario.volume_noise, market.scenario.volume_level_sd)
 
 
-def told_markets(market: Market) -> list[tuple[float, Market]]:
+def told_markets(market: Market, kept: str = "") -> list[tuple[float, Market]]:
     """Return markets in which the unknowns are known numbers, with their Gauss-Hermite weights.
 
     The weighted mean over these markets of an optimum is the optimum of a policy that is told level and drift; of the objective
     of a policy that ignores past volumes and prices, it is the objective of the policy.
+
+    Args:
+        market: The market.
+        kept: The field of an unknown that is not told.
     """
     scenario = market.scenario
+    if kept:
+        own = {kept: getattr(scenario, kept)}
+        rest = replace(scenario, **{kept: 0.0})  # type: ignore[arg-type]
+        return [(weight, _with_unknown(one, own)) for weight, one in _told_rest(rest)]
     if scenario.kyle_sd:  # the slope in the flow of others moves no cost
         return _told_rest(replace(scenario, kyle_sd=0.0))
     if scenario.temp_impact_sd:
@@ -121,6 +129,12 @@ def _told_rest(scenario: Scenario) -> list[tuple[float, Market]]:
     """Return :func:`told_markets` of a scenario, or its own market where nothing is unknown."""
     market = build_market(scenario)
     return told_markets(market) if scenario.unknown else [(1.0, market)]
+
+
+def _with_unknown(market: Market, unknown: dict[str, float]) -> Market:
+    """Return a market with another unknown: with the volumes of the market, whose level may have been told."""
+    made = build_market(replace(market.scenario, **unknown))  # type: ignore[arg-type]
+    return replace(made, mean_volume=market.mean_volume, rest_volume=market.rest_volume)
 
 
 def _told_drifts(scenario: Scenario) -> list[tuple[float, Market]]:

@@ -9,22 +9,30 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.evaluation.policy import Policy
+from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import UNKNOWNS, Scenario
 from hyperexec_env.market.tables import Market, build_market
 
+from ..replan import Replan
 from .belief import memory_matters, told_markets
+from .best import best_of
 from .dynamic import evaluate_fractions
 from .objectives import bps_of, solve_to_tolerance, told_bps
 from .problem import build_problem, unsolved
 
-__all__ = ["ignoring_bps", "lower_bound", "unknowns_alone", "volume_alone"]
+__all__ = [
+    *("ignoring_bps", "learning_one", "learning_some_bps", "lower_bound", "replanned_bps", "unknowns_alone", "volume_alone"),
+]
 
 Floats = NDArray[np.float64]
 
 _BOUND_PATHS: Final = 20_000
-"""Number of simulated paths for a lower bound."""
+"""Number of simulated paths for a bound."""
+_ERRORS: Final = 4.0
+"""Standard errors that a simulated bound keeps from its mean."""
 
 
 def unknowns_alone(market: Market, **changes: Any) -> bool:
@@ -69,6 +77,53 @@ def ignoring_bps(market: Market) -> float:
     return value + error * abs(value)
 
 
+def learning_some_bps(market: Market) -> float:
+    """Return the least objective of the optimal policies that learn some unknowns and take the mean of the others, bps.
+
+    The cost of a policy that ignores the evidence on drift or temporary impact is linear in them: its mean is that at their
+    mean. The result is an upper bound on J*; infinity where no such market is solved.
+    """
+    scenario, least = market.scenario, math.inf
+    for known in ({"temp_impact_sd": 0.0}, {"temp_impact_sd": 0.0, "drift_sd": 0.0, "kyle_sd": 0.0}):
+        part = build_market(replace(scenario, **known))  # type: ignore[arg-type]
+        if part.scenario.unknown and part.scenario.unknown != scenario.unknown and not unsolved(part):
+            best = best_of(part)
+            least = min(least, best.value + best.error * abs(best.value))
+    return least
+
+
+def replanned_bps(market: Market, schedule: Policy, schedule_bps: float) -> float:
+    """Return an upper confidence bound on the objective of the policy `replan`, bps: an upper bound on J*.
+
+    The mean is that of the difference to a fixed schedule on the same paths, which varies less, plus the objective of the
+    schedule. The bound is infinity where the policy cannot trade.
+    """
+    policy = Replan()
+    if policy.unfit(market):
+        return math.inf
+    path = draw_path(market, episode_keys(0, np.arange(_BOUND_PATHS)), float(market.scenario.side))
+    own, other = (np.asarray(roll(market, each, path).statement.objective) for each in (policy, schedule))
+    saved = other - own
+    return schedule_bps - float(saved.mean() - _ERRORS * saved.std(ddof=1) / math.sqrt(_BOUND_PATHS))
+
+
+def learning_one(market: Market) -> tuple[float, str]:
+    """Return the largest J* of the policies that learn one unknown and are told the others, minus its error; and its field.
+
+    It is a lower bound on J*, bps: minus infinity where no such market is solved.
+    """
+    largest, learned = -math.inf, ""
+    for kept in market.scenario.unknown:
+        markets = told_markets(market, kept) if len(market.scenario.unknown) > 1 and kept != "kyle_sd" else []
+        if not markets or unsolved(markets[0][1]):
+            continue
+        solved = [(weight, best_of(one)) for weight, one in markets]
+        value = sum(weight * (best.value - best.error * abs(best.value)) for weight, best in solved)
+        if value > largest:
+            largest, learned = value, kept
+    return largest, learned
+
+
 def lower_bound(market: Market) -> float:
     """Return a lower bound on J* of a market that is not solved exactly, bps."""
     scenario = market.scenario
@@ -89,7 +144,7 @@ def lower_bound(market: Market) -> float:
     slices = draw_path(market, keys, float(scenario.side)).slices
     # largest gain per share from waiting, with perfect foresight
     gains = np.minimum(slices.drift + slices.holding, 0.0).sum(axis=0)
-    hindsight = float(gains.mean() - 4.0 * gains.std(ddof=1) / math.sqrt(_BOUND_PATHS))
+    hindsight = float(gains.mean() - _ERRORS * gains.std(ddof=1) / math.sqrt(_BOUND_PATHS))
     return _lower_bound(without_drift) + 1e4 * hindsight / scenario.arrival_price
 
 

@@ -17,8 +17,9 @@ from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import build_market
 from hyperexec_env.progress import progress
 
+from .best import best_of, even_bps
 from .problem import unsolved
-from .solution import Solution, best_of, code_hash, even_bps, solve
+from .solution import Solution, code_hash, solve
 
 __all__ = ["DRAWS", "SolutionInterval", "solve_interval"]
 

@@ -7,11 +7,11 @@ import io
 import json
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,22 +28,34 @@ from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
 from hyperexec_env.progress import progress
 
-from .bounds import ignoring_bps, lower_bound, unknowns_alone, volume_alone
-from .dynamic import FINE, Grid, Table, solve_delayed
-from .learning import is_separable, solve_separable
-from .linear import Riccati, keeps_one_side
-from .objectives import bps_of, schedule_objective, schedules, solve_to_tolerance, solve_two_sided, told_bps
+from .. import replan
+from .best import best_of, within
+from .bounds import (
+    ignoring_bps,
+    learning_one,
+    learning_some_bps,
+    lower_bound,
+    replanned_bps,
+    unknowns_alone,
+    volume_alone,
+)
+from .dynamic import FINE, Table, solve_delayed
+from .objectives import bps_of, schedule_objective, schedules, told_bps
 from .policies import LinearPolicy, SchedulePolicy, TablePolicy, table_policy
 from .problem import build_problem, unsolved
 from .spline import Axis
-from .two_points import solve_two_points
 
-__all__ = ["Best", "Solution", "best_of", "code_hash", "even_bps", "optimum", "schedule_bps", "solve"]
+__all__ = ["Solution", "code_hash", "optimum", "schedule_bps", "solve"]
 
 Floats = NDArray[np.float64]
 
-_EXACT: Final = 1e-9
-"""Relative rounding error of an objective that is computed without a grid."""
+_UNKNOWNS: Final = {
+    "volume_level_sd": ("volume level", "volumes"),
+    "drift_sd": ("drift", "prices"),
+    "temp_impact_sd": ("temporary impact", "fills"),
+    "kyle_sd": ("Kyle's lambda", "flows"),
+}
+"""Name of each unknown, and the observations that tell it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,8 +84,8 @@ class Solution:
     """Lower bound on J* if not solved (with unknowns: J* of a policy that is told them); if solved and linear, the optimum of
     an order that may trade both ways."""
     upper_bps: float | None
-    """Upper bound on J*, the objective of a policy that ignores past volumes and what else tells unknowns; None if solved or
-    not known."""
+    """Upper bound on J*, the objective of a policy that ignores past volumes and what else tells unknowns, or of `replan`; None
+    if solved or not known."""
     open_loop_bps: float | None
     """Objective of the best fixed schedule."""
     regime_blind_bps: float | None
@@ -84,6 +96,10 @@ class Solution:
     """Relative error of J*: the largest difference to a coarser grid over the first regimes; 0 if exact to rounding."""
     seconds: float
     """Time to solve the scenario, seconds."""
+    bound_of: str
+    """What the policy of the lower bound is told and learns, in words; empty if solved, or if that is no policy."""
+    upper_of: str
+    """Policy of the upper bound, in words; empty if there is none."""
     fractions: Floats = field(repr=False)
     """Best fixed schedule as fractions of the remaining shares, shape (slices,); empty if not solved."""
     policy: TablePolicy | LinearPolicy | None = field(repr=False)
@@ -101,13 +117,8 @@ class Solution:
         lower = f"not solved exactly: {self.reason}. J* is at least {self.bound_bps:.4f} bps"
         if self.upper_bps is None:
             return lower
-        scenario = self.scenario
-        known = {"volume_level_sd": ("volume level", "volumes"), "drift_sd": ("drift", "prices")}
-        known |= {"temp_impact_sd": ("temporary impact", "fills"), "kyle_sd": ("Kyle's lambda", "flows")}
-        names = [known[name] for name in scenario.unknown]
-        told = f" ({' and '.join(name for name, _ in names)} told)" if names else ""
-        ignored = " and ".join(evidence for _, evidence in names) or "volumes"
-        return f"{lower}{told} and at most {self.upper_bps:.4f} bps (policy that ignores past {ignored})"
+        told = f" ({self.bound_of})" if self.bound_of else ""
+        return f"{lower}{told} and at most {self.upper_bps:.4f} bps ({self.upper_of})"
 
     @property
     def schedule(self) -> Floats:
@@ -190,6 +201,8 @@ class Solution:
             "twap_bps": self.twap_bps,
             "relative_error": self.relative_error,
             "seconds": self.seconds,
+            "bound_of": self.bound_of,
+            "upper_of": self.upper_of,
             "schedule": [float(share) for share in self.schedule],
         }
 
@@ -281,15 +294,20 @@ def _solve(scenario: Scenario) -> Solution:
 def _solve_bounds(market: Market, start: float) -> Solution:
     """Compute the bounds of a market for which :func:`unsolved` gives a reason; `start` as in :func:`_solve_exactly`."""
     upper = open_loop = twap = None
-    fractions = np.empty(0)
+    fractions, upper_of, unknown = np.empty(0), "", market.scenario.unknown
+    ignored = " and ".join(_UNKNOWNS[name][1] for name in unknown) or "volumes"
     if volume_alone(market):
         problem, even = build_problem(market, FINE.signal, learn=False), 1.0 / np.arange(market.slices, 0, -1)
         twap = schedule_objective(problem, even) * bps_of(market)
-        upper = min(ignoring_bps(market), _learning_some(market), twap)
+        upper, upper_of = min(ignoring_bps(market), learning_some_bps(market), twap), f"policy that ignores past {ignored}"
         if not market.numbers.spec.capped:
             fractions, open_loop, _ = schedules(problem, lambda: None)
             open_loop = min(open_loop * bps_of(market), twap)
             upper = min(upper, open_loop)
+            replanned = replanned_bps(market, SchedulePolicy(fractions), open_loop) if unknown else math.inf
+            if replanned < upper:
+                upper, upper_of = replanned, "the policy replan, by simulation"
+    bound, (partly, learned) = lower_bound(market), learning_one(market)
     return Solution(
         scenario=market.scenario,
         method="bound",
@@ -298,31 +316,24 @@ def _solve_bounds(market: Market, start: float) -> Solution:
         optimum_bps=None,
         stationary_bps=None,
         told_bps=told_bps(market) if unknowns_alone(market) else None,
-        bound_bps=lower_bound(market),
+        bound_bps=max(bound, partly),
         upper_bps=upper,
         open_loop_bps=open_loop,
         regime_blind_bps=None,
         twap_bps=twap,
         relative_error=None,
         seconds=time.perf_counter() - start,
+        bound_of=_told(unknown, learned if partly > bound else ""),
+        upper_of=upper_of,
         fractions=fractions,
         policy=None,
     )
 
 
-def _learning_some(market: Market) -> float:
-    """Return the least objective of the optimal policies that learn some unknowns and take the mean of the others, bps.
-
-    The cost of a policy that ignores the evidence on drift or temporary impact is linear in them: its mean is that at their
-    mean. The result is an upper bound on J*; infinity where no such market is solved.
-    """
-    scenario, least = market.scenario, math.inf
-    for known in ({"temp_impact_sd": 0.0}, {"temp_impact_sd": 0.0, "drift_sd": 0.0, "kyle_sd": 0.0}):
-        part = build_market(replace(scenario, **known))  # type: ignore[arg-type]
-        if part.scenario.unknown and part.scenario.unknown != scenario.unknown and not unsolved(part):
-            best = best_of(part)
-            least = min(least, best.value + best.error * abs(best.value))
-    return least
+def _told(unknown: Iterable[str], learned: str) -> str:
+    """Return what a policy is told of the unknowns, and the one that it learns, in words; the empty string without unknowns."""
+    told = " and ".join(_UNKNOWNS[name][0] for name in unknown if name != learned)
+    return f"{told} told{f', {_UNKNOWNS[learned][0]} learned' if learned else ''}" if unknown else ""
 
 
 def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> Solution:
@@ -337,13 +348,13 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
     regimes, best = scenario.regimes, best_of(market, tick)
     value, error, grid = best.value, best.error, best.grid
     fractions, open_loop, twap = schedules(build_problem(market, grid.signal, learn=False), tick)
-    twap = float(_within(twap * bps, value, math.inf, error))
-    open_loop = float(_within(open_loop * bps, value, twap, error))
+    twap = float(within(twap * bps, value, math.inf, error))
+    open_loop = float(within(open_loop * bps, value, twap, error))
     delayed = value
     if market.regimes > 1:
         problem = build_problem(market, grid.signal)
         delayed_values = solve_delayed(problem, grid, tick).values
-        delayed = float(_within(delayed_values[0] @ problem.signal_law * bps, value, open_loop, error))
+        delayed = float(within(delayed_values[0] @ problem.signal_law * bps, value, open_loop, error))
     return Solution(
         scenario=scenario,
         method=best.method,
@@ -359,75 +370,11 @@ def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> So
         twap_bps=twap,
         relative_error=error,
         seconds=time.perf_counter() - start,
+        bound_of="",
+        upper_of="",
         fractions=fractions,
         policy=best.policy,
     )
-
-
-class Best(NamedTuple):
-    """The minimal objective of a market that is solved exactly."""
-
-    method: str
-    """Method, see :attr:`Solution.method`."""
-    values: Floats
-    """J* by the regime of the first slice, bps, shape (regimes,)."""
-    value: float
-    """J* for the scenario's distribution of the first regime, bps."""
-    error: float
-    """Relative error of J*."""
-    policy: TablePolicy | LinearPolicy
-    """Optimal policy."""
-    grid: Grid
-    """Grid on which the references are computed."""
-    two_sided: Riccati | None
-    """Optimum of an order that may trade both ways, if the market is linear."""
-
-
-def best_of(market: Market, tick: Callable[[], None] = lambda: None) -> Best:
-    """Compute the minimal objective of a market for which :func:`unsolved` gives no reason, by its exact method.
-
-    Args:
-        market: The market.
-        tick: Called after each step, to report progress.
-    """
-    two_sided = solve_two_sided(market)
-    policy: TablePolicy | LinearPolicy
-    grid = FINE
-    if two_sided is not None and keeps_one_side(two_sided):
-        method, error = "Riccati", 0.0
-        values, policy = 1e4 * two_sided.values, LinearPolicy(two_sided.gains, two_sided.by_flow)
-    elif market.numbers.spec.unknown_slope:
-        method = "dynamic programming on the log-odds"
-        best, error, problem, table = solve_two_points(market)
-        values, policy = np.array([best * bps_of(market)]), table_policy(problem, table)
-    elif is_separable(market):
-        method = "recursion in the belief"
-        best, error, problem, table = solve_separable(market)
-        values, policy = np.array([best * bps_of(market)]), table_policy(problem, table)
-    else:
-        method = "dynamic programming"
-        values, error, problem, table, grid = solve_to_tolerance(market, tick)
-        policy = table_policy(problem, table)
-        if two_sided is not None:
-            values = _within(values, 1e4 * two_sided.values, math.inf, error)
-    value = float(values @ market.scenario.regimes.start_law())
-    return Best(method, values, value, error, policy, grid, two_sided)
-
-
-def even_bps(market: Market, best: Best) -> float:
-    """Return the objective of TWAP in a market whose minimal objective is known, bps."""
-    problem = build_problem(market, best.grid.signal, learn=False)
-    even = 1.0 / np.arange(market.slices, 0, -1)
-    return float(_within(schedule_objective(problem, even) * bps_of(market), best.value, math.inf, best.error))
-
-
-def _within(value: Any, low: Any, high: Any, error: float) -> Floats:
-    """Clip values to bounds that hold in theory where they violate a bound by at most their relative error.
-
-    A larger violation is a fault of the solver and stays visible.
-    """
-    clipped = np.clip(value, low, high)
-    return np.asarray(np.where(np.abs(clipped - value) <= max(error, _EXACT) * np.abs(value), clipped, value))
 
 
 # --- the cache
@@ -445,7 +392,7 @@ def code_hash() -> str:
 def _sources() -> list[Path]:
     """Return the source files of the solver and of the market, and of the orders and records that both use."""
     folders = (Path(__file__).parent, Path(hyperexec_env.market.__file__).parent)
-    modules = (hyperexec_env.orders.__file__, hyperexec_env.records.__file__)
+    modules = (hyperexec_env.orders.__file__, hyperexec_env.records.__file__, replan.__file__)
     return [*(path for folder in folders for path in sorted(folder.glob("*.py"))), *map(Path, filter(None, modules))]
 
 
@@ -505,6 +452,8 @@ def _restore(scenario: Scenario, about: dict[str, Any], arrays: dict[str, Any]) 
         twap_bps=about["twap_bps"],
         relative_error=about["relative_error"],
         seconds=about["seconds"],
+        bound_of=about["bound_of"],
+        upper_of=about["upper_of"],
         fractions=arrays["fractions"],
         policy=policy,
     )

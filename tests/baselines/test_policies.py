@@ -256,7 +256,7 @@ def test_a_policy_that_returns_no_number_is_refused():
 
 UNABLE = {
     ("optimum", "hunted-day"): "it is not solved exactly .*memory of the predator",
-    ("replan", "unknown-all"): "it is not solved exactly where the temporary impact is known .*two signals",
+    ("replan", "hunted-day"): "it is not solved exactly where the temporary impact is known .*memory of the predator",
     ("filtered", "unknown-volume"): "the filter of the regimes needs a scenario without unknowns",
     ("filtered", "hunted-day"): "it is not solved exactly .*memory of the predator",
     ("belief-grid", "desk-5min"): "the participation cap ties",

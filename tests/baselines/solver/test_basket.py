@@ -12,7 +12,7 @@ from hyperexec_env.baselines.closed_forms import basket as closed
 from hyperexec_env.baselines.solver import basket as solver
 from hyperexec_env.baselines.solver.basket import basket_schedule_bps, solve_basket, unsolved_basket
 from hyperexec_env.baselines.solver.basket_riccati import clipped, solve_riccati
-from hyperexec_env.baselines.solver.solution import best_of, even_bps
+from hyperexec_env.baselines.solver.best import best_of, even_bps
 from hyperexec_env.execution.basket_program import best_schedule, best_two_sided, build_program, gap, schedule_cost
 from hyperexec_env.market.basket import basket_move
 from hyperexec_env.market.basket_path import build_basket

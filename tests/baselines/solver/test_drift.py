@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import cache
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
+from hyperexec_env.baselines.replan import believed_impact
 from hyperexec_env.baselines.solver import solve
+from hyperexec_env.baselines.solver.best import best_of
 from hyperexec_env.baselines.solver.linear import solve_linear
 from hyperexec_env.baselines.solver.problem import unsolved
 from hyperexec_env.evaluation.loop import RuleLoop
@@ -110,8 +113,9 @@ def test_bounds_enclose_the_optimum_where_the_belief_is_not_the_only_signal(name
     scenario = replace(DAY, slices=4, **changes)
     solution = solve(scenario, cached=False)
     assert reason in solution.reason
-    assert solution.bound_bps == solution.told_bps < solution.upper_bps <= solution.open_loop_bps <= solution.twap_bps
-    assert "drift told) and at most" in solution.bounds
+    assert solution.told_bps <= solution.bound_bps < solution.upper_bps <= solution.open_loop_bps <= solution.twap_bps
+    told = "volume level told, drift learned" if name == "level" else "drift told"
+    assert f"({told}) and at most" in solution.bounds
     market = build_market(scenario)
     for policy in map(get_policy, (*BASELINES, *SANITY)):
         sample = objectives(market, policy, 4096)
@@ -120,27 +124,58 @@ def test_bounds_enclose_the_optimum_where_the_belief_is_not_the_only_signal(name
     assert abs(sample.mean() - solution.open_loop_bps) <= 4.0 * standard_error(sample)
 
 
-def test_an_unknown_impact_is_bracketed_and_replanning_closes_half_of_the_bracket():
+def test_an_unknown_impact_is_bracketed_and_replanning_closes_half_of_the_way_from_the_plan():
     """With a volume that is noisy by next to nothing, which the exact method does not take."""
     scenario = replace(get_scenario("unknown-impact"), volume_noise=1e-6)
     solution, market = solved(scenario), build_market(scenario)
     assert "own fills show the unknown temporary impact" in solution.reason
     assert solution.bound_bps == solution.told_bps
     known = solved(replace(scenario, temp_impact_sd=0.0))
-    assert [solution.upper_bps, solution.open_loop_bps] == pytest.approx([known.optimum_bps] * 2, rel=2e-6)
+    assert solution.open_loop_bps == pytest.approx(known.optimum_bps, rel=2e-6)
     plan, replanned = (objectives(market, policy, 8_192) for policy in (solution.best_schedule, get_policy("replan")))
-    assert abs(plan.mean() - solution.upper_bps) <= 4.0 * standard_error(plan)
-    closed = (plan - replanned).mean() / (solution.upper_bps - solution.bound_bps)
+    assert abs(plan.mean() - solution.open_loop_bps) <= 4.0 * standard_error(plan)
+    closed = (plan - replanned).mean() / (solution.open_loop_bps - solution.bound_bps)
     assert 0.4 < closed < 0.65
+    exact = solved(get_scenario("unknown-impact")).optimum_bps  # of a volume without noise
+    assert exact < solution.upper_bps < exact + 0.03
+    assert solution.upper_of == "the policy replan, by simulation"
 
 
-def test_where_all_is_unknown_the_volume_that_is_learned_bounds_the_rest():
+def test_where_all_is_unknown_who_is_told_all_but_the_drift_and_replanning_are_the_bounds():
     scenario = replace(get_scenario("unknown-all"), slices=3)
-    solution = solved(scenario)
+    solution, market = solved(scenario), build_market(scenario)
     learned = solved(replace(scenario, drift_sd=0.0, temp_impact_sd=0.0))
-    assert solution.upper_bps == pytest.approx(learned.optimum_bps, rel=1e-6)
-    assert solution.bound_bps < solution.upper_bps < solution.open_loop_bps
-    assert "volume level and drift and temporary impact told" in solution.bounds
+    assert solution.told_bps < solution.bound_bps < solution.upper_bps < learned.optimum_bps < solution.open_loop_bps
+    assert "(volume level and temporary impact told, drift learned)" in solution.bounds
+    points, weights = np.polynomial.hermite_e.hermegauss(31)
+    told, sd = 0.0, scenario.volume_level_sd
+    for point, weight in zip(points, weights / weights.sum(), strict=True):
+        for slope in (1.0 - scenario.temp_impact_sd, 1.0 + scenario.temp_impact_sd):
+            alpha = slope * scenario.temp_impact_alpha * np.exp(0.5 * sd * sd - sd * point)  # impact is linear in 1 / V
+            one = replace(scenario, volume_level_sd=0.0, temp_impact_sd=0.0, temp_impact_alpha=float(alpha))
+            told += 0.5 * weight * best_of(build_market(one)).value
+    assert solution.bound_bps == pytest.approx(told, rel=2e-4)
+    replanned, plan = (objectives(market, policy, 8_192) for policy in (get_policy("replan"), solution.best_schedule))
+    saved = plan - replanned
+    assert abs(saved.mean() - (solution.open_loop_bps - solution.upper_bps)) <= 8.0 * standard_error(saved)
+
+
+def test_the_impact_that_replanning_believes_is_the_mean_over_its_beliefs():
+    """Of two slopes and a log level, drawn from the belief."""
+    scenario, rng = get_scenario("unknown-all"), np.random.default_rng(0)
+    levels = 0.3 + 0.2 * rng.standard_normal(400_000)
+    slopes = np.where(rng.random(400_000) < 0.7, 0.4, 1.6)
+    drawn = slopes * np.exp(-scenario.temp_impact_beta * (levels - 0.5 * scenario.volume_level_sd**2))
+    belief = {"slope_mean": 0.7 * 0.4 + 0.3 * 1.6, "level_mean": 0.3, "level_variance": 0.04}
+    situation = SimpleNamespace(market=SimpleNamespace(scenario=scenario), **belief)
+    assert believed_impact(situation) == pytest.approx(drawn.mean(), abs=4.0 * standard_error(drawn))
+
+
+def test_replanning_where_the_unknowns_are_nearly_known_is_the_optimum_of_the_drift():
+    scenario = replace(get_scenario("unknown-all"), slices=4, volume_level_sd=1e-3, temp_impact_sd=1e-3)
+    known = replace(scenario, volume_level_sd=0.0, temp_impact_sd=0.0)
+    replanned = objectives(build_market(scenario), get_policy("replan"), 8_192)
+    assert abs(replanned.mean() - solved(known).optimum_bps) <= 4.0 * standard_error(replanned)
 
 
 def test_a_geometric_price_has_a_lower_bound_alone():

@@ -17,6 +17,7 @@ from hyperexec_env.baselines.closed_forms.gatheral_schied import EXAMPLE, discre
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy
 from hyperexec_env.baselines.solver import schedule_bps, solve
 from hyperexec_env.baselines.solver import solution as module
+from hyperexec_env.baselines.solver.best import within
 from hyperexec_env.baselines.solver.linear import is_linear
 from hyperexec_env.baselines.solver.open_loop import best_schedule, build_open_loop
 from hyperexec_env.baselines.solver.policies import SchedulePolicy
@@ -113,10 +114,10 @@ def test_the_optimum_of_gatheral_and_schied_is_its_closed_form(solution_of):
 
 
 def test_a_violation_of_the_order_beyond_the_error_stays_visible():
-    assert module._within(0.999, 1.0, 2.0, error=1e-2) == 1.0
-    assert module._within(2.001, 1.0, 2.0, error=1e-2) == 2.0
-    assert module._within(0.9, 1.0, 2.0, error=1e-2) == 0.9
-    assert module._within(np.array([0.999, 1.5]), np.array([1.0, 1.0]), math.inf, error=1e-2).tolist() == [1.0, 1.5]
+    assert within(0.999, 1.0, 2.0, error=1e-2) == 1.0
+    assert within(2.001, 1.0, 2.0, error=1e-2) == 2.0
+    assert within(0.9, 1.0, 2.0, error=1e-2) == 0.9
+    assert within(np.array([0.999, 1.5]), np.array([1.0, 1.0]), math.inf, error=1e-2).tolist() == [1.0, 1.5]
 
 
 @every_solved
