@@ -42,11 +42,14 @@ class Args:
 
     scenario: str = scenario_option()
     seeds: int = option(3, "trainings of each method")
-    steps: int = option(600, "gradient steps of a GRU (0: none)")
-    lanes: int = option(256, "episodes of a gradient step")
+    steps: int = option(4000, "gradient steps of a GRU (0: none)")
+    lanes: int = option(256, "episodes of a gradient step of the GRU")
     units: int = option(32, "units of the GRU, and of the LSTM of RecurrentPPO")
-    learning_rate: float = option(3e-3, "initial learning rate of the GRU; decays to zero along a cosine")
-    timesteps: int = option(1_000_000, "slices of a training of RecurrentPPO (0: none)")
+    learning_rate: float = option(1e-2, "initial learning rate of the GRU; decays to zero along a cosine")
+    timesteps: int = option(4_000_000, "slices of a training of RecurrentPPO (0: none)")
+    ppo_lanes: int = option(1024, "episodes of an update of RecurrentPPO; a gradient step has a quarter of its slices")
+    ppo_learning_rate: float = option(3e-3, "initial learning rate of RecurrentPPO; decays linearly to zero")
+    gae_lambda: float = option(0.95, "lambda of the generalised advantage estimate of RecurrentPPO")
     episodes: int = option(20_000, "episodes of the board")
 
 
@@ -97,7 +100,7 @@ def gru_action(network: Gru) -> Callable[[Any], Any]:
     return act
 
 
-def train_recurrent_ppo(scenario: Any, seed: int, args: Args, lanes: int = 256) -> Callable[[Any], Any]:
+def train_recurrent_ppo(scenario: Any, seed: int, args: Args) -> Callable[[Any], Any]:
     """Return the deterministic action of RecurrentPPO as a function of observations; an update has an episode of each lane."""
     from sb3_contrib import RecurrentPPO
 
@@ -107,13 +110,13 @@ def train_recurrent_ppo(scenario: Any, seed: int, args: Args, lanes: int = 256) 
     usual = Feedforward()
     model = RecurrentPPO(
         "MlpLstmPolicy",
-        BatchVecEnv(lanes, seed, 0.1, scenario=scenario, observe_regime=False),
-        learning_rate=lambda left: usual.learning_rate * left,
+        BatchVecEnv(args.ppo_lanes, seed, 0.1, scenario=scenario, observe_regime=False),
+        learning_rate=lambda left: args.ppo_learning_rate * left,
         n_steps=scenario.slices,
-        batch_size=usual.batch_size,
+        batch_size=scenario.slices * args.ppo_lanes // 4,
         n_epochs=usual.epochs,
         gamma=1.0,  # finite horizon
-        gae_lambda=usual.gae_lambda,
+        gae_lambda=args.gae_lambda,
         clip_range=usual.clip,
         policy_kwargs={"lstm_hidden_size": args.units, "net_arch": [args.units], "log_std_init": usual.log_std},
         seed=seed,

@@ -25,7 +25,7 @@ def scenario(tmp_path):
 
 
 def test_the_board_says_what_part_of_the_way_each_memory_goes(scenario, capsys):
-    budget = "--seeds 1 --steps 2 --lanes 8 --units 4 --timesteps 1024 --episodes 200"
+    budget = "--seeds 1 --steps 2 --lanes 8 --units 4 --timesteps 1024 --ppo-lanes 64 --episodes 200"
     SCRIPT["main"](["--scenario", scenario, *budget.split()])
     lines = capsys.readouterr().out.splitlines()
     table = lines[next(at for at, line in enumerate(lines) if "closed [95 %]" in line) :]
