@@ -84,8 +84,8 @@ def _table(source: Source, encoding: str, lines: list[str]) -> Dialect:
     rows = [_split(line, separator) for line in lines]
     first = next((at for at, row in enumerate(rows[:_HEAD]) if _is_data_row(row)), None)
     if first is None:
-        shown = " ".join(lines[0].split())[:60]
-        raise NoTable(f"{source.name}: no row of data among the first {min(len(lines), _HEAD)} lines; line 1 is {shown!r}")
+        shown, head = " ".join(lines[0].split())[:60], min(len(lines), _HEAD)
+        raise NoTable(f"{source.name}: no row of data (two numbers or more) among the first {head} lines; line 1 is {shown!r}")
     width = len(rows[first])
     above = [row for row in rows[:first] if any(row)]
     sample = tuple(tuple(row) for row in rows[first:] if len(row) == width)

@@ -393,7 +393,11 @@ def test_a_bad_header_is_named(capsys, market):
         ),
         (HEADER + ",price", BAD + ",1", "fills.csv: column price must appear once, got it 2 times; choose one by number"),
         ("", "", "fills.csv, line 1: the file is empty"),
-        (HEADER, "", "fills.csv: no row of data among the first 2 lines; line 1 is 'ts,side,quantity,price'"),
+        (
+            HEADER,
+            "",
+            "fills.csv: no row of data (two numbers or more) among the first 2 lines; line 1 is 'ts,side,quantity,price'",
+        ),
         ("ts,\x1b[31mside,number,price", BAD, r"(columns ts, \x1b[31mside, number, price)"),
     ]:
         fills(line, header=header)

@@ -82,8 +82,14 @@ BARS = [
     ("an unknown calendar", csv(), {"calendar": "NYSEX"}, "calendar must be a code of exchange_calendars or 24/7, got 'NYSEX'"),
     ("an empty file", "", {}, "line 1: the file is empty"),
     ("a file of blanks", " \n\n", {}, "line 1: the file is empty"),
-    ("a header alone", HEADER + "\n", {}, "no row of data among the first 1 lines; line 1 is 'ts,open,high,low,close,volume'"),
-    ("a text", "Dear all,\nplease find attached\n" * 9, {}, "no row of data among the first 18 lines; line 1 is 'Dear all,'"),
+    ("a header alone", HEADER + "\n", {}, "no row of data (two numbers or more) among the first 1 lines; line 1 is 'ts,open,"),
+    (
+        "a missing column of numbers",
+        "ts,volume\n2026-03-06T10:02:00,17\n",
+        {},
+        "no row of data (two numbers or more) among the first 2 lines; line 1 is 'ts,volume'",
+    ),
+    ("a text", "Dear all,\nplease find attached\n" * 9, {}, "or more) among the first 18 lines; line 1 is 'Dear all,'"),
     ("a page", "<!DOCTYPE html><html><body>404</body></html>", {}, "line 1: an HTML or XML page, not a file of data"),
     ("several instruments", csv([f"{'AB'[at % 2]},{row}" for at, row in enumerate(ROWS)], "symbol," + HEADER), {},
      "rows of several instruments (A, B); choose one with --symbol"),
@@ -283,7 +289,12 @@ def test_files_without_data_in_a_folder_are_left_out_and_named(tmp_path, form):
     refused(read_bars, packed(folder, form), {}, "; if it is no file of data, give")
     (folder / "ratings.csv").unlink()
     (folder / "a.csv").unlink()
-    refused(read_bars, packed(folder, form), {}, "no row of data among the first 2 lines; line 1 is 'Bars of one minute.'")
+    refused(
+        read_bars,
+        packed(folder, form),
+        {},
+        "no row of data (two numbers or more) among the first 2 lines; line 1 is 'Bars of one minute.'",
+    )
 
 
 def test_a_footer_is_no_row_and_lines_after_it_keep_their_numbers(tmp_path):
