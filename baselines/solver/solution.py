@@ -141,6 +141,7 @@ class Solution:
             open_loop_bps=self.open_loop_bps,
             regime_blind_bps=self.regime_blind_bps,
             twap_bps=self.twap_bps,
+            told_bps=self.told_bps,
             relative_error=self.relative_error,
             policy=self.policy,
         )

@@ -228,7 +228,8 @@ class Board:
             del names["regime"]  # a single regime carries no information
         steps = [(part.bps, [names[step] for step in part.steps if step in names]) for part in known.parts]
         parts = [f"{bps:z.2f} {' and '.join(saved_by)}" for bps, saved_by in steps if saved_by]
-        return f"of TWAP's gap of {gap:z.2f} bps ({100.0 * gap / abs(known.optimum_bps):.1f} %): {', '.join(parts)}"
+        told = "" if known.told_bps is None else f"; {known.optimum_bps - known.told_bps:z.2f} more if the unknowns were told"
+        return f"of TWAP's gap of {gap:z.2f} bps ({100.0 * gap / abs(known.optimum_bps):.1f} %): {', '.join(parts)}{told}"
 
     @property
     def filter_share(self) -> str:

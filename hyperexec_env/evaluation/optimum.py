@@ -46,6 +46,8 @@ class Optimum:
     is hidden: such a policy can at best infer the past regimes exactly."""
     twap_bps: float | None = None
     """Objective of TWAP (equal slices)."""
+    told_bps: float | None = None
+    """Minimum over policies that are told the unknowns of each episode, less its error; None without unknowns."""
     relative_error: float | None = None
     """Error of J*, as a fraction of J*."""
     policy: Policy | None = None
@@ -91,7 +93,7 @@ class Optimum:
     @property
     def contradictions(self) -> list[str]:
         """Pairs of values whose order contradicts theory by more than their error, one line each."""
-        names = ("bound_bps", "optimum_bps", "upper_bps", "regime_blind_bps", "open_loop_bps", "twap_bps")
+        names = ("told_bps", "bound_bps", "optimum_bps", "upper_bps", "regime_blind_bps", "open_loop_bps", "twap_bps")
         known = [(name, value) for name in names if (value := getattr(self, name)) is not None]
         return [
             f"{lower} {low:.4f} is above {upper} {high:.4f}"

@@ -453,6 +453,9 @@ def test_with_one_regime_the_decomposition_has_no_part_for_observing_it():
     full = Optimum(optimum_bps=20.0, regime_blind_bps=20.0, open_loop_bps=25.0, twap_bps=26.5)
     board = judge(one, entrants(["POV"]), get_policy("TWAP"), episodes=10, seed=0, optimum=full)
     assert board.gap_decomposition.endswith("1.50 a better fixed schedule, 5.00 acting on past observations")
+    told = judge(one, entrants(["POV"]), get_policy("TWAP"), episodes=10, seed=0, optimum=replace(full, told_bps=17.75))
+    assert told.gap_decomposition == f"{board.gap_decomposition}; 2.25 more if the unknowns were told"
+    assert replace(full, told_bps=20.5).contradictions == ["told_bps 20.5000 is above optimum_bps 20.0000"]
 
 
 def test_rounding_causes_no_warning_in_a_deterministic_market():
