@@ -271,5 +271,5 @@ def test_several_seeds_are_reported_as_one_is(tmp_path, capsys):
 def test_with_few_slices_it_is_near_the_optimum(tmp_path):
     policy = train(Args(timesteps=300_000, seeds=2, out=str(tmp_path), progress=False))
     board = evaluate("regime-day", ["TWAP", policy], episodes=2000)
-    gaps = {row["policy"]: row["gap_percent"] for row in board.to_dict()["policies"]}
+    gaps = {row["policy"]: row["gap_percent"] for row in board.to_dict()["rows"]}
     assert gaps[policy.name] < 4.0 < gaps["TWAP"]
