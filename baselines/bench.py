@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from hyperexec_env.evaluation import bench
-from hyperexec_env.evaluation.bench import ENVIRONMENT, REFERENCE, Probe, single_rate, within
+from hyperexec_env.evaluation.bench import ENVIRONMENT, REFERENCE, Probe, kind_probes, single_probe, single_rate, within
 from hyperexec_env.execution import schedules
 from hyperexec_env.execution.agent import ExecutionAgent
 from hyperexec_env.execution.children import cut
@@ -22,7 +22,7 @@ from hyperexec_env.execution.config import ExecutionConfig
 from hyperexec_env.execution.fill_rates import FillRates, HiddenOrder
 from hyperexec_env.execution.online import OnlineEstimates
 from hyperexec_env.execution.quotes import Quote
-from hyperexec_env.market.scenario import UNKNOWNS, get_scenario
+from hyperexec_env.market.scenario import UNKNOWNS, Scenario, get_scenario
 from hyperexec_env.market.venue import Venue
 from hyperexec_env.orders import ParentOrder
 
@@ -46,6 +46,8 @@ _LEARNED: Final = "regime-day"
 _BATCH: Final = 50
 _SOLVED: Final = (("unknown-volume", 5.0), ("unknown-impact", 30.0))
 """Scenarios whose unknowns are solved exactly, and the limits of their time, seconds."""
+_ONE, _ALL = 1.15, 1.4
+"""Target ratios of the step time with one unknown, and with all four, to that without unknowns."""
 _POLICY: Final = "TWAP"
 _EPISODES: Final = 1_000_000
 _ROLLOUT: Final = f"""
@@ -245,25 +247,30 @@ def solver_probes() -> list[Probe]:
     return [*quick, *(within(f"optimum of {name}", "s", limit, _solve_time(name), once=True) for name, limit in _SOLVED)]
 
 
-def unknown_probes() -> list[Probe]:
-    """Return the probes of single environments with unknowns and their beliefs, relative to the market without unknowns."""
+def unknown_probes(numba: bool) -> list[Probe]:
+    """Return the probes of environments that observe beliefs, relative to the same market without unknowns, or without beliefs.
+
+    Args:
+        numba: Whether to measure compiled lanes.
+    """
+    volume, drift, impact = map(get_scenario, ("unknown-volume", "unknown-drift", "unknown-impact"))
     every = replace(get_scenario("unknown-all"), name="all-unknown", kyle_sd=0.5)
-    known = dict.fromkeys(UNKNOWNS, 0.0)
+    hidden = {"name": ENVIRONMENT, "scenario": _LEARNED, "observe_regime": False}
+    law = "probabilities of a hidden regime", None, "a hidden regime", {**hidden, "observe_beliefs": True}, hidden
     return [
-        Probe(
-            name,
-            "steps/s",
-            1.0 / slower,
-            "higher",
-            single_rate(ENVIRONMENT, scenario=scenario, observe_beliefs=True),
-            single_rate(ENVIRONMENT, scenario=replace(scenario, **known)),  # type: ignore[arg-type]
-            "nothing unknown",
-        )
-        for name, scenario, slower in (
-            ("one unknown, with its belief", get_scenario("unknown-volume"), 1.15),
-            ("four unknowns, with their beliefs", every, 1.4),
-        )
+        *kind_probes("unknown volume and its belief", _ONE, *_with_and_without(volume), numba),
+        single_probe("unknown drift and its belief", _ONE, *_with_and_without(drift)),
+        single_probe("unknown impact and its belief", _ONE, *_with_and_without(impact)),
+        *kind_probes("four unknowns and their beliefs", _ALL, *_with_and_without(every), numba),
+        *kind_probes(*law, numba),
     ]
+
+
+def _with_and_without(scenario: Scenario) -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return the name of the reference, and the options of a scenario with its beliefs and of that without its unknowns."""
+    known = replace(scenario, **dict.fromkeys(UNKNOWNS, 0.0))  # type: ignore[arg-type]
+    shown = {"name": ENVIRONMENT, "scenario": scenario, "observe_beliefs": True}
+    return "nothing unknown", shown, {"name": ENVIRONMENT, "scenario": known}
 
 
 def rollout_probes(episodes: int = _EPISODES) -> list[Probe]:

@@ -198,7 +198,7 @@ def plan(*, agent: bool = False, training: bool = False, full: bool = False) -> 
         numba = not lines[-1]
         lines += [left_out_by_gymnasium() if numba else "", left_out("the first frame is", "PIL", "plot")]
         chosen += environment_probes(numba, pictures=not lines[-1])
-        chosen += [*solver_probes(), *unknown_probes()]
+        chosen += [*solver_probes(), *unknown_probes(numba)]
         chosen += rollout_probes() if numba else []
         chosen += command_probes() if numba and full else []
     if full:

@@ -28,7 +28,7 @@ from typing import Any, Final, NamedTuple
 
 from hyperexec_env.records import is_record, rebuilt
 
-__all__ = ["NUMBER", "Symbol", "opaque", "unrolled"]
+__all__ = ["NUMBER", "Symbol", "opaque", "symbolic", "unrolled"]
 
 NUMBER: Final = object()
 """An argument, or an element of one, that is a number of a call; all other numbers are constants of the function."""
@@ -203,6 +203,12 @@ class _Name(NamedTuple):
     """A function that the text calls."""
 
     function: Any
+
+
+def symbolic(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of numbers and records that also takes symbols: an argument of a function that is unrolled."""
+    made: Callable[..., Any] = rebuilt(function, _caller)
+    return made
 
 
 def unrolled(function: Callable[..., Any], *given: Any, **inner: Any) -> Callable[..., Any]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from functools import cached_property, lru_cache
 from operator import itemgetter
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hyperexec_env.backends.unroll import NUMBER, symbolic, unrolled
 from hyperexec_env.envs.action import none_allowed
-from hyperexec_env.envs.feature import BELIEF_FEATURES, PASSIVE_BELIEFS, follows
-from hyperexec_env.envs.features import OWN, assemble, drawn_features, last_ratio, own_features, reach
+from hyperexec_env.envs.feature import PASSIVE_BELIEFS, follows
+from hyperexec_env.envs.features import OWN, Feature, assemble, drawn_features, last_ratio, own_features, reach
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.reward import Outcome, outcome_of
-from hyperexec_env.envs.situation import REGIME_LAW, Situation, price_of_last, situation_of, with_law
+from hyperexec_env.envs.situation import REGIME_LAW, Situation, beliefs_of, is_blind, price_of_last, situation_of, with_law
 from hyperexec_env.envs.task import Task, final_info, unseen
 from hyperexec_env.market.account import Account, Statement, forced_shares, open_account, settle_in_bps
 from hyperexec_env.market.hidden import laws_along
@@ -29,7 +31,7 @@ from hyperexec_env.market.lane import EpisodeOrder, Lane, LastSlice, Settled, se
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import Path, World, cost_scale, draw_number, draw_orders, draw_path
 from hyperexec_env.market.predator import PredatorMemory, step_with_predator
-from hyperexec_env.market.tables import must_finish
+from hyperexec_env.market.tables import Market, Numbers, must_finish
 from hyperexec_env.market.unknown import learn_slope, slope_moments
 from hyperexec_env.orders import Order
 from hyperexec_env.records import adder, map_leaves, on_numbers
@@ -41,8 +43,6 @@ ROW: Final = (*Slice._fields, "base", "drifted", "plan", "rest_volume")
 _write_own = struct.Struct(f"{OWN}f").pack_into  # writes all features in the time that numpy needs for one
 _EMPTY_MEMORY = PredatorMemory(0.0, 0.0, 0.0, 0.0)
 _NO_ACCOUNT = open_account()
-_SHARED = tuple(name for name in World._fields if name in Situation._fields)
-"""Fields of a situation that are the market's, which trades do not move."""
 _NO_SITUATION = Situation(**dict.fromkeys(Situation._fields))
 _NO_WORLD = World(0, 0.0, 0.0, 1.0, 1.0)
 """Placeholder for :func:`situation_of`, which does not read the account."""
@@ -51,11 +51,47 @@ _move = on_numbers(move)
 _sum_of_costs, _sum_of_slices = adder(Cost), adder(Slice)
 
 
+def _learn_fill(
+    numbers: Numbers, shown: Callable[..., Any], odds: Any, factor: Any, fill: tuple[Any, Any, Any], traded: Any, volume: Any
+) -> tuple[Any, Any]:
+    """Return the log-odds of the higher temporary impact after the fills of a slice, and the features that show them.
+
+    Args:
+        numbers: The numbers of the market.
+        shown: Function from the situation to the features.
+        odds: The log-odds before.
+        factor: Temporary impact of the episode over its mean.
+        fill: What the fills of the slice tell (:attr:`Block.fills`).
+        traded: Shares that traded.
+        volume: Market volume of the slice, shares.
+    """
+    base, slipped, variance = fill
+    odds = learn_slope(numbers, odds, base, traded / volume, factor, slipped, variance)
+    slope = slope_moments(numbers, odds)
+    return odds, shown(_NO_SITUATION._replace(slope_mean=slope.mean, slope_variance=slope.variance), None)
+
+
+@lru_cache(maxsize=32)
+def _learner(market: Market, moved: tuple[Feature, ...]) -> Callable[..., tuple[float, tuple[float, ...]]]:
+    """Return :func:`_learn_fill` of a market and of some features for floats."""
+    return unrolled(_learn_fill, market.numbers, symbolic(extension(moved)), NUMBER, NUMBER, (NUMBER,) * 3, NUMBER, NUMBER)
+
+
+@lru_cache(maxsize=32)
+def _writer(columns: tuple[int, ...]) -> Callable[[Any, tuple[float, ...]], None]:
+    """Return a function that writes values into some columns of an observation, in a quarter of the time of a loop."""
+    space: dict[str, Any] = {}
+    text = "".join(f"observation[{column}], " for column in columns)
+    exec(f"def write(observation, values):\n    {text}= values", space)  # noqa: S102 - the text holds column numbers only
+    written: Callable[[Any, tuple[float, ...]], None] = space["write"]
+    return written
+
+
 class Block:
     """The paths of consecutive episodes of one seed, drawn together because numpy is fast only in bulk.
 
     Arrays have shape (episodes, time, ...). `observations` lack the features that depend on trades, which :class:`Episode`
-    writes.
+    writes; beliefs are those without a fill of ours.
     """
 
     def __init__(self, task: Task, first: int, path: Path, order: Order | None = None) -> None:
@@ -86,19 +122,37 @@ class Block:
         ratio = last_ratio(market.numbers, observer.hidden, before, view.last_expected, world.volume_ratio)
         drawn = drawn_features(ratio, side, world.flow)
         self.observations = assemble(drawn, observer.rows.take(cell, axis=0), OWN)
-        own = observer.own
+        self.task, own = task, observer.own
         self.law: Any = map_leaves(np.transpose, laws_along(market, path)) if follows(observer.own) else None
         """Probabilities of the regimes, for an observation that shows them."""
-        self.told = all(feature in BELIEF_FEATURES for feature in own)
-        """Whether no function of the situation is a user's: what trades do not move is written ahead here."""
-        self.moved = tuple(feature for feature in own if self.told and feature not in PASSIVE_BELIEFS)
-        """Features that show a belief which our trades move."""
-        self.columns = [index - len(own) for index, feature in enumerate(own) if feature in self.moved]
-        if own and self.told:
-            passive = {name: getattr(world, name) for name in _SHARED} | dict(zip(REGIME_LAW, self.law or (), strict=False))
-            beliefs = extension(own)(_NO_SITUATION._replace(side=side, slope_mean=1.0, slope_variance=0.0, **passive), None)
-            for column, values in enumerate(beliefs, start=-len(own)):
-                self.observations[..., column] = values
+        self.moved = {index - len(own): feature for index, feature in enumerate(own) if feature not in PASSIVE_BELIEFS}
+        """Features that show what our fills tell, by column; none if an episode writes no belief slice by slice."""
+        self.fills: NDArray[np.float64] | None = None
+        """What the fills of each slice tell, shape (episodes, N, 3), currency per share: temporary impact of a participation of
+        one at its mean; error of the slippage, and its variance."""
+        if observer.calls or not own:
+            return
+        told = beliefs_of(market.numbers, observer.hidden, world, 0.0)._asdict() | {"side": side}
+        told |= zip(REGIME_LAW, self.law or (), strict=False)
+        for column, values in enumerate(extension(own)(_NO_SITUATION._replace(**told), None), start=-len(own)):
+            self.observations[..., column] = values
+        if self.moved and market.numbers.spec.unknown_slope and not is_blind(market.numbers, observer.hidden):
+            base = path.slices.temporary_scale.T / world.slope[:, 1:]
+            self.fills = _stacked(base, world.slipped[:, 1:], world.slip_variance[:, 1:])
+
+    @cached_property
+    def learn(self) -> Callable[..., tuple[float, tuple[float, ...]]]:
+        """Function from log-odds, `World.slope`, a row of `fills`, shares and volume to log-odds and values of `moved`."""
+        return _learner(self.task.market, tuple(self.moved.values()))
+
+    @cached_property
+    def write(self) -> Callable[[Any, tuple[float, ...]], None]:
+        """Function that writes the values of `moved` into an observation."""
+        return _writer(tuple(self.moved))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the attributes without functions made from text, which no pickle can hold."""
+        return {name: value for name, value in vars(self).items() if name not in ("learn", "write")}
 
 
 def draw_block(task: Task, seed: int, first: int, count: int, board: bool = False) -> Block:
@@ -125,8 +179,9 @@ class Episode:
     """A running episode: its path as plain lists, the state of the order, and the cost of each slice."""
 
     __slots__ = (
-        *("_base", "_block", "_history", "_impact", "_index", "_known", "_memory", "_odds", "_observations", "_reach", "_rows"),
-        *("_scales", "_slice_cost", "_slices", "_state", "asked", "k", "market", "over", "quantity", "scale", "side", "task"),
+        *("_base", "_block", "_fills", "_history", "_impact", "_index", "_known", "_memory", "_odds"),
+        *("_observations", "_reach", "_rows", "_scales", "_slice_cost", "_slices", "_slope", "_state", "asked", "k", "market"),
+        *("over", "quantity", "scale", "side", "task"),
     )
 
     def __init__(self, task: Task, block: Block, number: int) -> None:
@@ -148,7 +203,8 @@ class Episode:
         self._history: list[tuple[Any, Any]] = []
         self._memory = _EMPTY_MEMORY if market.numbers.spec.hunted else None
         self.k, self.over, self.asked = 0, False, 0.0
-        self._odds = [0.0]
+        self._odds, self._slope = [0.0], block.path.world.slope.item(0, index)
+        self._fills: list[Any] | None = None if block.fills is None else block.fills[index].tolist()
         own = own_features(
             self._scales, self.quantity, self._reach, self._state, 0.0, market.numbers.slice_volume, self._known[0]
         )
@@ -184,9 +240,14 @@ class Episode:
             self.over = True
             if left > 0.0:
                 paid += close(self.market.impact, self.state, self.quantity)[0 if self.task.realised else 1]
-        observation = self._observations[k]  # every slice has an array of its own, written once
-        own = own_features(self._scales, self.quantity, self._reach, after, before[0] - left, row[0], self._known[k])
+        observation, traded = self._observations[k], before[0] - left  # every slice has an array of its own, written once
+        own = own_features(self._scales, self.quantity, self._reach, after, traded, row[0], self._known[k])
         _write_own(observation, 0, *own)
+        if self._fills is not None:
+            block = self._block
+            odds, shown = block.learn(self._odds[-1], self._slope, self._fills[k - 1], traded, row[0])
+            self._odds.append(odds)
+            block.write(observation, shown)
         return observation, paid * self.scale
 
     def outcome(self) -> Outcome:
@@ -203,15 +264,10 @@ class Episode:
         return situation, self.task.observer.facts_of(situation.k, situation.seen)
 
     def observation(self) -> NDArray[np.float32]:
-        """Return the present observation with the user's features."""
+        """Return the present observation with the user's features, and its columns in the user's order."""
         observer, written = self.task.observer, self._observations[self.k]
-        if not self._block.told:
+        if observer.calls:
             written[-len(observer.own) :] = extension(observer.own)(*self.noticed())
-        elif self._block.moved:
-            slope = slope_moments(self.market.numbers, self._slope_odds())
-            situation = _NO_SITUATION._replace(slope_mean=slope.mean, slope_variance=slope.variance)
-            for column, value in zip(self._block.columns, extension(self._block.moved)(situation, None), strict=True):
-                written[column] = value
         return observer.select(written)
 
     def mask(self) -> NDArray[np.int8]:
@@ -259,12 +315,11 @@ class Episode:
         if not numbers.spec.unknown_slope:
             return 0.0
         world, index = self._block.path.world, self._index
-        slope = world.slope.item(0, index)
         for k in range(len(self._odds) - 1, len(self._history)):  # the fills since the last call
             slice, left = Slice(*self._rows[k]), self._history[k - 1][0][0] if k else self.quantity
             slipped, variance = world.slipped.item(k + 1, index), world.slip_variance.item(k + 1, index)
-            base, part = slice.temporary_scale / slope, (left - self._history[k][0][0]) / slice.volume
-            self._odds.append(learn_slope(numbers, self._odds[-1], base, part, slope, slipped, variance))
+            base, part = slice.temporary_scale / self._slope, (left - self._history[k][0][0]) / slice.volume
+            self._odds.append(learn_slope(numbers, self._odds[-1], base, part, self._slope, slipped, variance))
         return self._odds[-1]
 
     def _account(self) -> Account:
@@ -345,4 +400,4 @@ class Episode:
     def info(self) -> dict[str, Any]:
         """Return the `info` of the result up to now."""
         settled = self.settled()
-        return final_info(unseen(settled, self.over) if self.task.secret else settled)
+        return final_info(unseen(settled, self.over) if self.task.secret and not self.over else settled)

@@ -405,6 +405,11 @@ class Observer:
         return tuple(feature for feature in self.features if feature.function is not None)
 
     @cached_property
+    def calls(self) -> bool:
+        """Whether a feature is a function of a user, which an episode calls in every slice; else `own` are beliefs."""
+        return any(feature not in BELIEF_FEATURES for feature in self.own)
+
+    @cached_property
     def columns(self) -> NDArray[np.int64] | None:
         """Columns of the observation among all built-in features and the user's behind them; None: all, in their order."""
         every = [*FEATURES, *self.own]

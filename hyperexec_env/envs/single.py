@@ -256,7 +256,7 @@ class HyperExecEnv(EpisodeEnv):
             self.reward_dim = len(PARTS)
         self._discrete = mode.discrete
         self._pays = task.parts or task.own_reward is not None
-        self._shows = bool(task.observer.own) or task.observer.columns is not None
+        self._shows = task.observer.calls or task.observer.columns is not None
         self._has_extras = self._discrete or self._human or self._full or self._pays or self._shows
         self._read: Callable[[Any], float] = self._value
         if self._discrete:
@@ -323,7 +323,7 @@ class HyperExecEnv(EpisodeEnv):
     def _observation(self, episode: Episode) -> NDArray[np.float32]:
         """Return the observation with the user's features."""
         observation = episode.observation()
-        if np.isnan(observation).any():
+        if self.task.observer.calls and np.isnan(observation).any():
             raise ValueError(nan_message(self.task, observation, f"slice {episode.k}"))
         return observation
 

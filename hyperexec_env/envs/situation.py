@@ -12,7 +12,7 @@ from hyperexec_env.market.tables import Numbers
 from hyperexec_env.market.unknown import slope_moments
 from hyperexec_env.records import Whole, maker
 
-__all__ = ["REGIME_LAW", "Situation", "price_of_last", "situation_of", "with_law"]
+__all__ = ["REGIME_LAW", "Situation", "beliefs_of", "is_blind", "price_of_last", "situation_of", "with_law"]
 
 
 class Situation(NamedTuple):
@@ -77,6 +77,19 @@ class Situation(NamedTuple):
     regime_probability_RECOVERY: Any = 0.0
 
 
+class Beliefs(NamedTuple):
+    """The beliefs about what an episode does not show; the fields of a :class:`Situation` of these names."""
+
+    level_mean: Any
+    level_variance: Any
+    drift_mean: Any
+    drift_variance: Any
+    slope_mean: Any
+    slope_variance: Any
+    kyle_mean: Any
+    kyle_variance: Any
+
+
 REGIME_LAW: Final = Situation._fields[-6:]
 """Fields that hold the probabilities of the regimes, in the order of
 :data:`~hyperexec_env.market.regime.REGIME_NAMES`."""
@@ -100,7 +113,7 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         last_price: The result of :func:`price_of_last`; observations do not read it.
     """
     last, state, world, regime = lane.last, lane.state, lane.world, lane.world.regime
-    level, drift, slope, kyle = _beliefs(numbers, hidden, world, lane.slope_odds)
+    beliefs = beliefs_of(numbers, hidden, world, lane.slope_odds)
     seen = regime * 0 + (numbers.width - 1) if hidden else regime
     transient = state.transient * 0.0 if hidden else state.transient
     ratio = world.volume_ratio * 0.0 + 1.0 if hidden else world.volume_ratio
@@ -120,14 +133,14 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         last_volume=last.volume,
         last_price=last_price,
         volume_ratio=ratio,
-        level_mean=level.mean,
-        level_variance=level.variance,
-        drift_mean=drift.mean,
-        drift_variance=drift.variance,
-        slope_mean=slope.mean,
-        slope_variance=slope.variance,
-        kyle_mean=kyle.mean,
-        kyle_variance=kyle.variance,
+        level_mean=beliefs.level_mean,
+        level_variance=beliefs.level_variance,
+        drift_mean=beliefs.drift_mean,
+        drift_variance=beliefs.drift_variance,
+        slope_mean=beliefs.slope_mean,
+        slope_variance=beliefs.slope_variance,
+        kyle_mean=beliefs.kyle_mean,
+        kyle_variance=beliefs.kyle_variance,
         regime_probability_BULL_TRENDING=untold,
         regime_probability_BEAR_TRENDING=untold,
         regime_probability_SIDEWAYS_LOW=untold,
@@ -137,18 +150,30 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
     )
 
 
-def _beliefs(numbers: Numbers, hidden: Any, world: World, odds: Any) -> tuple[Normal, ...]:
-    """Return the beliefs about log level, drift, temporary impact and lambda; the prior where the regime is hidden."""
+def is_blind(numbers: Numbers, hidden: Any) -> Any:
+    """Return whether beliefs are those before any evidence: one of several regimes is hidden, and no finite filter is exact."""
+    return hidden and numbers.spec.regimes > 1
+
+
+def beliefs_of(numbers: Numbers, hidden: Any, world: World, odds: Any) -> Beliefs:
+    """Return the beliefs about log level, drift, temporary impact and lambda.
+
+    Args:
+        numbers: The numbers of the market.
+        hidden: Whether the regime is not observed (:func:`is_blind`).
+        world: The market at the start of the slice.
+        odds: Log-odds of the higher temporary impact given the fills so far.
+    """
     level, drift = Normal(world.level_mean, world.level_variance), Normal(world.drift_mean, world.drift_variance)
     kyle = Normal(world.kyle_mean, world.kyle_variance)
-    if hidden and numbers.spec.regimes > 1:
+    if is_blind(numbers, hidden):
         own, trend = numbers.volume_level_sd * numbers.volume_level_sd, numbers.drift_sd * numbers.drift_sd
         level = Normal(level.mean * 0.0, level.variance * 0.0 + own)
         drift = Normal(drift.mean * 0.0, drift.variance * 0.0 + trend)
         odds = odds * 0.0
         kyle = Normal(kyle.mean * 0.0 + 1.0, kyle.variance * 0.0 + numbers.kyle_sd * numbers.kyle_sd)
     slope = slope_moments(numbers, odds) if numbers.spec.unknown_slope else Normal(odds + 1.0, odds)
-    return level, drift, slope, kyle
+    return Beliefs(level.mean, level.variance, drift.mean, drift.variance, slope.mean, slope.variance, kyle.mean, kyle.variance)
 
 
 def price_of_last(hidden: Any, order: EpisodeOrder, lane: Lane) -> Any:

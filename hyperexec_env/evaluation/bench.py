@@ -48,10 +48,12 @@ __all__ = [
     "bench",
     "check_budget",
     "environment_probes",
+    "kind_probes",
     "left_out",
     "left_out_by_gymnasium",
     "report",
     "rollout_probes",
+    "single_probe",
     "single_rate",
     "within",
 ]
@@ -394,14 +396,28 @@ def _basket_probes(numba: bool) -> list[Probe]:
     return probes
 
 
-def _kind_probes(words: str, environment: str, goal: float, against: str, numba: bool) -> list[Probe]:
-    """Return the probes of an environment relative to HyperExec-v0: the single environment, numpy lanes and compiled lanes."""
-    single = _per_step(single_rate(environment)), _per_step(single_rate(ENVIRONMENT))
-    probes = [Probe(words, "us/step", goal, "lower", *single, against)]
+def single_probe(words: str, goal: float | None, against: str, ours: dict[str, Any], theirs: dict[str, Any]) -> Probe:
+    """Return the probe of a single environment relative to another; :func:`kind_probes` has the arguments."""
+    return Probe(words, "us/step", goal, "lower", *(_per_step(single_rate(**options)) for options in (ours, theirs)), against)
+
+
+def kind_probes(
+    words: str, goal: float | None, against: str, ours: dict[str, Any], theirs: dict[str, Any], numba: bool
+) -> list[Probe]:
+    """Return the probes of an environment relative to another: the single environment, numpy lanes and compiled lanes.
+
+    Args:
+        words: Name of the rows.
+        goal: Largest ratio of the step times, or None.
+        against: Name of the other environment.
+        ours: Its options, with its id as `name`.
+        theirs: Those of the other environment.
+        numba: Whether to measure compiled lanes.
+    """
+    probes = [single_probe(words, goal, against, ours, theirs)]
     for backend, count in (("numpy", _NUMPY_LANES), *([("numba", _BASKET_LANES)] if numba else [])):
-        ours, theirs = (_Lanes(name, count, **_options(backend)) for name in (environment, ENVIRONMENT))
-        name = f"{words}, {count:,} {backend} lanes"
-        probes.append(Probe(name, "ns/lane", goal, "lower", ours.nanoseconds, theirs.nanoseconds, against))
+        times = (_Lanes(lanes=count, **_options(backend), **options).nanoseconds for options in (ours, theirs))
+        probes.append(Probe(f"{words}, {count:,} {backend} lanes", "ns/lane", goal, "lower", *times, against))
     return probes
 
 
@@ -414,14 +430,14 @@ def environment_probes(numba: bool, pictures: bool = True) -> list[Probe]:
     """
     compiled = zip(*map(_compiled_probes, _VECTORS), strict=True) if numba else ()
     imports = _import_time("hyperexec_env"), _import_time("gymnasium")
-    venues = len(get_venues("venues-day").venues)
+    venues, usual = len(get_venues("venues-day").venues), {"name": ENVIRONMENT}
     return [
         Probe("single environment", "steps/s", 1.9, "higher", single_rate(ENVIRONMENT), single_rate(REFERENCE)),
         *(probe for kind in compiled for probe in kind),
         *_numpy_probes(),
         *_basket_probes(numba),
-        *_kind_probes("child order at the touch", _TOUCH, 2.0, "an order of slices", numba),
-        *_kind_probes(f"{venues} venues", _VENUES, 1.3 * (1.0 + venues), "one venue", numba),
+        *kind_probes("child order at the touch", 2.0, "an order of slices", {"name": _TOUCH}, usual, numba),
+        *kind_probes(f"{venues} venues", 1.3 * (1.0 + venues), "one venue", {"name": _VENUES}, usual, numba),
         within("decision of a trained policy", "us", 25.0, _decision_time()),
         Probe("import", "s", 1.3, "lower", *imports, against="import gymnasium"),
         *([within("first vector step, warm cache", "s", 0.7, _process_time(_FIRST_STEP))] if numba else []),

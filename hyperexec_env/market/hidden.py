@@ -174,9 +174,9 @@ def rivals_table(market: Market) -> Rivals:
     return table
 
 
-def _likely(probability: Any, evidence: Any, most: Any) -> Any:
-    """Return the weight of a regime after evidence."""
-    return probability * exponential(evidence - most)
+def _likelihood(evidence: Any, most: Any) -> Any:
+    """Return the likelihood of a slice in a regime over that in its likeliest regime."""
+    return exponential(evidence - most)
 
 
 def _moved(row: Any, probability: Any) -> Any:
@@ -189,10 +189,15 @@ def _together(law: Any, other: Any) -> Any:
     return each(add, law, other)
 
 
-def _weighed(numbers: Numbers, rivals: Rivals, law: Any, tape: Tape) -> Any:
-    """Return the probabilities of the regimes of a slice given the slice too."""
+def _likelihoods(numbers: Numbers, rivals: Rivals, tape: Tape) -> Any:
+    """Return the likelihoods of a slice in the regimes, of which the largest is 1."""
     evidence = each(_evidence, numbers, rivals.moves, rivals.volume, rivals.step, rivals.drift, tape)
-    weights = each(_likely, law, evidence, fold(maximum, evidence))
+    return each(_likelihood, evidence, fold(maximum, evidence))
+
+
+def _weighed(law: Any, likelihoods: Any) -> Any:
+    """Return the probabilities of the regimes of a slice given the slice too."""
+    weights = each(mul, law, likelihoods)
     return each(truediv, weights, fold(add, weights))
 
 
@@ -203,7 +208,7 @@ def later_law(chain: Chain, law: Any) -> RegimeLaw:
 
 def next_law(numbers: Numbers, chain: Chain, rivals: Rivals, law: RegimeLaw, tape: Tape) -> RegimeLaw:
     """Return the probabilities of the regimes of the next slice, given those of a slice and what was seen of it."""
-    return later_law(chain, _weighed(numbers, rivals, law, tape))
+    return later_law(chain, _weighed(law, _likelihoods(numbers, rivals, tape)))
 
 
 def begin_law(chain: Chain) -> RegimeLaw:
@@ -227,12 +232,13 @@ def follow_law(numbers: Numbers, chain: Chain, rivals: Rivals, lane: Lane, law: 
 
 def _along(market: Market, path: Path) -> tuple[list[Any], list[Any]]:
     """Return the laws before each slice and at the end, and those given each slice too; fields of shape (episodes,)."""
-    world, chain, rivals, after = path.world, chain_of(market), rivals_of(market), list[Any]()
+    world, chain, after = path.world, chain_of(market), list[Any]()
+    rivals: Rivals = map_leaves(lambda values: values[:, None], rivals_of(market))
+    tape = Tape(path.slices.volume, world.price[:-1], world.price[1:], world.flow[1:])
+    likelihoods = _likelihoods(market.numbers, rivals, tape)  # of all slices at once
     before = [RegimeLaw(*(np.full(len(path.keys), value) for value in chain.start))]
     for k in range(market.slices):
-        row: Rivals = map_leaves(lambda values: values.item(k), rivals)  # noqa: B023
-        tape = Tape(path.slices.volume[k], world.price[k], world.price[k + 1], world.flow[k + 1])
-        after.append(_weighed(market.numbers, row, before[-1], tape))
+        after.append(_weighed(before[-1], tuple(values[k] for values in likelihoods)))
         before.append(later_law(chain, after[-1]))
     return before, after
 

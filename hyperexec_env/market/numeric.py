@@ -7,6 +7,7 @@ The functions inspect the types of their arguments, which compiled code cannot, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import exp, expm1, inf, log, pow, sqrt
 from typing import Any
 
@@ -45,6 +46,8 @@ def _power(base: Any, exponent: Any) -> Any:
         return base * sqrt(base)
     if exponent == 2.0:
         return base * base
+    if exponent == 1.0:
+        return base
     return sqrt(base) if exponent == 0.5 else base**exponent
 
 
@@ -131,7 +134,7 @@ def exponential(value: Any) -> Any:
     """
     if type(value) is float:
         return exp(value)
-    return value.exp() if hasattr(value, "clamp") else np.asarray(_exponentials(value), dtype=np.float64)[()]
+    return value.exp() if hasattr(value, "clamp") else _exponentials(value)
 
 
 @for_numbers(lambda value: expm1(value))
@@ -139,7 +142,7 @@ def growth(value: Any) -> Any:
     """Return e^x - 1, element by element, by the C library's `expm1`; see :func:`exponential`."""
     if type(value) is float:
         return expm1(value)
-    return value.expm1() if hasattr(value, "clamp") else np.asarray(_growths(value), dtype=np.float64)[()]
+    return value.expm1() if hasattr(value, "clamp") else _growths(value)
 
 
 @for_numbers(lambda value: log(value))
@@ -147,7 +150,7 @@ def logarithm(value: Any) -> Any:
     """Return the natural logarithm of positive values, by the C library's `log`; see :func:`exponential`."""
     if type(value) is float:
         return log(value)
-    return value.log() if hasattr(value, "clamp") else np.asarray(_logarithms(value), dtype=np.float64)[()]
+    return value.log() if hasattr(value, "clamp") else _logarithms(value)
 
 
 @for_numbers(lambda value: value != 0.0)
@@ -211,8 +214,16 @@ def power_of(base: float, exponent: Any) -> Any:
     return np.asarray(_pow(base, exponent), dtype=np.float64)
 
 
-_exponentials = np.frompyfunc(exp, 1, 1)
-_growths = np.frompyfunc(expm1, 1, 1)
-_logarithms = np.frompyfunc(log, 1, 1)
+def _elementwise(function: Callable[[float], float]) -> Callable[[Any], Any]:
+    """Return a function of arrays that calls a function of floats for each element, faster than :func:`numpy.frompyfunc`."""
+
+    def call(values: Any) -> Any:
+        given = np.asarray(values, dtype=np.float64)
+        return np.fromiter(map(function, memoryview(given.ravel())), np.float64, given.size).reshape(given.shape)[()]
+
+    return call
+
+
+_exponentials, _growths, _logarithms = map(_elementwise, (exp, expm1, log))
 _pow = np.frompyfunc(pow, 2, 1)
 _powers = np.frompyfunc(_power, 2, 1)

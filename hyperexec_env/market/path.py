@@ -32,6 +32,7 @@ With persistence of volume, eps_k is times a power of the ratio V_{k-1} / E[V_{k
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -43,7 +44,18 @@ from hyperexec_env.market.days import DaySlice, day_row, day_slice
 from hyperexec_env.market.kernel import Impact, Slice
 from hyperexec_env.market.numeric import double, exponential, growth, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
-from hyperexec_env.market.unknown import SLIPPAGE, draw_drift, draw_kyle, draw_slope, first_level, learn_level, learn_moves
+from hyperexec_env.market.unknown import (
+    SLIPPAGE,
+    Evidence,
+    draw_drift,
+    draw_kyle,
+    draw_slope,
+    first_level,
+    learn_level,
+    learn_moves,
+    level_evidence,
+    move_evidence,
+)
 from hyperexec_env.market.volume_noise import first_ratio, neutral_ratio, next_ratio, slice_factor, volume_factor
 from hyperexec_env.orders import Order
 from hyperexec_env.records import Constant, Half, Real, Single, Whole, is_record, map_leaves, reached
@@ -491,11 +503,13 @@ def slip_variance(numbers: Numbers, row: SliceRow) -> Any:
 
 def _learn(numbers: Numbers, row: SliceRow, before: World, factor: Any, earned: Any, flow: Any) -> tuple[Normal, Pair]:
     """Return the beliefs about the log level, and about drift and lambda, after a slice, whose return is `earned`."""
-    level = learn_level(
-        numbers, Normal(before.level_mean, before.level_variance), before.volume_ratio, factor * before.volume_level
-    )
+    level = Normal(before.level_mean, before.level_variance)
     moves = Pair(before.drift_mean, before.kyle_mean, before.drift_variance, before.drift_with_kyle, before.kyle_variance)
-    return level, learn_moves(numbers, row, moves, earned, flow)
+    if numbers.spec.varying_level:
+        level = learn_level(numbers, level, level_evidence(numbers, before.volume_ratio, factor * before.volume_level))
+    if numbers.spec.unknown_drift or numbers.spec.unknown_kyle:
+        moves = learn_moves(numbers, moves, move_evidence(numbers, row, earned, flow))
+    return level, moves
 
 
 def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
@@ -680,29 +694,29 @@ def path_of(market: Market, keys: noise.Words, side: Any, first: World, draws: D
     drift, innovation, _ = _move_price(numbers, volatility, world.price[:-1], predictable, surprise)
     if spec.unknown_slope:
         world.slipped[1:], world.slip_variance[1:] = _slip(numbers, row, before, draws.slippage)
-    if spec.varying_level or spec.unknown_drift or spec.unknown_kyle:
-        _follow_beliefs(numbers, row, world, np.broadcast_to(factor, surprise.shape), predictable + surprise)
+    if spec.varying_level:
+        level = Normal(world.level_mean, world.level_variance)
+        _follow(numbers, learn_level, level, level_evidence(numbers, before.volume_ratio, factor * before.volume_level))
+    if spec.unknown_drift or spec.unknown_kyle:
+        pair = Pair(world.drift_mean, world.kyle_mean, world.drift_variance, world.drift_with_kyle, world.kyle_variance)
+        _follow(numbers, learn_moves, pair, move_evidence(numbers, row, predictable + surprise, world.flow[1:]))
     fields = _slice_of(numbers, side, column, row, before, factor, drift, innovation)
     shape = market.slices, len(keys)
     slices = (values if np.shape(values) == shape else np.broadcast_to(values, shape) for values in fields)
     return Path(Slice(*slices), world, keys)
 
 
-def _follow_beliefs(numbers: Numbers, rows: SliceRow, world: World, factors: Floats, earned: Floats) -> None:
-    """Write the beliefs of all slices into the market of some episodes, slice by slice.
+def _follow(numbers: Numbers, update: Callable[[Numbers, Any, Evidence], Any], beliefs: Any, evidence: Evidence) -> None:
+    """Write the beliefs after each slice into those of some episodes.
 
     Args:
         numbers: The numbers of the market.
-        rows: The numbers of each slice, fields of shape (N, episodes).
-        world: The market, fields of shape (N + 1, episodes), whose beliefs before the first slice are known.
-        factors: r_k / L of each slice, shape (N, episodes).
-        earned: Return of the unaffected price over each slice, fraction, shape (N, episodes).
+        update: Function from the belief before a slice and the evidence of the slice to the belief after it.
+        beliefs: A record of arrays of shape (N + 1, episodes), whose first rows are the prior.
+        evidence: The evidence of all slices, each field of shape (N, episodes) or one number.
     """
-    for k in range(len(factors)):
-        row = SliceRow(*(None if values is None else values[k] for values in rows))
-        before: World = map_leaves(lambda values: values[k], world)  # noqa: B023
-        level, moves = _learn(numbers, row, before, factors[k], earned[k], world.flow[k + 1])
-        world.level_mean[k + 1], world.level_variance[k + 1] = level
-        world.drift_mean[k + 1], world.drift_variance[k + 1] = moves.first, moves.first_variance
-        world.kyle_mean[k + 1], world.kyle_variance[k + 1] = moves.second, moves.second_variance
-        world.drift_with_kyle[k + 1] = moves.covariance
+    belief = type(beliefs)(*(column[0] for column in beliefs))
+    for k in range(len(evidence.value)):
+        belief = update(numbers, belief, Evidence(*(part[k] if np.ndim(part) else part for part in evidence)))
+        for column, value in zip(beliefs, belief, strict=True):
+            column[k + 1] = value

@@ -31,7 +31,7 @@ Sources: Kalman (1960); Almgren and Lorenz (2006) for the drift.
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -41,8 +41,8 @@ from hyperexec_env.market.numeric import double, exponential, minimum, power, si
 from hyperexec_env.market.tables import Numbers, SliceRow
 
 __all__ = [
-    *("SLIPPAGE", "draw_drift", "draw_kyle", "draw_slope", "first_level", "learn_drift", "learn_level", "learn_moves"),
-    *("learn_slope", "slope_moments"),
+    *("SLIPPAGE", "Evidence", "draw_drift", "draw_kyle", "draw_slope", "first_level", "learn_level", "learn_moves"),
+    *("learn_slope", "level_evidence", "move_evidence", "slope_moments"),
 ]
 
 _DRIFT: Final = noise.offset(noise.ORDER + 6 * noise.STREAMS)
@@ -113,41 +113,52 @@ def first_level(numbers: Numbers, ratio: Any) -> Normal:
     return learn(Normal(0.0, prior), _log_ratio(numbers, ratio), _stationary(numbers))
 
 
-def learn_level(numbers: Numbers, belief: Normal, before: Any, ratio: Any) -> Normal:
-    """Return the belief about L after a slice, given the ratio of the slice before it and its own, V_k / E[V_k | m_k]."""
+class Evidence(NamedTuple):
+    """What a slice tells of one or of two numbers: value = on_first a + on_second b + e, with e ~ N(0, variance)."""
+
+    value: Any
+    variance: Any
+    on_first: Any
+    on_second: Any
+
+
+def level_evidence(numbers: Numbers, before: Any, ratio: Any) -> Evidence:
+    """Return the evidence of a slice on L, given the ratio of the slice before it and its own, V_k / E[V_k | m_k]."""
     persistence = numbers.spec.volume_persistence
-    if not numbers.spec.varying_level:
-        return belief
     seen, variance = _log_ratio(numbers, ratio), numbers.volume_noise * numbers.volume_noise
     if persistence == 0.0:
-        return learn(belief, seen, variance)
-    return learn(belief, seen - persistence * _log_ratio(numbers, before), variance, 1.0 - persistence)
+        return Evidence(seen, variance, 1.0, 0.0)
+    return Evidence(seen - persistence * _log_ratio(numbers, before), variance, 1.0 - persistence, 0.0)
 
 
-def learn_drift(numbers: Numbers, row: SliceRow, belief: Normal, earned: Any, flow: Any) -> Normal:
-    """Return the belief about mu after a slice.
+def learn_level(numbers: Numbers, belief: Normal, evidence: Evidence) -> Normal:
+    """Return the belief about L after a slice with some evidence."""
+    return learn(belief, evidence.value, evidence.variance, evidence.on_first)
+
+
+def move_evidence(numbers: Numbers, row: SliceRow, earned: Any, flow: Any) -> Evidence:
+    """Return the evidence of a slice on mu, and on l where it is unknown.
 
     Args:
         numbers: The numbers of the market.
         row: The numbers of the slice in its regime.
-        belief: The belief before the slice.
         earned: Return of the unaffected price over the slice: its predictable and its zero-mean part, fraction.
         flow: Order flow of the slice, standard deviations.
     """
-    if not numbers.spec.unknown_drift:
-        return belief
-    news = row.step_volatility * numbers.by_news
-    shown = earned - row.step_drift - row.step_volatility * numbers.by_flow * flow
-    return learn(belief, shown, news * news, numbers.tau)
-
-
-def learn_moves(numbers: Numbers, row: SliceRow, belief: Pair, earned: Any, flow: Any) -> Pair:
-    """Return the belief about mu and l after a slice; arguments as for :func:`learn_drift`."""
-    if not numbers.spec.unknown_kyle:
-        drift = learn_drift(numbers, row, Normal(belief.first, belief.first_variance), earned, flow)
-        return Pair(drift.mean, belief.second, drift.variance, belief.covariance, belief.second_variance)
     news, by_flow = row.step_volatility * numbers.by_news, row.step_volatility * numbers.by_flow * flow
-    return learn_pair(belief, earned - row.step_drift, news * news, numbers.tau, by_flow)
+    shown = earned - row.step_drift
+    if numbers.spec.unknown_kyle:
+        return Evidence(shown, news * news, numbers.tau, by_flow)
+    return Evidence(shown - by_flow, news * news, numbers.tau, 0.0)
+
+
+def learn_moves(numbers: Numbers, belief: Pair, evidence: Evidence) -> Pair:
+    """Return the belief about mu and l after a slice with some evidence."""
+    if numbers.spec.unknown_kyle:
+        return learn_pair(belief, evidence.value, evidence.variance, evidence.on_first, evidence.on_second)
+    prior = Normal(belief.first, belief.first_variance)
+    drift = learn(prior, evidence.value, evidence.variance, evidence.on_first)
+    return Pair(drift.mean, belief.second, drift.variance, belief.covariance, belief.second_variance)
 
 
 def _stationary(numbers: Numbers) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import resource
 import sys
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.vector.utils import batch_space
 
-from hyperexec_env.baselines.bench import agent_probes, command_probes, reading_probes, rollout_probes, spent_by
+from hyperexec_env.baselines import bench as measured
+from hyperexec_env.baselines.bench import agent_probes, command_probes, reading_probes, rollout_probes, spent_by, unknown_probes
 from hyperexec_env.evaluation import bench as module
 from hyperexec_env.evaluation.bench import LIMIT, REFERENCE, Probe, Row, bench, environment_probes, report, within
 
@@ -20,6 +22,11 @@ SECONDS = 0.002
 @pytest.fixture(scope="module")
 def rows():
     return bench(environment_probes(numba=False), rounds=1, seconds=SECONDS)
+
+
+@pytest.fixture(scope="module")
+def unknown_rows():
+    return bench(unknown_probes(numba=False), rounds=1, seconds=SECONDS)
 
 
 @pytest.fixture(scope="module")
@@ -33,9 +40,9 @@ def readings(*values):
     return lambda seconds: next(left)
 
 
-def test_every_measurement_has_a_reference(rows, agent_rows):
+def test_every_measurement_has_a_reference(rows, unknown_rows, agent_rows):
     assert len({row.name for row in rows}) == len(rows)
-    for row in (*rows, *agent_rows):
+    for row in (*rows, *unknown_rows, *agent_rows):
         assert row.rate > 0.0
         assert row.reference > 0.0
         assert row.ratio == pytest.approx(row.rate / row.reference)
@@ -46,6 +53,29 @@ def test_rows_that_need_an_extra_are_left_out_without_it():
     compiled = {name for name in names if "numba" in name or name == "first vector step, warm cache"}
     assert {probe.name for probe in environment_probes(numba=False)} == names - compiled
     assert {probe.name for probe in environment_probes(numba=True, pictures=False)} == names - {"first frame of render()"}
+
+
+def test_an_unknown_is_measured_beside_the_same_market_without_it(monkeypatch):
+    """The reference differs in nothing else, and observes no belief."""
+    asked = []
+    monkeypatch.setattr(measured, "single_probe", lambda *given: asked.append(given))
+    monkeypatch.setattr(measured, "kind_probes", lambda *given: asked.append(given[:-1]) or [])
+    unknown_probes(numba=True)
+    assert len(asked) == 5
+    for _, _, against, ours, theirs in asked:
+        assert ours.pop("observe_beliefs") is True
+        if against == "nothing unknown":
+            unknown, known = ours.pop("scenario"), theirs.pop("scenario")
+            assert unknown.unknown
+            assert not known.unknown
+            assert replace(known, **unknown.unknown) == unknown
+        assert ours == theirs
+
+
+def test_compiled_lanes_with_unknowns_are_measured_where_numba_is_installed():
+    compiled = {probe.name for probe in unknown_probes(numba=True)} - {probe.name for probe in unknown_probes(numba=False)}
+    assert {name.rpartition(", ")[2] for name in compiled} == {"1,024 numba lanes"}
+    assert len(compiled) == 3
 
 
 def test_the_compiled_environment_is_measured_where_numba_is_installed():

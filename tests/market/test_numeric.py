@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hyperexec_env.market import numeric
-from hyperexec_env.market.numeric import between, double, exponential, growth, maximum, minimum, power
+from hyperexec_env.market.numeric import between, double, exponential, growth, logarithm, maximum, minimum, power
 
 pytestmark = pytest.mark.fast
 
@@ -77,6 +77,17 @@ def test_exponentials_are_the_same_to_the_last_bit_for_floats_arrays_and_compile
     values = np.random.default_rng(0).normal(0.0, 0.02, 2000)
     one_by_one = [function(value) for value in values.tolist()]
     assert function(values).tolist() == one_by_one == [function.form_for_numbers(value) for value in values.tolist()]
+
+
+@pytest.mark.parametrize("function", [exponential, growth, logarithm])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (3, 1), (2, 3)])
+def test_exponentials_and_logarithms_keep_the_shape(function, shape):
+    values = np.array(np.random.default_rng(0).uniform(0.5, 2.0, shape))
+    made = function(values)
+    assert np.shape(made) == shape
+    assert made.dtype == np.float64
+    assert np.ravel(made).tolist() == [function(value) for value in np.ravel(values).tolist()]
+    assert np.array_equal(function(values.T), made.T)  # whatever the order in memory
 
 
 @pytest.mark.parametrize("exponent", [1.3, 1.5, 1.6, 2.0])

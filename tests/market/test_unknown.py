@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import pickle
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from hyperexec_env.baselines.solver import solve
+from hyperexec_env.envs.feature import belief_names
 from hyperexec_env.envs.features import observation_names
 from hyperexec_env.envs.single import HyperExecEnv
 from hyperexec_env.envs.vector import HyperExecVectorEnv
@@ -343,6 +345,21 @@ def test_a_hidden_regime_hides_the_beliefs_that_know_it():
         assert (env.situation.level_variance, env.situation.drift_variance) == pytest.approx((0.16, 4e-4))
 
 
+@pytest.mark.parametrize("backend", ["numpy", pytest.param("numba", marks=pytest.mark.slow)])
+def test_features_that_name_beliefs_show_the_prior_where_the_regime_is_hidden(backend):
+    """The filters know the regime, which the agent does not."""
+    if backend == "numba":
+        pytest.importorskip("numba")
+    options = {"scenario": replace(DAY, **ALL), "observe_regime": False, "features": list(belief_names(ALL))}
+    prior = np.array([0.0, 0.4, 0.0, 2.0, 1.0, 0.6, 1.0, 0.5], np.float32)
+    single, lanes = HyperExecEnv(**options), HyperExecVectorEnv(2, "SameStep", backend, **options)
+    observed, rows = single.reset(seed=3)[0], lanes.reset(seed=3)[0]
+    for _ in range(4):
+        assert np.array_equal(observed, prior)
+        assert np.array_equal(rows, [prior, prior])
+        observed, rows = single.step(np.zeros(1, np.float32))[0], lanes.step(np.zeros((2, 1), np.float32))[0]
+
+
 @pytest.mark.parametrize("odds", [-1e9, -800.0, 800.0, 1e9])
 def test_beliefs_that_are_certain_are_the_ends(odds):
     numbers = build_market(get_scenario("unknown-impact")).numbers
@@ -353,15 +370,38 @@ def test_beliefs_that_are_certain_are_the_ends(odds):
         assert np.all(belief.variance == 0.0)
 
 
-def test_beliefs_drawn_ahead_are_those_of_the_situation():
-    """Without an unknown impact, no trade moves a belief, and an episode holds all of them from its start."""
-    env = HyperExecEnv(replace(DAY, **BOTH, kyle_sd=0.5, side=-1), observe_beliefs=True)
-    observation, _ = env.reset(seed=8)
-    for _ in range(4):
+@pytest.mark.parametrize("unknowns", [{**BOTH, "kyle_sd": 0.5}, ALL, {"temp_impact_sd": 0.6}])
+@pytest.mark.parametrize("named", [False, True])
+def test_beliefs_written_into_the_observation_are_those_of_the_situation(unknowns, named):
+    """An episode holds the beliefs that no trade moves from its start, and writes those about the impact after each slice.
+
+    Features that a user names in another order leave and order columns of what is written.
+    """
+    scenario = replace(DAY, **unknowns, side=-1)
+    names = belief_names(scenario.unknown)
+    chosen = (*names[::-1], "remaining") if named else (*observation_names(), *names)
+    env = HyperExecEnv(scenario, **({"features": list(chosen)} if named else {"observe_beliefs": True}))
+    assert env.observation_names == chosen
+    observation, over = env.reset(seed=8)[0], False
+    while not over:
         now = env.situation
-        expected = [
-            *(now.level_mean, now.level_variance**0.5, -100.0 * now.drift_mean, 100.0 * now.drift_variance**0.5),
-            *(now.kyle_mean, now.kyle_variance**0.5),
-        ]
-        assert observation[-6:] == pytest.approx(expected, rel=1e-6)
-        observation = env.step(np.full(1, 0.3, np.float32))[0]
+        means = now.level_mean, -100.0 * now.drift_mean, now.slope_mean, now.kyle_mean
+        variances = now.level_variance, 1e4 * now.drift_variance, now.slope_variance, now.kyle_variance
+        expected = dict(
+            zip(belief_names(ALL), [x for m, v in zip(means, variances, strict=True) for x in (m, v**0.5)], strict=True)
+        )
+        seen = dict(zip(chosen, observation, strict=True))
+        assert [seen[name] for name in names] == pytest.approx([expected[name] for name in names], rel=1e-6, abs=1e-9)
+        observation, _, over, _, _ = env.step(np.full(1, 0.3, np.float32))
+    assert now.slope_variance < 0.36 or "temp_impact_sd" not in unknowns
+
+
+def test_an_environment_with_beliefs_can_be_copied_while_an_episode_runs():
+    env = HyperExecEnv(replace(DAY, **ALL), observe_beliefs=True)
+    env.reset(seed=2)
+    env.step(np.zeros(1, np.float32))
+    other = pickle.loads(pickle.dumps(env))  # noqa: S301 - made one line before
+    for action in (0.2, -0.4, 0.1):
+        ours, theirs = (each.step(np.full(1, action, np.float32)) for each in (env, other))
+        assert np.array_equal(ours[0], theirs[0])
+        assert ours[1] == theirs[1]

@@ -80,8 +80,14 @@ GOALS = {
     "optimum of basket-day": (1.0, "lower", LIMIT),
     "optimum of unknown-volume": (1.0, "lower", LIMIT),
     "optimum of unknown-impact": (1.0, "lower", LIMIT),
-    "one unknown, with its belief": (1.0 / 1.15, "higher", "nothing unknown"),
-    "four unknowns, with their beliefs": (1.0 / 1.4, "higher", "nothing unknown"),
+    "unknown volume and its belief": (1.15, "lower", "nothing unknown"),
+    "unknown volume and its belief, 1,000 numpy lanes": (1.15, "lower", "nothing unknown"),
+    "unknown volume and its belief, 1,024 numba lanes": (1.15, "lower", "nothing unknown"),
+    "unknown drift and its belief": (1.15, "lower", "nothing unknown"),
+    "unknown impact and its belief": (1.15, "lower", "nothing unknown"),
+    "four unknowns and their beliefs": (1.4, "lower", "nothing unknown"),
+    "four unknowns and their beliefs, 1,000 numpy lanes": (1.4, "lower", "nothing unknown"),
+    "four unknowns and their beliefs, 1,024 numba lanes": (1.4, "lower", "nothing unknown"),
     "4 venues": (6.5, "lower", "one venue"),
     "4 venues, 1,000 numpy lanes": (6.5, "lower", "one venue"),
     "4 venues, 1,024 numba lanes": (6.5, "lower", "one venue"),
@@ -133,6 +139,8 @@ def test_an_option_measures_its_part_only_and_full_measures_all(everything_insta
     assert names(agent=True, training=True) == agent | training
     long = {"evaluate, 1,000,000 episodes", "evaluate, 1,000,000 episodes, memory", *LARGE}
     assert names(full=True) == plain | agent | training | long
+    law = "probabilities of a hidden regime"
+    assert {law, f"{law}, 1,000 numpy lanes", f"{law}, 1,024 numba lanes"} <= plain
     assert not plain & long
 
 
