@@ -35,6 +35,7 @@ __all__ = [
     "learn_odds",
     "learn_pair",
     "learn_volume",
+    "log_density",
     "log_likelihood",
     "log_volume_ratio",
     "move_regimes",
@@ -220,8 +221,12 @@ def expected_inverse_volume(log_volume: Normal, variance: Any) -> Any:
 
 def log_likelihood(value: Any, mean: Any, variance: Any) -> Any:
     """Return the log density of a normal, less a constant."""
-    away = value - mean
-    return -0.5 * (away * away / variance + logarithm(variance))
+    return log_density(value - mean, variance, logarithm(variance))
+
+
+def log_density(away: Any, variance: Any, log_variance: Any) -> Any:
+    """Return the log density of a normal at a distance from its mean, less a constant, given the log of its variance too."""
+    return -0.5 * (away * away / variance + log_variance)
 
 
 def weigh_regimes(probabilities: Any, log_likelihoods: Any) -> Any:

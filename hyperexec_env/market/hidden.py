@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market.belief import log_likelihood
+from hyperexec_env.market.belief import log_density, log_likelihood
 from hyperexec_env.market.lane import Lane
 from hyperexec_env.market.numeric import exponential, logarithm, maximum
 from hyperexec_env.market.path import Path
@@ -71,7 +71,15 @@ class Tape(NamedTuple):
     """Order flow of the slice, standard deviations."""
 
 
-def _evidence(numbers: Numbers, moves: Any, volume: Any, step: Any, drift: Any, tape: Tape) -> Any:
+def _news_variance(numbers: Numbers, step: Any) -> Any:
+    """Return the variance of the return of a slice around its drift and its move by flow, given its volatility."""
+    spread = numbers.by_news * step
+    return maximum(spread * spread, _LEAST_VARIANCE)
+
+
+def _evidence(
+    numbers: Numbers, moves: Any, volume: Any, step: Any, drift: Any, variance: Any, log_variance: Any, tape: Tape
+) -> Any:
     """Return the log-likelihood of a slice in a regime.
 
     Args:
@@ -80,6 +88,8 @@ def _evidence(numbers: Numbers, moves: Any, volume: Any, step: Any, drift: Any, 
         volume: Expected volume of the slice in the regime, shares.
         step: Volatility of the slice in the regime, fraction.
         drift: Drift of the slice in the regime, fraction.
+        variance: Variance of the return around drift and flow in the regime (:func:`_news_variance`).
+        log_variance: Its logarithm.
         tape: The slice.
     """
     noise = numbers.volume_noise * numbers.volume_noise
@@ -91,8 +101,7 @@ def _evidence(numbers: Numbers, moves: Any, volume: Any, step: Any, drift: Any, 
         earned = logarithm(tape.price / tape.before) + own
     else:
         earned = (tape.price - tape.before) / numbers.arrival_price
-    news, spread = earned - drift - numbers.by_flow * step * tape.flow, numbers.by_news * step
-    return total + moves * log_likelihood(news, 0.0, maximum(spread * spread, _LEAST_VARIANCE))
+    return total + moves * log_density(earned - drift - numbers.by_flow * step * tape.flow, variance, log_variance)
 
 
 def regime_evidence(market: Market, k: int, volume: Floats, before: Floats, price: Floats, flow: Floats) -> Floats:
@@ -108,7 +117,9 @@ def regime_evidence(market: Market, k: int, volume: Floats, before: Floats, pric
     """
     step, expected = market.step_volatility[k], market.mean_volume[k, : market.regimes]
     tape = Tape(*(np.asarray(values)[:, None] for values in (volume, before, price, flow)))
-    return np.asarray(_evidence(market.numbers, float(step.all()), expected, step, market.step_drift, tape))
+    variance = _news_variance(market.numbers, step)
+    of_regimes = expected, step, market.step_drift, variance, logarithm(variance)
+    return np.asarray(_evidence(market.numbers, float(step.all()), *of_regimes, tape))
 
 
 # --- regime by regime, for lanes and paths
@@ -140,6 +151,10 @@ class Rivals(NamedTuple):
     """Volatility of the slice, fraction."""
     drift: RegimeLaw
     """Drift of the slice, fraction."""
+    variance: RegimeLaw
+    """Variance of the return of the slice around its drift and its move by flow."""
+    log_variance: RegimeLaw
+    """Logarithm of that variance."""
 
 
 def _columns(market: Market) -> list[int]:
@@ -164,7 +179,9 @@ def rivals_of(market: Market) -> Rivals:
     volume, step = market.mean_volume[: market.slices, columns], market.step_volatility[:, columns]
     drift = np.broadcast_to(market.step_drift[columns], step.shape)
     moves = market.step_volatility.all(axis=1).astype(np.float64)
-    return Rivals(moves, *(RegimeLaw(*np.ascontiguousarray(values.T)) for values in (volume, step, drift)))
+    variance = _news_variance(market.numbers, step)
+    tables = volume, step, drift, variance, logarithm(variance)
+    return Rivals(moves, *(RegimeLaw(*np.ascontiguousarray(values.T)) for values in tables))
 
 
 def rivals_table(market: Market) -> Rivals:
@@ -191,7 +208,8 @@ def _together(law: Any, other: Any) -> Any:
 
 def _likelihoods(numbers: Numbers, rivals: Rivals, tape: Tape) -> Any:
     """Return the likelihoods of a slice in the regimes, of which the largest is 1."""
-    evidence = each(_evidence, numbers, rivals.moves, rivals.volume, rivals.step, rivals.drift, tape)
+    volume, step, drift, variance = rivals.volume, rivals.step, rivals.drift, rivals.variance
+    evidence = each(_evidence, numbers, rivals.moves, volume, step, drift, variance, rivals.log_variance, tape)
     return each(_likelihood, evidence, fold(maximum, evidence))
 
 
