@@ -398,7 +398,7 @@ def _basket_probes(numba: bool) -> list[Probe]:
 
 def single_probe(words: str, goal: float | None, against: str, ours: dict[str, Any], theirs: dict[str, Any]) -> Probe:
     """Return the probe of a single environment relative to another; :func:`kind_probes` has the arguments."""
-    return Probe(words, "us/step", goal, "lower", *(_per_step(single_rate(**options)) for options in (ours, theirs)), against)
+    return Probe(words, "us/step", goal, "lower", _per_step(single_rate(**ours)), _per_step(single_rate(**theirs)), against)
 
 
 def kind_probes(
@@ -416,8 +416,9 @@ def kind_probes(
     """
     probes = [single_probe(words, goal, against, ours, theirs)]
     for backend, count in (("numpy", _NUMPY_LANES), *([("numba", _BASKET_LANES)] if numba else [])):
-        times = (_Lanes(lanes=count, **_options(backend), **options).nanoseconds for options in (ours, theirs))
-        probes.append(Probe(f"{words}, {count:,} {backend} lanes", "ns/lane", goal, "lower", *times, against))
+        here, there = (_Lanes(lanes=count, **_options(backend), **options) for options in (ours, theirs))
+        name = f"{words}, {count:,} {backend} lanes"
+        probes.append(Probe(name, "ns/lane", goal, "lower", here.nanoseconds, there.nanoseconds, against))
     return probes
 
 

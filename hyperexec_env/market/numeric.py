@@ -219,7 +219,7 @@ def _elementwise(function: Callable[[float], float]) -> Callable[[Any], Any]:
 
     def call(values: Any) -> Any:
         given = np.asarray(values, dtype=np.float64)
-        return np.fromiter(map(function, memoryview(given.ravel())), np.float64, given.size).reshape(given.shape)[()]
+        return np.fromiter(map(function, given.ravel().data), np.float64, given.size).reshape(given.shape)[()]
 
     return call
 
