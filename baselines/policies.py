@@ -26,7 +26,7 @@ from hyperexec_env.market.tables import Market
 
 from .desk import DESK, LEARNERS
 from .filtered import BeliefGrid, Filtered
-from .replan import Replan
+from .replan import MISLED, Replan
 
 __all__ = ["BASELINES", "MANY", "SANITY", "SOLVED", "Adaptive", "Optimal", "Schedule", "get_policy", "policy_names"]
 
@@ -245,7 +245,7 @@ MANY: Final[dict[str, Callable[[], Policy]]] = {"linearised": _linearised, "univ
 """Factories of the policies for many markets by name (:mod:`.universal`)."""
 
 
-SOLVED: Final[dict[str, Callable[[], Policy]]] = {kind.name: kind for kind in (Optimal, Replan, Filtered, BeliefGrid)}
+SOLVED: Final[dict[str, Callable[[], Policy]]] = {kind.name: kind for kind in (Optimal, Replan, *MISLED, Filtered, BeliefGrid)}
 """Factories by name of the policies that solve the scenario in which they trade."""
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from hyperexec_env.market.belief import log_density, log_likelihood
 from hyperexec_env.market.lane import Lane
 from hyperexec_env.market.numeric import exponential, logarithm, maximum
-from hyperexec_env.market.path import Path
+from hyperexec_env.market.path import Path, earned_return
 from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.market.several import each, fold
 from hyperexec_env.market.tables import Market, Numbers
@@ -95,12 +95,7 @@ def _evidence(
     noise = numbers.volume_noise * numbers.volume_noise
     ratio = logarithm(tape.volume / volume) + 0.5 * noise
     total = log_likelihood(ratio, 0.0, maximum(noise, _LEAST_VARIANCE))
-    if numbers.spec.geometric:
-        persistence = numbers.spec.flow_persistence
-        own = 0.5 * step * step * (1.0 - numbers.flow_share * persistence * persistence)
-        earned = logarithm(tape.price / tape.before) + own
-    else:
-        earned = (tape.price - tape.before) / numbers.arrival_price
+    earned = earned_return(numbers, step, tape.before, tape.price)
     return total + moves * log_density(earned - drift - numbers.by_flow * step * tape.flow, variance, log_variance)
 
 

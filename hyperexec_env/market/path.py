@@ -42,7 +42,7 @@ from hyperexec_env.market import noise
 from hyperexec_env.market.belief import Normal, Pair
 from hyperexec_env.market.days import DaySlice, day_row, day_slice
 from hyperexec_env.market.kernel import Impact, Slice
-from hyperexec_env.market.numeric import double, exponential, growth, power_of, signed, where
+from hyperexec_env.market.numeric import double, exponential, growth, logarithm, power_of, signed, where
 from hyperexec_env.market.tables import Market, MarketSpec, Numbers, SliceRow, Thresholds, must_finish
 from hyperexec_env.market.unknown import (
     SLIPPAGE,
@@ -463,7 +463,8 @@ def observed_world(numbers: Numbers, row: SliceRow, before: World, ratio: Any, f
         flow: Order flow of the slice, standard deviations.
         price: Unaffected price at its end, currency per share.
     """
-    level, moves = _learn(numbers, row, before, ratio, _earned(numbers, row.step_volatility, before.price, price), flow)
+    earned = earned_return(numbers, row.step_volatility, before.price, price)
+    level, moves = _learn(numbers, row, before, ratio, earned, flow)
     return before._replace(
         flow=flow,
         price=price,
@@ -478,12 +479,19 @@ def observed_world(numbers: Numbers, row: SliceRow, before: World, ratio: Any, f
     )
 
 
-def _earned(numbers: Numbers, volatility: Any, before: Any, after: Any) -> Any:
-    """Return mu_k + e_k of a slice, given the unaffected price at its start and end: the inverse of :func:`_move_price`."""
+def earned_return(numbers: Numbers, volatility: Any, before: Any, after: Any) -> Any:
+    """Return mu_k + e_k of a slice, given the unaffected price at its start and end: the inverse of :func:`_move_price`.
+
+    Args:
+        numbers: The numbers of the market.
+        volatility: Volatility of the slice, fraction.
+        before: Unaffected price at its start, currency per share.
+        after: Unaffected price at its end, currency per share.
+    """
     spec = numbers.spec
     if spec.geometric:
         variance = volatility * volatility * (1.0 - numbers.flow_share * spec.flow_persistence * spec.flow_persistence)
-        return math.log(after / before) + 0.5 * variance
+        return logarithm(after / before) + 0.5 * variance
     return (after - before) / numbers.arrival_price
 
 

@@ -6,11 +6,13 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
+import hyperexec_env as hx
 from hyperexec_env.baselines.basket_policies import basket_policy
 from hyperexec_env.baselines.closed_forms import obizhaeva_wang
 from hyperexec_env.baselines.evaluate import entrants, evaluate
 from hyperexec_env.baselines.frontier import frontier
 from hyperexec_env.baselines.policies import BASELINES, SANITY, get_policy, policy_names
+from hyperexec_env.baselines.replan import MISLED, evidence
 from hyperexec_env.baselines.trace import trace
 from hyperexec_env.evaluation.policy import check_policy, unfit
 from hyperexec_env.evaluation.rollout import join, roll, rollouts
@@ -254,9 +256,43 @@ def test_a_policy_that_returns_no_number_is_refused():
         check_policy(object(), market)
 
 
+@pytest.mark.parametrize("scenario", ["unknown-volume", "unknown-drift", "unknown-impact", "unknown-all"])
+def test_who_probes_believes_the_last_slice_or_learns_nothing_loses_to_replanning(scenario):
+    market = build_market(get_scenario(scenario))
+    path = draw_path(market, episode_keys(1, np.arange(4_096)), float(market.scenario.side))
+    replanned = roll(market, get_policy("replan"), path).statement.objective
+    assert {kind.name for kind in MISLED} == {"prober", "believer", "stubborn"}
+    for kind in MISLED:
+        lost = roll(market, kind(), path).statement.objective - replanned
+        assert lost.mean() > 4.0 * lost.std(ddof=1) / np.sqrt(len(lost)), kind.name
+
+
+def test_the_evidence_that_a_believer_takes_for_the_truth_is_that_of_the_last_slice():
+    """In unknown-drift, where the move of the price over a slice is all of it; of a volume, its log ratio."""
+    env = hx.make("unknown-drift").unwrapped
+    env.reset(seed=3)
+    before = env.situation
+    env.step(np.zeros(1, np.float32))
+    after, numbers = env.situation, env.task.market.numbers
+    moved = (after.price - before.price) / numbers.arrival_price
+    flow = numbers.by_flow * float(env.task.market.row(0, 0).step_volatility) * after.flow
+    assert evidence(before, after, "drift") == pytest.approx((moved - flow) / env.task.scenario.tau, rel=1e-9)
+    env = hx.make("unknown-volume").unwrapped
+    env.reset(seed=3)
+    before = env.situation
+    env.step(np.zeros(1, np.float32))
+    after, scenario = env.situation, env.task.scenario
+    shown = np.log(after.last_volume / env.task.market.row(0, 0).mean_volume)
+    spread = scenario.volume_level_sd**2 + scenario.volume_noise**2
+    assert evidence(before, after, "level") == pytest.approx(shown + 0.5 * spread, rel=1e-6)
+
+
 UNABLE = {
     ("optimum", "hunted-day"): "it is not solved exactly .*memory of the predator",
     ("replan", "hunted-day"): "it is not solved exactly where the temporary impact is known .*memory of the predator",
+    ("prober", "regime-day"): "it needs a scenario with unknowns",
+    ("believer", "regime-day"): "it needs a scenario with unknowns",
+    ("stubborn", "regime-day"): "it needs a scenario with unknowns",
     ("filtered", "unknown-volume"): "the filter of the regimes needs a scenario without unknowns",
     ("filtered", "hunted-day"): "it is not solved exactly .*memory of the predator",
     ("belief-grid", "desk-5min"): "the participation cap ties",
