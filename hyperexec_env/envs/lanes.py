@@ -188,7 +188,7 @@ def _hooks(task: Task) -> Hooks:
         Base if own is None else Known,
         idle,
         extra,
-        (View, Known) if functions else (View,),
+        (View, Known) if task.observer.calls or allow is not None else (View,),
         (stages.observe, *noticed),
         allowed,
     )
@@ -272,7 +272,7 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             SliceRow: market.table if draws is None else draws.table,
             Base: Base(shown(market, task.mode.base, observer.hidden)),
             View: observer.table,
-            **({} if task.mode.own is None and not observer.own else {Known: observer.facts}),
+            **({} if task.mode.own is None and not observer.calls else {Known: observer.facts}),
             **({} if draws is None else {Drawn: draws.drawn, Held: held_table(market, observer.hidden)}),
             **({} if days is None else {DaySlice: days.slices}),
             **({Rivals: rivals_table(market)} if follows(observer.own) else {}),

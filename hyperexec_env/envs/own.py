@@ -138,15 +138,20 @@ def _of_lanes(features: tuple[Feature, ...]) -> Callable[[Any, Any], Any]:
 
 
 def extend_stage(features: tuple[Feature, ...]) -> tuple[Any, Callable[..., Any]]:
-    """Return the record type of some features, and the stage that computes it."""
+    """Return the record type of some features, and the stage that computes it; that of beliefs alone reads no :data:`Known`."""
     made: Any = extension(features)
     extra = _of_lanes(features)
 
     def extend(situation: Situation, known: Known) -> Any:
         return extra(situation, known)
 
-    extend.__annotations__ = {"situation": Situation, "known": Known, "return": made.kind}
-    return made.kind, extend
+    def extend_beliefs(situation: Situation) -> Any:
+        return extra(situation, None)
+
+    beliefs = all(each in BELIEF_FEATURES for each in features)
+    chosen: Callable[..., Any] = extend_beliefs if beliefs else extend
+    chosen.__annotations__ = {"situation": Situation, **({} if beliefs else {"known": Known}), "return": made.kind}
+    return made.kind, chosen
 
 
 def known_of(observer: Observer, situation: Situation) -> Any:

@@ -8,11 +8,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
 from hyperexec_env.baselines.solver import solve
-from hyperexec_env.envs.feature import belief_names
-from hyperexec_env.envs.features import observation_names
+from hyperexec_env.envs.feature import Feature, belief_names
+from hyperexec_env.envs.features import Known, observation_names
+from hyperexec_env.envs.lanes import lane_program
 from hyperexec_env.envs.single import HyperExecEnv
+from hyperexec_env.envs.task import build_task
 from hyperexec_env.envs.vector import HyperExecVectorEnv
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.market import noise, path, unknown
@@ -325,6 +328,14 @@ def test_lanes_have_the_beliefs_of_the_single_environment_to_the_bit(backend):
         action = np.full((3, 1), 0.1, np.float32)
         observed = env.step(action)[0]
         rows = [single.step(row)[0] for single, row in zip(singles, action, strict=True)]
+
+
+def test_lanes_that_show_beliefs_alone_read_no_table_for_functions_of_a_user():
+    """Reading it took most of the time that beliefs cost a lane."""
+    scenario, mode = replace(DAY, **ALL), AutoresetMode.SAME_STEP
+    own = Feature("own", 0.0, 1.0, function=lambda situation, known: known.time_left)
+    assert Known not in lane_program(build_task(scenario, observe_beliefs=True), mode).tables
+    assert Known in lane_program(build_task(scenario, observe_beliefs=True, features=[own]), mode).tables
 
 
 def test_without_unknowns_there_are_no_beliefs_to_observe():
