@@ -32,6 +32,7 @@ __all__ = [
     "Whole",
     "Word",
     "adder",
+    "extended",
     "fields_of",
     "fill_record",
     "filler",
@@ -129,6 +130,19 @@ def record_type(name: str, fields: Iterable[str], kind: Any = Any, module: str =
     """
     made: Any = NamedTuple(name, [(field, kind) for field in fields])  # type: ignore[misc]
     made.__module__ = module or sys._getframe(1).f_globals["__name__"]
+    return made
+
+
+def extended(record: Any, fields: Iterable[str], default: Any, kind: Any = Any) -> Any:
+    """Return the record type in whose place stands one with more fields at its end, all of one kind with one default.
+
+    The type has the name, the module and the docstring of the first, so that it can take its place under its name.
+    """
+    hints, more = get_type_hints(record, include_extras=True), list(fields)
+    made: Any = NamedTuple(record.__name__, [*hints.items(), *((field, kind) for field in more)])  # type: ignore[misc]
+    defaults = {**record._field_defaults, **dict.fromkeys(more, default)}
+    made.__new__.__defaults__, made._field_defaults = tuple(defaults.values()), defaults
+    made.__module__, made.__qualname__, made.__doc__ = record.__module__, record.__qualname__, record.__doc__
     return made
 
 

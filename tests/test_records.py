@@ -21,6 +21,7 @@ from hyperexec_env.records import (
     Whole,
     Word,
     adder,
+    extended,
     fields_of,
     fill_record,
     filler,
@@ -235,3 +236,20 @@ def test_a_replacer_replaces_one_field_of_records_and_of_plain_tuples():
 
 def test_filler_puts_one_value_everywhere():
     assert filler(Pair)(0.5) == Pair(0.5, 0.5)
+
+
+class Two(NamedTuple):
+    """Two numbers."""
+
+    first: Whole
+    second: Real = 2.0
+
+
+Longer = extended(Two, ("third", "fourth"), 0.5)
+
+
+def test_a_record_is_extended_in_its_place():
+    assert leaves(Longer) == (("first", "int64"), ("second", "float64"), ("third", "float64"), ("fourth", "float64"))
+    assert Longer(1) == (1, 2.0, 0.5, 0.5)
+    assert Longer(1)._replace(fourth=3.0) == (1, 2.0, 0.5, 3.0)
+    assert (Longer.__name__, Longer.__doc__, Longer.__module__) == ("Two", "Two numbers.", __name__)

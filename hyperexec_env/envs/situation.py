@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hyperexec_env.market.belief import Normal
+from hyperexec_env.market.hidden import RegimeLaw
 from hyperexec_env.market.lane import EpisodeOrder, Lane
 from hyperexec_env.market.numeric import where
 from hyperexec_env.market.path import World
+from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.market.tables import Numbers
 from hyperexec_env.market.unknown import slope_moments
-from hyperexec_env.records import Whole, maker
+from hyperexec_env.records import Whole, extended, filler, maker
 
 __all__ = ["REGIME_LAW", "Situation", "beliefs_of", "is_blind", "price_of_last", "situation_of", "with_law"]
 
 
 class Situation(NamedTuple):
-    """The information of a policy at the start of a slice: each number is a float, or an array over episodes."""
+    """The information of a policy at the start of a slice: each number is a float, or an array over episodes.
+
+    Behind the fields below stand the probabilities of the regimes in slice k given volumes, prices and flows so far, by the
+    exact filter: `regime_probability_CRISIS` and so on (:data:`REGIME_LAW`). All are 0 unless the observation shows them, or
+    the policy asks for them (:class:`~hyperexec_env.evaluation.policy.Policy`).
+    """
 
     market: Any
     """The :class:`~hyperexec_env.market.tables.Market`; None in compiled loops."""
@@ -67,14 +74,13 @@ class Situation(NamedTuple):
     """Mean of Kyle's lambda of the episode over that of the scenario given flows and prices so far."""
     kyle_variance: Any = 0.0
     """Variance of that ratio given flows and prices so far."""
-    regime_probability_BULL_TRENDING: Any = 0.0
-    """Probability of the regime in slice k given volumes, prices and flows so far (:mod:`~hyperexec_env.market.hidden`).
-    All six are 0 unless the observation shows them."""
-    regime_probability_BEAR_TRENDING: Any = 0.0
-    regime_probability_SIDEWAYS_LOW: Any = 0.0
-    regime_probability_SIDEWAYS_HIGH: Any = 0.0
-    regime_probability_CRISIS: Any = 0.0
-    regime_probability_RECOVERY: Any = 0.0
+
+
+REGIME_LAW: Final = tuple(f"regime_probability_{name}" for name in REGIME_NAMES)
+"""Fields of a situation that hold the probabilities of the regimes in slice k given volumes, prices and flows so far
+(:mod:`~hyperexec_env.market.hidden`), a field for each name of :data:`~hyperexec_env.market.regime.REGIME_NAMES`."""
+if not TYPE_CHECKING:
+    Situation = extended(Situation, REGIME_LAW, 0.0)
 
 
 class Beliefs(NamedTuple):
@@ -90,15 +96,13 @@ class Beliefs(NamedTuple):
     kyle_variance: Any
 
 
-REGIME_LAW: Final = Situation._fields[-6:]
-"""Fields that hold the probabilities of the regimes, in the order of
-:data:`~hyperexec_env.market.regime.REGIME_NAMES`."""
 _with_numbers = maker(Situation, Situation, REGIME_LAW)
 with_law = eval(  # noqa: S307 - the text holds numbers of ours
     f"lambda situation, law: made(situation, {', '.join(f'law.at_{index}' for index in range(len(REGIME_LAW)))})",
     {"made": _with_numbers},
 )
 """Function (situation, :data:`~hyperexec_env.market.hidden.RegimeLaw`) -> the situation with these probabilities."""
+_untold = filler(RegimeLaw)
 
 
 def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder, lane: Lane, last_price: Any) -> Situation:
@@ -117,8 +121,7 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
     seen = regime * 0 + (numbers.width - 1) if hidden else regime
     transient = state.transient * 0.0 if hidden else state.transient
     ratio = world.volume_ratio * 0.0 + 1.0 if hidden else world.volume_ratio
-    untold = state.remaining * 0.0
-    return Situation(
+    situation = Situation(
         market=market,
         k=lane.k,
         seen=seen,
@@ -141,13 +144,9 @@ def situation_of(market: Any, numbers: Numbers, hidden: Any, order: EpisodeOrder
         slope_variance=beliefs.slope_variance,
         kyle_mean=beliefs.kyle_mean,
         kyle_variance=beliefs.kyle_variance,
-        regime_probability_BULL_TRENDING=untold,
-        regime_probability_BEAR_TRENDING=untold,
-        regime_probability_SIDEWAYS_LOW=untold,
-        regime_probability_SIDEWAYS_HIGH=untold,
-        regime_probability_CRISIS=untold,
-        regime_probability_RECOVERY=untold,
     )
+    told: Situation = with_law(situation, _untold(state.remaining * 0.0))
+    return told
 
 
 def is_blind(numbers: Numbers, hidden: Any) -> Any:
