@@ -193,6 +193,7 @@ INSIDE = {
     *("result_files", "save_scenario", "scenario_files"),  # the files of a command
     *("described_sources", "sources_of"),  # lines of a board and of a card
     *("check_trades", "known_policies", "named_policy"),  # what a bundle calls
+    *("end_corners", "prior_ends", "told_market"),  # what a certificate and the solver call
     "bench_of",  # what the study of hiding calls
 }
 """Functions that are called with the record: they are not for users, or a record is what they are about."""

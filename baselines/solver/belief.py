@@ -15,16 +15,17 @@ belief about an unknown drift (:mod:`hyperexec_env.market.unknown`) where its ev
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.market.belief import Normal, gain_after, learn, variance_after
-from hyperexec_env.market.scenario import Scenario
-from hyperexec_env.market.tables import Market, build_market
+from hyperexec_env.market.scenario import UNKNOWNS
+from hyperexec_env.market.tables import Market
+from hyperexec_env.market.told import PRIORS, told_market
 
 __all__ = [
     *("belief_gains", "belief_variances", "drift_variances", "even_evidence", "level_matters", "memory_matters"),
@@ -86,7 +87,7 @@ def total_noise(market: Market) -> float:
 
 
 def told_markets(market: Market, kept: str = "") -> list[tuple[float, Market]]:
-    """Return markets in which the unknowns are known numbers, with their Gauss-Hermite weights.
+    """Return markets in which the unknowns are known numbers, with the weights of their draws.
 
     The weighted mean over these markets of an optimum is the optimum of a policy that is told level and drift; of the objective
     of a policy that ignores past volumes and prices, it is the objective of the policy.
@@ -96,53 +97,27 @@ def told_markets(market: Market, kept: str = "") -> list[tuple[float, Market]]:
         kept: The field of an unknown that is not told.
     """
     scenario = market.scenario
-    if kept:
-        own = {kept: getattr(scenario, kept)}
-        rest = replace(scenario, **{kept: 0.0})  # type: ignore[arg-type]
-        return [(weight, _with_unknown(one, own)) for weight, one in _told_rest(rest)]
-    if scenario.kyle_sd:  # the slope in the flow of others moves no cost
-        return _told_rest(replace(scenario, kyle_sd=0.0))
-    if scenario.temp_impact_sd:
-        return [
-            (0.5 * weight, one)
-            for factor in (1.0 - scenario.temp_impact_sd, 1.0 + scenario.temp_impact_sd)
-            for weight, one in _told_rest(
-                replace(scenario, temp_impact_sd=0.0, temp_impact_alpha=factor * scenario.temp_impact_alpha)
-            )
-        ]
-    if scenario.drift_sd:
-        return [
-            (weight * own, one) for weight, drifting in _told_drifts(scenario) for own, one in _told_rest(drifting.scenario)
-        ]
-    deviation = scenario.volume_level_sd
-    count = _NODES[market.numbers.spec.capped] + math.ceil(_NODES_PER_SD * deviation * scenario.temp_impact_beta)
-    points, weights = np.polynomial.hermite_e.hermegauss(count)
-    plain = build_market(replace(scenario, volume_level_sd=0.0))
-    factors = np.exp(deviation * points - 0.5 * deviation**2)
-    return [
-        (weight, replace(plain, mean_volume=plain.mean_volume * factor, rest_volume=plain.rest_volume * factor))
-        for weight, factor in zip((weights / weights.sum()).tolist(), factors.tolist(), strict=True)
-    ]
-
-
-def _told_rest(scenario: Scenario) -> list[tuple[float, Market]]:
-    """Return :func:`told_markets` of a scenario, or its own market where nothing is unknown."""
-    market = build_market(scenario)
-    return told_markets(market) if scenario.unknown else [(1.0, market)]
-
-
-def _with_unknown(market: Market, unknown: dict[str, float]) -> Market:
-    """Return a market with another unknown: with the volumes of the market, whose level may have been told."""
-    made = build_market(replace(market.scenario, **unknown))  # type: ignore[arg-type]
-    return replace(made, mean_volume=market.mean_volume, rest_volume=market.rest_volume)
-
-
-def _told_drifts(scenario: Scenario) -> list[tuple[float, Market]]:
-    """Return markets in which the drift is a known number, with their Gauss-Hermite weights."""
-    points, weights = np.polynomial.hermite_e.hermegauss(_DRIFTS)
+    names: list[str] = [name for name in reversed(UNKNOWNS) if name in scenario.unknown and name != kept]
     found = []
-    for point, weight in zip(points.tolist(), (weights / weights.sum()).tolist(), strict=True):
-        drift = tuple(mean + scenario.drift_sd * point for mean in scenario.regimes.drift)
-        told = replace(scenario, drift_sd=0.0, regimes=replace(scenario.regimes, drift=drift))
-        found.append((weight, build_market(told)))
+    for draw in itertools.product(*(_draws(market, name) for name in names)):
+        told = {name: value for name, (_, value) in zip(names, draw, strict=True)}
+        found.append((math.prod(weight for weight, _ in draw), told_market(scenario, told)))
     return found
+
+
+def _draws(market: Market, name: str) -> list[tuple[float, float]]:
+    """Return numbers of an unknown with their weights: those of a prior of two values, else Gauss-Hermite nodes."""
+    scenario = market.scenario
+    spread = getattr(scenario, name)
+    if name == "kyle_sd":  # the slope in the flow of others moves no cost
+        return [(1.0, 1.0)]
+    if name == "temp_impact_sd":
+        return [(0.5, value) for value in PRIORS[name].ends(spread)]
+    if name == "drift_sd":
+        points, weights = np.polynomial.hermite_e.hermegauss(_DRIFTS)
+        values = spread * points
+    else:
+        count = _NODES[market.numbers.spec.capped] + math.ceil(_NODES_PER_SD * spread * scenario.temp_impact_beta)
+        points, weights = np.polynomial.hermite_e.hermegauss(count)
+        values = np.exp(spread * points - 0.5 * spread**2)
+    return list(zip((weights / weights.sum()).tolist(), values.tolist(), strict=True))

@@ -26,6 +26,7 @@ from hyperexec_env.files import cache_folder, read_cached, write_cached
 from hyperexec_env.market.provenance import described_sources
 from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
 from hyperexec_env.market.tables import Market, build_market
+from hyperexec_env.market.told import PRIORS
 from hyperexec_env.progress import progress
 
 from .. import replan
@@ -49,13 +50,13 @@ __all__ = ["Solution", "code_hash", "optimum", "schedule_bps", "solve"]
 
 Floats = NDArray[np.float64]
 
-_UNKNOWNS: Final = {
-    "volume_level_sd": ("volume level", "volumes"),
-    "drift_sd": ("drift", "prices"),
-    "temp_impact_sd": ("temporary impact", "fills"),
-    "kyle_sd": ("Kyle's lambda", "flows"),
+_EVIDENCE: Final = {
+    "volume_level_sd": "volumes",
+    "drift_sd": "prices",
+    "temp_impact_sd": "fills",
+    "kyle_sd": "flows",
 }
-"""Name of each unknown, and the observations that tell it."""
+"""Observations that tell each unknown."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +297,7 @@ def _solve_bounds(market: Market, start: float) -> Solution:
     """Compute the bounds of a market for which :func:`unsolved` gives a reason; `start` as in :func:`_solve_exactly`."""
     upper = open_loop = twap = None
     fractions, upper_of, unknown = np.empty(0), "", market.scenario.unknown
-    ignored = " and ".join(_UNKNOWNS[name][1] for name in unknown) or "volumes"
+    ignored = " and ".join(_EVIDENCE[name] for name in unknown) or "volumes"
     if volume_alone(market):
         problem, even = build_problem(market, FINE.signal, learn=False), 1.0 / np.arange(market.slices, 0, -1)
         twap = schedule_objective(problem, even) * bps_of(market)
@@ -333,8 +334,8 @@ def _solve_bounds(market: Market, start: float) -> Solution:
 
 def _told(unknown: Iterable[str], learned: str) -> str:
     """Return what a policy is told of the unknowns, and the one that it learns, in words; the empty string without unknowns."""
-    told = " and ".join(_UNKNOWNS[name][0] for name in unknown if name != learned)
-    return f"{told} told{f', {_UNKNOWNS[learned][0]} learned' if learned else ''}" if unknown else ""
+    told = " and ".join(PRIORS[name].name for name in unknown if name != learned)
+    return f"{told} told{f', {PRIORS[learned].name} learned' if learned else ''}" if unknown else ""
 
 
 def _solve_exactly(market: Market, start: float, tick: Callable[[], None]) -> Solution:

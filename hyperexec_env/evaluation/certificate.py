@@ -12,6 +12,17 @@ so each market is tested before anything is trained in it:
   impact with a convex decay: a lump on a concave potential costs more than the children that it merges.)
 - *Convexity*: a mixture of two schedules costs at most the mixture of their costs. *Zero*: not trading costs nothing.
 
+A scenario with unknowns (:mod:`~hyperexec_env.market.told`) must pass at each draw of them: trades move no draw, and each draw
+is made before the order. The tests run at the means, and at two corners of the ends of the priors. With f the temporary impact
+over its mean, v the volume over its expectation and linear transient impact, the cost of trades x on a regime path is
+
+    C(x; f, v) = A(x) + f v^-beta B(x)          A permanent, transient and spread cost, B >= 0 the convex temporary cost
+
+so that min C over round trips rises with f v^-beta, and so do the margins of the other tests: a fault of any draw shows where f
+is lowest and v highest, at the corner of the smallest temporary impact. The opposite corner tests the other end of each prior;
+there a transient impact with another exponent, which v moves too, may show a fault. Drift and Kyle's lambda of the flow of
+others move no cost of our own trades.
+
 A search that finds no fault (:mod:`~hyperexec_env.evaluation.round_trips`) is not a proof. The tests need an
 :class:`~hyperexec_env.evaluation.impact_model.ImpactModel`, the cost of our own trades without price noise, drift and risk;
 :class:`~hyperexec_env.evaluation.impact_model.ScenarioImpact` is the one of a scenario.
@@ -21,8 +32,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -42,11 +53,13 @@ from hyperexec_env.evaluation.round_trips import (
     search_trips,
 )
 from hyperexec_env.evaluation.table import text_table
-from hyperexec_env.market.scenario import ScenarioLike, get_scenario
+from hyperexec_env.market.scenario import Scenario, ScenarioLike, get_scenario
+from hyperexec_env.market.told import PRIORS, described, prior_ends
 
 __all__ = [
     *("COMPONENTS", "Burst", "Certificate", "Halving", "ImpactCost", "ImpactModel", "ScenarioImpact", "Trip", "certify"),
-    *("certify_model", "check_impact_model", "check_scenario", "child_components", "regime_paths", "usual_trips"),
+    *("certify_model", "check_impact_model", "check_scenario", "child_components", "end_corners", "regime_paths"),
+    "usual_trips",
 ]
 
 _ELEMENTS: Final = 4_000_000
@@ -171,6 +184,12 @@ class Certificate:
     """Cost of not trading, bps of the arrival notional: over a batch of paths, the value with the largest magnitude."""
     notes: tuple[str, ...] = ()
     """Differences between the tested market and the scenario."""
+    told: Mapping[str, float] = field(default_factory=dict, hash=False)
+    """Number of each unknown that is given one, by the field of its spread; the others have their means."""
+    ends: tuple[Certificate, ...] = ()
+    """Certificates at the corners of the ends of the priors (:func:`end_corners`); empty where no unknown moves the cost."""
+    unmoved: Mapping[str, tuple[float, float]] = field(default_factory=dict, hash=False)
+    """Ends of the prior of each unknown that moves no cost of our own trades, by the field of its spread."""
 
     @property
     def tried(self) -> int:
@@ -189,7 +208,14 @@ class Certificate:
 
     @property
     def faults(self) -> tuple[str, ...]:
-        """Faults of the market, one line each; no more than one line for each kind of fault and cost component."""
+        """Faults of the market, one line each, those at the means of the unknowns first; the line of a fault at a corner of the
+        unknowns names their numbers. At each corner, no more than one line for each kind of fault and cost component.
+        """
+        return (*self._own_faults, *(f"with {described(end.told)}: {fault}" for end in self.ends for fault in end.faults))
+
+    @property
+    def _own_faults(self) -> tuple[str, ...]:
+        """Faults without those of the corners."""
         found = []
         earning = [trip for trip in self.trips if trip.earns]
         if earning:
@@ -221,18 +247,45 @@ class Certificate:
     @property
     def verdict(self) -> str:
         """The verdict, the faults and the extent of the search, in a few lines."""
+        ends = [f"with {described(end.told)}: {end.tried:,} tried, {end._smallest}" for end in self.ends]
+        means = "unknowns at their means: " if ends else ""
+        lines = [*self.faults, means + self._extent, *ends, *self._unmoved, *self.notes]
+        head = "certified" if self.sound else "NOT SOUND, do not trust policies trained in this market"
+        return "\n".join([f"certificate: {head}", *(f"  {line}" for line in lines)])
+
+    @property
+    def _extent(self) -> str:
+        """The extent of the search for round trips, and its result."""
         paths = (
             "one regime path"
             if self.paths == 1
             else f"{self.paths:,} regime paths{' (all possible)' if self.every_path else ''}"
         )
-        smallest = f"smallest cost {self.cheapest.cost_bps:.4g} bps of the notional traded"
-        lines = [*self.faults, f"{self.tried:,} round trips tried on {paths}: {smallest}", *self.notes]
-        head = "certified" if self.sound else "NOT SOUND, do not trust policies trained in this market"
-        return "\n".join([f"certificate: {head}", *(f"  {line}" for line in lines)])
+        return f"{self.tried:,} round trips tried on {paths}: {self._smallest}"
+
+    @property
+    def _smallest(self) -> str:
+        """The cost of the cheapest round trip."""
+        return f"smallest cost {self.cheapest.cost_bps:.4g} bps of the notional traded"
+
+    @property
+    def _unmoved(self) -> list[str]:
+        """The unknowns that move no cost of our own trades, one line each."""
+        return [
+            f"{' or '.join(described({name: end}) for end in ends)}: no search, {PRIORS[name].name} moves no cost of own trades"
+            for name, ends in self.unmoved.items()
+        ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the certificate as JSON-compatible values."""
+        """Return the certificate as JSON-compatible values.
+
+        A certificate at given numbers of unknowns has the key `told`; one of a scenario with unknowns has the keys `ends`, the
+        certificates at the corners, and `unmoved`.
+        """
+        unknowns: dict[str, Any] = {"told": dict(self.told)} if self.told else {}
+        if self.ends or self.unmoved:
+            unmoved = {name: list(ends) for name, ends in self.unmoved.items()}
+            unknowns |= {"ends": [end.to_dict() for end in self.ends], "unmoved": unmoved}
         halvings = [
             {**asdict(halving), "limit_bps": halving.limit_bps, "ratio": _finite(halving.ratio), "fault": halving.fault or None}
             for halving in self.halvings
@@ -254,6 +307,7 @@ class Certificate:
             "convexity_excess": self.excess,
             "idle_bps": self.idle_bps,
             "notes": list(self.notes),
+            **unknowns,
         }
 
     def __str__(self) -> str:
@@ -266,7 +320,9 @@ class Certificate:
                 *("a schedule whose slices are halved [bps of the arrival notional]", self._halving_table(), ""),
                 *("every j-th slice against the steady pace [bps of the arrival notional]", self._burst_table(), ""),
                 f"convexity: {self.pairs:,} mixtures of two schedules, largest excess over their mean {self.excess:.2g}",
-                *(f"no trade: {self.idle_bps:g} bps", "", self.verdict),
+                *(f"no trade: {self.idle_bps:g} bps", ""),
+                *(("unknowns at their means, and at the ends of their priors", self._end_table(), "") if self.ends else ()),
+                self.verdict,
             ]
         )
 
@@ -301,6 +357,17 @@ class Certificate:
         ]
         return text_table(["j", "regime", "bursts", "steady", "saving %"], cells)
 
+    def _end_table(self) -> str:
+        """Return the results at the means and at the corners of the unknowns, one line each."""
+        cells = [
+            [
+                *(str(len(found._own_faults)), described(found.told) or "means", f"{found.cheapest.cost_bps:.4f}"),
+                *(f"{found.best_burst.saving_percent:+.1f}", f"{found.excess:.2g}"),
+            ]
+            for found in (self, *self.ends)
+        ]
+        return text_table(["faults", "unknowns", "cheapest trip", "best burst %", "convexity"], cells)
+
 
 def _finite(value: float) -> float | None:
     """Return a finite value; None for infinities and NaN, which JSON does not allow."""
@@ -317,11 +384,13 @@ def certify(
 ) -> Certificate:
     """Test whether the market of a scenario is sound.
 
-    Convexity is tested without a predator: with a predator, a regular schedule may cost more than an irregular one.
+    Convexity is tested without a predator: with a predator, a regular schedule may cost more than an irregular one. A scenario
+    with unknowns is tested at their means and at the corners of the ends of their priors (:func:`end_corners`).
 
     Args:
         scenario: A name, a dict, a path or a scenario.
-        trips: Number of round trips to try, 1,000 to 10^9; None chooses a number that takes a few seconds.
+        trips: Number of round trips to try, 1,000 to 10^9; None chooses a number that takes a few seconds. Each corner of the
+            unknowns tries as many again.
         seed: Seed of the search.
         advance: Called with the number of round trips after each batch.
 
@@ -336,8 +405,28 @@ def certify(
     alone = replace(tested, predator=0.0)
     if scenario.predator:
         notes.append("convexity was tested without the predator")
-    found = _certify(ScenarioImpact(tested), ScenarioImpact(flat), ScenarioImpact(alone), trips, seed, advance)
-    return replace(found, hash=scenario.hash, notes=(*notes, *scenario.warnings))
+
+    def at(told: Mapping[str, float]) -> Certificate:
+        model, even, unwatched = (ScenarioImpact(one, told) for one in (tested, flat, alone))
+        found = _certify(model, even, unwatched, trips, seed, advance)
+        return replace(found, hash=scenario.hash, told=told)
+
+    return replace(
+        at({}),
+        notes=(*notes, *scenario.warnings),
+        ends=tuple(at(told) for told in end_corners(scenario)),
+        unmoved={name: ends for name, ends in prior_ends(scenario).items() if not PRIORS[name].costs},
+    )
+
+
+def end_corners(scenario: Scenario) -> tuple[dict[str, float], ...]:
+    """Return the numbers of the unknowns with which :func:`certify` tests a scenario beside their means.
+
+    Each unknown that moves the cost of our own trades has both ends of its prior: first the corner of the smallest temporary
+    impact (low multiple of alpha, high volume), then the opposite corner. Empty where no unknown moves the cost.
+    """
+    ends = {name: both[:: PRIORS[name].costs] for name, both in prior_ends(scenario).items() if PRIORS[name].costs}
+    return tuple({name: both[corner] for name, both in ends.items()} for corner in (0, 1) if ends)
 
 
 def certify_model(

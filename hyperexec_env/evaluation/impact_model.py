@@ -1,7 +1,7 @@
 """Impact models: the cost of our own trades, whatever their sign, which a certificate tests.
 
-The cost is without price noise, drift and risk, at the expected volume. (A volume level scales the temporary cost of all slices
-of an episode by one positive number.)
+The cost is without price noise, drift and risk, at the expected volume, and at the means of the unknowns of an episode or at
+numbers that are given for them (:mod:`~hyperexec_env.market.told`).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, Protocol
 
@@ -20,7 +20,8 @@ from hyperexec_env.market.kernel import ROLES, Cost, Slice, State
 from hyperexec_env.market.path import World, expected_slice
 from hyperexec_env.market.predator import PredatorMemory, trade, update_memory
 from hyperexec_env.market.scenario import Scenario
-from hyperexec_env.market.tables import Market, build_market
+from hyperexec_env.market.tables import Market
+from hyperexec_env.market.told import told_market
 from hyperexec_env.market.volume_noise import neutral_ratio
 
 __all__ = ["COMPONENTS", "Floats", "ImpactCost", "ImpactModel", "Paths", "ScenarioImpact", "child_components"]
@@ -103,11 +104,16 @@ class ImpactModel(Protocol):
 class ScenarioImpact:
     """Impact of a scenario, computed by the market's own step.
 
+    Args:
+        scenario: The scenario.
+        told: Numbers of unknowns (:func:`~hyperexec_env.market.told.told_market`); the others have their means.
+
     Sells trade in the mirrored market: the same step, with displacements of the opposite sign. A predator has separate
     memories of buys and of sells.
     """
 
     scenario: Scenario
+    told: Mapping[str, float] = field(default_factory=dict, hash=False)
     _markets: dict[int, Market] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
@@ -128,7 +134,7 @@ class ScenarioImpact:
     def market(self, fineness: int) -> Market:
         """Return the market of the scenario with each slice cut into `fineness` slices."""
         if fineness not in self._markets:
-            self._markets[fineness] = build_market(replace(self.scenario, slices=self.slices * fineness))
+            self._markets[fineness] = told_market(replace(self.scenario, slices=self.slices * fineness), self.told)
         return self._markets[fineness]
 
     def costs(self, trades: Floats, path: Paths, fineness: int = 1) -> ImpactCost:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import math
 import runpy
 from collections import namedtuple
 from dataclasses import dataclass, replace
@@ -39,6 +38,7 @@ from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import UNKNOWNS, get_scenario, scenario_names
 from hyperexec_env.market.tables import build_market
+from hyperexec_env.market.told import PRIORS, described, prior_ends
 
 TRIPS = 4_000
 UNSOUND = {"geo-compat", "sunshine-day"}
@@ -233,27 +233,93 @@ def test_a_registered_scenario_is_sound_unless_documented_otherwise(name):
     assert found.sound == (name not in UNSOUND), found.faults
 
 
-FAR = 3.0902
-"""Standard deviations of the quantiles .001 and .999 of a normal prior."""
-
-
-@pytest.mark.parametrize("end", [-1.0, 1.0])
 @pytest.mark.parametrize("name", ["unknown-volume", "unknown-drift", "unknown-impact", "unknown-all"])
-def test_a_market_is_sound_at_the_ends_of_what_is_unknown(name, end):
-    """Trades move no draw, so that each told draw must pass. A level of the volume scales the temporary impact, by L^-beta."""
-    scenario = get_scenario(name)
-    level = math.exp(end * FAR * scenario.volume_level_sd - 0.5 * scenario.volume_level_sd**2)
-    drift = tuple(mean + end * FAR * scenario.drift_sd for mean in scenario.regimes.drift)
-    told = replace(
-        scenario,
-        temp_impact_alpha=scenario.temp_impact_alpha
-        * (1.0 + end * scenario.temp_impact_sd)
-        * level**-scenario.temp_impact_beta,
-        regimes=replace(scenario.regimes, drift=drift),
-        **dict.fromkeys(UNKNOWNS, 0.0),
-    )
-    found = certify(told)
-    assert found.sound, found.faults
+def test_a_market_is_sound_at_the_ends_of_what_is_unknown(name):
+    """Trades move no draw, so that each told draw must pass. Costs of round trips are f v^-1 times those at the means."""
+    found, scenario = certified(name), get_scenario(name)
+    ends = prior_ends(scenario)
+    assert all(scenario.unknown[field] and PRIORS[field].costs == 0 for field in found.unmoved)
+    assert {**found.unmoved, **{field: ends[field] for end in found.ends for field in end.told}} == ends
+    for field in ends.keys() - found.unmoved.keys():
+        assert {end.told[field] for end in found.ends} == set(ends[field])
+    for end in found.ends:
+        assert end.sound
+        scale = end.told.get("temp_impact_sd", 1.0) / end.told.get("volume_level_sd", 1.0)
+        assert end.cheapest.cost_bps == pytest.approx(scale * found.cheapest.cost_bps, rel=1e-6)
+        assert f"with {described(end.told)}: " in found.verdict
+        assert described(end.told) in str(found).split("certificate:")[0]
+    assert found.to_dict()["ends"] == [end.to_dict() for end in found.ends]
+    assert [end["told"] for end in found.to_dict()["ends"]] == [dict(end.told) for end in found.ends]
+    assert json.loads(json.dumps(found.to_dict()))["unmoved"] == {key: list(both) for key, both in found.unmoved.items()}
+
+
+@pytest.mark.parametrize(("changes", "named"), [
+    ({"predator": -0.1, "temp_impact_sd": 0.9}, "with temporary impact 0.1 x its mean: "),
+    ({"predator": -0.15, "volume_level_sd": 0.8}, "with volume 8.604 x its mean: "),
+    (
+        {"predator": -0.1, "temp_impact_sd": 0.6, "volume_level_sd": 0.5},
+        "with volume 4.138 x its mean and temporary impact 0.4 x its mean: ",
+    ),
+])  # fmt: skip
+def test_a_fault_at_the_end_of_a_prior_is_found_and_named(changes, named):
+    """Liquidity that the order attracts pays for a round trip where it saves more than the temporary impact costs. At the means
+    it does not, so that a market without the unknowns is certified."""
+    scenario = replace(get_scenario("sunshine-day"), **changes)
+    assert certify(replace(scenario, **dict.fromkeys(UNKNOWNS, 0.0)), trips=TRIPS).sound
+    for seed in range(3):
+        found = certify(scenario, trips=TRIPS, seed=seed)
+        assert found.faults
+        assert all(fault.startswith(named) for fault in found.faults)
+        assert any(f"{named}a round trip of " in fault for fault in found.faults)
+        cheap, dear = found.ends
+        assert not cheap.sound
+        assert dear.sound
+        assert "NOT SOUND" in found.verdict
+        assert (found.to_dict()["sound"], found.to_dict()["faults"]) == (False, list(found.faults))
+    with pytest.raises(ValueError, match=f"is not sound: {named}"):
+        check_scenario(scenario, trips=TRIPS)
+
+
+def test_the_fault_at_an_end_is_that_of_the_market_with_the_number_stated():
+    scenario = replace(get_scenario("sunshine-day"), predator=-0.1, temp_impact_sd=0.9)
+    stated = replace(scenario, temp_impact_sd=0.0, temp_impact_alpha=(1.0 - 0.9) * scenario.temp_impact_alpha)
+    end = certify(scenario, trips=TRIPS).ends[0]
+    assert end.trips == certify(stated, trips=TRIPS).trips
+    assert end.faults == certify(stated, trips=TRIPS).faults
+
+
+@pytest.mark.fast
+@pytest.mark.parametrize("predator", [0.0, 0.3, -0.3])
+def test_the_cost_of_a_draw_is_affine_in_the_temporary_impact(predator):
+    """So a fault of any draw is a fault where the temporary impact is smallest; drift and Kyle's lambda move nothing."""
+    spreads = {"volume_level_sd": 0.5, "drift_sd": 0.01, "temp_impact_sd": 0.6, "kyle_sd": 0.5}
+    scenario = replace(get_scenario("regime-day"), predator=predator, **spreads)
+    trades, path = _mixed(26, len(scenario.regimes), 20, seed=6)
+    mean = ScenarioImpact(scenario).costs(trades, path)
+    assert (mean["temporary"] > 0.0).all()
+    for name, ends in prior_ends(scenario).items():
+        for value in ends:
+            costs = ScenarioImpact(scenario, {name: value}).costs(trades, path)
+            scale = {"volume_level_sd": value**-scenario.temp_impact_beta, "temp_impact_sd": value}.get(name, 1.0)
+            assert costs["temporary"] == pytest.approx(scale * mean["temporary"], rel=1e-12), name
+            for part in set(COMPONENTS) - ({"temporary"} if PRIORS[name].costs else set()):
+                assert np.array_equal(costs[part], mean[part]), (name, part)
+
+
+def test_an_unknown_that_moves_no_cost_is_named_and_not_searched():
+    """A known drift earns by waiting, but not because a trade moved the price: costs are beyond the unaffected price."""
+    scenario = replace(get_scenario("mid-cap"), drift_sd=0.01, kyle_sd=0.2)
+    found = certify(scenario, trips=1_000)
+    assert found.ends == ()
+    assert found.unmoved == prior_ends(scenario)
+    assert "drift -0.0309 a day or drift +0.0309 a day: no search" in found.verdict
+    assert found.trips == certify(get_scenario("mid-cap"), trips=1_000).trips
+
+
+def test_a_certificate_without_unknowns_has_no_corners():
+    found = certified("mid-cap")
+    assert not {"told", "ends", "unmoved"} & found.to_dict().keys()
+    assert "unknowns" not in str(found)
 
 
 def test_liquidity_makes_alternating_trades_earn():
@@ -339,10 +405,12 @@ def test_a_market_is_sound_at_every_volume_level():
     levelled = certify(replace(day, volume_level_sd=0.5), trips=1000)
     assert levelled.sound
     assert levelled.trips == certify(day, trips=1000).trips  # costs are those at the mean level
-    for normal in (-3.09, 3.09):
-        level = np.exp(0.5 * normal - 0.125)
+    for end in levelled.ends:
+        level = end.told["volume_level_sd"]
         regimes = replace(day.regimes, volume=tuple(level * volume for volume in day.regimes.volume))
-        assert certify(replace(day, regimes=regimes), trips=1000).sound, normal
+        stated = certify(replace(day, regimes=regimes), trips=1000)
+        assert stated.sound, level
+        assert end.cheapest.cost_bps == pytest.approx(stated.cheapest.cost_bps, rel=1e-9)
 
 
 @pytest.mark.fast
