@@ -240,6 +240,11 @@ class Certificate:
         return tuple(found)
 
     @property
+    def exit_code(self) -> int:
+        """Exit code of ``hyperexec certify``: 1 if the market is not sound, else 0."""
+        return 0 if self.sound else 1
+
+    @property
     def sound(self) -> bool:
         """Whether no fault was found."""
         return not self.faults

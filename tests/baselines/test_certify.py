@@ -19,8 +19,8 @@ def test_it_prints_the_report(capsys):
     assert capsys.readouterr().out == f"{certify(get_scenario('mid-cap'), trips=1000)}\n"
 
 
-def test_a_market_that_pays_is_a_finding_and_no_failure(capsys):
-    assert cli.main(["certify", "geo-compat", *WORDS]) == 0
+def test_a_market_that_pays_is_a_finding_and_the_exit_code_is_1(capsys):
+    assert cli.main(["certify", "geo-compat", *WORDS]) == 1
     assert "certificate: NOT SOUND" in capsys.readouterr().out
 
 
@@ -37,7 +37,7 @@ def test_json_holds_the_same_numbers(capsys, tmp_path):
 def test_a_scenario_of_ones_own_is_certified_too(capsys, tmp_path):
     path = tmp_path / "mine.toml"
     path.write_text('base = "regime-day"\nname = "mine"\ntransient_exponent = 0.5\n')
-    assert cli.main(["certify", str(path), *WORDS]) == 0
+    assert cli.main(["certify", str(path), *WORDS]) == 1
     out = capsys.readouterr().out
     assert out.startswith("mine (")
     assert "NOT SOUND" in out
