@@ -198,9 +198,10 @@ def _entrant(item: Policy | Entrant, known: _Known) -> Entrant:
         return Entrant(item, hidden=not item.observe_regime)
     if isinstance(item, Filtered):
         return Entrant(item, hidden=True)
-    if not isinstance(item, Policy):
+    if isinstance(item, type) or not isinstance(item, Policy):  # a class with a name has both attributes too
         wanted = "names, folders, entrants, or objects with a `name` and an `act(situation)` method"
-        raise TypeError(f"policies must be {wanted}, got {type(item).__name__}")
+        got = f"the class {item.__name__}" if isinstance(item, type) else type(item).__name__
+        raise TypeError(f"policies must be {wanted}, got {got}")
     return Entrant(item, sanity=item.name in known.sanity and type(item) is type(known.get(item.name)))
 
 

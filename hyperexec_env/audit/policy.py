@@ -68,7 +68,8 @@ def find_policy(policy: PolicyLike) -> Entrant:
             found = getattr(*import_object(text, "the policy"), None)
             if found is None:
                 raise ValueError(f"the module {module} has no {name}")
-            return _one(entrants(found() if callable(found) and not isinstance(found, Policy) else found))
+            made = isinstance(found, Policy) and not isinstance(found, type)  # a class with a name satisfies the protocol too
+            return _one(entrants(found if made or not callable(found) else found()))
     return _one(entrants(policy))
 
 

@@ -59,6 +59,20 @@ def test_a_policy_that_follows_the_regimes_passes():
     assert {"batch", "future", "hidden"} <= set(found.checks("passed"))
 
 
+def test_a_class_is_made_by_module_and_name_and_refused_as_an_object(tmp_path, monkeypatch):
+    (tmp_path / "own_policies.py").write_text(
+        "class Whole:\n    name = 'whole'\n    def act(self, situation):\n        return situation.remaining\n"
+        "class Named(Whole):\n    def __init__(self):\n        self.name = 'named'\n"
+        "ready = Named()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, label in (("Whole", "whole"), ("Named", "named"), ("ready", "named")):
+        assert module.find_policy(f"own_policies:{name}").policy.name == label
+    assert audit("own_policies:Whole").named("shares").verdict == "passed"
+    with pytest.raises(TypeError, match=r"policies must be names, .* got the class Follower"):
+        hx.evaluate("regime-day", [Follower], episodes=2)
+
+
 class Steady:
     """TWAP, from which the broken policies differ."""
 
