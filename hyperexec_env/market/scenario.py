@@ -413,7 +413,7 @@ class Scenario:
         """Yield a warning for each fraction of the price that may be a percentage."""
         days = max(1.0, self.day_minutes / _SESSION)
         drifts = [("regimes.drift", value, days) for value in self.regimes.drift]
-        for name, value, most in [("volatility", self.volatility, math.sqrt(days)), *drifts]:
+        for name, value, most in [("volatility", self.volatility, math.sqrt(days)), *drifts, ("drift_sd", self.drift_sd, days)]:
             if abs(value) > most:
                 fault = f"{name} = {value:g} is {100.0 * value:g} % of the price in a day"
                 yield f"WARNING: {fault}; for {value:g} % pass {value / 100.0:g}"

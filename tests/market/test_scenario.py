@@ -306,6 +306,8 @@ def test_a_percentage_is_a_warning_with_the_fraction_to_pass():
     assert warning == "WARNING: volatility = 1.57 is 157 % of the price in a day; for 1.57 % pass 0.0157"
     (warning,) = Scenario(regimes=Regimes(drift=(-2.0,))).warnings
     assert warning == "WARNING: regimes.drift = -2 is -200 % of the price in a day; for -2 % pass -0.02"
+    (warning,) = replace(get_scenario("unknown-drift"), drift_sd=1.5).warnings
+    assert warning == "WARNING: drift_sd = 1.5 is 150 % of the price in a day; for 1.5 % pass 0.015"
     month = Scenario(volatility=1.57, price_model="gbm", day_minutes=21 * 390.0)  # 34 % in a session of the month
     assert month.warnings == ()
 
