@@ -14,6 +14,7 @@ by slice with the stages :func:`begin_law` and :func:`follow_law`, to the same b
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from operator import add, mul, truediv
 from typing import Any, Final, NamedTuple
@@ -23,7 +24,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.market.belief import log_density, log_likelihood
 from hyperexec_env.market.lane import Lane
-from hyperexec_env.market.numeric import exponential, logarithm, maximum
+from hyperexec_env.market.numeric import exponential, logarithm, maximum, minimum, where
 from hyperexec_env.market.path import Path, earned_return
 from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.market.several import each, fold
@@ -186,9 +187,14 @@ def rivals_table(market: Market) -> Rivals:
     return table
 
 
-def _likelihood(evidence: Any, most: Any) -> Any:
-    """Return the likelihood of a slice in a regime over that in its likeliest regime."""
-    return exponential(evidence - most)
+def _possible(evidence: Any, probability: Any) -> Any:
+    """Return the log-likelihood of a slice in a regime; minus infinity in a regime of probability zero."""
+    return where(probability > 0.0, evidence, -math.inf)
+
+
+def _weight(evidence: Any, probability: Any, most: Any) -> Any:
+    """Return the probability of a regime times the likelihood of a slice over that in the likeliest possible regime."""
+    return probability * exponential(minimum(evidence - most, 0.0))
 
 
 def _moved(row: Any, probability: Any) -> Any:
@@ -201,16 +207,19 @@ def _together(law: Any, other: Any) -> Any:
     return each(add, law, other)
 
 
-def _likelihoods(numbers: Numbers, rivals: Rivals, tape: Tape) -> Any:
-    """Return the likelihoods of a slice in the regimes, of which the largest is 1."""
+def _evidences(numbers: Numbers, rivals: Rivals, tape: Tape) -> Any:
+    """Return the log-likelihoods of a slice in the regimes."""
     volume, step, drift, variance = rivals.volume, rivals.step, rivals.drift, rivals.variance
-    evidence = each(_evidence, numbers, rivals.moves, volume, step, drift, variance, rivals.log_variance, tape)
-    return each(_likelihood, evidence, fold(maximum, evidence))
+    return each(_evidence, numbers, rivals.moves, volume, step, drift, variance, rivals.log_variance, tape)
 
 
-def _weighed(law: Any, likelihoods: Any) -> Any:
-    """Return the probabilities of the regimes of a slice given the slice too."""
-    weights = each(mul, law, likelihoods)
+def _weighed(law: Any, evidence: Any) -> Any:
+    """Return the probabilities of the regimes of a slice given its log-likelihoods too.
+
+    The likeliest of the regimes that are possible has a likelihood of 1, so that some weight is above zero however far the
+    slice is from what all of them expect.
+    """
+    weights = each(_weight, evidence, law, fold(maximum, each(_possible, evidence, law)))
     return each(truediv, weights, fold(add, weights))
 
 
@@ -221,7 +230,7 @@ def later_law(chain: Chain, law: Any) -> RegimeLaw:
 
 def next_law(numbers: Numbers, chain: Chain, rivals: Rivals, law: RegimeLaw, tape: Tape) -> RegimeLaw:
     """Return the probabilities of the regimes of the next slice, given those of a slice and what was seen of it."""
-    return later_law(chain, _weighed(law, _likelihoods(numbers, rivals, tape)))
+    return later_law(chain, _weighed(law, _evidences(numbers, rivals, tape)))
 
 
 def begin_law(chain: Chain) -> RegimeLaw:
@@ -248,10 +257,10 @@ def _along(market: Market, path: Path) -> tuple[list[Any], list[Any]]:
     world, chain, after = path.world, chain_of(market), list[Any]()
     rivals: Rivals = map_leaves(lambda values: values[:, None], rivals_of(market))
     tape = Tape(path.slices.volume, world.price[:-1], world.price[1:], world.flow[1:])
-    likelihoods = _likelihoods(market.numbers, rivals, tape)  # of all slices at once
+    evidence = _evidences(market.numbers, rivals, tape)  # of all slices at once
     before = [RegimeLaw(*(np.full(len(path.keys), value) for value in chain.start))]
     for k in range(market.slices):
-        after.append(_weighed(before[-1], tuple(values[k] for values in likelihoods)))
+        after.append(_weighed(before[-1], tuple(values[k] for values in evidence)))
         before.append(later_law(chain, after[-1]))
     return before, after
 

@@ -22,11 +22,12 @@ from hyperexec_env.evaluation.network import NetworkPolicy
 from hyperexec_env.evaluation.observation import ObservationPolicy
 from hyperexec_env.evaluation.rollout import roll
 from hyperexec_env.evaluation.rule import Rule, RulePolicy
-from hyperexec_env.market.hidden import laws_along
+from hyperexec_env.market.hidden import RegimeLaw, Tape, chain_of, laws_along, next_law, regime_evidence, rivals_of
 from hyperexec_env.market.noise import episode_keys
 from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.market.tables import build_market
+from hyperexec_env.records import map_leaves
 
 pytestmark = pytest.mark.fast
 
@@ -239,3 +240,17 @@ def test_probabilities_without_an_exact_filter_are_refused(options, message):
 
 def test_a_market_of_one_regime_has_no_probabilities_to_observe():
     assert HyperExecEnv("almgren-chriss", **SHOWN).observation_names == observation_names()
+
+
+@pytest.mark.parametrize("law", [(0.0, 0.0, 1.0, 0.0, 0.0, 0.0), (0.0, 0.3, 0.7, 0.0, 0.0, 0.0)])
+@pytest.mark.parametrize("price", [99.9, 90.0, 0.5])
+def test_a_slice_that_only_an_impossible_regime_explains_leaves_the_possible_ones(law, price):
+    market = build_market(DAY)
+    rivals = map_leaves(lambda values: values.item(0), rivals_of(market))
+    volume = rivals.volume.at_2
+    evidence = regime_evidence(market, 0, *(np.array([value]) for value in (volume, 100.0, price, 0.0)))[0]
+    possible = np.array(law) > 0.0
+    weights = np.where(possible, law * np.exp(np.where(possible, evidence - evidence[possible].max(), 0.0)), 0.0)
+    expected = weights / weights.sum() @ DAY.regimes.transition(market.tau)
+    found = next_law(market.numbers, chain_of(market), rivals, RegimeLaw(*law), Tape(volume, 100.0, price, 0.0))
+    assert found == pytest.approx(tuple(expected), rel=1e-12)
