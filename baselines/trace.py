@@ -51,7 +51,7 @@ def trace(
     if others:
         raise ValueError(f"policy must be one policy, got {1 + len(others)}: call trace once for each")
     count = check_integer("episodes", episodes, low=1, high=100_000)
-    made = HyperExecEnv(source, **{**entrant.options, **options})
+    made = HyperExecEnv(source, **entrant.options(**options))
     check_fit(entrant.policy, made.task.market)
     seed = check_seed(seed)
 

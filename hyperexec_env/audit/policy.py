@@ -240,7 +240,7 @@ def _batch(subject: _Subject) -> Finding:
 
 def _alone(subject: _Subject) -> float:
     """Return the largest difference between the trades of one episode alone in the environment and in the batch."""
-    env, quantity = HyperExecEnv(subject.task.scenario, **subject.entrant.options), subject.task.scenario.quantity
+    env, quantity = HyperExecEnv(subject.task.scenario, **subject.entrant.options()), subject.task.scenario.quantity
     env.reset(seed=subject.seed)
     off, ended, k = 0.0, False, 0
     while not ended:

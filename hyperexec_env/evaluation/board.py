@@ -52,11 +52,18 @@ class Entrant:
         """Name of the policy, with the training seed if it was trained."""
         return self.policy.name if self.training_seed is None else f"{self.policy.name} (seed {self.training_seed})"
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Options of an environment of one asset whose situations show what the policy reads."""
-        features = {"features": (*observation_names(), *REGIME_LAW)} if follows_regimes(self.policy) else {}
-        return {"observe_regime": not self.hidden, **features}
+    def options(self, **given: Any) -> dict[str, Any]:
+        """Return options of an environment of one asset whose situations show what the policy reads.
+
+        Args:
+            given: Other options; to `features`, those that the policy needs are added.
+        """
+        made = {"observe_regime": not self.hidden, **given}
+        if follows_regimes(self.policy):
+            chosen = given.get("features")
+            chosen = observation_names() if chosen is None else tuple(chosen)
+            made["features"] = (*chosen, *(name for name in REGIME_LAW if name not in chosen))
+        return made
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ TOLERANCE: Final = 1e-6
 """Largest difference between an action of the graph and of its policy; of levels, between their scores. It is relative to the
 sum of the absolute terms of the last layer (:meth:`~hyperexec_env.evaluation.network.NetworkPolicy.sizes`) where that is above
 1, because rounding grows with it."""
+_LARGEST: Final = 1e3
+"""Largest sum that widens the tolerance: an action beyond a difference of 1e-3 is another action."""
 _ROWS: Final = 1000
 """Number of observations on which the actions are compared."""
 
@@ -75,7 +77,7 @@ def _check_same(policy: NetworkPolicy, given: tuple[NDArray[Any], ...], expected
     """
     if found.shape != expected.shape:
         raise ValueError(f"the graph of policy {policy.name!r} has actions of shape {found.shape}, not {expected.shape}")
-    sizes = np.maximum(1.0, policy.sizes(*given))
+    sizes = np.clip(policy.sizes(*given), 1.0, _LARGEST)
     if expected.dtype.kind in "iu":
         scores, row = policy.scores(given[0]).astype(float), np.arange(len(expected))
         lost = np.abs(scores[row, expected] - scores[row, found]) / np.maximum(sizes[row, expected], sizes[row, found])

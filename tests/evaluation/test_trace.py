@@ -90,6 +90,10 @@ def test_a_trace_shows_a_policy_the_probabilities_that_it_reads():
     (row,) = board.rows
     assert sum(trace.components_bps[name] for name in COSTS if name != "risk") == pytest.approx(row.is_bps, abs=1e-9)
     assert trace["shares"][0] > 0.0
+    chosen = hx.trace(
+        "regime-day", entrant, seed=3, episodes=3, board=True, features=["time_left", "regime_probability_CRISIS"]
+    )
+    assert np.array_equal(chosen["shares"], trace["shares"])
 
 
 def test_a_running_episode_has_a_trace_of_its_slices_so_far():
