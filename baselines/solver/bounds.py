@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -24,7 +25,8 @@ from .objectives import bps_of, solve_to_tolerance, told_bps
 from .problem import build_problem, unsolved
 
 __all__ = [
-    *("ignoring_bps", "learning_one", "learning_some_bps", "lower_bound", "replanned_bps", "unknowns_alone", "volume_alone"),
+    *("ignoring_bps", "learning_one", "learning_some_bps", "lower_bound", "partly_told", "replanned_bps", "unknowns_alone"),
+    "volume_alone",
 ]
 
 Floats = NDArray[np.float64]
@@ -107,20 +109,35 @@ def replanned_bps(market: Market, schedule: Policy, schedule_bps: float) -> floa
     return schedule_bps - float(saved.mean() - _ERRORS * saved.std(ddof=1) / math.sqrt(_BOUND_PATHS))
 
 
-def learning_one(market: Market) -> tuple[float, str]:
+def partly_told(market: Market) -> dict[str, list[tuple[float, Market]]]:
+    """Return the markets in which one unknown is learned and the others are told, with their weights, by the field of the one.
+
+    Kyle's lambda moves no cost, and markets that are not solved exactly are left out.
+    """
+    unknown = market.scenario.unknown
+    learned = [name for name in unknown if len(unknown) > 1 and name != "kyle_sd"]
+    made = {name: told_markets(market, name) for name in learned}
+    return {name: markets for name, markets in made.items() if not unsolved(markets[0][1])}
+
+
+def learning_one(partly: dict[str, list[tuple[float, Market]]], tick: Callable[[], None]) -> tuple[float, str]:
     """Return the largest J* of the policies that learn one unknown and are told the others, minus its error; and its field.
 
     It is a lower bound on J*, bps: minus infinity where no such market is solved.
+
+    Args:
+        partly: The markets, see :func:`partly_told`.
+        tick: Called for each market, to report progress.
     """
     largest, learned = -math.inf, ""
-    for kept in market.scenario.unknown:
-        markets = told_markets(market, kept) if len(market.scenario.unknown) > 1 and kept != "kyle_sd" else []
-        if not markets or unsolved(markets[0][1]):
-            continue
-        solved = [(weight, best_of(one)) for weight, one in markets]
-        value = sum(weight * (best.value - best.error * abs(best.value)) for weight, best in solved)
+    for name, markets in partly.items():
+        value = 0.0
+        for weight, one in markets:
+            tick()
+            best = best_of(one)
+            value += weight * (best.value - best.error * abs(best.value))
         if value > largest:
-            largest, learned = value, kept
+            largest, learned = value, name
     return largest, learned
 
 

@@ -30,12 +30,14 @@ from hyperexec_env.market.told import PRIORS
 from hyperexec_env.progress import progress
 
 from .. import replan
+from .belief import told_markets
 from .best import best_of, within
 from .bounds import (
     ignoring_bps,
     learning_one,
     learning_some_bps,
     lower_bound,
+    partly_told,
     replanned_bps,
     unknowns_alone,
     volume_alone,
@@ -309,7 +311,12 @@ def _solve_bounds(market: Market, start: float) -> Solution:
             replanned = replanned_bps(market, SchedulePolicy(fractions), open_loop) if unknown else math.inf
             if replanned < upper:
                 upper, upper_of = replanned, "the policy replan, by simulation"
-    bound, (partly, learned) = lower_bound(market), learning_one(market)
+    partly, alone = partly_told(market), unknowns_alone(market)
+    count = (len(told_markets(market)) if alone else 0) + sum(map(len, partly.values()))
+    with progress(count, f"bound {market.scenario.name}") as advance:
+        told = told_bps(market, lambda: advance(1)) if alone else None
+        some, learned = learning_one(partly, lambda: advance(1))
+    bound = lower_bound(market) if told is None else told  # where the unknowns alone are unsolved, the bound is to tell them
     return Solution(
         scenario=market.scenario,
         method="bound",
@@ -317,15 +324,15 @@ def _solve_bounds(market: Market, start: float) -> Solution:
         by_regime={},
         optimum_bps=None,
         stationary_bps=None,
-        told_bps=told_bps(market) if unknowns_alone(market) else None,
-        bound_bps=max(bound, partly),
+        told_bps=told,
+        bound_bps=max(bound, some),
         upper_bps=upper,
         open_loop_bps=open_loop,
         regime_blind_bps=None,
         twap_bps=twap,
         relative_error=None,
         seconds=time.perf_counter() - start,
-        bound_of=_told(unknown, learned if partly > bound else ""),
+        bound_of=_told(unknown, learned if some > bound else ""),
         upper_of=upper_of,
         fractions=fractions,
         policy=None,
