@@ -36,6 +36,8 @@ POLICIES: Final = ("optimum", "universal", "AC", "VWAP", "TWAP")
 URGENCIES: Final = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 """Risk aversions times the arrival notional."""
 _LEVEL: Final = 0.95
+_ROUNDING: Final = 1e-9
+"""Relative rounding error of a standard deviation, within which a point lies on the end of the curve."""
 _FIXED: Final = tuple(name for name in BASELINES if name != "AC")
 """Policies that do not follow the risk aversion."""
 
@@ -134,7 +136,8 @@ def frontier(
         for urgency in wanted[:1] if name in _FIXED else wanted:
             found = next((each for each in curve if (each.policy, each.urgency) == (name, urgency)), None)
             point = found or _point(base, name, urgency, keys)
-            optimal = float(np.interp(point.sd, risks, costs, left=math.nan, right=math.nan)) if len(curve) > 1 else math.nan
+            inside = risks[0] * (1.0 - _ROUNDING) <= point.sd <= risks[-1] * (1.0 + _ROUNDING)
+            optimal = float(np.interp(point.sd, risks, costs)) if len(curve) > 1 and inside else math.nan
             points.append(point._replace(excess=point.cost - optimal))
     return Frontier(base, episodes, seed, tuple(points), tuple(curve))
 
