@@ -18,10 +18,11 @@ Sources: Kalman (1960); Hamilton (1989) for the regimes; Almgren and Lorenz (200
 
 from __future__ import annotations
 
+import math
 from statistics import NormalDist
 from typing import Any, Final, NamedTuple
 
-from hyperexec_env.market.numeric import exponential, logarithm, maximum
+from hyperexec_env.market.numeric import exponential, logarithm, maximum, minimum, where
 
 __all__ = [
     "Normal",
@@ -40,10 +41,12 @@ __all__ = [
     "log_volume_ratio",
     "move_regimes",
     "next_volume",
+    "possible",
     "start_volume",
     "variance_after",
     "volume_after",
     "weigh_regimes",
+    "weight",
 ]
 
 LEVEL: Final = 0.9
@@ -236,8 +239,22 @@ def weigh_regimes(probabilities: Any, log_likelihoods: Any) -> Any:
         probabilities: Probabilities before, shape (..., M).
         log_likelihoods: Log density of the evidence in each regime, shape (..., M).
     """
-    weights = probabilities * exponential(log_likelihoods - log_likelihoods.max(axis=-1, keepdims=True))
+    most = possible(log_likelihoods, probabilities).max(axis=-1, keepdims=True)
+    weights = weight(log_likelihoods, probabilities, most)
     return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def possible(log_likelihood: Any, probability: Any) -> Any:
+    """Return the log density of evidence in a regime; minus infinity in a regime of probability zero."""
+    return where(probability > 0.0, log_likelihood, -math.inf)
+
+
+def weight(log_likelihood: Any, probability: Any, most: Any) -> Any:
+    """Return the probability of a regime times the density of evidence over that in the likeliest possible regime.
+
+    That regime has a density of 1, so that some weight is above zero however far the evidence is from what all regimes expect.
+    """
+    return probability * exponential(minimum(log_likelihood - most, 0.0))
 
 
 def move_regimes(probabilities: Any, transition: Any) -> Any:

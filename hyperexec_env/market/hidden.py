@@ -14,7 +14,6 @@ by slice with the stages :func:`begin_law` and :func:`follow_law`, to the same b
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from operator import add, mul, truediv
 from typing import Any, Final, NamedTuple
@@ -22,9 +21,9 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from hyperexec_env.market.belief import log_density, log_likelihood
+from hyperexec_env.market.belief import log_density, log_likelihood, possible, weight
 from hyperexec_env.market.lane import Lane
-from hyperexec_env.market.numeric import exponential, logarithm, maximum, minimum, where
+from hyperexec_env.market.numeric import logarithm, maximum
 from hyperexec_env.market.path import Path, earned_return
 from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.market.several import each, fold
@@ -187,16 +186,6 @@ def rivals_table(market: Market) -> Rivals:
     return table
 
 
-def _possible(evidence: Any, probability: Any) -> Any:
-    """Return the log-likelihood of a slice in a regime; minus infinity in a regime of probability zero."""
-    return where(probability > 0.0, evidence, -math.inf)
-
-
-def _weight(evidence: Any, probability: Any, most: Any) -> Any:
-    """Return the probability of a regime times the likelihood of a slice over that in the likeliest possible regime."""
-    return probability * exponential(minimum(evidence - most, 0.0))
-
-
 def _moved(row: Any, probability: Any) -> Any:
     """Return the law of the next regime given a regime, times the probability of the regime."""
     return each(mul, row, probability)
@@ -214,12 +203,10 @@ def _evidences(numbers: Numbers, rivals: Rivals, tape: Tape) -> Any:
 
 
 def _weighed(law: Any, evidence: Any) -> Any:
-    """Return the probabilities of the regimes of a slice given its log-likelihoods too.
-
-    The likeliest of the regimes that are possible has a likelihood of 1, so that some weight is above zero however far the
-    slice is from what all of them expect.
+    """Return the probabilities of the regimes of a slice given its log-likelihoods too, as
+    :func:`~hyperexec_env.market.belief.weigh_regimes`.
     """
-    weights = each(_weight, evidence, law, fold(maximum, each(_possible, evidence, law)))
+    weights = each(weight, evidence, law, fold(maximum, each(possible, evidence, law)))
     return each(truediv, weights, fold(add, weights))
 
 

@@ -129,6 +129,14 @@ def test_regimes_have_the_probabilities_of_all_their_paths():
     assert found == pytest.approx(exact / exact.sum(), rel=1e-10)
 
 
+def test_evidence_far_from_every_possible_regime_leaves_probabilities():
+    """The regime that explains it is impossible; of the two that are possible, one explains it better."""
+    prior, logs = np.array([0.0, 0.5, 0.5]), np.array([0.0, -2_000.0, -2_001.0])
+    found = belief.weigh_regimes(prior, logs)
+    assert found == pytest.approx([0.0, 1.0 / (1.0 + math.exp(-1.0)), 1.0 / (1.0 + math.exp(1.0))], rel=1e-12)
+    assert belief.weigh_regimes(np.array([0.0, 1.0, 0.0]), logs).tolist() == [0.0, 1.0, 0.0]
+
+
 def test_a_mixture_over_regimes_keeps_its_mean_and_its_variance():
     level, noise = 0.4**2, 0.3**2
     before = belief.next_volume(belief.learn_volume(belief.start_volume(level, noise), 0.3), 0.5, noise)
