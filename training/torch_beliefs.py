@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 
-from hyperexec_env.envs.feature import follows
 from hyperexec_env.envs.features import Observer
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.situation import Situation, with_law
@@ -41,7 +40,7 @@ def worlds_of(observer: Observer, path: Path, dtype: torch.dtype, device: str) -
 
 def laws_of(observer: Observer, path: Path, dtype: torch.dtype, device: str) -> tuple[Any, ...]:
     """Return the probabilities of the regimes at the start of each slice as :func:`worlds_of`; () if none is shown."""
-    return _by_slice(laws_along(observer.market, path), dtype, device) if follows(observer.own) else ()
+    return _by_slice(laws_along(observer.market, path), dtype, device) if observer.follows else ()
 
 
 def _by_slice(record: Any, dtype: torch.dtype, device: str) -> tuple[Any, ...]:

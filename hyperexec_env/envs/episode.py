@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.backends.unroll import NUMBER, symbolic, unrolled
 from hyperexec_env.envs.action import none_allowed
-from hyperexec_env.envs.feature import PASSIVE_BELIEFS, follows
+from hyperexec_env.envs.feature import PASSIVE_BELIEFS
 from hyperexec_env.envs.features import OWN, Feature, assemble, drawn_features, last_ratio, own_features, reach
 from hyperexec_env.envs.own import extension
 from hyperexec_env.envs.reward import Outcome, outcome_of
@@ -123,7 +123,7 @@ class Block:
         drawn = drawn_features(ratio, side, world.flow)
         self.observations = assemble(drawn, observer.rows.take(cell, axis=0), OWN)
         self.task, own = task, observer.own
-        self.law: Any = map_leaves(np.transpose, laws_along(market, path)) if follows(observer.own) else None
+        self.law: Any = map_leaves(np.transpose, laws_along(market, path)) if observer.follows else None
         """Probabilities of the regimes, for an observation that shows them."""
         self.moved = {index - len(own): feature for index, feature in enumerate(own) if feature not in PASSIVE_BELIEFS}
         """Features that show what our fills tell, by column; none if an episode writes no belief slice by slice."""

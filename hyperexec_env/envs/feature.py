@@ -10,7 +10,10 @@ from hyperexec_env.market.numeric import power
 from hyperexec_env.market.regime import REGIME_NAMES
 from hyperexec_env.market.tables import Market
 
-__all__ = ["BELIEFS", "BELIEF_FEATURES", "PASSIVE_BELIEFS", "REGIME_BELIEFS", "Feature", "belief_names", "follows"]
+__all__ = [
+    *("BELIEFS", "BELIEF_FEATURES", "PASSIVE_BELIEFS", "REGIME_BELIEFS", "Feature", "all_beliefs", "belief_names"),
+    "follows",
+]
 
 _BIG: Final = 20.0
 _PERCENT: Final = 1000.0
@@ -132,6 +135,11 @@ BELIEF_FEATURES: Final = (*(feature for features in BELIEFS.values() for feature
 def belief_names(unknown: Any) -> tuple[str, ...]:
     """Return the names of the features that show the beliefs about some unknowns."""
     return tuple(feature.name for name in unknown for feature in BELIEFS[name])
+
+
+def all_beliefs(features: Any) -> bool:
+    """Return whether all of some features show beliefs: none calls a function of a user."""
+    return all(each in BELIEF_FEATURES for each in features)
 
 
 def follows(features: Any) -> bool:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hyperexec_env.checks import check_choice, check_hashable, check_label, check_number
 from hyperexec_env.checks import shown as shown_value
-from hyperexec_env.envs.feature import BELIEF_FEATURES, Feature
+from hyperexec_env.envs.feature import BELIEF_FEATURES, Feature, all_beliefs, follows
 from hyperexec_env.envs.situation import Situation, situation_of
 from hyperexec_env.market.lane import EpisodeOrder, Lane
 from hyperexec_env.market.numeric import minimum, power, signed
@@ -407,7 +407,12 @@ class Observer:
     @cached_property
     def calls(self) -> bool:
         """Whether a feature is a function of a user, which an episode calls in every slice; else `own` are beliefs."""
-        return any(feature not in BELIEF_FEATURES for feature in self.own)
+        return not all_beliefs(self.own)
+
+    @cached_property
+    def follows(self) -> bool:
+        """Whether a feature shows the probability of a regime, which somebody must follow."""
+        return follows(self.own)
 
     @cached_property
     def columns(self) -> NDArray[np.int64] | None:

@@ -9,7 +9,6 @@ from gymnasium.vector import AutoresetMode
 
 from hyperexec_env.backends.plan import Line, Look, Pass, Program, Refuse, Show
 from hyperexec_env.envs.action import MASKS, Action, Base, mask_place
-from hyperexec_env.envs.feature import follows
 from hyperexec_env.envs.features import FEATURES, Known, Seen, Sight, View, observe, shown, view_cell
 from hyperexec_env.envs.own import allow_stage, ask_stage, extend_stage, notice, pay_stage
 from hyperexec_env.envs.plans import Chosen, Phases, cut_stage, first_row, reset_plan, step_plan
@@ -168,7 +167,7 @@ class Hooks(NamedTuple):
 def _hooks(task: Task) -> Hooks:
     """Return the lines of a task."""
     stages, own = _KNOWN if task.draws is None else _DRAWN, task.mode.own
-    if follows(task.observer.own):
+    if task.observer.follows:
         stages = _FOLLOWED
     idle: tuple[Any, ...] = (no_pay,)
     if task.own_reward is not None:
@@ -247,7 +246,7 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             EpisodeOrder,
             Lane,
             *(() if draws is None else (Belief,)),
-            *((RegimeLaw,) if follows(observer.own) else ()),
+            *((RegimeLaw,) if observer.follows else ()),
         ),
         given={
             Numbers: market.numbers,
@@ -258,7 +257,7 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             **limits,
             **({} if days is None else {DayCount: days.day_count}),
             **({} if draws is None else {Choice: draws.choice}),
-            **({Chain: chain_of(market)} if follows(observer.own) else {}),
+            **({Chain: chain_of(market)} if observer.follows else {}),
         },
         inputs={Action: "values", Chosen: "chosen"},
         outputs={
@@ -275,7 +274,7 @@ def lane_program(task: Task, mode: AutoresetMode, limit: int | None = None) -> P
             **({} if task.mode.own is None and not observer.calls else {Known: observer.facts}),
             **({} if draws is None else {Drawn: draws.drawn, Held: held_table(market, observer.hidden)}),
             **({} if days is None else {DaySlice: days.slices}),
-            **({Rivals: rivals_table(market)} if follows(observer.own) else {}),
+            **({Rivals: rivals_table(market)} if observer.follows else {}),
         },
         rows={"known": observer.known, "masks": _mask_rows(task)},
         fixed=constant_fields(market.numbers, orders),

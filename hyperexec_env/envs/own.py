@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hyperexec_env.envs.action import Action, OwnAction
-from hyperexec_env.envs.feature import BELIEF_FEATURES, follows
+from hyperexec_env.envs.feature import all_beliefs
 from hyperexec_env.envs.features import Feature, Known, Observer, Sight
 from hyperexec_env.envs.reward import Outcome, Paid, outcome_of
 from hyperexec_env.envs.situation import REGIME_LAW, Situation, price_of_last, situation_of
@@ -134,7 +134,7 @@ def extension(features: tuple[Feature, ...]) -> Callable[[Situation, Known], Any
 def _of_lanes(features: tuple[Feature, ...]) -> Callable[[Any, Any], Any]:
     """Return :func:`extension` as a function of arrays over lanes too: that of beliefs is one, a user's goes lane by lane."""
     made = extension(features)
-    return made if all(each in BELIEF_FEATURES for each in features) else by_lane(made)
+    return made if all_beliefs(features) else by_lane(made)
 
 
 def extend_stage(features: tuple[Feature, ...]) -> tuple[Any, Callable[..., Any]]:
@@ -148,7 +148,7 @@ def extend_stage(features: tuple[Feature, ...]) -> tuple[Any, Callable[..., Any]
     def extend_beliefs(situation: Situation) -> Any:
         return extra(situation, None)
 
-    beliefs = all(each in BELIEF_FEATURES for each in features)
+    beliefs = all_beliefs(features)
     chosen: Callable[..., Any] = extend_beliefs if beliefs else extend
     chosen.__annotations__ = {"situation": Situation, **({} if beliefs else {"known": Known}), "return": made.kind}
     return made.kind, chosen
@@ -168,7 +168,7 @@ def observe_all(observer: Observer, situation: Situation) -> NDArray[np.float32]
     Raises:
         ValueError: The observation shows the probabilities of the regimes, and the situation does not have them.
     """
-    if follows(observer.own) and not np.any([getattr(situation, name) for name in REGIME_LAW]):
+    if observer.follows and not np.any([getattr(situation, name) for name in REGIME_LAW]):
         raise ValueError("the policy observes the probabilities of the regimes, which this situation does not tell")
     rows = observer.observe(situation)
     if observer.own:

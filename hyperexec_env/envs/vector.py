@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from hyperexec_env.backends.plan import Program
 from hyperexec_env.checks import check_flag
 from hyperexec_env.envs.action import OwnAction, none_allowed
-from hyperexec_env.envs.feature import follows
 from hyperexec_env.envs.features import Known
 from hyperexec_env.envs.info import masked
 from hyperexec_env.envs.lanes import lane_program, output_arrays
@@ -226,7 +225,7 @@ class HyperExecVectorEnv(ProgramVectorEnv):
         if self.task.draws is not None:
             lane = believed(market.numbers, order, lane, self._lanes.record(Belief))
         situation = situation_of(market, market.numbers, hidden, order, lane, price_of_last(hidden, order, lane))
-        return with_law(situation, self._lanes.record(RegimeLaw)) if follows(self.task.observer.own) else situation
+        return with_law(situation, self._lanes.record(RegimeLaw)) if self.task.observer.follows else situation
 
     def action_masks(self) -> NDArray[np.bool_]:
         """Return the mask of the discrete levels in each lane, shape (lanes, levels); True is allowed."""
