@@ -182,12 +182,12 @@ class PolicyOrder:
         numbers, start, mid = self.market.numbers, self.world, self.desk.feed(self.order.symbol).mid
         self.world = observed_world(numbers, row, start, ratio, flow, self._unaffected(mid))
         heard = self._mid is not None and mid is not None and self.desk.feed(self.order.symbol).volume > self._volume
+        observed = self._whole and heard
         if self._law is not None:
             chain, rivals = chain_of(self.market), map_leaves(lambda values: values.item(self.k), rivals_of(self.market))
             tape = Tape(self.last_volume, start.price, self.world.price, flow)
-            followed = self._whole and heard
-            self._law = next_law(numbers, chain, rivals, self._law, tape) if followed else later_law(chain, self._law)
-        if not (self._whole and heard) or self.seen == self.market.unknown:
+            self._law = next_law(numbers, chain, rivals, self._law, tape) if observed else later_law(chain, self._law)
+        if not observed or self.seen == self.market.unknown:
             price, volume_ratio = self.world.price, self.world.volume_ratio
             self.world = start._replace(flow=flow, price=price, volume_ratio=volume_ratio)
         elif numbers.spec.unknown_slope and self.last_shares:

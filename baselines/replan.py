@@ -36,7 +36,6 @@ _RATIO: Final = 0.3
 """Largest difference of the logs of two neighbouring temporary impacts where it is."""
 _REACH: Final = 4.0
 """Standard deviations of the log level on each side of its mean that the temporary impacts span."""
-
 _PROBE: Final = 3.0
 """Pace of the prober in its first slices, over that of `replan`."""
 _PROBED: Final = 8
@@ -73,14 +72,18 @@ class Replan:
         return (1.0 - weight) * one + weight * other
 
 
-class Prober(Replan):
-    """`replan`, which first trades three times as fast in order to learn its temporary impact sooner."""
-
-    name = "prober"
+class _Misled(Replan):
+    """`replan` with an error, where something is unknown."""
 
     def unfit(self, market: Market) -> str:
         """Return why a market has nothing to learn, or is not solved exactly; "" if neither."""
         return _nothing_unknown(market) or super().unfit(market)
+
+
+class Prober(_Misled):
+    """`replan`, which first trades three times as fast in order to learn its temporary impact sooner."""
+
+    name = "prober"
 
     def act(self, situation: Situation) -> Any:
         """Return the shares, at most those that remain."""
@@ -88,7 +91,7 @@ class Prober(Replan):
         return np.minimum(pace * super().act(situation), situation.remaining)
 
 
-class Believer(Replan):
+class Believer(_Misled):
     """`replan`, which takes the evidence of the last slice for the truth.
 
     The evidence of a slice is what moved a belief: (m' / P' - m / P) / (1 / P' - 1 / P) for a normal belief whose mean and
@@ -101,10 +104,6 @@ class Believer(Replan):
     def __init__(self) -> None:
         """Start without a slice."""
         self._before: Situation | None = None
-
-    def unfit(self, market: Market) -> str:
-        """Return why a market has nothing to learn, or is not solved exactly; "" if neither."""
-        return _nothing_unknown(market) or super().unfit(market)
 
     def act(self, situation: Situation) -> Any:
         """Return the shares that are optimal if the last slice told the truth."""
@@ -181,7 +180,8 @@ def replaced(market: Market, level: bool = False) -> dict[str, float] | None:
     from .solver.problem import unsolved  # lazy as above
 
     slope = {"temp_impact_sd": 0.0}
-    choices = (slope,) if market.numbers.spec.capped else (slope, {**slope, "volume_level_sd": 0.0})[level:]
+    both = {**slope, "volume_level_sd": 0.0}
+    choices = [slope] if market.numbers.spec.capped else [both] if level else [slope, both]
     solved = (known for known in choices if not unsolved(build_market(replace(market.scenario, **known))))  # type: ignore[arg-type]
     return next(solved, None)
 

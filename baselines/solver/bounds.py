@@ -127,15 +127,15 @@ def learning_one(partly: dict[str, list[tuple[float, Market]]], tick: Callable[[
 
     Args:
         partly: The markets, see :func:`partly_told`.
-        tick: Called for each market, to report progress.
+        tick: Called after each market, to report progress.
     """
     largest, learned = -math.inf, ""
     for name, markets in partly.items():
         value = 0.0
         for weight, one in markets:
-            tick()
             best = best_of(one)
             value += weight * (best.value - best.error * abs(best.value))
+            tick()
         if value > largest:
             largest, learned = value, name
     return largest, learned

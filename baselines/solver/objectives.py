@@ -93,12 +93,15 @@ def told_bps(market: Market, tick: Callable[[], None] = _no_progress) -> float:
         market: The market.
         tick: Called after each of the markets in which the unknowns are told, to report progress.
     """
-    return sum(weight * _optimal_bps(told, tick) for weight, told in told_markets(market))
+    total = 0.0
+    for weight, told in told_markets(market):
+        total += weight * _optimal_bps(told)
+        tick()
+    return total
 
 
-def _optimal_bps(market: Market, tick: Callable[[], None]) -> float:
+def _optimal_bps(market: Market) -> float:
     """Return J* of a solvable market minus its error, bps: by Riccati recursions where they hold, else on a grid."""
-    tick()
     law, two_sided = market.scenario.regimes.start_law(), solve_two_sided(market)
     if two_sided is not None and keeps_one_side(two_sided):
         return float(1e4 * two_sided.values @ law)
