@@ -22,10 +22,10 @@ from hyperexec_env.execution.journal import LiveDesk
 from hyperexec_env.market.hidden import Tape, chain_of, check_filter, later_law, next_law, rivals_of
 from hyperexec_env.market.kernel import Cost, State, step
 from hyperexec_env.market.lane import EpisodeOrder, LastSlice, first_lane
-from hyperexec_env.market.path import Draws, World, next_slice, observed_world, slip_variance
+from hyperexec_env.market.path import Draws, World, next_slice, observed_world, slip_variance, unseen_world
 from hyperexec_env.market.scenario import Scenario, get_scenario
-from hyperexec_env.market.tables import Numbers, SliceRow, build_market
-from hyperexec_env.market.unknown import first_level, learn_slope
+from hyperexec_env.market.tables import SliceRow, build_market
+from hyperexec_env.market.unknown import learn_slope
 from hyperexec_env.market.volume_noise import neutral_ratio
 from hyperexec_env.orders import ChildOrder, ParentOrder
 from hyperexec_env.records import map_leaves
@@ -65,7 +65,7 @@ class PolicyOrder:
         self.state = State(float(order.quantity), 0.0, 0.0)
         self.last_shares, self.last_price = 0.0, order.arrival_price
         self.last_volume = float(self.market.numbers.slice_volume)
-        self.world, self.slope_odds = _before(self.market.numbers), 0.0
+        self.world, self.slope_odds = unseen_world(self.market.numbers), 0.0
         """The market as it was observed, with the beliefs about what it does not show; and log-odds of the higher impact."""
         self._whole = False  # whether the present slice was observed from its start
         self._volume = self._signed = self._paid = 0.0
@@ -221,23 +221,6 @@ class PolicyOrder:
         slope = numbers.permanent_slope + numbers.transient_slope
         deviation = numbers.by_flow * float(row.step_volatility) * numbers.arrival_price
         return signed * slope / deviation if deviation > 0.0 else 0.0
-
-
-def _before(numbers: Numbers) -> World:
-    """Return the market before the first slice as a desk knows it, with the beliefs before any evidence."""
-    ratio = float(neutral_ratio(numbers))
-    level = first_level(numbers, ratio)
-    return World(
-        regime=0,
-        flow=0.0,
-        price=numbers.arrival_price,
-        volume_level=1.0,
-        volume_ratio=ratio,
-        level_mean=level.mean,
-        level_variance=level.variance,
-        drift_variance=numbers.drift_sd * numbers.drift_sd,
-        kyle_variance=numbers.kyle_sd * numbers.kyle_sd,
-    )
 
 
 def _scenario_of(scenario: Scenario, order: ParentOrder, start: float) -> Scenario:

@@ -93,6 +93,7 @@ __all__ = [
     "slip_variance",
     "trace",
     "trace_step",
+    "unseen_world",
 ]
 
 Floats = NDArray[np.float64]
@@ -528,22 +529,35 @@ def begin_world(numbers: Numbers, start: Thresholds, key: Any) -> World:
     level = _draw_level(numbers, key)
     ratio = _draw_ratio(numbers, key, level)
     believed, drift = first_level(numbers, ratio), draw_drift(numbers, key)
-    regime, price, prior = reached(regime_draw, start), numbers.arrival_price, numbers.drift_sd * numbers.drift_sd
+    regime, slope, kyle = reached(regime_draw, start), draw_slope(numbers, key), draw_kyle(numbers, key)
+    return _first_world(numbers, regime, double(flow), level, ratio, believed, drift, slope, kyle)
+
+
+def unseen_world(numbers: Numbers) -> World:
+    """Return the market before the first slice as its trader knows it: nothing observed, and unknowns at their means."""
+    ratio = neutral_ratio(numbers)
+    return _first_world(numbers, 0, 0.0, 1.0, ratio, first_level(numbers, ratio), 0.0, 1.0, 1.0)
+
+
+def _first_world(
+    numbers: Numbers, regime: Any, flow: Any, level: Any, ratio: Any, believed: Normal, drift: Any, slope: Any, kyle: Any
+) -> World:
+    """Return the market at the start of the first slice, with the beliefs before any evidence."""
     return World(
         regime=regime,
-        flow=double(flow),
-        price=price,
+        flow=flow,
+        price=numbers.arrival_price,
         volume_level=level,
         volume_ratio=ratio,
         drift=drift,
         level_mean=believed.mean,
         level_variance=believed.variance,
         drift_mean=0.0,
-        drift_variance=prior,
-        slope=draw_slope(numbers, key),
+        drift_variance=numbers.drift_sd * numbers.drift_sd,
+        slope=slope,
         slipped=0.0,
         slip_variance=0.0,
-        kyle=draw_kyle(numbers, key),
+        kyle=kyle,
         kyle_mean=1.0,
         kyle_variance=numbers.kyle_sd * numbers.kyle_sd,
         drift_with_kyle=0.0,
