@@ -127,18 +127,24 @@ class Block:
         """Probabilities of the regimes, for an observation that shows them."""
         self.moved = {index - len(own): feature for index, feature in enumerate(own) if feature not in PASSIVE_BELIEFS}
         """Features that show what our fills tell, by column; none if an episode writes no belief slice by slice."""
-        self.fills: NDArray[np.float64] | None = None
-        """What the fills of each slice tell, shape (episodes, N, 3), currency per share: temporary impact of a participation of
-        one at its mean; error of the slippage, and its variance."""
+        self.writes = False
+        """Whether an episode writes the values of `moved` after each slice: of beliefs that its fills move."""
         if observer.calls or not own:
             return
         told = beliefs_of(market.numbers, observer.hidden, world, 0.0)._asdict() | {"side": side}
         told |= zip(REGIME_LAW, self.law or (), strict=False)
         for column, values in enumerate(extension(own)(_NO_SITUATION._replace(**told), None), start=-len(own)):
             self.observations[..., column] = values
-        if self.moved and market.numbers.spec.unknown_slope and not is_blind(market.numbers, observer.hidden):
-            base = path.slices.temporary_scale.T / world.slope[:, 1:]
-            self.fills = _stacked(base, world.slipped[:, 1:], world.slip_variance[:, 1:])
+        self.writes = bool(self.moved) and market.numbers.spec.unknown_slope and not is_blind(market.numbers, observer.hidden)
+
+    @cached_property
+    def fills(self) -> NDArray[np.float64]:
+        """What the fills of each slice tell, shape (episodes, N, 3), currency per share: temporary impact of a participation of
+        one at its mean; error of the slippage, and its variance.
+        """
+        slices, world = self.path.slices, self.path.world
+        fields = slices.temporary_scale / world.slope[1:], world.slipped[1:], world.slip_variance[1:]
+        return _stacked(*(values.T for values in fields))
 
     @cached_property
     def learn(self) -> Callable[..., tuple[float, tuple[float, ...]]]:
@@ -204,7 +210,7 @@ class Episode:
         self._memory = _EMPTY_MEMORY if market.numbers.spec.hunted else None
         self.k, self.over, self.asked = 0, False, 0.0
         self._odds, self._slope = [0.0], block.path.world.slope.item(0, index)
-        self._fills: list[Any] | None = None if block.fills is None else block.fills[index].tolist()
+        self._fills: list[Any] | None = block.fills[index].tolist() if block.writes else None
         own = own_features(
             self._scales, self.quantity, self._reach, self._state, 0.0, market.numbers.slice_volume, self._known[0]
         )
@@ -314,11 +320,10 @@ class Episode:
         numbers = self.market.numbers
         if not numbers.spec.unknown_slope:
             return 0.0
-        world, index = self._block.path.world, self._index
         for k in range(len(self._odds) - 1, len(self._history)):  # the fills since the last call
-            slice, left = Slice(*self._rows[k]), self._history[k - 1][0][0] if k else self.quantity
-            slipped, variance = world.slipped.item(k + 1, index), world.slip_variance.item(k + 1, index)
-            base, part = slice.temporary_scale / self._slope, (left - self._history[k][0][0]) / slice.volume
+            left = self._history[k - 1][0][0] if k else self.quantity
+            base, slipped, variance = self._block.fills[self._index, k].tolist()
+            part = (left - self._history[k][0][0]) / self._rows[k][0]
             self._odds.append(learn_slope(numbers, self._odds[-1], base, part, self._slope, slipped, variance))
         return self._odds[-1]
 
