@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -28,6 +27,8 @@ from hyperexec_env.market.path import draw_path
 from hyperexec_env.market.scenario import get_scenario
 from hyperexec_env.market.tables import build_market
 from hyperexec_env.records import map_leaves
+
+from ..calibration import tenths_that_hold
 
 pytestmark = pytest.mark.fast
 
@@ -188,13 +189,7 @@ def test_where_the_observation_says_seven_tenths_the_regime_is_that_in_seven_ten
     laws, counted = np.array(laws_along(market, path)), 0
     for k in (2, 9, 20):
         for regime in range(6):
-            said, here = laws[regime, k], path.world.regime[k] == regime
-            for low in np.arange(0.0, 1.0, 0.1):
-                cell = (said >= low) & (said < low + 0.1)
-                if cell.sum() > 150:
-                    counted += 1
-                    spread = math.sqrt((said[cell] * (1.0 - said[cell])).mean() / cell.sum())
-                    assert abs((here[cell] - said[cell]).mean()) < 4.0 * spread + 1e-12, (k, regime, low)
+            counted += tenths_that_hold(laws[regime, k], path.world.regime[k] == regime)
     assert counted > 40
 
 
